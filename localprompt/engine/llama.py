@@ -1,0 +1,305 @@
+"""The only file that touches llama.cpp: load, tokenise, decode, copy sequences. Level 1, imported by the worker alone.
+
+llama.cpp aborts the process on ordinary mistakes, so every precondition is checked here before the call. The high-level
+`Llama` class is not used: it keeps the logits of all tokens, misaligns prompt log-probabilities by one for models
+without BOS, and sorts the vocabulary in Python for each token.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import sys
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import llama_cpp as C  # noqa: N812 - C as in the C API
+import numpy as np
+from numpy.typing import NDArray
+
+from localprompt.engine.chat import ChatTemplate
+from localprompt.engine.settings import EngineSettings
+from localprompt.errors import ModelError
+
+TRUNK = 0
+"""Sequence id that carries shared cells from one batch to the next."""
+
+
+@C.llama_log_callback  # type: ignore[untyped-decorator]
+def _log(level: int, text: bytes, _: ctypes.c_void_p) -> None:  # pragma: no cover - called from native code
+    if level in (3, 4):  # GGML_LOG_LEVEL_WARN, _ERROR: the parent keeps the tail for its error messages
+        sys.stderr.write(text.decode(errors="replace"))
+
+
+class Llama:
+    """A loaded model with one context.
+
+    Raises:
+        ModelError: if llama.cpp cannot load the file or cannot make a context for it.
+    """
+
+    def __init__(self, path: Path, settings: EngineSettings) -> None:
+        C.llama_log_set(_log, ctypes.c_void_p(0))
+        C.llama_backend_init()
+        _check_abi()
+        self.settings = settings
+        self._model = _load(path, settings)
+        self._vocab = C.llama_model_get_vocab(self._model)
+        self.n_vocab: int = C.llama_vocab_n_tokens(self._vocab)
+        self.n_ctx_train: int = C.llama_model_n_ctx_train(self._model)
+        self._context = _make_context(self._model, settings)
+        self._memory = C.llama_get_memory(self._context)
+        self._pieces: dict[int, bytes] = {}
+        self._batch = _Batch(settings.n_ubatch, settings.n_ubatch * settings.n_seq_max)
+
+    # Vocabulary
+
+    @cached_property
+    def bos(self) -> int | None:
+        """BOS, where the model wants one before every text; else None."""
+        bos: int = C.llama_vocab_bos(self._vocab)
+        return bos if C.llama_vocab_get_add_bos(self._vocab) and bos >= 0 else None
+
+    @cached_property
+    def start_token(self) -> int:
+        """What an empty context is replaced by: BOS, or the end-of-text token for models without (as in lm-eval)."""
+        for token in (C.llama_vocab_bos(self._vocab), C.llama_vocab_eos(self._vocab), 0):
+            if token >= 0:
+                return int(token)
+        raise AssertionError("unreachable")
+
+    @cached_property
+    def fim_texts(self) -> dict[str, str]:
+        """Texts of the fill-in-the-middle tokens under `pre`, `suf`, `mid`, as far as the vocabulary has them."""
+        ids = {
+            "pre": C.llama_vocab_fim_pre(self._vocab),
+            "suf": C.llama_vocab_fim_suf(self._vocab),
+            "mid": C.llama_vocab_fim_mid(self._vocab),
+        }
+        return {name: self.text_of(token) for name, token in ids.items() if token >= 0}
+
+    @cached_property
+    def control_ids(self) -> dict[str, int]:
+        """Control tokens and their texts: what must stay text wherever data contains it."""
+        return {
+            text: token for token in range(self.n_vocab) if self._is_control(token) and (text := self.text_of(token))
+        }
+
+    @cached_property
+    def control_pattern(self) -> re.Pattern[str]:
+        """Matches any control-token text, the longest first."""
+        texts = sorted(self.control_ids, key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, texts)) if texts else r"(?!)")
+
+    def _is_control(self, token: int) -> bool:
+        return bool(C.llama_vocab_is_control(self._vocab, token))
+
+    def text_of(self, token: int) -> str:
+        """Return a token's text as the vocabulary writes it."""
+        return bytes(C.llama_vocab_get_text(self._vocab, token) or b"").decode(errors="replace")
+
+    def is_end(self, token: int) -> bool:
+        """True for every token that ends a completion."""
+        return bool(C.llama_vocab_is_eog(self._vocab, token))
+
+    def piece(self, token: int) -> bytes:
+        """Return the bytes that a token adds to a text; nothing for control tokens."""
+        known = self._pieces.get(token)
+        if known is None:
+            buffer = ctypes.create_string_buffer(256)
+            n = C.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, False)
+            if n < 0:
+                buffer = ctypes.create_string_buffer(-n)
+                n = C.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, False)
+            known = self._pieces[token] = buffer.raw[:n]
+        return known
+
+    def tokenize(self, text: str, *, control: bool) -> list[int]:
+        """Return the tokens of a text, without BOS or EOS; control-token text becomes control tokens if `control`."""
+        data = utf8(text)
+        size = len(data) + 8
+        while True:
+            tokens = (ctypes.c_int32 * size)()
+            n = C.llama_tokenize(self._vocab, data, len(data), tokens, size, False, control)
+            if n >= 0:
+                return tokens[:n]
+            size = -n
+
+    # Chat
+
+    @cached_property
+    def chat_template(self) -> ChatTemplate | None:
+        """The model's own chat template; None for a base model."""
+        source = C.llama_model_chat_template(self._model, None)
+        if not source:
+            return None
+        texts = {"bos_token": C.llama_vocab_bos(self._vocab), "eos_token": C.llama_vocab_eos(self._vocab)}
+        variables = {name: self.text_of(token) if token >= 0 else "" for name, token in texts.items()}
+        return ChatTemplate(source.decode(errors="replace"), self.control_pattern, variables)
+
+    # Memory: cells are named by (sequence, position)
+
+    def clear(self) -> None:
+        """Forget all sequences."""
+        C.llama_memory_clear(self._memory, False)
+
+    def drop(self, sequence: int) -> None:
+        """Forget one sequence."""
+        C.llama_memory_seq_rm(self._memory, self._checked(sequence), -1, -1)
+
+    def share(self, source: int, target: int, length: int) -> None:
+        """Let `target` see the first `length` cells of `source`: no data moves."""
+        if length > 0:
+            C.llama_memory_seq_cp(self._memory, self._checked(source), self._checked(target), 0, length)
+
+    def _checked(self, sequence: int) -> int:
+        if not 0 <= sequence < self.settings.n_seq_max:  # llama.cpp would abort
+            raise ValueError(f"sequence id {sequence} outside 0..{self.settings.n_seq_max - 1}")
+        return sequence
+
+    # Decoding
+
+    def decode(
+        self,
+        tokens: Sequence[int],
+        positions: Sequence[int],
+        sharers: Sequence[tuple[int, int]],
+        sequence_ids: Sequence[int],
+        outputs: Sequence[bool],
+    ) -> NDArray[np.float32]:
+        """Return the logits of the rows flagged in `outputs`, shape (n_outputs, n_vocab), valid until the next call.
+
+        Row k belongs to the sequences `sequence_ids[first : first + count]` with `(first, count) = sharers[k]`.
+
+        Raises:
+            ModelError: if llama.cpp refuses the batch or fails in it; all sequences are then forgotten.
+        """
+        n_outputs = sum(outputs)
+        if not 0 < len(tokens) <= self.settings.n_ubatch or n_outputs > self.settings.n_seq_max:
+            raise ValueError(f"a batch of {len(tokens)} rows with {n_outputs} outputs")
+        batch = self._batch.fill(tokens, positions, sharers, sequence_ids, outputs)
+        code = C.llama_decode(self._context, batch)
+        if code != 0:
+            self.clear()
+            raise ModelError(
+                f"llama.cpp failed to decode a batch of {len(tokens)} rows (code {code})", _DECODE_HINTS.get(code, "")
+            )
+        if n_outputs == 0:
+            return np.empty((0, self.n_vocab), np.float32)
+        logits = C.llama_get_logits(self._context)
+        return np.ctypeslib.as_array(logits, shape=(n_outputs, self.n_vocab))
+
+
+_DECODE_HINTS = {1: "the KV cache is too small for this request: raise n_ctx", -2: "not enough memory: lower n_ctx"}
+
+
+def utf8(text: str) -> bytes:
+    """Return a text's bytes; lone surrogates, which JSON can carry and UTF-8 cannot, become U+FFFD."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+
+
+class _Batch:
+    """A llama_batch over numpy buffers, so that filling it is a few array copies.
+
+    The ids of a row's sequences are neighbours in the list of lanes, so each row's pointer goes into that one list.
+    """
+
+    def __init__(self, capacity: int, n_ids: int) -> None:
+        self._token = np.empty(capacity, np.int32)
+        self._position = np.empty(capacity, np.int32)
+        self._count = np.empty(capacity, np.int32)
+        self._pointer = np.empty(capacity, np.uintp)
+        self._output = np.empty(capacity, np.int8)
+        self._ids = np.empty(n_ids, np.int32)
+        self._struct = C.llama_batch(
+            n_tokens=0,
+            token=self._token.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)),
+            embd=None,
+            pos=self._position.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)),
+            n_seq_id=self._count.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)),
+            seq_id=self._pointer.ctypes.data_as(ctypes.POINTER(ctypes.POINTER(ctypes.c_int32))),
+            logits=self._output.ctypes.data_as(ctypes.POINTER(ctypes.c_int8)),
+        )
+
+    def fill(
+        self,
+        tokens: Sequence[int],
+        positions: Sequence[int],
+        sharers: Sequence[tuple[int, int]],
+        sequence_ids: Sequence[int],
+        outputs: Sequence[bool],
+    ) -> C.llama_batch:
+        n = len(tokens)
+        self._token[:n] = tokens
+        self._position[:n] = positions
+        firsts, self._count[:n] = np.asarray(sharers, np.int64).T
+        self._pointer[:n] = self._ids.ctypes.data + 4 * firsts
+        self._output[:n] = outputs
+        self._ids[: len(sequence_ids)] = sequence_ids
+        self._struct.n_tokens = n
+        return self._struct
+
+
+def _check_abi() -> None:
+    """Refuse a llama-cpp-python whose structs are laid out differently from the tested version's."""
+    p = C.llama_context_default_params()
+    seen = (
+        p.n_ctx,
+        p.n_batch,
+        p.n_ubatch,
+        p.yarn_ext_factor,
+        p.swa_full,
+        p.kv_unified,
+        C.llama_max_parallel_sequences(),
+    )
+    if seen != (512, 2048, 512, -1.0, True, False, 256):
+        raise ModelError(f"this llama-cpp-python has other struct layouts: {seen}", "install llama-cpp-python==0.3.36")
+
+
+def _load(path: Path, settings: EngineSettings) -> Any:
+    params = C.llama_model_default_params()
+    params.use_extra_bufts = settings.use_extra_bufts
+    if settings.n_gpu_layers is not None:
+        params.n_gpu_layers = settings.n_gpu_layers
+    model = C.llama_model_load_from_file(str(path).encode(), params)
+    if not model:
+        raise ModelError(
+            f"llama.cpp cannot load {path}", "is the file complete? `localprompt models info` checks its header"
+        )
+    refused = {
+        "recurrent": C.llama_model_is_recurrent(model) or C.llama_model_is_hybrid(model),
+        "a diffusion model": C.llama_model_is_diffusion(model),
+        "an encoder": C.llama_model_has_encoder(model) or not C.llama_model_has_decoder(model),
+    }
+    for kind, is_so in refused.items():
+        if is_so:
+            raise ModelError(
+                f"{path} is {kind}; the engine needs a decoder-only transformer, whose prefixes can be shared"
+            )
+    return model
+
+
+def _make_context(model: Any, settings: EngineSettings) -> Any:
+    params = C.llama_context_default_params()
+    params.n_ctx = settings.n_ctx
+    params.n_batch = params.n_ubatch = settings.n_ubatch
+    params.n_seq_max = params.n_outputs_max = settings.n_seq_max
+    params.n_threads = params.n_threads_batch = settings.n_threads
+    params.type_k = params.type_v = {"f32": C.GGML_TYPE_F32, "f16": C.GGML_TYPE_F16, "q8_0": C.GGML_TYPE_Q8_0}[
+        settings.kv_type
+    ]
+    if settings.flash_attn is not None:
+        on, off = C.LLAMA_FLASH_ATTN_TYPE_ENABLED, C.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        params.flash_attn_type = on if settings.flash_attn else off
+    params.kv_unified = True  # one row may serve many sequences, and sharing moves no data
+    params.swa_full = True  # a sliding-window cache would forget the tail behind a parked prefix
+    params.no_perf = True
+    context = C.llama_init_from_model(model, params)
+    if not context:
+        raise ModelError(f"llama.cpp cannot make a context of {settings.n_ctx} cells", "not enough memory? lower n_ctx")
+    return context

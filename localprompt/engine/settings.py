@@ -1,0 +1,58 @@
+"""Settings of the engine: the record that parent and worker share. Level 1, imports no native code."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import psutil
+
+
+def default_threads() -> int:
+    """Return the number of physical cores this process may use; hyper-threads slow the matrix kernels down."""
+    try:
+        available = len(psutil.Process().cpu_affinity())
+    except AttributeError:  # macOS has no affinity
+        available = psutil.cpu_count() or 1
+    return max(1, min(available, psutil.cpu_count(logical=False) or available))
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """How a model is loaded and batched."""
+
+    n_ctx: int = 8192
+    """KV cells, shared by all sequences of a batch; also the longest request, where the model allows it."""
+    n_ubatch: int = 512
+    """Rows computed together; a decode call never has more."""
+    n_seq_max: int = 128
+    """Sequences alive at once, and the most rows with logits in one decode call. At most 256."""
+    lanes: int = 64
+    """Completions generated at once."""
+    n_threads: int = 0
+    """0: the physical cores this process may use."""
+    use_extra_bufts: bool = False
+    """Let llama.cpp repack the weights: slower on K-quants with AVX-512, faster on Q4_0 and on ARM. Measured."""
+    flash_attn: bool | None = None
+    """None leaves the choice to llama.cpp. It rounds to 16 bits inside."""
+    kv_type: Literal["f16", "f32", "q8_0"] = "f16"
+    """Precision of the KV cells."""
+    n_gpu_layers: int | None = None
+    """Layers on a GPU; None leaves the choice to llama.cpp."""
+
+    def __post_init__(self) -> None:
+        if self.n_threads < 1:
+            object.__setattr__(self, "n_threads", default_threads())
+        if not 2 <= self.n_seq_max <= 256:
+            raise ValueError(f"n_seq_max must lie in 2..256, not {self.n_seq_max}")
+        # llama.cpp aborts the whole process where n_batch, clamped to n_ctx, is below n_seq_max.
+        if self.n_ubatch < self.n_seq_max or self.n_ctx < self.n_ubatch:
+            raise ValueError(
+                f"n_seq_max <= n_ubatch <= n_ctx must hold, not {self.n_seq_max}, {self.n_ubatch}, {self.n_ctx}"
+            )
+        if not 1 <= self.lanes < self.n_seq_max:
+            raise ValueError(f"lanes must lie in 1..n_seq_max - 1 = {self.n_seq_max - 1}, not {self.lanes}")
+
+    def numerics(self) -> dict[str, object]:
+        """Return what can change a logit, for fingerprints: every setting, since each changes how rows are batched."""
+        return asdict(self)

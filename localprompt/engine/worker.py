@@ -1,0 +1,130 @@
+"""The engine in a process of its own: this module is that process. Level 1, the parent's side is `process`.
+
+parent -> worker    {"op": name, **arguments}
+worker -> parent    any number of {"progress": [done, total]}, then {"result": ..., "stats": [...]} or
+                    {"error": [class, message, hint]}
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from localprompt import errors
+from localprompt.engine.encode import encode, encode_pair
+from localprompt.engine.engine import Engine, GenerateRequest, ScoreRequest
+from localprompt.engine.frames import read_frame, write_frame
+from localprompt.engine.llama import Llama
+from localprompt.engine.settings import EngineSettings
+from localprompt.types import EngineStats, Message, Sampling
+
+
+class Server:
+    """Answers requests with one loaded model. Each public method is one `op` of the protocol."""
+
+    def __init__(self, out: BinaryIO, path: str, settings: dict[str, Any]) -> None:
+        self._out = out
+        self._path = path
+        self._llama = Llama(Path(path), EngineSettings(**settings))
+        self._engine = Engine(self._llama)
+
+    @property
+    def stats(self) -> EngineStats:
+        """Cumulative work."""
+        return self._engine.stats
+
+    def info(self) -> dict[str, Any]:
+        """What the parent needs to know of the model."""
+        llama = self._llama
+        return {
+            "n_vocab": llama.n_vocab,
+            "n_ctx_train": llama.n_ctx_train,
+            "start_token": llama.start_token,
+            "fim": llama.fim_texts,
+            "chat_template": llama.chat_template is not None,
+        }
+
+    def encode(self, requests: list[Any]) -> list[list[int]]:
+        """Tokens of (text, spans)."""
+        return [encode(self._llama, text, spans) for text, spans in requests]
+
+    def encode_pairs(self, requests: list[Any]) -> list[Any]:
+        """Tokens and start of (context, continuation, spans)."""
+        return [encode_pair(self._llama, context, continuation, spans) for context, continuation, spans in requests]
+
+    def chat(self, requests: list[Any]) -> list[Any]:
+        """Text and spans of lists of (role, content)."""
+        template = self._llama.chat_template
+        if template is None:
+            raise errors.ModelError(f"{self._path} has no chat template", "it is a base model: use a raw layout")
+        return [template.render([Message(*message) for message in messages]) for messages in requests]
+
+    def score(self, requests: list[Any]) -> list[Any]:
+        """Log-likelihoods of (tokens, start)."""
+        scored = self._engine.score([ScoreRequest(tuple(tokens), start) for tokens, start in requests], self._report)
+        return [astuple(result) for result in scored]
+
+    def generate(self, requests: list[Any]) -> list[Any]:
+        """Completions of (tokens, sampling, seed)."""
+        wanted = [
+            GenerateRequest(tuple(tokens), Sampling(**{**sampling, "stop": tuple(sampling["stop"])}), seed)
+            for tokens, sampling, seed in requests
+        ]
+        return [astuple(result) for result in self._engine.generate(wanted, self._report)]
+
+    def prefill_rate(self, n_tokens: int) -> float:
+        """Tokens per second of one fresh sequence."""
+        return self._engine.prefill_rate(n_tokens)
+
+    def _report(self, done: int, total: int) -> None:
+        write_frame(self._out, {"progress": [done, total]})
+
+
+_OPS = ("encode", "encode_pairs", "chat", "score", "generate", "prefill_rate")
+
+
+def serve() -> None:
+    """Answer the parent's requests until it closes the pipe; the first one loads the model."""
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever native code prints must not fall between the frames
+    _die_with_parent()
+    server: Server | None = None
+    while True:
+        try:
+            request = read_frame(sys.stdin.buffer)
+        except EOFError:
+            return
+        op = request.pop("op")
+        before = server.stats if server else EngineStats()
+        try:
+            if server is None:
+                server = Server(out, **request)
+                result: Any = server.info()
+            else:
+                result = {name: getattr(server, name) for name in _OPS}[op](**request)
+        except errors.LocalPromptError as error:
+            write_frame(out, {"error": [type(error).__name__, error.message, error.hint]})
+            continue
+        delta = [after - then for after, then in zip(astuple(server.stats), astuple(before), strict=True)]
+        write_frame(out, {"result": result, "stats": delta})
+
+
+def _die_with_parent() -> None:
+    """End this process when its parent is gone, also in the middle of a long decode (ctypes frees the GIL)."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,67 @@
+"""The exception tree. Level 0.
+
+    LocalPromptError            what the command line shows as one sentence and a hint
+    ├── ConfigError             an unknown name or an impossible setting, with the nearest known one
+    ├── TaskError               a task file or a row of data, with file and line
+    ├── ModelError              a model that cannot be found, verified, loaded or run
+    │   ├── ContextOverflow     a request longer than the context, named, before anything is computed
+    │   └── WorkerDied          the engine process died again and again on one request, named
+    └── StoreError              the store of runs and answers
+    BudgetExhausted             control flow, not an error: the next call does not fit the budget
+
+An answer that cannot be parsed is data (`Outcome.prediction` is None), never an exception.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class LocalPromptError(Exception):
+    """Root of everything that a user can cause or mend.
+
+    Args:
+        message: one sentence that names file, line, key or request.
+        hint: what to do about it, one sentence; empty if there is nothing to say.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class ConfigError(LocalPromptError):
+    """An unknown name or an impossible setting."""
+
+
+class TaskError(LocalPromptError):
+    """A task file or its data is wrong."""
+
+
+class ModelError(LocalPromptError):
+    """A model cannot be found, verified, loaded or run."""
+
+
+class ContextOverflow(ModelError):  # noqa: N818 - says what happened
+    """A request is longer than the model's context; raised before anything is computed."""
+
+
+class WorkerDied(ModelError):  # noqa: N818 - says what happened
+    """The engine process died repeatedly; the message names the request."""
+
+
+class StoreError(LocalPromptError):
+    """The store of runs and answers is damaged, locked or not writable."""
+
+
+class BudgetExhausted(Exception):  # noqa: N818 - an outcome of a run, not an error
+    """The next call does not fit the budget; nothing of it was spent."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint such as `did you mean 'ape'?`, or the list of known names where none is near."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"

@@ -1,0 +1,87 @@
+"""The one interface between localprompt and a language model. Level 2."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from localprompt.types import EngineStats, Generation, Loglikelihood, Message, Sampling
+
+
+class LanguageModel(Protocol):
+    """What evaluation and optimisers need of a model. Lists in, lists out: same order and length.
+
+    A plain `str` is always text: control-token text inside it (`<|im_end|>`) stays text. Only what `chat` and `fim`
+    return carries control tokens (a `Rendered`, which is a `str`); `Rendered + str` keeps them.
+    """
+
+    @property
+    def name(self) -> str:
+        """Card name or file name, for people."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the weights and of every setting that changes numbers."""
+        ...
+
+    @property
+    def n_ctx(self) -> int:
+        """Most tokens one request may have, its completion included."""
+        ...
+
+    @property
+    def has_chat(self) -> bool:
+        """True if the model carries a chat template; a base model has none."""
+        ...
+
+    @property
+    def has_fim(self) -> bool:
+        """True if the vocabulary has fill-in-the-middle tokens. That says nothing about ability: probe it."""
+        ...
+
+    @property
+    def stats(self) -> EngineStats:
+        """Cumulative work."""
+        ...
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the token ids of each text, with BOS where the model wants one."""
+        ...
+
+    def chat(self, messages: Sequence[Message], opening: str = "") -> str:
+        """Return the text of a chat up to and including the opening of the assistant's answer.
+
+        Raises:
+            ModelError: if the model has no chat template.
+        """
+        ...
+
+    def fim(self, prefix: str, suffix: str) -> str:
+        """Return a fill-in-the-middle prompt whose completion is the text between `prefix` and `suffix`.
+
+        Raises:
+            ModelError: if the vocabulary has no fill-in-the-middle tokens.
+        """
+        ...
+
+    def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[Loglikelihood]:
+        """Return how probable each continuation is after its context, for (context, continuation) pairs.
+
+        Context and continuation are tokenised as one text and every token that reaches into the continuation is
+        scored, so a space at the border belongs to the continuation.
+
+        Raises:
+            ContextOverflow: naming the request, before anything is computed.
+        """
+        ...
+
+    def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
+        """Return one completion a prompt; `seeds` has the length of `prompts`.
+
+        A result depends on its own prompt, sampling and seed, not on its neighbours.
+
+        Raises:
+            ContextOverflow: naming the request that with `max_tokens` does not fit, before anything is computed.
+        """
+        ...

@@ -1,0 +1,198 @@
+"""Shared records. Level 0: imports nothing of the project.
+
+All records are frozen. A list of results always has the order and length of the list of requests it answers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row of a task."""
+
+    id: str
+    """Stable within the task: split and row number, such as `train:17`."""
+    inputs: Mapping[str, str]
+    """Slot name to text."""
+    targets: tuple[str, ...]
+    """All acceptable answers, the preferred one first. Never empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """A worked example inside a prompt."""
+
+    inputs: Mapping[str, str]
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What an optimiser searches for: an instruction and, optionally, worked examples."""
+
+    instruction: str
+    demos: tuple[Demo, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """Hash of the content, 16 hexadecimal digits: equal prompts have equal ids in every process."""
+        content = [self.instruction, [[sorted(d.inputs.items()), d.output] for d in self.demos]]
+        return hashlib.sha256(json.dumps(content, ensure_ascii=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A prompt with its lineage."""
+
+    prompt: Prompt
+    op: str
+    """How it came about: `seed`, `forward`, `fim`, `cloze`, `sir`, `resample`, ..."""
+    parents: tuple[str, ...] = ()
+    """Ids of the prompts it was made from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One prompt on one example."""
+
+    example_id: str
+    prediction: str | None
+    """The parsed answer; None where the completion had none, which scores 0 and is counted."""
+    score: float
+    """The task's metric in [0, 1]; nats (at most 0) where the evaluation was by log-likelihood of the target."""
+    margin: float | None = None
+    """Nats between the right label and the best wrong one; None for generated answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One prompt on several examples; `outcomes` has the order and length of the examples."""
+
+    prompt: Prompt
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def scores(self) -> tuple[float, ...]:
+        """Scores, same order and length as `outcomes`."""
+        return tuple(outcome.score for outcome in self.outcomes)
+
+    @property
+    def mean(self) -> float:
+        """Mean score."""
+        return math.fsum(self.scores) / len(self.outcomes)
+
+    @property
+    def stderr(self) -> float:
+        """Standard error of the mean; 0.0 for a single outcome."""
+        n = len(self.outcomes)
+        if n < 2:
+            return 0.0
+        mean = self.mean
+        return math.sqrt(math.fsum((score - mean) ** 2 for score in self.scores) / (n * (n - 1)))
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a completion is drawn. `temperature` 0 is greedy decoding; `top_k` 0, `top_p` 1 and `min_p` 0 mean no cut."""
+
+    max_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    stop: tuple[str, ...] = ()
+    """Generation ends before the first of these strings, also where it lies across token borders."""
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1:
+            raise ValueError(f"max_tokens must be at least 1, not {self.max_tokens}")
+        if not self.temperature >= 0:
+            raise ValueError(f"temperature must be at least 0, not {self.temperature}")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must lie in (0, 1], not {self.top_p}")
+        if not 0 <= self.min_p < 1:
+            raise ValueError(f"min_p must lie in [0, 1), not {self.min_p}")
+        if self.top_k < 0:
+            raise ValueError(f"top_k must be at least 0, not {self.top_k}")
+        if any(not stop for stop in self.stop):
+            raise ValueError("a stop string must not be empty")
+
+
+@dataclass(frozen=True, slots=True)
+class Loglikelihood:
+    """How probable a continuation is after its context."""
+
+    logprob: float
+    """Nats, summed over the tokens that reach into the continuation."""
+    n_tokens: int
+    greedy: bool
+    """True if each of these tokens was the most probable one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A completion. `text` holds neither the stop string nor half a UTF-8 character."""
+
+    text: str
+    n_tokens: int
+    """Tokens drawn, the end-of-generation token not counted."""
+    finish_reason: FinishReason
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """Cumulative work of an engine."""
+
+    tokens_requested: int = 0
+    """Tokens that one-request-at-a-time evaluation would have decoded."""
+    tokens_decoded: int = 0
+    """Rows that went through the model: each token prefix once."""
+    output_rows: int = 0
+    """Rows whose logits were computed."""
+    decode_calls: int = 0
+    seconds: float = 0.0
+    """Seconds inside score and generate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a chat."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """What a run has used so far. Counted logically: a cached answer costs what it cost."""
+
+    tokens_requested: int = 0
+    tokens_decoded: int = 0
+    calls: int = 0
+    """Model calls: one for each (prompt, example) evaluated or text asked for."""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """A proposal that was not used, and why."""
+
+    text: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What became of the replies to one request for prompts."""
+
+    accepted: tuple[str, ...] = ()
+    discarded: tuple[Discard, ...] = field(default=())

@@ -1,0 +1,363 @@
+"""The header reader and validator, on files that the `gguf` package writes and on damaged ones."""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from localprompt.engine.gguf import FILE_TYPES, GGML_TYPES, FimIds, read_header, split_paths, validate
+from localprompt.errors import ModelError
+
+TOKENS = ("<unk>", "<s>", "</s>", "the", "é", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
+TENSORS = {"token_embd.weight": np.ones((8, 32), np.float32), "output.weight": np.ones((8, 32), np.float16)}
+
+
+def write(
+    path: Path,
+    *,
+    tokens: Sequence[str] = TOKENS,
+    model: str = "llama",
+    pre: str | None = None,
+    add_bos: bool | None = None,
+    more: Callable[[gguf.GGUFWriter], Any] = lambda writer: None,
+    without: Sequence[str] = (),
+    tensors: dict[str, Any] = TENSORS,
+) -> Path:
+    """A GGUF file with a vocabulary of a few tokens and two tensors."""
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_context_length(128)
+    writer.add_block_count(1)
+    writer.add_embedding_length(32)
+    writer.add_tokenizer_model(model)
+    writer.add_token_list(list(tokens))
+    writer.add_token_scores([0.0] * len(tokens))
+    writer.add_token_types([1] * len(tokens))
+    if pre is not None:
+        writer.add_tokenizer_pre(pre)
+    if add_bos is not None:
+        writer.add_add_bos_token(add_bos)
+    more(writer)
+    for key in without:
+        del writer.kv_data[0][key]
+    for name, tensor in tensors.items():
+        writer.add_tensor(name, tensor)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "tiny.gguf"
+
+
+def test_a_good_file_is_read_and_valid(path: Path) -> None:
+    write(path, more=lambda writer: (writer.add_file_type(15), writer.add_chat_template("{{ messages }}")))
+
+    header = validate(path)
+
+    assert (header.architecture, header.version, header.alignment) == ("llama", 3, 32)
+    assert (header.context_length, header.block_count, header.embedding_length) == (128, 1, 32)
+    assert (header.n_vocab, list(header.tokens)) == (len(TOKENS), list(TOKENS))
+    assert (header.file_type, header.chat_template) == ("Q4_K_M", "{{ messages }}")
+    assert header.parameters == 512
+    assert [(s.name, s.n_tensors, s.n_bytes) for s in header.quantisation] == [("F32", 1, 1024), ("F16", 1, 512)]
+    assert header.file_size == path.stat().st_size
+
+
+def test_every_value_type_is_read(path: Path) -> None:
+    def more(writer: gguf.GGUFWriter) -> None:
+        writer.add_uint8("x.u8", 200)
+        writer.add_int8("x.i8", -5)
+        writer.add_uint16("x.u16", 60000)
+        writer.add_int16("x.i16", -300)
+        writer.add_uint64("x.u64", 1 << 60)
+        writer.add_int64("x.i64", -(1 << 60))
+        writer.add_float32("x.f32", 0.5)
+        writer.add_float64("x.f64", 0.1)
+        writer.add_bool("x.bool", True)
+        writer.add_string("x.str", "naïve")
+        writer.add_array("x.flags", [True, False])
+        writer.add_array("x.numbers", [1, 2, 3])
+
+    metadata = read_header(write(path, more=more)).metadata
+
+    scalars = [metadata[f"x.{kind}"] for kind in ("u8", "i8", "u16", "i16", "u64", "i64", "f32", "f64", "bool", "str")]
+    assert scalars == [200, -5, 60000, -300, 1 << 60, -(1 << 60), 0.5, 0.1, True, "naïve"]
+    assert np.array_equal(metadata["x.flags"], [True, False])  # type: ignore[arg-type]
+    assert np.array_equal(metadata["x.numbers"], [1, 2, 3])  # type: ignore[arg-type]
+
+
+def test_the_tables_of_types_agree_with_the_gguf_package() -> None:
+    for kind, (elements, size) in gguf.constants.GGML_QUANT_SIZES.items():
+        assert GGML_TYPES[int(kind)] == (kind.name, elements, size)
+    names = {int(kind): kind.name.replace("MOSTLY_", "").replace("ALL_", "") for kind in gguf.LlamaFileType}
+    assert {number: names[number] for number in FILE_TYPES} == FILE_TYPES
+
+
+@pytest.mark.parametrize(
+    ("model", "pre", "said", "expected"),
+    [
+        ("llama", None, None, True),
+        ("llama", None, False, False),
+        ("gpt2", "qwen2", None, False),
+        ("gpt2", "qwen2", True, True),
+        ("gpt2", "llama-bpe", None, True),
+        ("gpt2", "llama-bpe", False, False),
+        ("bert", None, None, True),
+        ("t5", None, None, False),
+    ],
+)
+def test_a_bos_is_added_as_llama_cpp_would(
+    path: Path, model: str, pre: str | None, said: bool | None, expected: bool
+) -> None:
+    assert read_header(write(path, model=model, pre=pre, add_bos=said)).add_bos is expected
+
+
+def test_special_tokens_come_from_keys_else_from_the_tokenizers_defaults(path: Path) -> None:
+    header = read_header(write(path))
+    assert (header.bos_id, header.bos_text, header.eos_id, header.eos_text) == (1, "<s>", 2, "</s>")
+
+    header = read_header(write(path, more=lambda writer: (writer.add_bos_token_id(3), writer.add_eos_token_id(999))))
+    assert (header.bos_id, header.bos_text, header.eos_id) == (3, "the", 2)
+
+    header = read_header(write(path, model="gpt2"))  # its default, 11, is beyond this vocabulary
+    assert (header.bos_id, header.bos_text, header.eos_text) == (None, None, None)
+
+
+def test_fim_tokens_are_known_by_their_texts_or_by_keys(path: Path) -> None:
+    assert read_header(write(path)).fim_ids == FimIds(prefix=5, suffix=6, middle=7)
+
+    keyed = write(path, more=lambda writer: writer.add_uint32("tokenizer.ggml.fim_pre_token_id", 3))
+    assert read_header(keyed).fim_ids == FimIds(prefix=3, suffix=6, middle=7)
+
+    def with_old_keys(writer: gguf.GGUFWriter) -> None:
+        writer.add_uint32("tokenizer.ggml.prefix_token_id", 1)
+        writer.add_uint32("tokenizer.ggml.suffix_token_id", 2)
+
+    old = write(path, tokens=("a", "b", "c"), more=with_old_keys)
+    assert read_header(old).fim_ids == FimIds(prefix=1, suffix=2, middle=None)
+
+    assert read_header(write(path, tokens=("a", "b", "not <PRE> alone", "<SUF>"))).fim_ids is None
+
+
+def test_a_token_is_found_by_its_text_only_where_a_token_begins(path: Path) -> None:
+    decoy = struct.pack("<Q", 5).decode() + "<PRE>"  # looks like a token in the middle of another
+    tokens = read_header(write(path, tokens=(decoy, "a", "<PRE>"))).tokens
+    assert (tokens.index("<PRE>"), tokens.index("a"), tokens.index("b")) == (2, 1, None)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"without": ["general.architecture"]}, r"general\.architecture is missing"),
+        ({"without": ["llama.context_length"]}, r"llama\.context_length' is missing"),
+        ({"without": ["llama.block_count"]}, r"llama\.block_count' is missing"),
+        ({"without": ["tokenizer.ggml.tokens"]}, "it has no vocabulary"),
+        ({"tokens": ("a", "b", "a")}, "the tokens 0 and 2 are both 'a'"),
+        ({"model": "gpt2", "add_bos": True}, "wants a BOS token"),
+        ({"more": lambda w: w.add_chat_template("x" * 300_000)}, "chat template"),
+        ({"tensors": {}}, "no tensors"),
+    ],
+)
+def test_what_would_make_the_model_unusable_is_named(path: Path, options: dict[str, Any], complaint: str) -> None:
+    write(path, **options)
+    with pytest.raises(ModelError, match=complaint) as error:
+        validate(path)
+    assert str(path) in error.value.message
+
+
+def test_several_empty_tokens_are_no_duplicates(path: Path) -> None:
+    assert validate(write(path, tokens=(*TOKENS, "", ""))).n_vocab == len(TOKENS) + 2
+
+
+def test_scores_of_another_length_than_the_tokens_are_refused(path: Path) -> None:
+    def more(writer: gguf.GGUFWriter) -> None:
+        writer.kv_data[0]["tokenizer.ggml.scores"].value.pop()
+
+    with pytest.raises(ModelError, match="scores has 7 entries for 8 tokens"):
+        validate(write(path, more=more))
+
+
+def test_a_truncated_file_is_named_as_such(path: Path) -> None:
+    write(path)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ModelError, match="beyond the end: it is truncated"):
+        validate(path)
+
+
+def damaged(path: Path, old: bytes, new: bytes) -> Path:
+    data = write(path).read_bytes()
+    assert data.count(old) == 1
+    path.write_bytes(data.replace(old, new))
+    return path
+
+
+def tensor_record(n_dims: int, dims: Sequence[int], kind: int, offset: int) -> bytes:
+    return struct.pack(f"<I{len(dims)}QIQ", n_dims, *dims, kind, offset)
+
+
+@pytest.mark.parametrize(
+    ("record", "complaint"),
+    [
+        (tensor_record(2, (32, 8), 99, 0), "unknown type 99"),
+        (tensor_record(2, (32, 8), 4, 0), "unknown type 4"),
+        (tensor_record(2, (32, 8), 12, 0), "not whole blocks of Q4_K"),
+        (tensor_record(2, (32, 0), 0, 0), "has 0 elements"),
+        (tensor_record(2, (1 << 40, 1 << 40), 0, 0), "elements"),
+        (tensor_record(2, (32, 8), 0, 7), "not aligned to 32 bytes"),
+        (tensor_record(2, (32, 8), 0, 1 << 62), "beyond the end"),
+        (tensor_record(9, (32, 8), 0, 0), "has 9 dimensions"),
+    ],
+)
+def test_a_hostile_tensor_is_named(path: Path, record: bytes, complaint: str) -> None:
+    name = b"token_embd.weight"
+    damaged(path, name + tensor_record(2, (32, 8), 0, 0), name + record)
+    with pytest.raises(ModelError, match=complaint):
+        validate(path)
+
+
+def test_a_tensor_that_occurs_twice_is_named(path: Path) -> None:
+    tensors = {"blk.0.a": TENSORS["token_embd.weight"], "blk.0.b": TENSORS["token_embd.weight"]}
+    write(path, tensors=tensors)
+    path.write_bytes(path.read_bytes().replace(b"blk.0.b", b"blk.0.a"))
+    with pytest.raises(ModelError, match=r"'blk\.0\.a' occurs twice"):
+        validate(path)
+
+
+def test_a_key_that_occurs_twice_is_named(path: Path) -> None:
+    write(path, more=lambda writer: writer.add_uint32("llama.block_xount", 1))
+    path.write_bytes(path.read_bytes().replace(b"block_xount", b"block_count"))
+    with pytest.raises(ModelError, match=r"'llama\.block_count' occurs twice"):
+        validate(path)
+
+
+@pytest.mark.parametrize("alignment", [0, 3, 48])
+def test_an_alignment_that_is_no_power_of_two_is_refused(path: Path, alignment: int) -> None:
+    write(path, more=lambda writer: writer.add_uint32("general.alignment", alignment))
+    with pytest.raises(ModelError, match="alignment"):
+        validate(path)
+
+
+def header_bytes(version: int = 3, n_tensors: int = 0, n_keys: int = 0, rest: bytes = b"") -> bytes:
+    return b"GGUF" + struct.pack("<IQQ", version, n_tensors, n_keys) + rest
+
+
+def key(name: bytes, *value: bytes) -> bytes:
+    return struct.pack("<Q", len(name)) + name + b"".join(value)
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        (b"", "begins with b''"),
+        (b"PK\x03\x04 a zip file", "not with b'GGUF'"),
+        (header_bytes(version=1), "its version is 1"),
+        (header_bytes(version=3 << 24), "its version is"),
+        (header_bytes(n_tensors=1 << 60), "it claims"),
+        (header_bytes(n_keys=1 << 60), "it claims"),
+        (header_bytes(n_keys=1), "ends inside its header"),
+        (header_bytes(n_keys=1, rest=key(b"", struct.pack("<IB", 0, 0))), "a key is empty"),
+        (header_bytes(n_keys=1, rest=key(b"k", struct.pack("<I", 77))), "unknown value type 77"),
+        (header_bytes(n_keys=1, rest=key(b"k", struct.pack("<IIQ", 9, 9, 1))), "unsupported type 9"),
+        (header_bytes(n_keys=1, rest=key(b"k", struct.pack("<IQ", 8, 1 << 63))), "beyond 64 MiB"),
+        (header_bytes(n_keys=1, rest=key(b"k", struct.pack("<IIQ", 9, 10, 1 << 61))), "beyond 64 MiB"),
+        (header_bytes(n_keys=1, rest=key(b"k", struct.pack("<IIQ", 9, 8, 1 << 61))), "strings"),
+    ],
+)
+def test_a_header_that_is_none_is_refused(path: Path, data: bytes, complaint: str) -> None:
+    path.write_bytes(data)
+    with pytest.raises(ModelError, match=complaint):
+        read_header(path)
+
+
+def test_a_missing_file_a_folder_and_a_pipe_are_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.gguf")
+    for path in (tmp_path / "none.gguf", tmp_path, tmp_path / "pipe.gguf"):
+        with pytest.raises(ModelError, match=str(path)):
+            read_header(path)
+
+
+def test_the_parts_of_a_split_model_are_checked_together(tmp_path: Path) -> None:
+    def part(number: int, count: int = 2) -> Callable[[gguf.GGUFWriter], Any]:
+        return lambda writer: (writer.add_uint16("split.no", number), writer.add_uint16("split.count", count))
+
+    first, second = split_paths(tmp_path / "m-00001-of-00002.gguf")
+    write(first, more=part(0), tensors={"a": TENSORS["token_embd.weight"]})
+    with pytest.raises(ModelError, match=r"cannot read .*m-00002-of-00002"):
+        validate(first)
+
+    write(second, more=part(1), tensors={"b": TENSORS["token_embd.weight"]})
+    header = validate(first)
+    assert [tensor.name for tensor in header.tensors] == ["a", "b"]
+    assert header.file_size == first.stat().st_size + second.stat().st_size
+
+    with pytest.raises(ModelError, match="not the first part") as error:
+        validate(second)
+    assert str(first) in error.value.hint
+
+    write(second, more=part(1, count=3), tensors={"b": TENSORS["token_embd.weight"]})
+    with pytest.raises(ModelError, match="not part 2 of 2"):
+        validate(first)
+
+
+def test_a_large_vocabulary_is_read_and_checked_within_a_second(path: Path) -> None:
+    write(path, tokens=[f"token {number}" for number in range(152_000)])
+    started = time.perf_counter()
+    assert validate(path).n_vocab == 152_000
+    assert time.perf_counter() - started < 1
+
+
+def test_the_most_strings_a_header_may_hold_take_seconds_at_most(path: Path) -> None:
+    array = struct.pack("<IIQ", 9, 8, 2_000_000) + bytes(16_000_000)
+    path.write_bytes(header_bytes(n_keys=1, rest=key(b"tokenizer.ggml.tokens", array)))
+    started = time.perf_counter()
+    assert read_header(path).tokens.first_duplicate() is None
+    assert time.perf_counter() - started < 5
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("gguf") / "good.gguf"
+    return write(path, more=lambda writer: writer.add_chat_template("{{ x }}")).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("gguf") / "damaged.gguf"
+
+
+def use_everything(path: Path) -> None:
+    header = read_header(path)
+    assert header.quantisation is not None
+    for name in ("size_label", "file_type", "chat_template", "bos_text", "eos_text", "add_bos", "fim_ids", "name"):
+        getattr(header, name)
+    validate(path)
+
+
+@given(data=st.data())
+def test_whatever_is_cut_off_or_flipped_only_a_model_error_is_raised(
+    good: bytes, scratch: Path, data: st.DataObject
+) -> None:
+    damaged = bytearray(good)
+    for _ in range(data.draw(st.integers(0, 3))):
+        damaged[data.draw(st.integers(0, len(good) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    for at in data.draw(st.lists(st.integers(0, len(good) - 8), max_size=2)):
+        damaged[at : at + 8] = struct.pack("<Q", data.draw(st.integers(0, 2**64 - 1)))
+    scratch.write_bytes(damaged[: data.draw(st.integers(0, len(good)))] if data.draw(st.booleans()) else damaged)
+    try:
+        use_everything(scratch)
+    except ModelError as error:
+        assert "\n" not in error.message  # noqa: PT017 - not every damage is one
