@@ -1,0 +1,253 @@
+"""`localprompt models`: list, pull and look at models. Level 8."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from localprompt.engine.gguf import GGUFHeader
+    from localprompt.models import ModelCard, Progress
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+
+
+@click.group()
+def models() -> None:
+    """List, pull and look at models."""
+
+
+@models.command("list")
+@_json_option
+def list_(as_json: bool) -> None:
+    """List the models that can be asked for by name, the smallest first."""
+    from localprompt.models import cards, installed  # noqa: PLC0415 - `--help` must start fast
+
+    rows = [_listed(card, installed(card)) for card in cards()]
+    if as_json:
+        click.echo(json.dumps(rows, ensure_ascii=False))
+        return
+    _print(_list_table(rows))
+
+
+def _listed(card: ModelCard, path: Path | None) -> dict[str, Any]:
+    return {
+        "name": card.name,
+        "family": card.family,
+        "parameters": card.parameters,
+        "quantisation": card.quantisation,
+        "size_bytes": card.size_bytes,
+        "context_length": card.context_length,
+        "licence": card.licence,
+        "kind": card.kind,
+        "fim": card.fim,
+        "sha256": [file.sha256 or None for file in card.files],
+        "sha256_note": card.sha256_note,
+        "sources": [str(source) for source in card.sources],
+        "path": None if path is None else str(path),
+    }
+
+
+def _list_table(rows: Iterable[dict[str, Any]]) -> RenderableType:
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("name", no_wrap=True)
+    table.add_column("parameters", justify="right", no_wrap=True)
+    table.add_column("mix", no_wrap=True)
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("context", justify="right", no_wrap=True)
+    table.add_column("kind", no_wrap=True)
+    table.add_column("licence")
+    table.add_column("installed", no_wrap=True)
+    for row in rows:
+        cells = [
+            row["name"],
+            _count(row["parameters"]),
+            row["quantisation"],
+            _size(row["size_bytes"]),
+            f"{row['context_length']:,}",
+            row["kind"] + (" + FIM" if row["fim"] else ""),
+            row["licence"],
+            "yes" if row["path"] else "-",
+        ]
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    return table
+
+
+@models.command()
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+def pull(names: tuple[str, ...]) -> None:
+    """Fetch models and check their SHA-256; print the path of each."""
+    from localprompt.models import card, pull  # noqa: PLC0415
+
+    wanted = [card(name) for name in names]  # an unknown name fails before anything is fetched
+    with _progress() as progress:
+        paths = [pull(each, progress=progress) for each in wanted]
+    for path in paths:
+        click.echo(path)
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """Yield what `pull` reports to: a bar on a terminal, a line for each step elsewhere; all on stderr."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn  # noqa: PLC0415
+
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", visible=False)
+
+        def report(what: str, done: int, total: int) -> None:
+            if not total:
+                bar.update(task, visible=False)
+            if total and console.is_terminal:
+                bar.update(task, description=what, completed=done, total=total, visible=True)
+            else:
+                console.print(printable(what))
+
+        yield report
+
+
+@models.command()
+@click.argument("name")
+def path(name: str) -> None:
+    """Print the path of a model that is installed, and nothing else."""
+    click.echo(_installed_path(name))
+
+
+@models.command()
+@click.argument("name_or_file", metavar="NAME|FILE")
+@_json_option
+def info(name_or_file: str, as_json: bool) -> None:
+    """Say what a GGUF file is, from its header alone; nothing is loaded."""
+    from localprompt.engine.gguf import read_header, validate  # noqa: PLC0415
+    from localprompt.errors import ModelError  # noqa: PLC0415
+
+    file = Path(name_or_file)
+    if not file.is_file():
+        file = _installed_path(name_or_file)
+    header, problem = read_header(file), None
+    try:
+        header = validate(file)
+    except ModelError as error:
+        problem = error.message
+    facts = {**_facts(header), "problem": problem}
+    if as_json:
+        click.echo(json.dumps(facts, ensure_ascii=False))
+    else:
+        _print(_facts_table(facts))
+
+
+def _installed_path(name: str) -> Path:
+    from localprompt.errors import ModelError  # noqa: PLC0415
+    from localprompt.models import card, installed  # noqa: PLC0415
+
+    found = installed(card(name))
+    if found is None:
+        raise ModelError(f"the model {name} is not installed", f"localprompt models pull {name}")
+    return found
+
+
+def _facts(header: GGUFHeader) -> dict[str, Any]:
+    fim = header.fim_ids
+    tokens = header.tokens
+    return {
+        "path": str(header.path),
+        "architecture": header.architecture,
+        "name": header.name,
+        "size_label": header.size_label,
+        "parameters": header.parameters,
+        "size_bytes": header.file_size,
+        "file_type": header.file_type,
+        "quantisation": [
+            {"type": share.name, "n_tensors": share.n_tensors, "n_bytes": share.n_bytes}
+            for share in header.quantisation
+        ],
+        "context_length": header.context_length,
+        "n_vocab": header.n_vocab,
+        "chat_template": header.chat_template is not None,
+        "add_bos": header.add_bos,
+        "bos": _token(header.bos_id, header.bos_text),
+        "eos": _token(header.eos_id, header.eos_text),
+        "fim": fim
+        and {
+            "prefix": _token(fim.prefix, tokens[fim.prefix]),
+            "suffix": _token(fim.suffix, tokens[fim.suffix]),
+            "middle": None if fim.middle is None else _token(fim.middle, tokens[fim.middle]),
+        },
+    }
+
+
+def _token(token_id: int | None, text: str | None) -> dict[str, Any] | None:
+    return None if token_id is None else {"id": token_id, "text": text}
+
+
+def _facts_table(facts: dict[str, Any]) -> RenderableType:
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    size = facts["size_bytes"]
+    mix = ", ".join(
+        f"{share['type']} {share['n_bytes'] / max(size, 1):.0%} ({share['n_tensors']} tensors)"
+        for share in facts["quantisation"]
+    )
+    fim = facts["fim"] and "  ".join(f"{role} {_show_token(token)}" for role, token in facts["fim"].items())
+    rows = {
+        "file": facts["path"],
+        "architecture": facts["architecture"] or "not stated",
+        "name": facts["name"] or "not stated",
+        "size": f"{facts['size_label']} ({facts['parameters']:,} parameters), {_size(size)}",
+        "quantisation": f"{facts['file_type'] or 'mix'}: {mix}",
+        "context": f"{facts['context_length']:,} tokens",
+        "vocabulary": f"{facts['n_vocab']:,} tokens",
+        "chat template": "yes" if facts["chat_template"] else "no: a base model",
+        "BOS": f"{_show_token(facts['bos'])}, {'added' if facts['add_bos'] else 'not added'} before a text",
+        "EOS": _show_token(facts["eos"]),
+        "FIM tokens": fim or "none",
+        "usable": f"no: {facts['problem']}" if facts["problem"] else "yes",
+    }
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for label, value in rows.items():
+        table.add_row(label, Text(printable(value)))
+    return table
+
+
+def _show_token(token: dict[str, Any] | None) -> str:
+    return "none" if token is None else f"{token['text']} ({token['id']})"
+
+
+def printable(text: str) -> str:
+    """Return text that commands no terminal: a model's own words may hold escape sequences and direction marks."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def _count(n: int) -> str:
+    return f"{n / 1e9:.1f}B" if n >= 1e9 else f"{n / 1e6:.0f}M"
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:.2f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f} MB"
+
+
+def _print(table: RenderableType) -> None:
+    _console().print(table)
+
+
+def _console() -> Console:
+    from rich.console import Console  # noqa: PLC0415
+
+    # Piped tables are for grep: one line a row, however long.
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 200)

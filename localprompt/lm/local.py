@@ -1,0 +1,187 @@
+"""A GGUF model in a worker process as a LanguageModel. Level 2."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from localprompt import models
+from localprompt.engine.process import EngineProcess
+from localprompt.engine.settings import EngineSettings
+from localprompt.engine.tuning import tuned
+from localprompt.errors import ConfigError, ContextOverflow, ModelError, nearest
+from localprompt.lm.rendered import Rendered, spans_of
+from localprompt.types import EngineStats, Generation, Loglikelihood, Message, Sampling
+
+
+class LocalModel:
+    """One GGUF file, loaded in a worker process; a context manager. See `LanguageModel` for the contract.
+
+    Args:
+        path: the file.
+        settings: how it is loaded and batched.
+        name: for people; the file's stem by default.
+    """
+
+    def __init__(self, path: Path, settings: EngineSettings, name: str = "") -> None:
+        self.path = path
+        self.name = name or path.stem
+        self.settings = settings
+        self.on_progress: Callable[[int, int], None] = lambda *_: None
+        """Called during `loglikelihood` and `generate` with (requests done, requests in all)."""
+        self._engine = EngineProcess(path, settings)
+        self._fingerprint = ""
+
+    def __enter__(self) -> LocalModel:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the worker process; nothing else needs this model afterwards."""
+        self._engine.close()
+
+    @property
+    def pid(self) -> int:
+        """Process id of the engine."""
+        return self._engine.pid
+
+    @property
+    def stats(self) -> EngineStats:
+        """Cumulative work, over restarts of the worker too."""
+        return self._engine.stats
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the file's content, the llama.cpp build and the settings that change numbers."""
+        if not self._fingerprint:
+            build = importlib.metadata.version("llama-cpp-python")
+            content = [models.sha256(self.path), build, self.settings.numerics()]
+            self._fingerprint = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        return self._fingerprint
+
+    @property
+    def n_ctx(self) -> int:
+        """Most tokens of one request: the KV cells, or what the model was trained for if that is less."""
+        return min(self.settings.n_ctx, int(self._engine.info["n_ctx_train"]))
+
+    @property
+    def has_chat(self) -> bool:
+        """True if the file carries a chat template."""
+        return bool(self._engine.info["chat_template"])
+
+    @property
+    def has_fim(self) -> bool:
+        """True if the vocabulary has the fill-in-the-middle tokens for prefix and suffix."""
+        return {"pre", "suf"} <= set(self._engine.info["fim"])
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the token ids of each text, with BOS where the model wants one."""
+        result: list[list[int]] = self._engine.map("encode", [[str(text), spans_of(text)] for text in texts])
+        return result
+
+    def chat(self, messages: Sequence[Message], opening: str = "") -> Rendered:
+        """Return the text of a chat up to the assistant's answer, which begins with `opening`.
+
+        Raises:
+            ModelError: if the model has no chat template, or its template refuses the messages.
+        """
+        ((text, spans),) = self._engine.call("chat", requests=[[[m.role, m.content] for m in messages]])
+        return Rendered(text, spans) + opening
+
+    def fim(self, prefix: str, suffix: str) -> Rendered:
+        """Return a fill-in-the-middle prompt: prefix-suffix-middle, or suffix-prefix for models without a middle token.
+
+        Raises:
+            ModelError: if the vocabulary has no fill-in-the-middle tokens.
+        """
+        if not self.has_fim:
+            raise ModelError(f"{self.name} has no fill-in-the-middle tokens", "use another mode, such as forward")
+        token = self._engine.info["fim"]
+        if "mid" in token:
+            pieces = [
+                (token["pre"], True),
+                (prefix, False),
+                (token["suf"], True),
+                (suffix, False),
+                (token["mid"], True),
+            ]
+        else:
+            pieces = [(token["suf"], True), (suffix, False), (token["pre"], True), (prefix, False)]
+        text, spans = "", []
+        for piece, is_control in pieces:
+            if is_control:
+                spans.append((len(text), len(text) + len(piece)))
+            text += piece
+        return Rendered(text, spans)
+
+    def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[Loglikelihood]:
+        """Return the log-likelihood of each continuation after its context; see `LanguageModel`."""
+        wanted = [[str(context), str(continuation), spans_of(context)] for context, continuation in pairs]
+        encoded = self._engine.map("encode_pairs", wanted)
+        for number, (tokens, _) in enumerate(encoded):
+            self._check_length(number, len(tokens), 0, pairs[number][0])
+        return [Loglikelihood(*scored) for scored in self._engine.map("score", encoded, self._progress)]
+
+    def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
+        """Return one completion a prompt; see `LanguageModel`."""
+        if len(prompts) != len(seeds):
+            raise ValueError(f"{len(prompts)} prompts with {len(seeds)} seeds")
+        encoded = self.tokenize(prompts)
+        for number, tokens in enumerate(encoded):
+            self._check_length(number, len(tokens), sampling.max_tokens, prompts[number])
+        requests = [
+            [t or [self._engine.info["start_token"]], asdict(sampling), s] for t, s in zip(encoded, seeds, strict=True)
+        ]
+        return [Generation(*generated) for generated in self._engine.map("generate", requests, self._progress)]
+
+    def prefill_rate(self, n_tokens: int = 512) -> float:
+        """Return tokens per second of decoding one fresh sequence: what `llama-bench` calls pp512."""
+        return float(self._engine.call("prefill_rate", n_tokens=n_tokens))
+
+    def _progress(self, done: int, total: int) -> None:
+        self.on_progress(done, total)
+
+    def _check_length(self, number: int, n_prompt: int, n_new: int, text: str) -> None:
+        if n_prompt + n_new > self.n_ctx:
+            asked = f"{n_prompt} tokens" + (f" and {n_new} to generate" if n_new else "")
+            raise ContextOverflow(
+                f"request {number} ({text[:40]!r}...) has {asked}, the context has {self.n_ctx}",
+                "shorten it, or raise n_ctx if the model was trained for more",
+            )
+
+
+def load_model(name_or_path: str | Path, *, tune: bool = True, **settings: Any) -> LocalModel:
+    """Return a loaded model, by card name (pulled if missing) or by the path of a GGUF file.
+
+    Args:
+        name_or_path: such as `qwen2.5-coder-1.5b-instruct` or `./my.gguf`.
+        tune: measure the fastest settings once for this model on this machine (seconds; remembered).
+        settings: fields of `EngineSettings`; what is given here is not measured.
+
+    Raises:
+        ConfigError: for an unknown setting, with the nearest known one.
+        ModelError: if the file is missing, malformed or cannot be loaded.
+    """
+    known = EngineSettings.__dataclass_fields__
+    for key in settings:
+        if key not in known:
+            raise ConfigError(f"unknown engine setting {key!r}", nearest(key, known))
+    path = models.resolve(str(name_or_path))
+    try:
+        chosen = replace(EngineSettings(), **settings)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"impossible engine settings: {error}") from None
+    if tune:
+        chosen = tuned(path, models.sha256(path), chosen, frozenset(settings))
+    name = str(name_or_path) if not Path(name_or_path).exists() else path.stem
+    return LocalModel(path, chosen, name)

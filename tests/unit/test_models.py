@@ -1,0 +1,182 @@
+"""Model cards and what is done with files on disk; sources that need pip or a hub are in tests/e2e."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from localprompt import models
+from localprompt.errors import ConfigError, ModelError
+
+CONTENT = b"GGUF and so on"
+CARD = """
+name = "tiny"
+family = "Tiny"
+parameters = 1_000
+quantisation = "Q4_0"
+context_length = 128
+licence = "Apache-2.0"
+kind = "chat"
+fim = false
+
+[[files]]
+name = "tiny.gguf"
+size_bytes = 14
+sha256 = "{sha256}"
+
+[[sources]]
+kind = "hf"
+repo = "someone/tiny"
+revision = "main"
+""".replace("{sha256}", hashlib.sha256(CONTENT).hexdigest())
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCALPROMPT_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def read(tmp_path: Path, text: str) -> models.ModelCard:
+    path = tmp_path / "tiny.toml"
+    path.write_text(text, encoding="utf-8")
+    return models.read_card(path)
+
+
+def install(card: models.ModelCard, content: bytes = CONTENT) -> Path:
+    path = models.models_dir() / card.name / card.files[0].name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def test_every_shipped_card_is_valid_and_pinned_or_says_why_not() -> None:
+    cards = models.cards()
+    assert {"smollm2-135m-instruct", "qwen2.5-coder-1.5b-instruct", "gemma-3-270m"} <= {card.name for card in cards}
+    assert [card.size_bytes for card in cards] == sorted(card.size_bytes for card in cards)
+    for card in cards:
+        assert card.sha256_note or all(file.sha256 for file in card.files)
+        assert card.licence in ("Apache-2.0", "MIT") or card.licence_notice
+        assert all(
+            source.revision != "main" or card.sha256_note for source in card.sources if hasattr(source, "revision")
+        )
+
+
+def test_a_cards_packages_and_members_belong_together() -> None:
+    sources = [source for card in models.cards() for source in card.sources if isinstance(source, models.PackageSource)]
+    assert len(sources) == 4
+    for source in sources:
+        for package, member in zip(source.packages, source.members, strict=True):
+            assert member.startswith(package.partition("==")[0].replace("-", "_") + "/")
+
+
+def test_an_unknown_card_names_the_nearest() -> None:
+    with pytest.raises(ConfigError) as error:
+        models.card("smollm-135m-instruct")
+    assert error.value.hint == "did you mean 'smollm2-135m-instruct'?"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("family", "familly", "unknown key 'familly'"),
+        ('family = "Tiny"', "", "family is missing"),
+        ("parameters = 1_000", 'parameters = "1B"', "parameters must be int"),
+        ("fim = false", "fim = 0", "fim must be bool"),
+        ('"chat"', '"chatty"', "kind is 'chatty'"),
+        ('name = "tiny"', 'name = "other"', "is not the file's"),
+        ('name = "tiny"', 'name = "../tiny"', "the name '../tiny'"),
+        ("tiny.gguf", "../tiny.gguf", "not a plain file name"),
+        ('sha256 = "', 'sha256 = "ABC', "not 64 lower-case hexadecimal digits"),
+        ("sha256 =", "# sha256 =", "needs a sha256_note"),
+        ('kind = "hf"', 'kind = "http"', "kind is 'http'"),
+        ("repo =", "repository =", "unknown key 'repository'"),
+        ("[[files]]", "[files]", "must be tables"),
+        ("[[files]]", "[[files", "tiny.toml"),
+    ],
+)
+def test_a_card_with_a_mistake_is_refused_with_file_and_key(tmp_path: Path, old: str, new: str, complaint: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        read(tmp_path, CARD.replace(old, new, 1))
+    assert complaint in error.value.message
+    assert "tiny.toml" in error.value.message
+
+
+@pytest.mark.parametrize("package", ["--index-url=x==1", "name", "name==1 --pre", "https://example.org/x.whl"])
+def test_a_package_is_a_name_and_a_version_and_nothing_else(tmp_path: Path, package: str) -> None:
+    text = CARD.replace(
+        'kind = "hf"\nrepo = "someone/tiny"\nrevision = "main"',
+        f'kind = "pypi"\npackages = ["{package}"]\nmembers = ["a"]',
+    )
+    with pytest.raises(ConfigError, match="name==version"):
+        read(tmp_path, text)
+
+
+def test_an_existing_file_wins_over_a_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gemma-3-270m").write_bytes(CONTENT)
+    assert models.resolve("gemma-3-270m") == tmp_path / "gemma-3-270m"
+    assert models.resolve(tmp_path / "gemma-3-270m") == tmp_path / "gemma-3-270m"
+
+
+def test_an_unknown_model_names_the_nearest_card_and_a_missing_file_itself() -> None:
+    with pytest.raises(ModelError) as error:
+        models.resolve("qwen2.5-coder-1.5b")
+    assert error.value.hint == "did you mean 'qwen2.5-coder-1.5b-instruct'?"
+    with pytest.raises(ModelError, match=r"no file models/nothing\.gguf"):
+        models.resolve("models/nothing.gguf")
+
+
+def test_an_installed_model_is_used_if_its_hash_is_right(tmp_path: Path) -> None:
+    card = read(tmp_path, CARD)
+    assert models.installed(card) is None
+    path = install(card)
+    assert models.installed(card) == path
+    assert models.pull(card) == path
+
+
+def test_a_file_with_another_hash_is_not_used_and_removed(tmp_path: Path) -> None:
+    card = read(tmp_path, CARD)
+    path = install(card, b"something else")
+    with pytest.raises(ModelError, match=r"tiny\.gguf has the SHA-256 [0-9a-f]{64}, but the card says"):
+        models.pull(card)
+    assert not path.exists()
+
+
+def test_without_a_pinned_hash_the_first_file_is_held_to(tmp_path: Path) -> None:
+    card = read(tmp_path, CARD.replace("sha256 =", "# sha256 =").replace("fim =", 'sha256_note = "unknown"\nfim ='))
+    path = install(card)
+    assert models.pull(card) == path
+    assert hashlib.sha256(CONTENT).hexdigest() in (path.parent / "tiny.gguf.sha256").read_text(encoding="utf-8")
+
+    install(card, b"another file, changed upstream")
+    with pytest.raises(ModelError, match="of the first download"):
+        models.pull(card)
+    assert not path.exists()
+
+
+def test_a_hash_is_remembered_until_the_file_changes(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(CONTENT)
+    first = models.sha256(path)
+    assert first == hashlib.sha256(CONTENT).hexdigest()
+
+    status = path.stat()
+    path.write_bytes(CONTENT[::-1])
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert models.sha256(path) == first  # same path, size and time: not read again
+
+    os.utime(path, ns=(0, 0))
+    assert models.sha256(path) == hashlib.sha256(CONTENT[::-1]).hexdigest()
+
+
+def test_a_damaged_memory_of_hashes_is_not_believed(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(CONTENT)
+    models.sha256(path)
+    for memory in (tmp_path / "cache").rglob("sha256/*"):
+        memory.write_bytes(b"\xff nonsense")
+    assert models.sha256(path) == hashlib.sha256(CONTENT).hexdigest()
