@@ -1,0 +1,1 @@
+"""What scores say: intervals, differences, tests. Level 6."""

@@ -1,0 +1,117 @@
+"""`localprompt tasks`: look at a task before spending on it. Level 8."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from localprompt.cli.options import debug_option
+
+if TYPE_CHECKING:
+    from localprompt.tasks import Task
+    from localprompt.tasks.template import Rendering
+    from localprompt.types import Example
+
+_SHOWN = 3
+_UNSEEN = ("Cc", "Cf", "Cs")
+
+
+@click.group()
+def tasks() -> None:
+    """Check task files."""
+
+
+@tasks.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--model", help="A card's name or a GGUF file: also show its chat template and count tokens.")
+@click.option("--allow-code", is_flag=True, help="Run the code that a metric `module:function` names.")
+@debug_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else on standard output.")
+def check(file: Path, model: str | None, allow_code: bool, as_json: bool) -> None:
+    """Show examples exactly as the model sees them, and what is doubtful about the task."""
+    from localprompt.analysis.stats import smallest_detectable_gain  # noqa: PLC0415 - slow to start
+    from localprompt.tasks import load_task  # noqa: PLC0415
+    from localprompt.tasks.check import find_doubts  # noqa: PLC0415
+
+    task = load_task(file, allow_code=allow_code)
+    splits = {"train": task.train, "dev": task.dev, "test": task.test}
+    report = {
+        "task": task.name,
+        "fingerprint": task.fingerprint,
+        "labels": list(task.labels),
+        "splits": {name: _counts(task, examples) for name, examples in splits.items()},
+        "smallest_gain": smallest_detectable_gain(len(task.test)),
+        "warnings": list(find_doubts(task)),
+        "examples": _rendered(task, task.dev[:_SHOWN], model),
+    }
+    click.echo(json.dumps(report, ensure_ascii=False) if as_json else _visible(_text(report)))
+
+
+def _counts(task: Task, examples: Sequence[Example]) -> dict[str, Any]:
+    counts = Counter(example.targets[0] for example in examples)
+    return {"n": len(examples), "labels": {label: counts[label] for label in task.labels}}
+
+
+def _rendered(task: Task, examples: Sequence[Example], model: str | None) -> list[dict[str, Any]]:
+    renderings = [task.layout.render(task.seeds[0], example.inputs) for example in examples]
+    texts, n_tokens = _as_the_model_sees(renderings, model) if model else ([r.text for r in renderings], None)
+    return [
+        {
+            "id": example.id,
+            "messages": [asdict(message) for message in rendering.messages],
+            "opening": rendering.opening,
+            "text": text,
+            "answer": task.layout.separator + example.targets[0],
+            "n_tokens": n_tokens[index] if n_tokens else None,
+        }
+        for index, (example, rendering, text) in enumerate(zip(examples, renderings, texts, strict=True))
+    ]
+
+
+def _as_the_model_sees(renderings: Sequence[Rendering], model: str) -> tuple[list[str], list[int]]:
+    from localprompt.lm.local import load_model  # noqa: PLC0415 - loads llama.cpp
+
+    with load_model(model) as lm:
+        texts = [lm.chat(r.messages, r.opening) if r.messages else r.text for r in renderings]
+        return texts, [len(ids) for ids in lm.tokenize(texts)]
+
+
+def _text(report: dict[str, Any]) -> str:
+    lines = [f"{report['task']}: " + ", ".join(f"{split['n']} {name}" for name, split in report["splits"].items())]
+    if report["labels"]:
+        width = max(map(len, report["labels"]))
+        lines += ["", " " * width + "".join(f"{name:>8}" for name in report["splits"])]
+        for label in report["labels"]:
+            counts = "".join(f"{split['labels'][label]:>8}" for split in report["splits"].values())
+            lines.append(f"{label:<{width}}{counts}")
+    for example in report["examples"]:
+        lines += ["", *_example_lines(example)]
+    lines += ["", *(f"warning: {warning}" for warning in report["warnings"])]
+    gain, n = report["smallest_gain"], report["splits"]["test"]["n"]
+    lines.append(
+        f"The {n} test examples can show a gain of {gain:.3f} or more (two-sided test, 5 % level, power 80 %)."
+    )
+    return "\n".join(lines)
+
+
+def _example_lines(example: dict[str, Any]) -> list[str]:
+    tokens = f", {example['n_tokens']} tokens" if example["n_tokens"] is not None else ""
+    lines = [f"--- {example['id']}{tokens} ---"]
+    if example["text"]:
+        lines.append(example["text"])
+    else:
+        lines += [f"[{message['role']}]\n{message['content']}" for message in example["messages"]]
+        lines += [f"[assistant begins]\n{example['opening']}"] if example["opening"] else []
+    return [*lines, f"--- right answer: {example['answer']!r}"]
+
+
+def _visible(text: str) -> str:
+    """Return the text with everything that could command a terminal or hide from the eye written as an escape."""
+    return "".join(c if c in "\n\t" or unicodedata.category(c) not in _UNSEEN else f"\\u{{{ord(c):x}}}" for c in text)

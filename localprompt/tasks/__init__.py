@@ -1,0 +1,6 @@
+"""Tasks: what a prompt is for, on which data, and how an answer is judged. Level 2."""
+
+from localprompt.tasks.task import Task, load_task
+from localprompt.tasks.template import Layout
+
+__all__ = ["Layout", "Task", "load_task"]

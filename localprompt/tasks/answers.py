@@ -1,0 +1,159 @@
+"""A completion becomes an answer, or None where it holds none. Level 2.
+
+Every kind first removes `<think>...</think>` blocks: reasoning models decide after them. A block that never closes
+means that the tokens ran out before the answer: None. A blank answer is None too, which scores 0 and is counted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+
+import regex
+
+from localprompt.errors import TaskError, nearest
+
+Answer = Callable[[str], "str | None"]
+"""Completion text to answer."""
+
+_PATTERN_SECONDS = 1.0
+_MAX_PATTERN = 1000
+_MAX_OBJECTS = 100
+"""Opening braces tried before a completion counts as one without JSON."""
+
+# A minus after a letter, digit or bracket is a hyphen or a subtraction ("covid-19", "5-3"), not a sign.
+_NUMBER = re.compile(
+    r"(?:(?<![\w)])[-\u2212])?(?:(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
+)
+
+
+def find_answer(kind: str, argument: str = "") -> Answer:
+    """Return the extraction of that kind; `argument` is the pattern, marker or field of those kinds that need one.
+
+    Raises:
+        TaskError: if the kind is unknown, its argument missing or given without need, or the pattern not usable.
+    """
+    if kind not in _KINDS:
+        raise TaskError(f"unknown answer extraction {kind!r}", nearest(kind, _KINDS))
+    make, needs = _KINDS[kind]
+    if bool(argument) != bool(needs):
+        problem = f"needs a {needs}" if needs else "takes no value"
+        raise TaskError(
+            f"answer extraction {kind!r} {problem}",
+            f"write `answer: {{{kind}: ...}}`" if needs else f"write `answer: {kind}`",
+        )
+    extract = make(argument)
+
+    def answer(completion: str) -> str | None:
+        text = _without_thoughts(completion)
+        found = extract(text) if text is not None else None
+        return (found.strip() or None) if found is not None else None
+
+    return answer
+
+
+def last_number(text: str) -> str | None:
+    """Return the last number of a text without thousands separators, such as `-1234.50`; None if there is none.
+
+    `$1,234.50.` gives `1234.50`; the lists `1,2` and `1, 2` give `2`.
+    """
+    found = _NUMBER.findall(text)
+    return found[-1].replace(",", "").replace("\u2212", "-") if found else None
+
+
+def _without_thoughts(text: str) -> str | None:
+    kept = []
+    while True:
+        before, opened, rest = text.partition("<think>")
+        # Some chat templates open the block themselves, so that a completion can hold its end alone.
+        kept.append(before.rpartition("</think>")[2])
+        if not opened:
+            return "".join(kept)
+        _, closed, text = rest.partition("</think>")
+        if not closed:
+            return None
+
+
+def _whole(_: str) -> Answer:
+    return lambda text: text
+
+
+def _first_line(_: str) -> Answer:
+    return _line
+
+
+def _line(text: str) -> str:
+    # Chat models like to begin with an empty line.
+    return next(iter(text.strip().splitlines()), "")
+
+
+def _last_number(_: str) -> Answer:
+    return last_number
+
+
+def _regex(pattern: str) -> Answer:
+    if len(pattern) > _MAX_PATTERN:
+        raise TaskError(f"the pattern is longer than {_MAX_PATTERN} characters", "use a shorter one")
+    try:
+        compiled = regex.compile(pattern)
+    except regex.error as error:
+        raise TaskError(
+            f"the pattern {pattern!r} is not a regular expression ({error})", "see docs/tasks.md"
+        ) from error
+    if compiled.groups != 1:
+        hint = "put round brackets around the answer and write (?:...) for all other groups"
+        raise TaskError(f"the pattern {pattern!r} has {compiled.groups} groups instead of one", hint)
+
+    def search(text: str) -> str | None:
+        try:
+            match = compiled.search(text, timeout=_PATTERN_SECONDS)
+        except TimeoutError:
+            problem = f"the pattern {pattern!r} took more than {_PATTERN_SECONDS:g} s on one completion"
+            raise TaskError(problem, "avoid a repeated group inside a repeated group, such as (a+)+") from None
+        return match.group(1) if match else None
+
+    return search
+
+
+def _after_marker(marker: str) -> Answer:
+    pattern = re.compile(re.escape(marker), re.IGNORECASE)
+
+    def after(text: str) -> str | None:
+        ends = [match.end() for match in pattern.finditer(text)]
+        return _line(text[ends[-1] :]) if ends else None
+
+    return after
+
+
+def _json_field(name: str) -> Answer:
+    # Numbers stay as they were written: 1.50 keeps its zero.
+    decoder = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
+
+    def field(text: str) -> str | None:
+        start = -1
+        for _ in range(_MAX_OBJECTS):
+            start = text.find("{", start + 1)
+            if start < 0:
+                return None
+            try:
+                value = decoder.raw_decode(text, start)[0].get(name)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(value, bool):
+                return "true" if value else "false"
+            return value if isinstance(value, str) else None
+        return None
+
+    return field
+
+
+_KINDS: dict[str, tuple[Callable[[str], Answer], str]] = {
+    "first_line": (_first_line, ""),
+    "whole": (_whole, ""),
+    "last_number": (_last_number, ""),
+    "regex": (_regex, "pattern"),
+    "after_marker": (_after_marker, "marker"),
+    "json_field": (_json_field, "field name"),
+}
+"""Kind to its factory and to what its argument is; an empty name: it takes none."""

@@ -1,0 +1,183 @@
+"""How right an answer is: one function a metric, in [0, 1], the best over all acceptable answers. Level 2."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import math
+import re
+import string
+import sys
+import unicodedata
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from localprompt.errors import TaskError, nearest
+from localprompt.tasks.answers import last_number
+
+Metric = Callable[[str, tuple[str, ...]], float]
+"""(prediction, acceptable answers) to a score in [0, 1]."""
+
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_SENTENCE_LABEL = re.compile(r"sentence [12]:", re.IGNORECASE)
+_OPTION = re.compile(r"\s*(?:\(([A-Za-z])\)|\[([A-Za-z])\]|([A-Za-z])(?=[).:]|\s*(?:\n|$)))[).:]?\s*(.*)", re.DOTALL)
+_BRACKETED = re.compile(r"[(\[]([A-Za-z])[)\]]")
+_CUED = re.compile(r"\b(?i:answer|option|choice)(?i: is)?:?\s+([A-Z])\b(?!')")  # capitals only: "the answer is a dog"
+
+
+def find_metric(name: str, *, folder: Path = Path(), allow_code: bool = False) -> Metric:
+    """Return the metric of that name; `module:function` names a function of the user's, looked for in `folder` first.
+
+    Raises:
+        TaskError: if there is no such metric, or it is code and `allow_code` is false; nothing is imported then.
+    """
+    if ":" in name:
+        if not allow_code:
+            raise TaskError(
+                f"the metric {name!r} is code and was not run", "pass --allow-code if you trust this task file"
+            )
+        return _imported(name, folder)
+    if name not in METRICS:
+        raise TaskError(f"unknown metric {name!r}", nearest(name, METRICS))
+    return METRICS[name]
+
+
+def metric_hash(name: str) -> str:
+    """Return what tells a metric from another: its name, and for code also the hash of the file it stands in."""
+    module = sys.modules.get(name.partition(":")[0])
+    if ":" not in name or module is None or module.__file__ is None:
+        return name
+    return f"{name} {hashlib.sha256(Path(module.__file__).read_bytes()).hexdigest()}"
+
+
+def normalise(text: str) -> str:
+    """Return the form in which the instruction-induction metrics compare answers.
+
+    Source: the execution-accuracy evaluation published with APE (Zhou et al. 2023): " and " and the labels of sentence
+    pairs go, then only the first line up to its first period counts, in lower case, hyphens as spaces, without
+    punctuation. Differs: Unicode is composed (NFC), and runs of blank space count as one space. Decimals and
+    abbreviations do not survive the rule about periods: `numeric` and `equals` are for those.
+    """
+    text = _SENTENCE_LABEL.sub("", unicodedata.normalize("NFC", text).replace(" and ", " ")).strip()
+    text = text.partition("\n")[0].partition(".")[0]
+    return " ".join(text.lower().replace("-", " ").translate(_PUNCTUATION).split())
+
+
+def equals(prediction: str, targets: tuple[str, ...]) -> float:
+    """Return 1.0 if the prediction is an acceptable answer to the letter, blank space around it aside."""
+    return float(any(prediction.strip() == target.strip() for target in targets))
+
+
+def exact_match(prediction: str, targets: tuple[str, ...]) -> float:
+    """Return 1.0 if the prediction equals an acceptable answer after `normalise`; nothing never equals nothing."""
+    found = normalise(prediction)
+    return float(bool(found) and any(found == normalise(target) for target in targets))
+
+
+def token_f1(prediction: str, targets: tuple[str, ...]) -> float:
+    """Return the F1 of the words in common, each counted as often as it occurs, after `normalise`."""
+    return max(_f1(normalise(prediction).split(), normalise(target).split()) for target in targets)
+
+
+def set_match(prediction: str, targets: tuple[str, ...]) -> float:
+    """Return 1.0 if the prediction has exactly the words of an acceptable answer, in any order, after `normalise`."""
+    found = set(normalise(prediction).split())
+    return float(bool(found) and any(found == set(normalise(target).split()) for target in targets))
+
+
+def contains(prediction: str, targets: tuple[str, ...]) -> float:
+    """Return 1.0 if an acceptable answer occurs in the prediction as whole words, case and blank space aside.
+
+    The whole prediction is searched, unlike in the original, which cuts it at the first period.
+    """
+    text = _folded(prediction)
+    found = (_folded(target) for target in targets)
+    return float(any(target and re.search(rf"(?<!\w){re.escape(target)}(?!\w)", text) for target in found))
+
+
+def numeric(prediction: str, targets: tuple[str, ...]) -> float:
+    """Return 1.0 if the last number of the prediction equals an acceptable one to six digits.
+
+    Currency, units, percent signs and thousands separators do not count.
+    """
+    found = last_number(prediction)
+    numbers = (last_number(target) for target in targets)
+    return float(found is not None and any(n is not None and _close(found, n) for n in numbers))
+
+
+def multiple_choice(prediction: str, targets: tuple[str, ...]) -> float:
+    """Return 1.0 if the prediction names the right option: `B`, `(B)`, `B) Paris`, `the answer is B`, or its text.
+
+    A target is a letter, plain or bracketed, the option's text, or both (`(B) Paris`). A prediction that brackets two
+    different letters names none.
+    """
+    letter, text = _choice(prediction)
+    for target in targets:
+        right_letter, right_text = _option(target)
+        if letter is not None and letter == right_letter:
+            return 1.0
+        if letter is None or right_letter is None:
+            wanted = normalise(right_text)
+            if wanted and wanted == normalise(text):
+                return 1.0
+    return 0.0
+
+
+METRICS: dict[str, Metric] = {
+    metric.__name__: metric for metric in (equals, exact_match, token_f1, set_match, contains, numeric, multiple_choice)
+}
+
+
+def _f1(found: list[str], wanted: list[str]) -> float:
+    common = (Counter(found) & Counter(wanted)).total()
+    return 2 * common / (len(found) + len(wanted)) if common else 0.0
+
+
+def _folded(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", text).casefold().split())
+
+
+def _close(a: str, b: str) -> bool:
+    return math.isclose(float(a), float(b), rel_tol=1e-6, abs_tol=1e-9)
+
+
+def _option(text: str) -> tuple[str | None, str]:
+    """Return the letter an option begins with, upper case, and the rest; None and all of it if it begins with none."""
+    match = _OPTION.fullmatch(text)
+    if match is None:
+        return None, text
+    return (match[1] or match[2] or match[3]).upper(), match[4]
+
+
+def _choice(prediction: str) -> tuple[str | None, str]:
+    letter, text = _option(prediction.strip())
+    if letter is not None:
+        return letter, text
+    bracketed = {match.upper() for match in _BRACKETED.findall(prediction)}
+    if len(bracketed) == 1:
+        return bracketed.pop(), prediction
+    cued = _CUED.findall(prediction)
+    return (cued[-1].upper() if cued and not bracketed else None), prediction
+
+
+def _imported(name: str, folder: Path) -> Metric:
+    module_name, _, function_name = name.partition(":")
+    sys.path.insert(0, str(folder.resolve()))
+    try:
+        function = getattr(importlib.import_module(module_name), function_name)
+    except (ImportError, AttributeError, ValueError, SyntaxError) as error:
+        hint = "the module lies beside the task file or on PYTHONPATH"
+        raise TaskError(f"the metric {name!r} cannot be imported ({error})", hint) from error
+    finally:
+        sys.path.remove(str(folder.resolve()))
+    if not callable(function):
+        raise TaskError(f"the metric {name!r} is not a function", "write module:function")
+
+    def metric(prediction: str, targets: tuple[str, ...]) -> float:
+        score = float(function(prediction, targets))
+        if not 0 <= score <= 1:
+            raise TaskError(f"the metric {name!r} returned {score} for {prediction!r}", "a score lies in [0, 1]")
+        return score
+
+    return metric

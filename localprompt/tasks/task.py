@@ -1,0 +1,315 @@
+"""A task file becomes a `Task`. Level 2. The keys are in schema.py, the rows in data.py."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from localprompt.errors import TaskError, nearest
+from localprompt.tasks.answers import Answer, find_answer
+from localprompt.tasks.data import DEFAULT_SIZES, SPLITS, Fields, Row, divide, read_dataset, read_file, to_examples
+from localprompt.tasks.metrics import METRICS, Metric, find_metric, metric_hash
+from localprompt.tasks.template import RESERVED, Layout, check_slots, default_demo, default_template, demo_for, slots
+from localprompt.types import Demo, Example, Prompt, Sampling
+
+if TYPE_CHECKING:
+    from localprompt.tasks.schema import LayoutSection, Source
+
+_DEFAULT_MAX_TOKENS = 32
+_INPUT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a prompt is for: examples in three disjoint splits, how they are shown, and how an answer is judged."""
+
+    name: str
+    description: str
+    inputs: tuple[str, ...]
+    """Names of the input slots."""
+    labels: tuple[str, ...]
+    """The closed set that an answer is chosen from by likelihood; empty: answers are generated."""
+    label_score: str
+    """How the labels' log-likelihoods are compared: `sum`, per `token`, per `byte`, or `calibrated`."""
+    train: tuple[Example, ...]
+    dev: tuple[Example, ...]
+    test: tuple[Example, ...]
+    seeds: tuple[Prompt, ...]
+    """Prompts to begin with, at least one."""
+    layout: Layout
+    answer: Answer
+    """Completion to answer, None where it holds none; of no use where there are labels."""
+    metric: Metric
+    """(prediction, targets) to a score in [0, 1]."""
+    sampling: Sampling
+    """How answers are generated: greedy."""
+    fingerprint: str
+    """Hash of everything above that changes scores, 64 hexadecimal digits; the same in every process."""
+
+
+def load_task(path: str | os.PathLike[str], *, allow_code: bool = False) -> Task:
+    """Return the task that a task file describes, its data read and checked.
+
+    Args:
+        path: the YAML file; paths inside it are relative to its folder.
+        allow_code: permits `metric: module:function`, which runs code.
+
+    Raises:
+        TaskError: naming file, line and key, or data file and rows, with a hint. Nothing is half-read.
+    """
+    from localprompt.tasks.schema import read_task_file  # noqa: PLC0415 - pydantic and yaml start slowly
+
+    source = read_task_file(Path(path))
+    keys = source.keys
+    _check_combination(source)
+    labels = _labels(source)
+    inputs = _inputs(source)
+    layout = _layout(source, inputs)
+    answer_kind, argument = _answer_spec(source)
+    with _blame(source, "answer"):
+        answer = find_answer(answer_kind, argument)
+    metric_name = keys.metric or ("equals" if labels else "exact_match")
+    with _blame(source, "metric"):
+        metric = find_metric(metric_name, folder=source.path.parent, allow_code=allow_code)
+    stop = _stop(source, layout, answer_kind)
+    sampling = Sampling(max_tokens=keys.max_tokens or _DEFAULT_MAX_TOKENS, stop=stop)
+    splits = _splits(source, _fields(source, inputs), labels, metric_name)
+    train, dev, test = (to_examples(split, rows) for split, rows in zip(SPLITS, splits, strict=True))
+    label_score = keys.label_score or "sum"
+    scored = [
+        [[example.id, sorted(example.inputs.items()), example.targets] for example in (*train, *dev, *test)],
+        [labels, label_score, asdict(layout), asdict(sampling)],
+        [answer_kind, argument, metric_name, metric_hash(metric_name)],
+    ]
+    return Task(
+        name=keys.name or _default_name(source.path),
+        description=keys.description.strip(),
+        inputs=inputs,
+        labels=labels,
+        label_score=label_score,
+        train=train,
+        dev=dev,
+        test=test,
+        seeds=_seeds(source, layout, inputs),
+        layout=layout,
+        answer=answer,
+        metric=metric,
+        sampling=sampling,
+        fingerprint=hashlib.sha256(json.dumps(scored).encode()).hexdigest(),
+    )
+
+
+def _check_combination(source: Source) -> None:
+    keys = source.keys
+    if keys.labels is None and keys.label_score is not None:
+        raise TaskError(f"{source.at('label_score')} has no effect without labels", "add labels or remove label_score")
+    for key in ("answer", "max_tokens", "stop"):
+        if keys.labels is not None and getattr(keys, key) is not None:
+            hint = f"remove {key}, or remove labels to have answers generated"
+            raise TaskError(f"{source.at(key)} has no effect: one of the labels is chosen by likelihood", hint)
+
+
+def _labels(source: Source) -> tuple[str, ...]:
+    if source.keys.labels is None:
+        return ()
+    labels = tuple(label.strip() for label in source.keys.labels)
+    if len(labels) < 2:
+        raise TaskError(
+            f"{source.at('labels')} has {len(labels)}: a choice needs two", "remove labels to have answers generated"
+        )
+    for index, label in enumerate(labels):
+        if not label:
+            raise TaskError(f"{source.at('labels', index)} is empty", "a label is a word or more")
+        if label in labels[:index]:
+            raise TaskError(f"{source.at('labels', index)}: {label!r} is given twice", "remove one of them")
+    return labels
+
+
+def _inputs(source: Source) -> tuple[str, ...]:
+    template = source.keys.layout.template
+    names = tuple(name for name in source.keys.data.fields or {} if name != "target")
+    key: tuple[str, ...] = ("data", "fields")
+    if not names and template is not None:
+        names = tuple(name for name in slots(template) if name not in RESERVED)
+        key = ("layout", "template")
+        if not names:
+            raise TaskError(f"{source.at(*key)} has no slot for an input", "add a slot such as {{input}}")
+    for name in names:
+        if name in RESERVED or not _INPUT_NAME.fullmatch(name):
+            hint = f"use letters, digits and '_'; {', '.join(RESERVED)} have a meaning of their own"
+            raise TaskError(f"{source.at(*key)}: {name!r} cannot be the name of an input", hint)
+    return names or ("input",)
+
+
+def _fields(source: Source, inputs: Sequence[str]) -> Fields:
+    columns = source.keys.data.fields or {}
+    return Fields(
+        {name: columns.get(name, name) for name in inputs}, columns.get("target"), source.keys.data.target_separator
+    )
+
+
+def _layout(source: Source, inputs: Sequence[str]) -> Layout:
+    section = source.keys.layout
+    if section.mode == "raw":
+        for key in ("system", "opening"):
+            if getattr(section, key):
+                raise TaskError(
+                    f"{source.at('layout', key)} needs `mode: chat`", "in raw mode the template is the whole text"
+                )
+    # YAML's `|` adds a line break that nobody means; after it a model would begin its answer on a new line.
+    template = default_template(inputs) if section.template is None else section.template.removesuffix("\n")
+    opening = section.opening.removesuffix("\n")
+    separator = _separator(section, template, opening) if section.separator is None else section.separator
+    if section.demo is not None:
+        demo = section.demo
+    else:
+        demo = demo_for(template, separator) if section.mode == "raw" else default_demo(inputs)
+    layout = Layout(template, demo, section.mode, section.system.removesuffix("\n"), opening, separator)
+    _check_layout(source, layout, inputs)
+    return layout
+
+
+def _separator(section: LayoutSection, template: str, opening: str) -> str:
+    last = template if section.mode == "raw" else opening
+    return " " if last and not last[-1].isspace() else ""
+
+
+def _check_layout(source: Source, layout: Layout, inputs: Sequence[str]) -> None:
+    known = {
+        "template": (*inputs, "instruction", "demos"),
+        "demo": (*inputs, "output"),
+        "system": ("instruction",),
+        "opening": ("instruction",),
+    }
+    for key, names in known.items():
+        with _blame(source, "layout", key):
+            check_slots(getattr(layout, key), names)
+    if not any("instruction" in slots(text) for text in (layout.template, layout.system, layout.opening)):
+        raise TaskError(f"{source.at('layout')} has no {{{{instruction}}}} slot", "say where the instruction goes")
+    if "output" not in slots(layout.demo):
+        raise TaskError(f"{source.at('layout', 'demo')} has no {{{{output}}}} slot", "say where a demo's answer goes")
+    for name in inputs:
+        if name not in slots(layout.template):
+            problem = f"{source.at('layout', 'template')} does not show the input {name!r}"
+            raise TaskError(problem, f"add {{{{{name}}}}} or remove it from data.fields")
+
+
+def _answer_spec(source: Source) -> tuple[str, str]:
+    spec = source.keys.answer
+    if spec is None:
+        return ("whole" if source.keys.labels else "first_line"), ""
+    if len(spec) != 1:
+        raise TaskError(
+            f"{source.at('answer')} must name one extraction, not {len(spec)}",
+            "such as `answer: {after_marker: '####'}`",
+        )
+    return next(iter(spec.items()))
+
+
+def _stop(source: Source, layout: Layout, answer_kind: str) -> tuple[str, ...]:
+    stop = source.keys.stop
+    if stop is not None:
+        for index, text in enumerate(stop):
+            if not text:
+                raise TaskError(f"{source.at('stop', index)} is empty", "remove it")
+        return stop
+    if source.keys.labels or layout.mode == "chat":
+        # A chat turn ends by itself; it may begin with a line break or with a block of thoughts.
+        return ()
+    if answer_kind == "first_line":
+        return ("\n",)
+    # After its answer a model goes on with an example of its own making; its beginning is the demo's.
+    head = layout.demo.partition("{{")[0].strip()
+    return (f"\n{head}",) if head else ()
+
+
+def _splits(source: Source, fields: Fields, labels: Sequence[str], metric_name: str) -> list[list[Row]]:
+    """Return the rows of train, dev and test."""
+    data, seed = source.keys.data, source.keys.seed
+    parts = [data.train, data.dev, data.test]
+    if (data.file is None) == (parts == [None, None, None]) or (data.file is None and None in parts):
+        raise TaskError(f"{source.at('data')} needs either file, or all of train, dev and test", "see docs/tasks.md")
+    sizes = [data.split.train, data.split.dev, data.split.test] if data.split else None
+    if data.file is None and len(set(parts)) < len(parts):
+        raise TaskError(f"{source.at('data')} has the same rows in two splits", "train, dev and test are disjoint")
+    sources = []
+    for part in [data.file] if data.file is not None else [part for part in parts if part is not None]:
+        where, rows = _read(source, part, fields)
+        _check_targets(where, rows, labels, metric_name)
+        sources.append(rows)
+    with _blame(source, "data", "split"):
+        if data.file is not None:
+            return divide(sources[0], sizes or DEFAULT_SIZES, seed=seed, stratify=bool(labels))
+        if sizes is None:
+            return sources
+        sampled = zip(sources, sizes, strict=True)
+        return [divide(rows, [size], seed=seed, stratify=bool(labels))[0] for rows, size in sampled]
+
+
+def _read(source: Source, part: str, fields: Fields) -> tuple[str, list[Row]]:
+    """Return where the rows of a file or a part of a data set come from, for messages, and the rows."""
+    data = source.keys.data
+    if data.dataset is not None:
+        rows = read_dataset(data.dataset, part, fields, config=data.config, revision=data.revision)
+        return f"{data.dataset}[{part}], row", rows
+    for key in ("config", "revision"):
+        if getattr(data, key) is not None:
+            raise TaskError(f"{source.at('data', key)} needs `dataset`", f"remove {key}")
+    path = source.path.parent / part
+    return f"{path}, line", read_file(path, fields)
+
+
+def _check_targets(where: str, rows: Sequence[Row], labels: Sequence[str], metric_name: str) -> None:
+    """Raise if a right answer could never count as right."""
+    metric = METRICS.get(metric_name)
+    for row in rows:
+        for target in row.targets:
+            if labels and target not in labels:
+                problem = f"{where} {row.line}: the target {target!r} is not among the labels"
+                raise TaskError(problem, nearest(target, labels))
+            if metric is not None and metric(target, row.targets) < 1:
+                problem = (
+                    f"{where} {row.line}: the target {target!r} does not match itself under the metric {metric_name}"
+                )
+                raise TaskError(problem, "choose another metric, such as equals, or mend the target")
+
+
+def _seeds(source: Source, layout: Layout, inputs: Sequence[str]) -> tuple[Prompt, ...]:
+    prompts = []
+    for index, section in enumerate(source.keys.prompts):
+        if section.demos and "demos" not in slots(layout.template):
+            raise TaskError(
+                f"{source.at('prompts', index)} has demos but the template no slot for them", "add {{demos}} to it"
+            )
+        for number, demo in enumerate(section.demos):
+            where = source.at("prompts", index, "demos", number)
+            for name in demo:
+                if name not in (*inputs, "output"):
+                    raise TaskError(f"{where}: unknown slot {name!r}", nearest(name, (*inputs, "output")))
+            missing = [name for name in (*inputs, "output") if name not in demo]
+            if missing:
+                raise TaskError(f"{where}: {missing[0]!r} is missing", "a demo gives every input and its output")
+        demos = tuple(Demo({name: demo[name] for name in inputs}, demo["output"]) for demo in section.demos)
+        prompts.append(Prompt(section.instruction.strip(), demos))
+    return tuple(prompts)
+
+
+def _default_name(path: Path) -> str:
+    stem = path.resolve().parent.name if path.stem == "task" else path.stem
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).strip("-.")[:64] or "task"
+
+
+@contextmanager
+def _blame(source: Source, *key: str) -> Iterator[None]:
+    """Put file, line and key before the message of a `TaskError` from inside."""
+    try:
+        yield
+    except TaskError as error:
+        raise TaskError(f"{source.at(*key)}: {error.message}", error.hint) from error

@@ -1,0 +1,150 @@
+"""A prompt and an example become the text, or the chat turns, that the model sees. Level 2.
+
+A template is plain text with slots written `{{name}}`. Slots are filled in one pass: slot text inside an instruction, a
+demo or a row of data stays text, and nothing of it is ever interpreted.
+
+An empty `{{instruction}}` or `{{demos}}` vanishes together with the blank space that follows it in the template (at the
+end of the template: with the blank space before it), so that it leaves no hole. Small models notice such holes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from localprompt.errors import TaskError, nearest
+from localprompt.types import Demo, Message, Prompt
+
+RESERVED = ("instruction", "demos", "output")
+"""Slot names with a meaning of their own; no input may have one of them."""
+
+_VANISHING = ("instruction", "demos")
+_SLOT = re.compile(r"\{\{[ \t]*([^{}\s]+)[ \t]*\}\}")
+_SLOT_OF_DEMOS = re.compile(r"\{\{[ \t]*demos[ \t]*\}\}")
+_SLOT_OF_INSTRUCTION = re.compile(r"\{\{[ \t]*instruction[ \t]*\}\}\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """What one prompt makes of one example.
+
+    Raw: `text` is the whole and `messages` is empty. Chat: `messages` are an optional system turn and the user's turn,
+    `opening` is the beginning of the assistant's answer, and `text` is empty.
+    """
+
+    messages: tuple[Message, ...]
+    text: str
+    opening: str
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where instruction, demos and inputs stand in what the model sees."""
+
+    template: str
+    """Slots: `{{instruction}}`, `{{demos}}` and the input slots."""
+    demo: str
+    """One worked example, its separation from the next included; slots: the input slots and `{{output}}`."""
+    mode: Literal["raw", "chat"] = "raw"
+    """chat: the filled template is the user's turn. raw: it is the text to continue."""
+    system: str = ""
+    """Chat only: the system turn, left out where it comes out empty; may hold `{{instruction}}`."""
+    opening: str = ""
+    """Chat only: the beginning of the assistant's answer; may hold `{{instruction}}`."""
+    separator: str = " "
+    """Stands between the end of the rendered prompt and an answer; part of the answer when that is scored."""
+
+    def render(self, prompt: Prompt, inputs: Mapping[str, str]) -> Rendering:
+        """Return `prompt` applied to one example's inputs.
+
+        Raises:
+            TaskError: if an input slot has no value, or the prompt has demos and the template no slot for them.
+        """
+        if prompt.demos and "demos" not in slots(self.template):
+            raise TaskError(
+                "the prompt has demos but the layout has no {{demos}} slot", "add {{demos}} to its template"
+            )
+        demos = "".join(self._demo(demo) for demo in prompt.demos)
+        values = {**inputs, "instruction": prompt.instruction, "demos": demos}
+        text = fill(self.template, values)
+        if self.mode == "raw":
+            return Rendering((), text, "")
+        system = fill(self.system, values)
+        turns = (Message("system", system),) if system.strip() else ()
+        return Rendering((*turns, Message("user", text)), "", fill(self.opening, values))
+
+    def _demo(self, demo: Demo) -> str:
+        return fill(self.demo, {**demo.inputs, "output": demo.output})
+
+
+def slots(template: str) -> tuple[str, ...]:
+    """Return the slot names of a template in order of first appearance."""
+    return tuple(dict.fromkeys(_parts(template)[1::2]))
+
+
+def fill(template: str, values: Mapping[str, str]) -> str:
+    """Return `template` with each slot replaced by its value, in a single pass.
+
+    Raises:
+        TaskError: if a slot has no value.
+    """
+    first, *rest = _parts(template)
+    filled = [first]  # its last element is always a literal of the template, never data
+    vanished_last = False
+    for name, literal in zip(rest[::2], rest[1::2], strict=True):
+        if name not in values:
+            raise TaskError(f"the slot {{{{{name}}}}} has no value", nearest(name, values))
+        vanished_last = name in _VANISHING and not values[name].strip()
+        if vanished_last:
+            filled[-1] += literal.lstrip()
+            vanished_last = not literal.strip()
+        else:
+            filled += values[name], literal
+    if vanished_last:
+        filled[-1] = filled[-1].rstrip()
+    return "".join(filled)
+
+
+def check_slots(template: str, known: Sequence[str]) -> None:
+    """Raise unless every slot of the template is known.
+
+    Raises:
+        TaskError: naming the slot and the nearest known one.
+    """
+    for name in slots(template):
+        if name not in known:
+            raise TaskError(f"unknown slot {{{{{name}}}}}", nearest(name, known))
+
+
+def default_template(inputs: Sequence[str]) -> str:
+    """Return instruction first, then demos, then one labelled line an input, ending in `Output:`."""
+    return "{{instruction}}\n\n{{demos}}" + _labelled(inputs) + "Output:"
+
+
+def default_demo(inputs: Sequence[str]) -> str:
+    """Return the demo that goes with `default_template`, followed by a blank line."""
+    return _labelled(inputs) + "Output: {{output}}\n\n"
+
+
+def demo_for(template: str, separator: str) -> str:
+    """Return a demo that looks as an answered example does in a raw template: what follows its `{{demos}}` slot.
+
+    Without the instruction, with `separator`, the output and a blank line after it.
+    """
+    tail = _SLOT_OF_DEMOS.split(template)[-1].lstrip()
+    return _SLOT_OF_INSTRUCTION.sub("", tail) + separator + "{{output}}\n\n"
+
+
+def _labelled(inputs: Sequence[str]) -> str:
+    if len(inputs) == 1:
+        return f"Input: {{{{{inputs[0]}}}}}\n"
+    return "".join(f"{name.replace('_', ' ').capitalize()}: {{{{{name}}}}}\n" for name in inputs)
+
+
+@lru_cache(maxsize=64)
+def _parts(template: str) -> tuple[str, ...]:
+    """Return literal, slot name, literal, slot name, ..., literal."""
+    return tuple(_SLOT.split(template))

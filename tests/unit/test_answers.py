@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import pytest
+
+from localprompt.errors import TaskError
+from localprompt.tasks.answers import find_answer, last_number
+
+
+@pytest.mark.parametrize(
+    ("kind", "argument", "completion", "answer"),
+    [
+        ("whole", "", " a\nb \n", "a\nb"),
+        ("first_line", "", "\n\n cats \ndogs", "cats"),
+        ("first_line", "", " \n ", None),
+        ("last_number", "", "3 apples and 1,234.50 pears.", "1234.50"),
+        ("last_number", "", "none", None),
+        ("after_marker", "####", "2+2=4\n#### 4\n", "4"),
+        ("after_marker", "Answer:", "Answer: 1\nno, answer:\n 2 \n3", "2"),
+        ("after_marker", "####", "4", None),
+        ("after_marker", "####", "4 ####", None),
+        ("after_marker", "(.*)", "a (.*) b", "b"),
+        ("regex", r"is (\w+)", "it is blue, it is red", "blue"),
+        ("regex", r"is (\w+)?", "it is ", None),
+        ("regex", r"is (\w+)", "no", None),
+        ("json_field", "total", 'Sure! {"total": 12.50, "unit": "EUR"}', "12.50"),
+        ("json_field", "total", '{not json} {"total": " x "}', "x"),
+        ("json_field", "total", '```json\n{"total": true}\n```', "true"),
+        ("json_field", "total", '{"sum": 1}', None),
+        ("json_field", "total", '{"total": null}', None),
+        ("json_field", "total", '{"total": [1]}', None),
+        ("json_field", "total", '{"total": 1', None),
+        ("json_field", "total", "{" * 5000, None),
+        ("json_field", "total", '{"total":' * 3000, None),
+        ("whole", "", "<think>is it 3?</think>4", "4"),
+        ("whole", "", "<think>a</think>b<think>c</think>d", "bd"),
+        ("whole", "", "so it is 3.</think>4", "4"),
+        ("whole", "", "4 <think>or is it", None),
+        ("last_number", "", "<think>12", None),
+        ("first_line", "", "<think>\nhm\n</think>\n\n4\n", "4"),
+        ("whole", "", "", None),
+    ],
+)
+def test_an_answer_is_taken_as_documented(kind: str, argument: str, completion: str, answer: str | None) -> None:
+    assert find_answer(kind, argument)(completion) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("$1,234.50.", "1234.50"),
+        ("1,2", "2"),
+        ("1, 2", "2"),
+        ("12,345,678", "12345678"),
+        ("1,2345", "2345"),
+        ("it is -3", "-3"),
+        ("it is \u22123.5", "-3.5"),
+        ("covid-19", "19"),
+        ("5-3", "3"),
+        ("(2)-3", "3"),
+        (".5", ".5"),
+        ("3.", "3"),
+        ("2.5e-3 m", "2.5e-3"),
+        ("\u0663", None),
+    ],
+)
+def test_the_last_number_is_read_as_people_write_it(text: str, number: str | None) -> None:
+    assert last_number(text) == number
+
+
+def test_a_hostile_pattern_ends_in_an_error_instead_of_hanging() -> None:
+    answer = find_answer("regex", r"^(?:a+)+(b)$|^(?:(?:a|aa)+)+c$")
+    with pytest.raises(TaskError, match="took more than"):
+        answer("a" * 5000 + "!")
+
+
+@pytest.mark.parametrize(
+    ("kind", "argument", "message"),
+    [
+        ("fist_line", "", "unknown answer extraction 'fist_line'"),
+        ("regex", "", "needs a pattern"),
+        ("after_marker", "", "needs a marker"),
+        ("whole", "x", "takes no value"),
+        ("regex", "(", "not a regular expression"),
+        ("regex", "a", "0 groups"),
+        ("regex", "(a)(b)", "2 groups"),
+        ("regex", "(a)" + "b" * 2000, "longer than"),
+    ],
+)
+def test_a_bad_extraction_is_refused_when_it_is_made(kind: str, argument: str, message: str) -> None:
+    with pytest.raises(TaskError, match=message) as caught:
+        find_answer(kind, argument)
+    assert caught.value.hint

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from localprompt.tasks import Task, load_task
+from localprompt.tasks.check import find_doubts
+from localprompt.types import Example, Sampling
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+ROUTING = load_task(EXAMPLES / "support-routing" / "task.yaml")
+TENSE = load_task(EXAMPLES / "past-tense" / "task.yaml")
+
+
+def _examples(split: str, rows: Sequence[tuple[str, str]]) -> tuple[Example, ...]:
+    return tuple(Example(f"{split}:{n}", {"input": text}, (target,)) for n, (text, target) in enumerate(rows, start=1))
+
+
+def _only(task: Task) -> str:
+    (doubt,) = find_doubts(task)
+    return doubt
+
+
+@pytest.mark.parametrize("name", ["support-routing", "past-tense", "amount-due"])
+def test_a_shipped_example_raises_no_doubt(name: str) -> None:
+    assert find_doubts(load_task(EXAMPLES / name / "task.yaml")) == ()
+
+
+def test_inputs_that_occur_in_two_splits_are_named() -> None:
+    task = replace(
+        TENSE, train=_examples("train", [("go", "went")]), test=_examples("test", [("be", "was"), ("go", "went")])
+    )
+    assert _only(replace(task, dev=_examples("dev", [("do", "did")]))) == (
+        "1 examples have the same inputs in test and in train: test:2 = train:1"
+    )
+
+
+def test_the_same_inputs_with_different_answers_are_named() -> None:
+    task = replace(TENSE, dev=_examples("dev", [("walk", "walked"), ("walk", "walks")]))
+    doubts = find_doubts(task)
+    assert any("within dev: dev:2 = dev:1" in doubt for doubt in doubts)
+    assert any("different answers: dev:2 = dev:1" in doubt for doubt in doubts)
+
+
+def test_unbalanced_and_missing_labels_are_named() -> None:
+    rows = [(f"message {n}", "billing") for n in range(9)] + [("other", "returns")]
+    doubts = find_doubts(replace(ROUTING, dev=_examples("dev", rows)))
+    assert doubts == (
+        "dev has no example of 'shipping', 'technical', 'account'",
+        "labels are unbalanced in dev: always answering 'billing' would score 0.90",
+    )
+
+
+def test_a_label_that_begins_another_is_named_where_it_matters() -> None:
+    task = replace(ROUTING, labels=(*ROUTING.labels, "bill"))
+    assert any("'bill' is a prefix of 'billing'" in doubt for doubt in find_doubts(replace(task, label_score="sum")))
+    assert not any("prefix" in doubt for doubt in find_doubts(replace(task, label_score="byte")))
+
+
+def test_answers_longer_than_the_tokens_allowed_are_named() -> None:
+    task = replace(TENSE, sampling=Sampling(max_tokens=2))
+    assert "answers may not fit into max_tokens 2" in _only(task)
+
+
+def test_answers_that_the_metric_cannot_tell_apart_are_named() -> None:
+    task = replace(TENSE, dev=_examples("dev", [("x", "3.5"), ("y", "3.7")]))
+    assert "cannot tell apart '3.5' and '3.7'" in _only(task)
+
+
+def test_a_template_that_ends_in_a_space_is_named() -> None:
+    layout = replace(TENSE.layout, template="{{instruction}} {{demos}}{{input}}: ")
+    assert "ends in a space" in _only(replace(TENSE, layout=layout))

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from localprompt.errors import TaskError
+from localprompt.tasks.metrics import METRICS, find_metric, metric_hash, normalise
+
+
+@pytest.mark.parametrize(
+    ("metric", "prediction", "targets", "score"),
+    [
+        ("equals", " C++ ", ("C++",), 1.0),
+        ("equals", "c++", ("C++",), 0.0),
+        ("exact_match", "The Cat!", ("the cat",), 1.0),
+        ("exact_match", "well-known", ("well known",), 1.0),
+        ("exact_match", "cats. Because they are many", ("cats",), 1.0),
+        ("exact_match", "cats\ndogs", ("cats",), 1.0),
+        ("exact_match", "salt and pepper", ("salt pepper",), 1.0),
+        ("exact_match", "Sentence 1: yes", ("yes",), 1.0),
+        ("exact_match", "caf\u0065\u0301", ("caf\u00e9",), 1.0),
+        ("exact_match", "dog", ("cat", "dog"), 1.0),
+        ("exact_match", "dogs", ("cat", "dog"), 0.0),
+        ("exact_match", "...", ("!",), 0.0),
+        ("token_f1", "the cat sat", ("the cat",), 0.8),
+        ("token_f1", "the the", ("the",), 2 / 3),
+        ("token_f1", "dog", ("the cat", "a dog"), 2 / 3),
+        ("token_f1", "", ("cat",), 0.0),
+        ("set_match", "dog, cat and bee", ("bee, cat, dog",), 1.0),
+        ("set_match", "dog, cat", ("bee, cat, dog",), 0.0),
+        ("set_match", "!", ("?",), 0.0),
+        ("contains", "I think. It is BLUE, surely", ("blue",), 1.0),
+        ("contains", "bluebell", ("blue",), 0.0),
+        ("contains", "costs 3.50 each", ("3.50",), 1.0),
+        ("contains", "axb", ("a.b",), 0.0),
+        ("contains", "written in C++ of course", ("c++",), 1.0),
+        ("numeric", "$1,234.50 in total", ("1234.5",), 1.0),
+        ("numeric", "\u22125 %", ("-5",), 1.0),
+        ("numeric", "0.333333333", ("0.3333333",), 1.0),
+        ("numeric", "12.1", ("12",), 0.0),
+        ("numeric", "twelve", ("12",), 0.0),
+        ("numeric", "3 of 4", ("3", "4"), 1.0),
+        ("multiple_choice", "B", ("(B)",), 1.0),
+        ("multiple_choice", "(b) Paris", ("B",), 1.0),
+        ("multiple_choice", "b) paris", ("(B)",), 1.0),
+        ("multiple_choice", "[B].", ("B",), 1.0),
+        ("multiple_choice", "The answer is (B), not a doubt", ("(B)",), 1.0),
+        ("multiple_choice", "The answer is B", ("(B)",), 1.0),
+        ("multiple_choice", "the answer is a dog", ("(A)",), 0.0),
+        ("multiple_choice", "A cat is an animal", ("(A)",), 0.0),
+        ("multiple_choice", "(A) or (B)", ("(B)",), 0.0),
+        ("multiple_choice", "either (A) or (B)", ("(A)",), 0.0),
+        ("multiple_choice", "paris", ("(B) Paris",), 1.0),
+        ("multiple_choice", "(B) Paris", ("Paris",), 1.0),
+        ("multiple_choice", "(C) Paris", ("(B) Paris",), 0.0),
+        ("multiple_choice", "C\nbecause it fits", ("C",), 1.0),
+    ],
+)
+def test_a_metric_scores_as_documented(metric: str, prediction: str, targets: tuple[str, ...], score: float) -> None:
+    assert METRICS[metric](prediction, targets) == pytest.approx(score)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("prediction", ["", " ", "42", "(A) cat", "\x00", "(" * 50, "9" * 500, "1e999"])
+def test_every_metric_is_in_0_to_1_for_any_prediction(metric: str, prediction: str) -> None:
+    assert 0 <= METRICS[metric](prediction, ("42", "(A) cat")) <= 1
+
+
+def test_normalising_twice_changes_nothing_more() -> None:
+    for text in ["Salt and Pepper.", "A-b  c", "Sentence 2: x\ny", ""]:
+        assert normalise(normalise(text)) == normalise(text)
+
+
+def test_an_unknown_metric_names_the_nearest_one() -> None:
+    with pytest.raises(TaskError, match="exact_macth") as caught:
+        find_metric("exact_macth")
+    assert caught.value.hint == "did you mean 'exact_match'?"
+
+
+def _module(folder: Path, name: str, code: str) -> Path:
+    (folder / f"{name}.py").write_text(code)
+    return folder
+
+
+def test_code_is_not_run_without_permission(tmp_path: Path) -> None:
+    _module(tmp_path, "refused_metric", "raise SystemExit('was run')")
+    with pytest.raises(TaskError, match="was not run") as caught:
+        find_metric("refused_metric:score", folder=tmp_path)
+    assert "--allow-code" in caught.value.hint
+    assert "refused_metric" not in sys.modules
+
+
+def test_a_metric_beside_the_task_file_is_found_and_its_code_is_part_of_its_hash(tmp_path: Path) -> None:
+    _module(tmp_path, "length_metric", "def score(prediction, targets):\n    return len(prediction) / 10\n")
+    path = list(sys.path)
+    metric = find_metric("length_metric:score", folder=tmp_path, allow_code=True)
+    assert metric("12345", ("x",)) == 0.5
+    assert sys.path == path
+    assert len(metric_hash("length_metric:score").split()[1]) == 64
+    assert metric_hash("equals") == "equals"
+    with pytest.raises(TaskError, match=r"returned 1\.1"):
+        metric("1" * 11, ("x",))
+
+
+@pytest.mark.parametrize(
+    "name", ["no_such_module:f", "broken_metric:f", "fine_metric:g", "fine_metric:x", "fine_metric:", ":f"]
+)
+def test_code_that_cannot_be_had_is_named(tmp_path: Path, name: str) -> None:
+    _module(tmp_path, "broken_metric", "def f(:\n")
+    _module(tmp_path, "fine_metric", "x = 3\ndef f(p, t): return 1.0\n")
+    with pytest.raises(TaskError) as caught:
+        find_metric(name, folder=tmp_path, allow_code=True)
+    assert repr(name) in caught.value.message
