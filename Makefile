@@ -1,0 +1,63 @@
+# `make demo` and `make test` do all their set-up themselves, inside .venv; nothing is installed globally.
+
+BIN := .venv/bin
+DEMO_TASK ?= examples/support-routing/task.yaml
+DEMO_MODEL ?= qwen2.5-coder-1.5b-instruct
+TEST_MODEL := smollm2-135m-instruct
+# For example: make test PYTEST_ARGS='-m "not real"'
+PYTEST_ARGS ?=
+# For example: make bench-engine ARGS='--model my.gguf'
+ARGS ?=
+
+.PHONY: help demo test check lint format types setup setup-dev bench-engine bench-peers bench-induction clean
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 20
+
+demo: setup  ## find a better prompt for an example task, on a real model, in a few minutes
+	@$(BIN)/localprompt models pull $(DEMO_MODEL)
+	$(BIN)/localprompt optimize $(DEMO_TASK) --model $(DEMO_MODEL) --method ape $(ARGS)
+
+test: check  ## everything that must hold: format, lint, layers, types, tests with coverage
+	@$(BIN)/localprompt models pull $(TEST_MODEL)
+	$(BIN)/pytest --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
+
+check: lint types  ## what needs no model
+
+lint: setup-dev  ## ruff and the layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+format: setup-dev  ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: setup-dev  ## mypy, strict
+	$(BIN)/mypy
+
+bench-engine: setup-dev  ## unique tokens per second against plain prefill
+	$(BIN)/python benchmarks/engine_rate.py $(ARGS)
+
+bench-peers: setup-dev  ## prompts scored per second against other ways to do it
+	$(BIN)/python benchmarks/peers.py $(ARGS)
+
+bench-induction: setup-dev  ## APE against empty and hand-written instructions
+	$(BIN)/python benchmarks/induction.py $(ARGS)
+
+setup: .venv/.installed  ## the environment to use localprompt
+
+setup-dev: .venv/.installed-dev  ## the environment to work on it
+
+# The stamps are the newest files of a finished installation: a second `make` starts at once.
+.venv/.installed: pyproject.toml scripts/setup.sh
+	@bash scripts/setup.sh
+	@touch $@
+
+.venv/.installed-dev: .venv/.installed
+	@bash scripts/setup.sh --dev
+	@touch $@
+
+clean:  ## remove the environment and the tools' caches; models stay
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

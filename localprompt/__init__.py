@@ -1,0 +1,58 @@
+"""Optimise prompts for one quantised GGUF model, offline, with proof that they are better.
+
+Everything public is imported on first use, so that `import localprompt` is cheap.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from localprompt.errors import LocalPromptError
+    from localprompt.lm.base import LanguageModel
+    from localprompt.lm.local import load_model
+    from localprompt.lm.scripted import ScriptedLM
+    from localprompt.runs import EvaluationResult, RunResult, evaluate, optimize
+    from localprompt.tasks import Task, load_task
+    from localprompt.types import Demo, Example, Prompt, Sampling
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Demo",
+    "EvaluationResult",
+    "Example",
+    "LanguageModel",
+    "LocalPromptError",
+    "Prompt",
+    "RunResult",
+    "Sampling",
+    "ScriptedLM",
+    "Task",
+    "evaluate",
+    "load_model",
+    "load_task",
+    "optimize",
+]
+
+_HOME = {
+    "localprompt.errors": ("LocalPromptError",),
+    "localprompt.lm.base": ("LanguageModel",),
+    "localprompt.lm.local": ("load_model",),
+    "localprompt.lm.scripted": ("ScriptedLM",),
+    "localprompt.runs": ("EvaluationResult", "RunResult", "evaluate", "optimize"),
+    "localprompt.tasks": ("Task", "load_task"),
+    "localprompt.types": ("Demo", "Example", "Prompt", "Sampling"),
+}
+
+
+def __getattr__(name: str) -> object:
+    for module, names in _HOME.items():
+        if name in names:
+            return getattr(import_module(module), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

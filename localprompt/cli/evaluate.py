@@ -1,0 +1,50 @@
+"""`localprompt evaluate`: the score of one prompt. Level 8."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from localprompt.cli.options import debug_option
+from localprompt.errors import ConfigError
+
+
+@click.command()
+@click.argument("task", type=click.Path())
+@click.option("--model", required=True, help="A card's name or a GGUF file.")
+@click.option("--prompt", required=True, metavar="TEXT|@FILE", help="The instruction, or @ and a file that holds it.")
+@click.option("--split", type=click.Choice(["dev", "test"]), default="test", show_default=True)
+@click.option("--allow-code", is_flag=True, help="Run the code that a metric `module:function` names.")
+@debug_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else on standard output.")
+def evaluate(
+    *, task: str, model: str, prompt: str, split: Literal["dev", "test"], allow_code: bool, as_json: bool
+) -> None:
+    """Measure one prompt on the dev or test split of the task file TASK."""
+    from localprompt import runs  # noqa: PLC0415 - `--help` must start fast
+    from localprompt.cli.output import print_evaluation  # noqa: PLC0415
+    from localprompt.cli.progress import progress  # noqa: PLC0415
+
+    instruction = _instruction(prompt)
+    with progress() as observer:
+        result = runs.evaluate(task, model, instruction, split=split, allow_code=allow_code, observer=observer)
+    if as_json:
+        click.echo(json.dumps(result.to_json()))
+    else:
+        print_evaluation(result)
+
+
+def _instruction(prompt: str) -> str:
+    """Return the text itself, or that of the file behind an @ without the line break at its end."""
+    if not prompt.startswith("@"):
+        return prompt
+    path = Path(prompt[1:])
+    try:
+        return path.read_text(encoding="utf-8").removesuffix("\n")
+    except OSError as error:
+        raise ConfigError(f"the prompt file {path} cannot be read: {error.strerror}", "check its path") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the prompt file {path} is not UTF-8 text", "save it as UTF-8") from error

@@ -1,0 +1,74 @@
+"""The command line. Level 8. Commands are imported when they are asked for, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import traceback
+from importlib import import_module
+
+import click
+
+from localprompt import __version__
+from localprompt.cli.options import DEBUG, debug_option
+from localprompt.errors import ConfigError, LocalPromptError, nearest
+
+_COMMANDS = {
+    "optimize": "localprompt.cli.optimize:optimize",
+    "evaluate": "localprompt.cli.evaluate:evaluate",
+    "models": "localprompt.cli.models:models",
+    "tasks": "localprompt.cli.tasks:tasks",
+}
+_FAILURE, _USAGE, _INTERRUPTED = 1, 2, 130
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command only when it is needed, and turns errors into a sentence and an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order in which people meet them."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, imported now."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, name = _COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the arguments begin with, or name the nearest one."""
+        if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
+            ctx.fail(f"no such command {args[0]!r}; {nearest(args[0], _COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; exit 1 on failure, 2 on wrong usage, 130 on Ctrl-C."""
+        try:
+            return super().invoke(ctx)
+        except LocalPromptError as error:
+            if ctx.meta.get(DEBUG):
+                traceback.print_exc()
+            _complain(error.message, error.hint)
+            ctx.exit(_USAGE if isinstance(error, ConfigError) else _FAILURE)
+        except KeyboardInterrupt:
+            if ctx.meta.get(DEBUG):
+                traceback.print_exc()
+            _complain("interrupted", "")
+            ctx.exit(_INTERRUPTED)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@debug_option
+@click.version_option(__version__, prog_name="localprompt")
+def main() -> None:
+    """Optimise prompts for one quantised GGUF model, offline, with proof that they are better."""
+
+
+def _complain(message: str, hint: str) -> None:
+    from localprompt.cli.output import printable  # noqa: PLC0415 - only when something went wrong
+
+    click.echo(f"Error: {printable(message)}", err=True)
+    if hint:
+        click.echo(f"Hint: {printable(hint)}", err=True)

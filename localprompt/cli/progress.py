@@ -1,0 +1,135 @@
+"""What a run does, for the person who waits. Level 8. Everything goes to standard error."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from localprompt.cli.output import printable, shown
+from localprompt.types import Prompt, Spend
+
+_QUIET_S = 15.0
+"""Without a terminal, a line about a long call at most so often."""
+
+
+class Reporter:
+    """An observer that prints lines, and remembers what an interrupted run should say."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._best: tuple[Prompt, float, int] | None = None
+        self._last_line_s = time.monotonic()
+
+    def stage(self, text: str) -> None:
+        """Print what the run does now."""
+        self._line(text)
+
+    def plan(self, calls: int) -> None:
+        """Ignore it: there is no bar."""
+
+    def progress(self, done: int, total: int) -> None:
+        """Print how far a long call is, now and then."""
+        if done < total and time.monotonic() - self._last_line_s > _QUIET_S:
+            self._line(f"  {done} of {total}")
+
+    def best(self, prompt: Prompt, mean: float, n: int) -> None:
+        """Print the new best prompt."""
+        self._best = (prompt, mean, n)
+        self._line(f"  best so far {mean:.2f} on {n} dev examples: {shown(prompt)}")
+
+    def spend(self, spend: Spend) -> None:
+        """Ignore it: there is no bar."""
+
+    def note(self, text: str) -> None:
+        """Print it."""
+        self._line(text)
+
+    def say_best(self) -> None:
+        """Print the best prompt so far, for a run that does not reach its end."""
+        if self._best is not None:
+            prompt, mean, n = self._best
+            self._line(f"The best prompt so far scores {mean:.2f} on {n} dev examples:")
+            self._line(shown(prompt))
+
+    def _line(self, text: str) -> None:
+        self._last_line_s = time.monotonic()
+        # `Text` is never read as markup: model text in square brackets is no colour command.
+        self._console.print(Text(printable(text)), soft_wrap=True)
+
+
+class LiveReporter(Reporter):
+    """The same with a bar at the bottom of the terminal."""
+
+    def __init__(self, console: Console, bar: Progress) -> None:
+        super().__init__(console)
+        self._bar = bar
+        self._id = bar.add_task("", total=None, standing="")
+        self._planned = 0
+        self._spent = Spend()
+
+    def stage(self, text: str) -> None:
+        """Show what the run does now beside the bar."""
+        self._bar.reset(self._id, description=printable(text), total=None)
+
+    def plan(self, calls: int) -> None:
+        """Remember the length of the whole, for the time left."""
+        self._planned = calls
+        self._redraw()
+
+    def progress(self, done: int, total: int) -> None:
+        """Move the bar."""
+        self._bar.update(self._id, completed=done, total=total)
+
+    def best(self, prompt: Prompt, mean: float, n: int) -> None:
+        """Print the new best prompt above the bar."""
+        super().best(prompt, mean, n)
+        self._redraw()
+
+    def spend(self, spend: Spend) -> None:
+        """Show what has been spent."""
+        self._spent = spend
+        self._redraw()
+
+    def _redraw(self) -> None:
+        parts = [f"best {self._best[1]:.2f}"] if self._best else []
+        parts.append(f"{self._spent.tokens_requested:,} tokens")
+        left = self._planned - self._spent.calls
+        if self._spent.calls and left > 0:
+            seconds = self._spent.seconds / self._spent.calls * left
+            parts.append(f"about {seconds // 60:.0f}:{seconds % 60:02.0f} left")
+        self._bar.update(self._id, standing=" · ".join(parts))
+
+
+class _Count(ProgressColumn):
+    """Requests done of the running call."""
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.total is None else f"{task.completed:.0f}/{task.total:.0f}")
+
+
+def columns() -> tuple[ProgressColumn, ...]:
+    """Return what stands beside the bar: stage, requests of the running call, best and spend, time."""
+    return (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        _Count(),
+        TextColumn("{task.fields[standing]}", markup=False),
+        TimeElapsedColumn(),
+    )
+
+
+@contextmanager
+def progress() -> Iterator[Reporter]:
+    """Yield an observer that draws a bar on a terminal and prints plain lines elsewhere."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield Reporter(console)
+        return
+    with Progress(*columns(), console=console, transient=True) as bar:
+        yield LiveReporter(console, bar)

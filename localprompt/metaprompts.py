@@ -1,0 +1,124 @@
+"""Meta-prompts: what a proposer is shown, as text files beside the optimisers. Level 4.
+
+A file may be replaced by one of the same name in a folder of the user's. Slots are written `{{name}}` and filled in a
+single pass, so nothing inside data is ever taken for a slot.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from localprompt.errors import ConfigError, nearest
+from localprompt.tasks.template import fill, slots
+from localprompt.types import Example
+
+_BLANK = re.compile(r"\{\{[ \t]*blank[ \t]*\}\}")
+
+
+@dataclass(frozen=True, slots=True)
+class MetaPrompt:
+    """The text of one meta-prompt, its slots checked."""
+
+    name: str
+    text: str
+
+    def fill(self, **values: str) -> str:
+        """Return the text with its slots filled."""
+        return fill(self.text, values)
+
+    @property
+    def turns(self) -> tuple[MetaPrompt, str]:
+        """The user's turn, and the opening of the answer: the last paragraph, which has no slots."""
+        user, _, opening = self.text.rpartition("\n\n")
+        return MetaPrompt(self.name, user), opening
+
+    @property
+    def sides(self) -> tuple[MetaPrompt, MetaPrompt]:
+        """What stands before and after the slot `{{blank}}`."""
+        before, after = _BLANK.split(self.text)
+        return MetaPrompt(self.name, before), MetaPrompt(self.name, after)
+
+    @property
+    def fixed(self) -> str:
+        """The text without its slots: what a proposal must not repeat."""
+        return fill(self.text, dict.fromkeys(slots(self.text), "\n"))
+
+
+def load(optimizer: str, wanted: Mapping[str, tuple[str, ...]], folder: Path | None) -> dict[str, MetaPrompt]:
+    """Return the meta-prompts of an optimiser by name.
+
+    Args:
+        optimizer: names the folder of the shipped files.
+        wanted: name of each meta-prompt to the slots it must have, each of them exactly once.
+        folder: the user's files; a name that is missing there is taken from the shipped ones.
+
+    Raises:
+        ConfigError: if the folder does not exist, holds an unknown `.txt` file or one that is not UTF-8, or a slot is
+            missing, unknown or there twice.
+    """
+    own = _own_files(folder, wanted)
+    shipped = files("localprompt") / "optimizers" / "templates" / optimizer
+    loaded = {}
+    for name, required in wanted.items():
+        text = own.get(name) or (shipped / f"{name}.txt").read_text(encoding="utf-8")
+        _check(name, text, required)
+        # An editor's newline at the end of the file would be the first thing the model continues.
+        loaded[name] = MetaPrompt(name, text.rstrip("\n"))
+    return loaded
+
+
+def worked(template: MetaPrompt, example: Example, output: str, limit: int) -> str:
+    """Return an example with its answer as a meta-prompt shows it, each text shortened to `limit` characters."""
+    named = len(example.inputs) > 1
+    lines = [
+        f"{name.replace('_', ' ').capitalize() if named else 'Input'}: {shortened(text, limit)}"
+        for name, text in example.inputs.items()
+    ]
+    return template.fill(inputs="\n".join(lines), output=shortened(output, limit))
+
+
+def shortened(text: str, limit: int) -> str:
+    """Return `text` on one line, its middle left out where it is longer than `limit` characters."""
+    flat = " ".join(text.split())
+    if len(flat) <= limit:
+        return flat
+    half = (limit - 5) // 2
+    return f"{flat[:half]} ... {flat[len(flat) - half :]}"
+
+
+def _own_files(folder: Path | None, wanted: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    if folder is None:
+        return {}
+    if not folder.is_dir():
+        raise ConfigError(f"the template folder {folder} does not exist", "give a folder with .txt files")
+    texts = {}
+    for path in sorted(folder.glob("*.txt")):
+        if path.stem not in wanted:
+            raise ConfigError(f"{path} is no meta-prompt of this method", nearest(path.stem, wanted))
+        try:
+            texts[path.stem] = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path} is not UTF-8 text", "save it as UTF-8") from error
+    return texts
+
+
+def _check(name: str, text: str, required: tuple[str, ...]) -> None:
+    found = slots(text)
+    for slot in required:
+        if slot not in found:
+            raise ConfigError(
+                f"the meta-prompt {name}.txt lacks the slot {{{{{slot}}}}}", f"it needs {', '.join(required)}"
+            )
+        if len(re.findall(rf"\{{\{{[ \t]*{re.escape(slot)}[ \t]*\}}\}}", text)) > 1:
+            raise ConfigError(
+                f"the meta-prompt {name}.txt has the slot {{{{{slot}}}}} more than once", "keep one of them"
+            )
+    for slot in found:
+        if slot not in required:
+            raise ConfigError(
+                f"the meta-prompt {name}.txt has the unknown slot {{{{{slot}}}}}", nearest(slot, required)
+            )

@@ -1,0 +1,369 @@
+"""APE, Automatic Prompt Engineer (Zhou et al. 2022, arXiv 2211.01910). Level 5.
+
+1. Draw `queries` sets of `demos` worked examples from train; let the proposer guess the instruction behind each
+   set, `per_query` times.
+2. Clean and validate the guesses; count what is discarded by its reason.
+3. Score all candidates, the seeds among them, on growing subsets of dev common to all; the best share goes on.
+4. Measure the finalists and the seeds with the task's metric on all of dev.
+5. Ask for `variants` of each of the `resample_keep` best with the same meaning, send them through 3 and 4 against the
+   incumbents, and repeat while the best score rises.
+
+Differs from the paper and its code, each on purpose: the seeds take part, so the result is never worse on dev than they
+are; candidates are compared on the same examples; scoring is greedy (the code samples at 0.7); the last word on dev has
+the metric, also where log-probabilities chose the finalists; proposals are validated.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from localprompt.errors import ConfigError
+from localprompt.metaprompts import MetaPrompt, load, worked
+from localprompt.optimizers.registry import optimizer
+from localprompt.problem import Problem
+from localprompt.proposing import Forbidden, Reading, accept, normalised
+from localprompt.racing import UpperConfidence
+from localprompt.selection import Score, Stages, filter_in_stages, rank
+from localprompt.types import Candidate, Example, Generation, Message, Prompt, Sampling
+
+Mode = Literal["forward", "fim", "cloze", "sir", "auto"]
+
+TEMPLATES = {
+    "demo": ("inputs", "output"),
+    "forward": ("demos",),
+    "forward_chat": ("demos",),
+    "fim": ("blank", "demos"),
+    "cloze": ("demos",),
+    "resample": ("instruction",),
+    "resample_chat": ("instruction",),
+}
+"""Meta-prompt to its slots. In those for a chat the last paragraph is the opening of the answer."""
+
+_FIM_PROBE = (
+    ("The capital of France is ", ". The Eiffel Tower stands there.", "paris"),
+    ("The days are Monday, Tuesday, ", ", Thursday and Friday.", "wednesday"),
+    ("Snow is cold and fire is ", ". Do not touch the flames.", "hot"),
+)
+"""Prefix, suffix and a word that belongs between them."""
+
+_SENTENCE = ("\n", ". ")
+"""Where a plain continuation is stopped: after the sentence it was asked for, small models tell a story about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """How a mode asks: one text a set of demos, and how the replies are read."""
+
+    prompts: list[str]
+    reading: list[Reading]
+    stop: tuple[str, ...]
+    fixed: str
+    """The fixed text of the meta-prompt."""
+
+
+@optimizer("ape")
+@dataclass(frozen=True, slots=True)
+class APE:
+    """Hyperparameters of APE; the defaults spend about a thousand short answers on a dev split of 100 rows."""
+
+    mode: Mode = "forward"
+    """Where the instruction is guessed. `forward`: after the examples, the paper's way for its main results and the
+    default here too, because every model can do it. `fim`: before them, with native fill-in-the-middle tokens, refused
+    where a probe shows that the model cannot. `cloze`: before them, asked for in a chat. `sir`: forward guesses
+    resampled by how well they explain other examples. `auto`: fim if the probe passes, else sir."""
+    style: Literal["auto", "raw", "chat"] = "raw"
+    """How forward and resampling ask. `raw`: plain text to continue, as the paper, which keeps small chat models from
+    chatting. `chat`: a question with the opening of the answer written already. `auto`: chat where the proposer has a
+    template."""
+    queries: int = 8
+    """Sets of demos. The code has 5 with 50 guesses each; more sets and fewer guesses give more variety for less."""
+    per_query: int = 6
+    """Guesses a set: 48 in all, near the paper's 50."""
+    demos: int = 5
+    """Worked examples a set, drawn without replacement (paper and code: 5); all of train where it has fewer."""
+    demo_chars: int = 300
+    """A longer text is shown with its middle left out: small models lose the question behind long examples."""
+    temperature: float = 0.9
+    """Of the proposer; paper and code: 0.9."""
+    top_p: float = 0.9
+    """Of the proposer; code: 0.9."""
+    max_tokens: int = 50
+    """A guess cut here is cut back to its last whole sentence or discarded; the code (50) keeps the fragment."""
+    scoring: Literal["exec", "logprob"] = "exec"
+    """`exec`: the task's metric, the paper's default, closer to test scores. `logprob`: log p(target), one prefill and
+    no decoding; it chooses the finalists, the metric then decides among them."""
+    norm: Literal["token", "sequence"] = "token"
+    """Of logprob: the mean over the target's tokens (code) or their sum (paper)."""
+    selection: Literal["filter", "ucb"] = "filter"
+    """`filter`: stages of growing size. `ucb`: a bandit, the code's other option."""
+    stages: tuple[int, ...] = (8, 24)
+    """Fresh dev examples of each filter stage. The paper gives no sizes."""
+    keep: float = 0.25
+    """Share of the candidates that a stage lets through. The paper has a threshold and does not state it."""
+    finalists: int = 4
+    """Candidates measured on all of dev."""
+    ucb_rounds: int = 9
+    """Rounds after every candidate was pulled once (code: 5 or 20, the first included)."""
+    ucb_arms: int = 4
+    """Candidates pulled in a round (code: a third of them, or 50)."""
+    ucb_examples: int = 8
+    """Dev examples a pull (code: 5 or 50)."""
+    ucb_exploration: float = 1.0
+    """Weight of the exploration bonus (code: 1.0), in units of the spread of the scores seen."""
+    sir_examples: int = 8
+    """Train examples, not shown to the proposer where train is large enough, whose targets weigh the guesses."""
+    sir_keep: int = 24
+    """Guesses resampled, without replacement."""
+    sir_temperature: float = 0.25
+    """Divides the mean token log-probability before it becomes a weight; lower trusts it more."""
+    resample_rounds: int = 1
+    """At most so many rounds of variants (paper: off by default, about 3 until nothing changes); 0 turns it off."""
+    resample_keep: int = 2
+    """Best prompts that get variants."""
+    variants: int = 4
+    """Variants of each of them."""
+    templates: Path | None = None
+    """Folder with meta-prompts of your own, `.txt` files named as the shipped ones; missing ones are the shipped."""
+
+    def __post_init__(self) -> None:
+        for name in ("queries", "per_query", "demos", "max_tokens", "finalists", "ucb_arms", "ucb_examples"):
+            self._require(name, getattr(self, name) >= 1, "at least 1")
+        for name in ("ucb_rounds", "ucb_exploration", "resample_rounds", "temperature"):
+            self._require(name, getattr(self, name) >= 0, "at least 0")
+        for name in ("sir_examples", "sir_keep", "resample_keep", "variants"):
+            self._require(name, getattr(self, name) >= 1, "at least 1")
+        for name in ("keep", "top_p"):
+            self._require(name, 0 < getattr(self, name) <= 1, "above 0 and at most 1")
+        self._require("sir_temperature", self.sir_temperature > 0, "above 0")
+        self._require("demo_chars", self.demo_chars >= 20, "at least 20")
+        self._require("stages", all(each >= 1 for each in self.stages), "whole numbers of at least 1")
+
+    def _require(self, name: str, holds: bool, what: str) -> None:
+        if not holds:
+            raise ConfigError(
+                f"the setting {name} must be {what}, not {getattr(self, name)}", "see the method's settings"
+            )
+
+    def run(self, problem: Problem) -> None:
+        """Search for the best instruction; everything stays with `problem`."""
+        meta = load("ape", TEMPLATES, self.templates)
+        if not problem.train:
+            raise ConfigError("ape shows the proposer training examples and the task has none", "add a train split")
+        forbidden = Forbidden(problem.train, problem.labels)
+        dev = problem.rng.sample(problem.dev, len(problem.dev))
+        seeds = list(problem.seeds)
+        problem.observer.plan(self._planned(self.queries * self.per_query, problem))
+
+        # 1, 2. Propose and validate.
+        found = self._propose(problem, meta, forbidden)
+        problem.observer.plan(self._planned(len(found), problem))
+
+        # 3, 4. Score on growing subsets, then the finalists on all of dev.
+        finalists = self._select(problem, [*seeds, *found], dev)
+        ranked = self._measure(problem, [*finalists, *seeds])
+
+        # 5. Vary the best, while that helps.
+        for round_ in range(self.resample_rounds):
+            best = ranked[0][1]
+            if best >= 1.0:
+                break
+            incumbents = [prompt for prompt, _ in ranked]
+            problem.observer.stage(f"asking for variants of the best (round {round_ + 1} of {self.resample_rounds})")
+            variants = self._resample(problem, meta, forbidden, incumbents[: self.resample_keep])
+            if not variants:
+                break
+            finalists = self._select(problem, [*incumbents, *variants], dev)
+            ranked = self._measure(problem, [*finalists, *incumbents])
+            if ranked[0][1] <= best:
+                break
+
+    def _propose(self, problem: Problem, meta: dict[str, MetaPrompt], forbidden: Forbidden) -> list[Prompt]:
+        mode = self._possible_mode(problem)
+        problem.observer.stage(f"asking for {self.queries * self.per_query} instructions ({mode})")
+        shown = [problem.minibatch(self.demos) for _ in range(self.queries)]
+        request = self._request(problem, meta, mode, shown)
+        replies = problem.complete(request.prompts, self._sampling(request.stop), n=self.per_query)
+        forbidden = replace(forbidden, meta_prompt=request.fixed)
+        texts = self._accept(problem, replies, request.reading, forbidden)
+        found = [Prompt(text) for text in texts]
+        if mode == "sir":
+            found = self._importance_resampled(problem, found, shown)
+        problem.record([Candidate(prompt, mode) for prompt in found])
+        return found
+
+    def _possible_mode(self, problem: Problem) -> Mode:
+        """Return the mode, `auto` decided; refuse what the proposer cannot do."""
+        if self.style == "chat" and not problem.has_chat:
+            raise ConfigError("style=chat needs a proposer with a chat template", "use style=raw")
+        if self.mode == "cloze" and not problem.has_chat:
+            raise ConfigError("mode=cloze needs a proposer with a chat template", "use mode=forward")
+        if self.mode not in ("fim", "auto"):
+            return self.mode
+        if problem.has_fim and fills_blanks(problem):
+            return "fim"
+        if self.mode == "auto":
+            return "sir"
+        reason = (
+            "could not fill the blank in plain sentences" if problem.has_fim else "has no fill-in-the-middle tokens"
+        )
+        raise ConfigError(f"mode=fim is not possible: the proposer {reason}", "use mode=sir or mode=forward")
+
+    def _request(
+        self, problem: Problem, meta: dict[str, MetaPrompt], mode: Mode, shown: Sequence[Sequence[Example]]
+    ) -> _Request:
+        blocks = [
+            "\n\n".join(
+                worked(meta["demo"], example, problem.rng.choice(example.targets), self.demo_chars) for example in group
+            )
+            for group in shown
+        ]
+        if mode == "fim":
+            before, after = meta["fim"].sides
+            sides = [(before.fill(demos=block), after.fill(demos=block)) for block in blocks]
+            readings = [Reading("line", suffix=suffix) for _, suffix in sides]
+            return _Request([problem.fim(*pair) for pair in sides], readings, ("\n",), meta["fim"].fixed)
+        if mode == "cloze":
+            prompts = [_chat(problem, meta["cloze"], demos=block) for block in blocks]
+            return _Request(prompts, [Reading("line")] * len(prompts), ("\n",), meta["cloze"].fixed)
+        if self._chats(problem):
+            prompts = [_chat(problem, meta["forward_chat"], demos=block) for block in blocks]
+            return _Request(prompts, [Reading("line")] * len(prompts), ("\n",), meta["forward_chat"].fixed)
+        prompts = [meta["forward"].fill(demos=block) for block in blocks]
+        return _Request(prompts, [Reading("sentence")] * len(prompts), _SENTENCE, meta["forward"].fixed)
+
+    def _importance_resampled(
+        self, problem: Problem, found: list[Prompt], shown: Sequence[Sequence[Example]]
+    ) -> list[Prompt]:
+        """Return `sir_keep` of the guesses, drawn without replacement, those that explain more examples more often.
+
+        An instruction before its examples has probability p(instruction) p(examples | instruction). Forward guesses
+        stand in for draws from the first factor; the second, the mean token log-probability of targets that the
+        proposer did not see, divided by `sir_temperature`, is the log-weight. The ratio of the two proposal
+        distributions is left out. Gumbel noise on log-weights and keeping the largest is drawing without replacement
+        (Efraimidis & Spirakis 2006).
+        """
+        if not found:
+            return []
+        seen = {example.id for group in shown for example in group}
+        unseen = [example for example in problem.train if example.id not in seen]
+        pool = unseen if len(unseen) >= self.sir_examples else problem.train
+        examples = problem.rng.sample(pool, min(self.sir_examples, len(pool)))
+        problem.observer.stage(f"weighing {len(found)} instructions by the likelihood of {len(examples)} answers")
+        evaluations = problem.likelihood(found, examples, norm="token")
+        keys = [each.mean / self.sir_temperature + _gumbel(problem) for each in evaluations]
+        order = sorted(range(len(found)), key=lambda i: -keys[i])[: self.sir_keep]
+        return [found[i] for i in sorted(order)]
+
+    def _resample(
+        self, problem: Problem, meta: dict[str, MetaPrompt], forbidden: Forbidden, parents: Sequence[Prompt]
+    ) -> list[Prompt]:
+        parents = [parent for parent in parents if parent.instruction.strip()]  # nothing has no other words
+        if not parents:
+            return []
+        # An instruction of several sentences is the user's own and must be free to keep its length.
+        is_long = any(". " in parent.instruction for parent in parents)
+        stop: tuple[str, ...] = ("\n\n",)
+        if self._chats(problem):
+            template, reading = meta["resample_chat"], Reading("paragraph")
+            prompts = [_chat(problem, template, instruction=parent.instruction) for parent in parents]
+        else:
+            template = meta["resample"]
+            reading, stop = (Reading("line"), ("\n",)) if is_long else (Reading("sentence"), _SENTENCE)
+            prompts = [template.fill(instruction=" ".join(parent.instruction.split())) for parent in parents]
+        # Two characters a token are few, so this is room for any paraphrase; stop strings end the usual one sooner.
+        longest = max(len(parent.instruction) for parent in parents)
+        reading = replace(reading, max_chars=max(reading.max_chars, 2 * longest))
+        sampling = replace(self._sampling(stop), max_tokens=max(self.max_tokens, longest // 2))
+        replies = problem.complete(prompts, sampling, n=self.variants)
+        forbidden = replace(forbidden, meta_prompt=template.fixed)
+        variants = []
+        for parent, group in zip(parents, replies, strict=True):
+            for text in self._accept(problem, [group], [reading], forbidden):
+                variants.append(replace(parent, instruction=text))
+                problem.record([Candidate(variants[-1], "resample", (parent.id,))])
+        return variants
+
+    def _accept(
+        self,
+        problem: Problem,
+        replies: Sequence[Sequence[Generation]],
+        readings: Sequence[Reading],
+        forbidden: Forbidden,
+    ) -> list[str]:
+        """Return the usable texts that the problem does not know yet; count the others."""
+        known = [candidate.prompt.instruction for candidate in problem.candidates]
+        texts: list[str] = []
+        for group, reading in zip(replies, readings, strict=True):
+            proposal = accept(group, reading, forbidden, [*known, *texts])
+            problem.discard(proposal)
+            texts += proposal.accepted
+        return texts
+
+    def _select(self, problem: Problem, prompts: Sequence[Prompt], dev: Sequence[Example]) -> list[Prompt]:
+        problem.observer.stage(f"comparing {len(prompts)} prompts")
+        score: Score = partial(problem.likelihood, norm=self.norm) if self.scoring == "logprob" else problem.evaluate
+        if self.selection == "filter":
+            return filter_in_stages(
+                score,
+                prompts,
+                dev,
+                Stages(self.stages, self.keep, self.finalists),
+                protected=problem.seeds,
+            )
+        bandit = UpperConfidence(self.ucb_rounds, self.ucb_arms, self.ucb_examples, self.ucb_exploration)
+        return bandit.rank(score, prompts, dev)[: self.finalists]
+
+    def _measure(self, problem: Problem, prompts: Sequence[Prompt]) -> list[tuple[Prompt, float]]:
+        """Return the prompts with their dev means, best first, each once."""
+        unique = list({prompt.id: prompt for prompt in prompts}.values())
+        problem.observer.stage(f"measuring {len(unique)} prompts on all of dev")
+        evaluations = {each.prompt.id: each for each in problem.evaluate(unique)}
+        return [(prompt, evaluations[prompt.id].mean) for prompt in rank(list(evaluations.values()))]
+
+    def _chats(self, problem: Problem) -> bool:
+        return self.style == "chat" or (self.style == "auto" and problem.has_chat)
+
+    def _sampling(self, stop: tuple[str, ...]) -> Sampling:
+        return Sampling(self.max_tokens, temperature=self.temperature, top_p=self.top_p, stop=stop)
+
+    def _planned(self, n_found: int, problem: Problem) -> int:
+        """Return about how many model calls the whole search takes, for whoever waits."""
+        n_dev, left, used = len(problem.dev), n_found + len(problem.seeds), 0
+        calls = self.queries * self.per_query + (n_found * self.sir_examples if self.mode == "sir" else 0)
+        if self.selection == "ucb":
+            used = min(n_dev, self.ucb_examples)
+            calls += left * used + self.ucb_rounds * self.ucb_arms * self.ucb_examples
+        else:
+            for stage in self.stages:
+                calls += left * min(stage, n_dev - used)
+                used = min(n_dev, used + stage)
+                left = max(min(left, self.finalists), math.ceil(self.keep * left))
+        calls += min(left, self.finalists) * (n_dev - used)
+        n_variants = self.resample_keep * self.variants
+        return calls + self.resample_rounds * (n_variants + n_variants * used // 2 + n_dev)
+
+
+def fills_blanks(problem: Problem) -> bool:
+    """Return whether the proposer fills at least two of three blanks in plain sentences.
+
+    Vocabularies carry fill-in-the-middle tokens also where the model was never trained on them; what it writes then is
+    noise.
+    """
+    prompts = [problem.fim(prefix, suffix) for prefix, suffix, _ in _FIM_PROBE]
+    replies = problem.complete(prompts, Sampling(max_tokens=12))
+    hits = [word in normalised(reply[0].text) for reply, (_, _, word) in zip(replies, _FIM_PROBE, strict=True)]
+    return sum(hits) >= 2
+
+
+def _chat(problem: Problem, template: MetaPrompt, **values: str) -> str:
+    user, opening = template.turns
+    return problem.chat([Message("user", user.fill(**values))], opening)
+
+
+def _gumbel(problem: Problem) -> float:
+    return -math.log(max(problem.rng.expovariate(1.0), 1e-300))

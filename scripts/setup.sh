@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# Makes .venv and installs localprompt into it; with --dev also the tools for working on it. Safe to run again.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+export PIP_NO_INPUT=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+unset SOURCE_DATE_EPOCH # llama.cpp would build for a generic CPU, several times slower
+readonly LOG=.venv/install.log
+
+die() {
+  printf 'localprompt: %s\n' "$@" >&2
+  exit 1
+}
+
+in_range() { "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1; }
+
+find_python() {
+  local python
+  for python in python3 python3.13 python3.12 python3.11 python3.10; do
+    if in_range "$python"; then
+      echo "$python"
+      return
+    fi
+  done
+  local found
+  found=$(python3 --version 2>/dev/null || echo 'none')
+  die "needs Python 3.10, 3.11, 3.12 or 3.13, found: $found" "install one of them, or uv (https://docs.astral.sh/uv), which brings its own"
+}
+
+as_root() { [ "$(id -u)" = 0 ] && echo "$1" || echo "sudo $1"; }
+
+compiler_hint() {
+  if [ "$(uname -s)" = Darwin ]; then
+    echo "xcode-select --install"
+  elif command -v apt-get >/dev/null; then
+    as_root "apt-get install build-essential"
+  elif command -v dnf >/dev/null; then
+    as_root "dnf install gcc-c++ make"
+  elif command -v pacman >/dev/null; then
+    as_root "pacman -S base-devel"
+  else
+    echo "your system's packages for gcc and g++, or clang"
+  fi
+}
+
+# macOS has /usr/bin/c++ before any compiler is installed: only compiling something tells.
+can_compile() { echo 'int main() { return 0; }' | "$1" -x "$2" -o /dev/null - >/dev/null 2>&1; }
+
+check_compiler() {
+  if ! can_compile "${CC:-cc}" c || ! can_compile "${CXX:-c++}" c++; then
+    die "llama.cpp is built from source, and no working C++ compiler was found" "install one with: $(compiler_hint)"
+  fi
+}
+
+make_venv() {
+  if [ -x .venv/bin/python ] && in_range .venv/bin/python; then
+    return
+  fi
+  rm -rf .venv
+  if command -v uv >/dev/null; then
+    uv venv --quiet --seed --python '>=3.10,<3.14' .venv
+  else
+    local python
+    python=$(find_python)
+    "$python" -m venv .venv || die "$python cannot make virtual environments" "on Debian and Ubuntu: $(as_root 'apt-get install python3-venv')"
+    .venv/bin/python -m pip install --quiet --upgrade 'pip>=25.1' # the first with --group
+  fi
+}
+
+# Tells every few seconds that the installation is alive, and how far the compiler is where the log says so.
+tick() {
+  local steps
+  while sleep 15 >/dev/null 2>&1; do
+    steps=$(grep -oE '\[[0-9]+/[0-9]+\]' "$LOG" | tail -n 1 || true)
+    printf 'localprompt: still at it after %d s %s\n' "$SECONDS" "$steps"
+  done
+}
+
+install() {
+  local -a command=(.venv/bin/python -m pip install --verbose)
+  if command -v uv >/dev/null; then
+    command=(uv pip install --verbose --python .venv/bin/python)
+  fi
+  tick &
+  ticker=$!
+  trap 'kill "$ticker" 2>/dev/null || true' EXIT
+  if ! "${command[@]}" "$@" </dev/null >"$LOG" 2>&1; then
+    tail -n 40 "$LOG" >&2
+    die "the installation failed; its end is above, all of it in $LOG"
+  fi
+}
+
+main() {
+  if ! .venv/bin/python -c 'import importlib.metadata as m; m.version("llama-cpp-python")' 2>/dev/null; then
+    check_compiler
+    echo "localprompt: installing into .venv; llama.cpp is compiled for this CPU, which takes some minutes (once)"
+  fi
+  make_venv
+  install --editable . "$@"
+  echo "localprompt: installed in $SECONDS s"
+}
+
+case "${1:-}" in
+"") main ;;
+--dev) main --group dev ;;
+*) die "unknown option $1; known: --dev" ;;
+esac

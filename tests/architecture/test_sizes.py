@@ -1,0 +1,45 @@
+"""Everything fits on a screen or in a head: limits on the length of functions and files."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = sorted((ROOT / "localprompt").rglob("*.py"))
+MAX_FUNCTION_LINES = 60
+MAX_FILE_LINES = 450
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", PACKAGE, ids=_name)
+def test_a_file_fits_in_a_head_and_its_functions_on_a_screen(path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
+    assert len(source.splitlines()) <= MAX_FILE_LINES
+    long = {
+        node.name: lines
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (lines := (node.end_lineno or 0) - node.lineno + 1 - _docstring_lines(node)) > MAX_FUNCTION_LINES
+    }
+    assert not long
+
+
+@pytest.mark.parametrize("path", PACKAGE, ids=_name)
+def test_a_module_says_what_it_is_for(path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
+    if source.strip():  # an empty __init__.py only marks a package
+        assert ast.get_docstring(ast.parse(source))
+
+
+def _docstring_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """A click command's docstring is its help page and a record of attributes may be long; code is what counts."""
+    if ast.get_docstring(node) is None:
+        return 0
+    first = node.body[0]
+    return (first.end_lineno or 0) - first.lineno + 1

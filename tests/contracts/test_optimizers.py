@@ -1,0 +1,121 @@
+"""What holds for every registered optimiser."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import toy
+
+from localprompt.budget import Budget
+from localprompt.errors import BudgetExhausted
+from localprompt.lm.scripted import ScriptedLM
+from localprompt.optimizers import configure, names
+from localprompt.problem import Problem
+from localprompt.types import Prompt
+
+TESTS = Path(__file__).parents[1]
+every_optimizer = pytest.mark.parametrize("name", names())
+
+
+def _search(name: str, lm: ScriptedLM, *, seed: int = 0, budget: Budget | None = None) -> Problem:
+    problem = toy.problem(lm, seed=seed, budget=budget)
+    try:
+        configure(name, {}).run(problem)
+    except BudgetExhausted:
+        assert budget is not None
+    return problem
+
+
+def trace(name: str, seed: int) -> str:
+    """Hash of everything the model was shown."""
+    lm = toy.model()
+    _search(name, lm, seed=seed)
+    return hashlib.sha256("\0".join(lm.seen).encode()).hexdigest()
+
+
+@every_optimizer
+def test_it_finds_the_known_best_prompt(name: str) -> None:
+    winner = _search(name, toy.model()).winner()
+    assert winner.candidate.prompt == Prompt(toy.BEST)
+
+
+@every_optimizer
+def test_the_same_seed_gives_the_same_trace_and_another_seed_another(name: str) -> None:
+    assert trace(name, 0) == trace(name, 0) != trace(name, 1)
+
+
+@every_optimizer
+@pytest.mark.parametrize("hash_seed", ["1", "2"])
+def test_the_trace_does_not_depend_on_the_hash_seed_of_python(name: str, hash_seed: str) -> None:
+    code = f"import test_optimizers; print(test_optimizers.trace({name!r}, 0))"
+    path = os.pathsep.join([str(TESTS), str(TESTS / "contracts")])
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": path}
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == trace(name, 0)
+
+
+@every_optimizer
+def test_it_is_never_over_budget(name: str) -> None:
+    for max_calls in (1, 47, 48, 49, 100, 333, 500, 900):
+        lm, budget = toy.model(), Budget(max_calls=max_calls)
+        _search(name, lm, budget=budget)
+        assert lm.n_generated + lm.n_scored == budget.spend.calls <= max_calls
+    for max_tokens in (10, 1000, 5000, 20_000):
+        lm, budget = toy.model(), Budget(max_tokens=max_tokens)
+        _search(name, lm, budget=budget)
+        assert lm.stats.tokens_requested == budget.spend.tokens_requested <= max_tokens
+
+
+@every_optimizer
+@pytest.mark.parametrize(
+    "writes",
+    [
+        pytest.param(lambda prompt, seed: "", id="nothing"),
+        pytest.param(lambda prompt, seed: "\x00\ufffd\ud800 {{ }} <|im_end|> %s {0} \\", id="junk"),
+        pytest.param(lambda prompt, seed: prompt, id="echo"),
+        pytest.param(lambda prompt, seed: "word " * 400, id="endless"),
+        pytest.param(lambda prompt, seed: "<think>" * 30, id="thoughts"),
+    ],
+)
+def test_it_survives_a_proposer_of_no_use(name: str, writes: object) -> None:
+    def answer(prompt: str, seed: int) -> str:
+        return writes(prompt, seed) if toy.is_asked_to_write(prompt) else toy.answer(prompt, seed)  # type: ignore[operator]
+
+    problem = _search(name, toy.model(answer=answer))
+    winner = problem.winner()
+    assert winner.evaluation is not None
+    assert winner.evaluation.mean >= problem.best_seed().evaluation.mean  # type: ignore[union-attr]
+    assert sum(problem.discards.values()) > 0
+
+
+@every_optimizer
+def test_it_never_sees_a_test_example(name: str) -> None:
+    lm = toy.model()
+    given = toy.task()
+    configure(name, {}).run(toy.problem(lm, given))
+    shown = "\n".join(lm.seen) + "\n"
+    assert f"{given.dev[0].inputs['input']}\n" in shown
+    assert not any(f"{example.inputs['input']}\n" in shown for example in given.test)
+
+
+@every_optimizer
+def test_small_and_lopsided_tasks_are_all_right(name: str) -> None:
+    seeds = (Prompt("Say it."), Prompt(toy.BEST))
+    for given in (
+        toy.task(train=1, dev=1),
+        toy.task(train=2, dev=7),
+        toy.task(labels=("red", "blue")),
+        replace(toy.task(), seeds=seeds),
+        replace(toy.task(), seeds=(Prompt(toy.BEST),)),
+    ):
+        problem = toy.problem(toy.model(), given)
+        configure(name, {}).run(problem)
+        winner = problem.winner()
+        assert winner.evaluation is not None
+        assert len(winner.evaluation.outcomes) == len(given.dev)

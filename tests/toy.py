@@ -1,0 +1,93 @@
+"""A task with a known best instruction, and the functions of a scripted model that obeys it.
+
+Every input is a word such as `alpha7`; its answer is `omega7`. With an instruction that speaks of the omega the model
+answers all of them, with one that only speaks of the alpha half of them, with any other none.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+
+from localprompt.budget import Budget
+from localprompt.evaluator import Evaluator
+from localprompt.lm.metered import MeteredLM
+from localprompt.lm.scripted import ScriptedLM
+from localprompt.problem import Problem
+from localprompt.tasks import Layout, Task
+from localprompt.tasks.answers import find_answer
+from localprompt.tasks.metrics import find_metric
+from localprompt.types import Example, Prompt, Sampling
+
+BEST = "Turn every alpha into the omega that has its number."
+GUESSES = (
+    " copy what you are given, letter by letter.",
+    " turn every alpha into the omega that has its number.",
+    " say something kind about the alpha.",
+    "",
+    " find a word that rhymes with it.",
+    "...",
+    " describe it in a few plain words.",
+)
+
+
+def task(
+    *, train: int = 20, dev: int = 40, test: int = 40, labels: tuple[str, ...] = (), label_score: str = "sum"
+) -> Task:
+    """Numbers run through all splits, so a word tells its split. With labels the answers are these, in turn."""
+
+    def rows(split: str, numbers: range) -> tuple[Example, ...]:
+        return tuple(
+            Example(f"{split}:{n}", {"input": f"alpha{n}"}, (labels[n % len(labels)] if labels else f"omega{n}",))
+            for n in numbers
+        )
+
+    return Task(
+        name="toy",
+        description="Turn alphas into omegas.",
+        inputs=("input",),
+        labels=labels,
+        label_score=label_score,
+        train=rows("train", range(train)),
+        dev=rows("dev", range(train, train + dev)),
+        test=rows("test", range(train + dev, train + dev + test)),
+        seeds=(Prompt(""),),
+        layout=Layout(
+            "{{instruction}}\n\n{{demos}}Input: {{input}}\nOutput:", "Input: {{input}}\nOutput: {{output}}\n\n"
+        ),
+        answer=find_answer("first_line"),
+        metric=find_metric("exact_match"),
+        sampling=Sampling(max_tokens=8, stop=("\n",)),
+        fingerprint="toy",
+    )
+
+
+def is_asked_to_write(prompt: str) -> bool:
+    """True for a meta-prompt: the task's own prompts end in `Output:`."""
+    return not prompt.endswith("Output:")
+
+
+def answer(prompt: str, seed: int) -> str:
+    if is_asked_to_write(prompt):
+        return GUESSES[seed % len(GUESSES)]
+    return f" {_solved(prompt) or 'no idea'}\nInput: one more"
+
+
+def logprob(context: str, continuation: str) -> float:
+    return -0.5 if continuation.strip() == _solved(context) else -4.0
+
+
+def _solved(prompt: str) -> str | None:
+    instruction, _, question = prompt.rpartition("Input:")
+    number = int(re.findall(r"\d+", question)[0])
+    knows = "omega" in instruction or ("alpha" in instruction and number % 2 == 0)
+    return f"omega{number}" if knows else None
+
+
+def model(**changes: object) -> ScriptedLM:
+    return ScriptedLM(**{"answer": answer, "logprob": logprob, **changes})  # type: ignore[arg-type]
+
+
+def problem(lm: ScriptedLM, given: Task | None = None, *, seed: int = 0, budget: Budget | None = None) -> Problem:
+    given, budget = given or task(), budget or Budget()
+    return Problem(given, Evaluator(lm, given, budget), MeteredLM(lm, budget), rng=random.Random(seed))

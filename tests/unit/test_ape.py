@@ -1,0 +1,233 @@
+"""APE's own choices; what holds for every optimiser is in contracts/."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import toy
+
+from localprompt.budget import Budget
+from localprompt.errors import BudgetExhausted, ConfigError
+from localprompt.lm.scripted import ScriptedLM
+from localprompt.optimizers.ape import APE, fills_blanks
+from localprompt.problem import Problem
+from localprompt.types import Prompt
+
+PROBE = {"The capital": "Paris", "The days": "Wednesday", "Snow": "hot"}
+
+
+def _filling(prompt: str, seed: int) -> str:
+    """A model that can fill blanks: it knows the probe, and repeats the suffix after what it writes."""
+    for beginning, word in PROBE.items():
+        if prompt.startswith(f"[prefix]{beginning}"):
+            return word
+    return toy.answer(prompt, seed)
+
+
+def _run(lm: ScriptedLM, **settings: Any) -> Problem:
+    problem = toy.problem(lm)
+    APE(**settings).run(problem)
+    return problem
+
+
+def _shown(lm: ScriptedLM) -> list[str]:
+    return [text for text in lm.seen if toy.is_asked_to_write(text)]
+
+
+@pytest.mark.parametrize("selection", ["filter", "ucb"])
+@pytest.mark.parametrize("scoring", ["exec", "logprob"])
+@pytest.mark.parametrize("mode", ["forward", "fim", "cloze", "sir", "auto"])
+def test_every_way_of_proposing_scoring_and_selecting_finds_the_best_prompt(
+    mode: str, scoring: str, selection: str
+) -> None:
+    problem = _run(toy.model(answer=_filling, has_fim=True), mode=mode, scoring=scoring, selection=selection)
+    winner = problem.winner()
+    assert winner.candidate.prompt == Prompt(toy.BEST)
+    assert winner.candidate.op == ("fim" if mode == "auto" else mode)
+    assert winner.evaluation is not None
+    assert (winner.evaluation.mean, len(winner.evaluation.outcomes)) == (1.0, len(problem.dev))
+
+
+def test_the_demos_are_different_training_examples_with_one_of_their_answers() -> None:
+    lm = toy.model()
+    _run(lm, queries=3, per_query=2, demos=4, resample_rounds=0)
+    shown = _shown(lm)
+    assert len(shown) == 3 * 2
+    assert shown[0] == shown[1] != shown[2]
+    assert all(text.endswith(" was to") for text in shown)
+    numbers = [int(line.removeprefix("Input: alpha")) for line in shown[0].splitlines() if line.startswith("Input:")]
+    assert len(set(numbers)) == 4
+    assert all(f"Input: alpha{n}\nOutput: omega{n}\n" in shown[0] + "\n" for n in numbers)
+
+
+def test_fewer_training_examples_than_demos_are_all_shown() -> None:
+    lm = toy.model()
+    problem = toy.problem(lm, toy.task(train=2))
+    APE(queries=1, per_query=7, demos=5).run(problem)
+    assert _shown(lm)[0].count("Input:") == 2
+
+
+def test_a_question_to_a_chat_model_ends_in_the_opening_of_its_answer() -> None:
+    lm = toy.model()
+    _run(lm, style="auto", queries=2, per_query=2)
+    assert _shown(lm)[0].startswith("[user] ")
+    assert _shown(lm)[0].endswith("[assistant] The instruction was to")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"), [({"mode": "cloze"}, "mode=cloze"), ({"style": "chat"}, "style=chat")]
+)
+def test_a_base_model_is_not_asked_to_chat(settings: dict[str, Any], message: str) -> None:
+    lm = toy.model(has_chat=False)
+    with pytest.raises(ConfigError, match=message):
+        _run(lm, **settings)
+    assert lm.seen == []
+
+
+def test_a_blank_is_refused_where_the_model_has_no_tokens_for_it() -> None:
+    with pytest.raises(ConfigError, match="has no fill-in-the-middle tokens"):
+        _run(toy.model(), mode="fim")
+
+
+def test_a_blank_is_refused_where_the_probe_shows_that_the_model_cannot_fill_one() -> None:
+    lm = toy.model(has_fim=True)
+    assert not fills_blanks(toy.problem(lm))
+    with pytest.raises(ConfigError, match="could not fill the blank"):
+        _run(lm, mode="fim")
+    assert _run(toy.model(has_fim=True), mode="auto").candidates[1].op == "sir"
+
+
+def test_the_blank_stands_before_the_examples() -> None:
+    lm = toy.model(answer=_filling, has_fim=True)
+    _run(lm, mode="fim", queries=2, per_query=2)
+    asked = [text for text in lm.seen if text.startswith("[prefix]Instruction: [suffix]\n\nInput: alpha")]
+    assert len(asked) == 2 * 2
+
+
+def test_importance_resampling_keeps_what_explains_unseen_examples() -> None:
+    guesses = [f"say thing number {word}." for word in ("one", "two", "three", "four", "five", "six")]
+
+    def answer(prompt: str, seed: int) -> str:
+        return ([*guesses, toy.GUESSES[1]])[seed % 7] if toy.is_asked_to_write(prompt) else toy.answer(prompt, seed)
+
+    problem = _run(toy.model(answer=answer), mode="sir", sir_keep=1, sir_temperature=0.05)
+    assert [candidate.prompt.instruction for candidate in problem.candidates if candidate.op == "sir"] == [toy.BEST]
+
+
+def test_variants_have_the_same_meaning_asked_for_and_their_parent_recorded() -> None:
+    def answer(prompt: str, seed: int) -> str:
+        if prompt.endswith("Second way:"):
+            return f" Way {seed % 100} to turn an alpha into its omega."
+        return " say a thing about the alpha." if toy.is_asked_to_write(prompt) else toy.answer(prompt, seed)
+
+    lm = toy.model(answer=answer)
+    problem = _run(lm, resample_rounds=3)
+    winner = problem.winner().candidate
+    assert winner.op == "resample"
+    assert winner.parents == (Prompt("Say a thing about the alpha.").id,)
+    assert any("First way: Say a thing about the alpha.\n" in text for text in lm.seen)
+
+
+def test_a_long_instruction_may_get_long_variants() -> None:
+    lm = toy.model(answer=lambda p, s: " Think first." * 40 if toy.is_asked_to_write(p) else toy.answer(p, s))
+    given = toy.task()
+    object.__setattr__(given, "seeds", (Prompt("Speak of the alpha. " + "Be brief. " * 30),))
+    problem = toy.problem(lm, given)
+    APE().run(problem)
+    variants = [candidate for candidate in problem.candidates if candidate.op == "resample"]
+    assert [len(variant.prompt.instruction.split()) for variant in variants] == [80]
+
+
+def test_resampling_ends_when_nothing_gets_better() -> None:
+    def answer(prompt: str, seed: int) -> str:
+        if prompt.endswith("Second way:"):
+            return f" Way {seed % 1000} to do nothing."
+        return " say a thing about the alpha." if toy.is_asked_to_write(prompt) else toy.answer(prompt, seed)
+
+    lm = toy.model(answer=answer)
+    _run(lm, resample_rounds=9)
+    assert sum(text.endswith("Second way:") for text in lm.seen) == 4
+
+
+@pytest.mark.parametrize("scoring", ["exec", "logprob"])
+def test_the_result_is_never_worse_on_dev_than_a_seed(scoring: str) -> None:
+    lm = toy.model(answer=lambda p, s: " say so and so." if toy.is_asked_to_write(p) else toy.answer(p, s))
+    given = toy.task()
+    object.__setattr__(given, "seeds", (Prompt(""), Prompt("Think of an omega.")))
+    problem = toy.problem(lm, given)
+    APE(scoring=scoring, resample_rounds=0).run(problem)  # type: ignore[arg-type]
+    assert problem.winner().candidate.prompt == Prompt("Think of an omega.")
+
+
+def test_a_search_cut_short_knows_no_worse_prompt_than_its_seed() -> None:
+    lm = toy.model(answer=lambda p, s: f" say thing {s}." if toy.is_asked_to_write(p) else toy.answer(p, s))
+    given = toy.task()
+    object.__setattr__(given, "seeds", (Prompt("Speak of the alpha."),))
+    for max_calls in range(40, 900, 20):
+        problem = toy.problem(lm, given, budget=Budget(max_calls=max_calls))
+        with suppress(BudgetExhausted):
+            APE().run(problem)
+        assert problem.winner().candidate.prompt == given.seeds[0]
+
+
+def test_the_plan_is_about_what_is_spent() -> None:
+    planned: list[int] = []
+    lm = toy.model(answer=lambda p, s: f" say thing {s}." if toy.is_asked_to_write(p) else toy.answer(p, s))
+    budget = Budget()
+    problem = toy.problem(lm, toy.task(dev=100), budget=budget)
+    problem.observer.plan = planned.append  # type: ignore[method-assign]
+    APE().run(problem)
+    assert len(planned) == 2
+    assert planned[-1] == pytest.approx(budget.spend.calls, rel=0.2)
+    assert budget.spend.calls < 1400
+
+
+def test_a_default_run_on_a_hundred_dev_rows_costs_about_a_thousand_answers() -> None:
+    budget = Budget()
+    APE().run(toy.problem(toy.model(), toy.task(dev=100), budget=budget))
+    assert budget.spend.calls < 1100
+
+
+def test_meta_prompts_can_be_replaced_by_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "forward.txt").write_text("{{demos}}\n\nMy own question:\n", encoding="utf-8")
+    (tmp_path / "demo.txt").write_text("{{inputs}} -> {{output}}\n", encoding="utf-8")
+    lm = toy.model()
+    _run(lm, templates=tmp_path, queries=1, per_query=2)
+    assert _shown(lm)[0].startswith("Input: alpha")
+    assert _shown(lm)[0].endswith("\n\nMy own question:")
+    assert " -> omega" in _shown(lm)[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("forward.txt", "no slot", "lacks the slot {{demos}}"),
+        ("forward.txt", "{{demos}} {{demos}}", "more than once"),
+        ("forward.txt", "{{demos}} {{demo}}", "unknown slot {{demo}}"),
+        ("foward.txt", "{{demos}}", "no meta-prompt of this method"),
+        ("forward.txt", "\udcff", "not UTF-8"),
+    ],
+)
+def test_a_meta_prompt_that_cannot_work_is_refused(tmp_path: Path, name: str, text: str, message: str) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8", errors="surrogateescape")
+    lm = toy.model()
+    with pytest.raises(ConfigError, match=message.replace("{", r"\{")):
+        _run(lm, templates=tmp_path)
+    assert lm.seen == []
+
+
+def test_slots_inside_data_are_not_filled() -> None:
+    given = toy.task(train=1)
+    given.train[0].inputs["input"] = "{{demos}} {{output}}"  # type: ignore[index]
+    lm = toy.model()
+    APE(queries=1, per_query=1).run(toy.problem(lm, given))
+    assert "Input: {{demos}} {{output}}\n" in _shown(lm)[0]
+
+
+@pytest.mark.parametrize("settings", [{"queries": 0}, {"keep": 0.0}, {"stages": (8, 0)}, {"temperature": -1.0}])
+def test_impossible_settings_are_refused_by_name(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(settings))):
+        APE(**settings)

@@ -1,0 +1,146 @@
+"""Prompts on examples."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import toy
+
+from localprompt.budget import Budget
+from localprompt.errors import BudgetExhausted
+from localprompt.evaluator import Evaluator
+from localprompt.lm.scripted import ScriptedLM
+from localprompt.tasks import Task
+from localprompt.types import Example, Outcome, Prompt
+
+BEST, EMPTY = Prompt(toy.BEST), Prompt("")
+
+
+def _labelled(label_score: str, labels: tuple[str, ...], lm: ScriptedLM, *examples: Example) -> tuple[Outcome, ...]:
+    given = toy.task(labels=labels, label_score=label_score)
+    (evaluation,) = Evaluator(lm, given, Budget()).evaluate([EMPTY], examples)
+    return evaluation.outcomes
+
+
+def test_generated_answers_are_judged_by_the_metric_in_the_order_of_prompts_and_examples() -> None:
+    given = toy.task()
+    examples = given.dev[:3]
+    lm = toy.model()
+    best, empty = Evaluator(lm, given, Budget()).evaluate([BEST, EMPTY], examples)
+    assert (best.prompt, empty.prompt) == (BEST, EMPTY)
+    assert best.scores == (1.0, 1.0, 1.0)
+    assert empty.scores == (0.0, 0.0, 0.0)
+    assert [outcome.example_id for outcome in best.outcomes] == [example.id for example in examples]
+    assert best.outcomes[0].prediction == examples[0].targets[0]
+    assert lm.stats.decode_calls == 1
+
+
+def test_nothing_is_evaluated_twice() -> None:
+    given = toy.task()
+    lm = toy.model()
+    evaluator = Evaluator(lm, given, Budget(max_calls=8))
+    first = evaluator.evaluate([BEST, EMPTY, BEST], given.dev[:3])
+    again = evaluator.evaluate([EMPTY, BEST], given.dev[:4])
+    assert lm.n_generated == 8
+    assert again[1].outcomes[:3] == first[0].outcomes == first[2].outcomes
+
+
+def test_an_exhausted_budget_refuses_before_anything_is_computed() -> None:
+    given = toy.task()
+    lm = toy.model()
+    evaluator = Evaluator(lm, given, Budget(max_calls=5))
+    with pytest.raises(BudgetExhausted):
+        evaluator.evaluate([BEST, EMPTY], given.dev[:3])
+    assert lm.seen == []
+
+
+def test_no_prompts_give_no_evaluations_and_no_examples_are_refused() -> None:
+    given = toy.task()
+    evaluator = Evaluator(toy.model(), given, Budget())
+    assert evaluator.evaluate([], given.dev) == []
+    with pytest.raises(ValueError, match="at least one example"):
+        evaluator.evaluate([BEST], [])
+
+
+def test_an_answer_that_cannot_be_parsed_is_data() -> None:
+    given = replace(toy.task(), answer=lambda text: None)
+    (evaluation,) = Evaluator(toy.model(), given, Budget()).evaluate([BEST], given.dev[:2])
+    assert [(outcome.prediction, outcome.score) for outcome in evaluation.outcomes] == [(None, 0.0)] * 2
+
+
+@pytest.mark.parametrize(
+    ("label_score", "chosen"),
+    [("sum", "no"), ("token", "yes it is"), ("byte", "yes it is")],
+)
+def test_labels_compete_by_their_normalised_likelihood(label_score: str, chosen: str) -> None:
+    logprobs = {" no": -2.0, " yes it is": -3.0}
+    lm = ScriptedLM(logprob=lambda context, continuation: logprobs[continuation])
+    (outcome,) = _labelled(label_score, ("no", "yes it is"), lm, Example("dev:0", {"input": "x"}, ("no",)))
+    assert outcome.prediction == chosen
+    assert outcome.score == float(chosen == "no")
+
+
+def test_the_margin_is_nats_between_the_best_right_and_the_best_wrong_label() -> None:
+    logprobs = {" a": -1.0, " b": -2.5, " c": -4.0}
+    lm = ScriptedLM(logprob=lambda context, continuation: logprobs[continuation])
+    right, both, wrong = _labelled(
+        "sum",
+        ("a", "b", "c"),
+        lm,
+        Example("dev:0", {"input": "x"}, ("a",)),
+        Example("dev:1", {"input": "x"}, ("c", "b")),
+        Example("dev:2", {"input": "x"}, ("c",)),
+    )
+    assert [right.margin, both.margin, wrong.margin] == [1.5, -1.5, -3.0]
+
+
+def test_calibration_takes_away_what_a_label_gets_for_nothing() -> None:
+    def biased(context: str, continuation: str) -> float:
+        evidence = 0.7 if "alpha9" in context and continuation == " no" else 0.5
+        return math.log(evidence * (0.8 if continuation == " yes" else 0.2))
+
+    example = Example("dev:0", {"input": "alpha9"}, ("no",))
+    (plain,) = _labelled("sum", ("yes", "no"), ScriptedLM(logprob=biased), example)
+    lm = ScriptedLM(logprob=biased)
+    (calibrated,) = _labelled("calibrated", ("yes", "no"), lm, example)
+    assert (plain.prediction, calibrated.prediction) == ("yes", "no")
+    assert calibrated.margin == pytest.approx(math.log(0.7 / 0.5))
+    assert lm.n_scored == 2 * (3 + 1)
+
+
+def test_calibration_is_measured_once_a_prompt() -> None:
+    given = toy.task(labels=("yes", "no"), label_score="calibrated")
+    lm = ScriptedLM()
+    evaluator = Evaluator(lm, given, Budget())
+    evaluator.evaluate([EMPTY], given.dev[:2])
+    evaluator.evaluate([EMPTY, BEST], given.dev[:3])
+    assert lm.n_scored == 2 * (2 * 3 + 2 * 3)
+
+
+@pytest.mark.parametrize(("norm", "expected"), [("token", -2.0), ("sequence", -6.0)])
+def test_the_likelihood_is_that_of_the_preferred_target(norm: str, expected: float) -> None:
+    given = toy.task()
+    lm = ScriptedLM(logprob=lambda context, continuation: -6.0 if continuation == " one two three" else -0.1)
+    example = Example("dev:0", {"input": "x"}, ("one two three", "other"))
+    (evaluation,) = Evaluator(lm, given, Budget()).likelihood([EMPTY], [example], norm=norm)  # type: ignore[arg-type]
+    assert evaluation.mean == expected
+    assert evaluation.outcomes[0].prediction is None
+
+
+def test_a_likelihood_is_not_taken_for_a_score() -> None:
+    given = toy.task()
+    evaluator = Evaluator(toy.model(), given, Budget())
+    evaluator.likelihood([BEST], given.dev[:2], norm="token")
+    (evaluation,) = evaluator.evaluate([BEST], given.dev[:2])
+    assert evaluation.mean == 1.0
+
+
+def test_a_chat_layout_goes_through_the_chat_template() -> None:
+    given: Task = toy.task()
+    given = replace(given, layout=replace(given.layout, mode="chat", opening="The answer is"))
+    lm = toy.model(answer=lambda prompt, seed: "x")
+    Evaluator(lm, given, Budget()).evaluate([BEST], given.dev[:1])
+    assert lm.seen[0].startswith("[user] Turn every alpha")
+    assert lm.seen[0].endswith("[assistant] The answer is")

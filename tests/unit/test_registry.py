@@ -1,0 +1,64 @@
+"""Optimisers by name and their settings from text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from localprompt.errors import ConfigError
+from localprompt.optimizers import configure, names, optimizer
+from localprompt.optimizers.ape import APE
+
+
+def test_ape_is_registered() -> None:
+    assert "ape" in names()
+    assert configure("ape", {}) == APE()
+
+
+def test_text_is_read_as_the_type_of_the_field() -> None:
+    settings = {"queries": "3", "keep": "0.5", "stages": "4, 8", "mode": "sir", "templates": "~/mine"}
+    expected = APE(queries=3, keep=0.5, stages=(4, 8), mode="sir", templates=Path("~/mine").expanduser())
+    assert configure("ape", settings) == expected
+
+
+def test_values_that_have_the_type_already_are_taken() -> None:
+    settings = {"queries": 3, "keep": 1, "stages": [4], "templates": None}
+    assert configure("ape", settings) == APE(queries=3, keep=1.0, stages=(4,))
+
+
+def test_no_stages_and_no_folder_can_be_written() -> None:
+    assert configure("ape", {"stages": "", "templates": "none"}) == APE(stages=())
+
+
+def test_an_unknown_method_or_setting_names_the_nearest_known_one() -> None:
+    with pytest.raises(ConfigError, match="unknown method 'app'") as method:
+        configure("app", {})
+    assert method.value.hint == "did you mean 'ape'?"
+    with pytest.raises(ConfigError, match="ape has no setting 'querys'") as setting:
+        configure("ape", {"querys": 3})
+    assert setting.value.hint == "did you mean 'queries'?"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("queries", "many"),
+        ("queries", "2.5"),
+        ("queries", True),
+        ("keep", "nan"),
+        ("keep", "half"),
+        ("stages", "8,x"),
+        ("stages", 8),
+        ("mode", "backward"),
+        ("templates", 3),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_refused(name: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=name):
+        configure("ape", {name: value})
+
+
+def test_a_name_is_registered_once() -> None:
+    with pytest.raises(ValueError, match="registered already"):
+        optimizer("ape")(APE)

@@ -1,0 +1,184 @@
+"""A run from end to end, with a scripted model."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+import toy
+
+import localprompt
+from localprompt import runs
+from localprompt.errors import ConfigError, TaskError
+from localprompt.lm.base import LanguageModel
+from localprompt.problem import SilentObserver
+from localprompt.types import Prompt
+
+
+class Diary(SilentObserver):
+    """Writes down what happens."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.done: list[tuple[int, int]] = []
+
+    def stage(self, text: str) -> None:
+        self.lines.append(text)
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+    def best(self, prompt: Prompt, mean: float, n: int) -> None:
+        self.lines.append(f"best {mean:.2f} on {n}: {prompt.instruction}")
+
+    def progress(self, done: int, total: int) -> None:
+        self.done.append((done, total))
+
+
+def test_the_found_prompt_is_measured_once_on_test_against_the_seed() -> None:
+    lm = toy.model()
+    given = toy.task()
+    result = localprompt.optimize(given, lm)
+    assert result.best == Prompt(toy.BEST)
+    assert (result.test.seed.mean, result.test.best.mean, result.test.difference.mean) == (0.0, 1.0, 1.0)
+    assert (result.test.best.n, result.verdict) == (len(given.test), "significant improvement")
+    on_test = [text for text in lm.seen if any(text.endswith(f"{ex.inputs['input']}\nOutput:") for ex in given.test)]
+    assert lm.seen[-len(on_test) :] == on_test
+    assert len(on_test) == 2 * len(given.test)
+
+
+def test_the_test_measurement_is_not_charged_to_the_search() -> None:
+    lm = toy.model()
+    result = runs.optimize(toy.task(), lm, max_calls=60)
+    assert result.spend.calls <= 60
+    assert "model calls" in result.stopped
+    assert result.test.best.n == 40
+    assert lm.n_generated == result.spend.calls + 40
+
+
+def test_the_json_has_its_shape() -> None:
+    result = runs.optimize(toy.task(), toy.model(), seed=3)
+    plain = json.loads(json.dumps(result.to_json()))
+    assert plain["best"]["prompt"] == {"instruction": toy.BEST, "demos": []}
+    assert plain["best"]["dev"] == {"mean": 1.0, "n": 40}
+    assert set(plain["test"]) == {"seed", "best", "difference"}
+    assert set(plain["test"]["seed"]) == set(plain["test"]["best"]) == {"mean", "low", "high", "n"}
+    assert set(plain["test"]["difference"]) >= {"mean", "low", "high", "p"}
+    assert set(plain["spend"]) == {"tokens_requested", "tokens_decoded", "calls", "seconds"}
+    assert plain["discards"]["empty"] > 0
+    assert (plain["task"], plain["model"], plain["method"]) == ("toy", "scripted", "ape")
+    assert len(plain["run_id"]) == 12
+
+
+def test_the_run_id_changes_with_whatever_can_change_the_result() -> None:
+    given = toy.task()
+    ids = [
+        runs.optimize(given, toy.model()).run_id,
+        runs.optimize(given, toy.model(), seed=1).run_id,
+        runs.optimize(given, toy.model(), settings={"queries": 2}).run_id,
+        runs.optimize(given, toy.model(name="other")).run_id,
+        runs.optimize(replace(given, seeds=(Prompt("Go."),)), toy.model()).run_id,
+    ]
+    assert len(set(ids)) == 5
+    assert runs.optimize(given, toy.model(), settings={"queries": "8"}).run_id == ids[0]
+
+
+def test_a_winner_that_is_the_seed_is_said_to_be_the_seed() -> None:
+    lm = toy.model(answer=lambda p, s: "" if toy.is_asked_to_write(p) else toy.answer(p, s))
+    result = runs.optimize(toy.task(), lm)
+    assert result.verdict == "no better prompt found"
+    assert not result.found_better
+    assert (result.test.difference.mean, result.test.difference.p) == (0.0, 1.0)
+    assert result.discards == {"empty": 48}
+
+
+def test_a_budget_for_nothing_gives_the_seed_without_a_dev_score() -> None:
+    result = runs.optimize(toy.task(), toy.model(), max_calls=1)
+    assert result.best == Prompt("")
+    assert result.to_json()["best"]["dev"] == {"mean": None, "n": 0}  # type: ignore[index]
+
+
+def test_luck_on_dev_is_pointed_out() -> None:
+    def answer(prompt: str, seed: int) -> str:
+        """The instruction works on dev and on little else."""
+        *_, last = re.findall(r"alpha(\d+)", prompt)
+        return toy.answer(prompt, seed) if toy.is_asked_to_write(prompt) or int(last) < 60 else "no idea"
+
+    result = runs.optimize(toy.task(), toy.model(answer=answer))
+    assert (result.dev.mean if result.dev else 0, result.test.best.mean) == (1.0, 0.0)
+    assert "partly luck" in result.notes[0]
+    assert result.verdict == "no significant difference"
+
+
+def test_another_model_may_write_the_prompts() -> None:
+    task_lm = toy.model(answer=lambda p, s: "" if toy.is_asked_to_write(p) else toy.answer(p, s))
+    writer = toy.model(name="writer")
+    result = runs.optimize(toy.task(), task_lm, proposer=writer)
+    assert (result.model, result.proposer) == ("scripted", "writer")
+    assert all(toy.is_asked_to_write(text) for text in writer.seen)
+    assert not any(toy.is_asked_to_write(text) for text in task_lm.seen)
+    assert result.best == Prompt(toy.BEST)
+
+
+def test_unknown_settings_fail_before_a_model_is_loaded() -> None:
+    with pytest.raises(ConfigError, match="no setting"):
+        runs.optimize(toy.task(), "no-such-model", settings={"steps": 3})
+
+
+def test_a_model_given_by_name_is_opened_and_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+
+    @contextmanager
+    def opened(name: str) -> Iterator[LanguageModel]:
+        events.append(f"open {name}")
+        yield toy.model()
+        events.append("close")
+
+    monkeypatch.setattr(runs, "open_model", opened)
+    runs.evaluate(toy.task(), "mine.gguf", "")
+    runs.optimize(toy.task(), "mine.gguf", proposer="mine.gguf", max_calls=1)
+    assert events == ["open mine.gguf", "close"] * 2
+
+
+def test_an_observer_is_told_what_happens() -> None:
+    diary = Diary()
+    lm = toy.model()
+    before = lm.on_progress
+    runs.optimize(toy.task(), lm, observer=diary)
+    assert diary.lines[0] == "40 test examples can show a gain of about 19 points or more"
+    assert f"best 1.00 on 40: {toy.BEST}" in diary.lines
+    assert diary.lines[-1] == "measuring seed and winner on 40 test examples"
+    assert diary.done[0] == (48, 48)
+    assert lm.on_progress is before
+
+
+def test_one_prompt_is_evaluated_on_one_split() -> None:
+    given = toy.task(dev=30)
+    result = localprompt.evaluate(given, toy.model(), "Say something about the alpha.", split="dev")
+    assert (result.score.mean, result.score.n, result.unparsed) == (0.5, 30, 0)
+    assert result.spend.calls == 30
+    plain = json.loads(json.dumps(result.to_json()))
+    assert plain["prompt"] == {"instruction": "Say something about the alpha.", "demos": []}
+    assert plain["split"] == "dev"
+
+
+def test_missing_examples_are_refused_by_split() -> None:
+    with pytest.raises(TaskError, match="no test examples"):
+        runs.optimize(toy.task(test=0), toy.model())
+    with pytest.raises(TaskError, match="no dev examples"):
+        runs.optimize(toy.task(dev=0), toy.model())
+    with pytest.raises(TaskError, match="no dev examples"):
+        runs.evaluate(toy.task(dev=0), toy.model(), "", split="dev")
+    with pytest.raises(ConfigError, match="training examples"):
+        runs.optimize(toy.task(train=0), toy.model())
+
+
+def test_the_public_names_are_loaded_when_they_are_used() -> None:
+    assert localprompt.optimize is runs.optimize
+    assert callable(localprompt.evaluate)
+    with pytest.raises(AttributeError, match="optimise"):
+        _ = localprompt.optimise

@@ -1,0 +1,73 @@
+"""Ranking and filtering in stages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from localprompt.selection import Stages, filter_in_stages, rank
+from localprompt.types import Evaluation, Example, Outcome, Prompt
+
+EXAMPLES = [Example(f"dev:{n}", {"input": str(n)}, ("x",)) for n in range(100)]
+
+
+class Scorer:
+    """Scores a prompt whose instruction is a number with that number; remembers what was asked."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[list[str], int]] = []
+
+    def __call__(self, prompts: Sequence[Prompt], examples: Sequence[Example]) -> list[Evaluation]:
+        self.calls.append(([prompt.instruction for prompt in prompts], len(examples)))
+        return [_evaluation(prompt, float(prompt.instruction), n=len(examples)) for prompt in prompts]
+
+
+def _evaluation(prompt: Prompt, score: float, margin: float | None = None, n: int = 1) -> Evaluation:
+    return Evaluation(prompt, tuple(Outcome(f"dev:{i}", None, score, margin) for i in range(n)))
+
+
+def _prompts(n: int) -> list[Prompt]:
+    return [Prompt(f"{i / 100:.2f}") for i in range(n)]
+
+
+def test_the_better_half_of_each_stage_sees_more_examples() -> None:
+    score = Scorer()
+    left = filter_in_stages(score, _prompts(16), EXAMPLES, Stages((5, 10, 20), keep=0.5, finalists=2))
+    assert [(len(asked), n) for asked, n in score.calls] == [(16, 5), (8, 15), (4, 35)]
+    assert [prompt.instruction for prompt in left] == ["0.15", "0.14"]
+
+
+def test_no_stage_leaves_fewer_than_the_finalists() -> None:
+    score = Scorer()
+    left = filter_in_stages(score, _prompts(10), EXAMPLES, Stages((5, 10), keep=0.1, finalists=4))
+    assert len(left) == 4
+    assert len(score.calls) == 1
+
+
+def test_few_prompts_need_no_stage() -> None:
+    score = Scorer()
+    prompts = _prompts(3)
+    assert filter_in_stages(score, prompts, EXAMPLES, Stages((5, 10), keep=0.5, finalists=4)) == prompts
+    assert score.calls == []
+
+
+def test_a_stage_that_begins_beyond_the_examples_is_left_out() -> None:
+    score = Scorer()
+    filter_in_stages(score, _prompts(64), EXAMPLES[:8], Stages((6, 6, 6), keep=0.5, finalists=2))
+    assert [n for _, n in score.calls] == [6, 8]
+
+
+def test_protected_prompts_are_scored_in_every_stage_but_win_no_place() -> None:
+    score = Scorer()
+    prompts = _prompts(16)
+    left = filter_in_stages(score, prompts, EXAMPLES, Stages((5, 10), 0.25, finalists=2), protected=prompts[:1])
+    assert all("0.00" in asked for asked, _ in score.calls)
+    assert [asked.count("0.00") for asked, _ in score.calls] == [1, 1]
+    assert [prompt.instruction for prompt in left] == ["0.15", "0.14"]
+
+
+def test_equals_are_ranked_by_margin_then_by_length_then_by_order() -> None:
+    long, short, early, late = Prompt("a long one"), Prompt("short"), Prompt("first"), Prompt("other")
+    assert rank([_evaluation(long, 0.5, margin=2.0), _evaluation(short, 0.5, margin=1.0)]) == [long, short]
+    assert rank([_evaluation(long, 0.5), _evaluation(short, 0.5)]) == [short, long]
+    assert rank([_evaluation(early, 0.5), _evaluation(late, 0.5)]) == [early, late]
+    assert rank([_evaluation(short, 0.4), _evaluation(long, 0.5)]) == [long, short]
