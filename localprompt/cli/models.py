@@ -14,8 +14,9 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+    from localprompt.cards import ModelCard
     from localprompt.engine.gguf import GGUFHeader
-    from localprompt.models import ModelCard, Progress
+    from localprompt.fetching import Progress
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
 
@@ -29,7 +30,8 @@ def models() -> None:
 @_json_option
 def list_(as_json: bool) -> None:
     """List the models that can be asked for by name, the smallest first."""
-    from localprompt.models import cards, installed  # noqa: PLC0415 - `--help` must start fast
+    from localprompt.cards import cards  # noqa: PLC0415 - `--help` must start fast
+    from localprompt.models import installed  # noqa: PLC0415
 
     rows = [_listed(card, installed(card)) for card in cards()]
     if as_json:
@@ -88,7 +90,8 @@ def _list_table(rows: Iterable[dict[str, Any]]) -> RenderableType:
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 def pull(names: tuple[str, ...]) -> None:
     """Fetch models and check their SHA-256; print the path of each."""
-    from localprompt.models import card, pull  # noqa: PLC0415
+    from localprompt.cards import card  # noqa: PLC0415
+    from localprompt.models import pull  # noqa: PLC0415
 
     wanted = [card(name) for name in names]  # an unknown name fails before anything is fetched
     with _progress() as progress:
@@ -131,7 +134,8 @@ def path(name: str) -> None:
 @_json_option
 def info(name_or_file: str, as_json: bool) -> None:
     """Say what a GGUF file is, from its header alone; nothing is loaded."""
-    from localprompt.engine.gguf import read_header, validate  # noqa: PLC0415
+    from localprompt.engine.gguf_reader import read_header  # noqa: PLC0415
+    from localprompt.engine.gguf_validator import validate  # noqa: PLC0415
     from localprompt.errors import ModelError  # noqa: PLC0415
 
     file = Path(name_or_file)
@@ -150,8 +154,9 @@ def info(name_or_file: str, as_json: bool) -> None:
 
 
 def _installed_path(name: str) -> Path:
+    from localprompt.cards import card  # noqa: PLC0415
     from localprompt.errors import ModelError  # noqa: PLC0415
-    from localprompt.models import card, installed  # noqa: PLC0415
+    from localprompt.models import installed  # noqa: PLC0415
 
     found = installed(card(name))
     if found is None:

@@ -1,45 +1,23 @@
-"""Reading and validating GGUF headers. Level 1: pure Python and numpy, nothing native.
+"""What a GGUF file says of itself: its metadata, vocabulary, special tokens and tensors. Level 1.
 
-`read_header` reads a header; `validate` says whether llama.cpp may be let near the file: some malformed and even some
-official files make it abort the process, which Python cannot catch. Both work within 200 MB and a few seconds,
-whatever the bytes, and raise nothing but `ModelError`. The file is read, not mapped: a mapped file that shrinks kills
-the process.
+Records only, pure Python and numpy, nothing native: `gguf_reader.py` makes them from a file, `gguf_validator.py` says
+whether llama.cpp may be given that file. What llama.cpp assumes where a key is missing is assumed here too.
 
-Source: the GGUF specification, versions 2 and 3, and llama.cpp's own reader and vocabulary loader for what it refuses
-and what it assumes where a key is missing. Differs: arrays of arrays and big-endian files are refused (as llama.cpp
-does), counts and sizes are capped far above what real models have, and a tensor without elements is refused.
+Source: the GGUF specification, versions 2 and 3, and llama.cpp's own vocabulary loader.
 """
 
 from __future__ import annotations
 
 import math
-import os
-import re
-import stat
 import struct
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-
-from localprompt.errors import ModelError
-
-MAX_HEADER_BYTES = 64 << 20
-"""Vocabularies of 260,000 tokens with their merges take 17 MB."""
-MAX_STRINGS = 2_000_000
-"""Strings in all arrays together."""
-MAX_KEYS = 16_384
-MAX_TENSORS = 16_384
-MAX_NAME_BYTES = 63
-"""Bytes of a tensor's name that ggml keeps."""
-MAX_TEMPLATE_CHARS = 262_144
-MAX_PARTS = 1_000
-_CHUNK_BYTES = 4 << 20
 
 GGML_TYPES: Mapping[int, tuple[str, int, int]] = {
     0: ("F32", 1, 4),
@@ -86,21 +64,6 @@ _MIXES = """
 FILE_TYPES: Mapping[int, str] = {number: name for number, name in enumerate(_MIXES.split()) if name != "-"}
 """`general.file_type` to the name of the quantisation mix."""
 
-_SCALARS: Mapping[int, str] = {
-    0: "<B",
-    1: "<b",
-    2: "<H",
-    3: "<h",
-    4: "<I",
-    5: "<i",
-    6: "<f",
-    7: "<B",  # bool
-    10: "<Q",
-    11: "<q",
-    12: "<d",
-}
-_BOOL, _STRING, _ARRAY = 7, 8, 9
-_U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
 
 # Texts by which llama.cpp recognises fill-in-the-middle tokens where no key names them.
@@ -152,8 +115,6 @@ _BPE_ADDS_BOS = frozenset(
     {"llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "tekken", "chameleon"}
 )
 _BPE_WITHOUT_BOS = frozenset({"glm4", "chatglm-bpe"})
-
-_PART_NAME = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf", re.DOTALL)
 
 
 class StringArray:
@@ -407,248 +368,3 @@ class GGUFHeader:
             return keyed
         found = (self.tokens.index(text) for text in _FIM_TEXTS[role])
         return next((token_id for token_id in found if token_id is not None), None)
-
-
-class _Cursor:
-    """Reads forward through a header, fetching the file in chunks; every read is bounded by the file and the cap."""
-
-    def __init__(self, file: BinaryIO, path: Path) -> None:
-        self._file = file
-        self._path = path
-        self.data = bytearray()
-        self.at = 0
-        self.n_strings = 0
-
-    def fail(self, what: str) -> ModelError:
-        return ModelError(f"{self._path} is not a usable GGUF file: {what}", "download the file again")
-
-    def need(self, end: int) -> None:
-        """Make the bytes before `end` available."""
-        if end > MAX_HEADER_BYTES:
-            raise self.fail(f"its header claims to reach beyond {MAX_HEADER_BYTES >> 20} MiB")
-        while len(self.data) < end:
-            chunk = self._file.read(_CHUNK_BYTES)
-            if not chunk:
-                raise self.fail(f"it ends inside its header, at byte {len(self.data)}")
-            self.data += chunk
-
-    def take(self, n_bytes: int) -> bytes:
-        self.need(self.at + n_bytes)
-        self.at += n_bytes
-        return bytes(memoryview(self.data)[self.at - n_bytes : self.at])
-
-    def u32(self) -> int:
-        return int(_U32.unpack(self.take(4))[0])
-
-    def u64(self) -> int:
-        return int(_U64.unpack(self.take(8))[0])
-
-    def string(self) -> str:
-        return self.take(self.u64()).decode("utf-8", "replace")
-
-    def value(self, key: str) -> Value:
-        kind = self.u32()
-        if kind == _STRING:
-            return self.string()
-        if kind == _ARRAY:
-            return self._array(key)
-        number = self._scalar(kind, key)
-        return bool(number) if kind == _BOOL else number
-
-    def _scalar(self, kind: int, key: str) -> int | float:
-        code = _SCALARS.get(kind)
-        if code is None:
-            raise self.fail(f"the key {key!r} has the unknown value type {kind}")
-        number: int | float = struct.unpack(code, self.take(struct.calcsize(code)))[0]
-        return number
-
-    def _array(self, key: str) -> Value:
-        kind, count = self.u32(), self.u64()
-        if kind == _STRING:
-            return self._strings(count)
-        code = _SCALARS.get(kind)
-        if code is None:
-            raise self.fail(f"the key {key!r} is an array of the unsupported type {kind}")
-        dtype = np.dtype(np.bool_) if kind == _BOOL else np.dtype(code)
-        return np.frombuffer(self.take(count * dtype.itemsize), dtype=dtype)
-
-    def _strings(self, count: int) -> StringArray:
-        self.n_strings += count
-        if self.n_strings > MAX_STRINGS:
-            raise self.fail(f"its arrays claim more than {MAX_STRINGS} strings")
-        base = at = self.at
-        starts = array("Q")
-        for _ in range(count):
-            if at + 8 > len(self.data):
-                self.need(at + 8)
-            starts.append(at - base)
-            at += 8 + _U64.unpack_from(self.data, at)[0]
-        return StringArray(self.take(at - base), starts)
-
-
-def read_header(path: str | os.PathLike[str]) -> GGUFHeader:
-    """Return the header of one GGUF file; of a split model, of that part alone.
-
-    Only the structure is checked. Reading the 260,000 tokens of a large vocabulary takes a fraction of a second.
-
-    Raises:
-        ModelError: if the file cannot be read, is not GGUF 2 or 3, or its header breaks off or is beyond all bounds.
-    """
-    path = Path(path)
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
-            raise ModelError(f"{path} is not a regular file", "give the path of a GGUF file")
-        with path.open("rb") as file:
-            return _read(_Cursor(file, path), path, os.fstat(file.fileno()).st_size)
-    except OSError as error:
-        raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def _read(cursor: _Cursor, path: Path, file_size: int) -> GGUFHeader:
-    if (magic := cursor.take(min(4, file_size))) != b"GGUF":
-        raise cursor.fail(f"it begins with {magic!r}, not with b'GGUF'")
-    version = cursor.u32()
-    if version not in (2, 3):
-        raise cursor.fail(f"its version is {version}; versions 2 and 3 (little-endian) can be read")
-    n_tensors, n_keys = cursor.u64(), cursor.u64()
-    if n_tensors > MAX_TENSORS or n_keys > MAX_KEYS:
-        raise cursor.fail(f"it claims {n_keys} keys and {n_tensors} tensors")
-    metadata = _read_metadata(cursor, n_keys)
-    alignment = metadata.get("general.alignment", 32)
-    if isinstance(alignment, bool) or not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
-        raise cursor.fail("its alignment is not a power of two")
-    tensors = tuple(_read_tensor(cursor) for _ in range(n_tensors))
-    data_offset = -(-cursor.at // alignment) * alignment
-    return GGUFHeader(path, version, metadata, tensors, data_offset, file_size)
-
-
-def _read_metadata(cursor: _Cursor, n_keys: int) -> dict[str, Value]:
-    metadata: dict[str, Value] = {}
-    for _ in range(n_keys):
-        key = cursor.string()
-        if not key:
-            raise cursor.fail("a key is empty")
-        if key in metadata:
-            raise cursor.fail(f"the key {key[:80]!r} occurs twice")
-        metadata[key] = cursor.value(key[:80])
-    return metadata
-
-
-def _read_tensor(cursor: _Cursor) -> TensorInfo:
-    name = cursor.string()
-    if not 0 < len(name.encode("utf-8", "replace")) <= MAX_NAME_BYTES:
-        raise cursor.fail(f"the tensor name {name[:80]!r} is empty or longer than {MAX_NAME_BYTES} bytes")
-    n_dims = cursor.u32()
-    if n_dims > 4:
-        raise cursor.fail(f"the tensor {name!r} has {n_dims} dimensions")
-    dims = tuple(cursor.u64() for _ in range(n_dims))
-    return TensorInfo(name, dims, cursor.u32(), cursor.u64())
-
-
-def split_paths(path: str | os.PathLike[str]) -> tuple[Path, ...]:
-    """Return the files of a model in order: the parts of a `-00001-of-0000N` set, else the file alone.
-
-    Only the name is looked at; the files need not exist.
-    """
-    path = Path(path)
-    match = _PART_NAME.fullmatch(path.name)
-    if match is None or not 1 <= int(match[3]) <= MAX_PARTS:
-        return (path,)
-    stem, count = match[1], int(match[3])
-    return tuple(path.with_name(f"{stem}-{part:05}-of-{count:05}.gguf") for part in range(1, count + 1))
-
-
-def validate(path: str | os.PathLike[str]) -> GGUFHeader:
-    """Return the header of a model that llama.cpp can be given without aborting the process.
-
-    A split model is given by its first part; all parts are checked, and the header holds the tensors of all of them.
-
-    Raises:
-        ModelError: one sentence that names the file and what is wrong with it.
-    """
-    header = read_header(path)
-    _check_required_keys(header)
-    _check_vocabulary(header)
-    parts = [header, *_other_parts(header)]
-    for part in parts:
-        _check_tensors(part)
-    tensors = tuple(tensor for part in parts for tensor in part.tensors)
-    if not tensors:
-        raise _unusable(header, "it has no tensors")
-    names = [tensor.name for tensor in tensors]
-    if len(set(names)) != len(names):
-        raise _unusable(header, f"the tensor {_repeated(names)!r} occurs twice")
-    return replace(header, tensors=tensors, file_size=sum(part.file_size for part in parts))
-
-
-def _unusable(header: GGUFHeader, what: str) -> ModelError:
-    return ModelError(f"{header.path} is not a usable GGUF file: {what}", "download the file again")
-
-
-def _repeated(names: Iterable[str]) -> str:
-    seen: set[str] = set()
-    return next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-
-
-def _check_required_keys(header: GGUFHeader) -> None:
-    if not header.architecture:
-        raise _unusable(header, "general.architecture is missing")
-    for key in ("context_length", "block_count", "embedding_length"):
-        full_key = f"{header.architecture}.{key}"
-        value = header.integer(full_key)
-        if value is None or not 0 < value < 1 << 31:
-            raise _unusable(header, f"{full_key[:80]!r} is missing or not a count")
-    template = header.metadata.get("tokenizer.chat_template", "")
-    if not isinstance(template, str) or len(template) > MAX_TEMPLATE_CHARS:
-        raise _unusable(header, f"its chat template is not a text of at most {MAX_TEMPLATE_CHARS} characters")
-
-
-def _check_vocabulary(header: GGUFHeader) -> None:
-    n_vocab = header.n_vocab
-    if not n_vocab or not header.text("tokenizer.ggml.model"):
-        raise _unusable(header, "it has no vocabulary")
-    for key, kinds in (("scores", "fi"), ("token_type", "i")):
-        value = header.metadata.get(f"tokenizer.ggml.{key}")
-        if value is None:
-            continue
-        if not isinstance(value, np.ndarray) or value.dtype.itemsize != 4 or value.dtype.kind not in kinds:
-            raise _unusable(header, f"tokenizer.ggml.{key} is not an array of 32-bit numbers")
-        if len(value) != n_vocab:
-            raise _unusable(header, f"tokenizer.ggml.{key} has {len(value)} entries for {n_vocab} tokens")
-    if (pair := header.tokens.first_duplicate()) is not None:
-        raise _unusable(header, f"the tokens {pair[0]} and {pair[1]} are both {header.tokens[pair[0]][:80]!r}")
-    if header.add_bos and header.bos_id is None:
-        raise _unusable(header, "it wants a BOS token but does not say which")
-
-
-def _check_tensors(header: GGUFHeader) -> None:
-    room = header.file_size - header.data_offset
-    for tensor in header.tensors:
-        if tensor.type not in GGML_TYPES:
-            raise _unusable(header, f"the tensor {tensor.name!r} has the unknown type {tensor.type}")
-        if not 0 < tensor.parameters < 1 << 63:
-            raise _unusable(header, f"the tensor {tensor.name!r} has {tensor.parameters} elements")
-        name, elements, _ = GGML_TYPES[tensor.type]
-        if (tensor.dims[0] if tensor.dims else 1) % elements:
-            raise _unusable(header, f"the rows of the tensor {tensor.name!r} are not whole blocks of {name}")
-        if tensor.offset % header.alignment:
-            raise _unusable(header, f"the tensor {tensor.name!r} is not aligned to {header.alignment} bytes")
-        if tensor.offset + tensor.n_bytes > room:
-            missing = tensor.offset + tensor.n_bytes - room
-            raise _unusable(header, f"the tensor {tensor.name!r} lies {missing} bytes beyond the end: it is truncated")
-
-
-def _other_parts(header: GGUFHeader) -> list[GGUFHeader]:
-    count = header.integer("split.count") or 1
-    if count == 1:
-        return []
-    paths = split_paths(header.path)
-    if header.integer("split.no") != 0:
-        raise ModelError(f"{header.path} is not the first part of a split model", f"give {paths[0]}")
-    if len(paths) != count or paths[0] != header.path:
-        raise _unusable(header, f"it is the first of {count} parts, but its name is not of the form *-00001-of-0000N")
-    others = [read_header(path) for path in paths[1:]]
-    for number, other in enumerate(others, start=1):
-        if other.integer("split.count") != count or other.integer("split.no") != number:
-            raise _unusable(other, f"it is not part {number + 1} of {count}")
-    return others

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from localprompt import models
+from localprompt.engine.gguf_validator import validate
 from localprompt.engine.process import EngineProcess
 from localprompt.engine.settings import EngineSettings
 from localprompt.engine.tuning import tuned
@@ -73,6 +74,11 @@ class LocalModel:
     def n_ctx(self) -> int:
         """Most tokens of one request: the KV cells, or what the model was trained for if that is less."""
         return min(self.settings.n_ctx, int(self._engine.info["n_ctx_train"]))
+
+    @property
+    def n_vocab(self) -> int:
+        """Number of tokens in the vocabulary."""
+        return int(self._engine.info["n_vocab"])
 
     @property
     def has_chat(self) -> bool:
@@ -177,6 +183,7 @@ def load_model(name_or_path: str | Path, *, tune: bool = True, **settings: Any) 
         if key not in known:
             raise ConfigError(f"unknown engine setting {key!r}", nearest(key, known))
     path = models.resolve(str(name_or_path))
+    validate(path)  # nothing native reads a file before this says yes
     try:
         chosen = replace(EngineSettings(), **settings)
     except (ValueError, TypeError) as error:

@@ -19,15 +19,15 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from localprompt import models
+from localprompt import cards, models
 from localprompt.cli.models import models as command
 from localprompt.errors import ConfigError, ModelError
 
 CONTENT = bytes(range(256)) * 40
 HALF = len(CONTENT) // 2
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-HUB = models.HubSource("someone/tiny", COMMIT)
-PACKAGES = models.PackageSource(
+HUB = cards.HubSource("someone/tiny", COMMIT)
+PACKAGES = cards.PackageSource(
     ("tiny-part1==1.0", "tiny-part2==1.0"), ("tiny_part1/data/0.bin", "tiny_part2/data/1.bin")
 )
 
@@ -44,9 +44,9 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
 
 
-def card(*sources: models.Source, content: bytes = CONTENT) -> models.ModelCard:
-    file = models.ModelFile("tiny.gguf", len(content), hashlib.sha256(content).hexdigest())
-    return models.ModelCard("tiny", "Tiny", 1, "Q4_0", 128, "MIT", "base", False, (file,), sources, "Mind the terms.")
+def card(*sources: cards.Source, content: bytes = CONTENT) -> cards.ModelCard:
+    file = cards.ModelFile("tiny.gguf", len(content), hashlib.sha256(content).hexdigest())
+    return cards.ModelCard("tiny", "Tiny", 1, "Q4_0", 128, "MIT", "base", False, (file,), sources, "Mind the terms.")
 
 
 def wheel(folder: Path, name: str, member: str, content: bytes) -> Path:
@@ -159,7 +159,7 @@ PULL = """
 import sys
 sys.path.insert(0, {folder!r})
 import test_cli_models as t
-from localprompt import models
+from localprompt import cards, models
 from localprompt.errors import ModelError
 try:
     print(models.pull(t.card({sources}, content={content})))
@@ -204,7 +204,7 @@ def test_where_the_hub_fails_the_next_source_is_tried(tmp_path: Path, offline: s
 
 
 def test_where_all_sources_fail_each_reason_is_given(hub: str) -> None:
-    sources = "models.HubSource('someone/else', t.COMMIT), t.PACKAGES"
+    sources = "cards.HubSource('someone/else', t.COMMIT), t.PACKAGES"
     message, hint = pull_elsewhere(hub, sources=sources).splitlines()
     assert message.startswith("tiny could not be pulled: Hugging Face someone/else (")
     assert "404" in message

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from tiny import Oracle
 
-from localprompt import models
+from localprompt import cards, models
 from localprompt.lm.local import LocalModel, load_model
 from localprompt.types import Message, Sampling
 
@@ -39,7 +39,7 @@ def model_path(name: str) -> Path:
     """The model's file; only the small one is pulled for a test."""
     if name == SMOL:
         return models.resolve(name)
-    path = models.installed(models.card(name))
+    path = models.installed(cards.card(name))
     if path is None:
         pytest.skip(f"{name} is not in the model cache")
     return path

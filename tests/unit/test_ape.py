@@ -124,7 +124,7 @@ def test_variants_have_the_same_meaning_asked_for_and_their_parent_recorded() ->
         return " say a thing about the alpha." if toy.is_asked_to_write(prompt) else toy.answer(prompt, seed)
 
     lm = toy.model(answer=answer)
-    problem = _run(lm, resample_rounds=3)
+    problem = _run(lm, style="raw", resample_rounds=3)
     winner = problem.winner().candidate
     assert winner.op == "resample"
     assert winner.parents == (Prompt("Say a thing about the alpha.").id,)
@@ -148,7 +148,7 @@ def test_resampling_ends_when_nothing_gets_better() -> None:
         return " say a thing about the alpha." if toy.is_asked_to_write(prompt) else toy.answer(prompt, seed)
 
     lm = toy.model(answer=answer)
-    _run(lm, resample_rounds=9)
+    _run(lm, style="raw", resample_rounds=9)
     assert sum(text.endswith("Second way:") for text in lm.seen) == 4
 
 
@@ -195,7 +195,7 @@ def test_meta_prompts_can_be_replaced_by_a_folder(tmp_path: Path) -> None:
     (tmp_path / "forward.txt").write_text("{{demos}}\n\nMy own question:\n", encoding="utf-8")
     (tmp_path / "demo.txt").write_text("{{inputs}} -> {{output}}\n", encoding="utf-8")
     lm = toy.model()
-    _run(lm, templates=tmp_path, queries=1, per_query=2)
+    _run(lm, style="raw", templates=tmp_path, queries=1, per_query=2)
     assert _shown(lm)[0].startswith("Input: alpha")
     assert _shown(lm)[0].endswith("\n\nMy own question:")
     assert " -> omega" in _shown(lm)[0]

@@ -15,7 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localprompt.engine.gguf import FILE_TYPES, GGML_TYPES, FimIds, read_header, split_paths, validate
+from localprompt.engine.gguf import FILE_TYPES, GGML_TYPES, FimIds
+from localprompt.engine.gguf_reader import read_header
+from localprompt.engine.gguf_validator import split_paths, validate
 from localprompt.errors import ModelError
 
 TOKENS = ("<unk>", "<s>", "</s>", "the", "é", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from localprompt import models
+from localprompt import cards, models
 from localprompt.errors import ConfigError, ModelError
 
 CONTENT = b"GGUF and so on"
@@ -40,13 +40,13 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-def read(tmp_path: Path, text: str) -> models.ModelCard:
+def read(tmp_path: Path, text: str) -> cards.ModelCard:
     path = tmp_path / "tiny.toml"
     path.write_text(text, encoding="utf-8")
-    return models.read_card(path)
+    return cards.read_card(path)
 
 
-def install(card: models.ModelCard, content: bytes = CONTENT) -> Path:
+def install(card: cards.ModelCard, content: bytes = CONTENT) -> Path:
     path = models.models_dir() / card.name / card.files[0].name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
@@ -54,10 +54,10 @@ def install(card: models.ModelCard, content: bytes = CONTENT) -> Path:
 
 
 def test_every_shipped_card_is_valid_and_pinned_or_says_why_not() -> None:
-    cards = models.cards()
-    assert {"smollm2-135m-instruct", "qwen2.5-coder-1.5b-instruct", "gemma-3-270m"} <= {card.name for card in cards}
-    assert [card.size_bytes for card in cards] == sorted(card.size_bytes for card in cards)
-    for card in cards:
+    shipped = cards.cards()
+    assert {"smollm2-135m-instruct", "qwen2.5-coder-1.5b-instruct", "gemma-3-270m"} <= {card.name for card in shipped}
+    assert [card.size_bytes for card in shipped] == sorted(card.size_bytes for card in shipped)
+    for card in shipped:
         assert card.sha256_note or all(file.sha256 for file in card.files)
         assert card.licence in ("Apache-2.0", "MIT") or card.licence_notice
         assert all(
@@ -66,7 +66,7 @@ def test_every_shipped_card_is_valid_and_pinned_or_says_why_not() -> None:
 
 
 def test_a_cards_packages_and_members_belong_together() -> None:
-    sources = [source for card in models.cards() for source in card.sources if isinstance(source, models.PackageSource)]
+    sources = [source for card in cards.cards() for source in card.sources if isinstance(source, cards.PackageSource)]
     assert len(sources) == 4
     for source in sources:
         for package, member in zip(source.packages, source.members, strict=True):
@@ -75,7 +75,7 @@ def test_a_cards_packages_and_members_belong_together() -> None:
 
 def test_an_unknown_card_names_the_nearest() -> None:
     with pytest.raises(ConfigError) as error:
-        models.card("smollm-135m-instruct")
+        cards.card("smollm-135m-instruct")
     assert error.value.hint == "did you mean 'smollm2-135m-instruct'?"
 
 

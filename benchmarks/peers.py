@@ -1,0 +1,249 @@
+"""How many prompts a second does localprompt score, against other ways to get label probabilities from the same GGUF?
+
+    python benchmarks/peers.py [--model qwen2.5-coder-0.5b-instruct] [--reviews 48] [--repeats 3] [--json peers.json]
+
+The work: 4 instructions x 48 short reviews = 192 prompts; for each, how probable are " positive" and " negative"? By
+
+    localprompt    load_model(...).loglikelihood, all requests in one call
+    server-8       llama.cpp's server (`pip install xllamacpp`), 8 slots, 8 requests at a time, cached prefixes
+    server-1       the same with one slot and one request at a time
+    completion     llama-cpp-python's Llama.create_completion(logprobs=N, max_tokens=1), one call a prompt
+    echo           the same with echo=True, one call a label; slow, so only if --contenders names it
+
+- The server computes no log-probabilities of a given text: it gives the N most probable next tokens, as `completion`
+  does here (--n-probs; 1,000 cost the server some milliseconds a prompt). So both serve only labels of one token, and
+  only where both labels are among the N: "both labels" says how often. "same label" is the share of those prompts where
+  the more probable label is localprompt's; near ties differ by rounding. `echo` scores any label, but llama-cpp-python
+  shifts its log-probabilities by one token for models without BOS: there its labels mean nothing.
+- `completion` and `echo` do a few prompts only (--subset), neighbours of one instruction, whose prefix they reuse;
+  their prompts/s is extrapolated from these.
+- "computed" is the tokens that went through the model for each prompt: what sharing saves, whatever the build. The
+  prompts come an instruction at a time, the best order for the others' caches; for localprompt any order is the same.
+- The server is another build of llama.cpp: on Linux its wheel leaves out AVX-512, so one built on the machine may be
+  faster. The CPU features of each build are printed. localprompt measures which memory layout of the weights is
+  fastest; the others have their default.
+- Same file, threads, and passive waiting of threads; 4096 KV cells (`completion`, `echo`: 512). A process for each
+  measurement, the contenders in turn; loading and a warm-up request are not timed.
+- Peak memory is ru_maxrss of the contender's process plus that of its largest child (localprompt's engine is one), so
+  an upper bound; it counts the mapped pages of the model file. Not on Windows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import random
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from localprompt.engine.settings import default_threads
+from localprompt.lm.local import load_model
+
+INSTRUCTIONS = (
+    "Decide whether the review of the film is positive or negative.",
+    "Read what a viewer wrote about a film. Answer with one word: positive if they liked it, negative if they did not.",
+    "Would the author of this review recommend the film to a friend? Say positive for yes and negative for no.",
+    "Classify the sentiment. Mind irony, and judge the film as a whole, not one scene of it.",
+)
+LABELS = (" positive", " negative")
+WARM_UP = "Is the weather good or bad?\n\nIt has been raining for days.\nAnswer:"
+N_CTX = 4096
+
+SUBJECTS = ("the plot", "the acting", "the music", "the camera work", "the ending", "the dialogue", "the humour")
+VERDICTS = (
+    ("is a delight", "kept me awake and happy", "is better than I dared to hope", "stays with you for days"),
+    ("is a mess", "put me to sleep", "is worse than I feared", "would embarrass a school play"),
+)
+
+
+def workload(n_reviews: int) -> list[str]:
+    """Return the prompts, an instruction's next to each other."""
+    rng = random.Random(0)
+    reviews = []
+    for _ in range(n_reviews):
+        (what, also), (verdict, other) = rng.sample(SUBJECTS, 2), rng.sample(rng.choice(VERDICTS), 2)
+        reviews.append(f"In the film that we saw, {what} {verdict}, and {also} {other}.")
+    return [f"{instruction}\n\nReview: {review}\nSentiment:" for instruction in INSTRUCTIONS for review in reviews]
+
+
+# Contenders. Each returns the scores of the prompts (a log-probability for each label, None where it gives none), the
+# tokens computed for them, the seconds it took, and what its llama.cpp was built for if it is not llama-cpp-python's.
+
+
+def with_localprompt(model: str, prompts: Sequence[str], threads: int, _: int) -> dict[str, Any]:
+    """All (prompt, label) requests in one call."""
+    with load_model(model, n_threads=threads, n_ctx=N_CTX) as lm:
+        lm.loglikelihood([(WARM_UP, label) for label in LABELS])
+        before, began = lm.stats.tokens_decoded, time.perf_counter()
+        answers = lm.loglikelihood([(prompt, label) for prompt in prompts for label in LABELS])
+        seconds = time.perf_counter() - began
+        computed = lm.stats.tokens_decoded - before
+    scores = list(zip(*[(answer.logprob for answer in answers)] * len(LABELS), strict=True))
+    return {"scores": scores, "computed": computed, "seconds": seconds}
+
+
+def with_server(model: str, prompts: Sequence[str], threads: int, n_probs: int, *, slots: int) -> dict[str, Any]:
+    """As many requests at a time as the server has slots."""
+    import xllamacpp  # noqa: PLC0415
+
+    params = xllamacpp.CommonParams()
+    params.model.path = model
+    params.n_ctx, params.n_parallel, params.kv_unified = N_CTX, slots, True
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+    params.port, params.verbosity = 0, -1
+    server = xllamacpp.Server(params)
+
+    def ask(prompt: str) -> Any:
+        body = {"prompt": prompt, "n_predict": 1, "n_probs": n_probs, "temperature": 0, "cache_prompt": True}
+        url, headers = f"{server.listening_address}/completion", {"Content-Type": "application/json"}
+        with urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), headers)) as answer:
+            return json.load(answer)
+
+    ask(WARM_UP)
+    began = time.perf_counter()
+    with ThreadPoolExecutor(slots) as pool:
+        answers = list(pool.map(ask, prompts))
+    seconds = time.perf_counter() - began
+    tops = [answer["completion_probabilities"][0]["top_logprobs"] for answer in answers]
+    scores = [[{each["token"]: each["logprob"] for each in top}.get(label) for label in LABELS] for top in tops]
+    computed = sum(answer["timings"]["prompt_n"] for answer in answers)
+    return {"scores": scores, "computed": computed, "seconds": seconds, "build": xllamacpp.get_system_info()}
+
+
+def with_llama(model: str, prompts: Sequence[str], threads: int, n_probs: int, *, echo: bool) -> dict[str, Any]:
+    """One request at a time. `logprobs` needs `logits_all`, which keeps a row of logits for each of n_ctx tokens."""
+    from llama_cpp import Llama  # noqa: PLC0415
+
+    llama: Any = Llama(model, n_ctx=512, n_threads=threads, n_threads_batch=threads, logits_all=True, verbose=False)
+    evaluate, lengths = llama.eval, []
+
+    def counted(tokens: Sequence[int]) -> None:
+        lengths.append(len(tokens))
+        evaluate(tokens)
+
+    def next_token(prompt: str) -> list[float | None]:
+        answer = llama.create_completion(prompt, max_tokens=1, temperature=0.0, logprobs=n_probs)
+        (top,) = answer["choices"][0]["logprobs"]["top_logprobs"] or [{}]  # none where the model ends the text at once
+        return [float(top[label]) if label in top else None for label in LABELS]
+
+    def echoed(prompt: str) -> list[float | None]:
+        scores: list[float | None] = []
+        for label in LABELS:
+            answer = llama.create_completion(prompt + label, max_tokens=1, temperature=0.0, logprobs=1, echo=True)
+            told = answer["choices"][0]["logprobs"]
+            pairs = zip(told["token_logprobs"], told["text_offset"], strict=True)
+            scores.append(float(sum(logprob for logprob, at in pairs if len(prompt) <= at < len(prompt + label))))
+        return scores
+
+    score = echoed if echo else next_token
+    score(WARM_UP)
+    llama.eval = counted
+    began = time.perf_counter()
+    scores = [score(prompt) for prompt in prompts]
+    seconds = time.perf_counter() - began
+    return {"scores": scores, "computed": sum(lengths), "seconds": seconds}
+
+
+CONTENDERS: Mapping[str, Callable[[str, Sequence[str], int, int], dict[str, Any]]] = {
+    "localprompt": with_localprompt,
+    "server-8": partial(with_server, slots=8),
+    "server-1": partial(with_server, slots=1),
+    "completion": partial(with_llama, echo=False),
+    "echo": partial(with_llama, echo=True),
+}
+
+
+def measure_here(options: argparse.Namespace) -> dict[str, Any]:
+    """Return one contender's measurement, made in this process."""
+    prompts = workload(options.reviews)[: options.subset if options.only in ("completion", "echo") else None]
+    result = CONTENDERS[options.only](options.model, prompts, options.threads, options.n_probs)
+    unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
+    peak = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / unit
+    return {"name": options.only, "prompts": len(prompts), "peak_mib": round(peak), **result}
+
+
+def measure_elsewhere(name: str, model: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Return one contender's measurement, made in a process of its own."""
+    kept = {key: getattr(options, key) for key in ("reviews", "subset", "threads", "n_probs")}
+    arguments = [f"--{key.replace('_', '-')}={value}" for key, value in kept.items()]
+    command = [sys.executable, __file__, f"--only={name}", f"--model={model}", *arguments]
+    environment = {"OMP_WAIT_POLICY": "passive", **os.environ}  # what localprompt gives its engine
+    run = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return dict(json.loads(run.stdout.splitlines()[-1]))
+
+
+def row_of(runs: Sequence[Mapping[str, Any]], reference: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return one contender's row; `reference` are the runs of localprompt."""
+    rates, ours = ([run["prompts"] / run["seconds"] for run in each] for each in (runs, reference))
+    rate, spread = statistics.median(rates), f" [{min(rates):.3g}, {max(rates):.3g}]" if rates[1:] else ""
+    both = [pair for pair in zip(runs[0]["scores"], reference[0]["scores"], strict=False) if None not in pair[0]]
+    agree = [(theirs[0] > theirs[1]) == (mine[0] > mine[1]) for theirs, mine in both]
+    return {
+        "contender": runs[0]["name"],
+        "prompts": runs[0]["prompts"],
+        "prompts/s": f"{rate:.3g}{spread}",
+        "localprompt is": f"{statistics.median(ours) / rate:.1f} x",
+        "computed": f"{runs[0]['computed'] / runs[0]['prompts']:.1f}",
+        "peak MiB": max(run["peak_mib"] for run in runs),
+        "both labels": f"{len(both) / runs[0]['prompts']:.0%}",
+        "same label": f"{sum(agree) / len(agree):.0%}" if agree else "",
+    }
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="qwen2.5-coder-0.5b-instruct", help="a model card's name or a GGUF file")
+    parser.add_argument("--contenders", default="localprompt,server-8,server-1,completion")
+    parser.add_argument("--reviews", type=int, default=48, help="there are 4 prompts for each")
+    parser.add_argument("--subset", type=int, default=6, help="prompts for completion and echo")
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=default_threads())
+    parser.add_argument("--n-probs", type=int, default=100)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--only", choices=CONTENDERS, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.only:
+        print(json.dumps(measure_here(options)))
+        return
+    names = options.contenders.split(",")
+    if not {"localprompt"} <= set(names) <= set(CONTENDERS):
+        parser.error(f"--contenders: localprompt and any of {', '.join(CONTENDERS)}")
+    if importlib.util.find_spec("xllamacpp") is None:
+        print("llama.cpp's server is left out: `pip install xllamacpp` brings it")
+        names = [name for name in names if not name.startswith("server")]
+    with load_model(options.model, n_threads=options.threads, n_ctx=N_CTX) as lm:  # pulls and tunes before all else
+        path, answers = lm.path, lm.loglikelihood([(WARM_UP, label) for label in LABELS])
+    if any(answer.n_tokens > 1 for answer in answers):
+        print("Not all labels are one token of this model: only localprompt and echo can score them.")
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    for _ in range(options.repeats):
+        for name in names:
+            runs[name].append(measure_elsewhere(name, path, options))
+    rows = [row_of(of_one, runs["localprompt"]) for of_one in runs.values()]
+    for cells in (rows[0], ["---"] * len(rows[0]), *(row.values() for row in rows)):
+        print("|", " | ".join(map(str, cells)), "|")
+    print(f"\n{path.name}, {options.threads} threads; the median of {options.repeats} runs [least, most]")
+    import llama_cpp  # noqa: PLC0415 - here, where it adds to no contender's memory
+
+    llama_cpp_python = llama_cpp.llama_print_system_info().decode()
+    for name, (first, *_) in runs.items():
+        print(f"{name} was built for {' '.join(re.findall('([A-Z0-9_]+) = 1', first.get('build', llama_cpp_python)))}")
+    if options.json:
+        options.json.write_text(json.dumps({"model": path.name, "threads": options.threads, "runs": runs}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

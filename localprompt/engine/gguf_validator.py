@@ -1,0 +1,136 @@
+"""Saying whether llama.cpp may be let near a GGUF file. Level 1: pure Python and numpy, nothing native.
+
+Some malformed and even some official files make llama.cpp abort the process, which Python cannot catch. `validate`
+finds them from their headers alone, within the bounds of `gguf_reader.py`, and raises nothing but `ModelError`.
+
+Source: llama.cpp's own reader and vocabulary loader for what they refuse. Differs: a tensor without elements is
+refused, and a chat template beyond any real one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from localprompt.engine.gguf import GGML_TYPES, GGUFHeader
+from localprompt.engine.gguf_reader import read_header
+from localprompt.errors import ModelError
+
+MAX_TEMPLATE_CHARS = 262_144
+MAX_PARTS = 1_000
+
+_PART_NAME = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf", re.DOTALL)
+
+
+def split_paths(path: str | os.PathLike[str]) -> tuple[Path, ...]:
+    """Return the files of a model in order: the parts of a `-00001-of-0000N` set, else the file alone.
+
+    Only the name is looked at; the files need not exist.
+    """
+    path = Path(path)
+    match = _PART_NAME.fullmatch(path.name)
+    if match is None or not 1 <= int(match[3]) <= MAX_PARTS:
+        return (path,)
+    stem, count = match[1], int(match[3])
+    return tuple(path.with_name(f"{stem}-{part:05}-of-{count:05}.gguf") for part in range(1, count + 1))
+
+
+def validate(path: str | os.PathLike[str]) -> GGUFHeader:
+    """Return the header of a model that llama.cpp can be given without aborting the process.
+
+    A split model is given by its first part; all parts are checked, and the header holds the tensors of all of them.
+
+    Raises:
+        ModelError: one sentence that names the file and what is wrong with it.
+    """
+    header = read_header(path)
+    _check_required_keys(header)
+    _check_vocabulary(header)
+    parts = [header, *_other_parts(header)]
+    for part in parts:
+        _check_tensors(part)
+    tensors = tuple(tensor for part in parts for tensor in part.tensors)
+    if not tensors:
+        raise _unusable(header, "it has no tensors")
+    names = [tensor.name for tensor in tensors]
+    if len(set(names)) != len(names):
+        raise _unusable(header, f"the tensor {_repeated(names)!r} occurs twice")
+    return replace(header, tensors=tensors, file_size=sum(part.file_size for part in parts))
+
+
+def _unusable(header: GGUFHeader, what: str) -> ModelError:
+    return ModelError(f"{header.path} is not a usable GGUF file: {what}", "download the file again")
+
+
+def _repeated(names: Iterable[str]) -> str:
+    seen: set[str] = set()
+    return next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+
+
+def _check_required_keys(header: GGUFHeader) -> None:
+    if not header.architecture:
+        raise _unusable(header, "general.architecture is missing")
+    for key in ("context_length", "block_count", "embedding_length"):
+        full_key = f"{header.architecture}.{key}"
+        value = header.integer(full_key)
+        if value is None or not 0 < value < 1 << 31:
+            raise _unusable(header, f"{full_key[:80]!r} is missing or not a count")
+    template = header.metadata.get("tokenizer.chat_template", "")
+    if not isinstance(template, str) or len(template) > MAX_TEMPLATE_CHARS:
+        raise _unusable(header, f"its chat template is not a text of at most {MAX_TEMPLATE_CHARS} characters")
+
+
+def _check_vocabulary(header: GGUFHeader) -> None:
+    n_vocab = header.n_vocab
+    if not n_vocab or not header.text("tokenizer.ggml.model"):
+        raise _unusable(header, "it has no vocabulary")
+    for key, kinds in (("scores", "fi"), ("token_type", "i")):
+        value = header.metadata.get(f"tokenizer.ggml.{key}")
+        if value is None:
+            continue
+        if not isinstance(value, np.ndarray) or value.dtype.itemsize != 4 or value.dtype.kind not in kinds:
+            raise _unusable(header, f"tokenizer.ggml.{key} is not an array of 32-bit numbers")
+        if len(value) != n_vocab:
+            raise _unusable(header, f"tokenizer.ggml.{key} has {len(value)} entries for {n_vocab} tokens")
+    if (pair := header.tokens.first_duplicate()) is not None:
+        raise _unusable(header, f"the tokens {pair[0]} and {pair[1]} are both {header.tokens[pair[0]][:80]!r}")
+    if header.add_bos and header.bos_id is None:
+        raise _unusable(header, "it wants a BOS token but does not say which")
+
+
+def _check_tensors(header: GGUFHeader) -> None:
+    room = header.file_size - header.data_offset
+    for tensor in header.tensors:
+        if tensor.type not in GGML_TYPES:
+            raise _unusable(header, f"the tensor {tensor.name!r} has the unknown type {tensor.type}")
+        if not 0 < tensor.parameters < 1 << 63:
+            raise _unusable(header, f"the tensor {tensor.name!r} has {tensor.parameters} elements")
+        name, elements, _ = GGML_TYPES[tensor.type]
+        if (tensor.dims[0] if tensor.dims else 1) % elements:
+            raise _unusable(header, f"the rows of the tensor {tensor.name!r} are not whole blocks of {name}")
+        if tensor.offset % header.alignment:
+            raise _unusable(header, f"the tensor {tensor.name!r} is not aligned to {header.alignment} bytes")
+        if tensor.offset + tensor.n_bytes > room:
+            missing = tensor.offset + tensor.n_bytes - room
+            raise _unusable(header, f"the tensor {tensor.name!r} lies {missing} bytes beyond the end: it is truncated")
+
+
+def _other_parts(header: GGUFHeader) -> list[GGUFHeader]:
+    count = header.integer("split.count") or 1
+    if count == 1:
+        return []
+    paths = split_paths(header.path)
+    if header.integer("split.no") != 0:
+        raise ModelError(f"{header.path} is not the first part of a split model", f"give {paths[0]}")
+    if len(paths) != count or paths[0] != header.path:
+        raise _unusable(header, f"it is the first of {count} parts, but its name is not of the form *-00001-of-0000N")
+    others = [read_header(path) for path in paths[1:]]
+    for number, other in enumerate(others, start=1):
+        if other.integer("split.count") != count or other.integer("split.no") != number:
+            raise _unusable(other, f"it is not part {number + 1} of {count}")
+    return others
