@@ -1,7 +1,7 @@
 # `make demo` and `make test` do all their set-up themselves, inside .venv; nothing is installed globally.
 
 BIN := .venv/bin
-DEMO_TASK ?= examples/support-routing/task.yaml
+DEMO_TASK ?= examples/past-tense/task.yaml
 DEMO_MODEL ?= qwen2.5-coder-1.5b-instruct
 TEST_MODEL := smollm2-135m-instruct
 # For example: make test PYTEST_ARGS='-m "not real"'

@@ -55,6 +55,7 @@ VARIANTS: Mapping[str, Mapping[str, object]] = {
     "fim": {"mode": "fim"},
     "cloze": {"mode": "cloze"},
     "sir": {"mode": "sir"},
+    "five-shot": {"shots": 5},
 }
 """Name to hyperparameters of APE that differ from its defaults."""
 

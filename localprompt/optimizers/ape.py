@@ -29,7 +29,7 @@ from localprompt.problem import Problem
 from localprompt.proposing import Forbidden, Reading, accept, normalised
 from localprompt.racing import UpperConfidence
 from localprompt.selection import Score, Stages, filter_in_stages, rank
-from localprompt.types import Candidate, Example, Generation, Message, Prompt, Sampling
+from localprompt.types import Candidate, Demo, Example, Generation, Message, Prompt, Sampling
 
 Mode = Literal["forward", "fim", "cloze", "sir", "auto"]
 
@@ -88,6 +88,10 @@ class APE:
     """Worked examples a set, drawn without replacement (paper and code: 5); all of train where it has fewer."""
     demo_chars: int = 300
     """A longer text is shown with its middle left out: small models lose the question behind long examples."""
+    shots: int = 0
+    """Worked examples that every candidate carries, the same train examples for all: the few-shot setting of paper and
+    code (5 where its template has the slot). The layout needs a `{{demos}}` slot. The model reads a prompt's demos once
+    for all examples that it is scored on."""
     temperature: float = 0.9
     """Of the proposer; paper and code: 0.9."""
     top_p: float = 0.9
@@ -101,11 +105,11 @@ class APE:
     """Of logprob: the mean over the target's tokens (code) or their sum (paper)."""
     selection: Literal["filter", "ucb"] = "filter"
     """`filter`: stages of growing size. `ucb`: a bandit, the code's other option."""
-    stages: tuple[int, ...] = (8, 24)
+    stages: tuple[int, ...] = (6, 18)
     """Fresh dev examples of each filter stage. The paper gives no sizes."""
     keep: float = 0.25
     """Share of the candidates that a stage lets through. The paper has a threshold and does not state it."""
-    finalists: int = 4
+    finalists: int = 3
     """Candidates measured on all of dev."""
     ucb_rounds: int = 9
     """Rounds after every candidate was pulled once (code: 5 or 20, the first included)."""
@@ -133,7 +137,7 @@ class APE:
     def __post_init__(self) -> None:
         for name in ("queries", "per_query", "demos", "max_tokens", "finalists", "ucb_arms", "ucb_examples"):
             self._require(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("ucb_rounds", "ucb_exploration", "resample_rounds", "temperature"):
+        for name in ("shots", "ucb_rounds", "ucb_exploration", "resample_rounds", "temperature"):
             self._require(name, getattr(self, name) >= 0, "at least 0")
         for name in ("sir_examples", "sir_keep", "resample_keep", "variants"):
             self._require(name, getattr(self, name) >= 1, "at least 1")
@@ -190,7 +194,9 @@ class APE:
         replies = problem.complete(request.prompts, self._sampling(request.stop), n=self.per_query)
         forbidden = replace(forbidden, meta_prompt=request.fixed)
         texts = self._accept(problem, replies, request.reading, forbidden)
-        found = [Prompt(text) for text in texts]
+        carried = problem.minibatch(self.shots)
+        demos = tuple(Demo(example.inputs, problem.rng.choice(example.targets)) for example in carried)
+        found = [Prompt(text, demos) for text in texts]
         if mode == "sir":
             found = self._importance_resampled(problem, found, shown)
         problem.record([Candidate(prompt, mode) for prompt in found])
