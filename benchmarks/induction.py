@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from localprompt.analysis.stats import interval
 from localprompt.budget import Budget
 from localprompt.evaluator import Evaluator
 from localprompt.lm.local import LocalModel, load_model
+from localprompt.optimizers.ape import APE
 from localprompt.tasks import Task, load_task
 from localprompt.types import Prompt
 
@@ -51,11 +53,10 @@ VARIANTS: Mapping[str, Mapping[str, object]] = {
     "logprob": {"scoring": "logprob"},
     "logprob-sequence": {"scoring": "logprob", "norm": "sequence"},
     "ucb": {"selection": "ucb"},
-    "chat": {"style": "chat"},
+    "raw": {"style": "raw"},
     "fim": {"mode": "fim"},
     "cloze": {"mode": "cloze"},
     "sir": {"mode": "sir"},
-    "five-shot": {"shots": 5},
 }
 """Name to hyperparameters of APE that differ from its defaults."""
 
@@ -68,7 +69,7 @@ def task_of(data: Path, name: str) -> Task:
         "data": {split: str(folder / f"{split}.jsonl") for split in ("train", "dev", "test")}
         | {"fields": {"input": "input", "target": "targets"}},
         "metric": METRICS.get(name, "exact_match"),
-        "max_tokens": MAX_TOKENS.get(name, 12),
+        "max_tokens": MAX_TOKENS.get(name, 8),
     }
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "task.yaml"
@@ -132,6 +133,17 @@ def summary(results: dict[str, dict[str, dict[str, float]]]) -> str:
     return "\n".join(lines)
 
 
+def read(path: Path, conditions: Mapping[str, object]) -> dict[str, dict[str, dict[str, float]]]:
+    """Return the results of a file; end the program if they come from another model, seed or other defaults."""
+    if not path.exists():
+        return {}
+    saved = json.loads(path.read_text())
+    results: dict[str, dict[str, dict[str, float]]] = saved.pop("results")
+    if saved != conditions:
+        sys.exit(f"{path} holds results of {saved}, this run is {conditions}: choose another --json")
+    return results
+
+
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -142,15 +154,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, default=Path("induction.json"))
     options = parser.parse_args()
-    results: dict[str, dict[str, dict[str, float]]] = (
-        json.loads(options.json.read_text()) if options.json.exists() else {}
-    )
     with load_model(options.model) as lm:
+        conditions = {"model": lm.fingerprint, "seed": options.seed, "ape": str(APE())}
+        results = read(options.json, conditions)
         for name in options.tasks.split(","):
             missing = [v for v in options.variants.split(",") if v not in results.get(name, {})]
             if missing:
                 results[name] = results.get(name, {}) | measure(lm, task_of(options.data, name), missing, options.seed)
-                options.json.write_text(json.dumps(results, indent=1, ensure_ascii=False))
+                options.json.write_text(json.dumps({**conditions, "results": results}, indent=1, ensure_ascii=False))
     print(table(results), summary(results), sep="\n\n")
 
 

@@ -59,14 +59,15 @@ def filter_in_stages(
     Raises:
         BudgetExhausted: before a stage that does not fit.
     """
-    left, used = list(prompts), 0
+    apart = {prompt.id for prompt in protected}
+    left, used = [prompt for prompt in prompts if prompt.id not in apart], 0
     for size_of_stage in stages.sizes:
         if used >= len(examples) or len(left) <= stages.finalists:
             break
         used += size_of_stage
         pool = list({prompt.id: prompt for prompt in (*left, *protected)}.values())
-        ranked = rank(score(pool, examples[:used]))
-        left = ranked[: max(stages.finalists, math.ceil(stages.keep * len(pool)))]
+        ranked = [prompt for prompt in rank(score(pool, examples[:used])) if prompt.id not in apart]
+        left = ranked[: max(stages.finalists, math.ceil(stages.keep * len(left)))]
     return left[: stages.finalists]
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from jinja2 import TemplateError
+from jinja2 import TemplateError, nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from localprompt.errors import ModelError
@@ -24,6 +26,16 @@ _GUARD = "\ue000"
 Span = tuple[int, int]
 
 
+class _Generation(Extension):
+    """`{% generation %} ... {% endgeneration %}`, which marks what to train on and is nothing here."""
+
+    tags = frozenset({"generation"})  # type: ignore[assignment]
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
 class ChatTemplate:
     """A compiled chat template.
 
@@ -33,7 +45,7 @@ class ChatTemplate:
 
     def __init__(self, source: str, control: re.Pattern[str], variables: dict[str, str]) -> None:
         environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _Generation]
         )
         environment.globals.update(raise_exception=_raise, strftime_now=lambda _: DATE)
         self._control = control
@@ -53,7 +65,7 @@ class ChatTemplate:
         """
         try:
             text = self._run(messages)
-        except TemplateError as error:
+        except Exception as error:  # noqa: BLE001 - a template is a foreign program: it may fail in any way
             if not messages or messages[0].role != "system":
                 raise ModelError(f"the model's chat template refuses the messages: {error}") from None
             return self.render(_without_system(messages))
@@ -83,8 +95,10 @@ def unguard(text: str, control: re.Pattern[str]) -> tuple[str, list[Span]]:
 
 
 def _without_system(messages: Sequence[Message]) -> list[Message]:
-    system, first, *rest = messages
-    return [Message("user", f"{system.content}\n\n{first.content}"), *rest]
+    system, *rest = messages
+    if not rest:
+        return [Message("user", system.content)]
+    return [Message("user", f"{system.content}\n\n{rest[0].content}"), *rest[1:]]
 
 
 def _raise(message: str) -> None:

@@ -43,21 +43,20 @@ def encode_pair(llama: Llama, context: str, continuation: str, spans: Sequence[S
     is scored, and none is dropped or shifted. With nothing before it, a start token stands in as context.
     """
     tokens = encode(llama, context + continuation, spans)
-    start = _first_reaching_past(llama, tokens, context, continuation, spans)
+    start = _first_reaching_past(llama, tokens, continuation)
     if start == 0:
         return [llama.start_token, *tokens], 1
     return tokens, start
 
 
-def _first_reaching_past(
-    llama: Llama, tokens: Sequence[int], context: str, continuation: str, spans: Sequence[Span] | None
-) -> int:
+def _first_reaching_past(llama: Llama, tokens: Sequence[int], continuation: str) -> int:
     # Counted from the end, where no BOS, dummy space or control token disturbs: control spans lie in the context.
+    if llama.writes_spaces_as_underlines:
+        continuation = continuation.replace("\u2581", " ")
     remaining = len(utf8(continuation))
-    if remaining == 0:
-        return len(tokens)
     start = len(tokens)
-    while start > 0 and remaining > 0:
+    first = 1 if tokens[:1] == [llama.bos] else 0  # BOS is context, always
+    while start > first and remaining > 0:
         start -= 1
         remaining -= len(llama.piece(tokens[start]))
     return start

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from localprompt.engine.llama import TRUNK, Llama
+from localprompt.engine.llama import TRUNK, Llama, utf8
 from localprompt.engine.plan import PlannedBatch, Planner, Room
 from localprompt.engine.radix import RadixTree, common_prefix
 from localprompt.engine.sampling import Sampler
@@ -100,8 +100,11 @@ class Engine:
         last_row = np.empty(0, np.float32)  # logits after the whole trunk, for a prompt equal to it
         done = 0
         while lanes or not planner.done:
-            room = self._generate_room(planner.trunk, tree, planner, lanes)
-            batch = None if planner.done or room.lanes < 1 else planner.next_batch(room)
+            batch = None
+            if not planner.done and len(lanes) < self._llama.settings.lanes:
+                batch = planner.next_batch(self._generate_room(tree, planner, lanes))
+            if batch is None and not lanes:
+                raise AssertionError("a request that fits the context found no room")
             free = [i for i in range(1, self._llama.settings.lanes + 1) if i not in {lane.id for lane in lanes}]
             logits = self._decode(batch, free, lanes)
             for lane, row in zip(lanes, logits, strict=False):
@@ -148,10 +151,10 @@ class Engine:
         cells = settings.n_ctx - trunk
         return Room(min(settings.n_ubatch, cells), settings.n_seq_max - 1, settings.n_seq_max, cells)
 
-    def _generate_room(self, trunk: int, tree: RadixTree, planner: Planner, lanes: Sequence[_Lane]) -> Room:
+    def _generate_room(self, tree: RadixTree, planner: Planner, lanes: Sequence[_Lane]) -> Room:
         settings = self._llama.settings
         n = len(lanes)
-        held = _cells_held(tree, [lane.sequence for lane in lanes], planner, trunk)
+        held = _cells_held(tree, [lane.sequence for lane in lanes], planner.upcoming[: planner.trunk])
         cells = settings.n_ctx - held - sum(lane.request.sampling.max_tokens for lane in lanes)
         return Room(settings.n_ubatch - n, settings.lanes - n, settings.n_seq_max - n, cells)
 
@@ -229,12 +232,14 @@ class _Lane:
     first_logits: NDArray[np.float32]
     llama: Llama
     sampler: Sampler = field(init=False)
+    stops: list[bytes] = field(init=False)
     tokens: list[int] = field(init=False, default_factory=list)
     data: bytes = field(init=False, default=b"")
     finish_reason: FinishReason | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.sampler = Sampler(self.request.sampling, self.request.seed)
+        self.stops = [utf8(stop) for stop in self.request.sampling.stop]
         self.accept(self.sampler.draw(self.first_logits), self.llama)
         self.first_logits = np.empty(0, np.float32)
 
@@ -251,10 +256,9 @@ class _Lane:
         self.tokens.append(token)
         piece = llama.piece(token)
         # A stop string may lie across token borders: look where it could have begun.
-        longest = max((len(stop.encode()) for stop in self.request.sampling.stop), default=0)
-        begin = max(0, len(self.data) - longest)
+        begin = max(0, len(self.data) - max(map(len, self.stops), default=0))
         self.data += piece
-        ends = [at for stop in self.request.sampling.stop if (at := self.data.find(stop.encode(), begin)) >= 0]
+        ends = [at for stop in self.stops if (at := self.data.find(stop, begin)) >= 0]
         if ends:
             self.data = self.data[: min(ends)]
             self.finish_reason = "stop"
@@ -285,14 +289,11 @@ def _targets(
     return targets
 
 
-def _cells_held(tree: RadixTree, active: Sequence[int], planner: Planner, trunk: int) -> int:
+def _cells_held(tree: RadixTree, active: Sequence[int], trunk: tuple[int, ...]) -> int:
     """Return the KV cells of the prompts of active lanes and of the trunk, shared cells counted once."""
     held = 0
     previous: tuple[int, ...] = ()
-    paths = [tree.sequences[s] for s in sorted(active)]
-    if not planner.done:
-        paths.append(planner.upcoming[:trunk])
-    for path in sorted(paths):
+    for path in sorted([trunk, *(tree.sequences[s] for s in active)]):
         held += len(path) - common_prefix(previous, path)
         previous = path
     return held

@@ -52,7 +52,7 @@ class Llama:
         self._context = _make_context(self._model, settings)
         self._memory = C.llama_get_memory(self._context)
         self._pieces: dict[int, bytes] = {}
-        self._batch = _Batch(settings.n_ubatch, settings.n_ubatch * settings.n_seq_max)
+        self._batch = _Batch(settings.n_ubatch, settings.n_seq_max)
 
     # Vocabulary
 
@@ -61,6 +61,11 @@ class Llama:
         """BOS, where the model wants one before every text; else None."""
         bos: int = C.llama_vocab_bos(self._vocab)
         return bos if C.llama_vocab_get_add_bos(self._vocab) and bos >= 0 else None
+
+    @cached_property
+    def writes_spaces_as_underlines(self) -> bool:
+        """True for SentencePiece vocabularies: U+2581 in a text and a space are the same to them."""
+        return bool(C.llama_vocab_type(self._vocab) == C.LLAMA_VOCAB_TYPE_SPM)
 
     @cached_property
     def start_token(self) -> int:
@@ -128,6 +133,11 @@ class Llama:
             size = -n
 
     # Chat
+
+    @property
+    def has_chat_template(self) -> bool:
+        """True if the file carries a template, whether or not it is valid."""
+        return bool(C.llama_model_chat_template(self._model, None))
 
     @cached_property
     def chat_template(self) -> ChatTemplate | None:

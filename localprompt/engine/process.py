@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, astuple
 from pathlib import Path
@@ -24,8 +25,9 @@ from localprompt.engine.settings import EngineSettings
 from localprompt.types import EngineStats
 
 Progress = Callable[[int, int], None]
-_MAX_DEATHS = 24
-"""A call that killed this many workers is given up: halving 10,000 requests needs 2 * 14."""
+
+
+def _ignore(_done: int, _total: int) -> None: ...
 
 
 class EngineProcess:
@@ -45,9 +47,15 @@ class EngineProcess:
         self.stats = EngineStats()
         self._process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] = tempfile.TemporaryFile("a+b")  # noqa: SIM115 - lives as long as this object
+        self._busy = threading.Lock()
         self.info: dict[str, Any] = {}
         try:
             self._start()
+        except EOFError:
+            death = self._bury()
+            tail = self._log_tail()
+            self.close()
+            raise errors.ModelError(f"the engine died while loading {path} ({death})", tail) from None
         except BaseException:
             self.close()
             raise
@@ -76,7 +84,7 @@ class EngineProcess:
             death = self._bury()
             raise errors.WorkerDied(f"the engine process died twice over {op!r} ({death})", self._log_tail()) from None
 
-    def map(self, op: str, requests: Sequence[Any], progress: Progress = lambda *_: None) -> list[Any]:
+    def map(self, op: str, requests: Sequence[Any], progress: Progress = _ignore) -> list[Any]:
         """Return one result a request, same order and length; survives the death of workers.
 
         Raises:
@@ -101,34 +109,45 @@ class EngineProcess:
             start_new_session=True,  # Ctrl-C goes to the parent alone, which then ends the worker
         )
         try:
-            self.info = self._ask("load", {"path": str(self.path), "settings": asdict(self.settings)})
-        except EOFError:
-            raise errors.ModelError(
-                f"the engine died while loading {self.path} ({self._bury()})", self._log_tail()
-            ) from None
+            self.info = self._exchange("load", {"path": str(self.path), "settings": asdict(self.settings)}, _ignore)
+        except errors.ModelError as error:
+            self._bury()
+            hint = "; ".join(filter(None, [error.hint, self._log_tail()]))
+            raise errors.ModelError(error.message, hint) from None
 
-    def _ask(self, op: str, arguments: dict[str, Any], progress: Progress = lambda *_: None) -> Any:
-        """Send one request and read frames up to its answer.
+    def _ask(self, op: str, arguments: dict[str, Any], progress: Progress = _ignore) -> Any:
+        """Return the answer of a worker, started if there is none.
 
         Raises:
             EOFError: if the worker dies meanwhile.
+            ModelError: if another call is under way, from another thread or from its own `progress`: answers carry no
+                names, so the two would get each other's.
         """
-        if self._process is None:
-            self._start()
+        if not self._busy.acquire(blocking=False):
+            raise errors.ModelError("this model is answering another call", "make one call at a time")
+        try:
+            if self._process is None:
+                self._start()
+            return self._exchange(op, arguments, progress)
+        finally:
+            self._busy.release()
+
+    def _exchange(self, op: str, arguments: dict[str, Any], progress: Progress) -> Any:
+        """Send one request and read frames up to its answer."""
         process = cast("subprocess.Popen[bytes]", self._process)
         stdin, stdout = cast("BinaryIO", process.stdin), cast("BinaryIO", process.stdout)
         try:
-            write_frame(stdin, {"op": op, **arguments})
-            while True:
+            frame = _send_and_read(stdin, stdout, {"op": op, **arguments})
+            while "progress" in frame:
+                try:
+                    progress(*frame["progress"])
+                except EOFError as error:  # the caller's, not the worker's end
+                    raise RuntimeError("progress raised EOFError") from error
                 frame = read_frame(stdout)
-                if "progress" not in frame:
-                    break
-                progress(*frame["progress"])
-        except BrokenPipeError:
-            raise EOFError("the worker closed its pipe") from None
-        except BaseException as error:
-            if not isinstance(error, EOFError):
-                self._kill()  # interrupted in the middle of a frame: this worker's answers can no longer be told apart
+        except EOFError:
+            raise
+        except BaseException:
+            self._kill()  # interrupted between frames: this worker's answers can no longer be told apart
             raise
         if "error" in frame:
             raise _as_exception(*frame["error"])
@@ -163,6 +182,15 @@ class EngineProcess:
         return "last words of the engine: " + " / ".join(tail) if tail else ""
 
 
+def _send_and_read(stdin: BinaryIO, stdout: BinaryIO, request: dict[str, Any]) -> Any:
+    """Return the first frame of the answer; a pipe closed by the worker is its end."""
+    try:
+        write_frame(stdin, request)
+    except BrokenPipeError:
+        raise EOFError("the worker closed its pipe") from None
+    return read_frame(stdout)
+
+
 class _Supervised:
     """One call over many requests: retry once, then halve down to the request that kills."""
 
@@ -172,6 +200,7 @@ class _Supervised:
         self._requests = requests
         self._progress = progress
         self._deaths = 0
+        self._max_deaths = 2 * (len(requests).bit_length() + 1) + 4  # two a halving, and a few that were chance
 
     def run(self) -> list[Any]:
         return self._part(0, len(self._requests))
@@ -187,7 +216,7 @@ class _Supervised:
             except EOFError:
                 self._deaths += 1
                 death = self._engine._bury()
-        if high - low <= 1 or self._deaths >= _MAX_DEATHS:
+        if high - low <= 1 or self._deaths >= self._max_deaths:
             which = f"request {low}" if high - low == 1 else f"one of the requests {low} to {high - 1}"
             raise errors.WorkerDied(
                 f"the engine process died {self._deaths} times, last over {which} of {len(self._requests)} ({death})",

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from localprompt.types import Sampling
 
+_BLOCK = 512
+
 
 class Sampler:
     """Draws the tokens of one completion.
@@ -70,6 +72,15 @@ class Sampler:
 
 
 def _invert(weights: NDArray[np.floating], u: float) -> int:
-    """Return the index at which the cumulative distribution of unnormalised weights passes u in [0, 1)."""
-    mass = np.cumsum(weights, dtype=np.float64)
-    return min(int(np.searchsorted(mass, u * mass[-1], side="right")), len(weights) - 1)
+    """Return the index at which the cumulative distribution of unnormalised weights passes u in [0, 1).
+
+    First the block of 512 in which it does, then the place in the block: a running sum over a whole vocabulary would
+    cost a tenth of the decoding beside it.
+    """
+    edges = np.arange(0, len(weights), _BLOCK)
+    mass = np.cumsum(np.add.reduceat(weights, edges, dtype=np.float64))
+    point = u * mass[-1]
+    block = min(int(np.searchsorted(mass, point, side="right")), len(mass) - 1)
+    before = mass[block - 1] if block else 0.0
+    inside = before + np.cumsum(weights[edges[block] : edges[block] + _BLOCK], dtype=np.float64)
+    return int(edges[block]) + min(int(np.searchsorted(inside, point, side="right")), len(inside) - 1)

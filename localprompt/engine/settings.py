@@ -8,13 +8,17 @@ from typing import Literal
 import psutil
 
 
-def default_threads() -> int:
-    """Return the number of physical cores this process may use; hyper-threads slow the matrix kernels down."""
+def available_threads() -> int:
+    """Return the number of logical cores this process may use."""
     try:
-        available = len(psutil.Process().cpu_affinity())
+        return len(psutil.Process().cpu_affinity())
     except AttributeError:  # macOS has no affinity
-        available = psutil.cpu_count() or 1
-    return max(1, min(available, psutil.cpu_count(logical=False) or available))
+        return psutil.cpu_count() or 1
+
+
+def default_threads() -> int:
+    """Return the number of physical cores this process may use; hyper-threads mostly slow the matrix kernels down."""
+    return min(available_threads(), psutil.cpu_count(logical=False) or available_threads())
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,8 @@ class EngineSettings:
     def __post_init__(self) -> None:
         if self.n_threads < 1:
             object.__setattr__(self, "n_threads", default_threads())
+        if self.kv_type not in ("f16", "f32", "q8_0"):
+            raise ValueError(f"kv_type must be f16, f32 or q8_0, not {self.kv_type!r}")
         if not 2 <= self.n_seq_max <= 256:
             raise ValueError(f"n_seq_max must lie in 2..256, not {self.n_seq_max}")
         # llama.cpp aborts the whole process where n_batch, clamped to n_ctx, is below n_seq_max.

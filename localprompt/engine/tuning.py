@@ -6,9 +6,10 @@ on Q4_0: no rule of thumb holds, so each choice is measured on the model itself.
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import importlib.metadata
 import json
+import os
 import platform
 from collections.abc import Collection
 from dataclasses import replace
@@ -18,7 +19,8 @@ from typing import Any
 import platformdirs
 
 from localprompt.engine.process import EngineProcess
-from localprompt.engine.settings import EngineSettings
+from localprompt.engine.settings import EngineSettings, available_threads
+from localprompt.errors import ModelError
 
 _PROBE_TOKENS = 512
 _GAIN = 1.03
@@ -26,11 +28,11 @@ _GAIN = 1.03
 
 
 def tuned(path: Path, sha256: str, settings: EngineSettings, fixed: Collection[str]) -> EngineSettings:
-    """Return the settings with `use_extra_bufts` and `n_ubatch` chosen by measurement, unless they are in `fixed`.
+    """Return the settings with weight repacking, rows a batch and threads chosen by measuring, but for those `fixed`.
 
     The choice is remembered per file content, machine and llama.cpp build: the first call takes seconds to a minute.
     """
-    open_choices = [name for name in ("use_extra_bufts", "n_ubatch") if name not in fixed]
+    open_choices = [name for name in ("use_extra_bufts", "n_ubatch", "n_threads") if name not in fixed]
     if not open_choices:
         return settings
     memory = Path(platformdirs.user_cache_dir("localprompt")) / "tuning.json"
@@ -39,10 +41,7 @@ def tuned(path: Path, sha256: str, settings: EngineSettings, fixed: Collection[s
     if key not in known:
         best = measure(path, settings, open_choices)
         known = {**_read(memory), key: {name: getattr(best, name) for name in open_choices}}
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        part = memory.with_suffix(f".{hashlib.sha256(key.encode()).hexdigest()[:8]}.part")
-        part.write_text(json.dumps(known, indent=1))
-        part.replace(memory)
+        _write_if_possible(memory, json.dumps(known, indent=1))
     chosen: dict[str, Any] = {name: known[key][name] for name in open_choices}
     return replace(settings, **chosen)
 
@@ -51,13 +50,20 @@ def measure(path: Path, settings: EngineSettings, open_choices: Collection[str])
     """Return the settings with the highest prefill rate among the open choices; each is loaded and timed."""
     best, best_rate = settings, _rate(path, settings)
     smaller = max(settings.n_ubatch // 2, settings.n_seq_max)
-    alternatives: dict[str, Any] = {"use_extra_bufts": not settings.use_extra_bufts, "n_ubatch": smaller}
+    alternatives: dict[str, Any] = {
+        "use_extra_bufts": not settings.use_extra_bufts,
+        "n_ubatch": smaller,
+        "n_threads": available_threads(),
+    }
     for name, value in alternatives.items():
-        if name not in open_choices:
+        if name not in open_choices or value == getattr(settings, name):
             continue
         changes: dict[str, Any] = {name: value}
         candidate = replace(best, **changes)
-        rate = _rate(path, candidate)
+        try:
+            rate = _rate(path, candidate)
+        except ModelError:  # a second, repacked copy of the weights may not fit into memory
+            continue
         if rate > best_rate * _GAIN:
             best, best_rate = candidate, rate
     return best
@@ -74,7 +80,8 @@ def _rate(path: Path, settings: EngineSettings) -> float:
 
 
 def _key(sha256: str, settings: EngineSettings, open_choices: Collection[str]) -> str:
-    rest = {name: value for name, value in settings.numerics().items() if name not in open_choices}
+    apart = {*open_choices, "n_ctx", "lanes"}  # these hardly change which choice is fastest
+    rest = {name: value for name, value in settings.numerics().items() if name not in apart}
     machine = [platform.machine(), _cpu_name(), importlib.metadata.version("llama-cpp-python")]
     return json.dumps([sha256, machine, rest], sort_keys=True)
 
@@ -85,6 +92,15 @@ def _cpu_name() -> str:
     except OSError:
         return platform.processor()
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
+
+
+def _write_if_possible(memory: Path, text: str) -> None:
+    """Write whole or not at all; measuring again next time is no harm."""
+    part = memory.with_suffix(f".{os.getpid()}.part")
+    with contextlib.suppress(OSError):
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text)
+        part.replace(memory)
 
 
 def _read(memory: Path) -> dict[str, dict[str, bool | int]]:

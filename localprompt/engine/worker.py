@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import time
+import traceback
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -46,7 +47,7 @@ class Server:
             "n_ctx_train": llama.n_ctx_train,
             "start_token": llama.start_token,
             "fim": llama.fim_texts,
-            "chat_template": llama.chat_template is not None,
+            "chat_template": llama.has_chat_template,
         }
 
     def encode(self, requests: list[Any]) -> list[list[int]]:
@@ -81,6 +82,10 @@ class Server:
         """Tokens per second of one fresh sequence."""
         return self._engine.prefill_rate(n_tokens)
 
+    def forget(self) -> None:
+        """Drop all sequences: a call ended in the middle."""
+        self._llama.clear()
+
     def _report(self, done: int, total: int) -> None:
         write_frame(self._out, {"progress": [done, total]})
 
@@ -109,6 +114,13 @@ def serve() -> None:
                 result = {name: getattr(server, name) for name in _OPS}[op](**request)
         except errors.LocalPromptError as error:
             write_frame(out, {"error": [type(error).__name__, error.message, error.hint]})
+            continue
+        except Exception as error:  # noqa: BLE001 - a mistake in Python would come again in a new process: report it
+            traceback.print_exc()
+            message = f"the engine failed over {op!r}: {type(error).__name__}: {error}"
+            write_frame(out, {"error": ["ModelError", message, ""]})
+            if server is not None:
+                server.forget()
             continue
         delta = [after - then for after, then in zip(astuple(server.stats), astuple(before), strict=True)]
         write_frame(out, {"result": result, "stats": delta})

@@ -52,8 +52,10 @@ class LanguageModel(Protocol):
     def chat(self, messages: Sequence[Message], opening: str = "") -> str:
         """Return the text of a chat up to and including the opening of the assistant's answer.
 
+        A model without a chat template gets plain text to complete.
+
         Raises:
-            ModelError: if the model has no chat template.
+            ModelError: if the template refuses the messages.
         """
         ...
 

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from localprompt import models
-from localprompt.engine.gguf_validator import validate
+from localprompt.engine.gguf_validator import split_paths, validate
 from localprompt.engine.process import EngineProcess
 from localprompt.engine.settings import EngineSettings
 from localprompt.engine.tuning import tuned
@@ -66,7 +66,7 @@ class LocalModel:
         """Hash of the file's content, the llama.cpp build and the settings that change numbers."""
         if not self._fingerprint:
             build = importlib.metadata.version("llama-cpp-python")
-            content = [models.sha256(self.path), build, self.settings.numerics()]
+            content = [_content_hash(self.path), build, self.settings.numerics()]
             self._fingerprint = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
         return self._fingerprint
 
@@ -98,9 +98,13 @@ class LocalModel:
     def chat(self, messages: Sequence[Message], opening: str = "") -> Rendered:
         """Return the text of a chat up to the assistant's answer, which begins with `opening`.
 
+        A base model gets the messages as plain text, a blank line between them.
+
         Raises:
-            ModelError: if the model has no chat template, or its template refuses the messages.
+            ModelError: if the template refuses the messages.
         """
+        if not self.has_chat:
+            return Rendered("".join(f"{message.content}\n\n" for message in messages), ()) + opening
         ((text, spans),) = self._engine.call("chat", requests=[[[m.role, m.content] for m in messages]])
         return Rendered(text, spans) + opening
 
@@ -142,12 +146,10 @@ class LocalModel:
         """Return one completion a prompt; see `LanguageModel`."""
         if len(prompts) != len(seeds):
             raise ValueError(f"{len(prompts)} prompts with {len(seeds)} seeds")
-        encoded = self.tokenize(prompts)
+        encoded = [tokens or [self._engine.info["start_token"]] for tokens in self.tokenize(prompts)]
         for number, tokens in enumerate(encoded):
             self._check_length(number, len(tokens), sampling.max_tokens, prompts[number])
-        requests = [
-            [t or [self._engine.info["start_token"]], asdict(sampling), s] for t, s in zip(encoded, seeds, strict=True)
-        ]
+        requests = [[t, asdict(sampling), s] for t, s in zip(encoded, seeds, strict=True)]
         return [Generation(*generated) for generated in self._engine.map("generate", requests, self._progress)]
 
     def prefill_rate(self, n_tokens: int = 512) -> float:
@@ -164,6 +166,12 @@ class LocalModel:
                 f"request {number} ({text[:40]!r}...) has {asked}, the context has {self.n_ctx}",
                 "shorten it, or raise n_ctx if the model was trained for more",
             )
+
+
+def _content_hash(path: Path) -> str:
+    """Return the SHA-256 of a file; of a split model, the hash of the hashes of its parts."""
+    hashes = [models.sha256(part) for part in split_paths(path)]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def load_model(name_or_path: str | Path, *, tune: bool = True, **settings: Any) -> LocalModel:
@@ -189,6 +197,6 @@ def load_model(name_or_path: str | Path, *, tune: bool = True, **settings: Any) 
     except (ValueError, TypeError) as error:
         raise ConfigError(f"impossible engine settings: {error}") from None
     if tune:
-        chosen = tuned(path, models.sha256(path), chosen, frozenset(settings))
+        chosen = tuned(path, _content_hash(path), chosen, frozenset(settings))
     name = str(name_or_path) if not Path(name_or_path).exists() else path.stem
     return LocalModel(path, chosen, name)

@@ -16,6 +16,7 @@ the metric, also where log-probabilities chose the finalists; proposals are vali
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -45,11 +46,11 @@ TEMPLATES = {
 """Meta-prompt to its slots. In those for a chat the last paragraph is the opening of the answer."""
 
 _FIM_PROBE = (
-    ("The capital of France is ", ". The Eiffel Tower stands there.", "paris"),
-    ("The days are Monday, Tuesday, ", ", Thursday and Friday.", "wednesday"),
-    ("Snow is cold and fire is ", ". Do not touch the flames.", "hot"),
+    ("She was born in the city of ", ", not far from the Eiffel Tower, and grew up in France.", "paris"),
+    ("His favourite animal is the ", ", because it barks, guards the house and fetches sticks.", "dog"),
+    ("They sell every fruit but the ", ", which is long and yellow and which monkeys love to peel.", "banana"),
 )
-"""Prefix, suffix and a word that belongs between them."""
+"""Prefix, suffix and the word between them, which the suffix alone tells."""
 
 _SENTENCE = ("\n", ". ")
 """Where a plain continuation is stopped: after the sentence it was asked for, small models tell a story about it."""
@@ -145,7 +146,8 @@ class APE:
             self._require(name, 0 < getattr(self, name) <= 1, "above 0 and at most 1")
         self._require("sir_temperature", self.sir_temperature > 0, "above 0")
         self._require("demo_chars", self.demo_chars >= 20, "at least 20")
-        self._require("stages", all(each >= 1 for each in self.stages), "whole numbers of at least 1")
+        stages_hold = bool(self.stages) and all(each >= 1 for each in self.stages)
+        self._require("stages", stages_hold, "one or more whole numbers of at least 1")
 
     def _require(self, name: str, holds: bool, what: str) -> None:
         if not holds:
@@ -159,7 +161,7 @@ class APE:
         if not problem.train:
             raise ConfigError("ape shows the proposer training examples and the task has none", "add a train split")
         forbidden = Forbidden(problem.train, problem.labels)
-        dev = problem.rng.sample(problem.dev, len(problem.dev))
+        dev = _mixed(problem)
         seeds = list(problem.seeds)
         problem.observer.plan(self._planned(self.queries * self.per_query, problem))
 
@@ -168,7 +170,7 @@ class APE:
         problem.observer.plan(self._planned(len(found), problem))
 
         # 3, 4. Score on growing subsets, then the finalists on all of dev.
-        finalists = self._select(problem, [*seeds, *found], dev)
+        finalists = self._select(problem, found, dev, beside=seeds)
         ranked = self._measure(problem, [*finalists, *seeds])
 
         # 5. Vary the best, while that helps.
@@ -181,7 +183,8 @@ class APE:
             variants = self._resample(problem, meta, forbidden, incumbents[: self.resample_keep])
             if not variants:
                 break
-            finalists = self._select(problem, [*incumbents, *variants], dev)
+            # Among themselves: the incumbents won on the very examples that the first stage would compare them on.
+            finalists = self._select(problem, variants, dev)
             ranked = self._measure(problem, [*finalists, *incumbents])
             if ranked[0][1] <= best:
                 break
@@ -198,7 +201,11 @@ class APE:
         demos = tuple(Demo(example.inputs, problem.rng.choice(example.targets)) for example in carried)
         found = [Prompt(text, demos) for text in texts]
         if mode == "sir":
-            found = self._importance_resampled(problem, found, shown)
+            found = self._importance_resampled(problem, found, [*shown, carried])
+        if demos:  # what the examples do alone must not be taken for the merit of an instruction
+            with_demos = [replace(seed, demos=demos) for seed in problem.seeds]
+            problem.record([Candidate(prompt, "seed with demos") for prompt in with_demos])
+            found += with_demos
         problem.record([Candidate(prompt, mode) for prompt in found])
         return found
 
@@ -310,7 +317,10 @@ class APE:
             texts += proposal.accepted
         return texts
 
-    def _select(self, problem: Problem, prompts: Sequence[Prompt], dev: Sequence[Example]) -> list[Prompt]:
+    def _select(
+        self, problem: Problem, prompts: Sequence[Prompt], dev: Sequence[Example], *, beside: Sequence[Prompt] = ()
+    ) -> list[Prompt]:
+        """Return the finalists of `prompts`; those `beside` them are scored in every stage too, for pairing."""
         problem.observer.stage(f"comparing {len(prompts)} prompts")
         score: Score = partial(problem.likelihood, norm=self.norm) if self.scoring == "logprob" else problem.evaluate
         if self.selection == "filter":
@@ -319,7 +329,7 @@ class APE:
                 prompts,
                 dev,
                 Stages(self.stages, self.keep, self.finalists),
-                protected=problem.seeds,
+                protected=beside,
             )
         bandit = UpperConfidence(self.ucb_rounds, self.ucb_arms, self.ucb_examples, self.ucb_exploration)
         return bandit.rank(score, prompts, dev)[: self.finalists]
@@ -355,6 +365,19 @@ class APE:
         return calls + rounds * (n_variants + n_variants * used // 2 + n_dev)
 
 
+def _mixed(problem: Problem) -> list[Example]:
+    """Return dev shuffled, with labels in turn: a first stage of 6 examples must not miss a class."""
+    shuffled = problem.rng.sample(problem.dev, len(problem.dev))
+    if not problem.labels:
+        return shuffled
+    seen: Counter[str] = Counter()
+    turns = []
+    for example in shuffled:
+        turns.append(seen[example.targets[0]])
+        seen[example.targets[0]] += 1
+    return [example for _, example in sorted(zip(turns, shuffled, strict=True), key=lambda pair: pair[0])]
+
+
 def fills_blanks(problem: Problem) -> bool:
     """Return whether the proposer fills at least two of three blanks in plain sentences.
 
@@ -363,7 +386,7 @@ def fills_blanks(problem: Problem) -> bool:
     """
     prompts = [problem.fim(prefix, suffix) for prefix, suffix, _ in _FIM_PROBE]
     replies = problem.complete(prompts, Sampling(max_tokens=12))
-    hits = [word in normalised(reply[0].text) for reply, (_, _, word) in zip(replies, _FIM_PROBE, strict=True)]
+    hits = [word in normalised(reply[0].text).split() for reply, (_, _, word) in zip(replies, _FIM_PROBE, strict=True)]
     return sum(hits) >= 2
 
 

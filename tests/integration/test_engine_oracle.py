@@ -281,11 +281,12 @@ def test_a_chat_opens_the_answer(qwen: LocalModel) -> None:
     assert qwen.chat([Message("user", "hi")], opening="The").endswith("<|im_start|>assistant\nThe")
 
 
-def test_a_base_model_has_no_chat(tiny_llama: Path) -> None:
+def test_a_base_model_gets_a_chat_as_plain_text(tiny_llama: Path) -> None:
     with load_model(tiny_llama, **SHAPES["wide"]) as model:
         assert not model.has_chat
-        with pytest.raises(ModelError):
-            model.chat([Message("user", "hi")])
+        chat = model.chat([Message("system", "Be brief."), Message("user", "hi </s>")], opening="The")
+        assert chat == "Be brief.\n\nhi </s>\n\nThe"
+        assert model.tokenize([chat]) == model.tokenize([str(chat)]), "nothing in it is a control token"
         assert not model.has_fim
         with pytest.raises(ModelError):
             model.fim("a", "b")
@@ -574,3 +575,59 @@ def test_ctrl_c_stops_within_a_second(tiny_qwen: Path, tmp_path: Path, to_group:
         assert run.returncode != 0
         assert stderr.count("KeyboardInterrupt") == 1
         engine.wait(timeout=5)
+
+
+def test_a_second_call_during_a_call_is_refused_and_the_first_one_unharmed(qwen: LocalModel) -> None:
+    """Answers carry no names: two calls at once would get each other's."""
+    refused: list[str] = []
+
+    def meddle(_done: int, _total: int) -> None:
+        try:
+            qwen.tokenize(["x"])
+        except ModelError as error:
+            refused.append(error.message)
+
+    pairs = [("the answer is", f" {word}") for word in ("positive", "negative", "the")]
+    expected = qwen.loglikelihood(pairs)
+    qwen.on_progress = meddle
+    try:
+        assert qwen.loglikelihood(pairs) == expected
+    finally:
+        qwen.on_progress = lambda *_: None
+    assert refused
+    assert set(refused) == {"this model is answering another call"}
+
+
+def test_an_error_in_a_progress_callback_is_not_taken_for_a_dead_worker(qwen: LocalModel) -> None:
+    def broken(_done: int, _total: int) -> None:
+        raise BrokenPipeError("the reader of my output is gone")
+
+    qwen.on_progress = broken
+    try:
+        with pytest.raises(BrokenPipeError, match="the reader"):
+            qwen.loglikelihood([("the answer is", " positive")])
+    finally:
+        qwen.on_progress = lambda *_: None
+    assert len(qwen.loglikelihood([("the answer is", " positive")])) == 1
+
+
+def test_an_underline_that_stands_for_a_space_does_not_shift_the_border(tiny_llama: Path) -> None:
+    """SentencePiece vocabularies write spaces as U+2581: one byte comes back for the three of the text."""
+    with load_model(tiny_llama, **SHAPES["wide"]) as model:
+        (one,) = model.loglikelihood([("the answer is", " \u2581\u2581")])
+        (other,) = model.loglikelihood([("the answer is", "   ")])
+        assert one.n_tokens == other.n_tokens
+        (alone,) = model.loglikelihood([("", "\u2581\u2581x")])
+        assert alone.n_tokens == 3, "neither BOS nor the space that the vocabulary puts before a text is scored"
+
+
+def test_an_empty_prompt_that_fills_the_context_is_refused(qwen: LocalModel) -> None:
+    with pytest.raises(ContextOverflow):
+        qwen.generate([""], Sampling(max_tokens=qwen.n_ctx), [0])
+
+
+def test_a_mistake_in_the_worker_is_reported_and_does_not_end_it(qwen: LocalModel) -> None:
+    pid = qwen.pid
+    with pytest.raises(ModelError, match="failed over 'chat'"):
+        qwen._engine.call("chat", requests=[[["user"]]])
+    assert qwen.pid == pid

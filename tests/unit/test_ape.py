@@ -16,7 +16,7 @@ from localprompt.optimizers.ape import APE, fills_blanks
 from localprompt.problem import Problem
 from localprompt.types import Prompt
 
-PROBE = {"The capital": "Paris", "The days": "Wednesday", "Snow": "hot"}
+PROBE = {"She was": "Paris", "His favourite": "dog", "They sell": "banana"}
 
 
 def _filling(prompt: str, seed: int) -> str:

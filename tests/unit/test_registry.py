@@ -27,8 +27,8 @@ def test_values_that_have_the_type_already_are_taken() -> None:
     assert configure("ape", settings) == APE(queries=3, keep=1.0, stages=(4,))
 
 
-def test_no_stages_and_no_folder_can_be_written() -> None:
-    assert configure("ape", {"stages": "", "templates": "none"}) == APE(stages=())
+def test_no_folder_can_be_written() -> None:
+    assert configure("ape", {"templates": "none"}) == APE()
 
 
 def test_an_unknown_method_or_setting_names_the_nearest_known_one() -> None:
