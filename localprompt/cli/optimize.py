@@ -6,7 +6,7 @@ import json
 
 import click
 
-from localprompt.cli.options import debug_option
+from localprompt.cli.options import assigned, debug_option, engine_option
 from localprompt.errors import LocalPromptError
 
 
@@ -16,6 +16,7 @@ from localprompt.errors import LocalPromptError
 @click.option("--proposer", help="The model that writes prompts; the same by default.")
 @click.option("--method", default="ape", show_default=True, help="The search algorithm.")
 @click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="A setting of the method; repeatable.")
+@engine_option
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
 @click.option("--max-minutes", type=click.FloatRange(min=0, min_open=True), help="End the search after so long.")
 @click.option("--max-tokens", type=click.IntRange(min=1), help="Tokens that the search may request.")
@@ -30,6 +31,7 @@ def optimize(
     proposer: str | None,
     method: str,
     assignments: tuple[str, ...],
+    engine: dict[str, object],
     seed: int,
     max_minutes: float | None,
     max_tokens: int | None,
@@ -42,7 +44,7 @@ def optimize(
     from localprompt.cli.output import print_run  # noqa: PLC0415
     from localprompt.cli.progress import progress  # noqa: PLC0415
 
-    settings = _settings(assignments)
+    settings = assigned("--set", assignments, "queries=8")
     with progress() as observer:
         try:
             result = runs.optimize(
@@ -51,6 +53,7 @@ def optimize(
                 method=method,
                 proposer=proposer,
                 settings=settings,
+                engine=engine,
                 seed=seed,
                 max_minutes=max_minutes,
                 max_tokens=max_tokens,
@@ -65,14 +68,3 @@ def optimize(
         click.echo(json.dumps(result.to_json()))
     else:
         print_run(result)
-
-
-def _settings(assignments: tuple[str, ...]) -> dict[str, object]:
-    """Return NAME=VALUE pairs by name; of a name given twice the last value counts."""
-    settings: dict[str, object] = {}
-    for assignment in assignments:
-        name, equals, value = assignment.partition("=")
-        if not equals or not name.strip():
-            raise click.BadParameter(f"{assignment!r} is not NAME=VALUE, such as queries=8", param_hint="--set")
-        settings[name.strip()] = value.strip()
-    return settings

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import get_type_hints
+
 import click
 
 DEBUG = "localprompt.debug"
@@ -11,6 +14,45 @@ DEBUG = "localprompt.debug"
 def _remember(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     ctx.meta[DEBUG] = value or ctx.meta.get(DEBUG, False)
 
+
+def assigned(option: str, assignments: Sequence[str], example: str) -> dict[str, str]:
+    """Return NAME=VALUE pairs by name; of a name given twice the last value counts.
+
+    Raises:
+        BadParameter: for text without a name or `=`.
+    """
+    values = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals or not name.strip():
+            raise click.BadParameter(f"{assignment!r} is not NAME=VALUE, such as {example}", param_hint=option)
+        values[name.strip()] = value.strip()
+    return values
+
+
+def _engine(ctx: click.Context, param: click.Parameter, assignments: tuple[str, ...]) -> dict[str, object]:
+    """Return engine settings as their types; a name that is none is left to the loading, which knows the nearest."""
+    if not assignments:
+        return {}
+    from localprompt.engine.settings import EngineSettings  # noqa: PLC0415 - `--help` must start fast
+    from localprompt.optimizers.registry import read_value  # noqa: PLC0415
+
+    wanted = get_type_hints(EngineSettings)
+    return {
+        name: read_value(f"the engine setting {name}", value, wanted[name]) if name in wanted else value
+        for name, value in assigned("--engine", assignments, "n_ctx=4096").items()
+    }
+
+
+engine_option = click.option(
+    "--engine",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=_engine,
+    help="How models are run; repeatable. Names: n_ctx, n_threads, n_ubatch, lanes, use_extra_bufts, kv_type, "
+    "flash_attn, n_gpu_layers.",
+)
+"""Reaches the command as settings by name."""
 
 debug_option = click.option(
     "--debug", is_flag=True, expose_value=False, callback=_remember, help="Show the traceback of an error."

@@ -65,6 +65,10 @@ def _run(result: RunResult) -> RenderableType:
         _verdict(result),
         Text(""),
     ]
+    seed_unparsed, best_unparsed = result.test.seed_unparsed, result.test.best_unparsed
+    if seed_unparsed or best_unparsed:
+        held = f"{seed_unparsed} completions with the seed and {best_unparsed} with the found prompt held no answer"
+        parts.append(Text(f"{held} and score 0.", style="yellow"))
     if result.dev is not None:
         parts.append(Text(f"dev score of the found prompt: {result.dev.mean:.3f} on {result.dev.n} examples"))
     parts.append(_spend(result.spend))

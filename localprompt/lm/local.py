@@ -183,7 +183,7 @@ def load_model(name_or_path: str | Path, *, tune: bool = True, **settings: Any) 
         settings: fields of `EngineSettings`; what is given here is not measured.
 
     Raises:
-        ConfigError: for an unknown setting, with the nearest known one.
+        ConfigError: for an unknown setting or model name, with the nearest known one.
         ModelError: if the file is missing, malformed or cannot be loaded.
     """
     known = EngineSettings.__dataclass_fields__

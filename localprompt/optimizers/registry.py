@@ -65,13 +65,17 @@ def configure(name: str, settings: Mapping[str, object]) -> Optimizer:
     for key, value in settings.items():
         if key not in known:
             raise ConfigError(f"{name} has no setting {key!r}", nearest(key, known))
-        values[key] = _read(f"the setting {key}", value, known[key])
+        values[key] = read_value(f"the setting {key}", value, known[key])
     chosen: Optimizer = cls(**values)
     return chosen
 
 
-def _read(what: str, value: object, wanted: Any) -> object:
-    """Return `value` as the type `wanted`: text is parsed, other values must have the type already."""
+def read_value(what: str, value: object, wanted: Any) -> object:
+    """Return `value` as the type `wanted`: text is parsed, other values must have the type already.
+
+    Raises:
+        ConfigError: naming `what`, for a value of the wrong kind.
+    """
     if get_origin(wanted) in (Union, types.UnionType):
         if value is None or (isinstance(value, str) and value.lower() == "none"):
             return None
@@ -82,7 +86,7 @@ def _read(what: str, value: object, wanted: Any) -> object:
         parts = value.split(",") if isinstance(value, str) else value
         if not isinstance(parts, list | tuple):
             raise ConfigError(f"{what} is a list such as 8,24, not {value!r}", "separate its values with commas")
-        return tuple(_read(what, part, get_args(wanted)[0]) for part in parts if part != "")
+        return tuple(read_value(what, part, get_args(wanted)[0]) for part in parts if part != "")
     readers: dict[Any, Callable[[str, object], object]] = {
         int: _whole,
         float: _number,

@@ -23,31 +23,49 @@ def find_doubts(task: Task) -> tuple[str, ...]:
     that are rare, missing or a prefix of another, answers that do not fit max_tokens, answers that the metric cannot
     tell apart, and a raw template that ends in a space.
     """
-    checks = (_repeats, _label_doubts, _prefixes, _long_answers, _same_to_the_metric, _space_at_the_end)
+    checks = (_repeated, _label_doubts, _prefixes, _long_answers, _same_to_the_metric, _space_at_the_end)
     return tuple(doubt for check in checks for doubt in check(task))
+
+
+def shared_rows(task: Task) -> tuple[str, ...]:
+    """Return one sentence for each two splits that have inputs in common; empty if there are none.
+
+    An input that is in all three splits is named with the first of them only.
+    """
+    return tuple(doubt for places, doubt in _repeats(task) if places[0] != places[1])
 
 
 def _splits(task: Task) -> dict[str, tuple[Example, ...]]:
     return dict(zip(SPLITS, (task.train, task.dev, task.test), strict=True))
 
 
-def _repeats(task: Task) -> Iterator[str]:
-    seen: dict[tuple[tuple[str, str], ...], Example] = {}
-    across: dict[tuple[str, str], list[str]] = {}
-    contradictions = []
+def _same_inputs(task: Task) -> Iterator[tuple[tuple[str, str], Example, Example]]:
+    """Yield each example whose inputs were there before and the first that had them, behind the splits of the two."""
+    seen: dict[tuple[tuple[str, str], ...], tuple[str, Example]] = {}
     for split, examples in _splits(task).items():
         for example in examples:
-            key = tuple(sorted(example.inputs.items()))
-            first = seen.setdefault(key, example)
-            if first is example:
-                continue
-            pair = f"{example.id} = {first.id}"
-            across.setdefault((split, first.id.partition(":")[0]), []).append(pair)
-            if set(example.targets).isdisjoint(first.targets):
-                contradictions.append(pair)
+            other, first = seen.setdefault(tuple(sorted(example.inputs.items())), (split, example))
+            if first is not example:
+                yield (split, other), example, first
+
+
+def _repeats(task: Task) -> Iterator[tuple[tuple[str, str], str]]:
+    """Yield two splits, which may be one, and the doubt about the inputs that are in both."""
+    across: dict[tuple[str, str], list[str]] = {}
+    for places, example, first in _same_inputs(task):
+        across.setdefault(places, []).append(f"{example.id} = {first.id}")
     for (split, other), pairs in across.items():
         where = f"within {split}" if split == other else f"in {split} and in {other}"
-        yield f"{len(pairs)} examples have the same inputs {where}: {_some(pairs)}"
+        yield (split, other), f"{len(pairs)} examples have the same inputs {where}: {_some(pairs)}"
+
+
+def _repeated(task: Task) -> Iterator[str]:
+    yield from (doubt for _, doubt in _repeats(task))
+    contradictions = [
+        f"{example.id} = {first.id}"
+        for _, example, first in _same_inputs(task)
+        if set(example.targets).isdisjoint(first.targets)
+    ]
     if contradictions:
         yield f"{len(contradictions)} examples have the same inputs but different answers: {_some(contradictions)}"
 
@@ -67,9 +85,12 @@ def _label_doubts(task: Task) -> Iterator[str]:
 
 
 def _prefixes(task: Task) -> Iterator[str]:
+    if task.label_score == "sum":
+        why = "summed over tokens the longer one can seldom win: rename one, or use another label_score"
+    else:
+        why = "what the model gives the shorter one the longer one gets a part of, so their scores move together"
     for label, other in itertools.permutations(task.labels, 2):
-        if other.startswith(label) and task.label_score == "sum":
-            why = "summed over tokens the longer one can seldom win: use another label_score"
+        if other.startswith(label):
             yield f"the label {label!r} is a prefix of {other!r}: {why}"
 
 

@@ -161,21 +161,29 @@ def _choice(prediction: str) -> tuple[str | None, str]:
     return (cued[-1].upper() if cued and not bracketed else None), prediction
 
 
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
 def _imported(name: str, folder: Path) -> Metric:
     module_name, _, function_name = name.partition(":")
     sys.path.insert(0, str(folder.resolve()))
     try:
         function = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError, ValueError, SyntaxError) as error:
+    except Exception as error:  # a user's module may raise anything while it is imported
         hint = "the module lies beside the task file or on PYTHONPATH"
-        raise TaskError(f"the metric {name!r} cannot be imported ({error})", hint) from error
+        raise TaskError(f"the metric {name!r} cannot be imported ({_told(error)})", hint) from error
     finally:
         sys.path.remove(str(folder.resolve()))
     if not callable(function):
         raise TaskError(f"the metric {name!r} is not a function", "write module:function")
 
     def metric(prediction: str, targets: tuple[str, ...]) -> float:
-        score = float(function(prediction, targets))
+        try:
+            score = float(function(prediction, targets))
+        except Exception as error:  # a user's function may raise anything
+            problem = f"the metric {name!r} failed on the prediction {prediction!r} ({_told(error)})"
+            raise TaskError(problem, "a metric returns a number in [0, 1] for any text") from error
         if not 0 <= score <= 1:
             raise TaskError(f"the metric {name!r} returned {score} for {prediction!r}", "a score lies in [0, 1]")
         return score

@@ -91,6 +91,9 @@ def test_evaluate_measures_one_prompt(task: str, tmp_path: Path) -> None:
         (["optimize", "TASK", "--model", "any", "--set", "queries"], 2, "'queries' is not NAME=VALUE"),
         (["optimize", "TASK", "--model", "any", "--set", "querys=1"], 2, "did you mean 'queries'?"),
         (["optimize", "TASK", "--model", "any", "--method", "app"], 2, "did you mean 'ape'?"),
+        (["optimize", "TASK", "--model", "any", "--engine", "n_ctx"], 2, "'n_ctx' is not NAME=VALUE"),
+        (["evaluate", "TASK", "--model", "any", "--prompt", "", "--engine", "n_ctx=many"], 2, "engine setting n_ctx"),
+        (["evaluate", "TASK", "--model", "any", "--prompt", "", "--engine", "kv_type=f8"], 2, "engine setting kv_type"),
         (["optimize", "TASK", "--model", "any", "--max-calls", "0"], 2, "--max-calls"),
         (["optimize", "no-such.yaml", "--model", "any"], 1, "no-such.yaml"),
         (["evaluate", "TASK", "--model", "any", "--prompt", "@no-such.txt"], 2, "no-such.txt"),
@@ -103,6 +106,46 @@ def test_errors_are_a_sentence_and_an_exit_code(task: str, arguments: list[str],
     assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert result.stdout == ""
+
+
+def test_engine_settings_are_read_as_their_types(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[dict[str, object]] = []
+
+    def open_model(name: str, **engine: object) -> ScriptedLM:
+        given.append(engine)
+        return toy.model()
+
+    monkeypatch.setattr(runs, "open_model", open_model)
+    engine = ["n_ctx=4096", "use_extra_bufts=true", "flash_attn=none", "kv_type=q8_0", "not_one=1"]
+    arguments = [piece for each in engine for piece in ("--engine", each)]
+    values = {"n_ctx": 4096, "use_extra_bufts": True, "flash_attn": None, "kv_type": "q8_0", "not_one": "1"}
+    _localprompt("evaluate", task, "--model", "any", "--prompt", "", *arguments)
+    _localprompt("optimize", task, "--model", "any", "--max-calls", "1", *arguments)
+    assert given == [values, values]
+
+
+@pytest.mark.parametrize("command", [["optimize"], ["evaluate", "--prompt", ""]])
+def test_an_unknown_model_or_engine_setting_is_wrong_usage(task: str, command: list[str]) -> None:
+    result = _localprompt(*command, task, "--model", "qwen2.5-coder-1.5b")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "did you mean 'qwen2.5-coder-1.5b-instruct'?" in result.stderr
+    result = _localprompt(*command, task, "--model", "qwen2.5-coder-1.5b", "--engine", "n_ctxt=4096")
+    assert result.exit_code == 2
+    assert "did you mean 'n_ctx'?" in result.stderr
+
+
+def test_completions_without_an_answer_are_a_line_of_the_summary(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = toy.model(answer=lambda p, s: "" if "alpha" in p and "omega" not in p else toy.answer(p, s))
+    monkeypatch.setattr(runs, "open_model", lambda name: silent)
+    result = _localprompt("optimize", task, "--model", "any")
+    assert "40 completions with the seed and" in " ".join(result.stdout.split())
+
+
+@pytest.mark.parametrize("command", [["list"], ["path", "no-such"], ["info", "no-such"], ["pull", "no-such"]])
+def test_debug_is_an_option_of_every_models_command(command: list[str]) -> None:
+    result = _localprompt("models", *command, "--debug")
+    assert result.exit_code == (0 if command == ["list"] else 2)
+    assert ("Traceback" in result.stderr) == (command != ["list"])
 
 
 @pytest.mark.usefixtures("lm")

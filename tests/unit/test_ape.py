@@ -215,6 +215,9 @@ def test_meta_prompts_can_be_replaced_by_a_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
+        ("forward_chat.txt", "{{demos}} Begin:", "no blank line"),
+        ("forward_chat.txt", "Say.\n\n{{demos}}\n", "slot in its last paragraph"),
+        ("cloze.txt", "Fill in.\n\nExamples: {{demos}}", "slot in its last paragraph"),
         ("forward.txt", "no slot", "lacks the slot {{demos}}"),
         ("forward.txt", "{{demos}} {{demos}}", "more than once"),
         ("forward.txt", "{{demos}} {{demo}}", "unknown slot {{demo}}"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from localprompt.tasks import Task, load_task
-from localprompt.tasks.check import find_doubts
+from localprompt.tasks.check import find_doubts, shared_rows
 from localprompt.types import Example, Sampling
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -38,6 +38,17 @@ def test_inputs_that_occur_in_two_splits_are_named() -> None:
     )
 
 
+def test_only_rows_in_two_splits_are_shared_rows() -> None:
+    go, be, do = ("go", "went"), ("be", "was"), ("do", "did")
+    task = replace(TENSE, train=_examples("train", [go, go]), dev=_examples("dev", [be]), test=_examples("test", [do]))
+    assert shared_rows(task) == ()
+    task = replace(task, dev=_examples("dev", [be, go]), test=_examples("test", [do, be]))
+    assert shared_rows(task) == (
+        "1 examples have the same inputs in dev and in train: dev:2 = train:1",
+        "1 examples have the same inputs in test and in dev: test:2 = dev:1",
+    )
+
+
 def test_the_same_inputs_with_different_answers_are_named() -> None:
     task = replace(TENSE, dev=_examples("dev", [("walk", "walked"), ("walk", "walks")]))
     doubts = find_doubts(task)
@@ -54,10 +65,12 @@ def test_unbalanced_and_missing_labels_are_named() -> None:
     )
 
 
-def test_a_label_that_begins_another_is_named_where_it_matters() -> None:
+def test_a_label_that_begins_another_is_named_with_what_follows_for_the_score() -> None:
     task = replace(ROUTING, labels=(*ROUTING.labels, "bill"))
-    assert any("'bill' is a prefix of 'billing'" in doubt for doubt in find_doubts(replace(task, label_score="sum")))
-    assert not any("prefix" in doubt for doubt in find_doubts(replace(task, label_score="byte")))
+    for score, reason in (("sum", "can seldom win"), ("byte", "move together"), ("calibrated", "move together")):
+        (doubt,) = [doubt for doubt in find_doubts(replace(task, label_score=score)) if "prefix" in doubt]
+        assert doubt.startswith("the label 'bill' is a prefix of 'billing': ")
+        assert reason in doubt
 
 
 def test_answers_longer_than_the_tokens_allowed_are_named() -> None:

@@ -9,7 +9,7 @@ import pytest
 import toy
 
 from localprompt.budget import Budget
-from localprompt.errors import BudgetExhausted
+from localprompt.errors import BudgetExhausted, ContextOverflow
 from localprompt.evaluator import Evaluator
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.tasks import Task
@@ -62,6 +62,33 @@ def test_no_prompts_give_no_evaluations_and_no_examples_are_refused() -> None:
     assert evaluator.evaluate([], given.dev) == []
     with pytest.raises(ValueError, match="at least one example"):
         evaluator.evaluate([BEST], [])
+
+
+def test_an_example_that_does_not_fit_is_named_and_nothing_is_charged() -> None:
+    given = toy.task()
+    lm = toy.model()
+    budget = Budget()
+    evaluator = Evaluator(lm, given, budget)
+    n_prompt = len(lm.tokenize([given.layout.render(BEST, given.dev[0].inputs).text])[0])
+    lm.n_ctx = n_prompt + given.sampling.max_tokens
+    evaluator.check_fit(BEST, given.dev)
+    with pytest.raises(ContextOverflow, match=rf"dev:20 has {n_prompt} tokens .* 8 to generate, 1 are kept") as error:
+        evaluator.check_fit(BEST, given.dev, room=1)
+    assert "--engine n_ctx=" in error.value.hint
+    long = replace(given.dev[1], inputs={"input": "alpha one"})
+    with pytest.raises(ContextOverflow, match=f"{long.id} has {n_prompt + 1} tokens"):
+        evaluator.check_fit(BEST, [given.dev[0], long])
+    assert (budget.spend.calls, lm.seen) == (0, [])
+
+
+def test_an_example_must_fit_with_the_longest_label() -> None:
+    given = toy.task(labels=("no", "yes it is"))
+    lm = toy.model()
+    lm.n_ctx = len(lm.tokenize([given.layout.render(BEST, given.dev[0].inputs).text])[0]) + 3
+    Evaluator(lm, given, Budget()).check_fit(BEST, given.dev)
+    lm.n_ctx -= 1
+    with pytest.raises(ContextOverflow, match="with its longest label, the context has"):
+        Evaluator(lm, given, Budget()).check_fit(BEST, given.dev)
 
 
 def test_an_answer_that_cannot_be_parsed_is_data() -> None:

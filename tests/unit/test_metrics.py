@@ -113,3 +113,14 @@ def test_code_that_cannot_be_had_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(TaskError) as caught:
         find_metric(name, folder=tmp_path, allow_code=True)
     assert repr(name) in caught.value.message
+
+
+def test_whatever_a_users_metric_raises_names_it_and_the_prediction(tmp_path: Path) -> None:
+    _module(tmp_path, "raising_metric", "def f(p, t): return {}[p]\ndef g(p, t): return None\n")
+    _module(tmp_path, "raising_module", "raise RuntimeError('no licence')\n")
+    for name, reason in (("raising_metric:f", "KeyError"), ("raising_metric:g", "TypeError")):
+        metric = find_metric(name, folder=tmp_path, allow_code=True)
+        with pytest.raises(TaskError, match=f"'{name}' failed on the prediction 'some text' .{reason}"):
+            metric("some text", ("x",))
+    with pytest.raises(TaskError, match=r"cannot be imported .RuntimeError: no licence"):
+        find_metric("raising_module:f", folder=tmp_path, allow_code=True)

@@ -123,7 +123,7 @@ def test_an_existing_file_wins_over_a_card(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_an_unknown_model_names_the_nearest_card_and_a_missing_file_itself() -> None:
-    with pytest.raises(ModelError) as error:
+    with pytest.raises(ConfigError) as error:
         models.resolve("qwen2.5-coder-1.5b")
     assert error.value.hint == "did you mean 'qwen2.5-coder-1.5b-instruct'?"
     with pytest.raises(ModelError, match=r"no file models/nothing\.gguf"):

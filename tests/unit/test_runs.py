@@ -7,13 +7,14 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import toy
 
 import localprompt
 from localprompt import runs
-from localprompt.errors import ConfigError, TaskError
+from localprompt.errors import ConfigError, ContextOverflow, TaskError
 from localprompt.lm.base import LanguageModel
 from localprompt.problem import SilentObserver
 from localprompt.types import Prompt
@@ -66,7 +67,7 @@ def test_the_json_has_its_shape() -> None:
     assert plain["best"]["prompt"] == {"instruction": toy.BEST, "demos": []}
     assert plain["best"]["dev"] == {"mean": 1.0, "n": 40}
     assert set(plain["test"]) == {"seed", "best", "difference"}
-    assert set(plain["test"]["seed"]) == set(plain["test"]["best"]) == {"mean", "low", "high", "n"}
+    assert set(plain["test"]["seed"]) == set(plain["test"]["best"]) == {"mean", "low", "high", "n", "unparsed"}
     assert set(plain["test"]["difference"]) >= {"mean", "low", "high", "p"}
     assert set(plain["spend"]) == {"tokens_requested", "tokens_decoded", "calls", "seconds"}
     assert plain["discards"]["empty"] > 0
@@ -82,9 +83,28 @@ def test_the_run_id_changes_with_whatever_can_change_the_result() -> None:
         runs.optimize(given, toy.model(), settings={"queries": 2}).run_id,
         runs.optimize(given, toy.model(name="other")).run_id,
         runs.optimize(replace(given, seeds=(Prompt("Go."),)), toy.model()).run_id,
+        runs.optimize(given, toy.model(), max_calls=1).run_id,
+        runs.optimize(given, toy.model(), max_tokens=1).run_id,
+        runs.optimize(given, toy.model(), max_minutes=60).run_id,
     ]
-    assert len(set(ids)) == 5
+    assert len(set(ids)) == 8
     assert runs.optimize(given, toy.model(), settings={"queries": "8"}).run_id == ids[0]
+
+
+def test_the_run_id_depends_on_the_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = runs.optimize(toy.task(), toy.model()).run_id
+    monkeypatch.setattr(runs, "__version__", "99")
+    assert runs.optimize(toy.task(), toy.model()).run_id != before
+
+
+def test_the_run_id_depends_on_what_a_template_folder_holds_and_not_on_its_path(tmp_path: Path) -> None:
+    texts = {"mine": "{{demos}}\n\nIt is to", "same": "{{demos}}\n\nIt is to", "other": "{{demos}}\n\nIt was to"}
+    ids = {}
+    for name, text in texts.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "forward.txt").write_text(text, encoding="utf-8")
+        ids[name] = runs.optimize(toy.task(), toy.model(), settings={"templates": tmp_path / name}).run_id
+    assert ids["mine"] == ids["same"] != ids["other"]
 
 
 def test_a_winner_that_is_the_seed_is_said_to_be_the_seed() -> None:
@@ -99,6 +119,7 @@ def test_a_winner_that_is_the_seed_is_said_to_be_the_seed() -> None:
 def test_a_budget_for_nothing_gives_the_seed_without_a_dev_score() -> None:
     result = runs.optimize(toy.task(), toy.model(), max_calls=1)
     assert result.best == Prompt("")
+    assert result.verdict == "nothing was compared"
     assert result.to_json()["best"]["dev"] == {"mean": None, "n": 0}  # type: ignore[index]
 
 
@@ -142,6 +163,57 @@ def test_a_model_given_by_name_is_opened_and_closed(monkeypatch: pytest.MonkeyPa
     runs.evaluate(toy.task(), "mine.gguf", "")
     runs.optimize(toy.task(), "mine.gguf", proposer="mine.gguf", max_calls=1)
     assert events == ["open mine.gguf", "close"] * 2
+
+
+def test_engine_settings_reach_every_model_that_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[tuple[str, dict[str, object]]] = []
+
+    def open_model(name: str, **engine: object) -> LanguageModel:
+        opened.append((name, engine))
+        return toy.model()
+
+    monkeypatch.setattr(runs, "open_model", open_model)
+    runs.optimize(toy.task(), "a.gguf", proposer="b.gguf", engine={"n_ctx": 512}, max_calls=1)
+    runs.evaluate(toy.task(), "a.gguf", "", engine={"lanes": 2})
+    assert opened == [("a.gguf", {"n_ctx": 512}), ("b.gguf", {"n_ctx": 512}), ("a.gguf", {"lanes": 2})]
+    with pytest.raises(ConfigError, match="no effect"):
+        runs.evaluate(toy.task(), toy.model(), "", engine={"lanes": 2})
+
+
+def test_a_row_that_does_not_fit_is_refused_before_anything_is_spent() -> None:
+    given = toy.task()
+    long = replace(given.test[-1], inputs={"input": "alpha " * 5000})
+    lm = toy.model()
+    with pytest.raises(ContextOverflow, match=r"test:99 has 500\d tokens"):
+        runs.optimize(replace(given, test=(*given.test[:-1], long)), lm)
+    with pytest.raises(ContextOverflow, match="test:99"):
+        runs.evaluate(replace(given, test=(long,)), lm, "")
+    assert lm.seen == []
+
+
+def test_room_is_left_for_a_longer_instruction_in_a_search_alone() -> None:
+    lm = toy.model()
+    lm.n_ctx = 100
+    with pytest.raises(ContextOverflow, match="128 are kept for a longer prompt"):
+        runs.optimize(toy.task(), lm)
+    assert runs.evaluate(toy.task(), lm, "").score.n == 40
+
+
+def test_rows_in_two_splits_are_noted_at_the_start_and_in_the_result() -> None:
+    given = toy.task()
+    diary = Diary()
+    result = runs.optimize(
+        replace(given, test=(*given.test, replace(given.dev[0], id="test:x"))), toy.model(), observer=diary
+    )
+    assert result.notes == ("1 examples have the same inputs in test and in dev: test:x = dev:20",)
+    assert diary.lines[1] == result.notes[0]
+
+
+def test_completions_without_an_answer_are_counted_for_seed_and_best() -> None:
+    given = replace(toy.task(), answer=lambda text: text.strip() if "omega" in text else None)
+    result = runs.optimize(given, toy.model())
+    assert result.best == Prompt(toy.BEST)
+    assert (result.test.seed_unparsed, result.test.best_unparsed) == (40, 0)
 
 
 def test_an_observer_is_told_what_happens() -> None:
