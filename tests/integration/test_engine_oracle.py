@@ -541,10 +541,13 @@ def test_closing_ends_the_process(tiny_qwen: Path) -> None:
 
 
 LONG_RUN = """
+    import signal
     import sys
     from localprompt.lm.local import load_model
     from localprompt.types import Sampling
 
+    # A shell starts background jobs with Ctrl-C ignored, and Python inherits that: these tests may run in such a job.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if __name__ == "__main__":
         with load_model(sys.argv[1], tune=False, n_threads=1, n_ctx=4096, n_ubatch=512) as model:
             print(model.pid, flush=True)
@@ -570,7 +573,10 @@ def test_ctrl_c_stops_within_a_second(tiny_qwen: Path, tmp_path: Path, to_group:
         assert run.poll() is None
         (os.killpg if to_group else os.kill)(run.pid, signal.SIGINT)
         start = time.monotonic()
-        _, stderr = run.communicate(timeout=20)
+        try:
+            _, stderr = run.communicate(timeout=20)
+        finally:
+            run.kill()  # leaving the block would wait for ever
         assert time.monotonic() - start < 1.5  # a second, and the interpreter's own end
         assert run.returncode != 0
         assert stderr.count("KeyboardInterrupt") == 1
