@@ -4,7 +4,7 @@
 
 `pp512` is what llama-bench calls so: 512 arbitrary tokens of one sequence, logits for the last, an empty cache. The
 workload scores two labels for each of (instruction, review): the rows that go through the model are its distinct token
-prefixes, and about 1 row in 8 needs logits, which pp512 never pays for. Both run in the same worker with the same
+prefixes, and about 1 row in 20 needs logits, in pp512 one of 512. Both run in the same worker with the same
 settings, in turn, and the ratio is taken turn by turn, since the machine may be shared. Also shown: the time that
 sampling takes beside decoding at 32 lanes.
 """
