@@ -57,6 +57,8 @@ VARIANTS: Mapping[str, Mapping[str, object]] = {
     "fim": {"mode": "fim"},
     "cloze": {"mode": "cloze"},
     "sir": {"mode": "sir"},
+    "no-tiebreak": {"tiebreak": False},
+    "few-shot": {"shots": 5},
 }
 """Name to hyperparameters of APE that differ from its defaults."""
 

@@ -27,6 +27,8 @@ class Stages:
     """Share of the prompts that goes on after a stage."""
     finalists: int
     """Prompts left at the end; no stage leaves fewer."""
+    tiebreak: Score | None = None
+    """Decides between prompts that are equal where a stage cuts."""
 
 
 def rank(evaluations: Sequence[Evaluation]) -> list[Prompt]:
@@ -52,6 +54,8 @@ def filter_in_stages(
     of `examples`; the best share `keep`, but at least `finalists`, goes on by its mean over everything so far. A stage
     that begins beyond the examples is left out, and so is a stage with nothing left to decide. Prompts in `protected`
     are scored in every stage, so that whatever is left was compared with them, but returned only if they rank.
+    Where equal prompts lie on both sides of a cut, `stages.tiebreak` scores them on the same examples and the higher
+    go on: on a few examples of a task where one must guess the words of the answer, all means may be 0.
 
     Source: adaptive filtering, APE (Zhou et al. 2022), which gives neither sizes nor threshold; a share instead
     of a threshold makes the cost known beforehand, as in successive halving (Jamieson & Talwalkar 2016).
@@ -66,12 +70,30 @@ def filter_in_stages(
             break
         used += size_of_stage
         pool = list({prompt.id: prompt for prompt in (*left, *protected)}.values())
-        ranked = [prompt for prompt in rank(score(pool, examples[:used])) if prompt.id not in apart]
-        left = ranked[: max(stages.finalists, math.ceil(stages.keep * len(left)))]
+        evaluations = [each for each in score(pool, examples[:used]) if each.prompt.id not in apart]
+        places = max(stages.finalists, math.ceil(stages.keep * len(left)))
+        left = _first(evaluations, places, stages.tiebreak, examples[:used])
     return left[: stages.finalists]
 
 
+def _first(
+    evaluations: Sequence[Evaluation], places: int, tiebreak: Score | None, examples: Sequence[Example]
+) -> list[Prompt]:
+    """Return the first `places` prompts by rank, those equal to the last of them put in the order of `tiebreak`."""
+    ordered = sorted(evaluations, key=_key)
+    if tiebreak is None or len(ordered) <= places or _merit(ordered[places]) != _merit(ordered[places - 1]):
+        return [each.prompt for each in ordered[:places]]
+    tied = [each for each in ordered if _merit(each) == _merit(ordered[places])]
+    above = [each.prompt for each in ordered[: ordered.index(tied[0])]]
+    return [*above, *rank(tiebreak([each.prompt for each in tied], examples))][:places]
+
+
 def _key(evaluation: Evaluation) -> tuple[float, float, int]:
+    mean, margin = _merit(evaluation)
+    return -mean, -margin, size(evaluation.prompt)
+
+
+def _merit(evaluation: Evaluation) -> tuple[float, float]:
+    """Return the mean score and the mean margin, 0 where the task has no labels."""
     margins = [outcome.margin for outcome in evaluation.outcomes if outcome.margin is not None]
-    mean_margin = math.fsum(margins) / len(margins) if margins else 0.0
-    return -evaluation.mean, -mean_margin, size(evaluation.prompt)
+    return evaluation.mean, math.fsum(margins) / len(margins) if margins else 0.0

@@ -52,6 +52,9 @@ _FIM_PROBE = (
 )
 """Prefix, suffix and the word between them, which the suffix alone tells."""
 
+_MOST_OUTPUTS = 6
+"""So many different outputs are listed for the proposer; more are no closed set."""
+
 _SENTENCE = ("\n", ". ")
 """Where a plain continuation is stopped: after the sentence it was asked for, small models tell a story about it."""
 
@@ -108,6 +111,9 @@ class APE:
     """`filter`: stages of growing size. `ucb`: a bandit, the code's other option."""
     stages: tuple[int, ...] = (6, 18)
     """Fresh dev examples of each filter stage. The paper gives no sizes."""
+    tiebreak: bool = True
+    """Of candidates that the metric finds equal where the stage cuts, keep those under which the right answers are most
+    probable. Not in the paper, which has hundreds of calls more to tell them apart."""
     keep: float = 0.25
     """Share of the candidates that a stage lets through. The paper has a threshold and does not state it."""
     finalists: int = 3
@@ -233,6 +239,7 @@ class APE:
             "\n\n".join(
                 worked(meta["demo"], example, problem.rng.choice(example.targets), self.demo_chars) for example in group
             )
+            + _closed_set(problem, mode)
             for group in shown
         ]
         if mode == "fim":
@@ -322,13 +329,14 @@ class APE:
     ) -> list[Prompt]:
         """Return the finalists of `prompts`; those `beside` them are scored in every stage too, for pairing."""
         problem.observer.stage(f"comparing {len(prompts)} prompts")
-        score: Score = partial(problem.likelihood, norm=self.norm) if self.scoring == "logprob" else problem.evaluate
+        likelihood: Score = partial(problem.likelihood, norm=self.norm)
+        score = likelihood if self.scoring == "logprob" else problem.evaluate
         if self.selection == "filter":
             return filter_in_stages(
                 score,
                 prompts,
                 dev,
-                Stages(self.stages, self.keep, self.finalists),
+                Stages(self.stages, self.keep, self.finalists, likelihood if self.tiebreak else None),
                 protected=beside,
             )
         bandit = UpperConfidence(self.ucb_rounds, self.ucb_arms, self.ucb_examples, self.ucb_exploration)
@@ -363,6 +371,20 @@ class APE:
         n_variants = self.resample_keep * self.variants
         rounds = min(1, self.resample_rounds)  # a second round comes only after one that helped
         return calls + rounds * (n_variants + n_variants * used // 2 + n_dev)
+
+
+def _closed_set(problem: Problem, mode: Mode) -> str:
+    """Return a sentence that lists all outputs where they are few, else nothing.
+
+    Five examples show what is done to an input but rarely all words of the answers, and a 1.5B does not conclude that
+    they are a fixed set; an instruction that does not name them scores 0 under exact match.
+    """
+    seen = Counter(example.targets[0] for example in problem.train)
+    outputs = problem.labels or tuple(seen)
+    is_closed = 2 <= len(outputs) <= _MOST_OUTPUTS and len(problem.train) >= 5 * len(outputs)
+    if mode == "fim" or not is_closed:  # after a blank to fill there is no place for remarks
+        return ""
+    return f"\n\nEvery output is one of these: {', '.join(sorted(outputs))}."
 
 
 def _mixed(problem: Problem) -> list[Example]:

@@ -56,6 +56,32 @@ def test_a_stage_that_begins_beyond_the_examples_is_left_out() -> None:
     assert [n for _, n in score.calls] == [6, 8]
 
 
+def test_equal_prompts_on_both_sides_of_a_cut_are_told_apart_by_the_tiebreak() -> None:
+    asked: list[list[str]] = []
+
+    def equal_but_one(prompts: Sequence[Prompt], examples: Sequence[Example]) -> list[Evaluation]:
+        return [_evaluation(prompt, float(prompt.instruction == "best")) for prompt in prompts]
+
+    def by_length(prompts: Sequence[Prompt], examples: Sequence[Example]) -> list[Evaluation]:
+        asked.append([prompt.instruction for prompt in prompts])
+        return [_evaluation(prompt, float(len(prompt.instruction)) - 99) for prompt in prompts]
+
+    prompts = [Prompt("a"), Prompt("best"), Prompt("aaaa"), Prompt("aa")]
+    stages = Stages((5,), keep=0.5, finalists=2, tiebreak=by_length)
+    left = filter_in_stages(equal_but_one, prompts, EXAMPLES, stages)
+    assert [prompt.instruction for prompt in left] == ["best", "aaaa"]
+    assert asked == [["a", "aa", "aaaa"]]
+
+
+def test_no_tie_at_the_cut_costs_nothing_more() -> None:
+    def never(prompts: Sequence[Prompt], examples: Sequence[Example]) -> list[Evaluation]:
+        raise AssertionError("nothing is tied at the cut")
+
+    stages = Stages((5,), keep=0.5, finalists=2, tiebreak=never)
+    left = filter_in_stages(Scorer(), _prompts(4), EXAMPLES, stages)
+    assert [prompt.instruction for prompt in left] == ["0.03", "0.02"]
+
+
 def test_protected_prompts_are_scored_in_every_stage_but_win_no_place() -> None:
     score = Scorer()
     prompts = _prompts(16)
