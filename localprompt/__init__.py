@@ -9,39 +9,55 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from localprompt.errors import LocalPromptError
+    from localprompt.analysis.comparison import Comparison
+    from localprompt.comparing import compare
+    from localprompt.errors import LocalPromptError, RunMismatch
     from localprompt.lm.base import LanguageModel
     from localprompt.lm.local import load_model
     from localprompt.lm.scripted import ScriptedLM
-    from localprompt.runs import EvaluationResult, RunResult, evaluate, optimize
+    from localprompt.resuming import replay, resume
+    from localprompt.runs import Estimate, EvaluationResult, RunResult, dry_run, evaluate, optimize
+    from localprompt.store import Store
     from localprompt.tasks import Task, load_task
     from localprompt.types import Demo, Example, Prompt, Sampling
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Comparison",
     "Demo",
+    "Estimate",
     "EvaluationResult",
     "Example",
     "LanguageModel",
     "LocalPromptError",
     "Prompt",
+    "RunMismatch",
     "RunResult",
     "Sampling",
     "ScriptedLM",
+    "Store",
     "Task",
+    "compare",
+    "dry_run",
     "evaluate",
     "load_model",
     "load_task",
     "optimize",
+    "replay",
+    "resume",
 ]
 
 _HOME = {
-    "localprompt.errors": ("LocalPromptError",),
+    "localprompt.analysis.comparison": ("Comparison",),
+    "localprompt.comparing": ("compare",),
+    "localprompt.errors": ("LocalPromptError", "RunMismatch"),
     "localprompt.lm.base": ("LanguageModel",),
     "localprompt.lm.local": ("load_model",),
     "localprompt.lm.scripted": ("ScriptedLM",),
-    "localprompt.runs": ("EvaluationResult", "RunResult", "evaluate", "optimize"),
+    "localprompt.resuming": ("replay", "resume"),
+    "localprompt.runs": ("Estimate", "EvaluationResult", "RunResult", "dry_run", "evaluate", "optimize"),
+    "localprompt.store": ("Store",),
     "localprompt.tasks": ("Task", "load_task"),
     "localprompt.types": ("Demo", "Example", "Prompt", "Sampling"),
 }

@@ -1,7 +1,7 @@
 """Limits on what a run may spend. Level 1: imports types and errors only.
 
 Counting is logical: an answer that comes out of a cache costs what it cost when it was computed, so a replayed run
-ends where the first one ended. Only the limit in minutes depends on the machine.
+ends where the first one ended. Only the limit in minutes depends on the machine: it pauses a run.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from localprompt.errors import BudgetExhausted
+from localprompt.errors import BudgetExhausted, OutOfTime
 from localprompt.types import Spend
 
 
@@ -17,8 +17,8 @@ class Budget:
     """What a run may spend and what it has spent; no limit where an argument is None.
 
     A call is charged in two steps. `reserve` is given the most that the call can cost and refuses it before anything
-    is computed; `settle` enters what it did cost. So no limit on calls or tokens is ever exceeded, and a run ends at
-    most one call after its limit in minutes.
+    is computed; `settle` enters what it did cost. So no limit on calls or tokens is ever exceeded. The minutes are
+    asked for apart, by `check_time`, before whatever takes time: an answer that is known takes none.
 
     Args:
         max_tokens: tokens requested, prompts and completions together, as one-at-a-time evaluation would decode them.
@@ -43,6 +43,8 @@ class Budget:
         self._calls = 0
         self._tokens_requested = 0
         self._tokens_decoded = 0
+        self._answers = 0
+        self._answers_cached = 0
 
     @property
     def counts_tokens(self) -> bool:
@@ -52,7 +54,19 @@ class Budget:
     @property
     def spend(self) -> Spend:
         """What has been spent so far."""
-        return Spend(self._tokens_requested, self._tokens_decoded, self._calls, self._clock() - self._started)
+        seconds = self._clock() - self._started
+        return Spend(
+            self._tokens_requested, self._tokens_decoded, self._calls, seconds, self._answers, self._answers_cached
+        )
+
+    def check_time(self) -> None:
+        """Do nothing while there is time.
+
+        Raises:
+            OutOfTime: if the minutes are over.
+        """
+        if self._max_minutes is not None and self._clock() - self._started >= self._max_minutes * 60:
+            raise OutOfTime(f"the {self._max_minutes:g} minutes are over")
 
     def reserve(self, *, calls: int, tokens: int) -> None:
         """Enter `calls` if they and at most `tokens` tokens fit.
@@ -60,8 +74,6 @@ class Budget:
         Raises:
             BudgetExhausted: if they do not; nothing was entered.
         """
-        if self._max_minutes is not None and self.spend.seconds >= self._max_minutes * 60:
-            raise BudgetExhausted(f"the {self._max_minutes:g} minutes are over")
         if self._max_calls is not None and self._calls + calls > self._max_calls:
             left = self._max_calls - self._calls
             raise BudgetExhausted(f"the next step needs {calls} model calls and {left} of {self._max_calls} are left")
@@ -72,7 +84,9 @@ class Budget:
             )
         self._calls += calls
 
-    def settle(self, *, tokens_requested: int, tokens_decoded: int) -> None:
-        """Enter the tokens that a reserved call did cost."""
+    def settle(self, *, tokens_requested: int, tokens_decoded: int, answers: int = 0, answers_cached: int = 0) -> None:
+        """Enter what a reserved call did cost, and how many of its answers were known already."""
         self._tokens_requested += tokens_requested
         self._tokens_decoded += tokens_decoded
+        self._answers += answers
+        self._answers_cached += answers_cached

@@ -5,9 +5,13 @@
     ├── TaskError               a task file or a row of data, with file and line
     ├── ModelError              a model that cannot be found, verified, loaded or run
     │   ├── ContextOverflow     a request longer than the context, named, before anything is computed
+    │   ├── NotEnoughMemory     a model that does not fit beside what is loaded, with the numbers
     │   └── WorkerDied          the engine process died again and again on one request, named
     └── StoreError              the store of runs and answers
+        └── RunMismatch         a run cannot go on as it began: another model, version or setting, named
     BudgetExhausted             control flow, not an error: the next call does not fit the budget
+    ├── OutOfTime               the minutes are over: the run pauses
+    └── OutOfAnswers            a replay, which computes nothing, came to the end of what the store knows
 
 An answer that cannot be parsed is data (`Outcome.prediction` is None), never an exception.
 """
@@ -48,6 +52,10 @@ class ContextOverflow(ModelError):  # noqa: N818 - says what happened
     """A request is longer than the model's context; raised before anything is computed."""
 
 
+class NotEnoughMemory(ModelError):  # noqa: N818 - says what is the matter
+    """A model needs more memory than is free; raised before it is loaded."""
+
+
 class WorkerDied(ModelError):  # noqa: N818 - says what happened
     """The engine process died repeatedly; the message names the request."""
 
@@ -56,8 +64,20 @@ class StoreError(LocalPromptError):
     """The store of runs and answers is damaged, locked or not writable."""
 
 
+class RunMismatch(StoreError):  # noqa: N818 - says what happened
+    """A run cannot go on as it began: something that changes numbers is another one now; the message names it."""
+
+
 class BudgetExhausted(Exception):  # noqa: N818 - an outcome of a run, not an error
     """The next call does not fit the budget; nothing of it was spent."""
+
+
+class OutOfTime(BudgetExhausted):
+    """The minutes are over; whatever is known already can still be had."""
+
+
+class OutOfAnswers(BudgetExhausted):
+    """A replay needs an answer that the store does not have."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

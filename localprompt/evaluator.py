@@ -57,9 +57,9 @@ class Evaluator:
         answer = self._layout.separator + max(self._labels, key=len) if self._labels else ""
         n_new = 0 if self._labels else self._sampling.max_tokens
         texts = [self._context(prompt, example.inputs) + answer for example in examples]
-        for example, ids in zip(examples, self._lm.lm.tokenize(texts), strict=True):
-            if len(ids) + n_new + room > self._lm.lm.n_ctx:
-                parts = f"{len(ids)} tokens with its {'longest label' if answer else 'prompt'}"
+        for example, n in zip(examples, self._lm.lm.count_tokens(texts), strict=True):
+            if n + n_new + room > self._lm.lm.n_ctx:
+                parts = f"{n} tokens with its {'longest label' if answer else 'prompt'}"
                 parts += f" and {n_new} to generate" if n_new else ""
                 parts += f", {room} are kept for a longer prompt" if room else ""
                 raise ContextOverflow(

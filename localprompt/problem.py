@@ -4,58 +4,34 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from localprompt.errors import ContextOverflow
 from localprompt.evaluator import Evaluator, Norm
 from localprompt.lm.metered import MeteredLM
+from localprompt.observing import Journal, Journalled, Observer, SilentJournal, SilentObserver
+from localprompt.proposing import Forbidden, Memory, Reading, grammar_for, normalised, sift
 from localprompt.tasks import Task
-from localprompt.types import Candidate, Evaluation, Example, Generation, Message, Prompt, Proposal, Sampling, Spend
+from localprompt.types import (
+    Candidate,
+    Evaluation,
+    Example,
+    Generation,
+    Message,
+    Prompt,
+    Proposal,
+    Sampling,
+)
 
+__all__ = ["Journal", "Observer", "Problem", "SilentJournal", "SilentObserver", "Standing", "size"]
 
-class Observer(Protocol):
-    """Who wants to know how a run goes. Called between and, for `progress`, during model calls; must return soon."""
-
-    def stage(self, text: str) -> None:
-        """What the run does now."""
-
-    def plan(self, calls: int) -> None:
-        """About how many model calls the whole search will make."""
-
-    def progress(self, done: int, total: int) -> None:
-        """How far the running model call is, in requests."""
-
-    def best(self, prompt: Prompt, mean: float, n: int) -> None:
-        """A new best prompt so far, with its mean score on `n` dev examples."""
-
-    def spend(self, spend: Spend) -> None:
-        """What the search has spent so far."""
-
-    def note(self, text: str) -> None:
-        """Something worth reading that is not an error."""
-
-
-class SilentObserver:
-    """An observer that does nothing."""
-
-    def stage(self, text: str) -> None:
-        """Ignore it."""
-
-    def plan(self, calls: int) -> None:
-        """Ignore it."""
-
-    def progress(self, done: int, total: int) -> None:
-        """Ignore it."""
-
-    def best(self, prompt: Prompt, mean: float, n: int) -> None:
-        """Ignore it."""
-
-    def spend(self, spend: Spend) -> None:
-        """Ignore it."""
-
-    def note(self, text: str) -> None:
-        """Ignore it."""
+_MOST_OUTPUTS = 6
+"""More different targets are no closed set."""
+WARMER = 0.3
+"""Added to the temperature where a request is repeated because no reply to it was usable."""
+_TOKENS_BESIDE_BYTES = 2
+"""No token is shorter than a byte, but a tokeniser may put a token for the beginning and one for a space first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +55,11 @@ class Problem:
         proposer: writes prompts, charged to the same budget as the evaluator.
         rng: the only source of chance.
         observer: told what happens.
+        journal: keeps what is found.
+        is_rehearsal: the answers are made up, to see what a search would cost; nothing may be concluded from them.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - made in one place
         self,
         task: Task,
         evaluator: Evaluator,
@@ -89,6 +67,8 @@ class Problem:
         *,
         rng: random.Random,
         observer: Observer | None = None,
+        journal: Journal | None = None,
+        is_rehearsal: bool = False,
     ) -> None:
         self.description = task.description
         self.labels = task.labels
@@ -97,15 +77,21 @@ class Problem:
         self.train = task.train
         self.dev = task.dev
         self.rng = rng
-        self.observer: Observer = observer or SilentObserver()
+        self.is_rehearsal = is_rehearsal
+        observer = observer or SilentObserver()
+        self.observer: Observer = Journalled(observer, journal) if journal else observer
+        self._journal: Journal = journal or SilentJournal()
         self.discards: Counter[str] = Counter()
         """Reason to number of proposals not used."""
+        self._layout = task.layout
         self._evaluator = evaluator
         self._proposer = proposer
         self._dev_ids = {example.id for example in task.dev}
         self._known: dict[str, Evaluation] = {}
         """Prompt id to the evaluation on the most dev examples so far."""
         self._candidates: dict[str, Candidate] = {}
+        self._rejected: dict[str, None] = {}
+        """Proposals discarded so far, normalised, in order."""
         self._announced: tuple[str, int] | None = None
         self.record([Candidate(prompt, "seed") for prompt in task.seeds])
 
@@ -120,6 +106,20 @@ class Problem:
         return self._proposer.lm.has_fim
 
     @property
+    def outputs(self) -> tuple[str, ...]:
+        """The closed set of outputs, sorted; empty where there is none.
+
+        The labels, or the targets of train where it has at most 6 different ones and each at least five times on
+        average. A few examples rarely show that the outputs are a fixed set, and a prompt that does not name them
+        scores 0 under an exact match.
+        """
+        if self.labels:
+            return tuple(sorted(self.labels))
+        found = {example.targets[0] for example in self.train}
+        is_closed = 2 <= len(found) <= _MOST_OUTPUTS and len(self.train) >= 5 * len(found)
+        return tuple(sorted(found)) if is_closed else ()
+
+    @property
     def candidates(self) -> tuple[Candidate, ...]:
         """All prompts recorded or scored, in order of appearance."""
         return tuple(self._candidates.values())
@@ -131,6 +131,8 @@ class Problem:
             BudgetExhausted: before anything is computed.
         """
         evaluations = self._evaluator.evaluate(prompts, self.dev if examples is None else examples)
+        self.record([Candidate(evaluation.prompt, "evaluated") for evaluation in evaluations])
+        self._journal.evaluations("metric", evaluations)
         for evaluation in evaluations:
             self._keep(evaluation)
         self._announce()
@@ -145,6 +147,7 @@ class Problem:
             BudgetExhausted: before anything is computed.
         """
         evaluations = self._evaluator.likelihood(prompts, self.dev if examples is None else examples, norm=norm)
+        self._journal.evaluations(f"likelihood {norm}", evaluations)
         self.observer.spend(self._proposer.spend)
         return evaluations
 
@@ -161,6 +164,102 @@ class Problem:
         flat = self._proposer.generate(repeated, sampling, seeds)
         self.observer.spend(self._proposer.spend)
         return [flat[start : start + n] for start in range(0, len(flat), n)]
+
+    def propose(  # noqa: PLR0913 - one request
+        self,
+        prompts: Sequence[str],
+        reading: Reading | Sequence[Reading],
+        sampling: Sampling,
+        forbidden: Forbidden,
+        *,
+        n: int = 1,
+        retry: bool = True,
+        known: Iterable[str] = (),
+        constrained: bool = True,
+    ) -> list[Proposal]:
+        """Return new instructions that the proposer wrote, one `Proposal` a prompt, same order and length as `prompts`.
+
+        Of each prompt `n` replies are asked for, read and validated (`proposing.sift`). An instruction is new if it
+        is no near-duplicate of a candidate of this problem, of `known`, of another one in this call, or of anything
+        discarded before. A prompt none of whose replies was usable is asked once more with new seeds and a
+        temperature higher by 0.3. Discards are counted already. The accepted ones are not recorded: that is for
+        whoever knows their parents.
+
+        Args:
+            prompts: rendered, as from `chat`, or raw text.
+            reading: how the replies are read; one for all prompts or one a prompt. Where all prompts end in the opening
+                of the same tag, the closing one ends the replies.
+            sampling: of every reply.
+            forbidden: what an instruction must not say.
+            n: replies a prompt.
+            retry: False asks only once.
+            known: further instructions there are already.
+            constrained: such replies are bound to a grammar where the proposer can; False leaves them free.
+
+        Raises:
+            BudgetExhausted: before the replies, or the second replies, are computed.
+            ValueError: if there are not as many readings as prompts.
+        """
+        readings = [reading] * len(prompts) if isinstance(reading, Reading) else list(reading)
+        if len(readings) != len(prompts):
+            raise ValueError(f"{len(readings)} readings for {len(prompts)} prompts")
+        memory = Memory([*(each.prompt.instruction for each in self.candidates), *known], self._rejected)
+
+        def ask(asked: Sequence[int], sampling: Sampling) -> list[Proposal]:
+            if not asked:
+                return []
+            grammar = constrained and self._proposer.lm.supports_grammar
+            sampling = _closed(sampling, [(prompts[i], readings[i]) for i in asked], grammar=grammar)
+            replies = self.complete([prompts[i] for i in asked], sampling, n=n)
+            found = [sift(group, readings[i], forbidden, memory) for i, group in zip(asked, replies, strict=True)]
+            self.discard(Proposal((), tuple(each for proposal in found for each in proposal.discarded)))
+            return found
+
+        proposals = ask(range(len(prompts)), sampling)
+        lost = [i for i, proposal in enumerate(proposals) if not proposal.accepted] if retry else []
+        for i, second in zip(
+            lost, ask(lost, replace(sampling, temperature=sampling.temperature + WARMER)), strict=True
+        ):
+            proposals[i] = Proposal(second.accepted, (*proposals[i].discarded, *second.discarded))
+        return proposals
+
+    def shown(self, prompt: Prompt, inputs: Mapping[str, str]) -> str:
+        """Return what the task LM sees of `prompt` on `inputs`, as plain text to be shown to a proposer.
+
+        Raises:
+            TaskError: if an input slot has no value, or the prompt has demos and the layout no slot for them.
+        """
+        rendering = self._layout.render(prompt, inputs)
+        parts = (rendering.text, *(message.content for message in rendering.messages), rendering.opening)
+        return "\n\n".join(part for part in parts if part.strip())
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens of the proposer each text has, same order and length as `texts`."""
+        return self._proposer.lm.count_tokens(texts)
+
+    def first_fitting(self, versions: Iterable[str], max_tokens: int) -> str:
+        """Return the first of `versions` that fits the proposer's context together with `max_tokens` to generate.
+
+        Args:
+            versions: rendered prompts from the richest to the poorest; those after the first that fits are not made.
+            max_tokens: of the reply.
+
+        Raises:
+            ContextOverflow: if none of them fits.
+        """
+        room = self._proposer.lm.n_ctx - max_tokens
+        n_tokens = 0
+        for version in versions:
+            if len(version.encode("utf-8", "replace")) + _TOKENS_BESIDE_BYTES <= room:
+                return version
+            (n_tokens,) = self.count_tokens([version])
+            if n_tokens <= room:
+                return version
+        raise ContextOverflow(
+            f"a request to the proposer has {n_tokens} tokens at its shortest, and {max_tokens} to generate; its "
+            f"context has {self._proposer.lm.n_ctx}",
+            "raise n_ctx with --engine n_ctx=..., or show fewer or shorter examples",
+        )
 
     def chat(self, messages: Sequence[Message], opening: str = "") -> str:
         """Return a chat as a prompt for `complete`, up to and including the opening of the answer.
@@ -184,44 +283,58 @@ class Problem:
 
     def record(self, candidates: Sequence[Candidate]) -> None:
         """Remember where prompts come from; the first origin of a prompt stays."""
-        for candidate in candidates:
-            self._candidates.setdefault(candidate.prompt.id, candidate)
+        new = {each.prompt.id: each for each in reversed(candidates) if each.prompt.id not in self._candidates}
+        if new:
+            found = list(reversed(new.values()))
+            self._candidates.update((each.prompt.id, each) for each in found)
+            self._journal.candidates(found)
 
     def discard(self, proposal: Proposal) -> None:
-        """Count what a proposal had to leave out."""
+        """Count what a proposal had to leave out, and remember it: `propose` does not accept it again."""
+        if not proposal.discarded:
+            return
         self.discards.update(each.reason for each in proposal.discarded)
+        # What was cut off by the token limit may come back whole.
+        rejected = (normalised(each.text) for each in proposal.discarded if each.reason != "truncated")
+        self._rejected.update((text, None) for text in rejected if text)
+        self._journal.discards(proposal.discarded)
 
     def winner(self) -> Standing:
         """Return the best prompt on dev: highest mean, then shorter, then earlier.
 
-        Only prompts scored on the most dev examples take part, all of dev once a search got that far, so the comparison
-        is paired.
+        Only finalists take part.
         """
         return self._first(tuple(self._candidates))
+
+    def finalists(self) -> list[Standing]:
+        """Return the prompts scored on the most dev examples, in order of appearance.
+
+        The most is all of dev once a search got that far, so their comparison is paired.
+        """
+        return self._finalists(tuple(self._candidates))
 
     def best_seed(self) -> Standing:
         """Return the best of the seed prompts by the same rule."""
         return self._first(tuple(prompt.id for prompt in self.seeds))
 
     def _first(self, ids: Sequence[str]) -> Standing:
-        known = [self._known[prompt_id] for prompt_id in ids if prompt_id in self._known]
-        if not known:
+        finalists = self._finalists(ids)
+        if not finalists:
             return Standing(self._candidates[ids[0]], None)
-        most = max(len(each.outcomes) for each in known)
-        finalists = [each for each in known if len(each.outcomes) == most]
-        # `min` returns the first of equals: the earlier one.
-        best = min(finalists, key=lambda each: (-each.mean, size(each.prompt)))
-        return Standing(self._candidates[best.prompt.id], best)
+        return min(finalists, key=_rank)  # the first of equals: the earlier one
+
+    def _finalists(self, ids: Sequence[str]) -> list[Standing]:
+        known = [self._known[prompt_id] for prompt_id in ids if prompt_id in self._known]
+        most = max((len(each.outcomes) for each in known), default=0)
+        return [Standing(self._candidates[each.prompt.id], each) for each in known if len(each.outcomes) == most]
 
     def _keep(self, evaluation: Evaluation) -> None:
         """Remember an evaluation on dev if it covers more of dev than the one known."""
-        prompt = evaluation.prompt
-        self.record([Candidate(prompt, "evaluated")])
         if any(outcome.example_id not in self._dev_ids for outcome in evaluation.outcomes):
             return
-        known = self._known.get(prompt.id)
+        known = self._known.get(evaluation.prompt.id)
         if known is None or len(known.outcomes) < len(evaluation.outcomes):
-            self._known[prompt.id] = evaluation
+            self._known[evaluation.prompt.id] = evaluation
 
     def _announce(self) -> None:
         self.observer.spend(self._proposer.spend)
@@ -230,6 +343,22 @@ class Problem:
             return
         self._announced = evaluation.prompt.id, len(evaluation.outcomes)
         self.observer.best(evaluation.prompt, evaluation.mean, len(evaluation.outcomes))
+
+
+def _closed(sampling: Sampling, asked: Sequence[tuple[str, Reading]], *, grammar: bool) -> Sampling:
+    """Return the sampling that ends with the closing tag, if the opening one stands at the end of every prompt."""
+    tag = asked[0][1].tag
+    is_open = all(reading.tag == tag and prompt.rstrip().endswith(f"<{tag}>") for prompt, reading in asked)
+    if not tag or not is_open:
+        return sampling
+    sampling = replace(sampling, stop=(*sampling.stop, f"</{tag}>"))
+    grammars = {grammar_for(reading): None for _, reading in asked}
+    return replace(sampling, grammar=next(iter(grammars))) if grammar and len(grammars) == 1 else sampling
+
+
+def _rank(standing: Standing) -> tuple[float, int]:
+    mean = standing.evaluation.mean if standing.evaluation else 0.0
+    return -mean, size(standing.candidate.prompt)
 
 
 def size(prompt: Prompt) -> int:

@@ -1,63 +1,85 @@
 """What a proposer wrote becomes validated candidate texts. Level 4, pure functions.
 
-Small models chatter, stop in the middle of a sentence, copy an example, repeat themselves or answer the task instead
-of describing it. Each reply is first cut down to the instruction it may hold and then tested; what is not used is
-kept with its reason.
+Small models copy an example, repeat themselves or answer the task instead of describing it. Each reply is first cut
+down to the instruction it may hold (`replies.py`) and then tested; what is not used is kept with its reason.
+
+`accept` is the plain test of one reply after the other. `sift`, which `Problem.propose` uses, also takes code fences
+off, refuses what speaks to the user or gives an answer away, and knows what was proposed before.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
 
+from localprompt.replies import (
+    FENCE,
+    MAX_CHARS,
+    MIN_CHARS,
+    SENTENCE_END,
+    Reading,
+    grammar_for,
+    instruction_in,
+    listed,
+    tagged,
+    without_chatter,
+)
 from localprompt.types import Discard, Example, Generation, Proposal
+from localprompt.wording import changed_words, gist, normalised, words
 
-MIN_CHARS, MAX_CHARS = 3, 500
+__all__ = [
+    "MAX_CHARS",
+    "MIN_CHARS",
+    "Forbidden",
+    "Memory",
+    "Reading",
+    "accept",
+    "changed_words",
+    "gist",
+    "grammar_for",
+    "instruction_in",
+    "listed",
+    "normalised",
+    "objection",
+    "sift",
+    "tagged",
+    "without_chatter",
+    "words",
+]
+
 MIN_WORDS = 2
 COPIED_WORDS = 6
 """So many consecutive words of a training input or of the meta-prompt make a copy."""
-
-_THOUGHT = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
-_OPEN_THOUGHT = re.compile(r"<think(?:ing)?>.*", re.DOTALL | re.IGNORECASE)
-_END_OF_THOUGHT = re.compile(r".*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
-_CONTROL_TOKEN = re.compile(r"<\|[^|<>\n]{1,40}\|>|</s>|<end_of_turn>|<｜[^<>\n]{1,40}｜>")
-_COURTESY = re.compile(r"(?:sure(?: thing)?|certainly|of course|okay|ok)[!.,:]\s+", re.IGNORECASE)
-_PREAMBLE = re.compile(
-    r"""here(?:'s|’s|\ is|\ are)\b[^:\n]{0,100}:\s*                          # Here is a variation of it:
-      | \**(?:(?:the|a|an|new|my|possible|revised|improved|final|missing|alternative)\ ){0,3}
-        (?:instruction|prompt|variation|task)(?:\ (?:is|was|could\ be|might\ be))?\**:\**\s*   # The new instruction is:
-      | (?:the\ )?(?:instruction|task)\ (?:is|was)\ to\s+                    # The instruction was to
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
-_BULLET = re.compile(r"(?:[-*•]|\(?\d{1,2}[.)])\s+")
-_QUOTES = (('"', '"'), ("“", "”"), ("'", "'"), ("‘", "’"), ("«", "»"), ("`", "`"), ("**", "**"), ("*", "*"))
 _PLACEHOLDER = re.compile(
     r"\[insert|\[your|\{\{|\}\}|<[a-z][^<>\n]{0,40}>|\.\.\.|…|_{3,}|\[(?:blank|input|output)\]", re.I
 )
 _LABELLED = re.compile(r"(?:^|[\s\"'(])(?:input|output)\s*\d*\s*:\s*\S", re.IGNORECASE)
-_SENTENCE_END = re.compile(r"[.!?][\"'”’)]*(?=\s|$)|[。！？]")
-_ABBREVIATIONS = ("e.g.", "i.e.")
-# Scripts written without spaces count by character, else every Chinese instruction would be one word.
-_UNSPACED = "\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
-_WORD = re.compile(f"[{_UNSPACED}]|[^\\W{_UNSPACED}]+")
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How a reply is read."""
-
-    cut: Literal["sentence", "line", "paragraph"] = "paragraph"
-    """The instruction ends with its first sentence, at the first newline, or at the first blank line. With `sentence`
-    the reply may have been stopped at `. `, so a period is put where none is."""
-    max_chars: int = MAX_CHARS
-    """A longer instruction is no instruction but a story."""
-    suffix: str = ""
-    """What stood after the blank: models that fill it often go on with it."""
+_TO_THE_USER = re.compile(
+    r"""\b(?:(?:could|can|would|will)\ you\ (?:please\ )?|please\ |need\ you\ to\ )
+          (?:provide|give|share|send|specify|clarify|supply|enter|paste)\ (?:me\ )?(?:with\ )?
+          (?:the\ |your\ |some\ |any\ |an?\ )?(?:more\ |additional\ |further\ |specific\ |full\ |complete\ )?
+          (?:details?|context|information|instructions?|prompts?|inputs?|texts?|examples?|clarification|questions?|words?)
+          (?=\s*(?:[.?!,]|$)|\ (?:that\ |which\ )?you\b|\ (?:so|for\ me|to\ be)\b)
+      | \bwhat\ (?:would|do|can)\ (?:you\ (?:like|want|need|mean)|i\ (?:do|help))\b
+      | \bhow\ (?:can|may)\ i\ (?:help|assist)\b
+      | \bdo\ you\ (?:want|need|have|mean)\b[^.!]*\?
+      | \blet\ me\ know\b | \bfeel\ free\ to\ ask\b | \bas\ an\ ai\b
+      | \bi(?:'m|\ am)\ (?:sorry|happy\ to|ready\ to|unable|not\ able|not\ sure)\b
+      | \bi(?:'d|\ would)\ be\ (?:happy|glad)\b
+      | \bi\ (?:can't|cannot|can\ not|don't|do\ not)\ (?:help|assist|understand|have|see)\b
+    """,
+    re.VERBOSE,
+)
+_STATES_ANSWER = re.compile(
+    r"""(?:so\ |thus\ |therefore\ |hence\ )?,?\s*(?:(?:the|this|that)\ (?:\w+\ ){0,3}|it\ |this\ |that\ |here\ )
+        (?:is|was|are|should\ be|would\ be|must\ be)\ (?P<answer>.+)
+      | (?:answer|label|result|sentiment|solution)\s*[:=]\s*(?P<labelled>.+)
+    """,
+    re.VERBOSE,
+)
+_CONDITION = re.compile(r"\b(?:if|when|whenever|where|unless|otherwise|whether|or|for)\b")
 
 
 @dataclass(frozen=True)
@@ -92,9 +114,66 @@ class Forbidden:
         return frozenset(phrase for text in texts for phrase in _phrases(text))
 
     @cached_property
+    def target_phrases(self) -> frozenset[tuple[str, ...]]:
+        """Every run of COPIED_WORDS words of a target."""
+        texts = (text for example in self.examples for text in example.targets)
+        return frozenset(phrase for text in texts for phrase in _phrases(text))
+
+    @cached_property
+    def labels(self) -> frozenset[str]:
+        """The task's labels, normalised."""
+        return frozenset(normalised(text) for text in self.answers) - {""}
+
+    @cached_property
     def meta_phrases(self) -> frozenset[tuple[str, ...]]:
         """Every run of COPIED_WORDS words of the meta-prompt."""
         return frozenset(_phrases(self.meta_prompt))
+
+
+class Memory:
+    """The instructions there were before, so that nothing is proposed twice.
+
+    Args:
+        known: instructions that are candidates already.
+        rejected: instructions that were discarded before.
+    """
+
+    def __init__(self, known: Iterable[str], rejected: Iterable[str] = ()) -> None:
+        self._known = {normalised(text) for text in known}
+        self._gists = {gist(text) for text in self._known}
+        self._rejected = {gist(text) for text in rejected}
+
+    def add(self, text: str) -> None:
+        """Remember one more candidate."""
+        self._known.add(normalised(text))
+        self._gists.add(gist(text))
+
+    def objection(self, text: str) -> str:
+        """Return why `text` is nothing new; empty if it is."""
+        if normalised(text) in self._known:
+            return "duplicate"
+        if gist(text) in self._gists:
+            return "near-duplicate"
+        return "rejected before" if gist(text) in self._rejected else ""
+
+
+def sift(replies: Sequence[Generation], reading: Reading, forbidden: Forbidden, memory: Memory) -> Proposal:
+    """Return the usable and new instructions of `replies` in their order, and the others with the reason.
+
+    Stricter than `accept`, and `memory` grows by what is accepted.
+    """
+    accepted: list[str] = []
+    discarded: list[Discard] = []
+    for reply in replies:
+        text, truncated = instruction_in(replace(reply, text=FENCE.sub("\n\n", reply.text)), reading)
+        reason = "truncated" if truncated else objection(text, forbidden, reading.max_chars)
+        reason = reason or _strict_objection(text, forbidden) or memory.objection(text)
+        if reason:
+            discarded.append(Discard(text or reply.text, reason))
+        else:
+            memory.add(text)
+            accepted.append(text)
+    return Proposal(tuple(accepted), tuple(discarded))
 
 
 def accept(
@@ -124,29 +203,6 @@ def accept(
     return Proposal(tuple(accepted), tuple(discarded))
 
 
-def instruction_in(reply: Generation, reading: Reading) -> tuple[str, bool]:
-    """Return the instruction that a reply holds, maybe empty, and whether it breaks off before its first sentence ends.
-
-    Its first letter is made a capital, since the reply may have continued a sentence of the meta-prompt.
-    """
-    text = _without_chatter(reply.text)
-    if reading.suffix:
-        text = _without_suffix(text, reading.suffix)
-    end = re.search(r"\n\s*\n" if reading.cut == "paragraph" else r"\n", text)
-    text, whole = (text[: end.start()], True) if end else (text, reply.finish_reason == "stop")
-    if not whole:
-        ends = [match.end() for match in _SENTENCE_END.finditer(text)]
-        if not ends:
-            return text.strip(), bool(text.strip())
-        text = text[: ends[-1]]
-    text = _unwrapped(text.strip() if reading.cut == "paragraph" else " ".join(text.split()))
-    if reading.cut == "sentence":
-        text = _first_sentence(text)
-        if text.endswith(_ABBREVIATIONS):
-            return text, True
-    return text[:1].upper() + text[1:], False
-
-
 def objection(text: str, forbidden: Forbidden, max_chars: int = MAX_CHARS) -> str:
     """Return why `text` cannot be an instruction, one of a few fixed reasons; empty if it can."""
     tokens = words(text)
@@ -163,14 +219,30 @@ def objection(text: str, forbidden: Forbidden, max_chars: int = MAX_CHARS) -> st
     return next((reason for reason, applies in checks if applies), "")
 
 
-def normalised(text: str) -> str:
-    """Return what two texts that differ only in case, punctuation, spacing or width of characters have in common."""
-    return " ".join(words(text))
+def _strict_objection(text: str, forbidden: Forbidden) -> str:
+    checks = (
+        ("speaks to the user", _TO_THE_USER.search(text.casefold().replace("’", "'")) is not None),
+        ("gives an answer away", _gives_answer_away(text, forbidden)),
+        ("copies an example", not forbidden.target_phrases.isdisjoint(_phrases(text))),
+    )
+    return next((reason for reason, applies in checks if applies), "")
 
 
-def words(text: str) -> list[str]:
-    """Return the words of a text, NFKC-normalised and case-folded, without punctuation."""
-    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+def _gives_answer_away(text: str, forbidden: Forbidden) -> bool:
+    """Return whether a sentence states what the answer is, on no condition.
+
+    An instruction that names the labels is a good one; one that says which of them it is has solved an example.
+    """
+    padded = f" {normalised(text)} "
+    if sum(f" {label} " in padded for label in forbidden.labels) > 1:
+        return False
+    for sentence in SENTENCE_END.split(text.casefold()):
+        match = _STATES_ANSWER.match(sentence.strip())
+        if not match or _CONDITION.search(sentence):
+            continue
+        if normalised(match["answer"] or match["labelled"]) in forbidden.bare:
+            return True
+    return False
 
 
 def _phrases(text: str) -> list[tuple[str, ...]]:
@@ -187,49 +259,3 @@ def _quotes_example(text: str, flat: str, forbidden: Forbidden) -> bool:
         flat == source or (f" {source} " in padded and any(f" {target} " in padded for target in targets if target))
         for source, targets in forbidden.inputs
     )
-
-
-def _without_chatter(text: str) -> str:
-    """Return a reply without its thoughts, control tokens in writing, and the sentence that announces the answer."""
-    text = _THOUGHT.sub("", text)
-    text = _END_OF_THOUGHT.sub("", text)  # the opening tag was part of the prompt
-    text = _OPEN_THOUGHT.sub("", text)
-    text = _CONTROL_TOKEN.split(text, maxsplit=1)[0]
-    text = "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs")).lstrip()
-    for opening in (_COURTESY, _PREAMBLE):
-        text = opening.sub("", text, count=1) if opening.match(text) else text
-    return text.lstrip()
-
-
-def _without_suffix(text: str, suffix: str) -> str:
-    """Cut where the text goes on with the first line of what follows the blank."""
-    first_line = suffix.strip().partition("\n")[0].strip()
-    return text.partition(first_line)[0] if first_line else text
-
-
-def _first_sentence(text: str) -> str:
-    """Return the first sentence, with a period where a script that uses periods lacks one."""
-    ends = (match.end() for match in _SENTENCE_END.finditer(text))
-    end = next((end for end in ends if not text[:end].endswith(_ABBREVIATIONS)), None)
-    if end is not None:
-        return text[:end]
-    return f"{text}." if text and text[-1].isascii() and (text[-1].isalnum() or text[-1] in "\"')") else text
-
-
-def _unwrapped(text: str) -> str:
-    """Return the text without a bullet, and without quotation or emphasis marks around all of it."""
-    text = _BULLET.sub("", text, count=1) if _BULLET.match(text) else text
-    if text.startswith(('"', "“")) and text.endswith(('".', "”.")):
-        text = text[:-1]
-    for opening, closing in _QUOTES:
-        inner = text[len(opening) :]
-        if not text.startswith(opening):
-            continue
-        if inner.endswith(closing) and opening not in inner[: -len(closing)]:
-            return inner[: -len(closing)].strip()
-        if opening == '"' and inner.count('"') == 0:  # cut before its closing mark
-            return inner.strip()
-    # The opening quotation mark was part of the prompt.
-    if text.endswith('"') and text.count('"') == 1:
-        return text[:-1].strip()
-    return text

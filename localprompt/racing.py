@@ -1,15 +1,98 @@
-"""Bandits over prompts. Level 4. An arm is a prompt, a pull scores it on a few further examples."""
+"""Races between prompts: rules that spend more examples on the better ones. Level 4.
+
+An arm is a prompt, a pull scores it on a few further examples. All rules draw from one order of examples, so prompts
+that have seen equally many are compared on the same ones, and what a prompt has seen counts to the end of the race.
+
+* `uniform`: everybody sees the same examples.
+* `ucb`, `ucb-e`, `thompson`: every prompt is pulled once, then, round after round, those with the highest index.
+* `successive-rejects`, `successive-halving`: in phases, all that are left are pulled and the worst are out.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import random
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from itertools import pairwise
+from typing import Literal, Protocol
 
 from localprompt.problem import size
-from localprompt.selection import Score
+from localprompt.selection import Score, rank
 from localprompt.types import Evaluation, Example, Prompt
+
+RaceName = Literal["uniform", "ucb", "ucb-e", "successive-rejects", "successive-halving", "thompson"]
+
+
+class Race(Protocol):
+    """A rule that finds the best of some prompts."""
+
+    def rank(
+        self, score: Score, prompts: Sequence[Prompt], examples: Sequence[Example], rng: random.Random
+    ) -> list[Prompt]:
+        """Return all the prompts, best first; `examples` are drawn from their head.
+
+        Raises:
+            BudgetExhausted: before a pull that does not fit.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pulls:
+    """How `ucb`, `ucb-e` and `thompson` pull."""
+
+    per_round: int = 4
+    """Prompts pulled in a round."""
+    per_pull: int = 8
+    """Examples a pull."""
+    exploration: float = 1.0
+    """Weight of the bonus of `ucb`, the parameter `a` of `ucb-e`; `thompson` has none."""
+
+
+def race(name: RaceName, n_prompts: int, keep: int, budget: int, pulls: Pulls | None = None) -> Race:
+    """Return the rule `name` for `n_prompts` of which the best `keep` are wanted.
+
+    Args:
+        name: of the rule.
+        n_prompts: how many will take part.
+        keep: where `successive-rejects` and `successive-halving` stop; the other rules do not need it.
+        budget: scores, one a prompt and example, that the race may take. It is kept to wherever it allows each
+            prompt one example.
+        pulls: a pull is made smaller where the budget does not allow one to every prompt.
+    """
+    if name == "uniform":
+        return Uniform(budget)
+    if name == "successive-rejects":
+        return SuccessiveRejects(budget, keep)
+    if name == "successive-halving":
+        return SuccessiveHalving(budget, keep)
+    pulls = pulls or Pulls()
+    per_round = max(1, min(pulls.per_round, n_prompts))
+    per_pull = max(1, min(pulls.per_pull, budget // max(1, n_prompts)))
+    rounds = max(0, (budget - n_prompts * per_pull) // (per_round * per_pull))
+    if name == "thompson":
+        return Thompson(rounds, per_round, per_pull)
+    rule = UpperConfidence if name == "ucb" else UpperConfidenceE
+    return rule(rounds, per_round, per_pull, pulls.exploration)
+
+
+def draw_order(examples: Sequence[Example], rng: random.Random, *, by_label: bool) -> list[Example]:
+    """Return the examples shuffled; `by_label` in turns of one of each preferred target.
+
+    A prompt that gives one label to everything must not win the first six examples because they lack the others.
+    """
+    shuffled = rng.sample(examples, len(examples))
+    if not by_label:
+        return shuffled
+    seen: Counter[str] = Counter()
+    turns = []
+    for example in shuffled:
+        turns.append(seen[example.targets[0]])
+        seen[example.targets[0]] += 1
+    return [example for _, example in sorted(zip(turns, shuffled, strict=True), key=lambda pair: pair[0])]
 
 
 @dataclass(slots=True)
@@ -22,14 +105,12 @@ class _Arm:
         return math.fsum(self.scores) / len(self.scores)
 
 
-@dataclass(frozen=True, slots=True)
-class UpperConfidence:
-    """UCB1 (Auer et al. 2002) over prompts, as in APE's `bandits.py`.
+_Index = Callable[[_Arm], float]
 
-    Differs: an arm that was never pulled comes first instead of counting as mean 0, which beats every log-probability;
-    the bonus is in units of the spread of the scores, so that it fits nats as well as scores in [0, 1]; the examples
-    are common to all arms.
-    """
+
+@dataclass(frozen=True, slots=True)
+class _Bandit(ABC):
+    """Pulls every arm once and then, in each round, those with the highest index."""
 
     rounds: int
     """Rounds after the first, in which every arm is pulled."""
@@ -37,14 +118,16 @@ class UpperConfidence:
     """Arms pulled in a round."""
     per_pull: int
     """Examples a pull."""
-    exploration: float
-    """Weight of the bonus."""
 
-    def rank(self, score: Score, prompts: Sequence[Prompt], examples: Sequence[Example]) -> list[Prompt]:
+    def rank(
+        self,
+        score: Score,
+        prompts: Sequence[Prompt],
+        examples: Sequence[Example],
+        rng: random.Random | None = None,
+    ) -> list[Prompt]:
         """Return the prompts, best mean first, having spent more examples on the promising ones.
 
-        Each round pulls the arms with the highest `mean + exploration * spread * sqrt(ln(N) / n)`, where n and N count
-        the examples of the arm and of all arms and the spread is the largest difference between two scores so far.
         A pull goes on where the arm stands in the one order of `examples`, so arms pulled equally often are compared
         on the same ones. An arm that has seen all examples is not pulled again.
 
@@ -57,20 +140,204 @@ class UpperConfidence:
             open_arms = [arm for arm in arms if len(arm.scores) < len(examples)]
             if not open_arms:
                 break
-            bonus = self._bonus(arms)
+            index = self._index(arms, rng)
             # `sorted` is stable: of equal arms the earlier one is pulled.
-            ordered = sorted(open_arms, key=partial(_index, bonus))
+            ordered = sorted(open_arms, key=lambda arm, index=index: -index(arm))  # type: ignore[misc]
             _pull(ordered[: self.per_round], score, examples, self.per_pull)
         return [arm.prompt for arm in sorted(arms, key=lambda arm: (-arm.mean, size(arm.prompt)))]
 
-    def _bonus(self, arms: Sequence[_Arm]) -> float:
-        """Return the bonus of an arm that has seen one example."""
-        seen = [value for arm in arms for value in arm.scores]
-        return self.exploration * (max(seen) - min(seen)) * math.sqrt(math.log(len(seen)))
+    @abstractmethod
+    def _index(self, arms: Sequence[_Arm], rng: random.Random | None) -> _Index:
+        """Return how promising an arm is, after all that is known of `arms`."""
 
 
-def _index(bonus: float, arm: _Arm) -> float:
-    return -(arm.mean + bonus / math.sqrt(len(arm.scores)))
+@dataclass(frozen=True, slots=True)
+class UpperConfidence(_Bandit):
+    """UCB1 (Auer et al. 2002): the index is `mean + exploration * spread * sqrt(ln(N) / n)`.
+
+    n and N count the examples of the arm and of all arms; the spread is the largest difference between two scores so
+    far, so that the bonus fits nats as well as scores in [0, 1]. UCB1 as published has exploration sqrt(2).
+
+    Differs from the codes of APE and ProTeGi: an arm that was never pulled comes first instead of counting as mean 0,
+    which beats every log-probability; N counts examples and not rounds (ProTeGi's ln(1) = 0 repeats its first choice);
+    the examples are common to all arms.
+    """
+
+    exploration: float
+    """Weight of the bonus."""
+
+    def _index(self, arms: Sequence[_Arm], rng: random.Random | None) -> _Index:
+        n_seen = sum(len(arm.scores) for arm in arms)
+        bonus = self.exploration * _spread(arms) * math.sqrt(math.log(n_seen))
+        return lambda arm: arm.mean + bonus / math.sqrt(len(arm.scores))
+
+
+@dataclass(frozen=True, slots=True)
+class UpperConfidenceE(_Bandit):
+    """UCB-E (Audibert, Bubeck & Munos 2010): the index is `mean + spread * sqrt(a / n)`.
+
+    The bonus does not grow with time: the aim is the best arm at the end, not the reward on the way. Their best `a` is
+    25/36 (N - K) / H, where H, how hard the arms are to tell apart, is not known; ProTeGi's code has `c * sqrt(c / n)`,
+    which is the same for c = 1. The spread is that of `UpperConfidence`.
+    """
+
+    exploration: float
+    """a."""
+
+    def _index(self, arms: Sequence[_Arm], rng: random.Random | None) -> _Index:
+        bonus = _spread(arms) * math.sqrt(self.exploration)
+        return lambda arm: arm.mean + bonus / math.sqrt(len(arm.scores))
+
+
+@dataclass(frozen=True, slots=True)
+class Thompson(_Bandit):
+    """Thompson sampling (Thompson 1933; Agrawal & Goyal 2012, 2013): the index is a draw from what is known of the arm.
+
+    Scores in [0, 1]: a draw from Beta(1 + S, 1 + n - S) with S the sum of n scores; where scores are neither 0 nor 1
+    this counts them as parts of a success instead of tossing a coin for each. Nats, which are negative: a draw from a
+    normal distribution around the mean with variance v / n, v the mean variance within arms. One draw an arm and
+    round; the highest are pulled. `rank` needs the generator.
+    """
+
+    def _index(self, arms: Sequence[_Arm], rng: random.Random | None) -> _Index:
+        if rng is None:
+            raise ValueError("thompson sampling needs a random generator")
+        if all(0.0 <= value <= 1.0 for arm in arms for value in arm.scores):
+            return lambda arm: rng.betavariate(*beta_posterior(arm.scores))
+        deviation = math.sqrt(_variance_within(arms))
+        return lambda arm: rng.gauss(arm.mean, deviation / math.sqrt(len(arm.scores)))
+
+
+@dataclass(frozen=True, slots=True)
+class Uniform:
+    """Every prompt sees the same `budget // K` examples; ProTeGi's baseline, its code's `bf`."""
+
+    budget: int
+
+    def rank(
+        self,
+        score: Score,
+        prompts: Sequence[Prompt],
+        examples: Sequence[Example],
+        rng: random.Random | None = None,
+    ) -> list[Prompt]:
+        """Return the prompts, best first, as `selection.rank` orders them.
+
+        Raises:
+            BudgetExhausted: before anything is scored.
+        """
+        return _knock_out(score, prompts, examples, [(max(1, self.budget // max(1, len(prompts))), len(prompts))])
+
+
+@dataclass(frozen=True, slots=True)
+class SuccessiveRejects:
+    """Successive Rejects (Audibert, Bubeck & Munos 2010): phases of `rejects_schedule`, one prompt out after each.
+
+    Differs: it can stop at more than one prompt; means are over everything a prompt has seen, as in the paper and not
+    as in ProTeGi's code, which judges by the last phase alone.
+    """
+
+    budget: int
+    keep: int = 1
+    """Prompts left at the end."""
+
+    def rank(
+        self,
+        score: Score,
+        prompts: Sequence[Prompt],
+        examples: Sequence[Example],
+        rng: random.Random | None = None,
+    ) -> list[Prompt]:
+        """Return the survivors, best first, then the others, the last rejected first.
+
+        Raises:
+            BudgetExhausted: before a phase that does not fit.
+        """
+        return _knock_out(score, prompts, examples, rejects_schedule(len(prompts), self.keep, self.budget))
+
+
+@dataclass(frozen=True, slots=True)
+class SuccessiveHalving:
+    """Sequential Halving (Karnin, Koren & Somekh 2013): phases of `halving_schedule`, the worse half out after each.
+
+    Differs: means are over everything a prompt has seen, as Jamieson & Talwalkar (2016) count; it can stop at more
+    than one prompt. ProTeGi's code drops what lies below the mean instead, which is rarely half.
+    """
+
+    budget: int
+    keep: int = 1
+    """Prompts left at the end."""
+
+    def rank(
+        self,
+        score: Score,
+        prompts: Sequence[Prompt],
+        examples: Sequence[Example],
+        rng: random.Random | None = None,
+    ) -> list[Prompt]:
+        """Return the survivors, best first, then the others, the last dropped first.
+
+        Raises:
+            BudgetExhausted: before a phase that does not fit.
+        """
+        return _knock_out(score, prompts, examples, halving_schedule(len(prompts), self.keep, self.budget))
+
+
+def rejects_schedule(n_prompts: int, keep: int, budget: int) -> list[tuple[int, int]]:
+    """Return each phase of Successive Rejects as (examples seen until its end, prompts left after it).
+
+    With K prompts and budget B, phase k of 1 .. K - b ends at `ceil((B - K) / (L (K + 1 - k)))` examples, where
+    `L = b / (b + 1) + 1 / (b + 1) + ... + 1 / K` makes the phases use up the budget. For b = 1 prompt kept this is the
+    paper's `1/2 + sum of 1/i for i = 2 .. K`.
+    """
+    if n_prompts <= keep:
+        return _one_phase(n_prompts, budget)
+    length = keep / (keep + 1) + math.fsum(1 / i for i in range(keep + 1, n_prompts + 1))
+    # Rounded before `ceil`, or the last bit of a float would add an example.
+    ends = [
+        max(1, math.ceil(round((budget - n_prompts) / (length * (n_prompts + 1 - k)), 9)))
+        for k in range(1, n_prompts - keep + 1)
+    ]
+    return [(end, n_prompts - k) for k, end in enumerate(ends, start=1)]
+
+
+def halving_schedule(n_prompts: int, keep: int, budget: int) -> list[tuple[int, int]]:
+    """Return each phase of Sequential Halving as (examples seen until its end, prompts left after it).
+
+    Each of the R phases, ceil(log2 K) of them if one prompt is kept, has the same share of the budget:
+    `floor(B / (n R))` fresh examples for each of its n prompts, and ceil(n / 2) go on.
+    """
+    if n_prompts <= keep:
+        return _one_phase(n_prompts, budget)
+    sizes = [n_prompts]
+    while sizes[-1] > keep:
+        sizes.append(max(keep, math.ceil(sizes[-1] / 2)))
+    n_phases, seen, phases = len(sizes) - 1, 0, []
+    for now, then in pairwise(sizes):
+        seen += max(1, budget // (now * n_phases))
+        phases.append((seen, then))
+    return phases
+
+
+def beta_posterior(scores: Sequence[float]) -> tuple[float, float]:
+    """Return the two parameters of what is known of a mean in [0, 1] after `scores`, from a flat prior."""
+    total = math.fsum(scores)
+    return 1.0 + total, 1.0 + len(scores) - total
+
+
+def _one_phase(n_prompts: int, budget: int) -> list[tuple[int, int]]:
+    return [(max(1, budget // max(1, n_prompts)), n_prompts)]
+
+
+def _knock_out(
+    score: Score, prompts: Sequence[Prompt], examples: Sequence[Example], phases: Sequence[tuple[int, int]]
+) -> list[Prompt]:
+    """Score all that are left on the head of `examples`, phase by phase; what was seen before is not paid again."""
+    left, out = list(prompts), list[Prompt]()
+    for n_seen, n_left in phases if prompts else ():
+        ranked = rank(score(left, examples[:n_seen]))
+        left, out = ranked[:n_left], ranked[n_left:] + out
+    return left + out
 
 
 def _pull(arms: Sequence[_Arm], score: Score, examples: Sequence[Example], per_pull: int) -> None:
@@ -82,3 +349,16 @@ def _pull(arms: Sequence[_Arm], score: Score, examples: Sequence[Example], per_p
         batch: list[Evaluation] = score([arm.prompt for arm in group], examples[position : position + per_pull])
         for arm, evaluation in zip(group, batch, strict=True):
             arm.scores.extend(evaluation.scores)
+
+
+def _spread(arms: Sequence[_Arm]) -> float:
+    """Return the largest difference between two scores seen."""
+    seen = [value for arm in arms for value in arm.scores]
+    return max(seen) - min(seen)
+
+
+def _variance_within(arms: Sequence[_Arm]) -> float:
+    """Return the variance of scores around the mean of their arm, pooled over all arms."""
+    means = [arm.mean for arm in arms]
+    squares = math.fsum((value - mean) ** 2 for arm, mean in zip(arms, means, strict=True) for value in arm.scores)
+    return squares / max(1, sum(len(arm.scores) - 1 for arm in arms))

@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Literal
 
 FinishReason = Literal["stop", "length"]
@@ -111,6 +111,10 @@ class Sampling:
     min_p: float = 0.0
     stop: tuple[str, ...] = ()
     """Generation ends before the first of these strings, also where it lies across token borders."""
+    grammar: str = ""
+    """A regular expression that the whole completion matches; empty = free. Syntax of Rust's `regex`, Unicode, no
+    look-around. Generation ends ("stop") where nothing can follow or, where the text may end, the model ends it. What a
+    stop string, `max_tokens` or a vocabulary that lacks the bytes cuts off matches only as far as it goes."""
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
@@ -162,6 +166,9 @@ class EngineStats:
     seconds: float = 0.0
     """Seconds inside score and generate."""
 
+    def __add__(self, other: EngineStats) -> EngineStats:
+        return EngineStats(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -180,6 +187,15 @@ class Spend:
     calls: int = 0
     """Model calls: one for each (prompt, example) evaluated or text asked for."""
     seconds: float = 0.0
+    answers: int = 0
+    """Single answers of a model: each label's probability is one, each completion is one."""
+    answers_cached: int = 0
+    """Answers that were known already and computed nothing."""
+
+    @property
+    def hit_rate(self) -> float:
+        """Share of the answers that were known already; 0.0 where there were none."""
+        return self.answers_cached / self.answers if self.answers else 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,3 +40,9 @@ def tiny_model(request: pytest.FixtureRequest) -> Path:
     """Each of the tiny models in turn."""
     path: Path = request.getfixturevalue(f"tiny_{request.param}")
     return path
+
+
+@pytest.fixture(autouse=True)
+def _store_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test touches the user's runs and answers, or those of another test."""
+    monkeypatch.setenv("LOCALPROMPT_STORE", str(tmp_path / "store.sqlite"))

@@ -8,7 +8,7 @@ from typing import Literal
 
 import click
 
-from localprompt.cli.options import debug_option, engine_option
+from localprompt.cli.options import cache_option, debug_option, engine_option, store_option
 from localprompt.errors import ConfigError
 
 
@@ -19,6 +19,8 @@ from localprompt.errors import ConfigError
 @click.option("--split", type=click.Choice(["dev", "test"]), default="test", show_default=True)
 @engine_option
 @click.option("--allow-code", is_flag=True, help="Run the code that a metric `module:function` names.")
+@store_option
+@cache_option
 @debug_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else on standard output.")
 def evaluate(
@@ -29,6 +31,8 @@ def evaluate(
     split: Literal["dev", "test"],
     engine: dict[str, object],
     allow_code: bool,
+    store: Path | None,
+    use_cache: bool,
     as_json: bool,
 ) -> None:
     """Measure one prompt on the dev or test split of the task file TASK."""
@@ -39,7 +43,15 @@ def evaluate(
     instruction = _instruction(prompt)
     with progress() as observer:
         result = runs.evaluate(
-            task, model, instruction, split=split, engine=engine, allow_code=allow_code, observer=observer
+            task,
+            model,
+            instruction,
+            split=split,
+            engine=engine,
+            allow_code=allow_code,
+            store=store,
+            use_cache=use_cache,
+            observer=observer,
         )
     if as_json:
         click.echo(json.dumps(result.to_json()))

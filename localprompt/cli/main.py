@@ -14,6 +14,10 @@ from localprompt.errors import ConfigError, LocalPromptError, nearest
 _COMMANDS = {
     "optimize": "localprompt.cli.optimize:optimize",
     "evaluate": "localprompt.cli.evaluate:evaluate",
+    "compare": "localprompt.cli.compare:compare",
+    "resume": "localprompt.cli.resume:resume",
+    "replay": "localprompt.cli.replay:replay",
+    "runs": "localprompt.cli.runs:runs",
     "models": "localprompt.cli.models:models",
     "tasks": "localprompt.cli.tasks:tasks",
 }
@@ -67,7 +71,7 @@ def main() -> None:
 
 
 def _complain(message: str, hint: str) -> None:
-    from localprompt.cli.output import printable  # noqa: PLC0415 - only when something went wrong
+    from localprompt.cli.printable import printable  # noqa: PLC0415 - only when something went wrong
 
     click.echo(f"Error: {printable(message)}", err=True)
     if hint:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from localprompt.cli.options import debug_option
+from localprompt.cli.printable import printable_line
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -85,7 +86,7 @@ def _list_table(rows: Iterable[dict[str, Any]]) -> RenderableType:
             row["licence"],
             "yes" if row["path"] else "-",
         ]
-        table.add_row(*(Text(printable(cell)) for cell in cells))
+        table.add_row(*(Text(printable_line(cell)) for cell in cells))
     return table
 
 
@@ -121,7 +122,7 @@ def _progress() -> Iterator[Progress]:
             if total and console.is_terminal:
                 bar.update(task, description=what, completed=done, total=total, visible=True)
             else:
-                console.print(printable(what))
+                console.print(printable_line(what))
 
         yield report
 
@@ -232,17 +233,12 @@ def _facts_table(facts: dict[str, Any]) -> RenderableType:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for label, value in rows.items():
-        table.add_row(label, Text(printable(value)))
+        table.add_row(label, Text(printable_line(value)))
     return table
 
 
 def _show_token(token: dict[str, Any] | None) -> str:
     return "none" if token is None else f"{token['text']} ({token['id']})"
-
-
-def printable(text: str) -> str:
-    """Return text that commands no terminal: a model's own words may hold escape sequences and direction marks."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def _count(n: int) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import click
 
-from localprompt.cli.options import assigned, debug_option, engine_option
+from localprompt.cli.options import assigned, cache_option, debug_option, engine_option, store_option
 from localprompt.errors import LocalPromptError
 
 
@@ -15,13 +18,18 @@ from localprompt.errors import LocalPromptError
 @click.option("--model", required=True, help="The model that answers: a card's name or a GGUF file.")
 @click.option("--proposer", help="The model that writes prompts; the same by default.")
 @click.option("--method", default="ape", show_default=True, help="The search algorithm.")
+@click.option("--preset", default="local", show_default=True, help="Settings of the method: local, paper.")
+@click.option("--templates", type=click.Path(), metavar="DIR", help="A folder with meta-prompts of your own.")
 @click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="A setting of the method; repeatable.")
 @engine_option
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
-@click.option("--max-minutes", type=click.FloatRange(min=0, min_open=True), help="End the search after so long.")
+@click.option("--max-minutes", type=click.FloatRange(min=0, min_open=True), help="Pause the search after so long.")
 @click.option("--max-tokens", type=click.IntRange(min=1), help="Tokens that the search may request.")
 @click.option("--max-calls", type=click.IntRange(min=1), help="Model calls that the search may make.")
+@click.option("--dry-run", is_flag=True, help="Only say what the search is expected to cost.")
 @click.option("--allow-code", is_flag=True, help="Run the code that a metric `module:function` names.")
+@store_option
+@cache_option
 @debug_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else on standard output.")
 def optimize(
@@ -30,36 +38,45 @@ def optimize(
     model: str,
     proposer: str | None,
     method: str,
+    preset: str,
+    templates: str | None,
     assignments: tuple[str, ...],
     engine: dict[str, object],
     seed: int,
     max_minutes: float | None,
     max_tokens: int | None,
     max_calls: int | None,
+    dry_run: bool,
     allow_code: bool,
+    store: Path | None,
+    use_cache: bool,
     as_json: bool,
 ) -> None:
     """Search for a better prompt for the task file TASK and prove it on its test split."""
     from localprompt import runs  # noqa: PLC0415 - `--help` must start fast
-    from localprompt.cli.output import print_run  # noqa: PLC0415
+    from localprompt.cli.output import estimate_text, print_run  # noqa: PLC0415
     from localprompt.cli.progress import progress  # noqa: PLC0415
 
-    settings = assigned("--set", assignments, "queries=8")
+    settings = {**({"templates": templates} if templates else {}), **assigned("--set", assignments, "queries=8")}
+    search: dict[str, Any] = {
+        "method": method,
+        "preset": preset,
+        "proposer": proposer,
+        "settings": settings,
+        "engine": engine,
+        "seed": seed,
+        "max_tokens": max_tokens,
+        "max_calls": max_calls,
+        "allow_code": allow_code,
+    }
     with progress() as observer:
+        if dry_run:
+            expected = runs.dry_run(task, model, **search, observer=observer)
+            click.echo(json.dumps(asdict(expected)) if as_json else estimate_text(expected, max_minutes))
+            return
         try:
             result = runs.optimize(
-                task,
-                model,
-                method=method,
-                proposer=proposer,
-                settings=settings,
-                engine=engine,
-                seed=seed,
-                max_minutes=max_minutes,
-                max_tokens=max_tokens,
-                max_calls=max_calls,
-                allow_code=allow_code,
-                observer=observer,
+                task, model, **search, max_minutes=max_minutes, store=store, use_cache=use_cache, observer=observer
             )
         except (KeyboardInterrupt, LocalPromptError):
             observer.say_best()

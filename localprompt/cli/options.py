@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import get_type_hints
 
 import click
@@ -53,6 +54,19 @@ engine_option = click.option(
     "flash_attn, n_gpu_layers.",
 )
 """Reaches the command as settings by name."""
+
+store_option = click.option(
+    "--store",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="PATH",
+    help="The file of runs and answers; by default $LOCALPROMPT_STORE or one in the user's data folder.",
+)
+"""Reaches the command as a path or None, which is the default store."""
+
+cache_option = click.option(
+    "--no-cache", "use_cache", flag_value=False, default=True, help="Share no answers with other runs."
+)
+"""Reaches the command as `use_cache`, True unless given."""
 
 debug_option = click.option(
     "--debug", is_flag=True, expose_value=False, callback=_remember, help="Show the traceback of an error."

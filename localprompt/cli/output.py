@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
@@ -10,21 +9,15 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from localprompt.cli.printable import printable
 from localprompt.types import Prompt, Spend
 
 if TYPE_CHECKING:
     from localprompt.analysis.stats import Difference, Interval
-    from localprompt.runs import EvaluationResult, RunResult
+    from localprompt.estimating import Estimate
+    from localprompt.results import EvaluationResult, HeldOutScores, RunResult
 
-_DIRECTION_CONTROLS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _VERDICT_STYLE = {"significant improvement": "bold green", "significantly worse": "bold red"}
-
-
-def printable(text: str) -> str:
-    """Return the text without what could command a terminal: controls, direction overrides, lone surrogates."""
-    return "".join(
-        c for c in text if c in "\n\t" or not (unicodedata.category(c) in ("Cc", "Cs") or c in _DIRECTION_CONTROLS)
-    )
 
 
 def shown(prompt: Prompt) -> str:
@@ -52,39 +45,51 @@ def print_evaluation(result: EvaluationResult) -> None:
 
 
 def _run(result: RunResult) -> RenderableType:
-    scores = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("", "test score", "95 % interval", "examples"):
-        scores.add_column(name, justify="right" if name else "left")
-    for name, each in (("seed", result.test.seed), ("found", result.test.best)):
-        scores.add_row(name, f"{each.mean:.3f}", f"{each.low:.3f} to {each.high:.3f}", str(each.n))
     parts: list[RenderableType] = [
         _boxed("Found prompt", result.best),
         Text(f"Seed: {printable(shown(result.seed_prompt))}", style="dim"),
         Text(""),
-        scores,
+        *_test(result.test),
         _verdict(result),
         Text(""),
     ]
-    seed_unparsed, best_unparsed = result.test.seed_unparsed, result.test.best_unparsed
-    if seed_unparsed or best_unparsed:
-        held = f"{seed_unparsed} completions with the seed and {best_unparsed} with the found prompt held no answer"
-        parts.append(Text(f"{held} and score 0.", style="yellow"))
     if result.dev is not None:
         parts.append(Text(f"dev score of the found prompt: {result.dev.mean:.3f} on {result.dev.n} examples"))
+    if result.noise is not None:
+        noise = result.noise
+        again = f"measuring again changed {noise.changed} of {noise.n} scores"
+        parts.append(Text(f"noise floor of a mean dev score: {noise.floor:.3f} ({again})"))
     parts.append(_spend(result.spend))
+    if result.expected is not None:
+        parts.append(Text(f"expected {estimate_text(result.expected)}", style="dim"))
     if result.discards:
         reasons = ", ".join(f"{n} {reason}" for reason, n in result.discards.items())
         parts.append(Text(f"proposals not used: {reasons}"))
     if result.stopped:
-        parts.append(Text(f"The search was cut short: {result.stopped}.", style="yellow"))
+        go_on = f"`localprompt resume {result.run_id}`" + ("" if result.status == "paused" else " with a higher limit")
+        parts.append(Text(printable(f"The search was cut short: {result.stopped}. {go_on} goes on."), style="yellow"))
     parts += [Text(printable(f"Note: {note}."), style="yellow") for note in result.notes]
     parts.append(Text(f"run {result.run_id}: {result.method}, seed {result.seed}", style="dim"))
     return Group(*parts)
 
 
+def _test(test: HeldOutScores | None) -> list[RenderableType]:
+    if test is None:
+        return []
+    scores = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("", "test score", "95 % interval", "examples"):
+        scores.add_column(name, justify="right" if name else "left")
+    for name, each in (("seed", test.seed), ("found", test.best)):
+        scores.add_row(name, f"{each.mean:.3f}", f"{each.low:.3f} to {each.high:.3f}", str(each.n))
+    if not test.seed_unparsed and not test.best_unparsed:
+        return [scores]
+    held = f"{test.seed_unparsed} completions with the seed and {test.best_unparsed} with the found prompt"
+    return [scores, Text(f"{held} held no answer and score 0.", style="yellow")]
+
+
 def _verdict(result: RunResult) -> Text:
     text = Text()
-    if result.found_better:
+    if result.found_better and result.test is not None:
         text.append(f"difference {_difference(result.test.difference)}: ")
     text.append(result.verdict, style=_VERDICT_STYLE.get(result.verdict, "bold yellow"))
     return text
@@ -100,6 +105,18 @@ def _boxed(title: str, prompt: Prompt) -> Panel:
     return Panel(text, title=title, title_align="left")
 
 
+def estimate_text(expected: Estimate, max_minutes: float | None = None) -> str:
+    """Return an estimate in words."""
+    text = f"about {expected.proposals:,} proposals and {expected.evaluations:,} evaluations, "
+    text += f"{expected.tokens_requested:,} tokens ({expected.tokens_decoded:,} decoded)"
+    if expected.seconds is None:
+        return text
+    text += f", {expected.seconds / 60:.1f} minutes on this machine"
+    if max_minutes is not None and max_minutes < expected.seconds / 60:
+        text += f"; the search would pause after {max_minutes:g}"
+    return text
+
+
 def _interval(score: Interval) -> str:
     return f"{score.mean:.3f} (95 % interval {score.low:.3f} to {score.high:.3f})"
 
@@ -111,4 +128,6 @@ def _difference(difference: Difference) -> str:
 
 def _spend(spend: Spend) -> Text:
     shared = f" ({spend.tokens_decoded:,} decoded: the rest was shared)" if spend.tokens_decoded else ""
-    return Text(f"spent {spend.tokens_requested:,} tokens{shared}, {spend.calls:,} model calls, {spend.seconds:.0f} s")
+    known = f", {100 * spend.hit_rate:.0f} % of the answers from the store" if spend.answers_cached else ""
+    calls = f"{spend.calls:,} model calls{known}"
+    return Text(f"spent {spend.tokens_requested:,} tokens{shared}, {calls}, {spend.seconds:.0f} s")

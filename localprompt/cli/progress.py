@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from localprompt.cli.output import printable, shown
+from localprompt.cli.output import shown
+from localprompt.cli.printable import printable
 from localprompt.types import Prompt, Spend
 
 _QUIET_S = 15.0

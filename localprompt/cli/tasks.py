@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from localprompt.cli.options import debug_option
+from localprompt.cli.printable import printable
 
 if TYPE_CHECKING:
     from localprompt.tasks import Task
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from localprompt.types import Example
 
 _SHOWN = 3
-_UNSEEN = ("Cc", "Cf", "Cs")
 
 
 @click.group()
@@ -51,7 +50,7 @@ def check(file: Path, model: str | None, allow_code: bool, as_json: bool) -> Non
         "warnings": list(find_doubts(task)),
         "examples": _rendered(task, task.dev[:_SHOWN], model),
     }
-    click.echo(json.dumps(report, ensure_ascii=False) if as_json else _visible(_text(report)))
+    click.echo(json.dumps(report, ensure_ascii=False) if as_json else printable(_text(report)))
 
 
 def _counts(task: Task, examples: Sequence[Example]) -> dict[str, Any]:
@@ -110,8 +109,3 @@ def _example_lines(example: dict[str, Any]) -> list[str]:
         lines += [f"[{message['role']}]\n{message['content']}" for message in example["messages"]]
         lines += [f"[assistant begins]\n{example['opening']}"] if example["opening"] else []
     return [*lines, f"--- right answer: {example['answer']!r}"]
-
-
-def _visible(text: str) -> str:
-    """Return the text with everything that could command a terminal or hide from the eye written as an escape."""
-    return "".join(c if c in "\n\t" or unicodedata.category(c) not in _UNSEEN else f"\\u{{{ord(c):x}}}" for c in text)

@@ -1,11 +1,13 @@
 """Chat templates of a model file, rendered in a sandbox. Level 1, runs in the worker.
 
-A template is hostile input. And so is what it renders: a row of data may contain `<|im_end|>`. So the result is a text
-plus the spans in it that the *template* wrote as control tokens; only these become control tokens.
+A template is hostile input: it gets no Python, no chance and no clock, and bounded time, memory and output. And so is
+what it renders: a row of data may contain `<|im_end|>`. So the result is a text plus the spans in it that the
+*template* wrote as control tokens; only these become control tokens.
 """
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Sequence
 
@@ -14,11 +16,18 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from localprompt.engine.bounds import OutOfTime, bounded
 from localprompt.errors import ModelError
 from localprompt.types import Message
 
-DATE = "2025-01-01"
+DATE = datetime.date(2025, 1, 1)
 """What templates that print the date are told: a prompt must not change overnight."""
+SECONDS = 2.0
+"""Of computing, for one rendering; honest templates take milliseconds."""
+MEGABYTES = 512
+"""That one rendering may add to the process."""
+MAX_CHARS = 1_000_000
+"""That a template may write around the messages; of the messages themselves, four copies."""
 
 _GUARD = "\ue000"
 """Private-use character that stands inside control-token text of messages while the template runs."""
@@ -40,20 +49,22 @@ class ChatTemplate:
     """A compiled chat template.
 
     Raises:
-        ModelError: if it is not valid Jinja.
+        ModelError: if it is not valid Jinja, or too large for the bounds.
     """
 
     def __init__(self, source: str, control: re.Pattern[str], variables: dict[str, str]) -> None:
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _Generation]
         )
-        environment.globals.update(raise_exception=_raise, strftime_now=lambda _: DATE)
+        environment.globals.update(raise_exception=_raise, strftime_now=_pinned)
+        del environment.globals["lipsum"], environment.filters["random"]  # the same messages give the same prompt
         self._control = control
         self._variables = variables
         try:
-            self._template = environment.from_string(source)
-        except TemplateError as error:
-            raise ModelError(f"the model's chat template is not valid: {error}") from None
+            with bounded(SECONDS, MEGABYTES):
+                self._template = environment.from_string(source)
+        except (TemplateError, OutOfTime, MemoryError, RecursionError, ValueError, SyntaxError) as error:
+            raise ModelError(f"the model's chat template is not valid: {_sentence(error)}") from None
 
     def render(self, messages: Sequence[Message]) -> tuple[str, list[Span]]:
         """Return the text up to the opening of the assistant's turn, and its control-token spans (character offsets).
@@ -61,37 +72,54 @@ class ChatTemplate:
         Templates without a system role (Gemma) get the system message at the head of the first user turn.
 
         Raises:
-            ModelError: if the template refuses the messages.
+            ModelError: if the template refuses the messages, or goes beyond the bounds of time, memory or output.
         """
         try:
-            text = self._run(messages)
+            with bounded(SECONDS, MEGABYTES):
+                text = self._run(messages)
+        except (OutOfTime, MemoryError, _TooLongError) as error:
+            raise ModelError(f"the model's chat template is given up: {_sentence(error)}") from None
         except Exception as error:  # noqa: BLE001 - a template is a foreign program: it may fail in any way
             if not messages or messages[0].role != "system":
-                raise ModelError(f"the model's chat template refuses the messages: {error}") from None
+                raise ModelError(f"the model's chat template refuses the messages: {_sentence(error)}") from None
             return self.render(_without_system(messages))
         return unguard(text, self._control)
 
     def _run(self, messages: Sequence[Message]) -> str:
         turns = [{"role": m.role, "content": self._guard(m.content)} for m in messages]
+        room = MAX_CHARS + 4 * sum(len(turn["content"]) for turn in turns)
         # Reasoning models: an answer that must be short cannot begin with a page of thoughts.
-        return self._template.render(
+        pieces = []
+        for piece in self._template.generate(
             messages=turns, add_generation_prompt=True, enable_thinking=False, tools=None, **self._variables
-        )
+        ):
+            room -= len(piece)
+            if room < 0:
+                raise _TooLongError(f"it writes more than {MAX_CHARS} characters around the messages")
+            pieces.append(piece)
+        return "".join(pieces)
 
     def _guard(self, content: str) -> str:
-        return self._control.sub(lambda match: match[0][0] + _GUARD + match[0][1:], content.replace(_GUARD, ""))
+        # After every character: a control token may be a single character, or lie inside the text of another.
+        return self._control.sub(lambda match: "".join(c + _GUARD for c in match[0]), content.replace(_GUARD, ""))
 
 
 def unguard(text: str, control: re.Pattern[str]) -> tuple[str, list[Span]]:
     """Return the text without guards, and the spans of control-token text that had none."""
     pieces, spans, length, at = [], [], 0, 0
     for match in control.finditer(text):
+        if text.startswith(_GUARD, match.end()):
+            continue
         before = text[at : match.start()].replace(_GUARD, "")
         pieces += [before, match[0]]
         spans.append((length + len(before), length + len(before) + len(match[0])))
         length += len(before) + len(match[0])
         at = match.end()
     return "".join([*pieces, text[at:].replace(_GUARD, "")]), spans
+
+
+class _TooLongError(Exception):
+    """A template writes more than it may."""
 
 
 def _without_system(messages: Sequence[Message]) -> list[Message]:
@@ -103,3 +131,13 @@ def _without_system(messages: Sequence[Message]) -> list[Message]:
 
 def _raise(message: str) -> None:
     raise TemplateError(message)
+
+
+def _pinned(form: str) -> str:
+    return DATE.strftime(str(form)[:100])
+
+
+def _sentence(error: BaseException) -> str:
+    """Return what happened on one line: a template may raise with a text of its own."""
+    said = " ".join(str(error).split())[:300]
+    return said or type(error).__name__

@@ -13,6 +13,8 @@ import codecs
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,9 @@ from localprompt.engine.plan import PlannedBatch, Planner, Room
 from localprompt.engine.radix import RadixTree, common_prefix
 from localprompt.engine.sampling import Sampler
 from localprompt.types import EngineStats, FinishReason, Generation, Loglikelihood, Sampling
+
+if TYPE_CHECKING:
+    from localprompt.engine.grammar import Constraint, Grammars
 
 Progress = Callable[[int, int], None]
 """Called after each decode with (requests done, requests in all)."""
@@ -89,7 +94,12 @@ class Engine:
         ]
 
     def generate(self, requests: Sequence[GenerateRequest], progress: Progress = lambda *_: None) -> list[Generation]:
-        """Return one completion a request, same order and length; lanes are refilled as completions end."""
+        """Return one completion a request, same order and length; lanes are refilled as completions end.
+
+        Raises:
+            ConfigError: if a grammar does not compile, before anything is computed.
+        """
+        self._check_grammars(requests)
         began = time.perf_counter()
         order = sorted(range(len(requests)), key=lambda i: requests[i].tokens)
         tree = RadixTree.of([requests[i].tokens for i in order])
@@ -108,11 +118,11 @@ class Engine:
             free = [i for i in range(1, self._llama.settings.lanes + 1) if i not in {lane.id for lane in lanes}]
             logits = self._decode(batch, free, lanes)
             for lane, row in zip(lanes, logits, strict=False):
-                lane.accept(lane.sampler.draw(row), self._llama)
+                lane.draw(row)
             if batch is not None:
                 rows = dict(zip(batch.outputs, logits[len(lanes) :], strict=True))
                 admitted, last_row = self._admit(batch, free, tree, rows, last_row)
-                lanes += [_Lane(lane, s, requests[order[s]], row, self._llama) for lane, s, row in admitted]
+                lanes += [self._begin(lane, s, requests[order[s]], row) for lane, s, row in admitted]
             for lane in lanes:
                 if lane.finish_reason is not None:
                     results[order[lane.sequence]] = lane.result()
@@ -215,6 +225,25 @@ class Engine:
             admitted.append((lane, visit.sequence, last_row))
         return admitted, last_row.copy()
 
+    def _begin(self, lane_id: int, sequence: int, request: GenerateRequest, logits: NDArray[np.float32]) -> _Lane:
+        """Return a lane with the first token of its completion drawn."""
+        pattern = request.sampling.grammar
+        constraint = self._grammars.constraint(pattern) if pattern else None
+        lane = _Lane(lane_id, sequence, request, self._llama, constraint)
+        lane.draw(logits)
+        return lane
+
+    def _check_grammars(self, requests: Sequence[GenerateRequest]) -> None:
+        for pattern in dict.fromkeys(request.sampling.grammar for request in requests):
+            if pattern:
+                self._grammars.check(pattern)
+
+    @cached_property
+    def _grammars(self) -> Grammars:
+        from localprompt.engine.grammar import Grammars  # noqa: PLC0415 - 0.1 s that most workers can do without
+
+        return Grammars(self._llama)
+
     def _count(self, requested: int, seconds: float) -> None:
         s = self.stats
         self.stats = EngineStats(
@@ -229,8 +258,8 @@ class _Lane:
     id: int
     sequence: int
     request: GenerateRequest
-    first_logits: NDArray[np.float32]
     llama: Llama
+    constraint: Constraint | None
     sampler: Sampler = field(init=False)
     stops: list[bytes] = field(init=False)
     tokens: list[int] = field(init=False, default_factory=list)
@@ -240,27 +269,39 @@ class _Lane:
     def __post_init__(self) -> None:
         self.sampler = Sampler(self.request.sampling, self.request.seed)
         self.stops = [utf8(stop) for stop in self.request.sampling.stop]
-        self.accept(self.sampler.draw(self.first_logits), self.llama)
-        self.first_logits = np.empty(0, np.float32)
 
     @property
     def position(self) -> int:
         """Position of the token that is decoded next: the last one drawn."""
         return len(self.request.tokens) + len(self.tokens) - 1
 
-    def accept(self, token: int, llama: Llama) -> None:
-        """Take a drawn token and see whether the completion ends with it."""
-        if llama.is_end(token):
+    def draw(self, logits: NDArray[np.float32]) -> None:
+        """Draw the next token and see whether the completion ends with it."""
+        if self.constraint is None:
+            self._accept(self.sampler.draw(logits))
+            return
+        allowed = self.constraint.allowed()
+        if len(allowed) == 0:
+            self.finish_reason = "length"  # a dead end: the text is as incomplete as one that the limit cuts off
+            return
+        self._accept(self.sampler.draw(logits, allowed))
+
+    def _accept(self, token: int) -> None:
+        if self.llama.is_end(token):
             self.finish_reason = "stop"
             return
         self.tokens.append(token)
-        piece = llama.piece(token)
+        piece = self.llama.piece(token)
         # A stop string may lie across token borders: look where it could have begun.
         begin = max(0, len(self.data) - max(map(len, self.stops), default=0))
         self.data += piece
+        if self.constraint is not None:
+            self.constraint.accept(token)
         ends = [at for stop in self.stops if (at := self.data.find(stop, begin)) >= 0]
         if ends:
             self.data = self.data[: min(ends)]
+            self.finish_reason = "stop"
+        elif self.constraint is not None and self.constraint.is_complete:
             self.finish_reason = "stop"
         elif len(self.tokens) == self.request.sampling.max_tokens:
             self.finish_reason = "length"

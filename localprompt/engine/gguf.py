@@ -118,13 +118,20 @@ _BPE_WITHOUT_BOS = frozenset({"glm4", "chatglm-bpe"})
 
 
 class StringArray:
-    """An array of strings as it lies in the file: a `str` is made only where one is asked for."""
+    """An array of strings as it lies in the file: a `str` is made only where one is asked for.
 
-    __slots__ = ("_data", "_starts")
+    Args:
+        data: the header, which all arrays of a file share.
+        starts: where in it each string begins, with its length.
+        end: where the last one ends.
+    """
 
-    def __init__(self, data: bytes, starts: array[int]) -> None:
+    __slots__ = ("_data", "_end", "_starts")
+
+    def __init__(self, data: bytes | bytearray = b"", starts: array[int] | None = None, end: int = 0) -> None:
         self._data = data
-        self._starts = starts
+        self._starts = array("Q") if starts is None else starts
+        self._end = end
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -133,7 +140,7 @@ class StringArray:
         """Return the bytes of one string."""
         start = self._starts[index]
         (length,) = _U64.unpack_from(self._data, start)
-        return self._data[start + 8 : start + 8 + length]
+        return bytes(self._data[start + 8 : start + 8 + length])
 
     def __getitem__(self, index: int) -> str:
         return self.raw(index).decode("utf-8", "replace")
@@ -142,12 +149,12 @@ class StringArray:
         """Return the first index of `text`, or None."""
         needle = text.encode()
         needle = _U64.pack(len(needle)) + needle
-        at = self._data.find(needle)
+        at = self._data.find(needle, self._starts[0], self._end) if len(self) else -1
         while at >= 0:
             position = bisect_left(self._starts, at)
             if position < len(self._starts) and self._starts[position] == at:
                 return position
-            at = self._data.find(needle, at + 1)
+            at = self._data.find(needle, at + 1, self._end)
         return None
 
     def first_duplicate(self) -> tuple[int, int] | None:
@@ -294,7 +301,7 @@ class GGUFHeader:
     def tokens(self) -> StringArray:
         """The vocabulary; empty where the file has none."""
         value = self.metadata.get("tokenizer.ggml.tokens")
-        return value if isinstance(value, StringArray) else StringArray(b"", array("Q"))
+        return value if isinstance(value, StringArray) else StringArray()
 
     @property
     def n_vocab(self) -> int:

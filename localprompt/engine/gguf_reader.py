@@ -46,7 +46,7 @@ _SCALARS: Mapping[int, str] = {
     11: "<q",
     12: "<d",
 }
-_BOOL, _STRING, _ARRAY = 7, 8, 9
+_UINT32, _BOOL, _STRING, _ARRAY = 4, 7, 8, 9
 _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
 
@@ -60,6 +60,7 @@ class _Cursor:
         self.data = bytearray()
         self.at = 0
         self.n_strings = 0
+        self.kinds: dict[str, int] = {}
 
     def fail(self, what: str) -> ModelError:
         return ModelError(f"{self._path} is not a usable GGUF file: {what}", "download the file again")
@@ -89,7 +90,7 @@ class _Cursor:
         return self.take(self.u64()).decode("utf-8", "replace")
 
     def value(self, key: str) -> Value:
-        kind = self.u32()
+        kind = self.kinds[key] = self.u32()
         if kind == _STRING:
             return self.string()
         if kind == _ARRAY:
@@ -118,14 +119,16 @@ class _Cursor:
         self.n_strings += count
         if self.n_strings > MAX_STRINGS:
             raise self.fail(f"its arrays claim more than {MAX_STRINGS} strings")
-        base = at = self.at
+        at = self.at
         starts = array("Q")
         for _ in range(count):
             if at + 8 > len(self.data):
                 self.need(at + 8)
-            starts.append(at - base)
+            starts.append(at)
             at += 8 + _U64.unpack_from(self.data, at)[0]
-        return StringArray(self.take(at - base), starts)
+        self.need(at)
+        self.at = at
+        return StringArray(self.data, starts, at)
 
 
 def read_header(path: str | os.PathLike[str]) -> GGUFHeader:
@@ -157,7 +160,9 @@ def _read(cursor: _Cursor, path: Path, file_size: int) -> GGUFHeader:
         raise cursor.fail(f"it claims {n_keys} keys and {n_tensors} tensors")
     metadata = _read_metadata(cursor, n_keys)
     alignment = metadata.get("general.alignment", 32)
-    if isinstance(alignment, bool) or not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
+    if cursor.kinds.get("general.alignment", _UINT32) != _UINT32:  # llama.cpp would abort
+        raise cursor.fail("its alignment is not of the type uint32")
+    if not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
         raise cursor.fail("its alignment is not a power of two")
     tensors = tuple(_read_tensor(cursor) for _ in range(n_tensors))
     data_offset = -(-cursor.at // alignment) * alignment

@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from localprompt.errors import ModelError
 
 MAX_TEMPLATE_CHARS = 262_144
 MAX_PARTS = 1_000
+MAX_TOKENS = 1_000_000
 
 _PART_NAME = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf", re.DOTALL)
 
@@ -89,6 +91,8 @@ def _check_vocabulary(header: GGUFHeader) -> None:
     n_vocab = header.n_vocab
     if not n_vocab or not header.text("tokenizer.ggml.model"):
         raise _unusable(header, "it has no vocabulary")
+    if n_vocab > MAX_TOKENS:
+        raise _unusable(header, f"its vocabulary claims {n_vocab} tokens")
     for key, kinds in (("scores", "fi"), ("token_type", "i")):
         value = header.metadata.get(f"tokenizer.ggml.{key}")
         if value is None:
@@ -111,6 +115,8 @@ def _check_tensors(header: GGUFHeader) -> None:
         if not 0 < tensor.parameters < 1 << 63:
             raise _unusable(header, f"the tensor {tensor.name!r} has {tensor.parameters} elements")
         name, elements, _ = GGML_TYPES[tensor.type]
+        if name != "F32" and "norm" in tensor.name:  # nothing quantises these; the kernels abort on other types
+            raise _unusable(header, f"the tensor {tensor.name!r} has the type {name}; a norm has F32")
         if (tensor.dims[0] if tensor.dims else 1) % elements:
             raise _unusable(header, f"the rows of the tensor {tensor.name!r} are not whole blocks of {name}")
         if tensor.offset % header.alignment:
@@ -118,6 +124,10 @@ def _check_tensors(header: GGUFHeader) -> None:
         if tensor.offset + tensor.n_bytes > room:
             missing = tensor.offset + tensor.n_bytes - room
             raise _unusable(header, f"the tensor {tensor.name!r} lies {missing} bytes beyond the end: it is truncated")
+    in_order = sorted(header.tensors, key=lambda tensor: tensor.offset)
+    for tensor, after in pairwise(in_order):
+        if tensor.offset + tensor.n_bytes > after.offset:
+            raise _unusable(header, f"the tensors {tensor.name!r} and {after.name!r} lie on one another")
 
 
 def _other_parts(header: GGUFHeader) -> list[GGUFHeader]:

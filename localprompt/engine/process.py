@@ -1,8 +1,9 @@
 """The parent's side of the engine process: start it, ask it, survive its death. Level 1.
 
 llama.cpp aborts its process on ordinary mistakes and on some official files, so this process never loads it. It starts
-`python -m localprompt.engine.worker`, sends requests and receives numbers. When the worker dies, the call is tried
-again in a new one; when that dies too, the requests are halved until the one that kills is found.
+`python -m localprompt.engine.worker`, sends requests and receives numbers. When the worker dies or hangs, the call is
+tried again in a new one; when that dies too, the requests are halved until the one that kills is found, and the others
+are answered.
 """
 
 from __future__ import annotations
@@ -20,14 +21,43 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
 from localprompt import errors
+from localprompt.engine import memory
 from localprompt.engine.frames import read_frame, write_frame
+from localprompt.engine.gguf_validator import validate
 from localprompt.engine.settings import EngineSettings
+from localprompt.engine.watchdog import Patience, Watchdog
 from localprompt.types import EngineStats
 
 Progress = Callable[[int, int], None]
 
+_DECODING = frozenset({"score", "generate"})
+_UNMEASURED = frozenset({"load", "prefill_rate"})
+
+
+def worker_command() -> list[str]:
+    """Return the command that starts a worker."""
+    # -P: a file `numpy.py` in the working directory must not be imported (Python 3.11 and later know the flag).
+    isolation = ["-P"] if sys.version_info >= (3, 11) else []
+    return [sys.executable, *isolation, "-m", "localprompt.engine.worker"]
+
 
 def _ignore(_done: int, _total: int) -> None: ...
+
+
+class RequestsDied(errors.WorkerDied):
+    """Some requests of a call kill every worker that gets them; the others have been answered.
+
+    An engine that dies is neither an answer nor a score, so the call as a whole fails; what was computed is kept here.
+
+    Attributes:
+        results: one a request, same order and length; None for those in `failed` (and for all that were not tried).
+        failed: indices of the requests without a result.
+    """
+
+    def __init__(self, message: str, hint: str, results: Sequence[Any]) -> None:
+        super().__init__(message, hint)
+        self.results = tuple(results)
+        self.failed = tuple(i for i, result in enumerate(results) if result is None)
 
 
 class EngineProcess:
@@ -36,19 +66,38 @@ class EngineProcess:
     Args:
         path: the GGUF file.
         settings: how to load and batch.
+        patience: how long a worker may take before it counts as dead.
+        command: starts the worker, which speaks the protocol of `worker`.
 
     Raises:
-        ModelError: if the worker cannot load the model; the message carries the tail of llama.cpp's log.
+        ModelError: if the file is malformed, the memory is not there, or the worker cannot load the model; the message
+            carries the tail of llama.cpp's log.
     """
 
-    def __init__(self, path: Path, settings: EngineSettings) -> None:
+    def __init__(
+        self,
+        path: Path,
+        settings: EngineSettings,
+        *,
+        patience: Patience = Patience(),  # noqa: B008 - frozen
+        command: Sequence[str] = (),
+    ) -> None:
         self.path = path
         self.settings = settings
         self.stats = EngineStats()
+        self.info: dict[str, Any] = {}
+        header = validate(path)  # nothing native reads a file before this says yes
+        self.asks_the_date = "strftime_now" in (header.chat_template or "")
+        """True if the chat template may print the date: it is told `chat.DATE`, always."""
+        self._need = memory.needed(header, settings)
+        self._patience = patience
+        self._command = list(command) or worker_command()
         self._process: subprocess.Popen[bytes] | None = None
+        self._watchdog: Watchdog | None = None
+        self._verdict = ""
+        self._deaths = 0  # in a row
         self._log: IO[bytes] = tempfile.TemporaryFile("a+b")  # noqa: SIM115 - lives as long as this object
         self._busy = threading.Lock()
-        self.info: dict[str, Any] = {}
         try:
             self._start()
         except EOFError:
@@ -73,33 +122,34 @@ class EngineProcess:
         self._log.close()
 
     def call(self, op: str, **arguments: Any) -> Any:
-        """Return the worker's answer to one question; a worker that dies over it is replaced once."""
-        try:
-            return self._ask(op, arguments)
-        except EOFError:
-            self._bury()
-        try:
-            return self._ask(op, arguments)
-        except EOFError:
-            death = self._bury()
-            raise errors.WorkerDied(f"the engine process died twice over {op!r} ({death})", self._log_tail()) from None
+        """Return the worker's answer to one question; a worker that dies over it is replaced once.
+
+        Raises:
+            WorkerDied: if the second one dies too.
+        """
+        death = ""
+        for _ in range(2):
+            try:
+                return self._ask(op, arguments)
+            except EOFError:
+                death = self._bury()
+        raise errors.WorkerDied(f"the engine process died twice over {op!r} ({death})", self._log_tail())
 
     def map(self, op: str, requests: Sequence[Any], progress: Progress = _ignore) -> list[Any]:
         """Return one result a request, same order and length; survives the death of workers.
 
         Raises:
-            WorkerDied: naming the request that kills every worker that gets it.
+            RequestsDied: naming the requests that kill every worker that gets them, after all others were answered.
         """
         return _Supervised(self, op, requests, progress).run()
 
     # One worker
 
     def _start(self) -> None:
-        # -P: a file `numpy.py` in the working directory must not be imported (Python 3.11 and later know the flag).
-        isolation = ["-P"] if sys.version_info >= (3, 11) else []
-        command = [sys.executable, *isolation, "-m", "localprompt.engine.worker"]
+        memory.check(self.path, self._need)
+        self._verdict = ""
         self._process = subprocess.Popen(
-            command,
+            self._command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -108,6 +158,7 @@ class EngineProcess:
             env={"OMP_WAIT_POLICY": "passive", **os.environ},
             start_new_session=True,  # Ctrl-C goes to the parent alone, which then ends the worker
         )
+        self._watchdog = Watchdog(self._process, self._patience.silence)
         try:
             self.info = self._exchange("load", {"path": str(self.path), "settings": asdict(self.settings)}, _ignore)
         except errors.ModelError as error:
@@ -120,30 +171,31 @@ class EngineProcess:
 
         Raises:
             EOFError: if the worker dies meanwhile.
+            WorkerDied: if too many have died in a row: no further one is started.
             ModelError: if another call is under way, from another thread or from its own `progress`: answers carry no
                 names, so the two would get each other's.
         """
         if not self._busy.acquire(blocking=False):
             raise errors.ModelError("this model is answering another call", "make one call at a time")
         try:
+            if self._deaths >= self._patience.deaths:
+                message = f"the engine process died {self._deaths} times in a row and is not started again"
+                raise errors.WorkerDied(message, self._log_tail())
             if self._process is None:
                 self._start()
-            return self._exchange(op, arguments, progress)
+            answer = self._exchange(op, arguments, progress)
+            self._deaths = 0
+            return answer
+        except EOFError:
+            self._deaths += 1
+            raise
         finally:
             self._busy.release()
 
     def _exchange(self, op: str, arguments: dict[str, Any], progress: Progress) -> Any:
         """Send one request and read frames up to its answer."""
-        process = cast("subprocess.Popen[bytes]", self._process)
-        stdin, stdout = cast("BinaryIO", process.stdin), cast("BinaryIO", process.stdout)
         try:
-            frame = _send_and_read(stdin, stdout, {"op": op, **arguments})
-            while "progress" in frame:
-                try:
-                    progress(*frame["progress"])
-                except EOFError as error:  # the caller's, not the worker's end
-                    raise RuntimeError("progress raised EOFError") from error
-                frame = read_frame(stdout)
+            frame = self._converse(op, arguments, progress)
         except EOFError:
             raise
         except BaseException:
@@ -154,6 +206,35 @@ class EngineProcess:
         self.stats = _plus(self.stats, frame["stats"])
         return frame["result"]
 
+    def _converse(self, op: str, arguments: dict[str, Any], progress: Progress) -> Any:
+        process, watchdog = cast("subprocess.Popen[bytes]", self._process), cast("Watchdog", self._watchdog)
+        stdin, stdout = cast("BinaryIO", process.stdin), cast("BinaryIO", process.stdout)
+        with watchdog.waiting():
+            beats_left = allowed = self._beats(op, _send(stdin, {"op": op, **arguments}))
+        while True:
+            with watchdog.waiting():
+                frame = read_frame(stdout)
+            if "beat" in frame:
+                beats_left -= 1
+                if beats_left < 0:
+                    self._verdict = f"no progress for {allowed} seconds"
+                    process.kill()
+                    raise EOFError(self._verdict)
+            elif "progress" in frame:
+                beats_left = allowed
+                try:
+                    progress(*frame["progress"])
+                except EOFError as error:  # the caller's, not the worker's end
+                    raise RuntimeError("progress raised EOFError") from error
+            else:
+                return frame
+
+    def _beats(self, op: str, n_bytes: int) -> int:
+        """Return how many beats without progress are too many."""
+        if op in _DECODING:
+            return self._patience.for_batches(self.settings.n_ubatch, self.stats)
+        return self._patience.unmeasured if op in _UNMEASURED else self._patience.for_bytes(n_bytes)
+
     def _kill(self) -> None:
         if self._process is not None:
             self._process.kill()
@@ -162,6 +243,9 @@ class EngineProcess:
     def _bury(self) -> str:
         """Reap the dead worker and return how it died."""
         process, self._process = self._process, None
+        watchdog, self._watchdog = self._watchdog, None
+        if watchdog is not None:
+            watchdog.dismiss()
         if process is None:
             return "was not running"
         for stream in (process.stdin, process.stdout):
@@ -173,7 +257,9 @@ class EngineProcess:
         except subprocess.TimeoutExpired:
             process.kill()
             code = process.wait()
-        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        if watchdog is not None and watchdog.bit:
+            return f"no sign of life for {self._patience.silence} seconds"
+        return self._verdict or _cause(code)
 
     def _log_tail(self) -> str:
         size = self._log.seek(0, os.SEEK_END)
@@ -182,48 +268,67 @@ class EngineProcess:
         return "last words of the engine: " + " / ".join(tail) if tail else ""
 
 
-def _send_and_read(stdin: BinaryIO, stdout: BinaryIO, request: dict[str, Any]) -> Any:
-    """Return the first frame of the answer; a pipe closed by the worker is its end."""
+def _send(stdin: BinaryIO, request: dict[str, Any]) -> int:
+    """Send a request and return its size; a pipe closed by the worker is its end."""
     try:
-        write_frame(stdin, request)
+        return write_frame(stdin, request)
     except BrokenPipeError:
         raise EOFError("the worker closed its pipe") from None
-    return read_frame(stdout)
+
+
+def _cause(code: int) -> str:
+    """Return an exit status in words."""
+    if code >= 0:
+        return f"exit status {code}"
+    if code == -signal.SIGKILL:
+        return "signal SIGKILL, perhaps for lack of memory"
+    named = {member.value: member.name for member in signal.Signals}
+    return f"signal {named.get(-code, -code)}"
 
 
 class _Supervised:
-    """One call over many requests: retry once, then halve down to the request that kills."""
+    """One call over many requests: retry once, then halve down to the requests that kill, and answer the others."""
 
     def __init__(self, engine: EngineProcess, op: str, requests: Sequence[Any], progress: Progress) -> None:
         self._engine = engine
         self._op = op
         self._requests = requests
         self._progress = progress
-        self._deaths = 0
-        self._max_deaths = 2 * (len(requests).bit_length() + 1) + 4  # two a halving, and a few that were chance
+        self._results: list[Any] = [None] * len(requests)
+        self._killers: list[int] = []
+        self._death = ""
 
     def run(self) -> list[Any]:
-        return self._part(0, len(self._requests))
+        try:
+            if self._requests:
+                self._part(0, len(self._requests))
+        except errors.WorkerDied as error:
+            raise RequestsDied(error.message, error.hint, self._results) from None
+        if self._killers:
+            shown = " and ".join(f"request {i}" for i in self._killers[:5])
+            more = f" and {len(self._killers) - 5} more" if len(self._killers) > 5 else ""
+            message = f"{shown}{more} of {len(self._requests)} killed the engine process again and again"
+            raise RequestsDied(f"{message} ({self._death})", self._engine._log_tail(), self._results)
+        return self._results
 
-    def _part(self, low: int, high: int) -> list[Any]:
-        death = ""
-        for _ in range(2):
+    def _part(self, low: int, high: int) -> None:
+        """Answer these requests, in halves if need be."""
+        # One death may be chance, for the whole and for the last one left; between them it only means: halve.
+        surely = high - low <= 1 or high - low == len(self._requests)
+        for _ in range(2 if surely else 1):
             try:
-                return cast(
-                    "list[Any]",
-                    self._engine._ask(self._op, {"requests": list(self._requests[low:high])}, self._shifted(low)),
+                self._results[low:high] = self._engine._ask(
+                    self._op, {"requests": list(self._requests[low:high])}, self._shifted(low)
                 )
+                return
             except EOFError:
-                self._deaths += 1
-                death = self._engine._bury()
-        if high - low <= 1 or self._deaths >= self._max_deaths:
-            which = f"request {low}" if high - low == 1 else f"one of the requests {low} to {high - 1}"
-            raise errors.WorkerDied(
-                f"the engine process died {self._deaths} times, last over {which} of {len(self._requests)} ({death})",
-                self._engine._log_tail(),
-            )
+                self._death = self._engine._bury()
+        if high - low <= 1:
+            self._killers.append(low)
+            return
         middle = (low + high) // 2
-        return self._part(low, middle) + self._part(middle, high)
+        self._part(low, middle)
+        self._part(middle, high)
 
     def _shifted(self, low: int) -> Progress:
         return lambda done, _: self._progress(low + done, len(self._requests))

@@ -17,58 +17,71 @@ _BLOCK = 512
 class Sampler:
     """Draws the tokens of one completion.
 
-    Order of the cuts: temperature, then top-k, top-p, min-p, each on what the one before left.
+    Order of the cuts: what a grammar allows, then temperature, top-k, top-p, min-p, each on what the one before left.
     """
 
     def __init__(self, sampling: Sampling, seed: int) -> None:
         self._sampling = sampling
         self._rng = np.random.Generator(np.random.PCG64(seed & 0xFFFF_FFFF_FFFF_FFFF))
 
-    def draw(self, logits: NDArray[np.float32]) -> int:
-        """Return a token id; `logits` has shape (n_vocab,) and is not changed. Greedy at temperature 0."""
+    def draw(self, logits: NDArray[np.float32], allowed: NDArray[np.intp] | None = None) -> int:
+        """Return a token id; greedy at temperature 0.
+
+        Args:
+            logits: shape (n_vocab,); not changed.
+            allowed: ids of the tokens to draw from, at least one, rising; None for the whole vocabulary.
+        """
+        if allowed is None:
+            return self._index(logits)
+        return int(allowed[self._index(logits[allowed])])
+
+    def _index(self, logits: NDArray[np.float32]) -> int:
         s = self._sampling
         if s.temperature == 0:
             return int(logits.argmax())
         u = self._rng.random()
+        weights = logits - logits.max()
+        weights /= np.float32(s.temperature)
+        np.exp(weights, out=weights)
         if s.top_p == 1 and s.min_p == 0 and s.top_k == 0:
-            scaled = (logits - logits.max()) / np.float32(s.temperature)
-            return _invert(np.exp(scaled), u)
-        tokens, p, total = self._candidates(logits)
-        n = len(p)
-        if s.top_p < 1:  # the smallest set whose mass reaches top_p
-            n = int(np.searchsorted(np.cumsum(p, dtype=np.float64), s.top_p * total)) + 1
-        if s.min_p > 0:
-            n = min(n, int(np.count_nonzero(p >= s.min_p)))
-        return int(tokens[_invert(p[: max(n, 1)], u)])
+            return _invert(weights, u)
+        kept = self._kept(weights)
+        return int(kept[_invert(weights[kept], u)])
 
-    def _candidates(self, logits: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.float32], float]:
-        """Return the tokens that can survive the cuts, their weights, and the mass that top-p refers to.
+    def _kept(self, weights: NDArray[np.float32]) -> NDArray[np.intp]:
+        """Return the tokens that survive the cuts, by rising id; the largest weight is 1, of equals the first stay.
 
-        Tokens come in falling order of their logit, equal logits by falling id; the first has weight 1. Sorting
-        150,000 logits would cost more than computing them, so only a window below the best one is sorted, widened
-        until it is wide enough.
+        Sorting 150,000 weights would cost more than computing them, so only a window of the largest is sorted, widened
+        until the cuts lie in it. The mass that top-p refers to is always that of all tokens.
         """
         s = self._sampling
-        weights = np.exp((logits - logits.max()) / np.float32(s.temperature))
-        total = float(weights.sum(dtype=np.float64))
-        window = np.flatnonzero(weights >= (s.min_p or 1.0))
-        bound = 1e-2
-        while not self._suffices(weights, window, total):
+        bound = s.min_p or 1e-2
+        total = 0.0 if s.top_k or s.top_p == 1 else float(weights.sum())  # numpy adds pairwise: right to 1e-6
+        while True:
             window = np.flatnonzero(weights >= bound)
+            values = np.sort(weights[window])[::-1]
+            if len(window) == len(weights) or self._suffices(values, total):
+                break
             bound = bound * 1e-2 if bound > 1e-30 else 0.0
-        order = window[np.argsort(weights[window], kind="stable")[::-1]]
-        if s.top_k:
-            order = order[: s.top_k]
-            total = float(weights[order].sum(dtype=np.float64))
-        return order, weights[order], total
+        n = min(s.top_k or len(values), len(values))
+        if s.top_p < 1:  # the smallest set whose mass reaches top_p
+            mass = np.cumsum(values[:n], dtype=np.float64)
+            n = min(n, int(np.searchsorted(mass, s.top_p * (total or mass[-1]))) + 1)
+        if s.min_p > 0:
+            n = max(1, min(n, int(np.count_nonzero(values >= s.min_p))))
+        kept: NDArray[np.intp] = window[weights[window] >= values[n - 1]]
+        if surplus := len(kept) - n:
+            return np.delete(kept, np.flatnonzero(weights[kept] == values[n - 1])[-surplus:])
+        return kept
 
-    def _suffices(self, weights: NDArray[np.float32], window: NDArray[np.intp], total: float) -> bool:
+    def _suffices(self, values: NDArray[np.float32], total: float) -> bool:
+        """Return whether the cuts lie among these largest weights."""
         s = self._sampling
-        if len(window) == len(weights) or (s.min_p > 0 and not s.top_k and s.top_p == 1):
-            return True
+        if s.min_p > 0 and not (s.top_k and s.top_p < 1):
+            return True  # the window begins at min-p, and nothing below it is kept
         if s.top_k:
-            return len(window) >= s.top_k
-        return float(weights[window].sum(dtype=np.float64)) >= s.top_p * total
+            return len(values) >= s.top_k
+        return float(values.sum(dtype=np.float64)) >= s.top_p * total
 
 
 def _invert(weights: NDArray[np.floating], u: float) -> int:

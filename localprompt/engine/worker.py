@@ -1,17 +1,19 @@
 """The engine in a process of its own: this module is that process. Level 1, the parent's side is `process`.
 
 parent -> worker    {"op": name, **arguments}
-worker -> parent    any number of {"progress": [done, total]}, then {"result": ..., "stats": [...]} or
-                    {"error": [class, message, hint]}
+worker -> parent    any number of {"progress": [done, total]} and, a second apart, {"beat": 1}; then
+                    {"result": ..., "stats": [...]} or {"error": [class, message, hint]}
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,11 +27,43 @@ from localprompt.engine.settings import EngineSettings
 from localprompt.types import EngineStats, Message, Sampling
 
 
+class Voice:
+    """Sends whole frames to the parent from two threads: the one that computes, and one that beats meanwhile."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+        self._lock = threading.Lock()
+        self._computing = threading.Event()
+        threading.Thread(target=self._beat, daemon=True, name="beat").start()
+
+    def send(self, frame: dict[str, Any]) -> None:
+        """Send one frame."""
+        with self._lock:
+            write_frame(self._out, frame)
+
+    @contextlib.contextmanager
+    def computing(self) -> Iterator[None]:
+        """The parent is waiting, and reads: only in this block beats are sent, or they would fill the pipe."""
+        self._computing.set()
+        try:
+            yield
+        finally:
+            self._computing.clear()
+
+    def _beat(self) -> None:
+        with contextlib.suppress(OSError):  # the parent is gone
+            while True:
+                self._computing.wait()
+                time.sleep(1.0)
+                if self._computing.is_set():
+                    self.send({"beat": 1})
+
+
 class Server:
     """Answers requests with one loaded model. Each public method is one `op` of the protocol."""
 
-    def __init__(self, out: BinaryIO, path: str, settings: dict[str, Any]) -> None:
-        self._out = out
+    def __init__(self, voice: Voice, path: str, settings: dict[str, Any]) -> None:
+        self._voice = voice
         self._path = path
         self._llama = Llama(Path(path), EngineSettings(**settings))
         self._engine = Engine(self._llama)
@@ -87,7 +121,7 @@ class Server:
         self._llama.clear()
 
     def _report(self, done: int, total: int) -> None:
-        write_frame(self._out, {"progress": [done, total]})
+        self._voice.send({"progress": [done, total]})
 
 
 _OPS = ("encode", "encode_pairs", "chat", "score", "generate", "prefill_rate")
@@ -98,6 +132,8 @@ def serve() -> None:
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever native code prints must not fall between the frames
     _die_with_parent()
+    _be_expendable()
+    voice = Voice(out)
     server: Server | None = None
     while True:
         try:
@@ -107,23 +143,34 @@ def serve() -> None:
         op = request.pop("op")
         before = server.stats if server else EngineStats()
         try:
-            if server is None:
-                server = Server(out, **request)
-                result: Any = server.info()
-            else:
-                result = {name: getattr(server, name) for name in _OPS}[op](**request)
+            with voice.computing():
+                if server is None:
+                    server = Server(voice, **request)
+                    result: Any = server.info()
+                else:
+                    result = {name: getattr(server, name) for name in _OPS}[op](**request)
         except errors.LocalPromptError as error:
-            write_frame(out, {"error": [type(error).__name__, error.message, error.hint]})
+            voice.send({"error": [type(error).__name__, error.message, error.hint]})
             continue
         except Exception as error:  # noqa: BLE001 - a mistake in Python would come again in a new process: report it
             traceback.print_exc()
             message = f"the engine failed over {op!r}: {type(error).__name__}: {error}"
-            write_frame(out, {"error": ["ModelError", message, ""]})
+            voice.send({"error": ["ModelError", message, ""]})
             if server is not None:
                 server.forget()
             continue
         delta = [after - then for after, then in zip(astuple(server.stats), astuple(before), strict=True)]
-        write_frame(out, {"result": result, "stats": delta})
+        voice.send({"result": result, "stats": delta})
+
+
+def _be_expendable() -> None:
+    """When memory runs out, end this process and not its parent; and leave no core dump of gigabytes."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")
+    with contextlib.suppress(ImportError):  # Windows
+        import resource  # noqa: PLC0415
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 def _die_with_parent() -> None:

@@ -41,12 +41,21 @@ class LanguageModel(Protocol):
         ...
 
     @property
+    def supports_grammar(self) -> bool:
+        """True if `Sampling.grammar` binds what `generate` returns; False: it is ignored."""
+        ...
+
+    @property
     def stats(self) -> EngineStats:
         """Cumulative work."""
         ...
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each text, with BOS where the model wants one."""
+        ...
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens each text has, BOS included where the model wants one."""
         ...
 
     def chat(self, messages: Sequence[Message], opening: str = "") -> str:

@@ -65,10 +65,15 @@ class LocalModel:
     def fingerprint(self) -> str:
         """Hash of the file's content, the llama.cpp build and the settings that change numbers."""
         if not self._fingerprint:
-            build = importlib.metadata.version("llama-cpp-python")
-            content = [_content_hash(self.path), build, self.settings.numerics()]
-            self._fingerprint = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+            content = json.dumps(self.identity, sort_keys=True)
+            self._fingerprint = hashlib.sha256(content.encode()).hexdigest()[:16]
         return self._fingerprint
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """What the fingerprint is a hash of, by name: `file`, `llama_cpp`, and fields of `EngineSettings`."""
+        build = importlib.metadata.version("llama-cpp-python")
+        return {"file": _content_hash(self.path), "llama_cpp": build, **self.settings.numerics()}
 
     @property
     def n_ctx(self) -> int:
@@ -90,10 +95,19 @@ class LocalModel:
         """True if the vocabulary has the fill-in-the-middle tokens for prefix and suffix."""
         return {"pre", "suf"} <= set(self._engine.info["fim"])
 
+    @property
+    def supports_grammar(self) -> bool:
+        """True: `Sampling.grammar` is obeyed, whatever the model."""
+        return True
+
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each text, with BOS where the model wants one."""
         result: list[list[int]] = self._engine.map("encode", [[str(text), spans_of(text)] for text in texts])
         return result
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens each text has, same order and length as `texts`."""
+        return [len(tokens) for tokens in self.tokenize(texts)]
 
     def chat(self, messages: Sequence[Message], opening: str = "") -> Rendered:
         """Return the text of a chat up to the assistant's answer, which begins with `opening`.
@@ -143,7 +157,11 @@ class LocalModel:
         return [Loglikelihood(*scored) for scored in self._engine.map("score", encoded, self._progress)]
 
     def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
-        """Return one completion a prompt; see `LanguageModel`."""
+        """Return one completion a prompt; see `LanguageModel`.
+
+        Raises:
+            ConfigError: if the grammar does not compile, before anything is computed.
+        """
         if len(prompts) != len(seeds):
             raise ValueError(f"{len(prompts)} prompts with {len(seeds)} seeds")
         encoded = [tokens or [self._engine.info["start_token"]] for tokens in self.tokenize(prompts)]

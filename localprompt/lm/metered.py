@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from localprompt.budget import Budget
 from localprompt.lm.base import LanguageModel
+from localprompt.lm.cached import CachedLM
 from localprompt.types import Generation, Loglikelihood, Sampling, Spend
 
 
@@ -14,7 +15,8 @@ class MeteredLM:
     """The two spending methods of a language model, each charged before it computes anything.
 
     The worst case is reserved (every completion as long as it may get) and the truth, read from the model's own
-    statistics, is entered afterwards.
+    statistics, is entered afterwards. With a `CachedLM` the minutes are checked before each chunk that is computed, and
+    answers that are known are given at any time.
     """
 
     def __init__(self, lm: LanguageModel, budget: Budget) -> None:
@@ -30,7 +32,7 @@ class MeteredLM:
         """Return how probable each continuation is, same order and length as `pairs`, counted as `calls` calls.
 
         Raises:
-            BudgetExhausted: before anything is computed.
+            BudgetExhausted: before anything is computed; for lack of time also between chunks.
         """
         with self._charged([context + continuation for context, continuation in pairs], 0, calls):
             return self.lm.loglikelihood(pairs)
@@ -39,7 +41,7 @@ class MeteredLM:
         """Return one completion a prompt, each counted as one call.
 
         Raises:
-            BudgetExhausted: before anything is computed.
+            BudgetExhausted: before anything is computed; for lack of time also between chunks.
         """
         with self._charged(prompts, sampling.max_tokens, len(prompts)):
             return self.lm.generate(prompts, sampling, seeds)
@@ -47,14 +49,35 @@ class MeteredLM:
     @contextmanager
     def _charged(self, texts: Sequence[str], max_tokens: int, calls: int) -> Iterator[None]:
         # Tokenising everything twice is only worth its time where tokens are limited.
-        tokens = sum(len(ids) + max_tokens for ids in self.lm.tokenize(texts)) if self._budget.counts_tokens else 0
+        tokens = sum(n + max_tokens for n in self.lm.count_tokens(texts)) if self._budget.counts_tokens else 0
+        if not isinstance(self.lm, CachedLM):
+            self._budget.check_time()
         self._budget.reserve(calls=calls, tokens=tokens)
-        before = self.lm.stats
+        before, known_before = self.lm.stats, self._known
         try:
-            yield
+            with self._timed():
+                yield
         finally:
             after = self.lm.stats
             self._budget.settle(
                 tokens_requested=after.tokens_requested - before.tokens_requested,
                 tokens_decoded=after.tokens_decoded - before.tokens_decoded,
+                answers=len(texts),
+                answers_cached=self._known - known_before,
             )
+
+    @property
+    def _known(self) -> int:
+        return self.lm.answers_cached if isinstance(self.lm, CachedLM) else 0
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        """Have a `CachedLM` check the minutes before each chunk."""
+        if not isinstance(self.lm, CachedLM):
+            yield
+            return
+        before, self.lm.between = self.lm.between, self._budget.check_time
+        try:
+            yield
+        finally:
+            self.lm.between = before

@@ -36,9 +36,10 @@ class ScriptedLM:
         name: what people see; part of the fingerprint.
         has_chat: False makes it a base model.
         has_fim: True gives it fill-in-the-middle tokens.
+        supports_grammar: True lets others ask for grammars; `answer` is trusted to obey them.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - everything a model can be asked
         self,
         *,
         answer: Callable[[str, int], str] = _say_nothing,
@@ -46,12 +47,14 @@ class ScriptedLM:
         name: str = "scripted",
         has_chat: bool = True,
         has_fim: bool = False,
+        supports_grammar: bool = False,
     ) -> None:
         self.name = name
         self.fingerprint = f"scripted-{name}"
         self.n_ctx = 4096
         self.has_chat = has_chat
         self.has_fim = has_fim
+        self.supports_grammar = supports_grammar
         self.on_progress: Callable[[int, int], None] = lambda *_: None
         """Called with (done, total) requests while a call runs."""
         self.seen: list[str] = []
@@ -78,6 +81,10 @@ class ScriptedLM:
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return a checksum of each word, the same in every process."""
         return [[zlib.crc32(word.encode("utf-8", "replace")) for word in _TOKEN.findall(text)] for text in texts]
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return the number of words of each text."""
+        return [len(_TOKEN.findall(text)) for text in texts]
 
     def chat(self, messages: Sequence[Message], opening: str = "") -> str:
         """Return the turns with their roles in brackets.

@@ -17,7 +17,11 @@ from localprompt.problem import Problem
 
 
 class Optimizer(Protocol):
-    """An algorithm that searches for a prompt: a frozen dataclass of hyperparameters with one method."""
+    """An algorithm that searches for a prompt: a frozen dataclass of hyperparameters with one method.
+
+    A class variable `PRESETS`, name to the hyperparameters that differ from the defaults, is optional; `paper` is the
+    setting of the publication.
+    """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
@@ -28,6 +32,9 @@ class Optimizer(Protocol):
             BudgetExhausted: from the model call that does not fit; everything before it counts.
         """
 
+
+LOCAL = "local"
+"""The preset of the defaults: sized for one quantised model on one machine."""
 
 _T = TypeVar("_T")
 _REGISTRY: dict[str, type[Any]] = {}
@@ -50,24 +57,44 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(_REGISTRY))
 
 
-def configure(name: str, settings: Mapping[str, object]) -> Optimizer:
-    """Return the optimiser `name` with `settings`; text such as `8`, `8,24` or `none` is read as the field's type.
+def presets(name: str) -> dict[str, Mapping[str, object]]:
+    """Return the presets of the optimiser `name`: `local`, its defaults, and those in its class variable `PRESETS`.
+
+    A preset names the hyperparameters that differ from the defaults.
 
     Raises:
-        ConfigError: for an unknown method or setting, naming the nearest known one, or a value of the wrong kind.
+        ConfigError: for an unknown method, naming the nearest known one.
     """
-    if name not in _REGISTRY:
-        raise ConfigError(f"unknown method {name!r}", nearest(name, _REGISTRY))
-    cls = _REGISTRY[name]
+    return {LOCAL: {}, **getattr(_found(name), "PRESETS", {})}
+
+
+def configure(name: str, settings: Mapping[str, object], preset: str = LOCAL) -> Optimizer:
+    """Return the optimiser `name` as in `preset`, changed by `settings`.
+
+    Text such as `8`, `8,24` or `none` is read as the field's type.
+
+    Raises:
+        ConfigError: for an unknown method, preset or setting, naming the nearest known one, or a value of the wrong
+            kind.
+    """
+    cls = _found(name)
+    if preset not in presets(name):
+        raise ConfigError(f"{name} has no preset {preset!r}", nearest(preset, presets(name)))
     hints = get_type_hints(cls)
     known = {field.name: hints[field.name] for field in dataclasses.fields(cls)}
     values = {}
-    for key, value in settings.items():
+    for key, value in {**presets(name)[preset], **settings}.items():
         if key not in known:
             raise ConfigError(f"{name} has no setting {key!r}", nearest(key, known))
         values[key] = read_value(f"the setting {key}", value, known[key])
     chosen: Optimizer = cls(**values)
     return chosen
+
+
+def _found(name: str) -> type[Any]:
+    if name not in _REGISTRY:
+        raise ConfigError(f"unknown method {name!r}", nearest(name, _REGISTRY))
+    return _REGISTRY[name]
 
 
 def read_value(what: str, value: object, wanted: Any) -> object:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import regex
 
@@ -28,7 +29,22 @@ _NUMBER = re.compile(
 )
 
 
-def find_answer(kind: str, argument: str = "") -> Answer:
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """An `Answer` that knows its name, so that a task can be written down."""
+
+    kind: str
+    argument: str
+    extract: Answer = field(repr=False, compare=False)
+
+    def __call__(self, completion: str) -> str | None:
+        """Return the answer in a completion; None if it holds none."""
+        text = _without_thoughts(completion)
+        found = self.extract(text) if text is not None else None
+        return (found.strip() or None) if found is not None else None
+
+
+def find_answer(kind: str, argument: str = "") -> Extraction:
     """Return the extraction of that kind; `argument` is the pattern, marker or field of those kinds that need one.
 
     Raises:
@@ -43,14 +59,7 @@ def find_answer(kind: str, argument: str = "") -> Answer:
             f"answer extraction {kind!r} {problem}",
             f"write `answer: {{{kind}: ...}}`" if needs else f"write `answer: {kind}`",
         )
-    extract = make(argument)
-
-    def answer(completion: str) -> str | None:
-        text = _without_thoughts(completion)
-        found = extract(text) if text is not None else None
-        return (found.strip() or None) if found is not None else None
-
-    return answer
+    return Extraction(kind, argument, make(argument))
 
 
 def last_number(text: str) -> str | None:

@@ -11,7 +11,9 @@ import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from localprompt.errors import TaskError, nearest
 from localprompt.tasks.answers import last_number
@@ -24,6 +26,32 @@ _SENTENCE_LABEL = re.compile(r"sentence [12]:", re.IGNORECASE)
 _OPTION = re.compile(r"\s*(?:\(([A-Za-z])\)|\[([A-Za-z])\]|([A-Za-z])(?=[).:]|\s*(?:\n|$)))[).:]?\s*(.*)", re.DOTALL)
 _BRACKETED = re.compile(r"[(\[]([A-Za-z])[)\]]")
 _CUED = re.compile(r"\b(?i:answer|option|choice)(?i: is)?:?\s+([A-Z])\b(?!')")  # capitals only: "the answer is a dog"
+
+
+@dataclass(frozen=True, slots=True)
+class CodeMetric:
+    """A metric of the user's, which knows where it came from, so that a task can be written down."""
+
+    name: str
+    """`module:function`."""
+    folder: Path
+    """Where the module was looked for first."""
+    function: Callable[..., Any] = field(repr=False, compare=False)
+
+    def __call__(self, prediction: str, targets: tuple[str, ...]) -> float:
+        """Return the score.
+
+        Raises:
+            TaskError: if the function raises, or its score does not lie in [0, 1].
+        """
+        try:
+            score = float(self.function(prediction, targets))
+        except Exception as error:  # a user's function may raise anything
+            problem = f"the metric {self.name!r} failed on the prediction {prediction!r} ({_told(error)})"
+            raise TaskError(problem, "a metric returns a number in [0, 1] for any text") from error
+        if not 0 <= score <= 1:
+            raise TaskError(f"the metric {self.name!r} returned {score} for {prediction!r}", "a score lies in [0, 1]")
+        return score
 
 
 def find_metric(name: str, *, folder: Path = Path(), allow_code: bool = False) -> Metric:
@@ -177,15 +205,4 @@ def _imported(name: str, folder: Path) -> Metric:
         sys.path.remove(str(folder.resolve()))
     if not callable(function):
         raise TaskError(f"the metric {name!r} is not a function", "write module:function")
-
-    def metric(prediction: str, targets: tuple[str, ...]) -> float:
-        try:
-            score = float(function(prediction, targets))
-        except Exception as error:  # a user's function may raise anything
-            problem = f"the metric {name!r} failed on the prediction {prediction!r} ({_told(error)})"
-            raise TaskError(problem, "a metric returns a number in [0, 1] for any text") from error
-        if not 0 <= score <= 1:
-            raise TaskError(f"the metric {name!r} returned {score} for {prediction!r}", "a score lies in [0, 1]")
-        return score
-
-    return metric
+    return CodeMetric(name, folder.resolve(), function)

@@ -11,12 +11,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
 from localprompt.errors import TaskError, nearest
 from localprompt.types import Demo, Message, Prompt
+
+Position = Literal["task", "Q_begin", "Q_end", "A_begin"]
+"""Where an instruction stands, in OPRO's words: as the layout has it, before the question, after it, or where the
+answer begins."""
 
 RESERVED = ("instruction", "demos", "output")
 """Slot names with a meaning of their own; no input may have one of them."""
@@ -24,6 +28,7 @@ RESERVED = ("instruction", "demos", "output")
 _VANISHING = ("instruction", "demos")
 _SLOT = re.compile(r"\{\{[ \t]*([^{}\s]+)[ \t]*\}\}")
 _SLOT_OF_DEMOS = re.compile(r"\{\{[ \t]*demos[ \t]*\}\}")
+_INSTRUCTION = "{{instruction}}"
 _SLOT_OF_INSTRUCTION = re.compile(r"\{\{[ \t]*instruction[ \t]*\}\}\s*")
 
 
@@ -75,6 +80,33 @@ class Layout:
         system = fill(self.system, values)
         turns = (Message("system", system),) if system.strip() else ()
         return Rendering((*turns, Message("user", text)), "", fill(self.opening, values))
+
+    def placed(self, position: Position) -> Layout:
+        """Return this layout with the instruction at `position` and nowhere else; `task` changes nothing.
+
+        `Q_begin`: a line of its own before the one with the first input, after any demos. `Q_end`: a line of its own
+        after the one with the last input. `A_begin`: chat, the opening of the assistant's answer; raw, the end of the
+        text. An empty instruction vanishes there too, and demos never held one.
+
+        Source: OPRO (Yang et al. 2023), section 4. Differs: its `Q_begin` stands on the question's own line, after the
+        `Q:`; a line before it works with any label, and with several inputs.
+        """
+        if position == "task":
+            return self
+        template = _without_instruction(self.template)
+        system, opening = _without_instruction(self.system), _without_instruction(self.opening)
+        bare = replace(self, template=template, system=system, opening=opening)
+        if position == "A_begin" and self.mode == "raw":
+            gap = "" if not template or template[-1].isspace() else self.separator or " "
+            return replace(bare, template=f"{template}{gap}{_INSTRUCTION}")
+        if position == "A_begin":
+            opening = f"{_INSTRUCTION} {opening}" if opening else _INSTRUCTION
+            # An answer that is scored goes on with the sentence, where the turn's beginning needed no space.
+            return replace(bare, opening=opening, separator=self.separator or " ")
+        start, end = _question(template)
+        if position == "Q_begin":
+            return replace(bare, template=f"{template[:start]}{_INSTRUCTION}\n{template[start:]}")
+        return replace(bare, template=f"{template[:end]}\n{_INSTRUCTION}{template[end:]}")
 
     def _demo(self, demo: Demo) -> str:
         return fill(self.demo, {**demo.inputs, "output": demo.output})
@@ -136,6 +168,24 @@ def demo_for(template: str, separator: str) -> str:
     """
     tail = _SLOT_OF_DEMOS.split(template)[-1].lstrip()
     return _SLOT_OF_INSTRUCTION.sub("", tail) + separator + "{{output}}\n\n"
+
+
+def _without_instruction(template: str) -> str:
+    values = {name: f"{{{{{name}}}}}" for name in slots(template)}
+    return fill(template, {**values, "instruction": ""})
+
+
+def _question(template: str) -> tuple[int, int]:
+    """Return where the lines with input slots begin and end; the whole template where it has none."""
+    inputs = [match for match in _SLOT.finditer(template) if match[1] not in RESERVED]
+    if not inputs:
+        return 0, len(template)
+    first, last = inputs[0].start(), inputs[-1].end()
+    start = template.rfind("\n", 0, first) + 1
+    # Demos end in a line break of their own, so the line may begin right after their slot.
+    demos = [match.end() for match in _SLOT_OF_DEMOS.finditer(template, start, first)]
+    newline = template.find("\n", last)
+    return max([start, *demos]), len(template) if newline < 0 else newline
 
 
 def _labelled(inputs: Sequence[str]) -> str:

@@ -6,16 +6,18 @@ import hashlib
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import toy
+from worlds import world
 
 from localprompt.budget import Budget
 from localprompt.errors import BudgetExhausted
 from localprompt.lm.scripted import ScriptedLM
-from localprompt.optimizers import configure, names
+from localprompt.optimizers import configure, names, presets
 from localprompt.problem import Problem
 from localprompt.types import Prompt
 
@@ -26,7 +28,7 @@ every_optimizer = pytest.mark.parametrize("name", names())
 def _search(name: str, lm: ScriptedLM, *, seed: int = 0, budget: Budget | None = None) -> Problem:
     problem = toy.problem(lm, seed=seed, budget=budget)
     try:
-        configure(name, {}).run(problem)
+        configure(name, world(name).settings).run(problem)
     except BudgetExhausted:
         assert budget is not None
     return problem
@@ -34,14 +36,14 @@ def _search(name: str, lm: ScriptedLM, *, seed: int = 0, budget: Budget | None =
 
 def trace(name: str, seed: int) -> str:
     """Hash of everything the model was shown."""
-    lm = toy.model()
+    lm = world(name).model()
     _search(name, lm, seed=seed)
     return hashlib.sha256("\0".join(lm.seen).encode()).hexdigest()
 
 
 @every_optimizer
 def test_it_finds_the_known_best_prompt(name: str) -> None:
-    winner = _search(name, toy.model()).winner()
+    winner = _search(name, world(name).model()).winner()
     assert winner.candidate.prompt == Prompt(toy.BEST)
 
 
@@ -63,11 +65,11 @@ def test_the_trace_does_not_depend_on_the_hash_seed_of_python(name: str, hash_se
 @every_optimizer
 def test_it_is_never_over_budget(name: str) -> None:
     for max_calls in (1, 47, 48, 49, 100, 333, 500, 900):
-        lm, budget = toy.model(), Budget(max_calls=max_calls)
+        lm, budget = world(name).model(), Budget(max_calls=max_calls)
         _search(name, lm, budget=budget)
         assert lm.n_generated + lm.n_scored == budget.spend.calls <= max_calls
     for max_tokens in (10, 1000, 5000, 20_000):
-        lm, budget = toy.model(), Budget(max_tokens=max_tokens)
+        lm, budget = world(name).model(), Budget(max_tokens=max_tokens)
         _search(name, lm, budget=budget)
         assert lm.stats.tokens_requested == budget.spend.tokens_requested <= max_tokens
 
@@ -87,18 +89,18 @@ def test_it_survives_a_proposer_of_no_use(name: str, writes: object) -> None:
     def answer(prompt: str, seed: int) -> str:
         return writes(prompt, seed) if toy.is_asked_to_write(prompt) else toy.answer(prompt, seed)  # type: ignore[operator]
 
-    problem = _search(name, toy.model(answer=answer))
+    problem = _search(name, world(name).model(answer=answer))
     winner = problem.winner()
     assert winner.evaluation is not None
     assert winner.evaluation.mean >= problem.best_seed().evaluation.mean  # type: ignore[union-attr]
-    assert sum(problem.discards.values()) > 0
+    assert bool(problem.discards) == world(name).proposes
 
 
 @every_optimizer
 def test_it_never_sees_a_test_example(name: str) -> None:
-    lm = toy.model()
+    lm = world(name).model()
     given = toy.task()
-    configure(name, {}).run(toy.problem(lm, given))
+    configure(name, world(name).settings).run(toy.problem(lm, given))
     shown = "\n".join(lm.seen) + "\n"
     assert f"{given.dev[0].inputs['input']}\n" in shown
     assert not any(f"{example.inputs['input']}\n" in shown for example in given.test)
@@ -114,8 +116,24 @@ def test_small_and_lopsided_tasks_are_all_right(name: str) -> None:
         replace(toy.task(), seeds=seeds),
         replace(toy.task(), seeds=(Prompt(toy.BEST),)),
     ):
-        problem = toy.problem(toy.model(), given)
-        configure(name, {}).run(problem)
+        problem = toy.problem(world(name).model(), given)
+        configure(name, world(name).settings).run(problem)
         winner = problem.winner()
         assert winner.evaluation is not None
         assert len(winner.evaluation.outcomes) == len(given.dev)
+
+
+@every_optimizer
+def test_every_preset_runs_until_its_end_or_that_of_the_budget(name: str) -> None:
+    for preset in presets(name):
+        budget = Budget(max_calls=600)
+        with suppress(BudgetExhausted):
+            configure(name, world(name).settings, preset).run(toy.problem(world(name).model(), budget=budget))
+        assert 0 < budget.spend.calls <= 600
+
+
+@every_optimizer
+def test_a_base_model_can_propose_too(name: str) -> None:
+    problem = toy.problem(world(name).model(has_chat=False))
+    configure(name, world(name).settings).run(problem)
+    assert problem.winner().evaluation is not None

@@ -252,9 +252,9 @@ def test_list_shows_every_card_on_a_line_and_as_json() -> None:
 
 def test_info_shows_a_header_without_letting_it_command_the_terminal(gguf_file: Path) -> None:
     shown = run("info", str(gguf_file))
-    assert "[bold red]evil[/]\\x1b[2J\\u202e" in shown
+    assert "[bold red]evil[/]\\u{1b}[2J\\u{202e}" in shown
     assert "\x1b" not in shown
-    for fact in ("llama", "2,048 tokens", "6 tokens", "F32", "<s>\\x1b[31m (1), added", "prefix <PRE> (3)", "usable"):
+    for fact in ("llama", "2,048 tokens", "6 tokens", "F32", "<s>\\u{1b}[31m (1), added", "prefix <PRE> (3)", "usable"):
         assert fact in shown
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,28 @@ def test_settings_and_limits_reach_the_search(task: str) -> None:
     result = _localprompt("optimize", task, "--model", "any", *arguments)
     assert "asking for 6 instructions" in result.stderr
     assert json.loads(result.stdout)["spend"]["calls"] <= 200
+
+
+def test_a_dry_run_says_what_to_expect_and_spends_nothing(task: str, lm: ScriptedLM) -> None:
+    shown = _localprompt("optimize", task, "--model", "any", "--dry-run")
+    assert shown.exit_code == 0, shown.output
+    assert re.match(r"about [\d,]+ proposals and [\d,]+ evaluations, [\d,]+ tokens \([\d,]+ decoded\)\n$", shown.stdout)
+    plain = json.loads(_localprompt("optimize", task, "--model", "any", "--dry-run", "--json").stdout)
+    assert plain["proposals"] >= 48
+    assert plain["seconds"] is None, "a scripted model has no rates"
+    assert (lm.n_generated, lm.n_scored) == (0, 0)
+    assert json.loads(_localprompt("runs", "list", "--json").stdout) == []
+
+
+@pytest.mark.usefixtures("lm")
+def test_the_estimate_stands_beside_the_truth(task: str) -> None:
+    plain = json.loads(_localprompt("optimize", task, "--model", "any", "--json").stdout)
+    assert plain["expected"] == json.loads(
+        _localprompt("optimize", task, "--model", "any", "--dry-run", "--json").stdout
+    )
+    shown = _localprompt("resume", plain["run_id"])
+    assert "spent " in shown.stdout
+    assert f"expected about {plain['expected']['proposals']} proposals" in shown.stdout
 
 
 @pytest.mark.usefixtures("lm")
@@ -179,6 +202,63 @@ def test_a_run_that_does_not_reach_its_end_says_the_best_so_far(
     assert f"The best prompt so far scores 1.00 on 40 dev examples:\n{toy.BEST}" in result.stderr
 
 
+def _run_that_was_interrupted(task: str, monkeypatch: pytest.MonkeyPatch, *options: str) -> str:
+    asked = []
+
+    def answer(prompt: str, seed: int) -> str:
+        asked.append(prompt)
+        if len(asked) > 100:
+            raise KeyboardInterrupt
+        return toy.answer(prompt, seed)
+
+    monkeypatch.setattr(runs, "open_model", lambda name: toy.model(answer=answer))
+    result = _localprompt("optimize", task, "--model", "any", *options)
+    assert result.exit_code == 130
+    run_id = re.findall(r"`localprompt resume ([0-9a-f]{12})` goes on", result.stderr)[0]
+    assert f"run {run_id}, kept in " in " ".join(result.stderr.split())
+    return str(run_id)
+
+
+def test_a_run_that_was_interrupted_is_resumed_and_replayed(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id = _run_that_was_interrupted(task, monkeypatch)
+    Path(task).unlink()
+    half = _localprompt("replay", run_id)
+    assert "answers that the store has of this run end here" in " ".join(half.stdout.split())
+    monkeypatch.setattr(runs, "open_model", lambda name: toy.model())
+    resumed = _localprompt("resume", run_id[:6], "--json")
+    plain = json.loads(resumed.stdout)
+    assert (plain["run_id"], plain["status"], plain["best"]["prompt"]["instruction"]) == (run_id, "finished", toy.BEST)
+    assert plain["spend"]["answers_cached"] > 0
+    replayed = json.loads(_localprompt("replay", run_id, "--json").stdout)
+    assert {**replayed, "spend": 0} == {**plain, "spend": 0}
+    again = _localprompt("resume", run_id)
+    assert f"the run {run_id} is finished" in again.stderr
+    for piece in ("noise floor of a mean dev score: 0.000", "of the answers from the store", "significant improvement"):
+        assert piece in " ".join(again.stdout.split())
+
+
+def test_a_run_that_cannot_go_on_as_it_began_says_why(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id = _run_that_was_interrupted(task, monkeypatch, "--no-cache")
+    monkeypatch.setattr(runs, "open_model", lambda name: toy.model(name="other"))
+    refused = _localprompt("resume", run_id)
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "the model is another one" in refused.stderr
+    assert "--force" in refused.stderr
+    assert _localprompt("resume", run_id, "--force").exit_code == 0
+    assert _localprompt("resume", "no-such-run").exit_code == 1
+
+
+def test_each_store_is_for_itself(task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = [toy.model() for _ in range(3)]
+    for lm, name in zip(models, ("one", "two", "one"), strict=True):
+        monkeypatch.setattr(runs, "open_model", lambda _, lm=lm: lm)
+        arguments = ["--model", "any", "--store", str(tmp_path / name), "--json"]
+        assert _localprompt("evaluate", task, "--prompt", "Go.", *arguments).exit_code == 0
+        assert _localprompt("optimize", task, "--max-calls", "100", *arguments).exit_code == 0
+    assert models[0].seen == models[1].seen
+    assert models[2].seen == []
+
+
 def test_model_text_cannot_command_the_terminal(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
     hostile = "Turn [red]alpha[/red] into omega\u202e \x9b31m [/] now."
     model = toy.model(answer=lambda p, s: hostile if toy.is_asked_to_write(p) else toy.answer(p, s))
@@ -194,5 +274,5 @@ def test_python_dash_m_is_the_same_program() -> None:
     run = subprocess.run(
         [sys.executable, "-m", "localprompt", "--help"], capture_output=True, text=True, check=True, env=environment
     )
-    for command in ("optimize", "evaluate", "models", "tasks"):
+    for command in ("optimize", "evaluate", "resume", "replay", "runs", "models", "tasks"):
         assert f"  {command} " in run.stdout

@@ -6,7 +6,8 @@ import pytest
 import toy
 
 from localprompt.budget import Budget
-from localprompt.errors import BudgetExhausted
+from localprompt.errors import BudgetExhausted, OutOfTime
+from localprompt.lm.cached import CachedLM, MemoryAnswers
 from localprompt.lm.metered import MeteredLM
 from localprompt.types import Sampling
 
@@ -36,8 +37,32 @@ def test_minutes_are_those_of_the_clock_that_is_given() -> None:
     now = [100.0]
     budget = Budget(max_minutes=2, clock=lambda: now[0])
     now[0] += 119
-    budget.reserve(calls=1, tokens=0)
+    budget.check_time()
     now[0] += 1
-    with pytest.raises(BudgetExhausted, match="the 2 minutes are over"):
-        budget.reserve(calls=1, tokens=0)
+    with pytest.raises(OutOfTime, match="the 2 minutes are over"):
+        budget.check_time()
     assert budget.spend.seconds == 120
+
+
+def test_a_call_after_the_minutes_costs_nothing() -> None:
+    now = [0.0]
+    lm, budget = toy.model(), Budget(max_minutes=1, clock=lambda: now[0])
+    now[0] = 60.0
+    with pytest.raises(OutOfTime):
+        MeteredLM(lm, budget).generate(["a"], Sampling(max_tokens=1), [0])
+    assert (lm.seen, budget.spend.calls) == ([], 0)
+
+
+def test_answers_that_are_known_are_given_after_the_minutes_too() -> None:
+    now = [0.0]
+    cached = CachedLM(toy.model(), MemoryAnswers())
+    budget = Budget(max_minutes=1, clock=lambda: now[0])
+    metered = MeteredLM(cached, budget)
+    first = metered.loglikelihood([("a1", " b"), ("a2", " b")], calls=2)
+    now[0] = 60.0
+    assert metered.loglikelihood([("a1", " b"), ("a2", " b")], calls=2) == first
+    with pytest.raises(OutOfTime):
+        metered.loglikelihood([("a3", " b")], calls=1)
+    spend = budget.spend
+    assert (spend.tokens_requested, spend.answers, spend.answers_cached, spend.hit_rate) == (8, 5, 2, 0.4)
+    assert cached.loglikelihood([("a4", " b")])  # the limit ends with the call that is charged to it

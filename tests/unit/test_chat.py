@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import re
+import resource
+import signal
+import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from localprompt.engine import chat
+from localprompt.engine.bounds import bounded
 from localprompt.engine.chat import ChatTemplate
 from localprompt.errors import ModelError
 from localprompt.types import Message
@@ -55,4 +62,62 @@ def test_training_marks_are_passed_through() -> None:
 
 
 def test_the_date_does_not_change_overnight() -> None:
-    assert render("{{ strftime_now('%d %b %Y') }}", Message("user", "Hi"))[0] == "2025-01-01"
+    assert render("{{ strftime_now('%d %b %Y') }}", Message("user", "Hi"))[0] == "01 Jan 2025"
+
+
+def test_nothing_in_a_template_is_left_to_chance() -> None:
+    for source in ("{{ [1, 2]|random }}", "{{ lipsum(1) }}"):
+        with pytest.raises(ModelError):
+            render(source, Message("user", "Hi"))
+
+
+@pytest.mark.parametrize(
+    ("source", "complaint"),
+    [
+        ("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", "more than 0.3 seconds"),
+        ("{{ 'x' * 10**10 }}", "MB"),
+        ("{% set n = namespace(x='xxxx') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}", "MB"),
+        ("{% for i in range(99999) %}{{ 'x' * 1000 }}{% endfor %}", "characters"),
+    ],
+)
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the parent's patience is the bound")
+def test_a_template_that_computes_or_writes_without_end_is_given_up(
+    source: str, complaint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat, "SECONDS", 0.3 if "seconds" in complaint else 30.0)
+    with pytest.raises(ModelError, match=complaint) as error:
+        render(source, Message("system", "Be brief."), Message("user", "Hi"))
+    assert "given up" in error.value.message
+    assert render("{{ 'still alive' }}", Message("user", "Hi"))[0] == "still alive"
+
+
+def test_bounds_are_lifted_after_the_block() -> None:
+    before = signal.getsignal(signal.SIGVTALRM), resource.getrlimit(resource.RLIMIT_AS)
+    with bounded(5.0, 512):
+        assert (signal.getsignal(signal.SIGVTALRM), resource.getrlimit(resource.RLIMIT_AS)) != before
+    assert (signal.getsignal(signal.SIGVTALRM), resource.getrlimit(resource.RLIMIT_AS)) == before
+    assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
+
+
+def test_a_long_message_is_no_reason_to_give_up() -> None:
+    assert len(render(CHATML, Message("user", "中" * 2_000_000))[0]) > 2_000_000
+
+
+def test_control_tokens_of_one_character_and_inside_others_stay_text_in_messages() -> None:
+    control = re.compile(r"<\|a\|>|a|~")
+    for content in ("<|a|>", "a~a", "<|<|a|>a|>", "~", "\ue000~\ue000"):
+        text, spans = ChatTemplate("~{{ messages[0].content }}<|a|>", control, {}).render([Message("user", content)])
+        assert [text[start:end] for start, end in spans] == ["~", "<|a|>"]
+        assert text == "~" + content.replace("\ue000", "") + "<|a|>"
+
+
+@given(
+    st.lists(
+        st.sampled_from(["<|im_end|>", "<|im_", "start|>", "{{ x }}", "{% if %}", "\ud800", "\x00", "\u202e", "中"])
+    )
+)
+def test_whatever_a_message_holds_is_rendered_as_it_is(pieces: list[str]) -> None:
+    content = "".join(pieces)
+    text, controls = render(CHATML, Message("user", content))
+    assert text == f"<|im_start|>user\n{content}<|im_end|>\n<|im_start|>assistant\n"
+    assert controls == ["<|im_start|>", "<|im_end|>", "<|im_start|>"]

@@ -12,6 +12,7 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
+from gguf_files import TENSORS, TOKENS, write
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,45 +20,6 @@ from localprompt.engine.gguf import FILE_TYPES, GGML_TYPES, FimIds
 from localprompt.engine.gguf_reader import read_header
 from localprompt.engine.gguf_validator import split_paths, validate
 from localprompt.errors import ModelError
-
-TOKENS = ("<unk>", "<s>", "</s>", "the", "é", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
-TENSORS = {"token_embd.weight": np.ones((8, 32), np.float32), "output.weight": np.ones((8, 32), np.float16)}
-
-
-def write(
-    path: Path,
-    *,
-    tokens: Sequence[str] = TOKENS,
-    model: str = "llama",
-    pre: str | None = None,
-    add_bos: bool | None = None,
-    more: Callable[[gguf.GGUFWriter], Any] = lambda writer: None,
-    without: Sequence[str] = (),
-    tensors: dict[str, Any] = TENSORS,
-) -> Path:
-    """A GGUF file with a vocabulary of a few tokens and two tensors."""
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_context_length(128)
-    writer.add_block_count(1)
-    writer.add_embedding_length(32)
-    writer.add_tokenizer_model(model)
-    writer.add_token_list(list(tokens))
-    writer.add_token_scores([0.0] * len(tokens))
-    writer.add_token_types([1] * len(tokens))
-    if pre is not None:
-        writer.add_tokenizer_pre(pre)
-    if add_bos is not None:
-        writer.add_add_bos_token(add_bos)
-    more(writer)
-    for key in without:
-        del writer.kv_data[0][key]
-    for name, tensor in tensors.items():
-        writer.add_tensor(name, tensor)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
 
 
 @pytest.fixture
@@ -172,6 +134,7 @@ def test_a_token_is_found_by_its_text_only_where_a_token_begins(path: Path) -> N
         ({"model": "gpt2", "add_bos": True}, "wants a BOS token"),
         ({"more": lambda w: w.add_chat_template("x" * 300_000)}, "chat template"),
         ({"tensors": {}}, "no tensors"),
+        ({"more": lambda w: w.add_uint64("general.alignment", 32)}, "alignment is not of the type uint32"),
     ],
 )
 def test_what_would_make_the_model_unusable_is_named(path: Path, options: dict[str, Any], complaint: str) -> None:
@@ -228,6 +191,32 @@ def test_a_hostile_tensor_is_named(path: Path, record: bytes, complaint: str) ->
     name = b"token_embd.weight"
     damaged(path, name + tensor_record(2, (32, 8), 0, 0), name + record)
     with pytest.raises(ModelError, match=complaint):
+        validate(path)
+
+
+def test_a_norm_of_another_type_than_f32_is_named(path: Path) -> None:
+    """llama.cpp loads it and aborts in its first batch."""
+    write(path, tensors={"blk.0.attn_norm.weight": np.ones(32, np.float16)})
+    with pytest.raises(ModelError, match=r"'blk\.0\.attn_norm\.weight' has the type F16"):
+        validate(path)
+
+
+def test_tensors_that_lie_on_one_another_are_named(path: Path) -> None:
+    name = b"output.weight"
+    damaged(path, name + tensor_record(2, (32, 8), 1, 1024), name + tensor_record(2, (32, 8), 1, 992))
+    with pytest.raises(ModelError, match=r"'token_embd\.weight' and 'output\.weight' lie on one another"):
+        validate(path)
+
+
+def test_a_vocabulary_beyond_all_bounds_is_refused_before_it_is_compared(path: Path) -> None:
+    array = struct.pack("<IIQ", 9, 8, 1_000_001) + bytes(8_000_008)
+    keys = [key(b"general.architecture", struct.pack("<IQ", 8, 1), b"x")]
+    keys += [
+        key(name, struct.pack("<II", 4, 1)) for name in (b"x.context_length", b"x.block_count", b"x.embedding_length")
+    ]
+    keys += [key(b"tokenizer.ggml.model", struct.pack("<IQ", 8, 1), b"y"), key(b"tokenizer.ggml.tokens", array)]
+    path.write_bytes(header_bytes(n_keys=len(keys), rest=b"".join(keys)))
+    with pytest.raises(ModelError, match="claims 1000001 tokens"):
         validate(path)
 
 

@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 import gc
+import random
+from collections.abc import Sequence
+from dataclasses import replace
 
+import pytest
 import toy
 
 from localprompt.budget import Budget
+from localprompt.errors import ContextOverflow
+from localprompt.evaluator import Evaluator
+from localprompt.lm.metered import MeteredLM
+from localprompt.lm.scripted import ScriptedLM
+from localprompt.problem import Problem
 from localprompt.proposing import Forbidden, Reading, accept
-from localprompt.types import Candidate, Example, Generation, Prompt, Sampling
+from localprompt.tasks import Layout
+from localprompt.types import (
+    Candidate,
+    Demo,
+    Discard,
+    Evaluation,
+    Example,
+    Generation,
+    Message,
+    Prompt,
+    Proposal,
+    Sampling,
+)
 
 HALF, BEST = Prompt("Say something about the alpha."), Prompt(toy.BEST)
 
@@ -95,3 +116,171 @@ def test_the_first_origin_of_a_prompt_stays() -> None:
     problem = toy.problem(toy.model())
     problem.record([Candidate(BEST, "forward"), Candidate(BEST, "resample", ("x",))])
     assert [candidate.op for candidate in problem.candidates] == ["seed", "forward"]
+
+
+LINE, WARM = Reading("line"), Sampling(max_tokens=20, temperature=0.5)
+NOTHING = Forbidden(())
+
+
+class Writer(ScriptedLM):
+    """A model that writes the given texts one after the other and keeps how it was asked."""
+
+    def __init__(self, *texts: str, **changes: bool) -> None:
+        left = iter(texts)
+        super().__init__(answer=lambda prompt, seed: next(left), **changes)
+        self.asked: list[tuple[tuple[str, ...], Sampling]] = []
+        self.seeds: list[int] = []
+
+    def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
+        self.asked.append((tuple(prompts), sampling))
+        self.seeds += seeds
+        return super().generate(prompts, sampling, seeds)
+
+
+def test_a_proposal_a_prompt_comes_back_in_order() -> None:
+    lm = Writer("Do one.", "Do two.", "x", "Do three.")
+    proposals = toy.problem(lm).propose(["a", "b"], LINE, WARM, NOTHING, n=2)
+    assert [each.accepted for each in proposals] == [("Do one.", "Do two."), ("Do three.",)]
+    assert [each.reason for each in proposals[1].discarded] == ["too short"]
+    assert lm.asked == [(("a", "a", "b", "b"), WARM)]
+    assert toy.problem(lm).propose([], LINE, WARM, NOTHING) == []
+
+
+def test_a_prompt_without_a_usable_reply_is_asked_once_more_and_warmer() -> None:
+    lm = Writer("Do one.", "x", "", "", "Do two.")
+    problem = toy.problem(lm)
+    proposals = problem.propose(["a", "b", "c"], LINE, WARM, NOTHING)
+    assert [each.accepted for each in proposals] == [("Do one.",), (), ("Do two.",)]
+    assert [[each.reason for each in one.discarded] for one in proposals] == [[], ["too short", "empty"], ["empty"]]
+    assert lm.asked[1:] == [(("b", "c"), replace(WARM, temperature=0.8))]
+    assert len(set(lm.seeds)) == 5
+    assert problem.discards == {"empty": 2, "too short": 1}
+
+
+def test_without_a_retry_a_prompt_is_asked_once() -> None:
+    lm = Writer("")
+    assert toy.problem(lm).propose(["a"], LINE, WARM, NOTHING, retry=False)[0].accepted == ()
+    assert len(lm.asked) == 1
+
+
+def test_nothing_known_proposed_or_rejected_before_is_accepted() -> None:
+    lm = Writer("Say omega one.", "Do it now.", "Do one.", "Please do one!", "Do two.", "Do three words.", "Do four.")
+    problem = toy.problem(lm)
+    problem.record([Candidate(Prompt("say OMEGA one"), "forward")])
+    problem.discard(Proposal((), (Discard("Do two!", "too far"), Discard("Do three words", "truncated"))))
+    readings = [LINE, LINE]
+    proposals = problem.propose(["a", "b"], readings, WARM, NOTHING, n=3, known=["do it now"])
+    assert [each.accepted for each in proposals] == [("Do one.",), ("Do three words.",)]
+    assert [each.reason for each in proposals[0].discarded] == ["duplicate", "duplicate"]
+    assert [each.reason for each in proposals[1].discarded] == ["near-duplicate", "rejected before"]
+
+
+def test_the_readings_are_as_many_as_the_prompts() -> None:
+    with pytest.raises(ValueError, match="1 readings for 2 prompts"):
+        toy.problem(Writer("Do one.", "Do two.")).propose(["a", "b"], [LINE], WARM, NOTHING)
+
+
+def test_an_open_tag_ends_the_reply_and_binds_a_proposer_that_knows_grammars() -> None:
+    reading = Reading("line", max_chars=50, tag="rule")
+    for can, constrained, grammar in ((True, True, "[^<\\n]{3,51}</rule>"), (True, False, ""), (False, True, "")):
+        lm = Writer("do one.</rule> So be it.", supports_grammar=can)
+        problem = toy.problem(lm)
+        prompt = problem.chat([Message("user", "Write.")], "<rule>")
+        (proposal,) = problem.propose([prompt], reading, WARM, NOTHING, constrained=constrained)
+        assert proposal.accepted == ("Do one.",)
+        assert lm.asked[0][1] == replace(WARM, stop=("</rule>",), grammar=grammar)
+
+
+@pytest.mark.parametrize("prompts", [["Write a <rule> here"], ["<rule>", "Write."]])
+def test_a_tag_that_is_not_open_changes_nothing(prompts: list[str]) -> None:
+    lm = Writer("<rule>Do one.</rule>", "<rule>Do two.</rule>", supports_grammar=True)
+    proposals = toy.problem(lm).propose(prompts, Reading("line", tag="rule"), WARM, NOTHING)
+    assert all(len(each.accepted) == 1 for each in proposals)
+    assert lm.asked[0][1] == WARM
+
+
+def test_what_is_shown_is_what_the_task_makes_of_a_prompt() -> None:
+    problem = toy.problem(toy.model())
+    demo = Demo({"input": "a"}, "b")
+    shown = problem.shown(Prompt("Do it.", (demo,)), {"input": "{{demos}}"})
+    assert shown == "Do it.\n\nInput: a\nOutput: b\n\nInput: {{demos}}\nOutput:"
+
+
+def test_the_turns_of_a_chat_are_shown_as_text() -> None:
+    layout = Layout("{{input}}", "", mode="chat", system="{{instruction}}", opening="Answer:")
+    problem = toy.problem(toy.model(), replace(toy.task(), layout=layout))
+    assert problem.shown(Prompt("Do it."), {"input": "alpha1"}) == "Do it.\n\nalpha1\n\nAnswer:"
+    assert problem.shown(Prompt(""), {"input": "alpha1"}) == "alpha1\n\nAnswer:"
+
+
+def test_the_first_version_that_fits_is_chosen_and_the_poorer_ones_are_not_made() -> None:
+    made = []
+
+    def versions() -> object:
+        for n in (5000, 90, 10):
+            made.append(n)
+            yield "word " * n
+
+    problem = toy.problem(toy.model())
+    assert problem.first_fitting(versions(), max_tokens=4000) == "word " * 90  # type: ignore[arg-type]
+    assert made == [5000, 90]
+
+
+def test_a_request_that_never_fits_is_refused_with_its_numbers() -> None:
+    with pytest.raises(ContextOverflow, match=r"has 100 tokens at its shortest, and 4000 to generate.* has 4096"):
+        toy.problem(toy.model()).first_fitting(["word " * 200, " word" * 100], max_tokens=4000)
+
+
+def test_tokens_are_counted_as_the_proposer_does() -> None:
+    assert toy.problem(toy.model()).count_tokens(["one two", ""]) == [2, 0]
+
+
+def test_outputs_are_the_labels_or_the_few_targets_that_recur() -> None:
+    assert toy.problem(toy.model(), toy.task(labels=("red", "blue"))).outputs == ("blue", "red")
+    assert toy.problem(toy.model()).outputs == ()
+    rows = tuple(replace(each, targets=("yes" if n % 2 else "no",)) for n, each in enumerate(toy.task().train))
+    assert toy.problem(toy.model(), replace(toy.task(), train=rows)).outputs == ("no", "yes")
+    assert toy.problem(toy.model(), replace(toy.task(), train=rows[:9])).outputs == ()
+
+
+class Record:
+    """A journal that is a list."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[object, ...]] = []
+
+    def candidates(self, candidates: Sequence[Candidate]) -> None:
+        self.rows += [("candidate", each.prompt.instruction, each.op) for each in candidates]
+
+    def evaluations(self, kind: str, evaluations: Sequence[Evaluation]) -> None:
+        self.rows += [(kind, each.prompt.instruction, len(each.outcomes)) for each in evaluations]
+
+    def discards(self, discards: Sequence[Discard]) -> None:
+        self.rows += [("discard", each.text, each.reason) for each in discards]
+
+    def event(self, kind: str, text: str) -> None:
+        self.rows.append((kind, text))
+
+
+def test_the_journal_is_told_everything_once_and_in_order() -> None:
+    record, given, budget, lm = Record(), toy.task(), Budget(), Writer("x", "Do one.")
+    evaluator = Evaluator(toy.model(), given, budget)
+    problem = Problem(given, evaluator, MeteredLM(lm, budget), rng=random.Random(0), journal=record)
+    problem.observer.stage("writing")
+    problem.observer.note("all is well")
+    problem.propose(["a"], LINE, WARM, NOTHING)
+    problem.record([Candidate(BEST, "forward"), Candidate(BEST, "resample"), Candidate(HALF, "forward")])
+    problem.evaluate([HALF, Prompt("More.")], problem.dev[:3])
+    problem.likelihood([BEST], problem.dev[:2], norm="sequence")
+    assert record.rows == [
+        ("candidate", "", "seed"),
+        ("stage", "writing"),
+        ("note", "all is well"),
+        ("discard", "X", "too short"),
+        ("candidate", toy.BEST, "forward"),
+        ("candidate", HALF.instruction, "forward"),
+        ("candidate", "More.", "evaluated"),
+        ("metric", HALF.instruction, 3),
+        ("metric", "More.", 3),
+        ("likelihood sequence", toy.BEST, 2),
+    ]

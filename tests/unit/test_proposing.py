@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
-import pytest
+import re
 
-from localprompt.proposing import Forbidden, Reading, accept, instruction_in, normalised, objection, words
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from localprompt.proposing import (
+    Forbidden,
+    Memory,
+    Reading,
+    accept,
+    changed_words,
+    gist,
+    grammar_for,
+    instruction_in,
+    listed,
+    normalised,
+    objection,
+    sift,
+    tagged,
+    without_chatter,
+    words,
+)
 from localprompt.types import Example, Generation
 
 LINE, PARAGRAPH = Reading("line"), Reading("paragraph")
@@ -163,3 +183,193 @@ def test_a_different_answer_given_for_an_input_is_no_copy() -> None:
 def test_words_ignore_case_width_and_punctuation_and_split_unspaced_scripts() -> None:
     assert normalised("  Ｗrite, the—WORD! ") == "write the word"
     assert words("写反义词 now") == ["写", "反", "义", "词", "now"]
+
+
+TAG = Reading("line", tag="rule")
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        ("<rule>Write it.</rule>", "Write it."),
+        ("I think so.\n<rule>\nWrite it.\n</rule>\nThat will do.", "Write it."),
+        ("<rule>No, wait.</rule> Better: <rule>Write it.</rule>", "Write it."),
+        ("<RULE>Write it.</ Rule >", "Write it."),
+        ("write it.</rule> And so on.", "Write it."),
+        ("write it.", "Write it."),
+        ("\n\n  write it.\n", "Write it."),
+        ("Reasons first. <rule>Write it.", "Write it."),
+        ("<rule>Write it.</think><rule>Say it.</rule>", "Say it."),
+        ("<think><rule>No.</rule></think><rule>Write it.</rule>", "Write it."),
+        ('<rule>Instruction: "Write it."</rule>', "Write it."),
+        ("<rule>Sure! Here is the rule:\nWrite it.</rule>", "Write it."),
+        ("<rule>Write it.</rule><|im_end|><rule>Never.</rule>", "Write it."),
+        ("<rule></rule>", ""),
+        ("</rule>", ""),
+    ],
+)
+def test_a_tagged_instruction_is_found_however_it_is_tagged(reply: str, expected: str) -> None:
+    assert instruction_in(_reply(reply), TAG) == (expected, False)
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        ("<rule>Write the", ("Write the", True)),
+        ("Write it. And then", ("Write it.", False)),
+        ("Write it</ru", ("Write it", True)),
+        ("Write it.</ru", ("Write it.", False)),
+        ("<rule>Write it</rule> because", ("Write it", False)),
+    ],
+)
+def test_a_tag_cut_off_by_the_token_limit_is_no_whole_instruction(reply: str, expected: tuple[str, bool]) -> None:
+    assert instruction_in(_reply(reply, "length"), TAG) == expected
+
+
+def test_a_whole_reply_keeps_its_paragraphs() -> None:
+    reply = _reply("Write the opposite.\n\nOne word only.\n")
+    assert instruction_in(reply, Reading("whole")) == ("Write the opposite.\n\nOne word only.", False)
+
+
+def test_all_complete_pairs_are_returned_in_order() -> None:
+    text = "<think><a>0</a></think><a> 1 </a> <b>2</b> ```xml\n<a>3</a>\n``` <a>4 <a>5</a> <a>6"
+    assert tagged(text, "a") == ["1", "3", "5"]
+    assert tagged("", "a") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "items"),
+    [
+        ("1. One thing.\n2. Another.", ["One thing.", "Another."]),
+        ("Reasons:\n\n- one\n- two\n\nThat is all.", ["one", "two"]),
+        ("1) one\n   goes on\n2) two", ["one goes on", "two"]),
+        ("**1.** one\n**2.** two", ["one", "two"]),
+        ("1. **Wording**: vague\n2. `short`", ["**Wording**: vague", "short"]),
+        ("it is vague\n2. it is short", ["it is vague", "it is short"]),
+        ("```\n* one\n* two\n```", ["one", "two"]),
+        ("1.\n2. two\n3. ...", ["two"]),
+        ("<think>- no</think>- yes", ["yes"]),
+        ("No list at all.\nIn 1990. Or so.", []),
+        ("3.5 is a number", []),
+        ("", []),
+    ],
+)
+def test_the_items_of_a_list_are_returned_in_order(text: str, items: list[str]) -> None:
+    assert listed(text) == items
+
+
+def test_chatter_is_what_stands_before_the_matter() -> None:
+    assert without_chatter("<think>so</think>Sure! Here is the reason: it is vague.</s>x") == "it is vague."
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "n"),
+    [
+        ("", "", 0),
+        ("write it", "Write it!", 0),
+        ("write it", "write it down", 1),
+        ("write it down", "write it", 1),
+        ("write it down", "write that down", 1),
+        ("", "write it down", 3),
+        ("a b c d", "b c d e", 2),
+        ("写反义词", "写同义词", 1),
+    ],
+)
+def test_changed_words_are_inserted_deleted_or_replaced(old: str, new: str, n: int) -> None:
+    assert changed_words(old, new) == changed_words(new, old) == n
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("What is the opposite of the input word?", ""),
+        ("Please provide the opposite of the input.", ""),
+        ("Could you name the opposite of the word?", ""),
+        ("Could you provide the plural of the input word?", ""),
+        ("Please give the input in upper case.", ""),
+        ("Could you provide more context?", "speaks to the user"),
+        ("Please provide the text you want me to judge.", "speaks to the user"),
+        ("Could you please provide the input?", "speaks to the user"),
+        ("What would you like me to do with it?", "speaks to the user"),
+        ("Please share your instructions.", "speaks to the user"),
+        ("I’m sorry, but there is no rule here.", "speaks to the user"),
+        ("As an AI language model, judge the film.", "speaks to the user"),
+        ("Say positive or negative.", ""),
+        ("Decide whether the sentiment is negative.", ""),
+        ("If the film is bad, the answer is negative.", ""),
+        ("The answer is positive or negative.", ""),
+        ("The label is positive. The label is negative.", ""),
+        ("The answer is negative.", "gives an answer away"),
+        ("Judge the film. So the answer is “negative”.", "gives an answer away"),
+        ("This review is positive.", "gives an answer away"),
+        ("Answer: cold", "gives an answer away"),
+        ("It is cold.", "gives an answer away"),
+        ("It is cold today.", ""),
+    ],
+)
+def test_what_speaks_to_the_user_or_solves_an_example_is_discarded(text: str, reason: str) -> None:
+    proposal = sift([_reply(text)], LINE, FORBIDDEN, Memory([]))
+    assert [each.reason for each in proposal.discarded] == ([reason] if reason else [])
+
+
+def test_a_long_piece_of_a_target_is_a_copy() -> None:
+    forbidden = Forbidden((Example("train:0", {"input": "hi"}, ("We are all very pleased to meet you.",)),))
+    proposal = sift([_reply("Be formal: we are all very pleased to meet")], LINE, forbidden, Memory([]))
+    assert [each.reason for each in proposal.discarded] == ["copies an example"]
+
+
+def test_nothing_is_proposed_twice() -> None:
+    texts = (
+        "Write the opposite.",
+        "write the opposite!",
+        "Please write an opposite.",
+        "Write one opposite.",
+        "Name the antonym.",
+        "Say the reverse.",
+    )
+    memory = Memory(["Name an antonym"], ["say reverse"])
+    proposal = sift([_reply(text) for text in texts], LINE, FORBIDDEN, memory)
+    assert proposal.accepted == ("Write the opposite.", "Write one opposite.")
+    reasons = ["duplicate", "near-duplicate", "near-duplicate", "rejected before"]
+    assert [each.reason for each in proposal.discarded] == reasons
+    assert memory.objection("write one opposite") == "duplicate"
+
+
+def test_the_gist_of_nothing_but_fillers_is_themselves() -> None:
+    assert gist("Please, the word.") == "word"
+    assert gist("Please the") == "please the"
+
+
+def test_a_code_fence_is_taken_off() -> None:
+    replies = [
+        _reply("```text\nWrite the opposite.\n```\nThis is short."),
+        _reply("Here is it:\n```\nName the antonym.\n```"),
+        _reply("```Say the reverse.```"),
+    ]
+    proposal = sift(replies, PARAGRAPH, FORBIDDEN, Memory([]))
+    assert proposal.accepted == ("Write the opposite.", "Name the antonym.", "Say the reverse.")
+
+
+def test_a_grammar_ends_with_the_closing_tag_and_is_open_by_one_character() -> None:
+    grammar = grammar_for(Reading("line", max_chars=9, tag="rule"))
+    assert re.fullmatch(grammar, "write it</rule>")
+    assert re.fullmatch(grammar, "0123456789</rule>")  # too long, and so discarded as such
+    for reply in ("01234567890</rule>", "a\nbc</rule>", "ab</rule>", "a <b> c</rule>", "write it", "write it</rule>."):
+        assert not re.fullmatch(grammar, reply)
+    assert re.fullmatch(grammar_for(Reading("paragraph", tag="rule")), "a\nbc</rule>")
+    assert not re.fullmatch(grammar_for(Reading("paragraph", tag="rule")), "\n\nabc</rule>"), "a stop string ends that"
+    assert grammar_for(Reading("line")) == ""
+
+
+def test_a_closing_tag_of_another_name_ends_the_instruction_too() -> None:
+    replies = [_reply("Write the opposite.</instruction> And so on."), _reply("Name the antonym. < / INS >")]
+    reading = Reading("paragraph", tag="rule")
+    assert sift(replies, reading, FORBIDDEN, Memory([])).accepted == ("Write the opposite.", "Name the antonym.")
+
+
+@given(st.text(max_size=300))
+def test_any_reply_is_accepted_or_discarded(text: str) -> None:
+    for reading in (LINE, PARAGRAPH, TAG, Reading("sentence", suffix=text), Reading("whole", tag="rule")):
+        proposal = sift([_reply(text), _reply(text, "length")], reading, FORBIDDEN, Memory([text]))
+        assert len(proposal.accepted) + len(proposal.discarded) == 2
+    assert all(item.strip() == item for item in [*listed(text), *tagged(text, "rule")])

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import ClassVar
 
 import pytest
 
 from localprompt.errors import ConfigError
-from localprompt.optimizers import configure, names, optimizer
+from localprompt.optimizers import configure, names, optimizer, presets
 from localprompt.optimizers.ape import APE
+from localprompt.optimizers.registry import Optimizer
+from localprompt.problem import Problem
 
 
 def test_ape_is_registered() -> None:
@@ -62,3 +68,41 @@ def test_a_value_of_the_wrong_kind_is_refused(name: str, value: object) -> None:
 def test_a_name_is_registered_once() -> None:
     with pytest.raises(ValueError, match="registered already"):
         optimizer("ape")(APE)
+
+
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """A method with a preset that is not registered for other tests to see."""
+
+    PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = MappingProxyType({"paper": {"steps": 200, "keep": 0.5}})
+
+    steps: int = 8
+    keep: float = 0.25
+
+    def run(self, problem: Problem) -> None:
+        """Do nothing."""
+
+
+@pytest.fixture
+def counting(monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr("localprompt.optimizers.registry._REGISTRY", {})
+    optimizer("counting")(Counting)
+    return "counting"
+
+
+def test_a_preset_changes_the_defaults_and_settings_change_the_preset(counting: str) -> None:
+    made: list[Optimizer] = [
+        configure(counting, {}),
+        configure(counting, {}, "local"),
+        configure(counting, {"keep": "1"}, "paper"),
+    ]
+    assert made == [Counting(), Counting(), Counting(200, 1.0)]
+
+
+def test_the_defaults_are_a_preset_of_every_method(counting: str) -> None:
+    assert list(presets(counting)) == ["local", "paper"]
+    with pytest.raises(ConfigError, match="counting has no preset 'papers'") as preset:
+        configure(counting, {}, "papers")
+    assert preset.value.hint == "did you mean 'paper'?"
+    with pytest.raises(ConfigError, match="unknown method"):
+        presets("count")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -16,8 +17,12 @@ import localprompt
 from localprompt import runs
 from localprompt.errors import ConfigError, ContextOverflow, TaskError
 from localprompt.lm.base import LanguageModel
-from localprompt.problem import SilentObserver
-from localprompt.types import Prompt
+from localprompt.noise import best_beyond_noise
+from localprompt.problem import SilentObserver, Standing
+from localprompt.results import RunResult
+from localprompt.store import Store
+from localprompt.tasks import Task
+from localprompt.types import Candidate, Evaluation, Outcome, Prompt
 
 
 class Diary(SilentObserver):
@@ -65,46 +70,134 @@ def test_the_json_has_its_shape() -> None:
     result = runs.optimize(toy.task(), toy.model(), seed=3)
     plain = json.loads(json.dumps(result.to_json()))
     assert plain["best"]["prompt"] == {"instruction": toy.BEST, "demos": []}
-    assert plain["best"]["dev"] == {"mean": 1.0, "n": 40}
+    assert set(plain["best"]["dev"]) == {"mean", "low", "high", "n"}
+    assert (plain["best"]["dev"]["mean"], plain["best"]["dev"]["n"]) == (1.0, 40)
+    assert plain["noise"] == {"floor": 0.0, "changed": 0, "n": 120}
     assert set(plain["test"]) == {"seed", "best", "difference"}
     assert set(plain["test"]["seed"]) == set(plain["test"]["best"]) == {"mean", "low", "high", "n", "unparsed"}
     assert set(plain["test"]["difference"]) >= {"mean", "low", "high", "p"}
-    assert set(plain["spend"]) == {"tokens_requested", "tokens_decoded", "calls", "seconds"}
+    assert set(plain["spend"]) == {
+        "tokens_requested",
+        "tokens_decoded",
+        "calls",
+        "seconds",
+        "answers",
+        "answers_cached",
+    }
     assert plain["discards"]["empty"] > 0
     assert (plain["task"], plain["model"], plain["method"]) == ("toy", "scripted", "ape")
     assert len(plain["run_id"]) == 12
+    assert RunResult.from_json(plain) == result
 
 
-def test_the_run_id_changes_with_whatever_can_change_the_result() -> None:
+def _identity(given: Task, lm: LanguageModel, **choices: object) -> object:
+    """What the store counts runs by."""
+    with Store() as store:
+        result = runs.optimize(given, lm, store=store, **choices)  # type: ignore[arg-type]
+        return store.runs.get(result.run_id).configuration["identity"]
+
+
+def test_the_identity_changes_with_whatever_can_change_the_result() -> None:
     given = toy.task()
-    ids = [
-        runs.optimize(given, toy.model()).run_id,
-        runs.optimize(given, toy.model(), seed=1).run_id,
-        runs.optimize(given, toy.model(), settings={"queries": 2}).run_id,
-        runs.optimize(given, toy.model(name="other")).run_id,
-        runs.optimize(replace(given, seeds=(Prompt("Go."),)), toy.model()).run_id,
-        runs.optimize(given, toy.model(), max_calls=1).run_id,
-        runs.optimize(given, toy.model(), max_tokens=1).run_id,
-        runs.optimize(given, toy.model(), max_minutes=60).run_id,
+    identities = [
+        _identity(given, toy.model()),
+        _identity(given, toy.model(), seed=1),
+        _identity(given, toy.model(), settings={"queries": 2}),
+        _identity(given, toy.model(name="other")),
+        _identity(replace(given, seeds=(Prompt("Go."),)), toy.model()),
+        _identity(given, toy.model(), max_calls=1),
+        _identity(given, toy.model(), max_tokens=1),
+        _identity(given, toy.model(), max_minutes=60),
     ]
-    assert len(set(ids)) == 8
-    assert runs.optimize(given, toy.model(), settings={"queries": "8"}).run_id == ids[0]
+    assert all(first != second for first, second in itertools.combinations(identities, 2))
+    assert _identity(given, toy.model(), settings={"queries": "8"}) == identities[0]
 
 
-def test_the_run_id_depends_on_the_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = runs.optimize(toy.task(), toy.model()).run_id
-    monkeypatch.setattr(runs, "__version__", "99")
-    assert runs.optimize(toy.task(), toy.model()).run_id != before
+def test_stores_with_the_same_history_give_runs_the_same_ids(tmp_path: Path) -> None:
+    ids = [
+        [runs.optimize(toy.task(), toy.model(), store=tmp_path / name, max_calls=100).run_id for _ in range(2)]
+        for name in ("a", "b")
+    ]
+    assert ids[0] == ids[1]
+    assert len(set(ids[0])) == 2
 
 
-def test_the_run_id_depends_on_what_a_template_folder_holds_and_not_on_its_path(tmp_path: Path) -> None:
+def test_the_identity_depends_on_what_a_template_folder_holds_and_not_on_its_path(tmp_path: Path) -> None:
     texts = {"mine": "{{demos}}\n\nIt is to", "same": "{{demos}}\n\nIt is to", "other": "{{demos}}\n\nIt was to"}
-    ids = {}
+    found = {}
     for name, text in texts.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "forward.txt").write_text(text, encoding="utf-8")
-        ids[name] = runs.optimize(toy.task(), toy.model(), settings={"templates": tmp_path / name}).run_id
-    assert ids["mine"] == ids["same"] != ids["other"]
+        found[name] = _identity(toy.task(), toy.model(), settings={"templates": tmp_path / name})
+    assert found["mine"] == found["same"] != found["other"]
+
+
+def test_a_second_run_of_the_same_kind_computes_nothing() -> None:
+    first, second = toy.model(), toy.model()
+    before = runs.optimize(toy.task(), first)
+    after = runs.optimize(toy.task(), second)
+    assert second.seen == []
+    assert (after.spend.hit_rate, after.spend.tokens_decoded) == (1.0, 0)
+    assert after.spend.tokens_requested == before.spend.tokens_requested
+    assert (after.best, after.test, after.run_id) == (before.best, before.test, after.run_id)
+    assert after.run_id != before.run_id
+
+
+def test_without_the_cache_a_run_shares_nothing() -> None:
+    models = [toy.model() for _ in range(3)]
+    for lm, use_cache in zip(models, (True, False, True), strict=True):
+        runs.optimize(toy.task(), lm, use_cache=use_cache)
+    assert sorted(models[1].seen) == sorted(models[0].seen)
+    assert models[2].seen == []
+
+
+def test_an_evaluation_takes_what_is_known_from_the_store() -> None:
+    lm = toy.model()
+    first = runs.evaluate(toy.task(), lm, toy.BEST)
+    n = len(lm.seen)
+    again = runs.evaluate(toy.task(), lm, toy.BEST)
+    assert (len(lm.seen), again.score) == (n, first.score)
+    assert again.spend.tokens_requested == first.spend.tokens_requested
+    runs.evaluate(toy.task(), lm, toy.BEST, use_cache=False)
+    assert len(lm.seen) == 2 * n
+
+
+def test_minutes_that_are_over_pause_a_run_with_its_best_so_far() -> None:
+    result = runs.optimize(toy.task(), toy.model(), max_minutes=1e-9)
+    assert (result.status, result.verdict) == ("paused", "nothing was compared")
+    assert "minutes are over" in result.stopped
+
+
+def _wavering(prompt: str, seed: int) -> str:
+    """Asked a second time about dev, a model that now and then changes its mind."""
+    key = prompt.rpartition("Input:")[2]
+    number = int("".join(c for c in key if c.isdigit()) or 0)
+    _asked[prompt] = _asked.get(prompt, 0) + 1
+    wavers = "omega" in prompt and _asked[prompt] > 1 and number % 4 == 0
+    return " no idea" if wavers else toy.answer(prompt, seed)
+
+
+_asked: dict[str, int] = {}
+
+
+def test_the_noise_floor_is_the_change_of_a_mean_on_measuring_again() -> None:
+    _asked.clear()
+    result = runs.optimize(toy.task(), toy.model(answer=_wavering), settings={"tiebreak": False})
+    assert result.noise is not None
+    assert (result.noise.floor, result.noise.changed) == (0.25, 10)
+
+
+def test_prompts_that_noise_cannot_tell_apart_are_ties_and_the_shortest_wins() -> None:
+    long, short, worse = Prompt("a long instruction"), Prompt("short"), Prompt("s")
+
+    def standing(prompt: Prompt, *scores: float) -> Standing:
+        outcomes = tuple(Outcome(f"dev:{n}", None, score) for n, score in enumerate(scores))
+        return Standing(Candidate(prompt, "any"), Evaluation(prompt, outcomes))
+
+    finalists = [standing(long, 1, 1, 1, 1), standing(short, 1, 1, 1, 0), standing(worse, 1, 0, 0, 0)]
+    assert best_beyond_noise(finalists, 0.0).candidate.prompt == long
+    assert best_beyond_noise(finalists, 0.25).candidate.prompt == short
+    assert best_beyond_noise(finalists, 0.2).candidate.prompt == long
 
 
 def test_a_winner_that_is_the_seed_is_said_to_be_the_seed() -> None:
@@ -136,12 +229,17 @@ def test_luck_on_dev_is_pointed_out() -> None:
 
 
 def test_another_model_may_write_the_prompts() -> None:
-    task_lm = toy.model(answer=lambda p, s: "" if toy.is_asked_to_write(p) else toy.answer(p, s))
+    asked: list[str] = []
+
+    def answer(prompt: str, seed: int) -> str:
+        asked.append(prompt)
+        return toy.answer(prompt, seed)
+
     writer = toy.model(name="writer")
-    result = runs.optimize(toy.task(), task_lm, proposer=writer)
+    result = runs.optimize(toy.task(), toy.model(answer=answer), proposer=writer)
     assert (result.model, result.proposer) == ("scripted", "writer")
     assert all(toy.is_asked_to_write(text) for text in writer.seen)
-    assert not any(toy.is_asked_to_write(text) for text in task_lm.seen)
+    assert not any(toy.is_asked_to_write(text) for text in asked)
     assert result.best == Prompt(toy.BEST)
 
 

@@ -69,3 +69,37 @@ def test_greedy_takes_the_best_and_leaves_the_logits_alone() -> None:
     before = logits.copy()
     assert Sampler(Sampling(max_tokens=1), 0).draw(logits) == int(before.argmax())
     assert (logits == before).all()
+
+
+def test_what_the_cuts_leave_is_drawn_as_often_as_softmax_says() -> None:
+    logits = np.full(3000, -9.0, np.float32)
+    logits[[2000, 7, 900]] = np.log([4.0, 2.0, 1.0])
+    for sampling in (Sampling(1, 1.0, top_k=2), Sampling(1, 1.0, top_p=0.6), Sampling(1, 1.0, min_p=0.3)):
+        sampler = Sampler(sampling, 3)
+        drawn = [sampler.draw(logits) for _ in range(4000)]
+        assert {2000, 7} == set(drawn)
+        assert drawn.count(2000) / 4000 == pytest.approx(2 / 3, abs=0.03)
+
+
+def test_of_equal_tokens_at_the_border_of_a_cut_the_first_stay() -> None:
+    logits = np.zeros(1500, np.float32)
+    logits[1200] = 1.0
+    for sampling in (Sampling(1, 1.0, top_k=4), Sampling(1, 1.0, top_p=5 / 1501)):
+        sampler = Sampler(sampling, 5)
+        assert {sampler.draw(logits) for _ in range(300)} == {1200, 0, 1, 2}
+
+
+@given(
+    st.integers(0, 10_000),
+    st.sets(st.integers(0, 1999), min_size=1),
+    st.sampled_from([0.0, 0.9]),
+    st.sampled_from([1.0, 0.8]),
+    st.sampled_from([0, 3]),
+)
+def test_only_allowed_tokens_are_drawn_as_if_there_were_no_others(
+    seed: int, tokens: set[int], temperature: float, top_p: float, top_k: int
+) -> None:
+    sampling = Sampling(1, temperature, top_p=top_p, top_k=top_k)
+    logits, allowed = logits_of(seed, 2000), np.array(sorted(tokens))
+    drawn = Sampler(sampling, seed).draw(logits, allowed)
+    assert drawn == allowed[Sampler(sampling, seed).draw(logits[allowed])]

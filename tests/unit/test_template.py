@@ -3,7 +3,17 @@ from __future__ import annotations
 import pytest
 
 from localprompt.errors import TaskError
-from localprompt.tasks.template import Layout, check_slots, default_demo, default_template, demo_for, fill, slots
+from localprompt.tasks.template import (
+    Layout,
+    Position,
+    Rendering,
+    check_slots,
+    default_demo,
+    default_template,
+    demo_for,
+    fill,
+    slots,
+)
 from localprompt.types import Demo, Message, Prompt
 
 RAW = Layout(default_template(["input"]), default_demo(["input"]))
@@ -105,3 +115,54 @@ def test_several_inputs_are_labelled_with_their_names() -> None:
 )
 def test_a_demo_looks_like_an_answered_example(template: str, demo: str) -> None:
     assert demo_for(template, " ") == demo
+
+
+PLACES: list[tuple[Position, str]] = [
+    ("task", "Be brief.\n\nInput: cat\nOutput: cats\n\nInput: dog\nOutput:"),
+    ("Q_begin", "Input: cat\nOutput: cats\n\nBe brief.\nInput: dog\nOutput:"),
+    ("Q_end", "Input: cat\nOutput: cats\n\nInput: dog\nBe brief.\nOutput:"),
+    ("A_begin", "Input: cat\nOutput: cats\n\nInput: dog\nOutput: Be brief."),
+]
+
+
+@pytest.mark.parametrize(("position", "text"), PLACES)
+def test_the_instruction_moves_to_its_place_and_stands_nowhere_else(position: Position, text: str) -> None:
+    layout = RAW.placed(position)
+    assert layout.render(Prompt("Be brief.", (CATS,)), {"input": "dog"}).text == text
+    assert layout.placed(position).render(Prompt("Be brief.", (CATS,)), {"input": "dog"}).text == text
+
+
+@pytest.mark.parametrize("position", [position for position, _ in PLACES])
+def test_an_empty_instruction_vanishes_from_every_place(position: Position) -> None:
+    for prompt in (Prompt(""), Prompt("", (CATS,))):
+        assert RAW.placed(position).render(prompt, {"input": "dog"}) == RAW.render(prompt, {"input": "dog"})
+
+
+def test_the_instruction_stands_around_all_inputs() -> None:
+    layout = Layout(default_template(["question", "context"]), "")
+    inputs = {"question": "Who?", "context": "A\nB"}
+    before, after = (layout.placed(place).render(Prompt("Tell."), inputs).text for place in ("Q_begin", "Q_end"))
+    assert before == "Tell.\nQuestion: Who?\nContext: A\nB\nOutput:"
+    assert after == "Question: Who?\nContext: A\nB\nTell.\nOutput:"
+
+
+def test_in_a_chat_the_instruction_leaves_the_system_turn_and_opens_the_answer() -> None:
+    layout = Layout("{{input}}", "", "chat", system="{{instruction}}", separator="").placed("A_begin")
+    rendering = layout.render(Prompt("The opposite is"), {"input": "hot"})
+    assert rendering == Rendering((Message("user", "hot"),), "", "The opposite is")
+    assert layout.separator == " "
+    assert layout.render(Prompt(""), {"input": "hot"}).opening == ""
+
+
+def test_in_a_chat_the_instruction_stands_before_what_the_answer_begins_with() -> None:
+    layout = Layout("{{instruction}} {{input}}", "", "chat", system="Be kind.", opening="It is", separator=" ")
+    placed = layout.placed("A_begin")
+    assert placed.render(Prompt("Think."), {"input": "hot"}).opening == "Think. It is"
+    assert placed.render(Prompt(""), {"input": "hot"}).opening == "It is"
+    placed = layout.placed("Q_end")
+    assert placed.render(Prompt("Think."), {"input": "hot"}).messages[1] == Message("user", "hot\nThink.")
+
+
+def test_a_placed_layout_does_not_fill_slots_inside_data() -> None:
+    text = RAW.placed("Q_end").render(Prompt("{{input}}"), {"input": "{{instruction}}"}).text
+    assert text == "Input: {{instruction}}\n{{input}}\nOutput:"

@@ -1,0 +1,207 @@
+"""What the runs of a comparison say together: a row a method, on each task and over all of them. Level 6."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from localprompt.analysis.seeds import OverSeeds, over_seeds
+from localprompt.analysis.stats import Difference, paired_difference
+from localprompt.results import RunResult
+
+BASELINE = "random"
+"""The method that every other one is compared with: it proposes without learning from scores."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedRun:
+    """One finished run and what the comparison needs of it beside its result."""
+
+    result: RunResult
+    seed_scores: tuple[float, ...]
+    """Of the seed prompt on each test example, in the order of the test split."""
+    best_scores: tuple[float, ...]
+    """Of the found prompt on the same examples."""
+    area: float | None
+    """Under the best-so-far score on dev over the token budget; None where the seed prompt was not scored."""
+    proposals: int
+    """Proposed prompts, used or not; the seed prompts are none."""
+
+    @property
+    def discarded(self) -> int:
+        """Proposals that were not used."""
+        return sum(self.result.discards.values())
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRun:
+    """A run that did not end; resuming the comparison tries it again."""
+
+    run_id: str
+    task: str
+    method: str
+    seed: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One method on one task, or over all tasks."""
+
+    task: str | None
+    """None: over all tasks, each with equal weight; of seeds with which the method ended on every task."""
+    method: str
+    test: OverSeeds
+    """Score of the found prompt on test, a value a run."""
+    from_seed: Difference
+    """Found less seed prompt, paired over test examples; an example's score is its mean over the runs."""
+    from_random: Difference | None
+    """The same of the prompts that `random` found; None for `random` itself and where it has no run."""
+    area: OverSeeds | None
+    """Under the best-so-far score on dev, a value a run that has one."""
+    tokens_requested: float
+    """Mean of a run, as `calls` and `seconds`."""
+    calls: float
+    seconds: float
+    hit_rate: float
+    """Share of the answers that were known already, of this run or another one."""
+    discard_rate: float
+    """Share of the proposals that were not used; 0.0 where there were none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Several methods on several tasks, with the same budget, seed prompts and splits."""
+
+    id: str
+    """12 hexadecimal digits; the same runs make the same comparison."""
+    model: str
+    proposer: str
+    max_tokens: int
+    max_calls: int | None
+    runs: tuple[ComparedRun, ...]
+    failures: tuple[FailedRun, ...]
+    rows: tuple[Row, ...]
+    """A row a task and method, in the order of the runs."""
+    over_tasks: tuple[Row, ...]
+    """A row a method that has a run on each task; empty where there is one task."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the comparison as plain data."""
+        runs = [
+            {**run.result.to_json(), "area": run.area, "proposals": run.proposals, "discarded": run.discarded}
+            for run in self.runs
+        ]
+        return {
+            "comparison": self.id,
+            "model": self.model,
+            "proposer": self.proposer,
+            "max_tokens": self.max_tokens,
+            "max_calls": self.max_calls,
+            "rows": [asdict(row) for row in self.rows],
+            "over_tasks": [asdict(row) for row in self.over_tasks],
+            "runs": runs,
+            "failures": [asdict(failure) for failure in self.failures],
+        }
+
+    def to_csv(self) -> list[dict[str, str | int | float | None]]:
+        """Return one flat record a run, failed ones last, all with the same keys.
+
+        The instruction is written as JSON: a spreadsheet takes what stands in quotation marks for text, and never for
+        a formula.
+        """
+        done = [_flat(run) for run in self.runs]
+        failed = [{**asdict(failure), "status": "failed"} for failure in self.failures]
+        return [{name: row.get(name) for name in CSV_COLUMNS} for row in (*done, *failed)]
+
+
+CSV_COLUMNS = (
+    *("task", "method", "seed", "run_id", "status", "error", "dev", "test", "test_of_seed_prompt", "difference", "p"),
+    *("area", "tokens_requested", "tokens_decoded", "calls", "seconds", "answers", "answers_cached"),
+    *("proposals", "discarded", "stopped", "op", "demos", "instruction"),
+)
+
+
+def rows_of(runs: Sequence[ComparedRun]) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
+    """Return the rows of each task, and those over all tasks, in the order in which tasks and methods come."""
+    tasks = dict.fromkeys(run.result.task for run in runs)
+    methods = dict.fromkeys(run.result.method for run in runs)
+    by_task = (_row([task], method, runs) for task in tasks for method in methods)
+    over = (_row(list(tasks), method, runs) for method in methods) if len(tasks) > 1 else ()
+    return tuple(row for row in by_task if row), tuple(row for row in over if row)
+
+
+def _row(tasks: Sequence[str], method: str, runs: Sequence[ComparedRun]) -> Row | None:
+    found = _paired(tasks, method, runs)
+    if not found:
+        return None
+    mine = [run for group in found.values() for run in group]
+    baseline = {} if method == BASELINE else _paired(tasks, BASELINE, runs)
+    best, seed = _by_example(found, "best_scores"), _by_example(found, "seed_scores")
+    areas = [[run.area for run in group if run.area is not None] for group in found.values()]
+    areas = [each for each in areas if len(each) == len(tasks)]
+    answers, proposals = sum(run.result.spend.answers for run in mine), sum(run.proposals for run in mine)
+    return Row(
+        task=tasks[0] if len(tasks) == 1 else None,
+        method=method,
+        test=over_seeds([_mean([_mean(run.best_scores) for run in group]) for group in found.values()]),
+        from_seed=paired_difference(seed, best),
+        from_random=paired_difference(_by_example(baseline, "best_scores"), best) if baseline else None,
+        area=over_seeds([_mean(each) for each in areas]) if areas else None,
+        tokens_requested=_mean([run.result.spend.tokens_requested for run in mine]),
+        calls=_mean([run.result.spend.calls for run in mine]),
+        seconds=_mean([run.result.spend.seconds for run in mine]),
+        hit_rate=sum(run.result.spend.answers_cached for run in mine) / answers if answers else 0.0,
+        discard_rate=sum(run.discarded for run in mine) / proposals if proposals else 0.0,
+    )
+
+
+def _paired(tasks: Sequence[str], method: str, runs: Sequence[ComparedRun]) -> Mapping[int, Sequence[ComparedRun]]:
+    """Return seed to the method's runs with it, one a task in their order; only seeds with a run on each task."""
+    found = {
+        (run.result.seed, run.result.task): run
+        for run in runs
+        if run.result.method == method and run.result.task in tasks
+    }
+    seeds = dict.fromkeys(seed for seed, _ in found)
+    groups = {seed: [found[seed, task] for task in tasks if (seed, task) in found] for seed in seeds}
+    return {seed: group for seed, group in groups.items() if len(group) == len(tasks)}
+
+
+def _by_example(groups: Mapping[int, Sequence[ComparedRun]], scores: str) -> list[float]:
+    """Return each test example's mean score over the seeds, tasks one behind the other.
+
+    Examples are weighted so that the mean of the list is the mean over tasks, however many examples each has. Averaging
+    over seeds first keeps an example one observation: seeds that find the same prompt are no further evidence.
+    """
+    by_task = [
+        [_mean(column) for column in zip(*(getattr(run, scores) for run in same_task), strict=True)]
+        for same_task in zip(*groups.values(), strict=True)
+    ]
+    n = sum(map(len, by_task))
+    return [score * n / (len(by_task) * len(means)) for means in by_task for score in means]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _flat(run: ComparedRun) -> dict[str, str | int | float | None]:
+    result, test = run.result, run.result.test
+    return {
+        **{name: getattr(result, name) for name in ("task", "method", "seed", "run_id", "status", "stopped", "op")},
+        "dev": result.dev.mean if result.dev else None,
+        "test": test.best.mean if test else None,
+        "test_of_seed_prompt": test.seed.mean if test else None,
+        "difference": test.difference.mean if test else None,
+        "p": test.difference.p if test else None,
+        "area": run.area,
+        **asdict(result.spend),
+        "proposals": run.proposals,
+        "discarded": run.discarded,
+        "demos": len(result.best.demos),
+        "instruction": json.dumps(result.best.instruction),
+    }

@@ -1,0 +1,148 @@
+"""`localprompt compare`: several methods with the same budget. Level 8."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from localprompt.cli.options import assigned, cache_option, debug_option, engine_option, store_option
+from localprompt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from localprompt.analysis.comparison import Comparison
+    from localprompt.observing import Observer
+
+_EXAMPLE = "ape.queries=8"
+_OF_A_SITTING = ("resume", "model", "proposer", "allow_code", "csv_file", "store", "as_json", "debug")
+
+
+@click.command()
+@click.argument("tasks", metavar="TASK...", nargs=-1, type=click.Path())
+@click.option("--methods", default="ape,protegi,opro,pe2,random", show_default=True, metavar="NAME,NAME,...")
+@click.option("--model", help="The model that answers: a card's name or a GGUF file.")
+@click.option("--proposer", help="The model that writes prompts; the same by default.")
+@click.option(
+    "--seeds",
+    "n_seeds",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="Runs of each method on a task.",
+)
+@click.option("--max-tokens", type=click.IntRange(min=1), help="Tokens that each search may request.")
+@click.option("--max-calls", type=click.IntRange(min=1), help="Model calls that each search may make.")
+@click.option(
+    "--preset", default="local", show_default=True, help="Settings of the methods that have it: local, paper."
+)
+@click.option("--set", "assignments", multiple=True, metavar="METHOD.NAME=VALUE", help="Repeatable.")
+@engine_option
+@click.option("--allow-code", is_flag=True, help="Run the code that a metric `module:function` names.")
+@click.option("--resume", metavar="COMPARISON", help="Go on with a comparison, by the beginning of its id.")
+@click.option("--dry-run", is_flag=True, help="Say what a run will cost, and run nothing.")
+@click.option("--csv", "csv_file", type=click.Path(path_type=Path, dir_okay=False), help="Write a row a run to FILE.")
+@store_option
+@cache_option
+@debug_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else on standard output.")
+@click.pass_context
+def compare(
+    ctx: click.Context,
+    /,
+    *,
+    resume: str | None,
+    dry_run: bool,
+    csv_file: Path | None,
+    as_json: bool,
+    **choices: Any,
+) -> None:
+    """Compare methods on the task files TASK... with the same budget, seed prompts and splits.
+
+    Called again with the same arguments, or with --resume alone, it goes on where it ended: nothing is computed twice.
+    The exit code is 1 if a run failed; the others are compared all the same.
+    """
+    from localprompt import comparing  # noqa: PLC0415 - `--help` must start fast
+    from localprompt.cli.compare_output import print_comparison  # noqa: PLC0415
+    from localprompt.cli.progress import progress  # noqa: PLC0415
+
+    if csv_file is not None and not csv_file.absolute().parent.is_dir():
+        raise ConfigError(f"{csv_file} cannot be written: its folder does not exist", "make the folder first")
+    with progress() as observer:
+        if resume is not None:
+            result = comparing.resume_comparison(resume, **_kept(ctx, choices), observer=observer)
+        elif not dry_run:
+            result = comparing.compare(**_wanted(ctx, choices), observer=observer)
+        else:
+            _say_costs(_wanted(ctx, choices), choices["n_seeds"], as_json, observer)
+            return
+    if csv_file is not None:
+        _write_csv(csv_file, result)
+    if as_json:
+        click.echo(json.dumps(result.to_json()))
+    else:
+        print_comparison(result)
+    if result.failures:
+        ctx.exit(1)
+
+
+def _say_costs(arguments: Mapping[str, Any], n_seeds: int, as_json: bool, observer: Observer) -> None:
+    from localprompt import comparing  # noqa: PLC0415
+    from localprompt.cli.compare_output import print_costs  # noqa: PLC0415
+
+    of_a_run = {name: value for name, value in arguments.items() if name not in ("n_seeds", "store", "use_cache")}
+    costs = comparing.expected_costs(**of_a_run, observer=observer)
+    if as_json:
+        click.echo(json.dumps([{"task": each.task, "method": each.method, **each.cost.to_json()} for each in costs]))
+    else:
+        print_costs(costs, n_seeds)
+
+
+def _wanted(ctx: click.Context, choices: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a new comparison."""
+    missing = [name for name in ("tasks", "model", "max_tokens") if not choices[name]]
+    if missing:
+        raise click.UsageError("TASK..., --model and --max-tokens are needed, or --resume", ctx)
+    methods = [name.strip() for name in choices["methods"].split(",") if name.strip()]
+    settings = _by_method(assigned("--set", choices["assignments"], _EXAMPLE))
+    rest = {name: value for name, value in choices.items() if name != "assignments"}
+    return {**rest, "methods": methods, "settings": settings}
+
+
+def _kept(ctx: click.Context, choices: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments with which a comparison goes on; everything else was decided when it began."""
+    given = [name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    decided = [name for name in given if name not in _OF_A_SITTING]
+    if decided:
+        options = {param.name: param.get_error_hint(ctx) for param in ctx.command.params}
+        raise click.UsageError(f"{options[decided[0]]} was decided when the comparison began; leave it out", ctx)
+    return {name: choices[name] for name in ("model", "proposer", "allow_code", "store")}
+
+
+def _by_method(assignments: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Return settings by method and name."""
+    settings: dict[str, dict[str, str]] = {}
+    for key, value in assignments.items():
+        method, dot, name = key.partition(".")
+        if not dot or not method or not name:
+            raise click.BadParameter(f"{key!r} does not name a method, such as {_EXAMPLE}", param_hint="--set")
+        settings.setdefault(method, {})[name] = value
+    return settings
+
+
+def _write_csv(path: Path, result: Comparison) -> None:
+    rows = result.to_csv()
+    try:
+        # Names and errors may hold what UTF-8 cannot say.
+        with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written: {error.strerror}", f"`localprompt compare --resume {result.id} --csv FILE`"
+        ) from error

@@ -1,0 +1,112 @@
+"""A comparison for people. Level 8. Model text is shown as text: never as markup, never with control characters."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from itertools import groupby
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from localprompt.analysis.comparison import ComparedRun, Comparison, Row
+from localprompt.analysis.seeds import OverSeeds
+from localprompt.analysis.stats import Difference
+from localprompt.cli.output import shown
+from localprompt.cli.printable import printable, printable_line
+from localprompt.comparing import Expected
+
+_SIGNIFICANT = 0.05
+_PROMPT_CHARS = 200
+_COLUMNS = (
+    *("method", "runs", "test score", "from seed prompt", "from random", "area"),
+    *("tokens", "known", "not used"),
+)
+_LEGEND = (
+    "test score: mean of the runs [95 % interval over seeds]; from ...: mean difference on the same test examples "
+    "(* p below 0.05, not corrected for the number of rows); area: mean dev score of the best prompt so far, over the "
+    "token budget; tokens: mean of a run; known: answers that took no time; not used: discarded proposals"
+)
+
+
+def print_comparison(result: Comparison) -> None:
+    """Print a table a task and one over all tasks, the prompts that were found, and what failed."""
+    console = _console()
+    for task, rows in groupby(result.rows, key=lambda row: row.task):
+        console.print(Text(printable_line(str(task)), style="bold"), _rows(list(rows)), "", sep="\n")
+    if result.over_tasks:
+        console.print(Text("over all tasks", style="bold"), _rows(result.over_tasks), "", sep="\n")
+    for run in result.runs:
+        console.print(_found(run))
+    for failure in result.failures:
+        what = f"{failure.task}, {failure.method}, seed {failure.seed} failed: {failure.error}"
+        console.print(Text(printable(f"{what} (run {failure.run_id})"), style="red"))
+    limits = f"{result.max_tokens:,} tokens" + (f", {result.max_calls:,} calls" if result.max_calls else "")
+    console.print(Text(f"\n{_LEGEND}", style="dim"))
+    models = result.model if result.proposer == result.model else f"{result.model}, prompts by {result.proposer}"
+    console.print(Text(printable(f"comparison {result.id}: {models}, {limits} a run"), style="dim"))
+
+
+def print_costs(costs: Sequence[Expected], n_seeds: int) -> None:
+    """Print what one run of each method is expected to cost, and all together."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("task", "method", "proposals", "evaluations", "tokens", "decoded", "minutes"):
+        table.add_column(name, justify="left" if name in ("task", "method") else "right", no_wrap=True)
+    for each in costs:
+        cost = each.cost
+        minutes = "not known" if cost.seconds is None else f"{cost.seconds / 60:.1f}"
+        counts = (cost.proposals, cost.evaluations, cost.tokens_requested, cost.tokens_decoded)
+        table.add_row(printable_line(each.task), each.method, *(f"{count:,}" for count in counts), minutes)
+    console = _console()
+    console.print(table)
+    seconds = [each.cost.seconds for each in costs if each.cost.seconds is not None]
+    total = f", about {n_seeds * sum(seconds) / 60:.0f} minutes" if len(seconds) == len(costs) else ""
+    runs = f"{n_seeds * len(costs)} runs with {n_seeds} seeds: at most {n_seeds * sum(_tokens(costs)):,} tokens{total}"
+    console.print(Text(f"{runs}; answers that runs share cost no time", style="dim"))
+
+
+def _tokens(costs: Sequence[Expected]) -> list[int]:
+    return [each.cost.tokens_requested for each in costs]
+
+
+def _rows(rows: Sequence[Row]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in _COLUMNS:
+        table.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)
+    best = max(row.test.mean for row in rows)
+    for row in rows:
+        cells = (
+            *(row.method, str(row.test.n), _over_seeds(row.test), _difference(row.from_seed)),
+            *(_difference(row.from_random), "-" if row.area is None else f"{row.area.mean:.3f}"),
+            *(f"{row.tokens_requested:,.0f}", f"{row.hit_rate:.0%}", f"{row.discard_rate:.0%}"),
+        )
+        table.add_row(*(Text(cell) for cell in cells), style="bold" if row.test.mean == best else "")
+    return table
+
+
+def _over_seeds(value: OverSeeds) -> str:
+    if value.low is None or value.high is None:
+        return f"{value.mean:.3f}"
+    return f"{value.mean:.3f} [{value.low:.3f}, {value.high:.3f}]"
+
+
+def _difference(difference: Difference | None) -> str:
+    if difference is None:
+        return "-"
+    p = "p < 0.001" if difference.p < 1e-3 else f"p = {difference.p:.3f}"
+    return f"{difference.mean:+.3f} ({p}){'*' if difference.p < _SIGNIFICANT else ' '}"
+
+
+def _found(run: ComparedRun) -> Text:
+    result = run.result
+    score = "not measured" if result.test is None else f"test {result.test.best.mean:.3f}"
+    prompt = printable_line(shown(result.best))
+    prompt = prompt if len(prompt) <= _PROMPT_CHARS else f"{prompt[:_PROMPT_CHARS]}..."
+    text = Text(printable_line(f"{result.task}, {result.method}, seed {result.seed}, {score}: "), style="dim")
+    return text.append(prompt, style="not dim")
+
+
+def _console() -> Console:
+    # Piped tables are for grep: one line a row, however long.
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 200)

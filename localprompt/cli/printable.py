@@ -1,0 +1,26 @@
+"""Text from models, data and files, made fit for a terminal. Level 8."""
+
+from __future__ import annotations
+
+import unicodedata
+
+_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+_JOINERS = "\u200c\u200d"
+"""Persian words and emoji are spelled with these; they command nothing."""
+
+
+def printable(text: str) -> str:
+    """Return the text with all that could command a terminal or hide from the eye written as an escape.
+
+    That is controls except line ends and tabs, direction marks, zero-width characters, lone surrogates.
+    """
+    return "".join(c if c in "\n\t" or c in _JOINERS or not _unseen(c) else f"\\u{{{ord(c):x}}}" for c in text)
+
+
+def printable_line(text: str) -> str:
+    """Return the text as `printable` does, on one line: for tables and messages."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def _unseen(char: str) -> bool:
+    return unicodedata.category(char) in _UNSEEN

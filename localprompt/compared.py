@@ -1,0 +1,132 @@
+"""One run of a comparison: carried out, and what is measured of it beside its result. Level 7."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from localprompt.analysis.anytime import area_under_best_so_far
+from localprompt.analysis.comparison import ComparedRun
+from localprompt.budget import Budget
+from localprompt.configuration import limits_of, optimizer_of
+from localprompt.errors import BudgetExhausted, StoreError
+from localprompt.evaluator import Evaluator
+from localprompt.lm.base import LanguageModel
+from localprompt.lm.replayed import ReplayedLM
+from localprompt.observing import Observer, SilentObserver
+from localprompt.results import RunResult
+from localprompt.resuming import replay, resume
+from localprompt.sitting import cached_models, placed
+from localprompt.store import RunRecord, Store
+from localprompt.tasks import Task
+from localprompt.types import Prompt, Spend
+
+
+class Incumbents:
+    """An observer that remembers when which prompt was the best so far, and passes everything on."""
+
+    def __init__(self, observer: Observer) -> None:
+        self.steps: list[tuple[int, str]] = []
+        """(tokens requested until then, id of the best prompt from then on)."""
+        self._observer = observer
+        self._tokens = 0
+
+    def stage(self, text: str) -> None:
+        """Pass it on."""
+        self._observer.stage(text)
+
+    def plan(self, calls: int) -> None:
+        """Pass it on."""
+        self._observer.plan(calls)
+
+    def progress(self, done: int, total: int) -> None:
+        """Pass it on."""
+        self._observer.progress(done, total)
+
+    def best(self, prompt: Prompt, mean: float, n: int) -> None:
+        """Remember the prompt, and pass it on."""
+        self.steps.append((self._tokens, prompt.id))
+        self._observer.best(prompt, mean, n)
+
+    def spend(self, spend: Spend) -> None:
+        """Remember the tokens, which a search tells before its new best prompt, and pass them on."""
+        self._tokens = spend.tokens_requested
+        self._observer.spend(spend)
+
+    def note(self, text: str) -> None:
+        """Pass it on."""
+        self._observer.note(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What all runs of a comparison share."""
+
+    store: Store
+    lm: LanguageModel | None
+    """None where every run is finished."""
+    writer: LanguageModel | None
+    """The proposer, where it is not the task LM."""
+    observer: Observer
+
+    def carry_out(self, task: Task, record: RunRecord) -> ComparedRun:
+        """Return a run that ended: resumed to its end, or as it is where it was finished.
+
+        Raises:
+            LocalPromptError: whatever ends the run before its end; it can be resumed.
+        """
+        incumbents = Incumbents(self.observer)
+        result = resume(
+            record.id, model=self.lm, proposer=self.writer, task=task, store=self.store, observer=incumbents
+        )
+        if not incumbents.steps:
+            # It was finished before: what it found when is seen by running it again from its answers.
+            incumbents = Incumbents(SilentObserver())
+            replay(record.id, task=task, store=self.store, observer=incumbents)
+        seed_scores, best_scores = self._test_scores(task, record, result)
+        accepted = sum(candidate.op != "seed" for candidate in self.store.runs.candidates(record.id))
+        return ComparedRun(
+            result=result,
+            seed_scores=seed_scores,
+            best_scores=best_scores,
+            area=self._area(task, record, result, incumbents),
+            proposals=accepted + sum(result.discards.values()),
+        )
+
+    def _area(self, task: Task, record: RunRecord, result: RunResult, incumbents: Incumbents) -> float | None:
+        """Return the area under the dev score of the best prompt so far.
+
+        Each prompt counts with its mean over all of dev that the run measured it on, not with the one that it was
+        chosen by: a few examples flatter the best of many, and methods differ in how many they choose by.
+        """
+        dev = {example.id for example in task.dev}
+        means: dict[str, float] = {}
+        for evaluation in self.store.runs.evaluations(record.id, "metric"):
+            scores = [outcome.score for outcome in evaluation.outcomes if outcome.example_id in dev]
+            if scores:
+                means[evaluation.prompt.id] = math.fsum(scores) / len(scores)
+        start, limit = means.get(result.seed_prompt.id), limits_of(record.configuration).max_tokens
+        if start is None or limit is None:
+            return None
+        steps = [(tokens, means[prompt_id]) for tokens, prompt_id in incumbents.steps if prompt_id in means]
+        return area_under_best_so_far(start, steps, limit)
+
+    def _test_scores(
+        self, task: Task, record: RunRecord, result: RunResult
+    ) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return the scores of seed and found prompt on each test example, known since the run ended."""
+        configuration = record.configuration
+        lm, shared = ReplayedLM(configuration["model"]), configuration["use_cache"]
+        models = cached_models(lm, lm, self.store.answers, run_id=record.id, shared=shared, observer=SilentObserver())
+        with tempfile.TemporaryDirectory() as folder:
+            optimizer = optimizer_of(configuration, Path(folder))
+        evaluator = Evaluator(models.lm, placed(task, optimizer), Budget())
+        try:
+            seed, best = evaluator.evaluate([result.seed_prompt, result.best], task.test)
+        except BudgetExhausted as missing:
+            raise StoreError(
+                f"the run {record.id} has lost answers: {missing}", "delete the run and compare again"
+            ) from missing
+        return seed.scores, best.scores

@@ -1,0 +1,383 @@
+"""Several methods on several tasks with the same budget, seed prompts and splits. Level 7.
+
+A comparison is a list of runs in the store, each of which bears the comparison's name. All of them are entered before
+the first one begins, so whatever kills the process, the store knows what is left to do. Answers are shared: what one
+method asked costs the next one no time, and its whole price in tokens.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from localprompt import runs
+from localprompt.analysis.comparison import ComparedRun, Comparison, FailedRun, rows_of
+from localprompt.compared import Bench
+from localprompt.configuration import Limits, check_shape, check_version, describe, engine_settings, limits_of
+from localprompt.errors import ConfigError, LocalPromptError, StoreError, TaskError, nearest
+from localprompt.estimating import Estimate, estimate, measured_rates
+from localprompt.lm.base import LanguageModel
+from localprompt.observing import Observer, SilentObserver
+from localprompt.optimizers import Optimizer, configure
+from localprompt.optimizers.registry import LOCAL, presets
+from localprompt.sitting import placed
+from localprompt.store import RunRecord, Store
+from localprompt.store.records import dumped, identity_hash
+from localprompt.tasks import Task, load_task
+from localprompt.tasks.check import shared_rows
+from localprompt.tasks.stored import from_plain
+
+METHODS = ("ape", "protegi", "opro", "pe2", "random")
+"""What is compared by default: every method that searches, and the baseline."""
+
+_TAG = "comparisons"
+"""Key of a run's configuration: comparison id to [place of the run in it, number of its runs]."""
+_SAME = ("version", "model", "proposer", "method", "settings", "seed", "limits", "use_cache")
+"""What may have changed in a run's configuration since its identity was given: resumed with a larger limit, say."""
+
+
+def compare(  # noqa: PLR0913 - a comparison has as many choices as the command
+    tasks: Sequence[str | os.PathLike[str] | Task],
+    model: str | Path | LanguageModel,
+    *,
+    max_tokens: int,
+    methods: Sequence[str] = METHODS,
+    n_seeds: int = 3,
+    proposer: str | Path | LanguageModel | None = None,
+    preset: str = LOCAL,
+    settings: Mapping[str, Mapping[str, object]] = MappingProxyType({}),
+    engine: Mapping[str, object] = MappingProxyType({}),
+    max_calls: int | None = None,
+    allow_code: bool = False,
+    store: Store | str | os.PathLike[str] | None = None,
+    use_cache: bool = True,
+    observer: Observer | None = None,
+) -> Comparison:
+    """Return what the methods found on the tasks, each `n_seeds` times with the seeds 0, 1, ...
+
+    Called again with the same arguments it goes on: a run that the store has, from wherever, is taken as it is if it
+    is finished and resumed if not. A run that fails is reported in the result, and the others go on.
+
+    Args:
+        tasks: task files or loaded tasks, with different names.
+        model: the task LM, by card name, path, or loaded; loaded once.
+        max_tokens: for each search, tokens requested; also what the area under best-so-far is measured over.
+        methods: registered optimisers.
+        n_seeds: runs of each method on each task.
+        proposer: the model that writes prompts; the task LM itself by default.
+        preset: of each method that has it; the others keep their defaults.
+        settings: method to its hyperparameters, by name.
+        engine: settings of the engine, by name, for models that are loaded here.
+        max_calls: for each search, model calls.
+        allow_code: permits a task file to name a metric in Python, which runs code.
+        store: where runs and answers are kept: open, by path, or the default one.
+        use_cache: False: the runs share no answers with each other or with other runs.
+        observer: told what happens.
+
+    Raises:
+        ConfigError, TaskError: before anything is loaded, for unknown names, impossible settings and wrong tasks.
+        ModelError: if a model cannot be found or loaded.
+        StoreError: if the store cannot be read or written.
+    """
+    optimizers = _configured(methods, preset, settings)
+    runs.check_engine(engine, model, proposer)
+    loaded = _loaded(tasks, allow_code)
+    observer = observer or SilentObserver()
+    for task in loaded:
+        for note in shared_rows(task):
+            observer.note(f"{task.name}: {note}")
+    with ExitStack() as stack:
+        home = runs.opened_store(store, stack)
+        lm = runs.opened(model, engine, stack, observer)
+        writer = None if proposer is None or proposer == model else runs.opened(proposer, engine, stack, observer)
+        sources = {"model": runs.source_of(model), "proposer": runs.source_of(proposer)}
+        limits = Limits(max_tokens, max_calls)
+        known: dict[str, list[RunRecord]] = {}
+        for record in home.runs.all():
+            known.setdefault(identity_hash(record.configuration), []).append(record)
+        costs = {
+            (task.name, method): functools.cache(functools.partial(_cost, optimizer, task, lm, writer, limits))
+            for task in loaded
+            for method, optimizer in optimizers.items()
+        }
+        entered = []
+        for task, seed, (method, optimizer) in itertools.product(loaded, range(n_seeds), optimizers.items()):
+            configuration = describe(
+                task,
+                lm,
+                writer,
+                optimizer,
+                method=method,
+                seed=seed,
+                limits=limits,
+                sources=sources,
+                use_cache=use_cache,
+            )
+            entered.append((task, _entered(home, known, configuration, costs[task.name, method])))
+        return _carried_out(_tagged(home, entered), Bench(home, lm, writer, observer))
+
+
+def resume_comparison(  # noqa: PLR0913 - as above
+    comparison: str,
+    *,
+    model: str | Path | LanguageModel | None = None,
+    proposer: str | Path | LanguageModel | None = None,
+    allow_code: bool = False,
+    store: Store | str | os.PathLike[str] | None = None,
+    observer: Observer | None = None,
+) -> Comparison:
+    """Return the result of a comparison that the store has, its unfinished runs gone on with to their end.
+
+    Where all of them are finished, no model is needed.
+
+    Args:
+        comparison: the beginning of its id.
+        model: where the task LM is now; by default where it was. Needed for one that was given loaded.
+        proposer: the same of the proposer, for a comparison that has one of its own.
+        allow_code: permits the metric in Python that a task names.
+        store: where the runs are kept: open, by path, or the default one.
+        observer: told what happens.
+
+    Raises:
+        StoreError: if there is no such comparison, a run of it is gone, or the store fails.
+        RunMismatch: if it was begun by another version.
+        ConfigError, TaskError, ModelError: as `compare`.
+    """
+    observer = observer or SilentObserver()
+    with ExitStack() as stack:
+        home = runs.opened_store(store, stack)
+        name, records = _runs_of(home, comparison)
+        for record in records:
+            check_shape(record.configuration)
+            check_version(record.configuration)
+        planned = [(from_plain(each.configuration["task"], allow_code=allow_code), each) for each in records]
+        left = [record.configuration for record in records if record.status != "finished"]
+        lm = _model(left[0], "model", model, stack, observer) if left else None
+        has_writer = bool(left) and left[0]["proposer"] is not None
+        writer = _model(left[0], "proposer", proposer, stack, observer) if has_writer else None
+        return _carried_out((name, planned), Bench(home, lm, writer, observer))
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What one run of a comparison is expected to cost."""
+
+    task: str
+    method: str
+    cost: Estimate
+
+
+def expected_costs(  # noqa: PLR0913 - as `compare`
+    tasks: Sequence[str | os.PathLike[str] | Task],
+    model: str | Path | LanguageModel,
+    *,
+    max_tokens: int,
+    methods: Sequence[str] = METHODS,
+    proposer: str | Path | LanguageModel | None = None,
+    preset: str = LOCAL,
+    settings: Mapping[str, Mapping[str, object]] = MappingProxyType({}),
+    engine: Mapping[str, object] = MappingProxyType({}),
+    max_calls: int | None = None,
+    allow_code: bool = False,
+    observer: Observer | None = None,
+) -> list[Expected]:
+    """Return what a run of each method on each task will cost, tasks outermost; only rates are measured.
+
+    Nothing is known of answers that are shared, so all runs together take less time than the sum.
+
+    Raises:
+        ConfigError, TaskError, ModelError: as `compare`.
+    """
+    optimizers = _configured(methods, preset, settings)
+    runs.check_engine(engine, model, proposer)
+    loaded = _loaded(tasks, allow_code)
+    with ExitStack() as stack:
+        observer = observer or SilentObserver()
+        lm = runs.opened(model, engine, stack, observer)
+        writer = None if proposer is None or proposer == model else runs.opened(proposer, engine, stack, observer)
+        observer.stage("estimating what the searches will cost")
+        limits = Limits(max_tokens, max_calls)
+        return [
+            Expected(task.name, method, _cost(optimizer, task, lm, writer, limits))
+            for task in loaded
+            for method, optimizer in optimizers.items()
+        ]
+
+
+def _cost(
+    optimizer: Optimizer, task: Task, lm: LanguageModel, writer: LanguageModel | None, limits: Limits
+) -> Estimate:
+    """Return what a search will cost.
+
+    Raises:
+        ContextOverflow: if a row does not fit the model.
+    """
+    where = placed(task, optimizer)
+    runs.check_fit(lm, where)
+    rates = measured_rates(lm)
+    return estimate(
+        optimizer, where, lm, writer or lm, rates=rates, max_tokens=limits.max_tokens, max_calls=limits.max_calls
+    )
+
+
+def _configured(
+    methods: Sequence[str], preset: str, settings: Mapping[str, Mapping[str, object]]
+) -> dict[str, Optimizer]:
+    """Return each method configured, in their order."""
+    wanted = tuple(dict.fromkeys(methods))
+    if not wanted:
+        raise ConfigError("no methods to compare", f"such as {', '.join(METHODS)}")
+    having = {method: presets(method) for method in wanted}
+    if not any(preset in known for known in having.values()):
+        raise ConfigError(
+            f"no method has a preset {preset!r}", nearest(preset, {name for p in having.values() for name in p})
+        )
+    for method in settings:
+        if method not in having:
+            raise ConfigError(f"settings for {method!r}, which is not compared", nearest(method, wanted))
+    return {
+        method: configure(method, settings.get(method, {}), preset if preset in having[method] else LOCAL)
+        for method in wanted
+    }
+
+
+def _loaded(tasks: Sequence[str | os.PathLike[str] | Task], allow_code: bool) -> list[Task]:
+    loaded = [task if isinstance(task, Task) else load_task(task, allow_code=allow_code) for task in tasks]
+    if not loaded:
+        raise ConfigError("no tasks to compare on", "name one or more task files")
+    for number, task in enumerate(loaded):
+        if not task.dev or not task.test:
+            raise TaskError(
+                f"the task {task.name} has no {'test' if task.dev else 'dev'} examples", "a search needs both"
+            )
+        if any(other.name == task.name for other in loaded[:number]):
+            raise TaskError(f"two tasks are called {task.name}", "give one of them another `name`")
+    return loaded
+
+
+def _entered(
+    home: Store,
+    known: Mapping[str, Sequence[RunRecord]],
+    configuration: Mapping[str, Any],
+    cost: Callable[[], Estimate],
+) -> RunRecord:
+    """Return the run of a configuration: one that the store has, finished rather than not, or a new one.
+
+    Args:
+        home: the store.
+        known: hash of identity to its runs.
+        configuration: as `describe` gives it.
+        cost: says what a new run is expected to cost.
+    """
+    wanted: dict[str, Any] = json.loads(dumped(configuration))
+    same = [
+        record
+        for record in known.get(identity_hash(wanted), ())
+        if all(record.configuration.get(key) == wanted[key] for key in _SAME)
+    ]
+    if same:
+        return next((record for record in same if record.status == "finished"), same[0])
+    names = {role: (wanted[role] or wanted["model"])["name"] for role in ("model", "proposer")}
+    names |= {"task": wanted["task"]["name"], "method": wanted["method"]}
+    record = home.runs.create({**wanted, "expected": asdict(cost())}, seed=wanted["seed"], **names)
+    home.runs.update(record.id, status="paused", stopped="it has not begun")
+    return home.runs.get(record.id)
+
+
+def _tagged(home: Store, entered: Sequence[tuple[Task, RunRecord]]) -> tuple[str, list[tuple[Task, RunRecord]]]:
+    """Return the id of the comparison of these runs, which each of them bears then, and the runs."""
+    ids = [record.id for _, record in entered]
+    name = hashlib.sha256(" ".join(ids).encode()).hexdigest()[:12]
+    for place, (_, record) in enumerate(entered):
+        tags = _tags(record)
+        if name not in tags:
+            tagged = {**record.configuration, _TAG: {**tags, name: [place, len(ids)]}}
+            home.runs.update(record.id, configuration=tagged)
+    return name, [(task, home.runs.get(record.id)) for task, record in entered]
+
+
+def _tags(record: RunRecord) -> dict[str, list[int]]:
+    """Return comparison id to [place, number of runs]; what is none is left out, since a run can come from anywhere."""
+    tags = record.configuration.get(_TAG)
+    return {
+        name: tag
+        for name, tag in (tags.items() if isinstance(tags, dict) else ())
+        if isinstance(tag, list) and [type(each) for each in tag] == [int, int]
+    }
+
+
+def _runs_of(home: Store, prefix: str) -> tuple[str, list[RunRecord]]:
+    """Return the id of a comparison and its runs in their order."""
+    found: dict[str, dict[int, RunRecord]] = {}
+    sizes: dict[str, int] = {}
+    for record in home.runs.all():
+        for name, (place, size) in _tags(record).items():
+            if name.startswith(prefix):
+                found.setdefault(name, {})[place] = record
+                sizes[name] = size
+    if len(found) != 1:
+        several = f"several comparisons begin with {prefix!r}: {', '.join(sorted(found)[:5])}"
+        raise StoreError(
+            several if found else f"no comparison begins with {prefix!r} in {home.path}",
+            "give more digits" if found else "call `localprompt compare` with its tasks, methods and limits",
+        )
+    ((name, placed_runs),) = found.items()
+    if sorted(placed_runs) != list(range(sizes[name])):
+        gone = sizes[name] - len(placed_runs)
+        raise StoreError(f"{gone} runs of the comparison {name} are gone", "compare again: those that are left count")
+    return name, [placed_runs[place] for place in range(sizes[name])]
+
+
+def _model(
+    configuration: Mapping[str, Any],
+    role: str,
+    given: str | Path | LanguageModel | None,
+    stack: ExitStack,
+    observer: Observer,
+) -> LanguageModel:
+    model = configuration["sources"].get(role) if given is None else given
+    if model is None:
+        name = configuration[role]["name"]
+        raise ConfigError(f"the comparison had a loaded {role}, {name!r}", f"give the {role} to go on with")
+    return runs.opened(model, engine_settings(configuration, role), stack, observer)
+
+
+def _carried_out(comparison: tuple[str, Sequence[tuple[Task, RunRecord]]], bench: Bench) -> Comparison:
+    name, planned = comparison
+    done: list[ComparedRun] = []
+    failed: list[FailedRun] = []
+    bench.observer.note(f"comparison {name}, {len(planned)} runs, kept in {bench.store.path}")
+    for number, (task, record) in enumerate(planned, start=1):
+        what = f"{task.name}, {record.method}, seed {record.seed}"
+        bench.observer.stage(f"run {number} of {len(planned)}: {what}")
+        try:
+            done.append(bench.carry_out(task, record))
+        except LocalPromptError as error:
+            failed.append(FailedRun(record.id, task.name, record.method, record.seed, error.message))
+            bench.observer.note(f"{what} failed: {error.message}")
+        except KeyboardInterrupt:
+            bench.observer.note(f"`localprompt compare --resume {name}` goes on where this ended")
+            raise
+    first = planned[0][1]
+    limits = limits_of(first.configuration)
+    rows, over_tasks = rows_of(done)
+    return Comparison(
+        id=name,
+        model=first.model,
+        proposer=first.proposer,
+        max_tokens=limits.max_tokens or 0,
+        max_calls=limits.max_calls,
+        runs=tuple(done),
+        failures=tuple(failed),
+        rows=rows,
+        over_tasks=over_tasks,
+    )

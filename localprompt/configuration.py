@@ -1,0 +1,260 @@
+"""Everything a run needs to be run again, as plain data: what the store keeps of how it was begun. Level 6.
+
+Files that settings name (meta-prompts, lists of prompts) are kept with their text, and written out again where the run
+is repeated: neither the task file nor any other file has to be there then.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from localprompt import __version__
+from localprompt.errors import ConfigError, RunMismatch, StoreError
+from localprompt.estimating import Estimate
+from localprompt.lm.base import LanguageModel
+from localprompt.lm.replayed import facts_of
+from localprompt.optimizers import Optimizer, configure
+from localprompt.store.records import item, text_of
+from localprompt.tasks import Task
+from localprompt.tasks.stored import to_plain
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
+_MAX_FILE_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Where a search ends; None: nowhere."""
+
+    max_tokens: int | None = None
+    max_calls: int | None = None
+    max_minutes: float | None = None
+
+
+@runtime_checkable
+class _Identified(Protocol):
+    """A model that can say what its fingerprint is a hash of."""
+
+    @property
+    def identity(self) -> dict[str, object]: ...
+
+
+def describe(  # noqa: PLR0913 - what a run is made of
+    task: Task,
+    lm: LanguageModel,
+    writer: LanguageModel | None,
+    optimizer: Optimizer,
+    *,
+    method: str,
+    seed: int,
+    limits: Limits,
+    sources: Mapping[str, str | None],
+    use_cache: bool,
+    expected: Estimate | None = None,
+) -> dict[str, Any]:
+    """Return the configuration of a new run, JSON throughout.
+
+    Args:
+        task: goes in with all its rows.
+        lm: the task LM.
+        writer: the proposer; None where it is the task LM.
+        optimizer: its fields go in, files with their text.
+        method: its name.
+        seed: of everything random.
+        limits: with which it begins.
+        sources: `model` and `proposer` to the name or path to load each from; None for one that was given loaded.
+        use_cache: False: the run shares no answers.
+        expected: what the search is expected to cost.
+    """
+    settings = enclosed(asdict(optimizer))
+    models = {"model": describe_model(lm), "proposer": None if writer is None else describe_model(writer)}
+    return {
+        "identity": {
+            "version": __version__,
+            "task": task.fingerprint,
+            # The task's fingerprint covers what changes a score; the seed prompts change the search too.
+            "seeds": [prompt.id for prompt in task.seeds],
+            "model": lm.fingerprint,
+            "proposer": (writer or lm).fingerprint,
+            "method": method,
+            "settings": settings,
+            "seed": seed,
+            "limits": asdict(limits),
+        },
+        "version": __version__,
+        "machine": {
+            "system": platform.platform(),
+            "python": platform.python_version(),
+            "cpus": os.cpu_count(),
+            "llama_cpp": importlib.metadata.version("llama-cpp-python"),
+        },
+        "task": to_plain(task),
+        **models,
+        "sources": dict(sources),
+        "method": method,
+        "settings": settings,
+        "seed": seed,
+        "limits": asdict(limits),
+        "use_cache": use_cache,
+        "expected": None if expected is None else asdict(expected),
+    }
+
+
+def describe_model(lm: LanguageModel) -> dict[str, Any]:
+    """Return what stands for a model where it is not loaded, and what tells it from others, by name."""
+    identity = lm.identity if isinstance(lm, _Identified) else {"fingerprint": lm.fingerprint}
+    return {**facts_of(lm), "identity": identity}
+
+
+def check_same(configuration: Mapping[str, Any], role: str, lm: LanguageModel) -> None:
+    """Check that `lm` is the model that the run began with, in the role `model` or `proposer`.
+
+    Raises:
+        RunMismatch: naming what differs.
+    """
+    then, now = configuration[role], describe_model(lm)
+    if then["fingerprint"] == now["fingerprint"]:
+        return
+    before, after = then["identity"], now["identity"]
+    changed = [name for name in (*before, *after) if before.get(name) != after.get(name)] or ["fingerprint"]
+    name = changed[0]
+    raise RunMismatch(
+        f"the {role} is another one: {name} was {before.get(name)!r} when the run began and is {after.get(name)!r}",
+        "use the model and settings of then, or pass --force to go on knowingly",
+    )
+
+
+def check_version(configuration: Mapping[str, Any]) -> None:
+    """Check that the run was begun by this version of the project.
+
+    Raises:
+        RunMismatch: if not.
+    """
+    then = configuration["version"]
+    if then != __version__:
+        raise RunMismatch(
+            f"the version of localprompt was {then!r} when the run began and is {__version__!r}",
+            "use the version of then, or pass --force to go on knowingly",
+        )
+
+
+def engine_settings(configuration: Mapping[str, Any], role: str) -> dict[str, object]:
+    """Return the engine settings with which a model was loaded, none where that is not known."""
+    identity = configuration[role]["identity"]
+    return {name: value for name, value in identity.items() if name not in ("file", "llama_cpp", "fingerprint")}
+
+
+def limits_of(configuration: Mapping[str, Any]) -> Limits:
+    """Return the limits on tokens and calls; minutes are those of one sitting and not kept.
+
+    Raises:
+        StoreError: if the configuration is damaged.
+    """
+    limits = configuration["limits"]
+    if any(type(limits.get(name)) not in (int, type(None)) for name in ("max_tokens", "max_calls")):
+        raise StoreError("the limits of the run are damaged", "it was not written by localprompt")
+    return Limits(limits.get("max_tokens"), limits.get("max_calls"))
+
+
+def expected_of(configuration: Mapping[str, Any]) -> Estimate | None:
+    """Return what the search was expected to cost when the run began.
+
+    Raises:
+        StoreError: if the configuration is damaged.
+    """
+    expected = configuration.get("expected")
+    try:
+        return None if expected is None else Estimate(**expected)
+    except TypeError as error:
+        raise StoreError("the estimate of the run is damaged", "it was not written by localprompt") from error
+
+
+def optimizer_of(configuration: Mapping[str, Any], folder: Path) -> Optimizer:
+    """Return the optimiser of a run; files of its settings are written below `folder`.
+
+    Raises:
+        ConfigError: if this version has no such method or setting.
+        StoreError: if the configuration is damaged.
+    """
+    return configure(configuration["method"], unfolded(configuration["settings"], folder))
+
+
+def check_shape(configuration: Mapping[str, Any]) -> None:
+    """Check that a configuration, which may come from anywhere, has the parts that this file reads.
+
+    Raises:
+        StoreError: if it has not.
+    """
+    try:
+        for key in ("version", "method"):
+            text_of(item(configuration, key))
+        for key in ("task", "sources", "settings", "limits"):
+            _object(item(configuration, key))
+        for role in ("model", "proposer"):
+            if role == "model" or item(configuration, role) is not None:
+                model = _object(item(configuration, role))
+                text_of(item(model, "fingerprint"))
+                _object(item(model, "identity"))
+        if type(item(configuration, "seed")) is not int or type(item(configuration, "use_cache")) is not bool:
+            raise ValueError("a seed and use_cache were expected")
+    except ValueError as error:
+        hint = "it was not written by localprompt, or by another version"
+        raise StoreError(f"the configuration of the run is damaged ({error})", hint) from error
+
+
+def enclosed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as JSON, each path replaced by the texts that lie there: {"files": {name: text}, "folder": bool}.
+
+    Raises:
+        ConfigError: if a file cannot be read.
+    """
+    return {name: _enclosed(value) if isinstance(value, Path) else value for name, value in settings.items()}
+
+
+def unfolded(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return settings in which enclosed texts lie in files below `folder` again.
+
+    Raises:
+        StoreError: if a name is none for a file here: a run can come from anywhere.
+    """
+    return {
+        name: _unfolded(value, folder / str(number)) if isinstance(value, dict) else value
+        for number, (name, value) in enumerate(settings.items())
+    }
+
+
+def _enclosed(path: Path) -> dict[str, Any]:
+    is_folder = path.is_dir()
+    named = {file.name: file for file in sorted(path.glob("*.txt")) if _FILE_NAME.fullmatch(file.name)}
+    files = named if is_folder else {"file.txt": path}
+    try:
+        return {"files": {name: file.read_text(encoding="utf-8") for name, file in files.items()}, "folder": is_folder}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path} cannot be read ({error})", "give a UTF-8 text file, or a folder of .txt files"
+        ) from error
+
+
+def _unfolded(value: dict[str, Any], folder: Path) -> Path:
+    files = value.get("files")
+    if not isinstance(files, dict) or (value.get("folder") is not True and len(files) != 1):
+        raise StoreError("the files of the run's settings are damaged", "it was not written by localprompt")
+    folder.mkdir(parents=True)
+    for name, text in files.items():
+        if not _FILE_NAME.fullmatch(name) or not isinstance(text, str) or len(text) > _MAX_FILE_BYTES:
+            raise StoreError(f"the run's settings have a file that cannot be: {name[:100]!r}", "do not trust this run")
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder if value.get("folder") is True else folder / next(iter(files))
+
+
+def _object(plain: Any) -> Mapping[str, Any]:
+    if not isinstance(plain, dict):
+        raise ValueError("an object was expected")
+    return plain

@@ -1,0 +1,144 @@
+"""What a model needs of the machine's memory, before it is loaded. Level 1: pure Python, from the header alone.
+
+Linux promises memory that it does not have and then kills a process, not always the guilty one. So a model that cannot
+fit is refused, with the numbers.
+
+Source: the buffers that llama.cpp reports for four models, and the memory of their worker: the estimate is 1 to 25 %
+above (`tests/real/test_memory.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from localprompt.engine.gguf import GGML_TYPES, GGUFHeader
+from localprompt.engine.settings import EngineSettings
+from localprompt.errors import NotEnoughMemory
+
+_CELL_BYTES = {"f32": 4.0, "f16": 2.0, "q8_0": 34 / 32}
+_REPACKED = frozenset({"Q4_0", "Q8_0", "Q2_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "MXFP4"})
+"""Types of which llama.cpp may keep a second copy, in another order."""
+_PROCESS_BYTES = 64 << 20
+"""Python, numpy and llama.cpp's own code."""
+_TOKEN_BYTES = 320
+"""A token of the vocabulary in llama.cpp's tables and in ours."""
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryNeed:
+    """Bytes that a worker with one model will occupy."""
+
+    weights: int
+    """Mapped from the file; without them in memory each token is read from the disk."""
+    cells: int
+    """The KV cache."""
+    compute: int
+    """Activations of one batch."""
+    outputs: int
+    """Logits that wait to be read."""
+    process: int
+    """Interpreter, libraries, vocabulary."""
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.cells + self.compute + self.outputs + self.process
+
+    def __str__(self) -> str:
+        parts = {
+            "weights": self.weights,
+            "KV cells": self.cells,
+            "batches": self.compute,
+            "logits": self.outputs,
+            "the process": self.process,
+        }
+        return ", ".join(f"{_readable(n)} {name}" for name, n in parts.items())
+
+
+def needed(header: GGUFHeader, settings: EngineSettings) -> MemoryNeed:
+    """Return what a worker with this model and these settings will occupy, a little too high rather than too low."""
+    rows, cells = settings.n_ubatch, settings.n_ctx
+    n_embd, n_vocab = header.embedding_length, header.n_vocab
+    heads = _heads(header, "head_count") or [1]
+    heads_kv = _heads(header, "head_count_kv") or heads
+    key = header.integer(f"{header.architecture}.attention.key_length") or n_embd // max(*heads, 1)
+    value = header.integer(f"{header.architecture}.attention.value_length") or key
+    logits = 4 * settings.n_seq_max * n_vocab
+    feed_forward = 4 * 3 * rows * _largest(header, "feed_forward_length")
+    # Without flash attention every score of a batch is written out, and some models cannot do with it.
+    attention = 0 if settings.flash_attn is not False else 4 * max(heads) * rows * cells
+    per_cell = sum(heads_kv) * (header.block_count if len(heads_kv) == 1 else 1) * (key + value)
+    return MemoryNeed(
+        weights=sum(tensor.n_bytes for tensor in header.tensors) + _repacked(header, settings),
+        cells=round(cells * per_cell * _CELL_BYTES[settings.kv_type]),
+        compute=max(logits, feed_forward, attention) + 4 * rows * (cells + 4 * n_embd),
+        outputs=logits,
+        process=_PROCESS_BYTES + _TOKEN_BYTES * n_vocab,
+    )
+
+
+def check(path: Path, need: MemoryNeed) -> None:
+    """Make sure that the machine has the memory now.
+
+    Raises:
+        NotEnoughMemory: with what is needed, for what, and what is free.
+    """
+    free = available()
+    if need.total > free:
+        raise NotEnoughMemory(
+            f"{path} needs about {_readable(need.total)} of memory ({need}), {_readable(free)} are free",
+            "lower n_ctx, take kv_type q8_0 or a smaller quantisation, or close other programs",
+        )
+
+
+def available() -> int:
+    """Return the bytes that this process may still take: of the machine, and of its control group if that is less."""
+    free = psutil.virtual_memory().available
+    with contextlib.suppress(OSError, ValueError, LookupError, StopIteration):  # no control groups of version 2
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        group = _CGROUPS / next(line for line in lines if line.startswith("0::"))[3:].lstrip("/")
+        for folder in (group, *group.parents):
+            free = min(free, _room(folder)) if folder.is_relative_to(_CGROUPS) else free
+    return free
+
+
+def _room(folder: Path) -> int:
+    """Return the bytes left below the limit of one control group; cached files give way."""
+    limit = folder / "memory.max"
+    said = limit.read_text().strip() if limit.exists() else "max"
+    if said == "max":
+        return 1 << 62
+    cached = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+    used = int((folder / "memory.current").read_text()) - int(cached["inactive_file"]) - int(cached["active_file"])
+    return max(0, int(said) - used)
+
+
+def _heads(header: GGUFHeader, key: str) -> list[int]:
+    """Return the number of heads of every layer, or one number for all; empty where the header does not say."""
+    value = header.metadata.get(f"{header.architecture}.attention.{key}")
+    if isinstance(value, np.ndarray):
+        return [max(0, int(n)) for n in value]
+    return [value] if isinstance(value, int) and value >= 0 else []
+
+
+def _largest(header: GGUFHeader, key: str) -> int:
+    value = header.metadata.get(f"{header.architecture}.{key}")
+    if isinstance(value, np.ndarray):
+        return int(value.max(initial=0))
+    return value if isinstance(value, int) else 0
+
+
+def _repacked(header: GGUFHeader, settings: EngineSettings) -> int:
+    if not settings.use_extra_bufts:
+        return 0
+    return sum(tensor.n_bytes for tensor in header.tensors if GGML_TYPES[tensor.type][0] in _REPACKED)
+
+
+def _readable(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f} MB"

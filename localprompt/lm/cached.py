@@ -1,0 +1,307 @@
+"""A language model whose answers are kept in a store, and taken from there when they are known. Level 2.
+
+An answer is committed before it is used, under a key of everything that makes it: model, request, sampling, seed. So a
+run that is killed and run again from its seed finds what it knew and computes the rest.
+
+Quantised kernels give slightly different numbers in another batch. What is computed together is therefore a function of
+the requests of a call, and of nothing that a crash can change: they are sorted, cut into chunks, and a chunk is
+committed as a whole. After a crash it is either known or computed anew, in the same company.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import msgpack
+
+from localprompt.errors import StoreError
+from localprompt.lm.base import LanguageModel
+from localprompt.lm.rendered import Rendered, spans_of
+from localprompt.types import EngineStats, Generation, Loglikelihood, Message, Sampling
+
+CHUNK = 256
+"""Requests computed and committed at once: what a crash can cost. A shared prefix is computed once a chunk."""
+
+_MAX_PENDING = 4096
+
+_Request = TypeVar("_Request", tuple[str, str], tuple[str, int])
+_Row = list[Any]
+"""The fields of an answer, then the tokens that were requested for it."""
+
+
+class Answers(Protocol):
+    """Where answers are kept; `run_id` says which run used them."""
+
+    def get(self, keys: Sequence[bytes], run_id: str | None = None) -> list[bytes | None]:
+        """Return each key's value, None for an unknown key, same order and length as `keys`."""
+        ...
+
+    def put(self, rows: Sequence[tuple[bytes, str, bytes]], run_id: str | None = None) -> None:
+        """Commit (key, kind, value) rows; a key that is known keeps its value."""
+        ...
+
+
+class MemoryAnswers:
+    """Answers that are kept as long as this object."""
+
+    def __init__(self) -> None:
+        self.values: dict[bytes, bytes] = {}
+
+    def get(self, keys: Sequence[bytes], run_id: str | None = None) -> list[bytes | None]:
+        """Return each key's value, None for an unknown key, same order and length as `keys`."""
+        return [self.values.get(key) for key in keys]
+
+    def put(self, rows: Sequence[tuple[bytes, str, bytes]], run_id: str | None = None) -> None:
+        """Keep (key, kind, value) rows; a key that is known keeps its value."""
+        for key, _, value in rows:
+            self.values.setdefault(key, value)
+
+
+@runtime_checkable
+class Reporting(Protocol):
+    """A model that tells how far a running call is, in requests: (done, total)."""
+
+    on_progress: Callable[[int, int], None]
+
+
+def _go_on() -> None: ...
+
+
+class CachedLM:
+    """A `LanguageModel` that asks `lm` only for what the store does not know.
+
+    Args:
+        lm: computes what is missing.
+        answers: where answers are kept.
+        namespace: answers in different namespaces know nothing of each other.
+        between: called before each chunk that has something to compute; what it raises ends the call, and what was
+            committed stays.
+        run_id: the run that uses the answers, so that it can be exported with them.
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        answers: Answers,
+        namespace: str = "",
+        between: Callable[[], None] = _go_on,
+        run_id: str | None = None,
+    ) -> None:
+        self.lm = lm
+        self.between = between
+        self.answers_cached = 0
+        """Answers given so far that were known before they were asked for."""
+        self.on_progress: Callable[[int, int], None] = lambda *_: None
+        """Called during `loglikelihood` and `generate` with (requests done, requests in all)."""
+        self._answers = answers
+        self._namespace = namespace
+        self._run_id = run_id
+        self._requested = 0
+        self._pending: dict[bytes, tuple[str, bytes]] = {}
+        """Answers that cost next to nothing, by key: committed with the next one that does."""
+
+    @property
+    def name(self) -> str:
+        """Name of the model, for people."""
+        return self.lm.name
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the weights and of every setting that changes numbers."""
+        return self.lm.fingerprint
+
+    @property
+    def n_ctx(self) -> int:
+        """Most tokens one request may have."""
+        return self.lm.n_ctx
+
+    @property
+    def has_chat(self) -> bool:
+        """True if the model carries a chat template."""
+        return self.lm.has_chat
+
+    @property
+    def has_fim(self) -> bool:
+        """True if the vocabulary has fill-in-the-middle tokens."""
+        return self.lm.has_fim
+
+    @property
+    def supports_grammar(self) -> bool:
+        """True if the model obeys `Sampling.grammar`."""
+        return self.lm.supports_grammar
+
+    @property
+    def stats(self) -> EngineStats:
+        """Tokens requested logically, a known answer costs what it cost; everything else as it was computed."""
+        return replace(self.lm.stats, tokens_requested=self._requested)
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the token ids of each text, by the model itself."""
+        return self.lm.tokenize(texts)
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens each text has, same order and length as `texts`."""
+        keyed = {self._key("tokens", str(text), spans_of(text)): text for text in texts}
+        known = self._known(list(keyed))
+        missing = [key for key in keyed if key not in known]
+        if missing:
+            counts = self.lm.count_tokens([keyed[key] for key in missing])
+            known.update({key: self._remember(key, "tokens", [n]) for key, n in zip(missing, counts, strict=True)})
+        return [_unpacked(known[self._key("tokens", str(text), spans_of(text))], int)[0] for text in texts]
+
+    def chat(self, messages: Sequence[Message], opening: str = "") -> str:
+        """Return the text of a chat up to the assistant's answer, which begins with `opening`."""
+        key = self._key("chat", [[message.role, message.content] for message in messages], opening)
+        return self._text(key, "chat", lambda: self.lm.chat(messages, opening))
+
+    def fim(self, prefix: str, suffix: str) -> str:
+        """Return a fill-in-the-middle prompt."""
+        return self._text(self._key("fim", prefix, suffix), "fim", lambda: self.lm.fim(prefix, suffix))
+
+    def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[Loglikelihood]:
+        """Return the log-likelihood of each continuation after its context; see `LanguageModel`.
+
+        Raises:
+            StoreError: if the store cannot be read or written; what `between` raises.
+        """
+
+        def compute(chunk: Sequence[tuple[str, str]]) -> list[_Row]:
+            costs = self.lm.count_tokens([context + continuation for context, continuation in chunk])
+            scored = self.lm.loglikelihood(chunk)
+            return [
+                [float(each.logprob), each.n_tokens, each.greedy, cost]
+                for each, cost in zip(scored, costs, strict=True)
+            ]
+
+        keys = [self._key("score", context, spans_of(context), continuation) for context, continuation in pairs]
+        rows = self._answered("score", keys, pairs, compute, (float, int, bool, int))
+        return [Loglikelihood(*row[:-1]) for row in rows]
+
+    def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
+        """Return one completion a prompt; see `LanguageModel`.
+
+        Raises:
+            StoreError: if the store cannot be read or written; what `between` raises.
+        """
+
+        def compute(chunk: Sequence[tuple[str, int]]) -> list[_Row]:
+            texts = [text for text, _ in chunk]
+            costs = self.lm.count_tokens(texts)
+            drawn = self.lm.generate(texts, sampling, [seed for _, seed in chunk])
+            return [
+                [each.text, each.n_tokens, each.finish_reason, cost + each.n_tokens]
+                for each, cost in zip(drawn, costs, strict=True)
+            ]
+
+        how = asdict(sampling)
+        requests = list(zip(prompts, seeds, strict=True))
+        keys = [self._key("generate", prompt, spans_of(prompt), how, seed) for prompt, seed in requests]
+        rows = self._answered("generate", keys, requests, compute, (str, int, str, int))
+        return [
+            Generation(text, n_tokens, "stop" if reason == "stop" else "length") for text, n_tokens, reason, _ in rows
+        ]
+
+    def flush(self) -> None:
+        """Commit what waits to be committed."""
+        self._commit([])
+
+    def _key(self, kind: str, *request: object) -> bytes:
+        content = [self._namespace, self.fingerprint, kind, *request]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).digest()
+
+    def _answered(
+        self,
+        kind: str,
+        keys: Sequence[bytes],
+        requests: Sequence[_Request],
+        compute: Callable[[Sequence[_Request]], list[_Row]],
+        fields: tuple[type, ...],
+    ) -> list[_Row]:
+        """Return a row a request; a request that occurs twice is answered once and costs twice."""
+        unique = dict(zip(keys, requests, strict=True))
+        # Requests with a common beginning lie together, so that little is computed twice where a chunk ends.
+        order = sorted(unique, key=lambda key: (unique[key], key))
+        rows: dict[bytes, _Row] = {}
+        n_computed = 0
+        for start in range(0, len(order), CHUNK):
+            chunk = order[start : start + CHUNK]
+            known = self._known(chunk)
+            missing = [key for key in chunk if key not in known]
+            if missing:
+                self.between()
+                with self._progress(start + len(known), len(order)):
+                    computed = compute([unique[key] for key in missing])
+                self._commit([(key, kind, _packed(row)) for key, row in zip(missing, computed, strict=True)])
+                # Another process may have been first; then its answer is the one that a replay will find.
+                known.update(self._known(missing))
+                n_computed += len(missing)
+            else:
+                self.on_progress(start + len(chunk), len(order))
+            rows.update({key: _unpacked(known[key], *fields) for key in chunk})
+        answered = [rows[key] for key in keys]
+        self._requested += sum(row[-1] for row in answered)
+        self.answers_cached += len(keys) - n_computed
+        return answered
+
+    def _text(self, key: bytes, kind: str, compute: Callable[[], str]) -> str:
+        value = self._known([key]).get(key)
+        if value is None:
+            text = compute()
+            value = self._remember(key, kind, [str(text), json.dumps(spans_of(text))])
+        text, spans = _unpacked(value, str, str)
+        return text if spans == "null" else Rendered(text, json.loads(spans))
+
+    def _known(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        waiting = {key: self._pending[key][1] for key in keys if key in self._pending}
+        asked = [key for key in keys if key not in waiting]
+        found = self._answers.get(asked, self._run_id) if asked else []
+        return waiting | {key: value for key, value in zip(asked, found, strict=True) if value is not None}
+
+    def _remember(self, key: bytes, kind: str, row: _Row) -> bytes:
+        value = _packed(row)
+        self._pending[key] = kind, value
+        if len(self._pending) >= _MAX_PENDING:
+            self._commit([])
+        return value
+
+    def _commit(self, rows: Sequence[tuple[bytes, str, bytes]]) -> None:
+        rows = [*((key, kind, value) for key, (kind, value) in self._pending.items()), *rows]
+        if rows:
+            self._answers.put(rows, self._run_id)
+        self._pending.clear()
+
+    @contextmanager
+    def _progress(self, done: int, total: int) -> Iterator[None]:
+        """Have the model report as a part of the whole call while it computes."""
+        lm = self.lm
+        if not isinstance(lm, Reporting):
+            yield
+            return
+        before = lm.on_progress
+        lm.on_progress = lambda more, _: self.on_progress(done + more, total)
+        try:
+            yield
+        finally:
+            lm.on_progress = before
+
+
+def _packed(row: _Row) -> bytes:
+    # A scripted model may say half of a surrogate pair.
+    packed: bytes = msgpack.packb(row, unicode_errors="surrogatepass")
+    return packed
+
+
+def _unpacked(value: bytes, *fields: type) -> _Row:
+    """Return the fields of an answer; a store can come from anywhere, so their types are checked."""
+    try:
+        row = msgpack.unpackb(value, unicode_errors="surrogatepass")
+    except (ValueError, msgpack.UnpackException):
+        row = None
+    if not isinstance(row, list) or [type(field) for field in row] != list(fields):
+        raise StoreError("an answer in the store is damaged", "`localprompt runs check` says more")
+    return row

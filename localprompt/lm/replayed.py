@@ -1,0 +1,65 @@
+"""A language model that computes nothing: behind a `CachedLM` it gives the answers of a store alone. Level 2."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+from localprompt.errors import OutOfAnswers, StoreError
+from localprompt.lm.base import LanguageModel
+from localprompt.types import EngineStats, Generation, Loglikelihood, Message, Sampling
+
+_FACTS: Mapping[str, type] = {
+    "name": str, "fingerprint": str, "n_ctx": int, "has_chat": bool, "has_fim": bool, "supports_grammar": bool
+}  # fmt: skip
+
+
+def facts_of(lm: LanguageModel) -> dict[str, object]:
+    """Return what stands for a model where it is not loaded, as plain data."""
+    return {name: getattr(lm, name) for name in _FACTS}
+
+
+class ReplayedLM:
+    """The model of which `facts_of` told; whatever it is asked to compute ends the search.
+
+    Raises:
+        StoreError: if the facts are not complete.
+    """
+
+    def __init__(self, facts: Mapping[str, object]) -> None:
+        if {name: type(facts.get(name)) for name in _FACTS} != _FACTS:
+            raise StoreError("the run does not say which model it had", "it was not written by localprompt")
+        self.name = str(facts["name"])
+        self.fingerprint = str(facts["fingerprint"])
+        self.n_ctx = int(str(facts["n_ctx"]))
+        self.has_chat = facts["has_chat"] is True
+        self.has_fim = facts["has_fim"] is True
+        self.supports_grammar = facts["supports_grammar"] is True
+        self.stats = EngineStats()
+
+    def tokenize(self, texts: Sequence[str]) -> NoReturn:
+        """Refuse."""
+        self._refuse()
+
+    def count_tokens(self, texts: Sequence[str]) -> NoReturn:
+        """Refuse."""
+        self._refuse()
+
+    def chat(self, messages: Sequence[Message], opening: str = "") -> NoReturn:
+        """Refuse."""
+        self._refuse()
+
+    def fim(self, prefix: str, suffix: str) -> NoReturn:
+        """Refuse."""
+        self._refuse()
+
+    def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[Loglikelihood]:
+        """Refuse."""
+        self._refuse()
+
+    def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
+        """Refuse."""
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise OutOfAnswers("the answers that the store has of this run end here")

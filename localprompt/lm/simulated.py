@@ -1,0 +1,125 @@
+"""A stand-in that computes nothing and counts what the real model would compute. Level 2."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from localprompt.engine.radix import common_prefix
+from localprompt.lm.base import LanguageModel
+from localprompt.types import EngineStats, Generation, Loglikelihood, Message, Sampling
+
+_WORDS = """
+answer between careful choose compare count decide describe every exact find first follow given group input items keep
+kind last letter line list longer mark mention name never number only order other output part pick plain read rule same
+say second sentence shorter show simple state tell text that thing turn value which whole without word
+"""
+_PROPOSAL_WORDS = 16
+
+
+class SimulatedLM:
+    """A `LanguageModel` with the tokeniser and the templates of a real one, whose answers are made up at once.
+
+    An answer to the task is as long as the task's targets are on average, a proposal is a sentence of random words that
+    any validation lets pass, and a log-likelihood is a random number: enough for a search to take its usual way. Every
+    token prefix is counted once a call, as the engine computes it.
+
+    Args:
+        lm: the real model; only its tokeniser and templates are used.
+        answer_sampling: how the task's answers are drawn; every other completion is a proposal.
+        answer_tokens: mean length of an answer in tokens.
+        seed: of the made-up answers.
+    """
+
+    def __init__(self, lm: LanguageModel, answer_sampling: Sampling, answer_tokens: int, seed: int) -> None:
+        self._lm = lm
+        self._answer_sampling = answer_sampling
+        self._answer_tokens = answer_tokens
+        self._rng = random.Random(seed)
+        self._words = _WORDS.split()
+        self.proposals = 0
+        """Completions that were no answers to the task."""
+        self.prefilled = 0
+        """Distinct prompt tokens, each token prefix once a call."""
+        self.generated = 0
+        """Tokens drawn."""
+        self._requested = 0
+        self._calls = 0
+
+    @property
+    def name(self) -> str:
+        """The real model's."""
+        return self._lm.name
+
+    @property
+    def fingerprint(self) -> str:
+        """The real model's."""
+        return self._lm.fingerprint
+
+    @property
+    def n_ctx(self) -> int:
+        """The real model's."""
+        return self._lm.n_ctx
+
+    @property
+    def has_chat(self) -> bool:
+        """The real model's."""
+        return self._lm.has_chat
+
+    @property
+    def has_fim(self) -> bool:
+        """The real model's."""
+        return self._lm.has_fim
+
+    @property
+    def supports_grammar(self) -> bool:
+        """False: what is made up matches no grammar, and the length of a reply hardly depends on it."""
+        return False
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return what the real model says."""
+        return self._lm.tokenize(texts)
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return what the real model says."""
+        return self._lm.count_tokens(texts)
+
+    def chat(self, messages: Sequence[Message], opening: str = "") -> str:
+        """Return what the real model says."""
+        return self._lm.chat(messages, opening)
+
+    def fim(self, prefix: str, suffix: str) -> str:
+        """Return what the real model says."""
+        return self._lm.fim(prefix, suffix)
+
+    @property
+    def stats(self) -> EngineStats:
+        """What the real engine would count."""
+        return EngineStats(self._requested, self.prefilled + self.generated, 0, self._calls, 0.0)
+
+    def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[Loglikelihood]:
+        """Return random numbers in nats."""
+        tokens = self._lm.tokenize([context + continuation for context, continuation in pairs])
+        self._count(tokens)
+        lengths = [max(1, len(continuation) // 4) for _, continuation in pairs]
+        return [Loglikelihood(-self._rng.expovariate(0.5), n, greedy=False) for n in lengths]
+
+    def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
+        """Return answers of the usual length, or sentences of random words."""
+        self._count(self._lm.tokenize(prompts))
+        is_answer = sampling == self._answer_sampling
+        n_tokens = min(sampling.max_tokens, self._answer_tokens if is_answer else _PROPOSAL_WORDS + 2)
+        self.generated += n_tokens * len(prompts)
+        self._requested += n_tokens * len(prompts)
+        self.proposals += 0 if is_answer else len(prompts)
+        n_words = 1 if is_answer else _PROPOSAL_WORDS
+        texts = (" ".join(self._rng.choices(self._words, k=n_words)).capitalize() for _ in prompts)
+        return [Generation(f"{text}.", n_tokens, "stop") for text in texts]
+
+    def _count(self, requests: Sequence[Sequence[int]]) -> None:
+        self._calls += 1
+        previous: tuple[int, ...] = ()
+        for path in sorted(tuple(tokens) for tokens in requests):
+            self._requested += len(path)
+            self.prefilled += len(path) - common_prefix(previous, path)
+            previous = path

@@ -1,0 +1,107 @@
+"""Two models that do not fit into memory together and take turns. Level 2."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+
+from localprompt.lm.base import LanguageModel
+from localprompt.lm.cached import Reporting
+from localprompt.types import EngineStats, Generation, Loglikelihood, Message, Sampling
+
+
+class Turns:
+    """Which of several models is in memory: the one that was asked last."""
+
+    def __init__(self) -> None:
+        self.swaps = 0
+        """How often a model had to go for another one."""
+        self._current: ModelInTurn | None = None
+
+    def give(self, model: ModelInTurn) -> None:
+        """Let `model` have the memory; the one that has it is unloaded."""
+        if self._current is model:
+            return
+        if self._current is not None:
+            self._current.unload()
+            self.swaps += 1
+        self._current = model
+
+
+class ModelInTurn:
+    """A model that is in memory while it is its turn. See `LanguageModel` for the contract.
+
+    A run asks in calls of many requests, and what is known of a model without computing is kept, so a turn is long.
+
+    Args:
+        load: loads the model.
+        turns: shared by the models that take turns.
+    """
+
+    def __init__(self, load: Callable[[], AbstractContextManager[LanguageModel]], turns: Turns) -> None:
+        self._load = load
+        self._turns = turns
+        self._loaded: LanguageModel | None = None
+        self._memory = ExitStack()
+        self._before = EngineStats()
+        self.on_progress: Callable[[int, int], None] = lambda *_: None
+        """Called during `loglikelihood` and `generate` with (requests done, requests in all)."""
+        model = self._model()
+        self.name = model.name
+        self.fingerprint = model.fingerprint
+        self.identity: dict[str, object] = getattr(model, "identity", {"fingerprint": model.fingerprint})
+        self.n_ctx = model.n_ctx
+        self.has_chat = model.has_chat
+        self.has_fim = model.has_fim
+        self.supports_grammar = model.supports_grammar
+
+    @property
+    def stats(self) -> EngineStats:
+        """Cumulative work, of all turns."""
+        return self._before + self._loaded.stats if self._loaded else self._before
+
+    @property
+    def swaps(self) -> int:
+        """How often one of the models had to go for another one."""
+        return self._turns.swaps
+
+    def unload(self) -> None:
+        """Free the memory; the next question loads the model again."""
+        if self._loaded is not None:
+            self._before += self._loaded.stats
+            self._loaded = None
+            self._memory.close()
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the token ids of each text; see `LanguageModel`."""
+        return self._model().tokenize(texts)
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens each text has; see `LanguageModel`."""
+        return self._model().count_tokens(texts)
+
+    def chat(self, messages: Sequence[Message], opening: str = "") -> str:
+        """Return the text of a chat up to the answer; see `LanguageModel`."""
+        return self._model().chat(messages, opening)
+
+    def fim(self, prefix: str, suffix: str) -> str:
+        """Return a fill-in-the-middle prompt; see `LanguageModel`."""
+        return self._model().fim(prefix, suffix)
+
+    def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[Loglikelihood]:
+        """Return how probable each continuation is; see `LanguageModel`."""
+        return self._model().loglikelihood(pairs)
+
+    def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
+        """Return one completion a prompt; see `LanguageModel`."""
+        return self._model().generate(prompts, sampling, seeds)
+
+    def _model(self) -> LanguageModel:
+        """Return the loaded model."""
+        self._turns.give(self)
+        if self._loaded is None:
+            self._loaded = self._memory.enter_context(self._load())
+            if isinstance(self._loaded, Reporting):
+                # Looked up at each report: the caller sets it anew for every call.
+                self._loaded.on_progress = lambda done, total: self.on_progress(done, total)  # noqa: PLW0108
+        return self._loaded

@@ -1,0 +1,82 @@
+"""Manual: the best of the prompts that people wrote. Level 5. A baseline without a proposer.
+
+1. Take the task's seed prompts and those in the file `prompts`.
+2. Score them on growing subsets of dev common to all; the best share goes on.
+3. Measure the finalists and the seed prompts on all of dev.
+
+Comparing a few wordings by hand is what an optimiser must be better than.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from localprompt.errors import ConfigError
+from localprompt.optimizers.registry import optimizer
+from localprompt.problem import Problem
+from localprompt.selection import Stages, filter_in_stages
+from localprompt.types import Candidate, Prompt
+
+_BLANK_LINES = re.compile(r"\n[ \t]*(?:\n[ \t]*)+")
+
+
+@optimizer("manual")
+@dataclass(frozen=True, slots=True)
+class Manual:
+    """Hyperparameters of the comparison of given prompts."""
+
+    prompts: Path | None = None
+    """A text file with more prompts beside the task's seed prompts: blocks separated by blank lines or, where there is
+    no blank line, one a line."""
+    stages: tuple[int, ...] = (12, 24)
+    """Fresh dev examples of each stage."""
+    keep: float = 0.5
+    """Share of the prompts that a stage lets through."""
+    finalists: int = 4
+    """Prompts measured on all of dev; with so few there are no stages."""
+
+    def __post_init__(self) -> None:
+        if not self.stages or any(each < 1 for each in self.stages):
+            raise ConfigError("the setting stages must be whole numbers of at least 1", "write it as 12,24")
+        if not 0 < self.keep <= 1:
+            raise ConfigError(f"the setting keep must be above 0 and at most 1, not {self.keep}", "write it as 0.5")
+        if self.finalists < 1:
+            raise ConfigError("the setting finalists must be at least 1", "write it as 4")
+
+    def run(self, problem: Problem) -> None:
+        """Compare; everything stays with `problem`."""
+        # 1. What there is.
+        given = [Prompt(text) for text in prompts_in(self.prompts)] if self.prompts else []
+        problem.record([Candidate(prompt, "manual") for prompt in given])
+        prompts = list({prompt.id: prompt for prompt in (*problem.seeds, *given)}.values())
+        problem.observer.plan(len(prompts) * len(problem.dev))
+
+        # 2. Stages.
+        problem.observer.stage(f"comparing {len(prompts)} prompts")
+        dev = problem.rng.sample(problem.dev, len(problem.dev))
+        stages = Stages(self.stages, self.keep, self.finalists)
+        finalists = filter_in_stages(problem.evaluate, prompts, dev, stages)
+
+        # 3. The finalists, and the seeds for the comparison with them.
+        problem.observer.stage(f"measuring {len(finalists)} prompts on all of dev")
+        problem.evaluate(list({prompt.id: prompt for prompt in (*finalists, *problem.seeds)}.values()))
+
+
+def prompts_in(path: Path) -> list[str]:
+    """Return the prompts of a text file: its blocks, or its lines where no blank line separates blocks.
+
+    Raises:
+        ConfigError: if the file cannot be read, is not UTF-8, or holds no prompt.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig").strip()
+    except OSError as error:
+        raise ConfigError(f"the file of prompts {path} cannot be read: {error.strerror}", "give a text file") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text", "save it as UTF-8") from error
+    if not text:
+        raise ConfigError(f"{path} holds no prompt", "write one a line, or blocks with blank lines between them")
+    blocks = _BLANK_LINES.split(text)
+    return [block.strip() for block in (blocks if len(blocks) > 1 else text.splitlines())]

@@ -1,0 +1,358 @@
+"""OPRO, Optimization by PROmpting (Yang et al. 2023, arXiv 2309.03409). Level 5.
+
+1. Score the seed prompts on a fixed sample of train.
+2. Every step, show the proposer the `history` best instructions with their scores, in ascending order, and `exemplars`
+   worked examples in which a mark stands where the instruction is put.
+3. Ask for `per_step` new instructions; clean and validate them, count what is discarded by its reason.
+4. Score the new ones on the same sample and add them to the history.
+5. Every `eval_interval` steps, measure the best of the history on dev, which chooses the winner.
+
+Differs from the paper and its code, each on purpose: dev chooses the winner, not the sample of train on which the
+history was selected; the error-based exemplars are the most often wrong ones (the code draws from all that ever were
+wrong); replies without the tag are validated or discarded (the code evaluates whatever it finds); a barren step raises
+the temperature, since small models repeat themselves; the search ends when nothing is left to gain on dev.
+docs/methods/opro.md compares every hyperparameter.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from localprompt.errors import ConfigError
+from localprompt.metaprompts import MetaPrompt, load, shortened
+from localprompt.optimizers.registry import optimizer
+from localprompt.problem import Problem
+from localprompt.proposing import Forbidden, Reading, normalised
+from localprompt.selection import rank
+from localprompt.tasks.template import Position
+from localprompt.types import Candidate, Discard, Evaluation, Example, Message, Prompt, Proposal, Sampling
+
+Exemplars = Literal["random", "constant", "accumulated_most_wrong", "current_most_wrong"]
+
+TAG = "INS"
+"""Stands around an instruction and, opening alone, for its place in an exemplar; the meta-prompts name it too."""
+
+TEMPLATES = {
+    "step_chat": ("pairs", "demos"),
+    "opening_chat": ("pairs", "demos"),
+    "completion": ("pairs", "demos"),
+    "pair": ("instruction", "score"),
+    "completion_pair": ("score", "instruction"),
+    "exemplar": ("question", "answer"),
+    "exemplars": ("exemplars",),
+    "exemplars_wrong": ("exemplars",),
+    "answers": ("answers",),
+}
+"""Meta-prompt to its slots. An empty `{{instruction}}` or `{{demos}}` vanishes with the blank space after it."""
+
+_WHOLE_TAG = re.compile(rf"<\s*/?\s*{TAG}\s*/?\s*>", re.IGNORECASE)
+_NUMBER = re.compile(r"[-+$€£]?\d[\d,. ]*%?")
+_MOST_ANSWERS, _ROWS_PER_ANSWER = 6, 5
+"""So many different answers, each to so many rows on average, are a closed set."""
+_HOTTEST = 1.5
+"""Beyond this temperature a small model no longer writes sentences, so barren steps raise it no further."""
+
+
+Pair = tuple[Prompt, int]
+"""A prompt and its score as it is shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """What a search knows."""
+
+    problem: Problem
+    meta: Mapping[str, MetaPrompt]
+    sample: tuple[Example, ...]
+    """Train examples that every prompt is scored on."""
+    constant: tuple[Example, ...]
+    """Exemplars of the choice `constant`."""
+    scored: list[Evaluation]
+    """Every prompt on the sample, in order of appearance."""
+
+    def best(self, most: int, buckets: int, threshold: float) -> list[Pair]:
+        """Return at most `most` distinct instructions with their scores, ascending; the best one in any case."""
+        means = {each.prompt.id: each.mean for each in self.scored}
+        distinct: dict[str, Prompt] = {}
+        for prompt in rank(self.scored):
+            if not distinct or means[prompt.id] >= threshold:
+                distinct.setdefault(normalised(prompt.instruction), prompt)
+        best = list(distinct.values())[:most]
+        return [(prompt, shown_score(means[prompt.id], buckets)) for prompt in reversed(best)]
+
+    def losses(self, prompts: Sequence[Prompt]) -> list[float]:
+        """Return how much the prompts together lost on each example of the sample; a wrong answer is a loss of 1."""
+        ids = {prompt.id for prompt in prompts}
+        rows = [each.scores for each in self.scored if each.prompt.id in ids]
+        return [math.fsum(1 - score for score in column) for column in zip(*rows, strict=True)]
+
+
+@optimizer("opro")
+@dataclass(frozen=True, slots=True)
+class OPRO:
+    """Hyperparameters of OPRO; the defaults spend about 2,500 short answers on a dev split of 100 rows."""
+
+    steps: int = 8
+    """Rounds of asking and scoring (paper and code: 200)."""
+    per_step: int = 8
+    """Instructions asked for in a step (paper and code: 8, the best of 1, 2, 4, 8, 16)."""
+    draws: int = 4
+    """Meta-prompts in a step, each with exemplars of its own and an equal share of `per_step`; paper and code have one.
+    Small models repeat themselves where the question is the same."""
+    history: int = 12
+    """Instructions shown with their scores (paper and code: 20). 20 long ones fill a context of 4096 tokens."""
+    score_buckets: int = 100
+    """Scores are shown as whole numbers from 0 to 100 in this many steps (paper and code: 100; 20 was worse)."""
+    threshold: float = 0.0
+    """Instructions with a lower mean are not shown, but the best always is (code: 0.0 or, for GPT, 0.3)."""
+    exemplars: int = 4
+    """Worked examples in a meta-prompt (paper and code: 3; 10 were no better, 0 much worse)."""
+    exemplar_choice: Exemplars = "random"
+    """`random`: others every step, from all of train (paper and code: the default). `constant`: the same all the time.
+    `accumulated_most_wrong`: those of the sample answered wrong most often so far. `current_most_wrong`: by the
+    instructions shown. The last two were no better in the paper."""
+    exemplar_chars: int = 300
+    """A longer text is shown with its middle left out."""
+    score_examples: int = 24
+    """Train examples that every instruction is scored on (paper: 261 of GSM8K, 50 of a BBH task)."""
+    eval_interval: int = 2
+    """Steps between two measurements on dev; the last step has one too (code: 3). A budget may end a search early, and
+    what was not measured cannot win."""
+    finalists: int = 3
+    """The so many best by their score are measured, if they are not yet (code: all that the step has found)."""
+    position: Position = "task"
+    """Where the instruction stands: as the task's layout has it, or at OPRO's Q_begin, Q_end or A_begin."""
+    style: Literal["auto", "raw", "chat"] = "auto"
+    """How the proposer is asked. `chat`: a question with the opening tag written already. `raw`: a list of scored texts
+    to be continued, for models without a chat template. `auto`: chat where the proposer has a template."""
+    temperature: float = 1.0
+    """Of the proposer (paper and code: 1.0, the best of 0, .5, 1, 1.5, 2)."""
+    schedule: Literal["constant", "linear_increase"] = "constant"
+    """`linear_increase`: the temperature rises from step to step towards `end_temperature`."""
+    end_temperature: float = 1.5
+    """Where `linear_increase` would be after the last step (code: to be set)."""
+    warmer: float = 0.1
+    """Added to the temperature for every step without a usable proposal since the last one with; neither paper nor
+    code."""
+    top_p: float = 0.95
+    """Of the proposer (paper and code: not set). The many improbable tokens of a large vocabulary add up at 1.0."""
+    max_tokens: int = 80
+    """Of a proposal (paper: 1024; code: 512 or 1024)."""
+    max_chars: int = 500
+    """Longer instructions are discarded (code: 500). A seed prompt longer than that raises the limit."""
+    digits: Literal["auto", "allow", "refuse"] = "auto"
+    """Whether an instruction may hold digits; `auto` refuses them where all answers are numbers (code: on GSM8K)."""
+    templates: Path | None = None
+    """Folder with meta-prompts of your own, `.txt` files named as the shipped ones; missing ones are the shipped."""
+
+    PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {
+        "paper": {
+            "steps": 200,
+            "draws": 1,
+            "history": 20,
+            "exemplars": 3,
+            "score_examples": 50,
+            "eval_interval": 3,
+            "finalists": 8,
+            "warmer": 0.0,
+            "top_p": 1.0,
+            "max_tokens": 1024,
+        }
+    }
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "per_step", "draws", "history", "score_buckets", "score_examples", "eval_interval"):
+            self._require(name, getattr(self, name) >= 1, "at least 1")
+        for name in ("finalists", "max_tokens", "max_chars"):
+            self._require(name, getattr(self, name) >= 1, "at least 1")
+        for name in ("exemplars", "temperature", "end_temperature", "warmer"):
+            self._require(name, getattr(self, name) >= 0, "at least 0")
+        self._require("threshold", 0 <= self.threshold <= 1, "from 0 to 1")
+        self._require("top_p", 0 < self.top_p <= 1, "above 0 and at most 1")
+        self._require("exemplar_chars", self.exemplar_chars >= 20, "at least 20")
+        self._require("draws", self.per_step % self.draws == 0, f"a divisor of per_step={self.per_step}")
+
+    def _require(self, name: str, holds: bool, what: str) -> None:
+        if not holds:
+            raise ConfigError(
+                f"the setting {name} must be {what}, not {getattr(self, name)}", "see the method's settings"
+            )
+
+    def run(self, problem: Problem) -> None:
+        """Search for the best instruction; everything stays with `problem`."""
+        meta = load("opro", TEMPLATES, self.templates)
+        if not problem.train:
+            raise ConfigError("opro scores on training examples and the task has none", "add a train split")
+        if self.style == "chat" and not problem.has_chat:
+            raise ConfigError("style=chat needs a proposer with a chat template", "use style=raw")
+        sample, constant = problem.minibatch(self.score_examples), problem.minibatch(self.exemplars)
+        problem.observer.plan(self._planned(problem, len(sample)))
+
+        # 1. Score the seeds; on dev too, so that a search cut short is never worse than they are.
+        problem.observer.stage(f"scoring {len(problem.seeds)} seed prompts")
+        search = _Search(problem, meta, sample, constant, problem.evaluate(problem.seeds, sample))
+        done = _best_on_dev(problem, problem.seeds) >= 1.0
+        barren = 0
+
+        for step in range(self.steps):
+            if done:
+                break
+            # 2. The best instructions and some examples.
+            pairs = search.best(self.history, self.score_buckets, self.threshold)
+            groups, announced = self._exemplars(search, pairs)
+            prompts = [self._meta_prompt(search, pairs, group, announced) for group in groups]
+
+            # 3. Ask for new ones.
+            problem.observer.stage(f"step {step + 1} of {self.steps}: asking for instructions (best {pairs[-1][1]})")
+            found = self._propose(search, pairs, prompts, self._temperature(step, barren))
+            barren = 0 if found else barren + 1
+
+            # 4. Score them.
+            if found:
+                problem.observer.stage(f"step {step + 1} of {self.steps}: scoring {len(found)} instructions")
+                search.scored.extend(problem.evaluate(found, sample))
+
+            # 5. Measure the best on dev.
+            if (step + 1) % self.eval_interval == 0 or step + 1 == self.steps:
+                done = _best_on_dev(problem, rank(search.scored)[: self.finalists]) >= 1.0
+
+    def _exemplars(self, search: _Search, pairs: Sequence[Pair]) -> tuple[list[tuple[Example, ...]], MetaPrompt]:
+        """Return the exemplars of each draw, and the text that announces them."""
+        if self.exemplar_choice == "constant":
+            return [search.constant] * self.draws, search.meta["exemplars"]
+        if self.exemplar_choice != "random":
+            shown = [prompt for prompt, _ in pairs]
+            everything = [each.prompt for each in search.scored]
+            losses = search.losses(shown if self.exemplar_choice == "current_most_wrong" else everything)
+            if order := most_wrong(losses, search.problem.rng):
+                dealt = [deal(order, self.exemplars, draw) for draw in range(self.draws)]
+                return [tuple(search.sample[i] for i in hand) for hand in dealt], search.meta["exemplars_wrong"]
+        return [search.problem.minibatch(self.exemplars) for _ in range(self.draws)], search.meta["exemplars"]
+
+    def _meta_prompt(
+        self, search: _Search, pairs: Sequence[Pair], group: Sequence[Example], announced: MetaPrompt
+    ) -> str:
+        """Return the richest meta-prompt that fits: first the worst pairs go, then the last exemplars."""
+        answers = _closed_set(search.problem)
+        marked = [self._exemplar(search, example) for example in group]
+        listed = search.meta["answers"].fill(answers=", ".join(answers)) if answers else ""
+
+        def versions() -> Iterator[str]:
+            shapes = [(n, len(marked)) for n in range(len(pairs), 0, -1)]
+            shapes += [(1, n) for n in range(len(marked) - 1, -1, -1)]
+            for n_pairs, n_exemplars in shapes:
+                shown = announced.fill(exemplars="\n\n".join(marked[:n_exemplars])) if n_exemplars else ""
+                yield self._rendered(search, pairs[-n_pairs:], "\n\n".join(text for text in (shown, listed) if text))
+
+        return search.problem.first_fitting(versions(), self._longest_reply(search.problem)[0])
+
+    def _exemplar(self, search: _Search, example: Example) -> str:
+        inputs = {name: shortened(text, self.exemplar_chars) for name, text in example.inputs.items()}
+        question = search.problem.shown(Prompt(f"<{TAG}>"), inputs)
+        answer = shortened(example.targets[0], self.exemplar_chars)
+        return search.meta["exemplar"].fill(question=question, answer=answer)
+
+    def _rendered(self, search: _Search, pairs: Sequence[Pair], demos: str) -> str:
+        chats = self._chats(search.problem)
+        pair = search.meta["pair" if chats else "completion_pair"]
+        listed = "\n\n".join(pair.fill(instruction=prompt.instruction, score=str(score)) for prompt, score in pairs)
+        if not chats:
+            return search.meta["completion"].fill(pairs=listed, demos=demos)
+        user, opening = search.meta[self._step_template].turns
+        return search.problem.chat([Message("user", user.fill(pairs=listed, demos=demos))], opening)
+
+    def _propose(
+        self, search: _Search, pairs: Sequence[Pair], prompts: Sequence[str], temperature: float
+    ) -> list[Prompt]:
+        """Return the usable new prompts; they carry the demos of the best one shown."""
+        problem, meta = search.problem, search.meta
+        max_tokens, max_chars = self._longest_reply(problem)
+        asked = self._step_template if self._chats(problem) else "completion"
+        fixed = "\n".join(meta[name].fixed for name in (asked, "exemplars", "exemplars_wrong", "answers"))
+        forbidden = Forbidden(problem.train, problem.labels, fixed)
+        sampling = Sampling(max_tokens, temperature=temperature, top_p=self.top_p, stop=("\n\n",))
+        reading = Reading("paragraph", max_chars=max_chars, tag=TAG)
+        proposals = problem.propose(prompts, reading, sampling, forbidden, n=self.per_step // self.draws)
+        texts = [text for proposal in proposals for text in proposal.accepted]
+        refused = self._refused(problem, texts)
+        problem.discard(Proposal((), refused))
+        unused = {each.text for each in refused}
+        found = [replace(pairs[-1][0], instruction=text) for text in texts if text not in unused]
+        parents = tuple(prompt.id for prompt, _ in reversed(pairs))
+        problem.record([Candidate(prompt, "propose", parents) for prompt in found])
+        return found
+
+    def _refused(self, problem: Problem, texts: Sequence[str]) -> tuple[Discard, ...]:
+        """Return what OPRO's own filters take out."""
+        tagged = [Discard(text, "leaked tag") for text in texts if _WHOLE_TAG.search(text)]
+        numeric = not problem.labels and all(_NUMBER.fullmatch(each.targets[0].strip()) for each in problem.train)
+        if self.digits == "allow" or (self.digits == "auto" and not numeric):
+            return tuple(tagged)
+        clean = [text for text in texts if not _WHOLE_TAG.search(text)]
+        return (*tagged, *(Discard(text, "digits") for text in clean if any(c.isdigit() for c in text)))
+
+    @property
+    def _step_template(self) -> str:
+        return "opening_chat" if self.position == "A_begin" else "step_chat"
+
+    def _longest_reply(self, problem: Problem) -> tuple[int, int]:
+        """Return the limits of a reply in tokens and characters, with room for variants of a long seed."""
+        longest = max(len(prompt.instruction) for prompt in problem.seeds)
+        if longest <= self.max_chars:
+            return self.max_tokens, self.max_chars
+        return max(self.max_tokens, longest // 2), 2 * longest
+
+    def _chats(self, problem: Problem) -> bool:
+        return self.style == "chat" or (self.style == "auto" and problem.has_chat)
+
+    def _temperature(self, step: int, barren: int) -> float:
+        """Return the temperature of a step that comes after `barren` ones without a usable proposal."""
+        temperature = self.temperature
+        if self.schedule == "linear_increase":
+            temperature += (self.end_temperature - self.temperature) * step / self.steps
+        return max(temperature, min(_HOTTEST, temperature + self.warmer * barren))
+
+    def _planned(self, problem: Problem, n_sample: int) -> int:
+        """Return about how many model calls the whole search takes, for whoever waits."""
+        n_seeds, n_dev = len(problem.seeds), len(problem.dev)
+        found = self.steps * self.per_step
+        # The finalists change about once between two measurements.
+        measured = n_seeds + self.finalists + self.steps // self.eval_interval
+        return found + (n_seeds + found) * n_sample + min(measured, n_seeds + found) * n_dev
+
+
+def shown_score(mean: float, buckets: int) -> int:
+    """Return a mean score in [0, 1] as a whole number from 0 to 100, rounded to one of `buckets` equal steps."""
+    bucket = math.floor(mean * buckets + 0.5)
+    return math.floor(100 * bucket / buckets + 0.5)
+
+
+def most_wrong(losses: Sequence[float], rng: random.Random) -> list[int]:
+    """Return the indices of the losses above 0, highest first, equal ones in random order."""
+    noise = [rng.getrandbits(31) for _ in losses]
+    return sorted((i for i, loss in enumerate(losses) if loss > 0), key=lambda i: (-losses[i], noise[i]))
+
+
+def deal(order: Sequence[int], size: int, draw: int) -> list[int]:
+    """Return at most `size` of `order` for one draw: draw by draw down the list, from its top again at its end."""
+    size = min(size, len(order))
+    return [order[(draw * size + i) % len(order)] for i in range(size)]
+
+
+def _best_on_dev(problem: Problem, prompts: Sequence[Prompt]) -> float:
+    problem.observer.stage(f"measuring the best {len(prompts)} on all of dev")
+    problem.evaluate(prompts[:1])  # apart: the budget may have room for one and not for all
+    return max(each.mean for each in problem.evaluate(prompts))
+
+
+def _closed_set(problem: Problem) -> tuple[str, ...]:
+    """Return all answers, sorted, where they are few, else nothing: some exemplars rarely show that they are few."""
+    answers = problem.labels or tuple({example.targets[0]: None for example in problem.train})
+    is_closed = 2 <= len(answers) <= _MOST_ANSWERS and len(problem.train) >= _ROWS_PER_ANSWER * len(answers)
+    return tuple(sorted(answers)) if is_closed else ()

@@ -1,0 +1,263 @@
+"""PE2, Prompt Engineering a Prompt Engineer (Ye et al. 2024, arXiv 2311.05661). Level 5.
+
+1. Begin with the seed prompts or, where these are empty, with `init_prompts` guesses from worked examples.
+2. Score the newest prompts on dev.
+3. Take the `beam` best of all prompts so far (backtracking).
+4. Run each of them on shuffled train until it has made enough errors; draw `expand` batches of `batch_size` from these.
+5. For each batch hold a conversation with the proposer. Up front the two steps are explained; then it sees the prompt,
+   the task's real layout and the errors, answers a fixed list of questions about each, and from its answers writes the
+   new prompt, within a limit of words and, if wanted, of changed words.
+6. Add the new prompts to the tree and go on with 2, `steps` times.
+
+Differs from the paper and its code, each on purpose: a generation is scored on a part of dev first and only its best
+on all of dev; one reasoning serves several new prompts; limits are counted and not only asked for; proposals are
+validated; the order of train is drawn anew in each step. See docs/methods/pe2.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from localprompt.errors import ConfigError
+from localprompt.metaprompts import MetaPrompt, load, worked
+from localprompt.optimizers.pe2_conversation import MIN_EXAMPLE_CHARS, SHRINK, TEMPLATES, Case, Conversation, Lesson
+from localprompt.optimizers.registry import optimizer
+from localprompt.problem import Problem
+from localprompt.proposing import Forbidden, Reading
+from localprompt.selection import Stages, filter_in_stages, rank
+from localprompt.types import Candidate, Evaluation, Example, Message, Prompt, Sampling
+
+_SENTENCE = ("\n", ". ")
+"""Where a model without a chat template is stopped: after the sentence it was asked for it tells a story."""
+
+
+@optimizer("pe2")
+@dataclass(frozen=True, slots=True)
+class PE2:
+    """Hyperparameters of PE2; the defaults take about 1500 short answers on a dev split of 100 rows, and 50 texts."""
+
+    steps: int = 3
+    """Expansions of the tree. Paper: 3, where its curves flatten; code: `train_steps` 10, of which 9 expand."""
+    beam: int = 2
+    """Prompts expanded in a step (paper: 4; code: 2)."""
+    expand: int = 2
+    """Batches of errors, and so reasonings, for each of them (paper: 4; code: 2)."""
+    rewrites: int = 2
+    """New prompts from one reasoning (paper and code: 1). Reading errors and reasoning is most of the cost, and what a
+    small model writes is often discarded."""
+    batch_size: int = 2
+    """Errors shown at once; fewer where there are fewer (paper and code: 2; it saw no gain from 4 or 8)."""
+    negatives: Literal["hard", "random", "hard_weighted"] = "hard"
+    """What the batches are drawn from. `hard`: the errors (paper). `random`: all examples that the prompt was run on.
+    `hard_weighted`: these too, the worse the likelier."""
+    backtrack: bool = True
+    """Take the best of all prompts so far (paper); false: of the newest generation."""
+    max_words: int = 50
+    """Longest new prompt, asked for and counted; a parent with more words may keep its length. Paper and code: 50, and
+    200 for counterfactual tasks, asked for only."""
+    step_size: int | None = None
+    """Most words that a new prompt may differ from its parent in, asked for and counted. None: no limit, as in the
+    paper's final version; it tried 5, 10 and 15, the code's default is 10. An empty parent sets no limit."""
+    history: bool = False
+    """Show the earlier versions with their scores and what was changed (the paper's history and momentum, left out of
+    its final version; in its code it ends in an error). Costs one more text for each prompt expanded."""
+    tutorial: bool = False
+    """Begin with some advice on prompts (left out of the paper's final version, where it has 2500 tokens)."""
+    reasoning_tokens: int = 125
+    """Of the reasoning, for each example of the batch (paper and code: 1500 for the whole). A text cut here ends with
+    its last whole sentence."""
+    reasoning_temperature: float = 0.5
+    """Code: 0.5; paper: 0, which makes equal reasonings of equal batches."""
+    prompt_tokens: int = 150
+    """Of a new prompt (paper and code: 300); more where the parent is longer."""
+    temperature: float = 0.7
+    """Of a new prompt and of summaries (paper and code: 0.7)."""
+    example_chars: int = 300
+    """A longer text is shown with its middle left out, and shorter still where the context is too small."""
+    train_batch: int = 8
+    """Train examples that a prompt is run on at once until it has made `batch_size` x `expand` / 2 errors, at least
+    `batch_size`."""
+    score_examples: int | None = 16
+    """Dev examples that a whole generation is scored on; its `finalists` best go on to all of dev. None: all prompts
+    are scored on all of dev (paper)."""
+    finalists: int = 2
+    """Prompts of a generation that are scored on all of dev and may be expanded."""
+    init: Literal["auto", "seeds", "induce"] = "auto"
+    """Where the first prompts come from. `seeds`: the task. `induce`: guesses from worked examples too. `auto`: guesses
+    where all seeds are empty."""
+    init_prompts: int = 12
+    """Guesses (paper: 30), each from examples of its own."""
+    init_demos: int = 5
+    """Worked examples behind a guess."""
+    init_temperature: float = 0.9
+    """Of the guesses (the code's scripts: 0.7, its default: 0). As in APE."""
+    init_tokens: int = 50
+    """Of a guess."""
+    templates: Path | None = None
+    """Folder with meta-prompts of your own, `.txt` files named as the shipped ones; missing ones are the shipped."""
+
+    PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {
+        "paper": {
+            "beam": 4,
+            "expand": 4,
+            "rewrites": 1,
+            "reasoning_tokens": 750,
+            "reasoning_temperature": 0.0,
+            "prompt_tokens": 300,
+            "score_examples": None,
+            "init_prompts": 30,
+            "init_temperature": 0.7,
+        }
+    }
+
+    def __post_init__(self) -> None:
+        counts = ("steps", "beam", "expand", "rewrites", "batch_size", "max_words", "reasoning_tokens", "prompt_tokens")
+        for name in (*counts, "train_batch", "finalists", "init_prompts", "init_demos", "init_tokens"):
+            self._require(name, getattr(self, name) >= 1, "at least 1")
+        for name in ("step_size", "score_examples"):
+            self._require(name, getattr(self, name) is None or getattr(self, name) >= 1, "at least 1, or none")
+        for name in ("reasoning_temperature", "temperature", "init_temperature"):
+            self._require(name, getattr(self, name) >= 0, "at least 0")
+        self._require("example_chars", self.example_chars >= MIN_EXAMPLE_CHARS, f"at least {MIN_EXAMPLE_CHARS}")
+
+    def _require(self, name: str, holds: bool, what: str) -> None:
+        if not holds:
+            raise ConfigError(
+                f"the setting {name} must be {what}, not {getattr(self, name)}", "see the method's settings"
+            )
+
+    def run(self, problem: Problem) -> None:
+        """Search for the best instruction; everything stays with `problem`."""
+        meta = load("pe2", TEMPLATES, self.templates)
+        if not problem.train:
+            raise ConfigError("pe2 learns from errors on training examples and the task has none", "add a train split")
+        problem.observer.plan(self._planned(problem))
+        dev = problem.rng.sample(problem.dev, len(problem.dev))
+        conversation = Conversation(self, problem, meta)
+
+        # 1, 2. The first prompts; the seeds take part, so the result is never worse on dev than they are.
+        found = self._induced(problem, meta) if self._induces(problem) else []
+        tree = generation = self._score(problem, found, dev, beside=problem.seeds)
+        for step in range(1, self.steps + 1):
+            if max(each.mean for each in tree) >= 1.0:
+                self._stop(problem, "a prompt is right on all of dev")
+                break
+
+            # 3. The best so far.
+            beam = rank(tree if self.backtrack else generation)[: self.beam]
+
+            # 4. What they get wrong.
+            problem.observer.stage(f"running {len(beam)} prompts on train (step {step} of {self.steps})")
+            lessons = self._lessons(problem, beam)
+            if not lessons:
+                self._stop(problem, "the best prompts are right on all of train, so there is no error to learn from")
+                break
+
+            # 5. Reason about it, then refine.
+            problem.observer.stage(f"reasoning about {len(lessons)} batches of errors")
+            lessons = conversation.reasoned(lessons)
+            problem.observer.stage(f"asking for {len(lessons) * self.rewrites} better prompts")
+            children = conversation.refined(lessons, {each.prompt.id: each.mean for each in tree})
+
+            # 6, 2. Grow the tree.
+            if children:
+                generation = self._score(problem, children, dev)
+                tree = [*tree, *generation]
+
+    def _stop(self, problem: Problem, why: str) -> None:
+        problem.observer.stage(f"stopped: {why}")
+        problem.observer.note(f"pe2 stopped: {why}")
+
+    def _induces(self, problem: Problem) -> bool:
+        is_empty = not any(seed.instruction.strip() for seed in problem.seeds)
+        return self.init == "induce" or (self.init == "auto" and is_empty)
+
+    def _induced(self, problem: Problem, meta: Mapping[str, MetaPrompt]) -> list[Prompt]:
+        """Return guesses of the instruction behind worked examples, as APE's forward mode, one a draw of examples."""
+        problem.observer.stage(f"asking for {self.init_prompts} first prompts")
+        chats = problem.has_chat
+        template, reading = (meta["induce_chat"], Reading("line")) if chats else (meta["induce"], Reading("sentence"))
+
+        def request(group: Sequence[Example], shrink: int) -> str:
+            chars = max(MIN_EXAMPLE_CHARS, self.example_chars // shrink)
+            pairs = "\n\n".join(worked(meta["pair"], each, each.targets[0], chars) for each in group)
+            if not chats:
+                return template.fill(demos=pairs)
+            user, opening = template.turns
+            return problem.chat([Message("user", user.fill(demos=pairs))], opening)
+
+        groups = [problem.minibatch(self.init_demos) for _ in range(self.init_prompts)]
+        prompts = [problem.first_fitting(map(partial(request, group), SHRINK), self.init_tokens) for group in groups]
+        stop = ("\n",) if chats else _SENTENCE
+        sampling = Sampling(self.init_tokens, temperature=self.init_temperature, stop=stop)
+        proposals = problem.propose(
+            prompts, reading, sampling, Forbidden(problem.train, problem.labels, template.fixed)
+        )
+        found = [Prompt(text) for proposal in proposals for text in proposal.accepted]
+        problem.record([Candidate(prompt, "induce") for prompt in found])
+        return found
+
+    def _score(
+        self, problem: Problem, newest: Sequence[Prompt], dev: Sequence[Example], *, beside: Sequence[Prompt] = ()
+    ) -> list[Evaluation]:
+        """Return the evaluations on all of dev of the best of the newest prompts, and of those `beside` them."""
+        problem.observer.stage(f"comparing {len(newest) + len(beside)} prompts")
+        if self.score_examples is not None:
+            # Where guesses have to hit the words of an answer, all scores on a few examples may be 0: then what makes
+            # the right answer more probable goes on.
+            stages = Stages((self.score_examples,), 0.0, self.finalists, problem.likelihood)
+            newest = filter_in_stages(problem.evaluate, newest, dev, stages, protected=beside)
+        unique = {prompt.id: prompt for prompt in (*newest, *beside)}
+        return problem.evaluate(list(unique.values()))
+
+    def _lessons(self, problem: Problem, beam: Sequence[Prompt]) -> list[Lesson]:
+        """Return `expand` batches of errors for each prompt that makes any."""
+        lessons = []
+        for prompt, cases in zip(beam, self._cases(problem, beam), strict=True):
+            if any(case.is_error for case in cases):
+                lessons += [Lesson(prompt, self._batch(problem, cases)) for _ in range(self.expand)]
+        return lessons
+
+    def _cases(self, problem: Problem, beam: Sequence[Prompt]) -> list[list[Case]]:
+        """Return how the prompts did on train, each run until it made enough errors; same order as `beam`."""
+        enough = math.ceil(self.batch_size * max(self.expand, 2) / 2)
+        order = problem.minibatch(len(problem.train))
+        cases: dict[str, list[Case]] = {prompt.id: [] for prompt in beam}
+        for start in range(0, len(order), self.train_batch):
+            left = [prompt for prompt in beam if sum(case.is_error for case in cases[prompt.id]) < enough]
+            if not left:
+                break
+            examples = order[start : start + self.train_batch]
+            for evaluation in problem.evaluate(left, examples):
+                cases[evaluation.prompt.id] += map(Case, examples, evaluation.outcomes)
+        return [cases[prompt.id] for prompt in beam]
+
+    def _batch(self, problem: Problem, cases: Sequence[Case]) -> tuple[Case, ...]:
+        if self.negatives == "hard_weighted":
+            # Drawing without replacement by weight (Efraimidis & Spirakis 2006). A right answer keeps a tenth of the
+            # weight of a wrong one.
+            keys = [problem.rng.random() ** (1 / (1.0 - 0.9 * case.outcome.score)) for case in cases]
+            order = sorted(range(len(cases)), key=lambda i: -keys[i])
+            return tuple(cases[i] for i in order[: self.batch_size])
+        pool = [case for case in cases if case.is_error or self.negatives == "random"]
+        return tuple(problem.rng.sample(pool, min(self.batch_size, len(pool))))
+
+    def _planned(self, problem: Problem) -> int:
+        """Return about how many model calls the whole search takes, for whoever waits."""
+        n_first = self.init_prompts if self._induces(problem) else 0
+        n_lessons = self.beam * self.expand
+        n_children = n_lessons * self.rewrites
+        n_errors = self.beam * 2 * self.train_batch
+        n_texts = n_lessons + n_children + (self.beam if self.history else 0)
+        first = n_first + self._comparisons(problem, n_first) + len(problem.seeds) * len(problem.dev)
+        return first + self.steps * (n_errors + n_texts + self._comparisons(problem, n_children))
+
+    def _comparisons(self, problem: Problem, n_prompts: int) -> int:
+        n_dev = len(problem.dev)
+        n_few = n_dev if self.score_examples is None else min(self.score_examples, n_dev)
+        return n_prompts * n_few + min(n_prompts, self.finalists) * (n_dev - n_few)

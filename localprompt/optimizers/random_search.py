@@ -1,0 +1,172 @@
+"""Random search: write prompts without any feedback and keep the best. Level 5. A baseline for all other methods.
+
+1. Draw `score_examples` from dev, once; score the seed prompts on them.
+2. Ask for `per_round` instructions: a seed prompt in other words or, for an empty one, a guess from `demos` worked
+   examples. No score, error or earlier proposal is shown to the proposer.
+3. Score what is new and usable on the same examples. Repeat 2 and 3 until `proposals` were asked for.
+4. Measure the `finalists` best and the seed prompts on all of dev.
+
+What another method finds beyond this one at equal cost is what its feedback is worth. The Monte Carlo search that the
+ProTeGi paper compares itself with paraphrases the best of each round; here nothing found is built upon, so that chance
+alone is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from localprompt.errors import ConfigError
+from localprompt.metaprompts import MetaPrompt, load, worked
+from localprompt.optimizers.registry import optimizer
+from localprompt.problem import Problem
+from localprompt.proposing import Forbidden, Reading
+from localprompt.selection import rank
+from localprompt.types import Candidate, Evaluation, Message, Prompt, Sampling
+
+TEMPLATES = {
+    "demo": ("inputs", "output"),
+    "induce": ("demos",),
+    "induce_chat": ("demos",),
+    "paraphrase": ("instruction",),
+    "paraphrase_chat": ("instruction",),
+}
+"""Meta-prompt to its slots. In those for a chat the last paragraph is the opening of the answer."""
+
+_SENTENCE = ("\n", ". ")
+"""Where a plain continuation is stopped: after the sentence it was asked for, small models tell a story about it."""
+
+
+@optimizer("random")
+@dataclass(frozen=True, slots=True)
+class RandomSearch:
+    """Hyperparameters of random search; the defaults spend about two thousand short answers on 100 dev rows."""
+
+    proposals: int = 64
+    """Instructions asked for in all."""
+    per_round: int = 16
+    """Instructions asked for before they are scored: the budget may end after any round."""
+    per_request: int = 4
+    """Replies to one request; requests differ in the seed prompt or in the worked examples."""
+    demos: int = 5
+    """Worked examples in a request where the seed prompt is empty; all of train where it has fewer."""
+    demo_chars: int = 300
+    """A longer text is shown with its middle left out."""
+    temperature: float = 1.0
+    """Of the proposer. High: a paraphrase that says the same in the same words is a duplicate."""
+    top_p: float = 0.95
+    """Of the proposer."""
+    max_tokens: int = 60
+    """Of a reply; more where the seed prompt is longer."""
+    score_examples: int = 24
+    """Dev examples on which every proposal is scored; all of dev where it has fewer."""
+    finalists: int = 4
+    """Proposals measured on all of dev."""
+    templates: Path | None = None
+    """Folder with meta-prompts of your own, `.txt` files named as the shipped ones; missing ones are the shipped."""
+
+    def __post_init__(self) -> None:
+        for name in ("proposals", "per_round", "per_request", "demos", "max_tokens", "score_examples", "finalists"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"the setting {name} must be at least 1", "see the method's settings")
+        if self.demo_chars < 20:
+            raise ConfigError("the setting demo_chars must be at least 20", "see the method's settings")
+        if not (self.temperature >= 0 and 0 < self.top_p <= 1):
+            raise ConfigError("temperature must be at least 0 and top_p in (0, 1]", "see the method's settings")
+
+    def run(self, problem: Problem) -> None:
+        """Search; everything stays with `problem`."""
+        meta = load("random", TEMPLATES, self.templates)
+        if not problem.train and any(not seed.instruction.strip() for seed in problem.seeds):
+            raise ConfigError("an empty seed prompt needs worked examples and the task has none", "add a train split")
+        n_rounds = -(-self.proposals // self.per_round)
+        n_requests = -(-self.per_round // self.per_request)
+
+        # 1. The seeds on the examples that every proposal will see.
+        examples = problem.rng.sample(problem.dev, min(self.score_examples, len(problem.dev)))
+        n_more = self.finalists * (len(problem.dev) - len(examples)) + len(problem.seeds) * len(problem.dev)
+        problem.observer.plan(n_rounds * n_requests * self.per_request * (1 + len(examples)) + n_more)
+        problem.observer.stage("scoring the seed prompts")
+        scored = problem.evaluate(problem.seeds, examples)
+
+        # 2, 3. Write and score.
+        for round_ in range(n_rounds):
+            problem.observer.stage(f"writing and scoring prompts (round {round_ + 1} of {n_rounds})")
+            first = round_ * n_requests
+            turns = [problem.seeds[(first + i) % len(problem.seeds)] for i in range(n_requests)]
+            found = self._write(problem, meta, turns)
+            problem.record(found)
+            scored += problem.evaluate([candidate.prompt for candidate in found], examples) if found else []
+
+        # 4. The best on all of dev.
+        problem.observer.stage("measuring the best on all of dev")
+        problem.evaluate([*self._finalists(problem, scored), *problem.seeds])
+
+    def _write(self, problem: Problem, meta: dict[str, MetaPrompt], turns: Sequence[Prompt]) -> list[Candidate]:
+        """Return new candidates, made from each of `turns` in the way that suits it."""
+        with_words = [seed for seed in turns if seed.instruction.strip()]
+        empty = [seed for seed in turns if not seed.instruction.strip()]
+        return [*self._paraphrase(problem, meta, with_words), *self._induce(problem, meta, empty)]
+
+    def _paraphrase(self, problem: Problem, meta: dict[str, MetaPrompt], seeds: Sequence[Prompt]) -> list[Candidate]:
+        if not seeds:
+            return []
+        texts = [seed.instruction for seed in seeds]
+        longest = max(len(text) for text in texts)
+        stop: tuple[str, ...] = ("\n\n",)
+        if problem.has_chat:
+            template, reading = meta["paraphrase_chat"], Reading("paragraph")
+            prompts = [_chat(problem, template, instruction=text) for text in texts]
+        else:
+            # An instruction of several sentences is the user's own and must be free to keep its length.
+            is_long = any(". " in text for text in texts)
+            template = meta["paraphrase"]
+            reading, stop = (Reading("line"), ("\n",)) if is_long else (Reading("sentence"), _SENTENCE)
+            prompts = [template.fill(instruction=" ".join(text.split())) for text in texts]
+        reading = replace(reading, max_chars=max(reading.max_chars, 2 * longest))
+        # Two characters a token are few, so this is room for any paraphrase.
+        sampling = replace(self._sampling(stop), max_tokens=max(self.max_tokens, longest // 2))
+        forbidden = Forbidden(problem.train, problem.labels, template.fixed)
+        proposals = problem.propose(prompts, reading, sampling, forbidden, n=self.per_request)
+        return [
+            Candidate(replace(seed, instruction=text), "paraphrase", (seed.id,))
+            for seed, proposal in zip(seeds, proposals, strict=True)
+            for text in proposal.accepted
+        ]
+
+    def _induce(self, problem: Problem, meta: dict[str, MetaPrompt], seeds: Sequence[Prompt]) -> list[Candidate]:
+        if not seeds:
+            return []
+        template = meta["induce_chat" if problem.has_chat else "induce"]
+        prompts = []
+        for _ in seeds:
+            block = self._demos(problem, meta["demo"])
+            prompts.append(_chat(problem, template, demos=block) if problem.has_chat else template.fill(demos=block))
+        reading, stop = (Reading("line"), ("\n",)) if problem.has_chat else (Reading("sentence"), _SENTENCE)
+        forbidden = Forbidden(problem.train, problem.labels, template.fixed)
+        proposals = problem.propose(prompts, reading, self._sampling(stop), forbidden, n=self.per_request)
+        return [
+            Candidate(replace(seed, instruction=text), "induce", (seed.id,))
+            for seed, proposal in zip(seeds, proposals, strict=True)
+            for text in proposal.accepted
+        ]
+
+    def _demos(self, problem: Problem, template: MetaPrompt) -> str:
+        shown = problem.minibatch(self.demos)
+        parts = [worked(template, each, problem.rng.choice(each.targets), self.demo_chars) for each in shown]
+        if problem.outputs:
+            parts.append(f"Every output is one of these: {', '.join(problem.outputs)}.")
+        return "\n\n".join(parts)
+
+    def _finalists(self, problem: Problem, scored: Sequence[Evaluation]) -> list[Prompt]:
+        seeds = {seed.id for seed in problem.seeds}
+        return [prompt for prompt in rank(scored) if prompt.id not in seeds][: self.finalists]
+
+    def _sampling(self, stop: tuple[str, ...]) -> Sampling:
+        return Sampling(self.max_tokens, temperature=self.temperature, top_p=self.top_p, stop=stop)
+
+
+def _chat(problem: Problem, template: MetaPrompt, **values: str) -> str:
+    user, opening = template.turns
+    return problem.chat([Message("user", user.fill(**values))], opening)

@@ -1,0 +1,209 @@
+"""What a model replied, cut down to what it was asked for. Level 4, pure functions.
+
+Small models think aloud, announce their answer, put it into quotation marks, tags or code fences, go on after it, and
+stop in the middle of a sentence.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from localprompt.types import Generation
+from localprompt.wording import words
+
+MIN_CHARS, MAX_CHARS = 3, 500
+"""Characters of an instruction."""
+
+_THOUGHT = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
+_OPEN_THOUGHT = re.compile(r"<think(?:ing)?>.*", re.DOTALL | re.IGNORECASE)
+_END_OF_THOUGHT = re.compile(r".*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
+_CONTROL_TOKEN = re.compile(r"<\|[^|<>\n]{1,40}\|>|</s>|<end_of_turn>|<｜[^<>\n]{1,40}｜>")
+_CLOSING_TAG = re.compile(r"<\s*/\s*[A-Za-z][\w-]{0,30}\s*>")
+"""Of whatever name: a weak model closes the tag with another word than it was asked to."""
+_COURTESY = re.compile(r"(?:sure(?: thing)?|certainly|of course|okay|ok)[!.,:]\s+", re.IGNORECASE)
+_PREAMBLE = re.compile(
+    r"""here(?:'s|’s|\ is|\ are)\b[^:\n]{0,100}:\s*                          # Here is a variation of it:
+      | \**(?:(?:the|a|an|new|my|possible|revised|improved|final|missing|alternative)\ ){0,3}
+        (?:instruction|prompt|variation|task)(?:\ (?:is|was|could\ be|might\ be))?\**:\**\s*   # The new instruction is:
+      | (?:the\ )?(?:instruction|task)\ (?:is|was)\ to\s+                    # The instruction was to
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+FENCE = re.compile(r"```(?:[\w+-]*[ \t]*(?:\n|$))?")
+_ITEM = re.compile(r"\s*(?:[-*•]|(?:\*\*)?\(?(?P<number>\d{1,2})[.):](?:\*\*)?)(?:\s+|$)")
+_BULLET = re.compile(r"(?:[-*•]|\(?\d{1,2}[.)])\s+")
+_QUOTES = (('"', '"'), ("“", "”"), ("'", "'"), ("‘", "’"), ("«", "»"), ("`", "`"), ("**", "**"), ("*", "*"))
+SENTENCE_END = re.compile(r"[.!?][\"'”’)]*(?=\s|$)|[。！？]")
+_END = {
+    "sentence": re.compile(r"\n"),  # and then its first sentence
+    "line": re.compile(r"\n"),
+    "paragraph": re.compile(r"\n\s*\n"),
+    "whole": re.compile(r"(?!)"),  # never
+}
+_ABBREVIATIONS = ("e.g.", "i.e.")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a reply is read."""
+
+    cut: Literal["sentence", "line", "paragraph", "whole"] = "paragraph"
+    """The instruction ends with its first sentence, at the first newline, at the first blank line, or with the reply.
+    With `sentence` the reply may have been stopped at `. `, so a period is put where none is."""
+    max_chars: int = MAX_CHARS
+    """A longer instruction is no instruction but a story."""
+    suffix: str = ""
+    """What stood after the blank: models that fill it often go on with it."""
+    tag: str = ""
+    """The instruction stands in the last complete pair of this tag. Where the opening tag was part of the prompt, the
+    reply has only the closing one; a model that leaves that out too, and ends by itself, is read all the same."""
+
+
+def instruction_in(reply: Generation, reading: Reading) -> tuple[str, bool]:
+    """Return the instruction that a reply holds, maybe empty, and whether it breaks off before its first sentence ends.
+
+    Its first letter is made a capital, since the reply may have continued a sentence of the meta-prompt.
+    """
+    text, whole = reply.text, reply.finish_reason == "stop"
+    if reading.tag:
+        text, whole = _inside(text, reading.tag, whole)
+    text = without_chatter(text)
+    if reading.suffix:
+        text = _without_suffix(text, reading.suffix)
+    end = _END[reading.cut].search(text)
+    text, whole = (text[: end.start()], True) if end else (text, whole)
+    if not whole:
+        ends = [match.end() for match in SENTENCE_END.finditer(text)]
+        if not ends:
+            return text.strip(), bool(text.strip())
+        text = text[: ends[-1]]
+    text = _unwrapped(" ".join(text.split()) if reading.cut in ("sentence", "line") else text.strip())
+    if reading.cut == "sentence":
+        text = _first_sentence(text)
+        if text.endswith(_ABBREVIATIONS):
+            return text, True
+    return text[:1].upper() + text[1:], False
+
+
+def tagged(text: str, tag: str) -> list[str]:
+    """Return the contents of every complete `<tag>...</tag>` pair, in order, stripped."""
+    return [match[1].strip() for match in _pairs(tag).finditer(FENCE.sub("\n\n", _without_thoughts(text)))]
+
+
+def listed(text: str) -> list[str]:
+    """Return the items of a numbered or bulleted list, in order; none where there is no list.
+
+    An item that goes on in the next line goes on to a blank line. A list that begins with its second item has its
+    first one before it: the number one was part of the prompt.
+    """
+    items: list[list[str]] = []
+    opening: list[str] = []
+    is_open = False
+    for line in FENCE.sub("\n\n", _without_thoughts(text)).splitlines():
+        match = _ITEM.match(line)
+        if match:
+            if not items and match["number"] == "2" and opening:
+                items.append(opening)
+            items.append([line[match.end() :]])
+            is_open = True
+        elif not line.strip():
+            is_open = False
+        elif is_open:
+            items[-1].append(line)
+        elif not items:
+            opening.append(line)
+    found = (_unwrapped(" ".join(" ".join(item).split())) for item in items)
+    return [item for item in found if words(item)]
+
+
+def without_chatter(text: str) -> str:
+    """Return a reply up to a closing tag, without thoughts, written control tokens, and the sentence announcing it."""
+    text = _CLOSING_TAG.split(_without_thoughts(text), maxsplit=1)[0]
+    text = "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs")).lstrip()
+    for opening in (_COURTESY, _PREAMBLE):
+        text = opening.sub("", text, count=1) if opening.match(text) else text
+    return text.lstrip()
+
+
+def grammar_for(reading: Reading) -> str:
+    """Return the regular expression of a reply whose opening tag stands in the prompt; empty without a tag.
+
+    The length is open by one character above the reading's limit, so that an instruction which the grammar had to
+    end in the middle is discarded as too long and not taken for a whole one.
+    """
+    if not reading.tag:
+        return ""
+    inside = "[^<\\n]" if reading.cut in ("sentence", "line") else "[^<]"
+    # A letter first: a weak model likes to begin with a blank line, where a stop string may end it at once.
+    return f" ?[^<\\s]{inside}{{{MIN_CHARS - 1},{reading.max_chars}}}</{reading.tag}>"
+
+
+@lru_cache(maxsize=32)
+def _pairs(tag: str) -> re.Pattern[str]:
+    name = re.escape(tag)
+    return re.compile(rf"<\s*{name}\s*>((?:(?!<\s*{name}\s*>).)*?)<\s*/\s*{name}\s*>", re.DOTALL | re.IGNORECASE)
+
+
+def _inside(text: str, tag: str, whole: bool) -> tuple[str, bool]:
+    """Return what stands in the last complete pair of `tag`, or what else may be meant, and whether it is complete."""
+    text = _without_thoughts(text)
+    if contents := tagged(text, tag):
+        return contents[-1], True
+    name = re.escape(tag)
+    before, closing, _ = _parted(rf"<\s*/\s*{name}\s*>", text)
+    if closing:
+        return before, True
+    before, opening, after = _parted(rf"<\s*{name}\s*>", text)
+    rest = after if opening and after.strip() else before
+    return re.sub(r"</?[\w-]*$", "", rest), whole  # half a closing tag
+
+
+def _parted(pattern: str, text: str) -> tuple[str, str, str]:
+    """Return a text before, at and after the first match, as `str.partition`."""
+    match = re.search(pattern, text, re.IGNORECASE)
+    return (text[: match.start()], match[0], text[match.end() :]) if match else (text, "", "")
+
+
+def _without_thoughts(text: str) -> str:
+    text = _THOUGHT.sub("", text)
+    text = _END_OF_THOUGHT.sub("", text)  # the opening tag was part of the prompt
+    text = _OPEN_THOUGHT.sub("", text)
+    return _CONTROL_TOKEN.split(text, maxsplit=1)[0]
+
+
+def _without_suffix(text: str, suffix: str) -> str:
+    """Cut where the text goes on with the first line of what follows the blank."""
+    first_line = suffix.strip().partition("\n")[0].strip()
+    return text.partition(first_line)[0] if first_line else text
+
+
+def _first_sentence(text: str) -> str:
+    """Return the first sentence, with a period where a script that uses periods lacks one."""
+    ends = (match.end() for match in SENTENCE_END.finditer(text))
+    end = next((end for end in ends if not text[:end].endswith(_ABBREVIATIONS)), None)
+    if end is not None:
+        return text[:end]
+    return f"{text}." if text and text[-1].isascii() and (text[-1].isalnum() or text[-1] in "\"')") else text
+
+
+def _unwrapped(text: str) -> str:
+    """Return the text without a bullet, and without quotation or emphasis marks around all of it."""
+    text = _BULLET.sub("", text, count=1) if _BULLET.match(text) else text
+    if text.startswith(('"', "“")) and text.endswith(('".', "”.")):
+        text = text[:-1]
+    for opening, closing in _QUOTES:
+        inner = text[len(opening) :]
+        if not text.startswith(opening):
+            continue
+        if inner.endswith(closing) and opening not in inner[: -len(closing)]:
+            return inner[: -len(closing)].strip()
+        if opening == '"' and inner.count('"') == 0:  # cut before its closing mark
+            return inner.strip()
+    # The opening quotation mark was part of the prompt.
+    if text.endswith('"') and text.count('"') == 1:
+        return text[:-1].strip()
+    return text

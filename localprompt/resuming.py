@@ -1,0 +1,236 @@
+"""Going on with a run, and repeating one from its answers alone. Level 6.
+
+Both run the optimiser again from its seed. What was asked before is answered by the store; resuming computes the rest.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from localprompt import __version__, runs
+from localprompt.configuration import (
+    Limits,
+    check_same,
+    check_shape,
+    check_version,
+    describe_model,
+    engine_settings,
+    expected_of,
+    limits_of,
+    optimizer_of,
+)
+from localprompt.errors import ConfigError, RunMismatch
+from localprompt.journal import RunJournal
+from localprompt.lm.base import LanguageModel
+from localprompt.lm.replayed import ReplayedLM
+from localprompt.optimizers import Optimizer
+from localprompt.problem import Observer, SilentObserver
+from localprompt.results import RunResult
+from localprompt.sitting import Sitting, cached_models, carry_out, conduct, placed
+from localprompt.store import RunRecord, Store
+from localprompt.tasks import Task
+from localprompt.tasks.stored import from_plain
+
+
+def resume(  # noqa: PLR0913 - as many choices as the command
+    run: str,
+    *,
+    model: str | Path | LanguageModel | None = None,
+    proposer: str | Path | LanguageModel | None = None,
+    task: Task | None = None,
+    engine: Mapping[str, object] = MappingProxyType({}),
+    max_minutes: float | None = None,
+    max_tokens: int | None = None,
+    max_calls: int | None = None,
+    force: bool = False,
+    allow_code: bool = False,
+    store: Store | str | os.PathLike[str] | None = None,
+    observer: Observer | None = None,
+) -> RunResult:
+    """Return the result of a run that ended early, or was killed, gone on with to its end.
+
+    It is the result of a run that was never interrupted. A finished run gives its result at once, unless a limit is
+    given: then it goes on to that limit.
+
+    Args:
+        run: the beginning of its id.
+        model: where the task LM is now; by default where it was. Needed for one that was given loaded.
+        proposer: the same of the proposer, for a run that has one of its own.
+        task: needed where the task was made in Python with functions of its own.
+        engine: settings of the engine other than then, which is a mismatch.
+        max_minutes: for this sitting; by default none.
+        max_tokens: for the whole search; by default as before.
+        max_calls: for the whole search; by default as before.
+        force: go on though the model, the version or a setting is another one; what was found then is found anew.
+        allow_code: permits the metric in Python that the task names.
+        store: where the run is kept: open, by path, or the default one.
+        observer: told what happens.
+
+    Raises:
+        RunMismatch: if something that changes numbers is another one now, named; never with `force`.
+        StoreError: if there is no such run, another process has it, or the store fails.
+        ConfigError, TaskError, ModelError: as `optimize`.
+    """
+    observer = observer or SilentObserver()
+    with ExitStack() as stack:
+        home = runs.opened_store(store, stack)
+        record = home.runs.get(run)
+        stack.enter_context(home.runs.hold(record.id))
+        record = home.runs.get(record.id)  # another process may just have finished it
+        if record.status == "finished" and record.result is not None and not (max_tokens or max_calls):
+            observer.note(f"the run {record.id} is finished")
+            return RunResult.from_json(record.result)
+        configuration = dict(record.configuration)
+        check_shape(configuration)
+        known = _known_task(configuration, task, allow_code, force=force)
+        optimizer = optimizer_of(configuration, Path(stack.enter_context(tempfile.TemporaryDirectory())))
+
+        if configuration["proposer"] is None and proposer is not None:
+            raise ConfigError(f"the run {record.id} has no proposer of its own", "leave out the proposer")
+        first, first_engine = _model(configuration, "model", model, engine)
+        second, second_engine = None, first_engine
+        if configuration["proposer"] is not None:
+            second, second_engine = _model(configuration, "proposer", proposer, engine)
+        lm, writer = runs.opened_pair((first, second), (first_engine, second_engine), stack, observer)
+        _reconcile(home, record, configuration, lm, writer, force=force, observer=observer)
+        runs.check_fit(lm, placed(known, optimizer))
+        before = limits_of(configuration)
+        limits = Limits(max_tokens or before.max_tokens, max_calls or before.max_calls, max_minutes)
+        configuration["limits"] = {"max_tokens": limits.max_tokens, "max_calls": limits.max_calls, "max_minutes": None}
+        home.runs.update(record.id, configuration=configuration)
+        journal = RunJournal(home.runs, record.id)
+        sitting = _sitting(
+            home,
+            configuration,
+            (lm, writer),
+            run_id=record.id,
+            task=known,
+            optimizer=optimizer,
+            limits=limits,
+            observer=observer,
+            journal=journal,
+        )
+        return carry_out(home, sitting)
+
+
+def replay(  # noqa: PLR0913 - as above
+    run: str,
+    *,
+    task: Task | None = None,
+    force: bool = False,
+    allow_code: bool = False,
+    store: Store | str | os.PathLike[str] | None = None,
+    observer: Observer | None = None,
+) -> RunResult:
+    """Return the result of a run repeated from the store alone, without any model; nothing is written.
+
+    The replay of a run that did not reach its end ends where its answers end, and says so.
+
+    Args:
+        run: the beginning of its id.
+        task: needed where the task was made in Python with functions of its own.
+        force: repeat it though the version of localprompt is another one.
+        allow_code: permits the metric in Python that the task names.
+        store: where the run is kept: open, by path, or the default one.
+        observer: told what happens.
+
+    Raises:
+        RunMismatch: if the run is of another version; never with `force`.
+        StoreError: if there is no such run, or the store cannot be read.
+        TaskError: if the task needs code that was not allowed.
+    """
+    observer = observer or SilentObserver()
+    with ExitStack() as stack:
+        home = runs.opened_store(store, stack)
+        record = home.runs.get(run)
+        configuration = record.configuration
+        check_shape(configuration)
+        if not force:
+            check_version(configuration)
+        known = _known_task(configuration, task, allow_code, force=force)
+        optimizer = optimizer_of(configuration, Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        lm = ReplayedLM(configuration["model"])
+        writer = lm if configuration["proposer"] is None else ReplayedLM(configuration["proposer"])
+        limits = limits_of(configuration)
+        sitting = _sitting(
+            home,
+            configuration,
+            (lm, writer),
+            run_id=record.id,
+            task=known,
+            optimizer=optimizer,
+            limits=limits,
+            observer=observer,
+        )
+        return conduct(sitting)
+
+
+def _sitting(  # noqa: PLR0913 - what a sitting needs
+    home: Store,
+    configuration: Mapping[str, Any],
+    models: tuple[LanguageModel, LanguageModel],
+    *,
+    run_id: str,
+    task: Task,
+    optimizer: Optimizer,
+    limits: Limits,
+    observer: Observer,
+    journal: RunJournal | None = None,
+) -> Sitting:
+    """Return a sitting at a run that is there already; its models answer from the store first."""
+    shared = configuration["use_cache"]
+    cached = cached_models(*models, home.answers, run_id=run_id, shared=shared, observer=observer)
+    method, seed, expected = configuration["method"], configuration["seed"], expected_of(configuration)
+    return Sitting(run_id, task, cached, method, optimizer, seed, limits, observer, expected, journal)
+
+
+def _known_task(configuration: Mapping[str, Any], given: Task | None, allow_code: bool, *, force: bool) -> Task:
+    if given is None:
+        return from_plain(configuration["task"], allow_code=allow_code)
+    if given.fingerprint != configuration["identity"]["task"] and not force:
+        raise RunMismatch("the task is another one than that of the run", "give the task of then, or pass --force")
+    return given
+
+
+def _model(
+    configuration: Mapping[str, Any], role: str, given: str | Path | LanguageModel | None, engine: Mapping[str, object]
+) -> tuple[str | Path | LanguageModel, dict[str, object]]:
+    """Return where the model of a role is, and the engine settings of then with those of now over them."""
+    model = configuration["sources"].get(role) if given is None else given
+    if model is None:
+        name = configuration[role]["name"]
+        raise ConfigError(f"the run had a loaded {role}, {name!r}", f"give the {role} to go on with")
+    runs.check_engine(engine, model)
+    return model, {**engine_settings(configuration, role), **engine}
+
+
+def _reconcile(  # noqa: PLR0913
+    home: Store,
+    record: RunRecord,
+    configuration: dict[str, Any],
+    lm: LanguageModel,
+    writer: LanguageModel,
+    *,
+    force: bool,
+    observer: Observer,
+) -> None:
+    """Check that models and version are those of the run; with `force` let the run begin anew with those of now."""
+    models = {"model": lm, "proposer": None if writer is lm else writer}
+    try:
+        check_version(configuration)
+        for role, model in models.items():
+            if model is not None:
+                check_same(configuration, role, model)
+    except RunMismatch as mismatch:
+        if not force:
+            raise
+        observer.note(f"{mismatch.message}; what was found then is found anew")
+        home.runs.reset(record.id)
+        configuration["version"] = __version__
+        configuration.update({role: model and describe_model(model) for role, model in models.items()})

@@ -1,0 +1,224 @@
+"""One sitting at a run: search, noise, test, result. Level 6. How a sitting begins is in runs.py and resuming.py.
+
+A sitting may end anywhere. The next one begins the search again from its seed, and the store knows the answers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from localprompt.analysis.stats import Interval, differ_by_chance, interval, paired_difference
+from localprompt.budget import Budget
+from localprompt.configuration import Limits
+from localprompt.errors import BudgetExhausted, LocalPromptError, OutOfAnswers, OutOfTime, StoreError
+from localprompt.estimating import Estimate
+from localprompt.evaluator import Evaluator
+from localprompt.lm.base import LanguageModel
+from localprompt.lm.cached import CachedLM
+from localprompt.lm.metered import MeteredLM
+from localprompt.noise import best_beyond_noise, measure_noise
+from localprompt.optimizers import Optimizer
+from localprompt.problem import Journal, Observer, Problem, Standing
+from localprompt.results import HeldOutScores, NoiseFloor, RunResult
+from localprompt.store import Answers, RunStatus, Store
+from localprompt.tasks import Task
+from localprompt.tasks.check import shared_rows
+from localprompt.tasks.template import Position
+from localprompt.types import Evaluation, Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """The models of a run, each with the store before it."""
+
+    lm: CachedLM
+    """Answers the examples."""
+    writer: CachedLM
+    """Writes prompts; the same object where one model does both."""
+    again: CachedLM
+    """The task LM knowing nothing of what `lm` was asked: for measuring again."""
+
+    def flush(self) -> None:
+        """Commit what waits to be committed."""
+        for model in (self.lm, self.writer, self.again):
+            model.flush()
+
+
+@dataclass(frozen=True, slots=True)
+class Sitting:
+    """What one sitting needs."""
+
+    run_id: str
+    task: Task
+    models: Models
+    method: str
+    optimizer: Optimizer
+    seed: int
+    limits: Limits
+    observer: Observer
+    expected: Estimate | None = None
+    """What the search was expected to cost."""
+    journal: Journal | None = None
+    """None: nothing is written, as in a replay."""
+
+
+def cached_models(  # noqa: PLR0913 - two models and where their answers are
+    lm: LanguageModel,
+    writer: LanguageModel,
+    answers: Answers,
+    *,
+    run_id: str,
+    shared: bool,
+    observer: Observer,
+) -> Models:
+    """Return the models of a run behind its store; without `shared` the answers are the run's own."""
+    namespace = "" if shared else run_id
+
+    def behind(model: LanguageModel, space: str) -> CachedLM:
+        cached = CachedLM(model, answers, space, run_id=run_id)
+        cached.on_progress = observer.progress
+        return cached
+
+    first = behind(lm, namespace)
+    return Models(first, first if writer is lm else behind(writer, namespace), behind(lm, f"{namespace} again"))
+
+
+def placed(task: Task, optimizer: Optimizer) -> Task:
+    """Return the task with the instruction where the optimiser wants it; most leave it where the task has it."""
+    position: Position = getattr(optimizer, "position", "task")
+    return replace(task, layout=task.layout.placed(position))
+
+
+def carry_out(store: Store, sitting: Sitting) -> RunResult:
+    """Return the result of a sitting at a run that is held by this process, and keep it in the store.
+
+    Raises:
+        LocalPromptError, KeyboardInterrupt: whatever ends the sitting; the run can be resumed.
+    """
+    run_id, runs = sitting.run_id, store.runs
+    runs.update(run_id, status="running", stopped="")
+    try:
+        result = conduct(sitting)
+        sitting.models.flush()
+    except BaseException as error:
+        sitting.observer.note(f"`localprompt resume {run_id}` goes on where this ended")
+        with contextlib.suppress(StoreError):  # the first error says more
+            sitting.models.flush()
+            status, reason = _end(error)
+            runs.update(run_id, status=status, stopped=reason)
+        raise
+    runs.update(run_id, status=result.status, result=result.to_json(), stopped=result.stopped)
+    return result
+
+
+def conduct(sitting: Sitting) -> RunResult:
+    """Return what the search found, measured once on test beside the seed prompt.
+
+    Raises:
+        LocalPromptError: whatever a model, the task or the store raises.
+    """
+    task, lm, limits = placed(sitting.task, sitting.optimizer), sitting.models.lm, sitting.limits
+    budget = Budget(max_tokens=limits.max_tokens, max_calls=limits.max_calls, max_minutes=limits.max_minutes)
+    problem = Problem(
+        task,
+        Evaluator(lm, task, budget),
+        MeteredLM(sitting.models.writer, budget),
+        rng=random.Random(sitting.seed),
+        observer=sitting.observer,
+        journal=sitting.journal,
+    )
+    end = _search(sitting.optimizer, problem)
+    spend, winner, seed = budget.spend, problem.winner(), problem.best_seed()
+    noise, test = None, None
+    try:
+        noise = _measure_noise(sitting, task, problem)
+        winner = best_beyond_noise(problem.finalists(), noise.floor) if noise else winner
+        sitting.observer.stage(f"measuring seed and winner on {len(task.test)} test examples")
+        test = _measure_on_test(lm, task, seed.candidate.prompt, winner.candidate.prompt)
+    except OutOfAnswers as missing:
+        end = end or missing
+    dev = interval(winner.evaluation.scores) if winner.evaluation else None
+    return RunResult(
+        run_id=sitting.run_id,
+        status="paused" if isinstance(end, OutOfTime | OutOfAnswers) else "finished",
+        task=task.name,
+        model=lm.name,
+        proposer=sitting.models.writer.name,
+        method=sitting.method,
+        seed=sitting.seed,
+        seed_prompt=seed.candidate.prompt,
+        best=winner.candidate.prompt,
+        op=winner.candidate.op,
+        dev=dev,
+        test=test,
+        noise=noise,
+        spend=spend,
+        expected=sitting.expected,
+        discards=dict(problem.discards.most_common()),
+        stopped=str(end) if end else "",
+        notes=(*shared_rows(task), *_notes(winner, dev, test), *_turns(lm.lm)),
+    )
+
+
+def _search(optimizer: Optimizer, problem: Problem) -> BudgetExhausted | None:
+    """Run the optimiser; return what cut it short, or nothing."""
+    try:
+        optimizer.run(problem)
+    except BudgetExhausted as end:
+        problem.observer.note(f"the search ends here: {end}")
+        return end
+    return None
+
+
+def _end(error: BaseException) -> tuple[RunStatus, str]:
+    if isinstance(error, KeyboardInterrupt):
+        return "paused", "interrupted"
+    return "failed", error.message if isinstance(error, LocalPromptError) else type(error).__name__
+
+
+def _measure_noise(sitting: Sitting, task: Task, problem: Problem) -> NoiseFloor | None:
+    """Measure the best two prompts and the seed again; None where nothing was scored."""
+    first, seed = problem.winner(), problem.best_seed()
+    others = [each for each in problem.finalists() if each.candidate.prompt.id != first.candidate.prompt.id]
+    second = best_beyond_noise(others, 0.0) if others else first
+    known = {
+        each.evaluation.prompt.id: each.evaluation for each in (first, second, seed) if each.evaluation is not None
+    }
+    if not known:
+        return None
+    sitting.observer.stage(f"measuring {len(known)} prompts again on dev, for the noise of the numbers")
+    return measure_noise(sitting.models.again, task, list(known.values()))
+
+
+def _measure_on_test(lm: LanguageModel, task: Task, seed: Prompt, best: Prompt) -> HeldOutScores:
+    """Measure both prompts in one call; a budget of its own, since the proof must not fail for want of one."""
+    before, after = Evaluator(lm, task, Budget()).evaluate([seed, best], task.test)
+    return HeldOutScores(
+        seed=interval(before.scores),
+        best=interval(after.scores),
+        difference=paired_difference(before.scores, after.scores),
+        seed_unparsed=unparsed(before),
+        best_unparsed=unparsed(after),
+    )
+
+
+def unparsed(evaluation: Evaluation) -> int:
+    """Return how many completions held no answer."""
+    return sum(outcome.prediction is None for outcome in evaluation.outcomes)
+
+
+def _turns(lm: LanguageModel) -> Sequence[str]:
+    swaps = getattr(lm, "swaps", 0)
+    return (f"the two models took turns in memory, {swaps} swaps",) if swaps else ()
+
+
+def _notes(winner: Standing, dev: Interval | None, test: HeldOutScores | None) -> Sequence[str]:
+    if dev is None or test is None or winner.candidate.op == "seed":
+        return ()
+    if differ_by_chance(dev, test.best) or dev.mean < test.best.mean:
+        return ()
+    apart = f"dev {dev.mean:.2f} is further above test {test.best.mean:.2f} than chance explains"
+    return (f"{apart}: the best of many on {dev.n} dev examples is partly luck, so trust the test score",)

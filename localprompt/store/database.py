@@ -1,0 +1,221 @@
+"""One SQLite file: opening, migrating, transactions, and SQLite's errors in words. Level 1."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from importlib import resources
+from pathlib import Path
+
+from filelock import FileLock
+
+from localprompt.errors import StoreError
+
+APPLICATION_ID = 0x6C707374
+_PATIENCE = 30.0
+"""Seconds to wait for another process's transaction; all of ours take milliseconds, except `vacuum`."""
+_OLDEST_SQLITE = (3, 37)
+"""The first with STRICT tables."""
+
+_PERMISSIONS = "check the permissions of the file and of its folder, or choose another place"
+_DAMAGE = "`localprompt runs check` says how far; move the file away to begin a new store"
+_ROOM = "make room and go on: what was stored before is unharmed"
+_WAIT = "wait until that process has ended"
+_MEANINGS = (
+    ("could not be acquired", f"another process kept it locked for {_PATIENCE:.0f} s", _WAIT),  # first: it holds a path
+    ("disk is full", "the disk is full", _ROOM),
+    ("no space left", "the disk is full", _ROOM),
+    ("file too large", "the disk is full", _ROOM),
+    ("readonly", "it cannot be written", _PERMISSIONS),
+    ("unable to open", "it cannot be opened", _PERMISSIONS),
+    ("read-only", "it cannot be written", _PERMISSIONS),
+    ("permission denied", "it cannot be opened", _PERMISSIONS),
+    ("not a database", "it is not a store", "choose another file"),
+    ("malformed", "it is damaged", _DAMAGE),
+    ("decode to utf-8", "it is damaged", _DAMAGE),
+    ("codec can't decode", "it is damaged", _DAMAGE),
+    ("i/o error", "reading or writing it failed", "check the disk: its space, its quota and its health"),
+    ("locked", f"another process kept it locked for {_PATIENCE:.0f} s", _WAIT),
+)
+"""Part of SQLite's message, what it means, what to do. Texts, because Python 3.10 does not pass on the error's code."""
+
+
+class Database:
+    """An open store file, as new as this version of the project. Use it in the thread that opened it.
+
+    Raises:
+        StoreError: if it cannot be opened or written, is damaged, another program's, or newer than this version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+            found = f"Python's SQLite is {sqlite3.sqlite_version}, and the store needs 3.37 or newer"
+            raise StoreError(found, "use a newer Python")
+        with in_words(f"the store {path}"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
+            try:
+                self._prepare()
+            except BaseException:
+                self.connection.close()
+                raise
+
+    def close(self) -> None:
+        """Close the file; safe to call twice."""
+        with in_words(f"the store {self.path}"):
+            self.connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Yield the connection inside a writing transaction: committed at the end, undone by any error.
+
+        Raises:
+            StoreError: if SQLite fails.
+        """
+        with in_words(f"the store {self.path}"):
+            # Write-locked from the beginning: a transaction that reads first may find the store changed when it writes.
+            self.connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self.connection
+                self.connection.execute("COMMIT")
+            finally:
+                if self.connection.in_transaction:  # SQLite itself undoes some, of a full disk for example
+                    self.connection.execute("ROLLBACK")
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Yield the connection with one unchanging view of the store.
+
+        Raises:
+            StoreError: if SQLite fails.
+        """
+        with in_words(f"the store {self.path}"):
+            self.connection.execute("BEGIN")
+            try:
+                yield self.connection
+            finally:
+                if self.connection.in_transaction:
+                    self.connection.execute("ROLLBACK")
+
+    def shrink(self) -> None:
+        """Give free space back to the file system.
+
+        Raises:
+            StoreError: if there is no room for the copy that this needs, or another process is writing.
+        """
+        with in_words(f"the store {self.path}"):
+            self.connection.execute("VACUUM")
+            self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def lock(self, name: str) -> FileLock:
+        """Return the operating system's lock of this name, which is free again when the process that has it dies.
+
+        Raises:
+            StoreError: if the folder of locks cannot be made.
+        """
+        folder = self.path.with_name(self.path.name + ".locks")
+        with in_words(f"the store {self.path}"):
+            folder.mkdir(exist_ok=True)
+        return FileLock(folder / f"{name}.lock")
+
+    def _prepare(self) -> None:
+        for setting in (
+            "foreign_keys = ON",
+            "trusted_schema = OFF",
+            "cell_size_check = ON",
+            # A commit is in the file system's cache when it returns, so it survives the death of the process. What a
+            # power cut may take, the last commits, is computed again.
+            "synchronous = NORMAL",
+        ):
+            self.connection.execute(f"PRAGMA {setting}")
+        check_owner(self.connection, self.path)
+        if _version(self.connection) < latest_version() or _pragma(self.connection, "journal_mode") != "wal":
+            # Two processes may begin the same store: SQLite does not wait when it changes the journal mode.
+            with self.lock("store").acquire(timeout=_PATIENCE):
+                self.connection.execute("PRAGMA journal_mode = WAL")
+                migrate(self.connection)
+
+
+@contextmanager
+def in_words(subject: str) -> Iterator[None]:
+    """Turn errors of SQLite and the operating system into a StoreError about `subject`, which names the file."""
+    try:
+        yield
+    except (sqlite3.Error, UnicodeDecodeError, OSError) as error:  # UnicodeDecodeError: a message that quotes damage
+        text = (isinstance(error, OSError) and error.strerror) or str(error)  # the whole of an OSError holds a path
+        for part, meaning, hint in _MEANINGS:
+            if part in text.lower():
+                raise StoreError(f"{subject}: {meaning} ({text})", hint) from error
+        raise StoreError(f"{subject}: {text or type(error).__name__}") from error
+
+
+def check_owner(connection: sqlite3.Connection, path: Path) -> None:
+    """Check that a file is new or one of ours, and not from a newer version.
+
+    Raises:
+        StoreError: if it is not.
+    """
+    version, latest = _version(connection), latest_version()
+    if _pragma(connection, "application_id") != APPLICATION_ID and not (version == 0 and is_empty(connection)):
+        raise StoreError(f"{path} is another program's database", "choose another file")
+    if version > latest:
+        raise StoreError(
+            f"{path} has format {version}, and this version of localprompt knows formats up to {latest}",
+            "update localprompt, or choose another file",
+        )
+
+
+def migrate(connection: sqlite3.Connection, until: int | None = None) -> None:
+    """Bring a store to format `until` (the newest), one numbered script after the other, each whole or not at all."""
+    for number in range(_version(connection) + 1, (until or latest_version()) + 1):
+        script = _migrations()[number - 1]
+        try:
+            connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+
+
+def schema(connection: sqlite3.Connection) -> list[tuple[str, str, str, str | None]]:
+    """Return everything that a file defines: type, name, table, SQL."""
+    return connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name").fetchall()
+
+
+def expected_schema(version: int) -> list[tuple[str, str, str, str | None]]:
+    """Return what `schema` returns for a store of this format."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        migrate(connection, version)
+        return schema(connection)
+
+
+def is_empty(connection: sqlite3.Connection) -> bool:
+    """Return True if a file defines nothing."""
+    return not schema(connection)
+
+
+def latest_version() -> int:
+    """Return the newest format."""
+    return len(_migrations())
+
+
+def file_bytes(path: Path) -> int:
+    """Return the bytes of a store with its write-ahead log."""
+    files = (path, path.with_name(path.name + "-wal"))
+    return sum(file.stat().st_size for file in files if file.exists())
+
+
+def _migrations() -> list[str]:
+    folder = resources.files("localprompt.store") / "migrations"
+    scripts = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
+    return [script.read_text(encoding="utf-8") for script in scripts]
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(_pragma(connection, "user_version"))
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int | str:
+    value: int | str = connection.execute(f"PRAGMA {name}").fetchone()[0]
+    return value

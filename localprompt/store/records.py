@@ -1,0 +1,133 @@
+"""What the store keeps of runs, as records and as rows. Level 1."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from localprompt.types import Demo, Prompt
+
+RunStatus = Literal["running", "finished", "paused", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A run as the store knows it."""
+
+    id: str
+    """12 hexadecimal digits."""
+    status: RunStatus
+    created: float
+    """Seconds since 1970, as `updated`."""
+    updated: float
+    task: str
+    """Names for people, as `model`, `proposer` and `method`; what counts is the configuration."""
+    model: str
+    proposer: str
+    method: str
+    seed: int
+    configuration: Mapping[str, Any]
+    """JSON: everything needed to run again. `configuration["identity"]` is what makes two runs the same."""
+    result: Mapping[str, Any] | None
+    """JSON; None until there is one."""
+    stopped: str
+    """Why the run ended before its end; empty if it did not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened in a run."""
+
+    at: float
+    """Seconds since 1970."""
+    kind: str
+    text: str
+
+
+def id_of_run(identity_hash: str, ordinal: int) -> str:
+    """Return the id of the run that is number `ordinal` of its identity: no clock and no chance in it."""
+    return hashlib.sha256(f"{identity_hash}:{ordinal}".encode()).hexdigest()[:12]
+
+
+def identity_hash(configuration: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of `configuration["identity"]` in canonical form, 64 hexadecimal digits."""
+    return hashlib.sha256(dumped(configuration["identity"], canonical=True).encode()).hexdigest()
+
+
+def dumped(value: object, *, canonical: bool = False) -> str:
+    """Return a value as JSON in ASCII, in which every Python text has a place, lone surrogates too."""
+    return json.dumps(value, ensure_ascii=True, sort_keys=canonical, separators=(",", ":"))
+
+
+def named(text: str) -> str:
+    """Return a name in a form that every column holds: what UTF-8 cannot say is written as an escape."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def plain_prompt(prompt: Prompt) -> dict[str, Any]:
+    """Return a prompt as plain data."""
+    demos = [{"inputs": dict(demo.inputs), "output": demo.output} for demo in prompt.demos]
+    return {"instruction": prompt.instruction, "demos": demos}
+
+
+def read_prompt(plain: Any) -> Prompt:
+    """Return the prompt that `plain_prompt` made plain.
+
+    Raises:
+        ValueError: if the data is not of that shape.
+    """
+    instruction, demos = text_of(item(plain, "instruction")), item(plain, "demos")
+    return Prompt(
+        instruction, tuple(Demo(_texts(item(d, "inputs")), text_of(item(d, "output"))) for d in list_of(demos))
+    )
+
+
+def read_texts(plain: Any) -> tuple[str, ...]:
+    """Return a list of texts as a tuple.
+
+    Raises:
+        ValueError: if the data is not of that shape.
+    """
+    return tuple(text_of(each) for each in list_of(plain))
+
+
+def item(plain: Any, key: str) -> Any:
+    """Return the item of an object.
+
+    Raises:
+        ValueError: if it is no object or has no such item.
+    """
+    if not isinstance(plain, dict) or key not in plain:
+        raise ValueError(f"an object with the key {key!r} was expected")
+    return plain[key]
+
+
+def list_of(plain: Any) -> Sequence[Any]:
+    """Return the value if it is a list.
+
+    Raises:
+        ValueError: if not.
+    """
+    if not isinstance(plain, list):
+        raise ValueError("a list was expected")
+    return plain
+
+
+def text_of(plain: Any) -> str:
+    """Return the value if it is a text.
+
+    Raises:
+        ValueError: if not.
+    """
+    if not isinstance(plain, str):
+        raise ValueError("a text was expected")
+    return plain
+
+
+def _texts(plain: Any) -> dict[str, str]:
+    if not isinstance(plain, dict):
+        raise ValueError("an object was expected")
+    return {key: text_of(value) for key, value in plain.items()}

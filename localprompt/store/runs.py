@@ -1,0 +1,381 @@
+"""Runs: what they were asked, what they found, how far they are. Level 1."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from filelock import Timeout
+
+from localprompt.errors import StoreError
+from localprompt.store import transfer
+from localprompt.store.answers import Answers
+from localprompt.store.database import Database, in_words
+from localprompt.store.records import (
+    Event,
+    RunRecord,
+    RunStatus,
+    dumped,
+    id_of_run,
+    identity_hash,
+    named,
+    plain_prompt,
+    read_prompt,
+    read_texts,
+    text_of,
+)
+from localprompt.types import Candidate, Discard, Evaluation, Outcome
+
+_Read = TypeVar("_Read")
+_COLUMNS = "id, status, created, updated, task, model, proposer, method, seed, configuration, result, stopped"
+_NUMBER = "SELECT number FROM runs WHERE id = ?"
+
+
+class Runs:
+    """The runs of a store.
+
+    A run is resumed by running it again from its seed, so everything it finds is written a second time: within one
+    `hold`, discards and events are numbered from the beginning and fall on those of the time before.
+    """
+
+    def __init__(self, database: Database, answers: Answers) -> None:
+        self._database = database
+        self._answers = answers
+        self._written: Counter[tuple[str, str]] = Counter()
+        """(table, run) to rows written since the run was last held."""
+
+    def create(  # noqa: PLR0913 - the fields of a record
+        self, configuration: Mapping[str, Any], *, task: str, model: str, proposer: str, method: str, seed: int
+    ) -> RunRecord:
+        """Return a new run, with the status `running`.
+
+        Its id is a hash of `configuration["identity"]` and of how many runs with this identity there were: the same
+        history of a store gives the same ids.
+
+        Raises:
+            StoreError: if the store cannot be written.
+        """
+        identity, now = identity_hash(configuration), time.time()
+        with self._database.transaction() as connection:
+            query = "SELECT coalesce(max(ordinal) + 1, 0) FROM runs WHERE identity = ?"
+            ordinal: int = connection.execute(query, [identity]).fetchone()[0]
+            created = id_of_run(identity, ordinal)
+            names = [named(name) for name in (task, model, proposer, method)]
+            connection.execute(
+                "INSERT INTO runs (id, identity, ordinal, status, created, updated, task, model, proposer, method,"
+                " seed, configuration, stopped) VALUES (?, ?, ?, 'running', ?, ?, ?, ?, ?, ?, ?, ?, '')",
+                [created, identity, ordinal, now, now, *names, str(seed), dumped(configuration)],
+            )
+        return self.get(created)
+
+    def get(self, prefix: str) -> RunRecord:
+        """Return the run whose id begins with `prefix`.
+
+        Raises:
+            StoreError: if none or several do; the message lists them.
+        """
+        with self._database.reading() as connection:
+            query = f"SELECT {_COLUMNS} FROM runs WHERE substr(id, 1, ?) = ? ORDER BY number DESC"
+            prefix = named(prefix)
+            rows = connection.execute(query, [max(len(prefix), 1), prefix]).fetchmany(6)
+        if len(rows) == 1:
+            return self._record(rows[0])
+        if rows:
+            ids = ", ".join(row[0] for row in rows[:5]) + (", ..." if len(rows) > 5 else "")
+            raise StoreError(f"several runs begin with {prefix!r}: {ids}", "give more digits")
+        raise StoreError(f"no run begins with {prefix!r} in {self._database.path}", "see `localprompt runs list`")
+
+    def all(self) -> list[RunRecord]:
+        """Return all runs, newest first.
+
+        Raises:
+            StoreError: if the store cannot be read.
+        """
+        with self._database.reading() as connection:
+            rows = connection.execute(f"SELECT {_COLUMNS} FROM runs ORDER BY number DESC").fetchall()
+        return [self._record(row) for row in rows]
+
+    def delete(self, run_id: str) -> None:
+        """Remove a run and all that it found; answers stay until `Store.vacuum`.
+
+        Raises:
+            StoreError: if there is no such run or a process has it.
+        """
+        with self.hold(run_id), self._database.transaction() as connection:
+            connection.execute("DELETE FROM runs WHERE id = ?", [run_id])
+
+    @contextmanager
+    def hold(self, run_id: str) -> Iterator[None]:
+        """Have a run for this process alone, until the context ends or the process dies.
+
+        Raises:
+            StoreError: if there is no such run, or another process has it, which is named.
+        """
+        self._number(run_id)
+        lock = self._database.lock(run_id)
+        with in_words(f"the lock of the run {run_id}"):
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                pid = self.holder(run_id)
+                who = f"process {pid}" if pid else "another process"
+                raise StoreError(f"the run {run_id} is in use by {who}", "wait until it has ended, or end it") from None
+        try:
+            self._forget(run_id)
+            self._set(run_id, {"pid": os.getpid()})
+            yield
+            self._answers.flush()
+            self._set(run_id, {"pid": None})
+        finally:
+            lock.release()
+
+    def holder(self, run_id: str) -> int | None:
+        """Return the process that last began to hold a run and did not end that; it may have died since.
+
+        Raises:
+            StoreError: if the store cannot be read.
+        """
+        with self._database.reading() as connection:
+            row = connection.execute("SELECT pid FROM runs WHERE id = ?", [run_id]).fetchone()
+        pid: int | None = row[0] if row else None
+        return pid
+
+    def update(
+        self,
+        run_id: str,
+        *,
+        status: RunStatus | None = None,
+        result: Mapping[str, Any] | None = None,
+        stopped: str | None = None,
+        configuration: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Change what is given of a run.
+
+        Raises:
+            StoreError: if there is no such run, or the store cannot be written.
+        """
+        self._number(run_id)
+        values = {
+            "status": status,
+            "result": None if result is None else dumped(result),
+            "stopped": None if stopped is None else named(stopped),
+            "configuration": None if configuration is None else dumped(configuration),
+        }
+        self._set(
+            run_id, {"updated": time.time(), **{name: value for name, value in values.items() if value is not None}}
+        )
+
+    def reset(self, run_id: str) -> None:
+        """Forget what a run found, for one that begins anew with other settings; its answers stay.
+
+        Raises:
+            StoreError: if there is no such run, or the store cannot be written.
+        """
+        number = self._number(run_id)
+        with self._database.transaction() as connection:
+            for table in ("candidates", "evaluations", "discards", "events"):
+                connection.execute(f"DELETE FROM {table} WHERE run = ?", [number])
+        self._forget(run_id)
+
+    def add_candidates(self, run_id: str, candidates: Sequence[Candidate]) -> None:
+        """Keep candidates in their order; the first origin of a prompt stays.
+
+        Raises:
+            StoreError: if there is no such run, or the store cannot be written.
+        """
+        number = self._number(run_id)
+        with self._database.transaction() as connection:
+            connection.executemany(
+                "INSERT INTO candidates SELECT ?1, coalesce(max(number) + 1, 0), ?2, ?3, ?4, ?5 FROM candidates"
+                " WHERE run = ?1 ON CONFLICT (run, prompt_id) DO NOTHING",
+                [
+                    (number, each.prompt.id, dumped(plain_prompt(each.prompt)), named(each.op), dumped(each.parents))
+                    for each in candidates
+                ],
+            )
+
+    def add_evaluations(self, run_id: str, kind: str, evaluations: Sequence[Evaluation]) -> None:
+        """Keep outcomes; of a (prompt, example) measured twice in the same way the last one stays.
+
+        Args:
+            run_id: of which run.
+            kind: how was measured: `metric`, `likelihood token`, `likelihood sequence`.
+            evaluations: may hold any part of the examples each.
+
+        Raises:
+            StoreError: if there is no such run, or the store cannot be written.
+        """
+        number = self._number(run_id)
+        with self._database.transaction() as connection:
+            for evaluation in evaluations:
+                prompt = evaluation.prompt
+                connection.execute(
+                    "INSERT INTO evaluations SELECT ?1, coalesce(max(number) + 1, 0), ?2, ?3, ?4 FROM evaluations"
+                    " WHERE run = ?1 ON CONFLICT (run, kind, prompt_id) DO NOTHING",
+                    (number, kind, prompt.id, dumped(plain_prompt(prompt))),
+                )
+                which = "SELECT number FROM evaluations WHERE run = ? AND kind = ? AND prompt_id = ?"
+                index: int = connection.execute(which, (number, kind, prompt.id)).fetchone()[0]
+                connection.executemany(
+                    "INSERT INTO outcomes SELECT ?1, ?2, coalesce(max(number) + 1, 0), ?3, ?4, ?5, ?6 FROM outcomes"
+                    " WHERE run = ?1 AND evaluation = ?2 ON CONFLICT (run, evaluation, example_id) DO UPDATE"
+                    " SET prediction = excluded.prediction, score = excluded.score, margin = excluded.margin",
+                    [
+                        (number, index, named(o.example_id), _optional(o.prediction), o.score, o.margin)
+                        for o in evaluation.outcomes
+                    ],
+                )
+
+    def add_discards(self, run_id: str, discards: Sequence[Discard]) -> None:
+        """Keep proposals that were not used.
+
+        Raises:
+            StoreError: if there is no such run, or the store cannot be written.
+        """
+        rows = [(dumped(each.text), named(each.reason)) for each in discards]
+        self._add(run_id, "discards", "text, reason", rows)
+
+    def add_event(self, run_id: str, kind: str, text: str) -> None:
+        """Keep something that happened, with the time.
+
+        Raises:
+            StoreError: if there is no such run, or the store cannot be written.
+        """
+        self._add(run_id, "events", "at, kind, text", [(time.time(), named(kind), dumped(text))])
+
+    def candidates(self, run_id: str) -> list[Candidate]:
+        """Return the candidates of a run in the order in which they were found.
+
+        Raises:
+            StoreError: if there is no such run, or it is damaged.
+        """
+        query = "SELECT prompt, op, parents FROM candidates WHERE run = ? ORDER BY number"
+        return self._read(
+            run_id,
+            query,
+            lambda row: Candidate(read_prompt(json.loads(row[0])), row[1], read_texts(json.loads(row[2]))),
+        )
+
+    def evaluations(self, run_id: str, kind: str = "metric") -> list[Evaluation]:
+        """Return one evaluation a prompt with all its outcomes, prompts and outcomes in the order they came in.
+
+        Raises:
+            StoreError: if there is no such run, or it is damaged.
+        """
+        query = (
+            "SELECT e.number, e.prompt, o.example_id, o.prediction, o.score, o.margin FROM evaluations e"
+            " JOIN outcomes o ON o.run = e.run AND o.evaluation = e.number"
+            " WHERE e.run = ? AND e.kind = ? ORDER BY e.number, o.number"
+        )
+        grouped: dict[int, tuple[str, list[Outcome]]] = {}
+        for index, prompt, outcome in self._read(run_id, query, _outcome, kind):
+            grouped.setdefault(index, (prompt, []))[1].append(outcome)
+        return [
+            Evaluation(self._parsed(run_id, lambda text: read_prompt(json.loads(text)), prompt), tuple(outcomes))
+            for prompt, outcomes in grouped.values()
+        ]
+
+    def discards(self, run_id: str) -> list[Discard]:
+        """Return the proposals that were not used, in order.
+
+        Raises:
+            StoreError: if there is no such run, or it is damaged.
+        """
+        query = "SELECT text, reason FROM discards WHERE run = ? ORDER BY number"
+        return self._read(run_id, query, lambda row: Discard(text_of(json.loads(row[0])), row[1]))
+
+    def events(self, run_id: str) -> list[Event]:
+        """Return what happened, in order.
+
+        Raises:
+            StoreError: if there is no such run, or it is damaged.
+        """
+        query = "SELECT at, kind, text FROM events WHERE run = ? ORDER BY number"
+        return self._read(run_id, query, lambda row: Event(row[0], row[1], text_of(json.loads(row[2]))))
+
+    def export(self, run_id: str, path: Path) -> None:
+        """Write a run with the answers it used to a new file.
+
+        Raises:
+            StoreError: if there is no such run, the file is there already or cannot be written.
+        """
+        self._answers.flush()
+        transfer.export(self._database, self._number(run_id), path)
+
+    def import_(self, path: Path) -> RunRecord:
+        """Take in a run that `export` wrote, and return it. Its answers serve this run alone.
+
+        Raises:
+            StoreError: if the file is not such a file or is damaged, or the run is in the store already.
+        """
+        return self.get(transfer.import_(self._database, path))
+
+    def _number(self, run_id: str) -> int:
+        with self._database.reading() as connection:
+            row = connection.execute(_NUMBER, [named(run_id)]).fetchone()
+        if row is None:
+            raise StoreError(f"there is no run {run_id!r} in {self._database.path}", "see `localprompt runs list`")
+        number: int = row[0]
+        return number
+
+    def _set(self, run_id: str, values: Mapping[str, object]) -> None:
+        columns = ", ".join(f"{name} = ?" for name in values)
+        with self._database.transaction() as connection:
+            connection.execute(f"UPDATE runs SET {columns} WHERE id = ?", [*values.values(), run_id])
+
+    def _add(self, run_id: str, table: str, columns: str, rows: Sequence[tuple[object, ...]]) -> None:
+        number, first = self._number(run_id), self._written[table, run_id]
+        places = ", ".join("?" * (len(columns.split(",")) + 2))
+        with self._database.transaction() as connection:
+            connection.executemany(
+                f"INSERT OR REPLACE INTO {table} (run, number, {columns}) VALUES ({places})",
+                [(number, index, *row) for index, row in enumerate(rows, start=first)],
+            )
+        self._written[table, run_id] += len(rows)
+
+    def _forget(self, run_id: str) -> None:
+        for table in ("discards", "events"):
+            self._written[table, run_id] = 0
+
+    def _read(self, run_id: str, query: str, read: Callable[[Any], _Read], *parameters: object) -> list[_Read]:
+        number = self._number(run_id)
+        with self._database.reading() as connection:
+            rows = connection.execute(query, [number, *parameters]).fetchall()
+        return [self._parsed(run_id, read, row) for row in rows]
+
+    def _record(self, row: tuple[Any, ...]) -> RunRecord:
+        return self._parsed(row[0], _record, row)
+
+    def _parsed(self, run_id: str, read: Callable[[Any], _Read], row: Any) -> _Read:
+        try:
+            return read(row)
+        except (ValueError, RecursionError) as error:
+            hint = "`localprompt runs check` says how far; `localprompt runs delete` removes the run"
+            raise StoreError(f"the store {self._database.path}: the run {run_id} is damaged ({error})", hint) from error
+
+
+def _record(row: Any) -> RunRecord:
+    found = dict(zip(_COLUMNS.split(", "), row, strict=True))
+    result = found["result"]
+    read = {
+        "seed": int(found["seed"]),
+        "configuration": json.loads(found["configuration"]),
+        "result": None if result is None else json.loads(result),
+    }
+    return RunRecord(**{**found, **read})
+
+
+def _outcome(row: Any) -> tuple[int, str, Outcome]:
+    index, prompt, example_id, prediction, score, margin = row
+    text = None if prediction is None else text_of(json.loads(prediction))
+    return index, prompt, Outcome(example_id, text, score, margin)
+
+
+def _optional(text: str | None) -> str | None:
+    return None if text is None else dumped(text)

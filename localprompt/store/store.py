@@ -1,0 +1,111 @@
+"""The store: one SQLite file of runs and answers. Level 1."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+
+import platformdirs
+
+from localprompt.errors import StoreError
+from localprompt.store.answers import Answers
+from localprompt.store.database import Database, file_bytes
+from localprompt.store.runs import Runs
+from localprompt.store.transfer import check_values
+
+_SHOWN = 20
+"""Problems of one kind that `check` lists."""
+
+
+def default_path() -> Path:
+    """Return where the store lies if nobody says: $LOCALPROMPT_STORE, or the user's data folder."""
+    chosen = os.environ.get("LOCALPROMPT_STORE")
+    if chosen:
+        return Path(chosen).expanduser()
+    return platformdirs.user_data_path("localprompt", appauthor=False) / "store.sqlite"
+
+
+class Store:
+    """Everything that outlives a process. A context manager; processes may share the file, threads not an instance.
+
+    Args:
+        path: the file, made with its folders if it is new; None: `default_path()`.
+
+    Raises:
+        StoreError: if the file cannot be opened or written, is damaged, another program's, or of a newer version.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._database = Database(default_path() if path is None else path)
+        self.answers = Answers(self._database)
+        self.runs = Runs(self._database, self.answers)
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._database.path
+
+    def check(self) -> list[str]:
+        """Return what is wrong with the store, a sentence each; empty if it is sound."""
+        problems: list[str] = []
+        for look in (self._damage, self._lost_rows, self._unreadable):
+            try:
+                problems += look()
+            except StoreError as error:
+                problems.append(error.message)
+        return problems
+
+    def vacuum(self) -> tuple[int, int]:
+        """Drop answers that no run used, give free space back, and return the bytes of the store before and after.
+
+        Raises:
+            StoreError: if the store cannot be written, or another process is writing.
+        """
+        self.answers.flush()
+        before = file_bytes(self.path)
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM answers WHERE key NOT IN (SELECT key FROM run_answers)")
+        self._database.shrink()
+        return before, file_bytes(self.path)
+
+    def close(self) -> None:
+        """Write what waits and close the file; safe to call twice.
+
+        Raises:
+            StoreError: if what waits cannot be written; the file is closed all the same.
+        """
+        try:
+            self.answers.flush()
+        finally:
+            self._database.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except StoreError:
+            if error is None:  # the first error says more than what it led to
+                raise
+
+    def _damage(self) -> list[str]:
+        with self._database.reading() as connection:
+            rows = connection.execute(f"PRAGMA integrity_check({_SHOWN})").fetchall()
+        return [f"damaged: {text}" for (text,) in rows if text != "ok"]
+
+    def _lost_rows(self) -> list[str]:
+        with self._database.reading() as connection:
+            rows = connection.execute("PRAGMA foreign_key_check").fetchmany(_SHOWN)
+            (gone,) = connection.execute(
+                "SELECT count(*) FROM run_answers WHERE key NOT IN (SELECT key FROM answers)"
+            ).fetchone()
+        lost = [f"{table}: a row belongs to no row of {parent}" for table, _, parent, _ in rows]
+        return lost + ([f"{gone} answers that runs used are gone"] if gone else [])
+
+    def _unreadable(self) -> list[str]:
+        with self._database.reading() as connection:
+            return [problem for problem, _ in zip(check_values(connection), range(_SHOWN), strict=False)]

@@ -1,0 +1,247 @@
+"""A run as one file: a small store with that run alone. Level 1.
+
+A file from elsewhere is hostile until it was looked through. It is copied first, so that it cannot change under our
+eyes; its tables must be defined exactly as ours, so that it brings no triggers or views; each value is read as what it
+should be; and what passes is copied row by row.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from localprompt.errors import StoreError
+from localprompt.store.database import (
+    Database,
+    check_owner,
+    expected_schema,
+    in_words,
+    latest_version,
+    migrate,
+    schema,
+)
+from localprompt.store.records import id_of_run, identity_hash, item, read_prompt, read_texts, text_of
+
+MAX_FILE_BYTES = 4 << 30
+MAX_VALUE_BYTES = 64 << 20
+_KEY_BYTES = 64
+_END_OF_TIME = 4e9
+"""Seconds since 1970: what every calendar can show, also after a change of time zone."""
+_RUN = (
+    "id, identity, ordinal, status, created, updated, task, model, proposer, method, seed,"
+    " configuration, result, stopped"
+)
+_TABLES = {
+    "candidates": "number, prompt_id, prompt, op, parents",
+    "evaluations": "number, kind, prompt_id, prompt",
+    "outcomes": "evaluation, number, example_id, prediction, score, margin",
+    "discards": "number, text, reason",
+    "events": "number, at, kind, text",
+    "imported_answers": "key, kind, value",
+}
+"""Tables that belong to a run, with their columns behind `run`, in an order in which they can be filled."""
+_ANSWERS_OF_A_RUN = (
+    "SELECT key, kind, value FROM imported_answers WHERE run = ?1 UNION ALL"
+    " SELECT key, kind, value FROM answers JOIN run_answers USING (key) WHERE run = ?1"
+    " AND key NOT IN (SELECT key FROM imported_answers WHERE run = ?1) ORDER BY key"
+)
+
+
+def export(database: Database, number: int, path: Path) -> None:
+    """Write run `number` with the answers it used to a new file, whole or not at all.
+
+    Raises:
+        StoreError: if the file is there already or cannot be written.
+    """
+    if path.exists():
+        raise StoreError(f"{path} is there already", "choose another name")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with in_words(str(path)), closing(sqlite3.connect(part, isolation_level=None)) as target:
+            target.execute("PRAGMA journal_mode = OFF")  # nothing to go back to: what fails is thrown away
+            migrate(target)
+            target.execute("BEGIN")
+            with database.reading() as source:
+                _copy(source, number, target)
+            target.execute("COMMIT")
+        with in_words(str(path)):
+            part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def import_(database: Database, path: Path) -> str:
+    """Take in the run of an exported file and return its id.
+
+    Raises:
+        StoreError: if the file is not such a file or is damaged, or the run is in the store already.
+    """
+    with _checked_copy(path) as source:
+        (found,) = source.execute("SELECT id FROM runs").fetchone()
+        with database.transaction() as target:
+            if target.execute("SELECT 1 FROM runs WHERE id = ?", [found]).fetchone():
+                raise StoreError(f"the run {found} is in {database.path} already", f"`localprompt runs delete {found}`")
+            _copy(source, 1, target)
+            # A run that was going on when it was exported goes on nowhere now.
+            target.execute("UPDATE runs SET status = 'paused' WHERE id = ? AND status = 'running'", [found])
+    return str(found)
+
+
+def check_values(connection: sqlite3.Connection) -> Iterator[str]:
+    """Yield what is wrong with the values of a store, a sentence each."""
+    for table, (columns, read) in _READERS.items():
+        rows = connection.execute(f"SELECT {columns} FROM {table}")
+        for row in rows:
+            try:
+                read(row)
+            except (ValueError, TypeError, RecursionError) as error:
+                yield f"{table}: the row {row[0]!r} cannot be read ({type(error).__name__}: {error})"
+
+
+def _copy(source: sqlite3.Connection, number: int, target: sqlite3.Connection) -> None:
+    """Copy run `number` of one store into another inside their transactions; the answers become imported ones."""
+    row = source.execute(f"SELECT {_RUN} FROM runs WHERE number = ?", [number]).fetchone()
+    places = ", ".join("?" * len(row))
+    new = target.execute(f"INSERT INTO runs ({_RUN}) VALUES ({places})", row).lastrowid
+    for table, columns in _TABLES.items():
+        query = f"SELECT {columns} FROM {table} WHERE run = ?1 ORDER BY 1, 2"
+        rows = source.execute(_ANSWERS_OF_A_RUN if table == "imported_answers" else query, [number])
+        places = ", ".join("?" * (columns.count(",") + 2))
+        target.executemany(
+            f"INSERT INTO {table} (run, {columns}) VALUES ({places})",
+            ((new, *row) for row in rows),
+        )
+
+
+@contextmanager
+def _checked_copy(path: Path) -> Iterator[sqlite3.Connection]:
+    """Yield a copy of an exported file that may be trusted in form, brought to the newest format."""
+    with tempfile.TemporaryDirectory(prefix="localprompt-") as folder, in_words(str(path)):
+        if not path.is_file():
+            raise StoreError(f"{path} is not a file", "name a file that `localprompt runs export` wrote")
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise StoreError(f"{path} has more than {MAX_FILE_BYTES >> 30} GiB, more than a run")
+        copy = Path(shutil.copyfile(path, Path(folder) / "run.sqlite"))
+        with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
+            _check(connection, path)
+            migrate(connection)
+            yield connection
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    """Check that a file is an export.
+
+    Raises:
+        StoreError: if it is not, or is damaged.
+    """
+    try:
+        for setting in ("trusted_schema = OFF", "cell_size_check = ON", "foreign_keys = ON", "synchronous = OFF"):
+            connection.execute(f"PRAGMA {setting}")
+        check_owner(connection, path)
+        problem = _problem(connection)
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        problem = str(error)
+    if problem:
+        raise StoreError(f"{path} is not a run that this program exported: {problem}", "ask for it once more")
+
+
+def _problem(connection: sqlite3.Connection) -> str:
+    """Return what is wrong with an exported file, empty if nothing is."""
+    # Definitions first: nothing else is safe to read before.
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if not 0 < version <= latest_version() or schema(connection) != expected_schema(version):
+        return "its tables are not those of an export"
+    (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    if found != "ok":
+        return str(found)
+    if connection.execute("PRAGMA foreign_key_check").fetchone():
+        return "its rows do not belong together"
+    migrate(connection)
+    if _longest(connection) > MAX_VALUE_BYTES:
+        return f"a value has more than {MAX_VALUE_BYTES >> 20} MiB"
+    if connection.execute("SELECT count(*), min(number) FROM runs").fetchone() != (1, 1):
+        return "it does not hold one run"
+    wrong = next(check_values(connection), "")
+    return wrong or _wrong_id(connection)
+
+
+def _longest(connection: sqlite3.Connection) -> int:
+    """Return the bytes of the longest value, none of which is read into Python for that."""
+    lengths = [0]
+    for table, columns in {"runs": _RUN, "answers": "key, kind, value", **_TABLES}.items():
+        each = ", ".join(f"max(length(CAST({column} AS BLOB)))" for column in columns.split(", "))
+        lengths += [length or 0 for length in connection.execute(f"SELECT {each} FROM {table}").fetchone()]
+    return max(lengths)
+
+
+def _wrong_id(connection: sqlite3.Connection) -> str:
+    found, identity, ordinal, configuration = connection.execute(
+        "SELECT id, identity, ordinal, configuration FROM runs"
+    ).fetchone()
+    if identity != identity_hash(json.loads(configuration)) or found != id_of_run(identity, ordinal):
+        return "its id is not that of its configuration"
+    return ""
+
+
+def _read_run(row: tuple[Any, ...]) -> None:
+    _, created, updated, seed, configuration, result = row
+    _check_time(created)
+    _check_time(updated)
+    int(seed)
+    item(json.loads(configuration), "identity")
+    if result is not None and not isinstance(json.loads(result), Mapping):
+        raise ValueError("an object was expected")
+
+
+def _read_prompt(row: tuple[Any, ...]) -> None:
+    if read_prompt(json.loads(row[1])).id != row[0]:
+        raise ValueError("the prompt is not the one that its id names")
+
+
+def _read_candidate(row: tuple[Any, ...]) -> None:
+    _read_prompt(row)
+    read_texts(json.loads(row[2]))
+
+
+def _read_text(row: tuple[Any, ...]) -> None:
+    if row[1] is not None:
+        text_of(json.loads(row[1]))
+
+
+def _read_event(row: tuple[Any, ...]) -> None:
+    _read_text(row)
+    _check_time(row[2])
+
+
+def _check_time(seconds: float) -> None:
+    if not 0 <= seconds < _END_OF_TIME:
+        raise ValueError(f"{seconds} is no time")
+
+
+def _read_answer(row: tuple[Any, ...]) -> None:
+    key, value = row
+    if len(key) > _KEY_BYTES:
+        raise ValueError("the key is too long")
+    msgpack.unpackb(value, raw=True, strict_map_key=False)
+
+
+_READERS: Mapping[str, tuple[str, Callable[[tuple[Any, ...]], None]]] = {
+    "runs": ("id, created, updated, seed, configuration, result", _read_run),
+    "candidates": ("prompt_id, prompt, parents", _read_candidate),
+    "evaluations": ("prompt_id, prompt", _read_prompt),
+    "outcomes": ("example_id, prediction", _read_text),
+    "discards": ("number, text", _read_text),
+    "events": ("number, text, at", _read_event),
+    "answers": ("key, value", _read_answer),
+    "imported_answers": ("key, value", _read_answer),
+}
+"""What of each table must be readable, and how it is read."""

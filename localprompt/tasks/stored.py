@@ -1,0 +1,129 @@
+"""A task as plain data and back, so that a run can be repeated without its task file. Level 2.
+
+What comes back may have come from anywhere, so its shape is checked, and a metric that is code needs permission again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from localprompt.errors import StoreError, TaskError
+from localprompt.store.records import item, list_of, plain_prompt, read_prompt, read_texts, text_of
+from localprompt.tasks.answers import Answer, Extraction, find_answer
+from localprompt.tasks.metrics import METRICS, CodeMetric, Metric, find_metric, metric_hash
+from localprompt.tasks.task import Task
+from localprompt.tasks.template import Layout
+from localprompt.types import Example, Sampling
+
+
+def to_plain(task: Task) -> dict[str, Any]:
+    """Return everything of a task, its rows too, as JSON.
+
+    `answer` or `metric` is None where it is a Python object without a name; such a task cannot be read back.
+    """
+    answer, metric = task.answer, task.metric
+    return {
+        "name": task.name,
+        "description": task.description,
+        "inputs": list(task.inputs),
+        "labels": list(task.labels),
+        "label_score": task.label_score,
+        "train": _plain_examples(task.train),
+        "dev": _plain_examples(task.dev),
+        "test": _plain_examples(task.test),
+        "seeds": [plain_prompt(prompt) for prompt in task.seeds],
+        "layout": asdict(task.layout),
+        "answer": [answer.kind, answer.argument] if isinstance(answer, Extraction) else None,
+        "metric": _plain_metric(metric),
+        "sampling": {**asdict(task.sampling), "stop": list(task.sampling.stop)},
+        "fingerprint": task.fingerprint,
+    }
+
+
+def from_plain(plain: Mapping[str, Any], *, allow_code: bool = False) -> Task:
+    """Return the task that `to_plain` made plain.
+
+    Raises:
+        StoreError: if the data is damaged.
+        TaskError: if its answers are judged by objects that have no name, or by code that was not allowed or has
+            changed since.
+    """
+    try:
+        return Task(
+            name=text_of(item(plain, "name")),
+            description=text_of(item(plain, "description")),
+            inputs=read_texts(item(plain, "inputs")),
+            labels=read_texts(item(plain, "labels")),
+            label_score=text_of(item(plain, "label_score")),
+            train=_read_examples(item(plain, "train")),
+            dev=_read_examples(item(plain, "dev")),
+            test=_read_examples(item(plain, "test")),
+            seeds=tuple(read_prompt(prompt) for prompt in list_of(item(plain, "seeds"))),
+            layout=_read_layout(item(plain, "layout")),
+            answer=_read_answer(item(plain, "answer")),
+            metric=_read_metric(item(plain, "metric"), allow_code),
+            sampling=_read_sampling(item(plain, "sampling")),
+            fingerprint=text_of(item(plain, "fingerprint")),
+        )
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"the task of the run is damaged ({error})", "give the task itself") from error
+
+
+def _plain_examples(examples: Sequence[Example]) -> list[list[Any]]:
+    return [[example.id, dict(example.inputs), list(example.targets)] for example in examples]
+
+
+def _read_examples(plain: Any) -> tuple[Example, ...]:
+    examples = []
+    for row in list_of(plain):
+        name, inputs, targets = list_of(row)
+        examples.append(Example(text_of(name), _texts(inputs), read_texts(targets)))
+    return tuple(examples)
+
+
+def _plain_metric(metric: Metric) -> dict[str, str] | None:
+    if isinstance(metric, CodeMetric):
+        return {"name": metric.name, "folder": str(metric.folder), "hash": metric_hash(metric.name)}
+    names = [name for name, known in METRICS.items() if known is metric]
+    return {"name": names[0], "folder": "", "hash": names[0]} if names else None
+
+
+def _read_metric(plain: Any, allow_code: bool) -> Metric:
+    if plain is None:
+        raise _unnamed("metric")
+    name, folder = text_of(item(plain, "name")), text_of(item(plain, "folder"))
+    metric = find_metric(name, folder=Path(folder), allow_code=allow_code)
+    if metric_hash(name) != text_of(item(plain, "hash")):
+        raise TaskError(f"the code of the metric {name!r} has changed since the run began", "give the task itself")
+    return metric
+
+
+def _read_answer(plain: Any) -> Answer:
+    if plain is None:
+        raise _unnamed("answer")
+    kind, argument = read_texts(plain)
+    return find_answer(kind, argument)
+
+
+def _unnamed(what: str) -> TaskError:
+    return TaskError(f"the task's {what} is a Python object, which is not kept with a run", "give the task itself")
+
+
+def _read_layout(plain: Any) -> Layout:
+    fields = _texts(plain)
+    if fields.get("mode") not in ("raw", "chat"):
+        raise ValueError("no layout")
+    return Layout(**fields)  # type: ignore[arg-type]  # the mode was checked
+
+
+def _read_sampling(plain: Any) -> Sampling:
+    return Sampling(**{**plain, "stop": read_texts(item(plain, "stop"))})
+
+
+def _texts(plain: Any) -> dict[str, str]:
+    if not isinstance(plain, dict):
+        raise ValueError("no mapping of names to texts")
+    return {text_of(name): text_of(value) for name, value in plain.items()}

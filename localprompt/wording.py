@@ -1,0 +1,39 @@
+"""What two texts have in common, by their words. Level 4, pure functions."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# Scripts written without spaces count by character, else every Chinese instruction would be one word.
+_UNSPACED = "\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+_WORD = re.compile(f"[{_UNSPACED}]|[^\\W{_UNSPACED}]+")
+_FILLERS = frozenset({"a", "an", "the", "please", "just", "simply"})
+"""Words without which an instruction is still the same one. No more of them: one word may change every answer."""
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a text, NFKC-normalised and case-folded, without punctuation."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+def normalised(text: str) -> str:
+    """Return what two texts that differ only in case, punctuation, spacing or width of characters have in common."""
+    return " ".join(words(text))
+
+
+def gist(text: str) -> str:
+    """Return the normalised words of a text without those that carry nothing; all of them where no other is there."""
+    tokens = words(text)
+    return " ".join(token for token in tokens if token not in _FILLERS) or " ".join(tokens)
+
+
+def changed_words(old: str, new: str) -> int:
+    """Return how many words were changed from `old` to `new`: inserted, deleted, or replaced, which counts once."""
+    before, after = words(old), words(new)
+    row = list(range(len(after) + 1))
+    for i, word in enumerate(before, 1):
+        diagonal, row[0] = row[0], i
+        for j, other in enumerate(after, 1):
+            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (word != other))
+    return row[-1]

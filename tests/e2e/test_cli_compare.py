@@ -1,0 +1,159 @@
+"""`localprompt compare` from the command line, with a scripted model behind a name."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import toy
+from click.testing import CliRunner, Result
+
+from localprompt import runs
+from localprompt.cli.main import main
+from localprompt.errors import ModelError
+from localprompt.lm.scripted import ScriptedLM
+
+TASK = """\
+name: omegas
+data:
+  file: rows.jsonl
+  split: {train: 20, dev: 12, test: 12}
+"""
+SMALL = ("--methods", "ape,random", "--seeds", "2", "--set", "ape.queries=2", "--set", "random.proposals=14")
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> str:
+    rows = [json.dumps({"input": f"alpha{n}", "target": f"omega{n}"}) for n in range(44)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    path = tmp_path / "task.yaml"
+    path.write_text(TASK, encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def lm(monkeypatch: pytest.MonkeyPatch) -> ScriptedLM:
+    model = toy.model()
+    monkeypatch.setattr(runs, "open_model", lambda name, **engine: model)
+    return model
+
+
+def _compare(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["compare", *arguments])
+
+
+def _small(task: str, *more: str) -> Result:
+    return _compare(task, "--model", "any", "--max-tokens", "6000", *SMALL, *more)
+
+
+@pytest.mark.usefixtures("lm")
+def test_a_person_sees_a_row_a_method_and_the_prompts(task: str) -> None:
+    result = _small(task)
+    assert result.exit_code == 0, result.output
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert ["omegas"] in lines
+    (ape,) = (line for line in lines if line[:1] == ["ape"])
+    assert ape[1:5] == ["2", "1.000", "[1.000,", "1.000]"]
+    assert "+1.000 (p < 0.001)*" in " ".join(ape)
+    assert f"omegas, random, seed 1, test 1.000: {toy.BEST}" in result.stdout
+    assert "over all tasks" not in result.stdout
+    assert "run 4 of 4: omegas, random, seed 1" in result.stderr
+
+
+@pytest.mark.usefixtures("lm")
+def test_json_is_all_there_is_on_standard_output_and_csv_has_a_row_a_run(task: str, tmp_path: Path) -> None:
+    result = _small(task, "--json", "--csv", str(tmp_path / "runs.csv"))
+    plain = json.loads(result.stdout)
+    assert (plain["max_tokens"], plain["max_calls"], plain["model"]) == (6000, None, "scripted")
+    assert [(row["task"], row["method"], row["test"]["n"]) for row in plain["rows"]] == [
+        ("omegas", "ape", 2),
+        ("omegas", "random", 2),
+    ]
+    assert result.stdout.count("\n") == 1
+    with (tmp_path / "runs.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["run_id"] for row in rows] == [run["run_id"] for run in plain["runs"]]
+    assert [json.loads(row["instruction"]) for row in rows] == [toy.BEST] * 4
+    assert {row["status"] for row in rows} == {"finished"}
+
+
+def test_a_comparison_goes_on_by_its_arguments_or_by_its_id(task: str, lm: ScriptedLM) -> None:
+    first = json.loads(_small(task, "--json").stdout)
+    seen = len(lm.seen)
+    assert json.loads(_small(task, "--json").stdout) == first
+    assert json.loads(_compare("--resume", first["comparison"][:5], "--json").stdout) == first
+    assert len(lm.seen) == seen
+
+
+def test_ctrl_c_says_how_to_go_on(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = [60]
+
+    def answer(prompt: str, seed: int) -> str:
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return toy.answer(prompt, seed)
+
+    monkeypatch.setattr(runs, "open_model", lambda name, **engine: toy.model(answer=answer))
+    result = _small(task)
+    assert (result.exit_code, result.stdout) == (130, "")
+    (comparison,) = (line.split()[3] for line in result.stderr.splitlines() if "compare --resume" in line)
+    monkeypatch.setattr(runs, "open_model", lambda name, **engine: toy.model())
+    resumed = _compare("--resume", comparison.strip("`"), "--json")
+    assert len(json.loads(resumed.stdout)["runs"]) == 4
+
+
+def test_a_failed_run_is_shown_and_makes_the_exit_code_1(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(prompt: str, seed: int) -> str:
+        if toy.is_asked_to_write(prompt):
+            raise ModelError("it broke \u202e", "mend it")
+        return toy.answer(prompt, seed)
+
+    monkeypatch.setattr(runs, "open_model", lambda name, **engine: toy.model(answer=answer))
+    result = _compare(task, "--model", "any", "--max-tokens", "6000", "--methods", "manual,random", "--seeds", "1")
+    assert result.exit_code == 1
+    assert "omegas, random, seed 0 failed: it broke \\u{202e}" in result.stdout
+    assert any(line.split()[:1] == ["manual"] for line in result.stdout.splitlines())
+
+
+@pytest.mark.usefixtures("lm")
+def test_a_dry_run_says_what_each_method_will_cost_and_runs_nothing(task: str) -> None:
+    result = _small(task, "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert [line.split()[:2] for line in result.stdout.splitlines()[1:3]] == [["omegas", "ape"], ["omegas", "random"]]
+    assert "4 runs with 2 seeds: at most" in result.stdout
+    costs = json.loads(_small(task, "--dry-run", "--json").stdout)
+    assert [each["method"] for each in costs] == ["ape", "random"]
+    assert all(0 < each["tokens_requested"] <= 6000 for each in costs)
+    listed = CliRunner().invoke(main, ["runs", "list", "--json"])
+    assert json.loads(listed.stdout) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["TASK", "--model", "any"], 2, "--max-tokens are needed, or --resume"),
+        (["TASK", "--max-tokens", "9"], 2, "--model and --max-tokens are needed"),
+        (["--model", "any", "--max-tokens", "9"], 2, "TASK..., --model"),
+        (["TASK", "--model", "any", "--max-tokens", "9", "--methods", "ape,oprro"], 2, "did you mean 'opro'?"),
+        (["TASK", "--model", "any", "--max-tokens", "9", "--set", "queries=2"], 2, "does not name a method"),
+        (["TASK", "--model", "any", "--max-tokens", "9", "--set", "ape.querys=2"], 2, "did you mean 'queries'?"),
+        (["TASK", "--model", "any", "--max-tokens", "9", "--preset", "papers"], 2, "did you mean 'paper'?"),
+        (["TASK", "--model", "any", "--max-tokens", "9", "--csv", "no-such/x.csv"], 2, "its folder does not exist"),
+        (["no-such.yaml", "--model", "any", "--max-tokens", "9"], 1, "no-such.yaml"),
+        (["--resume", "abc"], 1, "no comparison begins with 'abc'"),
+        (["--resume", "abc", "--seeds", "9"], 2, "'--seeds' was decided when the comparison began"),
+        (["TASK", "--resume", "abc"], 2, "was decided when the comparison began"),
+    ],
+)
+def test_errors_are_a_sentence_and_an_exit_code(
+    task: str, lm: ScriptedLM, arguments: list[str], code: int, message: str
+) -> None:
+    result = _compare(*[task if each == "TASK" else each for each in arguments])
+    assert result.exit_code == code, result.output
+    assert message in " ".join(result.stderr.split())
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+    assert lm.seen == []

@@ -1,0 +1,51 @@
+"""A worker without a model: answers each request with its square, and does as some of them say.
+
+"die" ends the process, "die once FILE" too, unless the file is there already; "hang" computes for ever with beats,
+"stop" without; "rubbish" sends bytes that are no frame.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from localprompt.engine.frames import read_frame, write_frame
+
+
+def answer(request: Any) -> Any:
+    out = sys.stdout.buffer
+    if request == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if isinstance(request, str) and request.startswith("die once ") and not Path(request[9:]).exists():
+        Path(request[9:]).touch()
+        os.abort()
+    while request == "hang":
+        write_frame(out, {"beat": 1})
+        time.sleep(0.01)
+    if request == "stop":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    if request == "rubbish":
+        out.write(b"\x02\0\0\0\0\0\0\0\xc1\xc1")
+        out.flush()
+    return request**2 if isinstance(request, int) else request
+
+
+def main() -> None:
+    while True:
+        try:
+            asked = read_frame(sys.stdin.buffer)
+        except EOFError:
+            return
+        results = {}
+        if asked["op"] != "load":
+            results = [answer(request) for request in asked["requests"]]
+        write_frame(sys.stdout.buffer, {"beat": 1})
+        write_frame(sys.stdout.buffer, {"result": results, "stats": [len(results), 0, 0, 0, 0.0]})
+
+
+if __name__ == "__main__":
+    main()

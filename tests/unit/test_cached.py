@@ -1,0 +1,170 @@
+"""Answers from the store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import toy
+
+from localprompt.errors import OutOfAnswers, OutOfTime, StoreError
+from localprompt.lm import cached as module
+from localprompt.lm.cached import CachedLM, MemoryAnswers
+from localprompt.lm.rendered import Rendered
+from localprompt.lm.replayed import ReplayedLM, facts_of
+from localprompt.lm.scripted import ScriptedLM
+from localprompt.types import Message, Sampling
+
+GREEDY = Sampling(max_tokens=4)
+PAIRS = [("b", " x"), ("a", " y"), ("b", " x"), ("c", " z")]
+
+
+class Batches(ScriptedLM):
+    """Remembers which texts came together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[list[str]] = []
+
+    def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[module.Loglikelihood]:
+        self.batches.append([context for context, _ in pairs])
+        return super().loglikelihood(pairs)
+
+
+def test_what_is_known_is_not_computed_again_and_costs_what_it_cost() -> None:
+    answers = MemoryAnswers()
+    first, second = ScriptedLM(), ScriptedLM()
+    before, after = CachedLM(first, answers), CachedLM(second, answers)
+    scored = before.loglikelihood(PAIRS)
+    assert after.loglikelihood(PAIRS) == scored == ScriptedLM().loglikelihood(PAIRS)
+    assert (second.seen, after.answers_cached, before.answers_cached) == ([], 4, 1)
+    assert after.stats.tokens_requested == before.stats.tokens_requested == 8
+    assert after.stats.tokens_decoded == 0
+
+
+def test_completions_are_known_by_prompt_sampling_and_seed() -> None:
+    lm = CachedLM(toy.model(answer=lambda prompt, seed: f"{prompt} {seed}"), MemoryAnswers())
+    lm.generate(["a", "a"], GREEDY, [1, 2])
+    known = lm.answers_cached
+    assert [each.text for each in lm.generate(["a", "a", "b"], GREEDY, [2, 1, 1])] == ["a 2", "a 1", "b 1"]
+    assert lm.answers_cached == known + 2
+    lm.generate(["a"], Sampling(max_tokens=4, temperature=1.0), [1])
+    assert lm.answers_cached == known + 2
+
+
+def test_control_tokens_namespaces_and_models_tell_requests_apart() -> None:
+    answers = MemoryAnswers()
+    plain = CachedLM(ScriptedLM(), answers)
+    plain.loglikelihood([("<s>a", " b")])
+    plain.loglikelihood([(Rendered("<s>a", [(0, 3)]), " b")])
+    CachedLM(ScriptedLM(), answers, "other").loglikelihood([("<s>a", " b")])
+    CachedLM(ScriptedLM(name="other"), answers).loglikelihood([("<s>a", " b")])
+    assert len(answers.values) == 4
+    assert plain.answers_cached == 0
+
+
+def test_what_is_computed_together_does_not_depend_on_the_order_of_the_requests(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "CHUNK", 2)
+    batches = []
+    for texts in ("dacb", "abcd"):
+        lm = Batches()
+        CachedLM(lm, MemoryAnswers()).loglikelihood([(text, " x") for text in texts])
+        batches.append(lm.batches)
+    assert batches == [[["a", "b"], ["c", "d"]]] * 2
+
+
+def test_time_that_runs_out_between_chunks_leaves_the_chunks_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CHUNK", 2)
+    answers, lm, chunks = MemoryAnswers(), Batches(), iter(range(2))
+
+    def between() -> None:
+        if next(chunks, None) is None:
+            raise OutOfTime("over")
+
+    pairs = [(text, " x") for text in "abcdef"]
+    with pytest.raises(OutOfTime):
+        CachedLM(lm, answers, between=between).loglikelihood(pairs)
+    assert lm.batches == [["a", "b"], ["c", "d"]]
+    again = Batches()
+    assert len(CachedLM(again, answers).loglikelihood(pairs)) == 6
+    assert again.batches == [["e", "f"]]
+
+
+def test_progress_is_that_of_the_whole_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CHUNK", 2)
+    answers = MemoryAnswers()
+    CachedLM(ScriptedLM(), answers).loglikelihood([("c", " x"), ("d", " x")])
+    inner, done = ScriptedLM(), []
+    lm = CachedLM(inner, answers)
+    before = inner.on_progress
+    lm.on_progress = lambda some, total: done.append((some, total))
+    lm.loglikelihood([(text, " x") for text in "abcdef"])
+    assert done == [(2, 6), (4, 6), (6, 6)]
+    assert inner.on_progress is before
+
+
+def test_the_answer_that_another_process_kept_first_is_the_answer() -> None:
+    class Rival(MemoryAnswers):
+        """Another process answers everything meanwhile."""
+
+        def put(self, rows: Sequence[tuple[bytes, str, bytes]], run_id: str | None = None) -> None:
+            super().put([(key, kind, module._packed([-9.0, 1, False, 2])) for key, kind, _ in rows])
+
+    assert CachedLM(ScriptedLM(), Rival()).loglikelihood([("a", " b")])[0].logprob == -9.0
+
+
+def test_renderings_and_counts_are_kept_with_the_next_answer() -> None:
+    answers = MemoryAnswers()
+    lm = CachedLM(ScriptedLM(has_fim=True), answers)
+    turns = [Message("user", "hello there")]
+    text, middle, counts = lm.chat(turns, "Well"), lm.fim("a", "c"), lm.count_tokens(["one two", "one", "one two"])
+    assert counts == [2, 1, 2]
+    assert answers.values == {}
+    lm.loglikelihood([("a", " b")])
+    assert len(answers.values) == 5
+    replayed = CachedLM(ReplayedLM(facts_of(lm)), answers)
+    assert (replayed.chat(turns, "Well"), replayed.fim("a", "c")) == (text, middle)
+    assert replayed.count_tokens(["one", "one two"]) == [1, 2]
+    with pytest.raises(OutOfAnswers):
+        replayed.count_tokens(["three"])
+
+
+def test_control_spans_survive() -> None:
+    class Chatty(ScriptedLM):
+        def chat(self, messages: Sequence[Message], opening: str = "") -> str:
+            return Rendered("<user>hello", [(0, 6)]) + opening
+
+    answers = MemoryAnswers()
+    lm = CachedLM(Chatty(), answers)
+    lm.chat([Message("user", "hello")])
+    lm.flush()
+    again = CachedLM(ReplayedLM(facts_of(lm)), answers).chat([Message("user", "hello")])
+    assert isinstance(again, Rendered)
+    assert (again, again.spans) == ("<user>hello", ((0, 6),))
+
+
+def test_text_that_is_no_text_is_kept_too() -> None:
+    said = "\ud800\x00<|im_end|>\u202e"
+    lm = CachedLM(toy.model(answer=lambda prompt, seed: said), MemoryAnswers())
+    first = lm.generate([said], GREEDY, [0])
+    assert lm.generate([said], GREEDY, [0]) == first
+    assert first[0].text == said
+
+
+@pytest.mark.parametrize("value", [b"", b"\xc1", b"\x93\x01\x02\x03", b"\x94\xa1x\x01\xc2\x01"])
+def test_a_damaged_answer_is_an_error_and_not_a_score(value: bytes) -> None:
+    answers = MemoryAnswers()
+    lm = CachedLM(ScriptedLM(), answers)
+    lm.loglikelihood([("a", " b")])
+    answers.values = dict.fromkeys(answers.values, value)
+    with pytest.raises(StoreError, match="damaged"):
+        lm.loglikelihood([("a", " b")])
+
+
+def test_a_replay_needs_all_facts_of_its_model() -> None:
+    facts = facts_of(ScriptedLM())
+    assert ReplayedLM(facts).name == "scripted"
+    with pytest.raises(StoreError, match="which model"):
+        ReplayedLM({**facts, "n_ctx": "many"})

@@ -1,0 +1,267 @@
+"""The runs of a comparison, with a scripted model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import toy
+
+from localprompt import runs
+from localprompt.analysis.stats import interval
+from localprompt.comparing import Comparison, compare, expected_costs, resume_comparison
+from localprompt.errors import ConfigError, ModelError, StoreError, TaskError
+from localprompt.lm.scripted import ScriptedLM
+from localprompt.problem import SilentObserver
+from localprompt.resuming import resume
+from localprompt.store import Store
+from localprompt.tasks import Task
+from localprompt.types import Prompt, Spend
+
+METHODS = ("ape", "random")
+LIMIT = 6000
+SMALL = {"ape": {"queries": 2, "per_query": 7}, "random": {"proposals": 14}}
+"""Settings with which the best prompt is found in a moment."""
+ONE = {"random": SMALL["random"]}
+
+
+def small(**sizes: int) -> Task:
+    return toy.task(**{"dev": 12, "test": 12, **sizes})  # type: ignore[arg-type]
+
+
+def other(task: Task) -> Task:
+    return replace(task, name="other", fingerprint="other")
+
+
+def plain(result: Comparison) -> dict[str, object]:
+    """The comparison without what depends on the clock and on what was known before."""
+
+    def kept(value: object) -> object:
+        if isinstance(value, dict):
+            volatile = ("seconds", "answers_cached", "tokens_decoded", "hit_rate")
+            return {key: kept(each) for key, each in value.items() if key not in volatile}
+        return [kept(each) for each in value] if isinstance(value, list) else value
+
+    found = kept(json.loads(json.dumps(result.to_json())))
+    assert isinstance(found, dict)
+    return found
+
+
+def test_methods_are_compared_on_tasks_with_the_same_budget() -> None:
+    lm = toy.model()
+    result = compare([small(), other(small())], lm, methods=METHODS, n_seeds=2, max_tokens=LIMIT, settings=SMALL)
+    assert [(row.task, row.method) for row in result.rows] == [
+        (task, method) for task in ("toy", "other") for method in METHODS
+    ]
+    assert [(run.result.task, run.result.seed, run.result.method) for run in result.runs][:3] == [
+        ("toy", 0, "ape"),
+        ("toy", 0, "random"),
+        ("toy", 1, "ape"),
+    ]
+    for run in result.runs:
+        assert 0 < run.result.spend.tokens_requested <= LIMIT
+        assert run.result.test is not None
+        assert interval(run.best_scores) == run.result.test.best
+        assert interval(run.seed_scores) == run.result.test.seed
+        assert run.area is not None
+        assert 0 < run.area < 1
+    # The second task is the first one under another name, so no question of it is new.
+    assert all(row.hit_rate == 1.0 for row in result.rows if row.task == "other")
+    assert json.loads(json.dumps(result.to_json()))["comparison"] == result.id
+
+
+def test_the_area_is_that_of_what_was_found_when() -> None:
+    """One method, whose finds are told by an observer as they happen."""
+
+    class Finds(SilentObserver):
+        def __init__(self) -> None:
+            self.tokens = 0
+            self.found: list[tuple[int, float, int]] = []
+
+        def spend(self, spend: Spend) -> None:
+            self.tokens = spend.tokens_requested
+
+        def best(self, prompt: Prompt, mean: float, n: int) -> None:
+            self.found.append((self.tokens, mean, n))
+
+    finds = Finds()
+    result = compare(
+        [small()], toy.model(), methods=["random"], n_seeds=1, max_tokens=LIMIT, settings=ONE, observer=finds
+    )
+    whole = [(tokens, mean) for tokens, mean, n in finds.found if n == 12]
+    assert whole[-1][1] == 1.0
+    first_perfect = next(tokens for tokens, mean in whole if mean == 1.0)
+    (run,) = result.runs
+    # The seed prompt scores 0, and what is chosen on fewer examples counts with its score on all of them.
+    assert run.area is not None
+    assert run.area >= (LIMIT - first_perfect) / LIMIT
+    assert run.area <= (LIMIT - finds.found[0][0]) / LIMIT
+
+
+def test_called_again_it_computes_nothing_and_says_the_same() -> None:
+    lm = toy.model()
+    first = compare([small()], lm, methods=METHODS, n_seeds=2, max_tokens=LIMIT, settings=SMALL)
+    seen = len(lm.seen)
+    assert compare([small()], lm, methods=METHODS, n_seeds=2, max_tokens=LIMIT, settings=SMALL) == first
+    assert len(lm.seen) == seen
+    assert len(Store().runs.all()) == 4
+
+
+def test_a_finished_comparison_needs_no_model_and_only_the_beginning_of_its_id() -> None:
+    first = compare([small()], toy.model(), methods=METHODS, n_seeds=1, max_tokens=LIMIT, settings=SMALL)
+    assert resume_comparison(first.id[:4]) == first
+    with pytest.raises(StoreError, match="no comparison begins with 'zz'"):
+        resume_comparison("zz")
+
+
+def test_runs_of_other_comparisons_and_of_optimize_are_taken_as_they_are() -> None:
+    lm = toy.model()
+    alone = runs.optimize(small(), lm, method="random", max_tokens=LIMIT, settings=SMALL["random"])
+    few = compare([small()], lm, methods=["random"], n_seeds=1, max_tokens=LIMIT, settings=ONE)
+    many = compare([small()], lm, methods=["ape", "random"], n_seeds=1, max_tokens=LIMIT, settings=SMALL)
+    assert few.runs[0].result.run_id == many.runs[1].result.run_id == alone.run_id
+    assert [resume_comparison(each.id).id for each in (few, many)] == [few.id, many.id]
+
+
+def test_a_run_that_went_on_to_a_larger_limit_is_not_taken_for_one_with_the_smaller() -> None:
+    lm = toy.model()
+    first = compare([small()], lm, methods=["random"], n_seeds=1, max_tokens=500)
+    resume(first.runs[0].result.run_id, model=lm, task=small(), max_tokens=LIMIT)
+    again = compare([small()], lm, methods=["random"], n_seeds=1, max_tokens=500)
+    assert again.runs[0].result.run_id != first.runs[0].result.run_id
+    assert again.runs[0].result.spend.tokens_requested <= 500
+
+
+class Killed(BaseException):
+    """What no code of the project catches by name: the process is gone."""
+
+
+def dying(after: int) -> Callable[[str, int], str]:
+    left = [after]
+
+    def answer(prompt: str, seed: int) -> str:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Killed
+        return toy.answer(prompt, seed)
+
+    return answer
+
+
+@pytest.mark.parametrize("after", [0, 30, 80])
+def test_a_comparison_that_was_killed_ends_as_if_it_had_not_been(tmp_path: Path, after: int) -> None:
+    def run(lm: ScriptedLM, store: str) -> Comparison:
+        return compare(
+            [small()], lm, methods=METHODS, n_seeds=1, max_tokens=LIMIT, settings=SMALL, store=tmp_path / store
+        )
+
+    whole = run(toy.model(), "whole")
+    with pytest.raises(Killed):
+        run(toy.model(answer=dying(after)), "killed")
+    lm = toy.model()
+    assert plain(run(lm, "killed")) == plain(whole)
+    with pytest.raises(Killed):
+        run(toy.model(answer=dying(after)), "other")
+    assert plain(resume_comparison(whole.id, model=toy.model(), store=tmp_path / "other")) == plain(whole)
+
+
+def test_a_run_that_fails_is_reported_and_the_others_go_on() -> None:
+    class Saboteur(SilentObserver):
+        def __init__(self) -> None:
+            self.notes: list[str] = []
+            self.broken = False
+
+        def stage(self, text: str) -> None:
+            if text.startswith("run "):
+                self.broken = text.endswith("random, seed 0")
+
+        def note(self, text: str) -> None:
+            self.notes.append(text)
+
+    saboteur = Saboteur()
+
+    def answer(prompt: str, seed: int) -> str:
+        if saboteur.broken and toy.is_asked_to_write(prompt):
+            raise ModelError("it broke", "mend it")
+        return toy.answer(prompt, seed)
+
+    lm = toy.model(answer=answer)
+    result = compare(
+        [small()], lm, methods=("random", "ape"), n_seeds=2, max_tokens=LIMIT, settings=SMALL, observer=saboteur
+    )
+    (failure,) = result.failures
+    assert (failure.method, failure.seed, failure.error) == ("random", 0, "it broke")
+    assert "toy, random, seed 0 failed: it broke" in saboteur.notes
+    assert [(row.method, row.test.n) for row in result.rows] == [("ape", 2), ("random", 1)]
+    assert result.to_csv()[-1]["error"] == "it broke"
+    mended = resume_comparison(result.id, model=toy.model())
+    assert (mended.id, mended.failures, len(mended.runs)) == (result.id, (), 4)
+
+
+def test_without_the_cache_runs_share_nothing_and_can_be_compared_all_the_same() -> None:
+    result = compare(
+        [small()], toy.model(), methods=METHODS, n_seeds=1, max_tokens=LIMIT, settings=SMALL, use_cache=False
+    )
+    again = compare(
+        [small()], toy.model(), methods=METHODS, n_seeds=1, max_tokens=LIMIT, settings=SMALL, use_cache=False
+    )
+    assert result == again
+    assert result.rows[0].hit_rate < 1.0
+
+
+def test_another_model_may_write_the_prompts() -> None:
+    writer = toy.model(name="writer")
+    result = compare(
+        [small()], toy.model(), proposer=writer, methods=METHODS, n_seeds=1, max_tokens=LIMIT, settings=SMALL
+    )
+    assert (result.model, result.proposer) == ("scripted", "writer")
+    assert all(toy.is_asked_to_write(text) for text in writer.seen)
+    assert resume_comparison(result.id) == result
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"methods": ["ape", "randm"]}, ConfigError, "unknown method 'randm'"),
+        ({"methods": []}, ConfigError, "no methods"),
+        ({"preset": "papr"}, ConfigError, "no method has a preset 'papr'"),
+        ({"settings": {"ape": {"querys": 1}}}, ConfigError, "no setting 'querys'"),
+        ({"settings": {"opro": {"steps": 1}}}, ConfigError, "'opro', which is not compared"),
+        ({"tasks": []}, ConfigError, "no tasks"),
+        ({"tasks": [small(), small()]}, TaskError, "two tasks are called toy"),
+        ({"tasks": [small(test=0)]}, TaskError, "no test examples"),
+        ({"tasks": [small(dev=0)]}, TaskError, "no dev examples"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_before_a_model_is_loaded(
+    changes: dict[str, object], error: type[Exception], message: str
+) -> None:
+    choices = {"tasks": [small()], "methods": METHODS, "max_tokens": LIMIT, **changes}
+    for function in (compare, expected_costs):
+        with pytest.raises(error, match=message):
+            function(model="no-such-model", **choices)  # type: ignore[operator]
+
+
+def test_a_preset_that_only_some_methods_have_leaves_the_others_their_defaults() -> None:
+    lm = toy.model()
+    compare([small()], lm, methods=("opro", "manual"), preset="paper", n_seeds=1, max_tokens=1)
+    by_method = {record.method: record.configuration["settings"] for record in Store().runs.all()}
+    assert by_method["opro"]["steps"] == 200
+
+
+def test_a_run_that_was_deleted_is_missed() -> None:
+    result = compare([small()], toy.model(), methods=METHODS, n_seeds=1, max_tokens=LIMIT, settings=SMALL)
+    Store().runs.delete(result.runs[0].result.run_id)
+    with pytest.raises(StoreError, match="1 runs of the comparison"):
+        resume_comparison(result.id)
+
+
+def test_costs_are_expected_for_each_method_within_the_budget() -> None:
+    lm = toy.model()
+    costs = expected_costs([small()], lm, methods=METHODS, max_tokens=LIMIT, settings=SMALL)
+    assert [(each.task, each.method) for each in costs] == [("toy", "ape"), ("toy", "random")]
+    assert all(0 < each.cost.tokens_requested <= LIMIT for each in costs)
+    assert lm.seen == []

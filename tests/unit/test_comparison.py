@@ -1,0 +1,109 @@
+"""What the runs of a comparison say together, against numbers worked out by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from localprompt.analysis.comparison import ComparedRun, Comparison, rows_of
+from localprompt.analysis.seeds import over_seeds
+from localprompt.analysis.stats import interval, paired_difference
+from localprompt.results import HeldOutScores, RunResult
+from localprompt.types import Prompt, Spend
+
+
+def finished(task: str, method: str, seed: int, best: list[float], **changes: object) -> ComparedRun:
+    before = [0.0] * len(best)
+    test = HeldOutScores(interval(before), interval(best), paired_difference(before, best), 0, 0)
+    result = RunResult(
+        run_id=f"{task}{method}{seed}",
+        status="finished",
+        task=task,
+        model="m",
+        proposer="m",
+        method=method,
+        seed=seed,
+        seed_prompt=Prompt(""),
+        best=Prompt("=Do it."),
+        op="forward",
+        dev=None,
+        test=test,
+        noise=None,
+        spend=Spend(tokens_requested=100 * (seed + 1), calls=10, seconds=2.0, answers=10, answers_cached=4),
+        expected=None,
+        discards={"empty": 3, "long": 1},
+        stopped="",
+        notes=(),
+    )
+    run = ComparedRun(result=result, seed_scores=tuple(before), best_scores=tuple(best), area=0.5, proposals=16)
+    return replace(run, **changes)  # type: ignore[arg-type]
+
+
+def test_a_row_is_the_mean_of_its_runs() -> None:
+    ((row,), over_tasks) = rows_of(
+        [finished("t", "ape", 0, [1, 1, 0, 0]), finished("t", "ape", 1, [1, 1, 1, 0], area=0.7)]
+    )
+    assert (row.task, row.method, row.test) == ("t", "ape", over_seeds([0.5, 0.75]))
+    assert row.area == over_seeds([0.5, 0.7])
+    assert (row.tokens_requested, row.calls, row.seconds) == (150, 10, 2.0)
+    assert (row.hit_rate, row.discard_rate) == (0.4, 0.25)
+    assert over_tasks == ()
+
+
+def test_an_example_is_one_observation_however_many_seeds_there_are() -> None:
+    one = [finished("t", "ape", 0, [1, 1, 1, 0])]
+    three = [finished("t", "ape", seed, [1, 1, 1, 0]) for seed in range(3)]
+    ((alone,), _), ((together,), _) = rows_of(one), rows_of(three)
+    assert together.from_seed == alone.from_seed == paired_difference([0, 0, 0, 0], [1, 1, 1, 0])
+    assert (together.from_seed.n, together.test.n) == (4, 3)
+
+
+def test_every_method_is_compared_with_random_on_the_same_examples() -> None:
+    given = [
+        finished("t", "ape", 0, [1, 1, 0, 0]),
+        finished("t", "random", 0, [1, 0, 0, 0]),
+        finished("t", "random", 1, [0, 0, 1, 0]),
+    ]
+    ape, baseline = rows_of(given)[0]
+    assert ape.from_random == paired_difference([0.5, 0, 0.5, 0], [1, 1, 0, 0])
+    assert baseline.from_random is None
+    assert rows_of(given[:1])[0][0].from_random is None
+
+
+def test_tasks_have_equal_weight_however_many_examples_they_have() -> None:
+    given = [finished("small", "ape", 0, [1.0]), finished("large", "ape", 0, [0.0, 0.0, 1.0, 0.0])]
+    rows, (over,) = rows_of(given)
+    assert [row.task for row in rows] == ["small", "large"]
+    assert (over.task, over.test.mean, over.test.n) == (None, 0.625, 1)
+    assert over.from_seed.mean == pytest.approx(0.625)
+
+
+def test_only_seeds_that_ended_on_every_task_count_over_all_tasks() -> None:
+    given = [
+        finished("a", "ape", 0, [1.0]),
+        finished("a", "ape", 1, [0.0]),
+        finished("b", "ape", 1, [1.0]),
+        finished("b", "random", 0, [1.0]),
+    ]
+    rows, over_tasks = rows_of(given)
+    assert [(row.task, row.method, row.test.n) for row in rows] == [
+        ("a", "ape", 2),
+        ("b", "ape", 1),
+        ("b", "random", 1),
+    ]
+    assert [(row.method, row.test.mean, row.test.n) for row in over_tasks] == [("ape", 0.5, 1)]
+
+
+def test_a_run_without_an_area_leaves_the_others_theirs() -> None:
+    given = [finished("t", "ape", 0, [1.0]), finished("t", "ape", 1, [1.0], area=None)]
+    ((row,), _) = rows_of(given)
+    assert row.area == over_seeds([0.5])
+    assert rows_of(given[1:])[0][0].area is None
+
+
+def test_a_row_of_csv_is_no_formula() -> None:
+    given = [finished("t", "ape", 0, [1.0, 0.0])]
+    rows, over = rows_of(given)
+    (row,) = Comparison("c", "m", "m", 100, None, tuple(given), (), rows, over).to_csv()
+    assert (row["instruction"], row["test"], row["proposals"], row["discarded"]) == ('"=Do it."', 0.5, 16, 4)

@@ -1,0 +1,88 @@
+"""An estimate runs the method without the model."""
+
+from __future__ import annotations
+
+import pytest
+import toy
+
+from localprompt.budget import Budget
+from localprompt.estimating import Estimate, Rates, estimate, measured_rates
+from localprompt.optimizers import configure, names
+from localprompt.optimizers.ape import APE
+
+QUARTERS = APE(queries=4, per_query=4, resample_rounds=0, tiebreak=False)
+
+
+def _estimate(method: APE = QUARTERS, **limits: int) -> Estimate:
+    lm = toy.model()
+    result = estimate(method, toy.task(), lm, lm, rates=Rates(100.0, 50.0), **limits)
+    assert (lm.n_generated, lm.n_scored) == (0, 0), "the model itself is asked for nothing"
+    return result
+
+
+def test_the_estimate_is_near_what_a_run_spends() -> None:
+    sentence = " write thing {} down and then say in a few plain words what became of the input."
+    lm = toy.model(answer=lambda p, s: sentence.replace("{}", str(s)) if toy.is_asked_to_write(p) else toy.answer(p, s))
+    budget = Budget()
+    QUARTERS.run(toy.problem(lm, budget=budget))
+    expected = _estimate()
+    assert expected.proposals == 16
+    assert expected.proposals + expected.evaluations == pytest.approx(budget.spend.calls, rel=0.2)
+    assert expected.tokens_requested == pytest.approx(budget.spend.tokens_requested, rel=0.4)
+
+
+def test_the_same_search_has_the_same_estimate() -> None:
+    assert _estimate() == _estimate()
+
+
+def test_shared_prefixes_are_decoded_once() -> None:
+    assert 0 < _estimate().tokens_decoded < _estimate().tokens_requested / 2
+
+
+def test_seconds_follow_from_the_rates() -> None:
+    lm = toy.model()
+    slow = estimate(QUARTERS, toy.task(), lm, lm, rates=Rates(10.0, 5.0))
+    fast = estimate(QUARTERS, toy.task(), lm, lm, rates=Rates(100.0, 50.0))
+    assert slow.seconds is not None
+    assert fast.seconds is not None
+    assert slow.seconds == pytest.approx(10 * fast.seconds)
+    assert estimate(QUARTERS, toy.task(), lm, lm).seconds is None
+
+
+def test_a_limit_ends_the_estimate_where_it_ends_the_run() -> None:
+    free, limited = _estimate(), _estimate(max_calls=100)
+    assert limited.proposals + limited.evaluations <= 100 < free.proposals + free.evaluations
+    assert _estimate(max_tokens=3000).tokens_requested <= 3000
+
+
+def test_two_models_are_told_apart() -> None:
+    task_lm, writer = toy.model(), toy.model(has_chat=False)
+    result = estimate(QUARTERS, toy.task(), task_lm, writer)
+    assert result.proposals == 16
+    assert writer.seen == task_lm.seen == []
+
+
+@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("has_chat", [True, False])
+def test_every_method_can_be_estimated(name: str, has_chat: bool) -> None:
+    lm = toy.model(has_chat=has_chat)
+    result = estimate(configure(name, {}), toy.task(), lm, lm, max_calls=5000)
+    assert lm.seen == []
+    assert result.evaluations > 0
+    assert (result.proposals > 0) == (name != "manual")
+
+
+def test_the_ability_to_fill_blanks_is_taken_for_granted() -> None:
+    lm = toy.model(has_fim=True)
+    assert estimate(APE(mode="fim"), toy.task(), lm, lm).proposals >= 48
+
+
+def test_labels_are_counted_too() -> None:
+    lm = toy.model()
+    result = estimate(QUARTERS, toy.task(labels=("yes", "no")), lm, lm)
+    assert result.evaluations > 0
+    assert result.tokens_requested > result.tokens_decoded
+
+
+def test_what_is_no_local_model_has_no_rates() -> None:
+    assert measured_rates(toy.model()) is None

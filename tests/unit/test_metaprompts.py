@@ -1,0 +1,71 @@
+"""Meta-prompts as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from localprompt.errors import ConfigError
+from localprompt.metaprompts import MetaPrompt, load, shortened, worked
+from localprompt.types import Example
+
+WANTED = {"demo": ("inputs", "output"), "induce_chat": ("demos",)}
+
+
+def _load(folder: Path, **texts: str) -> dict[str, MetaPrompt]:
+    for name, text in texts.items():
+        (folder / f"{name}.txt").write_text(text, encoding="utf-8")
+    return load("random", WANTED, folder)
+
+
+def test_a_file_of_the_user_takes_the_place_of_the_shipped_one(tmp_path: Path) -> None:
+    loaded = _load(tmp_path, demo="{{inputs}} -> {{output}}\n")
+    assert loaded["demo"].text == "{{inputs}} -> {{output}}"
+    assert loaded["induce_chat"] == load("random", WANTED, None)["induce_chat"]
+
+
+def test_a_template_for_a_chat_ends_in_the_opening_of_the_answer(tmp_path: Path) -> None:
+    user, opening = _load(tmp_path, induce_chat="Look:\n\n{{demos}}\n\n<rule>\n")["induce_chat"].turns
+    assert (user.fill(demos="{{output}}"), opening) == ("Look:\n\n{{output}}", "<rule>")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("demos", "x", "is no meta-prompt of this method"),
+        ("demo", "{{inputs}}", "lacks the slot {{output}}"),
+        ("demo", "{{inputs}} {{output}} {{output}}", "more than once"),
+        ("demo", "{{inputs}} {{output}} {{score}}", "unknown slot {{score}}"),
+        ("induce_chat", "{{demos}}", "has no blank line"),
+        ("induce_chat", "Look:\n\n{{demos}}", "has a slot in its last paragraph"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_its_name(tmp_path: Path, name: str, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{name}\.txt.*{message}"):
+        _load(tmp_path, **{name: text})
+
+
+def test_a_folder_that_is_missing_or_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="does not exist"):
+        load("random", WANTED, tmp_path / "nowhere")
+    (tmp_path / "demo.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="is not UTF-8"):
+        load("random", WANTED, tmp_path)
+
+
+def test_the_fixed_text_has_neither_slots_nor_what_would_join_over_them() -> None:
+    assert MetaPrompt("demo", "one {{inputs}} two").fixed == "one \n two"
+
+
+def test_a_long_text_loses_its_middle() -> None:
+    assert shortened("one  two\nthree", 20) == "one two three"
+    assert shortened("a" * 30 + "b" * 30, 15) == "aaaaa ... bbbbb"
+
+
+def test_an_example_is_shown_with_its_inputs_by_name_where_there_are_several() -> None:
+    template = MetaPrompt("demo", "{{inputs}}\nOutput: {{output}}")
+    one = Example("train:0", {"input": "hot"}, ("cold",))
+    two = Example("train:1", {"first_word": "hot", "second": "{{output}}"}, ("no",))
+    assert worked(template, one, "cold", 99) == "Input: hot\nOutput: cold"
+    assert worked(template, two, "no", 99) == "First word: hot\nSecond: {{output}}\nOutput: no"

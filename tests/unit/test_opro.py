@@ -1,0 +1,364 @@
+"""OPRO's own choices; what holds for every optimiser is in contracts/."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import toy
+
+from localprompt.budget import Budget
+from localprompt.errors import ConfigError, ContextOverflow
+from localprompt.lm.scripted import ScriptedLM
+from localprompt.optimizers.opro import OPRO, deal, most_wrong, shown_score
+from localprompt.problem import Problem
+from localprompt.tasks import Layout, Task
+from localprompt.types import Demo, Example, Prompt
+
+TRACE = Path(__file__).parent / "traces" / "opro.txt"
+WORDS = ("copy", "spell", "praise", "describe", "shorten", "colour", "sing", "count", "draw", "whisper")
+
+
+def _endless(prompt: str, seed: int) -> str:
+    """A proposer that always has something new to say, and knows nothing."""
+    if not toy.is_asked_to_write(prompt):
+        return toy.answer(prompt, seed)
+    verbs = [WORDS[seed // 10**i % 10] for i in range(5)]
+    return f"{' and '.join(verbs)} it.</INS>"
+
+
+def _run(lm: ScriptedLM, given: Task | None = None, *, seed: int = 0, **settings: Any) -> Problem:
+    problem = toy.problem(lm, given, seed=seed)
+    OPRO(**settings).run(problem)
+    return problem
+
+
+def _asked(lm: ScriptedLM) -> list[str]:
+    return [text for text in lm.seen if text.endswith("<INS>")]
+
+
+def _learner(**changes: Any) -> ScriptedLM:
+    """A proposer that needs the history: it finds the alpha first, and the omega once the alpha has a score."""
+
+    def answer(prompt: str, seed: int) -> str:
+        if not toy.is_asked_to_write(prompt):
+            return toy.answer(prompt, seed)
+        if "Speak of the alpha." in prompt:
+            return f"{toy.BEST}</INS> and more"
+        return ("Say nothing at all", "speak of the alpha.", "Rhyme on it.")[seed % 3]
+
+    return toy.model(answer=answer, **changes)
+
+
+SHOWN: list[tuple[str, bool, dict[str, Any]]] = [
+    ("a chat", True, {"steps": 3, "draws": 2}),
+    ("a chat, the instruction at the beginning of the answer", True, {"steps": 1, "position": "A_begin"}),
+    ("no chat template, examples by errors", False, {"steps": 2, "exemplar_choice": "current_most_wrong"}),
+]
+
+
+def _trace() -> str:
+    parts = []
+    for title, has_chat, settings in SHOWN:
+        lm = _learner(has_chat=has_chat)
+        given = replace(toy.task(), layout=toy.task().layout.placed(settings.get("position", "task")))
+        few = {"per_step": 4, "draws": 1, "exemplars": 2, "score_examples": 4, "eval_interval": 1, "finalists": 1}
+        _run(lm, given, **{**few, **settings})
+        parts += [f"##### {title} #####", *dict.fromkeys(_asked(lm))]
+    return "\n\n=====\n\n".join(parts) + "\n"
+
+
+def test_the_meta_prompts_of_a_small_search_are_these() -> None:
+    assert _trace() == TRACE.read_text(encoding="utf-8")
+
+
+def test_what_the_history_teaches_is_found() -> None:
+    problem = _run(_learner(), steps=3)
+    winner = problem.winner()
+    assert winner.candidate.prompt == Prompt(toy.BEST)
+    assert winner.candidate.op == "propose"
+    assert Prompt("Speak of the alpha.").id in winner.candidate.parents
+
+
+@pytest.mark.parametrize("style", ["auto", "raw", "chat"])
+@pytest.mark.parametrize("choice", ["random", "constant", "accumulated_most_wrong", "current_most_wrong"])
+def test_every_way_of_asking_finds_the_best_prompt(choice: str, style: str) -> None:
+    problem = _run(toy.model(), exemplar_choice=choice, style=style)
+    winner = problem.winner()
+    assert winner.candidate.prompt == Prompt(toy.BEST)
+    assert winner.evaluation is not None
+    assert (winner.evaluation.mean, len(winner.evaluation.outcomes)) == (1.0, len(problem.dev))
+
+
+@pytest.mark.parametrize(
+    ("mean", "buckets", "shown"),
+    [
+        (0.0, 100, 0),
+        (1.0, 100, 100),
+        (0.29, 100, 29),
+        (0.57, 100, 57),
+        (0.58, 100, 58),
+        (1 / 3, 100, 33),
+        (0.125, 100, 13),
+        (0.57, 20, 55),
+        (0.58, 20, 60),
+        (0.5, 3, 67),
+        (0.49, 1, 0),
+    ],
+)
+def test_a_score_is_shown_as_the_nearest_step(mean: float, buckets: int, shown: int) -> None:
+    assert shown_score(mean, buckets) == shown
+
+
+def test_the_most_wrong_come_first_and_the_right_ones_never() -> None:
+    assert most_wrong([0.0, 2.0, 1.0, 3.0, 0.0], random.Random(0)) == [3, 1, 2]
+    orders = {tuple(most_wrong([1.0, 1.0, 1.0], random.Random(seed))) for seed in range(40)}
+    assert len(orders) == 6
+
+
+def test_draws_go_down_the_list_and_begin_again_at_its_end() -> None:
+    assert [deal([3, 1, 2, 0, 4], 2, draw) for draw in range(4)] == [[3, 1], [2, 0], [4, 3], [1, 2]]
+    assert deal([7], 3, 2) == [7]
+
+
+def _scores(text: str) -> list[int]:
+    return [int(line.removeprefix("Score: ")) for line in text.splitlines() if line.startswith("Score: ")]
+
+
+def test_the_best_instructions_are_shown_in_ascending_order_and_each_once() -> None:
+    words = iter(f"Say {word} to the alpha.</INS>" for word in (*WORDS, *reversed(WORDS)))
+
+    def answer(prompt: str, seed: int) -> str:
+        return next(words) if toy.is_asked_to_write(prompt) else toy.answer(prompt, seed)
+
+    lm = toy.model(answer=answer)
+    _run(lm, steps=3, per_step=4, history=3, draws=1)
+    for text in _asked(lm):
+        scores = _scores(text)
+        assert scores == sorted(scores)
+        assert len(scores) <= 3
+    last = _asked(lm)[-1]
+    assert last.count("to the alpha.</INS>") == 3
+    assert "<INS></INS>" not in last
+
+
+def test_scores_below_the_threshold_are_not_shown_but_the_best_always_is() -> None:
+    lm = toy.model(answer=_endless)
+    _run(lm, steps=2, threshold=0.3)
+    assert all(_scores(text) == [0] for text in _asked(lm))
+
+
+def test_an_empty_seed_is_shown_as_an_empty_text_with_its_score() -> None:
+    lm = toy.model(answer=_endless)
+    _run(lm, steps=1)
+    assert "<INS></INS>\nScore: 0\n" in _asked(lm)[0]
+
+
+def test_the_exemplars_show_the_place_of_the_instruction_in_the_layout_of_the_task() -> None:
+    given = replace(toy.task(), layout=Layout("Q: {{input}}\n{{instruction}}\nOutput:", ""))
+    lm = toy.model(answer=lambda p, s: "Say so.</INS>" if toy.is_asked_to_write(p) else " no")
+    _run(lm, given, steps=1, exemplars=2)
+    lines = _asked(lm)[0].splitlines()
+    questions = [i for i, line in enumerate(lines) if line.startswith("Q: alpha")]
+    assert len(questions) == 2
+    for i in questions:
+        number = lines[i].removeprefix("Q: alpha")
+        assert lines[i + 1 : i + 4] == ["<INS>", "Output:", f"Right answer: omega{number}"]
+
+
+def test_a_base_model_continues_a_list_of_scored_texts() -> None:
+    lm = toy.model(has_chat=False)
+    problem = _run(lm)
+    assert problem.winner().candidate.prompt == Prompt(toy.BEST)
+    assert _asked(lm)[0].endswith("\n\nScore: 0\n<INS></INS>\n\nScore: 100\n<INS>")
+
+
+def test_without_exemplars_nothing_is_announced() -> None:
+    lm = toy.model(answer=_endless)
+    _run(lm, steps=1, exemplars=0)
+    assert "Right answer" not in _asked(lm)[0]
+    assert "The new text" not in _asked(lm)[0]
+    assert "\n\n\n" not in _asked(lm)[0]
+
+
+def test_a_few_possible_answers_are_listed() -> None:
+    lm = toy.model(answer=_endless)
+    _run(lm, toy.task(labels=("red", "blue")), steps=1)
+    assert "Every right answer is one of these: blue, red." in _asked(lm)[0]
+
+
+def test_error_based_exemplars_are_those_answered_wrong() -> None:
+    given = replace(toy.task(), seeds=(Prompt("Speak of the alpha."),))
+    lm = toy.model(answer=_endless)
+    _run(lm, given, steps=1, exemplar_choice="current_most_wrong", exemplars=3, score_examples=20)
+    numbers = [int(line.removeprefix("Input: alpha")) for line in _asked(lm)[0].splitlines() if "Input: alpha" in line]
+    assert len(numbers) == 3
+    assert all(number % 2 == 1 for number in numbers)
+    assert "often answered wrong" in _asked(lm)[0]
+
+
+def test_without_an_error_on_the_sample_exemplars_are_drawn_at_random() -> None:
+    train = toy.task(train=9).train[8:]  # an even number, which the seed answers
+    given = replace(toy.task(), train=train, seeds=(Prompt("Speak of the alpha."),))
+    lm = toy.model(answer=_endless)
+    _run(lm, given, steps=1, exemplar_choice="accumulated_most_wrong")
+    assert "Right answer: omega8" in _asked(lm)[0]
+    assert "often answered wrong" not in _asked(lm)[0]
+
+
+def test_a_meta_prompt_that_cannot_fit_is_an_error() -> None:
+    lm = toy.model(answer=_endless)
+    lm.n_ctx = 100
+    with pytest.raises(ContextOverflow, match="at its shortest"):
+        _run(lm, max_tokens=40)
+
+
+def test_a_meta_prompt_that_is_too_long_loses_the_worst_instructions_first() -> None:
+    lm = toy.model(answer=_endless)
+    lm.n_ctx = 260
+    _run(lm, steps=6, score_examples=8, max_tokens=40)
+    last = _asked(lm)[-1]
+    assert 1 <= len(_scores(last)) < 12
+    assert last.count("Right answer: ") == 4
+    lm = toy.model(answer=_endless)
+    lm.n_ctx = 175
+    _run(lm, steps=2, score_examples=8, max_tokens=40)
+    assert 0 < _asked(lm)[-1].count("Right answer: ") < 4
+    assert len(_scores(_asked(lm)[-1])) == 1
+
+
+def test_the_same_train_examples_score_every_instruction_and_dev_only_the_best() -> None:
+    lm = toy.model(answer=_endless)
+    problem = _run(lm, steps=2, score_examples=5, eval_interval=1, finalists=2)
+    answered = [text for text in lm.seen if not toy.is_asked_to_write(text)]
+    dev = {example.inputs["input"] for example in problem.dev}
+    by_instruction: dict[str, set[str]] = {}
+    for text in answered:
+        instruction, _, question = text.rpartition("Input: ")
+        by_instruction.setdefault(instruction, set()).add(question.partition("\n")[0])
+    samples = {frozenset(inputs - dev) for inputs in by_instruction.values()}
+    assert [len(sample) for sample in samples] == [5]
+    measured = [inputs & dev for inputs in by_instruction.values() if inputs & dev]
+    assert all(inputs == dev for inputs in measured)
+    assert 2 <= len(measured) <= 1 + 2 * 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "temperatures"),
+    [
+        ({"warmer": 0.0}, [1.0, 1.0, 1.0, 1.0]),
+        ({"warmer": 0.2}, [1.0, 1.2, 1.4, 1.5]),
+        ({"schedule": "linear_increase", "end_temperature": 2.0, "warmer": 0.0}, [1.0, 1.25, 1.5, 1.75]),
+    ],
+)
+def test_the_temperature_follows_its_schedule_and_rises_with_barren_steps(
+    settings: dict[str, Any], temperatures: list[float]
+) -> None:
+    drawn: list[float] = []
+
+    class Thermometer(ScriptedLM):
+        def generate(self, prompts: Any, sampling: Any, seeds: Any) -> Any:
+            if toy.is_asked_to_write(prompts[0]):
+                drawn.append(sampling.temperature)
+            return super().generate(prompts, sampling, seeds)
+
+    _run(Thermometer(answer=lambda p, s: "" if toy.is_asked_to_write(p) else " no"), steps=4, **settings)
+    assert drawn[::2] == pytest.approx(temperatures)  # between them stand the second tries
+
+
+def test_instructions_in_any_script_are_ordinary() -> None:
+    chinese = "把每个 alpha 换成同号的 omega。“谢谢”"
+    lm = toy.model(answer=lambda p, s: f"{chinese}</INS>" if toy.is_asked_to_write(p) else toy.answer(p, s))
+    assert _run(lm, steps=1).winner().candidate.prompt == Prompt(chinese)
+
+
+@pytest.mark.parametrize(("digits", "kept"), [("auto", 0), ("refuse", 0), ("allow", 1)])
+def test_digits_are_refused_where_all_answers_are_numbers(digits: str, kept: int) -> None:
+    rows = tuple(Example(f"train:{n}", {"input": f"alpha{n}"}, (f"{n},000",)) for n in range(8))
+    given = replace(toy.task(), train=rows)
+    lm = toy.model(answer=lambda p, s: "Add 17 to it.</INS>" if toy.is_asked_to_write(p) else " no")
+    problem = _run(lm, given, steps=1, digits=digits)
+    assert len(problem.candidates) == 1 + kept
+    assert problem.discards["digits"] == 1 - kept
+
+
+def test_digits_are_ordinary_where_the_answers_are_words() -> None:
+    lm = toy.model(answer=lambda p, s: "Write 2 words.</INS>" if toy.is_asked_to_write(p) else " no")
+    assert len(_run(lm, steps=1).candidates) == 2
+
+
+def test_capital_letters_that_look_like_the_tag_are_no_leak() -> None:
+    text = "Follow the INSTRUCTIONS INSIDE the box."
+    lm = toy.model(answer=lambda p, s: f"{text}</INS>" if toy.is_asked_to_write(p) else " no")
+    assert Prompt(text) in [candidate.prompt for candidate in _run(lm, steps=1).candidates]
+
+
+def test_new_instructions_carry_the_demos_of_the_best_one() -> None:
+    demos = (Demo({"input": "alpha0"}, "nothing"),)
+    given = replace(toy.task(), seeds=(Prompt("Speak of the alpha.", demos),))
+    problem = _run(toy.model(), given, steps=1)
+    assert all(candidate.prompt.demos == demos for candidate in problem.candidates)
+    assert len(problem.candidates) > 1
+
+
+def test_a_long_seed_leaves_room_for_long_instructions() -> None:
+    given = replace(toy.task(), seeds=(Prompt("Speak of the alpha. " + "Be brief. " * 60),))
+    longer = "Speak of every alpha. " + "Be terse now. " * 50
+    lm = toy.model(answer=lambda p, s: f"{longer}</INS>" if toy.is_asked_to_write(p) else toy.answer(p, s))
+    assert [len(each.prompt.instruction) for each in _run(lm, given, steps=1).candidates[1:]] == [len(longer) - 1]
+
+
+def test_at_a_begin_a_first_sentence_is_asked_for() -> None:
+    lm = toy.model(answer=_endless)
+    _run(lm, steps=1, position="A_begin")
+    assert "first sentence" in _asked(lm)[0]
+
+
+def test_the_search_ends_when_nothing_is_left_to_gain() -> None:
+    given = replace(toy.task(), seeds=(Prompt(toy.BEST),))
+    lm = toy.model()
+    _run(lm, given)
+    assert _asked(lm) == []
+
+
+def test_the_plan_is_about_what_is_spent() -> None:
+    planned: list[int] = []
+    budget = Budget()
+    problem = toy.problem(toy.model(answer=_endless), toy.task(train=40, dev=100), budget=budget)
+    problem.observer.plan = planned.append  # type: ignore[method-assign]
+    OPRO().run(problem)
+    assert planned == [pytest.approx(budget.spend.calls, rel=0.25)]
+    assert budget.spend.calls < 2700
+
+
+def test_meta_prompts_can_be_replaced_by_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "step_chat.txt").write_text("{{pairs}}\n\n{{demos}}\n\nMy own question.\n\n<INS>\n", encoding="utf-8")
+    lm = toy.model()
+    _run(lm, templates=tmp_path, steps=1)
+    assert _asked(lm)[0].endswith("My own question.\n[assistant] <INS>")
+
+
+def test_a_base_model_is_not_asked_to_chat() -> None:
+    with pytest.raises(ConfigError, match="style=chat"):
+        _run(toy.model(has_chat=False), style="chat")
+
+
+def test_a_task_without_training_examples_is_refused() -> None:
+    with pytest.raises(ConfigError, match="training examples"):
+        _run(toy.model(), replace(toy.task(), train=()))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"steps": 0}, {"draws": 3}, {"threshold": 1.5}, {"temperature": -1.0}, {"top_p": 0.0}, {"exemplar_chars": 5}],
+)
+def test_impossible_settings_are_refused_by_name(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(settings))):
+        OPRO(**settings)
+
+
+def test_the_paper_preset_is_a_valid_one() -> None:
+    assert OPRO(**OPRO.PRESETS["paper"]).steps == 200  # type: ignore[arg-type]

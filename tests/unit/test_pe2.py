@@ -1,0 +1,376 @@
+"""PE2's own choices; what holds for every optimiser is in contracts/."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import toy
+
+from localprompt.budget import Budget
+from localprompt.errors import ConfigError
+from localprompt.evaluator import Evaluator
+from localprompt.lm.metered import MeteredLM
+from localprompt.lm.scripted import ScriptedLM
+from localprompt.optimizers import configure
+from localprompt.optimizers.pe2 import PE2
+from localprompt.problem import Problem
+from localprompt.tasks import Layout, Task
+from localprompt.tasks.metrics import find_metric
+from localprompt.types import Demo, Prompt
+
+TRACE = Path(__file__).parent / "traces" / "pe2.txt"
+HALF = Prompt("Speak of the alpha.")
+REASON, REFINE, SUMMARISE = "Example 1:", "<prompt>", "Before,"
+
+
+def _thinking(prompt: str, seed: int) -> str:
+    """A proposer that sees in the right answers what the prompt lacks, and writes what its own reasoning says."""
+    if prompt.endswith(REASON):
+        right = re.findall(r"Right answer: (\D+)", prompt)[-1]
+        return f"\na) Something else, and {right}. b) No. e) Yes, it should ask for the {right}."
+    if prompt.endswith(REFINE):
+        (wanted,) = re.findall(r"it should ask for the (\w+)\.", prompt)[-1:]
+        return f"Turn every alpha into the {wanted} that has its number.</prompt>"
+    return toy.answer(prompt, seed)
+
+
+def _growing(prompt: str, seed: int) -> str:
+    """A proposer whose every new prompt is another one, and of which none is of any use."""
+    if prompt.endswith(REFINE):
+        return f"Write letter number {seed} of the word.</prompt>"
+    if prompt.endswith(SUMMARISE):
+        return " it named no letter."
+    return f" write so and so, {seed} times." if prompt.endswith(" was to") else _thinking(prompt, seed)
+
+
+def _run(lm: ScriptedLM, given: Task | None = None, *, seeds: tuple[Prompt, ...] = (HALF,), **settings: Any) -> Problem:
+    problem = toy.problem(lm, replace(given or toy.task(), seeds=seeds))
+    PE2(**settings).run(problem)
+    return problem
+
+
+def _asked(lm: ScriptedLM, ending: str) -> list[str]:
+    return [text for text in lm.seen if text.endswith(ending)]
+
+
+def _listen(problem: Problem) -> list[str]:
+    heard: list[str] = []
+    problem.observer.note = heard.append  # type: ignore[method-assign]
+    return heard
+
+
+@pytest.mark.parametrize("has_chat", [True, False])
+@pytest.mark.parametrize("negatives", ["hard", "random", "hard_weighted"])
+@pytest.mark.parametrize("backtrack", [True, False])
+def test_it_reasons_its_way_to_the_best_prompt(backtrack: bool, negatives: str, has_chat: bool) -> None:
+    lm = toy.model(answer=_thinking, has_chat=has_chat)
+    problem = _run(lm, backtrack=backtrack, negatives=negatives)
+    winner = problem.winner()
+    assert winner.candidate.prompt == Prompt(toy.BEST)
+    assert (winner.candidate.op, winner.candidate.parents) == ("refine", (HALF.id,))
+    assert winner.evaluation is not None
+    assert (winner.evaluation.mean, len(winner.evaluation.outcomes)) == (1.0, len(problem.dev))
+
+
+def test_the_papers_sizes_find_it_too() -> None:
+    problem = toy.problem(toy.model(answer=_thinking))
+    configure("pe2", {}, "paper").run(problem)
+    assert problem.winner().candidate.prompt == Prompt(toy.BEST)
+
+
+def test_what_the_proposer_is_shown() -> None:
+    """The golden trace: every different text of a short search from an empty seed, with all options on."""
+    shown: list[str] = []
+
+    def answer(prompt: str, seed: int) -> str:
+        if prompt.endswith(REFINE):
+            n = sum(text.startswith("PROMPT FOR") for text in shown)
+            reply = f"{('Name', 'Number', 'Write')[n % 3]} the alpha in letters, once for each of its {n + 4} corners."
+        elif prompt.endswith(REASON):
+            reply = "\na) It answered nothing of use. b) No. d) No. e) It should speak of corners."
+        elif prompt.endswith(SUMMARISE):
+            reply = " the prompt did not speak of corners. I added them."
+        elif toy.is_asked_to_write(prompt):
+            reply = " say something kind about the alpha."
+        else:
+            return toy.answer(prompt, seed)
+        if f"ASKED:\n{prompt}" not in shown:
+            shown.append(f"ASKED:\n{prompt}")
+        shown.append(f"PROMPT FOR THE TASK:\n{reply}" if prompt.endswith(REFINE) else f"ANSWER:\n{reply}")
+        return reply
+
+    settings: dict[str, Any] = {"tutorial": True, "history": True, "step_size": 15, "backtrack": False}
+    sizes: dict[str, Any] = {"steps": 2, "beam": 1, "expand": 1, "rewrites": 1, "init_prompts": 1, "init_demos": 2}
+    _run(toy.model(answer=answer), seeds=(Prompt(""),), **settings, **sizes)
+    bar = "=" * 100
+    assert f"\n{bar}\n".join(shown) + "\n" == TRACE.read_text(encoding="utf-8")
+
+
+def test_a_conversation_shows_the_real_layout_the_errors_and_the_reasoning() -> None:
+    lm = toy.model(answer=_thinking)
+    _run(lm)
+    for text in _asked(lm, REASON):
+        assert "```\nSpeak of the alpha.\n\nInput: <input>\nOutput:\n```" in text
+        numbers = [int(n) for n in re.findall(r"Input: alpha(\d+)\nModel's answer: no idea\n", text)]
+        assert len(numbers) == 2
+        assert all(n % 2 == 1 and f"Right answer: omega{n}\n" in text for n in numbers)
+    for text in _asked(lm, REFINE):
+        assert (
+            "[assistant] Example 1:\na) Something else, and omega. b) No. e) Yes, it should ask for the omega." in text
+        )
+        assert "\n[user] Step 2." in text
+
+
+def test_the_layout_of_a_chat_task_is_shown_with_all_its_turns() -> None:
+    layout = Layout("Input: {{input}}\nOutput:", "", mode="chat", system="{{instruction}}")
+    lm = toy.model(answer=lambda prompt, seed: "Say so." if "Step 1" in prompt else " omega")
+    given = replace(toy.task(), layout=layout, seeds=(HALF,))
+    problem = Problem(given, Evaluator(lm, given, Budget()), MeteredLM(lm, Budget()), rng=toy.random.Random(0))
+    PE2(steps=1).run(problem)
+    assert "```\nSpeak of the alpha.\n\nInput: <input>\nOutput:\n```" in _asked(lm, REASON)[0]
+
+
+def test_a_model_without_a_chat_template_sees_who_speaks_and_is_stopped_before_the_next_request() -> None:
+    def answer(prompt: str, seed: int) -> str:
+        if prompt.endswith(REASON):
+            return " e) Yes, it should ask for the omega.\nRequest:\nAnd now something else."
+        return _thinking(prompt, seed)
+
+    lm = toy.model(answer=answer, has_chat=False)
+    _run(lm)
+    text = _asked(lm, REFINE)[0]
+    assert re.findall(r"^(?:Request|Reply):$", text, re.MULTILINE) == ["Request:", "Reply:"] * 3
+    assert "something else" not in text
+
+
+def test_reasoning_that_the_token_limit_cuts_ends_with_a_whole_sentence() -> None:
+    def answer(prompt: str, seed: int) -> str:
+        return " one two three. four five six." if prompt.endswith(REASON) else _thinking(prompt, seed)
+
+    def reasoning(batch_size: int) -> str:
+        lm = toy.model(answer=lambda p, s: answer(p, s) if p.endswith(REASON) else toy.answer(p, s))
+        _run(lm, steps=1, batch_size=batch_size, reasoning_tokens=2)
+        return _asked(lm, REFINE)[0].partition("[assistant] Example 1:\n")[2].partition("\n[user]")[0]
+
+    assert reasoning(1) == "one two"  # no sentence was whole
+    assert reasoning(2) == "one two three."
+    assert reasoning(3) == "one two three. four five six."
+
+
+def test_errors_are_looked_for_on_train_only_until_there_are_enough() -> None:
+    lm = toy.model(answer=_growing)
+    _run(lm, toy.task(train=20, dev=4), steps=1, beam=1, train_batch=2, batch_size=2, expand=2)
+    first, _, _ = "\0".join(lm.seen).partition(REASON)
+    asked = {int(n) for n in re.findall(r"Input: alpha(\d+)\nOutput:", first)} & set(range(20))
+    wrong = {n for n in asked if n % 2 == 1}
+    assert 2 <= len(wrong) <= 3
+    assert len(asked) < 20
+    assert len(asked) % 2 == 0
+
+
+def test_hard_batches_hold_errors_alone_and_random_ones_right_answers_too() -> None:
+    def right_answers(negatives: str) -> int:
+        lm = toy.model(answer=_growing)
+        _run(lm, steps=6, negatives=negatives)
+        return sum(text.count("Model's answer: omega") for text in _asked(lm, REASON))
+
+    assert right_answers("hard") == 0
+    assert 0 < right_answers("hard_weighted") < right_answers("random")
+
+
+def test_an_answer_that_is_right_in_part_is_an_error_and_called_so() -> None:
+    given = replace(toy.task(), metric=find_metric("token_f1"))
+
+    def answer(prompt: str, seed: int) -> str:
+        said = toy.answer(prompt, seed)
+        return (
+            said if toy.is_asked_to_write(prompt) else said.replace(" omega", " the big omega").replace("no idea", "")
+        )
+
+    lm = toy.model(answer=answer)
+    _run(lm, given, steps=1, seeds=(Prompt(toy.BEST),))
+    assert re.search(
+        r"Model's answer: the big omega\d+ \(right in part\)\nRight answer: omega\d+\n", _asked(lm, REASON)[0]
+    )
+
+
+def test_all_acceptable_answers_are_shown_and_a_missing_one_is_named() -> None:
+    given = toy.task()
+    train = tuple(replace(each, targets=(*each.targets, "o")) for each in given.train)
+    lm = toy.model(answer=lambda prompt, seed: toy.answer(prompt, seed) if toy.is_asked_to_write(prompt) else "")
+    _run(lm, replace(given, train=train), steps=1)
+    shown = _asked(lm, REASON)[0]
+    assert re.search(r"Right answer: omega\d+ or o\n", shown)
+    assert "Model's answer:" in shown
+    assert "Model's answer: \n" not in shown
+
+
+@pytest.mark.parametrize("step_size", [3, 12])
+def test_a_prompt_that_changes_too_many_words_is_counted_out(step_size: int) -> None:
+    lm = toy.model(answer=_thinking)
+    problem = _run(lm, step_size=step_size, steps=1)
+    assert all(f"at most {step_size} words may be changed" in text for text in _asked(lm, REFINE))
+    if step_size == 3:
+        assert problem.discards["changes too many words"] >= 1
+        assert problem.winner().candidate.prompt == HALF
+    else:
+        assert problem.winner().candidate.prompt == Prompt(toy.BEST)
+
+
+def test_an_empty_prompt_may_change_as_a_whole() -> None:
+    lm = toy.model(answer=_thinking)
+    problem = _run(lm, seeds=(Prompt(""),), init="seeds", step_size=1)
+    assert problem.winner().candidate.prompt == Prompt(toy.BEST)
+    assert "may be changed" not in _asked(lm, REFINE)[0]
+    assert "The prompt now:\n(empty: there is no prompt yet)\n" in _asked(lm, REASON)[0]
+
+
+def test_a_prompt_with_too_many_words_is_counted_out() -> None:
+    problem = _run(toy.model(answer=_thinking), max_words=9, steps=1)
+    assert problem.discards["too many words"] >= 1
+    assert problem.winner().candidate.prompt == HALF
+
+
+def test_a_prompt_that_disputes_the_right_answers_is_counted_out() -> None:
+    said = "Mind that the right answers are often wrong and that the omega is alpha.</prompt>"
+    problem = _run(toy.model(answer=lambda p, s: said if p.endswith(REFINE) else _thinking(p, s)), steps=1)
+    assert problem.discards["disputes the right answers"] >= 1
+    assert problem.winner().candidate.prompt == HALF
+
+
+def test_a_long_parent_may_have_long_children() -> None:
+    long = Prompt("Speak of the alpha. " + "Be brief and kind. " * 30)
+    lm = toy.model(answer=lambda p, s: "Be very long. " * 40 if p.endswith(REFINE) else _thinking(p, s))
+    problem = _run(lm, seeds=(long,), steps=1, rewrites=1)
+    assert "Use at most 124 words." in _asked(lm, REFINE)[0]
+    (child,) = [each.prompt for each in problem.candidates if each.op == "refine"]
+    assert len(child.instruction.split()) == 120
+
+
+def test_demos_of_a_prompt_stay_with_its_children() -> None:
+    demos = (Demo({"input": "alpha900"}, "a kind word"),)
+    lm = toy.model(answer=_thinking)
+    problem = _run(lm, seeds=(replace(HALF, demos=demos),))
+    assert "Input: alpha900\nOutput: a kind word\n\nInput: <input>" in _asked(lm, REASON)[0]
+    assert problem.winner().candidate.prompt == Prompt(toy.BEST, demos)
+
+
+def test_it_stops_with_a_reason_where_there_is_no_error_to_learn_from() -> None:
+    given = toy.task(train=1)  # alpha0, which the seed gets right
+    lm = toy.model(answer=_thinking)
+    problem = toy.problem(lm, replace(given, seeds=(HALF,)))
+    heard = _listen(problem)
+    PE2().run(problem)
+    assert len(heard) == 1
+    assert "no error to learn from" in heard[0]
+    assert not _asked(lm, REASON)
+
+
+def test_it_stops_with_a_reason_where_nothing_can_be_better() -> None:
+    lm = toy.model(answer=_thinking)
+    problem = toy.problem(lm, replace(toy.task(), seeds=(HALF,)))
+    heard = _listen(problem)
+    PE2(steps=9).run(problem)
+    assert heard == ["pe2 stopped: a prompt is right on all of dev"]
+    assert len(_asked(lm, REASON)) == 2
+
+
+def test_the_best_of_all_steps_are_expanded_with_backtracking_and_the_newest_without() -> None:
+    def parents(backtrack: bool) -> list[tuple[str, ...]]:
+        problem = _run(toy.model(answer=_growing), steps=3, beam=1, backtrack=backtrack)
+        return [each.parents for each in problem.candidates if each.op == "refine"]
+
+    assert set(parents(True)) == {(HALF.id,)}
+    assert len(set(parents(False))) == 3
+
+
+def test_the_history_shows_every_version_with_its_score_and_the_worst_are_left_out_first() -> None:
+    lm = toy.model(answer=_growing)
+    problem = _run(lm, steps=4, beam=1, expand=1, rewrites=1, backtrack=False, history=True)
+    children = [each.prompt.instruction for each in problem.candidates if each.op == "refine"]
+    last = _asked(lm, REFINE)[-1]
+    shown = [last.index(f"Score 50: {HALF.instruction}"), *(last.index(f"Score 0: {text}") for text in children[:3])]
+    assert shown == sorted(shown)
+    assert "What was changed: Before, it named no letter." in last
+
+    n_tokens = len(lm.tokenize([last])[0]) + PE2().prompt_tokens
+    lm = toy.model(answer=_growing)
+    lm.n_ctx = n_tokens - 1
+    _run(lm, steps=4, beam=1, expand=1, rewrites=1, backtrack=False, history=True)
+    last = _asked(lm, REFINE)[-1]
+    assert f"Score 50: {HALF.instruction}" in last
+    assert last.count("Score 0:") == 1
+
+
+def test_the_first_prompt_has_no_history() -> None:
+    lm = toy.model(answer=_growing)
+    _run(lm, steps=1, history=True)
+    assert not any("Score" in text for text in _asked(lm, REFINE))
+
+
+def test_first_prompts_are_induced_where_the_seed_is_empty() -> None:
+    def origins(**settings: Any) -> set[str]:
+        problem = _run(toy.model(answer=_growing), steps=1, **settings)
+        return {candidate.op for candidate in problem.candidates}
+
+    empty = (Prompt(""),)
+    assert "induce" in origins(seeds=empty)
+    assert "induce" not in origins(seeds=empty, init="seeds")
+    assert "induce" not in origins()
+    assert "induce" in origins(init="induce")
+
+
+def test_only_the_best_of_a_generation_are_scored_on_all_of_dev() -> None:
+    def scored(**settings: Any) -> list[int]:
+        given = toy.task(dev=30)
+        lm = toy.model(answer=_growing)
+        problem = _run(lm, given, steps=1, expand=4, **settings)
+        children = [each.prompt.instruction for each in problem.candidates if each.op == "refine"]
+        return sorted(sum(text.startswith(f"{child}\n") for text in _asked(lm, "Output:")) for child in children)
+
+    assert scored(score_examples=6, finalists=2) == [6] * 6 + [30] * 2
+    assert scored(score_examples=None) == [30] * 8
+
+
+def test_texts_are_shortened_until_a_request_fits_the_context() -> None:
+    given = toy.task()
+    train = tuple(replace(each, inputs={"input": f"{each.inputs['input']} {'x ' * 150}"}) for each in given.train)
+    lm = toy.model(answer=_growing)
+    lm.n_ctx = 700
+    _run(lm, replace(given, train=train), steps=1, reasoning_tokens=20)
+    assert " ... " in _asked(lm, REASON)[0]
+    assert all(len(ids) <= 700 for ids in lm.tokenize(_asked(lm, REFINE)))
+
+
+@pytest.mark.parametrize(("preset", "about"), [("local", 1500), ("paper", 8100)])
+def test_the_plan_is_about_what_is_spent_where_no_ties_are_broken(preset: str, about: int) -> None:
+    planned: list[int] = []
+    lm = toy.model(answer=_growing)
+    problem = toy.problem(lm, toy.task(train=40, dev=100))
+    problem.observer.plan = planned.append  # type: ignore[method-assign]
+    configure("pe2", {}, preset).run(problem)
+    assert planned == [pytest.approx(lm.n_generated, rel=0.1)]
+    assert planned == [pytest.approx(about, rel=0.05)]
+
+
+def test_meta_prompts_can_be_replaced_by_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "task.txt").write_text("Mend this.\n", encoding="utf-8")
+    (tmp_path / "inspect_chat.txt").write_text("{{instruction}} {{layout}} {{examples}}\n\nWell,\n", encoding="utf-8")
+    lm = toy.model()
+    _run(lm, templates=tmp_path, steps=1)
+    assert any(text.startswith("[user] Mend this.\n") and text.endswith("[assistant] Well,") for text in lm.seen)
+
+
+def test_a_task_without_training_examples_is_refused() -> None:
+    with pytest.raises(ConfigError, match="learns from errors"):
+        _run(toy.model(), toy.task(train=0))
+
+
+@pytest.mark.parametrize("settings", [{"steps": 0}, {"step_size": 0}, {"temperature": -1.0}, {"example_chars": 9}])
+def test_impossible_settings_are_refused_by_name(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(settings))):
+        PE2(**settings)

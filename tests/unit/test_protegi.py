@@ -1,0 +1,353 @@
+"""ProTeGi's own choices; what holds for every optimiser is in contracts/."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import toy
+
+from localprompt.budget import Budget
+from localprompt.errors import BudgetExhausted, ConfigError, ContextOverflow
+from localprompt.lm.scripted import ScriptedLM
+from localprompt.optimizers import configure
+from localprompt.optimizers.protegi import NO_INSTRUCTION, ProTeGi, reasons_in
+from localprompt.problem import Problem, SilentObserver
+from localprompt.racing import RaceName
+from localprompt.types import Demo, Example, Generation, Prompt
+
+TRACE = Path(__file__).parent / "traces" / "protegi.txt"
+SMALL = {"rounds": 1, "minibatch": 8, "groups": 1, "errors": 2, "gradients": 1, "spread": False}
+
+
+def is_gradient(text: str) -> bool:
+    return text.endswith("because the instruction") or text.endswith("holds for other inputs:")
+
+
+def is_edit(text: str) -> bool:
+    return "What is the matter:" in text
+
+
+def is_paraphrase(text: str) -> bool:
+    return toy.is_asked_to_write(text) and not is_gradient(text) and not is_edit(text)
+
+
+def _learning(prompt: str, seed: int) -> str:
+    """A model that finds the reason, and a good edit only if it is shown the reason."""
+    if not toy.is_asked_to_write(prompt):
+        return toy.answer(prompt, seed)
+    in_tag = prompt.endswith("<instruction>")
+    end = "</instruction>" if in_tag else "\n\nNext:"
+    if is_gradient(prompt):
+        subject = "" if prompt.endswith("because the instruction") else " It"
+        return f"{subject} never speaks of numbers." if seed % 2 else f"{subject} is silent about what becomes of it."
+    if is_edit(prompt):
+        learned = "is silent about what becomes of it." in prompt
+        return f"{toy.BEST if learned else f'Count from {seed} on.'}{end}"
+    return f"Say it in way {seed}.{end}"
+
+
+def _writing(prompt: str, seed: int) -> str:
+    """A model that writes something new each time, and never anything of use."""
+    return f"Say it in way {seed}.</instruction>" if toy.is_asked_to_write(prompt) else toy.answer(prompt, seed)
+
+
+def _run(lm: ScriptedLM, *seeds: Prompt, **settings: Any) -> Problem:
+    problem = toy.problem(lm, replace(toy.task(), seeds=seeds or (Prompt("Say it."),)))
+    ProTeGi(**settings).run(problem)
+    return problem
+
+
+def _written(lm: ScriptedLM, kind: Callable[[str], bool] = toy.is_asked_to_write) -> list[str]:
+    return [text for text in lm.seen if kind(text)]
+
+
+def test_what_the_proposer_is_shown_is_written_down() -> None:
+    shown = []
+    for has_chat in (True, False):
+        for seed in ("", "Say it."):
+            lm = toy.model(answer=_learning, has_chat=has_chat)
+            _run(lm, Prompt(seed), **SMALL)
+            title = f"{'chat' if has_chat else 'plain text'}, {'a' if seed else 'no'} seed instruction"
+            shown += [f"##### {title} #####", *(f"{text}\n-----" for text in _written(lm))]
+    trace = "\n".join(shown) + "\n"
+    if os.environ.get("REWRITE_TRACES"):
+        TRACE.write_text(trace, encoding="utf-8")
+    assert trace == TRACE.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("has_chat", [True, False])
+def test_a_reason_leads_to_the_best_instruction(has_chat: bool) -> None:
+    winner = _run(toy.model(answer=_learning, has_chat=has_chat)).winner()
+    assert winner.candidate.prompt == Prompt(toy.BEST)
+    assert winner.candidate.op == "edit"
+    assert winner.candidate.parents == (Prompt("Say it.").id,)
+
+
+@pytest.mark.parametrize("selection", get_args(RaceName))
+@pytest.mark.parametrize("scorer", ["exec", "likelihood"])
+def test_every_race_finds_it_with_both_scorers(selection: str, scorer: str) -> None:
+    problem = _run(toy.model(), Prompt(""), selection=selection, scorer=scorer)
+    assert problem.winner().candidate.prompt == Prompt(toy.BEST)
+
+
+def test_all_of_the_beam_answers_one_minibatch_of_train() -> None:
+    lm = toy.model(answer=_learning)
+    beam = (Prompt("Say it."), Prompt("Say this."), Prompt("Say that."))
+    _run(lm, *beam, rounds=1, minibatch=8, gradients=1, paraphrases=0)
+    train = [f"alpha{n}\n" for n in range(20)]
+    answered = [
+        {word for word in train for text in lm.seen if text.startswith(prompt.instruction) and word in text}
+        for prompt in beam
+    ]
+    assert len(answered[0]) == 8
+    assert answered[0] == answered[1] == answered[2]
+
+
+def test_what_is_asked_for_goes_to_the_model_in_one_call_a_step() -> None:
+    calls: list[list[str]] = []
+
+    class Watched(ScriptedLM):
+        def generate(self, prompts: Any, sampling: Any, seeds: Any) -> list[Generation]:
+            calls.append(list(prompts))
+            return super().generate(prompts, sampling, seeds)
+
+    lm = Watched(answer=_writing, logprob=toy.logprob)
+    beam = (Prompt("Say it."), Prompt("Say this."), Prompt("Say that."))
+    _run(lm, *beam, rounds=1, edits=2, paraphrases=2)
+    asked = [call for call in calls if toy.is_asked_to_write(call[0])]
+    assert [len(call) for call in asked] == [3 * 2 * 2, 3 * 2 * 2 * 2, (3 * 2 * 2 * 2 + 3) * 2]
+    assert all(map(is_gradient, asked[0]))
+    assert all(map(is_edit, asked[1]))
+    assert all(map(is_paraphrase, asked[2]))
+
+
+def test_without_errors_no_reasons_are_asked_for_only_paraphrases() -> None:
+    notes: list[str] = []
+    lm = toy.model(answer=_learning)
+    # With this instruction the even half of dev is right, and here all of train is even.
+    given = replace(toy.task(), seeds=(Prompt("Say a word about the alpha."),))
+    given = replace(given, train=tuple(each for each in given.train if int(each.inputs["input"][5:]) % 2 == 0))
+    problem = toy.problem(lm, given)
+    problem.observer.note = notes.append  # type: ignore[method-assign]
+    ProTeGi(rounds=1).run(problem)
+    assert not _written(lm, is_gradient)
+    assert not _written(lm, is_edit)
+    assert _written(lm, is_paraphrase)
+    assert notes == ["round 1 of 1: no error in the minibatch, so there are no gradients, only paraphrases"]
+
+
+def test_a_perfect_seed_ends_the_search() -> None:
+    lm = toy.model()
+    problem = _run(lm, Prompt(toy.BEST))
+    assert not _written(lm)
+    assert problem.winner().evaluation is not None
+
+
+def test_an_empty_seed_is_shown_as_empty_and_not_paraphrased() -> None:
+    lm = toy.model(answer=_learning)
+    _run(lm, Prompt(""), rounds=1)
+    assert all(NO_INSTRUCTION in text for text in (*_written(lm, is_gradient), *_written(lm, is_edit)))
+    assert not any(NO_INSTRUCTION in text for text in _written(lm, is_paraphrase))
+
+
+def test_a_single_seed_gets_the_groups_and_successors_of_a_whole_beam() -> None:
+    alone, spread = toy.model(answer=_learning), toy.model(answer=_learning)
+    one_share = {"rounds": 1, "minibatch": 20, "groups": 2, "errors": 3, "gradients": 1}
+    _run(alone, **one_share, spread=False)
+    _run(spread, **one_share, spread=True)
+    assert len(_written(alone, is_gradient)) == 2
+    assert len(_written(spread, is_gradient)) == 6
+
+
+def test_groups_share_errors_only_where_there_are_not_enough() -> None:
+    def shown(train: int) -> list[list[str]]:
+        lm = toy.model(answer=_learning)
+        given = replace(toy.task(train=train), seeds=(Prompt("Say it."),))
+        ProTeGi(rounds=1, groups=3, errors=2, gradients=1, spread=False).run(toy.problem(lm, given))
+        lines = [text.splitlines() for text in _written(lm, is_gradient)]
+        return [[line for line in each if line.startswith("Input: ")] for each in lines]
+
+    enough = shown(6)
+    assert [len(group) for group in enough] == [2, 2, 2]
+    assert len({line for group in enough for line in group}) == 6
+    few = shown(4)
+    assert [len(group) for group in few] == [2, 2, 2]
+    assert len({line for group in few for line in group}) == 4
+    assert [len(group) for group in shown(1)] == [1]
+
+
+def test_paraphrases_descend_from_what_they_say_again() -> None:
+    problem = _run(toy.model(answer=_learning), **SMALL)
+    by_id = {candidate.prompt.id: candidate for candidate in problem.candidates}
+    parents = {by_id[each.parents[0]].op for each in problem.candidates if each.op == "paraphrase"}
+    assert parents == {"seed", "edit"}
+
+
+def test_only_the_instruction_is_edited() -> None:
+    demos = (Demo({"input": "alpha1"}, "Say it."),)
+    problem = _run(toy.model(answer=_learning), Prompt("Say it.", demos), rounds=1)
+    assert len(problem.candidates) > 3
+    assert all(candidate.prompt.demos == demos for candidate in problem.candidates)
+
+
+def test_random_sampling_keeps_so_many_successors_of_each_prompt() -> None:
+    # In its pool: 2 edits, and 2 paraphrases of each of them and of the prompt itself.
+    raced: list[str] = []
+    problem = toy.problem(
+        toy.model(answer=_writing),
+        replace(toy.task(), seeds=(Prompt("Say it."), Prompt("Say that."))),
+    )
+    problem.observer.stage = raced.append  # type: ignore[method-assign]
+    ProTeGi(rounds=1, groups=1, paraphrases=2, successors=4, spread=False).run(problem)
+    assert "round 1 of 1: 8 successors race with the beam of 2" in raced
+
+
+def test_rejection_keeps_the_successors_that_do_best_on_the_errors_of_their_prompt() -> None:
+    def answer(prompt: str, seed: int) -> str:
+        return f"{toy.BEST}</instruction>" if is_edit(prompt) and seed % 3 == 0 else _writing(prompt, seed)
+
+    lm = toy.model(answer=answer)
+    settings = {"rounds": 1, "gradients": 4, "paraphrases": 2, "successors": 1, "spread": False}
+    problem = _run(lm, **settings, sampling="rejection", rejection_pool=99)
+    assert Prompt(toy.BEST) in [candidate.prompt for candidate in problem.candidates]
+    assert problem.winner().candidate.prompt == Prompt(toy.BEST)
+    assert len([each for each in problem.candidates if each.op != "seed"]) > 10
+
+
+def test_a_task_with_labels_shows_the_reason_finder_all_of_them() -> None:
+    lm = toy.model(answer=_learning)
+    given = replace(toy.task(labels=("red", "green", "blue")), seeds=(Prompt("Say it."),))
+    ProTeGi(**SMALL).run(toy.problem(lm, given))
+    asked = _written(lm, is_gradient)
+    assert asked
+    assert all("The right answer is always one of these: red, green, blue\n" in text for text in asked)
+
+
+def test_an_answer_that_could_not_be_read_is_shown_as_none() -> None:
+    lm = toy.model(answer=lambda p, s: "" if p.endswith("Output:") else _learning(p, s))
+    _run(lm, **SMALL)
+    assert all("Given answer: (none)\n" in text for text in _written(lm, is_gradient))
+
+
+def test_errors_are_shortened_and_then_left_out_where_the_context_is_small() -> None:
+    given = replace(toy.task(), seeds=(Prompt("Say it."),))
+    long = {"input": "alpha1 " + "and so on and on " * 40}
+    given = replace(given, train=tuple(replace(example, inputs=long) for example in given.train))
+
+    def shown(n_ctx: int) -> str:
+        lm = toy.model(answer=_learning)
+        lm.n_ctx = n_ctx
+        ProTeGi(**{**SMALL, "errors": 4}, shown_chars=500, max_tokens=20).run(toy.problem(lm, given))
+        return _written(lm, is_gradient)[0]
+
+    wide, narrow, narrower = shown(4000), shown(300), shown(150)
+    assert len(wide) > len(narrow) > len(narrower)
+    assert [text.count("Input: ") for text in (wide, narrow)] == [4, 4]
+    assert 1 <= narrower.count("Input: ") < 4
+    with pytest.raises(ContextOverflow, match="at its shortest"):
+        shown(30)
+
+
+@pytest.mark.parametrize(
+    ("reply", "reasons"),
+    [
+        (" is too short. It says nothing.", ["It fails because it is too short. It says nothing."]),
+        (" is too short. It cannot", ["It fails because it is too short."]),
+        ("\n1. It is vague.\n2. It is wrong.", ["It is vague.", "It is wrong."]),
+        ("<reason>It is vague.</reason> <reason> So. </reason>", ["It is vague.", "So."]),
+        (" is vague.\n\nHere is a better one: Say it.", ["It fails because it is vague."]),
+        ("", []),
+        ("<think>hm</think>\n", []),
+        ("<reason></reason>", []),
+        (" ... ", []),
+    ],
+)
+def test_a_reason_is_read_from_tags_from_a_list_or_from_all_of_a_reply(reply: str, reasons: list[str]) -> None:
+    finished = "length" if reply.endswith("cannot") else "stop"
+    assert reasons_in(Generation(reply, 9, finished), "It fails because it") == reasons  # type: ignore[arg-type]
+
+
+def test_a_reply_without_a_reason_is_counted() -> None:
+    lm = toy.model(answer=lambda p, s: "" if is_gradient(p) else _learning(p, s))
+    problem = _run(lm, rounds=1, groups=1, gradients=2, spread=False)
+    assert problem.discards["no reason"] == 2
+    assert not _written(lm, is_edit)
+
+
+def test_equal_reasons_are_edited_once() -> None:
+    lm = toy.model(answer=lambda p, s: " is vague." if is_gradient(p) else _learning(p, s))
+    _run(lm, rounds=1, groups=1, gradients=4, spread=False)
+    assert len(_written(lm, is_gradient)) == 4
+    assert len(dict.fromkeys(_written(lm, is_edit))) == 1
+
+
+def test_an_instruction_of_several_paragraphs_may_become_one_of_several() -> None:
+    new = "Take your time.\n\nTurn every alpha into the omega that has its number."
+    lm = toy.model(answer=lambda p, s: f"{new}</instruction>" if is_edit(p) else _learning(p, s))
+    problem = _run(lm, Prompt("Say it.\n\nSay it well."), rounds=1, paraphrases=0)
+    assert problem.winner().candidate.prompt == Prompt(new)
+
+
+def test_a_search_cut_short_knows_no_worse_prompt_than_its_seed() -> None:
+    given = replace(toy.task(), seeds=(Prompt("Speak of the alpha."),))
+    for max_calls in range(40, 900, 90):
+        problem = toy.problem(toy.model(answer=_writing), given, budget=Budget(max_calls=max_calls))
+        with suppress(BudgetExhausted):
+            ProTeGi().run(problem)
+        assert problem.winner().candidate.prompt == given.seeds[0]
+
+
+def test_the_plan_is_about_what_is_spent_and_below_fifteen_hundred_answers() -> None:
+    class Plan(SilentObserver):
+        calls = 0
+
+        def plan(self, calls: int) -> None:
+            self.calls = calls
+
+    plan, budget = Plan(), Budget()
+    problem = toy.problem(toy.model(answer=_writing), toy.task(dev=100), budget=budget)
+    problem.observer = plan
+    ProTeGi().run(problem)
+    # Here nothing ever beats the seed, which is scored once; where rounds help, their best are measured too.
+    assert budget.spend.calls <= plan.calls < 1500
+    assert budget.spend.calls + 2 * 2 * 100 > 0.9 * plan.calls
+
+
+def test_the_preset_of_the_paper_has_its_values() -> None:
+    paper = configure("protegi", {}, "paper")
+    assert isinstance(paper, ProTeGi)
+    assert (paper.rounds, paper.beam, paper.minibatch, paper.errors, paper.gradients) == (6, 4, 64, 4, 4)
+    assert (paper.edits, paper.paraphrases, paper.successors, paper.temperature) == (1, 2, 8, 1.0)
+    assert paper.selection == "ucb"
+
+
+def test_it_needs_a_train_split_and_a_chat_only_where_it_is_told_to_chat() -> None:
+    with pytest.raises(ConfigError, match="no train split"):
+        ProTeGi().run(toy.problem(toy.model(), replace(toy.task(), train=())))
+    lm = toy.model(has_chat=False)
+    with pytest.raises(ConfigError, match="style=chat"):
+        _run(lm, style="chat")
+    assert lm.seen == []
+
+
+@pytest.mark.parametrize("settings", [{"rounds": 0}, {"top_p": 0.0}, {"temperature": -1.0}, {"shown_chars": 3}])
+def test_impossible_settings_are_refused_by_name(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(settings))):
+        ProTeGi(**settings)
+
+
+def test_slots_inside_data_are_not_filled() -> None:
+    hostile = Example("train:0", {"input": "alpha1 {{given}} {{errors}} {{reason}}"}, ("{{instruction}}",))
+    lm = toy.model(answer=_learning)
+    given = replace(toy.task(), train=(hostile,), seeds=(Prompt("Say {{errors}}."),))
+    ProTeGi(**SMALL).run(toy.problem(lm, given))
+    (shown,) = _written(lm, is_gradient)
+    assert "alpha1 {{given}} {{errors}} {{reason}}\n" in shown
+    assert "Right answer: {{instruction}}" in shown
+    assert "\n\nSay {{errors}}.\n\n" in shown

@@ -1,0 +1,286 @@
+"""Going on with runs, and repeating them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import toy
+
+from localprompt import configuration, resuming, runs
+from localprompt.errors import ConfigError, ModelError, RunMismatch, StoreError, TaskError
+from localprompt.lm.scripted import ScriptedLM
+from localprompt.problem import SilentObserver
+from localprompt.store import Store
+from localprompt.tasks import load_task
+from localprompt.tasks.stored import from_plain, to_plain
+from localprompt.types import Prompt
+
+TESTS = Path(__file__).parents[1]
+Answer = Callable[[str, int], str]
+
+
+class Notes(SilentObserver):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def _ends(error: BaseException, after: int = 100) -> Answer:
+    """A model that answers so often and then fails."""
+    asked = []
+
+    def answer(prompt: str, seed: int) -> str:
+        asked.append(prompt)
+        if len(asked) > after:
+            raise error
+        return toy.answer(prompt, seed)
+
+    return answer
+
+
+def _interrupted(error: BaseException | None = None, **choices: Any) -> str:
+    """Return the id of a run that did not reach its end."""
+    error = error or KeyboardInterrupt()
+    with pytest.raises(type(error)):
+        runs.optimize(toy.task(), toy.model(answer=_ends(error)), **choices)
+    with Store() as store:
+        return store.runs.all()[0].id
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "stopped"),
+    [(KeyboardInterrupt(), "paused", "interrupted"), (ModelError("it broke"), "failed", "it broke")],
+)
+def test_a_run_that_ends_early_says_why_and_goes_on(error: BaseException, status: str, stopped: str) -> None:
+    run_id = _interrupted(error)
+    with Store() as store:
+        record = store.runs.get(run_id)
+    assert (record.status, record.stopped) == (status, stopped)
+    whole = runs.optimize(toy.task(), toy.model(name="scripted"), use_cache=False)
+    resumed = resuming.resume(run_id[:4], model=toy.model())
+    assert (resumed.run_id, resumed.best, resumed.test) == (run_id, whole.best, whole.test)
+    assert resumed.spend.tokens_requested == whole.spend.tokens_requested
+    with Store() as store:
+        assert store.runs.get(run_id).status == "finished"
+
+
+def test_a_run_without_the_cache_is_resumed_from_its_own_answers() -> None:
+    run_id = _interrupted(use_cache=False)
+    lm = toy.model()
+    resumed = resuming.resume(run_id, model=lm)
+    assert resumed.spend.answers_cached > 0
+    assert lm.n_generated + lm.n_scored < resumed.spend.answers + 240
+
+
+def test_a_finished_run_gives_its_result_without_a_model() -> None:
+    result = runs.optimize(toy.task(), toy.model())
+    observer = Notes()
+    assert resuming.resume(result.run_id, observer=observer) == result
+    assert observer.lines == [f"the run {result.run_id} is finished"]
+
+
+def test_a_paused_run_goes_on() -> None:
+    paused = runs.optimize(toy.task(), toy.model(), max_minutes=1e-9)
+    assert paused.status == "paused"
+    again = resuming.resume(paused.run_id, model=toy.model(), max_minutes=1e-9)
+    assert again.status == "paused"
+    whole = resuming.resume(paused.run_id, model=toy.model())
+    assert (whole.status, whole.stopped, whole.best) == ("finished", "", Prompt(toy.BEST))
+
+
+def test_the_replay_of_an_unfinished_run_ends_where_its_answers_end() -> None:
+    result = resuming.replay(_interrupted())
+    assert (result.status, result.test, result.verdict) == ("paused", None, "not measured on test")
+    assert "answers that the store has" in result.stopped
+    assert json.loads(json.dumps(result.to_json()))["test"] is None
+    assert type(result).from_json(result.to_json()) == result
+
+
+def test_another_model_is_named_and_with_force_everything_is_found_anew() -> None:
+    run_id = _interrupted()
+    with pytest.raises(RunMismatch, match="model is another one: fingerprint was 'scripted-scripted'"):
+        resuming.resume(run_id, model=toy.model(name="other"))
+    other = toy.model(name="other")
+    forced = resuming.resume(run_id, model=other, force=True)
+    assert (forced.model, forced.spend.answers_cached) == ("other", forced.spend.answers - other_answers(other))
+    assert resuming.replay(run_id).best == forced.best
+
+
+def other_answers(lm: ScriptedLM) -> int:
+    """Answers of a search: all but those of noise and test, of which each prompt has 40."""
+    return lm.n_generated + lm.n_scored - 5 * 40
+
+
+def test_a_setting_of_the_engine_that_changed_is_named() -> None:
+    class Tuned(ScriptedLM):
+        n_ubatch = 512
+
+        @property
+        def identity(self) -> dict[str, object]:
+            return {"file": "abc", "n_ubatch": self.n_ubatch}
+
+    lm = Tuned(answer=_ends(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        runs.optimize(toy.task(), lm)
+    with Store() as store:
+        run_id = store.runs.all()[0].id
+    other = Tuned()
+    other.fingerprint, other.n_ubatch = "another", 256
+    with pytest.raises(RunMismatch, match="n_ubatch was 512 when the run began and is 256"):
+        resuming.resume(run_id, model=other)
+
+
+def test_a_model_is_loaded_again_with_the_settings_of_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[tuple[str, dict[str, object]]] = []
+
+    def open_model(name: str, **engine: object) -> ScriptedLM:
+        loaded.append((name, engine))
+        return toy.model(answer=_ends(KeyboardInterrupt()) if len(loaded) == 1 else toy.answer)
+
+    monkeypatch.setattr(runs, "open_model", open_model)
+    monkeypatch.setattr(
+        ScriptedLM, "identity", property(lambda self: {"file": "abc", "llama_cpp": "1", "n_ctx": 99}), raising=False
+    )
+    with pytest.raises(KeyboardInterrupt):
+        runs.optimize(toy.task(), "a.gguf", engine={"n_ctx": 99})
+    with Store() as store:
+        run_id = store.runs.all()[0].id
+    resuming.resume(run_id)
+    assert loaded == [("a.gguf", {"n_ctx": 99})] * 2
+
+
+def test_another_version_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    finished, run_id = runs.optimize(toy.task(), toy.model()).run_id, _interrupted(use_cache=False)
+    monkeypatch.setattr(configuration, "__version__", "99")
+    monkeypatch.setattr(resuming, "__version__", "99")
+    with pytest.raises(RunMismatch, match=r"version of localprompt was .* is '99'"):
+        resuming.resume(run_id, model=toy.model())
+    with pytest.raises(RunMismatch, match="version"):
+        resuming.replay(finished)
+    assert resuming.replay(finished, force=True).best == Prompt(toy.BEST)
+    assert resuming.resume(run_id, model=toy.model(), force=True).status == "finished"
+
+
+def test_a_run_of_a_loaded_model_says_which_one_is_missing() -> None:
+    with pytest.raises(ConfigError, match="had a loaded model, 'scripted'"):
+        resuming.resume(_interrupted())
+    with pytest.raises(ConfigError, match="no proposer of its own"):
+        resuming.resume(_interrupted(), model=toy.model(), proposer=toy.model())
+
+
+def test_a_run_that_another_process_has_is_refused_and_not_changed() -> None:
+    run_id = _interrupted()
+    with Store() as first, first.runs.hold(run_id), pytest.raises(StoreError, match=f"process {os.getpid()}"):
+        resuming.resume(run_id, model=toy.model(), max_calls=7)
+    with Store() as store:
+        assert store.runs.get(run_id).configuration["limits"]["max_calls"] is None
+
+
+def test_files_that_settings_name_need_not_be_there_later(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    text = tmp_path / "mine" / "forward.txt"
+    text.write_text("{{demos}}\n\nIt is to", encoding="utf-8")
+    result = runs.optimize(toy.task(), toy.model(), settings={"templates": tmp_path / "mine"})
+    text.unlink()
+    again = resuming.replay(result.run_id)
+    assert replace(again, spend=result.spend) == result
+
+
+@pytest.mark.parametrize("name", ["../evil.txt", "/tmp/evil.txt", "a/b.txt", "..", "", "x" * 200])
+def test_an_imported_run_writes_no_file_elsewhere(name: str, tmp_path: Path) -> None:
+    settings = {"templates": {"files": {name: "text"}, "folder": True}}
+    with pytest.raises(StoreError, match="file that cannot be"):
+        configuration.unfolded(settings, tmp_path / "in")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("damage", ["task", "model", "seed", "settings", "limits", "version"])
+def test_a_damaged_configuration_is_one_sentence(damage: str) -> None:
+    run_id = _interrupted()
+    with Store() as store:
+        plain = dict(store.runs.get(run_id).configuration)
+        store.runs.update(run_id, configuration={**plain, damage: ["?"]})
+    with pytest.raises(StoreError, match="damaged"):
+        resuming.resume(run_id, model=toy.model())
+    with pytest.raises(StoreError, match="damaged"):
+        resuming.replay(run_id)
+
+
+def test_a_task_survives_as_plain_data(tmp_path: Path) -> None:
+    rows = [json.dumps({"word": f"w{n}", "target": f"t{n}"}) for n in range(20)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    (tmp_path / "task.yaml").write_text(
+        "data: {file: rows.jsonl, fields: {word: word}}\nanswer: {after_marker: 'A:'}\nmetric: token_f1\n"
+        "prompts: [Say it., {instruction: Go., demos: [{word: a, output: b}]}]\n",
+        encoding="utf-8",
+    )
+    task = load_task(tmp_path / "task.yaml")
+    assert from_plain(json.loads(json.dumps(to_plain(task)))) == task
+
+
+def test_a_metric_that_is_code_needs_permission_again(tmp_path: Path) -> None:
+    (tmp_path / "my_metric_of_resume.py").write_text("def right(p, t):\n    return float(p in t)\n", encoding="utf-8")
+    rows = [json.dumps({"input": f"w{n}", "target": f"t{n}"}) for n in range(20)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    (tmp_path / "task.yaml").write_text("data: {file: rows.jsonl}\nmetric: my_metric_of_resume:right\n")
+    plain = to_plain(load_task(tmp_path / "task.yaml", allow_code=True))
+    with pytest.raises(TaskError, match="is code and was not run"):
+        from_plain(plain)
+    assert from_plain(plain, allow_code=True).metric("t1", ("t1",)) == 1.0
+    with pytest.raises(TaskError, match="has changed"):
+        from_plain({**plain, "metric": {**plain["metric"], "hash": "other"}}, allow_code=True)
+
+
+def test_a_task_judged_by_a_function_of_the_users_has_to_be_given_again() -> None:
+    given = replace(toy.task(), answer=str.strip)
+    result = runs.optimize(given, toy.model())
+    with pytest.raises(TaskError, match="answer is a Python object"):
+        resuming.replay(result.run_id)
+    assert resuming.replay(result.run_id, task=given).best == result.best
+    with pytest.raises(RunMismatch, match="task is another one"):
+        resuming.replay(result.run_id, task=replace(given, fingerprint="other"))
+
+
+RUN = """
+import sys, time, toy
+from localprompt import runs
+
+def answer(prompt, seed):
+    print("answering", flush=True)
+    time.sleep(0.002)
+    return toy.answer(prompt, seed)
+
+runs.optimize(toy.task(), toy.model(answer=answer), store=sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.1, 0.4])
+def test_a_process_that_is_killed_loses_nothing_that_was_committed(delay_s: float, tmp_path: Path) -> None:
+    path = tmp_path / "killed.sqlite"
+    environment = {**os.environ, "PYTHONPATH": str(TESTS)}
+    process = subprocess.Popen([sys.executable, "-c", RUN, str(path)], env=environment, stdout=subprocess.PIPE)
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"answering\n"
+        time.sleep(delay_s)
+        process.send_signal(signal.SIGKILL)
+    with Store(path) as store:
+        (killed,) = store.runs.all()
+        assert store.check() == []
+    assert killed.status == "running"
+    resumed = resuming.resume(killed.id, model=toy.model(), store=path)
+    whole = runs.optimize(toy.task(), toy.model(), store=tmp_path / "whole.sqlite")
+    assert replace(resumed, spend=whole.spend) == whole
+    assert resumed.spend.tokens_requested == whole.spend.tokens_requested

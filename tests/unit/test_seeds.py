@@ -1,0 +1,28 @@
+"""Intervals over runs, compared with scipy."""
+
+from __future__ import annotations
+
+import pytest
+from scipy import stats
+
+from localprompt.analysis.seeds import OverSeeds, over_seeds, t_quantile
+
+
+@pytest.mark.parametrize("freedom", [*range(1, 12), 29, 30, 100, 1001])
+def test_the_quantile_is_that_of_scipy(freedom: int) -> None:
+    assert t_quantile(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=1e-12)
+
+
+def test_the_interval_is_that_of_scipy() -> None:
+    values = [0.61, 0.7, 0.55, 0.64]
+    low, high = stats.t.interval(0.95, 3, loc=0.625, scale=stats.sem(values))
+    found = over_seeds(values)
+    assert (found.mean, found.n) == (0.625, 4)
+    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_one_run_has_no_interval_and_equal_runs_have_one_without_width() -> None:
+    assert over_seeds([0.5]) == OverSeeds(0.5, None, None, 1)
+    assert over_seeds([0.5, 0.5, 0.5]) == OverSeeds(0.5, 0.5, 0.5, 3)
+    with pytest.raises(ValueError, match="no runs"):
+        over_seeds([])
