@@ -28,6 +28,11 @@ MAX_HEADER_BYTES = 64 << 20
 MAX_STRINGS = 2_000_000
 """Strings in all arrays together."""
 MAX_KEYS = 16_384
+MAX_KEY_BYTES = 65_535
+MAX_TEXT_BYTES = 8 << 20
+"""In all string values together: as `str` they may take four times as much."""
+CLIPPED_BYTES = 2 << 20
+"""What is kept of one string value: some files carry the tokeniser a second time, as JSON."""
 MAX_TENSORS = 16_384
 MAX_NAME_BYTES = 63
 """Bytes of a tensor's name that ggml keeps."""
@@ -60,6 +65,7 @@ class _Cursor:
         self.data = bytearray()
         self.at = 0
         self.n_strings = 0
+        self.n_text_bytes = 0
         self.kinds: dict[str, int] = {}
 
     def fail(self, what: str) -> ModelError:
@@ -86,13 +92,27 @@ class _Cursor:
     def u64(self) -> int:
         return int(_U64.unpack(self.take(8))[0])
 
-    def string(self) -> str:
-        return self.take(self.u64()).decode("utf-8", "replace")
+    def name(self, most: int) -> str:
+        n_bytes = self.u64()
+        if n_bytes > most:
+            raise self.fail(f"a name claims {n_bytes} bytes")
+        return self.take(n_bytes).decode("utf-8", "replace")
+
+    def text(self) -> str:
+        n_bytes = self.u64()
+        kept = min(n_bytes, CLIPPED_BYTES)
+        self.n_text_bytes += kept
+        if self.n_text_bytes > MAX_TEXT_BYTES:
+            raise self.fail(f"its texts take more than {MAX_TEXT_BYTES >> 20} MiB")
+        self.need(self.at + n_bytes)
+        text = self.take(kept).decode("utf-8", "replace")
+        self.at += n_bytes - kept
+        return text
 
     def value(self, key: str) -> Value:
         kind = self.kinds[key] = self.u32()
         if kind == _STRING:
-            return self.string()
+            return self.text()
         if kind == _ARRAY:
             return self._array(key)
         number = self._scalar(kind, key)
@@ -172,7 +192,7 @@ def _read(cursor: _Cursor, path: Path, file_size: int) -> GGUFHeader:
 def _read_metadata(cursor: _Cursor, n_keys: int) -> dict[str, Value]:
     metadata: dict[str, Value] = {}
     for _ in range(n_keys):
-        key = cursor.string()
+        key = cursor.name(MAX_KEY_BYTES)
         if not key:
             raise cursor.fail("a key is empty")
         if key in metadata:
@@ -182,9 +202,9 @@ def _read_metadata(cursor: _Cursor, n_keys: int) -> dict[str, Value]:
 
 
 def _read_tensor(cursor: _Cursor) -> TensorInfo:
-    name = cursor.string()
-    if not 0 < len(name.encode("utf-8", "replace")) <= MAX_NAME_BYTES:
-        raise cursor.fail(f"the tensor name {name[:80]!r} is empty or longer than {MAX_NAME_BYTES} bytes")
+    name = cursor.name(MAX_NAME_BYTES)
+    if not name:
+        raise cursor.fail("the name of a tensor is empty")
     n_dims = cursor.u32()
     if n_dims > 4:
         raise cursor.fail(f"the tensor {name!r} has {n_dims} dimensions")

@@ -99,7 +99,9 @@ class Llama:
         return re.compile("|".join(map(re.escape, texts)) if texts else r"(?!)")
 
     def _is_control(self, token: int) -> bool:
-        return bool(C.llama_vocab_is_control(self._vocab, token))
+        # llama.cpp parses the text of the unknown token as a token too.
+        is_unknown = C.llama_vocab_get_attr(self._vocab, token) & C.LLAMA_TOKEN_ATTR_UNKNOWN
+        return bool(C.llama_vocab_is_control(self._vocab, token) or is_unknown)
 
     def text_of(self, token: int) -> str:
         """Return a token's text as the vocabulary writes it."""

@@ -3,7 +3,7 @@
 Linux promises memory that it does not have and then kills a process, not always the guilty one. So a model that cannot
 fit is refused, with the numbers.
 
-Source: the buffers that llama.cpp reports for four models, and the memory of their worker: the estimate is 1 to 25 %
+Source: the buffers that llama.cpp reports for four models, and the memory of their worker: the estimate is 3 to 13 %
 above (`tests/real/test_memory.py`).
 """
 

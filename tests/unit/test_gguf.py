@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import time
+import tracemalloc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -317,6 +318,40 @@ def test_the_most_strings_a_header_may_hold_take_seconds_at_most(path: Path) -> 
     started = time.process_time()  # of this process: others may be busy
     assert read_header(path).tokens.first_duplicate() is None
     assert time.process_time() - started < 15
+
+
+TEXT = struct.pack("<I", 8)
+"""Type number of a string value."""
+
+
+@pytest.mark.parametrize(
+    ("size", "values"),
+    [
+        (60 << 20, [TEXT + struct.pack("<Q", 60 << 20)]),
+        (60 << 20, [TEXT + struct.pack("<Q", 2 << 20) + b"\xf0\x9f\xa6\x99" + bytes((2 << 20) - 4)] * 30),
+        (60 << 20, [struct.pack("<IIQ", 9, 0, 60 << 20)]),
+        (62 << 20, [struct.pack("<IIQ", 9, 8, 1_900_000)]),
+    ],
+    ids=["one long text", "many long texts", "one long array", "an array of many texts"],
+)
+def test_no_header_takes_more_than_its_share_of_memory(path: Path, size: int, values: list[bytes]) -> None:
+    """A file of noise behind plausible beginnings: noise as text is twice as long in memory, one llama four times."""
+    keys = [key(f"key.{i}".encode(), value) for i, value in enumerate(values)]
+    head = header_bytes(n_keys=len(keys), rest=b"".join(keys))
+    path.write_bytes(head + b"\xff" * (4 << 20) + bytes(max(0, size - len(head))))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModelError):
+            validate(path)
+        assert tracemalloc.get_traced_memory()[1] < 165 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_of_a_very_long_text_the_beginning_is_kept(path: Path) -> None:
+    header = validate(write(path, more=lambda w: w.add_string("tokenizer.huggingface.json", "é" * 2_000_000)))
+    assert header.text("tokenizer.huggingface.json") == "é" * (1 << 20)
+    assert header.n_vocab == len(TOKENS)
 
 
 @pytest.fixture(scope="module")
