@@ -84,8 +84,17 @@ class Budget:
             )
         self._calls += calls
 
-    def settle(self, *, tokens_requested: int, tokens_decoded: int, answers: int = 0, answers_cached: int = 0) -> None:
-        """Enter what a reserved call did cost, and how many of its answers were known already."""
+    def settle(
+        self,
+        *,
+        tokens_requested: int,
+        tokens_decoded: int,
+        answers: int = 0,
+        answers_cached: int = 0,
+        calls_not_made: int = 0,
+    ) -> None:
+        """Enter what a reserved call did cost, how many of its answers were known, and what it was cut short by."""
+        self._calls -= calls_not_made
         self._tokens_requested += tokens_requested
         self._tokens_decoded += tokens_decoded
         self._answers += answers

@@ -18,7 +18,7 @@ from localprompt.lm.replayed import ReplayedLM
 from localprompt.observing import Observer, SilentObserver
 from localprompt.results import RunResult
 from localprompt.resuming import replay, resume
-from localprompt.sitting import cached_models, placed
+from localprompt.sitting import cached_models, placed, times_anew
 from localprompt.store import RunRecord, Store
 from localprompt.tasks import Task
 from localprompt.types import Prompt, Spend
@@ -119,7 +119,8 @@ class Bench:
         """Return the scores of seed and found prompt on each test example, known since the run ended."""
         configuration = record.configuration
         lm, shared = ReplayedLM(configuration["model"]), configuration["use_cache"]
-        models = cached_models(lm, lm, self.store.answers, run_id=record.id, shared=shared, observer=SilentObserver())
+        how = {"shared": shared, "anew": times_anew(configuration)}
+        models = cached_models(lm, lm, self.store.answers, run_id=record.id, **how, observer=SilentObserver())
         with tempfile.TemporaryDirectory() as folder:
             optimizer = optimizer_of(configuration, Path(folder))
         evaluator = Evaluator(models.lm, placed(task, optimizer), Budget())

@@ -64,8 +64,9 @@ def compare(  # noqa: PLR0913 - a comparison has as many choices as the command
 ) -> Comparison:
     """Return what the methods found on the tasks, each `n_seeds` times with the seeds 0, 1, ...
 
-    Called again with the same arguments it goes on: a run that the store has, from wherever, is taken as it is if it
-    is finished and resumed if not. A run that fails is reported in the result, and the others go on.
+    Called again with the same arguments it goes on: a run that was made here, for whatever, is taken as it is if it is
+    finished and resumed if not. Imported runs take no part: nobody can tell here whether their results are true. A run
+    that fails is reported in the result, and the others go on.
 
     Args:
         tasks: task files or loaded tasks, with different names.
@@ -86,7 +87,7 @@ def compare(  # noqa: PLR0913 - a comparison has as many choices as the command
     Raises:
         ConfigError, TaskError: before anything is loaded, for unknown names, impossible settings and wrong tasks.
         ModelError: if a model cannot be found or loaded.
-        StoreError: if the store cannot be read or written.
+        StoreError: if the store cannot be read or written, or another process has a run that is new to this comparison.
     """
     optimizers = _configured(methods, preset, settings)
     runs.check_engine(engine, model, proposer)
@@ -102,7 +103,7 @@ def compare(  # noqa: PLR0913 - a comparison has as many choices as the command
         sources = {"model": runs.source_of(model), "proposer": runs.source_of(proposer)}
         limits = Limits(max_tokens, max_calls)
         known: dict[str, list[RunRecord]] = {}
-        for record in home.runs.all():
+        for record in _own_runs(home):
             known.setdefault(identity_hash(record.configuration), []).append(record)
         costs = {
             (task.name, method): functools.cache(functools.partial(_cost, optimizer, task, lm, writer, limits))
@@ -298,15 +299,22 @@ def _tagged(home: Store, entered: Sequence[tuple[Task, RunRecord]]) -> tuple[str
     ids = [record.id for _, record in entered]
     name = hashlib.sha256(" ".join(ids).encode()).hexdigest()[:12]
     for place, (_, record) in enumerate(entered):
-        tags = _tags(record)
-        if name not in tags:
-            tagged = {**record.configuration, _TAG: {**tags, name: [place, len(ids)]}}
+        if name in _tags(record):
+            continue
+        with home.runs.hold(record.id):  # a process that has the run may be changing its limits
+            now = home.runs.get(record.id)
+            tagged = {**now.configuration, _TAG: {**_tags(now), name: [place, len(ids)]}}
             home.runs.update(record.id, configuration=tagged)
     return name, [(task, home.runs.get(record.id)) for task, record in entered]
 
 
+def _own_runs(home: Store) -> list[RunRecord]:
+    """Return the runs that were made here, newest first: an imported one can say anything of itself."""
+    return [record for record in home.runs.all() if not record.imported]
+
+
 def _tags(record: RunRecord) -> dict[str, list[int]]:
-    """Return comparison id to [place, number of runs]; what is none is left out, since a run can come from anywhere."""
+    """Return comparison id to [place, number of runs]; what is none is left out."""
     tags = record.configuration.get(_TAG)
     return {
         name: tag
@@ -319,7 +327,7 @@ def _runs_of(home: Store, prefix: str) -> tuple[str, list[RunRecord]]:
     """Return the id of a comparison and its runs in their order."""
     found: dict[str, dict[int, RunRecord]] = {}
     sizes: dict[str, int] = {}
-    for record in home.runs.all():
+    for record in _own_runs(home):
         for name, (place, size) in _tags(record).items():
             if name.startswith(prefix):
                 found.setdefault(name, {})[place] = record
@@ -331,8 +339,8 @@ def _runs_of(home: Store, prefix: str) -> tuple[str, list[RunRecord]]:
             "give more digits" if found else "call `localprompt compare` with its tasks, methods and limits",
         )
     ((name, placed_runs),) = found.items()
-    if sorted(placed_runs) != list(range(sizes[name])):
-        gone = sizes[name] - len(placed_runs)
+    gone = sizes[name] - sum(0 <= place < sizes[name] for place in placed_runs)
+    if gone:
         raise StoreError(f"{gone} runs of the comparison {name} are gone", "compare again: those that are left count")
     return name, [placed_runs[place] for place in range(sizes[name])]
 

@@ -13,20 +13,26 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, get_type_hints, runtime_checkable
 
 from localprompt import __version__
+from localprompt.engine.settings import EngineSettings
 from localprompt.errors import ConfigError, RunMismatch, StoreError
 from localprompt.estimating import Estimate
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.replayed import facts_of
 from localprompt.optimizers import Optimizer, configure
+from localprompt.optimizers.registry import read_value
 from localprompt.store.records import item, text_of
 from localprompt.tasks import Task
 from localprompt.tasks.stored import to_plain
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
 _MAX_FILE_BYTES = 1024 * 1024
+_MAX_SETTING = 1_000_000
+_MAX_ENGINE_SETTING = 2**31 - 1
+"""What llama.cpp can count to."""
+_FOREIGN = "it was not written by localprompt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +152,22 @@ def check_version(configuration: Mapping[str, Any]) -> None:
 
 
 def engine_settings(configuration: Mapping[str, Any], role: str) -> dict[str, object]:
-    """Return the engine settings with which a model was loaded, none where that is not known."""
-    identity = configuration[role]["identity"]
-    return {name: value for name, value in identity.items() if name not in ("file", "llama_cpp", "fingerprint")}
+    """Return the engine settings with which a model was loaded, none where that is not known.
+
+    Raises:
+        ConfigError: if one of them has a value of the wrong kind.
+        StoreError: if one of them is no number that can be.
+    """
+    identity, wanted = configuration[role]["identity"], get_type_hints(EngineSettings)
+    found = {
+        name: read_value(f"the run's engine setting {name}", identity[name], wanted[name])
+        for name in wanted
+        if name in identity
+    }
+    for name, value in found.items():
+        if isinstance(value, int) and abs(value) > _MAX_ENGINE_SETTING:
+            raise StoreError(f"the run's engine setting {name} is too large", _FOREIGN)
+    return found
 
 
 def limits_of(configuration: Mapping[str, Any]) -> Limits:
@@ -159,7 +178,7 @@ def limits_of(configuration: Mapping[str, Any]) -> Limits:
     """
     limits = configuration["limits"]
     if any(type(limits.get(name)) not in (int, type(None)) for name in ("max_tokens", "max_calls")):
-        raise StoreError("the limits of the run are damaged", "it was not written by localprompt")
+        raise StoreError("the limits of the run are damaged", _FOREIGN)
     return Limits(limits.get("max_tokens"), limits.get("max_calls"))
 
 
@@ -169,21 +188,33 @@ def expected_of(configuration: Mapping[str, Any]) -> Estimate | None:
     Raises:
         StoreError: if the configuration is damaged.
     """
-    expected = configuration.get("expected")
+    expected, wanted = configuration.get("expected"), get_type_hints(Estimate)
+    if expected is None:
+        return None
     try:
-        return None if expected is None else Estimate(**expected)
-    except TypeError as error:
-        raise StoreError("the estimate of the run is damaged", "it was not written by localprompt") from error
+        values: dict[str, Any] = {
+            name: read_value(name, value, wanted[name]) for name, value in _object(expected).items()
+        }
+        return Estimate(**values)
+    except (KeyError, TypeError, ValueError, OverflowError, ConfigError) as error:
+        raise StoreError("the estimate of the run is damaged", _FOREIGN) from error
 
 
 def optimizer_of(configuration: Mapping[str, Any], folder: Path) -> Optimizer:
     """Return the optimiser of a run; files of its settings are written below `folder`.
 
     Raises:
-        ConfigError: if this version has no such method or setting.
+        ConfigError: if this version has no such method or setting, or one of them is beyond all reason.
         StoreError: if the configuration is damaged.
     """
-    return configure(configuration["method"], unfolded(configuration["settings"], folder))
+    optimizer = configure(configuration["method"], unfolded(configuration["settings"], folder))
+    for name, value in asdict(optimizer).items():
+        if isinstance(value, Path) and not value.is_relative_to(folder):
+            raise StoreError(f"the run's setting {name} is a file of this machine", _FOREIGN)
+        numbers = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(each, int | float) and abs(each) > _MAX_SETTING for each in numbers):
+            raise ConfigError(f"the run's setting {name} is more than {_MAX_SETTING:,}", "do not trust this run")
+    return optimizer
 
 
 def check_shape(configuration: Mapping[str, Any]) -> None:
@@ -197,10 +228,15 @@ def check_shape(configuration: Mapping[str, Any]) -> None:
             text_of(item(configuration, key))
         for key in ("task", "sources", "settings", "limits"):
             _object(item(configuration, key))
+        text_of(item(item(configuration, "identity"), "task"))
         for role in ("model", "proposer"):
+            source = configuration["sources"].get(role)
+            if source is not None:
+                text_of(source)
             if role == "model" or item(configuration, role) is not None:
                 model = _object(item(configuration, role))
-                text_of(item(model, "fingerprint"))
+                for key in ("name", "fingerprint"):
+                    text_of(item(model, key))
                 _object(item(model, "identity"))
         if type(item(configuration, "seed")) is not int or type(item(configuration, "use_cache")) is not bool:
             raise ValueError("a seed and use_cache were expected")
@@ -245,12 +281,12 @@ def _enclosed(path: Path) -> dict[str, Any]:
 def _unfolded(value: dict[str, Any], folder: Path) -> Path:
     files = value.get("files")
     if not isinstance(files, dict) or (value.get("folder") is not True and len(files) != 1):
-        raise StoreError("the files of the run's settings are damaged", "it was not written by localprompt")
+        raise StoreError("the files of the run's settings are damaged", _FOREIGN)
     folder.mkdir(parents=True)
     for name, text in files.items():
         if not _FILE_NAME.fullmatch(name) or not isinstance(text, str) or len(text) > _MAX_FILE_BYTES:
             raise StoreError(f"the run's settings have a file that cannot be: {name[:100]!r}", "do not trust this run")
-        (folder / name).write_text(text, encoding="utf-8")
+        (folder / name).write_text(text, encoding="utf-8", errors="backslashreplace")
     return folder if value.get("folder") is True else folder / next(iter(files))
 
 

@@ -10,11 +10,10 @@ import json
 import math
 import random
 import time
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import platformdirs
 
@@ -26,11 +25,15 @@ from localprompt.lm.metered import MeteredLM
 from localprompt.lm.simulated import SimulatedLM
 from localprompt.optimizers import Optimizer
 from localprompt.problem import Problem
+from localprompt.remembering import remember
 from localprompt.tasks import Task
-from localprompt.types import Sampling
+from localprompt.types import Sampling, Spend
 
 _LANES = 32
 _DRAWN = 12
+_PROBE = 128
+"""Tokens, a second or so."""
+_FASTER = 1.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a search is expected to cost; the test measurement is not counted, as in `Spend`."""
+    """What a search is expected to cost, and apart from it the proof: measuring noise and test after it."""
 
     proposals: int
     """Texts that the proposer is asked for."""
@@ -55,6 +58,10 @@ class Estimate:
     tokens_decoded: int
     seconds: float | None
     """None where the rates of the model are not known."""
+    proof_calls: int = 0
+    """Model calls of the proof: three prompts again on dev, two on test."""
+    proof_tokens_requested: int = 0
+    proof_seconds: float | None = None
 
     def to_json(self) -> dict[str, float | int | None]:
         """Return the estimate as plain data."""
@@ -95,38 +102,81 @@ def estimate(  # noqa: PLR0913 - what a run is
     with suppress(BudgetExhausted):
         optimizer.run(problem)
     models = {id(model): model for model in (answering, writing)}.values()
+    drawn = answering.generated
     proposals = sum(model.proposals for model in models)
     prefilled, generated = sum(m.prefilled for m in models), sum(m.generated for m in models)
-    seconds = prefilled / rates.prefill + generated / rates.generation if rates else None
     spend = budget.spend
-    return Estimate(proposals, spend.calls - proposals, spend.tokens_requested, prefilled + generated, seconds)
+    proof = _proof(answering, simulated_task, problem)
+    return Estimate(
+        proposals=proposals,
+        evaluations=spend.calls - proposals,
+        tokens_requested=spend.tokens_requested,
+        tokens_decoded=prefilled + generated,
+        seconds=_seconds(rates, prefilled, generated),
+        proof_calls=proof.calls,
+        proof_tokens_requested=proof.tokens_requested,
+        proof_seconds=_seconds(rates, sum(m.prefilled for m in models) - prefilled, answering.generated - drawn),
+    )
+
+
+def _proof(lm: SimulatedLM, task: Task, problem: Problem) -> Spend:
+    """Measure what is measured after a search, and return what that takes."""
+    budget = Budget()
+    found = [problem.winner(), problem.best_seed(), *problem.finalists()]
+    prompts = list({each.candidate.prompt.id: each.candidate.prompt for each in found}.values())[:3]
+    evaluator = Evaluator(lm, task, budget)
+    evaluator.evaluate(prompts, task.dev)
+    if task.test:
+        evaluator.evaluate(prompts[:2], task.test)
+    return budget.spend
+
+
+def _seconds(rates: Rates | None, prefilled: int, generated: int) -> float | None:
+    return prefilled / rates.prefill + generated / rates.generation if rates else None
 
 
 def measured_rates(lm: LanguageModel) -> Rates | None:
-    """Return how fast the model is here, measured once in seconds and remembered; None for what is no local model."""
+    """Return how fast the model is here at its best, measured in seconds and remembered; None for no local model.
+
+    Measured twice, since a machine that is busy for a moment looks slow, and later again where a short probe is faster
+    than what is remembered by more than chance. A machine that is always busy takes longer than these rates say.
+    """
     if not isinstance(lm, _Measurable):
         return None
     memory = Path(platformdirs.user_cache_dir("localprompt")) / "rates.json"
     known = _read(memory)
-    if lm.fingerprint not in known:
-        known[lm.fingerprint] = [lm.prefill_rate(), _generation_rate(lm)]
-        with suppress(OSError):
-            memory.parent.mkdir(parents=True, exist_ok=True)
-            memory.write_text(json.dumps(known, indent=1))
-    prefill, generation = known[lm.fingerprint]
-    return Rates(prefill, generation)
+    before = known.get(lm.fingerprint)
+    if before is not None and lm.prefill_rate(_PROBE) <= _FASTER * before.prefill:
+        return before
+    tries = [Rates(lm.prefill_rate(), _generation_rate(lm)) for _ in range(2)] + ([before] if before else [])
+    best = Rates(max(each.prefill for each in tries), max(each.generation for each in tries))
+    known[lm.fingerprint] = best
+    remember(memory, json.dumps({name: astuple(rates) for name, rates in known.items()}, indent=1))
+    return best
 
 
 def _generation_rate(lm: LanguageModel) -> float:
     prompts = [f"{number}. Once upon a time" for number in range(_LANES)]
     began = time.perf_counter()
     drawn = lm.generate(prompts, Sampling(max_tokens=_DRAWN, temperature=1.0), list(range(_LANES)))
-    return sum(each.n_tokens for each in drawn) / (time.perf_counter() - began)
+    # The token that ends a completion is drawn like the others, so a model that says nothing has a rate too.
+    n_drawn = sum(each.n_tokens + (each.finish_reason == "stop") for each in drawn)
+    return max(1, n_drawn) / (time.perf_counter() - began)
 
 
-def _read(memory: Path) -> dict[str, Sequence[float]]:
+def _read(memory: Path) -> dict[str, Rates]:
+    """Return what is remembered, without what cannot be a rate."""
     try:
-        known: dict[str, Sequence[float]] = json.loads(memory.read_text())
+        known = json.loads(memory.read_text())
     except (OSError, ValueError):  # missing or damaged: it is only a memory of measurements
         return {}
-    return known
+    pairs = known.items() if isinstance(known, dict) else ()
+    return {name: Rates(*pair) for name, pair in pairs if _are_rates(pair)}
+
+
+def _are_rates(pair: Any) -> bool:
+    return (
+        isinstance(pair, list)
+        and len(pair) == 2
+        and all(type(rate) is float and math.isfinite(rate) and rate > 0 for rate in pair)
+    )

@@ -2,6 +2,9 @@
 
 Prompts that are compared are scored on the same examples in one model call, so the comparison is paired and the model
 computes what their requests share once. A (prompt, example) is never evaluated twice by one `Evaluator`.
+
+A (prompt, example) that the model cannot be asked, because the request kills the engine or is longer than the context,
+has an outcome like every other: failed, and as bad as a score can be.
 """
 
 from __future__ import annotations
@@ -22,7 +25,13 @@ Norm = Literal["token", "sequence"]
 CONTENT_FREE = ("N/A", "", "[MASK]")
 """Inputs that say nothing: what a label gets on them is the prompt's prejudice (contextual calibration, Zhao 2021)."""
 
-_Cell = tuple[Prompt, Example]
+UNLIKELY = -100.0
+"""Nats a token, what a target scores that the model could not be asked about; no real one is as improbable."""
+TOKENS_BESIDE_BYTES = 2
+"""No token is shorter than a byte, but a tokeniser may put a token for the beginning and one for a space first."""
+
+_Cell = tuple[Prompt, Example, str]
+"""The last one is the text that the model is shown."""
 _Measure = Callable[[Sequence[_Cell]], list[Outcome]]
 
 
@@ -44,6 +53,8 @@ class Evaluator:
         self._memory: dict[tuple[str, str, str], Outcome] = {}
         self._prejudice: dict[str, tuple[float, ...]] = {}
         """Prompt id to the log of each label's probability on content-free inputs, in the order of the labels."""
+        self._too_long: dict[tuple[str, str], None] = {}
+        """(prompt id, example id) that do not fit the context."""
 
     def check_fit(self, prompt: Prompt, examples: Sequence[Example], *, room: int = 0) -> None:
         """Make sure that every example fits the context with `prompt`, its answer, and `room` further tokens.
@@ -54,8 +65,7 @@ class Evaluator:
         Raises:
             ContextOverflow: naming the first example that does not fit.
         """
-        answer = self._layout.separator + max(self._labels, key=len) if self._labels else ""
-        n_new = 0 if self._labels else self._sampling.max_tokens
+        answer, n_new = self._longest_label, self._n_new
         texts = [self._context(prompt, example.inputs) + answer for example in examples]
         for example, n in zip(examples, self._lm.lm.count_tokens(texts), strict=True):
             if n + n_new + room > self._lm.lm.n_ctx:
@@ -67,6 +77,14 @@ class Evaluator:
                     "shorten it, drop the row, or raise n_ctx with --engine n_ctx=...",
                 )
 
+    def fits(self, prompt: Prompt, example: Example) -> bool:
+        """Return whether an example fits the context with `prompt` and its answer."""
+        return not any(self._overlong("metric", [(prompt, example, self._context(prompt, example.inputs))]))
+
+    def overflowed(self, evaluation: Evaluation) -> bool:
+        """Return whether some outcome has failed because the prompt is too long for the context with its example."""
+        return any((evaluation.prompt.id, outcome.example_id) in self._too_long for outcome in evaluation.outcomes)
+
     def evaluate(self, prompts: Sequence[Prompt], examples: Sequence[Example]) -> list[Evaluation]:
         """Return the task's metric, an evaluation a prompt, outcomes in the order of `examples`.
 
@@ -75,7 +93,6 @@ class Evaluator:
 
         Raises:
             BudgetExhausted: before anything is computed.
-            ContextOverflow: naming the request, before anything is computed.
             ValueError: if there are no examples.
         """
         return self._evaluate("metric", prompts, examples, self._choose_labels if self._labels else self._generate)
@@ -87,18 +104,21 @@ class Evaluator:
         with many of them. `norm` is the mean over the target's tokens (the official code) or their sum (the paper).
 
         Raises:
-            BudgetExhausted, ContextOverflow, ValueError: as `evaluate`.
+            BudgetExhausted, ValueError: as `evaluate`.
         """
+        kind = f"likelihood {norm}"
 
         def measure(cells: Sequence[_Cell]) -> list[Outcome]:
-            pairs = [(self._context(prompt, ex.inputs), self._layout.separator + ex.targets[0]) for prompt, ex in cells]
+            pairs = [(context, self._layout.separator + ex.targets[0]) for _, ex, context in cells]
             answers = self._lm.loglikelihood(pairs, calls=len(cells))
             return [
-                Outcome(ex.id, None, each.logprob if norm == "sequence" else each.logprob / max(1, each.n_tokens))
-                for (_, ex), each in zip(cells, answers, strict=True)
+                self._failure(kind, ex)
+                if each.failed
+                else Outcome(ex.id, None, each.logprob if norm == "sequence" else each.logprob / max(1, each.n_tokens))
+                for (_, ex, _), each in zip(cells, answers, strict=True)
             ]
 
-        return self._evaluate(f"likelihood {norm}", prompts, examples, measure)
+        return self._evaluate(kind, prompts, examples, measure)
 
     def _evaluate(
         self, kind: str, prompts: Sequence[Prompt], examples: Sequence[Example], measure: _Measure
@@ -108,25 +128,65 @@ class Evaluator:
         wanted = {(kind, prompt.id, example.id): (prompt, example) for prompt in prompts for example in examples}
         missing = [key for key in wanted if key not in self._memory]
         if missing:
-            outcomes = measure([wanted[key] for key in missing])
-            self._memory.update(zip(missing, outcomes, strict=True))
+            cells = [(prompt, ex, self._context(prompt, ex.inputs)) for prompt, ex in map(wanted.__getitem__, missing)]
+            overlong = self._overlong(kind, cells)
+            self._too_long.update(
+                ((prompt.id, ex.id), None) for (prompt, ex, _), is_over in zip(cells, overlong, strict=True) if is_over
+            )
+            fitting = [cell for cell, is_over in zip(cells, overlong, strict=True) if not is_over]
+            measured = iter(measure(fitting) if fitting else [])
+            for key, (_, ex, _), is_over in zip(missing, cells, overlong, strict=True):
+                self._memory[key] = self._failure(kind, ex) if is_over else next(measured)
         return [
             Evaluation(prompt, tuple(self._memory[kind, prompt.id, example.id] for example in examples))
             for prompt in prompts
         ]
+
+    def _overlong(self, kind: str, cells: Sequence[_Cell]) -> list[bool]:
+        """Return which cells do not fit the context; what has few enough bytes is not counted."""
+        room = self._lm.lm.n_ctx - (self._n_new if kind == "metric" else 0)
+        texts = [
+            context + (self._longest_label if kind == "metric" else self._layout.separator + ex.targets[0])
+            for _, ex, context in cells
+        ]
+        doubtful = [
+            i for i, t in enumerate(texts) if len(t.encode("utf-8", "surrogatepass")) + TOKENS_BESIDE_BYTES > room
+        ]
+        counts = self._lm.lm.count_tokens([texts[i] for i in doubtful]) if doubtful else []
+        over = [i for i, n in zip(doubtful, counts, strict=True) if n > room]
+        return [i in over for i in range(len(texts))]
+
+    def _failure(self, kind: str, example: Example) -> Outcome:
+        """Return the outcome of what the model could not be asked."""
+        worst = {"metric": 0.0, "likelihood token": UNLIKELY}
+        # A target has no more tokens than bytes.
+        of_whole = UNLIKELY * max(1, len(example.targets[0].encode("utf-8", "replace")))
+        return Outcome(example.id, None, worst.get(kind, of_whole), failed=True)
+
+    @property
+    def _longest_label(self) -> str:
+        """With what stands before it; empty where answers are generated."""
+        return self._layout.separator + max(self._labels, key=len) if self._labels else ""
+
+    @property
+    def _n_new(self) -> int:
+        """Most tokens that an answer is generated from."""
+        return 0 if self._labels else self._sampling.max_tokens
 
     def _context(self, prompt: Prompt, inputs: Mapping[str, str]) -> str:
         rendering = self._layout.render(prompt, inputs)
         return self._lm.lm.chat(rendering.messages, rendering.opening) if rendering.messages else rendering.text
 
     def _generate(self, cells: Sequence[_Cell]) -> list[Outcome]:
-        contexts = [self._context(prompt, example.inputs) for prompt, example in cells]
+        contexts = [context for _, _, context in cells]
         # Answers are judged greedily unless the task says otherwise, so the seed rarely matters; it is constant because
         # an answer must not depend on which other prompts are asked.
         completions = self._lm.generate(contexts, self._sampling, [0] * len(contexts))
         return [
-            self._judge(example, self._answer(completion.text))
-            for (_, example), completion in zip(cells, completions, strict=True)
+            self._failure("metric", example)
+            if completion.finish_reason == "failed"
+            else self._judge(example, self._answer(completion.text))
+            for (_, example, _), completion in zip(cells, completions, strict=True)
         ]
 
     def _judge(self, example: Example, prediction: str | None, margin: float | None = None) -> Outcome:
@@ -135,10 +195,9 @@ class Evaluator:
 
     def _choose_labels(self, cells: Sequence[_Cell]) -> list[Outcome]:
         if self._label_score == "calibrated":
-            self._measure_prejudice([prompt for prompt, _ in cells])
-        contexts = [self._context(prompt, example.inputs) for prompt, example in cells]
-        table = self._label_logprobs(contexts, calls=len(cells))
-        return [self._choose(prompt, example, row) for (prompt, example), row in zip(cells, table, strict=True)]
+            self._measure_prejudice([prompt for prompt, _, _ in cells])
+        table = self._label_logprobs([context for _, _, context in cells], calls=len(cells))
+        return [self._choose(prompt, example, row) for (prompt, example, _), row in zip(cells, table, strict=True)]
 
     def _label_logprobs(self, contexts: Sequence[str], *, calls: int) -> list[list[Loglikelihood]]:
         """Return a row a context, in the order of the labels."""
@@ -149,6 +208,8 @@ class Evaluator:
         return [answers[start : start + n] for start in range(0, len(answers), n)]
 
     def _choose(self, prompt: Prompt, example: Example, row: Sequence[Loglikelihood]) -> Outcome:
+        if any(each.failed for each in row):
+            return self._failure("metric", example)
         scores = [self._normalised(prompt, i, each) for i, each in enumerate(row)]
         right = [score for score, label in zip(scores, self._labels, strict=True) if label in example.targets]
         wrong = [score for score, label in zip(scores, self._labels, strict=True) if label not in example.targets]
@@ -167,7 +228,8 @@ class Evaluator:
     def _measure_prejudice(self, prompts: Sequence[Prompt]) -> None:
         """Learn what each new prompt gives the labels on inputs that say nothing.
 
-        As Zhao et al. 2021: over the labels normalised to 1, then the mean over the content-free inputs.
+        As Zhao et al. 2021: over the labels normalised to 1, then the mean over the content-free inputs, without those
+        that kill the engine.
         """
         new = {prompt.id: prompt for prompt in prompts if prompt.id not in self._prejudice}
         if not new:
@@ -180,8 +242,10 @@ class Evaluator:
         table = self._label_logprobs(contexts, calls=len(contexts))
         n = len(CONTENT_FREE)
         for i, prompt_id in enumerate(new):
-            rows = [_log_normalised([each.logprob for each in row]) for row in table[i * n : (i + 1) * n]]
-            self._prejudice[prompt_id] = tuple(_log_sum_exp(column) - math.log(n) for column in zip(*rows, strict=True))
+            alive = [row for row in table[i * n : (i + 1) * n] if not any(each.failed for each in row)]
+            rows = [_log_normalised([each.logprob for each in row]) for row in alive] or [[0.0] * len(self._labels)]
+            means = (_log_sum_exp(column) - math.log(len(rows)) for column in zip(*rows, strict=True))
+            self._prejudice[prompt_id] = tuple(means)
 
 
 def _log_normalised(logprobs: Sequence[float]) -> list[float]:

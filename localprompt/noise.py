@@ -6,6 +6,7 @@ may be another one. A difference below that floor says nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from localprompt.budget import Budget
@@ -20,22 +21,27 @@ _ROUNDING = 1e-9
 """Of sums of floats; no difference of means is as small."""
 
 
-def measure_noise(lm: LanguageModel, task: Task, known: Sequence[Evaluation]) -> NoiseFloor:
-    """Return the noise floor: each prompt measured again on its examples, in a call of its own.
+def measure_noise(lm: LanguageModel, task: Task, known: Sequence[Evaluation], budget: Budget) -> NoiseFloor:
+    """Return the noise floor: the prompts measured again, all in one call.
+
+    So most of them are in other company than before: one that was first measured alone now has neighbours. Measured
+    again alone it would repeat its numbers to the last digit and say nothing.
 
     Args:
         lm: must not know the answers of `known`.
         task: whose dev examples were measured.
         known: how they were measured first, in whatever company; at least one.
+        budget: what is spent is charged to it.
     """
+    ids = {outcome.example_id for before in known for outcome in before.outcomes}
+    examples = [example for example in task.dev if example.id in ids]
+    again = Evaluator(lm, task, budget).evaluate([before.prompt for before in known], examples)
     floor, changed, n = 0.0, 0, 0
-    for before in known:
-        ids = {outcome.example_id for outcome in before.outcomes}
-        examples = [example for example in task.dev if example.id in ids]
-        (after,) = Evaluator(lm, task, Budget()).evaluate([before.prompt], examples)
+    for before, after in zip(known, again, strict=True):
         scores = {outcome.example_id: outcome.score for outcome in after.outcomes}
-        changed += sum(scores[outcome.example_id] != outcome.score for outcome in before.outcomes)
-        floor, n = max(floor, abs(after.mean - before.mean)), n + len(before.outcomes)
+        changes = [scores[outcome.example_id] - outcome.score for outcome in before.outcomes]
+        changed += sum(change != 0 for change in changes)
+        floor, n = max(floor, abs(math.fsum(changes)) / len(changes)), n + len(changes)
     return NoiseFloor(floor, changed, n)
 
 

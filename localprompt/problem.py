@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from functools import partial
 
 from localprompt.errors import ContextOverflow
-from localprompt.evaluator import Evaluator, Norm
+from localprompt.evaluator import TOKENS_BESIDE_BYTES, Evaluator, Norm
 from localprompt.lm.metered import MeteredLM
 from localprompt.observing import Journal, Journalled, Observer, SilentJournal, SilentObserver
 from localprompt.proposing import Forbidden, Memory, Reading, grammar_for, normalised, sift
 from localprompt.tasks import Task
 from localprompt.types import (
     Candidate,
+    Discard,
     Evaluation,
     Example,
     Generation,
@@ -30,8 +33,7 @@ _MOST_OUTPUTS = 6
 """More different targets are no closed set."""
 WARMER = 0.3
 """Added to the temperature where a request is repeated because no reply to it was usable."""
-_TOKENS_BESIDE_BYTES = 2
-"""No token is shorter than a byte, but a tokeniser may put a token for the beginning and one for a space first."""
+TOO_LONG = "too long for the context"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +89,14 @@ class Problem:
         self._evaluator = evaluator
         self._proposer = proposer
         self._dev_ids = {example.id for example in task.dev}
+        self._longest = max(task.dev, key=_n_bytes, default=None)
         self._known: dict[str, Evaluation] = {}
         """Prompt id to the evaluation on the most dev examples so far."""
         self._candidates: dict[str, Candidate] = {}
         self._rejected: dict[str, None] = {}
         """Proposals discarded so far, normalised, in order."""
+        self._refused: dict[str, None] = {}
+        """Ids of prompts discarded because they are too long for the context."""
         self._announced: tuple[str, int] | None = None
         self.record([Candidate(prompt, "seed") for prompt in task.seeds])
 
@@ -127,12 +132,16 @@ class Problem:
     def evaluate(self, prompts: Sequence[Prompt], examples: Sequence[Example] | None = None) -> list[Evaluation]:
         """Return the task's metric on `examples` (all of dev by default), same order and length as `prompts`.
 
+        A prompt that is too long for the context with one of them scores 0 there, is counted as discarded, and cannot
+        win.
+
         Raises:
             BudgetExhausted: before anything is computed.
         """
         evaluations = self._evaluator.evaluate(prompts, self.dev if examples is None else examples)
         self.record([Candidate(evaluation.prompt, "evaluated") for evaluation in evaluations])
         self._journal.evaluations("metric", evaluations)
+        self._refuse_too_long(evaluations)
         for evaluation in evaluations:
             self._keep(evaluation)
         self._announce()
@@ -148,6 +157,7 @@ class Problem:
         """
         evaluations = self._evaluator.likelihood(prompts, self.dev if examples is None else examples, norm=norm)
         self._journal.evaluations(f"likelihood {norm}", evaluations)
+        self._refuse_too_long(evaluations)
         self.observer.spend(self._proposer.spend)
         return evaluations
 
@@ -176,6 +186,7 @@ class Problem:
         retry: bool = True,
         known: Iterable[str] = (),
         constrained: bool = True,
+        objection: Callable[[str, int], str] | None = None,
     ) -> list[Proposal]:
         """Return new instructions that the proposer wrote, one `Proposal` a prompt, same order and length as `prompts`.
 
@@ -194,7 +205,10 @@ class Problem:
             n: replies a prompt.
             retry: False asks only once.
             known: further instructions there are already.
-            constrained: such replies are bound to a grammar where the proposer can; False leaves them free.
+            constrained: replies of one line, or after an open tag, are bound to a grammar where the proposer can, so
+                that none begins with the line break that would end it; False leaves them free.
+            objection: the method's own test of a usable text, given with the index of the prompt that it answers. A
+                reason discards it; it may still be right as the answer to another prompt, so it is not remembered.
 
         Raises:
             BudgetExhausted: before the replies, or the second replies, are computed.
@@ -205,14 +219,25 @@ class Problem:
             raise ValueError(f"{len(readings)} readings for {len(prompts)} prompts")
         memory = Memory([*(each.prompt.instruction for each in self.candidates), *known], self._rejected)
 
+        own: set[Discard] = set()
+
+        def refused(index: int, text: str) -> str:
+            reason = objection(text, index) if objection else ""
+            if reason:
+                own.add(Discard(text, reason))
+            return reason or ("" if self._fits(text) else TOO_LONG)
+
         def ask(asked: Sequence[int], sampling: Sampling) -> list[Proposal]:
             if not asked:
                 return []
             grammar = constrained and self._proposer.lm.supports_grammar
             sampling = _closed(sampling, [(prompts[i], readings[i]) for i in asked], grammar=grammar)
             replies = self.complete([prompts[i] for i in asked], sampling, n=n)
-            found = [sift(group, readings[i], forbidden, memory) for i, group in zip(asked, replies, strict=True)]
-            self.discard(Proposal((), tuple(each for proposal in found for each in proposal.discarded)))
+            found = [
+                sift(group, readings[i], forbidden, memory, partial(refused, i))
+                for i, group in zip(asked, replies, strict=True)
+            ]
+            self._count([each for proposal in found for each in proposal.discarded], forget=own)
             return found
 
         proposals = ask(range(len(prompts)), sampling)
@@ -250,7 +275,7 @@ class Problem:
         room = self._proposer.lm.n_ctx - max_tokens
         n_tokens = 0
         for version in versions:
-            if len(version.encode("utf-8", "replace")) + _TOKENS_BESIDE_BYTES <= room:
+            if len(version.encode("utf-8", "replace")) + TOKENS_BESIDE_BYTES <= room:
                 return version
             (n_tokens,) = self.count_tokens([version])
             if n_tokens <= room:
@@ -291,13 +316,7 @@ class Problem:
 
     def discard(self, proposal: Proposal) -> None:
         """Count what a proposal had to leave out, and remember it: `propose` does not accept it again."""
-        if not proposal.discarded:
-            return
-        self.discards.update(each.reason for each in proposal.discarded)
-        # What was cut off by the token limit may come back whole.
-        rejected = (normalised(each.text) for each in proposal.discarded if each.reason != "truncated")
-        self._rejected.update((text, None) for text in rejected if text)
-        self._journal.discards(proposal.discarded)
+        self._count(proposal.discarded)
 
     def winner(self) -> Standing:
         """Return the best prompt on dev: highest mean, then shorter, then earlier.
@@ -317,6 +336,26 @@ class Problem:
         """Return the best of the seed prompts by the same rule."""
         return self._first(tuple(prompt.id for prompt in self.seeds))
 
+    def _count(self, discarded: Sequence[Discard], forget: AbstractSet[Discard] = frozenset()) -> None:
+        if not discarded:
+            return
+        self.discards.update(each.reason for each in discarded)
+        # What was cut off by the token limit may come back whole.
+        remembered = (each for each in discarded if each.reason != "truncated" and each not in forget)
+        self._rejected.update((text, None) for each in remembered if (text := normalised(each.text)))
+        self._journal.discards(discarded)
+
+    def _fits(self, instruction: str) -> bool:
+        """Return whether the longest dev example, by bytes, fits the context with an instruction."""
+        return self._longest is None or self._evaluator.fits(Prompt(instruction), self._longest)
+
+    def _refuse_too_long(self, evaluations: Sequence[Evaluation]) -> None:
+        """Discard, once, the prompts that do not fit the context with some example."""
+        found = {each.prompt.id: each.prompt.instruction for each in evaluations if self._evaluator.overflowed(each)}
+        new = {prompt_id: text for prompt_id, text in found.items() if prompt_id not in self._refused}
+        self._refused.update(dict.fromkeys(new))
+        self._count([Discard(text, TOO_LONG) for text in new.values()])
+
     def _first(self, ids: Sequence[str]) -> Standing:
         finalists = self._finalists(ids)
         if not finalists:
@@ -332,6 +371,8 @@ class Problem:
         """Remember an evaluation on dev if it covers more of dev than the one known."""
         if any(outcome.example_id not in self._dev_ids for outcome in evaluation.outcomes):
             return
+        if self._evaluator.overflowed(evaluation):
+            return
         known = self._known.get(evaluation.prompt.id)
         if known is None or len(known.outcomes) < len(evaluation.outcomes):
             self._known[evaluation.prompt.id] = evaluation
@@ -346,14 +387,22 @@ class Problem:
 
 
 def _closed(sampling: Sampling, asked: Sequence[tuple[str, Reading]], *, grammar: bool) -> Sampling:
-    """Return the sampling that ends with the closing tag, if the opening one stands at the end of every prompt."""
+    """Return the sampling of replies that end as they are read.
+
+    With the closing tag, if the opening one stands at the end of every prompt, and, with `grammar`, bound to the
+    form that all of them have. A tag that is not open leaves room for thoughts before it.
+    """
     tag = asked[0][1].tag
-    is_open = all(reading.tag == tag and prompt.rstrip().endswith(f"<{tag}>") for prompt, reading in asked)
-    if not tag or not is_open:
+    if any(reading.tag != tag or (tag and not prompt.rstrip().endswith(f"<{tag}>")) for prompt, reading in asked):
         return sampling
-    sampling = replace(sampling, stop=(*sampling.stop, f"</{tag}>"))
+    if tag:
+        sampling = replace(sampling, stop=(*sampling.stop, f"</{tag}>"))
     grammars = {grammar_for(reading): None for _, reading in asked}
     return replace(sampling, grammar=next(iter(grammars))) if grammar and len(grammars) == 1 else sampling
+
+
+def _n_bytes(example: Example) -> int:
+    return sum(len(text.encode("utf-8", "replace")) for text in example.inputs.values())
 
 
 def _rank(standing: Standing) -> tuple[float, int]:

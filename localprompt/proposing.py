@@ -10,7 +10,7 @@ off, refuses what speaks to the user or gives an answer away, and knows what was
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -56,6 +56,16 @@ _PLACEHOLDER = re.compile(
     r"\[insert|\[your|\{\{|\}\}|<[a-z][^<>\n]{0,40}>|\.\.\.|…|_{3,}|\[(?:blank|input|output)\]", re.I
 )
 _LABELLED = re.compile(r"(?:^|[\s\"'(])(?:input|output)\s*\d*\s*:\s*\S", re.IGNORECASE)
+_LABEL = re.compile(r"(?:^|[\s\"'(*])(?P<name>input|output)\s*\d*\**\s*:\**\s*(?=\S)", re.IGNORECASE)
+_BROKEN_OFF = re.compile(
+    r"""(?<![\w'’-])(?: (?:the|an?|and|or|nor|but|its|their|your)[\s,;:.]*
+        | (?:to|of|for|from|with|in|on|at|by|into|as|is|are|that|which|if)[\s,;:]* )\Z
+    """,
+    re.VERBOSE,
+)
+"""A last word after which more must come. Some may end a sentence: `what it is made of.`; those do, with a period."""
+_PIECE = re.compile(r"[.!?;](?=\s|$)|\n")
+"""Where what stands after a label ends."""
 _TO_THE_USER = re.compile(
     r"""\b(?:(?:could|can|would|will)\ you\ (?:please\ )?|please\ |need\ you\ to\ )
           (?:provide|give|share|send|specify|clarify|supply|enter|paste)\ (?:me\ )?(?:with\ )?
@@ -108,6 +118,12 @@ class Forbidden:
         return tuple((text, targets) for text, targets in rows if text)
 
     @cached_property
+    def shown(self) -> frozenset[str]:
+        """The inputs, one by one, and the answers, normalised."""
+        texts = (text for example in self.examples for text in example.inputs.values())
+        return self.bare | frozenset(normalised(text) for text in texts) - {""}
+
+    @cached_property
     def input_phrases(self) -> frozenset[tuple[str, ...]]:
         """Every run of COPIED_WORDS words of an input."""
         texts = (text for example in self.examples for text in example.inputs.values())
@@ -157,17 +173,32 @@ class Memory:
         return "rejected before" if gist(text) in self._rejected else ""
 
 
-def sift(replies: Sequence[Generation], reading: Reading, forbidden: Forbidden, memory: Memory) -> Proposal:
+def _welcome(text: str) -> str:
+    return ""
+
+
+def sift(
+    replies: Sequence[Generation],
+    reading: Reading,
+    forbidden: Forbidden,
+    memory: Memory,
+    refused: Callable[[str], str] = _welcome,
+) -> Proposal:
     """Return the usable and new instructions of `replies` in their order, and the others with the reason.
 
-    Stricter than `accept`, and `memory` grows by what is accepted.
+    Stricter than `accept`, and `memory` grows by what is accepted. Whatever passes all else is given to `refused`,
+    which returns why it is not wanted all the same; empty if it is.
     """
     accepted: list[str] = []
     discarded: list[Discard] = []
     for reply in replies:
+        if reply.finish_reason == "failed":
+            discarded.append(Discard("", "engine died"))
+            continue
         text, truncated = instruction_in(replace(reply, text=FENCE.sub("\n\n", reply.text)), reading)
-        reason = "truncated" if truncated else objection(text, forbidden, reading.max_chars)
-        reason = reason or _strict_objection(text, forbidden) or memory.objection(text)
+        breaks_off = truncated or _BROKEN_OFF.search(text) is not None
+        reason = "truncated" if breaks_off else _objection(text, forbidden, reading.max_chars, _shows_example)
+        reason = reason or _strict_objection(text, forbidden) or memory.objection(text) or refused(text)
         if reason:
             discarded.append(Discard(text or reply.text, reason))
         else:
@@ -181,6 +212,8 @@ def accept(
 ) -> Proposal:
     """Return the usable instructions of `replies` in their order, and every reply that held none with the reason.
 
+    It stays as it is, mistakes included: the figures of APE's benchmark were measured with it. `sift` is for others.
+
     Args:
         replies: a text whose finish reason is `length` was cut off by the token limit.
         reading: where the instruction ends.
@@ -191,7 +224,10 @@ def accept(
     accepted: list[str] = []
     discarded: list[Discard] = []
     for reply in replies:
-        text, truncated = instruction_in(reply, reading)
+        if reply.finish_reason == "failed":
+            discarded.append(Discard("", "engine died"))
+            continue
+        text, truncated = instruction_in(reply, reading, plain=True)
         reason = "truncated" if truncated else objection(text, forbidden, reading.max_chars)
         if not reason and normalised(text) in seen:
             reason = "duplicate"
@@ -204,7 +240,14 @@ def accept(
 
 
 def objection(text: str, forbidden: Forbidden, max_chars: int = MAX_CHARS) -> str:
-    """Return why `text` cannot be an instruction, one of a few fixed reasons; empty if it can."""
+    """Return why `text` cannot be an instruction, one of a few fixed reasons; empty if it can.
+
+    Whatever has one label `Input:` or `Output:` in it counts as a copy of an example.
+    """
+    return _objection(text, forbidden, max_chars, lambda text, _: _LABELLED.search(text) is not None)
+
+
+def _objection(text: str, forbidden: Forbidden, max_chars: int, shows_example: Callable[[str, Forbidden], bool]) -> str:
     tokens = words(text)
     flat = " ".join(tokens)
     checks = (
@@ -213,7 +256,7 @@ def objection(text: str, forbidden: Forbidden, max_chars: int = MAX_CHARS) -> st
         ("too short", len(text) < MIN_CHARS or len(tokens) < MIN_WORDS),
         ("too long", len(text) > max_chars),
         ("placeholder", _PLACEHOLDER.search(text) is not None),
-        ("copies an example", _LABELLED.search(text) is not None or _quotes_example(text, flat, forbidden)),
+        ("copies an example", shows_example(text, forbidden) or _quotes_example(text, flat, forbidden)),
         ("echoes the meta-prompt", not forbidden.meta_phrases.isdisjoint(_phrases(text))),
     )
     return next((reason for reason, applies in checks if applies), "")
@@ -241,6 +284,22 @@ def _gives_answer_away(text: str, forbidden: Forbidden) -> bool:
         if not match or _CONDITION.search(sentence):
             continue
         if normalised(match["answer"] or match["labelled"]) in forbidden.bare:
+            return True
+    return False
+
+
+def _shows_example(text: str, forbidden: Forbidden) -> bool:
+    """Return whether the text has both labels of an example, or one of them before a text of the training data.
+
+    One label alone may be an instruction: `Output: the plural of the noun.`
+    """
+    labels = list(_LABEL.finditer(text))
+    if len({match["name"].casefold() for match in labels}) > 1:
+        return True
+    for match in labels:
+        rest = text[match.end() :]
+        # `Output: positive or negative.` names the labels; only the whole piece is one example's.
+        if normalised(_PIECE.split(rest, maxsplit=1)[0]) in forbidden.shown or normalised(rest) in forbidden.shown:
             return True
     return False
 

@@ -141,9 +141,9 @@ class _Bandit(ABC):
             if not open_arms:
                 break
             index = self._index(arms, rng)
-            # `sorted` is stable: of equal arms the earlier one is pulled.
-            ordered = sorted(open_arms, key=lambda arm, index=index: -index(arm))  # type: ignore[misc]
-            _pull(ordered[: self.per_round], score, examples, self.per_pull)
+            # Of arms with equal indices those that have seen less, and then the earlier ones: `sorted` is stable.
+            pairs = sorted(((index(arm), arm) for arm in open_arms), key=lambda pair: (-pair[0], len(pair[1].scores)))
+            _pull([arm for _, arm in pairs[: self.per_round]], score, examples, self.per_pull)
         return [arm.prompt for arm in sorted(arms, key=lambda arm: (-arm.mean, size(arm.prompt)))]
 
     @abstractmethod
@@ -153,10 +153,11 @@ class _Bandit(ABC):
 
 @dataclass(frozen=True, slots=True)
 class UpperConfidence(_Bandit):
-    """UCB1 (Auer et al. 2002): the index is `mean + exploration * spread * sqrt(ln(N) / n)`.
+    """UCB1 (Auer et al. 2002): the index is `mean + exploration * range * sqrt(ln(N) / n)`.
 
-    n and N count the examples of the arm and of all arms; the spread is the largest difference between two scores so
-    far, so that the bonus fits nats as well as scores in [0, 1]. UCB1 as published has exploration sqrt(2).
+    n and N count the examples of the arm and of all arms. The range is 1, as published, while all scores lie in [0, 1];
+    nats have no range of their own, theirs is the largest difference between two scores so far. UCB1 as published has
+    exploration sqrt(2).
 
     Differs from the codes of APE and ProTeGi: an arm that was never pulled comes first instead of counting as mean 0,
     which beats every log-probability; N counts examples and not rounds (ProTeGi's ln(1) = 0 repeats its first choice);
@@ -168,24 +169,24 @@ class UpperConfidence(_Bandit):
 
     def _index(self, arms: Sequence[_Arm], rng: random.Random | None) -> _Index:
         n_seen = sum(len(arm.scores) for arm in arms)
-        bonus = self.exploration * _spread(arms) * math.sqrt(math.log(n_seen))
+        bonus = self.exploration * _range(arms) * math.sqrt(math.log(n_seen))
         return lambda arm: arm.mean + bonus / math.sqrt(len(arm.scores))
 
 
 @dataclass(frozen=True, slots=True)
 class UpperConfidenceE(_Bandit):
-    """UCB-E (Audibert, Bubeck & Munos 2010): the index is `mean + spread * sqrt(a / n)`.
+    """UCB-E (Audibert, Bubeck & Munos 2010): the index is `mean + range * sqrt(a / n)`.
 
     The bonus does not grow with time: the aim is the best arm at the end, not the reward on the way. Their best `a` is
     25/36 (N - K) / H, where H, how hard the arms are to tell apart, is not known; ProTeGi's code has `c * sqrt(c / n)`,
-    which is the same for c = 1. The spread is that of `UpperConfidence`.
+    which is the same for c = 1. The range is that of `UpperConfidence`.
     """
 
     exploration: float
     """a."""
 
     def _index(self, arms: Sequence[_Arm], rng: random.Random | None) -> _Index:
-        bonus = _spread(arms) * math.sqrt(self.exploration)
+        bonus = _range(arms) * math.sqrt(self.exploration)
         return lambda arm: arm.mean + bonus / math.sqrt(len(arm.scores))
 
 
@@ -202,7 +203,7 @@ class Thompson(_Bandit):
     def _index(self, arms: Sequence[_Arm], rng: random.Random | None) -> _Index:
         if rng is None:
             raise ValueError("thompson sampling needs a random generator")
-        if all(0.0 <= value <= 1.0 for arm in arms for value in arm.scores):
+        if _are_shares(arms):
             return lambda arm: rng.betavariate(*beta_posterior(arm.scores))
         deviation = math.sqrt(_variance_within(arms))
         return lambda arm: rng.gauss(arm.mean, deviation / math.sqrt(len(arm.scores)))
@@ -351,8 +352,18 @@ def _pull(arms: Sequence[_Arm], score: Score, examples: Sequence[Example], per_p
             arm.scores.extend(evaluation.scores)
 
 
-def _spread(arms: Sequence[_Arm]) -> float:
-    """Return the largest difference between two scores seen."""
+def _are_shares(arms: Sequence[_Arm]) -> bool:
+    """Return whether all scores seen lie in [0, 1]; those that do not are nats."""
+    return all(0.0 <= value <= 1.0 for arm in arms for value in arm.scores)
+
+
+def _range(arms: Sequence[_Arm]) -> float:
+    """Return how far two scores can be apart: 1 in [0, 1], in nats as far as was seen.
+
+    The difference seen would not do in [0, 1]: while all scores are equal it is 0, and so is the bonus.
+    """
+    if _are_shares(arms):
+        return 1.0
     seen = [value for arm in arms for value in arm.scores]
     return max(seen) - min(seen)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -20,7 +21,8 @@ MIN_CHARS, MAX_CHARS = 3, 500
 
 _THOUGHT = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
 _OPEN_THOUGHT = re.compile(r"<think(?:ing)?>.*", re.DOTALL | re.IGNORECASE)
-_END_OF_THOUGHT = re.compile(r".*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
+_END_OF_THOUGHT = re.compile(r"\A.*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
+"""Anchored: else a long reply without it is searched anew from each of its characters."""
 _CONTROL_TOKEN = re.compile(r"<\|[^|<>\n]{1,40}\|>|</s>|<end_of_turn>|<｜[^<>\n]{1,40}｜>")
 _CLOSING_TAG = re.compile(r"<\s*/\s*[A-Za-z][\w-]{0,30}\s*>")
 """Of whatever name: a weak model closes the tag with another word than it was asked to."""
@@ -45,6 +47,14 @@ _END = {
     "whole": re.compile(r"(?!)"),  # never
 }
 _ABBREVIATIONS = ("e.g.", "i.e.")
+_ABBREVIATION = re.compile(r"(?<![^\W_])(?i:e\.g\.|i\.e\.|cf\.|vs\.|etc\.(?=\s+(?-i:[a-z])))")
+_RECORD = re.compile(
+    r"""\n[^\S\n]*(?:[*#>-]+[^\S\n]*)?(?:input|output|answer|question|example|score|rating)s?[ ]*\d*\**[ ]*:
+      | (?<=[.!?])[^\S\n]+(?:score|rating)[ ]*:[ ]*\d                       # Write the opposite. Score: 90
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+"""The next thing of a list that the model was shown: weak models do not stop after what they were asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +73,16 @@ class Reading:
     reply has only the closing one; a model that leaves that out too, and ends by itself, is read all the same."""
 
 
-def instruction_in(reply: Generation, reading: Reading) -> tuple[str, bool]:
+def instruction_in(reply: Generation, reading: Reading, *, plain: bool = False) -> tuple[str, bool]:
     """Return the instruction that a reply holds, maybe empty, and whether it breaks off before its first sentence ends.
 
     Its first letter is made a capital, since the reply may have continued a sentence of the meta-prompt.
+
+    Args:
+        reply: as it was written.
+        reading: where the instruction stands and ends.
+        plain: True for what APE was measured with: a list loses its first bullet, further records stay, and every
+            period with a space after it ends a sentence.
     """
     text, whole = reply.text, reply.finish_reason == "stop"
     if reading.tag:
@@ -76,14 +92,17 @@ def instruction_in(reply: Generation, reading: Reading) -> tuple[str, bool]:
         text = _without_suffix(text, reading.suffix)
     end = _END[reading.cut].search(text)
     text, whole = (text[: end.start()], True) if end else (text, whole)
+    if not plain and (before := _before_records(text)) != text:
+        text, whole = before, True
     if not whole:
-        ends = [match.end() for match in SENTENCE_END.finditer(text)]
+        ends = _sentence_ends(text, plain=plain)
         if not ends:
             return text.strip(), bool(text.strip())
         text = text[: ends[-1]]
-    text = _unwrapped(" ".join(text.split()) if reading.cut in ("sentence", "line") else text.strip())
+    text = " ".join(text.split()) if reading.cut in ("sentence", "line") else text.strip()
+    text = text if not plain and _is_list(text) else _unwrapped(text)
     if reading.cut == "sentence":
-        text = _first_sentence(text)
+        text = _first_sentence(text, _sentence_ends(text, plain=plain))
         if text.endswith(_ABBREVIATIONS):
             return text, True
     return text[:1].upper() + text[1:], False
@@ -130,16 +149,20 @@ def without_chatter(text: str) -> str:
 
 
 def grammar_for(reading: Reading) -> str:
-    """Return the regular expression of a reply whose opening tag stands in the prompt; empty without a tag.
+    """Return the regular expression of a reply whose opening tag, if there is one, stands in the prompt.
 
-    The length is open by one character above the reading's limit, so that an instruction which the grammar had to
-    end in the middle is discarded as too long and not taken for a whole one.
+    Empty where the instruction may have paragraphs and no tag ends it. The length is open by one character above the
+    reading's limit, so that an instruction which the grammar had to end in the middle is discarded as too long and
+    not taken for a whole one.
     """
-    if not reading.tag:
-        return ""
-    inside = "[^<\\n]" if reading.cut in ("sentence", "line") else "[^<]"
+    is_line = reading.cut in ("sentence", "line")
     # A letter first: a weak model likes to begin with a blank line, where a stop string may end it at once.
-    return f" ?[^<\\s]{inside}{{{MIN_CHARS - 1},{reading.max_chars}}}</{reading.tag}>"
+    length = f"{{{MIN_CHARS - 1},{reading.max_chars}}}"
+    if reading.tag:
+        inside = "[^<\\n]" if is_line else "[^<]"
+        return f" ?[^<\\s]{inside}{length}</{reading.tag}>"
+    # Line breaks at the end, where a base model puts them: without them it would have to write on.
+    return f" ?[^<\\s][^\\n]{length}\\n*" if is_line else ""
 
 
 @lru_cache(maxsize=32)
@@ -181,9 +204,27 @@ def _without_suffix(text: str, suffix: str) -> str:
     return text.partition(first_line)[0] if first_line else text
 
 
-def _first_sentence(text: str) -> str:
+def _before_records(text: str) -> str:
+    """Return what stands before the next record, unless the text begins with one or announces it: `Answer thus:`."""
+    match = _RECORD.search(text)
+    if not match or _RECORD.match(f"\n{text}"):
+        return text
+    before = text[: match.start()].rstrip()
+    return text if before.endswith(":") or not before else before
+
+
+def _is_list(text: str) -> bool:
+    return any(_BULLET.match(line.lstrip()) for line in text.split("\n")[1:])
+
+
+def _sentence_ends(text: str, *, plain: bool) -> list[int]:
+    """Return where sentences end, rising; not after an abbreviation, if not `plain`."""
+    inner = () if plain else [match.end() for match in _ABBREVIATION.finditer(text)]
+    return [match.end() for match in SENTENCE_END.finditer(text) if match.start() + 1 not in inner]
+
+
+def _first_sentence(text: str, ends: Sequence[int]) -> str:
     """Return the first sentence, with a period where a script that uses periods lacks one."""
-    ends = (match.end() for match in SENTENCE_END.finditer(text))
     end = next((end for end in ends if not text[:end].endswith(_ABBREVIATIONS)), None)
     if end is not None:
         return text[:end]

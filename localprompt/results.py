@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, TypeVar, get_type_hints
 
 from localprompt.analysis.stats import Difference, Interval
 from localprompt.errors import StoreError
 from localprompt.estimating import Estimate
-from localprompt.store.records import plain_prompt, read_prompt
+from localprompt.store.records import item, plain_prompt, read_prompt, read_texts, text_of
 from localprompt.types import Prompt, Spend
 
 Split = Literal["train", "dev", "test"]
 _SIGNIFICANT = 0.05
+_ROUNDING = 1e-9
+_LARGEST = 10**18
+_Numbers = TypeVar("_Numbers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ class RunResult:
     noise: NoiseFloor | None
     """None where nothing was compared."""
     spend: Spend
-    """Of the search; measuring noise and test is not counted."""
+    """Of the search."""
     expected: Estimate | None
     """What the search was expected to cost before it began; None where that was not estimated."""
     discards: Mapping[str, int]
@@ -75,6 +79,10 @@ class RunResult:
     """Why the search ended before its end; empty where it did not."""
     notes: tuple[str, ...]
     """What a reader of the numbers should know."""
+    proof: Spend = field(default_factory=Spend)
+    """Of what came after the search, measuring noise and test; no limit ends that."""
+    failed: int = 0
+    """Requests of search and test that killed the engine; they count as unanswered."""
 
     @property
     def found_better(self) -> bool:
@@ -83,7 +91,7 @@ class RunResult:
 
     @property
     def verdict(self) -> str:
-        """One of six sentences about the difference on test."""
+        """One of six sentences about the difference on test; one that noise alone may make is not significant."""
         if self.dev is None:
             return "nothing was compared"
         if not self.found_better:
@@ -91,7 +99,8 @@ class RunResult:
         if self.test is None:
             return "not measured on test"
         difference = self.test.difference
-        if difference.p >= _SIGNIFICANT:
+        floor = self.noise.floor if self.noise else 0.0
+        if difference.p >= _SIGNIFICANT or abs(difference.mean) <= floor + _ROUNDING:
             return "no significant difference"
         return "significant improvement" if difference.mean > 0 else "significantly worse"
 
@@ -114,6 +123,8 @@ class RunResult:
             "test": None if self.test is None else _plain_test(self.test),
             "noise": None if self.noise is None else asdict(self.noise),
             "spend": asdict(self.spend),
+            "proof": asdict(self.proof),
+            "failed": self.failed,
             "expected": None if self.expected is None else asdict(self.expected),
             "discards": dict(self.discards),
             "stopped": self.stopped,
@@ -129,23 +140,33 @@ class RunResult:
             StoreError: if the data is not of that shape.
         """
         try:
-            best, test, noise, expected = plain["best"], plain["test"], plain["noise"], plain["expected"]
-            same = ("run_id", "status", "task", "model", "proposer", "method", "seed", "discards", "stopped")
+            best, test, noise, expected = (item(plain, name) for name in ("best", "test", "noise", "expected"))
+            dev, status = item(best, "dev"), item(plain, "status")
+            if status not in ("finished", "paused"):
+                raise ValueError(f"{status!r} is no status of a result")
+            texts = ("run_id", "task", "model", "proposer", "method", "stopped")
             return cls(
-                **{name: plain[name] for name in same},
-                seed_prompt=read_prompt(plain["seed_prompt"]),
-                best=read_prompt(best["prompt"]),
-                op=best["op"],
-                dev=Interval(**best["dev"]) if best["dev"]["n"] else None,
+                **{name: text_of(item(plain, name)) for name in texts},
+                status=status,
+                seed=_whole(item(plain, "seed")),
+                seed_prompt=read_prompt(item(plain, "seed_prompt")),
+                best=read_prompt(item(best, "prompt")),
+                op=text_of(item(best, "op")),
+                dev=_numbers(Interval, dev) if item(dev, "n") else None,
                 test=None if test is None else _read_test(test),
-                noise=None if noise is None else NoiseFloor(**noise),
-                spend=Spend(**plain["spend"]),
-                expected=None if expected is None else Estimate(**expected),
-                notes=tuple(plain["notes"]),
+                noise=None if noise is None else _numbers(NoiseFloor, noise),
+                spend=_numbers(Spend, item(plain, "spend")),
+                # Results of before have neither of the two.
+                proof=_numbers(Spend, plain.get("proof", {})),
+                failed=_whole(plain.get("failed", 0)),
+                expected=None if expected is None else _numbers(Estimate, expected),
+                discards={text_of(reason): _whole(n) for reason, n in _object(item(plain, "discards")).items()},
+                notes=read_texts(item(plain, "notes")),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
+            said = str(error)[:200]
             raise StoreError(
-                f"the result of the run is damaged ({error!r})", "`localprompt runs check` says more"
+                f"the result of the run is damaged ({said})", "`localprompt runs check` says more"
             ) from error
 
 
@@ -160,6 +181,8 @@ class EvaluationResult:
     score: Interval
     unparsed: int
     """Examples whose completion held no answer; they score 0."""
+    failed: int
+    """Requests that killed the engine; they count as unanswered."""
     spend: Spend
 
     def to_json(self) -> dict[str, Any]:
@@ -171,6 +194,7 @@ class EvaluationResult:
             "split": self.split,
             "score": asdict(self.score),
             "unparsed": self.unparsed,
+            "failed": self.failed,
             "spend": asdict(self.spend),
         }
 
@@ -183,9 +207,41 @@ def _plain_test(test: HeldOutScores) -> dict[str, Any]:
     }
 
 
-def _read_test(plain: Mapping[str, Any]) -> HeldOutScores:
-    seed, best = dict(plain["seed"]), dict(plain["best"])
-    seed_unparsed, best_unparsed = seed.pop("unparsed"), best.pop("unparsed")
-    return HeldOutScores(
-        Interval(**seed), Interval(**best), Difference(**plain["difference"]), seed_unparsed, best_unparsed
-    )
+def _read_test(plain: Any) -> HeldOutScores:
+    seed, best = dict(_object(item(plain, "seed"))), dict(_object(item(plain, "best")))
+    seed_unparsed, best_unparsed = _whole(seed.pop("unparsed", None)), _whole(best.pop("unparsed", None))
+    difference = _numbers(Difference, item(plain, "difference"))
+    return HeldOutScores(_numbers(Interval, seed), _numbers(Interval, best), difference, seed_unparsed, best_unparsed)
+
+
+def _numbers(kind: type[_Numbers], plain: Any) -> _Numbers:
+    """Return a record of numbers, each checked: a result can come from anywhere.
+
+    Raises:
+        TypeError, ValueError: if the data is not of that shape.
+    """
+    wanted = get_type_hints(kind)
+    values = {name: _number(value, wanted.get(name)) for name, value in _object(plain).items()}
+    return kind(**values)
+
+
+def _number(value: Any, wanted: Any) -> float | int | None:
+    if wanted is int:
+        return _whole(value)
+    if value is None and wanted == float | None:
+        return None
+    if type(value) not in (int, float) or not math.isfinite(value) or abs(value) > _LARGEST:
+        raise ValueError("a number was expected")
+    return float(value)
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int or abs(value) > _LARGEST:
+        raise ValueError("a whole number was expected")
+    return value
+
+
+def _object(plain: Any) -> Mapping[str, Any]:
+    if not isinstance(plain, dict):
+        raise ValueError("an object was expected")
+    return plain

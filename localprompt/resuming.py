@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -26,16 +27,20 @@ from localprompt.configuration import (
     optimizer_of,
 )
 from localprompt.errors import ConfigError, RunMismatch
+from localprompt.estimating import estimate, measured_rates
 from localprompt.journal import RunJournal
 from localprompt.lm.base import LanguageModel
-from localprompt.lm.replayed import ReplayedLM
+from localprompt.lm.cached import Answers
+from localprompt.lm.replayed import ReadAnswers, ReplayedLM
 from localprompt.optimizers import Optimizer
 from localprompt.problem import Observer, SilentObserver
 from localprompt.results import RunResult
-from localprompt.sitting import Sitting, cached_models, carry_out, conduct, placed
+from localprompt.sitting import Sitting, cached_models, carry_out, conduct, placed, times_anew
 from localprompt.store import RunRecord, Store
 from localprompt.tasks import Task
-from localprompt.tasks.stored import from_plain
+from localprompt.tasks.stored import from_plain, to_plain
+
+LOOKED = "the test split had been measured before this search went on; its score is not a single look"
 
 
 def resume(  # noqa: PLR0913 - as many choices as the command
@@ -56,13 +61,13 @@ def resume(  # noqa: PLR0913 - as many choices as the command
     """Return the result of a run that ended early, or was killed, gone on with to its end.
 
     It is the result of a run that was never interrupted. A finished run gives its result at once, unless a limit is
-    given: then it goes on to that limit.
+    given: then it goes on to that limit. Where a result with a test score was known already, the new one says so.
 
     Args:
         run: the beginning of its id.
         model: where the task LM is now; by default where it was. Needed for one that was given loaded.
         proposer: the same of the proposer, for a run that has one of its own.
-        task: needed where the task was made in Python with functions of its own.
+        task: needed where the task was made in Python with functions of its own; another one is a mismatch.
         engine: settings of the engine other than then, which is a mismatch.
         max_minutes: for this sitting; by default none.
         max_tokens: for the whole search; by default as before.
@@ -98,15 +103,19 @@ def resume(  # noqa: PLR0913 - as many choices as the command
         if configuration["proposer"] is not None:
             second, second_engine = _model(configuration, "proposer", proposer, engine)
         lm, writer = runs.opened_pair((first, second), (first_engine, second_engine), stack, observer)
-        _reconcile(home, record, configuration, lm, writer, force=force, observer=observer)
-        runs.check_fit(lm, placed(known, optimizer))
+        is_anew = _reconcile(home, record, configuration, (lm, writer), known, force=force, observer=observer)
+        where = placed(known, optimizer)
+        runs.check_fit(lm, where)
         before = limits_of(configuration)
         limits = Limits(max_tokens or before.max_tokens, max_calls or before.max_calls, max_minutes)
         configuration["limits"] = {"max_tokens": limits.max_tokens, "max_calls": limits.max_calls, "max_minutes": None}
+        if is_anew or limits_of(configuration) != before:
+            observer.stage("estimating what the search will cost")
+            configuration["expected"] = _expected(optimizer, where, (lm, writer), configuration["seed"], limits)
         home.runs.update(record.id, configuration=configuration)
         journal = RunJournal(home.runs, record.id)
         sitting = _sitting(
-            home,
+            home.answers,
             configuration,
             (lm, writer),
             run_id=record.id,
@@ -159,7 +168,7 @@ def replay(  # noqa: PLR0913 - as above
         writer = lm if configuration["proposer"] is None else ReplayedLM(configuration["proposer"])
         limits = limits_of(configuration)
         sitting = _sitting(
-            home,
+            ReadAnswers(home.answers),
             configuration,
             (lm, writer),
             run_id=record.id,
@@ -172,7 +181,7 @@ def replay(  # noqa: PLR0913 - as above
 
 
 def _sitting(  # noqa: PLR0913 - what a sitting needs
-    home: Store,
+    answers: Answers,
     configuration: Mapping[str, Any],
     models: tuple[LanguageModel, LanguageModel],
     *,
@@ -184,18 +193,33 @@ def _sitting(  # noqa: PLR0913 - what a sitting needs
     journal: RunJournal | None = None,
 ) -> Sitting:
     """Return a sitting at a run that is there already; its models answer from the store first."""
-    shared = configuration["use_cache"]
-    cached = cached_models(*models, home.answers, run_id=run_id, shared=shared, observer=observer)
+    shared, anew = configuration["use_cache"], times_anew(configuration)
+    cached = cached_models(*models, answers, run_id=run_id, shared=shared, observer=observer, anew=anew)
     method, seed, expected = configuration["method"], configuration["seed"], expected_of(configuration)
-    return Sitting(run_id, task, cached, method, optimizer, seed, limits, observer, expected, journal)
+    notes = (LOOKED,) if configuration.get("looked") is True else ()
+    return Sitting(run_id, task, cached, method, optimizer, seed, limits, observer, expected, journal, notes)
+
+
+def _expected(
+    optimizer: Optimizer, task: Task, models: tuple[LanguageModel, LanguageModel], seed: int, limits: Limits
+) -> dict[str, Any]:
+    """Return what the whole search will cost with other limits, as plain data."""
+    (lm, writer), rates = models, measured_rates(models[0])
+    most = {"max_tokens": limits.max_tokens, "max_calls": limits.max_calls}
+    return asdict(estimate(optimizer, task, lm, writer, rates=rates, seed=seed, **most))
 
 
 def _known_task(configuration: Mapping[str, Any], given: Task | None, allow_code: bool, *, force: bool) -> Task:
     if given is None:
         return from_plain(configuration["task"], allow_code=allow_code)
-    if given.fingerprint != configuration["identity"]["task"] and not force:
-        raise RunMismatch("the task is another one than that of the run", "give the task of then, or pass --force")
+    if not force:
+        _check_task(configuration, given)
     return given
+
+
+def _check_task(configuration: Mapping[str, Any], task: Task) -> None:
+    if task.fingerprint != configuration["task"].get("fingerprint"):
+        raise RunMismatch("the task is another one than that of the run", "give the task of then, or pass --force")
 
 
 def _model(
@@ -214,23 +238,38 @@ def _reconcile(  # noqa: PLR0913
     home: Store,
     record: RunRecord,
     configuration: dict[str, Any],
-    lm: LanguageModel,
-    writer: LanguageModel,
+    models: tuple[LanguageModel, LanguageModel],
+    task: Task,
     *,
     force: bool,
     observer: Observer,
-) -> None:
-    """Check that models and version are those of the run; with `force` let the run begin anew with those of now."""
-    models = {"model": lm, "proposer": None if writer is lm else writer}
+) -> bool:
+    """Check that task, models and version are those of the run; with `force` let it begin anew with those of now.
+
+    Returns True if it begins anew; then it knows none of the answers of then.
+    """
+    lm, writer = models
+    roles = {"model": lm, "proposer": None if writer is lm else writer}
+    is_same_task = task.fingerprint == configuration["task"].get("fingerprint")
+    configuration["looked"] = is_same_task and (configuration.get("looked") is True or _has_test(record))
     try:
         check_version(configuration)
-        for role, model in models.items():
+        for role, model in roles.items():
             if model is not None:
                 check_same(configuration, role, model)
+        _check_task(configuration, task)
     except RunMismatch as mismatch:
         if not force:
             raise
         observer.note(f"{mismatch.message}; what was found then is found anew")
-        home.runs.reset(record.id)
-        configuration["version"] = __version__
-        configuration.update({role: model and describe_model(model) for role, model in models.items()})
+        home.runs.reset(record.id, task=task.name, model=lm.name, proposer=writer.name)
+        configuration["version"], configuration["task"] = __version__, to_plain(task)
+        configuration["anew"] = times_anew(configuration) + 1
+        configuration.update({role: model and describe_model(model) for role, model in roles.items()})
+        return True
+    return False
+
+
+def _has_test(record: RunRecord) -> bool:
+    """Return whether somebody may have seen how the run does on test."""
+    return isinstance(record.result, Mapping) and record.result.get("test") is not None

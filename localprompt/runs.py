@@ -222,6 +222,7 @@ def evaluate(  # noqa: PLR0913 - as above
             split=split,
             score=interval(evaluation.scores),
             unparsed=unparsed(evaluation),
+            failed=cached.n_failed,
             spend=budget.spend,
         )
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from localprompt.problem import size
+from localprompt.problem import Problem, size
 from localprompt.types import Evaluation, Example, Prompt
 
 Score = Callable[[Sequence[Prompt], Sequence[Example]], list[Evaluation]]
@@ -38,6 +38,19 @@ def rank(evaluations: Sequence[Evaluation]) -> list[Prompt]:
     prompts are right by more.
     """
     return [each.prompt for each in sorted(evaluations, key=_key)]
+
+
+def measure_best_first(problem: Problem, prompts: Sequence[Prompt]) -> list[Evaluation]:
+    """Return the task's metric on all of dev, same order and length as `prompts`, which are given best first.
+
+    They are measured one after the other, each in a call of its own: a budget ends between two calls, so that one
+    with room for a single prompt still measures the best, and what was measured before the end can win. A prompt that
+    is known on all of dev costs nothing, and neither does one given twice.
+
+    Raises:
+        BudgetExhausted: before the first prompt that does not fit.
+    """
+    return [problem.evaluate([prompt])[0] for prompt in prompts]
 
 
 def filter_in_stages(

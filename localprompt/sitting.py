@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from localprompt.analysis.stats import Interval, differ_by_chance, interval, paired_difference
 from localprompt.budget import Budget
@@ -17,17 +18,19 @@ from localprompt.errors import BudgetExhausted, LocalPromptError, OutOfAnswers, 
 from localprompt.estimating import Estimate
 from localprompt.evaluator import Evaluator
 from localprompt.lm.base import LanguageModel
-from localprompt.lm.cached import CachedLM
+from localprompt.lm.cached import Answers, CachedLM
 from localprompt.lm.metered import MeteredLM
 from localprompt.noise import best_beyond_noise, measure_noise
 from localprompt.optimizers import Optimizer
 from localprompt.problem import Journal, Observer, Problem, Standing
 from localprompt.results import HeldOutScores, NoiseFloor, RunResult
-from localprompt.store import Answers, RunStatus, Store
+from localprompt.store import RunStatus, Store
 from localprompt.tasks import Task
 from localprompt.tasks.check import shared_rows
 from localprompt.tasks.template import Position
 from localprompt.types import Evaluation, Prompt
+
+_MOST_TIMES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,11 @@ class Models:
     """Writes prompts; the same object where one model does both."""
     again: CachedLM
     """The task LM knowing nothing of what `lm` was asked: for measuring again."""
+
+    @property
+    def n_failed(self) -> int:
+        """Different requests so far that kill the engine; measuring again asks the same ones."""
+        return self.lm.n_failed + (0 if self.writer is self.lm else self.writer.n_failed)
 
     def flush(self) -> None:
         """Commit what waits to be committed."""
@@ -63,6 +71,8 @@ class Sitting:
     """What the search was expected to cost."""
     journal: Journal | None = None
     """None: nothing is written, as in a replay."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the result should know of the sittings before."""
 
 
 def cached_models(  # noqa: PLR0913 - two models and where their answers are
@@ -73,9 +83,13 @@ def cached_models(  # noqa: PLR0913 - two models and where their answers are
     run_id: str,
     shared: bool,
     observer: Observer,
+    anew: int = 0,
 ) -> Models:
-    """Return the models of a run behind its store; without `shared` the answers are the run's own."""
-    namespace = "" if shared else run_id
+    """Return the models of a run behind its store; without `shared` the answers are the run's own.
+
+    A run that was begun `anew`, for which time that may be, shares none either, also not with itself before.
+    """
+    namespace = "" if shared and not anew else run_id + (f" anew {anew}" if anew else "")
 
     def behind(model: LanguageModel, space: str) -> CachedLM:
         cached = CachedLM(model, answers, space, run_id=run_id)
@@ -84,6 +98,18 @@ def cached_models(  # noqa: PLR0913 - two models and where their answers are
 
     first = behind(lm, namespace)
     return Models(first, first if writer is lm else behind(writer, namespace), behind(lm, f"{namespace} again"))
+
+
+def times_anew(configuration: Mapping[str, Any]) -> int:
+    """Return how often a run was begun anew with `--force`.
+
+    Raises:
+        StoreError: if the configuration is damaged.
+    """
+    times = configuration.get("anew", 0)
+    if type(times) is not int or not 0 <= times < _MOST_TIMES:
+        raise StoreError("the configuration of the run is damaged (anew)", "it was not written by localprompt")
+    return times
 
 
 def placed(task: Task, optimizer: Optimizer) -> Task:
@@ -102,16 +128,22 @@ def carry_out(store: Store, sitting: Sitting) -> RunResult:
     runs.update(run_id, status="running", stopped="")
     try:
         result = conduct(sitting)
-        sitting.models.flush()
+        _flush(store, sitting)
     except BaseException as error:
         sitting.observer.note(f"`localprompt resume {run_id}` goes on where this ended")
         with contextlib.suppress(StoreError):  # the first error says more
-            sitting.models.flush()
+            _flush(store, sitting)
             status, reason = _end(error)
             runs.update(run_id, status=status, stopped=reason)
         raise
     runs.update(run_id, status=result.status, result=result.to_json(), stopped=result.stopped)
     return result
+
+
+def _flush(store: Store, sitting: Sitting) -> None:
+    """Write what waits, answers and which of them the run used, before the run says how it ended."""
+    sitting.models.flush()
+    store.answers.flush()
 
 
 def conduct(sitting: Sitting) -> RunResult:
@@ -132,12 +164,12 @@ def conduct(sitting: Sitting) -> RunResult:
     )
     end = _search(sitting.optimizer, problem)
     spend, winner, seed = budget.spend, problem.winner(), problem.best_seed()
-    noise, test = None, None
+    noise, test, proof = None, None, Budget()
     try:
-        noise = _measure_noise(sitting, task, problem)
+        noise = _measure_noise(sitting, task, problem, proof)
         winner = best_beyond_noise(problem.finalists(), noise.floor) if noise else winner
         sitting.observer.stage(f"measuring seed and winner on {len(task.test)} test examples")
-        test = _measure_on_test(lm, task, seed.candidate.prompt, winner.candidate.prompt)
+        test = _measure_on_test(lm, task, seed.candidate.prompt, winner.candidate.prompt, proof)
     except OutOfAnswers as missing:
         end = end or missing
     dev = interval(winner.evaluation.scores) if winner.evaluation else None
@@ -156,10 +188,12 @@ def conduct(sitting: Sitting) -> RunResult:
         test=test,
         noise=noise,
         spend=spend,
+        proof=proof.spend,
+        failed=sitting.models.n_failed,
         expected=sitting.expected,
         discards=dict(problem.discards.most_common()),
         stopped=str(end) if end else "",
-        notes=(*shared_rows(task), *_notes(winner, dev, test), *_turns(lm.lm)),
+        notes=(*sitting.notes, *shared_rows(task), *_notes(winner, dev, test), *_turns(lm.lm)),
     )
 
 
@@ -179,7 +213,7 @@ def _end(error: BaseException) -> tuple[RunStatus, str]:
     return "failed", error.message if isinstance(error, LocalPromptError) else type(error).__name__
 
 
-def _measure_noise(sitting: Sitting, task: Task, problem: Problem) -> NoiseFloor | None:
+def _measure_noise(sitting: Sitting, task: Task, problem: Problem, budget: Budget) -> NoiseFloor | None:
     """Measure the best two prompts and the seed again; None where nothing was scored."""
     first, seed = problem.winner(), problem.best_seed()
     others = [each for each in problem.finalists() if each.candidate.prompt.id != first.candidate.prompt.id]
@@ -190,12 +224,12 @@ def _measure_noise(sitting: Sitting, task: Task, problem: Problem) -> NoiseFloor
     if not known:
         return None
     sitting.observer.stage(f"measuring {len(known)} prompts again on dev, for the noise of the numbers")
-    return measure_noise(sitting.models.again, task, list(known.values()))
+    return measure_noise(sitting.models.again, task, list(known.values()), budget)
 
 
-def _measure_on_test(lm: LanguageModel, task: Task, seed: Prompt, best: Prompt) -> HeldOutScores:
-    """Measure both prompts in one call; a budget of its own, since the proof must not fail for want of one."""
-    before, after = Evaluator(lm, task, Budget()).evaluate([seed, best], task.test)
+def _measure_on_test(lm: LanguageModel, task: Task, seed: Prompt, best: Prompt, budget: Budget) -> HeldOutScores:
+    """Measure both prompts in one call; the budget has no limit, since the proof must not fail for want of one."""
+    before, after = Evaluator(lm, task, budget).evaluate([seed, best], task.test)
     return HeldOutScores(
         seed=interval(before.scores),
         best=interval(after.scores),
@@ -206,8 +240,8 @@ def _measure_on_test(lm: LanguageModel, task: Task, seed: Prompt, best: Prompt) 
 
 
 def unparsed(evaluation: Evaluation) -> int:
-    """Return how many completions held no answer."""
-    return sum(outcome.prediction is None for outcome in evaluation.outcomes)
+    """Return how many completions held no answer; where there was none at all that is something else."""
+    return sum(outcome.prediction is None and not outcome.failed for outcome in evaluation.outcomes)
 
 
 def _turns(lm: LanguageModel) -> Sequence[str]:

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field
 from typing import Literal
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "failed"]
+"""failed: the request killed the engine and has no answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,9 @@ class Outcome:
     """The task's metric in [0, 1]; nats (at most 0) where the evaluation was by log-likelihood of the target."""
     margin: float | None = None
     """Nats between the right label and the best wrong one; None for generated answers."""
+    failed: bool = False
+    """True if the model was not to be asked: the request kills the engine or is longer than the context. Scores 0, or
+    as improbable as anything where the score is in nats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +144,13 @@ class Loglikelihood:
     n_tokens: int
     greedy: bool
     """True if each of these tokens was the most probable one."""
+    failed: bool = False
+    """True if the request killed the engine; then the other fields say nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """A completion. `text` holds neither the stop string nor half a UTF-8 character."""
+    """A completion. `text` holds neither the stop string nor half a UTF-8 character; it is empty where it failed."""
 
     text: str
     n_tokens: int

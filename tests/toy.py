@@ -85,7 +85,7 @@ def _solved(prompt: str) -> str | None:
 
 
 def model(**changes: object) -> ScriptedLM:
-    return ScriptedLM(**{"answer": answer, "logprob": logprob, **changes})  # type: ignore[arg-type]
+    return ScriptedLM(**{"answer": answer, "logprob": logprob, "name": "scripted", **changes})  # type: ignore[arg-type]
 
 
 def problem(lm: ScriptedLM, given: Task | None = None, *, seed: int = 0, budget: Budget | None = None) -> Problem:

@@ -22,6 +22,8 @@ _COMMANDS = {
     "tasks": "localprompt.cli.tasks:tasks",
 }
 _FAILURE, _USAGE, _INTERRUPTED = 1, 2, 130
+_SHOWN = 300
+"""Characters of an error that nobody wrote for people."""
 
 
 class LazyGroup(click.Group):
@@ -61,6 +63,15 @@ class LazyGroup(click.Group):
                 traceback.print_exc()
             _complain("interrupted", "")
             ctx.exit(_INTERRUPTED)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise  # click's own way to end
+        except Exception as error:  # noqa: BLE001 - a net below everything that files from elsewhere can cause
+            if ctx.meta.get(DEBUG):
+                traceback.print_exc()
+            _complain(
+                f"unexpected {type(error).__name__}: {str(error)[:_SHOWN]}", "--debug shows where; please report it"
+            )
+            ctx.exit(_FAILURE)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -40,6 +40,7 @@ def print_evaluation(result: EvaluationResult) -> None:
     ]
     if result.unparsed:
         lines.append(Text(f"{result.unparsed} completions held no answer and score 0.", style="yellow"))
+    lines += _failed(result.failed)
     lines.append(_spend(result.spend))
     Console(highlight=False).print(Group(*lines))
 
@@ -59,7 +60,8 @@ def _run(result: RunResult) -> RenderableType:
         noise = result.noise
         again = f"measuring again changed {noise.changed} of {noise.n} scores"
         parts.append(Text(f"noise floor of a mean dev score: {noise.floor:.3f} ({again})"))
-    parts.append(_spend(result.spend))
+    parts += _failed(result.failed)
+    parts += [_spend(result.spend), _spend(result.proof, "spent on noise and test")]
     if result.expected is not None:
         parts.append(Text(f"expected {estimate_text(result.expected)}", style="dim"))
     if result.discards:
@@ -109,11 +111,15 @@ def estimate_text(expected: Estimate, max_minutes: float | None = None) -> str:
     """Return an estimate in words."""
     text = f"about {expected.proposals:,} proposals and {expected.evaluations:,} evaluations, "
     text += f"{expected.tokens_requested:,} tokens ({expected.tokens_decoded:,} decoded)"
-    if expected.seconds is None:
-        return text
-    text += f", {expected.seconds / 60:.1f} minutes on this machine"
-    if max_minutes is not None and max_minutes < expected.seconds / 60:
-        text += f"; the search would pause after {max_minutes:g}"
+    if expected.seconds is not None:
+        text += f", {expected.seconds / 60:.1f} minutes on this machine"
+        if max_minutes is not None and max_minutes < expected.seconds / 60:
+            text += f"; the search would pause after {max_minutes:g}"
+    if expected.proof_calls:
+        text += f"; after it, for noise and test, {expected.proof_calls:,} evaluations"
+        text += f", {expected.proof_tokens_requested:,} tokens"
+    if expected.proof_seconds is not None:
+        text += f", {expected.proof_seconds / 60:.1f} minutes"
     return text
 
 
@@ -126,8 +132,13 @@ def _difference(difference: Difference) -> str:
     return f"{difference.mean:+.3f} (95 % interval {difference.low:+.3f} to {difference.high:+.3f}, paired, {p})"
 
 
-def _spend(spend: Spend) -> Text:
+def _failed(n: int) -> list[RenderableType]:
+    text = "1 request killed the engine; it counts" if n == 1 else f"{n:,} requests killed the engine; they count"
+    return [Text(f"{text} as unanswered.", style="yellow")] if n else []
+
+
+def _spend(spend: Spend, what: str = "spent") -> Text:
     shared = f" ({spend.tokens_decoded:,} decoded: the rest was shared)" if spend.tokens_decoded else ""
     known = f", {100 * spend.hit_rate:.0f} % of the answers from the store" if spend.answers_cached else ""
     calls = f"{spend.calls:,} model calls{known}"
-    return Text(f"spent {spend.tokens_requested:,} tokens{shared}, {calls}, {spend.seconds:.0f} s")
+    return Text(f"{what} {spend.tokens_requested:,} tokens{shared}, {calls}, {spend.seconds:.0f} s")

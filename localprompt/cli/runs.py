@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -107,7 +108,7 @@ def check(ctx: click.Context, store: Path | None, as_json: bool) -> None:
 @debug_option
 @_json_option
 def vacuum(store: Path | None, as_json: bool) -> None:
-    """Drop answers that no run used, and give free space back."""
+    """Drop answers that no run used, and give free space back; refused while a run is going on."""
     with _open(store) as opened:
         before, after = opened.vacuum()
     report = {"bytes_before": before, "bytes_after": after}
@@ -135,7 +136,7 @@ def export(run: str, file: Path, store: Path | None, as_json: bool) -> None:
 @debug_option
 @_json_option
 def import_(file: Path, store: Path | None, as_json: bool) -> None:
-    """Take in a run that `runs export` wrote; its answers serve that run alone."""
+    """Take in a run that `runs export` wrote; its answers serve that run alone, and no comparison takes it in."""
     with _open(store) as opened:
         record = opened.runs.import_(file)
         row = _listed(opened, record)
@@ -153,6 +154,7 @@ def _listed(store: Store, record: RunRecord) -> dict[str, Any]:
     return {
         "id": record.id,
         "status": _status(store, record),
+        "imported": record.imported,
         "created": record.created,
         "updated": record.updated,
         "task": record.task,
@@ -168,10 +170,7 @@ def _listed(store: Store, record: RunRecord) -> dict[str, Any]:
 
 def _status(store: Store, record: RunRecord) -> str:
     """Return the status, which a process that was killed had no time to change."""
-    from psutil import pid_exists  # noqa: PLC0415
-
-    pid = store.runs.holder(record.id)
-    return "interrupted" if record.status == "running" and not (pid and pid_exists(pid)) else record.status
+    return "interrupted" if record.status == "running" and not store.runs.is_held(record.id) else record.status
 
 
 def _facts(store: Store, record: RunRecord) -> dict[str, Any]:
@@ -217,7 +216,7 @@ def _summary(facts: dict[str, Any]) -> RenderableType:
     stopped = f": {facts['stopped']}" if facts["stopped"] else ""
     rows = {
         "run": facts["id"],
-        "status": f"{facts['status']}{stopped}",
+        "status": f"{_state(facts)}{stopped}",
         "created": _when(facts["created"]),
         "updated": _when(facts["updated"]),
         "task": facts["task"],
@@ -290,10 +289,14 @@ def _list_table(rows: Sequence[dict[str, Any]]) -> RenderableType:
         table.add_column(name, no_wrap=True)
     table.add_column("test score, seed to found")
     for row in rows:
-        names = (row["status"], row["task"], row["method"], row["model"])
+        names = (_state(row), row["task"], row["method"], row["model"])
         cells = [row["id"], _when(row["created"]), *names, _result(row)]
         table.add_row(*(Text(printable_line(cell)) for cell in cells))
     return table
+
+
+def _state(row: dict[str, Any]) -> str:
+    return f"{row['status']}, imported" if row["imported"] else str(row["status"])
 
 
 def _result(row: dict[str, Any]) -> str:
@@ -311,8 +314,13 @@ def _at(value: object, *keys: str) -> Any:
 
 
 def _number(value: object, *keys: str) -> float | None:
+    """Return the number that stands there, None where there is none that can be shown."""
     found = _at(value, *keys)
-    return float(found) if isinstance(found, (int, float)) else None
+    try:
+        number = float(found) if isinstance(found, (int, float)) else math.nan
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _items(value: object) -> list[tuple[str, object]]:

@@ -4,7 +4,7 @@ Linux promises memory that it does not have and then kills a process, not always
 fit is refused, with the numbers.
 
 Source: the buffers that llama.cpp reports for four models, and the memory of their worker: the estimate is 3 to 13 %
-above (`tests/real/test_memory.py`).
+above (`tests/real/test_real_memory.py`).
 """
 
 from __future__ import annotations

@@ -52,11 +52,14 @@ class RequestsDied(errors.WorkerDied):
     Attributes:
         results: one a request, same order and length; None for those in `failed` (and for all that were not tried).
         failed: indices of the requests without a result.
+        killers: indices of the requests that were found to kill, each alone; empty where the search for them was given
+            up, since then the engine itself may be broken.
     """
 
-    def __init__(self, message: str, hint: str, results: Sequence[Any]) -> None:
+    def __init__(self, message: str, hint: str, results: Sequence[Any], killers: Sequence[int] = ()) -> None:
         super().__init__(message, hint)
         self.results = tuple(results)
+        self.killers = tuple(killers)
         self.failed = tuple(i for i, result in enumerate(results) if result is None)
 
 
@@ -308,7 +311,8 @@ class _Supervised:
             shown = " and ".join(f"request {i}" for i in self._killers[:5])
             more = f" and {len(self._killers) - 5} more" if len(self._killers) > 5 else ""
             message = f"{shown}{more} of {len(self._requests)} killed the engine process again and again"
-            raise RequestsDied(f"{message} ({self._death})", self._engine._log_tail(), self._results)
+            tail = self._engine._log_tail()
+            raise RequestsDied(f"{message} ({self._death})", tail, self._results, self._killers)
         return self._results
 
     def _part(self, low: int, high: int) -> None:

@@ -6,10 +6,8 @@ on Q4_0: no rule of thumb holds, so each choice is measured on the model itself.
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import json
-import os
 import platform
 from collections.abc import Collection
 from dataclasses import replace
@@ -21,6 +19,7 @@ import platformdirs
 from localprompt.engine.process import EngineProcess
 from localprompt.engine.settings import EngineSettings, available_threads
 from localprompt.errors import ModelError
+from localprompt.remembering import remember
 
 _PROBE_TOKENS = 512
 _GAIN = 1.03
@@ -41,7 +40,7 @@ def tuned(path: Path, sha256: str, settings: EngineSettings, fixed: Collection[s
     if key not in known:
         best = measure(path, settings, open_choices)
         known = {**_read(memory), key: {name: getattr(best, name) for name in open_choices}}
-        _write_if_possible(memory, json.dumps(known, indent=1))
+        remember(memory, json.dumps(known, indent=1))
     chosen: dict[str, Any] = {name: known[key][name] for name in open_choices}
     return replace(settings, **chosen)
 
@@ -92,15 +91,6 @@ def _cpu_name() -> str:
     except OSError:
         return platform.processor()
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
-
-
-def _write_if_possible(memory: Path, text: str) -> None:
-    """Write whole or not at all; measuring again next time is no harm."""
-    part = memory.with_suffix(f".{os.getpid()}.part")
-    with contextlib.suppress(OSError):
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text)
-        part.replace(memory)
 
 
 def _read(memory: Path) -> dict[str, dict[str, bool | int]]:

@@ -3,26 +3,37 @@
 An answer is committed before it is used, under a key of everything that makes it: model, request, sampling, seed. So a
 run that is killed and run again from its seed finds what it knew and computes the rest.
 
-Quantised kernels give slightly different numbers in another batch. What is computed together is therefore a function of
-the requests of a call, and of nothing that a crash can change: they are sorted, cut into chunks, and a chunk is
-committed as a whole. After a crash it is either known or computed anew, in the same company.
+Quantised kernels give slightly different numbers in another batch. What is computed together therefore depends on
+nothing that a crash can change: the requests of a call are sorted, cut into chunks, and what a chunk lacks is computed
+and committed as a whole. A crash finds it either known or to be computed anew, in the same company. That company is
+smaller where other runs have left answers in a shared store: the same run in an empty store may differ in the last
+digits, and a run is repeated exactly from its own store.
+
+A request that kills the engine has an answer too: a failed one, kept like all others, so that nobody dies of it again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Generic, Protocol, TypeVar, cast, runtime_checkable
 
 import msgpack
 
+from localprompt.engine.process import RequestsDied
 from localprompt.errors import StoreError
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.rendered import Rendered, spans_of
-from localprompt.types import EngineStats, Generation, Loglikelihood, Message, Sampling
+from localprompt.types import EngineStats, FinishReason, Generation, Loglikelihood, Message, Sampling
+
+ANSWERS_VERSION = 1
+"""Part of every key. Raise it with each change to chat rendering, tokenising, scoring or sampling that changes what a
+request means: answers of before are then found no more. The fingerprint of a model covers its file, the build of
+llama.cpp and all engine settings, layers on a GPU among them, but not this project's own code."""
 
 CHUNK = 256
 """Requests computed and committed at once: what a crash can cost. A shared prefix is computed once a chunk."""
@@ -32,6 +43,21 @@ _MAX_PENDING = 4096
 _Request = TypeVar("_Request", tuple[str, str], tuple[str, int])
 _Row = list[Any]
 """The fields of an answer, then the tokens that were requested for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind(Generic[_Request]):
+    """One of the two things that a model is asked."""
+
+    name: str
+    ask: Callable[[Sequence[_Request]], Sequence[Any]]
+    text: Callable[[_Request], str]
+    """All that the model reads of a request."""
+    row: Callable[[Any, int], _Row]
+    """An answer as a row, given the tokens of its request."""
+    fields: tuple[type, ...]
+    failed: tuple[object, ...]
+    """The answer to a request that kills the engine: a row but for its tokens, of which there are none."""
 
 
 class Answers(Protocol):
@@ -96,6 +122,8 @@ class CachedLM:
         self.between = between
         self.answers_cached = 0
         """Answers given so far that were known before they were asked for."""
+        self.answers_given = 0
+        """Counted chunk by chunk, as the tokens of `stats`: also those of a call that did not reach its end."""
         self.on_progress: Callable[[int, int], None] = lambda *_: None
         """Called during `loglikelihood` and `generate` with (requests done, requests in all)."""
         self._answers = answers
@@ -104,6 +132,7 @@ class CachedLM:
         self._requested = 0
         self._pending: dict[bytes, tuple[str, bytes]] = {}
         """Answers that cost next to nothing, by key: committed with the next one that does."""
+        self._failed: dict[bytes, None] = {}
 
     @property
     def name(self) -> str:
@@ -140,6 +169,11 @@ class CachedLM:
         """Tokens requested logically, a known answer costs what it cost; everything else as it was computed."""
         return replace(self.lm.stats, tokens_requested=self._requested)
 
+    @property
+    def n_failed(self) -> int:
+        """Different requests so far that kill the engine."""
+        return len(self._failed)
+
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each text, by the model itself."""
         return self.lm.tokenize(texts)
@@ -168,85 +202,104 @@ class CachedLM:
 
         Raises:
             StoreError: if the store cannot be read or written; what `between` raises.
+            RequestsDied: if all that is computed together kills the engine.
         """
-
-        def compute(chunk: Sequence[tuple[str, str]]) -> list[_Row]:
-            costs = self.lm.count_tokens([context + continuation for context, continuation in chunk])
-            scored = self.lm.loglikelihood(chunk)
-            return [
-                [float(each.logprob), each.n_tokens, each.greedy, cost]
-                for each, cost in zip(scored, costs, strict=True)
-            ]
-
+        kind: _Kind[tuple[str, str]] = _Kind(
+            name="score",
+            ask=self.lm.loglikelihood,
+            text=lambda pair: pair[0] + pair[1],
+            row=lambda each, cost: [float(each.logprob), each.n_tokens, each.greedy, each.failed, cost],
+            fields=(float, int, bool, bool, int),
+            failed=(0.0, 0, False, True),
+        )
         keys = [self._key("score", context, spans_of(context), continuation) for context, continuation in pairs]
-        rows = self._answered("score", keys, pairs, compute, (float, int, bool, int))
-        return [Loglikelihood(*row[:-1]) for row in rows]
+        return [Loglikelihood(*row[:-1]) for row in self._answered(kind, keys, pairs)]
 
     def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
         """Return one completion a prompt; see `LanguageModel`.
 
         Raises:
             StoreError: if the store cannot be read or written; what `between` raises.
+            RequestsDied: if all that is computed together kills the engine.
         """
-
-        def compute(chunk: Sequence[tuple[str, int]]) -> list[_Row]:
-            texts = [text for text, _ in chunk]
-            costs = self.lm.count_tokens(texts)
-            drawn = self.lm.generate(texts, sampling, [seed for _, seed in chunk])
-            return [
-                [each.text, each.n_tokens, each.finish_reason, cost + each.n_tokens]
-                for each, cost in zip(drawn, costs, strict=True)
-            ]
-
+        kind: _Kind[tuple[str, int]] = _Kind(
+            name="generate",
+            ask=lambda chunk: self.lm.generate([text for text, _ in chunk], sampling, [seed for _, seed in chunk]),
+            text=lambda request: request[0],
+            row=lambda each, cost: [each.text, each.n_tokens, each.finish_reason, cost + each.n_tokens],
+            fields=(str, int, str, int),
+            failed=("", 0, "failed"),
+        )
         how = asdict(sampling)
         requests = list(zip(prompts, seeds, strict=True))
         keys = [self._key("generate", prompt, spans_of(prompt), how, seed) for prompt, seed in requests]
-        rows = self._answered("generate", keys, requests, compute, (str, int, str, int))
-        return [
-            Generation(text, n_tokens, "stop" if reason == "stop" else "length") for text, n_tokens, reason, _ in rows
-        ]
+        rows = self._answered(kind, keys, requests)
+        return [Generation(text, n_tokens, _reason(reason)) for text, n_tokens, reason, _ in rows]
 
     def flush(self) -> None:
         """Commit what waits to be committed."""
         self._commit([])
 
     def _key(self, kind: str, *request: object) -> bytes:
-        content = [self._namespace, self.fingerprint, kind, *request]
+        content = [ANSWERS_VERSION, self._namespace, self.fingerprint, kind, *request]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).digest()
 
-    def _answered(
-        self,
-        kind: str,
-        keys: Sequence[bytes],
-        requests: Sequence[_Request],
-        compute: Callable[[Sequence[_Request]], list[_Row]],
-        fields: tuple[type, ...],
-    ) -> list[_Row]:
+    def _answered(self, kind: _Kind[_Request], keys: Sequence[bytes], requests: Sequence[_Request]) -> list[_Row]:
         """Return a row a request; a request that occurs twice is answered once and costs twice."""
         unique = dict(zip(keys, requests, strict=True))
+        times = Counter(keys)
         # Requests with a common beginning lie together, so that little is computed twice where a chunk ends.
         order = sorted(unique, key=lambda key: (unique[key], key))
         rows: dict[bytes, _Row] = {}
-        n_computed = 0
         for start in range(0, len(order), CHUNK):
             chunk = order[start : start + CHUNK]
             known = self._known(chunk)
-            missing = [key for key in chunk if key not in known]
+            missing = {key: unique[key] for key in chunk if key not in known}
             if missing:
                 self.between()
                 with self._progress(start + len(known), len(order)):
-                    computed = compute([unique[key] for key in missing])
-                self._commit([(key, kind, _packed(row)) for key, row in zip(missing, computed, strict=True)])
+                    self._compute(kind, missing)
                 # Another process may have been first; then its answer is the one that a replay will find.
-                known.update(self._known(missing))
-                n_computed += len(missing)
+                known.update(self._known(list(missing)))
             else:
                 self.on_progress(start + len(chunk), len(order))
-            rows.update({key: _unpacked(known[key], *fields) for key in chunk})
-        answered = [rows[key] for key in keys]
-        self._requested += sum(row[-1] for row in answered)
-        self.answers_cached += len(keys) - n_computed
-        return answered
+            found = {key: _unpacked(known[key], *kind.fields) for key in chunk}
+            rows.update(found)
+            self._failed.update((key, None) for key, row in found.items() if tuple(row[:-1]) == kind.failed)
+            self._requested += sum(times[key] * row[-1] for key, row in found.items())
+            self.answers_given += sum(times[key] for key in chunk)
+            self.answers_cached += sum(times[key] for key in chunk) - len(missing)
+        return [rows[key] for key in keys]
+
+    def _compute(self, kind: _Kind[_Request], wanted: Mapping[bytes, _Request]) -> None:
+        """Compute and commit the answers to requests, a failed one to each that kills the engine.
+
+        Raises:
+            RequestsDied: if all of them do, or too many workers died to say which. Then the engine may be broken: no
+                request is called a killer, and the answers that others got are kept.
+        """
+        left: list[bytes] = list(wanted)
+        killers: list[bytes] = []
+        while left:
+            costs: Sequence[int] = []
+            answers: Sequence[Any] = [None] * len(left)
+            died: RequestsDied | None = None
+            try:
+                costs = self.lm.count_tokens([kind.text(wanted[key]) for key in left])
+                answers = kind.ask([wanted[key] for key in left])
+            except RequestsDied as error:
+                # Who dies of being counted takes the answers of the others along: they are asked again.
+                died, answers = error, error.results if costs else answers
+            rows = zip(left, answers, costs or [0] * len(left), strict=True)
+            found = [(key, each, cost) for key, each, cost in rows if each is not None]
+            self._commit([(key, kind.name, _packed(kind.row(each, cost))) for key, each, cost in found])
+            if died is not None:
+                killers += [left[i] for i in died.killers]
+                if not died.killers or len(killers) == len(wanted):
+                    raise died
+            answered = [key for key, _, _ in found]
+            left = [key for key in left if key not in answered and key not in killers]
+        self._commit([(key, kind.name, _packed([*kind.failed, 0])) for key in killers])
 
     def _text(self, key: bytes, kind: str, compute: Callable[[], str]) -> str:
         value = self._known([key]).get(key)
@@ -288,6 +341,10 @@ class CachedLM:
             yield
         finally:
             lm.on_progress = before
+
+
+def _reason(text: str) -> FinishReason:
+    return cast("FinishReason", text) if text in ("stop", "failed") else "length"
 
 
 def _packed(row: _Row) -> bytes:

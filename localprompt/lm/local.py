@@ -9,20 +9,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from localprompt import models
 from localprompt.engine.gguf_validator import split_paths, validate
-from localprompt.engine.process import EngineProcess
+from localprompt.engine.process import EngineProcess, RequestsDied
 from localprompt.engine.settings import EngineSettings
 from localprompt.engine.tuning import tuned
 from localprompt.errors import ConfigError, ContextOverflow, ModelError, nearest
 from localprompt.lm.rendered import Rendered, spans_of
 from localprompt.types import EngineStats, Generation, Loglikelihood, Message, Sampling
 
+_Answer = TypeVar("_Answer")
+
 
 class LocalModel:
     """One GGUF file, loaded in a worker process; a context manager. See `LanguageModel` for the contract.
+
+    A request that kills every worker is found, and the call raises `RequestsDied` with the answers of the others.
 
     Args:
         path: the file.
@@ -102,7 +106,7 @@ class LocalModel:
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each text, with BOS where the model wants one."""
-        result: list[list[int]] = self._engine.map("encode", [[str(text), spans_of(text)] for text in texts])
+        result: list[list[int]] = self._encoded("encode", [[str(text), spans_of(text)] for text in texts])
         return result
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
@@ -151,10 +155,10 @@ class LocalModel:
     def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[Loglikelihood]:
         """Return the log-likelihood of each continuation after its context; see `LanguageModel`."""
         wanted = [[str(context), str(continuation), spans_of(context)] for context, continuation in pairs]
-        encoded = self._engine.map("encode_pairs", wanted)
+        encoded = self._encoded("encode_pairs", wanted)
         for number, (tokens, _) in enumerate(encoded):
             self._check_length(number, len(tokens), 0, pairs[number][0])
-        return [Loglikelihood(*scored) for scored in self._engine.map("score", encoded, self._progress)]
+        return self._answers("score", encoded, Loglikelihood)
 
     def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
         """Return one completion a prompt; see `LanguageModel`.
@@ -168,11 +172,26 @@ class LocalModel:
         for number, tokens in enumerate(encoded):
             self._check_length(number, len(tokens), sampling.max_tokens, prompts[number])
         requests = [[t, asdict(sampling), s] for t, s in zip(encoded, seeds, strict=True)]
-        return [Generation(*generated) for generated in self._engine.map("generate", requests, self._progress)]
+        return self._answers("generate", requests, Generation)
 
     def prefill_rate(self, n_tokens: int = 512) -> float:
         """Return tokens per second of decoding one fresh sequence: what `llama-bench` calls pp512."""
         return float(self._engine.call("prefill_rate", n_tokens=n_tokens))
+
+    def _encoded(self, op: str, texts: Sequence[Any]) -> list[Any]:
+        try:
+            return self._engine.map(op, texts)
+        except RequestsDied as died:
+            died.results = (None,) * len(texts)  # tokens answer nobody's question
+            raise
+
+    def _answers(self, op: str, requests: Sequence[Any], record: Callable[..., _Answer]) -> list[_Answer]:
+        """Return the engine's answers as records, also where an error carries them."""
+        try:
+            return [record(*each) for each in self._engine.map(op, requests, self._progress)]
+        except RequestsDied as died:
+            died.results = tuple(None if each is None else record(*each) for each in died.results)
+            raise
 
     def _progress(self, done: int, total: int) -> None:
         self.on_progress(done, total)

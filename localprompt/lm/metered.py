@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -16,7 +17,8 @@ class MeteredLM:
 
     The worst case is reserved (every completion as long as it may get) and the truth, read from the model's own
     statistics, is entered afterwards. With a `CachedLM` the minutes are checked before each chunk that is computed, and
-    answers that are known are given at any time.
+    answers that are known are given at any time. Of a call that ends between two chunks only what was answered is
+    charged.
     """
 
     def __init__(self, lm: LanguageModel, budget: Budget) -> None:
@@ -53,22 +55,26 @@ class MeteredLM:
         if not isinstance(self.lm, CachedLM):
             self._budget.check_time()
         self._budget.reserve(calls=calls, tokens=tokens)
-        before, known_before = self.lm.stats, self._known
+        before, (given_before, known_before) = self.lm.stats, self._answers
         try:
             with self._timed():
                 yield
         finally:
-            after = self.lm.stats
+            after, (given, known) = self.lm.stats, self._answers
+            answers = given - given_before if isinstance(self.lm, CachedLM) else len(texts)
+            made = math.ceil(calls * answers / max(1, len(texts)))
             self._budget.settle(
                 tokens_requested=after.tokens_requested - before.tokens_requested,
                 tokens_decoded=after.tokens_decoded - before.tokens_decoded,
-                answers=len(texts),
-                answers_cached=self._known - known_before,
+                answers=answers,
+                answers_cached=known - known_before,
+                calls_not_made=calls - made,
             )
 
     @property
-    def _known(self) -> int:
-        return self.lm.answers_cached if isinstance(self.lm, CachedLM) else 0
+    def _answers(self) -> tuple[int, int]:
+        """How many answers a `CachedLM` has given, and how many of them were known."""
+        return (self.lm.answers_given, self.lm.answers_cached) if isinstance(self.lm, CachedLM) else (0, 0)
 
     @contextmanager
     def _timed(self) -> Iterator[None]:

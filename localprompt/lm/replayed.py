@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from localprompt.errors import OutOfAnswers, StoreError
 from localprompt.lm.base import LanguageModel
+from localprompt.store import Answers
 from localprompt.types import EngineStats, Generation, Loglikelihood, Message, Sampling
 
 _FACTS: Mapping[str, type] = {
@@ -17,6 +18,21 @@ _FACTS: Mapping[str, type] = {
 def facts_of(lm: LanguageModel) -> dict[str, object]:
     """Return what stands for a model where it is not loaded, as plain data."""
     return {name: getattr(lm, name) for name in _FACTS}
+
+
+class ReadAnswers:
+    """The answers that a store has, of which nothing is written, not even that they were read."""
+
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
+
+    def get(self, keys: Sequence[bytes], run_id: str | None = None) -> list[bytes | None]:
+        """Return each key's value, None for an unknown key, same order and length as `keys`."""
+        return self._answers.get(keys, run_id, is_use=False)
+
+    def put(self, rows: Sequence[tuple[bytes, str, bytes]], run_id: str | None = None) -> NoReturn:
+        """Refuse: nobody computes anything."""
+        raise OutOfAnswers(f"{len(rows)} answers were computed in a replay")
 
 
 class ReplayedLM:

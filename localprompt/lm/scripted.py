@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 import zlib
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -33,7 +34,9 @@ class ScriptedLM:
     Args:
         answer: (prompt, seed) to the completion; stop strings and the token limit are applied to it.
         logprob: (context, continuation) to nats, at most 0.
-        name: what people see; part of the fingerprint.
+        name: what people see, and the fingerprint: of two models with the same name the store takes the answers of one
+            for those of the other, in every process. Empty: `scripted`, with a fingerprint that no other object has.
+            Only a model with a name can resume what another object began.
         has_chat: False makes it a base model.
         has_fim: True gives it fill-in-the-middle tokens.
         supports_grammar: True lets others ask for grammars; `answer` is trusted to obey them.
@@ -44,13 +47,13 @@ class ScriptedLM:
         *,
         answer: Callable[[str, int], str] = _say_nothing,
         logprob: Callable[[str, str], float] = _flat,
-        name: str = "scripted",
+        name: str = "",
         has_chat: bool = True,
         has_fim: bool = False,
         supports_grammar: bool = False,
     ) -> None:
-        self.name = name
-        self.fingerprint = f"scripted-{name}"
+        self.name = name or "scripted"
+        self.fingerprint = f"scripted-{name or uuid.uuid4().hex}"
         self.n_ctx = 4096
         self.has_chat = has_chat
         self.has_fim = has_fim

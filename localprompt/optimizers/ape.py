@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from localprompt.errors import ConfigError
 from localprompt.metaprompts import MetaPrompt, load, worked
@@ -75,6 +75,21 @@ class _Request:
 class APE:
     """Hyperparameters of APE; the defaults spend about a thousand short answers on a dev split of 100 rows."""
 
+    PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {
+        "paper": {
+            "queries": 5,
+            "per_query": 10,
+            "demos": 5,
+            "demo_chars": 100_000,
+            "temperature": 0.9,
+            "top_p": 0.9,
+            "max_tokens": 50,
+            "tiebreak": False,
+            "resample_rounds": 0,
+        }
+    }
+    """What paper or code state and can be set; sizes and threshold of the filter are stated by neither."""
+
     mode: Mode = "forward"
     """Where the instruction is guessed. `forward`: after the examples, the paper's way for its main results and the
     default here too, because every model can do it. `fim`: before them, with native fill-in-the-middle tokens, refused
@@ -125,7 +140,7 @@ class APE:
     ucb_examples: int = 8
     """Dev examples a pull (code: 5 or 50)."""
     ucb_exploration: float = 1.0
-    """Weight of the exploration bonus (code: 1.0), in units of the spread of the scores seen."""
+    """Weight of the exploration bonus (code: 1.0), in units of the range: 1, or the spread seen for nats."""
     sir_examples: int = 8
     """Train examples, not shown to the proposer where train is large enough, whose targets weigh the guesses."""
     sir_keep: int = 24

@@ -5,7 +5,7 @@
    worked examples in which a mark stands where the instruction is put.
 3. Ask for `per_step` new instructions; clean and validate them, count what is discarded by its reason.
 4. Score the new ones on the same sample and add them to the history.
-5. Every `eval_interval` steps, measure the best of the history on dev, which chooses the winner.
+5. Measure the best of the history on dev, which chooses the winner; every `eval_interval` steps its `finalists` best.
 
 Differs from the paper and its code, each on purpose: dev chooses the winner, not the sample of train on which the
 history was selected; the error-based exemplars are the most often wrong ones (the code draws from all that ever were
@@ -29,9 +29,9 @@ from localprompt.metaprompts import MetaPrompt, load, shortened
 from localprompt.optimizers.registry import optimizer
 from localprompt.problem import Problem
 from localprompt.proposing import Forbidden, Reading, normalised
-from localprompt.selection import rank
+from localprompt.selection import measure_best_first, rank
 from localprompt.tasks.template import Position
-from localprompt.types import Candidate, Discard, Evaluation, Example, Message, Prompt, Proposal, Sampling
+from localprompt.types import Candidate, Evaluation, Example, Message, Prompt, Sampling
 
 Exemplars = Literal["random", "constant", "accumulated_most_wrong", "current_most_wrong"]
 
@@ -53,8 +53,8 @@ TEMPLATES = {
 
 _WHOLE_TAG = re.compile(rf"<\s*/?\s*{TAG}\s*/?\s*>", re.IGNORECASE)
 _NUMBER = re.compile(r"[-+$€£]?\d[\d,. ]*%?")
-_MOST_ANSWERS, _ROWS_PER_ANSWER = 6, 5
-"""So many different answers, each to so many rows on average, are a closed set."""
+_SHORTENED_CHARS = 300
+"""Of an exemplar's text where the context has no room for longer ones: they go before any instruction does."""
 _HOTTEST = 1.5
 """Beyond this temperature a small model no longer writes sentences, so barren steps raise it no further."""
 
@@ -77,14 +77,17 @@ class _Search:
     """Every prompt on the sample, in order of appearance."""
 
     def best(self, most: int, buckets: int, threshold: float) -> list[Pair]:
-        """Return at most `most` distinct instructions with their scores, ascending; the best one in any case."""
-        means = {each.prompt.id: each.mean for each in self.scored}
-        distinct: dict[str, Prompt] = {}
-        for prompt in rank(self.scored):
-            if not distinct or means[prompt.id] >= threshold:
-                distinct.setdefault(normalised(prompt.instruction), prompt)
+        """Return at most `most` distinct instructions with their scores, ascending; the best one in any case.
+
+        Of equals the newest come last and stay longest, and an empty text, from which nothing is learnt, comes first.
+        """
+        ascending = sorted(self.scored, key=lambda each: (each.mean, _margin(each), bool(each.prompt.instruction)))
+        distinct: dict[str, Evaluation] = {}
+        for each in reversed(ascending):
+            if not distinct or each.mean >= threshold:
+                distinct.setdefault(normalised(each.prompt.instruction), each)
         best = list(distinct.values())[:most]
-        return [(prompt, shown_score(means[prompt.id], buckets)) for prompt in reversed(best)]
+        return [(each.prompt, shown_score(each.mean, buckets)) for each in reversed(best)]
 
     def losses(self, prompts: Sequence[Prompt]) -> list[float]:
         """Return how much the prompts together lost on each example of the sample; a wrong answer is a loss of 1."""
@@ -118,14 +121,16 @@ class OPRO:
     `accumulated_most_wrong`: those of the sample answered wrong most often so far. `current_most_wrong`: by the
     instructions shown. The last two were no better in the paper."""
     exemplar_chars: int = 300
-    """A longer text is shown with its middle left out."""
+    """A longer text is shown with its middle left out (paper and code: no limit)."""
     score_examples: int = 24
     """Train examples that every instruction is scored on (paper: 261 of GSM8K, 50 of a BBH task)."""
     eval_interval: int = 2
-    """Steps between two measurements on dev; the last step has one too (code: 3). A budget may end a search early, and
-    what was not measured cannot win."""
+    """Steps between two measurements of the finalists on dev; the last step has one too (code: 3). The best by its
+    score is measured as soon as it is the best: a budget may end a search early, and what was not measured cannot
+    win."""
     finalists: int = 3
-    """The so many best by their score are measured, if they are not yet (code: all that the step has found)."""
+    """The so many best by their score are measured then, one by one, the best first (code: all that the step has
+    found)."""
     position: Position = "task"
     """Where the instruction stands: as the task's layout has it, or at OPRO's Q_begin, Q_end or A_begin."""
     style: Literal["auto", "raw", "chat"] = "auto"
@@ -157,6 +162,7 @@ class OPRO:
             "draws": 1,
             "history": 20,
             "exemplars": 3,
+            "exemplar_chars": 100_000,
             "score_examples": 50,
             "eval_interval": 3,
             "finalists": 8,
@@ -197,7 +203,7 @@ class OPRO:
         # 1. Score the seeds; on dev too, so that a search cut short is never worse than they are.
         problem.observer.stage(f"scoring {len(problem.seeds)} seed prompts")
         search = _Search(problem, meta, sample, constant, problem.evaluate(problem.seeds, sample))
-        done = _best_on_dev(problem, problem.seeds) >= 1.0
+        done = _best_on_dev(problem, rank(search.scored)) >= 1.0
         barren = 0
 
         for step in range(self.steps):
@@ -218,9 +224,9 @@ class OPRO:
                 problem.observer.stage(f"step {step + 1} of {self.steps}: scoring {len(found)} instructions")
                 search.scored.extend(problem.evaluate(found, sample))
 
-            # 5. Measure the best on dev.
-            if (step + 1) % self.eval_interval == 0 or step + 1 == self.steps:
-                done = _best_on_dev(problem, rank(search.scored)[: self.finalists]) >= 1.0
+            # 5. Measure the best on dev; mostly it is still the one that was, which costs nothing.
+            is_due = (step + 1) % self.eval_interval == 0 or step + 1 == self.steps
+            done = _best_on_dev(problem, rank(search.scored)[: self.finalists if is_due else 1]) >= 1.0
 
     def _exemplars(self, search: _Search, pairs: Sequence[Pair]) -> tuple[list[tuple[Example, ...]], MetaPrompt]:
         """Return the exemplars of each draw, and the text that announces them."""
@@ -238,25 +244,31 @@ class OPRO:
     def _meta_prompt(
         self, search: _Search, pairs: Sequence[Pair], group: Sequence[Example], announced: MetaPrompt
     ) -> str:
-        """Return the richest meta-prompt that fits: first the worst pairs go, then the last exemplars."""
-        answers = _closed_set(search.problem)
-        marked = [self._exemplar(search, example) for example in group]
+        """Return the richest meta-prompt that fits.
+
+        First exemplars are shortened, then the worst pairs go, then the last exemplars, last the list of answers.
+        """
+        answers = search.problem.outputs
         listed = search.meta["answers"].fill(answers=", ".join(answers)) if answers else ""
 
+        def version(n_pairs: int, marked: Sequence[str], listed: str) -> str:
+            shown = announced.fill(exemplars="\n\n".join(marked)) if marked else ""
+            return self._rendered(search, pairs[-n_pairs:], "\n\n".join(text for text in (shown, listed) if text))
+
         def versions() -> Iterator[str]:
-            shapes = [(n, len(marked)) for n in range(len(pairs), 0, -1)]
-            shapes += [(1, n) for n in range(len(marked) - 1, -1, -1)]
-            for n_pairs, n_exemplars in shapes:
-                shown = announced.fill(exemplars="\n\n".join(marked[:n_exemplars])) if n_exemplars else ""
-                yield self._rendered(search, pairs[-n_pairs:], "\n\n".join(text for text in (shown, listed) if text))
+            yield version(len(pairs), [self._exemplar(search, each, self.exemplar_chars) for each in group], listed)
+            chars = min(self.exemplar_chars, _SHORTENED_CHARS)
+            marked = [self._exemplar(search, each, chars) for each in group]
+            yield from (version(n, marked, listed) for n in range(len(pairs), 0, -1))
+            yield from (version(1, marked[:n], listed) for n in range(len(marked) - 1, -1, -1))
+            yield version(1, [], "")
 
         return search.problem.first_fitting(versions(), self._longest_reply(search.problem)[0])
 
-    def _exemplar(self, search: _Search, example: Example) -> str:
-        inputs = {name: shortened(text, self.exemplar_chars) for name, text in example.inputs.items()}
+    def _exemplar(self, search: _Search, example: Example, chars: int) -> str:
+        inputs = {name: shortened(text, chars) for name, text in example.inputs.items()}
         question = search.problem.shown(Prompt(f"<{TAG}>"), inputs)
-        answer = shortened(example.targets[0], self.exemplar_chars)
-        return search.meta["exemplar"].fill(question=question, answer=answer)
+        return search.meta["exemplar"].fill(question=question, answer=shortened(example.targets[0], chars))
 
     def _rendered(self, search: _Search, pairs: Sequence[Pair], demos: str) -> str:
         chats = self._chats(search.problem)
@@ -274,28 +286,26 @@ class OPRO:
         problem, meta = search.problem, search.meta
         max_tokens, max_chars = self._longest_reply(problem)
         asked = self._step_template if self._chats(problem) else "completion"
-        fixed = "\n".join(meta[name].fixed for name in (asked, "exemplars", "exemplars_wrong", "answers"))
+        # Not `answers`: an instruction that lists them as the meta-prompt does is a good one.
+        fixed = "\n".join(meta[name].fixed for name in (asked, "exemplars", "exemplars_wrong"))
         forbidden = Forbidden(problem.train, problem.labels, fixed)
         sampling = Sampling(max_tokens, temperature=temperature, top_p=self.top_p, stop=("\n\n",))
         reading = Reading("paragraph", max_chars=max_chars, tag=TAG)
-        proposals = problem.propose(prompts, reading, sampling, forbidden, n=self.per_step // self.draws)
+        numeric = not problem.labels and all(_NUMBER.fullmatch(each.targets[0].strip()) for each in problem.train)
+        refuses_digits = self.digits == "refuse" or (self.digits == "auto" and numeric)
+
+        def objection(text: str, _: int) -> str:
+            if _WHOLE_TAG.search(text):
+                return "leaked tag"
+            return "digits" if refuses_digits and any(c.isdigit() for c in text) else ""
+
+        n = self.per_step // self.draws
+        proposals = problem.propose(prompts, reading, sampling, forbidden, n=n, objection=objection)
         texts = [text for proposal in proposals for text in proposal.accepted]
-        refused = self._refused(problem, texts)
-        problem.discard(Proposal((), refused))
-        unused = {each.text for each in refused}
-        found = [replace(pairs[-1][0], instruction=text) for text in texts if text not in unused]
+        found = [replace(pairs[-1][0], instruction=text) for text in texts]
         parents = tuple(prompt.id for prompt, _ in reversed(pairs))
         problem.record([Candidate(prompt, "propose", parents) for prompt in found])
         return found
-
-    def _refused(self, problem: Problem, texts: Sequence[str]) -> tuple[Discard, ...]:
-        """Return what OPRO's own filters take out."""
-        tagged = [Discard(text, "leaked tag") for text in texts if _WHOLE_TAG.search(text)]
-        numeric = not problem.labels and all(_NUMBER.fullmatch(each.targets[0].strip()) for each in problem.train)
-        if self.digits == "allow" or (self.digits == "auto" and not numeric):
-            return tuple(tagged)
-        clean = [text for text in texts if not _WHOLE_TAG.search(text)]
-        return (*tagged, *(Discard(text, "digits") for text in clean if any(c.isdigit() for c in text)))
 
     @property
     def _step_template(self) -> str:
@@ -322,7 +332,7 @@ class OPRO:
         """Return about how many model calls the whole search takes, for whoever waits."""
         n_seeds, n_dev = len(problem.seeds), len(problem.dev)
         found = self.steps * self.per_step
-        # The finalists change about once between two measurements.
+        # The finalists, of which one is the best by its score, change about once between two measurements.
         measured = n_seeds + self.finalists + self.steps // self.eval_interval
         return found + (n_seeds + found) * n_sample + min(measured, n_seeds + found) * n_dev
 
@@ -347,12 +357,9 @@ def deal(order: Sequence[int], size: int, draw: int) -> list[int]:
 
 def _best_on_dev(problem: Problem, prompts: Sequence[Prompt]) -> float:
     problem.observer.stage(f"measuring the best {len(prompts)} on all of dev")
-    problem.evaluate(prompts[:1])  # apart: the budget may have room for one and not for all
-    return max(each.mean for each in problem.evaluate(prompts))
+    return max(each.mean for each in measure_best_first(problem, prompts))
 
 
-def _closed_set(problem: Problem) -> tuple[str, ...]:
-    """Return all answers, sorted, where they are few, else nothing: some exemplars rarely show that they are few."""
-    answers = problem.labels or tuple({example.targets[0]: None for example in problem.train})
-    is_closed = 2 <= len(answers) <= _MOST_ANSWERS and len(problem.train) >= _ROWS_PER_ANSWER * len(answers)
-    return tuple(sorted(answers)) if is_closed else ()
+def _margin(evaluation: Evaluation) -> float:
+    """Return by how much the prompt was right on the sample, the same for all; 0 where the task has no labels."""
+    return math.fsum(outcome.margin or 0.0 for outcome in evaluation.outcomes)

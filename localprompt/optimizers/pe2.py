@@ -3,15 +3,16 @@
 1. Begin with the seed prompts or, where these are empty, with `init_prompts` guesses from worked examples.
 2. Score the newest prompts on dev.
 3. Take the `beam` best of all prompts so far (backtracking).
-4. Run each of them on shuffled train until it has made enough errors; draw `expand` batches of `batch_size` from these.
+4. Run each of them on shuffled train until it has made enough errors; deal `expand` batches of `batch_size` from these.
 5. For each batch hold a conversation with the proposer. Up front the two steps are explained; then it sees the prompt,
    the task's real layout and the errors, answers a fixed list of questions about each, and from its answers writes the
    new prompt, within a limit of words and, if wanted, of changed words.
 6. Add the new prompts to the tree and go on with 2, `steps` times.
 
 Differs from the paper and its code, each on purpose: a generation is scored on a part of dev first and only its best
-on all of dev; one reasoning serves several new prompts; limits are counted and not only asked for; proposals are
-validated; the order of train is drawn anew in each step. See docs/methods/pe2.md.
+on all of dev; one reasoning serves several new prompts; the batches of a prompt share no error; a closed set of outputs
+is listed; limits are counted and not only asked for; proposals are validated; the order of train is drawn anew in each
+step. See docs/methods/pe2.md.
 """
 
 from __future__ import annotations
@@ -20,16 +21,26 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from localprompt.errors import ConfigError
 from localprompt.metaprompts import MetaPrompt, load, worked
-from localprompt.optimizers.pe2_conversation import MIN_EXAMPLE_CHARS, SHRINK, TEMPLATES, Case, Conversation, Lesson
+from localprompt.optimizers.pe2_conversation import (
+    MIN_EXAMPLE_CHARS,
+    SHRINK,
+    TEMPLATES,
+    Case,
+    Conversation,
+    Lesson,
+    closed_set,
+    shown_chars,
+)
 from localprompt.optimizers.registry import optimizer
 from localprompt.problem import Problem
 from localprompt.proposing import Forbidden, Reading
-from localprompt.selection import Stages, filter_in_stages, rank
+from localprompt.selection import Stages, filter_in_stages, measure_best_first, rank
 from localprompt.types import Candidate, Evaluation, Example, Message, Prompt, Sampling
 
 _SENTENCE = ("\n", ". ")
@@ -55,6 +66,9 @@ class PE2:
     negatives: Literal["hard", "random", "hard_weighted"] = "hard"
     """What the batches are drawn from. `hard`: the errors (paper). `random`: all examples that the prompt was run on.
     `hard_weighted`: these too, the worse the likelier."""
+    disjoint: bool = True
+    """Deal the batches of a prompt from `batch_size` x `expand` errors, so that they share none while there are so
+    many. False: draw each anew from half as many, at least `batch_size` (paper and code): two are often the same."""
     backtrack: bool = True
     """Take the best of all prompts so far (paper); false: of the newest generation."""
     max_words: int = 50
@@ -77,11 +91,14 @@ class PE2:
     """Of a new prompt (paper and code: 300); more where the parent is longer."""
     temperature: float = 0.7
     """Of a new prompt and of summaries (paper and code: 0.7)."""
+    top_p: float = 0.95
+    """Of all that the proposer writes (paper and code: not set, so 1.0). The many improbable tokens of a large
+    vocabulary add up at 1.0."""
     example_chars: int = 300
-    """A longer text is shown with its middle left out, and shorter still where the context is too small."""
+    """A longer text is shown with its middle left out, and shorter still where the context is too small (paper and
+    code: no limit)."""
     train_batch: int = 8
-    """Train examples that a prompt is run on at once until it has made `batch_size` x `expand` / 2 errors, at least
-    `batch_size`."""
+    """Train examples that a prompt is run on at once until it has made enough errors."""
     score_examples: int | None = 16
     """Dev examples that a whole generation is scored on; its `finalists` best go on to all of dev. None: all prompts
     are scored on all of dev (paper)."""
@@ -106,9 +123,12 @@ class PE2:
             "beam": 4,
             "expand": 4,
             "rewrites": 1,
+            "disjoint": False,
             "reasoning_tokens": 750,
             "reasoning_temperature": 0.0,
             "prompt_tokens": 300,
+            "top_p": 1.0,
+            "example_chars": 100_000,
             "score_examples": None,
             "init_prompts": 30,
             "init_temperature": 0.7,
@@ -123,6 +143,7 @@ class PE2:
             self._require(name, getattr(self, name) is None or getattr(self, name) >= 1, "at least 1, or none")
         for name in ("reasoning_temperature", "temperature", "init_temperature"):
             self._require(name, getattr(self, name) >= 0, "at least 0")
+        self._require("top_p", 0 < self.top_p <= 1, "above 0 and at most 1")
         self._require("example_chars", self.example_chars >= MIN_EXAMPLE_CHARS, f"at least {MIN_EXAMPLE_CHARS}")
 
     def _require(self, name: str, holds: bool, what: str) -> None:
@@ -184,17 +205,18 @@ class PE2:
         template, reading = (meta["induce_chat"], Reading("line")) if chats else (meta["induce"], Reading("sentence"))
 
         def request(group: Sequence[Example], shrink: int) -> str:
-            chars = max(MIN_EXAMPLE_CHARS, self.example_chars // shrink)
-            pairs = "\n\n".join(worked(meta["pair"], each, each.targets[0], chars) for each in group)
+            chars = shown_chars(self.example_chars, shrink)
+            pairs = [worked(meta["pair"], each, each.targets[0], chars) for each in group]
+            demos = "\n\n".join([*pairs, *closed_set(problem, meta["outputs"], shrink)])
             if not chats:
-                return template.fill(demos=pairs)
+                return template.fill(demos=demos)
             user, opening = template.turns
-            return problem.chat([Message("user", user.fill(demos=pairs))], opening)
+            return problem.chat([Message("user", user.fill(demos=demos))], opening)
 
         groups = [problem.minibatch(self.init_demos) for _ in range(self.init_prompts)]
         prompts = [problem.first_fitting(map(partial(request, group), SHRINK), self.init_tokens) for group in groups]
         stop = ("\n",) if chats else _SENTENCE
-        sampling = Sampling(self.init_tokens, temperature=self.init_temperature, stop=stop)
+        sampling = Sampling(self.init_tokens, temperature=self.init_temperature, top_p=self.top_p, stop=stop)
         proposals = problem.propose(
             prompts, reading, sampling, Forbidden(problem.train, problem.labels, template.fixed)
         )
@@ -205,27 +227,29 @@ class PE2:
     def _score(
         self, problem: Problem, newest: Sequence[Prompt], dev: Sequence[Example], *, beside: Sequence[Prompt] = ()
     ) -> list[Evaluation]:
-        """Return the evaluations on all of dev of the best of the newest prompts, and of those `beside` them."""
+        """Return the evaluations on all of dev of the prompts `beside`, then those of the best of the newest."""
         problem.observer.stage(f"comparing {len(newest) + len(beside)} prompts")
         if self.score_examples is not None:
             # Where guesses have to hit the words of an answer, all scores on a few examples may be 0: then what makes
             # the right answer more probable goes on.
             stages = Stages((self.score_examples,), 0.0, self.finalists, problem.likelihood)
             newest = filter_in_stages(problem.evaluate, newest, dev, stages, protected=beside)
-        unique = {prompt.id: prompt for prompt in (*newest, *beside)}
-        return problem.evaluate(list(unique.values()))
+        # The seeds first, so that a search cut short by its budget is never worse than they are.
+        unique = {prompt.id: prompt for prompt in (*beside, *newest)}
+        return measure_best_first(problem, list(unique.values()))
 
     def _lessons(self, problem: Problem, beam: Sequence[Prompt]) -> list[Lesson]:
         """Return `expand` batches of errors for each prompt that makes any."""
         lessons = []
         for prompt, cases in zip(beam, self._cases(problem, beam), strict=True):
             if any(case.is_error for case in cases):
-                lessons += [Lesson(prompt, self._batch(problem, cases)) for _ in range(self.expand)]
+                lessons += [Lesson(prompt, batch) for batch in self._batches(problem, cases)]
         return lessons
 
     def _cases(self, problem: Problem, beam: Sequence[Prompt]) -> list[list[Case]]:
         """Return how the prompts did on train, each run until it made enough errors; same order as `beam`."""
-        enough = math.ceil(self.batch_size * max(self.expand, 2) / 2)
+        half = math.ceil(self.batch_size * max(self.expand, 2) / 2)
+        enough = self.batch_size * self.expand if self.disjoint else half
         order = problem.minibatch(len(problem.train))
         cases: dict[str, list[Case]] = {prompt.id: [] for prompt in beam}
         for start in range(0, len(order), self.train_batch):
@@ -237,15 +261,23 @@ class PE2:
                 cases[evaluation.prompt.id] += map(Case, examples, evaluation.outcomes)
         return [cases[prompt.id] for prompt in beam]
 
-    def _batch(self, problem: Problem, cases: Sequence[Case]) -> tuple[Case, ...]:
+    def _batches(self, problem: Problem, cases: Sequence[Case]) -> list[tuple[Case, ...]]:
+        """Return `expand` batches; disjoint ones are dealt from one order, which begins anew where it ends."""
+        if not self.disjoint:
+            return [tuple(self._drawn(problem, cases)[: self.batch_size]) for _ in range(self.expand)]
+        order = self._drawn(problem, cases)
+        size, dealt = min(self.batch_size, len(order)), cycle(order)
+        return [tuple(islice(dealt, size)) for _ in range(self.expand)]
+
+    def _drawn(self, problem: Problem, cases: Sequence[Case]) -> list[Case]:
+        """Return what batches are made of, in the order in which it was drawn."""
         if self.negatives == "hard_weighted":
             # Drawing without replacement by weight (Efraimidis & Spirakis 2006). A right answer keeps a tenth of the
             # weight of a wrong one.
             keys = [problem.rng.random() ** (1 / (1.0 - 0.9 * case.outcome.score)) for case in cases]
-            order = sorted(range(len(cases)), key=lambda i: -keys[i])
-            return tuple(cases[i] for i in order[: self.batch_size])
+            return [cases[i] for i in sorted(range(len(cases)), key=lambda i: -keys[i])]
         pool = [case for case in cases if case.is_error or self.negatives == "random"]
-        return tuple(problem.rng.sample(pool, min(self.batch_size, len(pool))))
+        return problem.rng.sample(pool, len(pool))
 
     def _planned(self, problem: Problem) -> int:
         """Return about how many model calls the whole search takes, for whoever waits."""

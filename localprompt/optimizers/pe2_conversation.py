@@ -12,17 +12,8 @@ from typing import TYPE_CHECKING
 from localprompt.metaprompts import MetaPrompt, shortened, worked
 from localprompt.problem import Problem
 from localprompt.proposing import MAX_CHARS, Forbidden, Reading, changed_words, without_chatter, words
-from localprompt.types import (
-    Candidate,
-    Discard,
-    Example,
-    Generation,
-    Message,
-    Outcome,
-    Prompt,
-    Proposal,
-    Sampling,
-)
+from localprompt.replies import SENTENCE_END
+from localprompt.types import Candidate, Example, Generation, Message, Outcome, Prompt, Sampling
 
 if TYPE_CHECKING:
     from localprompt.optimizers.pe2 import PE2
@@ -33,6 +24,7 @@ TEMPLATES = {
     "agree": (),
     "inspect_chat": ("instruction", "layout", "examples"),
     "example": ("number", "inputs", "answer", "target"),
+    "answers": ("answers",),
     "refine_chat": ("history", "instruction", "change", "words"),
     "change": ("words",),
     "history": ("versions",),
@@ -41,12 +33,15 @@ TEMPLATES = {
     "induce": ("demos",),
     "induce_chat": ("demos",),
     "pair": ("inputs", "output"),
+    "outputs": ("answers",),
 }
 """Meta-prompt to its slots, a file a turn. In those for a chat the last paragraph is the opening of the answer."""
 
-SHRINK = (1, 2, 4, 8)
+SHRINK = (1, 2, 4, 8, 16, 32)
 """What the length of a shown text is divided by until a request fits the context."""
 MIN_EXAMPLE_CHARS = 40
+_LONG_CHARS = 2400
+"""A longer limit of shown texts is divided as if it were this one, or few contexts would have room."""
 
 _TAG = "prompt"
 _INPUTS = MetaPrompt("inputs", "{{inputs}}")
@@ -55,11 +50,13 @@ _NO_ANSWER = "(none that could be read)"
 _FIRST = "nothing, this was the first"
 _SUMMARY_TOKENS = 200
 _DISPUTE = re.compile(
-    r"\b(?:right|correct|gold|given|true) (?:answer|label|output)s? (?:is|are|was|were|seems?) (?:\w+ )?"
+    r"\b(?:right|correct|gold|true) (?:answer|label|output)s? (?:is|are|was|were|seems?) (?:\w+ )?"
     r"(?:wrong|incorrect|mistaken|not right|not correct)\b",
     re.IGNORECASE,
 )
 """What a proposer says that trusts itself more than the data, although it was told not to."""
+_CONDITION = re.compile(r"\b(?:if|whether)\b", re.IGNORECASE)
+"""A task may be to judge answers: `If the right answer is wrong in the text, write no.` claims nothing."""
 _ROLES = {"user": "Request:", "assistant": "Reply:", "system": "Note:"}
 """How a model without a chat template is shown who speaks."""
 
@@ -104,6 +101,7 @@ class Conversation:
         sampling = Sampling(
             n_examples * self.settings.reasoning_tokens,
             temperature=self.settings.reasoning_temperature,
+            top_p=self.settings.top_p,
             stop=self._stop,
         )
         prompts = [self._fitting(partial(self._ask_to_reason, lesson), sampling) for lesson in lessons]
@@ -126,16 +124,23 @@ class Conversation:
         limits = [self._word_limit(lesson.prompt) for lesson in lessons]
         # Twice, because words have several tokens, and so may the characters of a script without spaces.
         n_tokens = max(self.settings.prompt_tokens, *(2 * limit for limit in limits))
-        sampling = Sampling(n_tokens, temperature=self.settings.temperature)
+        sampling = self._sampling(n_tokens)
         prompts = [self._fitting(partial(self._ask_to_refine, lesson, means), sampling) for lesson in lessons]
         readings = [_reading(lesson.prompt, limit) for lesson, limit in zip(lessons, limits, strict=True)]
         said = "\n".join(self.meta[name].fixed for name in ("task", "agree", "inspect_chat", "refine_chat"))
         forbidden = Forbidden(self.problem.train, self.problem.labels, said)
-        proposals = self.problem.propose(prompts, readings, sampling, forbidden, n=self.settings.rewrites)
+        proposals = self.problem.propose(
+            prompts,
+            readings,
+            sampling,
+            forbidden,
+            n=self.settings.rewrites,
+            objection=lambda text, i: self._objection(text, lessons[i].prompt),
+        )
         born = [
             (lesson, replace(lesson.prompt, instruction=text))
             for lesson, proposal in zip(lessons, proposals, strict=True)
-            for text in self._obedient(lesson.prompt, proposal.accepted)
+            for text in proposal.accepted
         ]
         self.problem.record([Candidate(child, "refine", (lesson.prompt.id,)) for lesson, child in born])
         self.origins.update((child.id, lesson) for lesson, child in born)
@@ -148,7 +153,7 @@ class Conversation:
         )
         if not new:
             return
-        sampling = Sampling(_SUMMARY_TOKENS, temperature=self.settings.temperature, stop=(*self._stop, "\n\n"))
+        sampling = self._sampling(_SUMMARY_TOKENS, "\n\n")
         prompts = [self._fitting(partial(self._ask_to_summarize, prompt), sampling) for prompt in new]
         replies = self.problem.complete(prompts, sampling)
         opening = self.meta["summarize_chat"].turns[1]
@@ -177,6 +182,7 @@ class Conversation:
             explained = f"{self.meta['tutorial'].fill()}\n\n{explained}"
         # Worked examples in the prompt itself may be long, so they go last.
         prompt = lesson.prompt if shrink < max(SHRINK) else replace(lesson.prompt, demos=())
+        examples = [self._example(i, case, shrink) for i, case in enumerate(lesson.batch, 1)]
         asked = (
             self.meta["inspect_chat"]
             .turns[0]
@@ -184,7 +190,7 @@ class Conversation:
                 instruction=prompt.instruction.strip() or _NO_PROMPT,
                 # A proposal that copies such a mark is discarded for its placeholder.
                 layout=self.problem.shown(prompt, {name: f"<{name}>" for name in self.problem.inputs}),
-                examples="\n\n".join(self._example(i, case, shrink) for i, case in enumerate(lesson.batch, 1)),
+                examples="\n\n".join([*examples, *closed_set(self.problem, self.meta["answers"], shrink)]),
             )
         )
         return [Message("user", explained), Message("assistant", self.meta["agree"].fill()), Message("user", asked)]
@@ -237,21 +243,16 @@ class Conversation:
             target=" or ".join(shortened(target, chars) for target in case.example.targets[:5]),
         )
 
-    def _obedient(self, parent: Prompt, texts: Sequence[str]) -> list[str]:
-        """Return the texts that keep to what was asked for; count the others."""
-        kept, discarded = [], []
+    def _objection(self, text: str, parent: Prompt) -> str:
+        """Return how a new prompt breaks what was asked for; empty if it does not."""
         step_size = self._step_size(parent)
-        for text in texts:
-            if len(words(text)) > self._word_limit(parent):
-                discarded.append(Discard(text, "too many words"))
-            elif _DISPUTE.search(text):
-                discarded.append(Discard(text, "disputes the right answers"))
-            elif step_size is not None and changed_words(parent.instruction, text) > step_size:
-                discarded.append(Discard(text, "changes too many words"))
-            else:
-                kept.append(text)
-        self.problem.discard(Proposal(discarded=tuple(discarded)))
-        return kept
+        if len(words(text)) > self._word_limit(parent):
+            return "too many words"
+        if any(_DISPUTE.search(each) and not _CONDITION.search(each) for each in SENTENCE_END.split(text)):
+            return "disputes the right answers"
+        if step_size is not None and changed_words(parent.instruction, text) > step_size:
+            return "changes too many words"
+        return ""
 
     def _word_limit(self, parent: Prompt) -> int:
         return max(self.settings.max_words, len(words(parent.instruction)))
@@ -260,7 +261,11 @@ class Conversation:
         return self.settings.step_size if parent.instruction.strip() else None
 
     def _chars(self, shrink: int) -> int:
-        return max(MIN_EXAMPLE_CHARS, self.settings.example_chars // shrink)
+        return shown_chars(self.settings.example_chars, shrink)
+
+    def _sampling(self, max_tokens: int, *stop: str) -> Sampling:
+        settings = self.settings
+        return Sampling(max_tokens, temperature=settings.temperature, top_p=settings.top_p, stop=(*self._stop, *stop))
 
     def _fitting(self, request: Callable[[int], str], sampling: Sampling) -> str:
         return self.problem.first_fitting(map(request, SHRINK), sampling.max_tokens)
@@ -275,6 +280,18 @@ class Conversation:
     def _stop(self) -> tuple[str, ...]:
         """A model without a chat template goes on with the other's turn."""
         return () if self.problem.has_chat else (f"\n{_ROLES['user']}",)
+
+
+def shown_chars(limit: int, shrink: int) -> int:
+    """Return how much of a text is shown where `limit` characters are allowed and there is little room."""
+    return max(MIN_EXAMPLE_CHARS, limit if shrink == 1 else min(limit, _LONG_CHARS) // shrink)
+
+
+def closed_set(problem: Problem, listing: MetaPrompt, shrink: int) -> list[str]:
+    """Return one text that lists all outputs; none where they are no closed set, or there is no room at all."""
+    if not problem.outputs or shrink == max(SHRINK):
+        return []
+    return [listing.fill(answers=", ".join(problem.outputs))]
 
 
 def _reading(parent: Prompt, limit: int) -> Reading:

@@ -1,20 +1,23 @@
 """Random search: write prompts without any feedback and keep the best. Level 5. A baseline for all other methods.
 
-1. Draw `score_examples` from dev, once; score the seed prompts on them.
+1. Measure the seed prompts on all of dev; draw `score_examples` of it, once.
 2. Ask for `per_round` instructions: a seed prompt in other words or, for an empty one, a guess from `demos` worked
    examples. No score, error or earlier proposal is shown to the proposer.
-3. Score what is new and usable on the same examples. Repeat 2 and 3 until `proposals` were asked for.
-4. Measure the `finalists` best and the seed prompts on all of dev.
+3. Score what is new and usable on the drawn examples, beside the `finalists` best so far.
+4. Measure the `finalists` best of them on all of dev. Repeat 2 to 4 until the budget ends.
 
-What another method finds beyond this one at equal cost is what its feedback is worth. The Monte Carlo search that the
-ProTeGi paper compares itself with paraphrases the best of each round; here nothing found is built upon, so that chance
-alone is measured.
+What another method finds beyond this one at equal cost is what its feedback is worth: so it spends all of a budget, in
+rounds so small that little of it is left over, and may choose as the others do, by likelihood where the metric sees no
+difference. The Monte Carlo search that the ProTeGi paper compares itself with paraphrases the best of each round; here
+nothing found is built upon, so that chance alone is measured.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from localprompt.errors import ConfigError
@@ -22,8 +25,8 @@ from localprompt.metaprompts import MetaPrompt, load, worked
 from localprompt.optimizers.registry import optimizer
 from localprompt.problem import Problem
 from localprompt.proposing import Forbidden, Reading
-from localprompt.selection import rank
-from localprompt.types import Candidate, Evaluation, Message, Prompt, Sampling
+from localprompt.selection import Stages, filter_in_stages, measure_best_first
+from localprompt.types import Candidate, Example, Message, Prompt, Sampling
 
 TEMPLATES = {
     "demo": ("inputs", "output"),
@@ -41,12 +44,18 @@ _SENTENCE = ("\n", ". ")
 @optimizer("random")
 @dataclass(frozen=True, slots=True)
 class RandomSearch:
-    """Hyperparameters of random search; the defaults spend about two thousand short answers on 100 dev rows."""
+    """Hyperparameters of random search; it goes on until the budget ends.
 
-    proposals: int = 64
-    """Instructions asked for in all."""
-    per_round: int = 16
+    Without a limit it ends after `proposals`, at most some 4,000 short answers, unless nothing new comes before.
+    """
+
+    proposals: int = 128
+    """Instructions asked for in all, if the budget lasts: about twice what the other methods spend without a limit, so
+    that under a budget which binds them it ends with theirs."""
+    per_round: int = 8
     """Instructions asked for before they are scored: the budget may end after any round."""
+    barren: int = 3
+    """After so many rounds without anything new and usable the search ends: it would go on repeating itself."""
     per_request: int = 4
     """Replies to one request; requests differ in the seed prompt or in the worked examples."""
     demos: int = 5
@@ -61,13 +70,16 @@ class RandomSearch:
     """Of a reply; more where the seed prompt is longer."""
     score_examples: int = 24
     """Dev examples on which every proposal is scored; all of dev where it has fewer."""
-    finalists: int = 4
-    """Proposals measured on all of dev."""
+    tiebreak: bool = True
+    """Of proposals that the metric finds equal keep those under which the right answers are most probable, as `ape`."""
+    finalists: int = 2
+    """Best proposals of every round, measured on all of dev; about 5 in the first 64, and fewer and fewer."""
     templates: Path | None = None
     """Folder with meta-prompts of your own, `.txt` files named as the shipped ones; missing ones are the shipped."""
 
     def __post_init__(self) -> None:
-        for name in ("proposals", "per_round", "per_request", "demos", "max_tokens", "score_examples", "finalists"):
+        counts = ("proposals", "per_round", "barren", "per_request", "demos", "max_tokens")
+        for name in (*counts, "score_examples", "finalists"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"the setting {name} must be at least 1", "see the method's settings")
         if self.demo_chars < 20:
@@ -83,25 +95,33 @@ class RandomSearch:
         n_rounds = -(-self.proposals // self.per_round)
         n_requests = -(-self.per_round // self.per_request)
 
-        # 1. The seeds on the examples that every proposal will see.
+        # 1. The seeds, and the examples that every proposal will see.
+        problem.observer.stage(f"measuring {len(problem.seeds)} seed prompts on all of dev")
         examples = problem.rng.sample(problem.dev, min(self.score_examples, len(problem.dev)))
-        n_more = self.finalists * (len(problem.dev) - len(examples)) + len(problem.seeds) * len(problem.dev)
-        problem.observer.plan(n_rounds * n_requests * self.per_request * (1 + len(examples)) + n_more)
-        problem.observer.stage("scoring the seed prompts")
-        scored = problem.evaluate(problem.seeds, examples)
+        problem.observer.plan(n_rounds * n_requests * self.per_request * (1 + len(examples)) + self._measured(problem))
+        measured = measure_best_first(problem, problem.seeds)
 
-        # 2, 3. Write and score.
+        best: list[Prompt] = []
+        n_barren = 0
         for round_ in range(n_rounds):
-            problem.observer.stage(f"writing and scoring prompts (round {round_ + 1} of {n_rounds})")
+            if any(evaluation.mean >= 1.0 for evaluation in measured):
+                problem.observer.note("nothing to gain, every answer on dev is right")
+                return
+            # 2. Write.
+            problem.observer.stage(f"writing and scoring prompts (round {round_ + 1} of at most {n_rounds})")
             first = round_ * n_requests
             turns = [problem.seeds[(first + i) % len(problem.seeds)] for i in range(n_requests)]
             found = self._write(problem, meta, turns)
             problem.record(found)
-            scored += problem.evaluate([candidate.prompt for candidate in found], examples) if found else []
+            n_barren = 0 if found else n_barren + 1
+            if n_barren == self.barren:
+                problem.observer.note(f"nothing new and usable in {n_barren} rounds: the proposer repeats itself")
+                return
 
-        # 4. The best on all of dev.
-        problem.observer.stage("measuring the best on all of dev")
-        problem.evaluate([*self._finalists(problem, scored), *problem.seeds])
+            # 3, 4. Score, and measure the best at once: the budget may end before the next round.
+            if found:
+                best = self._select(problem, [*best, *(candidate.prompt for candidate in found)], examples)
+                measured = measure_best_first(problem, best)
 
     def _write(self, problem: Problem, meta: dict[str, MetaPrompt], turns: Sequence[Prompt]) -> list[Candidate]:
         """Return new candidates, made from each of `turns` in the way that suits it."""
@@ -127,7 +147,7 @@ class RandomSearch:
         reading = replace(reading, max_chars=max(reading.max_chars, 2 * longest))
         # Two characters a token are few, so this is room for any paraphrase.
         sampling = replace(self._sampling(stop), max_tokens=max(self.max_tokens, longest // 2))
-        forbidden = Forbidden(problem.train, problem.labels, template.fixed)
+        forbidden = Forbidden(problem.train, problem.outputs, template.fixed)
         proposals = problem.propose(prompts, reading, sampling, forbidden, n=self.per_request)
         return [
             Candidate(replace(seed, instruction=text), "paraphrase", (seed.id,))
@@ -144,7 +164,7 @@ class RandomSearch:
             block = self._demos(problem, meta["demo"])
             prompts.append(_chat(problem, template, demos=block) if problem.has_chat else template.fill(demos=block))
         reading, stop = (Reading("line"), ("\n",)) if problem.has_chat else (Reading("sentence"), _SENTENCE)
-        forbidden = Forbidden(problem.train, problem.labels, template.fixed)
+        forbidden = Forbidden(problem.train, problem.outputs, template.fixed)
         proposals = problem.propose(prompts, reading, self._sampling(stop), forbidden, n=self.per_request)
         return [
             Candidate(replace(seed, instruction=text), "induce", (seed.id,))
@@ -159,9 +179,20 @@ class RandomSearch:
             parts.append(f"Every output is one of these: {', '.join(problem.outputs)}.")
         return "\n\n".join(parts)
 
-    def _finalists(self, problem: Problem, scored: Sequence[Evaluation]) -> list[Prompt]:
-        seeds = {seed.id for seed in problem.seeds}
-        return [prompt for prompt in rank(scored) if prompt.id not in seeds][: self.finalists]
+    def _select(self, problem: Problem, prompts: Sequence[Prompt], examples: Sequence[Example]) -> list[Prompt]:
+        """Return the finalists, best first."""
+        tiebreak = partial(problem.likelihood, norm="token") if self.tiebreak else None
+        stages = Stages((len(examples),), 0.0, self.finalists, tiebreak)
+        return filter_in_stages(problem.evaluate, prompts, examples, stages)
+
+    def _measured(self, problem: Problem) -> int:
+        """Return about how many scores the measurements on all of dev take.
+
+        In round n a finalist of chance alone is new with chance 1 / n, and the sum of that grows like a logarithm.
+        """
+        n_measured = self.finalists * (1 + math.log(max(1.0, self.proposals / self.per_round)))
+        n_unseen = max(0, len(problem.dev) - self.score_examples)
+        return len(problem.seeds) * len(problem.dev) + round(n_measured * n_unseen)
 
     def _sampling(self, stop: tuple[str, ...]) -> Sampling:
         return Sampling(self.max_tokens, temperature=self.temperature, top_p=self.top_p, stop=stop)

@@ -19,10 +19,11 @@ class Answers:
         self._used: dict[tuple[str, bytes], None] = {}
         """(run, key) found by `get` and not written yet; a dictionary because it keeps its order."""
 
-    def get(self, keys: Sequence[bytes], run_id: str | None = None) -> list[bytes | None]:
+    def get(self, keys: Sequence[bytes], run_id: str | None = None, *, is_use: bool = True) -> list[bytes | None]:
         """Return the values of keys, same order and length, None where there is none.
 
-        Answers that were imported with a run are seen by that run alone, and before all others.
+        Answers that were imported with a run are seen by that run alone, and before all others. Where it `is_use` it is
+        written down, later, that the run used what was found.
 
         Raises:
             StoreError: if the store cannot be read.
@@ -33,7 +34,7 @@ class Answers:
                 among = ",".join("?" * len(chunk))
                 found.update(connection.execute(f"SELECT key, value FROM answers WHERE key IN ({among})", chunk))
                 if run_id is not None:
-                    self._used.update({(run_id, key): None for key in chunk if key in found})
+                    self._used.update({(run_id, key): None for key in chunk if is_use and key in found})
                     found.update(
                         connection.execute(
                             "SELECT key, value FROM imported_answers WHERE run = (SELECT number FROM runs WHERE id = ?)"

@@ -12,6 +12,10 @@ from localprompt.types import Demo, Prompt
 
 RunStatus = Literal["running", "finished", "paused", "failed"]
 
+_LARGEST = 10**100
+_LONGEST = 1 << 20
+_DEEPEST = 100
+
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
@@ -35,6 +39,8 @@ class RunRecord:
     """JSON; None until there is one."""
     stopped: str
     """Why the run ended before its end; empty if it did not."""
+    imported: bool = False
+    """True for a run that came as a file: nobody can tell here whether its result is true."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +131,23 @@ def text_of(plain: Any) -> str:
     if not isinstance(plain, str):
         raise ValueError("a text was expected")
     return plain
+
+
+def check_plain(plain: Any, depth: int = 0) -> None:
+    """Check that JSON from elsewhere holds nothing that overflows what reads it: finite numbers, bounded texts.
+
+    Raises:
+        ValueError: for a number that is none or beyond 1e100, a text of more than a million characters, deep nesting.
+    """
+    if depth > _DEEPEST:
+        raise ValueError("it is nested too deeply")
+    if isinstance(plain, int | float) and not -_LARGEST <= plain <= _LARGEST:  # NaN lies nowhere
+        raise ValueError("a number is not finite, or too large")
+    if isinstance(plain, str) and len(plain) > _LONGEST:
+        raise ValueError("a text is too long")
+    parts = [*plain, *plain.values()] if isinstance(plain, dict) else plain if isinstance(plain, list) else ()
+    for part in parts:
+        check_plain(part, depth + 1)
 
 
 def _texts(plain: Any) -> dict[str, str]:

@@ -7,7 +7,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,8 +33,18 @@ from localprompt.store.records import (
 from localprompt.types import Candidate, Discard, Evaluation, Outcome
 
 _Read = TypeVar("_Read")
-_COLUMNS = "id, status, created, updated, task, model, proposer, method, seed, configuration, result, stopped"
+_COLUMNS = "id, status, created, updated, task, model, proposer, method, seed, configuration, result, stopped, imported"
 _NUMBER = "SELECT number FROM runs WHERE id = ?"
+_NEXT_ORDINAL = (
+    "SELECT coalesce(max(ordinal) + 1, 0) FROM"
+    " (SELECT ordinal FROM runs WHERE identity = ?1 UNION ALL SELECT ordinal FROM deleted WHERE identity = ?1)"
+)
+_DELETED = (
+    "INSERT INTO deleted SELECT identity, ordinal FROM runs WHERE id = ?"
+    " ON CONFLICT (identity) DO UPDATE SET ordinal = max(ordinal, excluded.ordinal)"
+)
+_PATIENCE = 0.2
+"""Seconds to wait for a lock that somebody only tries."""
 
 
 class Runs:
@@ -55,16 +65,15 @@ class Runs:
     ) -> RunRecord:
         """Return a new run, with the status `running`.
 
-        Its id is a hash of `configuration["identity"]` and of how many runs with this identity there were: the same
-        history of a store gives the same ids.
+        Its id is a hash of `configuration["identity"]` and of how many runs with this identity there were, deleted
+        ones too: the same history of a store gives the same ids, and no id is given twice.
 
         Raises:
             StoreError: if the store cannot be written.
         """
         identity, now = identity_hash(configuration), time.time()
         with self._database.transaction() as connection:
-            query = "SELECT coalesce(max(ordinal) + 1, 0) FROM runs WHERE identity = ?"
-            ordinal: int = connection.execute(query, [identity]).fetchone()[0]
+            ordinal: int = connection.execute(_NEXT_ORDINAL, [identity]).fetchone()[0]
             created = id_of_run(identity, ordinal)
             names = [named(name) for name in (task, model, proposer, method)]
             connection.execute(
@@ -108,6 +117,7 @@ class Runs:
             StoreError: if there is no such run or a process has it.
         """
         with self.hold(run_id), self._database.transaction() as connection:
+            connection.execute(_DELETED, [run_id])
             connection.execute("DELETE FROM runs WHERE id = ?", [run_id])
 
     @contextmanager
@@ -121,19 +131,36 @@ class Runs:
         lock = self._database.lock(run_id)
         with in_words(f"the lock of the run {run_id}"):
             try:
-                lock.acquire(blocking=False)
+                lock.acquire(timeout=_PATIENCE, poll_interval=_PATIENCE / 10)
             except Timeout:
-                pid = self.holder(run_id)
-                who = f"process {pid}" if pid else "another process"
-                raise StoreError(f"the run {run_id} is in use by {who}", "wait until it has ended, or end it") from None
+                raise in_use(run_id, self.holder(run_id)) from None
         try:
             self._forget(run_id)
             self._set(run_id, {"pid": os.getpid()})
-            yield
-            self._answers.flush()
-            self._set(run_id, {"pid": None})
+            try:
+                yield
+            except BaseException:
+                with suppress(StoreError):  # the first error says more
+                    self._let_go(run_id)
+                raise
+            self._let_go(run_id)
         finally:
             lock.release()
+
+    def is_held(self, run_id: str) -> bool:
+        """Return True if a process has the run at this moment: the lock knows, also of processes that were killed.
+
+        Raises:
+            StoreError: if the lock cannot be tried.
+        """
+        lock = self._database.lock(run_id)
+        with in_words(f"the lock of the run {run_id}"):
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                return True
+            lock.release()
+        return False
 
     def holder(self, run_id: str) -> int | None:
         """Return the process that last began to hold a run and did not end that; it may have died since.
@@ -171,8 +198,12 @@ class Runs:
             run_id, {"updated": time.time(), **{name: value for name, value in values.items() if value is not None}}
         )
 
-    def reset(self, run_id: str) -> None:
-        """Forget what a run found, for one that begins anew with other settings; its answers stay.
+    def reset(self, run_id: str, **names: str) -> None:
+        """Forget what a run found, its result too, for one that begins anew with other settings; its answers stay.
+
+        Args:
+            run_id: which run.
+            names: of the task, the model and the proposer that it has from now on, by these words.
 
         Raises:
             StoreError: if there is no such run, or the store cannot be written.
@@ -181,6 +212,10 @@ class Runs:
         with self._database.transaction() as connection:
             for table in ("candidates", "evaluations", "discards", "events"):
                 connection.execute(f"DELETE FROM {table} WHERE run = ?", [number])
+            connection.execute("UPDATE runs SET result = NULL, stopped = '' WHERE number = ?", [number])
+            for column in ("task", "model", "proposer"):
+                if column in names:
+                    connection.execute(f"UPDATE runs SET {column} = ? WHERE number = ?", [named(names[column]), number])
         self._forget(run_id)
 
     def add_candidates(self, run_id: str, candidates: Sequence[Candidate]) -> None:
@@ -309,7 +344,7 @@ class Runs:
         transfer.export(self._database, self._number(run_id), path)
 
     def import_(self, path: Path) -> RunRecord:
-        """Take in a run that `export` wrote, and return it. Its answers serve this run alone.
+        """Take in a run that `export` wrote, and return it, marked as imported. Its answers serve this run alone.
 
         Raises:
             StoreError: if the file is not such a file or is damaged, or the run is in the store already.
@@ -323,6 +358,10 @@ class Runs:
             raise StoreError(f"there is no run {run_id!r} in {self._database.path}", "see `localprompt runs list`")
         number: int = row[0]
         return number
+
+    def _let_go(self, run_id: str) -> None:
+        self._answers.flush()
+        self._set(run_id, {"pid": None})
 
     def _set(self, run_id: str, values: Mapping[str, object]) -> None:
         columns = ", ".join(f"{name} = ?" for name in values)
@@ -360,6 +399,12 @@ class Runs:
             raise StoreError(f"the store {self._database.path}: the run {run_id} is damaged ({error})", hint) from error
 
 
+def in_use(run_id: str, pid: int | None) -> StoreError:
+    """Return the error that a process has a run; None: it is not known which one."""
+    who = f"process {pid}" if pid else "another process"
+    return StoreError(f"the run {run_id} is in use by {who}", "wait until it has ended, or end it")
+
+
 def _record(row: Any) -> RunRecord:
     found = dict(zip(_COLUMNS.split(", "), row, strict=True))
     result = found["result"]
@@ -367,6 +412,7 @@ def _record(row: Any) -> RunRecord:
         "seed": int(found["seed"]),
         "configuration": json.loads(found["configuration"]),
         "result": None if result is None else json.loads(result),
+        "imported": bool(found["imported"]),
     }
     return RunRecord(**{**found, **read})
 

@@ -11,7 +11,7 @@ import platformdirs
 from localprompt.errors import StoreError
 from localprompt.store.answers import Answers
 from localprompt.store.database import Database, file_bytes
-from localprompt.store.runs import Runs
+from localprompt.store.runs import Runs, in_use
 from localprompt.store.transfer import check_values
 
 _SHOWN = 20
@@ -60,11 +60,16 @@ class Store:
         """Drop answers that no run used, give free space back, and return the bytes of the store before and after.
 
         Raises:
-            StoreError: if the store cannot be written, or another process is writing.
+            StoreError: if a process has a run, the store cannot be written, or another process is writing.
         """
         self.answers.flush()
         before = file_bytes(self.path)
         with self._database.transaction() as connection:
+            # What a run that is going on uses is not all written down yet. None can begin meanwhile: before it asks for
+            # answers it writes who has it.
+            for run_id, pid in connection.execute("SELECT id, pid FROM runs WHERE pid IS NOT NULL").fetchall():
+                if self.runs.is_held(run_id):
+                    raise in_use(run_id, pid)
             connection.execute("DELETE FROM answers WHERE key NOT IN (SELECT key FROM run_answers)")
         self._database.shrink()
         return before, file_bytes(self.path)

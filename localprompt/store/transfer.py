@@ -29,11 +29,13 @@ from localprompt.store.database import (
     migrate,
     schema,
 )
-from localprompt.store.records import id_of_run, identity_hash, item, read_prompt, read_texts, text_of
+from localprompt.store.records import check_plain, id_of_run, identity_hash, item, read_prompt, read_texts, text_of
 
 MAX_FILE_BYTES = 4 << 30
 MAX_VALUE_BYTES = 64 << 20
 _KEY_BYTES = 64
+_MOST_RUNS = 10**9
+"""Of one identity; a larger ordinal leaves no room for the next one."""
 _END_OF_TIME = 4e9
 """Seconds since 1970: what every calendar can show, also after a change of time zone."""
 _RUN = (
@@ -91,6 +93,7 @@ def import_(database: Database, path: Path) -> str:
             if target.execute("SELECT 1 FROM runs WHERE id = ?", [found]).fetchone():
                 raise StoreError(f"the run {found} is in {database.path} already", f"`localprompt runs delete {found}`")
             _copy(source, 1, target)
+            target.execute("UPDATE runs SET imported = 1 WHERE id = ?", [found])
             # A run that was going on when it was exported goes on nowhere now.
             target.execute("UPDATE runs SET status = 'paused' WHERE id = ? AND status = 'running'", [found])
     return str(found)
@@ -193,12 +196,15 @@ def _wrong_id(connection: sqlite3.Connection) -> str:
 
 
 def _read_run(row: tuple[Any, ...]) -> None:
-    _, created, updated, seed, configuration, result = row
+    _, ordinal, created, updated, seed, configuration, result, *names = row
+    if not 0 <= ordinal < _MOST_RUNS:
+        raise ValueError(f"{ordinal} is no ordinal")
     _check_time(created)
     _check_time(updated)
-    int(seed)
-    item(json.loads(configuration), "identity")
-    if result is not None and not isinstance(json.loads(result), Mapping):
+    plain, found = json.loads(configuration), None if result is None else json.loads(result)
+    check_plain([int(seed), plain, found, *names])
+    item(plain, "identity")
+    if found is not None and not isinstance(found, Mapping):
         raise ValueError("an object was expected")
 
 
@@ -235,7 +241,10 @@ def _read_answer(row: tuple[Any, ...]) -> None:
 
 
 _READERS: Mapping[str, tuple[str, Callable[[tuple[Any, ...]], None]]] = {
-    "runs": ("id, created, updated, seed, configuration, result", _read_run),
+    "runs": (
+        "id, ordinal, created, updated, seed, configuration, result, task, model, proposer, method, stopped",
+        _read_run,
+    ),
     "candidates": ("prompt_id, prompt, parents", _read_candidate),
     "evaluations": ("prompt_id, prompt", _read_prompt),
     "outcomes": ("example_id, prediction", _read_text),

@@ -5,6 +5,7 @@ What comes back may have come from anywhere, so its shape is checked, and a metr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +18,9 @@ from localprompt.tasks.metrics import METRICS, CodeMetric, Metric, find_metric, 
 from localprompt.tasks.task import Task
 from localprompt.tasks.template import Layout
 from localprompt.types import Example, Sampling
+
+_MAX_COUNT = 2**31 - 1
+"""What llama.cpp can count to."""
 
 
 def to_plain(task: Task) -> dict[str, Any]:
@@ -52,24 +56,34 @@ def from_plain(plain: Mapping[str, Any], *, allow_code: bool = False) -> Task:
             changed since.
     """
     try:
-        return Task(
-            name=text_of(item(plain, "name")),
-            description=text_of(item(plain, "description")),
-            inputs=read_texts(item(plain, "inputs")),
-            labels=read_texts(item(plain, "labels")),
-            label_score=text_of(item(plain, "label_score")),
-            train=_read_examples(item(plain, "train")),
-            dev=_read_examples(item(plain, "dev")),
-            test=_read_examples(item(plain, "test")),
-            seeds=tuple(read_prompt(prompt) for prompt in list_of(item(plain, "seeds"))),
-            layout=_read_layout(item(plain, "layout")),
-            answer=_read_answer(item(plain, "answer")),
-            metric=_read_metric(item(plain, "metric"), allow_code),
-            sampling=_read_sampling(item(plain, "sampling")),
-            fingerprint=text_of(item(plain, "fingerprint")),
-        )
+        return _read_task(plain, allow_code)
     except (TypeError, ValueError) as error:
         raise StoreError(f"the task of the run is damaged ({error})", "give the task itself") from error
+
+
+def _read_task(plain: Mapping[str, Any], allow_code: bool) -> Task:
+    task = Task(
+        name=text_of(item(plain, "name")),
+        description=text_of(item(plain, "description")),
+        inputs=read_texts(item(plain, "inputs")),
+        labels=read_texts(item(plain, "labels")),
+        label_score=text_of(item(plain, "label_score")),
+        train=_read_examples(item(plain, "train")),
+        dev=_read_examples(item(plain, "dev")),
+        test=_read_examples(item(plain, "test")),
+        seeds=tuple(read_prompt(prompt) for prompt in list_of(item(plain, "seeds"))),
+        layout=_read_layout(item(plain, "layout")),
+        answer=_read_answer(item(plain, "answer")),
+        metric=_read_metric(item(plain, "metric"), allow_code),
+        sampling=_read_sampling(item(plain, "sampling")),
+        fingerprint=text_of(item(plain, "fingerprint")),
+    )
+    for name, part in {"seeds": task.seeds, "dev": task.dev, "test": task.test}.items():
+        if not part:
+            raise ValueError(f"it has no {name}")
+    if not all(task.labels):
+        raise ValueError("a label is empty")
+    return task
 
 
 def _plain_examples(examples: Sequence[Example]) -> list[list[Any]]:
@@ -80,6 +94,8 @@ def _read_examples(plain: Any) -> tuple[Example, ...]:
     examples = []
     for row in list_of(plain):
         name, inputs, targets = list_of(row)
+        if not targets:
+            raise ValueError("an example has no targets")
         examples.append(Example(text_of(name), _texts(inputs), read_texts(targets)))
     return tuple(examples)
 
@@ -120,7 +136,12 @@ def _read_layout(plain: Any) -> Layout:
 
 
 def _read_sampling(plain: Any) -> Sampling:
-    return Sampling(**{**plain, "stop": read_texts(item(plain, "stop"))})
+    sampling = Sampling(**{**plain, "stop": read_texts(item(plain, "stop"))})
+    text_of(sampling.grammar)
+    counts = (sampling.max_tokens, sampling.top_k)
+    if any(type(count) is not int or count > _MAX_COUNT for count in counts) or math.isinf(sampling.temperature):
+        raise ValueError("its sampling cannot be")
+    return sampling
 
 
 def _texts(plain: Any) -> dict[str, str]:

@@ -58,10 +58,11 @@ def found(path: Path, run_id: str) -> dict[str, object]:
     with Store(path) as store:
         record = store.runs.get(run_id)
         result = dict(record.result or {})
-        spend = {name: result["spend"][name] for name in ("tokens_requested", "calls", "answers")}
+        logical = ("tokens_requested", "calls", "answers")
+        spent = {part: {name: result[part][name] for name in logical} for part in ("spend", "proof")}
         return {
             "status": (record.status, record.stopped),
-            "result": {**result, "spend": spend},
+            "result": {**result, **spent},
             "candidates": store.runs.candidates(run_id),
             "evaluations": store.runs.evaluations(run_id),
             "likelihoods": store.runs.evaluations(run_id, "likelihood token"),
@@ -74,7 +75,7 @@ def found(path: Path, run_id: str) -> dict[str, object]:
 @pytest.mark.parametrize("limits", [{}, {"max_tokens": 12_000}], ids=["whole", "limited"])
 def test_killed_at_any_call_and_resumed_is_never_interrupted(name: str, limits: dict[str, int], tmp_path: Path) -> None:
     path, place = tmp_path / "store.sqlite", world(name)
-    lm = Photographed(path, tmp_path / "album", answer=place.answer, logprob=toy.logprob)
+    lm = Photographed(path, tmp_path / "album", answer=place.answer, logprob=toy.logprob, name="scripted")
     run_id = runs.optimize(TASK, lm, method=name, settings=place.settings, store=path, **limits).run_id  # type: ignore[arg-type]
     whole = found(path, run_id)
     assert lm.copies
@@ -92,7 +93,7 @@ def test_a_finished_run_is_repeated_without_a_model(name: str, tmp_path: Path) -
     again = resuming.replay(first.run_id, store=tmp_path / "s")
     assert again.spend.answers_cached == again.spend.answers
     assert again.spend.tokens_requested == first.spend.tokens_requested
-    assert replace(again, spend=first.spend) == first
+    assert replace(again, spend=first.spend, proof=first.proof) == first
 
 
 @every_optimizer

@@ -76,7 +76,8 @@ def test_settings_and_limits_reach_the_search(task: str) -> None:
 def test_a_dry_run_says_what_to_expect_and_spends_nothing(task: str, lm: ScriptedLM) -> None:
     shown = _localprompt("optimize", task, "--model", "any", "--dry-run")
     assert shown.exit_code == 0, shown.output
-    assert re.match(r"about [\d,]+ proposals and [\d,]+ evaluations, [\d,]+ tokens \([\d,]+ decoded\)\n$", shown.stdout)
+    search = r"about [\d,]+ proposals and [\d,]+ evaluations, [\d,]+ tokens \([\d,]+ decoded\)"
+    assert re.match(search + r"; after it, for noise and test, [\d,]+ evaluations, [\d,]+ tokens\n$", shown.stdout)
     plain = json.loads(_localprompt("optimize", task, "--model", "any", "--dry-run", "--json").stdout)
     assert plain["proposals"] >= 48
     assert plain["seconds"] is None, "a scripted model has no rates"
@@ -230,7 +231,7 @@ def test_a_run_that_was_interrupted_is_resumed_and_replayed(task: str, monkeypat
     assert (plain["run_id"], plain["status"], plain["best"]["prompt"]["instruction"]) == (run_id, "finished", toy.BEST)
     assert plain["spend"]["answers_cached"] > 0
     replayed = json.loads(_localprompt("replay", run_id, "--json").stdout)
-    assert {**replayed, "spend": 0} == {**plain, "spend": 0}
+    assert {**replayed, "spend": 0, "proof": 0} == {**plain, "spend": 0, "proof": 0}
     again = _localprompt("resume", run_id)
     assert f"the run {run_id} is finished" in again.stderr
     for piece in ("noise floor of a mean dev score: 0.000", "of the answers from the store", "significant improvement"):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +91,22 @@ def test_a_run_that_a_process_has_is_shown_as_running(store: Path) -> None:
         assert f"in use by process {os.getpid()}" in refused.stderr
 
 
+def test_a_run_whose_process_is_gone_is_interrupted_though_another_has_its_number(store: Path) -> None:
+    run_id = fill(store, status="running")
+    with closing(sqlite3.connect(store, isolation_level=None)) as connection:
+        connection.execute("UPDATE runs SET pid = ?", [os.getpid()])
+    assert [row["status"] for row in as_json(store, "list")] == ["interrupted"]
+    assert "interrupted" in call(store, "show", run_id).stdout
+
+
+def test_vacuum_is_refused_while_a_run_is_going_on(store: Path) -> None:
+    run_id = fill(store, status="running")
+    with Store(store) as opened, opened.runs.hold(run_id):
+        refused = call(store, "vacuum")
+    assert refused.exit_code == 1
+    assert f"the run {run_id} is in use by process {os.getpid()}" in refused.stderr
+
+
 def test_an_empty_store_lists_nothing(store: Path) -> None:
     assert "no runs in" in call(store, "list").stdout
     assert as_json(store, "list") == []
@@ -153,6 +171,16 @@ def test_a_result_of_another_shape_is_shown_as_none(store: Path) -> None:
     assert as_json(store, "list")[0]["test"] == {"seed": None, "best": None}
 
 
+@pytest.mark.parametrize("number", [pytest.param(10**400, id="huge"), float("nan"), float("inf"), "0.5", True, None])
+def test_a_score_that_is_none_leaves_the_list_usable(store: Path, number: object) -> None:
+    run_id = fill(store, status="running")
+    with Store(store) as opened:
+        opened.runs.update(run_id, result={"test": {"seed": {"mean": number}, "best": {"mean": 0.5}}})
+    for result in (call(store, "show", run_id), call(store, "list"), call(store, "list", "--json")):
+        assert result.exit_code == 0, result.output
+        assert "Traceback" not in result.output
+
+
 def test_an_unknown_run_is_an_error_with_a_hint(store: Path) -> None:
     for command in (["show"], ["delete", "--yes"], ["export"]):
         arguments = [*command, "0123", *([str(store) + ".run"] if command == ["export"] else [])]
@@ -212,7 +240,10 @@ def test_a_run_moves_to_another_store_as_one_file(store: Path, tmp_path: Path) -
     file, other = tmp_path / "a.run", tmp_path / "other.sqlite"
     assert as_json(store, "export", run_id[:5], str(file)) == {"run": run_id, "file": str(file)}
     assert f"run {run_id} is in the store" in call(other, "import", str(file)).stdout
-    assert as_json(other, "show", run_id) == as_json(store, "show", run_id)
+    assert as_json(other, "show", run_id) == {**as_json(store, "show", run_id), "imported": True}
+    for command in (["list"], ["show", run_id]):
+        assert "finished, imported" in call(other, *command).stdout
+        assert "imported" not in call(store, *command).stdout
     again = call(other, "import", str(file))
     assert again.exit_code == 1
     assert "already" in again.stderr

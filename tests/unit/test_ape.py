@@ -13,6 +13,7 @@ import toy
 from localprompt.budget import Budget
 from localprompt.errors import BudgetExhausted, ConfigError
 from localprompt.lm.scripted import ScriptedLM
+from localprompt.optimizers import configure
 from localprompt.optimizers.ape import APE, fills_blanks
 from localprompt.problem import Problem
 from localprompt.types import Prompt
@@ -201,6 +202,15 @@ def test_candidates_of_a_few_shot_search_carry_the_same_training_examples() -> N
     assert all(prompt.demos == found[0].demos for prompt in found)
     train = {example.inputs["input"]: example.targets for example in problem.train}
     assert all(demo.output in train[demo.inputs["input"]] for demo in found[0].demos)
+
+
+def test_the_preset_of_the_paper_guesses_fifty_times_and_varies_nothing() -> None:
+    lm = toy.model()
+    problem = toy.problem(lm)
+    configure("ape", {}, "paper").run(problem)
+    assert len(_shown(lm)) == 50
+    assert not any(candidate.op == "resample" for candidate in problem.candidates)
+    assert lm.n_scored == 0  # no ties are broken by likelihood
 
 
 def test_meta_prompts_can_be_replaced_by_a_folder(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import toy
 
 from localprompt.budget import Budget
 from localprompt.errors import BudgetExhausted, OutOfTime
+from localprompt.lm import cached as cached_module
 from localprompt.lm.cached import CachedLM, MemoryAnswers
 from localprompt.lm.metered import MeteredLM
 from localprompt.types import Sampling
@@ -64,5 +65,23 @@ def test_answers_that_are_known_are_given_after_the_minutes_too() -> None:
     with pytest.raises(OutOfTime):
         metered.loglikelihood([("a3", " b")], calls=1)
     spend = budget.spend
-    assert (spend.tokens_requested, spend.answers, spend.answers_cached, spend.hit_rate) == (8, 5, 2, 0.4)
+    assert (spend.tokens_requested, spend.answers, spend.answers_cached, spend.hit_rate) == (8, 4, 2, 0.5)
+    assert spend.calls == 4
     assert cached.loglikelihood([("a4", " b")])  # the limit ends with the call that is charged to it
+
+
+def test_of_a_call_that_ends_between_two_chunks_what_was_answered_is_charged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cached_module, "CHUNK", 2)
+    now = [0.0]
+
+    def tick(context: str, continuation: str) -> float:
+        now[0] += 25.0
+        return -1.0
+
+    budget = Budget(max_minutes=1, clock=lambda: now[0])
+    metered = MeteredLM(CachedLM(toy.model(logprob=tick), MemoryAnswers()), budget)
+    pairs = [(f"a{n}", label) for n in range(4) for label in (" b", " c")]  # two answers a call
+    with pytest.raises(OutOfTime):
+        metered.loglikelihood([*pairs, pairs[0]], calls=5)
+    spend = budget.spend
+    assert (spend.tokens_requested, spend.answers, spend.answers_cached, spend.calls) == (10, 5, 1, 3)

@@ -23,7 +23,7 @@ class Batches(ScriptedLM):
     """Remembers which texts came together."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(name="same")
         self.batches: list[list[str]] = []
 
     def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[module.Loglikelihood]:
@@ -33,7 +33,7 @@ class Batches(ScriptedLM):
 
 def test_what_is_known_is_not_computed_again_and_costs_what_it_cost() -> None:
     answers = MemoryAnswers()
-    first, second = ScriptedLM(), ScriptedLM()
+    first, second = ScriptedLM(name="same"), ScriptedLM(name="same")
     before, after = CachedLM(first, answers), CachedLM(second, answers)
     scored = before.loglikelihood(PAIRS)
     assert after.loglikelihood(PAIRS) == scored == ScriptedLM().loglikelihood(PAIRS)
@@ -110,7 +110,7 @@ def test_the_answer_that_another_process_kept_first_is_the_answer() -> None:
         """Another process answers everything meanwhile."""
 
         def put(self, rows: Sequence[tuple[bytes, str, bytes]], run_id: str | None = None) -> None:
-            super().put([(key, kind, module._packed([-9.0, 1, False, 2])) for key, kind, _ in rows])
+            super().put([(key, kind, module._packed([-9.0, 1, False, False, 2])) for key, kind, _ in rows])
 
     assert CachedLM(ScriptedLM(), Rival()).loglikelihood([("a", " b")])[0].logprob == -9.0
 

@@ -252,6 +252,52 @@ def test_a_preset_that_only_some_methods_have_leaves_the_others_their_defaults()
     assert by_method["opro"]["steps"] == 200
 
 
+def test_what_was_imported_takes_no_part(tmp_path: Path) -> None:
+    """A forged run has the identity of ours, another's result, and the name of our comparison."""
+
+    def run(store: str, model: ScriptedLM) -> Comparison:
+        return compare(
+            [small()], model, methods=["random"], n_seeds=1, max_tokens=LIMIT, settings=ONE, store=tmp_path / store
+        )
+
+    forged = run("elsewhere", toy.model(answer=lambda prompt, seed: "wrong")).runs[0].result.run_id
+    with Store(tmp_path / "elsewhere") as store:
+        store.runs.export(forged, tmp_path / "file")
+    with Store(tmp_path / "here") as store:
+        store.runs.import_(tmp_path / "file")
+    mine = run("here", toy.model())
+    assert mine.runs[0].result.best == Prompt(toy.BEST)
+    with Store(tmp_path / "here") as store:
+        (own,) = [record for record in store.runs.all() if not record.imported]
+        assert own.id == mine.runs[0].result.run_id != forged
+        store.runs.delete(own.id)
+    with pytest.raises(StoreError, match="no comparison begins"):
+        resume_comparison(mine.id, store=tmp_path / "here")
+
+
+@pytest.mark.parametrize("tag", [[0, 10**30], [5, 1], [0, -1], [-1, 1]])
+def test_a_comparison_with_places_that_cannot_be_is_one_sentence(tag: list[int]) -> None:
+    result = compare([small()], toy.model(), methods=["random"], n_seeds=1, max_tokens=LIMIT, settings=ONE)
+    with Store() as store:
+        (record,) = store.runs.all()
+        store.runs.update(record.id, configuration={**record.configuration, "comparisons": {result.id: tag}})
+    with pytest.raises(StoreError, match="are gone"):
+        resume_comparison(result.id)
+
+
+def test_a_run_that_a_process_has_is_not_written_to_behind_its_back() -> None:
+    lm = toy.model()
+    alone = runs.optimize(small(), lm, method="random", max_tokens=LIMIT, settings=SMALL["random"])
+    with (
+        Store() as store,
+        store.runs.hold(alone.run_id),
+        pytest.raises(StoreError, match=f"{alone.run_id} is in use by process"),
+    ):
+        compare([small()], lm, methods=["random"], n_seeds=1, max_tokens=LIMIT, settings=ONE)
+    with Store() as store:
+        assert "comparisons" not in store.runs.get(alone.run_id).configuration
+
+
 def test_a_run_that_was_deleted_is_missed() -> None:
     result = compare([small()], toy.model(), methods=METHODS, n_seeds=1, max_tokens=LIMIT, settings=SMALL)
     Store().runs.delete(result.runs[0].result.run_id)

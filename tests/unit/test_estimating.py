@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import platformdirs
 import pytest
 import toy
 
 from localprompt.budget import Budget
 from localprompt.estimating import Estimate, Rates, estimate, measured_rates
+from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers import configure, names
 from localprompt.optimizers.ape import APE
 
@@ -86,3 +90,53 @@ def test_labels_are_counted_too() -> None:
 
 def test_what_is_no_local_model_has_no_rates() -> None:
     assert measured_rates(toy.model()) is None
+
+
+class Timed(ScriptedLM):
+    """A local model by its looks: it has a rate, and says nothing."""
+
+    def __init__(self, *rates: float) -> None:
+        super().__init__(name="timed")
+        self.rates = list(rates)
+
+    def prefill_rate(self, n_tokens: int = 512) -> float:
+        return self.rates.pop(0)
+
+
+@pytest.fixture
+def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda _: str(tmp_path))
+    return tmp_path / "rates.json"
+
+
+def test_a_model_that_ends_every_completion_at_once_has_a_rate(memory: Path) -> None:
+    lm = Timed(10.0, 20.0)
+    rates = measured_rates(lm)
+    assert rates is not None
+    assert rates.prefill == 20.0, "the faster of two tries"
+    assert rates.generation > 0
+    assert estimate(QUARTERS, toy.task(), toy.model(), toy.model(), rates=rates).seconds is not None
+
+
+def test_rates_of_a_busy_machine_are_not_remembered_for_ever(memory: Path) -> None:
+    measured_rates(Timed(10.0, 10.0))
+    slow, fast = measured_rates(Timed(9.0)), measured_rates(Timed(100.0, 80.0, 90.0))
+    assert slow is not None
+    assert fast is not None
+    assert (slow.prefill, fast.prefill) == (10.0, 90.0)
+
+
+@pytest.mark.parametrize("text", ['{"scripted-timed": [10.0, 0.0]}', '{"scripted-timed": "x"}', "[]", "{"])
+def test_a_memory_of_what_is_no_rate_is_measured_anew(text: str, memory: Path) -> None:
+    memory.write_text(text)
+    rates = measured_rates(Timed(30.0, 40.0))
+    assert rates is not None
+    assert rates.prefill == 40.0
+
+
+def test_the_proof_is_expected_too() -> None:
+    expected = _estimate()
+    assert expected.proof_calls == 3 * 40 + 2 * 40
+    assert expected.proof_tokens_requested > 0
+    assert expected.proof_seconds is not None
+    assert expected.proof_seconds > 0

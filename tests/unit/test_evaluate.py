@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -171,3 +172,31 @@ def test_a_chat_layout_goes_through_the_chat_template() -> None:
     Evaluator(lm, given, Budget()).evaluate([BEST], given.dev[:1])
     assert lm.seen[0].startswith("[user] Turn every alpha")
     assert lm.seen[0].endswith("[assistant] The answer is")
+
+
+@pytest.mark.parametrize("labels", [(), ("yes", "no")])
+def test_an_example_that_a_prompt_leaves_no_room_for_fails_alone(labels: tuple[str, ...]) -> None:
+    given = toy.task(labels=labels)
+    long = replace(given.dev[1], inputs={"input": "alpha21 " * 60})
+    lm = toy.model()
+    lm.n_ctx = 100
+    evaluator = Evaluator(lm, given, Budget())
+    wordy = Prompt(f"{toy.BEST} Please. {'Word. ' * 50}")
+    short, longer = evaluator.evaluate([BEST, wordy], [given.dev[0], long])
+    assert [outcome.failed for outcome in (*short.outcomes, *longer.outcomes)] == [False, False, False, True]
+    assert (longer.outcomes[1].prediction, longer.outcomes[1].score) == (None, 0.0)
+    assert (evaluator.overflowed(short), evaluator.overflowed(longer)) == (False, True)
+    assert (evaluator.fits(wordy, given.dev[0]), evaluator.fits(wordy, long)) == (True, False)
+    assert all(lm.count_tokens([text])[0] <= 100 for text in lm.seen)
+    (likely, unlikely) = evaluator.likelihood([wordy], [given.dev[0], long], norm="token")[0].outcomes
+    assert likely.score > unlikely.score
+    assert unlikely.failed
+
+
+def test_what_has_few_enough_bytes_is_not_counted() -> None:
+    class Uncounting(ScriptedLM):
+        def count_tokens(self, texts: Sequence[str]) -> list[int]:
+            raise AssertionError("counted")
+
+    given = toy.task()
+    Evaluator(Uncounting(answer=toy.answer), given, Budget()).evaluate([BEST], given.dev)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import toy
 from localprompt.budget import Budget
 from localprompt.errors import ConfigError, ContextOverflow
 from localprompt.lm.scripted import ScriptedLM
+from localprompt.optimizers import configure
 from localprompt.optimizers.opro import OPRO, deal, most_wrong, shown_score
 from localprompt.problem import Problem
 from localprompt.tasks import Layout, Task
@@ -55,6 +58,7 @@ def _learner(**changes: Any) -> ScriptedLM:
 
 SHOWN: list[tuple[str, bool, dict[str, Any]]] = [
     ("a chat", True, {"steps": 3, "draws": 2}),
+    ("a chat, a closed set of outputs", True, {"steps": 1, "labels": ("same", "not the same")}),
     ("a chat, the instruction at the beginning of the answer", True, {"steps": 1, "position": "A_begin"}),
     ("no chat template, examples by errors", False, {"steps": 2, "exemplar_choice": "current_most_wrong"}),
 ]
@@ -64,14 +68,18 @@ def _trace() -> str:
     parts = []
     for title, has_chat, settings in SHOWN:
         lm = _learner(has_chat=has_chat)
-        given = replace(toy.task(), layout=toy.task().layout.placed(settings.get("position", "task")))
+        own = dict(settings)
+        given = toy.task(labels=own.pop("labels", ()))
+        given = replace(given, layout=given.layout.placed(own.get("position", "task")))
         few = {"per_step": 4, "draws": 1, "exemplars": 2, "score_examples": 4, "eval_interval": 1, "finalists": 1}
-        _run(lm, given, **{**few, **settings})
+        _run(lm, given, **{**few, **own})
         parts += [f"##### {title} #####", *dict.fromkeys(_asked(lm))]
     return "\n\n=====\n\n".join(parts) + "\n"
 
 
 def test_the_meta_prompts_of_a_small_search_are_these() -> None:
+    if os.environ.get("REWRITE_TRACES"):
+        TRACE.write_text(_trace(), encoding="utf-8")
     assert _trace() == TRACE.read_text(encoding="utf-8")
 
 
@@ -145,6 +153,21 @@ def test_the_best_instructions_are_shown_in_ascending_order_and_each_once() -> N
     assert "<INS></INS>" not in last
 
 
+def test_of_equal_scores_the_newest_are_shown_and_an_empty_text_first() -> None:
+    def answer(prompt: str, seed: int) -> str:
+        # Longer from step to step, so that the length of a text cannot make it the one that stays.
+        return f"{next(words)}.</INS>" if toy.is_asked_to_write(prompt) else toy.answer(prompt, seed)
+
+    words = iter(f"Rhyme on it {'very ' * n}well" for n in range(1, 40))
+    lm = toy.model(answer=answer)
+    _run(lm, steps=3, per_step=2, draws=1, history=4)
+    asked = list(dict.fromkeys(_asked(lm)))  # each once for its two replies
+    shown = [re.findall(r"it ((?:very )+)well", text) for text in asked]
+    assert [[len(veries.split()) for veries in each] for each in shown] == [[], [1, 2], [1, 2, 3, 4]]
+    assert [text.count("<INS></INS>") for text in asked] == [1, 1, 0]
+    assert asked[1].index("<INS></INS>") < asked[1].index("it very well")
+
+
 def test_scores_below_the_threshold_are_not_shown_but_the_best_always_is() -> None:
     lm = toy.model(answer=_endless)
     _run(lm, steps=2, threshold=0.3)
@@ -190,6 +213,37 @@ def test_a_few_possible_answers_are_listed() -> None:
     assert "Every right answer is one of these: blue, red." in _asked(lm)[0]
 
 
+def test_an_instruction_that_lists_the_answers_as_the_meta_prompt_does_is_no_echo() -> None:
+    text = "Every right answer is one of these: same, not the same."
+    lm = toy.model(answer=lambda p, s: f"{text}</INS>" if toy.is_asked_to_write(p) else " same")
+    problem = _run(lm, toy.task(labels=("same", "not the same")), steps=1)
+    assert Prompt(text) in [candidate.prompt for candidate in problem.candidates]
+
+
+def _with_long_inputs() -> Task:
+    given = toy.task()
+    train = tuple(replace(each, inputs={"input": f"{each.inputs['input']} {'x ' * 1000}y"}) for each in given.train)
+    return replace(given, train=train)
+
+
+def test_the_paper_shows_exemplars_in_full() -> None:
+    lm = toy.model(answer=_endless)
+    lm.n_ctx = 9000
+    problem = toy.problem(lm, _with_long_inputs())
+    configure("opro", {"steps": "1", "score_examples": "2"}, "paper").run(problem)
+    assert f" {'x ' * 1000}y\nOutput:" in _asked(lm)[0]
+
+
+def test_exemplars_are_shortened_before_an_instruction_goes() -> None:
+    lm = toy.model(answer=_endless)
+    lm.n_ctx = 1200
+    _run(lm, _with_long_inputs(), steps=2, exemplar_chars=100_000, score_examples=2)
+    last = _asked(lm)[-1]
+    assert "x ... x" in last.replace("  ", " ")
+    assert last.count("Right answer: ") == 4
+    assert len(_scores(last)) == 9
+
+
 def test_error_based_exemplars_are_those_answered_wrong() -> None:
     given = replace(toy.task(), seeds=(Prompt("Speak of the alpha."),))
     lm = toy.model(answer=_endless)
@@ -224,10 +278,19 @@ def test_a_meta_prompt_that_is_too_long_loses_the_worst_instructions_first() -> 
     assert 1 <= len(_scores(last)) < 12
     assert last.count("Right answer: ") == 4
     lm = toy.model(answer=_endless)
-    lm.n_ctx = 175
+    lm.n_ctx = 185
     _run(lm, steps=2, score_examples=8, max_tokens=40)
     assert 0 < _asked(lm)[-1].count("Right answer: ") < 4
     assert len(_scores(_asked(lm)[-1])) == 1
+
+
+def test_what_became_the_best_by_its_score_is_measured_at_once() -> None:
+    replies = iter(["Rhyme on it.", "speak of the alpha.", "Sing it.", "Draw it."])
+    lm = toy.model(answer=lambda p, s: f"{next(replies)}</INS>" if toy.is_asked_to_write(p) else toy.answer(p, s))
+    _run(lm, toy.task(dev=40), steps=2, per_step=2, draws=1, eval_interval=50, score_examples=8)
+    before = lm.seen[: lm.seen.index(_asked(lm)[-1])]
+    assert sum(text.startswith("Speak of the alpha.\n") for text in before) == 8 + 40
+    assert sum(text.startswith("Rhyme on it.\n") for text in before) == 8
 
 
 def test_the_same_train_examples_score_every_instruction_and_dev_only_the_best() -> None:
@@ -282,7 +345,15 @@ def test_digits_are_refused_where_all_answers_are_numbers(digits: str, kept: int
     lm = toy.model(answer=lambda p, s: "Add 17 to it.</INS>" if toy.is_asked_to_write(p) else " no")
     problem = _run(lm, given, steps=1, digits=digits)
     assert len(problem.candidates) == 1 + kept
-    assert problem.discards["digits"] == 1 - kept
+    assert problem.discards["digits"] == (1 - kept) * 16  # 4 draws of 2 replies, asked twice
+
+
+def test_what_a_filter_of_its_own_refuses_is_asked_for_once_more() -> None:
+    replies = iter(["Add 17 to it."] * 2 + ["Add it up.", "Add all of it."])
+    lm = toy.model(answer=lambda p, s: f"{next(replies)}</INS>" if toy.is_asked_to_write(p) else " no")
+    problem = _run(lm, steps=1, per_step=2, draws=1, digits="refuse")
+    assert [each.prompt.instruction for each in problem.candidates] == ["", "Add it up.", "Add all of it."]
+    assert problem.discards == {"digits": 2}
 
 
 def test_digits_are_ordinary_where_the_answers_are_words() -> None:

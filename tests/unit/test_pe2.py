@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import toy
 
 from localprompt.budget import Budget
-from localprompt.errors import ConfigError
+from localprompt.errors import BudgetExhausted, ConfigError
 from localprompt.evaluator import Evaluator
 from localprompt.lm.metered import MeteredLM
 from localprompt.lm.scripted import ScriptedLM
@@ -107,7 +108,27 @@ def test_what_the_proposer_is_shown() -> None:
     sizes: dict[str, Any] = {"steps": 2, "beam": 1, "expand": 1, "rewrites": 1, "init_prompts": 1, "init_demos": 2}
     _run(toy.model(answer=answer), seeds=(Prompt(""),), **settings, **sizes)
     bar = "=" * 100
-    assert f"\n{bar}\n".join(shown) + "\n" == TRACE.read_text(encoding="utf-8")
+    trace = f"\n{bar}\n".join(shown) + "\n"
+    if os.environ.get("REWRITE_TRACES"):
+        TRACE.write_text(trace, encoding="utf-8")
+    assert trace == TRACE.read_text(encoding="utf-8")
+
+
+def test_a_closed_set_of_outputs_is_listed_in_induction_and_inspection_and_a_prompt_may_list_it_too() -> None:
+    said = "Every right answer is one of these: same, not the same.</prompt>"
+    lm = toy.model(answer=lambda p, s: said if p.endswith(REFINE) else _growing(p, s))
+    problem = _run(lm, toy.task(labels=("same", "not the same")), seeds=(Prompt(""),), steps=1)
+    induced, inspected = _asked(lm, " was to")[0], _asked(lm, REASON)[0]
+    assert "\n\nEvery output is one of these: not the same, same.\n\nWhich instruction" in induced
+    assert "\n\nEvery right answer is one of these: not the same, same.\n\nThe right answers are" in inspected
+    assert Prompt("Every right answer is one of these: same, not the same.") in [c.prompt for c in problem.candidates]
+    assert not problem.discards["echoes the meta-prompt"]
+
+
+def test_nothing_is_listed_where_the_outputs_are_many() -> None:
+    lm = toy.model(answer=_growing)
+    _run(lm, seeds=(Prompt(""),), steps=1)
+    assert not any("is one of these" in text for text in lm.seen)
 
 
 def test_a_conversation_shows_the_real_layout_the_errors_and_the_reasoning() -> None:
@@ -161,15 +182,31 @@ def test_reasoning_that_the_token_limit_cuts_ends_with_a_whole_sentence() -> Non
     assert reasoning(3) == "one two three. four five six."
 
 
-def test_errors_are_looked_for_on_train_only_until_there_are_enough() -> None:
+@pytest.mark.parametrize(("disjoint", "enough"), [(True, 4), (False, 2)])
+def test_errors_are_looked_for_on_train_only_until_there_are_enough(disjoint: bool, enough: int) -> None:
     lm = toy.model(answer=_growing)
-    _run(lm, toy.task(train=20, dev=4), steps=1, beam=1, train_batch=2, batch_size=2, expand=2)
+    _run(lm, toy.task(train=20, dev=4), steps=1, beam=1, train_batch=1, batch_size=2, expand=2, disjoint=disjoint)
     first, _, _ = "\0".join(lm.seen).partition(REASON)
     asked = {int(n) for n in re.findall(r"Input: alpha(\d+)\nOutput:", first)} & set(range(20))
     wrong = {n for n in asked if n % 2 == 1}
-    assert 2 <= len(wrong) <= 3
+    assert len(wrong) == enough
     assert len(asked) < 20
-    assert len(asked) % 2 == 0
+
+
+def test_the_batches_of_a_prompt_share_no_error() -> None:
+    lm = toy.model(answer=_growing)
+    _run(lm, steps=1, beam=1, expand=3, batch_size=3, rewrites=1)
+    batches = [re.findall(r"Input: alpha(\d+)\nModel's", text) for text in dict.fromkeys(_asked(lm, REASON))]
+    assert [len(set(batch)) for batch in batches] == [3, 3, 3]
+    assert len({number for batch in batches for number in batch}) == 9
+
+
+def test_where_errors_are_few_they_come_again_after_all_were_shown() -> None:
+    lm = toy.model(answer=_growing)
+    _run(lm, toy.task(train=6), steps=1, beam=1, expand=2, batch_size=2, rewrites=1)  # 3 of the 6 are wrong
+    batches = [set(re.findall(r"Input: alpha(\d+)\nModel's", text)) for text in dict.fromkeys(_asked(lm, REASON))]
+    assert [len(batch) for batch in batches] == [2, 2]
+    assert batches[0] | batches[1] == {"1", "3", "5"}
 
 
 def test_hard_batches_hold_errors_alone_and_random_ones_right_answers_too() -> None:
@@ -240,6 +277,62 @@ def test_a_prompt_that_disputes_the_right_answers_is_counted_out() -> None:
     problem = _run(toy.model(answer=lambda p, s: said if p.endswith(REFINE) else _thinking(p, s)), steps=1)
     assert problem.discards["disputes the right answers"] >= 1
     assert problem.winner().candidate.prompt == HALF
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "If the given answer is wrong, write no; otherwise yes.",
+        "Say whether the right answer is wrong in the copy.",
+        "The given answers are wrong in half of all rows. Mend them.",
+    ],
+)
+def test_an_instruction_to_judge_answers_disputes_nothing(text: str) -> None:
+    lm = toy.model(answer=lambda p, s: f"{text}</prompt>" if p.endswith(REFINE) else _thinking(p, s))
+    assert Prompt(text) in [candidate.prompt for candidate in _run(lm, steps=1).candidates]
+
+
+def test_what_breaks_a_limit_is_asked_for_once_more() -> None:
+    replies = iter(["Turn every alpha into another word of your own that you like.", toy.BEST])
+    lm = toy.model(answer=lambda p, s: f"{next(replies)}</prompt>" if p.endswith(REFINE) else _thinking(p, s))
+    problem = _run(lm, steps=1, expand=1, rewrites=1, beam=1, max_words=10)
+    assert problem.discards == {"too many words": 1}
+    assert problem.winner().candidate.prompt == Prompt(toy.BEST)
+
+
+class _Listening(ScriptedLM):
+    """Keeps how the texts were sampled, by how their requests end."""
+
+    def generate(self, prompts: Any, sampling: Any, seeds: Any) -> Any:
+        self.sampled: dict[str, Any] = getattr(self, "sampled", {})
+        for ending in (REASON, REFINE, SUMMARISE, " was to"):
+            if prompts[0].endswith(ending):
+                self.sampled[ending] = sampling
+        return super().generate(prompts, sampling, seeds)
+
+
+@pytest.mark.parametrize(("preset", "top_p"), [("local", 0.95), ("paper", 1.0)])
+def test_all_that_the_proposer_writes_is_drawn_with_top_p(preset: str, top_p: float) -> None:
+    lm = _Listening(answer=_growing, logprob=toy.logprob)
+    settings = {"steps": "2", "history": "true", "backtrack": "false", "init_prompts": "2"}
+    configure("pe2", settings, preset).run(toy.problem(lm))
+    assert {ending: how.top_p for ending, how in lm.sampled.items()} == dict.fromkeys(
+        (" was to", REASON, REFINE, SUMMARISE), top_p
+    )
+
+
+def test_a_model_without_a_chat_template_is_stopped_at_the_next_request_in_every_reply() -> None:
+    lm = _Listening(answer=_growing, logprob=toy.logprob, has_chat=False)
+    _run(lm, steps=2, history=True, backtrack=False)
+    assert [ending for ending, how in lm.sampled.items() if "\nRequest:" in how.stop] == [REASON, REFINE, SUMMARISE]
+
+
+def test_a_budget_with_room_for_one_measures_one_on_all_of_dev() -> None:
+    seeds = (HALF, Prompt("Say so."))
+    problem = toy.problem(toy.model(), replace(toy.task(dev=40), seeds=seeds), budget=Budget(max_calls=50))
+    with pytest.raises(BudgetExhausted):
+        PE2(init="seeds", score_examples=None).run(problem)
+    assert [each.candidate.prompt for each in problem.finalists()] == [HALF]
 
 
 def test_a_long_parent_may_have_long_children() -> None:
@@ -344,6 +437,23 @@ def test_texts_are_shortened_until_a_request_fits_the_context() -> None:
     _run(lm, replace(given, train=train), steps=1, reasoning_tokens=20)
     assert " ... " in _asked(lm, REASON)[0]
     assert all(len(ids) <= 700 for ids in lm.tokenize(_asked(lm, REFINE)))
+
+
+def test_the_paper_shows_texts_in_full_where_there_is_room_and_shortens_them_where_not() -> None:
+    given = toy.task()
+    long = f"{'x ' * 1500}y"
+    train = tuple(replace(each, inputs={"input": f"{each.inputs['input']} {long}"}) for each in given.train)
+
+    def inspected(n_ctx: int) -> str:
+        lm = toy.model(answer=_growing)
+        lm.n_ctx = n_ctx
+        configure("pe2", {"steps": "1", "reasoning_tokens": "20"}, "paper").run(
+            toy.problem(lm, replace(given, train=train, seeds=(HALF,)))
+        )
+        return _asked(lm, REASON)[0]
+
+    assert f" {long}\nModel's answer" in inspected(10_000)
+    assert " ... " in inspected(1000)
 
 
 @pytest.mark.parametrize(("preset", "about"), [("local", 1500), ("paper", 8100)])

@@ -16,7 +16,7 @@ from localprompt.evaluator import Evaluator
 from localprompt.lm.metered import MeteredLM
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.problem import Problem
-from localprompt.proposing import Forbidden, Reading, accept
+from localprompt.proposing import Forbidden, Reading, accept, grammar_for
 from localprompt.tasks import Layout
 from localprompt.types import (
     Candidate,
@@ -175,6 +175,27 @@ def test_nothing_known_proposed_or_rejected_before_is_accepted() -> None:
     assert [each.reason for each in proposals[1].discarded] == ["near-duplicate", "rejected before"]
 
 
+def test_a_method_may_object_to_a_text_for_one_prompt_and_take_it_for_another() -> None:
+    def objection(text: str, index: int) -> str:
+        asked.append((text, index))
+        return "too far" if index == 0 and "two" in text else ""
+
+    asked: list[tuple[str, int]] = []
+    problem = toy.problem(Writer("Do two.", "Do two.", "Do one."))
+    proposals = problem.propose(["a", "b"], LINE, WARM, NOTHING, objection=objection)
+    assert [each.accepted for each in proposals] == [("Do one.",), ("Do two.",)]
+    assert proposals[0].discarded == (Discard("Do two.", "too far"),)
+    assert asked == [("Do two.", 0), ("Do two.", 1), ("Do one.", 0)]
+    assert problem.discards == {"too far": 1}
+
+
+def test_what_a_method_objected_to_is_no_rejected_idea() -> None:
+    problem = toy.problem(Writer("Do two.", "x", "Do two."))
+    problem.propose(["a"], LINE, WARM, NOTHING, objection=lambda text, index: "too far")
+    (proposal,) = problem.propose(["a"], LINE, WARM, NOTHING)
+    assert proposal.accepted == ("Do two.",)
+
+
 def test_the_readings_are_as_many_as_the_prompts() -> None:
     with pytest.raises(ValueError, match="1 readings for 2 prompts"):
         toy.problem(Writer("Do one.", "Do two.")).propose(["a", "b"], [LINE], WARM, NOTHING)
@@ -182,13 +203,24 @@ def test_the_readings_are_as_many_as_the_prompts() -> None:
 
 def test_an_open_tag_ends_the_reply_and_binds_a_proposer_that_knows_grammars() -> None:
     reading = Reading("line", max_chars=50, tag="rule")
-    for can, constrained, grammar in ((True, True, "[^<\\n]{3,51}</rule>"), (True, False, ""), (False, True, "")):
+    for can, constrained, grammar in (
+        (True, True, " ?[^<\\s][^<\\n]{2,50}</rule>"),
+        (True, False, ""),
+        (False, True, ""),
+    ):
         lm = Writer("do one.</rule> So be it.", supports_grammar=can)
         problem = toy.problem(lm)
         prompt = problem.chat([Message("user", "Write.")], "<rule>")
         (proposal,) = problem.propose([prompt], reading, WARM, NOTHING, constrained=constrained)
         assert proposal.accepted == ("Do one.",)
         assert lm.asked[0][1] == replace(WARM, stop=("</rule>",), grammar=grammar)
+
+
+def test_a_line_is_bound_to_begin_at_once_where_the_proposer_knows_grammars() -> None:
+    for can, constrained, grammar in ((True, True, grammar_for(LINE)), (True, False, ""), (False, True, "")):
+        lm = Writer("do one.", supports_grammar=can)
+        toy.problem(lm).propose(["a"], LINE, WARM, NOTHING, constrained=constrained)
+        assert lm.asked[0][1] == replace(WARM, grammar=grammar)
 
 
 @pytest.mark.parametrize("prompts", [["Write a <rule> here"], ["<rule>", "Write."]])
@@ -284,3 +316,21 @@ def test_the_journal_is_told_everything_once_and_in_order() -> None:
         ("metric", "More.", 3),
         ("likelihood sequence", toy.BEST, 2),
     ]
+
+
+def test_a_prompt_that_does_not_fit_is_discarded_by_that_name_and_cannot_win() -> None:
+    lm = toy.model(answer=lambda prompt, seed: toy.BEST + " Then say it." * 9)
+    lm.n_ctx = 40
+    problem = toy.problem(lm)
+    problem.evaluate(problem.seeds)
+    long, short = Prompt("Word of the omega. " * 20), Prompt("Say the omega.")
+    refused, accepted = problem.evaluate([long, short])
+    assert (refused.mean, all(outcome.failed for outcome in refused.outcomes)) == (0.0, True)
+    assert not any(outcome.failed for outcome in accepted.outcomes)
+    problem.evaluate([long])
+    problem.likelihood([long])
+    assert problem.discards == {"too long for the context": 1}
+    assert long not in [standing.candidate.prompt for standing in problem.finalists()]
+    reading = Reading(cut="whole")
+    (proposal,) = problem.propose(["Write:"], reading, Sampling(max_tokens=39), Forbidden(()), retry=False)
+    assert [each.reason for each in proposal.discarded] == ["too long for the context"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,7 +45,7 @@ def test_requests_that_kill_are_found_and_the_others_answered(engine: EngineProc
     requests = ["die" if i in killers else i for i in range(10)]
     with pytest.raises(RequestsDied) as error:
         engine.map("square", requests)
-    assert set(error.value.failed) == killers
+    assert set(error.value.failed) == set(error.value.killers) == killers
     assert error.value.results == tuple(None if i in killers else i * i for i in range(10))
     assert all(f"request {i}" in error.value.message for i in killers)
     assert "SIGKILL" in error.value.message
@@ -56,11 +55,9 @@ def test_requests_that_kill_are_found_and_the_others_answered(engine: EngineProc
 def test_after_many_deaths_in_a_row_no_further_worker_is_started(engine: EngineProcess) -> None:
     with pytest.raises(RequestsDied, match=f"died {HASTY.deaths} times in a row") as error:
         engine.map("square", ["die"] * 100)
-    assert len(error.value.failed) == 100
-    began = time.monotonic()
+    assert (len(error.value.failed), error.value.killers) == (100, ())
     with pytest.raises(WorkerDied, match="not started again"):
         engine.map("square", [1])
-    assert time.monotonic() - began < 0.5
 
 
 @pytest.mark.parametrize(

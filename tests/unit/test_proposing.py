@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -358,7 +359,6 @@ def test_a_grammar_ends_with_the_closing_tag_and_is_open_by_one_character() -> N
         assert not re.fullmatch(grammar, reply)
     assert re.fullmatch(grammar_for(Reading("paragraph", tag="rule")), "a\nbc</rule>")
     assert not re.fullmatch(grammar_for(Reading("paragraph", tag="rule")), "\n\nabc</rule>"), "a stop string ends that"
-    assert grammar_for(Reading("line")) == ""
 
 
 def test_a_closing_tag_of_another_name_ends_the_instruction_too() -> None:
@@ -373,3 +373,111 @@ def test_any_reply_is_accepted_or_discarded(text: str) -> None:
         proposal = sift([_reply(text), _reply(text, "length")], reading, FORBIDDEN, Memory([text]))
         assert len(proposal.accepted) + len(proposal.discarded) == 2
     assert all(item.strip() == item for item in [*listed(text), *tagged(text, "rule")])
+
+
+@pytest.mark.parametrize("cut", ["line", "sentence"])
+def test_a_line_without_a_tag_begins_at_once_and_may_end_in_a_line_break(cut: Literal["line", "sentence"]) -> None:
+    grammar = grammar_for(Reading(cut, max_chars=9))
+    for reply in (" write it", "write it", "a < b\n", "0123456789\n\n"):
+        assert re.fullmatch(grammar, reply)
+    for reply in ("", "\nwrite it", "  write it", "<think>\n", "ab", "01234567890", "write\nit"):
+        assert not re.fullmatch(grammar, reply)
+
+
+@pytest.mark.parametrize("cut", ["paragraph", "whole"])
+def test_paragraphs_without_a_tag_are_free(cut: Literal["paragraph", "whole"]) -> None:
+    assert grammar_for(Reading(cut)) == ""
+
+
+def _sifted(text: str, reading: Reading = PARAGRAPH) -> tuple[str, str]:
+    """Return what is accepted of a reply, or the reason for which nothing is."""
+    proposal = sift([_reply(text)], reading, FORBIDDEN, Memory([]))
+    return "".join(proposal.accepted), "".join(each.reason for each in proposal.discarded)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Output: the plural of the noun.", ""),
+        ("Given an input word, output: its antonym.", ""),
+        ("Read the film review. Output: positive or negative.", ""),
+        ("Write the opposite, such as input: big, output: small.", "copies an example"),
+        ("Input: big\nOutput: small", "copies an example"),
+        ("Write the opposite. Input: hot", "copies an example"),
+        ("Write the opposite, as **Output:** cold. That is all.", "copies an example"),
+    ],
+)
+def test_a_label_shows_an_example_only_with_the_other_one_or_with_its_text(text: str, reason: str) -> None:
+    assert _sifted(text)[1] == reason
+
+
+@pytest.mark.parametrize(
+    ("reply", "accepted"),
+    [
+        ("Write the opposite.\nScore: 90", "Write the opposite."),
+        ("Write the opposite. Score: 90", "Write the opposite."),
+        ("Write the opposite.\n**Score:** 90", "Write the opposite."),
+        ("Write the opposite.\n  Input: big\n  Output: small", "Write the opposite."),
+        ("Write the opposite.\nExample 1:\nBig and small.", "Write the opposite."),
+        ("Write the opposite.\nUse one word.", "Write the opposite.\nUse one word."),
+        ("Answer in this form:\nOutput: one word", "Answer in this form:\nOutput: one word"),
+        ("Output: one word\nScore: 90", "Output: one word\nScore: 90"),
+        ("Give the film a score: 1 or 2.", "Give the film a score: 1 or 2."),
+    ],
+)
+def test_an_instruction_ends_before_the_next_record(reply: str, accepted: str) -> None:
+    assert _sifted(reply) == (accepted, "")
+
+
+@pytest.mark.parametrize(
+    ("reply", "accepted"),
+    [
+        ("1. Read the word.\n2. Write its plural.", "1. Read the word.\n2. Write its plural."),
+        ("- Read the word.\n- Write its plural.", "- Read the word.\n- Write its plural."),
+        ("1. Write the plural.", "Write the plural."),
+        ("- Write the plural\nof the word.", "Write the plural\nof the word."),
+    ],
+)
+def test_a_bullet_is_taken_off_only_where_there_is_no_list(reply: str, accepted: str) -> None:
+    assert _sifted(reply) == (accepted, "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Write the", "Write the opposite of", "Write it and", "Write the word and its.", "Say if it is, or", "Write a "],
+)
+def test_a_text_whose_last_word_wants_another_is_no_whole_one(text: str) -> None:
+    assert _sifted(text)[1] == "truncated"
+
+
+@pytest.mark.parametrize(
+    "text", ["Name what it is made of.", 'Say "and" or "or".', "Answer with B or A.", "Say what it is made of!"]
+)
+def test_a_sentence_may_end_with_a_small_word(text: str) -> None:
+    assert _sifted(text) == (text, "")
+
+
+@pytest.mark.parametrize(
+    ("reply", "finish_reason", "cut", "expected"),
+    [
+        ("Take two, e.g. a pair, and add", "length", "line", ("Take two, e.g. a pair, and add", True)),
+        ("Take two (i.e. a pair). Then add", "length", "line", ("Take two (i.e. a pair).", False)),
+        ("E.g. take two. Then add.", "stop", "sentence", ("E.g. take two.", False)),
+        ("Take hot vs. cold and say which. Then add.", "stop", "sentence", ("Take hot vs. cold and say which.", False)),
+        ("Cut fruit, meat, etc. and add. So.", "stop", "sentence", ("Cut fruit, meat, etc. and add.", False)),
+        ("Cut fruit, meat, etc. Then add.", "stop", "sentence", ("Cut fruit, meat, etc.", False)),
+        ("Write the date e.g.", "stop", "sentence", ("Write the date e.g.", True)),
+    ],
+)
+def test_an_abbreviation_ends_no_sentence(
+    reply: str, finish_reason: str, cut: Literal["line", "sentence"], expected: tuple[str, bool]
+) -> None:
+    assert instruction_in(_reply(reply, finish_reason), Reading(cut)) == expected
+
+
+def test_the_plain_test_of_replies_is_the_one_that_ape_was_measured_with() -> None:
+    replies = ("1. Read it.\n2. Do it.", "Write it.\nScore: 9", "Write the", "Output: its plural.", "Take e.g. two")
+    finish = ("stop", "stop", "stop", "stop", "length")
+    proposal = accept([_reply(*each) for each in zip(replies, finish, strict=True)], PARAGRAPH, FORBIDDEN)
+    assert proposal.accepted == ("Read it.\n2. Do it.", "Write it.\nScore: 9", "Write the", "Take e.g.")
+    assert [each.reason for each in proposal.discarded] == ["copies an example"]

@@ -16,7 +16,8 @@ from localprompt.budget import Budget
 from localprompt.errors import BudgetExhausted, ConfigError, ContextOverflow
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers import configure
-from localprompt.optimizers.protegi import NO_INSTRUCTION, ProTeGi, reasons_in
+from localprompt.optimizers.protegi import ProTeGi
+from localprompt.optimizers.protegi_writing import reasons_in
 from localprompt.problem import Problem, SilentObserver
 from localprompt.racing import RaceName
 from localprompt.types import Demo, Example, Generation, Prompt
@@ -25,12 +26,16 @@ TRACE = Path(__file__).parent / "traces" / "protegi.txt"
 SMALL = {"rounds": 1, "minibatch": 8, "groups": 1, "errors": 2, "gradients": 1, "spread": False}
 
 
+GRADIENTS = ("because the instruction", "holds for other inputs:")
+EMPTY_GRADIENTS = ("right answer, one must", "its right answer, in one sentence:")
+
+
 def is_gradient(text: str) -> bool:
-    return text.endswith("because the instruction") or text.endswith("holds for other inputs:")
+    return text.endswith((*GRADIENTS, *EMPTY_GRADIENTS))
 
 
 def is_edit(text: str) -> bool:
-    return "What is the matter:" in text
+    return "What is the matter: " in text or "What has to be done: " in text
 
 
 def is_paraphrase(text: str) -> bool:
@@ -44,10 +49,12 @@ def _learning(prompt: str, seed: int) -> str:
     in_tag = prompt.endswith("<instruction>")
     end = "</instruction>" if in_tag else "\n\nNext:"
     if is_gradient(prompt):
+        if prompt.endswith(EMPTY_GRADIENTS):
+            return " look at the number." if seed % 2 else " find out what becomes of it."
         subject = "" if prompt.endswith("because the instruction") else " It"
         return f"{subject} never speaks of numbers." if seed % 2 else f"{subject} is silent about what becomes of it."
     if is_edit(prompt):
-        learned = "is silent about what becomes of it." in prompt
+        learned = "what becomes of it." in prompt
         return f"{toy.BEST if learned else f'Count from {seed} on.'}{end}"
     return f"Say it in way {seed}.{end}"
 
@@ -149,11 +156,24 @@ def test_a_perfect_seed_ends_the_search() -> None:
     assert problem.winner().evaluation is not None
 
 
-def test_an_empty_seed_is_shown_as_empty_and_not_paraphrased() -> None:
-    lm = toy.model(answer=_learning)
-    _run(lm, Prompt(""), rounds=1)
-    assert all(NO_INSTRUCTION in text for text in (*_written(lm, is_gradient), *_written(lm, is_edit)))
-    assert not any(NO_INSTRUCTION in text for text in _written(lm, is_paraphrase))
+@pytest.mark.parametrize("has_chat", [True, False])
+def test_nobody_is_asked_what_an_empty_seed_says_wrongly_or_how_else_to_say_it(has_chat: bool) -> None:
+    lm = toy.model(answer=_learning, has_chat=has_chat)
+    problem = _run(lm, Prompt(""), Prompt("Say it."), rounds=1)
+    empty = [text for text in _written(lm, is_gradient) if text.endswith(EMPTY_GRADIENTS)]
+    given = [text for text in _written(lm, is_gradient) if text.endswith(GRADIENTS)]
+    assert len(empty) == len(given) > 0
+    assert all("without an" in text and "The instruction:" not in text for text in empty)
+    assert all("Say it." in text and "without an" not in text for text in given)
+    empty = [text for text in _written(lm, is_edit) if "What has to be done: " in text]
+    assert empty
+    assert all("without an" in text and "better" not in text for text in empty)
+    if has_chat:
+        assert any("done: To get from any input to its right answer, one must look at" in text for text in empty)
+    said = [each.prompt.instruction for each in problem.candidates if each.prompt.instruction]
+    assert _written(lm, is_paraphrase)
+    assert all(any(text in asked for text in said) for asked in _written(lm, is_paraphrase))
+    assert problem.winner().candidate.prompt == Prompt(toy.BEST)
 
 
 def test_a_single_seed_gets_the_groups_and_successors_of_a_whole_beam() -> None:
@@ -226,7 +246,20 @@ def test_a_task_with_labels_shows_the_reason_finder_all_of_them() -> None:
     ProTeGi(**SMALL).run(toy.problem(lm, given))
     asked = _written(lm, is_gradient)
     assert asked
-    assert all("The right answer is always one of these: red, green, blue\n" in text for text in asked)
+    assert all("The right answer is always one of these: blue, green, red\n" in text for text in asked)
+
+
+def test_a_closed_set_of_outputs_is_shown_to_reason_finder_and_editor_and_may_be_named() -> None:
+    # Few different targets and many examples, but no labels: the answers are generated.
+    names = replace(toy.task(labels=("red", "blue")), labels=(), answer=toy.task().answer, seeds=(Prompt("Say it."),))
+    new = "Write red or blue."
+    lm = toy.model(answer=lambda p, s: f"{new}</instruction>" if is_edit(p) else _learning(p, s))
+    problem = toy.problem(lm, names)
+    ProTeGi(**SMALL).run(problem)
+    asked = [*_written(lm, is_gradient), *_written(lm, is_edit)]
+    assert asked
+    assert all("The right answer is always one of these: blue, red\n" in text for text in asked)
+    assert Prompt(new) in [each.prompt for each in problem.candidates]
 
 
 def test_an_answer_that_could_not_be_read_is_shown_as_none() -> None:
@@ -276,8 +309,27 @@ def test_a_reason_is_read_from_tags_from_a_list_or_from_all_of_a_reply(reply: st
 def test_a_reply_without_a_reason_is_counted() -> None:
     lm = toy.model(answer=lambda p, s: "" if is_gradient(p) else _learning(p, s))
     problem = _run(lm, rounds=1, groups=1, gradients=2, spread=False)
-    assert problem.discards["no reason"] == 2
+    assert problem.discards["no reason"] == 2 + 2
     assert not _written(lm, is_edit)
+
+
+@pytest.mark.parametrize("has_chat", [True, False])
+def test_who_gave_no_reason_is_asked_once_more_and_may_begin_with_a_blank_line(has_chat: bool) -> None:
+    lm = toy.model(
+        answer=lambda p, s: "\n\nIt is vague.\n\nSo be it." if is_gradient(p) else _learning(p, s), has_chat=has_chat
+    )
+    problem = _run(lm, rounds=1, groups=1, gradients=2, spread=False)
+    assert len(_written(lm, is_gradient)) == 4
+    assert problem.discards["no reason"] == 2
+    assert all(" It is vague.\n" in text for text in _written(lm, is_edit))
+    assert len(_written(lm, is_edit)) > 0
+
+
+def test_a_reason_is_no_proposal_and_a_missing_one_is_discarded() -> None:
+    # compare counts what is not a seed as used, and all discards as not used.
+    problem = _run(toy.model(answer=_learning), rounds=1)
+    assert {each.op for each in problem.candidates} == {"seed", "edit", "paraphrase"}
+    assert problem.discards["no reason"] == 0
 
 
 def test_equal_reasons_are_edited_once() -> None:
@@ -301,6 +353,26 @@ def test_a_search_cut_short_knows_no_worse_prompt_than_its_seed() -> None:
         with suppress(BudgetExhausted):
             ProTeGi().run(problem)
         assert problem.winner().candidate.prompt == given.seeds[0]
+
+
+def test_a_budget_that_ends_among_the_last_measurements_loses_none_that_was_made() -> None:
+    # The beam of the end is measured one after the other, the best by the race first.
+    def answer(prompt: str, seed: int) -> str:
+        if is_edit(prompt):
+            return f"Say something about alpha and {seed}.</instruction>"
+        return _writing(prompt, seed)
+
+    def run(budget: Budget) -> Problem:
+        problem = toy.problem(toy.model(answer=answer), toy.task(dev=100), budget=budget)
+        with suppress(BudgetExhausted):
+            ProTeGi(rounds=1).run(problem)
+        return problem
+
+    budget = Budget()
+    assert len(run(budget).finalists()) == 1 + 3
+    short = run(Budget(max_calls=budget.spend.calls - 1))
+    assert len(short.finalists()) == 1 + 2
+    assert short.winner().evaluation.mean == 0.5  # type: ignore[union-attr]
 
 
 def test_the_plan_is_about_what_is_spent_and_below_fifteen_hundred_answers() -> None:

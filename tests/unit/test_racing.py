@@ -184,6 +184,24 @@ def test_the_ucb_e_bonus_is_that_of_a_hand_calculation() -> None:
     assert _pulled_in_round_four(UpperConfidenceE(4, 1, 2, 7.45)) == "a"
 
 
+@pytest.mark.parametrize("rule", [UpperConfidence, UpperConfidenceE])
+@pytest.mark.parametrize("value", [0.0, 1.0, -7.0])
+def test_while_all_scores_are_equal_everybody_has_a_turn(
+    rule: type[UpperConfidence | UpperConfidenceE], value: float
+) -> None:
+    arms = Arms(dict.fromkeys(CHANCES, 0.0), shift=value)
+    rule(rounds=9, per_round=4, per_pull=8, exploration=1.0).rank(arms, PROMPTS, EXAMPLES)
+    # 18 pulls for all of them once, then 36 more.
+    assert [len(seen) // 8 for seen in arms.seen.values()] == [3] * 18
+
+
+def test_scores_that_differ_little_leave_the_bonus_that_of_the_whole_range() -> None:
+    # After 2 examples each: .5 and .6, and a range of 1: the bonus of the arm that has seen less decides.
+    script = Script(a=[0.5] * 8, b=[0.6] * 8)
+    UpperConfidence(3, 1, 2, 1.0).rank(script, [Prompt("a"), Prompt("b")], EXAMPLES[:8])
+    assert script.calls == [("ab", 2), ("b", 4), ("a", 4), ("b", 6)]
+
+
 def test_the_successive_rejects_schedule_is_that_of_a_hand_calculation() -> None:
     # K = 4, B = 100, L = 1/2 + 1/2 + 1/3 + 1/4 = 19/12: 96 / L = 60.63; 60.63/4, /3, /2 = 15.2, 20.2, 30.3.
     assert rejects_schedule(4, 1, 100) == [(16, 3), (21, 2), (31, 1)]

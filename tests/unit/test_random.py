@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 import toy
 
-from localprompt.errors import ConfigError
+from localprompt.budget import Budget
+from localprompt.errors import BudgetExhausted, ConfigError
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers import configure
 from localprompt.problem import Problem
 from localprompt.types import Prompt
 
-SMALL = {"proposals": 4, "per_round": 4, "per_request": 2, "demos": 2}
+SMALL = {"proposals": 4, "per_round": 4, "per_request": 2, "demos": 2, "tiebreak": False}
 
 
 def _run(lm: ScriptedLM, *seeds: str, **settings: object) -> Problem:
@@ -23,16 +26,27 @@ def _run(lm: ScriptedLM, *seeds: str, **settings: object) -> Problem:
     return problem
 
 
+def _endless(good: int = 100) -> Callable[[str, int], str]:
+    """A model that always writes something new, in one of `good` cases something that solves half of the task."""
+
+    def answer(prompt: str, seed: int) -> str:
+        if not toy.is_asked_to_write(prompt):
+            return toy.answer(prompt, seed)
+        return f" say something about {f'alpha and {seed}' if seed % good == 0 else f'the number {seed}'}."
+
+    return answer
+
+
 def _asked(lm: ScriptedLM) -> list[str]:
     return list(dict.fromkeys(text for text in lm.seen if toy.is_asked_to_write(text)))
 
 
 def test_an_empty_seed_is_replaced_by_guesses_from_examples() -> None:
     lm = toy.model()
-    problem = _run(lm, "", proposals=32)
+    problem = _run(lm, "", proposals=32, barren=9)
     assert {each.op for each in problem.candidates} == {"seed", "induce"}
     first, *others = _asked(lm)
-    assert len(others) == 15
+    assert others
     assert first == (
         "[user] One rule turned each of these inputs into its output.\n\n"
         "Input: alpha2\nOutput: omega2\n\nInput: alpha10\nOutput: omega10\n\n"
@@ -63,9 +77,15 @@ def test_a_base_model_gets_plain_text() -> None:
 
 def test_the_proposer_never_learns_a_score_or_an_earlier_proposal() -> None:
     seen_by = []
-    for gives in (toy.answer, lambda prompt, seed: toy.GUESSES[seed % 7] if toy.is_asked_to_write(prompt) else " no"):
+    for right in ("omega", "alpha"):
+
+        def gives(prompt: str, seed: int, right: str = right) -> str:
+            if toy.is_asked_to_write(prompt):
+                return _endless(2)(prompt, seed)
+            return toy.answer(prompt, seed) if right in prompt else " no"
+
         lm = toy.model(answer=gives)
-        _run(lm, "", proposals=32)
+        _run(lm, "", proposals=32, barren=9)
         seen_by.append(_asked(lm))
     assert seen_by[0] == seen_by[1]
 
@@ -75,6 +95,67 @@ def test_as_many_proposals_are_asked_for_as_set() -> None:
     lm = toy.model(answer=lambda p, s: asked.append(s) or f" say {s}." if toy.is_asked_to_write(p) else " no")
     _run(lm, "", proposals=24, per_round=8, per_request=4)
     assert len(asked) == 24
+
+
+def test_all_of_a_budget_is_spent() -> None:
+    for max_calls in (2000, 4000):
+        budget = Budget(max_calls=max_calls)
+        problem = toy.problem(toy.model(answer=_endless()), toy.task(dev=100), budget=budget)
+        with pytest.raises(BudgetExhausted):
+            configure("random", {}).run(problem)
+        # A round is 8 requests and as many prompts on 24 examples; the two best then go to the 76 others.
+        assert max_calls - budget.spend.calls < 8 * (1 + 24) + 8 * 24 + 2 * 76
+
+
+def test_what_was_best_in_a_round_can_win_although_the_budget_ends() -> None:
+    for max_calls in range(1500, 3500, 500):
+        problem = toy.problem(toy.model(answer=_endless(8)), toy.task(dev=100), budget=Budget(max_calls=max_calls))
+        with suppress(BudgetExhausted):
+            configure("random", {}).run(problem)
+        assert "alpha" in problem.winner().candidate.prompt.instruction
+
+
+def test_without_anything_new_the_search_ends_after_some_rounds() -> None:
+    lm = toy.model(answer=lambda p, s: " say so now." if toy.is_asked_to_write(p) else " no")
+    notes: list[str] = []
+    problem = toy.problem(lm)
+    problem.observer.note = notes.append  # type: ignore[method-assign]
+    configure("random", {"barren": 2, "tiebreak": False}).run(problem)
+    assert [each.prompt.instruction for each in problem.candidates] == ["", "Say so now."]
+    assert notes == ["nothing new and usable in 2 rounds: the proposer repeats itself"]
+
+
+def test_a_prompt_that_is_always_right_ends_the_search() -> None:
+    lm = toy.model()
+    _run(lm, toy.BEST)
+    assert not _asked(lm)
+
+
+def test_where_the_metric_sees_no_difference_likelihood_decides() -> None:
+    # No proposal ever scores, and one makes the right answers likelier.
+    def answer(prompt: str, seed: int) -> str:
+        return f" write {'with care' if seed % 4 == 0 else 'on'} {seed}." if toy.is_asked_to_write(prompt) else " no"
+
+    def logprob(context: str, continuation: str) -> float:
+        return -1.0 if "care" in context else -9.0
+
+    measured = {}
+    for tiebreak in (True, False):
+        problem = toy.problem(toy.model(answer=answer, logprob=logprob))
+        configure("random", {"proposals": 16, "finalists": 1, "tiebreak": tiebreak}).run(problem)
+        measured[tiebreak] = [standing.candidate.prompt.instruction for standing in problem.finalists()]
+    assert any("care" in text for text in measured[True])
+    assert not any("care" in text for text in measured[False])
+
+
+def test_a_closed_set_of_outputs_is_shown_and_may_be_named() -> None:
+    given = toy.task(labels=("red", "blue"))
+    given = replace(given, labels=(), answer=toy.task().answer)
+    lm = toy.model(answer=lambda p, s: " write red or blue." if toy.is_asked_to_write(p) else " no")
+    problem = toy.problem(lm, given)
+    configure("random", SMALL).run(problem)
+    assert all("Every output is one of these: blue, red." in text for text in _asked(lm))
+    assert Prompt("Write red or blue.") in [each.prompt for each in problem.candidates]
 
 
 def test_examples_are_needed_only_for_an_empty_seed() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -123,6 +124,81 @@ def other_answers(lm: ScriptedLM) -> int:
     return lm.n_generated + lm.n_scored - 5 * 40
 
 
+def test_what_is_found_anew_is_asked_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id, lm = _interrupted(), toy.model()
+    monkeypatch.setattr(configuration, "__version__", "99")
+    monkeypatch.setattr(resuming, "__version__", "99")
+    forced = resuming.resume(run_id, model=lm, force=True)
+    assert len(lm.seen) == forced.spend.answers - forced.spend.answers_cached + forced.proof.answers
+    assert forced.spend.answers_cached < forced.spend.answers / 10, "of this run's own alone"
+    assert resuming.replay(run_id).best == forced.best
+
+
+def test_a_run_begun_anew_shows_the_names_of_now_and_no_old_result() -> None:
+    run_id = runs.optimize(toy.task(), toy.model(), max_calls=100).run_id
+    other = replace(toy.task(), name="other", fingerprint="other", description="Something else.")
+    lm = toy.model(name="another", answer=_ends(KeyboardInterrupt()))
+    with pytest.raises(RunMismatch, match="task is another one"):
+        resuming.resume(run_id, model=toy.model(), task=other, max_calls=1000)
+    with pytest.raises(KeyboardInterrupt):
+        resuming.resume(run_id, model=lm, task=other, max_calls=1000, force=True)
+    with Store() as store:
+        record = store.runs.get(run_id)
+    assert (record.task, record.model, record.proposer, record.result) == ("other", "another", "another", None)
+    assert record.configuration["task"]["description"] == "Something else."
+    resumed = resuming.resume(run_id, model=toy.model(name="another"))
+    assert (resumed.task, resumed.model, resumed.notes) == ("other", "another", ())
+
+
+def test_a_search_that_goes_on_after_its_test_score_was_known_says_so() -> None:
+    first = runs.optimize(toy.task(), toy.model(), max_calls=100)
+    assert first.notes == ()
+    longer = resuming.resume(first.run_id, model=toy.model(), max_calls=1000)
+    assert longer.notes == (resuming.LOOKED,)
+    assert resuming.replay(first.run_id).notes == (resuming.LOOKED,)
+
+
+def test_an_extended_run_is_estimated_anew() -> None:
+    first = runs.optimize(toy.task(), toy.model(), max_calls=100)
+    longer = resuming.resume(first.run_id, model=toy.model(), max_calls=1000)
+    assert first.expected is not None
+    assert longer.expected is not None
+    assert first.expected.evaluations <= 100 < longer.expected.evaluations <= 1000
+    assert longer.expected == runs.dry_run(toy.task(), toy.model(), max_calls=1000)
+
+
+def test_a_replay_writes_nothing(tmp_path: Path) -> None:
+    with Store(tmp_path / "s") as store:
+        run_id = runs.optimize(toy.task(), toy.model(), store=store).run_id
+        store.runs.export(run_id, tmp_path / "run")
+    with Store(tmp_path / "other") as other:
+        other.runs.import_(tmp_path / "run")
+    connection = sqlite3.connect(tmp_path / "s")
+    connection.execute("DELETE FROM run_answers")
+    connection.commit()
+    resuming.replay(run_id, store=tmp_path / "s")
+    assert connection.execute("SELECT count(*) FROM run_answers").fetchone() == (0,)
+    connection.close()
+    assert resuming.replay(run_id, store=tmp_path / "other").status == "finished", "imported answers are read"
+
+
+def test_the_answers_of_a_run_are_its_own_before_it_is_called_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs.optimize(toy.task(), toy.model())
+    n_used: list[int] = []
+    with Store() as store:
+        update = store.runs.update
+
+        def spying(run_id: str, **changes: Any) -> None:
+            with sqlite3.connect(store.path) as connection:
+                n_used.extend(connection.execute("SELECT count(*) FROM run_answers WHERE run = 2").fetchone())
+            connection.close()
+            update(run_id, **changes)
+
+        monkeypatch.setattr(store.runs, "update", spying)
+        runs.optimize(toy.task(), toy.model(), store=store)
+    assert n_used[0] == 0 < n_used[-1]
+
+
 def test_a_setting_of_the_engine_that_changed_is_named() -> None:
     class Tuned(ScriptedLM):
         n_ubatch = 512
@@ -195,7 +271,7 @@ def test_files_that_settings_name_need_not_be_there_later(tmp_path: Path) -> Non
     result = runs.optimize(toy.task(), toy.model(), settings={"templates": tmp_path / "mine"})
     text.unlink()
     again = resuming.replay(result.run_id)
-    assert replace(again, spend=result.spend) == result
+    assert replace(again, spend=result.spend, proof=result.proof) == result
 
 
 @pytest.mark.parametrize("name", ["../evil.txt", "/tmp/evil.txt", "a/b.txt", "..", "", "x" * 200])
@@ -282,5 +358,5 @@ def test_a_process_that_is_killed_loses_nothing_that_was_committed(delay_s: floa
     assert killed.status == "running"
     resumed = resuming.resume(killed.id, model=toy.model(), store=path)
     whole = runs.optimize(toy.task(), toy.model(), store=tmp_path / "whole.sqlite")
-    assert replace(resumed, spend=whole.spend) == whole
+    assert replace(resumed, spend=whole.spend, proof=whole.proof) == whole
     assert resumed.spend.tokens_requested == whole.spend.tokens_requested

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,14 +15,17 @@ import toy
 
 import localprompt
 from localprompt import runs
-from localprompt.errors import ConfigError, ContextOverflow, TaskError
+from localprompt.budget import Budget
+from localprompt.errors import ConfigError, ContextOverflow, StoreError, TaskError
+from localprompt.evaluator import Evaluator
 from localprompt.lm.base import LanguageModel
-from localprompt.noise import best_beyond_noise
+from localprompt.lm.scripted import ScriptedLM
+from localprompt.noise import best_beyond_noise, measure_noise
 from localprompt.problem import SilentObserver, Standing
-from localprompt.results import RunResult
+from localprompt.results import NoiseFloor, RunResult
 from localprompt.store import Store
 from localprompt.tasks import Task
-from localprompt.types import Candidate, Evaluation, Outcome, Prompt
+from localprompt.types import Candidate, Evaluation, Generation, Outcome, Prompt, Sampling
 
 
 class Diary(SilentObserver):
@@ -185,6 +188,82 @@ def test_the_noise_floor_is_the_change_of_a_mean_on_measuring_again() -> None:
     result = runs.optimize(toy.task(), toy.model(answer=_wavering), settings={"tiebreak": False})
     assert result.noise is not None
     assert (result.noise.floor, result.noise.changed) == (0.25, 10)
+
+
+def _alone_or_not(prompts: list[str]) -> bool:
+    """Whether a batch holds one instruction alone."""
+    return len({prompt.rpartition("Input:")[0] for prompt in prompts}) == 1
+
+
+class Sensitive(ScriptedLM):
+    """Answers otherwise in company than alone."""
+
+    def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
+        found = super().generate(prompts, sampling, seeds)
+        if toy.is_asked_to_write(prompts[0]) or _alone_or_not(list(prompts)):
+            return found
+        return [
+            replace(each, text="no idea") if "alpha21\n" in p else each for p, each in zip(prompts, found, strict=True)
+        ]
+
+
+def test_a_prompt_that_was_measured_alone_is_measured_again_in_company() -> None:
+    given, lm = toy.task(), Sensitive(answer=toy.answer, logprob=toy.logprob)
+    prompts = [Prompt(toy.BEST), Prompt("Say something about the alpha.")]
+    alone = [Evaluator(lm, given, Budget()).evaluate([prompt], given.dev)[0] for prompt in prompts]
+    budget = Budget()
+    noise = measure_noise(lm, given, alone, budget)
+    assert (noise.floor, noise.changed, noise.n, budget.spend.calls) == (1 / 40, 1, 80, 80)
+
+
+def test_a_difference_on_test_that_noise_may_make_is_not_significant() -> None:
+    result = runs.optimize(toy.task(), toy.model())
+    assert result.verdict == "significant improvement"
+    noisy = replace(result, noise=NoiseFloor(1.0, 40, 120))
+    assert noisy.verdict == "no significant difference"
+    assert replace(result, noise=NoiseFloor(0.9, 36, 120)).verdict == "significant improvement"
+
+
+def test_noise_and_test_are_counted_apart_from_the_search_and_expected() -> None:
+    result = runs.optimize(toy.task(), toy.model())
+    assert result.expected is not None
+    assert result.proof.calls == result.expected.proof_calls == 3 * 40 + 2 * 40
+    assert result.proof.tokens_requested == pytest.approx(result.expected.proof_tokens_requested, rel=0.5)
+    assert result.to_json()["proof"]["calls"] == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("spend", "tokens_requested"), "x"),
+        (("proof",), {"calls": 1e400}),
+        (("discards",), [1]),
+        (("discards",), {"empty": "many"}),
+        (("best", "dev", "mean"), 10**400),
+        (("best", "dev", "mean"), float("nan")),
+        (("test", "seed", "n"), 2.5),
+        (("test", "best", "unparsed"), None),
+        (("test", "difference"), [1]),
+        (("noise", "floor"), "0"),
+        (("expected", "seconds"), [0]),
+        (("expected", "unknown"), 1),
+        (("status",), "running"),
+        (("seed",), "0"),
+        (("best", "op"), None),
+        (("notes",), "text"),
+        (("failed",), True),
+        (("best",), 5),
+    ],
+)
+def test_a_result_from_elsewhere_is_checked_throughout(path: tuple[str, ...], value: object) -> None:
+    plain = runs.optimize(toy.task(dev=8, test=8), toy.model(), max_calls=100).to_json()
+    *parents, last = path
+    part = plain
+    for name in parents:
+        part = part[name]
+    part[last] = value
+    with pytest.raises(StoreError, match="the result of the run is damaged"):
+        RunResult.from_json(plain)
 
 
 def test_prompts_that_noise_cannot_tell_apart_are_ties_and_the_shortest_wins() -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from localprompt.errors import ModelError
 from localprompt.lm.base import LanguageModel
+from localprompt.lm.cached import CachedLM
 from localprompt.lm.scripted import ScriptedLM
+from localprompt.store import Store
 from localprompt.types import Message, Sampling
 
 
@@ -25,6 +30,19 @@ def test_it_says_what_its_functions_say_and_counts() -> None:
     assert (lm.n_generated, lm.n_scored, lm.stats.decode_calls) == (2, 1, 2)
     assert lm.seen == ["a", "b", "abc d e"]
     assert lm.stats.tokens_requested == (1 + 2) + (1 + 2) + 3
+
+
+def test_only_models_with_equal_names_are_taken_for_one_another(tmp_path: Path) -> None:
+    def said(**changes: Any) -> str:
+        with Store(tmp_path / "store") as store:
+            (drawn,) = CachedLM(ScriptedLM(**changes), store.answers).generate(["?"], Sampling(max_tokens=9), [0])
+        return drawn.text
+
+    assert said(answer=lambda prompt, seed: "one") == "one"
+    assert said(answer=lambda prompt, seed: "two") == "two"
+    assert said(answer=lambda prompt, seed: "three", name="a") == "three"
+    assert said(answer=lambda prompt, seed: "four", name="a") == "three"
+    assert ScriptedLM().name == ScriptedLM().name == "scripted"
 
 
 def test_stop_strings_and_the_token_limit_cut_the_completion() -> None:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from localprompt.selection import Stages, filter_in_stages, rank
+import pytest
+import toy
+
+from localprompt.budget import Budget
+from localprompt.errors import BudgetExhausted
+from localprompt.selection import Stages, filter_in_stages, measure_best_first, rank
 from localprompt.types import Evaluation, Example, Outcome, Prompt
 
 EXAMPLES = [Example(f"dev:{n}", {"input": str(n)}, ("x",)) for n in range(100)]
@@ -97,3 +102,19 @@ def test_equals_are_ranked_by_margin_then_by_length_then_by_order() -> None:
     assert rank([_evaluation(long, 0.5), _evaluation(short, 0.5)]) == [short, long]
     assert rank([_evaluation(early, 0.5), _evaluation(late, 0.5)]) == [early, late]
     assert rank([_evaluation(short, 0.4), _evaluation(long, 0.5)]) == [long, short]
+
+
+def test_a_budget_with_room_for_one_prompt_measures_the_best() -> None:
+    problem = toy.problem(toy.model(), budget=Budget(max_calls=60))  # 40 a prompt
+    with pytest.raises(BudgetExhausted):
+        measure_best_first(problem, [Prompt(toy.BEST), Prompt("Say alpha.")])
+    assert problem.winner().candidate.prompt == Prompt(toy.BEST)
+    assert len(problem.finalists()) == 1
+
+
+def test_measurements_come_back_in_the_order_given_and_none_is_paid_for_twice() -> None:
+    budget = Budget()
+    problem = toy.problem(toy.model(), budget=budget)
+    prompts = [Prompt(toy.BEST), Prompt("Say alpha."), Prompt(toy.BEST)]
+    assert [each.prompt for each in measure_best_first(problem, prompts)] == prompts
+    assert budget.spend.calls == 2 * len(problem.dev)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import time
+import os
+from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
+from localprompt.errors import StoreError
 from localprompt.store import RunRecord, Store
 
 ROW = (b"k" * 32, "score", b"\x93\x01\x02\x03")
@@ -61,6 +65,29 @@ def test_vacuum_drops_answers_that_no_run_used_and_keeps_those_that_one_found_or
         assert store.check() == []
 
 
+def test_vacuum_waits_for_runs_that_are_going_on(tmp_path: Path) -> None:
+    with Store(tmp_path / "s") as store, Store(tmp_path / "s") as cleaner:
+        run = a_run(store)
+        store.answers.put([ROW])
+        with store.runs.hold(run.id):
+            store.answers.get([ROW[0]], run.id)  # known to this process alone, as in a run that asks nothing new
+            with pytest.raises(StoreError, match=f"the run {run.id} is in use by process {os.getpid()}"):
+                cleaner.vacuum()
+        cleaner.vacuum()
+        assert store.answers.get([ROW[0]]) == [ROW[2]]
+
+
+def test_what_a_run_used_that_ended_in_an_error_outlives_vacuum(tmp_path: Path) -> None:
+    with Store(tmp_path / "s") as store, Store(tmp_path / "s") as cleaner:
+        run = a_run(store)
+        store.answers.put([ROW])
+        with suppress(ZeroDivisionError), store.runs.hold(run.id):
+            store.answers.get([ROW[0]], run.id)
+            raise ZeroDivisionError
+        cleaner.vacuum()
+        assert store.answers.get([ROW[0]]) == [ROW[2]]
+
+
 def test_what_a_run_used_is_written_down_when_the_store_is_closed(tmp_path: Path) -> None:
     with Store(tmp_path / "s") as store:
         run = a_run(store)
@@ -69,16 +96,3 @@ def test_what_a_run_used_is_written_down_when_the_store_is_closed(tmp_path: Path
     with Store(tmp_path / "s") as store:
         store.vacuum()
         assert store.answers.get([ROW[0]]) == [ROW[2]]
-
-
-def test_answers_of_512_requests_are_found_and_kept_within_milliseconds(tmp_path: Path) -> None:
-    rounds = []
-    with Store(tmp_path / "s") as store:
-        run = a_run(store)
-        for start in range(0, 5120, 512):
-            rows = [(key(start + n), "score", b"\x93\x01\x02\x03") for n in range(512)]
-            began = time.perf_counter()
-            store.answers.get([row[0] for row in rows], run.id)
-            store.answers.put(rows, run.id)
-            rounds.append(time.perf_counter() - began)
-    assert min(rounds) < 0.02  # the least disturbed of ten on a busy machine

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from threading import Timer
 
 import pytest
+from filelock import FileLock
 
 from localprompt.errors import StoreError
 from localprompt.store import RunRecord, Store
@@ -54,6 +56,17 @@ def test_deleting_an_earlier_equal_run_leads_to_no_id_that_is_taken(store: Store
     third = create(store)
     assert third.id not in (first.id, second.id)
     assert [run.id for run in store.runs.all()] == [third.id, second.id]  # newest first
+
+
+def test_the_id_of_a_deleted_run_is_never_given_again(store: Store) -> None:
+    ids = []
+    for _ in range(3):
+        ids.append(create(store).id)
+        store.runs.delete(ids[-1])
+    first, second = create(store), create(store)
+    store.runs.delete(second.id)
+    store.runs.delete(first.id)
+    assert len({*ids, first.id, second.id, create(store).id}) == 6
 
 
 def test_the_beginning_of_an_id_is_enough_if_one_run_has_it(store: Store) -> None:
@@ -164,7 +177,23 @@ def test_a_run_that_somebody_has_is_refused_with_the_process_that_has_it(store: 
             pass
     with store.runs.hold(run.id):
         assert store.runs.holder(run.id) == os.getpid()
+        assert second_sees(store, run.id)
     assert store.runs.holder(run.id) is None
+    assert not second_sees(store, run.id)
+
+
+def second_sees(store: Store, run_id: str) -> bool:
+    with Store(store.path) as second:
+        return second.runs.is_held(run_id)
+
+
+def test_a_run_that_is_only_looked_at_can_be_had(store: Store) -> None:
+    run = create(store)
+    folder = store.path.with_name("store.sqlite.locks")
+    with FileLock(folder / f"{run.id}.lock", thread_local=False) as look:
+        Timer(0.05, look.release, kwargs={"force": True}).start()
+        with store.runs.hold(run.id):
+            pass
 
 
 def test_a_run_is_free_after_an_error(store: Store) -> None:

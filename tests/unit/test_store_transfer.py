@@ -7,12 +7,14 @@ import random
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from localprompt.errors import StoreError
 from localprompt.store import Store, transfer
+from localprompt.store.records import id_of_run, identity_hash
 from localprompt.types import Candidate, Demo, Discard, Evaluation, Outcome, Prompt
 
 UGLY = "a\x00b\ud800\u202e 中文"
@@ -46,7 +48,11 @@ def exported(tmp_path: Path) -> Path:
 def everything(store: Store, run_id: str) -> tuple[object, ...]:
     runs = store.runs
     found = (runs.candidates(run_id), runs.evaluations(run_id), runs.discards(run_id), runs.events(run_id))
-    return (runs.get(run_id), *found, store.answers.get([b"%d" % n for n in range(51)], run_id))
+    return (
+        replace(runs.get(run_id), imported=False),
+        *found,
+        store.answers.get([b"%d" % n for n in range(51)], run_id),
+    )
 
 
 def test_a_run_is_in_another_store_what_it_was(exported: Path, tmp_path: Path) -> None:
@@ -94,6 +100,23 @@ def test_a_run_that_is_there_already_is_refused_and_not_changed(exported: Path, 
         assert everything(store, store.runs.all()[1].id) == before
 
 
+def test_an_imported_run_is_marked_as_such_and_stays_so(exported: Path, tmp_path: Path) -> None:
+    with Store(tmp_path / "second") as second, Store(tmp_path / "third") as third:
+        run = second.runs.import_(exported)
+        second.runs.export(run.id, tmp_path / "again")
+        assert run.imported
+        assert third.runs.import_(tmp_path / "again").imported
+        assert not second.runs.get(fill(second)).imported
+
+
+def test_the_id_of_an_imported_run_that_was_deleted_is_not_given_again(exported: Path, tmp_path: Path) -> None:
+    with Store(tmp_path / "second") as store:
+        run = store.runs.import_(exported)
+        store.runs.delete(run.id)
+        assert fill(store) != run.id
+        assert store.runs.import_(exported).id == run.id  # the very run
+
+
 def test_a_run_that_was_going_on_when_it_was_exported_is_paused(tmp_path: Path) -> None:
     with Store(tmp_path / "first") as first, Store(tmp_path / "second") as second:
         run = first.runs.create({"identity": 1}, task="t", model="m", proposer="p", method="ape", seed=0)
@@ -118,6 +141,15 @@ def test_export_never_overwrites_and_leaves_no_half_file(exported: Path, tmp_pat
 
 def _json_of_depth(n: int) -> str:
     return "[" * n + "]" * n
+
+
+def _set_result(file: sqlite3.Connection, text: str) -> None:
+    file.execute("UPDATE runs SET result = ?", [text])
+
+
+def _set_ordinal(file: sqlite3.Connection, ordinal: int) -> None:
+    identity = identity_hash({"identity": 1})
+    file.execute("UPDATE runs SET ordinal = ?, id = ?", [ordinal, id_of_run(identity, ordinal)])
 
 
 HOSTILE: dict[str, Callable[[sqlite3.Connection], object]] = {
@@ -147,11 +179,22 @@ HOSTILE: dict[str, Callable[[sqlite3.Connection], object]] = {
     "a result that is no object": lambda file: file.execute("UPDATE runs SET result = '[]'"),
     "a seed that is no number": lambda file: file.execute("UPDATE runs SET seed = 'x'"),
     "a time beyond all calendars": lambda file: file.execute("UPDATE runs SET created = 1e300"),
+    "a result with a number that no float holds": lambda file: _set_result(file, f'{{"mean": 1{"0" * 400}}}'),
+    "a result that is not a number": lambda file: _set_result(file, '{"mean": NaN}'),
+    "a result beyond all numbers": lambda file: _set_result(file, '{"mean": [-1e999]}'),
+    "a result of one long text": lambda file: _set_result(file, f'{{"a": [{{"{"x" * 1_000_000 * 2}": 1}}]}}'),
+    "a result that is nested deeply": lambda file: _set_result(file, '{"a":' + _json_of_depth(200) + "}"),
+    "a configuration with a number that no float holds": lambda file: file.execute(
+        "UPDATE runs SET configuration = ?", [f'{{"identity": 1, "expected": -1{"0" * 400}}}']
+    ),
+    "a name without end": lambda file: file.execute("UPDATE runs SET model = ?", ["m" * 2_000_000]),
+    "an ordinal after which there is none": lambda file: _set_ordinal(file, 2**63 - 1),
+    "an ordinal below all": lambda file: _set_ordinal(file, -5),
     "an event before all calendars": lambda file: file.execute("UPDATE events SET at = -1e300"),
     "no run": lambda file: file.execute("DELETE FROM runs"),
     "two runs": lambda file: file.execute(
         "INSERT INTO runs SELECT 2, '0123456789ab', 'x', 1, status, created, updated, task, model, proposer, method,"
-        " seed, configuration, result, stopped, pid FROM runs"
+        " seed, configuration, result, stopped, pid, imported FROM runs"
     ),
     "a row of no run": lambda file: file.execute("UPDATE candidates SET run = 5"),
     "a prompt that is none": lambda file: file.execute("UPDATE candidates SET prompt = '[]'"),
@@ -183,7 +226,7 @@ HOSTILE: dict[str, Callable[[sqlite3.Connection], object]] = {
 
 @pytest.mark.parametrize("what", HOSTILE)
 def test_a_file_is_refused_that_has(what: str, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "MAX_VALUE_BYTES", 1_000_000)
+    monkeypatch.setattr(transfer, "MAX_VALUE_BYTES", 3_000_000)
     if what == "a value without end":
         monkeypatch.setattr(transfer, "MAX_VALUE_BYTES", 4_000)
     with closing(sqlite3.connect(exported, isolation_level=None)) as file:
@@ -241,7 +284,6 @@ def test_a_damaged_export_is_refused_or_harmless(exported: Path, tmp_path: Path)
 
 def test_an_export_of_an_older_format_is_taken_in(tmp_path: Path) -> None:
     from localprompt.store.database import migrate  # noqa: PLC0415 - here alone
-    from localprompt.store.records import id_of_run, identity_hash  # noqa: PLC0415
 
     identity = identity_hash({"identity": 1})
     with closing(sqlite3.connect(tmp_path / "old", isolation_level=None)) as old:

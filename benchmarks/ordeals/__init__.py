@@ -1,0 +1,1 @@
+"""What `reliability.py` puts the project through, one file an ordeal."""

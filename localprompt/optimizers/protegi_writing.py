@@ -1,0 +1,253 @@
+"""What ProTeGi asks its proposer for: reasons, edits, paraphrases. Level 5."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from localprompt.metaprompts import MetaPrompt, shortened, worked
+from localprompt.problem import WARMER, Problem
+from localprompt.proposing import (
+    MAX_CHARS,
+    Forbidden,
+    Reading,
+    instruction_in,
+    listed,
+    normalised,
+    tagged,
+    without_chatter,
+)
+from localprompt.types import Candidate, Discard, Example, Generation, Message, Outcome, Prompt, Proposal, Sampling
+
+if TYPE_CHECKING:
+    from localprompt.optimizers.protegi import ProTeGi
+
+TEMPLATES = {
+    "error": ("inputs", "given", "right"),
+    "labels": ("labels",),
+    "gradient": ("instruction", "errors"),
+    "gradient_chat": ("instruction", "errors"),
+    "gradient_empty": ("errors",),
+    "gradient_empty_chat": ("errors",),
+    "edit": ("instruction", "errors", "reason"),
+    "edit_chat": ("instruction", "errors", "reason"),
+    "edit_empty": ("errors", "reason"),
+    "edit_empty_chat": ("errors", "reason"),
+    "paraphrase": ("instruction",),
+    "paraphrase_chat": ("instruction",),
+}
+"""Meta-prompt to its slots. In those for a chat the last paragraph is the opening of the answer. `empty`: for a prompt
+without an instruction, of which nothing can be said that it leaves out."""
+
+TAG = "instruction"
+"""In chats a new instruction stands in this tag."""
+INPUTS = MetaPrompt("inputs", "{{inputs}}")
+FEW_CHARS = 80
+"""Texts of errors are shortened to this before errors are left out of a request that does not fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """A train example that a prompt got wrong."""
+
+    example: Example
+    given: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gradient:
+    """Why a prompt made some mistakes, in the proposer's words."""
+
+    parent: Prompt
+    mistakes: tuple[Mistake, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Asks the proposer. Every method makes one call for everything that it is given."""
+
+    problem: Problem
+    meta: Mapping[str, MetaPrompt]
+    settings: ProTeGi
+    chats: bool
+
+    def gradients(self, beam: Sequence[Prompt], mistakes: Sequence[Sequence[Mistake]], n_groups: int) -> list[Gradient]:
+        """Return the reasons that the proposer sees for the mistakes of each prompt, `n_groups` groups a prompt.
+
+        Each group is asked about `gradients` times and each reply is one reason: all replies share the work of reading
+        the request, and small models repeat themselves in a list.
+        """
+        asked = [
+            (parent, group)
+            for parent, wrong in zip(beam, mistakes, strict=True)
+            for group in _groups(self.problem.rng.sample(wrong, len(wrong)), self.settings.errors, n_groups)
+        ]
+        if not asked:
+            return []
+        self.problem.observer.stage(f"asking about {len(asked)} groups of errors")
+        sampling = self._sampling(("\n\n",) if self.chats else ("\n",))
+        reasons = self._reasons(asked, sampling)
+        # A small model likes to begin with a blank line, where the stop string ends it: the second time there is none.
+        warmer = replace(sampling, temperature=sampling.temperature + WARMER, stop=())
+        lost = [i for i, found in enumerate(reasons) if not found]
+        for i, found in zip(lost, self._reasons([asked[i] for i in lost], warmer), strict=True):
+            reasons[i] = found
+        return [
+            Gradient(parent, tuple(group), reason)
+            for (parent, group), found in zip(asked, reasons, strict=True)
+            for reason in found
+        ]
+
+    def edits(self, gradients: Sequence[Gradient]) -> list[tuple[Prompt, Prompt]]:
+        """Return new prompts that heed the gradients, each with the prompt of the beam that it comes from."""
+        if not gradients:
+            return []
+        self.problem.observer.stage(f"asking for {len(gradients) * self.settings.edits} edits")
+        parents = [gradient.parent for gradient in gradients]
+        room = self._room(parents)
+        prompts = [
+            self._fitted(self._template("edit", each.parent), each.parent, each.mistakes, room, reason=each.reason)
+            for each in gradients
+        ]
+        templates = [self._template("edit", parent) for parent in parents]
+        proposals = self._proposed(templates, prompts, parents, self.settings.edits)
+        return self._recorded("edit", proposals, parents, parents)
+
+    def paraphrases(
+        self, beam: Sequence[Prompt], edits: Sequence[tuple[Prompt, Prompt]]
+    ) -> list[tuple[Prompt, Prompt]]:
+        """Return the edits and the beam in other words, each with the prompt of the beam that it comes from."""
+        pairs = [*edits, *((prompt, prompt) for prompt in beam if prompt.instruction.strip())]
+        if not pairs or not self.settings.paraphrases:
+            return []
+        self.problem.observer.stage(f"asking for {len(pairs) * self.settings.paraphrases} paraphrases")
+        sources = [source for source, _ in pairs]
+        template = self.meta["paraphrase_chat" if self.chats else "paraphrase"]
+        prompts = [self._rendered(template, instruction=source.instruction) for source in sources]
+        proposals = self._proposed([template], prompts, sources, self.settings.paraphrases)
+        return self._recorded("paraphrase", proposals, sources, [origin for _, origin in pairs])
+
+    def _reasons(self, asked: Sequence[tuple[Prompt, Sequence[Mistake]]], sampling: Sampling) -> list[list[str]]:
+        """Return at most `gradients` different reasons for each group of mistakes, same order and length as `asked`.
+
+        Replies without a reason are counted as discarded; reasons are no proposals.
+        """
+        if not asked:
+            return []
+        templates = [self._template("gradient", parent) for parent, _ in asked]
+        prompts = [
+            self._fitted(template, parent, group, sampling.max_tokens)
+            for template, (parent, group) in zip(templates, asked, strict=True)
+        ]
+        found = []
+        for template, replies in zip(
+            templates, self.problem.complete(prompts, sampling, n=self.settings.gradients), strict=True
+        ):
+            opening = template.turns[1] if self.chats else ""
+            reasons: dict[str, str] = {}
+            for reply in replies:
+                texts = [shortened(text, self.settings.shown_chars) for text in reasons_in(reply, opening)]
+                if not texts:
+                    self.problem.discard(Proposal((), (Discard(reply.text, "no reason"),)))
+                for text in texts:
+                    reasons.setdefault(normalised(text), text)
+            found.append(list(reasons.values())[: self.settings.gradients])
+        return found
+
+    def _proposed(
+        self, templates: Sequence[MetaPrompt], prompts: Sequence[str], parents: Sequence[Prompt], n: int
+    ) -> list[Proposal]:
+        """Return one proposal a parent; no text of the `templates` may stand in it."""
+        is_flat = all("\n" not in parent.instruction for parent in parents)
+        stop = () if self.chats else ("\n",) if is_flat else ("\n\n",)
+        sampling = replace(self._sampling(stop), max_tokens=self._room(parents))
+        readings = [self._reading(parent.instruction) for parent in parents]
+        shown = "\n".join({template.name: template.fixed for template in templates}.values())
+        forbidden = Forbidden(self.problem.train, self.problem.outputs, shown)
+        return self.problem.propose(prompts, readings, sampling, forbidden, n=n)
+
+    def _reading(self, instruction: str) -> Reading:
+        """Return how a new instruction is read: as many sentences or paragraphs as the old one has are allowed."""
+        max_chars = max(MAX_CHARS, 2 * len(instruction))
+        if self.chats:
+            return Reading("whole" if "\n\n" in instruction else "paragraph", max_chars, tag=TAG)
+        # After the sentence that it was asked for, a small model that continues plain text tells a story.
+        return Reading("line" if ". " in instruction else "sentence", max_chars)
+
+    def _room(self, parents: Sequence[Prompt]) -> int:
+        """Return tokens enough for any new wording of the longest instruction: two characters a token are few."""
+        return max(self.settings.max_tokens, max(len(parent.instruction) for parent in parents) // 2)
+
+    def _recorded(
+        self, op: str, proposals: Sequence[Proposal], parents: Sequence[Prompt], origins: Sequence[Prompt]
+    ) -> list[tuple[Prompt, Prompt]]:
+        found = []
+        for proposal, parent, origin in zip(proposals, parents, origins, strict=True):
+            for text in proposal.accepted:
+                prompt = replace(parent, instruction=text)
+                self.problem.record([Candidate(prompt, op, (parent.id,))])
+                found.append((prompt, origin))
+        return found
+
+    def _fitted(
+        self, template: MetaPrompt, parent: Prompt, mistakes: Sequence[Mistake], room: int, **values: str
+    ) -> str:
+        """Return the request with as much of the mistakes as fits the context beside `room` tokens to generate."""
+        values["instruction"] = parent.instruction  # a template for an empty one has no place for it
+
+        def versions() -> Iterator[str]:
+            yield self._rendered(template, errors=self._errors(mistakes, self.settings.shown_chars), **values)
+            for n in range(len(mistakes), 0, -1):
+                yield self._rendered(template, errors=self._errors(mistakes[:n], FEW_CHARS), **values)
+
+        return self.problem.first_fitting(versions(), room)
+
+    def _errors(self, mistakes: Sequence[Mistake], limit: int) -> str:
+        names = ", ".join(self.problem.outputs)
+        blocks = [self.meta["labels"].fill(labels=shortened(names, self.settings.shown_chars))] if names else []
+        for mistake in mistakes:
+            inputs = worked(INPUTS, mistake.example, "", limit)
+            given, right = shortened(mistake.given, limit), shortened(mistake.example.targets[0], limit)
+            blocks.append(self.meta["error"].fill(inputs=inputs, given=given, right=right))
+        return "\n\n".join(blocks)
+
+    def _template(self, name: str, parent: Prompt) -> MetaPrompt:
+        kind = "" if parent.instruction.strip() else "_empty"
+        return self.meta[f"{name}{kind}{'_chat' if self.chats else ''}"]
+
+    def _rendered(self, template: MetaPrompt, **values: str) -> str:
+        if not self.chats:
+            return template.fill(**values)
+        user, opening = template.turns
+        return self.problem.chat([Message("user", user.fill(**values))], opening)
+
+    def _sampling(self, stop: tuple[str, ...]) -> Sampling:
+        settings = self.settings
+        return Sampling(settings.max_tokens, temperature=settings.temperature, top_p=settings.top_p, stop=stop)
+
+
+def reasons_in(reply: Generation, opening: str) -> list[str]:
+    """Return the reasons that a reply gives: in `<reason>` tags, in a list, or else all of it as one.
+
+    `opening` is the beginning of the reply that stood in the request; it belongs to a reason that is all of the reply.
+    Without one, in plain text, a reason is one line.
+    """
+    found = tagged(reply.text, "reason") or listed(reply.text)
+    if not found and normalised(without_chatter(reply.text)):
+        whole = f"{opening} {reply.text.lstrip()}" if opening else reply.text
+        found = [instruction_in(replace(reply, text=whole), Reading("paragraph" if opening else "line"))[0]]
+    return [text for text in found if normalised(text)]
+
+
+def mistake_in(example: Example, outcome: Outcome) -> Mistake:
+    """Return what was wrong about an answer; one that could not be read is shown as none."""
+    return Mistake(example, outcome.prediction if outcome.prediction is not None else "(none)")
+
+
+def _groups(wrong: Sequence[Mistake], size: int, n: int) -> list[list[Mistake]]:
+    """Return up to `n` groups, at most one an error, that share errors only where there are not enough of them."""
+    n, size = min(n, len(wrong)), min(size, len(wrong))
+    around = [*wrong] * (n * size // max(1, len(wrong)) + 1)
+    return [around[i * size : (i + 1) * size] for i in range(n)]

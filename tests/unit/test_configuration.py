@@ -1,0 +1,133 @@
+"""What is read back of a run that came from elsewhere: one sentence for whatever it holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import toy
+
+from localprompt import configuration as module
+from localprompt.configuration import Limits, check_shape, describe, engine_settings, expected_of, optimizer_of
+from localprompt.errors import ConfigError, LocalPromptError, StoreError
+from localprompt.estimating import estimate
+from localprompt.optimizers import configure
+from localprompt.tasks.stored import from_plain
+
+
+def described(**settings: object) -> dict[str, Any]:
+    """A configuration as the store gives it back."""
+    ape, task, lm = configure("ape", settings), toy.task(), toy.model()
+    expected = estimate(ape, task, lm, lm)
+    plain = describe(
+        task,
+        lm,
+        None,
+        ape,
+        method="ape",
+        seed=0,
+        limits=Limits(),
+        sources={"model": "a.gguf", "proposer": None},
+        use_cache=True,
+        expected=expected,
+    )
+    read: dict[str, Any] = json.loads(json.dumps(plain))
+    assert expected_of(read) == expected
+    return read
+
+
+def changed(plain: dict[str, Any], place: str, value: object) -> dict[str, Any]:
+    """The configuration with another value at a place such as `task.seeds`."""
+    *path, last = place.split(".")
+    inner = plain
+    for key in path:
+        inner = inner[key]
+    inner[last] = value
+    return plain
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("sources.model", 5),
+        ("sources.proposer", ["x"]),
+        ("identity", 5),
+        ("identity.task", None),
+        ("model.name", None),
+        ("model", {"fingerprint": "x", "identity": {}}),
+    ],
+)
+def test_a_configuration_of_another_shape_is_one_sentence(place: str, value: object) -> None:
+    check_shape(described())
+    with pytest.raises(StoreError, match="configuration of the run is damaged"):
+        check_shape(changed(described(), place, value))
+
+
+@pytest.mark.parametrize("value", ["x", [], None, float("inf"), True, 1.5])
+def test_an_estimate_of_another_shape_is_one_sentence(value: object) -> None:
+    for plain in (
+        changed(described(), "expected.proposals", value),
+        changed(described(), "expected", value or [1]),
+        changed(described(), "expected.more", value),
+        changed(described(), "expected.seconds", 10**400),
+    ):
+        with pytest.raises(StoreError, match="estimate of the run is damaged"):
+            expected_of(plain)
+
+
+def test_a_model_is_loaded_with_engine_settings_and_nothing_else() -> None:
+    identity = {"file": "x", "n_ctx": 4096, "kv_type": "f32", "name_or_path": "y", "tune": False, "n_threads": 2}
+    plain = changed(described(), "model.identity", identity)
+    assert engine_settings(plain, "model") == {"n_ctx": 4096, "kv_type": "f32", "n_threads": 2}
+
+
+@pytest.mark.parametrize(("name", "value"), [("n_ctx", "x"), ("n_ctx", 2**40), ("lanes", 1.5), ("kv_type", "q3")])
+def test_an_engine_setting_that_cannot_be_is_one_sentence(name: str, value: object) -> None:
+    with pytest.raises(LocalPromptError, match=f"the run's engine setting {name}"):
+        engine_settings(changed(described(), "model.identity", {name: value}), "model")
+
+
+@pytest.mark.parametrize(("name", "value"), [("queries", 10**12), ("stages", [6, 10**12]), ("ucb_exploration", 1e99)])
+def test_a_setting_that_would_never_end_is_refused(name: str, value: object, tmp_path: Path) -> None:
+    assert optimizer_of(described(), tmp_path) == configure("ape", {})
+    with pytest.raises(ConfigError, match=f"the run's setting {name} is more than 1,000,000"):
+        optimizer_of(changed(described(), f"settings.{name}", value), tmp_path)
+
+
+def test_a_setting_names_no_file_of_this_machine(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(StoreError, match="the run's setting templates is a file of this machine"):
+        optimizer_of(changed(described(), "settings.templates", str(tmp_path / "mine")), tmp_path / "run")
+
+
+def test_a_file_of_the_settings_may_hold_any_text(tmp_path: Path) -> None:
+    settings = {"prompts": {"files": {"file.txt": "a\ud800b"}, "folder": False}}
+    assert module.unfolded(settings, tmp_path)["prompts"].read_text(encoding="utf-8") == "a\\ud800b"
+
+
+Change = Callable[[dict[str, Any]], object]
+DAMAGE: dict[str, Change] = {
+    "no seed prompt": lambda task: task["seeds"].clear(),
+    "no dev": lambda task: task["dev"].clear(),
+    "no test": lambda task: task["test"].clear(),
+    "no targets": lambda task: task["train"][0][2].clear(),
+    "an empty label": lambda task: task["labels"].append(""),
+    "half a token": lambda task: task["sampling"].update(max_tokens=1.5),
+    "a billion billion tokens": lambda task: task["sampling"].update(max_tokens=10**18),
+    "a text for a number": lambda task: task["sampling"].update(temperature="hot"),
+    "endless heat": lambda task: task["sampling"].update(temperature=float("inf")),
+    "a grammar that is none": lambda task: task["sampling"].update(grammar=5),
+    "a sampling that is none": lambda task: task.update(sampling=[]),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_a_task_that_cannot_be_is_one_sentence(what: str) -> None:
+    task = described()["task"]
+    assert from_plain(task).name == "toy"
+    DAMAGE[what](task)
+    with pytest.raises(StoreError, match="the task of the run is damaged"):
+        from_plain(task)
