@@ -29,7 +29,7 @@ from localprompt.optimizers.registry import optimizer
 from localprompt.problem import Problem
 from localprompt.proposing import Forbidden, Reading, accept, normalised
 from localprompt.racing import UpperConfidence
-from localprompt.selection import Score, Stages, filter_in_stages, rank
+from localprompt.selection import Score, Stages, filter_in_stages, measure_best_first, rank
 from localprompt.types import Candidate, Demo, Example, Generation, Message, Prompt, Sampling
 
 Mode = Literal["forward", "fim", "cloze", "sir", "auto"]
@@ -361,7 +361,7 @@ class APE:
         """Return the prompts with their dev means, best first, each once."""
         unique = list({prompt.id: prompt for prompt in prompts}.values())
         problem.observer.stage(f"measuring {len(unique)} prompts on all of dev")
-        evaluations = {each.prompt.id: each for each in problem.evaluate(unique)}
+        evaluations = {each.prompt.id: each for each in measure_best_first(problem, unique)}
         return [(prompt, evaluations[prompt.id].mean) for prompt in rank(list(evaluations.values()))]
 
     def _chats(self, problem: Problem) -> bool:

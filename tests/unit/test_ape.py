@@ -244,6 +244,19 @@ def test_a_meta_prompt_that_cannot_work_is_refused(tmp_path: Path, name: str, te
     assert lm.seen == []
 
 
+def test_a_budget_that_has_room_for_one_finalist_measures_the_best() -> None:
+    free = Budget()
+    APE(resample_rounds=0).run(toy.problem(toy.model(), budget=free))
+    budget = Budget(max_calls=free.spend.calls - 20)  # a prompt that was filtered takes 16 more
+    problem = toy.problem(toy.model(), budget=budget)
+    with pytest.raises(BudgetExhausted):
+        APE(resample_rounds=0).run(problem)
+    winner = problem.winner()
+    assert winner.candidate.prompt == Prompt(toy.BEST)
+    assert winner.evaluation is not None
+    assert len(winner.evaluation.outcomes) == len(problem.dev)
+
+
 def test_a_small_set_of_outputs_is_listed_for_the_proposer() -> None:
     lm = toy.model()
     APE(queries=1, per_query=1).run(toy.problem(lm, toy.task(labels=("yes", "no"))))
