@@ -154,3 +154,11 @@ def _texts(plain: Any) -> dict[str, str]:
     if not isinstance(plain, dict):
         raise ValueError("an object was expected")
     return {key: text_of(value) for key, value in plain.items()}
+
+
+def lettered(*values: object) -> dict[str, object]:
+    """Return parameters of a statement that uses one of them twice and calls them `:a`, `:b`, ...
+
+    Python 3.12 warns of a sequence for numbered ones.
+    """
+    return dict(zip("abcdef", values, strict=False))

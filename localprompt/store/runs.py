@@ -24,6 +24,7 @@ from localprompt.store.records import (
     dumped,
     id_of_run,
     identity_hash,
+    lettered,
     named,
     plain_prompt,
     read_prompt,
@@ -37,7 +38,7 @@ _COLUMNS = "id, status, created, updated, task, model, proposer, method, seed, c
 _NUMBER = "SELECT number FROM runs WHERE id = ?"
 _NEXT_ORDINAL = (
     "SELECT coalesce(max(ordinal) + 1, 0) FROM"
-    " (SELECT ordinal FROM runs WHERE identity = ?1 UNION ALL SELECT ordinal FROM deleted WHERE identity = ?1)"
+    " (SELECT ordinal FROM runs WHERE identity = :a UNION ALL SELECT ordinal FROM deleted WHERE identity = :a)"
 )
 _DELETED = (
     "INSERT INTO deleted SELECT identity, ordinal FROM runs WHERE id = ?"
@@ -73,7 +74,7 @@ class Runs:
         """
         identity, now = identity_hash(configuration), time.time()
         with self._database.transaction() as connection:
-            ordinal: int = connection.execute(_NEXT_ORDINAL, [identity]).fetchone()[0]
+            ordinal: int = connection.execute(_NEXT_ORDINAL, lettered(identity)).fetchone()[0]
             created = id_of_run(identity, ordinal)
             names = [named(name) for name in (task, model, proposer, method)]
             connection.execute(
@@ -227,10 +228,12 @@ class Runs:
         number = self._number(run_id)
         with self._database.transaction() as connection:
             connection.executemany(
-                "INSERT INTO candidates SELECT ?1, coalesce(max(number) + 1, 0), ?2, ?3, ?4, ?5 FROM candidates"
-                " WHERE run = ?1 ON CONFLICT (run, prompt_id) DO NOTHING",
+                "INSERT INTO candidates SELECT :a, coalesce(max(number) + 1, 0), :b, :c, :d, :e FROM candidates"
+                " WHERE run = :a ON CONFLICT (run, prompt_id) DO NOTHING",
                 [
-                    (number, each.prompt.id, dumped(plain_prompt(each.prompt)), named(each.op), dumped(each.parents))
+                    lettered(
+                        number, each.prompt.id, dumped(plain_prompt(each.prompt)), named(each.op), dumped(each.parents)
+                    )
                     for each in candidates
                 ],
             )
@@ -251,18 +254,18 @@ class Runs:
             for evaluation in evaluations:
                 prompt = evaluation.prompt
                 connection.execute(
-                    "INSERT INTO evaluations SELECT ?1, coalesce(max(number) + 1, 0), ?2, ?3, ?4 FROM evaluations"
-                    " WHERE run = ?1 ON CONFLICT (run, kind, prompt_id) DO NOTHING",
-                    (number, kind, prompt.id, dumped(plain_prompt(prompt))),
+                    "INSERT INTO evaluations SELECT :a, coalesce(max(number) + 1, 0), :b, :c, :d FROM evaluations"
+                    " WHERE run = :a ON CONFLICT (run, kind, prompt_id) DO NOTHING",
+                    lettered(number, kind, prompt.id, dumped(plain_prompt(prompt))),
                 )
                 which = "SELECT number FROM evaluations WHERE run = ? AND kind = ? AND prompt_id = ?"
                 index: int = connection.execute(which, (number, kind, prompt.id)).fetchone()[0]
                 connection.executemany(
-                    "INSERT INTO outcomes SELECT ?1, ?2, coalesce(max(number) + 1, 0), ?3, ?4, ?5, ?6 FROM outcomes"
-                    " WHERE run = ?1 AND evaluation = ?2 ON CONFLICT (run, evaluation, example_id) DO UPDATE"
+                    "INSERT INTO outcomes SELECT :a, :b, coalesce(max(number) + 1, 0), :c, :d, :e, :f FROM outcomes"
+                    " WHERE run = :a AND evaluation = :b ON CONFLICT (run, evaluation, example_id) DO UPDATE"
                     " SET prediction = excluded.prediction, score = excluded.score, margin = excluded.margin",
                     [
-                        (number, index, named(o.example_id), _optional(o.prediction), o.score, o.margin)
+                        lettered(number, index, named(o.example_id), _optional(o.prediction), o.score, o.margin)
                         for o in evaluation.outcomes
                     ],
                 )

@@ -29,7 +29,16 @@ from localprompt.store.database import (
     migrate,
     schema,
 )
-from localprompt.store.records import check_plain, id_of_run, identity_hash, item, read_prompt, read_texts, text_of
+from localprompt.store.records import (
+    check_plain,
+    id_of_run,
+    identity_hash,
+    item,
+    lettered,
+    read_prompt,
+    read_texts,
+    text_of,
+)
 
 MAX_FILE_BYTES = 4 << 30
 MAX_VALUE_BYTES = 64 << 20
@@ -52,9 +61,9 @@ _TABLES = {
 }
 """Tables that belong to a run, with their columns behind `run`, in an order in which they can be filled."""
 _ANSWERS_OF_A_RUN = (
-    "SELECT key, kind, value FROM imported_answers WHERE run = ?1 UNION ALL"
-    " SELECT key, kind, value FROM answers JOIN run_answers USING (key) WHERE run = ?1"
-    " AND key NOT IN (SELECT key FROM imported_answers WHERE run = ?1) ORDER BY key"
+    "SELECT key, kind, value FROM imported_answers WHERE run = :a UNION ALL"
+    " SELECT key, kind, value FROM answers JOIN run_answers USING (key) WHERE run = :a"
+    " AND key NOT IN (SELECT key FROM imported_answers WHERE run = :a) ORDER BY key"
 )
 
 
@@ -116,8 +125,8 @@ def _copy(source: sqlite3.Connection, number: int, target: sqlite3.Connection) -
     places = ", ".join("?" * len(row))
     new = target.execute(f"INSERT INTO runs ({_RUN}) VALUES ({places})", row).lastrowid
     for table, columns in _TABLES.items():
-        query = f"SELECT {columns} FROM {table} WHERE run = ?1 ORDER BY 1, 2"
-        rows = source.execute(_ANSWERS_OF_A_RUN if table == "imported_answers" else query, [number])
+        query = f"SELECT {columns} FROM {table} WHERE run = :a ORDER BY 1, 2"
+        rows = source.execute(_ANSWERS_OF_A_RUN if table == "imported_answers" else query, lettered(number))
         places = ", ".join("?" * (columns.count(",") + 2))
         target.executemany(
             f"INSERT INTO {table} (run, {columns}) VALUES ({places})",
