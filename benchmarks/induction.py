@@ -4,8 +4,9 @@
 
 DATA is a folder with one folder a task, each with train.jsonl, dev.jsonl and test.jsonl of {"input", "targets"}: the
 tasks of Honovich et al. 2022. All prompts of a task are measured on the same test rows. Seconds are wall-clock of the
-whole `optimize` call but the model's loading. Results go to --json after every task, and tasks found there are not run
-again.
+whole `optimize` call but the model's loading. All runs share the answers in --store, which take no time: the share of
+answers that a run found there is told, and seconds are comparable only where it is small. The first variant of a task
+meets a fresh store. Results go to --json after every task, and tasks found there are not run again.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import localprompt
 from localprompt.analysis.stats import interval
@@ -25,6 +27,7 @@ from localprompt.budget import Budget
 from localprompt.evaluator import Evaluator
 from localprompt.lm.local import LocalModel, load_model
 from localprompt.optimizers.ape import APE
+from localprompt.store import Store
 from localprompt.tasks import Task, load_task
 from localprompt.types import Prompt
 
@@ -44,6 +47,8 @@ HAND_WRITTEN = {
     ),
 }
 METRICS = {"orthography_starts_with": "set_match", "taxonomy_animal": "set_match"}
+FEW_KNOWN = 0.1
+"""A smaller share of known answers is not told: seeds and duplicates are known in any run."""
 MAX_TOKENS = {"orthography_starts_with": 24, "taxonomy_animal": 32}
 
 VARIANTS: Mapping[str, Mapping[str, object]] = {
@@ -79,7 +84,7 @@ def task_of(data: Path, name: str) -> Task:
         return load_task(path)
 
 
-def measure(lm: LocalModel, task: Task, variants: list[str], seed: int) -> dict[str, object]:
+def measure(lm: LocalModel, task: Task, variants: list[str], seed: int, store: Store) -> dict[str, object]:
     """Return test scores of the empty and the hand-written prompt, and of what each variant of APE found."""
     fixed = {"empty": Prompt(""), "hand-written": Prompt(HAND_WRITTEN[task.name])}
     evaluations = Evaluator(lm, task, Budget()).evaluate(list(fixed.values()), task.test)
@@ -89,7 +94,7 @@ def measure(lm: LocalModel, task: Task, variants: list[str], seed: int) -> dict[
     }
     for variant in variants:
         began = time.perf_counter()
-        run = localprompt.optimize(task, lm, method="ape", settings=VARIANTS[variant], seed=seed)
+        run = localprompt.optimize(task, lm, method="ape", settings=VARIANTS[variant], seed=seed, store=store)
         scores[variant] = vars_of(run.test.best) | {
             "prompt": run.best.instruction,
             "op": run.op,
@@ -107,6 +112,13 @@ def vars_of(score: object) -> dict[str, float]:
     return {name: getattr(score, name) for name in ("mean", "low", "high", "n")}
 
 
+def known_share(scores: Mapping[str, Any]) -> str:
+    """Return how many of a run's answers were known before; nothing where these are few."""
+    spend = scores.get("spend", {})
+    share = spend.get("answers_cached", 0) / max(1, spend.get("answers", 0))
+    return f" ({share:.0%} known)" if share >= FEW_KNOWN else ""
+
+
 def table(results: dict[str, dict[str, dict[str, float]]]) -> str:
     """Return the results as Markdown: a row a task, 95 % intervals in brackets, seconds of each search."""
     columns = list(dict.fromkeys(name for scores in results.values() for name in scores))
@@ -115,7 +127,7 @@ def table(results: dict[str, dict[str, dict[str, float]]]) -> str:
         cells = []
         for name in columns:
             each = scores.get(name)
-            seconds = f", {each['seconds']:.0f} s" if each and "seconds" in each else ""
+            seconds = f", {each['seconds']:.0f} s{known_share(each)}" if each and "seconds" in each else ""
             cells.append(f"{each['mean']:.2f} [{each['low']:.2f}, {each['high']:.2f}]{seconds}" if each else "")
         lines.append(f"| {task} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -155,14 +167,16 @@ def main() -> None:
     parser.add_argument("--variants", default="default")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, default=Path("induction.json"))
+    parser.add_argument("--store", type=Path, default=Path("induction.sqlite"))
     options = parser.parse_args()
-    with load_model(options.model) as lm:
+    with load_model(options.model) as lm, Store(options.store) as store:
         conditions = {"model": lm.fingerprint, "seed": options.seed, "ape": str(APE())}
         results = read(options.json, conditions)
         for name in options.tasks.split(","):
             missing = [v for v in options.variants.split(",") if v not in results.get(name, {})]
             if missing:
-                results[name] = results.get(name, {}) | measure(lm, task_of(options.data, name), missing, options.seed)
+                task = task_of(options.data, name)
+                results[name] = results.get(name, {}) | measure(lm, task, missing, options.seed, store)
                 options.json.write_text(json.dumps({**conditions, "results": results}, indent=1, ensure_ascii=False))
     print(table(results), summary(results), sep="\n\n")
 

@@ -16,6 +16,11 @@ from localprompt.errors import ConfigError, nearest
 from localprompt.tasks.template import fill, slots
 from localprompt.types import Example
 
+SHRINK = (1, 2, 4, 8, 16, 32)
+"""What the length of a shown text is divided by until a request fits the context."""
+MIN_SHOWN_CHARS = 40
+_LONG_CHARS = 2400
+"""A longer limit of shown texts is divided as if it were this one, or few contexts would have room."""
 _BLANK = re.compile(r"\{\{[ \t]*blank[ \t]*\}\}")
 
 
@@ -81,6 +86,11 @@ def worked(template: MetaPrompt, example: Example, output: str, limit: int) -> s
         for name, text in example.inputs.items()
     ]
     return template.fill(inputs="\n".join(lines), output=shortened(output, limit))
+
+
+def shown_chars(limit: int, shrink: int) -> int:
+    """Return how much of a text is shown where `limit` characters are allowed and there is little room."""
+    return max(min(limit, MIN_SHOWN_CHARS), limit if shrink == 1 else min(limit, _LONG_CHARS) // shrink)
 
 
 def shortened(text: str, limit: int) -> str:

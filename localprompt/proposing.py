@@ -2,9 +2,6 @@
 
 Small models copy an example, repeat themselves or answer the task instead of describing it. Each reply is first cut
 down to the instruction it may hold (`replies.py`) and then tested; what is not used is kept with its reason.
-
-`accept` is the plain test of one reply after the other. `sift`, which `Problem.propose` uses, also takes code fences
-off, refuses what speaks to the user or gives an answer away, and knows what was proposed before.
 """
 
 from __future__ import annotations
@@ -35,7 +32,6 @@ __all__ = [
     "Forbidden",
     "Memory",
     "Reading",
-    "accept",
     "changed_words",
     "gist",
     "grammar_for",
@@ -55,7 +51,6 @@ COPIED_WORDS = 6
 _PLACEHOLDER = re.compile(
     r"\[insert|\[your|\{\{|\}\}|<[a-z][^<>\n]{0,40}>|\.\.\.|…|_{3,}|\[(?:blank|input|output)\]", re.I
 )
-_LABELLED = re.compile(r"(?:^|[\s\"'(])(?:input|output)\s*\d*\s*:\s*\S", re.IGNORECASE)
 _LABEL = re.compile(r"(?:^|[\s\"'(*])(?P<name>input|output)\s*\d*\**\s*:\**\s*(?=\S)", re.IGNORECASE)
 _BROKEN_OFF = re.compile(
     r"""(?<![\w'’-])(?: (?:the|an?|and|or|nor|but|its|their|your)[\s,;:.]*
@@ -186,8 +181,15 @@ def sift(
 ) -> Proposal:
     """Return the usable and new instructions of `replies` in their order, and the others with the reason.
 
-    Stricter than `accept`, and `memory` grows by what is accepted. Whatever passes all else is given to `refused`,
-    which returns why it is not wanted all the same; empty if it is.
+    `memory` grows by what is accepted. Whatever passes all else is given to `refused`, which returns why it is not
+    wanted all the same; empty if it is.
+
+    Args:
+        replies: a text whose finish reason is `length` was cut off by the token limit.
+        reading: where the instruction stands and ends.
+        forbidden: what it must not say.
+        memory: what there was before.
+        refused: the last test.
     """
     accepted: list[str] = []
     discarded: list[Discard] = []
@@ -197,8 +199,8 @@ def sift(
             continue
         text, truncated = instruction_in(replace(reply, text=FENCE.sub("\n\n", reply.text)), reading)
         breaks_off = truncated or _BROKEN_OFF.search(text) is not None
-        reason = "truncated" if breaks_off else _objection(text, forbidden, reading.max_chars, _shows_example)
-        reason = reason or _strict_objection(text, forbidden) or memory.objection(text) or refused(text)
+        reason = "truncated" if breaks_off else objection(text, forbidden, reading.max_chars)
+        reason = reason or memory.objection(text) or refused(text)
         if reason:
             discarded.append(Discard(text or reply.text, reason))
         else:
@@ -207,47 +209,8 @@ def sift(
     return Proposal(tuple(accepted), tuple(discarded))
 
 
-def accept(
-    replies: Sequence[Generation], reading: Reading, forbidden: Forbidden, known: Iterable[str] = ()
-) -> Proposal:
-    """Return the usable instructions of `replies` in their order, and every reply that held none with the reason.
-
-    It stays as it is, mistakes included: the figures of APE's benchmark were measured with it. `sift` is for others.
-
-    Args:
-        replies: a text whose finish reason is `length` was cut off by the token limit.
-        reading: where the instruction ends.
-        forbidden: what it must not say.
-        known: instructions there are already; equal ones after normalisation are duplicates.
-    """
-    seen = {normalised(text) for text in known}
-    accepted: list[str] = []
-    discarded: list[Discard] = []
-    for reply in replies:
-        if reply.finish_reason == "failed":
-            discarded.append(Discard("", "engine died"))
-            continue
-        text, truncated = instruction_in(reply, reading, plain=True)
-        reason = "truncated" if truncated else objection(text, forbidden, reading.max_chars)
-        if not reason and normalised(text) in seen:
-            reason = "duplicate"
-        if reason:
-            discarded.append(Discard(text or reply.text, reason))
-        else:
-            seen.add(normalised(text))
-            accepted.append(text)
-    return Proposal(tuple(accepted), tuple(discarded))
-
-
 def objection(text: str, forbidden: Forbidden, max_chars: int = MAX_CHARS) -> str:
-    """Return why `text` cannot be an instruction, one of a few fixed reasons; empty if it can.
-
-    Whatever has one label `Input:` or `Output:` in it counts as a copy of an example.
-    """
-    return _objection(text, forbidden, max_chars, lambda text, _: _LABELLED.search(text) is not None)
-
-
-def _objection(text: str, forbidden: Forbidden, max_chars: int, shows_example: Callable[[str, Forbidden], bool]) -> str:
+    """Return why `text` cannot be an instruction, one of a few fixed reasons; empty if it can."""
     tokens = words(text)
     flat = " ".join(tokens)
     checks = (
@@ -256,14 +219,8 @@ def _objection(text: str, forbidden: Forbidden, max_chars: int, shows_example: C
         ("too short", len(text) < MIN_CHARS or len(tokens) < MIN_WORDS),
         ("too long", len(text) > max_chars),
         ("placeholder", _PLACEHOLDER.search(text) is not None),
-        ("copies an example", shows_example(text, forbidden) or _quotes_example(text, flat, forbidden)),
+        ("copies an example", _shows_example(text, forbidden) or _quotes_example(text, flat, forbidden)),
         ("echoes the meta-prompt", not forbidden.meta_phrases.isdisjoint(_phrases(text))),
-    )
-    return next((reason for reason, applies in checks if applies), "")
-
-
-def _strict_objection(text: str, forbidden: Forbidden) -> str:
-    checks = (
         ("speaks to the user", _TO_THE_USER.search(text.casefold().replace("’", "'")) is not None),
         ("gives an answer away", _gives_answer_away(text, forbidden)),
         ("copies an example", not forbidden.target_phrases.isdisjoint(_phrases(text))),

@@ -73,16 +73,10 @@ class Reading:
     reply has only the closing one; a model that leaves that out too, and ends by itself, is read all the same."""
 
 
-def instruction_in(reply: Generation, reading: Reading, *, plain: bool = False) -> tuple[str, bool]:
+def instruction_in(reply: Generation, reading: Reading) -> tuple[str, bool]:
     """Return the instruction that a reply holds, maybe empty, and whether it breaks off before its first sentence ends.
 
     Its first letter is made a capital, since the reply may have continued a sentence of the meta-prompt.
-
-    Args:
-        reply: as it was written.
-        reading: where the instruction stands and ends.
-        plain: True for what APE was measured with: a list loses its first bullet, further records stay, and every
-            period with a space after it ends a sentence.
     """
     text, whole = reply.text, reply.finish_reason == "stop"
     if reading.tag:
@@ -92,17 +86,17 @@ def instruction_in(reply: Generation, reading: Reading, *, plain: bool = False) 
         text = _without_suffix(text, reading.suffix)
     end = _END[reading.cut].search(text)
     text, whole = (text[: end.start()], True) if end else (text, whole)
-    if not plain and (before := _before_records(text)) != text:
+    if (before := _before_records(text)) != text:
         text, whole = before, True
     if not whole:
-        ends = _sentence_ends(text, plain=plain)
+        ends = _sentence_ends(text)
         if not ends:
             return text.strip(), bool(text.strip())
         text = text[: ends[-1]]
     text = " ".join(text.split()) if reading.cut in ("sentence", "line") else text.strip()
-    text = text if not plain and _is_list(text) else _unwrapped(text)
+    text = text if _is_list(text) else _unwrapped(text)
     if reading.cut == "sentence":
-        text = _first_sentence(text, _sentence_ends(text, plain=plain))
+        text = _first_sentence(text, _sentence_ends(text))
         if text.endswith(_ABBREVIATIONS):
             return text, True
     return text[:1].upper() + text[1:], False
@@ -217,9 +211,9 @@ def _is_list(text: str) -> bool:
     return any(_BULLET.match(line.lstrip()) for line in text.split("\n")[1:])
 
 
-def _sentence_ends(text: str, *, plain: bool) -> list[int]:
-    """Return where sentences end, rising; not after an abbreviation, if not `plain`."""
-    inner = () if plain else [match.end() for match in _ABBREVIATION.finditer(text)]
+def _sentence_ends(text: str) -> list[int]:
+    """Return where sentences end, rising; not after an abbreviation."""
+    inner = [match.end() for match in _ABBREVIATION.finditer(text)]
     return [match.end() for match in SENTENCE_END.finditer(text) if match.start() + 1 not in inner]
 
 

@@ -10,27 +10,28 @@
 
 Differs from the paper and its code, each on purpose: the seeds take part, so the result is never worse on dev than they
 are; candidates are compared on the same examples; scoring is greedy (the code samples at 0.7); the last word on dev has
-the metric, also where log-probabilities chose the finalists; proposals are validated.
+the metric, also where log-probabilities chose the finalists; proposals are validated, and a set of examples none of
+whose guesses can be used is asked about once more.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from localprompt.errors import ConfigError
-from localprompt.metaprompts import MetaPrompt, load, worked
+from localprompt.metaprompts import SHRINK, MetaPrompt, load, shown_chars, worked
 from localprompt.optimizers.registry import optimizer
 from localprompt.problem import Problem
-from localprompt.proposing import Forbidden, Reading, accept, normalised
+from localprompt.proposing import Forbidden, Reading, normalised
 from localprompt.racing import UpperConfidence
 from localprompt.selection import Score, Stages, filter_in_stages, measure_best_first, rank
-from localprompt.types import Candidate, Demo, Example, Generation, Message, Prompt, Sampling
+from localprompt.types import Candidate, Demo, Example, Message, Prompt, Sampling
 
 Mode = Literal["forward", "fim", "cloze", "sir", "auto"]
 
@@ -52,9 +53,6 @@ _FIM_PROBE = (
 )
 """Prefix, suffix and the word between them, which the suffix alone tells."""
 
-_MOST_OUTPUTS = 6
-"""So many different outputs are listed for the proposer; more are no closed set."""
-
 _SENTENCE = ("\n", ". ")
 """Where a plain continuation is stopped: after the sentence it was asked for, small models tell a story about it."""
 
@@ -64,7 +62,7 @@ class _Request:
     """How a mode asks: one text a set of demos, and how the replies are read."""
 
     prompts: list[str]
-    reading: list[Reading]
+    reading: Reading | list[Reading]
     stop: tuple[str, ...]
     fixed: str
     """The fixed text of the meta-prompt."""
@@ -181,13 +179,12 @@ class APE:
         meta = load("ape", TEMPLATES, self.templates)
         if not problem.train:
             raise ConfigError("ape shows the proposer training examples and the task has none", "add a train split")
-        forbidden = Forbidden(problem.train, problem.labels)
         dev = _mixed(problem)
         seeds = list(problem.seeds)
         problem.observer.plan(self._planned(self.queries * self.per_query, problem))
 
         # 1, 2. Propose and validate.
-        found = self._propose(problem, meta, forbidden)
+        found = self._propose(problem, meta)
         problem.observer.plan(self._planned(len(found), problem))
 
         # 3, 4. Score on growing subsets, then the finalists on all of dev.
@@ -201,7 +198,7 @@ class APE:
                 break
             incumbents = [prompt for prompt, _ in ranked]
             problem.observer.stage(f"asking for variants of the best (round {round_ + 1} of {self.resample_rounds})")
-            variants = self._resample(problem, meta, forbidden, incumbents[: self.resample_keep])
+            variants = self._resample(problem, meta, incumbents[: self.resample_keep])
             if not variants:
                 break
             # Among themselves: the incumbents won on the very examples that the first stage would compare them on.
@@ -210,17 +207,17 @@ class APE:
             if ranked[0][1] <= best:
                 break
 
-    def _propose(self, problem: Problem, meta: dict[str, MetaPrompt], forbidden: Forbidden) -> list[Prompt]:
+    def _propose(self, problem: Problem, meta: dict[str, MetaPrompt]) -> list[Prompt]:
         mode = self._possible_mode(problem)
         problem.observer.stage(f"asking for {self.queries * self.per_query} instructions ({mode})")
         shown = [problem.minibatch(self.demos) for _ in range(self.queries)]
         request = self._request(problem, meta, mode, shown)
-        replies = problem.complete(request.prompts, self._sampling(request.stop), n=self.per_query)
-        forbidden = replace(forbidden, meta_prompt=request.fixed)
-        texts = self._accept(problem, replies, request.reading, forbidden)
+        forbidden = Forbidden(problem.train, problem.outputs, request.fixed)
+        sampling = self._sampling(request.stop)
+        proposals = problem.propose(request.prompts, request.reading, sampling, forbidden, n=self.per_query)
         carried = problem.minibatch(self.shots)
         demos = tuple(Demo(example.inputs, problem.rng.choice(example.targets)) for example in carried)
-        found = [Prompt(text, demos) for text in texts]
+        found = [Prompt(text, demos) for proposal in proposals for text in proposal.accepted]
         if mode == "sir":
             found = self._importance_resampled(problem, found, [*shown, carried])
         if demos:  # what the examples do alone must not be taken for the merit of an instruction
@@ -250,26 +247,43 @@ class APE:
     def _request(
         self, problem: Problem, meta: dict[str, MetaPrompt], mode: Mode, shown: Sequence[Sequence[Example]]
     ) -> _Request:
-        blocks = [
-            "\n\n".join(
-                worked(meta["demo"], example, problem.rng.choice(example.targets), self.demo_chars) for example in group
-            )
-            + _closed_set(problem, mode)
-            for group in shown
-        ]
+        drawn = [[(example, problem.rng.choice(example.targets)) for example in group] for group in shown]
+
+        blocks = [partial(self._block, problem, meta["demo"], group, mode != "fim") for group in drawn]
+
+        def fitted(rendered: Callable[[str], str]) -> list[str]:
+            """Return one request a group, its examples shortened until it fits the context."""
+            return [
+                problem.first_fitting((rendered(block(shrink)) for shrink in SHRINK), self.max_tokens)
+                for block in blocks
+            ]
+
         if mode == "fim":
             before, after = meta["fim"].sides
-            sides = [(before.fill(demos=block), after.fill(demos=block)) for block in blocks]
-            readings = [Reading("line", suffix=suffix) for _, suffix in sides]
-            return _Request([problem.fim(*pair) for pair in sides], readings, ("\n",), meta["fim"].fixed)
-        if mode == "cloze":
-            prompts = [_chat(problem, meta["cloze"], demos=block) for block in blocks]
-            return _Request(prompts, [Reading("line")] * len(prompts), ("\n",), meta["cloze"].fixed)
-        if self._chats(problem):
-            prompts = [_chat(problem, meta["forward_chat"], demos=block) for block in blocks]
-            return _Request(prompts, [Reading("line")] * len(prompts), ("\n",), meta["forward_chat"].fixed)
-        prompts = [meta["forward"].fill(demos=block) for block in blocks]
-        return _Request(prompts, [Reading("sentence")] * len(prompts), _SENTENCE, meta["forward"].fixed)
+            prompts = fitted(lambda demos: problem.fim(before.fill(demos=demos), after.fill(demos=demos)))
+            readings = [Reading("line", suffix=after.fill(demos=block(1))) for block in blocks]
+            return _Request(prompts, readings, ("\n",), meta["fim"].fixed)
+        if mode == "cloze" or self._chats(problem):
+            template = meta["cloze" if mode == "cloze" else "forward_chat"]
+            prompts = fitted(lambda demos: _chat(problem, template, demos=demos))
+            return _Request(prompts, Reading("line"), ("\n",), template.fixed)
+        prompts = fitted(lambda demos: meta["forward"].fill(demos=demos))
+        return _Request(prompts, Reading("sentence"), _SENTENCE, meta["forward"].fixed)
+
+    def _block(
+        self, problem: Problem, template: MetaPrompt, group: Sequence[tuple[Example, str]], lists: bool, shrink: int
+    ) -> str:
+        """Return worked examples as the proposer sees them, and with `lists` all outputs where they are few.
+
+        Five examples show what is done to an input but rarely all words of the answers, and a 1.5B does not conclude
+        that they are a fixed set; an instruction that does not name them scores 0 under exact match. After a blank to
+        fill there is no place for such remarks.
+        """
+        limit = shown_chars(self.demo_chars, shrink)
+        parts = [worked(template, example, output, limit) for example, output in group]
+        if problem.outputs and lists:
+            parts.append(f"Every output is one of these: {', '.join(problem.outputs)}.")
+        return "\n\n".join(parts)
 
     def _importance_resampled(
         self, problem: Problem, found: list[Prompt], shown: Sequence[Sequence[Example]]
@@ -294,9 +308,7 @@ class APE:
         order = sorted(range(len(found)), key=lambda i: -keys[i])[: self.sir_keep]
         return [found[i] for i in sorted(order)]
 
-    def _resample(
-        self, problem: Problem, meta: dict[str, MetaPrompt], forbidden: Forbidden, parents: Sequence[Prompt]
-    ) -> list[Prompt]:
+    def _resample(self, problem: Problem, meta: dict[str, MetaPrompt], parents: Sequence[Prompt]) -> list[Prompt]:
         parents = [parent for parent in parents if parent.instruction.strip()]  # nothing has no other words
         if not parents:
             return []
@@ -314,30 +326,15 @@ class APE:
         longest = max(len(parent.instruction) for parent in parents)
         reading = replace(reading, max_chars=max(reading.max_chars, 2 * longest))
         sampling = replace(self._sampling(stop), max_tokens=max(self.max_tokens, longest // 2))
-        replies = problem.complete(prompts, sampling, n=self.variants)
-        forbidden = replace(forbidden, meta_prompt=template.fixed)
-        variants = []
-        for parent, group in zip(parents, replies, strict=True):
-            for text in self._accept(problem, [group], [reading], forbidden):
-                variants.append(replace(parent, instruction=text))
-                problem.record([Candidate(variants[-1], "resample", (parent.id,))])
-        return variants
-
-    def _accept(
-        self,
-        problem: Problem,
-        replies: Sequence[Sequence[Generation]],
-        readings: Sequence[Reading],
-        forbidden: Forbidden,
-    ) -> list[str]:
-        """Return the usable texts that the problem does not know yet; count the others."""
-        known = [candidate.prompt.instruction for candidate in problem.candidates]
-        texts: list[str] = []
-        for group, reading in zip(replies, readings, strict=True):
-            proposal = accept(group, reading, forbidden, [*known, *texts])
-            problem.discard(proposal)
-            texts += proposal.accepted
-        return texts
+        forbidden = Forbidden(problem.train, problem.outputs, template.fixed)
+        proposals = problem.propose(prompts, reading, sampling, forbidden, n=self.variants)
+        found = [
+            Candidate(replace(parent, instruction=text), "resample", (parent.id,))
+            for parent, proposal in zip(parents, proposals, strict=True)
+            for text in proposal.accepted
+        ]
+        problem.record(found)
+        return [candidate.prompt for candidate in found]
 
     def _select(
         self, problem: Problem, prompts: Sequence[Prompt], dev: Sequence[Example], *, beside: Sequence[Prompt] = ()
@@ -386,20 +383,6 @@ class APE:
         n_variants = self.resample_keep * self.variants
         rounds = min(1, self.resample_rounds)  # a second round comes only after one that helped
         return calls + rounds * (n_variants + n_variants * used // 2 + n_dev)
-
-
-def _closed_set(problem: Problem, mode: Mode) -> str:
-    """Return a sentence that lists all outputs where they are few, else nothing.
-
-    Five examples show what is done to an input but rarely all words of the answers, and a 1.5B does not conclude that
-    they are a fixed set; an instruction that does not name them scores 0 under exact match.
-    """
-    seen = Counter(example.targets[0] for example in problem.train)
-    outputs = problem.labels or tuple(seen)
-    is_closed = 2 <= len(outputs) <= _MOST_OUTPUTS and len(problem.train) >= 5 * len(outputs)
-    if mode == "fim" or not is_closed:  # after a blank to fill there is no place for remarks
-        return ""
-    return f"\n\nEvery output is one of these: {', '.join(sorted(outputs))}."
 
 
 def _mixed(problem: Problem) -> list[Example]:

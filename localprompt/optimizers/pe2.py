@@ -26,16 +26,13 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from localprompt.errors import ConfigError
-from localprompt.metaprompts import MetaPrompt, load, worked
+from localprompt.metaprompts import MIN_SHOWN_CHARS, SHRINK, MetaPrompt, load, shown_chars, worked
 from localprompt.optimizers.pe2_conversation import (
-    MIN_EXAMPLE_CHARS,
-    SHRINK,
     TEMPLATES,
     Case,
     Conversation,
     Lesson,
     closed_set,
-    shown_chars,
 )
 from localprompt.optimizers.registry import optimizer
 from localprompt.problem import Problem
@@ -144,7 +141,7 @@ class PE2:
         for name in ("reasoning_temperature", "temperature", "init_temperature"):
             self._require(name, getattr(self, name) >= 0, "at least 0")
         self._require("top_p", 0 < self.top_p <= 1, "above 0 and at most 1")
-        self._require("example_chars", self.example_chars >= MIN_EXAMPLE_CHARS, f"at least {MIN_EXAMPLE_CHARS}")
+        self._require("example_chars", self.example_chars >= MIN_SHOWN_CHARS, f"at least {MIN_SHOWN_CHARS}")
 
     def _require(self, name: str, holds: bool, what: str) -> None:
         if not holds:

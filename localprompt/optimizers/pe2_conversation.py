@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from localprompt.metaprompts import MetaPrompt, shortened, worked
+from localprompt.metaprompts import MIN_SHOWN_CHARS, SHRINK, MetaPrompt, shortened, shown_chars, worked
 from localprompt.problem import Problem
 from localprompt.proposing import MAX_CHARS, Forbidden, Reading, changed_words, without_chatter, words
 from localprompt.replies import SENTENCE_END
@@ -36,12 +36,6 @@ TEMPLATES = {
     "outputs": ("answers",),
 }
 """Meta-prompt to its slots, a file a turn. In those for a chat the last paragraph is the opening of the answer."""
-
-SHRINK = (1, 2, 4, 8, 16, 32)
-"""What the length of a shown text is divided by until a request fits the context."""
-MIN_EXAMPLE_CHARS = 40
-_LONG_CHARS = 2400
-"""A longer limit of shown texts is divided as if it were this one, or few contexts would have room."""
 
 _TAG = "prompt"
 _INPUTS = MetaPrompt("inputs", "{{inputs}}")
@@ -210,7 +204,7 @@ class Conversation:
         )
         reasoning = lesson.reasoning
         if shrink > 1:
-            reasoning = shortened(reasoning, max(MIN_EXAMPLE_CHARS, len(reasoning) // shrink))
+            reasoning = shortened(reasoning, max(MIN_SHOWN_CHARS, len(reasoning) // shrink))
         return [Message("assistant", reasoning), Message("user", asked)]
 
     def _history(self, prompt: Prompt, means: Mapping[str, float], shrink: int) -> str:
@@ -280,11 +274,6 @@ class Conversation:
     def _stop(self) -> tuple[str, ...]:
         """A model without a chat template goes on with the other's turn."""
         return () if self.problem.has_chat else (f"\n{_ROLES['user']}",)
-
-
-def shown_chars(limit: int, shrink: int) -> int:
-    """Return how much of a text is shown where `limit` characters are allowed and there is little room."""
-    return max(MIN_EXAMPLE_CHARS, limit if shrink == 1 else min(limit, _LONG_CHARS) // shrink)
 
 
 def closed_set(problem: Problem, listing: MetaPrompt, shrink: int) -> list[str]:

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from localprompt.errors import ConfigError
-from localprompt.metaprompts import MetaPrompt, load, worked
+from localprompt.metaprompts import SHRINK, MetaPrompt, load, shown_chars, worked
 from localprompt.optimizers.registry import optimizer
 from localprompt.problem import Problem
 from localprompt.proposing import Forbidden, Reading
@@ -159,10 +159,15 @@ class RandomSearch:
         if not seeds:
             return []
         template = meta["induce_chat" if problem.has_chat else "induce"]
-        prompts = []
-        for _ in seeds:
-            block = self._demos(problem, meta["demo"])
-            prompts.append(_chat(problem, template, demos=block) if problem.has_chat else template.fill(demos=block))
+        drawn = [
+            [(example, problem.rng.choice(example.targets)) for example in problem.minibatch(self.demos)] for _ in seeds
+        ]
+
+        def request(group: Sequence[tuple[Example, str]], shrink: int) -> str:
+            demos = self._demos(problem, meta["demo"], group, shrink)
+            return _chat(problem, template, demos=demos) if problem.has_chat else template.fill(demos=demos)
+
+        prompts = [problem.first_fitting(map(partial(request, group), SHRINK), self.max_tokens) for group in drawn]
         reading, stop = (Reading("line"), ("\n",)) if problem.has_chat else (Reading("sentence"), _SENTENCE)
         forbidden = Forbidden(problem.train, problem.outputs, template.fixed)
         proposals = problem.propose(prompts, reading, self._sampling(stop), forbidden, n=self.per_request)
@@ -172,9 +177,9 @@ class RandomSearch:
             for text in proposal.accepted
         ]
 
-    def _demos(self, problem: Problem, template: MetaPrompt) -> str:
-        shown = problem.minibatch(self.demos)
-        parts = [worked(template, each, problem.rng.choice(each.targets), self.demo_chars) for each in shown]
+    def _demos(self, problem: Problem, template: MetaPrompt, group: Sequence[tuple[Example, str]], shrink: int) -> str:
+        limit = shown_chars(self.demo_chars, shrink)
+        parts = [worked(template, example, output, limit) for example, output in group]
         if problem.outputs:
             parts.append(f"Every output is one of these: {', '.join(problem.outputs)}.")
         return "\n\n".join(parts)

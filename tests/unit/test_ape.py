@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers import configure
 from localprompt.optimizers.ape import APE, fills_blanks
 from localprompt.problem import Problem
-from localprompt.types import Prompt
+from localprompt.types import Example, Prompt
 
 PROBE = {"She was": "Paris", "His favourite": "dog", "They sell": "banana"}
 
@@ -57,7 +58,7 @@ def test_the_demos_are_different_training_examples_with_one_of_their_answers() -
     lm = toy.model()
     _run(lm, queries=3, per_query=2, demos=4, resample_rounds=0)
     shown = _shown(lm)
-    assert len(shown) == 3 * 2
+    assert len(dict.fromkeys(shown)) == 3
     assert shown[0] == shown[1] != shown[2]
     assert all(text.endswith(" was to") for text in shown)
     numbers = [int(line.removeprefix("Input: alpha")) for line in shown[0].splitlines() if line.startswith("Input:")]
@@ -204,8 +205,31 @@ def test_candidates_of_a_few_shot_search_carry_the_same_training_examples() -> N
     assert all(demo.output in train[demo.inputs["input"]] for demo in found[0].demos)
 
 
-def test_the_preset_of_the_paper_guesses_fifty_times_and_varies_nothing() -> None:
+def _ever_new(prompt: str, seed: int) -> str:
+    """A model that never says the same twice."""
+    return f" turn the alpha into the omega number {seed}." if toy.is_asked_to_write(prompt) else "no idea"
+
+
+def test_examples_whose_guesses_are_of_no_use_are_asked_about_once_more() -> None:
+    lm = toy.model(answer=lambda prompt, seed: "..." if toy.is_asked_to_write(prompt) else "no idea")
+    problem = _run(lm, queries=3, per_query=2)
+    assert len(_shown(lm)) == 2 * 3 * 2
+    assert problem.discards == {"empty": 12}
+
+
+@pytest.mark.parametrize(("mode", "style"), [("forward", "chat"), ("forward", "raw"), ("cloze", "chat")])
+def test_examples_that_do_not_fit_the_context_are_shown_shorter(mode: str, style: str) -> None:
     lm = toy.model()
+    lm.n_ctx = 240
+    long = tuple(Example(f"train:{n}", {"input": f"alpha{n} " + "so " * 99}, (f"omega{n}",)) for n in range(9))
+    APE(mode=mode, queries=2, per_query=2, style=style).run(toy.problem(lm, replace(toy.task(), train=long)))  # type: ignore[arg-type]
+    asked = _shown(lm)[:4]
+    assert all(text.count(" ... ") == 5 for text in asked)
+    assert all(n + APE().max_tokens <= lm.n_ctx for n in lm.count_tokens(asked))
+
+
+def test_the_preset_of_the_paper_guesses_fifty_times_and_varies_nothing() -> None:
+    lm = toy.model(answer=_ever_new)
     problem = toy.problem(lm)
     configure("ape", {}, "paper").run(problem)
     assert len(_shown(lm)) == 50

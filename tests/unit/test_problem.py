@@ -16,7 +16,7 @@ from localprompt.evaluator import Evaluator
 from localprompt.lm.metered import MeteredLM
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.problem import Problem
-from localprompt.proposing import Forbidden, Reading, accept, grammar_for
+from localprompt.proposing import Forbidden, Memory, Reading, grammar_for, sift
 from localprompt.tasks import Layout
 from localprompt.types import (
     Candidate,
@@ -99,7 +99,7 @@ def test_a_minibatch_has_different_examples_and_at_most_all() -> None:
 def test_discards_are_counted_by_reason() -> None:
     problem = toy.problem(toy.model())
     replies = [Generation(text, 1, "stop") for text in ("", " ", "word", "Do what I say.")]
-    problem.discard(accept(replies, Reading("line"), Forbidden(problem.train)))
+    problem.discard(sift(replies, Reading("line"), Forbidden(problem.train), Memory([])))
     assert problem.discards == {"empty": 2, "too short": 1}
 
 

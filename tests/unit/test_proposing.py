@@ -13,7 +13,6 @@ from localprompt.proposing import (
     Forbidden,
     Memory,
     Reading,
-    accept,
     changed_words,
     gist,
     grammar_for,
@@ -136,7 +135,7 @@ def test_what_follows_the_blank_is_removed_where_the_model_went_on_with_it() -> 
         ("Write the opposite of ...", "placeholder"),
         ("Write the opposite of ____.", "placeholder"),
         ("If x < 3 write small and if y > 3 write large.", ""),
-        ("Write the opposite. Input: big", "copies an example"),
+        ("Write the opposite. Input: big", ""),
         ("Write the opposite, such as cold for hot.", "copies an example"),
         ("Write the opposite of hot.", ""),
         ("Judge: the film was a WASTE of two hours, say.", "copies an example"),
@@ -162,7 +161,7 @@ def test_every_reply_is_either_accepted_or_discarded_and_the_order_is_kept() -> 
             "Say it again, Sam.",
         )
     ]
-    proposal = accept(replies, LINE, FORBIDDEN, ["say it again sam"])
+    proposal = sift(replies, LINE, FORBIDDEN, Memory(["say it again sam"]))
     assert proposal.accepted == ("Write the opposite.", "Name the antonym.")
     assert [each.reason for each in proposal.discarded] == [
         "duplicate",
@@ -173,7 +172,7 @@ def test_every_reply_is_either_accepted_or_discarded_and_the_order_is_kept() -> 
 
 
 def test_a_truncated_reply_is_discarded_as_such() -> None:
-    proposal = accept([_reply("write the opposite of the", "length")], LINE, FORBIDDEN)
+    proposal = sift([_reply("write the opposite of the", "length")], LINE, FORBIDDEN, Memory([]))
     assert [each.reason for each in proposal.discarded] == ["truncated"]
 
 
@@ -473,11 +472,3 @@ def test_an_abbreviation_ends_no_sentence(
     reply: str, finish_reason: str, cut: Literal["line", "sentence"], expected: tuple[str, bool]
 ) -> None:
     assert instruction_in(_reply(reply, finish_reason), Reading(cut)) == expected
-
-
-def test_the_plain_test_of_replies_is_the_one_that_ape_was_measured_with() -> None:
-    replies = ("1. Read it.\n2. Do it.", "Write it.\nScore: 9", "Write the", "Output: its plural.", "Take e.g. two")
-    finish = ("stop", "stop", "stop", "stop", "length")
-    proposal = accept([_reply(*each) for each in zip(replies, finish, strict=True)], PARAGRAPH, FORBIDDEN)
-    assert proposal.accepted == ("Read it.\n2. Do it.", "Write it.\nScore: 9", "Write the", "Take e.g.")
-    assert [each.reason for each in proposal.discarded] == ["copies an example"]

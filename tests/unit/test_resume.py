@@ -38,7 +38,7 @@ class Notes(SilentObserver):
         self.lines.append(text)
 
 
-def _ends(error: BaseException, after: int = 100) -> Answer:
+def _ends(error: BaseException, after: int = 150) -> Answer:
     """A model that answers so often and then fails."""
     asked = []
 
