@@ -10,7 +10,6 @@ import json
 import math
 import random
 import time
-from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -99,8 +98,10 @@ def estimate(  # noqa: PLR0913 - what a run is
     budget = Budget(max_tokens=max_tokens, max_calls=max_calls)
     evaluator = Evaluator(answering, simulated_task, budget)
     problem = Problem(simulated_task, evaluator, MeteredLM(writing, budget), rng=random.Random(seed), is_rehearsal=True)
-    with suppress(BudgetExhausted):
+    try:
         optimizer.run(problem)
+    except BudgetExhausted:
+        problem.settle()
     models = {id(model): model for model in (answering, writing)}.values()
     drawn = answering.generated
     proposals = sum(model.proposals for model in models)

@@ -9,7 +9,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import partial
 
-from localprompt.errors import ContextOverflow
+from localprompt.errors import BudgetExhausted, ContextOverflow
 from localprompt.evaluator import TOKENS_BESIDE_BYTES, Evaluator, Norm
 from localprompt.lm.metered import MeteredLM
 from localprompt.observing import Journal, Journalled, Observer, SilentJournal, SilentObserver
@@ -318,6 +318,21 @@ class Problem:
         """Count what a proposal had to leave out, and remember it: `propose` does not accept it again."""
         self._count(proposal.discarded)
 
+    def settle(self) -> None:
+        """Measure the most promising prompts on all of dev, one after the other, with what the budget has left.
+
+        For a search that the budget cut off: the call that did not fit may have been a large one, and of its last
+        prompts only scores on a few examples are known. Promising is the best so far, while it lacks examples, and then
+        whatever has a higher mean on its few examples than the best has on all of dev, the highest first.
+        """
+        while promising := self._most_promising():
+            try:
+                evaluation = self.evaluate([promising])[0]
+            except BudgetExhausted:
+                return
+            if self._evaluator.overflowed(evaluation):
+                return
+
     def winner(self) -> Standing:
         """Return the best prompt on dev: highest mean, then shorter, then earlier.
 
@@ -335,6 +350,15 @@ class Problem:
     def best_seed(self) -> Standing:
         """Return the best of the seed prompts by the same rule."""
         return self._first(tuple(prompt.id for prompt in self.seeds))
+
+    def _most_promising(self) -> Prompt | None:
+        best = self.winner().evaluation
+        if best is None:
+            return None
+        if len(best.outcomes) < len(self.dev):
+            return best.prompt
+        ahead = [each for each in self._known.values() if len(each.outcomes) < len(self.dev) and each.mean > best.mean]
+        return max(ahead, key=lambda each: (each.mean, len(each.outcomes))).prompt if ahead else None
 
     def _count(self, discarded: Sequence[Discard], forget: AbstractSet[Discard] = frozenset()) -> None:
         if not discarded:

@@ -198,11 +198,13 @@ def conduct(sitting: Sitting) -> RunResult:
 
 
 def _search(optimizer: Optimizer, problem: Problem) -> BudgetExhausted | None:
-    """Run the optimiser; return what cut it short, or nothing."""
+    """Run the optimiser; return what cut it short, or nothing. What is left of a budget measures the best so far."""
     try:
         optimizer.run(problem)
     except BudgetExhausted as end:
         problem.observer.note(f"the search ends here: {end}")
+        if not isinstance(end, OutOfTime | OutOfAnswers):
+            problem.settle()
         return end
     return None
 

@@ -334,3 +334,43 @@ def test_a_prompt_that_does_not_fit_is_discarded_by_that_name_and_cannot_win() -
     reading = Reading(cut="whole")
     (proposal,) = problem.propose(["Write:"], reading, Sampling(max_tokens=39), Forbidden(()), retry=False)
     assert [each.reason for each in proposal.discarded] == ["too long for the context"]
+
+
+def test_what_a_cut_off_search_left_of_its_budget_measures_the_most_promising() -> None:
+    good, half, bad = Prompt(toy.BEST), Prompt("Say the alpha."), Prompt("Be kind.")
+    budget = Budget(max_calls=3 * 6 + 34 + 20)
+    problem = toy.problem(toy.model(), budget=budget)
+    problem.evaluate([bad, half, good], problem.dev[:6])
+    problem.settle()
+    assert [(each.candidate.prompt, each.evaluation and each.evaluation.mean) for each in problem.finalists()] == [
+        (good, 1.0)
+    ]
+    assert budget.spend.calls == 3 * 6 + 34  # nothing can be better
+
+
+def test_settling_goes_on_while_something_is_ahead_and_the_budget_lasts() -> None:
+    def answer(prompt: str, seed: int) -> str:
+        """Lucky is right on the first six words of dev and on no other, solid on all of dev but one of these."""
+        number = int(prompt.rpartition("alpha")[2].split()[0])
+        right = number < 26 if "lucky" in prompt else number > 20
+        return f" omega{number}" if right else " no"
+
+    lucky, solid = Prompt("The lucky one."), Prompt("The solid one.")
+    calls = {}
+    for limit in (12 + 34, 12 + 34 + 34):
+        budget = Budget(max_calls=limit)
+        problem = toy.problem(toy.model(answer=answer), budget=budget)
+        problem.evaluate([lucky, solid], problem.dev[:6])
+        problem.settle()
+        calls[limit] = (budget.spend.calls, problem.winner().candidate.prompt)
+    assert calls == {46: (46, lucky), 80: (80, solid)}
+
+
+def test_settling_ends_with_a_prompt_that_is_too_long_for_the_context() -> None:
+    lm = toy.model()
+    problem = toy.problem(lm)
+    long = Prompt("so " * 50)
+    problem.evaluate([long], problem.dev[:6])
+    lm.n_ctx = 40
+    problem.settle()
+    assert problem.discards == {"too long for the context": 1}
