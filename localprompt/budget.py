@@ -52,6 +52,11 @@ class Budget:
         return self._max_tokens is not None
 
     @property
+    def is_limited(self) -> bool:
+        """True if tokens or calls are limited: the whole of them is there to be spent."""
+        return self._max_tokens is not None or self._max_calls is not None
+
+    @property
     def spend(self) -> Spend:
         """What has been spent so far."""
         seconds = self._clock() - self._started

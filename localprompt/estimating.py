@@ -10,6 +10,7 @@ import json
 import math
 import random
 import time
+from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -101,7 +102,8 @@ def estimate(  # noqa: PLR0913 - what a run is
     try:
         optimizer.run(problem)
     except BudgetExhausted:
-        problem.settle()
+        with suppress(BudgetExhausted):
+            problem.settle()
     models = {id(model): model for model in (answering, writing)}.values()
     drawn = answering.generated
     proposals = sum(model.proposals for model in models)

@@ -9,11 +9,11 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import partial
 
-from localprompt.errors import BudgetExhausted, ContextOverflow
+from localprompt.errors import BudgetExhausted, ContextOverflow, OutOfAnswers, OutOfTime
 from localprompt.evaluator import TOKENS_BESIDE_BYTES, Evaluator, Norm
 from localprompt.lm.metered import MeteredLM
 from localprompt.observing import Journal, Journalled, Observer, SilentJournal, SilentObserver
-from localprompt.proposing import Forbidden, Memory, Reading, grammar_for, normalised, sift
+from localprompt.proposing import Forbidden, Memory, Reading, closed, normalised, sift, warmer
 from localprompt.tasks import Task
 from localprompt.types import (
     Candidate,
@@ -31,8 +31,6 @@ __all__ = ["Journal", "Observer", "Problem", "SilentJournal", "SilentObserver", 
 
 _MOST_OUTPUTS = 6
 """More different targets are no closed set."""
-WARMER = 0.3
-"""Added to the temperature where a request is repeated because no reply to it was usable."""
 TOO_LONG = "too long for the context"
 
 
@@ -109,6 +107,11 @@ class Problem:
     def has_fim(self) -> bool:
         """True if the proposer's vocabulary has fill-in-the-middle tokens."""
         return self._proposer.lm.has_fim
+
+    @property
+    def is_limited(self) -> bool:
+        """True if the budget limits tokens or calls."""
+        return self._proposer.is_limited
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -192,8 +195,8 @@ class Problem:
 
         Of each prompt `n` replies are asked for, read and validated (`proposing.sift`). An instruction is new if it
         is no near-duplicate of a candidate of this problem, of `known`, of another one in this call, or of anything
-        discarded before. A prompt none of whose replies was usable is asked once more with new seeds and a
-        temperature higher by 0.3. Discards are counted already. The accepted ones are not recorded: that is for
+        discarded before. A prompt none of whose replies was usable is asked once more with new seeds and `warmer`, if
+        the budget has room for that. Discards are counted already. The accepted ones are not recorded: that is for
         whoever knows their parents.
 
         Args:
@@ -211,7 +214,8 @@ class Problem:
                 reason discards it; it may still be right as the answer to another prompt, so it is not remembered.
 
         Raises:
-            BudgetExhausted: before the replies, or the second replies, are computed.
+            BudgetExhausted: before the replies are computed; before the second ones only if nothing was accepted, or
+                for want of time.
             ValueError: if there are not as many readings as prompts.
         """
         readings = [reading] * len(prompts) if isinstance(reading, Reading) else list(reading)
@@ -231,7 +235,7 @@ class Problem:
             if not asked:
                 return []
             grammar = constrained and self._proposer.lm.supports_grammar
-            sampling = _closed(sampling, [(prompts[i], readings[i]) for i in asked], grammar=grammar)
+            sampling = closed(sampling, [(prompts[i], readings[i]) for i in asked], grammar=grammar)
             replies = self.complete([prompts[i] for i in asked], sampling, n=n)
             found = [
                 sift(group, readings[i], forbidden, memory, partial(refused, i))
@@ -242,9 +246,15 @@ class Problem:
 
         proposals = ask(range(len(prompts)), sampling)
         lost = [i for i, proposal in enumerate(proposals) if not proposal.accepted] if retry else []
-        for i, second in zip(
-            lost, ask(lost, replace(sampling, temperature=sampling.temperature + WARMER)), strict=True
-        ):
+        try:
+            again = ask(lost, replace(sampling, temperature=warmer(sampling.temperature)))
+        except (OutOfTime, OutOfAnswers):
+            raise
+        except BudgetExhausted:
+            if len(lost) == len(prompts):
+                raise
+            return proposals  # what is left of the budget is better spent on scoring them
+        for i, second in zip(lost, again, strict=True):
             proposals[i] = Proposal(second.accepted, (*proposals[i].discarded, *second.discarded))
         return proposals
 
@@ -324,14 +334,13 @@ class Problem:
         For a search that the budget cut off: the call that did not fit may have been a large one, and of its last
         prompts only scores on a few examples are known. Promising is the best so far, while it lacks examples, and then
         whatever has a higher mean on its few examples than the best has on all of dev, the highest first.
+
+        Raises:
+            BudgetExhausted: before the first prompt that does not fit.
         """
         while promising := self._most_promising():
-            try:
-                evaluation = self.evaluate([promising])[0]
-            except BudgetExhausted:
-                return
-            if self._evaluator.overflowed(evaluation):
-                return
+            if self._evaluator.overflowed(self.evaluate([promising])[0]):
+                return  # what is too long is never known on more examples
 
     def winner(self) -> Standing:
         """Return the best prompt on dev: highest mean, then shorter, then earlier.
@@ -408,21 +417,6 @@ class Problem:
             return
         self._announced = evaluation.prompt.id, len(evaluation.outcomes)
         self.observer.best(evaluation.prompt, evaluation.mean, len(evaluation.outcomes))
-
-
-def _closed(sampling: Sampling, asked: Sequence[tuple[str, Reading]], *, grammar: bool) -> Sampling:
-    """Return the sampling of replies that end as they are read.
-
-    With the closing tag, if the opening one stands at the end of every prompt, and, with `grammar`, bound to the
-    form that all of them have. A tag that is not open leaves room for thoughts before it.
-    """
-    tag = asked[0][1].tag
-    if any(reading.tag != tag or (tag and not prompt.rstrip().endswith(f"<{tag}>")) for prompt, reading in asked):
-        return sampling
-    if tag:
-        sampling = replace(sampling, stop=(*sampling.stop, f"</{tag}>"))
-    grammars = {grammar_for(reading): None for _, reading in asked}
-    return replace(sampling, grammar=next(iter(grammars))) if grammar and len(grammars) == 1 else sampling
 
 
 def _n_bytes(example: Example) -> int:

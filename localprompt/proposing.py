@@ -23,7 +23,7 @@ from localprompt.replies import (
     tagged,
     without_chatter,
 )
-from localprompt.types import Discard, Example, Generation, Proposal
+from localprompt.types import Discard, Example, Generation, Proposal, Sampling
 from localprompt.wording import changed_words, gist, normalised, words
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "Memory",
     "Reading",
     "changed_words",
+    "closed",
     "gist",
     "grammar_for",
     "instruction_in",
@@ -41,10 +42,13 @@ __all__ = [
     "objection",
     "sift",
     "tagged",
+    "warmer",
     "without_chatter",
     "words",
 ]
 
+_WARMER, _HOTTEST = 0.3, 1.5
+"""Added to the temperature where a request is repeated because no reply to it was usable; hotter is only noise."""
 MIN_WORDS = 2
 COPIED_WORDS = 6
 """So many consecutive words of a training input or of the meta-prompt make a copy."""
@@ -53,12 +57,15 @@ _PLACEHOLDER = re.compile(
 )
 _LABEL = re.compile(r"(?:^|[\s\"'(*])(?P<name>input|output)\s*\d*\**\s*:\**\s*(?=\S)", re.IGNORECASE)
 _BROKEN_OFF = re.compile(
-    r"""(?<![\w'’-])(?: (?:the|an?|and|or|nor|but|its|their|your)[\s,;:.]*
-        | (?:to|of|for|from|with|in|on|at|by|into|as|is|are|that|which|if)[\s,;:]* )\Z
+    r"""(?<![\w'’-])(?: (?:the|an?|and|or|nor|but|its|their|your)[\s,;:.]* | (?:that|which|if|than|as)[\s,;:]* )\Z
+      | :\s*\Z
+      | \A(?!.*\b(?:that|which|what|who|whom|whose|where)\b).*
+        (?<![\w'’-])(?:to|of|for|from|with|in|on|at|by|into|is|are)[\s,;]*\Z
     """,
-    re.VERBOSE,
+    re.VERBOSE | re.DOTALL,
 )
-"""A last word after which more must come. Some may end a sentence: `what it is made of.`; those do, with a period."""
+"""A last word after which more must come, or the colon before a list. Prepositions may end a clause, with a period or
+after a word that they belong to: `Name what it is made of`."""
 _PIECE = re.compile(r"[.!?;](?=\s|$)|\n")
 """Where what stands after a label ends."""
 _TO_THE_USER = re.compile(
@@ -70,7 +77,7 @@ _TO_THE_USER = re.compile(
       | \bwhat\ (?:would|do|can)\ (?:you\ (?:like|want|need|mean)|i\ (?:do|help))\b
       | \bhow\ (?:can|may)\ i\ (?:help|assist)\b
       | \bdo\ you\ (?:want|need|have|mean)\b[^.!]*\?
-      | \blet\ me\ know\b | \bfeel\ free\ to\ ask\b | \bas\ an\ ai\b
+      | \blet\ me\ know\b(?!\ (?:whether|which|what)\b) | \bfeel\ free\ to\ ask\b | \bas\ an\ ai\b
       | \bi(?:'m|\ am)\ (?:sorry|happy\ to|ready\ to|unable|not\ able|not\ sure)\b
       | \bi(?:'d|\ would)\ be\ (?:happy|glad)\b
       | \bi\ (?:can't|cannot|can\ not|don't|do\ not)\ (?:help|assist|understand|have|see)\b
@@ -78,9 +85,15 @@ _TO_THE_USER = re.compile(
     re.VERBOSE,
 )
 _STATES_ANSWER = re.compile(
-    r"""(?:so\ |thus\ |therefore\ |hence\ )?,?\s*(?:(?:the|this|that)\ (?:\w+\ ){0,3}|it\ |this\ |that\ |here\ )
-        (?:is|was|are|should\ be|would\ be|must\ be)\ (?P<answer>.+)
+    r"""(?:so\ |thus\ |therefore\ |hence\ )?,?\s*
+        (?:(?:the|this|that|every|each)\ (?:\w+\ ){0,3}|it\ |this\ |that\ |here\ )
+        (?:is|was|are|should\ be|would\ be|must\ be)\ (?:always\ |clearly\ )?
+        (?P<answer>.+?)(?:\ (?:because|since)\b.*)?
       | (?:answer|label|result|sentiment|solution)\s*[:=]\s*(?P<labelled>.+)
+      | (?:just\ |please\ )?(?:always\ |only\ )?
+        (?:answer|respond|reply|say|write|output|return|print|predict|choose|select)[ ]
+        (?:always\ |only\ |just\ |with\ |the\ |word\ |label\ |answer\ ){0,3}(?P<ordered>\W?[\w' -]+)
+      | (?:classify|label|mark|rate|categori[sz]e|treat)\ (?:\w+\ ){1,6}as\ (?P<named>.+)
     """,
     re.VERBOSE,
 )
@@ -209,6 +222,28 @@ def sift(
     return Proposal(tuple(accepted), tuple(discarded))
 
 
+def closed(sampling: Sampling, asked: Sequence[tuple[str, Reading]], *, grammar: bool) -> Sampling:
+    """Return the sampling of replies that end as they are read.
+
+    With the closing tag, if the opening one stands at the end of every prompt, and, with `grammar`, bound to the
+    form that all of them have. A tag that is not open leaves room for thoughts before it.
+    """
+    tag = asked[0][1].tag
+    if any(reading.tag != tag or (tag and not prompt.rstrip().endswith(f"<{tag}>")) for prompt, reading in asked):
+        return sampling
+    if tag:
+        sampling = replace(sampling, stop=(*sampling.stop, f"</{tag}>"))
+    # One grammar for all: the length of the longest; what is too long for its own reading is discarded as such.
+    longest = max(reading.max_chars for _, reading in asked)
+    grammars = {grammar_for(replace(reading, max_chars=longest)): None for _, reading in asked}
+    return replace(sampling, grammar=next(iter(grammars))) if grammar and len(grammars) == 1 else sampling
+
+
+def warmer(temperature: float) -> float:
+    """Return the temperature at which a request is repeated because no reply to it was usable."""
+    return max(temperature, min(temperature + _WARMER, _HOTTEST))
+
+
 def objection(text: str, forbidden: Forbidden, max_chars: int = MAX_CHARS) -> str:
     """Return why `text` cannot be an instruction, one of a few fixed reasons; empty if it can."""
     tokens = words(text)
@@ -237,10 +272,13 @@ def _gives_answer_away(text: str, forbidden: Forbidden) -> bool:
     if sum(f" {label} " in padded for label in forbidden.labels) > 1:
         return False
     for sentence in SENTENCE_END.split(text.casefold()):
-        match = _STATES_ANSWER.match(sentence.strip())
+        match = _STATES_ANSWER.fullmatch(sentence.strip(" .!?"))
         if not match or _CONDITION.search(sentence):
             continue
-        if normalised(match["answer"] or match["labelled"]) in forbidden.bare:
+        stated = normalised(match["answer"] or match["labelled"] or "")
+        ordered = normalised(match["ordered"] or match["named"] or "")
+        # Only a label: `write the word` is an instruction even where one of the targets is "word".
+        if stated in forbidden.bare or ordered in forbidden.labels:
             return True
     return False
 

@@ -6,6 +6,7 @@ stop in the middle of a sentence.
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -29,8 +30,11 @@ _CLOSING_TAG = re.compile(r"<\s*/\s*[A-Za-z][\w-]{0,30}\s*>")
 _COURTESY = re.compile(r"(?:sure(?: thing)?|certainly|of course|okay|ok)[!.,:]\s+", re.IGNORECASE)
 _PREAMBLE = re.compile(
     r"""here(?:'s|’s|\ is|\ are)\b[^:\n]{0,100}:\s*                          # Here is a variation of it:
-      | \**(?:(?:the|a|an|new|my|possible|revised|improved|final|missing|alternative)\ ){0,3}
-        (?:instruction|prompt|variation|task)(?:\ (?:is|was|could\ be|might\ be))?\**:\**\s*   # The new instruction is:
+      | \#{1,6}\ [^:\n]{0,60}\b(?:instruction|prompt)\**:?\s*\n\s*           # ### Improved instruction
+      | \**(?:(?:the|a|an|another|one|my|possible|missing|alternative|new|better|best|revised|improved|updated|rewritten
+             |refined|optimi[sz]ed|modified|edited|shorter|clearer|final)\ ){0,4}
+        (?:instruction|prompt|wording|version|variation|variant|paraphrase|task)(?:\ (?:[A-D]|\d{1,2}))?
+        (?:\ (?:is|was|(?:could|might|would)\ be))?\**:\**\s*                 # A better instruction would be:
       | (?:the\ )?(?:instruction|task)\ (?:is|was)\ to\s+                    # The instruction was to
     """,
     re.VERBOSE | re.IGNORECASE,
@@ -48,11 +52,15 @@ _END = {
 }
 _ABBREVIATIONS = ("e.g.", "i.e.")
 _ABBREVIATION = re.compile(r"(?<![^\W_])(?i:e\.g\.|i\.e\.|cf\.|vs\.|etc\.(?=\s+(?-i:[a-z])))")
-_RECORD = re.compile(
-    r"""\n[^\S\n]*(?:[*#>-]+[^\S\n]*)?(?:input|output|answer|question|example|score|rating)s?[ ]*\d*\**[ ]*:
-      | (?<=[.!?])[^\S\n]+(?:score|rating)[ ]*:[ ]*\d                       # Write the opposite. Score: 90
-    """,
-    re.VERBOSE | re.IGNORECASE,
+_NUMBER = re.compile(r"^[^\S\n]*\d{1,2}\.", re.MULTILINE)
+_RECORD, _SHOWN_RECORD = (
+    re.compile(
+        rf"""\n[^\S\n]*(?:[*#>-]+[^\S\n]*)?(?:{names})s?[ ]*\d*\**[ ]*:
+          | (?<=[.!?])[^\S\n]+(?:score|rating)[ ]*:[ ]*\d                   # Write the opposite. Score: 90
+        """,
+        re.VERBOSE | re.IGNORECASE,
+    )
+    for names in ("input|output|answer|question|example|score|rating", "input|question|score|rating")
 )
 """The next thing of a list that the model was shown: weak models do not stop after what they were asked for."""
 
@@ -62,8 +70,9 @@ class Reading:
     """How a reply is read."""
 
     cut: Literal["sentence", "line", "paragraph", "whole"] = "paragraph"
-    """The instruction ends with its first sentence, at the first newline, at the first blank line, or with the reply.
-    With `sentence` the reply may have been stopped at `. `, so a period is put where none is."""
+    """The instruction ends with its first sentence, at the first newline, at the first blank line, or with the reply;
+    with `paragraph` and a closing tag, at the tag. With `sentence` the reply may have been stopped at `. `, so a period
+    is put where none is."""
     max_chars: int = MAX_CHARS
     """A longer instruction is no instruction but a story."""
     suffix: str = ""
@@ -78,15 +87,16 @@ def instruction_in(reply: Generation, reading: Reading) -> tuple[str, bool]:
 
     Its first letter is made a capital, since the reply may have continued a sentence of the meta-prompt.
     """
-    text, whole = reply.text, reply.finish_reason == "stop"
+    text, whole, is_marked = reply.text, reply.finish_reason == "stop", False
     if reading.tag:
-        text, whole = _inside(text, reading.tag, whole)
-    text = without_chatter(text)
+        text, whole, is_marked = _inside(text, reading.tag, whole)
+    text = _out_of_json(without_chatter(text))
     if reading.suffix:
         text = _without_suffix(text, reading.suffix)
-    end = _END[reading.cut].search(text)
+    # A closing tag says where the instruction ends: what stands before it, a list of labels say, belongs to it.
+    end = None if is_marked and reading.cut == "paragraph" else _END[reading.cut].search(text)
     text, whole = (text[: end.start()], True) if end else (text, whole)
-    if (before := _before_records(text)) != text:
+    if (before := _before_records(text, is_marked)) != text:
         text, whole = before, True
     if not whole:
         ends = _sentence_ends(text)
@@ -165,18 +175,21 @@ def _pairs(tag: str) -> re.Pattern[str]:
     return re.compile(rf"<\s*{name}\s*>((?:(?!<\s*{name}\s*>).)*?)<\s*/\s*{name}\s*>", re.DOTALL | re.IGNORECASE)
 
 
-def _inside(text: str, tag: str, whole: bool) -> tuple[str, bool]:
-    """Return what stands in the last complete pair of `tag`, or what else may be meant, and whether it is complete."""
+def _inside(text: str, tag: str, whole: bool) -> tuple[str, bool, bool]:
+    """Return what stands in the last complete pair of `tag`, or what else may be meant.
+
+    Then whether it is complete, and whether that is so because of the closing tag.
+    """
     text = _without_thoughts(text)
     if contents := tagged(text, tag):
-        return contents[-1], True
+        return contents[-1], True, True
     name = re.escape(tag)
     before, closing, _ = _parted(rf"<\s*/\s*{name}\s*>", text)
     if closing:
-        return before, True
+        return before, True, True
     before, opening, after = _parted(rf"<\s*{name}\s*>", text)
     rest = after if opening and after.strip() else before
-    return re.sub(r"</?[\w-]*$", "", rest), whole  # half a closing tag
+    return re.sub(r"</?[\w-]*$", "", rest), whole, False  # half a closing tag
 
 
 def _parted(pattern: str, text: str) -> tuple[str, str, str]:
@@ -192,15 +205,30 @@ def _without_thoughts(text: str) -> str:
     return _CONTROL_TOKEN.split(text, maxsplit=1)[0]
 
 
+def _out_of_json(text: str) -> str:
+    """Return the text of `{"instruction": "..."}`; any other text as it is."""
+    if not text.startswith("{"):
+        return text
+    try:
+        said = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    values = list(said.values()) if isinstance(said, dict) else []
+    return values[0] if len(values) == 1 and isinstance(values[0], str) else text
+
+
 def _without_suffix(text: str, suffix: str) -> str:
     """Cut where the text goes on with the first line of what follows the blank."""
     first_line = suffix.strip().partition("\n")[0].strip()
     return text.partition(first_line)[0] if first_line else text
 
 
-def _before_records(text: str) -> str:
-    """Return what stands before the next record, unless the text begins with one or announces it: `Answer thus:`."""
-    match = _RECORD.search(text)
+def _before_records(text: str, is_marked: bool) -> str:
+    """Return what stands before the next record, unless the text begins with one or announces it: `Answer thus:`.
+
+    Between tags only an input or a score is one of the things shown: `Answer: yes or no.` belongs to an instruction.
+    """
+    match = (_SHOWN_RECORD if is_marked else _RECORD).search(text)
     if not match or _RECORD.match(f"\n{text}"):
         return text
     before = text[: match.start()].rstrip()
@@ -212,8 +240,8 @@ def _is_list(text: str) -> bool:
 
 
 def _sentence_ends(text: str) -> list[int]:
-    """Return where sentences end, rising; not after an abbreviation."""
-    inner = [match.end() for match in _ABBREVIATION.finditer(text)]
+    """Return where sentences end, rising; not after an abbreviation or the number of a list's item."""
+    inner = {match.end() for pattern in (_ABBREVIATION, _NUMBER) for match in pattern.finditer(text)}
     return [match.end() for match in SENTENCE_END.finditer(text) if match.start() + 1 not in inner]
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from localprompt.analysis.stats import Interval, differ_by_chance, interval, paired_difference
@@ -162,6 +163,7 @@ def conduct(sitting: Sitting) -> RunResult:
         observer=sitting.observer,
         journal=sitting.journal,
     )
+    swaps = _swaps(lm.lm)
     end = _search(sitting.optimizer, problem)
     spend, winner, seed = budget.spend, problem.winner(), problem.best_seed()
     noise, test, proof = None, None, Budget()
@@ -193,18 +195,27 @@ def conduct(sitting: Sitting) -> RunResult:
         expected=sitting.expected,
         discards=dict(problem.discards.most_common()),
         stopped=str(end) if end else "",
-        notes=(*sitting.notes, *shared_rows(task), *_notes(winner, dev, test), *_turns(lm.lm)),
+        notes=(*sitting.notes, *shared_rows(task), *_notes(winner, dev, test), *_turns(_swaps(lm.lm) - swaps)),
     )
 
 
 def _search(optimizer: Optimizer, problem: Problem) -> BudgetExhausted | None:
     """Run the optimiser; return what cut it short, or nothing. What is left of a budget measures the best so far."""
+    end = _exhausted(partial(optimizer.run, problem))
+    if end is None:
+        return None
+    problem.observer.note(f"the search ends here: {end}")
+    if isinstance(end, OutOfTime | OutOfAnswers):
+        return end
+    later = _exhausted(problem.settle)
+    return later if isinstance(later, OutOfTime | OutOfAnswers) else end
+
+
+def _exhausted(step: Callable[[], None]) -> BudgetExhausted | None:
+    """Return what ended a step before its time, or nothing."""
     try:
-        optimizer.run(problem)
+        step()
     except BudgetExhausted as end:
-        problem.observer.note(f"the search ends here: {end}")
-        if not isinstance(end, OutOfTime | OutOfAnswers):
-            problem.settle()
         return end
     return None
 
@@ -246,8 +257,12 @@ def unparsed(evaluation: Evaluation) -> int:
     return sum(outcome.prediction is None and not outcome.failed for outcome in evaluation.outcomes)
 
 
-def _turns(lm: LanguageModel) -> Sequence[str]:
-    swaps = getattr(lm, "swaps", 0)
+def _swaps(lm: LanguageModel) -> int:
+    """Return how often models went for each other so far, by whoever asked them: loading and other runs count too."""
+    return int(getattr(lm, "swaps", 0))
+
+
+def _turns(swaps: int) -> Sequence[str]:
     return (f"the two models took turns in memory, {swaps} swaps",) if swaps else ()
 
 

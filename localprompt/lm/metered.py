@@ -26,6 +26,11 @@ class MeteredLM:
         self._budget = budget
 
     @property
+    def is_limited(self) -> bool:
+        """True if the budget limits tokens or calls."""
+        return self._budget.is_limited
+
+    @property
     def spend(self) -> Spend:
         """What the whole budget has spent, by whichever model."""
         return self._budget.spend

@@ -292,8 +292,9 @@ class APE:
 
         An instruction before its examples has probability p(instruction) p(examples | instruction). Forward guesses
         stand in for draws from the first factor; the second, the mean token log-probability of targets that the
-        proposer did not see, divided by `sir_temperature`, is the log-weight. The ratio of the two proposal
-        distributions is left out. Gumbel noise on log-weights and keeping the largest is drawing without replacement
+        proposer was not shown, divided by `sir_temperature`, is the log-weight. It is taken from the task LM, which has
+        to follow the instruction, also where another model proposes. The ratio of the two proposal distributions is
+        left out. Gumbel noise on log-weights and keeping the largest is drawing without replacement
         (Efraimidis & Spirakis 2006).
         """
         if not found:

@@ -288,8 +288,10 @@ class OPRO:
         asked = self._step_template if self._chats(problem) else "completion"
         # Not `answers`: an instruction that lists them as the meta-prompt does is a good one.
         fixed = "\n".join(meta[name].fixed for name in (asked, "exemplars", "exemplars_wrong"))
-        forbidden = Forbidden(problem.train, problem.labels, fixed)
-        sampling = Sampling(max_tokens, temperature=temperature, top_p=self.top_p, stop=("\n\n",))
+        forbidden = Forbidden(problem.train, problem.outputs, fixed)
+        # In a chat the closing tag ends the reply, which may have paragraphs; a base model would write on.
+        stop = () if self._chats(problem) else ("\n\n",)
+        sampling = Sampling(max_tokens, temperature=temperature, top_p=self.top_p, stop=stop)
         reading = Reading("paragraph", max_chars=max_chars, tag=TAG)
         numeric = not problem.labels and all(_NUMBER.fullmatch(each.targets[0].strip()) for each in problem.train)
         refuses_digits = self.digits == "refuse" or (self.digits == "auto" and numeric)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from localprompt.metaprompts import MetaPrompt, shortened, worked
-from localprompt.problem import WARMER, Problem
+from localprompt.problem import Problem
 from localprompt.proposing import (
     MAX_CHARS,
     Forbidden,
@@ -16,6 +16,7 @@ from localprompt.proposing import (
     listed,
     normalised,
     tagged,
+    warmer,
     without_chatter,
 )
 from localprompt.types import Candidate, Discard, Example, Generation, Message, Outcome, Prompt, Proposal, Sampling
@@ -90,9 +91,9 @@ class Writer:
         sampling = self._sampling(("\n\n",) if self.chats else ("\n",))
         reasons = self._reasons(asked, sampling)
         # A small model likes to begin with a blank line, where the stop string ends it: the second time there is none.
-        warmer = replace(sampling, temperature=sampling.temperature + WARMER, stop=())
+        again = replace(sampling, temperature=warmer(sampling.temperature), stop=())
         lost = [i for i, found in enumerate(reasons) if not found]
-        for i, found in zip(lost, self._reasons([asked[i] for i in lost], warmer), strict=True):
+        for i, found in zip(lost, self._reasons([asked[i] for i in lost], again), strict=True):
             reasons[i] = found
         return [
             Gradient(parent, tuple(group), reason)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import gc
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 import toy
 
 from localprompt.budget import Budget
-from localprompt.errors import ContextOverflow
+from localprompt.errors import BudgetExhausted, ContextOverflow
 from localprompt.evaluator import Evaluator
 from localprompt.lm.metered import MeteredLM
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.problem import Problem
-from localprompt.proposing import Forbidden, Memory, Reading, grammar_for, sift
+from localprompt.proposing import Forbidden, Memory, Reading, closed, grammar_for, sift, warmer
 from localprompt.tasks import Layout
 from localprompt.types import (
     Candidate,
@@ -361,9 +362,35 @@ def test_settling_goes_on_while_something_is_ahead_and_the_budget_lasts() -> Non
         budget = Budget(max_calls=limit)
         problem = toy.problem(toy.model(answer=answer), budget=budget)
         problem.evaluate([lucky, solid], problem.dev[:6])
-        problem.settle()
+        with suppress(BudgetExhausted):
+            problem.settle()
         calls[limit] = (budget.spend.calls, problem.winner().candidate.prompt)
     assert calls == {46: (46, lucky), 80: (80, solid)}
+
+
+def test_a_retry_that_does_not_fit_the_budget_loses_nothing_that_was_accepted() -> None:
+    def answer(prompt: str, seed: int) -> str:
+        return "Turn it around." if prompt == "good" else "..."
+
+    def propose(limit: int) -> tuple[list[Proposal], int]:
+        budget = Budget(max_calls=limit)
+        problem = toy.problem(toy.model(answer=answer), budget=budget)
+        found = problem.propose(["good", "bad"], Reading("line"), Sampling(max_tokens=9), Forbidden(problem.train), n=2)
+        return found, budget.spend.calls
+
+    for limit, spent in ((4, 4), (6, 6)):
+        found, calls = propose(limit)
+        assert ([each.accepted for each in found], calls) == ([("Turn it around.",), ()], spent)
+
+
+def test_a_repeated_request_is_warmer_but_never_hotter_than_makes_sense() -> None:
+    assert [warmer(t) for t in (0.0, 1.0, 1.5, 2.0)] == [0.3, 1.3, 1.5, 2.0]
+
+
+def test_prompts_of_unequal_length_share_one_grammar() -> None:
+    readings = [Reading("paragraph", 500, tag="prompt"), Reading("paragraph", 640, tag="prompt")]
+    sampling = closed(Sampling(9), [("say it <prompt>", reading) for reading in readings], grammar=True)
+    assert sampling.grammar == grammar_for(readings[1])
 
 
 def test_settling_ends_with_a_prompt_that_is_too_long_for_the_context() -> None:

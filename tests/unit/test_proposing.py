@@ -472,3 +472,67 @@ def test_an_abbreviation_ends_no_sentence(
     reply: str, finish_reason: str, cut: Literal["line", "sentence"], expected: tuple[str, bool]
 ) -> None:
     assert instruction_in(_reply(reply, finish_reason), Reading(cut)) == expected
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        ("Judge the film. Options:\n\npositive\nnegative</rule>", "Judge the film. Options:\n\npositive\nnegative"),
+        ("You are a critic.\n\nJudge the film.</rule>", "You are a critic.\n\nJudge the film."),
+        ("Judge the film.\nAnswer: 'good' or 'bad'.</rule>", "Judge the film.\nAnswer: 'good' or 'bad'."),
+        ("Judge the film.\nInput: I slept.\nOutput: bad</rule>", "Judge the film."),
+        ("Judge the film.\n\nIt will help.", "Judge the film."),
+    ],
+)
+def test_a_closing_tag_says_where_an_instruction_ends(reply: str, expected: str) -> None:
+    assert instruction_in(_reply(reply), Reading("paragraph", tag="rule")) == (expected, False)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "Better prompt: Judge it.",
+        "A better instruction would be: Judge it.",
+        "**Better Instruction:**\nJudge it.",
+        "Wording B: Judge it.",
+        "### Improved instruction\nJudge it.",
+        '{"instruction": "Judge it."}',
+    ],
+)
+def test_what_announces_an_instruction_is_no_part_of_it(reply: str) -> None:
+    assert instruction_in(_reply(reply), PARAGRAPH) == ("Judge it.", False)
+
+
+def test_the_number_of_an_item_ends_no_sentence() -> None:
+    reply = _reply("Do this.\n1. Read\n2. Add an s to the end and th", "length")
+    assert instruction_in(reply, Reading("whole")) == ("Do this.", False)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_whole"),
+    [
+        ("Name the country that the city is in", True),
+        ("Identify what the noun is made of", True),
+        ("Write the opposite of", False),
+        ("Choose one of these options:", False),
+    ],
+)
+def test_a_last_word_may_belong_to_one_before_it(text: str, is_whole: bool) -> None:
+    assert bool(sift([_reply(text)], LINE, FORBIDDEN, Memory([])).accepted) == is_whole
+
+
+@pytest.mark.parametrize(
+    ("text", "is_leak"),
+    [
+        ("Always answer positive.", True),
+        ("Classify the review as positive.", True),
+        ("The answer is always positive.", True),
+        ("The review is positive because it praises the film.", True),
+        ("Classify the review as positive or negative.", False),
+        ("Say positive if it praises the film.", False),
+        ("Write the word.", False),
+    ],
+)
+def test_an_instruction_that_orders_one_label_gives_an_answer_away(text: str, is_leak: bool) -> None:
+    found = sift([_reply(text)], LINE, FORBIDDEN, Memory([])).discarded
+    assert [each.reason for each in found] == (["gives an answer away"] if is_leak else [])

@@ -16,12 +16,12 @@ import toy
 import localprompt
 from localprompt import runs
 from localprompt.budget import Budget
-from localprompt.errors import ConfigError, ContextOverflow, StoreError, TaskError
+from localprompt.errors import ConfigError, ContextOverflow, OutOfTime, StoreError, TaskError
 from localprompt.evaluator import Evaluator
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.noise import best_beyond_noise, measure_noise
-from localprompt.problem import SilentObserver, Standing
+from localprompt.problem import Problem, SilentObserver, Standing
 from localprompt.results import NoiseFloor, RunResult
 from localprompt.store import Store
 from localprompt.tasks import Task
@@ -293,6 +293,18 @@ def test_a_budget_for_nothing_gives_the_seed_without_a_dev_score() -> None:
     assert result.best == Prompt("")
     assert result.verdict == "nothing was compared"
     assert result.to_json()["best"]["dev"] == {"mean": None, "n": 0}  # type: ignore[index]
+
+
+def test_minutes_that_are_over_while_the_rest_of_a_budget_is_spent_pause_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def settle(problem: Problem) -> None:
+        if not problem.is_rehearsal:
+            raise OutOfTime("the minutes are over")
+
+    monkeypatch.setattr(Problem, "settle", settle)
+    result = runs.optimize(toy.task(), toy.model(), max_calls=150)
+    assert (result.status, result.stopped) == ("paused", "the minutes are over")
 
 
 def test_luck_on_dev_is_pointed_out() -> None:
