@@ -17,19 +17,22 @@ orthography_starts_with, whose answers are lists of up to 32 tokens that take se
 which has 15 test rows. Of BIG-Bench Hard the two with the shortest inputs: one is counted, one chosen from labels.
 
 Results go to --json after every run, and runs found there are not repeated; a file made under other conditions is
-refused. All runs share the answers in --store, so a benchmark that was interrupted goes on where it was. Seconds
-are wall-clock of `optimize` with its test measurement; answers that were known take none, hence the share of those.
+refused. Each run has the hash of the code and meta-prompts that made it, and the report says if they differ. All runs
+share the answers in --store, so a benchmark that was interrupted goes on where it was. Seconds are wall-clock of
+`optimize` with its test measurement; answers that were known take none, hence the share of those.
 `--report` prints what there is so far and loads no model.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import statistics
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -100,7 +103,7 @@ def run_all(plan: Plan, lm: LanguageModel, store: Store, file: Path) -> list[str
     """Carry out what is missing in the file, writing it after every run; return the runs that failed."""
     results = read(file) or {"model": lm.fingerprint, "version": localprompt.__version__, "tasks": {}}
     expect(file, "", results, {"model": lm.fingerprint, "version": localprompt.__version__})
-    failed = []
+    failed, code = [], code_hash()
     for seed, name, start, method in plan.runs():
         task = task_of(plan.data, name, start, sizes(plan.data, name, plan.rows))
         now = conditions(plan, name, task)
@@ -117,7 +120,7 @@ def run_all(plan: Plan, lm: LanguageModel, store: Store, file: Path) -> list[str
             failed.append(f"{name}, {key}: {error}")
             print(failed[-1], file=sys.stderr, flush=True)
             continue
-        known["runs"][key] = {"settings": settings, **found}
+        known["runs"][key] = {"settings": settings, "code": code, **found}
         results["tasks"][name] = known
         write(file, results)
         print(f"{name:20} {key:18} {found['mean']:.2f} {found['seconds']:5.0f} s  {found['prompt']!r}", flush=True)
@@ -166,6 +169,26 @@ def search(plan: Plan, task: Task, lm: LanguageModel, store: Store, *, method: s
         "stopped": run.stopped,
         "run": run.run_id,
     }
+
+
+def code_hash(folder: Path = Path(localprompt.__file__).parent) -> str:
+    """Return a short hash of the package's sources: its code and its meta-prompts."""
+    sources = {
+        path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.suffix in (".py", ".txt")
+    }
+    texts = {name: sources[name].read_text(encoding="utf-8") for name in sorted(sources)}
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:12]
+
+
+def versions(cells: Cells) -> str:
+    """Return how many versions of the code the runs come from as a sentence; empty where it is one."""
+    found = Counter(run.get("code") for cell in cells.values() for run in cell.runs)
+    if len(found) < 2:
+        return ""
+    n_unknown = found.pop(None, 0)
+    text = f"These runs come from {len(found)} version{'s'[: len(found) > 1]} of the code"
+    text += f" and, {n_unknown} of them, from versions that were not recorded" if n_unknown else ""
+    return f"{text}: their differences are not only those of the methods."
 
 
 def read(file: Path) -> Results:
@@ -379,7 +402,7 @@ def report(plan: Plan, results: Results) -> str:
     n_runs, n_planned = sum(len(cell.runs) for cell in cells.values()), len(list(plan.runs()))
     parts = [table(plan, results, cells, start) for start in plan.starts]
     parts += [averages(plan, means_of(plan, results, cells, start), start) for start in plan.starts]
-    parts.append(costs(plan, cells))
+    parts += [costs(plan, cells), *filter(None, [versions(cells)])]
     known = [name for name in TASKS if TASKS[name].is_induction]
     missing = [name for name in (*METHODS, "random", *known) if name not in (*plan.methods, *plan.tasks)]
     state = f"{n_runs} of {n_planned} runs" + (f", without {', '.join(missing)}" if missing else "")

@@ -11,33 +11,58 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from localprompt.analysis.comparison import Comparison
     from localprompt.comparing import compare
-    from localprompt.errors import LocalPromptError, RunMismatch
+    from localprompt.errors import (
+        ConfigError,
+        ContextOverflow,
+        LocalPromptError,
+        ModelError,
+        NotEnoughMemory,
+        RunMismatch,
+        StoreError,
+        TaskError,
+        WorkerDied,
+    )
     from localprompt.lm.base import LanguageModel
-    from localprompt.lm.local import load_model
+    from localprompt.lm.local import LocalModel, load_model
     from localprompt.lm.scripted import ScriptedLM
+    from localprompt.observing import Observer, SilentObserver
     from localprompt.resuming import replay, resume
     from localprompt.runs import Estimate, EvaluationResult, RunResult, dry_run, evaluate, optimize
     from localprompt.store import Store
     from localprompt.tasks import Task, load_task
-    from localprompt.types import Demo, Example, Prompt, Sampling
+    from localprompt.types import Demo, EngineStats, Example, Generation, Loglikelihood, Message, Prompt, Sampling
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Comparison",
+    "ConfigError",
+    "ContextOverflow",
     "Demo",
+    "EngineStats",
     "Estimate",
     "EvaluationResult",
     "Example",
+    "Generation",
     "LanguageModel",
+    "LocalModel",
     "LocalPromptError",
+    "Loglikelihood",
+    "Message",
+    "ModelError",
+    "NotEnoughMemory",
+    "Observer",
     "Prompt",
     "RunMismatch",
     "RunResult",
     "Sampling",
     "ScriptedLM",
+    "SilentObserver",
     "Store",
+    "StoreError",
     "Task",
+    "TaskError",
+    "WorkerDied",
     "compare",
     "dry_run",
     "evaluate",
@@ -51,15 +76,35 @@ __all__ = [
 _HOME = {
     "localprompt.analysis.comparison": ("Comparison",),
     "localprompt.comparing": ("compare",),
-    "localprompt.errors": ("LocalPromptError", "RunMismatch"),
+    "localprompt.errors": (
+        "ConfigError",
+        "ContextOverflow",
+        "LocalPromptError",
+        "ModelError",
+        "NotEnoughMemory",
+        "RunMismatch",
+        "StoreError",
+        "TaskError",
+        "WorkerDied",
+    ),
     "localprompt.lm.base": ("LanguageModel",),
-    "localprompt.lm.local": ("load_model",),
+    "localprompt.lm.local": ("LocalModel", "load_model"),
     "localprompt.lm.scripted": ("ScriptedLM",),
+    "localprompt.observing": ("Observer", "SilentObserver"),
     "localprompt.resuming": ("replay", "resume"),
     "localprompt.runs": ("Estimate", "EvaluationResult", "RunResult", "dry_run", "evaluate", "optimize"),
     "localprompt.store": ("Store",),
     "localprompt.tasks": ("Task", "load_task"),
-    "localprompt.types": ("Demo", "Example", "Prompt", "Sampling"),
+    "localprompt.types": (
+        "Demo",
+        "EngineStats",
+        "Example",
+        "Generation",
+        "Loglikelihood",
+        "Message",
+        "Prompt",
+        "Sampling",
+    ),
 }
 
 

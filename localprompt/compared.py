@@ -2,26 +2,56 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from localprompt.analysis.anytime import area_under_best_so_far
-from localprompt.analysis.comparison import ComparedRun
+from localprompt.analysis.comparison import ComparedRun, MethodSettings
 from localprompt.budget import Budget
-from localprompt.configuration import limits_of, optimizer_of
+from localprompt.configuration import enclosed, limits_of, optimizer_of
 from localprompt.errors import BudgetExhausted, StoreError
 from localprompt.evaluator import Evaluator
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.replayed import ReplayedLM
 from localprompt.observing import Observer, SilentObserver
+from localprompt.optimizers.registry import presets
 from localprompt.results import RunResult
 from localprompt.resuming import replay, resume
 from localprompt.sitting import cached_models, placed, times_anew
 from localprompt.store import RunRecord, Store
+from localprompt.store.records import dumped
 from localprompt.tasks import Task
 from localprompt.types import Prompt, Spend
+
+GIVEN = ("seed", "seed with demos", "manual")
+"""Origins of candidates that nobody proposed."""
+
+
+def settings_of(configuration: Mapping[str, Any]) -> MethodSettings:
+    """Return how the method of a run was configured; of two presets that it is as near to, the first.
+
+    Raises:
+        ConfigError: if this version has no such method or setting.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        fields = dataclasses.fields(optimizer_of(configuration, Path(folder)))
+    defaults = {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
+    settings, method = configuration["settings"], configuration["method"]
+    differing = {}
+    for preset, values in presets(method).items():
+        plain = json.loads(dumped(enclosed({**defaults, **values})))
+        changed = {name: value for name, value in settings.items() if name not in plain or plain[name] != value}
+        differing[preset] = {
+            name: sorted(value["files"]) if isinstance(value, dict) else value for name, value in changed.items()
+        }
+    nearest = min(differing, key=lambda preset: len(differing[preset]))
+    return MethodSettings(nearest, differing[nearest], settings)
 
 
 class Incumbents:
@@ -86,7 +116,7 @@ class Bench:
             incumbents = Incumbents(SilentObserver())
             replay(record.id, task=task, store=self.store, observer=incumbents)
         seed_scores, best_scores = self._test_scores(task, record, result)
-        accepted = sum(candidate.op != "seed" for candidate in self.store.runs.candidates(record.id))
+        accepted = sum(candidate.op not in GIVEN for candidate in self.store.runs.candidates(record.id))
         return ComparedRun(
             result=result,
             seed_scores=seed_scores,

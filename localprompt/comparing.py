@@ -7,12 +7,11 @@ method asked costs the next one no time, and its whole price in tokens.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import itertools
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 
 from localprompt import runs
 from localprompt.analysis.comparison import ComparedRun, Comparison, FailedRun, rows_of
-from localprompt.compared import Bench
+from localprompt.compared import Bench, settings_of
 from localprompt.configuration import Limits, check_shape, check_version, describe, engine_settings, limits_of
 from localprompt.errors import ConfigError, LocalPromptError, StoreError, TaskError, nearest
 from localprompt.estimating import Estimate, estimate, measured_rates
@@ -41,8 +40,8 @@ METHODS = ("ape", "protegi", "opro", "pe2", "random")
 
 _TAG = "comparisons"
 """Key of a run's configuration: comparison id to [place of the run in it, number of its runs]."""
-_SAME = ("version", "model", "proposer", "method", "settings", "seed", "limits", "use_cache")
-"""What may have changed in a run's configuration since its identity was given: resumed with a larger limit, say."""
+_SAME = ("version", "meta_prompts", "model", "proposer", "method", "settings", "seed", "limits", "use_cache")
+"""What a run's identity does not hold, or may have changed since it was given: resumed with a larger limit, say."""
 
 
 def compare(  # noqa: PLR0913 - a comparison has as many choices as the command
@@ -98,24 +97,20 @@ def compare(  # noqa: PLR0913 - a comparison has as many choices as the command
             observer.note(f"{task.name}: {note}")
     with ExitStack() as stack:
         home = runs.opened_store(store, stack)
-        lm = runs.opened(model, engine, stack, observer)
-        writer = None if proposer is None or proposer == model else runs.opened(proposer, engine, stack, observer)
+        lm, writer = runs.opened_pair((model, proposer), (engine, engine), stack, observer)
         sources = {"model": runs.source_of(model), "proposer": runs.source_of(proposer)}
         limits = Limits(max_tokens, max_calls)
+        other = None if writer is lm else writer
         known: dict[str, list[RunRecord]] = {}
         for record in _own_runs(home):
             known.setdefault(identity_hash(record.configuration), []).append(record)
-        costs = {
-            (task.name, method): functools.cache(functools.partial(_cost, optimizer, task, lm, writer, limits))
-            for task in loaded
-            for method, optimizer in optimizers.items()
-        }
-        entered = []
+        costs: dict[tuple[str, str], Estimate] = {}
+        planned = []
         for task, seed, (method, optimizer) in itertools.product(loaded, range(n_seeds), optimizers.items()):
-            configuration = describe(
+            described = describe(
                 task,
                 lm,
-                writer,
+                other,
                 optimizer,
                 method=method,
                 seed=seed,
@@ -123,8 +118,18 @@ def compare(  # noqa: PLR0913 - a comparison has as many choices as the command
                 sources=sources,
                 use_cache=use_cache,
             )
-            entered.append((task, _entered(home, known, configuration, costs[task.name, method])))
-        return _carried_out(_tagged(home, entered), Bench(home, lm, writer, observer))
+            wanted: dict[str, Any] = json.loads(dumped(described))
+            same = _known_run(known, wanted)
+            if same is None and (task.name, method) not in costs:
+                observer.stage(f"estimating what {method} will cost on {task.name}")
+                costs[task.name, method] = _cost(optimizer, task, (lm, writer), limits)
+            planned.append((task, method, wanted, same))
+        # Entered only now, when every row was found to fit.
+        entered = [
+            (task, _entered(home, wanted, costs[task.name, method]) if same is None else same)
+            for task, method, wanted, same in planned
+        ]
+        return _carried_out(_tagged(home, entered), Bench(home, lm, other, observer))
 
 
 def resume_comparison(  # noqa: PLR0913 - as above
@@ -160,11 +165,11 @@ def resume_comparison(  # noqa: PLR0913 - as above
         for record in records:
             check_shape(record.configuration)
             check_version(record.configuration)
+        if proposer is not None and records[0].configuration["proposer"] is None:
+            raise ConfigError(f"the comparison {name} has no proposer of its own", "leave out the proposer")
         planned = [(from_plain(each.configuration["task"], allow_code=allow_code), each) for each in records]
         left = [record.configuration for record in records if record.status != "finished"]
-        lm = _model(left[0], "model", model, stack, observer) if left else None
-        has_writer = bool(left) and left[0]["proposer"] is not None
-        writer = _model(left[0], "proposer", proposer, stack, observer) if has_writer else None
+        lm, writer = _models(left[0], model, proposer, stack, observer) if left else (None, None)
         return _carried_out((name, planned), Bench(home, lm, writer, observer))
 
 
@@ -203,31 +208,26 @@ def expected_costs(  # noqa: PLR0913 - as `compare`
     loaded = _loaded(tasks, allow_code)
     with ExitStack() as stack:
         observer = observer or SilentObserver()
-        lm = runs.opened(model, engine, stack, observer)
-        writer = None if proposer is None or proposer == model else runs.opened(proposer, engine, stack, observer)
+        models = runs.opened_pair((model, proposer), (engine, engine), stack, observer)
         observer.stage("estimating what the searches will cost")
         limits = Limits(max_tokens, max_calls)
         return [
-            Expected(task.name, method, _cost(optimizer, task, lm, writer, limits))
+            Expected(task.name, method, _cost(optimizer, task, models, limits))
             for task in loaded
             for method, optimizer in optimizers.items()
         ]
 
 
-def _cost(
-    optimizer: Optimizer, task: Task, lm: LanguageModel, writer: LanguageModel | None, limits: Limits
-) -> Estimate:
+def _cost(optimizer: Optimizer, task: Task, models: tuple[LanguageModel, LanguageModel], limits: Limits) -> Estimate:
     """Return what a search will cost.
 
     Raises:
         ContextOverflow: if a row does not fit the model.
     """
-    where = placed(task, optimizer)
+    (lm, writer), where = models, placed(task, optimizer)
     runs.check_fit(lm, where)
-    rates = measured_rates(lm)
-    return estimate(
-        optimizer, where, lm, writer or lm, rates=rates, max_tokens=limits.max_tokens, max_calls=limits.max_calls
-    )
+    rates, most_tokens, most_calls = measured_rates(lm), limits.max_tokens, limits.max_calls
+    return estimate(optimizer, where, lm, writer, rates=rates, max_tokens=most_tokens, max_calls=most_calls)
 
 
 def _configured(
@@ -265,31 +265,26 @@ def _loaded(tasks: Sequence[str | os.PathLike[str] | Task], allow_code: bool) ->
     return loaded
 
 
-def _entered(
-    home: Store,
-    known: Mapping[str, Sequence[RunRecord]],
-    configuration: Mapping[str, Any],
-    cost: Callable[[], Estimate],
-) -> RunRecord:
-    """Return the run of a configuration: one that the store has, finished rather than not, or a new one.
+def _known_run(known: Mapping[str, Sequence[RunRecord]], wanted: Mapping[str, Any]) -> RunRecord | None:
+    """Return the run of a configuration that the store has, finished rather than not; None where it has none.
 
     Args:
-        home: the store.
         known: hash of identity to its runs.
-        configuration: as `describe` gives it.
-        cost: says what a new run is expected to cost.
+        wanted: the configuration as the store would give it back.
     """
-    wanted: dict[str, Any] = json.loads(dumped(configuration))
     same = [
         record
         for record in known.get(identity_hash(wanted), ())
         if all(record.configuration.get(key) == wanted[key] for key in _SAME)
     ]
-    if same:
-        return next((record for record in same if record.status == "finished"), same[0])
-    names = {role: (wanted[role] or wanted["model"])["name"] for role in ("model", "proposer")}
-    names |= {"task": wanted["task"]["name"], "method": wanted["method"]}
-    record = home.runs.create({**wanted, "expected": asdict(cost())}, seed=wanted["seed"], **names)
+    return next((record for record in same if record.status == "finished"), same[0] if same else None)
+
+
+def _entered(home: Store, configuration: Mapping[str, Any], cost: Estimate) -> RunRecord:
+    """Return a new run, which has not begun."""
+    names = {role: (configuration[role] or configuration["model"])["name"] for role in ("model", "proposer")}
+    names |= {"task": configuration["task"]["name"], "method": configuration["method"]}
+    record = home.runs.create({**configuration, "expected": asdict(cost)}, seed=configuration["seed"], **names)
     home.runs.update(record.id, status="paused", stopped="it has not begun")
     return home.runs.get(record.id)
 
@@ -345,32 +340,47 @@ def _runs_of(home: Store, prefix: str) -> tuple[str, list[RunRecord]]:
     return name, [placed_runs[place] for place in range(sizes[name])]
 
 
-def _model(
+def _models(
     configuration: Mapping[str, Any],
-    role: str,
-    given: str | Path | LanguageModel | None,
+    model: str | Path | LanguageModel | None,
+    proposer: str | Path | LanguageModel | None,
     stack: ExitStack,
     observer: Observer,
-) -> LanguageModel:
-    model = configuration["sources"].get(role) if given is None else given
+) -> tuple[LanguageModel, LanguageModel | None]:
+    """Return the models of a run, each opened from where it is now or was; None for a proposer that is the task LM."""
+    engine = engine_settings(configuration, "model")
+    first = _source(configuration, "model", model)
+    if configuration["proposer"] is None:
+        return runs.opened(first, engine, stack, observer), None
+    second = _source(configuration, "proposer", proposer)
+    engines = engine, engine_settings(configuration, "proposer")
+    return runs.opened_pair((first, second), engines, stack, observer)
+
+
+def _source(
+    configuration: Mapping[str, Any], role: str, given: str | Path | LanguageModel | None
+) -> str | Path | LanguageModel:
+    model: str | Path | LanguageModel | None = configuration["sources"].get(role) if given is None else given
     if model is None:
         name = configuration[role]["name"]
         raise ConfigError(f"the comparison had a loaded {role}, {name!r}", f"give the {role} to go on with")
-    return runs.opened(model, engine_settings(configuration, role), stack, observer)
+    return model
 
 
 def _carried_out(comparison: tuple[str, Sequence[tuple[Task, RunRecord]]], bench: Bench) -> Comparison:
     name, planned = comparison
     done: list[ComparedRun] = []
     failed: list[FailedRun] = []
+    configurations = {record.method: record.configuration for _, record in planned}
+    methods = {method: settings_of(configuration) for method, configuration in configurations.items()}
     bench.observer.note(f"comparison {name}, {len(planned)} runs, kept in {bench.store.path}")
     for number, (task, record) in enumerate(planned, start=1):
         what = f"{task.name}, {record.method}, seed {record.seed}"
-        bench.observer.stage(f"run {number} of {len(planned)}: {what}")
+        bench.observer.note(f"run {number} of {len(planned)}: {what}")
         try:
             done.append(bench.carry_out(task, record))
         except LocalPromptError as error:
-            failed.append(FailedRun(record.id, task.name, record.method, record.seed, error.message))
+            failed.append(FailedRun(record.id, task.name, record.method, record.seed, error.message, error.hint))
             bench.observer.note(f"{what} failed: {error.message}")
         except KeyboardInterrupt:
             bench.observer.note(f"`localprompt compare --resume {name}` goes on where this ended")
@@ -384,6 +394,7 @@ def _carried_out(comparison: tuple[str, Sequence[tuple[Task, RunRecord]]], bench
         proposer=first.proposer,
         max_tokens=limits.max_tokens or 0,
         max_calls=limits.max_calls,
+        methods=methods,
         runs=tuple(done),
         failures=tuple(failed),
         rows=rows,

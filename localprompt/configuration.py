@@ -21,6 +21,7 @@ from localprompt.errors import ConfigError, RunMismatch, StoreError
 from localprompt.estimating import Estimate
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.replayed import facts_of
+from localprompt.metaprompts import shipped_hash
 from localprompt.optimizers import Optimizer, configure
 from localprompt.optimizers.registry import read_value
 from localprompt.store.records import item, text_of
@@ -95,6 +96,8 @@ def describe(  # noqa: PLR0913 - what a run is made of
             "limits": asdict(limits),
         },
         "version": __version__,
+        # Between two releases they change under one version.
+        "meta_prompts": shipped_hash(method),
         "machine": {
             "system": platform.platform(),
             "python": platform.python_version(),

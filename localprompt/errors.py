@@ -19,7 +19,12 @@ An answer that cannot be parsed is data (`Outcome.prediction` is None), never an
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+_TELLING = 3
+"""Characters from which on it says something that a name holds them."""
+_SHOWN = 4
+"""Most names that a hint offers."""
 
 
 class LocalPromptError(Exception):
@@ -81,7 +86,21 @@ class OutOfAnswers(BudgetExhausted):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a hint such as `did you mean 'ape'?`, or the list of known names where none is near."""
-    known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+    """Return a hint such as `did you mean 'ape'?`, or the list of known names where none is near.
+
+    Nearest are names that begin with what was typed, then names that hold it, then names that begin much like it; of
+    several, the shortest.
+    """
+    known, typed = sorted(known), name.lower()
+    by_length = sorted(known, key=len)
+    holding = [each for each in by_length if typed in each.lower()] if len(typed) >= _TELLING else []
+    beginning = [each for each in holding if each.lower().startswith(typed)]
+    close = (beginning or holding or _alike(typed, by_length))[:_SHOWN]
+    return f"did you mean {' or '.join(map(repr, close))}?" if close else f"known: {', '.join(known)}"
+
+
+def _alike(typed: str, known: Sequence[str]) -> list[str]:
+    """Return the names whose beginning, as long as what was typed, is most like it; none where none is."""
+    beginnings = [each[: len(typed)].lower() for each in known]
+    best = difflib.get_close_matches(typed, beginnings, n=1)
+    return [each for each, beginning in zip(known, beginnings, strict=True) if beginning and beginning in best]

@@ -7,6 +7,7 @@ shipped or a user's, has an estimate without a line of its own, and the budget e
 from __future__ import annotations
 
 import json
+import logging
 import math
 import random
 import time
@@ -18,6 +19,7 @@ from typing import Any, Protocol, runtime_checkable
 import platformdirs
 
 from localprompt.budget import Budget
+from localprompt.engine import probing
 from localprompt.errors import BudgetExhausted
 from localprompt.evaluator import Evaluator
 from localprompt.lm.base import LanguageModel
@@ -29,10 +31,11 @@ from localprompt.remembering import remember
 from localprompt.tasks import Task
 from localprompt.types import Sampling, Spend
 
+_logger = logging.getLogger("localprompt")
+
 _LANES = 32
 _DRAWN = 12
-_PROBE = 128
-"""Tokens, a second or so."""
+"""Most tokens drawn for each of them."""
 _FASTER = 1.25
 
 
@@ -87,7 +90,8 @@ def estimate(  # noqa: PLR0913 - what a run is
     """Return what `optimizer` will cost on `task`; only tokenisers are asked, nothing is computed.
 
     Half of the made-up answers are right, whatever the prompt, so a search that ends early because it found a perfect
-    prompt, or goes on because it keeps getting better, costs less or more than this. No proposal is discarded.
+    prompt, or goes on because it keeps getting better, costs less or more than this. No proposal is discarded. Of a
+    method that only the budget ends a part is rehearsed, and the rest costs as much in proportion.
     """
     texts = [example.targets[0] for example in (*task.train, *task.dev)]
     lengths = lm.count_tokens(texts)
@@ -99,8 +103,11 @@ def estimate(  # noqa: PLR0913 - what a run is
     budget = Budget(max_tokens=max_tokens, max_calls=max_calls)
     evaluator = Evaluator(answering, simulated_task, budget)
     problem = Problem(simulated_task, evaluator, MeteredLM(writing, budget), rng=random.Random(seed), is_rehearsal=True)
+    times = 1.0
     try:
         optimizer.run(problem)
+        if getattr(optimizer, "SPENDS_ALL", False):
+            times = _times(budget.spend, max_tokens, max_calls)
     except BudgetExhausted:
         with suppress(BudgetExhausted):
             problem.settle()
@@ -111,11 +118,11 @@ def estimate(  # noqa: PLR0913 - what a run is
     spend = budget.spend
     proof = _proof(answering, simulated_task, problem)
     return Estimate(
-        proposals=proposals,
-        evaluations=spend.calls - proposals,
-        tokens_requested=spend.tokens_requested,
-        tokens_decoded=prefilled + generated,
-        seconds=_seconds(rates, prefilled, generated),
+        proposals=int(times * proposals),
+        evaluations=int(times * (spend.calls - proposals)),
+        tokens_requested=int(times * spend.tokens_requested),
+        tokens_decoded=int(times * (prefilled + generated)),
+        seconds=_seconds(rates, times * prefilled, times * generated),
         proof_calls=proof.calls,
         proof_tokens_requested=proof.tokens_requested,
         proof_seconds=_seconds(rates, sum(m.prefilled for m in models) - prefilled, answering.generated - drawn),
@@ -134,7 +141,13 @@ def _proof(lm: SimulatedLM, task: Task, problem: Problem) -> Spend:
     return budget.spend
 
 
-def _seconds(rates: Rates | None, prefilled: int, generated: int) -> float | None:
+def _times(spend: Spend, max_tokens: int | None, max_calls: int | None) -> float:
+    """Return how many times the limits hold what was spent; 1 without a limit."""
+    shares = ((max_tokens, spend.tokens_requested), (max_calls, spend.calls))
+    return min((limit / max(1, used) for limit, used in shares if limit is not None), default=1.0)
+
+
+def _seconds(rates: Rates | None, prefilled: float, generated: float) -> float | None:
     return prefilled / rates.prefill + generated / rates.generation if rates else None
 
 
@@ -142,29 +155,37 @@ def measured_rates(lm: LanguageModel) -> Rates | None:
     """Return how fast the model is here at its best, measured in seconds and remembered; None for no local model.
 
     Measured twice, since a machine that is busy for a moment looks slow, and later again where a short probe is faster
-    than what is remembered by more than chance. A machine that is always busy takes longer than these rates say.
+    than what is remembered by more than chance. A machine that is always busy takes longer than these rates say. What
+    is measured is logged at level INFO to the logger `localprompt`.
     """
     if not isinstance(lm, _Measurable):
         return None
     memory = Path(platformdirs.user_cache_dir("localprompt")) / "rates.json"
     known = _read(memory)
     before = known.get(lm.fingerprint)
-    if before is not None and lm.prefill_rate(_PROBE) <= _FASTER * before.prefill:
+    if before is not None and lm.prefill_rate(probing.length(before.prefill, 1.0)) <= _FASTER * before.prefill:
         return before
-    tries = [Rates(lm.prefill_rate(), _generation_rate(lm)) for _ in range(2)] + ([before] if before else [])
+    _logger.info("%s: measuring how fast it reads and writes on this machine", lm.name)
+    n_tokens = probing.probe_length(lm.prefill_rate)
+    tries = [Rates(lm.prefill_rate(n_tokens), _generation_rate(lm, n_tokens)) for _ in range(2)]
+    tries += [before] if before else []
     best = Rates(max(each.prefill for each in tries), max(each.generation for each in tries))
     known[lm.fingerprint] = best
     remember(memory, json.dumps({name: astuple(rates) for name, rates in known.items()}, indent=1))
     return best
 
 
-def _generation_rate(lm: LanguageModel) -> float:
-    prompts = [f"{number}. Once upon a time" for number in range(_LANES)]
+def _generation_rate(lm: LanguageModel, n_tokens: int) -> float:
+    """Return tokens a second of drawing about `n_tokens`, many completions at once."""
+    n_each = min(_DRAWN, max(2, n_tokens // _LANES))
+    prompts = ["Once upon a time"] * _LANES  # the same, so it is read once: reading has a rate of its own
     began = time.perf_counter()
-    drawn = lm.generate(prompts, Sampling(max_tokens=_DRAWN, temperature=1.0), list(range(_LANES)))
-    # The token that ends a completion is drawn like the others, so a model that says nothing has a rate too.
+    drawn = lm.generate(prompts, Sampling(max_tokens=n_each, temperature=1.0), list(range(_LANES)))
+    seconds = time.perf_counter() - began
+    # The token that ends a completion is drawn like the others, so a model that says nothing has a rate too. The first
+    # of each comes with the prompt; of few tokens it would be a large part.
     n_drawn = sum(each.n_tokens + (each.finish_reason == "stop") for each in drawn)
-    return max(1, n_drawn) / (time.perf_counter() - began)
+    return (n_drawn - _LANES or n_drawn) / seconds
 
 
 def _read(memory: Path) -> dict[str, Rates]:

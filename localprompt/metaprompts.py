@@ -6,6 +6,8 @@ single pass, so nothing inside data is ever taken for a slot.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -69,13 +71,21 @@ def load(optimizer: str, wanted: Mapping[str, tuple[str, ...]], folder: Path | N
     shipped = files("localprompt") / "optimizers" / "templates" / optimizer
     loaded = {}
     for name, required in wanted.items():
-        text = own.get(name) or (shipped / f"{name}.txt").read_text(encoding="utf-8")
+        text = own[name] if name in own else (shipped / f"{name}.txt").read_text(encoding="utf-8")
         # An editor's newline at the end of the file would be the first thing the model continues.
         loaded[name] = MetaPrompt(name, text.rstrip("\n"))
         _check(name, text, required)
         if name == "cloze" or name.endswith("_chat"):
             _check_turns(loaded[name])
     return loaded
+
+
+def shipped_hash(optimizer: str) -> str:
+    """Return a hash of the shipped meta-prompts of an optimiser, if it has any; 16 hexadecimal digits."""
+    folder = files("localprompt") / "optimizers" / "templates" / optimizer
+    found = [file for file in folder.iterdir() if file.name.endswith(".txt")] if folder.is_dir() else []
+    texts = {file.name: file.read_text(encoding="utf-8") for file in found}
+    return hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def worked(template: MetaPrompt, example: Example, output: str, limit: int) -> str:

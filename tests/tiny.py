@@ -44,8 +44,14 @@ ENDS = ("</s>", "<|im_end|>")
 """Control tokens that are drawn now and then; the others practically never."""
 
 
-def write_llama(path: Path) -> None:
-    """Write a llama model whose vocabulary adds BOS (SentencePiece's default)."""
+def write_llama(
+    path: Path, *, marks: Sequence[str] = (), add_space_prefix: bool = True, named_by_key: bool = False
+) -> None:
+    """Write a llama model whose vocabulary adds BOS (SentencePiece's default).
+
+    `marks` are more control tokens or, if `named_by_key`, ordinary ones that keys of the file name as those around
+    prefix, suffix and middle.
+    """
     pieces = _merged_pieces(CORPUS, "▁")
     letters = ["▁", *map(chr, range(33, 127))]
     tokens = ["<unk>", "<s>", "</s>"] + [f"<0x{byte:02X}>" for byte in range(256)]
@@ -55,6 +61,9 @@ def write_llama(path: Path) -> None:
         tokens.append(piece)
         types.append(gguf.TokenType.NORMAL)
         scores.append(-1.0 - rank)
+    tokens += marks
+    types += [gguf.TokenType.NORMAL if named_by_key else CONTROL] * len(marks)
+    scores += [0.0] * len(marks)
     writer = _header(path, "llama")
     writer.add_tokenizer_model("llama")
     writer.add_token_list(tokens)
@@ -63,6 +72,11 @@ def write_llama(path: Path) -> None:
     writer.add_unk_token_id(0)
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
+    if named_by_key:
+        for name, mark in zip(("pre", "suf", "mid"), marks, strict=True):
+            writer.add_uint32(f"tokenizer.ggml.fim_{name}_token_id", tokens.index(mark))
+    if not add_space_prefix:
+        writer.add_add_space_prefix(False)
     chain = [tokens.index(f"<0x{byte:02X}>") for byte in CHAIN]
     _write(writer, _weights(tokens, types, chain, biases=False))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,6 +12,9 @@ from typing import Any
 from localprompt.analysis.seeds import OverSeeds, over_seeds
 from localprompt.analysis.stats import Difference, paired_difference
 from localprompt.results import RunResult
+
+Flat = dict[str, str | int | float | None]
+"""A line of a spreadsheet, by column."""
 
 BASELINE = "random"
 """The method that every other one is compared with: it proposes without learning from scores."""
@@ -45,6 +49,19 @@ class FailedRun:
     method: str
     seed: int
     error: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class MethodSettings:
+    """How a method was configured, in every run of a comparison."""
+
+    preset: str
+    """The one that it is nearest to."""
+    changed: Mapping[str, Any]
+    """Settings that differ from the preset, by name; of files their names."""
+    settings: Mapping[str, Any]
+    """All of them, by name; files with their text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +85,20 @@ class Row:
     seconds: float
     hit_rate: float
     """Share of the answers that were known already, of this run or another one."""
-    discard_rate: float
-    """Share of the proposals that were not used; 0.0 where there were none."""
+    proposals: int
+    """Of all runs, used or not."""
+    discards: Mapping[str, int]
+    """Reason to number of proposals that were not used, of all runs, most frequent first."""
+
+    @property
+    def discarded(self) -> int:
+        """Proposals that were not used, of all runs."""
+        return sum(self.discards.values())
+
+    @property
+    def discard_rate(self) -> float:
+        """Share of the proposals that were not used; 0.0 where there were none."""
+        return self.discarded / self.proposals if self.proposals else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +111,8 @@ class Comparison:
     proposer: str
     max_tokens: int
     max_calls: int | None
+    methods: Mapping[str, MethodSettings]
+    """By name, in the order of the runs."""
     runs: tuple[ComparedRun, ...]
     failures: tuple[FailedRun, ...]
     rows: tuple[Row, ...]
@@ -101,27 +132,64 @@ class Comparison:
             "proposer": self.proposer,
             "max_tokens": self.max_tokens,
             "max_calls": self.max_calls,
-            "rows": [asdict(row) for row in self.rows],
-            "over_tasks": [asdict(row) for row in self.over_tasks],
+            "methods": {method: asdict(settings) for method, settings in self.methods.items()},
+            "rows": [_plain(row) for row in self.rows],
+            "over_tasks": [_plain(row) for row in self.over_tasks],
             "runs": runs,
             "failures": [asdict(failure) for failure in self.failures],
         }
 
-    def to_csv(self) -> list[dict[str, str | int | float | None]]:
+    def to_csv(self) -> list[Flat]:
+        """Return one flat record a row, all with the same keys.
+
+        First those of each task, then those over all tasks, which name no task, then methods of which every run on a
+        task failed.
+        """
+        rows = [(row.task, row.method, row) for row in (*self.rows, *self.over_tasks)]
+        known = {(row.task, row.method) for row in self.rows}
+        lost = dict.fromkeys(
+            (each.task, each.method) for each in self.failures if (each.task, each.method) not in known
+        )
+        return [self._flat_row(*each) for each in (*rows, *((task, method, None) for task, method in lost))]
+
+    def runs_to_csv(self) -> list[Flat]:
         """Return one flat record a run, failed ones last, all with the same keys.
 
         The instruction is written as JSON: a spreadsheet takes what stands in quotation marks for text, and never for
         a formula.
         """
         done = [_flat(run) for run in self.runs]
-        failed = [{**asdict(failure), "status": "failed"} for failure in self.failures]
-        return [{name: row.get(name) for name in CSV_COLUMNS} for row in (*done, *failed)]
+        failed: list[Flat] = [{**asdict(failure), "status": "failed"} for failure in self.failures]
+        columns = {**dict.fromkeys(RUN_COLUMNS), "comparison": self.id, "model": self.model, "proposer": self.proposer}
+        return [{**columns, **self._settings(str(row["method"])), **row} for row in (*done, *failed)]
+
+    def _flat_row(self, task: str | None, method: str, row: Row | None) -> Flat:
+        failed = sum(each.method == method and task in (None, each.task) for each in self.failures)
+        means = ("tokens_requested", "calls", "seconds", "hit_rate", "proposals", "discarded", "discard_rate")
+        return {
+            **{"comparison": self.id, "task": task, "method": method, **self._settings(method)},
+            **{"model": self.model, "proposer": self.proposer},
+            **{"max_tokens": self.max_tokens, "max_calls": self.max_calls},
+            **{"runs": row.test.n if row else 0, "failed": failed},
+            **_parts(row, "test"),
+            **_parts(row, "from_seed", "p"),
+            **_parts(row, "from_random", "p"),
+            **_parts(row, "area"),
+            **{name: getattr(row, name, None) for name in means},
+            "discards": json.dumps(row.discards) if row else None,
+        }
+
+    def _settings(self, method: str) -> Flat:
+        settings = self.methods[method]
+        return {"preset": settings.preset, "changed": json.dumps(settings.changed)}
 
 
-CSV_COLUMNS = (
-    *("task", "method", "seed", "run_id", "status", "error", "dev", "test", "test_of_seed_prompt", "difference", "p"),
-    *("area", "tokens_requested", "tokens_decoded", "calls", "seconds", "answers", "answers_cached"),
-    *("proposals", "discarded", "stopped", "op", "demos", "instruction"),
+RUN_COLUMNS = (
+    *("comparison", "task", "method", "preset", "changed", "model", "proposer", "seed", "run_id", "status"),
+    *("error", "hint"),
+    *("dev", "test", "test_of_seed_prompt", "difference", "p", "area"),
+    *("tokens_requested", "tokens_decoded", "calls", "seconds", "answers", "answers_cached"),
+    *("proposals", "discarded", "discards", "stopped", "op", "demos", "instruction"),
 )
 
 
@@ -143,7 +211,9 @@ def _row(tasks: Sequence[str], method: str, runs: Sequence[ComparedRun]) -> Row 
     best, seed = _by_example(found, "best_scores"), _by_example(found, "seed_scores")
     areas = [[run.area for run in group if run.area is not None] for group in found.values()]
     areas = [each for each in areas if len(each) == len(tasks)]
-    answers, proposals = sum(run.result.spend.answers for run in mine), sum(run.proposals for run in mine)
+    answers, discards = sum(run.result.spend.answers for run in mine), Counter[str]()
+    for run in mine:
+        discards.update(run.result.discards)
     return Row(
         task=tasks[0] if len(tasks) == 1 else None,
         method=method,
@@ -155,7 +225,8 @@ def _row(tasks: Sequence[str], method: str, runs: Sequence[ComparedRun]) -> Row 
         calls=_mean([run.result.spend.calls for run in mine]),
         seconds=_mean([run.result.spend.seconds for run in mine]),
         hit_rate=sum(run.result.spend.answers_cached for run in mine) / answers if answers else 0.0,
-        discard_rate=sum(run.discarded for run in mine) / proposals if proposals else 0.0,
+        proposals=sum(run.proposals for run in mine),
+        discards=dict(discards.most_common()),
     )
 
 
@@ -189,7 +260,18 @@ def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def _flat(run: ComparedRun) -> dict[str, str | int | float | None]:
+def _plain(row: Row) -> dict[str, Any]:
+    return {**asdict(row), "discarded": row.discarded, "discard_rate": row.discard_rate}
+
+
+def _parts(row: Row | None, name: str, *more: str) -> Flat:
+    """Return a mean of a row, its interval and what `more` names as columns; empty where the row has no such mean."""
+    value = getattr(row, name, None)
+    parts: Flat = {f"{name}_{part}": getattr(value, part, None) for part in ("low", "high", *more)}
+    return {name: getattr(value, "mean", None), **parts}
+
+
+def _flat(run: ComparedRun) -> Flat:
     result, test = run.result, run.result.test
     return {
         **{name: getattr(result, name) for name in ("task", "method", "seed", "run_id", "status", "stopped", "op")},
@@ -202,6 +284,7 @@ def _flat(run: ComparedRun) -> dict[str, str | int | float | None]:
         **asdict(result.spend),
         "proposals": run.proposals,
         "discarded": run.discarded,
+        "discards": json.dumps(result.discards),
         "demos": len(result.best.demos),
         "instruction": json.dumps(result.best.instruction),
     }

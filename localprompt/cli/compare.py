@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,12 @@ from localprompt.cli.options import assigned, cache_option, debug_option, engine
 from localprompt.errors import ConfigError
 
 if TYPE_CHECKING:
-    from localprompt.analysis.comparison import Comparison
+    from localprompt.analysis.comparison import Flat
     from localprompt.observing import Observer
 
 _EXAMPLE = "ape.queries=8"
-_OF_A_SITTING = ("resume", "model", "proposer", "allow_code", "csv_file", "store", "as_json", "debug")
+_OF_A_SITTING = ("resume", "model", "proposer", "allow_code", "csv_file", "csv_runs", "store", "as_json", "debug")
+_FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
@@ -45,7 +46,8 @@ _OF_A_SITTING = ("resume", "model", "proposer", "allow_code", "csv_file", "store
 @click.option("--allow-code", is_flag=True, help="Run the code that a metric `module:function` names.")
 @click.option("--resume", metavar="COMPARISON", help="Go on with a comparison, by the beginning of its id.")
 @click.option("--dry-run", is_flag=True, help="Say what a run will cost, and run nothing.")
-@click.option("--csv", "csv_file", type=click.Path(path_type=Path, dir_okay=False), help="Write a row a run to FILE.")
+@click.option("--csv", "csv_file", type=_FILE, help="Write the table to FILE: a row a task and method.")
+@click.option("--csv-runs", type=_FILE, help="Write a row a run to FILE.")
 @store_option
 @cache_option
 @debug_option
@@ -58,6 +60,7 @@ def compare(
     resume: str | None,
     dry_run: bool,
     csv_file: Path | None,
+    csv_runs: Path | None,
     as_json: bool,
     **choices: Any,
 ) -> None:
@@ -70,8 +73,9 @@ def compare(
     from localprompt.cli.compare_output import print_comparison  # noqa: PLC0415
     from localprompt.cli.progress import progress  # noqa: PLC0415
 
-    if csv_file is not None and not csv_file.absolute().parent.is_dir():
-        raise ConfigError(f"{csv_file} cannot be written: its folder does not exist", "make the folder first")
+    for path in (csv_file, csv_runs):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise ConfigError(f"{path} cannot be written: its folder does not exist", "make the folder first")
     with progress() as observer:
         if resume is not None:
             result = comparing.resume_comparison(resume, **_kept(ctx, choices), observer=observer)
@@ -80,12 +84,14 @@ def compare(
         else:
             _say_costs(_wanted(ctx, choices), choices["n_seeds"], as_json, observer)
             return
-    if csv_file is not None:
-        _write_csv(csv_file, result)
     if as_json:
         click.echo(json.dumps(result.to_json()))
     else:
         print_comparison(result)
+    if csv_file is not None:
+        _write_csv(csv_file, result.to_csv(), f"`localprompt compare --resume {result.id} --csv FILE`")
+    if csv_runs is not None:
+        _write_csv(csv_runs, result.runs_to_csv(), f"`localprompt compare --resume {result.id} --csv-runs FILE`")
     if result.failures:
         ctx.exit(1)
 
@@ -134,8 +140,7 @@ def _by_method(assignments: Mapping[str, str]) -> dict[str, dict[str, str]]:
     return settings
 
 
-def _write_csv(path: Path, result: Comparison) -> None:
-    rows = result.to_csv()
+def _write_csv(path: Path, rows: Sequence[Flat], hint: str) -> None:
     try:
         # Names and errors may hold what UTF-8 cannot say.
         with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
@@ -143,6 +148,4 @@ def _write_csv(path: Path, result: Comparison) -> None:
             writer.writeheader()
             writer.writerows(rows)
     except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be written: {error.strerror}", f"`localprompt compare --resume {result.id} --csv FILE`"
-        ) from error
+        raise ConfigError(f"{path} cannot be written: {error.strerror}", hint) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from itertools import groupby
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from localprompt.analysis.comparison import ComparedRun, Comparison, Row
+from localprompt.analysis.comparison import ComparedRun, Comparison, MethodSettings, Row
 from localprompt.analysis.seeds import OverSeeds
 from localprompt.analysis.stats import Difference
 from localprompt.cli.output import shown
@@ -23,6 +24,7 @@ _COLUMNS = (
     *("method", "runs", "test score", "from seed prompt", "from random", "area"),
     *("tokens", "known", "not used"),
 )
+_WIDE = ("test score", "from seed prompt", "from random")
 _LEGEND = (
     "test score: mean of the runs [95 % interval over seeds]; from ...: mean difference on the same test examples "
     "(* p below 0.05, not corrected for the number of rows); area: mean dev score of the best prompt so far, over the "
@@ -40,12 +42,17 @@ def print_comparison(result: Comparison) -> None:
     for run in result.runs:
         console.print(_found(run))
     for failure in result.failures:
-        what = f"{failure.task}, {failure.method}, seed {failure.seed} failed: {failure.error}"
+        hint = f"; {failure.hint}" if failure.hint else ""
+        what = f"{failure.task}, {failure.method}, seed {failure.seed} failed: {failure.error}{hint}"
         console.print(Text(printable(f"{what} (run {failure.run_id})"), style="red"))
+    if result.failures:
+        console.print(Text(f"`localprompt compare --resume {result.id}` tries again what failed", style="red"))
     limits = f"{result.max_tokens:,} tokens" + (f", {result.max_calls:,} calls" if result.max_calls else "")
     console.print(Text(f"\n{_LEGEND}", style="dim"))
     models = result.model if result.proposer == result.model else f"{result.model}, prompts by {result.proposer}"
     console.print(Text(printable(f"comparison {result.id}: {models}, {limits} a run"), style="dim"))
+    settings = "; ".join(f"{method} {_settings(how)}" for method, how in result.methods.items())
+    console.print(Text(printable_line(f"settings: {settings}"), style="dim"))
 
 
 def print_costs(costs: Sequence[Expected], n_seeds: int) -> None:
@@ -60,20 +67,22 @@ def print_costs(costs: Sequence[Expected], n_seeds: int) -> None:
         table.add_row(printable_line(each.task), each.method, *(f"{count:,}" for count in counts), minutes)
     console = _console()
     console.print(table)
-    seconds = [each.cost.seconds for each in costs if each.cost.seconds is not None]
-    total = f", about {n_seeds * sum(seconds) / 60:.0f} minutes" if len(seconds) == len(costs) else ""
-    runs = f"{n_seeds * len(costs)} runs with {n_seeds} seeds: at most {n_seeds * sum(_tokens(costs)):,} tokens{total}"
-    console.print(Text(f"{runs}; answers that runs share cost no time", style="dim"))
-
-
-def _tokens(costs: Sequence[Expected]) -> list[int]:
-    return [each.cost.tokens_requested for each in costs]
+    searches = n_seeds * sum(each.cost.tokens_requested for each in costs)
+    proofs = n_seeds * sum(each.cost.proof_tokens_requested for each in costs)
+    total = (
+        f"{n_seeds * len(costs)} runs with {n_seeds} seeds: about {searches:,} tokens, then {proofs:,} for the proof"
+    )
+    seconds = [each for row in costs for each in (row.cost.seconds, row.cost.proof_seconds) if each is not None]
+    if len(seconds) == 2 * len(costs):
+        total += f", about {n_seeds * sum(seconds) / 60:.0f} minutes"
+    console.print(Text(f"{total}; answers that runs share cost no time", style="dim"))
 
 
 def _rows(rows: Sequence[Row]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in _COLUMNS:
-        table.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)
+        # On a narrow terminal the wide columns take several lines; cut short they would say nothing.
+        table.add_column(name, justify="left" if name == "method" else "right", no_wrap=name not in _WIDE)
     best = max(row.test.mean for row in rows)
     for row in rows:
         cells = (
@@ -96,6 +105,11 @@ def _difference(difference: Difference | None) -> str:
         return "-"
     p = "p < 0.001" if difference.p < 1e-3 else f"p = {difference.p:.3f}"
     return f"{difference.mean:+.3f} ({p}){'*' if difference.p < _SIGNIFICANT else ' '}"
+
+
+def _settings(how: MethodSettings) -> str:
+    changed = (f"{name}={json.dumps(value)}" for name, value in how.changed.items())
+    return ", ".join((how.preset, *changed))
 
 
 def _found(run: ComparedRun) -> Text:

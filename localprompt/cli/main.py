@@ -18,6 +18,7 @@ _COMMANDS = {
     "resume": "localprompt.cli.resume:resume",
     "replay": "localprompt.cli.replay:replay",
     "runs": "localprompt.cli.runs:runs",
+    "methods": "localprompt.cli.methods:methods",
     "models": "localprompt.cli.models:models",
     "tasks": "localprompt.cli.tasks:tasks",
 }

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
     from localprompt.cards import ModelCard
     from localprompt.engine.gguf import GGUFHeader
-    from localprompt.fetching import Progress
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
 
@@ -96,35 +94,14 @@ def _list_table(rows: Iterable[dict[str, Any]]) -> RenderableType:
 def pull(names: tuple[str, ...]) -> None:
     """Fetch models and check their SHA-256; print the path of each."""
     from localprompt.cards import card  # noqa: PLC0415
+    from localprompt.cli.progress import logged  # noqa: PLC0415
     from localprompt.models import pull  # noqa: PLC0415
 
     wanted = [card(name) for name in names]  # an unknown name fails before anything is fetched
-    with _progress() as progress:
-        paths = [pull(each, progress=progress) for each in wanted]
+    with logged(lambda text: click.echo(printable_line(text), err=True)):
+        paths = [pull(each) for each in wanted]
     for path in paths:
         click.echo(path)
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """Yield what `pull` reports to: a bar on a terminal, a line for each step elsewhere; all on stderr."""
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn  # noqa: PLC0415
-
-    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", visible=False)
-
-        def report(what: str, done: int, total: int) -> None:
-            if not total:
-                bar.update(task, visible=False)
-            if total and console.is_terminal:
-                bar.update(task, description=what, completed=done, total=total, visible=True)
-            else:
-                console.print(printable_line(what))
-
-        yield report
 
 
 @models.command()
@@ -132,7 +109,9 @@ def _progress() -> Iterator[Progress]:
 @debug_option
 def path(name: str) -> None:
     """Print the path of a model that is installed, and nothing else."""
-    click.echo(_installed_path(name))
+    from localprompt.cards import card  # noqa: PLC0415
+
+    click.echo(_installed_path(card(name)))
 
 
 @models.command()
@@ -144,10 +123,9 @@ def info(name_or_file: str, as_json: bool) -> None:
     from localprompt.engine.gguf_reader import read_header  # noqa: PLC0415
     from localprompt.engine.gguf_validator import validate  # noqa: PLC0415
     from localprompt.errors import ModelError  # noqa: PLC0415
+    from localprompt.models import card_named, file_at  # noqa: PLC0415
 
-    file = Path(name_or_file)
-    if not file.is_file():
-        file = _installed_path(name_or_file)
+    file = file_at(name_or_file) or _installed_path(card_named(name_or_file))
     header, problem = read_header(file), None
     try:
         header = validate(file)
@@ -160,14 +138,13 @@ def info(name_or_file: str, as_json: bool) -> None:
         _print(_facts_table(facts))
 
 
-def _installed_path(name: str) -> Path:
-    from localprompt.cards import card  # noqa: PLC0415
+def _installed_path(card: ModelCard) -> Path:
     from localprompt.errors import ModelError  # noqa: PLC0415
     from localprompt.models import installed  # noqa: PLC0415
 
-    found = installed(card(name))
+    found = installed(card)
     if found is None:
-        raise ModelError(f"the model {name} is not installed", f"localprompt models pull {name}")
+        raise ModelError(f"the model {card.name} is not installed", f"localprompt models pull {card.name}")
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,12 @@ from localprompt.errors import LocalPromptError
 @click.option("--model", required=True, help="The model that answers: a card's name or a GGUF file.")
 @click.option("--proposer", help="The model that writes prompts; the same by default.")
 @click.option("--method", default="ape", show_default=True, help="The search algorithm.")
-@click.option("--preset", default="local", show_default=True, help="Settings of the method: local, paper.")
+@click.option(
+    "--preset",
+    default="local",
+    show_default=True,
+    help="Settings of the method: local, paper; `localprompt methods` lists them.",
+)
 @click.option("--templates", type=click.Path(), metavar="DIR", help="A folder with meta-prompts of your own.")
 @click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="A setting of the method; repeatable.")
 @engine_option
@@ -26,7 +30,7 @@ from localprompt.errors import LocalPromptError
 @click.option("--max-minutes", type=click.FloatRange(min=0, min_open=True), help="Pause the search after so long.")
 @click.option("--max-tokens", type=click.IntRange(min=1), help="Tokens that the search may request.")
 @click.option("--max-calls", type=click.IntRange(min=1), help="Model calls that the search may make.")
-@click.option("--dry-run", is_flag=True, help="Only say what the search is expected to cost.")
+@click.option("--dry-run", is_flag=True, help="Only say what would run and what it is expected to cost.")
 @click.option("--allow-code", is_flag=True, help="Run the code that a metric `module:function` names.")
 @store_option
 @cache_option
@@ -54,8 +58,10 @@ def optimize(
 ) -> None:
     """Search for a better prompt for the task file TASK and prove it on its test split."""
     from localprompt import runs  # noqa: PLC0415 - `--help` must start fast
+    from localprompt.cli.methods import plain_settings, settings_text  # noqa: PLC0415
     from localprompt.cli.output import estimate_text, print_run  # noqa: PLC0415
     from localprompt.cli.progress import progress  # noqa: PLC0415
+    from localprompt.optimizers import configure  # noqa: PLC0415
 
     settings = {**({"templates": templates} if templates else {}), **assigned("--set", assignments, "queries=8")}
     search: dict[str, Any] = {
@@ -72,7 +78,13 @@ def optimize(
     with progress() as observer:
         if dry_run:
             expected = runs.dry_run(task, model, **search, observer=observer)
-            click.echo(json.dumps(asdict(expected)) if as_json else estimate_text(expected, max_minutes))
+            chosen = configure(method, settings, preset)
+            if as_json:
+                plain = {"method": method, "preset": preset, "settings": plain_settings(chosen)}
+                click.echo(json.dumps({**expected.to_json(), **plain}))
+            else:
+                click.echo(settings_text(method, preset, chosen))
+                click.echo(f"expected: {estimate_text(expected, max_minutes)}")
             return
         try:
             result = runs.optimize(

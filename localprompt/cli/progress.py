@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -50,6 +51,10 @@ class Reporter:
         """Print it."""
         self._line(text)
 
+    def fetching(self, text: str) -> None:
+        """Print a step of a model's pull."""
+        self._line(text)
+
     def say_best(self) -> None:
         """Print the best prompt so far, for a run that does not reach its end."""
         if self._best is not None:
@@ -75,7 +80,8 @@ class LiveReporter(Reporter):
 
     def stage(self, text: str) -> None:
         """Show what the run does now beside the bar."""
-        self._bar.reset(self._id, description=printable(text), total=None)
+        self._bar.reset(self._id, description=printable(text), total=None, visible=True)
+        self._bar.start()
 
     def plan(self, calls: int) -> None:
         """Remember the length of the whole, for the time left."""
@@ -85,6 +91,15 @@ class LiveReporter(Reporter):
     def progress(self, done: int, total: int) -> None:
         """Move the bar."""
         self._bar.update(self._id, completed=done, total=total)
+
+    def fetching(self, text: str) -> None:
+        """Print it without the bar, which comes back with the next stage.
+
+        The hub's client draws a bar of its own, which must have the terminal to itself.
+        """
+        self._bar.update(self._id, visible=False)  # else its lines would be taken for still there when it comes back
+        self._bar.stop()
+        super().fetching(text)
 
     def best(self, prompt: Prompt, mean: float, n: int) -> None:
         """Print the new best prompt above the bar."""
@@ -130,7 +145,34 @@ def progress() -> Iterator[Reporter]:
     """Yield an observer that draws a bar on a terminal and prints plain lines elsewhere."""
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
-        yield Reporter(console)
+        reporter = Reporter(console)
+        with logged(reporter.fetching):
+            yield reporter
         return
     with Progress(*columns(), console=console, transient=True) as bar:
-        yield LiveReporter(console, bar)
+        live = LiveReporter(console, bar)
+        with logged(live.fetching):
+            yield live
+
+
+class _Saying(logging.Handler):
+    def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__()
+        self._say = say
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._say(record.getMessage())
+
+
+@contextmanager
+def logged(say: Callable[[str], None]) -> Iterator[None]:
+    """Say what the library logs while this lasts: the steps of pulling a model."""
+    logger, handler = logging.getLogger("localprompt"), _Saying(say)
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+        logger.removeHandler(handler)

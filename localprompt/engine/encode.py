@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from localprompt.engine.chat import Span
-from localprompt.engine.llama import Llama, utf8
+from localprompt.engine.llama import Vocabulary, utf8
 
 
-def encode(llama: Llama, text: str, spans: Sequence[Span] | None) -> list[int]:
+def encode(llama: Vocabulary, text: str, spans: Sequence[Span] | None) -> list[int]:
     """Return the tokens of a text, with BOS where the model wants one and never twice.
 
     Args:
@@ -23,20 +23,40 @@ def encode(llama: Llama, text: str, spans: Sequence[Span] | None) -> list[int]:
     return tokens
 
 
-def _with_control(llama: Llama, text: str, spans: Sequence[Span]) -> list[int]:
+def _with_control(llama: Vocabulary, text: str, spans: Sequence[Span]) -> list[int]:
+    marks = [text[start:end] for start, end in spans]
     found = [match.span() for match in llama.control_pattern.finditer(text)]
-    if found == [tuple(span) for span in spans]:
+    if found == [tuple(span) for span in spans] and _glued(llama) not in marks:
         return llama.tokenize(text, control=True)  # no control-token text in the data: llama.cpp's own way
     tokens: list[int] = []
-    at = 0
-    for start, end in spans:  # merges never cross a control token, so the pieces between can be tokenised apart
-        tokens += llama.tokenize(text[at:start], control=False) if at < start else []
-        tokens.append(llama.control_ids[text[start:end]])
-        at = end
-    return tokens + (llama.tokenize(text[at:], control=False) if at < len(text) else [])
+    at, before = 0, ""
+    for (start, end), mark in zip(spans, marks, strict=True):
+        tokens += [*_between(llama, text[at:start], before), llama.control_ids[mark]]
+        at, before = end, mark
+    return tokens + _between(llama, text[at:], before)
 
 
-def encode_pair(llama: Llama, context: str, continuation: str, spans: Sequence[Span] | None) -> tuple[list[int], int]:
+def _between(llama: Vocabulary, text: str, mark: str) -> list[int]:
+    """Return the tokens of what stands behind a mark; merges never cross one, so it can be tokenised apart."""
+    if not text:
+        return []
+    if mark != _glued(llama):
+        return llama.tokenize(text, control=False)
+    dummy = "\u263a"  # takes the space, merges with nothing, and goes: the way of CodeLlama's and Codestral's authors
+    return llama.tokenize(dummy + text, control=False)[len(llama.tokenize(dummy, control=False)) :]
+
+
+def _glued(llama: Vocabulary) -> str | None:
+    """Return the mark behind which a SentencePiece vocabulary must not put its space: the suffix goes on in mid-text.
+
+    The prefix is the beginning of a text and has its space, as in training.
+    """
+    return llama.fim_texts.get("suf") if llama.writes_spaces_as_underlines else None
+
+
+def encode_pair(
+    llama: Vocabulary, context: str, continuation: str, spans: Sequence[Span] | None
+) -> tuple[list[int], int]:
     """Return the tokens of context + continuation and the index of the first that reaches into the continuation.
 
     The two are tokenised as one text: a token that merges the end of the context with the beginning of the continuation
@@ -49,7 +69,7 @@ def encode_pair(llama: Llama, context: str, continuation: str, spans: Sequence[S
     return tokens, start
 
 
-def _first_reaching_past(llama: Llama, tokens: Sequence[int], continuation: str) -> int:
+def _first_reaching_past(llama: Vocabulary, tokens: Sequence[int], continuation: str) -> int:
     # Counted from the end, where no BOS, dummy space or control token disturbs: control spans lie in the context.
     if llama.writes_spaces_as_underlines:
         continuation = continuation.replace("\u2581", " ")

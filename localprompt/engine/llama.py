@@ -33,28 +33,29 @@ def _log(level: int, text: bytes, _: ctypes.c_void_p) -> None:  # pragma: no cov
         sys.stderr.write(text.decode(errors="replace"))
 
 
-class Llama:
-    """A loaded model with one context.
+class Vocabulary:
+    """What a model file says of tokens and chats: loaded without the weights, it needs hardly any memory.
+
+    Args:
+        path: the file.
+        settings: how it is loaded.
+        alone: False: load the weights too, as `Llama` does.
 
     Raises:
-        ModelError: if llama.cpp cannot load the file or cannot make a context for it.
+        ModelError: if llama.cpp cannot load the file.
     """
 
-    def __init__(self, path: Path, settings: EngineSettings) -> None:
+    def __init__(self, path: Path, settings: EngineSettings, *, alone: bool = True) -> None:
         C.llama_log_set(_log, ctypes.c_void_p(0))
         C.llama_backend_init()
         _check_abi()
         self.settings = settings
-        self._model = _load(path, settings)
+        self._model = _load(path, settings, vocab_only=alone)
         self._vocab = C.llama_model_get_vocab(self._model)
         self.n_vocab: int = C.llama_vocab_n_tokens(self._vocab)
         self.n_ctx_train: int = C.llama_model_n_ctx_train(self._model)
-        self._context = _make_context(self._model, settings)
-        self._memory = C.llama_get_memory(self._context)
+        """0 without the weights."""
         self._pieces: dict[int, bytes] = {}
-        self._batch = _Batch(settings.n_ubatch, settings.n_seq_max)
-
-    # Vocabulary
 
     @cached_property
     def bos(self) -> int | None:
@@ -78,12 +79,16 @@ class Llama:
     @cached_property
     def fim_texts(self) -> dict[str, str]:
         """Texts of the fill-in-the-middle tokens under `pre`, `suf`, `mid`, as far as the vocabulary has them."""
+        return {name: self.text_of(token) for name, token in self._fim_ids.items()}
+
+    @cached_property
+    def _fim_ids(self) -> dict[str, int]:
         ids = {
             "pre": C.llama_vocab_fim_pre(self._vocab),
             "suf": C.llama_vocab_fim_suf(self._vocab),
             "mid": C.llama_vocab_fim_mid(self._vocab),
         }
-        return {name: self.text_of(token) for name, token in ids.items() if token >= 0}
+        return {name: token for name, token in ids.items() if token >= 0}
 
     @cached_property
     def control_ids(self) -> dict[str, int]:
@@ -99,9 +104,9 @@ class Llama:
         return re.compile("|".join(map(re.escape, texts)) if texts else r"(?!)")
 
     def _is_control(self, token: int) -> bool:
-        # llama.cpp parses the text of the unknown token as a token too.
+        # llama.cpp parses the text of the unknown token as a token too; marks that a key names may be of any type.
         is_unknown = C.llama_vocab_get_attr(self._vocab, token) & C.LLAMA_TOKEN_ATTR_UNKNOWN
-        return bool(C.llama_vocab_is_control(self._vocab, token) or is_unknown)
+        return bool(C.llama_vocab_is_control(self._vocab, token) or is_unknown or token in self._fim_ids.values())
 
     def text_of(self, token: int) -> str:
         """Return a token's text as the vocabulary writes it."""
@@ -150,6 +155,20 @@ class Llama:
         texts = {"bos_token": C.llama_vocab_bos(self._vocab), "eos_token": C.llama_vocab_eos(self._vocab)}
         variables = {name: self.text_of(token) if token >= 0 else "" for name, token in texts.items()}
         return ChatTemplate(source.decode(errors="replace"), self.control_pattern, variables)
+
+
+class Llama(Vocabulary):
+    """A loaded model with one context.
+
+    Raises:
+        ModelError: if llama.cpp cannot load the file or cannot make a context for it.
+    """
+
+    def __init__(self, path: Path, settings: EngineSettings) -> None:
+        super().__init__(path, settings, alone=False)
+        self._context = _make_context(self._model, settings)
+        self._memory = C.llama_get_memory(self._context)
+        self._batch = _Batch(settings.n_ubatch, settings.n_seq_max)
 
     # Memory: cells are named by (sequence, position)
 
@@ -273,8 +292,9 @@ def _check_abi() -> None:
         raise ModelError(f"this llama-cpp-python has other struct layouts: {seen}", "install llama-cpp-python==0.3.36")
 
 
-def _load(path: Path, settings: EngineSettings) -> Any:
+def _load(path: Path, settings: EngineSettings, *, vocab_only: bool) -> Any:
     params = C.llama_model_default_params()
+    params.vocab_only = vocab_only
     params.use_extra_bufts = settings.use_extra_bufts
     if settings.n_gpu_layers is not None:
         params.n_gpu_layers = settings.n_gpu_layers

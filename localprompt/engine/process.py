@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, astuple
+from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
@@ -71,6 +71,7 @@ class EngineProcess:
         settings: how to load and batch.
         patience: how long a worker may take before it counts as dead.
         command: starts the worker, which speaks the protocol of `worker`.
+        vocabulary_only: load no weights: only `encode`, `encode_pairs` and `chat` are answered.
 
     Raises:
         ModelError: if the file is malformed, the memory is not there, or the worker cannot load the model; the message
@@ -84,6 +85,7 @@ class EngineProcess:
         *,
         patience: Patience = Patience(),  # noqa: B008 - frozen
         command: Sequence[str] = (),
+        vocabulary_only: bool = False,
     ) -> None:
         self.path = path
         self.settings = settings
@@ -93,6 +95,9 @@ class EngineProcess:
         self.asks_the_date = "strftime_now" in (header.chat_template or "")
         """True if the chat template may print the date: it is told `chat.DATE`, always."""
         self._need = memory.needed(header, settings)
+        if vocabulary_only:
+            self._need = replace(self._need, weights=0, cells=0, compute=0, outputs=0)
+        self._vocabulary_only = vocabulary_only
         self._patience = patience
         self._command = list(command) or worker_command()
         self._process: subprocess.Popen[bytes] | None = None
@@ -163,7 +168,8 @@ class EngineProcess:
         )
         self._watchdog = Watchdog(self._process, self._patience.silence)
         try:
-            self.info = self._exchange("load", {"path": str(self.path), "settings": asdict(self.settings)}, _ignore)
+            how = {"settings": asdict(self.settings), "vocabulary_only": self._vocabulary_only}
+            self.info = self._exchange("load", {"path": str(self.path), **how}, _ignore)
         except errors.ModelError as error:
             self._bury()
             hint = "; ".join(filter(None, [error.hint, self._log_tail()]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import logging
 import platform
 from collections.abc import Collection
 from dataclasses import replace
@@ -16,20 +17,24 @@ from typing import Any
 
 import platformdirs
 
+from localprompt.engine.probing import MOST, probe_length
 from localprompt.engine.process import EngineProcess
 from localprompt.engine.settings import EngineSettings, available_threads
 from localprompt.errors import ModelError
 from localprompt.remembering import remember
 
-_PROBE_TOKENS = 512
+_logger = logging.getLogger("localprompt")
+
 _GAIN = 1.03
 """A later choice must be this much faster than an earlier one: below that it is noise."""
+_CPU_FIELDS = frozenset({"model name", "CPU implementer", "CPU part"})
 
 
 def tuned(path: Path, sha256: str, settings: EngineSettings, fixed: Collection[str]) -> EngineSettings:
     """Return the settings with weight repacking, rows a batch and threads chosen by measuring, but for those `fixed`.
 
-    The choice is remembered per file content, machine and llama.cpp build: the first call takes seconds to a minute.
+    The choice is remembered per file content, CPU, threads at hand and llama.cpp build. The first call takes up to
+    ten seconds and a load for each choice, and logs at level INFO what it measures, to the logger `localprompt`.
     """
     open_choices = [name for name in ("use_extra_bufts", "n_ubatch", "n_threads") if name not in fixed]
     if not open_choices:
@@ -47,20 +52,24 @@ def tuned(path: Path, sha256: str, settings: EngineSettings, fixed: Collection[s
 
 def measure(path: Path, settings: EngineSettings, open_choices: Collection[str]) -> EngineSettings:
     """Return the settings with the highest prefill rate among the open choices; each is loaded and timed."""
-    best, best_rate = settings, _rate(path, settings)
-    smaller = max(settings.n_ubatch // 2, settings.n_seq_max)
+    _logger.info("%s: measuring which settings are fastest on this machine, once", path.name)
+    n_tokens, best_rate = _probe(path, settings, MOST)
+    best = settings
     alternatives: dict[str, Any] = {
         "use_extra_bufts": not settings.use_extra_bufts,
-        "n_ubatch": smaller,
+        "n_ubatch": max(settings.n_ubatch // 2, settings.n_seq_max),
         "n_threads": available_threads(),
     }
+    if n_tokens < settings.n_ubatch:  # both would compute the probe as one batch, or nearly so
+        del alternatives["n_ubatch"]
     for name, value in alternatives.items():
         if name not in open_choices or value == getattr(settings, name):
             continue
         changes: dict[str, Any] = {name: value}
         candidate = replace(best, **changes)
+        _logger.info("%s: measuring %s=%s (%.0f tokens/s so far)", path.name, name, value, best_rate)
         try:
-            rate = _rate(path, candidate)
+            _, rate = _probe(path, candidate, n_tokens)
         except ModelError:  # a second, repacked copy of the weights may not fit into memory
             continue
         if rate > best_rate * _GAIN:
@@ -68,12 +77,16 @@ def measure(path: Path, settings: EngineSettings, open_choices: Collection[str])
     return best
 
 
-def _rate(path: Path, settings: EngineSettings) -> float:
-    """Return the best of two timed prefills after a warm-up: the machine may be busy, never idler than idle."""
+def _probe(path: Path, settings: EngineSettings, most: int) -> tuple[int, float]:
+    """Return the tokens of a probe, at most `most`, and the best rate of two: a machine is never idler than idle."""
     engine = EngineProcess(path, settings)
+
+    def rate(n_tokens: int) -> float:
+        return float(engine.call("prefill_rate", n_tokens=n_tokens))
+
     try:
-        engine.call("prefill_rate", n_tokens=32)
-        return max(float(engine.call("prefill_rate", n_tokens=_PROBE_TOKENS)) for _ in range(2))
+        n_tokens = min(most, probe_length(rate))  # less than `most` where this candidate is a good deal slower
+        return n_tokens, max(rate(n_tokens) for _ in range(2))
     finally:
         engine.close()
 
@@ -81,16 +94,27 @@ def _rate(path: Path, settings: EngineSettings) -> float:
 def _key(sha256: str, settings: EngineSettings, open_choices: Collection[str]) -> str:
     apart = {*open_choices, "n_ctx", "lanes"}  # these hardly change which choice is fastest
     rest = {name: value for name, value in settings.numerics().items() if name not in apart}
-    machine = [platform.machine(), _cpu_name(), importlib.metadata.version("llama-cpp-python")]
-    return json.dumps([sha256, machine, rest], sort_keys=True)
+    # Threads: a container with one core must not decide for all machines that share its home.
+    machine = [platform.machine(), cpu_name(_cpu_info()), available_threads()]
+    build = importlib.metadata.version("llama-cpp-python")
+    return json.dumps([sha256, machine, build, rest], sort_keys=True)
 
 
-def _cpu_name() -> str:
+def cpu_name(info: str) -> str:
+    """Return what names the CPU in the text of /proc/cpuinfo, or what Python knows of it where nothing does.
+
+    ARM kernels mostly give no model name but numbers of maker and part, several where cores differ.
+    """
+    fields = (line.partition(":") for line in info.splitlines())
+    named = [value.strip() for field, _, value in fields if field.strip() in _CPU_FIELDS]
+    return " ".join(dict.fromkeys(named)) or platform.processor()
+
+
+def _cpu_info() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
+        return Path("/proc/cpuinfo").read_text(errors="replace")
+    except OSError:  # not Linux
+        return ""
 
 
 def _read(memory: Path) -> dict[str, dict[str, bool | int]]:

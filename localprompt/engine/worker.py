@@ -22,7 +22,7 @@ from localprompt import errors
 from localprompt.engine.encode import encode, encode_pair
 from localprompt.engine.engine import Engine, GenerateRequest, ScoreRequest
 from localprompt.engine.frames import read_frame, write_frame
-from localprompt.engine.llama import Llama
+from localprompt.engine.llama import Llama, Vocabulary
 from localprompt.engine.settings import EngineSettings
 from localprompt.types import EngineStats, Message, Sampling
 
@@ -59,19 +59,17 @@ class Voice:
                     self.send({"beat": 1})
 
 
-class Server:
-    """Answers requests with one loaded model. Each public method is one `op` of the protocol."""
+class Reader:
+    """Answers what the vocabulary of a model says. Each public method is one `op` of the protocol."""
 
-    def __init__(self, voice: Voice, path: str, settings: dict[str, Any]) -> None:
-        self._voice = voice
+    def __init__(self, path: str, llama: Vocabulary) -> None:
         self._path = path
-        self._llama = Llama(Path(path), EngineSettings(**settings))
-        self._engine = Engine(self._llama)
+        self._llama = llama
 
     @property
     def stats(self) -> EngineStats:
-        """Cumulative work."""
-        return self._engine.stats
+        """Cumulative work: none."""
+        return EngineStats()
 
     def info(self) -> dict[str, Any]:
         """What the parent needs to know of the model."""
@@ -99,6 +97,25 @@ class Server:
             raise errors.ModelError(f"{self._path} has no chat template", "it is a base model: use a raw layout")
         return [template.render([Message(*message) for message in messages]) for messages in requests]
 
+    def forget(self) -> None:
+        """Drop what a call that ended in the middle left: nothing."""
+
+
+class Server(Reader):
+    """Answers requests with one loaded model."""
+
+    def __init__(self, voice: Voice, path: str, settings: EngineSettings) -> None:
+        llama = Llama(Path(path), settings)
+        super().__init__(path, llama)
+        self._voice = voice
+        self._clear = llama.clear
+        self._engine = Engine(llama)
+
+    @property
+    def stats(self) -> EngineStats:
+        """Cumulative work."""
+        return self._engine.stats
+
     def score(self, requests: list[Any]) -> list[Any]:
         """Log-likelihoods of (tokens, start)."""
         scored = self._engine.score([ScoreRequest(tuple(tokens), start) for tokens, start in requests], self._report)
@@ -118,7 +135,7 @@ class Server:
 
     def forget(self) -> None:
         """Drop all sequences: a call ended in the middle."""
-        self._llama.clear()
+        self._clear()
 
     def _report(self, done: int, total: int) -> None:
         self._voice.send({"progress": [done, total]})
@@ -134,7 +151,7 @@ def serve() -> None:
     _die_with_parent()
     _be_expendable()
     voice = Voice(out)
-    server: Server | None = None
+    server: Reader | None = None
     while True:
         try:
             request = read_frame(sys.stdin.buffer)
@@ -145,10 +162,11 @@ def serve() -> None:
         try:
             with voice.computing():
                 if server is None:
-                    server = Server(voice, **request)
+                    server = _loaded(voice, **request)
                     result: Any = server.info()
                 else:
-                    result = {name: getattr(server, name) for name in _OPS}[op](**request)
+                    known = {name: getattr(server, name) for name in _OPS if hasattr(server, name)}
+                    result = known[op](**request)
         except errors.LocalPromptError as error:
             voice.send({"error": [type(error).__name__, error.message, error.hint]})
             continue
@@ -161,6 +179,11 @@ def serve() -> None:
             continue
         delta = [after - then for after, then in zip(astuple(server.stats), astuple(before), strict=True)]
         voice.send({"result": result, "stats": delta})
+
+
+def _loaded(voice: Voice, path: str, settings: dict[str, Any], vocabulary_only: bool) -> Reader:
+    how = EngineSettings(**settings)
+    return Reader(path, Vocabulary(Path(path), how)) if vocabulary_only else Server(voice, path, how)
 
 
 def _be_expendable() -> None:

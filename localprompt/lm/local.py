@@ -32,15 +32,16 @@ class LocalModel:
         path: the file.
         settings: how it is loaded and batched.
         name: for people; the file's stem by default.
+        vocabulary_only: load no weights; see `vocabulary`.
     """
 
-    def __init__(self, path: Path, settings: EngineSettings, name: str = "") -> None:
+    def __init__(self, path: Path, settings: EngineSettings, name: str = "", *, vocabulary_only: bool = False) -> None:
         self.path = path
         self.name = name or path.stem
         self.settings = settings
         self.on_progress: Callable[[int, int], None] = lambda *_: None
         """Called during `loglikelihood` and `generate` with (requests done, requests in all)."""
-        self._engine = EngineProcess(path, settings)
+        self._engine = EngineProcess(path, settings, vocabulary_only=vocabulary_only)
         self._fingerprint = ""
 
     def __enter__(self) -> LocalModel:
@@ -54,6 +55,13 @@ class LocalModel:
     def close(self) -> None:
         """End the worker process; nothing else needs this model afterwards."""
         self._engine.close()
+
+    def vocabulary(self) -> LocalModel:
+        """Return the same model without its weights, in a process of its own: it tokenises and renders, nothing else.
+
+        It takes a hundred megabytes where the model takes gigabytes. It does not know how long a context may be.
+        """
+        return LocalModel(self.path, self.settings, self.name, vocabulary_only=True)
 
     @property
     def pid(self) -> int:
@@ -119,11 +127,16 @@ class LocalModel:
         A base model gets the messages as plain text, a blank line between them.
 
         Raises:
+            TypeError: for a message that is no `Message`, such as a dict.
             ModelError: if the template refuses the messages.
         """
+        try:
+            turns = [[message.role, message.content] for message in messages]
+        except AttributeError as error:
+            raise TypeError(f"a message is a localprompt.Message(role, content), not {error.obj!r:.80}") from error
         if not self.has_chat:
-            return Rendered("".join(f"{message.content}\n\n" for message in messages), ()) + opening
-        ((text, spans),) = self._engine.call("chat", requests=[[[m.role, m.content] for m in messages]])
+            return Rendered("".join(f"{content}\n\n" for _, content in turns), ()) + opening
+        ((text, spans),) = self._engine.call("chat", requests=[turns])
         return Rendered(text, spans) + opening
 
     def fim(self, prefix: str, suffix: str) -> Rendered:
@@ -214,6 +227,8 @@ def _content_hash(path: Path) -> str:
 def load_model(name_or_path: str | Path, *, tune: bool = True, **settings: Any) -> LocalModel:
     """Return a loaded model, by card name (pulled if missing) or by the path of a GGUF file.
 
+    What is pulled is logged to the logger `localprompt`: `logging.basicConfig(level=logging.INFO)` shows it.
+
     Args:
         name_or_path: such as `qwen2.5-coder-1.5b-instruct` or `./my.gguf`.
         tune: measure the fastest settings once for this model on this machine (seconds; remembered).
@@ -235,5 +250,5 @@ def load_model(name_or_path: str | Path, *, tune: bool = True, **settings: Any) 
         raise ConfigError(f"impossible engine settings: {error}") from None
     if tune:
         chosen = tuned(path, _content_hash(path), chosen, frozenset(settings))
-    name = str(name_or_path) if not Path(name_or_path).exists() else path.stem
+    name = path.stem if models.file_at(name_or_path) else str(name_or_path)
     return LocalModel(path, chosen, name)

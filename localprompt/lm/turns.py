@@ -4,19 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from types import TracebackType
+from typing import Protocol, runtime_checkable
 
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.cached import Reporting
 from localprompt.types import EngineStats, Generation, Loglikelihood, Message, Sampling
 
 
+@runtime_checkable
+class _WithVocabulary(Protocol):
+    """A model that can be had without its weights, to tokenise and render."""
+
+    def vocabulary(self) -> AbstractContextManager[LanguageModel]: ...
+
+
 class Turns:
-    """Which of several models is in memory: the one that was asked last."""
+    """Which of several models is in memory: the one that was asked last; a context manager, which frees it."""
 
     def __init__(self) -> None:
         self.swaps = 0
         """How often a model had to go for another one."""
         self._current: ModelInTurn | None = None
+        self._vocabularies = ExitStack()
+
+    def __enter__(self) -> Turns:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._current is not None:
+            self._current.unload()
+        self._vocabularies.close()
+
+    def keep(self, vocabulary: AbstractContextManager[LanguageModel]) -> LanguageModel:
+        """Return what takes no turns because it is small, kept until the end."""
+        return self._vocabularies.enter_context(vocabulary)
 
     def give(self, model: ModelInTurn) -> None:
         """Let `model` have the memory; the one that has it is unloaded."""
@@ -31,7 +55,8 @@ class Turns:
 class ModelInTurn:
     """A model that is in memory while it is its turn. See `LanguageModel` for the contract.
 
-    A run asks in calls of many requests, and what is known of a model without computing is kept, so a turn is long.
+    A run asks in calls of many requests, so a turn is long. Tokenising and rendering, which methods do between them and
+    estimates do all the time, take no turn where the model can be had without its weights.
 
     Args:
         load: loads the model.
@@ -54,6 +79,7 @@ class ModelInTurn:
         self.has_chat = model.has_chat
         self.has_fim = model.has_fim
         self.supports_grammar = model.supports_grammar
+        self._vocabulary = turns.keep(model.vocabulary()) if isinstance(model, _WithVocabulary) else None
 
     @property
     def stats(self) -> EngineStats:
@@ -74,19 +100,19 @@ class ModelInTurn:
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each text; see `LanguageModel`."""
-        return self._model().tokenize(texts)
+        return self._reader().tokenize(texts)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return how many tokens each text has; see `LanguageModel`."""
-        return self._model().count_tokens(texts)
+        return self._reader().count_tokens(texts)
 
     def chat(self, messages: Sequence[Message], opening: str = "") -> str:
         """Return the text of a chat up to the answer; see `LanguageModel`."""
-        return self._model().chat(messages, opening)
+        return self._reader().chat(messages, opening)
 
     def fim(self, prefix: str, suffix: str) -> str:
         """Return a fill-in-the-middle prompt; see `LanguageModel`."""
-        return self._model().fim(prefix, suffix)
+        return self._reader().fim(prefix, suffix)
 
     def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[Loglikelihood]:
         """Return how probable each continuation is; see `LanguageModel`."""
@@ -95,6 +121,10 @@ class ModelInTurn:
     def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
         """Return one completion a prompt; see `LanguageModel`."""
         return self._model().generate(prompts, sampling, seeds)
+
+    def _reader(self) -> LanguageModel:
+        """Return what tokenises and renders."""
+        return self._vocabulary or self._model()
 
     def _model(self) -> LanguageModel:
         """Return the loaded model."""

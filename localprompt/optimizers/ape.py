@@ -68,7 +68,7 @@ class _Request:
     """The fixed text of the meta-prompt."""
 
 
-@optimizer("ape")
+@optimizer("ape", TEMPLATES)
 @dataclass(frozen=True, slots=True)
 class APE:
     """Hyperparameters of APE; the defaults spend about a thousand short answers on a dev split of 100 rows."""
@@ -171,7 +171,8 @@ class APE:
     def _require(self, name: str, holds: bool, what: str) -> None:
         if not holds:
             raise ConfigError(
-                f"the setting {name} must be {what}, not {getattr(self, name)}", "see the method's settings"
+                f"the setting {name} must be {what}, not {getattr(self, name)}",
+                "`localprompt methods ape` lists the settings",
             )
 
     def run(self, problem: Problem) -> None:

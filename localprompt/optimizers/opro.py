@@ -96,7 +96,7 @@ class _Search:
         return [math.fsum(1 - score for score in column) for column in zip(*rows, strict=True)]
 
 
-@optimizer("opro")
+@optimizer("opro", TEMPLATES)
 @dataclass(frozen=True, slots=True)
 class OPRO:
     """Hyperparameters of OPRO; the defaults spend about 2,500 short answers on a dev split of 100 rows."""
@@ -187,7 +187,8 @@ class OPRO:
     def _require(self, name: str, holds: bool, what: str) -> None:
         if not holds:
             raise ConfigError(
-                f"the setting {name} must be {what}, not {getattr(self, name)}", "see the method's settings"
+                f"the setting {name} must be {what}, not {getattr(self, name)}",
+                "`localprompt methods opro` lists the settings",
             )
 
     def run(self, problem: Problem) -> None:

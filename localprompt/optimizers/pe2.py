@@ -44,7 +44,7 @@ _SENTENCE = ("\n", ". ")
 """Where a model without a chat template is stopped: after the sentence it was asked for it tells a story."""
 
 
-@optimizer("pe2")
+@optimizer("pe2", TEMPLATES)
 @dataclass(frozen=True, slots=True)
 class PE2:
     """Hyperparameters of PE2; the defaults take about 1500 short answers on a dev split of 100 rows, and 50 texts."""
@@ -146,7 +146,8 @@ class PE2:
     def _require(self, name: str, holds: bool, what: str) -> None:
         if not holds:
             raise ConfigError(
-                f"the setting {name} must be {what}, not {getattr(self, name)}", "see the method's settings"
+                f"the setting {name} must be {what}, not {getattr(self, name)}",
+                "`localprompt methods pe2` lists the settings",
             )
 
     def run(self, problem: Problem) -> None:

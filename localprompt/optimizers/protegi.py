@@ -33,7 +33,7 @@ from localprompt.selection import Score, measure_best_first, rank
 from localprompt.types import Prompt
 
 
-@optimizer("protegi")
+@optimizer("protegi", TEMPLATES)
 @dataclass(frozen=True, slots=True)
 class ProTeGi:
     """Hyperparameters of ProTeGi; the defaults spend about 1400 short answers on a dev split of 100 rows."""
@@ -127,7 +127,8 @@ class ProTeGi:
     def _require(self, name: str, holds: bool, what: str) -> None:
         if not holds:
             raise ConfigError(
-                f"the setting {name} must be {what}, not {getattr(self, name)}", "see the method's settings"
+                f"the setting {name} must be {what}, not {getattr(self, name)}",
+                "`localprompt methods protegi` lists the settings",
             )
 
     def run(self, problem: Problem) -> None:

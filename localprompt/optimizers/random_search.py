@@ -4,12 +4,12 @@
 2. Ask for `per_round` instructions: a seed prompt in other words or, for an empty one, a guess from `demos` worked
    examples. No score, error or earlier proposal is shown to the proposer.
 3. Score what is new and usable on the drawn examples, beside the `finalists` best so far.
-4. Measure the `finalists` best of them on all of dev. Repeat 2 to 4 until the budget ends.
+4. Measure the `finalists` best of them on all of dev. Repeat 2 to 4 until the budget ends or nothing new comes.
 
-What another method finds beyond this one at equal cost is what its feedback is worth: so it spends all of a budget, in
-rounds so small that little of it is left over, and may choose as the others do, by likelihood where the metric sees no
-difference. The Monte Carlo search that the ProTeGi paper compares itself with paraphrases the best of each round; here
-nothing found is built upon, so that chance alone is measured.
+What another method finds beyond this one at equal cost is what its feedback is worth: so it spends all of a budget in
+tokens or calls, however large, in rounds so small that little of it is left over, and may choose as the others do, by
+likelihood where the metric sees no difference. The Monte Carlo search that the ProTeGi paper compares itself with
+paraphrases the best of each round; here nothing found is built upon, so that chance alone is measured.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
+from typing import ClassVar
 
 from localprompt.errors import ConfigError
 from localprompt.metaprompts import SHRINK, MetaPrompt, load, shown_chars, worked
@@ -37,21 +39,26 @@ TEMPLATES = {
 }
 """Meta-prompt to its slots. In those for a chat the last paragraph is the opening of the answer."""
 
+_HINT = "`localprompt methods random` lists the settings"
 _SENTENCE = ("\n", ". ")
 """Where a plain continuation is stopped: after the sentence it was asked for, small models tell a story about it."""
 
 
-@optimizer("random")
+@optimizer("random", TEMPLATES)
 @dataclass(frozen=True, slots=True)
 class RandomSearch:
-    """Hyperparameters of random search; it goes on until the budget ends.
+    """Hyperparameters of random search; it goes on until the budget in tokens or calls ends.
 
-    Without a limit it ends after `proposals`, at most some 4,000 short answers, unless nothing new comes before.
+    Without a limit on either it ends after `proposals`, at most some 4,000 short answers. It ends sooner where nothing
+    new comes.
     """
 
+    SPENDS_ALL: ClassVar[bool] = True
+    """It has no end of its own within a budget, so a rehearsal ends after `proposals`: the rest goes on like that."""
+
     proposals: int = 128
-    """Instructions asked for in all, if the budget lasts: about twice what the other methods spend without a limit, so
-    that under a budget which binds them it ends with theirs."""
+    """Instructions asked for in all where the budget limits neither tokens nor calls; about twice what the other
+    methods spend then. Under a limit it is of no account: the search goes on until the limit."""
     per_round: int = 8
     """Instructions asked for before they are scored: the budget may end after any round."""
     barren: int = 3
@@ -81,34 +88,37 @@ class RandomSearch:
         counts = ("proposals", "per_round", "barren", "per_request", "demos", "max_tokens")
         for name in (*counts, "score_examples", "finalists"):
             if getattr(self, name) < 1:
-                raise ConfigError(f"the setting {name} must be at least 1", "see the method's settings")
+                raise ConfigError(f"the setting {name} must be at least 1", _HINT)
         if self.demo_chars < 20:
-            raise ConfigError("the setting demo_chars must be at least 20", "see the method's settings")
+            raise ConfigError("the setting demo_chars must be at least 20", _HINT)
         if not (self.temperature >= 0 and 0 < self.top_p <= 1):
-            raise ConfigError("temperature must be at least 0 and top_p in (0, 1]", "see the method's settings")
+            raise ConfigError("temperature must be at least 0 and top_p in (0, 1]", _HINT)
 
     def run(self, problem: Problem) -> None:
         """Search; everything stays with `problem`."""
         meta = load("random", TEMPLATES, self.templates)
         if not problem.train and any(not seed.instruction.strip() for seed in problem.seeds):
             raise ConfigError("an empty seed prompt needs worked examples and the task has none", "add a train split")
-        n_rounds = -(-self.proposals // self.per_round)
+        n_rounds, is_endless = -(-self.proposals // self.per_round), problem.is_limited and not problem.is_rehearsal
         n_requests = -(-self.per_round // self.per_request)
 
         # 1. The seeds, and the examples that every proposal will see.
         problem.observer.stage(f"measuring {len(problem.seeds)} seed prompts on all of dev")
         examples = problem.rng.sample(problem.dev, min(self.score_examples, len(problem.dev)))
-        problem.observer.plan(n_rounds * n_requests * self.per_request * (1 + len(examples)) + self._measured(problem))
+        if not is_endless:
+            n_scores = n_rounds * n_requests * self.per_request * (1 + len(examples))
+            problem.observer.plan(n_scores + self._measured(problem))
         measured = measure_best_first(problem, problem.seeds)
 
         best: list[Prompt] = []
         n_barren = 0
-        for round_ in range(n_rounds):
+        for round_ in count() if is_endless else range(n_rounds):
             if any(evaluation.mean >= 1.0 for evaluation in measured):
                 problem.observer.note("nothing to gain, every answer on dev is right")
                 return
             # 2. Write.
-            problem.observer.stage(f"writing and scoring prompts (round {round_ + 1} of at most {n_rounds})")
+            of_most = "" if is_endless else f" of at most {n_rounds}"
+            problem.observer.stage(f"writing and scoring prompts (round {round_ + 1}{of_most})")
             first = round_ * n_requests
             turns = [problem.seeds[(first + i) % len(problem.seeds)] for i in range(n_requests)]
             found = self._write(problem, meta, turns)

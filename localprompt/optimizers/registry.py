@@ -5,22 +5,28 @@ Adding an optimiser is one file with `@optimizer("name")` and one import in `opt
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import inspect
+import itertools
 import math
+import sys
+import textwrap
 import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from localprompt.errors import ConfigError, nearest
+from localprompt.metaprompts import load
 from localprompt.problem import Problem
 
 
 class Optimizer(Protocol):
     """An algorithm that searches for a prompt: a frozen dataclass of hyperparameters with one method.
 
-    A class variable `PRESETS`, name to the hyperparameters that differ from the defaults, is optional; `paper` is the
-    setting of the publication.
+    Optional class variables: `PRESETS`, name to the hyperparameters that differ from the defaults, of which `paper` is
+    the setting of the publication; `SPENDS_ALL`, true if only a limit on tokens or calls ends the search.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
@@ -38,15 +44,37 @@ LOCAL = "local"
 
 _T = TypeVar("_T")
 _REGISTRY: dict[str, type[Any]] = {}
+_META_PROMPTS: dict[str, Mapping[str, tuple[str, ...]]] = {}
+"""Method to its meta-prompts with their slots."""
 
 
-def optimizer(name: str) -> Callable[[type[_T]], type[_T]]:
-    """Return a class decorator that registers a frozen dataclass with a method `run(problem)` under `name`."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Setting:
+    """A hyperparameter of a method, for people."""
+
+    name: str
+    default: object
+    presets: Mapping[str, object]
+    """Preset to its value there, where it differs from the default."""
+    description: str
+    """One line: the text below the field in its class; empty where the source is not at hand."""
+
+
+def optimizer(name: str, meta_prompts: Mapping[str, tuple[str, ...]] | None = None) -> Callable[[type[_T]], type[_T]]:
+    """Return a class decorator that registers a frozen dataclass with a method `run(problem)` under `name`.
+
+    Args:
+        name: of the method.
+        meta_prompts: each with its slots, as `metaprompts.load` wants them; then `configure` checks the folder that
+            the setting `templates` names.
+    """
 
     def register(cls: type[_T]) -> type[_T]:
         if name in _REGISTRY:
             raise ValueError(f"an optimizer {name!r} is registered already")
         _REGISTRY[name] = cls
+        if meta_prompts is not None:
+            _META_PROMPTS[name] = meta_prompts
         return cls
 
     return register
@@ -68,14 +96,58 @@ def presets(name: str) -> dict[str, Mapping[str, object]]:
     return {LOCAL: {}, **getattr(_found(name), "PRESETS", {})}
 
 
+def summary(name: str) -> str:
+    """Return what the optimiser `name` is, in one line: the first sentence of its file.
+
+    Raises:
+        ConfigError: for an unknown method, naming the nearest known one.
+    """
+    first_line = (sys.modules[_found(name).__module__].__doc__ or "").strip().partition("\n")[0]
+    return first_line.partition(" Level ")[0]
+
+
+def settings_of(name: str) -> tuple[Setting, ...]:
+    """Return the hyperparameters of the optimiser `name`, in the order of their class.
+
+    Raises:
+        ConfigError: for an unknown method, naming the nearest known one.
+    """
+    cls = _found(name)
+    told, defaults = _descriptions(cls), cls()
+    return tuple(
+        Setting(
+            field.name,
+            getattr(defaults, field.name),
+            {preset: values[field.name] for preset, values in presets(name).items() if field.name in values},
+            told.get(field.name, ""),
+        )
+        for field in dataclasses.fields(cls)
+    )
+
+
+def _descriptions(cls: type[Any]) -> dict[str, str]:
+    """Return the string under each field of a class, on one line, by the field's name."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
+    except (OSError, TypeError):  # made at a prompt, or shipped without its source
+        return {}
+    assert isinstance(tree, ast.ClassDef)
+    return {
+        field.target.id: " ".join(text.value.value.split())
+        for field, text in itertools.pairwise(tree.body)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
+    }
+
+
 def configure(name: str, settings: Mapping[str, object], preset: str = LOCAL) -> Optimizer:
     """Return the optimiser `name` as in `preset`, changed by `settings`.
 
     Text such as `8`, `8,24` or `none` is read as the field's type.
 
     Raises:
-        ConfigError: for an unknown method, preset or setting, naming the nearest known one, or a value of the wrong
-            kind.
+        ConfigError: for an unknown method, preset or setting, naming the nearest known one, a value of the wrong kind,
+            or a folder of meta-prompts that cannot be used.
     """
     cls = _found(name)
     if preset not in presets(name):
@@ -88,6 +160,9 @@ def configure(name: str, settings: Mapping[str, object], preset: str = LOCAL) ->
             raise ConfigError(f"{name} has no setting {key!r}", nearest(key, known))
         values[key] = read_value(f"the setting {key}", value, known[key])
     chosen: Optimizer = cls(**values)
+    if name in _META_PROMPTS:
+        # The search reads them too, but then a large model is loaded already.
+        load(name, _META_PROMPTS[name], getattr(chosen, "templates", None))
     return chosen
 
 

@@ -23,9 +23,22 @@ _MAX_PATTERN = 1000
 _MAX_OBJECTS = 100
 """Opening braces tried before a completion counts as one without JSON."""
 
-# A minus after a letter, digit or bracket is a hyphen or a subtraction ("covid-19", "5-3"), not a sign.
 _NUMBER = re.compile(
-    r"(?:(?<![\w)])[-\u2212])?(?:(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
+    r"""
+    (?P<sign>(?<![\w)])[-\u2212])?      # after a letter, digit or bracket: a hyphen ("covid-19") or a subtraction
+    (?: (?P<points>                     # 1.234,56 and 1.234.567, but not 1.234
+            (?<![\w.,])[1-9][0-9]{0,2}
+            (?: (?:\.[0-9]{3})+ (?=,[0-9]+(?![.,]?[0-9])) | (?:\.[0-9]{3}){2,} (?!\.?[0-9]) ))
+      | (?P<spaces>                     # 1 234 567, but not the list 64 128 256 7
+            (?<![0-9.,])(?<![0-9][ \u00a0\u2009\u202f])[1-9][0-9]{0,2}
+            (?P<gap>[ \u00a0\u2009\u202f'\u2019])[0-9]{3} (?:(?P=gap)[0-9]{3})* (?!(?P=gap)?[0-9]))
+      | (?P<parts>[0-9]+(?:\.[0-9]+){2,})   # a version or a date
+      | (?P<plain>[0-9]{1,3}(?:,[0-9]{3})+(?![0-9]) | [0-9]+)
+      | (?<![\w.])(?=\.[0-9]) )
+    (?P<fraction>(?(points),|(?(spaces)[.,]|\.))[0-9]+)?
+    (?P<exponent>[eE][-+]?[0-9]+)?
+    """,
+    re.VERBOSE,
 )
 
 
@@ -65,10 +78,17 @@ def find_answer(kind: str, argument: str = "") -> Extraction:
 def last_number(text: str) -> str | None:
     """Return the last number of a text without thousands separators, such as `-1234.50`; None if there is none.
 
-    `$1,234.50.` gives `1234.50`; the lists `1,2` and `1, 2` give `2`.
+    Thousands are set apart by commas, apostrophes or spaces, and by points where a second point or a decimal comma
+    leaves no doubt: `$1,234.50.`, `1 234.50`, `1'234.50` and `1.234,50` give `1234.50`. Otherwise a point is decimal,
+    and a comma is not: `1.234` stays, and `1,2` gives `2`. Versions and dates such as `1.2.3` are no numbers.
     """
-    found = _NUMBER.findall(text)
-    return found[-1].replace(",", "").replace("\u2212", "-") if found else None
+    found = [match for match in _NUMBER.finditer(text) if match["parts"] is None]
+    if not found:
+        return None
+    last = found[-1]
+    whole = re.sub("[^0-9]", "", last["points"] or last["spaces"] or last["plain"] or "")
+    fraction = f".{last['fraction'][1:]}" if last["fraction"] else ""
+    return ("-" if last["sign"] else "") + whole + fraction + (last["exponent"] or "")
 
 
 def _without_thoughts(text: str) -> str | None:

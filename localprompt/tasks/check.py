@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
@@ -14,16 +16,29 @@ from localprompt.types import Example
 _CHARACTERS_A_TOKEN = 3
 """Few, so that what is called too long is: English has about four."""
 _MAX_NAMED = 3
+_INFORMATION = 0.9
+"""Of what an answer tells where all labels are equally frequent, in bits. Two labels fall below it from 69 : 31 on."""
+_SENTENCE_MARKS = re.compile(r"[^\w\s+*/=<>^%$#&@~|\\-]")
+"""Punctuation, but not the signs that make 3 + 4 differ from 3 * 4, and C from C++."""
 
 
 def find_doubts(task: Task) -> tuple[str, ...]:
     """Return one sentence for each thing that makes the task's scores less trustworthy; empty if there is none.
 
-    Looks for inputs that occur twice (across splits and within one), the same inputs with different answers, labels
-    that are rare, missing or a prefix of another, answers that do not fit max_tokens, answers that the metric cannot
-    tell apart, and a raw template that ends in a space.
+    Looks for inputs that occur twice (across splits and within one; across splits also with other case, spacing or
+    punctuation), the same inputs with different answers, labels that are missing, a prefix of another, or so unequally
+    frequent that an answer tells less than 90 % of the bits that it could, answers that do not fit max_tokens, answers
+    that the metric cannot tell apart, and a raw template that ends in a space.
     """
-    checks = (_repeated, _label_doubts, _prefixes, _long_answers, _same_to_the_metric, _space_at_the_end)
+    checks = (
+        _repeated,
+        _nearly_repeated,
+        _label_doubts,
+        _prefixes,
+        _long_answers,
+        _same_to_the_metric,
+        _space_at_the_end,
+    )
     return tuple(doubt for check in checks for doubt in check(task))
 
 
@@ -70,6 +85,24 @@ def _repeated(task: Task) -> Iterator[str]:
         yield f"{len(contradictions)} examples have the same inputs but different answers: {_some(contradictions)}"
 
 
+def _nearly_repeated(task: Task) -> Iterator[str]:
+    seen: dict[tuple[tuple[str, str], ...], tuple[str, Example]] = {}
+    across: dict[tuple[str, str], list[str]] = {}
+    for split, examples in _splits(task).items():
+        for example in examples:
+            words = tuple((name, _words(text)) for name, text in sorted(example.inputs.items()))
+            other, first = seen.setdefault(words, (split, example))
+            if other != split and first.inputs != example.inputs and any(text for _, text in words):
+                across.setdefault((split, other), []).append(f"{example.id} = {first.id}")
+    for (split, other), pairs in across.items():
+        aside = "but for case, spacing and punctuation"
+        yield f"{len(pairs)} examples have the same inputs {aside} in {split} and in {other}: {_some(pairs)}"
+
+
+def _words(text: str) -> str:
+    return " ".join(_SENTENCE_MARKS.sub(" ", text.casefold()).split())
+
+
 def _label_doubts(task: Task) -> Iterator[str]:
     if not task.labels:
         return
@@ -79,9 +112,17 @@ def _label_doubts(task: Task) -> Iterator[str]:
         if missing:
             yield f"{split} has no example of {_some(map(repr, missing))}"
         label, most = counts.most_common(1)[0]
-        share = most / len(examples)
-        if share > 2 / len(task.labels) or share > 0.75:
-            yield f"labels are unbalanced in {split}: always answering {label!r} would score {share:.2f}"
+        told = _bits(counts.values()) / math.log2(max(2, min(len(task.labels), len(examples))))
+        if told < _INFORMATION:
+            always = f"always answering {label!r} would score {most / len(examples):.2f}"
+            of_bits = f"an answer tells {100 * told:.0f} % of the bits it could"
+            yield f"labels are unbalanced in {split}: {always}, and {of_bits}"
+
+
+def _bits(counts: Iterable[int]) -> float:
+    """Return the entropy of the shares in bits."""
+    counts = list(counts)
+    return math.fsum(count / sum(counts) * math.log2(sum(counts) / count) for count in counts if count)
 
 
 def _prefixes(task: Task) -> Iterator[str]:

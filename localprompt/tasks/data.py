@@ -86,7 +86,7 @@ def read_dataset(
     try:
         import datasets  # noqa: PLC0415 - optional
     except ImportError as error:
-        hint = "pip install 'localprompt[datasets]'"
+        hint = "pip install 'datasets>=3'"
         raise TaskError(f"the data set {name!r} needs the package datasets, which is not installed", hint) from error
     try:
         table = datasets.load_dataset(name, config, split=part, revision=revision)

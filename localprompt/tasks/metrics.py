@@ -17,15 +17,13 @@ from typing import Any
 
 from localprompt.errors import TaskError, nearest
 from localprompt.tasks.answers import last_number
+from localprompt.tasks.choices import read_choice, read_option
 
 Metric = Callable[[str, tuple[str, ...]], float]
 """(prediction, acceptable answers) to a score in [0, 1]."""
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _SENTENCE_LABEL = re.compile(r"sentence [12]:", re.IGNORECASE)
-_OPTION = re.compile(r"\s*(?:\(([A-Za-z])\)|\[([A-Za-z])\]|([A-Za-z])(?=[).:]|\s*(?:\n|$)))[).:]?\s*(.*)", re.DOTALL)
-_BRACKETED = re.compile(r"[(\[]([A-Za-z])[)\]]")
-_CUED = re.compile(r"\b(?i:answer|option|choice)(?i: is)?:?\s+([A-Z])\b(?!')")  # capitals only: "the answer is a dog"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +125,7 @@ def contains(prediction: str, targets: tuple[str, ...]) -> float:
 def numeric(prediction: str, targets: tuple[str, ...]) -> float:
     """Return 1.0 if the last number of the prediction equals an acceptable one to six digits.
 
-    Currency, units, percent signs and thousands separators do not count.
+    Currency, units, percent signs and thousands separators do not count; `last_number` says what is one.
     """
     found = last_number(prediction)
     numbers = (last_number(target) for target in targets)
@@ -135,14 +133,14 @@ def numeric(prediction: str, targets: tuple[str, ...]) -> float:
 
 
 def multiple_choice(prediction: str, targets: tuple[str, ...]) -> float:
-    """Return 1.0 if the prediction names the right option: `B`, `(B)`, `B) Paris`, `the answer is B`, or its text.
+    """Return 1.0 if the prediction names the right option: `B`, `(B)`, `**B**`, `the answer is b`, or its text.
 
-    A target is a letter, plain or bracketed, the option's text, or both (`(B) Paris`). A prediction that brackets two
-    different letters names none.
+    A target is a letter, plain or bracketed, the option's text, or both (`(B) Paris`). A prediction that names two
+    different options names none, and a letter that is a word of its sentence ("a dog") is none.
     """
-    letter, text = _choice(prediction)
+    letter, text = read_choice(prediction)
     for target in targets:
-        right_letter, right_text = _option(target)
+        right_letter, right_text = read_option(target)
         if letter is not None and letter == right_letter:
             return 1.0
         if letter is None or right_letter is None:
@@ -168,25 +166,6 @@ def _folded(text: str) -> str:
 
 def _close(a: str, b: str) -> bool:
     return math.isclose(float(a), float(b), rel_tol=1e-6, abs_tol=1e-9)
-
-
-def _option(text: str) -> tuple[str | None, str]:
-    """Return the letter an option begins with, upper case, and the rest; None and all of it if it begins with none."""
-    match = _OPTION.fullmatch(text)
-    if match is None:
-        return None, text
-    return (match[1] or match[2] or match[3]).upper(), match[4]
-
-
-def _choice(prediction: str) -> tuple[str | None, str]:
-    letter, text = _option(prediction.strip())
-    if letter is not None:
-        return letter, text
-    bracketed = {match.upper() for match in _BRACKETED.findall(prediction)}
-    if len(bracketed) == 1:
-        return bracketed.pop(), prediction
-    cued = _CUED.findall(prediction)
-    return (cued[-1].upper() if cued and not bracketed else None), prediction
 
 
 def _told(error: Exception) -> str:

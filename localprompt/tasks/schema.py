@@ -36,6 +36,18 @@ class SplitSection(_Section):
     dev: float = Field(gt=0, allow_inf_nan=False)
     test: float = Field(gt=0, allow_inf_nan=False)
 
+    @field_validator("train", "dev", "test", mode="before")
+    @classmethod
+    def _whole_rows(cls, value: object) -> object:
+        # 1.5 is no count, and 1.0 may mean one row or all of them.
+        try:
+            is_count = float(str(value)) >= 1
+        except ValueError:
+            return value
+        if is_count and not str(value).isdecimal():
+            raise ValueError(f"must be a whole number of rows or a fraction below 1, not {value}")
+        return value
+
 
 class DataSection(_Section):
     """Where the rows come from."""

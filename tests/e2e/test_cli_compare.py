@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ import toy
 from click.testing import CliRunner, Result
 
 from localprompt import runs
+from localprompt.cli.compare_output import print_comparison
 from localprompt.cli.main import main
+from localprompt.comparing import compare
 from localprompt.errors import ModelError
 from localprompt.lm.scripted import ScriptedLM
 
@@ -59,12 +62,14 @@ def test_a_person_sees_a_row_a_method_and_the_prompts(task: str) -> None:
     assert "+1.000 (p < 0.001)*" in " ".join(ape)
     assert f"omegas, random, seed 1, test 1.000: {toy.BEST}" in result.stdout
     assert "over all tasks" not in result.stdout
+    assert "settings: ape local, queries=2; random local, proposals=14" in result.stdout
     assert "run 4 of 4: omegas, random, seed 1" in result.stderr
 
 
 @pytest.mark.usefixtures("lm")
-def test_json_is_all_there_is_on_standard_output_and_csv_has_a_row_a_run(task: str, tmp_path: Path) -> None:
-    result = _small(task, "--json", "--csv", str(tmp_path / "runs.csv"))
+def test_json_is_all_there_is_on_standard_output_and_csv_has_the_table_and_the_runs(task: str, tmp_path: Path) -> None:
+    files = "--csv", str(tmp_path / "table.csv"), "--csv-runs", str(tmp_path / "runs.csv")
+    result = _small(task, "--json", *files)
     plain = json.loads(result.stdout)
     assert (plain["max_tokens"], plain["max_calls"], plain["model"]) == (6000, None, "scripted")
     assert [(row["task"], row["method"], row["test"]["n"]) for row in plain["rows"]] == [
@@ -77,6 +82,27 @@ def test_json_is_all_there_is_on_standard_output_and_csv_has_a_row_a_run(task: s
     assert [row["run_id"] for row in rows] == [run["run_id"] for run in plain["runs"]]
     assert [json.loads(row["instruction"]) for row in rows] == [toy.BEST] * 4
     assert {row["status"] for row in rows} == {"finished"}
+    with (tmp_path / "table.csv").open(encoding="utf-8", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [(row["task"], row["method"], row["runs"], row["test"]) for row in table] == [
+        ("omegas", "ape", "2", "1.0"),
+        ("omegas", "random", "2", "1.0"),
+    ]
+    assert [row["changed"] for row in table] == ['{"queries": 2}', '{"proposals": 14}']
+
+
+def test_where_every_run_failed_the_files_are_written_all_the_same(
+    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(prompt: str, seed: int) -> str:
+        raise ModelError("it broke", "mend it")
+
+    monkeypatch.setattr(runs, "open_model", lambda name, **engine: toy.model(answer=answer))
+    files = "--csv", str(tmp_path / "table.csv"), "--csv-runs", str(tmp_path / "runs.csv")
+    result = _small(task, *files)
+    assert result.exit_code == 1, result.output
+    assert (tmp_path / "table.csv").read_text(encoding="utf-8").startswith("comparison,task,method,preset,")
+    assert (tmp_path / "runs.csv").read_text(encoding="utf-8").count("it broke") == 4
 
 
 def test_a_comparison_goes_on_by_its_arguments_or_by_its_id(task: str, lm: ScriptedLM) -> None:
@@ -114,7 +140,8 @@ def test_a_failed_run_is_shown_and_makes_the_exit_code_1(task: str, monkeypatch:
     monkeypatch.setattr(runs, "open_model", lambda name, **engine: toy.model(answer=answer))
     result = _compare(task, "--model", "any", "--max-tokens", "6000", "--methods", "manual,random", "--seeds", "1")
     assert result.exit_code == 1
-    assert "omegas, random, seed 0 failed: it broke \\u{202e}" in result.stdout
+    assert "omegas, random, seed 0 failed: it broke \\u{202e}; mend it" in result.stdout
+    assert "tries again what failed" in result.stdout
     assert any(line.split()[:1] == ["manual"] for line in result.stdout.splitlines())
 
 
@@ -123,7 +150,7 @@ def test_a_dry_run_says_what_each_method_will_cost_and_runs_nothing(task: str) -
     result = _small(task, "--dry-run")
     assert result.exit_code == 0, result.output
     assert [line.split()[:2] for line in result.stdout.splitlines()[1:3]] == [["omegas", "ape"], ["omegas", "random"]]
-    assert "4 runs with 2 seeds: at most" in result.stdout
+    assert "4 runs with 2 seeds: about" in result.stdout
     costs = json.loads(_small(task, "--dry-run", "--json").stdout)
     assert [each["method"] for each in costs] == ["ape", "random"]
     assert all(0 < each["tokens_requested"] <= 6000 for each in costs)
@@ -157,3 +184,17 @@ def test_errors_are_a_sentence_and_an_exit_code(
     assert "Traceback" not in result.stderr
     assert result.stdout == ""
     assert lm.seen == []
+
+
+def test_a_narrow_terminal_shows_every_number_whole(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = {"ape": {"queries": 2}, "random": {"proposals": 14}}
+    task = toy.task(dev=12, test=12)
+    result = compare([task], toy.model(), methods=("ape", "random"), n_seeds=2, max_tokens=6000, settings=small)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    print_comparison(result)
+    printed = capsys.readouterr().out
+    assert "\u2026" not in printed
+    assert f"{result.rows[0].tokens_requested:,.0f}" in printed

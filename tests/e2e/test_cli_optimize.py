@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from localprompt import runs
 from localprompt.cli.main import main
 from localprompt.errors import ModelError
 from localprompt.lm.scripted import ScriptedLM
+from localprompt.optimizers.pe2 import PE2
 
 TASK = """\
 name: omegas
@@ -76,8 +78,9 @@ def test_settings_and_limits_reach_the_search(task: str) -> None:
 def test_a_dry_run_says_what_to_expect_and_spends_nothing(task: str, lm: ScriptedLM) -> None:
     shown = _localprompt("optimize", task, "--model", "any", "--dry-run")
     assert shown.exit_code == 0, shown.output
-    search = r"about [\d,]+ proposals and [\d,]+ evaluations, [\d,]+ tokens \([\d,]+ decoded\)"
-    assert re.match(search + r"; after it, for noise and test, [\d,]+ evaluations, [\d,]+ tokens\n$", shown.stdout)
+    search = r"expected: about [\d,]+ proposals and [\d,]+ evaluations, [\d,]+ tokens \([\d,]+ decoded\)"
+    cost = shown.stdout.splitlines()[-1]
+    assert re.match(search + r"; after it, for noise and test, [\d,]+ evaluations, [\d,]+ tokens$", cost)
     plain = json.loads(_localprompt("optimize", task, "--model", "any", "--dry-run", "--json").stdout)
     assert plain["proposals"] >= 48
     assert plain["seconds"] is None, "a scripted model has no rates"
@@ -86,11 +89,41 @@ def test_a_dry_run_says_what_to_expect_and_spends_nothing(task: str, lm: Scripte
 
 
 @pytest.mark.usefixtures("lm")
+def test_a_dry_run_shows_every_setting_and_which_are_not_the_default(task: str) -> None:
+    arguments = ["--model", "any", "--dry-run", "--method", "pe2", "--preset", "paper", "--set", "steps=1"]
+    lines = _localprompt("optimize", task, *arguments).stdout.splitlines()
+    assert lines[0] == "method pe2, preset paper:"
+    shown = {line.split()[0]: " ".join(line.split()[1:]) for line in lines[1:-1]}
+    assert list(shown) == [field.name for field in fields(PE2)]
+    assert (shown["steps"], shown["beam"], shown["score_examples"]) == (
+        "1 (default: 3)",
+        "4 (default: 2)",
+        "none (default: 16)",
+    )
+    assert (shown["batch_size"], shown["backtrack"]) == ("2", "true")
+    plain = json.loads(_localprompt("optimize", task, *arguments, "--json").stdout)
+    assert (plain["method"], plain["preset"]) == ("pe2", "paper")
+    assert (plain["settings"]["steps"], plain["settings"]["beam"]) == (1, 4)
+
+
+def test_a_wrong_folder_of_meta_prompts_is_refused_before_a_model_is_loaded(
+    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    monkeypatch.setattr(runs, "open_model", loaded.append)
+    result = _localprompt(
+        "optimize", task, "--model", "any", "--method", "random", "--templates", str(tmp_path / "nowhere")
+    )
+    assert result.exit_code == 2
+    assert "nowhere does not exist" in result.stderr
+    assert loaded == []
+
+
+@pytest.mark.usefixtures("lm")
 def test_the_estimate_stands_beside_the_truth(task: str) -> None:
     plain = json.loads(_localprompt("optimize", task, "--model", "any", "--json").stdout)
-    assert plain["expected"] == json.loads(
-        _localprompt("optimize", task, "--model", "any", "--dry-run", "--json").stdout
-    )
+    expected = json.loads(_localprompt("optimize", task, "--model", "any", "--dry-run", "--json").stdout)
+    assert plain["expected"].items() <= expected.items()
     shown = _localprompt("resume", plain["run_id"])
     assert "spent " in shown.stdout
     assert f"expected about {plain['expected']['proposals']} proposals" in shown.stdout
@@ -275,5 +308,5 @@ def test_python_dash_m_is_the_same_program() -> None:
     run = subprocess.run(
         [sys.executable, "-m", "localprompt", "--help"], capture_output=True, text=True, check=True, env=environment
     )
-    for command in ("optimize", "evaluate", "resume", "replay", "runs", "models", "tasks"):
+    for command in ("optimize", "evaluate", "resume", "replay", "runs", "methods", "models", "tasks"):
         assert f"  {command} " in run.stdout

@@ -9,14 +9,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tiny import Oracle
 
+import localprompt
 from localprompt import cards, models
 from localprompt.lm.local import LocalModel, load_model
+from localprompt.store import Store
 from localprompt.types import Message, Sampling
 
 pytestmark = pytest.mark.real
@@ -136,7 +139,9 @@ COLOURS = ["red", "blue", "green", "yellow", "black", "white", "brown", "pink", 
 ANIMALS = ["dog", "cat", "horse", "cow", "lion", "tiger", "wolf", "bear", "sheep", "goat", "mouse", "rabbit"]
 
 
-def test_a_small_optimisation_runs_end_to_end(tmp_path: Path) -> None:
+@pytest.fixture
+def task(tmp_path: Path) -> Path:
+    """A task file, 16 rows a split, with two labels."""
     rows = [
         (f"{size}{word}", label)
         for label, words in (("colour", COLOURS), ("animal", ANIMALS))
@@ -144,13 +149,18 @@ def test_a_small_optimisation_runs_end_to_end(tmp_path: Path) -> None:
         for size in ("", "light " if label == "colour" else "small ")
     ]
     (tmp_path / "words.jsonl").write_text("\n".join(json.dumps({"input": i, "target": t}) for i, t in rows))
-    (tmp_path / "task.yaml").write_text(TASK)
+    path = tmp_path / "task.yaml"
+    path.write_text(TASK)
+    return path
+
+
+def test_a_small_optimisation_runs_end_to_end(task: Path, tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",
         "localprompt",
         "optimize",
-        str(tmp_path / "task.yaml"),
+        str(task),
         "--model",
         SMOL,
         "--json",
@@ -175,3 +185,38 @@ def test_a_small_optimisation_runs_end_to_end(tmp_path: Path) -> None:
     assert result["spend"]["tokens_requested"] > result["spend"]["tokens_decoded"] > 0
     assert isinstance(result["best"]["prompt"]["instruction"], str)
     assert all(n > 0 for n in result["discards"].values())
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("protegi", {"minibatch": 8, "max_tokens": 24}),
+        ("opro", {"max_tokens": 24}),
+        ("pe2", {"init_prompts": 2, "reasoning_tokens": 16, "prompt_tokens": 24}),
+    ],
+)
+def test_every_method_comes_to_a_result_whatever_the_model_writes(
+    smol: LocalModel, task: Path, tmp_path: Path, method: str, settings: dict[str, object]
+) -> None:
+    """From an empty prompt to short texts; the budget ends the search after its first round or within it."""
+    max_calls = 120
+    with Store(tmp_path / "store.sqlite") as store:
+        result = localprompt.optimize(
+            task, smol, method=method, settings=settings, seed=1, max_calls=max_calls, store=store
+        )
+        candidates, discards = store.runs.candidates(result.run_id), store.runs.discards(result.run_id)
+    assert (result.status, result.method, result.model) == ("finished", method, SMOL)
+    assert 0 < result.spend.calls <= max_calls
+    assert result.spend.tokens_requested >= result.spend.tokens_decoded > 0
+    assert result.test is not None
+    assert (result.test.seed.n, result.test.best.n) == (16, 16)
+    assert 0 <= result.test.best.low <= result.test.best.mean <= result.test.best.high <= 1
+    assert result.dev is not None
+    assert result.dev.n == 16
+    assert result.noise is not None
+    assert result.verdict
+    # What was written is a candidate or was discarded for a reason that is counted.
+    assert result.best in [each.prompt for each in candidates]
+    assert result.discards == Counter(each.reason for each in discards)
+    assert len(candidates) + len(discards) > 1
+    assert json.loads(json.dumps(result.to_json()))["discards"] == dict(result.discards)

@@ -38,6 +38,15 @@ def test_inputs_that_occur_in_two_splits_are_named() -> None:
     )
 
 
+def test_inputs_that_occur_in_two_splits_but_for_case_spacing_and_punctuation_are_named() -> None:
+    train = _examples("train", [("w1", "went"), ("3 + 4", "7"), ("?", "x"), ("C", "y")])
+    task = replace(TENSE, train=train, dev=_examples("dev", [("do", "did"), ("Do!", "did")]))
+    test = _examples("test", [("W1 ", "went"), ("3 - 4", "-1"), ("!", "x"), ("C++", "y"), ("be", "was")])
+    assert _only(replace(task, test=test)) == (
+        "1 examples have the same inputs but for case, spacing and punctuation in test and in train: test:1 = train:1"
+    )
+
+
 def test_only_rows_in_two_splits_are_shared_rows() -> None:
     go, be, do = ("go", "went"), ("be", "was"), ("do", "did")
     task = replace(TENSE, train=_examples("train", [go, go]), dev=_examples("dev", [be]), test=_examples("test", [do]))
@@ -58,11 +67,26 @@ def test_the_same_inputs_with_different_answers_are_named() -> None:
 
 def test_unbalanced_and_missing_labels_are_named() -> None:
     rows = [(f"message {n}", "billing") for n in range(9)] + [("other", "returns")]
+    told = "an answer tells 20 % of the bits it could"
     doubts = find_doubts(replace(ROUTING, dev=_examples("dev", rows)))
     assert doubts == (
         "dev has no example of 'shipping', 'technical', 'account'",
-        "labels are unbalanced in dev: always answering 'billing' would score 0.90",
+        f"labels are unbalanced in dev: always answering 'billing' would score 0.90, and {told}",
     )
+
+
+@pytest.mark.parametrize(("most", "n", "told"), [(70, 100, "88 %"), (60, 75, "72 %"), (66, 100, None), (50, 100, None)])
+def test_labels_that_lose_a_tenth_of_an_answers_information_are_unbalanced(most: int, n: int, told: str | None) -> None:
+    task = replace(ROUTING, labels=("billing", "returns"))
+    rows = [(f"message {split} {i}", "billing" if i < most else "returns") for split in range(3) for i in range(n)]
+    train, dev, test = (_examples(name, rows[i * n : i * n + n]) for i, name in enumerate(("train", "dev", "test")))
+    doubts = find_doubts(replace(task, train=train, dev=dev, test=test))
+    if told is None:
+        assert doubts == ()
+    else:
+        assert len(doubts) == 3  # one a split
+        assert doubts[1].startswith("labels are unbalanced in dev: always answering 'billing' would score")
+        assert doubts[1].endswith(f"tells {told} of the bits it could")
 
 
 def test_a_label_that_begins_another_is_named_with_what_follows_for_the_score() -> None:

@@ -13,13 +13,13 @@ import toy
 from localprompt import runs
 from localprompt.analysis.stats import interval
 from localprompt.comparing import Comparison, compare, expected_costs, resume_comparison
-from localprompt.errors import ConfigError, ModelError, StoreError, TaskError
+from localprompt.errors import ConfigError, ContextOverflow, ModelError, StoreError, TaskError
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.problem import SilentObserver
 from localprompt.resuming import resume
 from localprompt.store import Store
 from localprompt.tasks import Task
-from localprompt.types import Prompt, Spend
+from localprompt.types import Example, Prompt, Spend
 
 METHODS = ("ape", "random")
 LIMIT = 6000
@@ -174,12 +174,10 @@ def test_a_run_that_fails_is_reported_and_the_others_go_on() -> None:
             self.notes: list[str] = []
             self.broken = False
 
-        def stage(self, text: str) -> None:
-            if text.startswith("run "):
-                self.broken = text.endswith("random, seed 0")
-
         def note(self, text: str) -> None:
             self.notes.append(text)
+            if text.startswith("run ") and " of " in text:
+                self.broken = text.endswith("random, seed 0")
 
     saboteur = Saboteur()
 
@@ -193,10 +191,11 @@ def test_a_run_that_fails_is_reported_and_the_others_go_on() -> None:
         [small()], lm, methods=("random", "ape"), n_seeds=2, max_tokens=LIMIT, settings=SMALL, observer=saboteur
     )
     (failure,) = result.failures
-    assert (failure.method, failure.seed, failure.error) == ("random", 0, "it broke")
+    assert (failure.method, failure.seed, failure.error, failure.hint) == ("random", 0, "it broke", "mend it")
     assert "toy, random, seed 0 failed: it broke" in saboteur.notes
     assert [(row.method, row.test.n) for row in result.rows] == [("ape", 2), ("random", 1)]
-    assert result.to_csv()[-1]["error"] == "it broke"
+    assert result.runs_to_csv()[-1]["error"] == "it broke"
+    assert [(row["method"], row["runs"], row["failed"]) for row in result.to_csv()] == [("ape", 2, 0), ("random", 1, 1)]
     mended = resume_comparison(result.id, model=toy.model())
     assert (mended.id, mended.failures, len(mended.runs)) == (result.id, (), 4)
 
@@ -247,9 +246,61 @@ def test_what_cannot_be_compared_is_refused_before_a_model_is_loaded(
 
 def test_a_preset_that_only_some_methods_have_leaves_the_others_their_defaults() -> None:
     lm = toy.model()
-    compare([small()], lm, methods=("opro", "manual"), preset="paper", n_seeds=1, max_tokens=1)
+    result = compare([small()], lm, methods=("opro", "manual"), preset="paper", n_seeds=1, max_tokens=1)
     by_method = {record.method: record.configuration["settings"] for record in Store().runs.all()}
     assert by_method["opro"]["steps"] == 200
+    assert {method: (how.preset, how.changed) for method, how in result.methods.items()} == {
+        "opro": ("paper", {}),
+        "manual": ("local", {}),
+    }
+
+
+def test_settings_are_told_as_what_differs_from_a_preset(tmp_path: Path) -> None:
+    (tmp_path / "forward.txt").write_text("{{demos}}\n\nThe instruction was", encoding="utf-8")
+    settings = {"ape": {**SMALL["ape"], "templates": tmp_path}}
+    result = compare([small()], toy.model(), methods=["ape"], n_seeds=1, max_tokens=LIMIT, settings=settings)
+    how = result.methods["ape"]
+    assert (how.preset, how.changed) == ("local", {**SMALL["ape"], "templates": ["forward.txt"]})
+    assert how.settings["templates"]["files"]["forward.txt"].startswith("{{demos}}")
+    assert resume_comparison(result.id).methods == result.methods
+
+
+def test_prompts_that_nobody_proposed_are_no_proposals(tmp_path: Path) -> None:
+    lm = toy.model()
+    (tmp_path / "prompts.txt").write_text(f"Say it.\n{toy.BEST}", encoding="utf-8")
+    given = {"manual": {"prompts": tmp_path / "prompts.txt"}}
+    (manual,) = compare([small()], lm, methods=["manual"], n_seeds=1, max_tokens=LIMIT, settings=given).runs
+    assert (manual.result.op, manual.proposals, manual.discarded) == ("manual", 0, 0)
+    settings = {"ape": {**SMALL["ape"], "shots": 2}}
+    (ape,) = compare([small()], lm, methods=["ape"], n_seeds=1, max_tokens=LIMIT, settings=settings).runs
+    with Store() as store:
+        origins = [candidate.op for candidate in store.runs.candidates(ape.result.run_id)]
+    assert "seed with demos" in origins
+    proposed = [op for op in origins if op not in ("seed", "seed with demos")]
+    assert ape.proposals == len(proposed) + ape.discarded
+
+
+def test_a_run_with_other_meta_prompts_is_not_taken() -> None:
+    lm = toy.model()
+    first = compare([small()], lm, methods=["random"], n_seeds=1, max_tokens=LIMIT, settings=ONE)
+    with Store() as store:
+        (record,) = store.runs.all()
+        store.runs.update(record.id, configuration={**record.configuration, "meta_prompts": "those of before"})
+    again = compare([small()], lm, methods=["random"], n_seeds=1, max_tokens=LIMIT, settings=ONE)
+    assert again.runs[0].result.run_id != first.runs[0].result.run_id
+
+
+def test_where_a_row_does_not_fit_no_run_is_entered() -> None:
+    long = replace(other(small()), dev=(*small().dev, Example("dev:99", {"input": "alpha " * 9000}, ("omega",))))
+    with pytest.raises(ContextOverflow):
+        compare([small(), long], toy.model(), methods=["random"], n_seeds=1, max_tokens=LIMIT, settings=ONE)
+    assert Store().runs.all() == []
+
+
+def test_a_proposer_for_a_comparison_without_one_is_refused() -> None:
+    result = compare([small()], toy.model(), methods=["random"], n_seeds=1, max_tokens=LIMIT, settings=ONE)
+    with pytest.raises(ConfigError, match="has no proposer of its own"):
+        resume_comparison(result.id, proposer=toy.model(name="writer"))
 
 
 def test_what_was_imported_takes_no_part(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from localprompt.analysis.comparison import ComparedRun, Comparison, rows_of
+from localprompt.analysis.comparison import ComparedRun, Comparison, FailedRun, MethodSettings, rows_of
 from localprompt.analysis.seeds import over_seeds
 from localprompt.analysis.stats import interval, paired_difference
 from localprompt.results import HeldOutScores, RunResult
@@ -105,5 +105,39 @@ def test_a_run_without_an_area_leaves_the_others_theirs() -> None:
 def test_a_row_of_csv_is_no_formula() -> None:
     given = [finished("t", "ape", 0, [1.0, 0.0])]
     rows, over = rows_of(given)
-    (row,) = Comparison("c", "m", "m", 100, None, tuple(given), (), rows, over).to_csv()
+    methods = {"ape": MethodSettings("local", {"queries": 4}, {"queries": 4, "per_query": 6})}
+    (row,) = Comparison("c", "m", "m", 100, None, methods, tuple(given), (), rows, over).runs_to_csv()
+    assert (row["preset"], row["changed"], row["discards"]) == ("local", '{"queries": 4}', '{"empty": 3, "long": 1}')
     assert (row["instruction"], row["test"], row["proposals"], row["discarded"]) == ('"=Do it."', 0.5, 16, 4)
+
+
+def test_the_table_is_a_spreadsheet_with_intervals_differences_and_discards() -> None:
+    given = [
+        *(finished(task, "ape", seed, [1.0, 0.0, seed]) for task in ("s", "t") for seed in (0, 1)),
+        *(finished(task, "random", 0, [0.0, 1.0, 0.0], proposals=0, area=None) for task in ("s", "t")),
+    ]
+    failures = (FailedRun("r", "t", "random", 1, "it broke", "mend it"),)
+    methods = {method: MethodSettings("paper", {}, {}) for method in ("ape", "random")}
+    table = Comparison("c", "m", "w", 100, 9, methods, tuple(given), failures, *rows_of(given))
+    lines = table.to_csv()
+    assert [(line["task"], line["method"], line["runs"], line["failed"]) for line in lines] == [
+        ("s", "ape", 2, 0),
+        ("s", "random", 1, 0),
+        ("t", "ape", 2, 0),
+        ("t", "random", 1, 1),
+        (None, "ape", 2, 0),
+        (None, "random", 1, 1),
+    ]
+    ape, baseline = lines[:2]
+    over = over_seeds([1 / 3, 2 / 3])
+    assert (ape["test"], ape["test_low"], ape["test_high"]) == (over.mean, over.low, over.high)
+    from_random = paired_difference([0.0, 1.0, 0.0], [1.0, 0.0, 0.5])
+    assert (ape["from_random"], ape["from_random_p"]) == (from_random.mean, from_random.p)
+    assert (ape["proposals"], ape["discarded"], ape["discard_rate"]) == (32, 8, 0.25)
+    assert ape["discards"] == '{"empty": 6, "long": 2}'
+    assert (ape["preset"], ape["proposer"], ape["max_tokens"], ape["max_calls"]) == ("paper", "w", 100, 9)
+    assert (baseline["from_random"], baseline["area_low"], baseline["discard_rate"]) == (None, None, 0.0)
+    assert {frozenset(line) for line in lines} == {frozenset(ape)}
+    plain = table.to_json()
+    assert (plain["rows"][0]["discards"], plain["rows"][0]["discard_rate"]) == ({"empty": 6, "long": 2}, 0.25)
+    assert plain["methods"]["ape"] == {"preset": "paper", "changed": {}, "settings": {}}

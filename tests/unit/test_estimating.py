@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import platformdirs
@@ -13,6 +16,7 @@ from localprompt.estimating import Estimate, Rates, estimate, measured_rates
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers import configure, names
 from localprompt.optimizers.ape import APE
+from localprompt.types import Generation, Sampling
 
 QUARTERS = APE(queries=4, per_query=4, resample_rounds=0, tiebreak=False)
 
@@ -93,14 +97,21 @@ def test_what_is_no_local_model_has_no_rates() -> None:
 
 
 class Timed(ScriptedLM):
-    """A local model by its looks: it has a rate, and says nothing."""
+    """A local model by its looks: it reads at one rate after the other, each but the last once."""
 
-    def __init__(self, *rates: float) -> None:
-        super().__init__(name="timed")
+    def __init__(self, *rates: float, words: int = 0) -> None:
+        super().__init__(name="timed", answer=lambda prompt, seed: " word" * words)
         self.rates = list(rates)
+        self.probes: list[int] = []
+        self.drawn: list[int] = []
 
     def prefill_rate(self, n_tokens: int = 512) -> float:
-        return self.rates.pop(0)
+        self.probes.append(n_tokens)
+        return self.rates.pop(0) if len(self.rates) > 1 else self.rates[0]
+
+    def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
+        self.drawn.append(sampling.max_tokens)
+        return super().generate(prompts, sampling, seeds)
 
 
 @pytest.fixture
@@ -110,7 +121,7 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_model_that_ends_every_completion_at_once_has_a_rate(memory: Path) -> None:
-    lm = Timed(10.0, 20.0)
+    lm = Timed(10.0, 10.0, 10.0, 20.0)  # two probes tell how much to measure
     rates = measured_rates(lm)
     assert rates is not None
     assert rates.prefill == 20.0, "the faster of two tries"
@@ -119,8 +130,8 @@ def test_a_model_that_ends_every_completion_at_once_has_a_rate(memory: Path) -> 
 
 
 def test_rates_of_a_busy_machine_are_not_remembered_for_ever(memory: Path) -> None:
-    measured_rates(Timed(10.0, 10.0))
-    slow, fast = measured_rates(Timed(9.0)), measured_rates(Timed(100.0, 80.0, 90.0))
+    measured_rates(Timed(10.0))
+    slow, fast = measured_rates(Timed(9.0)), measured_rates(Timed(100.0, 100.0, 100.0, 80.0, 90.0))
     assert slow is not None
     assert fast is not None
     assert (slow.prefill, fast.prefill) == (10.0, 90.0)
@@ -129,9 +140,40 @@ def test_rates_of_a_busy_machine_are_not_remembered_for_ever(memory: Path) -> No
 @pytest.mark.parametrize("text", ['{"scripted-timed": [10.0, 0.0]}', '{"scripted-timed": "x"}', "[]", "{"])
 def test_a_memory_of_what_is_no_rate_is_measured_anew(text: str, memory: Path) -> None:
     memory.write_text(text)
-    rates = measured_rates(Timed(30.0, 40.0))
+    rates = measured_rates(Timed(40.0))
     assert rates is not None
     assert rates.prefill == 40.0
+
+
+@pytest.mark.parametrize(("rate", "n_drawn"), [(5.0, 2), (30.0, 4), (100.0, 8), (200.0, 12), (3000.0, 12)])
+def test_rates_are_measured_in_seconds_whatever_the_speed(rate: float, n_drawn: int, memory: Path) -> None:
+    lm = Timed(rate)
+    measured_rates(lm)
+    assert sum(lm.probes) / rate < 17
+    assert lm.drawn == [n_drawn, n_drawn]
+    again = Timed(rate)
+    measured_rates(again)
+    assert again.drawn == []
+    assert sum(again.probes) / rate < 3.5
+
+
+def test_the_first_token_of_a_completion_is_not_counted_as_drawn(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes with the prompt, so of few tokens each it would be a large part of what is divided by the time."""
+    monkeypatch.setattr("time.perf_counter", itertools.count().__next__)
+    few, many = measured_rates(Timed(30.0, words=20)), measured_rates(Timed(300.0, words=20))
+    assert few is not None
+    assert many is not None
+    assert few.generation == 32 * 3
+    assert many.generation == 32 * 11
+
+
+def test_it_is_said_that_rates_are_measured(memory: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "localprompt"):
+        measured_rates(Timed(30.0))
+        measured_rates(Timed(30.0))
+    assert [record.getMessage() for record in caplog.records] == [
+        "timed: measuring how fast it reads and writes on this machine"
+    ]
 
 
 def test_the_proof_is_expected_too() -> None:

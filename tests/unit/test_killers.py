@@ -165,7 +165,7 @@ class HalfDead:
 def test_a_local_model_that_dies_has_the_answers_of_the_others_and_no_tokens(
     deadly: str, kept: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(local, "EngineProcess", lambda path, settings: HalfDead(deadly))
+    monkeypatch.setattr(local, "EngineProcess", lambda path, settings, **_: HalfDead(deadly))
     lm = local.LocalModel(tmp_path / "x.gguf", EngineSettings())
     with pytest.raises(RequestsDied) as error:
         lm.loglikelihood([("a", "b"), ("c", "d"), ("e", "f")])
@@ -174,7 +174,7 @@ def test_a_local_model_that_dies_has_the_answers_of_the_others_and_no_tokens(
 
 @pytest.mark.parametrize(("deadly", "kept"), [("generate", Generation("x", 1, "stop")), ("encode", None)])
 def test_the_same_of_completions(deadly: str, kept: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(local, "EngineProcess", lambda path, settings: HalfDead(deadly))
+    monkeypatch.setattr(local, "EngineProcess", lambda path, settings, **_: HalfDead(deadly))
     with pytest.raises(RequestsDied) as error:
         local.LocalModel(tmp_path / "x.gguf", EngineSettings()).generate(["a", "b"], GREEDY, [0, 0])
     assert error.value.results == (kept, None)

@@ -34,6 +34,8 @@ def test_a_template_for_a_chat_ends_in_the_opening_of_the_answer(tmp_path: Path)
     ("name", "text", "message"),
     [
         ("demos", "x", "is no meta-prompt of this method"),
+        ("demo", "", "lacks the slot {{inputs}}"),
+        ("demo", "\n", "lacks the slot {{inputs}}"),
         ("demo", "{{inputs}}", "lacks the slot {{output}}"),
         ("demo", "{{inputs}} {{output}} {{output}}", "more than once"),
         ("demo", "{{inputs}} {{output}} {{score}}", "unknown slot {{score}}"),

@@ -41,6 +41,7 @@ from localprompt.tasks.metrics import METRICS, find_metric, metric_hash, normali
         ("numeric", "0.333333333", ("0.3333333",), 1.0),
         ("numeric", "12.1", ("12",), 0.0),
         ("numeric", "twelve", ("12",), 0.0),
+        ("numeric", "1 234,50 EUR", ("1234.5",), 1.0),
         ("numeric", "3 of 4", ("3", "4"), 1.0),
         ("multiple_choice", "B", ("(B)",), 1.0),
         ("multiple_choice", "(b) Paris", ("B",), 1.0),
@@ -60,6 +61,69 @@ from localprompt.tasks.metrics import METRICS, find_metric, metric_hash, normali
 )
 def test_a_metric_scores_as_documented(metric: str, prediction: str, targets: tuple[str, ...], score: float) -> None:
     assert METRICS[metric](prediction, targets) == pytest.approx(score)
+
+
+@pytest.mark.parametrize(
+    "prediction",
+    [
+        *("B", "b", "(B)", "B)", "B.", "[B]", "- B", "B: Paris", "B - Paris", "**B**", "`B`", "$\\boxed{\\text{B}}$"),
+        *("**B) Paris**", "**B.** Paris", "Answer: **B**", "**Answer:** B", "Answer:B", "### Answer\n\nB", "Choice B"),
+        *(
+            "the answer is b",
+            "The correct answer is **B) Paris**.",
+            "The correct answer is: B",
+            "The correct option is B",
+        ),
+        *("Option B", "option b", "The answer is option B", 'The answer is "B".', "I think **B** fits best"),
+        *("B is correct", "(B) is the correct answer.", "B is the right answer because A is not."),
+        *("The answer is (B), not (A).", "(B) Paris, since (A) is in England", "Answer: B\nExplanation: A is wrong"),
+        *("Option A is wrong, and C too. So the answer is (B).", "A) London is wrong.\nB) Paris is not.\nAnswer: B"),
+        *("The answer is B, I think", "B\n\nQuestion: the next one\nAnswer: C"),
+        *("(A) is wrong. (B) is correct.", "(A) is wrong, so (B)", "Option A is wrong, so it must be option B"),
+    ],
+)
+def test_the_ways_in_which_chat_models_name_an_option_are_read(prediction: str) -> None:
+    assert METRICS["multiple_choice"](prediction, ("B",)) == 1.0
+    assert METRICS["multiple_choice"](prediction, ("(B) Paris",)) == 1.0
+    assert METRICS["multiple_choice"](prediction, ("A",)) == METRICS["multiple_choice"](prediction, ("C",)) == 0.0
+
+
+@pytest.mark.parametrize(
+    "prediction",
+    [
+        *(
+            "A or B",
+            "(A) or (B)",
+            "A) or B)",
+            "A. or B.",
+            "**A** or **B**",
+            "A and B",
+            "A, B",
+            "A/B",
+            "option A or option B",
+        ),
+        *(
+            "The answer is A or B",
+            "The answer is (A) or (B)",
+            "The answer is both A and B",
+            "Neither A nor B is correct",
+        ),
+        *("A) London\nB) Paris\nC) Rome", "B. The answer is A.", "The answer is not B", "B is not correct"),
+        *("The answer is not (B)", "(A) is wrong", "Option A is incorrect.", "(A) is wrong, so (B) or (C)"),
+        *("a dog", "A dog", "the answer is a dog", "Answer: A dog is an animal", "an option a user has", "e.g. a dog"),
+        *("I think so", "I'm sure", "The answer I chose", "The choice I made", "a.m.", "U.S. history", "word(s)"),
+        *("the answer's good", "answers s"),
+    ],
+)
+def test_two_options_and_letters_that_are_words_name_no_option(prediction: str) -> None:
+    assert [letter for letter in "ABCEISU" if METRICS["multiple_choice"](prediction, (letter,))] == []
+
+
+@pytest.mark.parametrize(
+    "prediction", ["A", "a", "a)", "the answer is a.", "Option A is correct", "Answer: A\nBecause"]
+)
+def test_a_letter_that_could_be_a_word_but_is_none_names_its_option(prediction: str) -> None:
+    assert METRICS["multiple_choice"](prediction, ("A",)) == 1.0
 
 
 @pytest.mark.parametrize("metric", METRICS)

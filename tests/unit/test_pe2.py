@@ -23,7 +23,7 @@ from localprompt.tasks import Layout, Task
 from localprompt.tasks.metrics import find_metric
 from localprompt.types import Demo, Prompt
 
-TRACE = Path(__file__).parent / "traces" / "pe2.txt"
+TRACES = Path(__file__).parent / "traces"
 HALF = Prompt("Speak of the alpha.")
 REASON, REFINE, SUMMARISE = "Example 1:", "<prompt>", "Before,"
 
@@ -83,8 +83,20 @@ def test_the_papers_sizes_find_it_too() -> None:
     assert problem.winner().candidate.prompt == Prompt(toy.BEST)
 
 
-def test_what_the_proposer_is_shown() -> None:
-    """The golden trace: every different text of a short search from an empty seed, with all options on."""
+ALL_OPTIONS: dict[str, Any] = {"tutorial": True, "history": True, "step_size": 15}
+
+
+@pytest.mark.parametrize(
+    ("name", "has_chat", "labels", "settings"),
+    [("pe2", True, (), ALL_OPTIONS), ("pe2_plain", False, ("omega", "psi"), {"steps": 1})],
+)
+def test_what_the_proposer_is_shown(
+    name: str, has_chat: bool, labels: tuple[str, ...], settings: dict[str, Any]
+) -> None:
+    """The golden traces: every different text of a short search from an empty seed.
+
+    One in a chat with all options on, one in plain text where the outputs are a closed set.
+    """
     shown: list[str] = []
 
     def answer(prompt: str, seed: int) -> str:
@@ -104,14 +116,14 @@ def test_what_the_proposer_is_shown() -> None:
         shown.append(f"PROMPT FOR THE TASK:\n{reply}" if prompt.endswith(REFINE) else f"ANSWER:\n{reply}")
         return reply
 
-    settings: dict[str, Any] = {"tutorial": True, "history": True, "step_size": 15, "backtrack": False}
     sizes: dict[str, Any] = {"steps": 2, "beam": 1, "expand": 1, "rewrites": 1, "init_prompts": 1, "init_demos": 2}
-    _run(toy.model(answer=answer), seeds=(Prompt(""),), **settings, **sizes)
+    given, lm = toy.task(labels=labels), toy.model(answer=answer, has_chat=has_chat)
+    _run(lm, given, seeds=(Prompt(""),), backtrack=False, **{**sizes, **settings})
     bar = "=" * 100
-    trace = f"\n{bar}\n".join(shown) + "\n"
+    trace, path = f"\n{bar}\n".join(shown) + "\n", TRACES / f"{name}.txt"
     if os.environ.get("REWRITE_TRACES"):
-        TRACE.write_text(trace, encoding="utf-8")
-    assert trace == TRACE.read_text(encoding="utf-8")
+        path.write_text(trace, encoding="utf-8")
+    assert trace == path.read_text(encoding="utf-8")
 
 
 def test_a_closed_set_of_outputs_is_listed_in_induction_and_inspection_and_a_prompt_may_list_it_too() -> None:

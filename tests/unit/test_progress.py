@@ -35,6 +35,22 @@ def test_without_a_score_there_is_no_best_to_say() -> None:
     assert out.getvalue() == ""
 
 
+def test_while_a_model_is_fetched_the_terminal_belongs_to_the_hubs_own_bar() -> None:
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=30)
+    with Progress(*columns(), console=console, transient=True) as bar:
+        reporter = LiveReporter(console, bar)
+        reporter.stage("loading a model with a long name, so that the bar takes several lines")
+        bar.refresh()
+        reporter.fetching("tiny.gguf (file 1 of 1, 10 MB)")
+        assert not bar.live.is_started
+        fetched = len(out.getvalue())
+        reporter.stage("estimating")
+        bar.refresh()
+        assert bar.live.is_started
+    assert "\x1b[1A" not in out.getvalue()[fetched:].partition("estimating")[0]  # nothing above is erased
+
+
 @pytest.mark.parametrize(("calls", "left"), [(250, "about 0:30 left"), (1000, "")])
 def test_on_a_terminal_a_bar_shows_best_spend_and_the_time_left(calls: int, left: str) -> None:
     out = io.StringIO()

@@ -11,6 +11,7 @@ import toy
 
 from localprompt.budget import Budget
 from localprompt.errors import BudgetExhausted, ConfigError
+from localprompt.estimating import estimate
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers import configure
 from localprompt.problem import Problem
@@ -105,6 +106,39 @@ def test_all_of_a_budget_is_spent() -> None:
             configure("random", {}).run(problem)
         # A round is 8 requests and as many prompts on 24 examples; the two best then go to the 76 others.
         assert max_calls - budget.spend.calls < 8 * (1 + 24) + 8 * 24 + 2 * 76
+
+
+def test_a_budget_is_spent_whatever_the_number_of_proposals() -> None:
+    asked = []
+
+    def answer(prompt: str, seed: int) -> str:
+        asked.append(prompt)
+        return _endless()(prompt, seed)
+
+    few = {"proposals": 8, "per_round": 8, "tiebreak": False}
+    budget = Budget(max_tokens=60_000)
+    with pytest.raises(BudgetExhausted):
+        configure("random", few).run(toy.problem(toy.model(answer=answer), budget=budget))
+    assert budget.spend.tokens_requested > 50_000
+    asked.clear()
+    configure("random", few).run(toy.problem(toy.model(answer=answer), budget=Budget(max_minutes=1000)))
+    assert sum(map(toy.is_asked_to_write, asked)) == 8, "minutes pause a run, they are nothing to be spent"
+
+
+def test_a_large_budget_too_ends_with_the_first_barren_rounds() -> None:
+    lm = toy.model(answer=lambda p, s: " say so now." if toy.is_asked_to_write(p) else " no")
+    budget = Budget(max_tokens=5_000_000)
+    configure("random", {}).run(toy.problem(lm, budget=budget))
+    assert budget.spend.calls < 500
+
+
+def test_a_rehearsal_of_a_large_budget_is_short_and_expects_all_of_it_to_be_spent() -> None:
+    lm = toy.model()
+    expected = estimate(configure("random", {}), toy.task(dev=100), lm, lm, max_tokens=50_000_000)
+    assert expected.tokens_requested == pytest.approx(50_000_000, rel=1e-6)
+    assert expected.proposals > 10_000
+    free = estimate(configure("random", {}), toy.task(dev=100), lm, lm)
+    assert free.proposals == 128
 
 
 def test_what_was_best_in_a_round_can_win_although_the_budget_ends() -> None:

@@ -13,7 +13,7 @@ import pytest
 from localprompt.errors import ConfigError
 from localprompt.optimizers import configure, names, optimizer, presets
 from localprompt.optimizers.ape import APE
-from localprompt.optimizers.registry import Optimizer
+from localprompt.optimizers.registry import Optimizer, Setting, settings_of, summary
 from localprompt.problem import Problem
 
 
@@ -22,9 +22,11 @@ def test_ape_is_registered() -> None:
     assert configure("ape", {}) == APE()
 
 
-def test_text_is_read_as_the_type_of_the_field() -> None:
+def test_text_is_read_as_the_type_of_the_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine").mkdir()
     settings = {"queries": "3", "keep": "0.5", "stages": "4, 8", "mode": "sir", "templates": "~/mine"}
-    expected = APE(queries=3, keep=0.5, stages=(4, 8), mode="sir", templates=Path("~/mine").expanduser())
+    expected = APE(queries=3, keep=0.5, stages=(4, 8), mode="sir", templates=tmp_path / "mine")
     assert configure("ape", settings) == expected
 
 
@@ -65,6 +67,15 @@ def test_a_value_of_the_wrong_kind_is_refused(name: str, value: object) -> None:
         configure("ape", {name: value})
 
 
+@pytest.mark.parametrize("name", ["ape", "opro", "pe2", "protegi", "random"])
+def test_a_folder_of_meta_prompts_is_checked_before_a_search(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="nowhere does not exist"):
+        configure(name, {"templates": str(tmp_path / "nowhere")})
+    (tmp_path / "no-such.txt").write_text("{{demos}}", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"no-such\.txt is no meta-prompt of this method"):
+        configure(name, {"templates": tmp_path})
+
+
 def test_a_name_is_registered_once() -> None:
     with pytest.raises(ValueError, match="registered already"):
         optimizer("ape")(APE)
@@ -77,6 +88,8 @@ class Counting:
     PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = MappingProxyType({"paper": {"steps": 200, "keep": 0.5}})
 
     steps: int = 8
+    """How
+    many."""
     keep: float = 0.25
 
     def run(self, problem: Problem) -> None:
@@ -97,6 +110,27 @@ def test_a_preset_changes_the_defaults_and_settings_change_the_preset(counting: 
         configure(counting, {"keep": "1"}, "paper"),
     ]
     assert made == [Counting(), Counting(), Counting(200, 1.0)]
+
+
+def test_settings_are_described_by_what_stands_below_the_fields(counting: str) -> None:
+    assert settings_of(counting) == (
+        Setting("steps", 8, {"paper": 200}, "How many."),
+        Setting("keep", 0.25, {"paper": 0.5}, ""),
+    )
+    assert summary(counting) == "Optimisers by name and their settings from text."
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_setting_of_every_method_is_described(name: str) -> None:
+    assert summary(name)
+    assert [each.name for each in settings_of(name) if not each.description] == []
+
+
+@pytest.mark.parametrize("name", ["ape", "opro", "pe2", "protegi", "random"])
+def test_an_impossible_setting_names_the_command_that_lists_them(name: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        configure(name, {"max_tokens" if name != "pe2" else "steps": 0})
+    assert error.value.hint == f"`localprompt methods {name}` lists the settings"
 
 
 def test_the_defaults_are_a_preset_of_every_method(counting: str) -> None:

@@ -208,6 +208,12 @@ def test_an_unknown_name_is_named_with_its_line_and_the_nearest_known_one(
         ("data: {file: rows.jsonl, split: {train: 1, dev: 1, test: none}}", "key 'data.split.test' must be a number"),
         ("data: {file: rows.jsonl, split: {train: 1, dev: 1, test: 0}}", "must be greater than 0"),
         (
+            "data:\n  file: rows.jsonl\n  split: {train: 1, dev: 1.5, test: 0.5}",
+            "line 3: key 'data.split.dev' must be a whole number of rows or a fraction below 1, not 1.5",
+        ),
+        ("data: {file: rows.jsonl, split: {train: 1, dev: 1, test: 1.0}}", "'data.split.test' must be a whole number"),
+        ("data: {file: rows.jsonl, split: {train: 15e-1, dev: 1, test: 1}}", "'data.split.train' must be a whole"),
+        (
             "data: {file: rows.jsonl, split: {train: 8, dev: 8, test: 8}}",
             "line 1: key 'data.split': the split asks for",
         ),

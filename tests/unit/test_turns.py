@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import pytest
 import toy
 
 from localprompt import runs
+from localprompt.comparing import compare, expected_costs, resume_comparison
 from localprompt.errors import NotEnoughMemory
 from localprompt.lm.base import LanguageModel
+from localprompt.lm.scripted import ScriptedLM
 from localprompt.lm.turns import ModelInTurn, Turns
-from localprompt.types import Prompt, Sampling
+from localprompt.observing import SilentObserver
+from localprompt.store import Store
+from localprompt.types import Message, Prompt, Sampling
 
 SHORT = Sampling(max_tokens=4)
+
+
+class Weighty(ScriptedLM):
+    """A model that can be had without its weights."""
+
+    def vocabulary(self) -> AbstractContextManager[LanguageModel]:
+        return nullcontext(toy.model(name=self.name))
 
 
 class Machine:
@@ -32,15 +44,25 @@ class Machine:
         self.loads.append(name)
         self.inside.append(name)
         try:
-            yield toy.model(name=name)
+            yield Weighty(answer=toy.answer, logprob=toy.logprob, name=name)
         finally:
             self.inside.remove(name)
 
 
+def swaps(notes: tuple[str, ...]) -> int:
+    return sum(int(n) for note in notes for n in re.findall(r"took turns in memory, (\d+) swaps", note))
+
+
 def test_only_the_model_that_was_asked_last_is_in_memory() -> None:
     machine, turns = Machine(1), Turns()
-    first = ModelInTurn(lambda: machine.load("first"), turns)
-    second = ModelInTurn(lambda: machine.load("second"), turns)
+    with turns:
+        first = ModelInTurn(lambda: machine.load("first"), turns)
+        second = ModelInTurn(lambda: machine.load("second"), turns)
+        _take_turns(machine, first, second, turns)
+    assert machine.inside == []
+
+
+def _take_turns(machine: Machine, first: ModelInTurn, second: ModelInTurn, turns: Turns) -> None:
     assert machine.inside == ["second"]
     first.generate(["a", "b"], SHORT, [0, 0])
     first.generate(["c"], SHORT, [0])
@@ -70,3 +92,55 @@ def test_models_that_do_not_fit_take_turns_and_the_swaps_are_counted(monkeypatch
     assert any("took turns in memory" in note for note in result.notes)
     assert len(alone.loads) < 20, "a turn is long"
     assert alone.inside == []
+
+
+def test_tokenising_and_rendering_take_no_turn() -> None:
+    machine, turns = Machine(1), Turns()
+    with turns:
+        first = ModelInTurn(lambda: machine.load("first"), turns)
+        ModelInTurn(lambda: machine.load("second"), turns)
+        assert first.count_tokens(["a b c"]) == toy.model().count_tokens(["a b c"])
+        assert first.tokenize(["a"]) == toy.model().tokenize(["a"])
+        assert first.chat([Message("user", "a")]) == toy.model().chat([Message("user", "a")])
+        assert machine.loads == ["first", "second"]
+
+
+@pytest.mark.parametrize("method", ["ape", "opro", "pe2", "protegi"])
+def test_an_estimate_swaps_nothing(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    machine = Machine(1)
+    monkeypatch.setattr(runs, "open_model", machine.load)
+    runs.dry_run(toy.task(), "small", method=method, proposer="other", max_tokens=20_000)
+    assert machine.loads == ["small", "small", "other"], "once more to see that both do not fit"
+
+
+def test_models_take_turns_in_a_comparison_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(1)
+    monkeypatch.setattr(runs, "open_model", machine.load)
+    task = toy.task(dev=12, test=12)
+    assert len(expected_costs([task], "small", proposer="other", methods=("ape", "random"), max_tokens=6000)) == 2
+    machine.loads.clear()
+    settings = {"ape": {"queries": 2, "per_query": 7}, "random": {"proposals": 14}}
+    how = {"methods": ("ape", "random"), "n_seeds": 1, "max_tokens": 6000, "settings": settings}
+    with pytest.raises(Killed):
+        compare([task], "small", proposer="other", observer=Killer("run 2"), **how)  # type: ignore[arg-type]
+    assert machine.inside == []
+    machine.loads.clear()
+    (unfinished,) = {tag for run in Store().runs.all() for tag in run.configuration["comparisons"]}
+    result = resume_comparison(unfinished)
+    assert machine.inside == []
+    assert [run.result.status for run in result.runs] == ["finished", "finished"]
+    # The first run had ended before; each load but the three at the beginning is a swap of the second.
+    assert swaps(result.runs[1].result.notes) == len(machine.loads) - 3 > 0
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+class Killer(SilentObserver):
+    def __init__(self, run: str) -> None:
+        self._run = run
+
+    def note(self, text: str) -> None:
+        if text.startswith(self._run):
+            raise Killed

@@ -1,0 +1,70 @@
+"""A model without its weights: it tokenises and renders as the whole one does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import toy
+
+from localprompt import runs
+from localprompt.engine.settings import EngineSettings
+from localprompt.errors import ContextOverflow, ModelError, NotEnoughMemory
+from localprompt.lm.local import LocalModel, load_model
+from localprompt.types import Message, Sampling
+
+
+def test_a_vocabulary_tokenises_and_renders_as_its_model(tiny_model: Path) -> None:
+    messages = [Message("system", "Be kind."), Message("user", "a <|im_end|> b")]
+    with load_model(tiny_model, tune=False, n_threads=1) as lm, lm.vocabulary() as words:
+        assert words.pid != lm.pid
+        assert (words.name, words.fingerprint, words.has_chat) == (lm.name, lm.fingerprint, lm.has_chat)
+        prompt = lm.chat(messages, "Well")
+        assert words.chat(messages, "Well") == prompt
+        texts = ["the ticket is about a refund", "", "☕ <|im_end|>", prompt]
+        assert words.tokenize(texts) == lm.tokenize(texts)
+        if lm.has_fim:
+            assert words.tokenize([words.fim("a", "b")]) == lm.tokenize([lm.fim("a", "b")])
+
+
+def test_what_needs_the_weights_is_refused(tiny_qwen: Path) -> None:
+    with load_model(tiny_qwen, tune=False, n_threads=1) as lm, lm.vocabulary() as words:
+        with pytest.raises(ContextOverflow):
+            words.generate(["a"], Sampling(max_tokens=1), [0])
+        with pytest.raises(ContextOverflow):
+            words.loglikelihood([("a", " b")])
+        with pytest.raises(ModelError, match="prefill_rate"):
+            words.prefill_rate()
+        assert words.count_tokens(["a b"]) == lm.count_tokens(["a b"])
+
+
+def test_a_search_with_models_in_turn_loads_weights_for_computing_alone(
+    tiny_qwen: Path, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[_Open] = []
+
+    def open_model(path: Path, **engine: object) -> LocalModel:
+        if any(lm.is_open for lm in loaded):
+            raise NotEnoughMemory(f"{path} needs about 9.9 GB of memory, 1.0 GB are free")
+        loaded.append(_Open(path, EngineSettings(n_threads=1)))
+        return loaded[-1]
+
+    monkeypatch.setattr(runs, "open_model", open_model)
+    task = toy.task(train=4, dev=4, test=4)
+    settings = {"queries": 2, "per_query": 2, "max_tokens": 8}
+    runs.dry_run(task, tiny_qwen, proposer=tiny_llama, settings=settings)
+    assert [lm.path for lm in loaded] == [tiny_qwen, tiny_qwen, tiny_llama]
+    result = runs.optimize(task, tiny_qwen, proposer=tiny_llama, settings=settings)
+    assert result.status == "finished"
+    assert f"took turns in memory, {len(loaded) - 6} swaps" in " ".join(result.notes)
+    assert not any(lm.is_open for lm in loaded)
+
+
+class _Open(LocalModel):
+    """A model that knows whether it is in memory."""
+
+    is_open = True
+
+    def close(self) -> None:
+        super().close()
+        self.is_open = False

@@ -1,0 +1,159 @@
+"""Settings measured on a simulated engine, which knows its speed for each choice and counts the seconds."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import pytest
+
+from localprompt.engine import tuning
+from localprompt.engine.settings import EngineSettings
+from localprompt.errors import ModelError
+
+FILE = Path("some.gguf")
+SETTINGS = EngineSettings(n_threads=1)
+OPEN = ("use_extra_bufts", "n_ubatch", "n_threads")
+
+
+class Machine:
+    """Engines that prefill at `rate` tokens a second, times a factor for each choice; each probe is a little off."""
+
+    def __init__(self, rate: float, **factors: float) -> None:
+        self.rate, self.factors = rate, factors
+        self.seconds = 0.0
+        self.loaded: list[EngineSettings] = []
+        self.probes: list[int] = []
+        self.refused: list[bool] = []
+
+    def __call__(self, path: Path, settings: EngineSettings) -> Machine:
+        if settings.use_extra_bufts in self.refused:
+            raise ModelError("there is not the memory")
+        self.loaded.append(settings)
+        return self
+
+    def call(self, op: str, n_tokens: int) -> float:
+        assert op == "prefill_rate"
+        now = self.loaded[-1]
+        chosen = {"repacked": now.use_extra_bufts, "threads": now.n_threads > 1, "halved": now.n_ubatch < 512}
+        rate = self.rate
+        for name, factor in self.factors.items():
+            rate *= factor if chosen[name] else 1.0
+        self.probes.append(n_tokens)
+        self.seconds += n_tokens / rate
+        return rate * (1.0 - 0.01 * (len(self.probes) % 3))  # the same for all but 2 %
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+@pytest.fixture(autouse=True)
+def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda _: str(tmp_path))
+    monkeypatch.setattr(tuning, "available_threads", lambda: 2)
+    return tmp_path / "tuning.json"
+
+
+def _on(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    monkeypatch.setattr(tuning, "EngineProcess", machine)
+    return machine
+
+
+def _tuned() -> EngineSettings:
+    return tuning.tuned(FILE, "a hash", SETTINGS, fixed=())
+
+
+def test_what_was_measured_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = _on(Machine(200.0, threads=1.8), monkeypatch)
+    first, n_loaded = _tuned(), len(machine.loaded)
+    assert first.n_threads == 2
+    assert (_tuned(), len(machine.loaded)) == (first, n_loaded)
+
+
+def test_a_container_with_one_core_does_not_decide_for_a_machine_with_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    _on(Machine(200.0, threads=1.8), monkeypatch)
+    monkeypatch.setattr(tuning, "available_threads", lambda: 1)
+    assert _tuned().n_threads == 1
+    monkeypatch.setattr(tuning, "available_threads", lambda: 2)
+    assert _tuned().n_threads == 2
+    monkeypatch.setattr(tuning, "available_threads", lambda: 1)
+    assert _tuned().n_threads == 1, "nor the other way round"
+
+
+def test_a_cpu_is_named_by_its_model() -> None:
+    assert tuning.cpu_name(
+        "processor\t: 0\nmodel name\t: Some CPU: 3 GHz\nprocessor\t: 1\nmodel name\t: Some CPU: 3 GHz"
+    ) == ("Some CPU: 3 GHz")
+
+
+def test_a_cpu_without_a_model_name_is_named_by_maker_and_parts() -> None:
+    core = "processor\t: {}\nBogoMIPS\t: 48.00\nCPU implementer\t: 0x41\nCPU architecture: 8\nCPU part\t: {}\n\n"
+    small, mixed = core.format(0, "0xd05"), core.format(0, "0xd05") + core.format(1, "0xd41")
+    assert tuning.cpu_name(small) == "0x41 0xd05"
+    assert tuning.cpu_name(mixed) == "0x41 0xd05 0xd41"
+
+
+def test_a_cpu_of_which_the_kernel_says_nothing_has_the_name_that_python_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.processor", lambda: "a processor")
+    assert tuning.cpu_name("processor\t: 0\nhart\t: 1\n") == tuning.cpu_name("") == "a processor"
+
+
+@pytest.mark.parametrize("rate", [5.0, 30.0, 100.0, 200.0, 3000.0])
+@pytest.mark.parametrize("factor", [1.6, 1 / 1.6])
+def test_a_choice_that_matters_is_found_in_seconds_whatever_the_speed(
+    rate: float, factor: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = _on(Machine(rate, repacked=factor), monkeypatch)
+    assert tuning.measure(FILE, SETTINGS, OPEN).use_extra_bufts == (factor > 1)
+    assert machine.seconds / len(machine.loaded) < 16.5
+    assert machine.seconds < 60
+
+
+def test_a_hopeless_choice_does_not_take_long_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = _on(Machine(200.0, threads=0.05), monkeypatch)
+    assert tuning.measure(FILE, SETTINGS, OPEN).n_threads == 1
+    assert machine.seconds < 45
+
+
+def test_rows_a_batch_are_chosen_where_a_probe_fills_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    fast = _on(Machine(400.0, halved=1.2), monkeypatch)
+    assert tuning.measure(FILE, SETTINGS, OPEN).n_ubatch == 256
+    assert max(fast.probes) == 512
+    slow = _on(Machine(30.0, halved=1.2), monkeypatch)
+    assert tuning.measure(FILE, SETTINGS, OPEN).n_ubatch == 512
+    assert max(slow.probes) == 128, "one batch either way"
+    assert {each.n_ubatch for each in slow.loaded} == {512}
+
+
+def test_candidates_of_about_one_speed_have_probes_of_one_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = _on(Machine(30.0, repacked=0.9, threads=1.3), monkeypatch)
+    tuning.measure(FILE, SETTINGS, OPEN)
+    assert set(machine.probes) == {16, 128}
+
+
+def test_what_cannot_be_loaded_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = _on(Machine(200.0, repacked=3.0), monkeypatch)
+    machine.refused.append(True)
+    assert not tuning.measure(FILE, SETTINGS, OPEN).use_extra_bufts
+
+
+def test_it_is_said_what_is_measured(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    _on(Machine(30.0), monkeypatch)
+    with caplog.at_level(logging.INFO, "localprompt"):
+        _tuned()
+        said = caplog.text
+        _tuned()
+    assert "some.gguf: measuring which settings are fastest" in said
+    assert "some.gguf: measuring use_extra_bufts=True (30 tokens/s so far)" in said
+    assert "n_threads=2" in said
+    assert caplog.text == said, "what is remembered is not measured"
+
+
+def test_settings_that_are_given_are_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = _on(Machine(200.0, repacked=2.0, threads=2.0), monkeypatch)
+    found: Any = tuning.tuned(FILE, "a hash", SETTINGS, fixed=("n_threads", "n_ubatch"))
+    assert (found.use_extra_bufts, found.n_threads) == (True, 1)
+    assert tuning.tuned(FILE, "a hash", SETTINGS, fixed=OPEN) == SETTINGS
+    assert {each.n_threads for each in machine.loaded} == {1}
