@@ -68,10 +68,10 @@ def load(optimizer: str, wanted: Mapping[str, tuple[str, ...]], folder: Path | N
             missing, unknown or there twice, or a meta-prompt for a chat does not end in the answer's opening.
     """
     own = _own_files(folder, wanted)
-    shipped = files("localprompt") / "optimizers" / "templates" / optimizer
+    shipped = _shipped(optimizer)
     loaded = {}
     for name, required in wanted.items():
-        text = own[name] if name in own else (shipped / f"{name}.txt").read_text(encoding="utf-8")
+        text = own[name] if name in own else shipped[name]
         # An editor's newline at the end of the file would be the first thing the model continues.
         loaded[name] = MetaPrompt(name, text.rstrip("\n"))
         _check(name, text, required)
@@ -82,9 +82,7 @@ def load(optimizer: str, wanted: Mapping[str, tuple[str, ...]], folder: Path | N
 
 def shipped_hash(optimizer: str) -> str:
     """Return a hash of the shipped meta-prompts of an optimiser, if it has any; 16 hexadecimal digits."""
-    folder = files("localprompt") / "optimizers" / "templates" / optimizer
-    found = [file for file in folder.iterdir() if file.name.endswith(".txt")] if folder.is_dir() else []
-    texts = {file.name: file.read_text(encoding="utf-8") for file in found}
+    texts = _shipped(optimizer)
     return hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -110,6 +108,13 @@ def shortened(text: str, limit: int) -> str:
         return flat
     half = (limit - 5) // 2
     return f"{flat[:half]} ... {flat[len(flat) - half :]}"
+
+
+def _shipped(optimizer: str) -> dict[str, str]:
+    """Return the texts of an optimiser's folder, and of the one that optimisers share, by name."""
+    folders = [files("localprompt") / "optimizers" / "templates" / name for name in ("shared", optimizer)]
+    found = (file for folder in folders if folder.is_dir() for file in folder.iterdir() if file.name.endswith(".txt"))
+    return {file.name.removesuffix(".txt"): file.read_text(encoding="utf-8") for file in found}
 
 
 def _own_files(folder: Path | None, wanted: Mapping[str, tuple[str, ...]]) -> dict[str, str]:

@@ -20,31 +20,28 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from localprompt.errors import ConfigError
-from localprompt.metaprompts import MIN_SHOWN_CHARS, SHRINK, MetaPrompt, load, shown_chars, worked
+from localprompt.metaprompts import MIN_SHOWN_CHARS, load
+from localprompt.optimizers import induction, pe2_conversation
+from localprompt.optimizers.induction import Induction
 from localprompt.optimizers.pe2_conversation import (
-    TEMPLATES,
     Case,
     Conversation,
     Lesson,
-    closed_set,
 )
 from localprompt.optimizers.registry import optimizer
 from localprompt.problem import Problem
-from localprompt.proposing import Forbidden, Reading
 from localprompt.selection import Stages, filter_in_stages, measure_best_first, rank
-from localprompt.types import Candidate, Evaluation, Example, Message, Prompt, Sampling
+from localprompt.types import Evaluation, Example, Prompt
 
-_SENTENCE = ("\n", ". ")
-"""Where a model without a chat template is stopped: after the sentence it was asked for it tells a story."""
+_TEMPLATES = {**pe2_conversation.TEMPLATES, **induction.TEMPLATES}
 
 
-@optimizer("pe2", TEMPLATES)
+@optimizer("pe2", _TEMPLATES)
 @dataclass(frozen=True, slots=True)
 class PE2:
     """Hyperparameters of PE2; the defaults take about 1500 short answers on a dev split of 100 rows, and 50 texts."""
@@ -152,7 +149,7 @@ class PE2:
 
     def run(self, problem: Problem) -> None:
         """Search for the best instruction; everything stays with `problem`."""
-        meta = load("pe2", TEMPLATES, self.templates)
+        meta = load("pe2", _TEMPLATES, self.templates)
         if not problem.train:
             raise ConfigError("pe2 learns from errors on training examples and the task has none", "add a train split")
         problem.observer.plan(self._planned(problem))
@@ -160,7 +157,7 @@ class PE2:
         conversation = Conversation(self, problem, meta)
 
         # 1, 2. The first prompts; the seeds take part, so the result is never worse on dev than they are.
-        found = self._induced(problem, meta) if self._induces(problem) else []
+        found = self._induction.prompts(problem, meta, chats=problem.has_chat) if self._induces(problem) else []
         tree = generation = self._score(problem, found, dev, beside=problem.seeds)
         for step in range(1, self.steps + 1):
             if max(each.mean for each in tree) >= 1.0:
@@ -192,35 +189,14 @@ class PE2:
         problem.observer.stage(f"stopped: {why}")
         problem.observer.note(f"pe2 stopped: {why}")
 
+    @property
+    def _induction(self) -> Induction:
+        chars, top_p = self.example_chars, self.top_p
+        return Induction(self.init_prompts, self.init_demos, chars, self.init_tokens, self.init_temperature, top_p)
+
     def _induces(self, problem: Problem) -> bool:
         is_empty = not any(seed.instruction.strip() for seed in problem.seeds)
         return self.init == "induce" or (self.init == "auto" and is_empty)
-
-    def _induced(self, problem: Problem, meta: Mapping[str, MetaPrompt]) -> list[Prompt]:
-        """Return guesses of the instruction behind worked examples, as APE's forward mode, one a draw of examples."""
-        problem.observer.stage(f"asking for {self.init_prompts} first prompts")
-        chats = problem.has_chat
-        template, reading = (meta["induce_chat"], Reading("line")) if chats else (meta["induce"], Reading("sentence"))
-
-        def request(group: Sequence[Example], shrink: int) -> str:
-            chars = shown_chars(self.example_chars, shrink)
-            pairs = [worked(meta["pair"], each, each.targets[0], chars) for each in group]
-            demos = "\n\n".join([*pairs, *closed_set(problem, meta["outputs"], shrink)])
-            if not chats:
-                return template.fill(demos=demos)
-            user, opening = template.turns
-            return problem.chat([Message("user", user.fill(demos=demos))], opening)
-
-        groups = [problem.minibatch(self.init_demos) for _ in range(self.init_prompts)]
-        prompts = [problem.first_fitting(map(partial(request, group), SHRINK), self.init_tokens) for group in groups]
-        stop = ("\n",) if chats else _SENTENCE
-        sampling = Sampling(self.init_tokens, temperature=self.init_temperature, top_p=self.top_p, stop=stop)
-        proposals = problem.propose(
-            prompts, reading, sampling, Forbidden(problem.train, problem.labels, template.fixed)
-        )
-        found = [Prompt(text) for proposal in proposals for text in proposal.accepted]
-        problem.record([Candidate(prompt, "induce") for prompt in found])
-        return found
 
     def _score(
         self, problem: Problem, newest: Sequence[Prompt], dev: Sequence[Example], *, beside: Sequence[Prompt] = ()

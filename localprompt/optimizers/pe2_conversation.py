@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from localprompt.metaprompts import MIN_SHOWN_CHARS, SHRINK, MetaPrompt, shortened, shown_chars, worked
+from localprompt.optimizers.induction import closed_set
 from localprompt.problem import Problem
 from localprompt.proposing import MAX_CHARS, Forbidden, Reading, changed_words, without_chatter, words
 from localprompt.replies import SENTENCE_END
@@ -30,10 +31,6 @@ TEMPLATES = {
     "history": ("versions",),
     "version": ("score", "instruction", "change"),
     "summarize_chat": (),
-    "induce": ("demos",),
-    "induce_chat": ("demos",),
-    "pair": ("inputs", "output"),
-    "outputs": ("answers",),
 }
 """Meta-prompt to its slots, a file a turn. In those for a chat the last paragraph is the opening of the answer."""
 
@@ -274,13 +271,6 @@ class Conversation:
     def _stop(self) -> tuple[str, ...]:
         """A model without a chat template goes on with the other's turn."""
         return () if self.problem.has_chat else (f"\n{_ROLES['user']}",)
-
-
-def closed_set(problem: Problem, listing: MetaPrompt, shrink: int) -> list[str]:
-    """Return one text that lists all outputs; none where they are no closed set, or there is no room at all."""
-    if not problem.outputs or shrink == max(SHRINK):
-        return []
-    return [listing.fill(answers=", ".join(problem.outputs))]
 
 
 def _reading(parent: Prompt, limit: int) -> Reading:

@@ -1,6 +1,7 @@
 """ProTeGi, prompt optimisation with textual gradients (Pryzant et al. 2023, arXiv 2305.03495). Level 5.
 
-1. Draw one minibatch of train for all prompts of the beam, and answer it with each of them.
+1. Begin with the seed prompts; where these are empty, let `init_prompts` guesses from worked examples race with them.
+   Draw one minibatch of train for all prompts of the beam, and answer it with each of them.
 2. Cut each prompt's errors into groups; for each group ask the proposer why they happened: the gradients.
 3. For each gradient ask for edits: better instructions, given the prompt, the errors and the reason.
 4. Ask for paraphrases of the edits and of the prompts themselves.
@@ -25,15 +26,19 @@ from typing import ClassVar, Literal
 
 from localprompt.errors import ConfigError
 from localprompt.metaprompts import load
-from localprompt.optimizers.protegi_writing import TEMPLATES, Mistake, Writer, mistake_in
+from localprompt.optimizers import induction, protegi_writing
+from localprompt.optimizers.induction import Induction
+from localprompt.optimizers.protegi_writing import Mistake, Writer, mistake_in
 from localprompt.optimizers.registry import optimizer
 from localprompt.problem import Problem
 from localprompt.racing import Pulls, RaceName, draw_order, race
 from localprompt.selection import Score, measure_best_first, rank
 from localprompt.types import Prompt
 
+_TEMPLATES = {**protegi_writing.TEMPLATES, **induction.TEMPLATES}
 
-@optimizer("protegi", TEMPLATES)
+
+@optimizer("protegi", _TEMPLATES)
 @dataclass(frozen=True, slots=True)
 class ProTeGi:
     """Hyperparameters of ProTeGi; the defaults spend about 1400 short answers on a dev split of 100 rows."""
@@ -90,6 +95,16 @@ class ProTeGi:
     style: Literal["auto", "raw", "chat"] = "auto"
     """How the proposer is asked. `chat`: a question with the opening of the answer written already. `raw`: plain text
     to continue. `auto`: chat where the proposer has a template."""
+    init: Literal["auto", "seeds", "induce"] = "auto"
+    """Where the first beam comes from. `seeds`: the task (paper and code, which always begin with a prompt by hand).
+    `induce`: guesses from worked examples too. `auto`: guesses where all seeds are empty: what is wrong with no prompt
+    at all is a question that a small model answers with a wrong theory."""
+    init_prompts: int = 12
+    """Guesses."""
+    init_demos: int = 5
+    """Worked examples behind a guess."""
+    init_tokens: int = 50
+    """Of a guess."""
     templates: Path | None = None
     """Folder with meta-prompts of your own, `.txt` files named as the shipped ones; missing ones are the shipped."""
 
@@ -111,12 +126,22 @@ class ProTeGi:
             "top_p": 1.0,
             "max_tokens": 1024,
             "shown_chars": 100_000,
+            "init": "seeds",
         }
     }
 
     def __post_init__(self) -> None:
         counts = ("rounds", "beam", "minibatch", "groups", "errors", "gradients", "edits", "successors", "evaluations")
-        more = ("rejection_errors", "rejection_pool", "arms_per_round", "examples_per_pull", "max_tokens")
+        more = (
+            "init_prompts",
+            "init_demos",
+            "init_tokens",
+            "rejection_errors",
+            "rejection_pool",
+            "arms_per_round",
+            "examples_per_pull",
+            "max_tokens",
+        )
         for name in (*counts, *more):
             self._require(name, getattr(self, name) >= 1, "at least 1")
         for name in ("paraphrases", "exploration", "temperature"):
@@ -133,12 +158,15 @@ class ProTeGi:
 
     def run(self, problem: Problem) -> None:
         """Search for the best instruction; everything stays with `problem`."""
-        writer = Writer(problem, load("protegi", TEMPLATES, self.templates), self, self._chats(problem))
+        writer = Writer(problem, load("protegi", _TEMPLATES, self.templates), self, self._chats(problem))
         if not problem.train:
             raise ConfigError("protegi learns from errors on train and the task has no train split", "add one")
         problem.observer.plan(self._planned(problem))
         problem.observer.stage(f"measuring {len(problem.seeds)} seed prompts on all of dev")
         beam = rank(measure_best_first(problem, problem.seeds))[: self.beam]
+        if self._induces(problem) and (found := self._induction.prompts(problem, writer.meta, chats=writer.chats)):
+            problem.observer.stage(f"{len(found)} first prompts race with the seeds")
+            beam = self._select(problem, [*beam, *found])
         for round_ in range(1, self.rounds + 1):
             name = f"round {round_} of {self.rounds}"
             problem.observer.stage(f"{name}: measuring the best of the beam on all of dev")
@@ -168,6 +196,15 @@ class ProTeGi:
         # 7. The last word has the metric, on all of dev.
         problem.observer.stage(f"measuring {len(beam)} prompts on all of dev")
         measure_best_first(problem, beam)
+
+    @property
+    def _induction(self) -> Induction:
+        chars, top_p = self.shown_chars, self.top_p
+        return Induction(self.init_prompts, self.init_demos, chars, self.init_tokens, self.temperature, top_p)
+
+    def _induces(self, problem: Problem) -> bool:
+        is_empty = not any(seed.instruction.strip() for seed in problem.seeds)
+        return self.init == "induce" or (self.init == "auto" and is_empty)
 
     def _mistakes(self, problem: Problem, beam: Sequence[Prompt]) -> list[list[Mistake]]:
         """Return what each prompt got wrong on one minibatch, in the order of the beam.
@@ -219,6 +256,9 @@ class ProTeGi:
     def _planned(self, problem: Problem) -> int:
         """Return about how many model calls the search takes, for whoever waits."""
         calls, n_parents = len(problem.seeds) * len(problem.dev), min(len(problem.seeds), self.beam)
+        if self._induces(problem):
+            calls += self.init_prompts + self.evaluations
+            n_parents = self.beam
         for _ in range(self.rounds):
             share = math.ceil(self.beam / n_parents) if self.spread else 1
             n_gradients = n_parents * self.groups * share * self.gradients

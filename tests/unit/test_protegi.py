@@ -77,11 +77,12 @@ def _written(lm: ScriptedLM, kind: Callable[[str], bool] = toy.is_asked_to_write
 def test_what_the_proposer_is_shown_is_written_down() -> None:
     shown = []
     for has_chat in (True, False):
-        for seed in ("", "Say it."):
+        for seed, init in (("", "induce"), ("", "seeds"), ("Say it.", "seeds")):
             lm = toy.model(answer=_learning, has_chat=has_chat)
-            _run(lm, Prompt(seed), **SMALL)
-            title = f"{'chat' if has_chat else 'plain text'}, {'a' if seed else 'no'} seed instruction"
-            shown += [f"##### {title} #####", *(f"{text}\n-----" for text in _written(lm))]
+            _run(lm, Prompt(seed), **SMALL, init=init, init_prompts=1)
+            title = f"{'chat' if has_chat else 'plain text'}, {'a' if seed else 'no'} seed instruction, init={init}"
+            written = _written(lm)[:1] if init == "induce" else _written(lm)
+            shown += [f"##### {title} #####", *(f"{text}\n-----" for text in written)]
     trace = "\n".join(shown) + "\n"
     if os.environ.get("REWRITE_TRACES"):
         TRACE.write_text(trace, encoding="utf-8")
@@ -375,7 +376,8 @@ def test_a_budget_that_ends_among_the_last_measurements_loses_none_that_was_made
     assert short.winner().evaluation.mean == 0.5  # type: ignore[union-attr]
 
 
-def test_the_plan_is_about_what_is_spent_and_below_fifteen_hundred_answers() -> None:
+@pytest.mark.parametrize(("seed", "most"), [("Say it.", 1500), ("", 1700)])
+def test_the_plan_is_about_what_is_spent(seed: str, most: int) -> None:
     class Plan(SilentObserver):
         calls = 0
 
@@ -383,11 +385,12 @@ def test_the_plan_is_about_what_is_spent_and_below_fifteen_hundred_answers() -> 
             self.calls = calls
 
     plan, budget = Plan(), Budget()
-    problem = toy.problem(toy.model(answer=_writing), toy.task(dev=100), budget=budget)
+    given = replace(toy.task(dev=100), seeds=(Prompt(seed),))
+    problem = toy.problem(toy.model(answer=_writing), given, budget=budget)
     problem.observer = plan
     ProTeGi().run(problem)
     # Here nothing ever beats the seed, which is scored once; where rounds help, their best are measured too.
-    assert budget.spend.calls <= plan.calls < 1500
+    assert budget.spend.calls <= plan.calls < most
     assert budget.spend.calls + 2 * 2 * 100 > 0.9 * plan.calls
 
 
@@ -423,3 +426,13 @@ def test_slots_inside_data_are_not_filled() -> None:
     assert "alpha1 {{given}} {{errors}} {{reason}}\n" in shown
     assert "Right answer: {{instruction}}" in shown
     assert "\n\nSay {{errors}}.\n\n" in shown
+
+
+@pytest.mark.parametrize(
+    ("init", "seed", "guesses"), [("auto", "", 1), ("auto", "Say it.", 0), ("induce", "Say it.", 1), ("seeds", "", 0)]
+)
+def test_guesses_from_examples_join_the_first_beam_where_there_are_no_words(init: str, seed: str, guesses: int) -> None:
+    problem = _run(toy.model(), Prompt(seed), init=init, rounds=1)
+    induced = [candidate for candidate in problem.candidates if candidate.op == "induce"]
+    assert bool(induced) == bool(guesses)
+    assert (problem.winner().candidate.op == "induce") == bool(guesses)

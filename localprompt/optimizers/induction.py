@@ -1,0 +1,83 @@
+"""First prompts from nothing: guesses of the instruction behind worked examples. Level 5.
+
+For methods that improve a prompt and have none to begin with; the way of APE's forward mode (Zhou et al. 2022,
+arXiv 2211.01910), as PE2 begins (Ye et al. 2024, arXiv 2311.05661).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from localprompt.metaprompts import SHRINK, MetaPrompt, shown_chars, worked
+from localprompt.problem import Problem
+from localprompt.proposing import Forbidden, Reading
+from localprompt.types import Candidate, Example, Message, Prompt, Sampling
+
+TEMPLATES = {
+    "induce": ("demos",),
+    "induce_chat": ("demos",),
+    "pair": ("inputs", "output"),
+    "outputs": ("answers",),
+}
+"""Meta-prompt to its slots; shipped in `templates/shared`. In that for a chat the last paragraph opens the answer."""
+
+_SENTENCE = ("\n", ". ")
+"""Where a model without a chat template is stopped: after the sentence it was asked for it tells a story."""
+
+
+@dataclass(frozen=True, slots=True)
+class Induction:
+    """How first prompts are guessed."""
+
+    guesses: int
+    """Each from examples of its own."""
+    demos: int
+    """Worked examples behind a guess."""
+    chars: int
+    """A longer text is shown with its middle left out, and shorter still where the context is too small."""
+    max_tokens: int
+    """Of a guess."""
+    temperature: float
+    top_p: float
+
+    def prompts(self, problem: Problem, meta: Mapping[str, MetaPrompt], *, chats: bool) -> list[Prompt]:
+        """Return the usable guesses, recorded already; they carry no demos.
+
+        Args:
+            problem: its train examples are shown.
+            meta: the meta-prompts of `TEMPLATES`.
+            chats: ask in a chat, not with a text to be continued.
+
+        Raises:
+            BudgetExhausted: before the guesses are computed.
+        """
+        problem.observer.stage(f"asking for {self.guesses} first prompts")
+        template, reading = (meta["induce_chat"], Reading("line")) if chats else (meta["induce"], Reading("sentence"))
+
+        def request(group: Sequence[Example], shrink: int) -> str:
+            chars = shown_chars(self.chars, shrink)
+            pairs = [worked(meta["pair"], each, each.targets[0], chars) for each in group]
+            demos = "\n\n".join([*pairs, *closed_set(problem, meta["outputs"], shrink)])
+            if not chats:
+                return template.fill(demos=demos)
+            user, opening = template.turns
+            return problem.chat([Message("user", user.fill(demos=demos))], opening)
+
+        groups = [problem.minibatch(self.demos) for _ in range(self.guesses)]
+        requests = [problem.first_fitting(map(partial(request, group), SHRINK), self.max_tokens) for group in groups]
+        stop = ("\n",) if chats else _SENTENCE
+        sampling = Sampling(self.max_tokens, temperature=self.temperature, top_p=self.top_p, stop=stop)
+        forbidden = Forbidden(problem.train, problem.outputs, template.fixed)
+        proposals = problem.propose(requests, reading, sampling, forbidden)
+        found = [Prompt(text) for proposal in proposals for text in proposal.accepted]
+        problem.record([Candidate(prompt, "induce") for prompt in found])
+        return found
+
+
+def closed_set(problem: Problem, listing: MetaPrompt, shrink: int) -> list[str]:
+    """Return one text that lists all outputs; none where they are no closed set, or there is no room at all."""
+    if not problem.outputs or shrink == max(SHRINK):
+        return []
+    return [listing.fill(answers=", ".join(problem.outputs))]
