@@ -41,6 +41,7 @@ from typing import Any
 from tasks_of import SPLITS, TASKS, sizes, task_of
 
 import localprompt
+from localprompt.compared import GIVEN
 from localprompt.errors import LocalPromptError
 from localprompt.lm.base import LanguageModel
 from localprompt.optimizers import configure, presets
@@ -50,8 +51,6 @@ from localprompt.tasks import Task
 METHODS = ("ape", "protegi", "opro", "pe2")
 BASELINES = ("random", "manual")
 FIXED = ("empty", "hand-written")
-GIVEN = ("seed", "seed with demos", "manual")
-"""Origins of candidates that nobody proposed."""
 AIM_BEST = 1.15
 AIM_DISCARDS = 0.30
 
