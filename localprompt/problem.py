@@ -333,11 +333,14 @@ class Problem:
 
         For a search that the budget cut off: the call that did not fit may have been a large one, and of its last
         prompts only scores on a few examples are known. Promising is the best so far, while it lacks examples, and then
-        whatever has a higher mean on its few examples than the best has on all of dev, the highest first.
+        whatever has a higher mean on its few examples than the best has on all of dev, the highest first. Where nothing
+        was scored at all, everything is first, on as many of 8, 4, 2 or 1 examples as the budget allows.
 
         Raises:
             BudgetExhausted: before the first prompt that does not fit.
         """
+        if self.winner().evaluation is None and len(self._candidates) > len(self.seeds):
+            self._compare_on_few()
         while promising := self._most_promising():
             if self._evaluator.overflowed(self.evaluate([promising])[0]):
                 return  # what is too long is never known on more examples
@@ -359,6 +362,17 @@ class Problem:
     def best_seed(self) -> Standing:
         """Return the best of the seed prompts by the same rule."""
         return self._first(tuple(prompt.id for prompt in self.seeds))
+
+    def _compare_on_few(self) -> None:
+        prompts = [candidate.prompt for candidate in self._candidates.values()]
+        for n in (8, 4, 2, 1):
+            try:
+                self.evaluate(prompts, self.dev[:n])
+            except (OutOfTime, OutOfAnswers):
+                raise
+            except BudgetExhausted:
+                continue
+            return
 
     def _most_promising(self) -> Prompt | None:
         best = self.winner().evaluation

@@ -368,6 +368,15 @@ def test_settling_goes_on_while_something_is_ahead_and_the_budget_lasts() -> Non
     assert calls == {46: (46, lucky), 80: (80, solid)}
 
 
+def test_where_a_stage_never_fitted_everything_is_compared_on_a_few_examples() -> None:
+    budget = Budget(max_calls=4 * 3 + 6)
+    problem = toy.problem(toy.model(), toy.task(dev=10), budget=budget)
+    problem.record([Candidate(prompt, "any") for prompt in (HALF, BEST)])
+    problem.settle()
+    assert problem.winner().candidate.prompt == BEST
+    assert budget.spend.calls == 4 * 3 + 6  # the seed and two more on 4 examples, then the best on the other 6
+
+
 def test_a_retry_that_does_not_fit_the_budget_loses_nothing_that_was_accepted() -> None:
     def answer(prompt: str, seed: int) -> str:
         return "Turn it around." if prompt == "good" else "..."

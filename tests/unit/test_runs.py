@@ -66,7 +66,7 @@ def test_the_test_measurement_is_not_charged_to_the_search() -> None:
     assert result.spend.calls <= 60
     assert "model calls" in result.stopped
     assert result.test.best.n == 40
-    assert lm.n_generated == result.spend.calls + 40
+    assert lm.n_generated == result.spend.calls + result.proof.calls
 
 
 def test_the_json_has_its_shape() -> None:
