@@ -53,7 +53,7 @@ MAX_TOKENS = {"orthography_starts_with": 24, "taxonomy_animal": 32}
 
 VARIANTS: Mapping[str, Mapping[str, object]] = {
     "default": {},
-    "no-resampling": {"resample_rounds": 0},
+    "resampling": {"resample_rounds": 2},
     "three-rounds": {"resample_rounds": 3},
     "logprob": {"scoring": "logprob"},
     "logprob-sequence": {"scoring": "logprob", "norm": "sequence"},

@@ -139,7 +139,7 @@ def test_a_long_instruction_may_get_long_variants() -> None:
     given = toy.task()
     object.__setattr__(given, "seeds", (Prompt("Speak of the alpha. " + "Be brief. " * 30),))
     problem = toy.problem(lm, given)
-    APE().run(problem)
+    APE(resample_rounds=1).run(problem)
     variants = [candidate for candidate in problem.candidates if candidate.op == "resample"]
     assert [len(variant.prompt.instruction.split()) for variant in variants] == [80]
 
