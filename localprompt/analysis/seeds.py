@@ -24,7 +24,7 @@ class OverSeeds:
 
 
 def over_seeds(values: Sequence[float]) -> OverSeeds:
-    """Return the mean of one value a run, with its interval.
+    """Return the mean of one score or area a run, from 0 to 1, with its interval, which ends there at the latest.
 
     Runs that all end the same give an interval without width: of three runs that is little evidence.
 
@@ -39,7 +39,7 @@ def over_seeds(values: Sequence[float]) -> OverSeeds:
         return OverSeeds(mean, None, None, 1)
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
     half = t_quantile(n - 1) * deviation / math.sqrt(n)
-    return OverSeeds(mean, mean - half, mean + half, n)
+    return OverSeeds(mean, max(mean - half, min(0.0, *values)), min(mean + half, max(1.0, *values)), n)
 
 
 def t_quantile(freedom: int) -> float:

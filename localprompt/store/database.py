@@ -158,7 +158,9 @@ def check_owner(connection: sqlite3.Connection, path: Path) -> None:
         StoreError: if it is not.
     """
     version, latest = _version(connection), latest_version()
-    if _pragma(connection, "application_id") != APPLICATION_ID and not (version == 0 and is_empty(connection)):
+    # The id last: another process may make a store of an empty file between two of these questions.
+    is_new = version == 0 and is_empty(connection)
+    if not is_new and _pragma(connection, "application_id") != APPLICATION_ID:
         raise StoreError(f"{path} is another program's database", "choose another file")
     if version > latest:
         raise StoreError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -10,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from localprompt.errors import StoreError
-from localprompt.store import Store
+from localprompt.store import Store, database
 
 _WRITER = """
 import sys
 from pathlib import Path
-from localprompt.store import Store
+from localprompt.store import Store, database
 path, who, n = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 with Store(path) as store:
     run = store.runs.create({"identity": who}, task="t", model="m", proposer="p", method="ape", seed=0)
@@ -49,7 +50,7 @@ def test_four_processes_begin_and_fill_one_store_side_by_side(tmp_path: Path) ->
 _FOREVER = """
 import sys
 from pathlib import Path
-from localprompt.store import Store
+from localprompt.store import Store, database
 store = Store(Path(sys.argv[1]))
 run = store.runs.create({"identity": 1}, task="t", model="m", proposer="p", method="ape", seed=0)
 with store.runs.hold(run.id):
@@ -77,7 +78,7 @@ def test_an_answer_that_was_put_survives_the_killing_of_its_process_and_the_run_
 _HOLDER = """
 import sys
 from pathlib import Path
-from localprompt.store import Store
+from localprompt.store import Store, database
 with Store(Path(sys.argv[1])) as store, store.runs.hold(sys.argv[2]):
     print("held", flush=True)
     sys.stdin.read()
@@ -97,3 +98,18 @@ def test_a_second_process_is_told_the_first_ones_number(tmp_path: Path) -> None:
         assert first.returncode == 0
         with store.runs.hold(run.id):
             pass
+
+
+def test_a_store_that_another_process_makes_while_one_looks_at_the_empty_file_is_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, is_empty = tmp_path / "s", database.is_empty
+
+    def asked_late(connection: sqlite3.Connection) -> bool:
+        monkeypatch.setattr(database, "is_empty", is_empty)
+        Store(path).close()
+        return is_empty(connection)
+
+    monkeypatch.setattr(database, "is_empty", asked_late)
+    with Store(path) as store:
+        assert store.check() == []
