@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 from localprompt.metaprompts import SHRINK, MetaPrompt, shown_chars, worked
 from localprompt.problem import Problem
@@ -74,6 +75,12 @@ class Induction:
         found = [Prompt(text) for proposal in proposals for text in proposal.accepted]
         problem.record([Candidate(prompt, "induce") for prompt in found])
         return found
+
+
+def is_wanted(init: Literal["auto", "seeds", "induce"], problem: Problem) -> bool:
+    """Return whether to guess first prompts: always with `induce`, with `auto` where all seeds are empty."""
+    is_empty = not any(seed.instruction.strip() for seed in problem.seeds)
+    return init == "induce" or (init == "auto" and is_empty)
 
 
 def closed_set(problem: Problem, listing: MetaPrompt, shrink: int) -> list[str]:

@@ -157,7 +157,11 @@ class PE2:
         conversation = Conversation(self, problem, meta)
 
         # 1, 2. The first prompts; the seeds take part, so the result is never worse on dev than they are.
-        found = self._induction.prompts(problem, meta, chats=problem.has_chat) if self._induces(problem) else []
+        found = (
+            self._induction.prompts(problem, meta, chats=problem.has_chat)
+            if induction.is_wanted(self.init, problem)
+            else []
+        )
         tree = generation = self._score(problem, found, dev, beside=problem.seeds)
         for step in range(1, self.steps + 1):
             if max(each.mean for each in tree) >= 1.0:
@@ -193,10 +197,6 @@ class PE2:
     def _induction(self) -> Induction:
         chars, top_p = self.example_chars, self.top_p
         return Induction(self.init_prompts, self.init_demos, chars, self.init_tokens, self.init_temperature, top_p)
-
-    def _induces(self, problem: Problem) -> bool:
-        is_empty = not any(seed.instruction.strip() for seed in problem.seeds)
-        return self.init == "induce" or (self.init == "auto" and is_empty)
 
     def _score(
         self, problem: Problem, newest: Sequence[Prompt], dev: Sequence[Example], *, beside: Sequence[Prompt] = ()
@@ -255,7 +255,7 @@ class PE2:
 
     def _planned(self, problem: Problem) -> int:
         """Return about how many model calls the whole search takes, for whoever waits."""
-        n_first = self.init_prompts if self._induces(problem) else 0
+        n_first = self.init_prompts if induction.is_wanted(self.init, problem) else 0
         n_lessons = self.beam * self.expand
         n_children = n_lessons * self.rewrites
         n_errors = self.beam * 2 * self.train_batch

@@ -164,7 +164,9 @@ class ProTeGi:
         problem.observer.plan(self._planned(problem))
         problem.observer.stage(f"measuring {len(problem.seeds)} seed prompts on all of dev")
         beam = rank(measure_best_first(problem, problem.seeds))[: self.beam]
-        if self._induces(problem) and (found := self._induction.prompts(problem, writer.meta, chats=writer.chats)):
+        if induction.is_wanted(self.init, problem) and (
+            found := self._induction.prompts(problem, writer.meta, chats=writer.chats)
+        ):
             problem.observer.stage(f"{len(found)} first prompts race with the seeds")
             beam = self._select(problem, [*beam, *found])
         for round_ in range(1, self.rounds + 1):
@@ -201,10 +203,6 @@ class ProTeGi:
     def _induction(self) -> Induction:
         chars, top_p = self.shown_chars, self.top_p
         return Induction(self.init_prompts, self.init_demos, chars, self.init_tokens, self.temperature, top_p)
-
-    def _induces(self, problem: Problem) -> bool:
-        is_empty = not any(seed.instruction.strip() for seed in problem.seeds)
-        return self.init == "induce" or (self.init == "auto" and is_empty)
 
     def _mistakes(self, problem: Problem, beam: Sequence[Prompt]) -> list[list[Mistake]]:
         """Return what each prompt got wrong on one minibatch, in the order of the beam.
@@ -256,7 +254,7 @@ class ProTeGi:
     def _planned(self, problem: Problem) -> int:
         """Return about how many model calls the search takes, for whoever waits."""
         calls, n_parents = len(problem.seeds) * len(problem.dev), min(len(problem.seeds), self.beam)
-        if self._induces(problem):
+        if induction.is_wanted(self.init, problem):
             calls += self.init_prompts + self.evaluations
             n_parents = self.beam
         for _ in range(self.rounds):
