@@ -19,7 +19,7 @@ from localprompt.types import Candidate, Example, Message, Prompt, Sampling
 TEMPLATES = {
     "induce": ("demos",),
     "induce_chat": ("demos",),
-    "pair": ("inputs", "output"),
+    "induce_pair": ("inputs", "output"),
     "outputs": ("answers",),
 }
 """Meta-prompt to its slots; shipped in `templates/shared`. In that for a chat the last paragraph opens the answer."""
@@ -59,7 +59,7 @@ class Induction:
 
         def request(group: Sequence[Example], shrink: int) -> str:
             chars = shown_chars(self.chars, shrink)
-            pairs = [worked(meta["pair"], each, each.targets[0], chars) for each in group]
+            pairs = [worked(meta["induce_pair"], each, each.targets[0], chars) for each in group]
             demos = "\n\n".join([*pairs, *closed_set(problem, meta["outputs"], shrink)])
             if not chats:
                 return template.fill(demos=demos)

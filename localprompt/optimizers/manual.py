@@ -44,6 +44,8 @@ class Manual:
             raise ConfigError(f"the setting keep must be above 0 and at most 1, not {self.keep}", "write it as 0.5")
         if self.finalists < 1:
             raise ConfigError("the setting finalists must be at least 1", "write it as 4")
+        if self.prompts:
+            prompts_in(self.prompts)  # the search reads it again, but then a large model is loaded already
 
     def run(self, problem: Problem) -> None:
         """Compare; everything stays with `problem`."""

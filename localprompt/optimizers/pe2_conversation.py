@@ -34,7 +34,6 @@ TEMPLATES = {
 }
 """Meta-prompt to its slots, a file a turn. In those for a chat the last paragraph is the opening of the answer."""
 
-_TAG = "prompt"
 _INPUTS = MetaPrompt("inputs", "{{inputs}}")
 _NO_PROMPT = "(empty: there is no prompt yet)"
 _NO_ANSWER = "(none that could be read)"
@@ -115,7 +114,8 @@ class Conversation:
         limits = [self._word_limit(lesson.prompt) for lesson in lessons]
         # Twice, because words have several tokens, and so may the characters of a script without spaces.
         n_tokens = max(self.settings.prompt_tokens, *(2 * limit for limit in limits))
-        sampling = self._sampling(n_tokens)
+        is_flat = all("\n\n" not in lesson.prompt.instruction for lesson in lessons)
+        sampling = self._sampling(n_tokens, *(["\n\n"] if is_flat else []))
         prompts = [self._fitting(partial(self._ask_to_refine, lesson, means), sampling) for lesson in lessons]
         readings = [_reading(lesson.prompt, limit) for lesson, limit in zip(lessons, limits, strict=True)]
         said = "\n".join(self.meta[name].fixed for name in ("task", "agree", "inspect_chat", "refine_chat"))
@@ -162,7 +162,7 @@ class Conversation:
     def _ask_to_summarize(self, prompt: Prompt, shrink: int) -> str:
         lesson = self.origins[prompt.id]
         user, opening = self.meta["summarize_chat"].turns
-        written = Message("assistant", f"<{_TAG}>{prompt.instruction}</{_TAG}>")
+        written = Message("assistant", f"{self.meta['refine_chat'].turns[1]} {prompt.instruction}")
         turns = [*self._inspection(lesson, shrink), *self._refinement(lesson, "", shrink), written]
         return self._rendered([*turns, Message("user", user.fill())], opening)
 
@@ -274,9 +274,11 @@ class Conversation:
 
 
 def _reading(parent: Prompt, limit: int) -> Reading:
-    """Return how a new prompt is read: a parent of several paragraphs may have children of several."""
-    max_chars = max(MAX_CHARS, 10 * limit)
-    return Reading("whole" if "\n\n" in parent.instruction else "paragraph", max_chars, tag=_TAG)
+    """Return how a new prompt is read: a parent of several paragraphs may have children of several.
+
+    No tag stands around it: after an opening tag a 1.5B copies the prompt it was shown more often than after words.
+    """
+    return Reading("whole" if "\n\n" in parent.instruction else "paragraph", max(MAX_CHARS, 10 * limit))
 
 
 def _whole_sentences(reply: Generation) -> str:

@@ -42,7 +42,7 @@ TEMPLATES = {
 without an instruction, of which nothing can be said that it leaves out."""
 
 TAG = "instruction"
-"""In chats a new instruction stands in this tag."""
+"""In chats an edited instruction stands in this tag."""
 INPUTS = MetaPrompt("inputs", "{{inputs}}")
 FEW_CHARS = 80
 """Texts of errors are shortened to this before errors are left out of a request that does not fit."""
@@ -127,7 +127,9 @@ class Writer:
         sources = [source for source, _ in pairs]
         template = self.meta["paraphrase_chat" if self.chats else "paraphrase"]
         prompts = [self._rendered(template, instruction=source.instruction) for source in sources]
-        proposals = self._proposed([template], prompts, sources, self.settings.paraphrases)
+        # No tag: after one that is open already a 1.5B copied half of the sentences it was to say in other words, after
+        # an opening in words 1 of 32.
+        proposals = self._proposed([template], prompts, sources, self.settings.paraphrases, tag="")
         return self._recorded("paraphrase", proposals, sources, [origin for _, origin in pairs])
 
     def _reasons(self, asked: Sequence[tuple[Prompt, Sequence[Mistake]]], sampling: Sampling) -> list[list[str]]:
@@ -158,22 +160,33 @@ class Writer:
         return found
 
     def _proposed(
-        self, templates: Sequence[MetaPrompt], prompts: Sequence[str], parents: Sequence[Prompt], n: int
+        self,
+        templates: Sequence[MetaPrompt],
+        prompts: Sequence[str],
+        parents: Sequence[Prompt],
+        n: int,
+        *,
+        tag: str = TAG,
     ) -> list[Proposal]:
-        """Return one proposal a parent; no text of the `templates` may stand in it."""
-        is_flat = all("\n" not in parent.instruction for parent in parents)
-        stop = () if self.chats else ("\n",) if is_flat else ("\n\n",)
-        sampling = replace(self._sampling(stop), max_tokens=self._room(parents))
-        readings = [self._reading(parent.instruction) for parent in parents]
+        """Return one proposal a parent, which ends with the `tag` in a chat; no text of `templates` may stand in it."""
+        sampling = replace(self._sampling(self._stop(parents, tag)), max_tokens=self._room(parents))
+        readings = [self._reading(parent.instruction, tag) for parent in parents]
         shown = "\n".join({template.name: template.fixed for template in templates}.values())
         forbidden = Forbidden(self.problem.train, self.problem.outputs, shown)
         return self.problem.propose(prompts, readings, sampling, forbidden, n=n)
 
-    def _reading(self, instruction: str) -> Reading:
+    def _stop(self, parents: Sequence[Prompt], tag: str) -> tuple[str, ...]:
+        """Return what ends a new instruction, beside a closing tag, whichever of the parents it is made from."""
+        texts = [parent.instruction for parent in parents]
+        if self.chats:
+            return () if tag or any("\n\n" in text for text in texts) else ("\n\n",)
+        return ("\n",) if all("\n" not in text for text in texts) else ("\n\n",)
+
+    def _reading(self, instruction: str, tag: str) -> Reading:
         """Return how a new instruction is read: as many sentences or paragraphs as the old one has are allowed."""
         max_chars = max(MAX_CHARS, 2 * len(instruction))
         if self.chats:
-            return Reading("whole" if "\n\n" in instruction else "paragraph", max_chars, tag=TAG)
+            return Reading("whole" if "\n\n" in instruction else "paragraph", max_chars, tag=tag)
         # After the sentence that it was asked for, a small model that continues plain text tells a story.
         return Reading("line" if ". " in instruction else "sentence", max_chars)
 

@@ -34,7 +34,7 @@ def _reasons(prompt: str, seed: int) -> str:
     """A proposer that guesses only half of it and finds the rest by reasoning about errors."""
     if prompt.endswith("Example 1:"):
         return " No. The prompt should ask for the omega."
-    if prompt.endswith("<prompt>"):
+    if prompt.endswith("than before:"):
         return f"{toy.BEST}</prompt>" if "ask for the omega" in prompt else "Say so.</prompt>"
     return " say something kind about the alpha." if toy.is_asked_to_write(prompt) else toy.answer(prompt, seed)
 

@@ -71,3 +71,8 @@ def test_a_file_without_prompts_is_refused(tmp_path: Path) -> None:
 def test_impossible_settings_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(settings))):
         configure("manual", settings)
+
+
+def test_a_file_of_prompts_that_cannot_be_read_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"the file of prompts .*none\.txt cannot be read"):
+        configure("manual", {"prompts": tmp_path / "none.txt"})

@@ -35,7 +35,7 @@ def _endless(prompt: str, seed: int) -> str:
 
 def _run(lm: ScriptedLM, given: Task | None = None, *, seed: int = 0, **settings: Any) -> Problem:
     problem = toy.problem(lm, given, seed=seed)
-    OPRO(**settings).run(problem)
+    OPRO(**{"init": "seeds", **settings}).run(problem)
     return problem
 
 
@@ -433,3 +433,45 @@ def test_impossible_settings_are_refused_by_name(settings: dict[str, Any]) -> No
 
 def test_the_paper_preset_is_a_valid_one() -> None:
     assert OPRO(**OPRO.PRESETS["paper"]).steps == 200  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("init", "seed", "settings", "is_induced"),
+    [
+        ("auto", "", {}, True),
+        ("auto", "Say it.", {}, False),
+        ("auto", "", {"position": "A_begin"}, False),
+        ("induce", "", {"position": "A_begin"}, True),
+        ("induce", "Say it.", {}, True),
+        ("seeds", "", {}, False),
+    ],
+)
+def test_the_history_begins_with_guesses_where_there_are_no_words(
+    init: str, seed: str, settings: dict[str, Any], is_induced: bool
+) -> None:
+    lm = _learner()
+    problem = _run(lm, replace(toy.task(), seeds=(Prompt(seed),)), init=init, steps=1, **settings)
+    induced = [candidate.prompt.instruction for candidate in problem.candidates if candidate.op == "induce"]
+    assert bool(induced) == is_induced
+    assert any(text in _asked(lm)[0] for text in induced) == is_induced
+
+
+def test_of_many_guesses_the_best_by_a_part_of_the_sample_are_scored_on_all_of_it() -> None:
+    verbs = iter(f"praise the {word}." for word in WORDS)
+    lm = toy.model(answer=lambda p, s: next(verbs, "nothing") if toy.is_asked_to_write(p) else toy.answer(p, s))
+    problem = toy.problem(lm)
+    counted: dict[str, set[str]] = {}
+    evaluate = problem.evaluate
+
+    def counting(prompts: Any, examples: Any = None) -> Any:
+        found = evaluate(prompts, examples)
+        for each in found:
+            counted.setdefault(each.prompt.instruction, set()).update(
+                outcome.example_id for outcome in each.outcomes if outcome.example_id.startswith("train")
+            )
+        return found
+
+    problem.evaluate = counting  # type: ignore[method-assign]
+    OPRO(steps=1, init_prompts=9, score_examples=12, per_step=4).run(problem)
+    sizes = [len(counted[candidate.prompt.instruction]) for candidate in problem.candidates if candidate.op == "induce"]
+    assert sorted(sizes) == [4] * 6 + [12] * 3

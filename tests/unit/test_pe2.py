@@ -25,7 +25,7 @@ from localprompt.types import Demo, Prompt
 
 TRACES = Path(__file__).parent / "traces"
 HALF = Prompt("Speak of the alpha.")
-REASON, REFINE, SUMMARISE = "Example 1:", "<prompt>", "Before,"
+REASON, REFINE, SUMMARISE = "Example 1:", "than before:", "Before,"
 
 
 def _thinking(prompt: str, seed: int) -> str:
