@@ -67,6 +67,8 @@ LABELS: Mapping[str, tuple[str, ...]] = {
     "phrases": (" worth watching", " a waste of time"),
 }
 """Choice of `--labels` to the labels. Each word is a token with the space before it."""
+CUES = {"words": "Sentiment:", "phrases": "In short, the film is"}
+"""The same to what stands before the label."""
 Next = Callable[[str], Mapping[str, float]]
 """The most probable next tokens of a text, with their log-probabilities."""
 WARM_UP = "Is the weather good or bad?\n\nIt has been raining for days.\nAnswer:"
@@ -79,14 +81,14 @@ VERDICTS = (
 )
 
 
-def workload(n_reviews: int) -> list[str]:
-    """Return the prompts, an instruction's next to each other."""
+def workload(n_reviews: int, cue: str) -> list[str]:
+    """Return the prompts, an instruction's next to each other; each ends in `cue`."""
     rng = random.Random(0)
     reviews = []
     for _ in range(n_reviews):
         (what, also), (verdict, other) = rng.sample(SUBJECTS, 2), rng.sample(rng.choice(VERDICTS), 2)
         reviews.append(f"In the film that we saw, {what} {verdict}, and {also} {other}.")
-    return [f"{instruction}\n\nReview: {review}\nSentiment:" for instruction in INSTRUCTIONS for review in reviews]
+    return [f"{instruction}\n\nReview: {review}\n{cue}" for instruction in INSTRUCTIONS for review in reviews]
 
 
 def words_of(label: str) -> list[str]:
@@ -215,7 +217,8 @@ CONTENDERS: Mapping[str, Callable[[Work], dict[str, Any]]] = {
 
 def measure_here(options: argparse.Namespace) -> dict[str, Any]:
     """Return one contender's measurement, made in this process."""
-    prompts = workload(options.reviews)[: options.subset if options.only in ("completion", "echo") else None]
+    n_prompts = options.subset if options.only in ("completion", "echo") else None
+    prompts = workload(options.reviews, CUES[options.labels])[:n_prompts]
     work = Work(options.model, prompts, LABELS[options.labels], options.threads, options.n_probs)
     result = CONTENDERS[options.only](work)
     unit = 1 << 20 if sys.platform == "darwin" else 1 << 10

@@ -208,8 +208,8 @@ class Problem:
             n: replies a prompt.
             retry: False asks only once.
             known: further instructions there are already.
-            constrained: replies of one line, or after an open tag, are bound to a grammar where the proposer can, so
-                that none begins with the line break that would end it; False leaves them free.
+            constrained: replies of one line or paragraph, or after an open tag, are bound to a grammar where the
+                proposer can, so that none begins with the line break that would end it; False leaves them free.
             objection: the method's own test of a usable text, given with the index of the prompt that it answers. A
                 reason discards it; it may still be right as the answer to another prompt, so it is not remembered.
 

@@ -155,9 +155,9 @@ def without_chatter(text: str) -> str:
 def grammar_for(reading: Reading) -> str:
     """Return the regular expression of a reply whose opening tag, if there is one, stands in the prompt.
 
-    Empty where the instruction may have paragraphs and no tag ends it. The length is open by one character above the
-    reading's limit, so that an instruction which the grammar had to end in the middle is discarded as too long and
-    not taken for a whole one.
+    Empty where the instruction may have several paragraphs and no tag ends it. The length is open by one character
+    above the reading's limit, so that an instruction which the grammar had to end in the middle is discarded as too
+    long and not taken for a whole one.
     """
     is_line = reading.cut in ("sentence", "line")
     # A letter first: a weak model likes to begin with a blank line, where a stop string may end it at once.
@@ -165,8 +165,11 @@ def grammar_for(reading: Reading) -> str:
     if reading.tag:
         inside = "[^<\\n]" if is_line else "[^<]"
         return f" ?[^<\\s]{inside}{length}</{reading.tag}>"
+    if reading.cut == "whole":
+        return ""
+    inside = "[^\\n]" if is_line else "(?:\\n?[^\\n])"
     # Line breaks at the end, where a base model puts them: without them it would have to write on.
-    return f" ?[^<\\s][^\\n]{length}\\n*" if is_line else ""
+    return f" ?[^<\\s]{inside}{length}\\n*"
 
 
 @lru_cache(maxsize=32)

@@ -161,8 +161,8 @@ class OPRO:
     init: Literal["auto", "seeds", "induce"] = "auto"
     """What the history begins with. `seeds`: the task's prompts (paper and code: an empty text, or one generic
     sentence). `induce`: the best guesses from worked examples too. `auto`: guesses where all seeds are empty, but not
-    with `A_begin`, where no instruction is wanted. A step that scores 8 instructions takes a fourth of what a small
-    budget allows; the guesses, scored on less, take half of that."""
+    with `A_begin`, where no instruction is wanted: the score of an empty text teaches nothing, and a small budget has
+    only two or three steps."""
     init_prompts: int = 12
     """Guesses. A third of them goes on, by a third of the sample."""
     init_demos: int = 5

@@ -383,9 +383,16 @@ def test_a_line_without_a_tag_begins_at_once_and_may_end_in_a_line_break(cut: Li
         assert not re.fullmatch(grammar, reply)
 
 
-@pytest.mark.parametrize("cut", ["paragraph", "whole"])
-def test_paragraphs_without_a_tag_are_free(cut: Literal["paragraph", "whole"]) -> None:
-    assert grammar_for(Reading(cut)) == ""
+def test_a_paragraph_without_a_tag_begins_at_once_and_ends_before_a_blank_line() -> None:
+    grammar = grammar_for(Reading("paragraph", max_chars=9))
+    for reply in (" write it", "write\nit", "a\nb\nc\nd", "0123456789\n\n"):
+        assert re.fullmatch(grammar, reply)
+    for reply in ("", "\nwrite it", "<think>\n", "ab", "01234567890", "write\n\nit"):
+        assert not re.fullmatch(grammar, reply)
+
+
+def test_several_paragraphs_without_a_tag_are_free() -> None:
+    assert grammar_for(Reading("whole")) == ""
 
 
 def _sifted(text: str, reading: Reading = PARAGRAPH) -> tuple[str, str]:
