@@ -107,7 +107,8 @@ def test_called_again_it_computes_nothing_and_says_the_same() -> None:
     seen = len(lm.seen)
     assert compare([small()], lm, methods=METHODS, n_seeds=2, max_tokens=LIMIT, settings=SMALL) == first
     assert len(lm.seen) == seen
-    assert len(Store().runs.all()) == 4
+    with Store() as store:
+        assert len(store.runs.all()) == 4
 
 
 def test_a_finished_comparison_needs_no_model_and_only_the_beginning_of_its_id() -> None:
@@ -247,7 +248,8 @@ def test_what_cannot_be_compared_is_refused_before_a_model_is_loaded(
 def test_a_preset_that_only_some_methods_have_leaves_the_others_their_defaults() -> None:
     lm = toy.model()
     result = compare([small()], lm, methods=("opro", "manual"), preset="paper", n_seeds=1, max_tokens=1)
-    by_method = {record.method: record.configuration["settings"] for record in Store().runs.all()}
+    with Store() as store:
+        by_method = {record.method: record.configuration["settings"] for record in store.runs.all()}
     assert by_method["opro"]["steps"] == 200
     assert {method: (how.preset, how.changed) for method, how in result.methods.items()} == {
         "opro": ("paper", {}),
@@ -294,7 +296,8 @@ def test_where_a_row_does_not_fit_no_run_is_entered() -> None:
     long = replace(other(small()), dev=(*small().dev, Example("dev:99", {"input": "alpha " * 9000}, ("omega",))))
     with pytest.raises(ContextOverflow):
         compare([small(), long], toy.model(), methods=["random"], n_seeds=1, max_tokens=LIMIT, settings=ONE)
-    assert Store().runs.all() == []
+    with Store() as store:
+        assert store.runs.all() == []
 
 
 def test_a_proposer_for_a_comparison_without_one_is_refused() -> None:
@@ -351,7 +354,8 @@ def test_a_run_that_a_process_has_is_not_written_to_behind_its_back() -> None:
 
 def test_a_run_that_was_deleted_is_missed() -> None:
     result = compare([small()], toy.model(), methods=METHODS, n_seeds=1, max_tokens=LIMIT, settings=SMALL)
-    Store().runs.delete(result.runs[0].result.run_id)
+    with Store() as store:
+        store.runs.delete(result.runs[0].result.run_id)
     with pytest.raises(StoreError, match="1 runs of the comparison"):
         resume_comparison(result.id)
 

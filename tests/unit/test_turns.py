@@ -125,7 +125,8 @@ def test_models_take_turns_in_a_comparison_too(monkeypatch: pytest.MonkeyPatch) 
         compare([task], "small", proposer="other", observer=Killer("run 2"), **how)  # type: ignore[arg-type]
     assert machine.inside == []
     machine.loads.clear()
-    (unfinished,) = {tag for run in Store().runs.all() for tag in run.configuration["comparisons"]}
+    with Store() as store:
+        (unfinished,) = {tag for run in store.runs.all() for tag in run.configuration["comparisons"]}
     result = resume_comparison(unfinished)
     assert machine.inside == []
     assert [run.result.status for run in result.runs] == ["finished", "finished"]
