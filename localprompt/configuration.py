@@ -30,7 +30,6 @@ from localprompt.tasks.stored import to_plain
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
 _MAX_FILE_BYTES = 1024 * 1024
-_MAX_SETTING = 1_000_000
 _MAX_ENGINE_SETTING = 2**31 - 1
 """What llama.cpp can count to."""
 _FOREIGN = "it was not written by localprompt"
@@ -214,9 +213,6 @@ def optimizer_of(configuration: Mapping[str, Any], folder: Path) -> Optimizer:
     for name, value in asdict(optimizer).items():
         if isinstance(value, Path) and not value.is_relative_to(folder):
             raise StoreError(f"the run's setting {name} is a file of this machine", _FOREIGN)
-        numbers = value if isinstance(value, tuple) else (value,)
-        if any(isinstance(each, int | float) and abs(each) > _MAX_SETTING for each in numbers):
-            raise ConfigError(f"the run's setting {name} is more than {_MAX_SETTING:,}", "do not trust this run")
     return optimizer
 
 

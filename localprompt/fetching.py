@@ -6,6 +6,7 @@ What arrives is not to be trusted before its SHA-256 is checked, which `models.p
 from __future__ import annotations
 
 import functools
+import http.client
 import importlib.util
 import logging
 import shutil
@@ -53,8 +54,8 @@ def fetch_from_hub(source: HubSource, file: ModelFile, scratch: Path) -> Path:
 
 def _reach(endpoint: str, timeout_s: float) -> None:
     """Fail after one try where the hub cannot be reached; left to itself, its client tries again and again."""
-    request = urllib.request.Request(endpoint, method="HEAD")
     try:
+        request = urllib.request.Request(endpoint, method="HEAD")
         urllib.request.urlopen(request, timeout=timeout_s).close()
     except urllib.error.HTTPError as answer:
         answer.close()  # it answers, and that is all that was asked
@@ -62,6 +63,8 @@ def _reach(endpoint: str, timeout_s: float) -> None:
         reason = getattr(error, "reason", error)
         if "SSL" not in type(reason).__name__:  # the hub's client may know certificates that Python does not
             raise SourceFailed(f"{endpoint} cannot be reached: {reason}") from error
+    except (ValueError, http.client.HTTPException) as error:  # no address, or no web server
+        raise SourceFailed(f"{endpoint} cannot be reached: {error}") from error
 
 
 def _link(cached: Path, path: Path) -> None:

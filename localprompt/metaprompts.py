@@ -127,9 +127,11 @@ def _own_files(folder: Path | None, wanted: Mapping[str, tuple[str, ...]]) -> di
         if path.stem not in wanted:
             raise ConfigError(f"{path} is no meta-prompt of this method", nearest(path.stem, wanted))
         try:
-            texts[path.stem] = path.read_text(encoding="utf-8")
+            texts[path.stem] = path.read_text(encoding="utf-8-sig")
         except UnicodeDecodeError as error:
             raise ConfigError(f"{path} is not UTF-8 text", "save it as UTF-8") from error
+        except OSError as error:
+            raise ConfigError(f"the meta-prompt {path} cannot be read: {error.strerror}", "give a text file") from error
     return texts
 
 

@@ -53,14 +53,18 @@ _END = {
 _ABBREVIATIONS = ("e.g.", "i.e.")
 _ABBREVIATION = re.compile(r"(?<![^\W_])(?i:e\.g\.|i\.e\.|cf\.|vs\.|etc\.(?=\s+(?-i:[a-z])))")
 _NUMBER = re.compile(r"^[^\S\n]*\d{1,2}\.", re.MULTILINE)
-_RECORD, _SHOWN_RECORD = (
+_RECORD, _SHOWN_RECORD, _SHOWN_EXAMPLE = (
     re.compile(
         rf"""\n[^\S\n]*(?:[*#>-]+[^\S\n]*)?(?:{names})s?[ ]*\d*\**[ ]*:
           | (?<=[.!?])[^\S\n]+(?:score|rating)[ ]*:[ ]*\d                   # Write the opposite. Score: 90
         """,
         re.VERBOSE | re.IGNORECASE,
     )
-    for names in ("input|output|answer|question|example|score|rating", "input|question|score|rating")
+    for names in (
+        "input|output|answer|question|example|score|rating",
+        "input|question|score|rating",
+        "input|question|example|score|rating",
+    )
 )
 """The next thing of a list that the model was shown: weak models do not stop after what they were asked for."""
 
@@ -75,6 +79,8 @@ class Reading:
     is put where none is."""
     max_chars: int = MAX_CHARS
     """A longer instruction is no instruction but a story."""
+    paragraphs: int = 0
+    """With `whole` and no tag, the most that belong to the instruction; after them come remarks on it. 0: any."""
     suffix: str = ""
     """What stood after the blank: models that fill it often go on with it."""
     tag: str = ""
@@ -96,7 +102,10 @@ def instruction_in(reply: Generation, reading: Reading) -> tuple[str, bool]:
     # A closing tag says where the instruction ends: what stands before it, a list of labels say, belongs to it.
     end = None if is_marked and reading.cut == "paragraph" else _END[reading.cut].search(text)
     text, whole = (text[: end.start()], True) if end else (text, whole)
-    if (before := _before_records(text, is_marked)) != text:
+    if reading.cut == "whole" and reading.paragraphs and not is_marked:
+        pieces = _END["paragraph"].split(text)
+        text, whole = "\n\n".join(pieces[: reading.paragraphs]), whole or len(pieces) > reading.paragraphs
+    if (before := _before_records(text, is_marked, reading.cut)) != text:
         text, whole = before, True
     if not whole:
         ends = _sentence_ends(text)
@@ -226,12 +235,14 @@ def _without_suffix(text: str, suffix: str) -> str:
     return text.partition(first_line)[0] if first_line else text
 
 
-def _before_records(text: str, is_marked: bool) -> str:
+def _before_records(text: str, is_marked: bool, cut: str) -> str:
     """Return what stands before the next record, unless the text begins with one or announces it: `Answer thus:`.
 
-    Between tags only an input or a score is one of the things shown: `Answer: yes or no.` belongs to an instruction.
+    In a text that may have several lines only an input or a score is one of the things shown: `Answer: yes or no.`
+    belongs to an instruction. Where no tag ends it, so may the next example be that was shown.
     """
-    match = (_SHOWN_RECORD if is_marked else _RECORD).search(text)
+    shown = _SHOWN_RECORD if is_marked else _SHOWN_EXAMPLE
+    match = (_RECORD if cut in ("sentence", "line") and not is_marked else shown).search(text)
     if not match or _RECORD.match(f"\n{text}"):
         return text
     before = text[: match.start()].rstrip()

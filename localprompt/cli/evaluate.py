@@ -65,7 +65,7 @@ def _instruction(prompt: str) -> str:
         return prompt
     path = Path(prompt[1:])
     try:
-        return path.read_text(encoding="utf-8").removesuffix("\n")
+        return path.read_text(encoding="utf-8-sig").removesuffix("\n")
     except OSError as error:
         raise ConfigError(f"the prompt file {path} cannot be read: {error.strerror}", "check its path") from error
     except UnicodeDecodeError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_type_hints
@@ -29,6 +30,13 @@ def assigned(option: str, assignments: Sequence[str], example: str) -> dict[str,
             raise click.BadParameter(f"{assignment!r} is not NAME=VALUE, such as {example}", param_hint=option)
         values[name.strip()] = value.strip()
     return values
+
+
+def finite(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    """Return the value; click takes `nan` for a number in any range, and nothing is ever beyond it."""
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is no number of minutes")
+    return value
 
 
 def _engine(ctx: click.Context, param: click.Parameter, assignments: tuple[str, ...]) -> dict[str, object]:

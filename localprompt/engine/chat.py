@@ -97,7 +97,9 @@ class ChatTemplate:
             if room < 0:
                 raise _TooLongError(f"it writes more than {MAX_CHARS} characters around the messages")
             pieces.append(piece)
-        return "".join(pieces)
+        text = "".join(pieces)
+        # Some templates open the thoughts whatever they are told.
+        return f"{text.rstrip()}\n\n</think>\n\n" if _OPEN_THOUGHT.search(text) else text
 
     def _guard(self, content: str) -> str:
         # After every character: a control token may be a single character, or lie inside the text of another.
@@ -116,6 +118,9 @@ def unguard(text: str, control: re.Pattern[str]) -> tuple[str, list[Span]]:
         length += len(before) + len(match[0])
         at = match.end()
     return "".join([*pieces, text[at:].replace(_GUARD, "")]), spans
+
+
+_OPEN_THOUGHT = re.compile(r"<think>\s*\Z")
 
 
 class _TooLongError(Exception):

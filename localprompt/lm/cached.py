@@ -30,7 +30,7 @@ from localprompt.lm.base import LanguageModel
 from localprompt.lm.rendered import Rendered, spans_of
 from localprompt.types import EngineStats, FinishReason, Generation, Loglikelihood, Message, Sampling
 
-ANSWERS_VERSION = 1
+ANSWERS_VERSION = 2
 """Part of every key. Raise it with each change to chat rendering, tokenising, scoring or sampling that changes what a
 request means: answers of before are then found no more. The fingerprint of a model covers its file, the build of
 llama.cpp and all engine settings, layers on a GPU among them, but not this project's own code."""

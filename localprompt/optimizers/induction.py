@@ -6,7 +6,7 @@ arXiv 2211.01910), as PE2 begins (Ye et al. 2024, arXiv 2311.05661).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -43,13 +43,21 @@ class Induction:
     temperature: float
     top_p: float
 
-    def prompts(self, problem: Problem, meta: Mapping[str, MetaPrompt], *, chats: bool) -> list[Prompt]:
-        """Return the usable guesses, recorded already; they carry no demos.
+    def prompts(
+        self,
+        problem: Problem,
+        meta: Mapping[str, MetaPrompt],
+        *,
+        chats: bool,
+        objection: Callable[[str, int], str] | None = None,
+    ) -> list[Prompt]:
+        """Return the usable guesses, recorded already; they carry the demos of the first seed without an instruction.
 
         Args:
             problem: its train examples are shown.
             meta: the meta-prompts of `TEMPLATES`.
             chats: ask in a chat, not with a text to be continued.
+            objection: the method's own test of a guess, as in `Problem.propose`.
 
         Raises:
             BudgetExhausted: before the guesses are computed.
@@ -71,8 +79,10 @@ class Induction:
         stop = ("\n",) if chats else _SENTENCE
         sampling = Sampling(self.max_tokens, temperature=self.temperature, top_p=self.top_p, stop=stop)
         forbidden = Forbidden(problem.train, problem.outputs, template.fixed)
-        proposals = problem.propose(requests, reading, sampling, forbidden)
-        found = [Prompt(text) for proposal in proposals for text in proposal.accepted]
+        proposals = problem.propose(requests, reading, sampling, forbidden, objection=objection)
+        # A seed may be nothing but worked examples: without them a guess would be compared with them.
+        demos = next((seed.demos for seed in problem.seeds if not seed.instruction.strip()), ())
+        found = [Prompt(text, demos) for proposal in proposals for text in proposal.accepted]
         problem.record([Candidate(prompt, "induce") for prompt in found])
         return found
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -253,7 +253,7 @@ class OPRO:
         """Return the best guesses of the instruction behind worked examples, scored on all of the sample."""
         problem, chars = search.problem, self.exemplar_chars
         guessing = Induction(self.init_prompts, self.init_demos, chars, self.init_tokens, self.temperature, self.top_p)
-        found = guessing.prompts(problem, search.meta, chats=self._chats(problem))
+        found = guessing.prompts(problem, search.meta, chats=self._chats(problem), objection=self._objection(problem))
         if not found:
             return []
         problem.observer.stage(f"comparing {len(found)} first prompts")
@@ -330,21 +330,28 @@ class OPRO:
         stop = () if self._chats(problem) else ("\n\n",)
         sampling = Sampling(max_tokens, temperature=temperature, top_p=self.top_p, stop=stop)
         reading = Reading("paragraph", max_chars=max_chars, tag=TAG)
-        numeric = not problem.labels and all(_NUMBER.fullmatch(each.targets[0].strip()) for each in problem.train)
-        refuses_digits = self.digits == "refuse" or (self.digits == "auto" and numeric)
-
-        def objection(text: str, _: int) -> str:
-            if _WHOLE_TAG.search(text):
-                return "leaked tag"
-            return "digits" if refuses_digits and any(c.isdigit() for c in text) else ""
-
-        n = self.per_step // self.draws
+        n, objection = self.per_step // self.draws, self._objection(problem)
         proposals = problem.propose(prompts, reading, sampling, forbidden, n=n, objection=objection)
         texts = [text for proposal in proposals for text in proposal.accepted]
         found = [replace(pairs[-1][0], instruction=text) for text in texts]
         parents = tuple(prompt.id for prompt, _ in reversed(pairs))
         problem.record([Candidate(prompt, "propose", parents) for prompt in found])
         return found
+
+    def _objection(self, problem: Problem) -> Callable[[str, int], str]:
+        """Return OPRO's own filters of an instruction."""
+        numeric = not problem.labels and all(_NUMBER.fullmatch(each.targets[0].strip()) for each in problem.train)
+        refuses_digits = self.digits == "refuse" or (self.digits == "auto" and numeric)
+        _, max_chars = self._longest_reply(problem)
+
+        def objection(text: str, _: int) -> str:
+            if _WHOLE_TAG.search(text):
+                return "leaked tag"
+            if len(text) > max_chars:
+                return "too long"
+            return "digits" if refuses_digits and any(c.isdigit() for c in text) else ""
+
+        return objection
 
     @property
     def _step_template(self) -> str:

@@ -35,6 +35,7 @@ from localprompt.optimizers.pe2_conversation import (
 )
 from localprompt.optimizers.registry import optimizer
 from localprompt.problem import Problem
+from localprompt.proposing import words
 from localprompt.selection import Stages, filter_in_stages, measure_best_first, rank
 from localprompt.types import Evaluation, Example, Prompt
 
@@ -158,7 +159,7 @@ class PE2:
 
         # 1, 2. The first prompts; the seeds take part, so the result is never worse on dev than they are.
         found = (
-            self._induction.prompts(problem, meta, chats=problem.has_chat)
+            self._induction.prompts(problem, meta, chats=problem.has_chat, objection=self._objection)
             if induction.is_wanted(self.init, problem)
             else []
         )
@@ -192,6 +193,10 @@ class PE2:
     def _stop(self, problem: Problem, why: str) -> None:
         problem.observer.stage(f"stopped: {why}")
         problem.observer.note(f"pe2 stopped: {why}")
+
+    def _objection(self, text: str, _: int) -> str:
+        """Return how a first guess breaks the limit that later prompts are held to."""
+        return "too many words" if len(words(text)) > self.max_words else ""
 
     @property
     def _induction(self) -> Induction:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from localprompt.metaprompts import MIN_SHOWN_CHARS, SHRINK, MetaPrompt, shortened, shown_chars, worked
 from localprompt.optimizers.induction import closed_set
@@ -278,7 +278,9 @@ def _reading(parent: Prompt, limit: int) -> Reading:
 
     No tag stands around it: after an opening tag a 1.5B copies the prompt it was shown more often than after words.
     """
-    return Reading("whole" if "\n\n" in parent.instruction else "paragraph", max(MAX_CHARS, 10 * limit))
+    n_paragraphs = parent.instruction.strip().count("\n\n") + 1
+    cut: Literal["whole", "paragraph"] = "whole" if n_paragraphs > 1 else "paragraph"
+    return Reading(cut, max(MAX_CHARS, 10 * limit), paragraphs=n_paragraphs)
 
 
 def _whole_sentences(reply: Generation) -> str:

@@ -186,7 +186,8 @@ class Writer:
         """Return how a new instruction is read: as many sentences or paragraphs as the old one has are allowed."""
         max_chars = max(MAX_CHARS, 2 * len(instruction))
         if self.chats:
-            return Reading("whole" if "\n\n" in instruction else "paragraph", max_chars, tag=tag)
+            n_paragraphs = instruction.strip().count("\n\n") + 1
+            return Reading("whole" if n_paragraphs > 1 else "paragraph", max_chars, tag=tag, paragraphs=n_paragraphs)
         # After the sentence that it was asked for, a small model that continues plain text tells a story.
         return Reading("line" if ". " in instruction else "sentence", max_chars)
 

@@ -42,6 +42,7 @@ class Optimizer(Protocol):
 LOCAL = "local"
 """The preset of the defaults: sized for one quantised model on one machine."""
 
+_MAX_SETTING = 1_000_000
 _T = TypeVar("_T")
 _REGISTRY: dict[str, type[Any]] = {}
 _META_PROMPTS: dict[str, Mapping[str, tuple[str, ...]]] = {}
@@ -158,7 +159,14 @@ def configure(name: str, settings: Mapping[str, object], preset: str = LOCAL) ->
     for key, value in {**presets(name)[preset], **settings}.items():
         if key not in known:
             raise ConfigError(f"{name} has no setting {key!r}", nearest(key, known))
-        values[key] = read_value(f"the setting {key}", value, known[key])
+        read = read_value(f"the setting {key}", value, known[key])
+        for number in read if isinstance(read, tuple) else (read,):
+            if isinstance(number, int | float) and abs(number) > _MAX_SETTING:
+                # A run that comes from elsewhere could keep a machine busy for ever by its settings.
+                raise ConfigError(
+                    f"the setting {key} must be at most {_MAX_SETTING:,}, not {value}", "take a smaller one"
+                )
+        values[key] = read
     chosen: Optimizer = cls(**values)
     if name in _META_PROMPTS:
         # The search reads them too, but then a large model is loaded already.

@@ -131,7 +131,7 @@ def test_the_estimate_stands_beside_the_truth(task: str) -> None:
 
 @pytest.mark.usefixtures("lm")
 def test_evaluate_measures_one_prompt(task: str, tmp_path: Path) -> None:
-    (tmp_path / "prompt.txt").write_text(f"{toy.BEST}\n", encoding="utf-8")
+    (tmp_path / "prompt.txt").write_text(f"{toy.BEST}\n", encoding="utf-8-sig")
     result = _localprompt("evaluate", task, "--model", "any", "--prompt", f"@{tmp_path / 'prompt.txt'}", "--json")
     plain = json.loads(result.stdout)
     assert plain["prompt"]["instruction"] == toy.BEST
@@ -152,6 +152,8 @@ def test_evaluate_measures_one_prompt(task: str, tmp_path: Path) -> None:
         (["evaluate", "TASK", "--model", "any", "--prompt", "", "--engine", "n_ctx=many"], 2, "engine setting n_ctx"),
         (["evaluate", "TASK", "--model", "any", "--prompt", "", "--engine", "kv_type=f8"], 2, "engine setting kv_type"),
         (["optimize", "TASK", "--model", "any", "--max-calls", "0"], 2, "--max-calls"),
+        (["optimize", "TASK", "--model", "any", "--max-minutes", "nan"], 2, "--max-minutes"),
+        (["optimize", "TASK", "--model", "any", "--set", "queries=2000000"], 2, "queries must be at most 1,000,000"),
         (["optimize", "no-such.yaml", "--model", "any"], 1, "no-such.yaml"),
         (["evaluate", "TASK", "--model", "any", "--prompt", "@no-such.txt"], 2, "no-such.txt"),
     ],

@@ -121,3 +121,10 @@ def test_whatever_a_message_holds_is_rendered_as_it_is(pieces: list[str]) -> Non
     text, controls = render(CHATML, Message("user", content))
     assert text == f"<|im_start|>user\n{content}<|im_end|>\n<|im_start|>assistant\n"
     assert controls == ["<|im_start|>", "<|im_end|>", "<|im_start|>"]
+
+
+@pytest.mark.parametrize("end", ["<think>", "<think>\n", "<think>\n\n"])
+def test_thoughts_that_a_template_opens_are_closed_at_once(end: str) -> None:
+    text, _ = render(f"{{% for m in messages %}}{{{{ m.content }}}}\n{{% endfor %}}{end}", Message("user", "<think>"))
+    assert text == "<think>\n<think>\n\n</think>\n\n"
+    assert render("{{ messages[0].content }} ", Message("user", "<think> a"))[0] == "<think> a "

@@ -71,3 +71,10 @@ def test_an_example_is_shown_with_its_inputs_by_name_where_there_are_several() -
     two = Example("train:1", {"first_word": "hot", "second": "{{output}}"}, ("no",))
     assert worked(template, one, "cold", 99) == "Input: hot\nOutput: cold"
     assert worked(template, two, "no", 99) == "First word: hot\nSecond: {{output}}\nOutput: no"
+
+
+def test_a_byte_order_mark_is_no_text_and_a_folder_no_file(tmp_path: Path) -> None:
+    assert _load(tmp_path, demo="\ufeff{{inputs}} {{output}}")["demo"].text == "{{inputs}} {{output}}"
+    (tmp_path / "induce_chat.txt").mkdir()
+    with pytest.raises(ConfigError, match=r"induce_chat\.txt cannot be read"):
+        load("random", WANTED, tmp_path)

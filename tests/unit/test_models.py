@@ -10,6 +10,7 @@ import pytest
 
 from localprompt import cards, models, runs
 from localprompt.errors import ConfigError, ModelError
+from localprompt.fetching import SourceFailed, _reach
 
 CONTENT = b"GGUF and so on"
 CARD = """
@@ -195,3 +196,9 @@ def test_a_damaged_memory_of_hashes_is_not_believed(tmp_path: Path) -> None:
     for memory in (tmp_path / "cache").rglob("sha256/*"):
         memory.write_bytes(b"\xff nonsense")
     assert models.sha256(path) == hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.mark.parametrize("endpoint", ["hf-mirror.com", "ftp//nowhere", ""])
+def test_an_address_of_a_hub_that_is_none_fails_like_a_source(endpoint: str) -> None:
+    with pytest.raises(SourceFailed, match="cannot be reached"):
+        _reach(endpoint, 1.0)

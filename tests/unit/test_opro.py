@@ -475,3 +475,19 @@ def test_of_many_guesses_the_best_by_a_part_of_the_sample_are_scored_on_all_of_i
     OPRO(steps=1, init_prompts=9, score_examples=12, per_step=4).run(problem)
     sizes = [len(counted[candidate.prompt.instruction]) for candidate in problem.candidates if candidate.op == "induce"]
     assert sorted(sizes) == [4] * 6 + [12] * 3
+
+
+def test_guesses_are_held_to_the_filters_of_every_instruction() -> None:
+    said = iter(["Add 17 to the number.", f"Count {'and count ' * 12}it.", "Count it up."])
+    lm = toy.model(answer=lambda p, s: next(said, "...") if toy.is_asked_to_write(p) else toy.answer(p, s))
+    problem = _run(lm, init="auto", init_prompts=3, steps=1, digits="refuse", max_chars=60)
+    assert [each.prompt.instruction for each in problem.candidates if each.op == "induce"] == ["Count it up."]
+    assert (problem.discards["digits"], problem.discards["too long"]) == (1, 1)
+
+
+def test_guesses_carry_the_demos_of_a_seed_that_is_nothing_else() -> None:
+    demos = (Demo({"input": "beta"}, "gamma"),)
+    problem = _run(_learner(), replace(toy.task(), seeds=(Prompt("", demos),)), init="auto", steps=1)
+    found = [each for each in problem.candidates if each.op in ("induce", "propose")]
+    assert {each.op for each in found} == {"induce", "propose"}
+    assert all(each.prompt.demos == demos for each in found)

@@ -496,3 +496,11 @@ def test_a_task_without_training_examples_is_refused() -> None:
 def test_impossible_settings_are_refused_by_name(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(settings))):
         PE2(**settings)
+
+
+def test_first_guesses_keep_to_the_limit_of_words() -> None:
+    problem = _run(toy.model(), seeds=(Prompt(""),), steps=1, max_words=6)
+    induced = [each.prompt.instruction for each in problem.candidates if each.op == "induce"]
+    assert induced
+    assert max(len(text.split()) for text in induced) <= 6
+    assert problem.discards["too many words"] > 0

@@ -543,3 +543,27 @@ def test_a_last_word_may_belong_to_one_before_it(text: str, is_whole: bool) -> N
 def test_an_instruction_that_orders_one_label_gives_an_answer_away(text: str, is_leak: bool) -> None:
     found = sift([_reply(text)], LINE, FORBIDDEN, Memory([])).discarded
     assert [each.reason for each in found] == (["gives an answer away"] if is_leak else [])
+
+
+@pytest.mark.parametrize(
+    ("reply", "reading", "expected"),
+    [
+        ("Choose the word.\nAnswer: the word alone.", PARAGRAPH, "Choose the word.\nAnswer: the word alone."),
+        ("Choose the word.\nOutput: one word.\nInput: hot", PARAGRAPH, "Choose the word.\nOutput: one word."),
+        ("Choose the word.\nExample 1: hot", PARAGRAPH, "Choose the word."),
+        ("Choose it.\nAnswer: the word alone.", LINE, "Choose it."),
+        ("One.\n\nTwo.\n\nThis is shorter.", Reading("whole", paragraphs=2), "One.\n\nTwo."),
+        ("One.\n\nTwo.", Reading("whole", paragraphs=3), "One.\n\nTwo."),
+        ("One.\n\nTwo.\n\nThree.</rule> So.", Reading("whole", paragraphs=2, tag="rule"), "One.\n\nTwo.\n\nThree."),
+    ],
+)
+def test_the_form_of_the_answer_belongs_to_a_paragraph_and_remarks_after_it_do_not(
+    reply: str, reading: Reading, expected: str
+) -> None:
+    assert instruction_in(_reply(reply), reading) == (expected, False)
+
+
+def test_a_cut_reply_is_whole_where_more_paragraphs_came_than_belong_to_it() -> None:
+    reading = Reading("whole", paragraphs=1)
+    assert instruction_in(_reply("Say it\n\nand then", "length"), reading) == ("Say it", False)
+    assert instruction_in(_reply("Say it", "length"), reading) == ("Say it", True)
