@@ -10,7 +10,8 @@ from localprompt.analysis.seeds import OverSeeds, over_seeds, t_quantile
 
 @pytest.mark.parametrize("freedom", [*range(1, 12), 29, 30, 100, 1001])
 def test_the_quantile_is_that_of_scipy(freedom: int) -> None:
-    assert t_quantile(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=1e-9)
+    # By its inverse: the quantile of the newest scipy for Python 3.10 is right to 2e-11 only.
+    assert stats.t.cdf(t_quantile(freedom), freedom) == pytest.approx(0.975, rel=1e-13)
 
 
 def test_the_interval_is_that_of_scipy() -> None:
