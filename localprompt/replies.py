@@ -88,6 +88,12 @@ class Reading:
     reply has only the closing one; a model that leaves that out too, and ends by itself, is read all the same."""
 
 
+def reading_like(instruction: str, max_chars: int, tag: str = "") -> Reading:
+    """Return how another wording of `instruction` is read: as many paragraphs as it has are allowed."""
+    n = len(_END["paragraph"].split(instruction.strip()))
+    return Reading("whole" if n > 1 else "paragraph", max_chars, tag=tag, paragraphs=n)
+
+
 def instruction_in(reply: Generation, reading: Reading) -> tuple[str, bool]:
     """Return the instruction that a reply holds, maybe empty, and whether it breaks off before its first sentence ends.
 

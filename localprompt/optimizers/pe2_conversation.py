@@ -7,13 +7,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from localprompt.metaprompts import MIN_SHOWN_CHARS, SHRINK, MetaPrompt, shortened, shown_chars, worked
 from localprompt.optimizers.induction import closed_set
 from localprompt.problem import Problem
 from localprompt.proposing import MAX_CHARS, Forbidden, Reading, changed_words, without_chatter, words
-from localprompt.replies import SENTENCE_END
+from localprompt.replies import SENTENCE_END, reading_like
 from localprompt.types import Candidate, Example, Generation, Message, Outcome, Prompt, Sampling
 
 if TYPE_CHECKING:
@@ -114,10 +114,10 @@ class Conversation:
         limits = [self._word_limit(lesson.prompt) for lesson in lessons]
         # Twice, because words have several tokens, and so may the characters of a script without spaces.
         n_tokens = max(self.settings.prompt_tokens, *(2 * limit for limit in limits))
-        is_flat = all("\n\n" not in lesson.prompt.instruction for lesson in lessons)
+        readings = [_reading(lesson.prompt, limit) for lesson, limit in zip(lessons, limits, strict=True)]
+        is_flat = all(reading.cut == "paragraph" for reading in readings)
         sampling = self._sampling(n_tokens, *(["\n\n"] if is_flat else []))
         prompts = [self._fitting(partial(self._ask_to_refine, lesson, means), sampling) for lesson in lessons]
-        readings = [_reading(lesson.prompt, limit) for lesson, limit in zip(lessons, limits, strict=True)]
         said = "\n".join(self.meta[name].fixed for name in ("task", "agree", "inspect_chat", "refine_chat"))
         forbidden = Forbidden(self.problem.train, self.problem.labels, said)
         proposals = self.problem.propose(
@@ -278,9 +278,7 @@ def _reading(parent: Prompt, limit: int) -> Reading:
 
     No tag stands around it: after an opening tag a 1.5B copies the prompt it was shown more often than after words.
     """
-    n_paragraphs = parent.instruction.strip().count("\n\n") + 1
-    cut: Literal["whole", "paragraph"] = "whole" if n_paragraphs > 1 else "paragraph"
-    return Reading(cut, max(MAX_CHARS, 10 * limit), paragraphs=n_paragraphs)
+    return reading_like(parent.instruction, max(MAX_CHARS, 10 * limit))
 
 
 def _whole_sentences(reply: Generation) -> str:

@@ -19,6 +19,7 @@ from localprompt.proposing import (
     warmer,
     without_chatter,
 )
+from localprompt.replies import reading_like
 from localprompt.types import Candidate, Discard, Example, Generation, Message, Outcome, Prompt, Proposal, Sampling
 
 if TYPE_CHECKING:
@@ -169,25 +170,23 @@ class Writer:
         tag: str = TAG,
     ) -> list[Proposal]:
         """Return one proposal a parent, which ends with the `tag` in a chat; no text of `templates` may stand in it."""
-        sampling = replace(self._sampling(self._stop(parents, tag)), max_tokens=self._room(parents))
         readings = [self._reading(parent.instruction, tag) for parent in parents]
+        sampling = replace(self._sampling(self._stop(parents, readings)), max_tokens=self._room(parents))
         shown = "\n".join({template.name: template.fixed for template in templates}.values())
         forbidden = Forbidden(self.problem.train, self.problem.outputs, shown)
         return self.problem.propose(prompts, readings, sampling, forbidden, n=n)
 
-    def _stop(self, parents: Sequence[Prompt], tag: str) -> tuple[str, ...]:
+    def _stop(self, parents: Sequence[Prompt], readings: Sequence[Reading]) -> tuple[str, ...]:
         """Return what ends a new instruction, beside a closing tag, whichever of the parents it is made from."""
-        texts = [parent.instruction for parent in parents]
         if self.chats:
-            return () if tag or any("\n\n" in text for text in texts) else ("\n\n",)
-        return ("\n",) if all("\n" not in text for text in texts) else ("\n\n",)
+            return () if any(reading.tag or reading.cut == "whole" for reading in readings) else ("\n\n",)
+        return ("\n",) if all("\n" not in parent.instruction for parent in parents) else ("\n\n",)
 
     def _reading(self, instruction: str, tag: str) -> Reading:
         """Return how a new instruction is read: as many sentences or paragraphs as the old one has are allowed."""
         max_chars = max(MAX_CHARS, 2 * len(instruction))
         if self.chats:
-            n_paragraphs = instruction.strip().count("\n\n") + 1
-            return Reading("whole" if n_paragraphs > 1 else "paragraph", max_chars, tag=tag, paragraphs=n_paragraphs)
+            return reading_like(instruction, max_chars, tag)
         # After the sentence that it was asked for, a small model that continues plain text tells a story.
         return Reading("line" if ". " in instruction else "sentence", max_chars)
 

@@ -43,6 +43,10 @@ def _asked(lm: ScriptedLM) -> list[str]:
     return [text for text in lm.seen if text.endswith("<INS>")]
 
 
+def _guessed(lm: ScriptedLM) -> list[str]:
+    return [text for text in lm.seen if text.endswith(" was to")]
+
+
 def _learner(**changes: Any) -> ScriptedLM:
     """A proposer that needs the history: it finds the alpha first, and the omega once the alpha has a score."""
 
@@ -58,6 +62,7 @@ def _learner(**changes: Any) -> ScriptedLM:
 
 SHOWN: list[tuple[str, bool, dict[str, Any]]] = [
     ("a chat", True, {"steps": 3, "draws": 2}),
+    ("a chat, guesses first", True, {"steps": 1, "init": "auto", "init_prompts": 1, "init_demos": 2}),
     ("a chat, a closed set of outputs", True, {"steps": 1, "labels": ("same", "not the same")}),
     ("a chat, the instruction at the beginning of the answer", True, {"steps": 1, "position": "A_begin"}),
     ("no chat template, examples by errors", False, {"steps": 2, "exemplar_choice": "current_most_wrong"}),
@@ -73,7 +78,7 @@ def _trace() -> str:
         given = replace(given, layout=given.layout.placed(own.get("position", "task")))
         few = {"per_step": 4, "draws": 1, "exemplars": 2, "score_examples": 4, "eval_interval": 1, "finalists": 1}
         _run(lm, given, **{**few, **own})
-        parts += [f"##### {title} #####", *dict.fromkeys(_asked(lm))]
+        parts += [f"##### {title} #####", *dict.fromkeys([*_guessed(lm), *_asked(lm)])]
     return "\n\n=====\n\n".join(parts) + "\n"
 
 
