@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from localprompt.cli.options import assigned, cache_option, debug_option, engine_option, finite, store_option
+from localprompt.cli.options import MINUTES, assigned, cache_option, debug_option, engine_option, store_option
 from localprompt.errors import LocalPromptError
 
 
@@ -27,12 +27,7 @@ from localprompt.errors import LocalPromptError
 @click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="A setting of the method; repeatable.")
 @engine_option
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
-@click.option(
-    "--max-minutes",
-    type=click.FloatRange(min=0, min_open=True),
-    callback=finite,
-    help="Pause the search after so long.",
-)
+@click.option("--max-minutes", type=MINUTES, help="Pause the search after so long.")
 @click.option("--max-tokens", type=click.IntRange(min=1), help="Tokens that the search may request.")
 @click.option("--max-calls", type=click.IntRange(min=1), help="Model calls that the search may make.")
 @click.option("--dry-run", is_flag=True, help="Only say what would run and what it is expected to cost.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import click
 
@@ -32,11 +32,17 @@ def assigned(option: str, assignments: Sequence[str], example: str) -> dict[str,
     return values
 
 
-def finite(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
-    """Return the value; click takes `nan` for a number in any range, and nothing is ever beyond it."""
-    if value is not None and not math.isfinite(value):
-        raise click.BadParameter(f"{value} is no number of minutes")
-    return value
+class _Minutes(click.FloatRange):
+    """A positive number; click takes `nan` for one in any range, and no time is ever beyond it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        minutes: float = super().convert(value, param, ctx)
+        if not math.isfinite(minutes):
+            self.fail(f"{value} is no number of minutes", param, ctx)
+        return minutes
+
+
+MINUTES = _Minutes(min=0, min_open=True)
 
 
 def _engine(ctx: click.Context, param: click.Parameter, assignments: tuple[str, ...]) -> dict[str, object]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from localprompt.cli.options import debug_option, engine_option, finite, store_option
+from localprompt.cli.options import MINUTES, debug_option, engine_option, store_option
 from localprompt.errors import LocalPromptError
 
 
@@ -16,9 +16,7 @@ from localprompt.errors import LocalPromptError
 @click.option("--model", help="Where the model is now; by default where it was.")
 @click.option("--proposer", help="Where the proposer is now; by default where it was.")
 @engine_option
-@click.option(
-    "--max-minutes", type=click.FloatRange(min=0, min_open=True), callback=finite, help="Pause again after so long."
-)
+@click.option("--max-minutes", type=MINUTES, help="Pause again after so long.")
 @click.option("--max-tokens", type=click.IntRange(min=1), help="Tokens for the whole search, instead of those of then.")
 @click.option(
     "--max-calls", type=click.IntRange(min=1), help="Model calls for the whole search, instead of those of then."
