@@ -332,9 +332,10 @@ class Problem:
         """Measure the most promising prompts on all of dev, one after the other, with what the budget has left.
 
         For a search that the budget cut off: the call that did not fit may have been a large one, and of its last
-        prompts only scores on a few examples are known. Promising is the best so far, while it lacks examples, and then
-        whatever has a higher mean on its few examples than the best has on all of dev, the highest first. Where nothing
-        was scored at all, everything is first, on as many of 8, 4, 2 or 1 examples as the budget allows.
+        prompts only scores on a few examples are known. Promising is the best so far, while it lacks examples, then the
+        best seed, so that what is found is not worse on dev than what was given, and then whatever has a higher mean on
+        its few examples than the best has on all of dev, the highest first. Where nothing was scored at all, everything
+        is first, on as many of 8, 4, 2 or 1 examples as the budget allows.
 
         Raises:
             BudgetExhausted: before the first prompt that does not fit.
@@ -375,11 +376,13 @@ class Problem:
             return
 
     def _most_promising(self) -> Prompt | None:
-        best = self.winner().evaluation
+        best, seed = self.winner().evaluation, self.best_seed()
         if best is None:
             return None
         if len(best.outcomes) < len(self.dev):
             return best.prompt
+        if seed.evaluation is None or len(seed.evaluation.outcomes) < len(self.dev):
+            return seed.candidate.prompt
         ahead = [each for each in self._known.values() if len(each.outcomes) < len(self.dev) and each.mean > best.mean]
         return max(ahead, key=lambda each: (each.mean, len(each.outcomes))).prompt if ahead else None
 

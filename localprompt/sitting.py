@@ -231,11 +231,14 @@ def _measure_noise(sitting: Sitting, task: Task, problem: Problem, budget: Budge
     first, seed = problem.winner(), problem.best_seed()
     others = [each for each in problem.finalists() if each.candidate.prompt.id != first.candidate.prompt.id]
     second = best_beyond_noise(others, 0.0) if others else first
-    known = {
-        each.evaluation.prompt.id: each.evaluation for each in (first, second, seed) if each.evaluation is not None
-    }
-    if not known:
+    if first.evaluation is None:
         return None
+    # A seed that is known on fewer examples takes no part: one changed answer of six would be a floor of 17 points.
+    known = {
+        each.evaluation.prompt.id: each.evaluation
+        for each in (first, second, seed)
+        if each.evaluation is not None and len(each.evaluation.outcomes) == len(first.evaluation.outcomes)
+    }
     sitting.observer.stage(f"measuring {len(known)} prompts again on dev, for the noise of the numbers")
     return measure_noise(sitting.models.again, task, list(known.values()), budget)
 

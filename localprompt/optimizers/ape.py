@@ -190,7 +190,8 @@ class APE:
 
         # 3, 4. Score on growing subsets, then the finalists on all of dev.
         finalists = self._select(problem, found, dev, beside=seeds)
-        ranked = self._measure(problem, [*finalists, *seeds])
+        # The seeds second, so that a search cut short by its budget is not worse than they are.
+        ranked = self._measure(problem, [*finalists[:1], *seeds, *finalists[1:]])
 
         # 5. Vary the best, while that helps.
         for round_ in range(self.resample_rounds):

@@ -339,42 +339,56 @@ def test_a_prompt_that_does_not_fit_is_discarded_by_that_name_and_cannot_win() -
 
 def test_what_a_cut_off_search_left_of_its_budget_measures_the_most_promising() -> None:
     good, half, bad = Prompt(toy.BEST), Prompt("Say the alpha."), Prompt("Be kind.")
-    budget = Budget(max_calls=3 * 6 + 34 + 20)
+    budget = Budget(max_calls=3 * 6 + 34 + 40 + 20)
     problem = toy.problem(toy.model(), budget=budget)
     problem.evaluate([bad, half, good], problem.dev[:6])
     problem.settle()
     assert [(each.candidate.prompt, each.evaluation and each.evaluation.mean) for each in problem.finalists()] == [
-        (good, 1.0)
+        (Prompt(""), 0.0),
+        (good, 1.0),
     ]
-    assert budget.spend.calls == 3 * 6 + 34  # nothing can be better
+    assert budget.spend.calls == 3 * 6 + 34 + 40  # the best and the seed; nothing can be better
+
+
+def test_a_seed_that_had_bad_luck_on_a_few_examples_is_measured_on_all_of_dev_before_it_is_given_up() -> None:
+    def answer(prompt: str, seed: int) -> str:
+        """Good is wrong on the first six words of dev and right on the others, lucky the other way round."""
+        number = int(prompt.rpartition("alpha")[2].split()[0])
+        right = (number < 26) == ("lucky" in prompt)
+        return f" omega{number}" if right else " no"
+
+    problem = toy.problem(toy.model(answer=answer), replace(toy.task(), seeds=(Prompt("The good one."),)))
+    problem.evaluate([*problem.seeds, Prompt("The lucky one.")], problem.dev[:6])
+    problem.settle()
+    assert problem.winner().candidate.prompt == problem.seeds[0]
 
 
 def test_settling_goes_on_while_something_is_ahead_and_the_budget_lasts() -> None:
     def answer(prompt: str, seed: int) -> str:
         """Lucky is right on the first six words of dev and on no other, solid on all of dev but one of these."""
         number = int(prompt.rpartition("alpha")[2].split()[0])
-        right = number < 26 if "lucky" in prompt else number > 20
+        right = number < 26 if "lucky" in prompt else "solid" in prompt and number > 20
         return f" omega{number}" if right else " no"
 
     lucky, solid = Prompt("The lucky one."), Prompt("The solid one.")
     calls = {}
-    for limit in (12 + 34, 12 + 34 + 34):
+    for limit in (12 + 34, 12 + 34 + 40 + 34):
         budget = Budget(max_calls=limit)
         problem = toy.problem(toy.model(answer=answer), budget=budget)
         problem.evaluate([lucky, solid], problem.dev[:6])
         with suppress(BudgetExhausted):
             problem.settle()
         calls[limit] = (budget.spend.calls, problem.winner().candidate.prompt)
-    assert calls == {46: (46, lucky), 80: (80, solid)}
+    assert calls == {46: (46, lucky), 120: (120, solid)}
 
 
 def test_where_a_stage_never_fitted_everything_is_compared_on_a_few_examples() -> None:
-    budget = Budget(max_calls=4 * 3 + 6)
-    problem = toy.problem(toy.model(), toy.task(dev=10), budget=budget)
+    budget = Budget(max_calls=4 * 3 + 5 + 5)
+    problem = toy.problem(toy.model(), toy.task(dev=9), budget=budget)
     problem.record([Candidate(prompt, "any") for prompt in (HALF, BEST)])
     problem.settle()
     assert problem.winner().candidate.prompt == BEST
-    assert budget.spend.calls == 4 * 3 + 6  # the seed and two more on 4 examples, then the best on the other 6
+    assert budget.spend.calls == 4 * 3 + 5 + 5  # the seed and two more on 4 examples, best and seed on the other 5
 
 
 def test_a_retry_that_does_not_fit_the_budget_loses_nothing_that_was_accepted() -> None:

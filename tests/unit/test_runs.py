@@ -195,6 +195,14 @@ def _alone_or_not(prompts: list[str]) -> bool:
     return len({prompt.rpartition("Input:")[0] for prompt in prompts}) == 1
 
 
+def test_a_seed_that_is_known_on_a_few_examples_only_says_nothing_about_the_noise_of_all_of_dev() -> None:
+    """The budget ends between the measurements of the best prompt and of the seed."""
+    result = runs.optimize(toy.task(), toy.model(), max_calls=186)
+    assert result.dev is not None
+    assert result.noise is not None
+    assert (result.dev.n, result.noise.n) == (40, 40)
+
+
 class Sensitive(ScriptedLM):
     """Answers otherwise in company than alone."""
 
