@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from localprompt.budget import Budget
 from localprompt.evaluator import Evaluator
 from localprompt.lm.base import LanguageModel
-from localprompt.problem import Standing, size
+from localprompt.problem import Standing, preference
 from localprompt.results import NoiseFloor
 from localprompt.tasks import Task
 from localprompt.types import Evaluation
@@ -46,7 +46,7 @@ def measure_noise(lm: LanguageModel, task: Task, known: Sequence[Evaluation], bu
 
 
 def best_beyond_noise(finalists: Sequence[Standing], floor: float) -> Standing:
-    """Return the shortest, of equals the earliest, of the prompts whose mean lies no more than `floor` below the best.
+    """Return a seed or else the shortest, of equals the earliest, of those at most `floor` below the best mean.
 
     Prompts without a score take no part where there is one with a score.
     """
@@ -55,4 +55,4 @@ def best_beyond_noise(finalists: Sequence[Standing], floor: float) -> Standing:
         return finalists[0]
     enough = max(means) - floor - _ROUNDING
     tied = [each for each in finalists if each.evaluation is not None and each.evaluation.mean >= enough]
-    return min(tied, key=lambda each: size(each.candidate.prompt))
+    return min(tied, key=preference)

@@ -347,7 +347,7 @@ class Problem:
                 return  # what is too long is never known on more examples
 
     def winner(self) -> Standing:
-        """Return the best prompt on dev: highest mean, then shorter, then earlier.
+        """Return the best prompt on dev: highest mean, then a seed, then shorter, then earlier.
 
         Only finalists take part.
         """
@@ -440,9 +440,16 @@ def _n_bytes(example: Example) -> int:
     return sum(len(text.encode("utf-8", "replace")) for text in example.inputs.values())
 
 
-def _rank(standing: Standing) -> tuple[float, int]:
-    mean = standing.evaluation.mean if standing.evaluation else 0.0
-    return -mean, size(standing.candidate.prompt)
+def _rank(standing: Standing) -> tuple[float, bool, int]:
+    return -(standing.evaluation.mean if standing.evaluation else 0.0), *preference(standing)
+
+
+def preference(standing: Standing) -> tuple[bool, int]:
+    """Return what decides between equal scores, lower first.
+
+    A seed before the others, since nobody should change a prompt for nothing; then the shorter, which costs less.
+    """
+    return standing.candidate.op != "seed", size(standing.candidate.prompt)
 
 
 def size(prompt: Prompt) -> int:

@@ -285,6 +285,17 @@ def test_prompts_that_noise_cannot_tell_apart_are_ties_and_the_shortest_wins() -
     assert best_beyond_noise(finalists, 0.0).candidate.prompt == long
     assert best_beyond_noise(finalists, 0.25).candidate.prompt == short
     assert best_beyond_noise(finalists, 0.2).candidate.prompt == long
+    seed = standing(Prompt("a seed that is longer than them all"), 1, 1, 0, 1)
+    finalists.append(replace(seed, candidate=replace(seed.candidate, op="seed")))
+    assert best_beyond_noise(finalists, 0.0).candidate.prompt == long
+    assert best_beyond_noise(finalists, 0.25) == finalists[-1]
+
+
+def test_a_prompt_that_is_only_shorter_than_the_seed_does_not_replace_it() -> None:
+    problem = toy.problem(toy.model(), replace(toy.task(), seeds=(Prompt(toy.BEST),)))
+    problem.evaluate([Prompt("Say the omega."), *problem.seeds])
+    assert [each.evaluation and each.evaluation.mean for each in problem.finalists()] == [1.0, 1.0]
+    assert problem.winner().candidate.op == "seed"
 
 
 def test_a_winner_that_is_the_seed_is_said_to_be_the_seed() -> None:
