@@ -84,8 +84,9 @@ class PE2:
     """Code: 0.5; paper: 0, which makes equal reasonings of equal batches."""
     prompt_tokens: int = 150
     """Of a new prompt (paper and code: 300); more where the parent is longer."""
-    temperature: float = 0.7
-    """Of a new prompt and of summaries (paper and code: 0.7)."""
+    temperature: float = 0.9
+    """Of a new prompt and of summaries (paper and code: 0.7, where a 1.5B wrote a good prompt down again 25 times in
+    80)."""
     top_p: float = 0.95
     """Of all that the proposer writes (paper and code: not set, so 1.0). The many improbable tokens of a large
     vocabulary add up at 1.0."""
@@ -122,6 +123,7 @@ class PE2:
             "reasoning_tokens": 750,
             "reasoning_temperature": 0.0,
             "prompt_tokens": 300,
+            "temperature": 0.7,
             "top_p": 1.0,
             "example_chars": 100_000,
             "score_examples": None,
