@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -272,6 +273,10 @@ class Problem:
         """Return how many tokens of the proposer each text has, same order and length as `texts`."""
         return self._proposer.lm.count_tokens(texts)
 
+    def room_to_reword(self, texts: Sequence[str], least: int) -> int:
+        """Return tokens for a reply that says any of `texts` anew: half as many again as the longest, or `least`."""
+        return max(least, *(math.ceil(1.5 * n) for n in self.count_tokens(texts)))
+
     def first_fitting(self, versions: Iterable[str], max_tokens: int) -> str:
         """Return the first of `versions` that fits the proposer's context together with `max_tokens` to generate.
 
@@ -400,8 +405,15 @@ class Problem:
         return self._longest is None or self._evaluator.fits(Prompt(instruction), self._longest)
 
     def _refuse_too_long(self, evaluations: Sequence[Evaluation]) -> None:
-        """Discard, once, the prompts that do not fit the context with some example."""
-        found = {each.prompt.id: each.prompt.instruction for each in evaluations if self._evaluator.overflowed(each)}
+        """Discard, once, the prompts that do not fit the context with some example of dev.
+
+        A training example may be too long for any prompt, and then it is no fault of theirs.
+        """
+        found = {
+            each.prompt.id: each.prompt.instruction
+            for each in evaluations
+            if self._evaluator.overflowed(each) and self._is_of_dev(each)
+        }
         new = {prompt_id: text for prompt_id, text in found.items() if prompt_id not in self._refused}
         self._refused.update(dict.fromkeys(new))
         self._count([Discard(text, TOO_LONG) for text in new.values()])
@@ -419,13 +431,16 @@ class Problem:
 
     def _keep(self, evaluation: Evaluation) -> None:
         """Remember an evaluation on dev if it covers more of dev than the one known."""
-        if any(outcome.example_id not in self._dev_ids for outcome in evaluation.outcomes):
+        if not self._is_of_dev(evaluation):
             return
         if self._evaluator.overflowed(evaluation):
             return
         known = self._known.get(evaluation.prompt.id)
         if known is None or len(known.outcomes) < len(evaluation.outcomes):
             self._known[evaluation.prompt.id] = evaluation
+
+    def _is_of_dev(self, evaluation: Evaluation) -> bool:
+        return all(outcome.example_id in self._dev_ids for outcome in evaluation.outcomes)
 
     def _announce(self) -> None:
         self.observer.spend(self._proposer.spend)

@@ -220,13 +220,13 @@ class APE:
         carried = problem.minibatch(self.shots)
         demos = tuple(Demo(example.inputs, problem.rng.choice(example.targets)) for example in carried)
         found = [Prompt(text, demos) for proposal in proposals for text in proposal.accepted]
+        problem.record([Candidate(prompt, mode) for prompt in found])
         if mode == "sir":
             found = self._importance_resampled(problem, found, [*shown, carried])
         if demos:  # what the examples do alone must not be taken for the merit of an instruction
             with_demos = [replace(seed, demos=demos) for seed in problem.seeds]
             problem.record([Candidate(prompt, "seed with demos") for prompt in with_demos])
             found += with_demos
-        problem.record([Candidate(prompt, mode) for prompt in found])
         return found
 
     def _possible_mode(self, problem: Problem) -> Mode:
@@ -325,10 +325,10 @@ class APE:
             template = meta["resample"]
             reading, stop = (Reading("line"), ("\n",)) if is_long else (Reading("sentence"), _SENTENCE)
             prompts = [template.fill(instruction=" ".join(parent.instruction.split())) for parent in parents]
-        # Two characters a token are few, so this is room for any paraphrase; stop strings end the usual one sooner.
-        longest = max(len(parent.instruction) for parent in parents)
-        reading = replace(reading, max_chars=max(reading.max_chars, 2 * longest))
-        sampling = replace(self._sampling(stop), max_tokens=max(self.max_tokens, longest // 2))
+        texts = [parent.instruction for parent in parents]
+        reading = replace(reading, max_chars=max(reading.max_chars, 2 * max(map(len, texts))))
+        sampling = replace(self._sampling(stop), max_tokens=problem.room_to_reword(texts, self.max_tokens))
+        prompts = [problem.first_fitting([prompt], sampling.max_tokens) for prompt in prompts]
         forbidden = Forbidden(problem.train, problem.outputs, template.fixed)
         proposals = problem.propose(prompts, reading, sampling, forbidden, n=self.variants)
         found = [

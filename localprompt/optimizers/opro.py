@@ -359,10 +359,11 @@ class OPRO:
 
     def _longest_reply(self, problem: Problem) -> tuple[int, int]:
         """Return the limits of a reply in tokens and characters, with room for variants of a long seed."""
-        longest = max(len(prompt.instruction) for prompt in problem.seeds)
+        texts = [prompt.instruction for prompt in problem.seeds]
+        longest = max(map(len, texts))
         if longest <= self.max_chars:
             return self.max_tokens, self.max_chars
-        return max(self.max_tokens, longest // 2), 2 * longest
+        return problem.room_to_reword(texts, self.max_tokens), 2 * longest
 
     def _chats(self, problem: Problem) -> bool:
         return self.style == "chat" or (self.style == "auto" and problem.has_chat)

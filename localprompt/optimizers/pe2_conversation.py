@@ -119,7 +119,7 @@ class Conversation:
         sampling = self._sampling(n_tokens, *(["\n\n"] if is_flat else []))
         prompts = [self._fitting(partial(self._ask_to_refine, lesson, means), sampling) for lesson in lessons]
         said = "\n".join(self.meta[name].fixed for name in ("task", "agree", "inspect_chat", "refine_chat"))
-        forbidden = Forbidden(self.problem.train, self.problem.labels, said)
+        forbidden = Forbidden(self.problem.train, self.problem.outputs, said)
         proposals = self.problem.propose(
             prompts,
             readings,

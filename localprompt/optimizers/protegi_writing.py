@@ -191,8 +191,8 @@ class Writer:
         return Reading("line" if ". " in instruction else "sentence", max_chars)
 
     def _room(self, parents: Sequence[Prompt]) -> int:
-        """Return tokens enough for any new wording of the longest instruction: two characters a token are few."""
-        return max(self.settings.max_tokens, max(len(parent.instruction) for parent in parents) // 2)
+        """Return tokens enough for a new wording of the longest instruction."""
+        return self.problem.room_to_reword([parent.instruction for parent in parents], self.settings.max_tokens)
 
     def _recorded(
         self, op: str, proposals: Sequence[Proposal], parents: Sequence[Prompt], origins: Sequence[Prompt]

@@ -143,20 +143,19 @@ class RandomSearch:
         if not seeds:
             return []
         texts = [seed.instruction for seed in seeds]
-        longest = max(len(text) for text in texts)
         stop: tuple[str, ...] = ("\n\n",)
         if problem.has_chat:
             template, reading = meta["paraphrase_chat"], Reading("paragraph")
-            prompts = [_chat(problem, template, instruction=text) for text in texts]
+            requests = [_chat(problem, template, instruction=text) for text in texts]
         else:
             # An instruction of several sentences is the user's own and must be free to keep its length.
             is_long = any(". " in text for text in texts)
             template = meta["paraphrase"]
             reading, stop = (Reading("line"), ("\n",)) if is_long else (Reading("sentence"), _SENTENCE)
-            prompts = [template.fill(instruction=" ".join(text.split())) for text in texts]
-        reading = replace(reading, max_chars=max(reading.max_chars, 2 * longest))
-        # Two characters a token are few, so this is room for any paraphrase.
-        sampling = replace(self._sampling(stop), max_tokens=max(self.max_tokens, longest // 2))
+            requests = [template.fill(instruction=" ".join(text.split())) for text in texts]
+        reading = replace(reading, max_chars=max(reading.max_chars, 2 * max(map(len, texts))))
+        sampling = replace(self._sampling(stop), max_tokens=problem.room_to_reword(texts, self.max_tokens))
+        prompts = [problem.first_fitting([request], sampling.max_tokens) for request in requests]
         forbidden = Forbidden(problem.train, problem.outputs, template.fixed)
         proposals = problem.propose(prompts, reading, sampling, forbidden, n=self.per_request)
         return [

@@ -137,6 +137,13 @@ def test_a_closed_set_of_outputs_is_listed_in_induction_and_inspection_and_a_pro
     assert not problem.discards["echoes the meta-prompt"]
 
 
+def test_a_prompt_that_names_one_of_a_closed_set_of_outputs_gives_an_answer_away() -> None:
+    lm = toy.model(answer=lambda p, s: " always answer same." if p.endswith(REFINE) else _growing(p, s))
+    rows = toy.task(labels=("same", "other"))  # as targets of a task without labels
+    problem = _run(lm, replace(rows, labels=()), steps=1)
+    assert problem.discards["gives an answer away"]
+
+
 def test_nothing_is_listed_where_the_outputs_are_many() -> None:
     lm = toy.model(answer=_growing)
     _run(lm, seeds=(Prompt(""),), steps=1)

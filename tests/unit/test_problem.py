@@ -337,6 +337,17 @@ def test_a_prompt_that_does_not_fit_is_discarded_by_that_name_and_cannot_win() -
     assert [each.reason for each in proposal.discarded] == ["too long for the context"]
 
 
+def test_a_training_example_that_no_prompt_fits_is_no_fault_of_the_prompts() -> None:
+    given = toy.task()
+    long = replace(given.train[0], inputs={"input": "alpha " * 100})
+    lm = toy.model()
+    lm.n_ctx = 60
+    problem = toy.problem(lm, replace(given, train=(long, *given.train[1:])))
+    (evaluation,) = problem.evaluate([Prompt(toy.BEST)], problem.train)
+    assert [outcome.failed for outcome in evaluation.outcomes].count(True) == 1
+    assert not problem.discards
+
+
 def test_what_a_cut_off_search_left_of_its_budget_measures_the_most_promising() -> None:
     good, half, bad = Prompt(toy.BEST), Prompt("Say the alpha."), Prompt("Be kind.")
     budget = Budget(max_calls=3 * 6 + 34 + 40 + 20)

@@ -10,7 +10,7 @@ import pytest
 import toy
 
 from localprompt.budget import Budget
-from localprompt.errors import BudgetExhausted, ConfigError
+from localprompt.errors import BudgetExhausted, ConfigError, ContextOverflow
 from localprompt.estimating import estimate
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers import configure
@@ -203,3 +203,15 @@ def test_examples_are_needed_only_for_an_empty_seed() -> None:
 def test_impossible_settings_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(settings))):
         configure("random", settings)
+
+
+def test_a_paraphrase_has_room_for_half_as_many_tokens_again_and_is_refused_before_it_is_asked_for() -> None:
+    long = "Name the colour of the rare stone. " * 20  # 141 tokens
+    lm = toy.model(answer=_endless())
+    lm.n_ctx = 300
+    with pytest.raises(ContextOverflow, match="212 to generate; its context has 300"):
+        _run(lm, long)
+    assert not _asked(lm)
+    lm.n_ctx = 500
+    _run(lm, long)
+    assert _asked(lm)
