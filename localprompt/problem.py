@@ -321,6 +321,21 @@ class Problem:
         """Return `size` different train examples, or all of them, shuffled, where there are fewer."""
         return tuple(self.rng.sample(self.train, min(size, len(self.train))))
 
+    def shuffled_dev(self) -> list[Example]:
+        """Return dev shuffled; of a task with labels in turns of one of each.
+
+        A prompt that gives one label to everything must not win the first six examples because they lack the others.
+        """
+        shuffled = self.rng.sample(self.dev, len(self.dev))
+        if not self.labels:
+            return shuffled
+        seen: Counter[str] = Counter()
+        turns = []
+        for example in shuffled:
+            turns.append(seen[example.targets[0]])
+            seen[example.targets[0]] += 1
+        return [example for _, example in sorted(zip(turns, shuffled, strict=True), key=lambda pair: pair[0])]
+
     def record(self, candidates: Sequence[Candidate]) -> None:
         """Remember where prompts come from; the first origin of a prompt stays."""
         new = {each.prompt.id: each for each in reversed(candidates) if each.prompt.id not in self._candidates}
@@ -338,18 +353,17 @@ class Problem:
 
         For a search that the budget cut off: the call that did not fit may have been a large one, and of its last
         prompts only scores on a few examples are known. Promising is the best so far, while it lacks examples, then the
-        best seed, so that what is found is not worse on dev than what was given, and then whatever has a higher mean on
-        its few examples than the best has on all of dev, the highest first. Where nothing was scored at all, everything
+        best seed, since nobody should get a worse prompt than they gave, and then whatever has a higher mean on its few
+        examples than the best has on all of dev, the highest first. Where nothing was scored at all, everything
         is first, on as many of 8, 4, 2 or 1 examples as the budget allows.
 
         Raises:
             BudgetExhausted: before the first prompt that does not fit.
         """
-        if self.winner().evaluation is None and len(self._candidates) > len(self.seeds):
+        if self.winner().evaluation is None and len(self._candidates) > 1:
             self._compare_on_few()
         while promising := self._most_promising():
-            if self._evaluator.overflowed(self.evaluate([promising])[0]):
-                return  # what is too long is never known on more examples
+            self.evaluate([promising])
 
     def winner(self) -> Standing:
         """Return the best prompt on dev: highest mean, then a seed, then shorter, then earlier.
@@ -370,10 +384,10 @@ class Problem:
         return self._first(tuple(prompt.id for prompt in self.seeds))
 
     def _compare_on_few(self) -> None:
-        prompts = [candidate.prompt for candidate in self._candidates.values()]
+        prompts, dev = [candidate.prompt for candidate in self._candidates.values()], self.shuffled_dev()
         for n in (8, 4, 2, 1):
             try:
-                self.evaluate(prompts, self.dev[:n])
+                self.evaluate(prompts, dev[:n])
             except (OutOfTime, OutOfAnswers):
                 raise
             except BudgetExhausted:
@@ -382,12 +396,13 @@ class Problem:
 
     def _most_promising(self) -> Prompt | None:
         best, seed = self.winner().evaluation, self.best_seed()
+        if best is not None and len(best.outcomes) < len(self.dev):
+            return best.prompt
+        n_of_seed = len(seed.evaluation.outcomes) if seed.evaluation else 0
+        if n_of_seed < len(self.dev) and seed.candidate.prompt.id not in self._refused:
+            return seed.candidate.prompt
         if best is None:
             return None
-        if len(best.outcomes) < len(self.dev):
-            return best.prompt
-        if seed.evaluation is None or len(seed.evaluation.outcomes) < len(self.dev):
-            return seed.candidate.prompt
         ahead = [each for each in self._known.values() if len(each.outcomes) < len(self.dev) and each.mean > best.mean]
         return max(ahead, key=lambda each: (each.mean, len(each.outcomes))).prompt if ahead else None
 
@@ -430,14 +445,16 @@ class Problem:
         return [Standing(self._candidates[each.prompt.id], each) for each in known if len(each.outcomes) == most]
 
     def _keep(self, evaluation: Evaluation) -> None:
-        """Remember an evaluation on dev if it covers more of dev than the one known."""
+        """Remember an evaluation on dev beside what is known of the prompt: a race sees other examples each time."""
         if not self._is_of_dev(evaluation):
             return
         if self._evaluator.overflowed(evaluation):
+            self._known.pop(evaluation.prompt.id, None)
             return
         known = self._known.get(evaluation.prompt.id)
-        if known is None or len(known.outcomes) < len(evaluation.outcomes):
-            self._known[evaluation.prompt.id] = evaluation
+        outcomes = {each.example_id: each for each in (*(known.outcomes if known else ()), *evaluation.outcomes)}
+        in_order = tuple(outcomes[example.id] for example in self.dev if example.id in outcomes)
+        self._known[evaluation.prompt.id] = replace(evaluation, outcomes=in_order)
 
     def _is_of_dev(self, evaluation: Evaluation) -> bool:
         return all(outcome.example_id in self._dev_ids for outcome in evaluation.outcomes)
@@ -455,16 +472,19 @@ def _n_bytes(example: Example) -> int:
     return sum(len(text.encode("utf-8", "replace")) for text in example.inputs.values())
 
 
-def _rank(standing: Standing) -> tuple[float, bool, int]:
+def _rank(standing: Standing) -> tuple[float, bool, float, int]:
     return -(standing.evaluation.mean if standing.evaluation else 0.0), *preference(standing)
 
 
-def preference(standing: Standing) -> tuple[bool, int]:
-    """Return what decides between equal scores, lower first.
+def preference(standing: Standing) -> tuple[bool, float, int]:
+    """Return what decides between scores that cannot be told apart, lower first.
 
-    A seed before the others, since nobody should change a prompt for nothing; then the shorter, which costs less.
+    A seed before the others, since nobody should change a prompt for nothing, and of seeds the better one, which is
+    what a found prompt is compared with; then the shorter, which costs less.
     """
-    return standing.candidate.op != "seed", size(standing.candidate.prompt)
+    is_seed = standing.candidate.op == "seed"
+    mean = standing.evaluation.mean if is_seed and standing.evaluation else 0.0
+    return not is_seed, -mean, size(standing.candidate.prompt)
 
 
 def size(prompt: Prompt) -> int:

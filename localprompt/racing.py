@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 import random
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -60,7 +59,7 @@ def race(name: RaceName, n_prompts: int, keep: int, budget: int, pulls: Pulls | 
         n_prompts: how many will take part.
         keep: where `successive-rejects` and `successive-halving` stop; the other rules do not need it.
         budget: scores, one a prompt and example, that the race may take. It is kept to wherever it allows each
-            prompt one example.
+            prompt one example, by `successive-halving` one in each of its phases.
         pulls: a pull is made smaller where the budget does not allow one to every prompt.
     """
     if name == "uniform":
@@ -77,22 +76,6 @@ def race(name: RaceName, n_prompts: int, keep: int, budget: int, pulls: Pulls | 
         return Thompson(rounds, per_round, per_pull)
     rule = UpperConfidence if name == "ucb" else UpperConfidenceE
     return rule(rounds, per_round, per_pull, pulls.exploration)
-
-
-def draw_order(examples: Sequence[Example], rng: random.Random, *, by_label: bool) -> list[Example]:
-    """Return the examples shuffled; `by_label` in turns of one of each preferred target.
-
-    A prompt that gives one label to everything must not win the first six examples because they lack the others.
-    """
-    shuffled = rng.sample(examples, len(examples))
-    if not by_label:
-        return shuffled
-    seen: Counter[str] = Counter()
-    turns = []
-    for example in shuffled:
-        turns.append(seen[example.targets[0]])
-        seen[example.targets[0]] += 1
-    return [example for _, example in sorted(zip(turns, shuffled, strict=True), key=lambda pair: pair[0])]
 
 
 @dataclass(slots=True)

@@ -66,7 +66,7 @@ def filter_in_stages(
     Stage after stage the prompts left are scored on as many further examples as the stage says, taken from the head
     of `examples`; the best share `keep`, but at least `finalists`, goes on by its mean over everything so far. A stage
     that begins beyond the examples is left out, and so is a stage with nothing left to decide. Prompts in `protected`
-    are scored in every stage, so that whatever is left was compared with them, but returned only if they rank.
+    are scored in every stage, so that whatever is left was compared with them, and never returned.
     Where equal prompts lie on both sides of a cut, `stages.tiebreak` scores them on the same examples and the higher
     go on: on a few examples of a task where one must guess the words of the answer, all means may be 0.
 

@@ -15,7 +15,7 @@ from typing import Any
 from localprompt.analysis.stats import Interval, differ_by_chance, interval, paired_difference
 from localprompt.budget import Budget
 from localprompt.configuration import Limits
-from localprompt.errors import BudgetExhausted, LocalPromptError, OutOfAnswers, OutOfTime, StoreError
+from localprompt.errors import BudgetExhausted, ContextOverflow, LocalPromptError, OutOfAnswers, OutOfTime, StoreError
 from localprompt.estimating import Estimate
 from localprompt.evaluator import Evaluator
 from localprompt.lm.base import LanguageModel
@@ -199,9 +199,18 @@ def conduct(sitting: Sitting) -> RunResult:
     )
 
 
-def _search(optimizer: Optimizer, problem: Problem) -> BudgetExhausted | None:
-    """Run the optimiser; return what cut it short, or nothing. What is left of a budget measures the best so far."""
-    end = _exhausted(partial(optimizer.run, problem))
+def _search(optimizer: Optimizer, problem: Problem) -> BudgetExhausted | ContextOverflow | None:
+    """Run the optimiser; return what cut it short, or nothing. What is left of a budget measures the best so far.
+
+    A request that does not fit the proposer's context ends a search that has found something: it has been paid for.
+    """
+    end: BudgetExhausted | ContextOverflow | None
+    try:
+        end = _exhausted(partial(optimizer.run, problem))
+    except ContextOverflow as overflow:
+        if len(problem.candidates) == len(problem.seeds):
+            raise
+        end = overflow
     if end is None:
         return None
     problem.observer.note(f"the search ends here: {end}")

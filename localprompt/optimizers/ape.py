@@ -17,7 +17,6 @@ whose guesses can be used is asked about once more.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -180,7 +179,7 @@ class APE:
         meta = load("ape", TEMPLATES, self.templates)
         if not problem.train:
             raise ConfigError("ape shows the proposer training examples and the task has none", "add a train split")
-        dev = _mixed(problem)
+        dev = problem.shuffled_dev()
         seeds = list(problem.seeds)
         problem.observer.plan(self._planned(self.queries * self.per_query, problem))
 
@@ -190,8 +189,9 @@ class APE:
 
         # 3, 4. Score on growing subsets, then the finalists on all of dev.
         finalists = self._select(problem, found, dev, beside=seeds)
-        # The seeds second, so that a search cut short by its budget is not worse than they are.
-        ranked = self._measure(problem, [*finalists[:1], *seeds, *finalists[1:]])
+        # The best so far first, seed or not: a search that its budget cuts off here is not to be worse than the seeds.
+        first = rank(problem.evaluate([*finalists[:1], *seeds], dev[: sum(self.stages)]))[:1]
+        ranked = self._measure(problem, [*first, *finalists[:1], *seeds, *finalists[1:]])
 
         # 5. Vary the best, while that helps.
         for round_ in range(self.resample_rounds):
@@ -342,7 +342,7 @@ class APE:
     def _select(
         self, problem: Problem, prompts: Sequence[Prompt], dev: Sequence[Example], *, beside: Sequence[Prompt] = ()
     ) -> list[Prompt]:
-        """Return the finalists of `prompts`; those `beside` them are scored in every stage too, for pairing."""
+        """Return the finalists of `prompts`; the filter scores those `beside` them in every stage too."""
         problem.observer.stage(f"comparing {len(prompts)} prompts")
         likelihood: Score = partial(problem.likelihood, norm=self.norm)
         score = likelihood if self.scoring == "logprob" else problem.evaluate
@@ -386,19 +386,6 @@ class APE:
         n_variants = self.resample_keep * self.variants
         rounds = min(1, self.resample_rounds)  # a second round comes only after one that helped
         return calls + rounds * (n_variants + n_variants * used // 2 + n_dev)
-
-
-def _mixed(problem: Problem) -> list[Example]:
-    """Return dev shuffled, with labels in turn: a first stage of 6 examples must not miss a class."""
-    shuffled = problem.rng.sample(problem.dev, len(problem.dev))
-    if not problem.labels:
-        return shuffled
-    seen: Counter[str] = Counter()
-    turns = []
-    for example in shuffled:
-        turns.append(seen[example.targets[0]])
-        seen[example.targets[0]] += 1
-    return [example for _, example in sorted(zip(turns, shuffled, strict=True), key=lambda pair: pair[0])]
 
 
 def fills_blanks(problem: Problem) -> bool:

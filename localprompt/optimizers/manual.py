@@ -16,7 +16,7 @@ from pathlib import Path
 from localprompt.errors import ConfigError
 from localprompt.optimizers.registry import optimizer
 from localprompt.problem import Problem
-from localprompt.selection import Stages, filter_in_stages
+from localprompt.selection import Stages, filter_in_stages, measure_best_first
 from localprompt.types import Candidate, Prompt
 
 _BLANK_LINES = re.compile(r"\n[ \t]*(?:\n[ \t]*)+")
@@ -63,7 +63,7 @@ class Manual:
 
         # 3. The finalists, and the seeds for the comparison with them.
         problem.observer.stage(f"measuring {len(finalists)} prompts on all of dev")
-        problem.evaluate(list({prompt.id: prompt for prompt in (*finalists, *problem.seeds)}.values()))
+        measure_best_first(problem, [*finalists, *problem.seeds])
 
 
 def prompts_in(path: Path) -> list[str]:

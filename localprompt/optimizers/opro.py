@@ -340,7 +340,7 @@ class OPRO:
 
     def _objection(self, problem: Problem) -> Callable[[str, int], str]:
         """Return OPRO's own filters of an instruction."""
-        numeric = not problem.labels and all(_NUMBER.fullmatch(each.targets[0].strip()) for each in problem.train)
+        numeric = not problem.outputs and all(_NUMBER.fullmatch(each.targets[0].strip()) for each in problem.train)
         refuses_digits = self.digits == "refuse" or (self.digits == "auto" and numeric)
         _, max_chars = self._longest_reply(problem)
 

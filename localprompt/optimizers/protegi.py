@@ -31,7 +31,7 @@ from localprompt.optimizers.induction import Induction
 from localprompt.optimizers.protegi_writing import Mistake, Writer, mistake_in
 from localprompt.optimizers.registry import optimizer
 from localprompt.problem import Problem
-from localprompt.racing import Pulls, RaceName, draw_order, race
+from localprompt.racing import Pulls, RaceName, race
 from localprompt.selection import Score, measure_best_first, rank
 from localprompt.types import Prompt
 
@@ -238,7 +238,7 @@ class ProTeGi:
 
     def _select(self, problem: Problem, prompts: Sequence[Prompt]) -> list[Prompt]:
         """Return the next beam, best first."""
-        examples = draw_order(problem.dev, problem.rng, by_label=bool(problem.labels))
+        examples = problem.shuffled_dev()
         pulls = Pulls(self.arms_per_round, self.examples_per_pull, self.exploration)
         rule = race(self.selection, len(prompts), self.beam, self.evaluations, pulls)
         return rule.rank(self._score(problem), prompts, examples, problem.rng)[: self.beam]

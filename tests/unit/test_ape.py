@@ -315,3 +315,20 @@ def test_slots_inside_data_are_not_filled() -> None:
 def test_impossible_settings_are_refused_by_name(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(settings))):
         APE(**settings)
+
+
+def test_wherever_the_budget_ends_the_result_is_not_worse_on_dev_than_a_good_seed() -> None:
+    def answer(prompt: str, seed: int) -> str:
+        word = ("red", "green", "blue", "grey", "pink", "teal")[seed % 6]
+        return f" say something {word} about the alpha." if toy.is_asked_to_write(prompt) else toy.answer(prompt, seed)
+
+    seed = Prompt(toy.BEST)
+    for limit in range(20, 420, 5):
+        problem = toy.problem(
+            toy.model(answer=answer), replace(toy.task(), seeds=(seed,)), budget=Budget(max_calls=limit)
+        )
+        with suppress(BudgetExhausted):
+            APE(queries=2, per_query=6, tiebreak=False).run(problem)
+        with suppress(BudgetExhausted):
+            problem.settle()
+        assert problem.winner().candidate.prompt == seed, limit

@@ -366,6 +366,13 @@ def test_digits_are_ordinary_where_the_answers_are_words() -> None:
     assert len(_run(lm, steps=1).candidates) == 2
 
 
+def test_digits_are_ordinary_where_the_answers_are_a_closed_set_of_numbers() -> None:
+    rows = tuple(Example(f"train:{n}", {"input": f"alpha{n}"}, (str(n % 2),)) for n in range(20))
+    said = "Write 1 for an odd number, else 0."
+    lm = toy.model(answer=lambda p, s: f"{said}</INS>" if toy.is_asked_to_write(p) else " no")
+    assert len(_run(lm, replace(toy.task(), train=rows), steps=1).candidates) == 2
+
+
 def test_capital_letters_that_look_like_the_tag_are_no_leak() -> None:
     text = "Follow the INSTRUCTIONS INSIDE the box."
     lm = toy.model(answer=lambda p, s: f"{text}</INS>" if toy.is_asked_to_write(p) else " no")

@@ -337,6 +337,52 @@ def test_a_prompt_that_does_not_fit_is_discarded_by_that_name_and_cannot_win() -
     assert [each.reason for each in proposal.discarded] == ["too long for the context"]
 
 
+def test_dev_is_shuffled_and_gives_each_label_its_turn() -> None:
+    rows = [Example(f"dev:{n}", {"input": str(n)}, ("yes" if n < 16 else "no",)) for n in range(20)]
+    given = replace(toy.task(labels=("yes", "no")), dev=tuple(rows))
+    mixed = toy.problem(toy.model(), given).shuffled_dev()
+    assert sorted(each.id for each in mixed) == sorted(each.id for each in rows)
+    assert [{each.targets[0] for each in mixed[i : i + 2]} for i in (0, 2, 4, 6)] == [{"yes", "no"}] * 4
+    unlabelled = toy.problem(toy.model(), replace(given, labels=()), seed=3).shuffled_dev()
+    assert unlabelled == random.Random(3).sample(rows, 20)
+
+
+def test_what_is_known_of_a_prompt_is_all_that_it_was_scored_on() -> None:
+    problem = toy.problem(toy.model())
+    for start in (10, 0, 5):  # a race pulls other examples each time
+        problem.evaluate([Prompt(toy.BEST)], problem.dev[start : start + 10])
+    known = problem.winner().evaluation
+    assert known is not None
+    assert [each.example_id for each in known.outcomes] == [each.id for each in problem.dev[:20]]
+
+
+def test_a_prompt_too_long_for_the_context_loses_what_it_won_on_a_few_examples() -> None:
+    def answer(prompt: str, seed: int) -> str:
+        return toy.answer(prompt, seed) if "omega" in prompt else " no"
+
+    given = toy.task()
+    wordy = replace(given.dev[-1], inputs={"input": "alpha " * 40})
+    lm = toy.model(answer=answer)
+    lm.n_ctx = 70
+    problem = toy.problem(lm, replace(given, dev=(*given.dev[:-1], wordy)))
+    long = Prompt(f"{toy.BEST} {'so ' * 20}")
+    problem.evaluate([long], problem.dev[:6])
+    problem.settle()
+    assert problem.discards == {"too long for the context": 1}
+    winner = problem.winner()
+    assert winner.candidate.op == "seed"
+    assert winner.evaluation is not None
+    assert len(winner.evaluation.outcomes) == len(problem.dev)
+
+
+def test_seeds_alone_are_compared_on_a_few_examples_too_where_all_of_dev_does_not_fit_the_budget() -> None:
+    seeds = (Prompt("Be kind."), Prompt(toy.BEST))
+    problem = toy.problem(toy.model(), replace(toy.task(), seeds=seeds), budget=Budget(max_calls=20))
+    with suppress(BudgetExhausted):
+        problem.settle()
+    assert problem.winner().candidate.prompt == seeds[1]
+
+
 def test_a_training_example_that_no_prompt_fits_is_no_fault_of_the_prompts() -> None:
     given = toy.task()
     long = replace(given.train[0], inputs={"input": "alpha " * 100})
@@ -395,7 +441,7 @@ def test_settling_goes_on_while_something_is_ahead_and_the_budget_lasts() -> Non
 
 def test_where_a_stage_never_fitted_everything_is_compared_on_a_few_examples() -> None:
     budget = Budget(max_calls=4 * 3 + 5 + 5)
-    problem = toy.problem(toy.model(), toy.task(dev=9), budget=budget)
+    problem = toy.problem(toy.model(), toy.task(dev=9), seed=1, budget=budget)
     problem.record([Candidate(prompt, "any") for prompt in (HALF, BEST)])
     problem.settle()
     assert problem.winner().candidate.prompt == BEST

@@ -18,7 +18,6 @@ from localprompt.racing import (
     UpperConfidence,
     UpperConfidenceE,
     beta_posterior,
-    draw_order,
     halving_schedule,
     race,
     rejects_schedule,
@@ -270,11 +269,3 @@ def test_thompson_sampling_pulls_promising_arms_more_often(shift: float, scale: 
 def test_thompson_sampling_without_a_generator_is_refused() -> None:
     with pytest.raises(ValueError, match="random generator"):
         Thompson(1, 1, 1).rank(Arms(CHANCES), PROMPTS, EXAMPLES)
-
-
-def test_the_order_of_examples_is_shuffled_and_gives_each_label_its_turn() -> None:
-    examples = [Example(f"dev:{n}", {"input": str(n)}, ("yes" if n < 16 else "no",)) for n in range(20)]
-    mixed = draw_order(examples, random.Random(0), by_label=True)
-    assert sorted(each.id for each in mixed) == sorted(each.id for each in examples)
-    assert [{each.targets[0] for each in mixed[i : i + 2]} for i in (0, 2, 4, 6)] == [{"yes", "no"}] * 4
-    assert draw_order(examples, random.Random(0), by_label=False) == random.Random(0).sample(examples, 20)

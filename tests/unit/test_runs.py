@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -197,7 +197,7 @@ def _alone_or_not(prompts: list[str]) -> bool:
 
 def test_a_seed_that_is_known_on_a_few_examples_only_says_nothing_about_the_noise_of_all_of_dev() -> None:
     """The budget ends between the measurements of the best prompt and of the seed."""
-    result = runs.optimize(toy.task(), toy.model(), max_calls=186)
+    result = runs.optimize(toy.task(), toy.model(), max_calls=198)
     assert result.dev is not None
     assert result.noise is not None
     assert (result.dev.n, result.noise.n) == (40, 40)
@@ -289,6 +289,9 @@ def test_prompts_that_noise_cannot_tell_apart_are_ties_and_the_shortest_wins() -
     finalists.append(replace(seed, candidate=replace(seed.candidate, op="seed")))
     assert best_beyond_noise(finalists, 0.0).candidate.prompt == long
     assert best_beyond_noise(finalists, 0.25) == finalists[-1]
+    worse_seed = standing(Prompt("seed"), 1, 0, 0, 1)
+    finalists.append(replace(worse_seed, candidate=replace(worse_seed.candidate, op="seed")))
+    assert best_beyond_noise(finalists, 0.5) == finalists[-2]
 
 
 def test_a_prompt_that_is_only_shorter_than_the_seed_does_not_replace_it() -> None:
@@ -312,6 +315,27 @@ def test_a_budget_for_nothing_gives_the_seed_without_a_dev_score() -> None:
     assert result.best == Prompt("")
     assert result.verdict == "nothing was compared"
     assert result.to_json()["best"]["dev"] == {"mean": None, "n": 0}  # type: ignore[index]
+
+
+def test_a_request_that_does_not_fit_the_context_ends_a_search_that_found_something_and_loses_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fits = Problem.first_fitting
+
+    def first_fitting(problem: Problem, versions: Iterable[str], max_tokens: int) -> str:
+        if not problem.is_rehearsal and len(problem.candidates) > n_candidates:
+            raise ContextOverflow("it has 500 tokens", "raise n_ctx")
+        return fits(problem, versions, max_tokens)
+
+    monkeypatch.setattr(Problem, "first_fitting", first_fitting)
+    given, settings = toy.task(labels=("omega1", "omega2")), {"resample_rounds": 1, "variants": 1}
+    n_candidates = 1
+    result = runs.optimize(given, toy.model(), settings=settings)
+    assert (result.status, result.stopped) == ("finished", "it has 500 tokens")
+    assert result.dev is not None
+    n_candidates = 0
+    with pytest.raises(ContextOverflow, match="500 tokens"):
+        runs.optimize(given, toy.model(), settings=settings)
 
 
 def test_minutes_that_are_over_while_the_rest_of_a_budget_is_spent_pause_the_run(
