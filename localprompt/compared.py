@@ -111,31 +111,38 @@ class Bench:
         result = resume(
             record.id, model=self.lm, proposer=self.writer, task=task, store=self.store, observer=incumbents
         )
+        # A run may have gone on with a task that differs in its name alone.
+        result = dataclasses.replace(result, task=task.name)
+        is_whole = True
         if not incumbents.steps:
             # It was finished before: what it found when is seen by running it again from its answers.
             incumbents = Incumbents(SilentObserver())
-            replay(record.id, task=task, store=self.store, observer=incumbents)
+            again = replay(record.id, task=task, store=self.store, observer=incumbents)
+            is_whole = _what_it_found(again) == _what_it_found(result)
+            if not is_whole:
+                self.observer.note(f"the run {record.id} has lost answers: its area is not known any more")
         seed_scores, best_scores = self._test_scores(task, record, result)
         accepted = sum(candidate.op not in GIVEN for candidate in self.store.runs.candidates(record.id))
         return ComparedRun(
             result=result,
             seed_scores=seed_scores,
             best_scores=best_scores,
-            area=self._area(task, record, result, incumbents),
+            area=self._area(task, record, result, incumbents) if is_whole else None,
             proposals=accepted + sum(result.discards.values()),
         )
 
     def _area(self, task: Task, record: RunRecord, result: RunResult, incumbents: Incumbents) -> float | None:
-        """Return the area under the dev score of the best prompt so far.
+        """Return the area under the dev score of the best prompt so far; None where the seed prompt has no such score.
 
-        Each prompt counts with its mean over all of dev that the run measured it on, not with the one that it was
-        chosen by: a few examples flatter the best of many, and methods differ in how many they choose by.
+        Each prompt counts with its mean over all of dev, not with the one that it was chosen by: a few examples flatter
+        the best of many, and methods differ in how many they choose by. A prompt that was never measured on all of dev
+        has no mean that compares, so the one before it goes on.
         """
         dev = {example.id for example in task.dev}
         means: dict[str, float] = {}
         for evaluation in self.store.runs.evaluations(record.id, "metric"):
             scores = [outcome.score for outcome in evaluation.outcomes if outcome.example_id in dev]
-            if scores:
+            if len(scores) == len(dev):
                 means[evaluation.prompt.id] = math.fsum(scores) / len(scores)
         start, limit = means.get(result.seed_prompt.id), limits_of(record.configuration).max_tokens
         if start is None or limit is None:
@@ -161,3 +168,8 @@ class Bench:
                 f"the run {record.id} has lost answers: {missing}", "delete the run and compare again"
             ) from missing
         return seed.scores, best.scores
+
+
+def _what_it_found(result: RunResult) -> tuple[str, Prompt, int]:
+    """Return what a replay that had all its answers has in common with the run."""
+    return result.status, result.best, result.spend.tokens_requested

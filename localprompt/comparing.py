@@ -13,7 +13,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -33,6 +33,7 @@ from localprompt.store import RunRecord, Store
 from localprompt.store.records import dumped, identity_hash
 from localprompt.tasks import Task, load_task
 from localprompt.tasks.check import shared_rows
+from localprompt.tasks.metrics import METRICS, CodeMetric
 from localprompt.tasks.stored import from_plain
 
 METHODS = ("ape", "protegi", "opro", "pe2", "random")
@@ -42,6 +43,10 @@ _TAG = "comparisons"
 """Key of a run's configuration: comparison id to [place of the run in it, number of its runs]."""
 _SAME = ("version", "meta_prompts", "model", "proposer", "method", "settings", "seed", "limits", "use_cache")
 """What a run's identity does not hold, or may have changed since it was given: resumed with a larger limit, say."""
+_SAME_OF_TASK = ("name", "fingerprint")
+"""The same of its task: tables tell tasks by their names, which no fingerprint holds."""
+_MOST = 10**15
+"""Largest limit: an estimate goes a little beyond it, and the store keeps whole numbers up to 10 ** 18."""
 
 
 def compare(  # noqa: PLR0913 - a comparison has as many choices as the command
@@ -65,7 +70,7 @@ def compare(  # noqa: PLR0913 - a comparison has as many choices as the command
 
     Called again with the same arguments it goes on: a run that was made here, for whatever, is taken as it is if it is
     finished and resumed if not. Imported runs take no part: nobody can tell here whether their results are true. A run
-    that fails is reported in the result, and the others go on.
+    that fails, also one whose metric raises, is reported in the result, and the others go on.
 
     Args:
         tasks: task files or loaded tasks, with different names.
@@ -88,6 +93,7 @@ def compare(  # noqa: PLR0913 - a comparison has as many choices as the command
         ModelError: if a model cannot be found or loaded.
         StoreError: if the store cannot be read or written, or another process has a run that is new to this comparison.
     """
+    _check_counts(max_tokens, max_calls, n_seeds)
     optimizers = _configured(methods, preset, settings)
     runs.check_engine(engine, model, proposer)
     loaded = _loaded(tasks, allow_code)
@@ -122,7 +128,7 @@ def compare(  # noqa: PLR0913 - a comparison has as many choices as the command
             same = _known_run(known, wanted)
             if same is None and (task.name, method) not in costs:
                 observer.stage(f"estimating what {method} will cost on {task.name}")
-                costs[task.name, method] = _cost(optimizer, task, (lm, writer), limits)
+                costs[task.name, method] = _cost(method, optimizer, task, (lm, writer), limits)
             planned.append((task, method, wanted, same))
         # Entered only now, when every row was found to fit.
         entered = [
@@ -154,7 +160,8 @@ def resume_comparison(  # noqa: PLR0913 - as above
         observer: told what happens.
 
     Raises:
-        StoreError: if there is no such comparison, a run of it is gone, or the store fails.
+        StoreError: if there is no such comparison, a run of it is gone or has gone on by itself with another limit,
+            model or task than the others, or the store fails.
         RunMismatch: if it was begun by another version.
         ConfigError, TaskError, ModelError: as `compare`.
     """
@@ -168,6 +175,7 @@ def resume_comparison(  # noqa: PLR0913 - as above
         if proposer is not None and records[0].configuration["proposer"] is None:
             raise ConfigError(f"the comparison {name} has no proposer of its own", "leave out the proposer")
         planned = [(from_plain(each.configuration["task"], allow_code=allow_code), each) for each in records]
+        _check_alike(name, planned)
         left = [record.configuration for record in records if record.status != "finished"]
         lm, writer = _models(left[0], model, proposer, stack, observer) if left else (None, None)
         return _carried_out((name, planned), Bench(home, lm, writer, observer))
@@ -203,6 +211,7 @@ def expected_costs(  # noqa: PLR0913 - as `compare`
     Raises:
         ConfigError, TaskError, ModelError: as `compare`.
     """
+    _check_counts(max_tokens, max_calls)
     optimizers = _configured(methods, preset, settings)
     runs.check_engine(engine, model, proposer)
     loaded = _loaded(tasks, allow_code)
@@ -212,22 +221,34 @@ def expected_costs(  # noqa: PLR0913 - as `compare`
         observer.stage("estimating what the searches will cost")
         limits = Limits(max_tokens, max_calls)
         return [
-            Expected(task.name, method, _cost(optimizer, task, models, limits))
+            Expected(task.name, method, _cost(method, optimizer, task, models, limits))
             for task in loaded
             for method, optimizer in optimizers.items()
         ]
 
 
-def _cost(optimizer: Optimizer, task: Task, models: tuple[LanguageModel, LanguageModel], limits: Limits) -> Estimate:
+def _cost(
+    method: str, optimizer: Optimizer, task: Task, models: tuple[LanguageModel, LanguageModel], limits: Limits
+) -> Estimate:
     """Return what a search will cost.
 
     Raises:
-        ContextOverflow: if a row does not fit the model.
+        LocalPromptError: naming method and task; a ContextOverflow if a row does not fit the model.
     """
     (lm, writer), where = models, placed(task, optimizer)
-    runs.check_fit(lm, where)
-    rates, most_tokens, most_calls = measured_rates(lm), limits.max_tokens, limits.max_calls
-    return estimate(optimizer, where, lm, writer, rates=rates, max_tokens=most_tokens, max_calls=most_calls)
+    try:
+        runs.check_fit(lm, where)
+        rates, most_tokens, most_calls = measured_rates(lm), limits.max_tokens, limits.max_calls
+        return estimate(optimizer, where, lm, writer, rates=rates, max_tokens=most_tokens, max_calls=most_calls)
+    except LocalPromptError as error:
+        raise type(error)(f"{method} on the task {task.name}: {error.message}", error.hint) from error
+
+
+def _check_counts(max_tokens: object, max_calls: object, n_seeds: object = 1) -> None:
+    for name, value in {"max_tokens": max_tokens, "max_calls": max_calls, "n_seeds": n_seeds}.items():
+        is_left_out = name == "max_calls" and value is None
+        if not is_left_out and not (type(value) is int and 1 <= value <= _MOST):
+            raise ConfigError(f"{name} is {value!r}", f"give a whole number from 1 to {_MOST}")
 
 
 def _configured(
@@ -252,7 +273,7 @@ def _configured(
 
 
 def _loaded(tasks: Sequence[str | os.PathLike[str] | Task], allow_code: bool) -> list[Task]:
-    loaded = [task if isinstance(task, Task) else load_task(task, allow_code=allow_code) for task in tasks]
+    loaded = [_guarded(task) if isinstance(task, Task) else load_task(task, allow_code=allow_code) for task in tasks]
     if not loaded:
         raise ConfigError("no tasks to compare on", "name one or more task files")
     for number, task in enumerate(loaded):
@@ -263,6 +284,19 @@ def _loaded(tasks: Sequence[str | os.PathLike[str] | Task], allow_code: bool) ->
         if any(other.name == task.name for other in loaded[:number]):
             raise TaskError(f"two tasks are called {task.name}", "give one of them another `name`")
     return loaded
+
+
+def _guarded(task: Task) -> Task:
+    """Return the task with a metric that raises only TaskError, as one from a task file does.
+
+    A function of the user's may raise anything, and then its run has failed, not the comparison.
+    """
+    metric = task.metric
+    if isinstance(metric, CodeMetric) or any(metric is known for known in METRICS.values()):
+        return task
+    name = getattr(metric, "__qualname__", type(metric).__qualname__)
+    # The bound method: a metric that is a CodeMetric would be stored as one that can be imported again.
+    return replace(task, metric=CodeMetric(name, Path(), metric).__call__)
 
 
 def _known_run(known: Mapping[str, Sequence[RunRecord]], wanted: Mapping[str, Any]) -> RunRecord | None:
@@ -276,6 +310,7 @@ def _known_run(known: Mapping[str, Sequence[RunRecord]], wanted: Mapping[str, An
         record
         for record in known.get(identity_hash(wanted), ())
         if all(record.configuration.get(key) == wanted[key] for key in _SAME)
+        and all(record.configuration["task"].get(key) == wanted["task"][key] for key in _SAME_OF_TASK)
     ]
     return next((record for record in same if record.status == "finished"), same[0] if same else None)
 
@@ -340,6 +375,32 @@ def _runs_of(home: Store, prefix: str) -> tuple[str, list[RunRecord]]:
     return name, [placed_runs[place] for place in range(sizes[name])]
 
 
+def _check_alike(name: str, planned: Sequence[tuple[Task, RunRecord]]) -> None:
+    """Check that runs still differ in nothing but task, method and seed; each can be gone on with by itself.
+
+    Raises:
+        StoreError: naming the first run that does, and in what.
+    """
+    hint = "call `localprompt compare` with its tasks, methods and limits: runs that have changed are made again"
+    _, first = planned[0]
+    for task, record in planned:
+        if task.fingerprint != record.configuration["identity"]["task"]:
+            raise StoreError(f"the run {record.id} of the comparison {name} has gone on with another task", hint)
+        now, expected = _shared_by_all(record.configuration), _shared_by_all(first.configuration)
+        for what, value in now.items():
+            if value != expected[what]:
+                raise StoreError(f"the runs {first.id} and {record.id} of the comparison {name} differ in {what}", hint)
+
+
+def _shared_by_all(configuration: Mapping[str, Any]) -> dict[str, object]:
+    limits = limits_of(configuration)
+    return {
+        **{"max_tokens": limits.max_tokens, "max_calls": limits.max_calls},
+        **{role: (configuration[role] or configuration["model"])["fingerprint"] for role in ("model", "proposer")},
+        **{key: configuration[key] for key in ("version", "use_cache")},
+    }
+
+
 def _models(
     configuration: Mapping[str, Any],
     model: str | Path | LanguageModel | None,
@@ -387,7 +448,7 @@ def _carried_out(comparison: tuple[str, Sequence[tuple[Task, RunRecord]]], bench
             raise
     first = planned[0][1]
     limits = limits_of(first.configuration)
-    rows, over_tasks = rows_of(done)
+    rows, over_tasks = rows_of(done, list(dict.fromkeys(task.name for task, _ in planned)))
     return Comparison(
         id=name,
         model=first.model,

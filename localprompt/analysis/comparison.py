@@ -30,7 +30,10 @@ class ComparedRun:
     best_scores: tuple[float, ...]
     """Of the found prompt on the same examples."""
     area: float | None
-    """Under the best-so-far score on dev over the token budget; None where the seed prompt was not scored."""
+    """Under the best-so-far score on dev over the token budget.
+
+    None where it cannot be known: the seed prompt was not scored on all of dev, or answers were lost since.
+    """
     proposals: int
     """Proposed prompts, used or not; the seed prompts are none."""
 
@@ -71,14 +74,16 @@ class Row:
     task: str | None
     """None: over all tasks, each with equal weight; of seeds with which the method ended on every task."""
     method: str
+    runs: int
+    """That count; over all tasks that is one a seed and task."""
     test: OverSeeds
-    """Score of the found prompt on test, a value a run."""
+    """Score of the found prompt on test, a value a seed."""
     from_seed: Difference
     """Found less seed prompt, paired over test examples; an example's score is its mean over the runs."""
     from_random: Difference | None
     """The same of the prompts that `random` found; None for `random` itself and where it has no run."""
     area: OverSeeds | None
-    """Under the best-so-far score on dev, a value a run that has one."""
+    """Under the best-so-far score on dev, a value a seed that has one."""
     tokens_requested: float
     """Mean of a run, as `calls` and `seconds`."""
     calls: float
@@ -170,7 +175,7 @@ class Comparison:
             **{"comparison": self.id, "task": task, "method": method, **self._settings(method)},
             **{"model": self.model, "proposer": self.proposer},
             **{"max_tokens": self.max_tokens, "max_calls": self.max_calls},
-            **{"runs": row.test.n if row else 0, "failed": failed},
+            **{"runs": row.runs if row else 0, "failed": failed},
             **_parts(row, "test"),
             **_parts(row, "from_seed", "p"),
             **_parts(row, "from_random", "p"),
@@ -193,12 +198,16 @@ RUN_COLUMNS = (
 )
 
 
-def rows_of(runs: Sequence[ComparedRun]) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
-    """Return the rows of each task, and those over all tasks, in the order in which tasks and methods come."""
-    tasks = dict.fromkeys(run.result.task for run in runs)
+def rows_of(runs: Sequence[ComparedRun], tasks: Sequence[str]) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
+    """Return the rows of each task, and those over all tasks, in the order in which tasks and methods come.
+
+    Args:
+        runs: those that ended.
+        tasks: all that are compared on, also those on which no run ended: no row over all tasks may leave one out.
+    """
     methods = dict.fromkeys(run.result.method for run in runs)
     by_task = (_row([task], method, runs) for task in tasks for method in methods)
-    over = (_row(list(tasks), method, runs) for method in methods) if len(tasks) > 1 else ()
+    over = (_row(tasks, method, runs) for method in methods) if len(tasks) > 1 else ()
     return tuple(row for row in by_task if row), tuple(row for row in over if row)
 
 
@@ -217,6 +226,7 @@ def _row(tasks: Sequence[str], method: str, runs: Sequence[ComparedRun]) -> Row 
     return Row(
         task=tasks[0] if len(tasks) == 1 else None,
         method=method,
+        runs=len(mine),
         test=over_seeds([_mean([_mean(run.best_scores) for run in group]) for group in found.values()]),
         from_seed=paired_difference(seed, best),
         from_random=paired_difference(_by_example(baseline, "best_scores"), best) if baseline else None,

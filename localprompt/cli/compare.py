@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from localprompt.cli.options import assigned, cache_option, debug_option, engine_option, store_option
+from localprompt.cli.options import LIMIT, assigned, cache_option, debug_option, engine_option, store_option
 from localprompt.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     show_default=True,
     help="Runs of each method on a task.",
 )
-@click.option("--max-tokens", type=click.IntRange(min=1), help="Tokens that each search may request.")
-@click.option("--max-calls", type=click.IntRange(min=1), help="Model calls that each search may make.")
+@click.option("--max-tokens", type=LIMIT, help="Tokens that each search may request.")
+@click.option("--max-calls", type=LIMIT, help="Model calls that each search may make.")
 @click.option(
     "--preset", default="local", show_default=True, help="Settings of the methods that have it: local, paper."
 )
@@ -76,6 +76,8 @@ def compare(
     for path in (csv_file, csv_runs):
         if path is not None and not path.absolute().parent.is_dir():
             raise ConfigError(f"{path} cannot be written: its folder does not exist", "make the folder first")
+    if csv_file is not None and csv_runs is not None and csv_file.resolve() == csv_runs.resolve():
+        raise ConfigError(f"--csv and --csv-runs both name {csv_file}", "give each its own file")
     with progress() as observer:
         if resume is not None:
             result = comparing.resume_comparison(resume, **_kept(ctx, choices), observer=observer)

@@ -86,7 +86,7 @@ def _rows(rows: Sequence[Row]) -> Table:
     best = max(row.test.mean for row in rows)
     for row in rows:
         cells = (
-            *(row.method, str(row.test.n), _over_seeds(row.test), _difference(row.from_seed)),
+            *(row.method, str(row.runs), _over_seeds(row.test), _difference(row.from_seed)),
             *(_difference(row.from_random), "-" if row.area is None else f"{row.area.mean:.3f}"),
             *(f"{row.tokens_requested:,.0f}", f"{row.hit_rate:.0%}", f"{row.discard_rate:.0%}"),
         )

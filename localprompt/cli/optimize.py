@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from localprompt.cli.options import MINUTES, assigned, cache_option, debug_option, engine_option, store_option
+from localprompt.cli.options import LIMIT, MINUTES, assigned, cache_option, debug_option, engine_option, store_option
 from localprompt.errors import LocalPromptError
 
 
@@ -28,8 +28,8 @@ from localprompt.errors import LocalPromptError
 @engine_option
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
 @click.option("--max-minutes", type=MINUTES, help="Pause the search after so long.")
-@click.option("--max-tokens", type=click.IntRange(min=1), help="Tokens that the search may request.")
-@click.option("--max-calls", type=click.IntRange(min=1), help="Model calls that the search may make.")
+@click.option("--max-tokens", type=LIMIT, help="Tokens that the search may request.")
+@click.option("--max-calls", type=LIMIT, help="Model calls that the search may make.")
 @click.option("--dry-run", is_flag=True, help="Only say what would run and what it is expected to cost.")
 @click.option("--allow-code", is_flag=True, help="Run the code that a metric `module:function` names.")
 @store_option

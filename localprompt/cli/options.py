@@ -44,6 +44,9 @@ class _Minutes(click.FloatRange):
 
 MINUTES = _Minutes(min=0, min_open=True)
 
+LIMIT = click.IntRange(min=1, max=10**15)
+"""Tokens or calls: far beyond any search, and far below the largest number that a result may hold."""
+
 
 def _engine(ctx: click.Context, param: click.Parameter, assignments: tuple[str, ...]) -> dict[str, object]:
     """Return engine settings as their types; a name that is none is left to the loading, which knows the nearest."""

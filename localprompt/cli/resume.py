@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from localprompt.cli.options import MINUTES, debug_option, engine_option, store_option
+from localprompt.cli.options import LIMIT, MINUTES, debug_option, engine_option, store_option
 from localprompt.errors import LocalPromptError
 
 
@@ -17,10 +17,8 @@ from localprompt.errors import LocalPromptError
 @click.option("--proposer", help="Where the proposer is now; by default where it was.")
 @engine_option
 @click.option("--max-minutes", type=MINUTES, help="Pause again after so long.")
-@click.option("--max-tokens", type=click.IntRange(min=1), help="Tokens for the whole search, instead of those of then.")
-@click.option(
-    "--max-calls", type=click.IntRange(min=1), help="Model calls for the whole search, instead of those of then."
-)
+@click.option("--max-tokens", type=LIMIT, help="Tokens for the whole search, instead of those of then.")
+@click.option("--max-calls", type=LIMIT, help="Model calls for the whole search, instead of those of then.")
 @click.option("--force", is_flag=True, help="Go on though model, version or settings are others: all is found anew.")
 @click.option("--allow-code", is_flag=True, help="Run the code that a metric `module:function` names.")
 @store_option

@@ -153,6 +153,7 @@ def test_evaluate_measures_one_prompt(task: str, tmp_path: Path) -> None:
         (["evaluate", "TASK", "--model", "any", "--prompt", "", "--engine", "kv_type=f8"], 2, "engine setting kv_type"),
         (["optimize", "TASK", "--model", "any", "--max-calls", "0"], 2, "--max-calls"),
         (["optimize", "TASK", "--model", "any", "--max-minutes", "nan"], 2, "--max-minutes"),
+        (["optimize", "TASK", "--model", "any", "--max-tokens", "10000000000000000000"], 2, "--max-tokens"),
         (["optimize", "TASK", "--model", "any", "--set", "queries=2000000"], 2, "queries must be at most 1,000,000"),
         (["optimize", "no-such.yaml", "--model", "any"], 1, "no-such.yaml"),
         (["evaluate", "TASK", "--model", "any", "--prompt", "@no-such.txt"], 2, "no-such.txt"),

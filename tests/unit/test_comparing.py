@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -136,6 +137,117 @@ def test_a_run_that_went_on_to_a_larger_limit_is_not_taken_for_one_with_the_smal
     assert again.runs[0].result.spend.tokens_requested <= 500
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_runs_that_have_gone_on_by_themselves_are_no_comparison_any_more(tmp_path: Path, first: bool) -> None:
+    def changed(what: str, **changes: object) -> None:
+        lm, store = toy.model(), tmp_path / what
+        result = compare([small()], lm, methods=METHODS, n_seeds=1, max_tokens=700, settings=SMALL, store=store)
+        run = result.runs[0 if first else 1].result.run_id
+        given = {"model": lm, "task": small(), **changes}
+        resume(run, store=store, **given)  # type: ignore[arg-type]
+        with pytest.raises(StoreError, match=f"{run} .*{what}") as raised:
+            resume_comparison(result.id, store=store)
+        assert "call `localprompt compare`" in raised.value.hint
+        again = compare([small()], lm, methods=METHODS, n_seeds=1, max_tokens=700, settings=SMALL, store=store)
+        assert again.max_tokens == 700
+        assert all(each.result.run_id != run for each in again.runs)
+        assert resume_comparison(again.id, store=store).id == again.id
+
+    changed("differ in max_tokens", max_tokens=LIMIT)
+    changed("differ in max_calls", max_calls=50)
+    # A finished run goes on only where a limit is given.
+    changed("differ in model", model=toy.model(name="bigger"), force=True, max_tokens=700)
+    fewer = replace(small(test=7), fingerprint="fewer")
+    changed("has gone on with another task", task=fewer, force=True, max_tokens=700)
+
+
+def test_a_task_under_another_name_is_another_task() -> None:
+    lm, renamed = toy.model(), replace(small(), name="renamed")
+    first = compare([small()], lm, methods=["random"], n_seeds=1, max_tokens=LIMIT, settings=ONE)
+    second = compare([renamed], lm, methods=["random"], n_seeds=1, max_tokens=LIMIT, settings=ONE)
+    assert first.runs[0].result.run_id != second.runs[0].result.run_id
+    assert [row.task for row in (*first.rows, *second.rows)] == ["toy", "renamed"]
+    for _ in range(2):
+        both = compare([small(), renamed], lm, methods=["random"], n_seeds=1, max_tokens=LIMIT, settings=ONE)
+        assert [run.result.run_id for run in both.runs] == [each.runs[0].result.run_id for each in (first, second)]
+        assert [(row.task, row.runs) for row in both.rows] == [("toy", 1), ("renamed", 1)]
+
+
+def test_a_run_that_went_on_under_another_name_of_its_task_is_one_of_the_task() -> None:
+    lm = toy.model()
+    alone = runs.optimize(small(), lm, method="random", max_tokens=LIMIT, max_calls=9, settings=SMALL["random"])
+    resume(alone.run_id, model=lm, task=replace(small(), name="renamed"), max_calls=9)
+    result = compare([small()], lm, methods=["random"], n_seeds=1, max_tokens=LIMIT, max_calls=9, settings=ONE)
+    assert result.runs[0].result.run_id == alone.run_id
+    assert [(row.task, row.runs) for row in result.rows] == [("toy", 1)]
+
+
+def test_over_all_tasks_no_method_is_spared_the_one_on_which_it_failed() -> None:
+    def judge(prediction: str, targets: tuple[str, ...]) -> float:
+        raise ZeroDivisionError("nothing to divide by")
+
+    tasks = [small(), other(small()), replace(small(), name="bad", fingerprint="bad", metric=judge)]
+    result = compare(tasks, toy.model(), methods=METHODS, n_seeds=1, max_tokens=LIMIT, settings=SMALL)
+    assert [(row.task, row.method) for row in result.rows] == [
+        (task, method) for task in ("toy", "other") for method in METHODS
+    ]
+    assert result.over_tasks == ()
+    # What a metric raises is a failure of its run, in one sentence.
+    assert [(failure.task, failure.method) for failure in result.failures] == [("bad", method) for method in METHODS]
+    assert "judge' failed on the prediction 'no idea' (ZeroDivisionError: nothing" in result.failures[0].error
+
+
+def test_a_metric_in_python_judges_here_as_elsewhere_and_is_not_in_the_store() -> None:
+    def judge(prediction: str, targets: tuple[str, ...]) -> float:
+        return float(prediction in targets)
+
+    task = replace(small(), metric=judge)
+    result = compare([task], toy.model(), methods=["random"], n_seeds=1, max_tokens=LIMIT, settings=ONE)
+    assert compare([task], toy.model(), methods=["random"], n_seeds=1, max_tokens=LIMIT, settings=ONE) == result
+    alone = runs.optimize(task, toy.model(), method="random", max_tokens=LIMIT, settings=SMALL["random"])
+    assert result.runs[0].result.test == alone.test
+    with pytest.raises(TaskError, match="metric is a Python object"):
+        resume_comparison(result.id)
+
+
+def test_an_error_of_ours_is_no_failure_of_a_run() -> None:
+    def answer(prompt: str, seed: int) -> str:
+        raise RuntimeError("a defect")
+
+    with pytest.raises(RuntimeError, match="a defect"):
+        compare([small()], toy.model(answer=answer), methods=["random"], n_seeds=1, max_tokens=LIMIT, settings=ONE)
+
+
+def changed_by(statement: str) -> Comparison:
+    """A finished comparison taken up again after somebody wrote to its store; only its area changes."""
+    first = compare([small()], toy.model(), methods=["random"], n_seeds=1, max_tokens=LIMIT, settings=ONE)
+    with Store() as store:
+        path = store.path
+    with sqlite3.connect(path) as connection:
+        assert connection.execute(statement).rowcount > 0
+    connection.close()
+    again = resume_comparison(first.id)
+    assert again.runs[0].result == first.runs[0].result
+    assert again.runs[0].area != first.runs[0].area
+    return again
+
+
+def test_where_answers_were_lost_the_area_is_not_known() -> None:
+    again = changed_by("DELETE FROM answers WHERE instr(value, CAST('letter by letter' AS BLOB))")
+    assert again.runs[0].area is None
+    assert again.rows[0].area is None
+    assert again.rows[0].test.mean == 1.0
+
+
+@pytest.mark.parametrize(("instruction", "area"), [(toy.BEST, 0.0), ("", None)])
+def test_a_prompt_never_measured_on_all_of_dev_has_no_part_in_the_area(instruction: str, area: float | None) -> None:
+    """Its mean on one lucky example is no more than that."""
+    of_prompt = f'SELECT number FROM evaluations WHERE prompt LIKE \'%"instruction":"{instruction}"%\''
+    again = changed_by(f"DELETE FROM outcomes WHERE number > 0 AND evaluation IN ({of_prompt})")
+    assert (again.runs[0].area or 0) < 0.5
+    assert (again.runs[0].area is None) == (area is None)
+
+
 class Killed(BaseException):
     """What no code of the project catches by name: the process is gone."""
 
@@ -230,6 +342,11 @@ def test_another_model_may_write_the_prompts() -> None:
         ({"preset": "papr"}, ConfigError, "no method has a preset 'papr'"),
         ({"settings": {"ape": {"querys": 1}}}, ConfigError, "no setting 'querys'"),
         ({"settings": {"opro": {"steps": 1}}}, ConfigError, "'opro', which is not compared"),
+        ({"max_tokens": 0}, ConfigError, "max_tokens is 0"),
+        ({"max_tokens": 1.5e4}, ConfigError, "max_tokens is 15000.0"),
+        ({"max_tokens": True}, ConfigError, "max_tokens is True"),
+        ({"max_tokens": 10**19}, ConfigError, "max_tokens is 10{19}"),
+        ({"max_calls": -1}, ConfigError, "max_calls is -1"),
         ({"tasks": []}, ConfigError, "no tasks"),
         ({"tasks": [small(), small()]}, TaskError, "two tasks are called toy"),
         ({"tasks": [small(test=0)]}, TaskError, "no test examples"),
@@ -243,6 +360,20 @@ def test_what_cannot_be_compared_is_refused_before_a_model_is_loaded(
     for function in (compare, expected_costs):
         with pytest.raises(error, match=message):
             function(model="no-such-model", **choices)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("n_seeds", [0, -1, 2.0])
+def test_no_seeds_are_refused(n_seeds: int) -> None:
+    with pytest.raises(ConfigError, match=f"n_seeds is {n_seeds}"):
+        compare([small()], "no-such-model", max_tokens=LIMIT, n_seeds=n_seeds)
+
+
+def test_the_largest_limits_can_be_read_again() -> None:
+    lm, most = toy.model(), 10**15
+    settings = {"opro": {"steps": 1}}
+    first = compare([small()], lm, methods=["opro"], n_seeds=1, max_tokens=most, max_calls=most, settings=settings)
+    again = compare([small()], lm, methods=["opro"], n_seeds=1, max_tokens=most, max_calls=most, settings=settings)
+    assert again == first
 
 
 def test_a_preset_that_only_some_methods_have_leaves_the_others_their_defaults() -> None:
@@ -294,7 +425,7 @@ def test_a_run_with_other_meta_prompts_is_not_taken() -> None:
 
 def test_where_a_row_does_not_fit_no_run_is_entered() -> None:
     long = replace(other(small()), dev=(*small().dev, Example("dev:99", {"input": "alpha " * 9000}, ("omega",))))
-    with pytest.raises(ContextOverflow):
+    with pytest.raises(ContextOverflow, match="random on the task other: the example dev:99 has"):
         compare([small(), long], toy.model(), methods=["random"], n_seeds=1, max_tokens=LIMIT, settings=ONE)
     with Store() as store:
         assert store.runs.all() == []

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from localprompt.analysis.comparison import ComparedRun, Comparison, FailedRun, MethodSettings, rows_of
+from localprompt.analysis import comparison
+from localprompt.analysis.comparison import ComparedRun, Comparison, FailedRun, MethodSettings, Row
 from localprompt.analysis.seeds import over_seeds
 from localprompt.analysis.stats import interval, paired_difference
 from localprompt.results import HeldOutScores, RunResult
@@ -38,6 +39,11 @@ def finished(task: str, method: str, seed: int, best: list[float], **changes: ob
     )
     run = ComparedRun(result=result, seed_scores=tuple(before), best_scores=tuple(best), area=0.5, proposals=16)
     return replace(run, **changes)  # type: ignore[arg-type]
+
+
+def rows_of(given: list[ComparedRun]) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
+    """The rows where every task has a run."""
+    return comparison.rows_of(given, list(dict.fromkeys(run.result.task for run in given)))
 
 
 def test_a_row_is_the_mean_of_its_runs() -> None:
@@ -95,6 +101,17 @@ def test_only_seeds_that_ended_on_every_task_count_over_all_tasks() -> None:
     assert [(row.method, row.test.mean, row.test.n) for row in over_tasks] == [("ape", 0.5, 1)]
 
 
+def test_a_task_on_which_no_run_ended_is_not_left_out_over_all_tasks() -> None:
+    given = [finished(task, method, 0, [1.0]) for task in ("a", "b") for method in ("ape", "random")]
+    assert [row.method for row in comparison.rows_of(given, ["a", "b"])[1]] == ["ape", "random"]
+    rows, over_tasks = comparison.rows_of(given, ["a", "b", "c"])
+    assert [(row.task, row.method) for row in rows] == [(run.result.task, run.result.method) for run in given]
+    assert over_tasks == ()
+    ape = [*given, finished("c", "ape", 0, [1.0])]
+    (over,) = comparison.rows_of(ape, ["a", "b", "c"])[1]
+    assert (over.method, over.runs, over.from_random) == ("ape", 3, None)
+
+
 def test_a_run_without_an_area_leaves_the_others_theirs() -> None:
     given = [finished("t", "ape", 0, [1.0]), finished("t", "ape", 1, [1.0], area=None)]
     ((row,), _) = rows_of(given)
@@ -125,9 +142,10 @@ def test_the_table_is_a_spreadsheet_with_intervals_differences_and_discards() ->
         ("s", "random", 1, 0),
         ("t", "ape", 2, 0),
         ("t", "random", 1, 1),
-        (None, "ape", 2, 0),
-        (None, "random", 1, 1),
+        (None, "ape", 4, 0),
+        (None, "random", 2, 1),
     ]
+    assert [row.runs for row in table.over_tasks] == [4, 2]
     ape, baseline = lines[:2]
     over = over_seeds([1 / 3, 2 / 3])
     assert (ape["test"], ape["test_low"], ape["test_high"]) == (over.mean, over.low, over.high)
