@@ -1,12 +1,14 @@
 """How far scores move by themselves, and which prompts cannot be told apart then. Level 6.
 
 The kernels of a quantised model round a little differently in another batch, so a score measured again in other company
-may be another one. A difference below that floor says nothing.
+may be another one. A difference below that floor says nothing. Nor does one within a standard error, where the prompt
+that is ahead is the best of many: from hand-written seeds, ten such prompts were 0.015 worse on test on average.
 """
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 
 from localprompt.budget import Budget
@@ -48,6 +50,8 @@ def measure_noise(lm: LanguageModel, task: Task, known: Sequence[Evaluation], bu
 def best_beyond_noise(finalists: Sequence[Standing], floor: float) -> Standing:
     """Return a seed or else the shortest, of equals the earliest, of those at most `floor` below the best mean.
 
+    The best seed also stays if that prompt is ahead of it by no more than the standard error of their paired difference
+    (the one-standard-error rule of Breiman et al. 1984, the simplest model here being the one that is there already).
     Prompts without a score take no part where there is one with a score.
     """
     means = [each.evaluation.mean for each in finalists if each.evaluation is not None]
@@ -55,4 +59,21 @@ def best_beyond_noise(finalists: Sequence[Standing], floor: float) -> Standing:
         return finalists[0]
     enough = max(means) - floor - _ROUNDING
     tied = [each for each in finalists if each.evaluation is not None and each.evaluation.mean >= enough]
-    return min(tied, key=preference)
+    winner = min(tied, key=preference)
+    seeds = [each for each in finalists if each.evaluation is not None and each.candidate.op == "seed"]
+    if not seeds:
+        return winner
+    seed = min(seeds, key=preference)
+    return winner if _is_ahead(winner, seed) else seed
+
+
+def _is_ahead(winner: Standing, seed: Standing) -> bool:
+    """Return whether the mean gain over the seed is above its standard error, on the examples that both were given."""
+    assert winner.evaluation is not None
+    assert seed.evaluation is not None
+    before = {outcome.example_id: outcome.score for outcome in seed.evaluation.outcomes}
+    common = [outcome for outcome in winner.evaluation.outcomes if outcome.example_id in before]
+    gains = [outcome.score - before[outcome.example_id] for outcome in common]
+    if len(gains) < 2:
+        return winner.evaluation.mean > seed.evaluation.mean
+    return statistics.fmean(gains) > statistics.stdev(gains) / math.sqrt(len(gains)) + _ROUNDING

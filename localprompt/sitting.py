@@ -195,7 +195,13 @@ def conduct(sitting: Sitting) -> RunResult:
         expected=sitting.expected,
         discards=dict(problem.discards.most_common()),
         stopped=str(end) if end else "",
-        notes=(*sitting.notes, *shared_rows(task), *_notes(winner, dev, test), *_turns(_swaps(lm.lm) - swaps)),
+        notes=(
+            *sitting.notes,
+            *shared_rows(task),
+            *_notes(winner, dev, test),
+            *_left(winner, problem.winner()),
+            *_turns(_swaps(lm.lm) - swaps),
+        ),
     )
 
 
@@ -276,6 +282,17 @@ def _swaps(lm: LanguageModel) -> int:
 
 def _turns(swaps: int) -> Sequence[str]:
     return (f"the two models took turns in memory, {swaps} swaps",) if swaps else ()
+
+
+def _left(winner: Standing, ahead: Standing) -> Sequence[str]:
+    """Say what was left for the seed prompt, to whoever reads the scores of all candidates."""
+    if winner.candidate.op != "seed" or winner.evaluation is None or ahead.evaluation is None:
+        return ()
+    gain = ahead.evaluation.mean - winner.evaluation.mean
+    if gain <= 0:
+        return ()
+    text = f"a prompt is {gain:.2f} ahead of the seed on dev, not more than noise or one standard error"
+    return (f"{text}, so the seed stays: {ahead.candidate.prompt.instruction!r}",)
 
 
 def _notes(winner: Standing, dev: Interval | None, test: HeldOutScores | None) -> Sequence[str]:
