@@ -33,7 +33,7 @@ from localprompt.store import RunRecord, Store
 from localprompt.store.records import dumped, identity_hash
 from localprompt.tasks import Task, load_task
 from localprompt.tasks.check import shared_rows
-from localprompt.tasks.metrics import METRICS, CodeMetric
+from localprompt.tasks.metrics import guarded
 from localprompt.tasks.stored import from_plain
 
 METHODS = ("ape", "protegi", "opro", "pe2", "random")
@@ -45,8 +45,7 @@ _SAME = ("version", "meta_prompts", "model", "proposer", "method", "settings", "
 """What a run's identity does not hold, or may have changed since it was given: resumed with a larger limit, say."""
 _SAME_OF_TASK = ("name", "fingerprint")
 """The same of its task: tables tell tasks by their names, which no fingerprint holds."""
-_MOST = 10**15
-"""Largest limit: an estimate goes a little beyond it, and the store keeps whole numbers up to 10 ** 18."""
+_MOST = 10**15  # an estimate goes a little beyond a limit, and the store keeps whole numbers up to 10 ** 18
 
 
 def compare(  # noqa: PLR0913 - a comparison has as many choices as the command
@@ -160,8 +159,7 @@ def resume_comparison(  # noqa: PLR0913 - as above
         observer: told what happens.
 
     Raises:
-        StoreError: if there is no such comparison, a run of it is gone or has gone on by itself with another limit,
-            model or task than the others, or the store fails.
+        StoreError: if there is no such comparison, a run of it is gone or unlike the others now, or the store fails.
         RunMismatch: if it was begun by another version.
         ConfigError, TaskError, ModelError: as `compare`.
     """
@@ -246,8 +244,7 @@ def _cost(
 
 def _check_counts(max_tokens: object, max_calls: object, n_seeds: object = 1) -> None:
     for name, value in {"max_tokens": max_tokens, "max_calls": max_calls, "n_seeds": n_seeds}.items():
-        is_left_out = name == "max_calls" and value is None
-        if not is_left_out and not (type(value) is int and 1 <= value <= _MOST):
+        if (name, value) != ("max_calls", None) and not (type(value) is int and 1 <= value <= _MOST):
             raise ConfigError(f"{name} is {value!r}", f"give a whole number from 1 to {_MOST}")
 
 
@@ -273,7 +270,7 @@ def _configured(
 
 
 def _loaded(tasks: Sequence[str | os.PathLike[str] | Task], allow_code: bool) -> list[Task]:
-    loaded = [_guarded(task) if isinstance(task, Task) else load_task(task, allow_code=allow_code) for task in tasks]
+    loaded = [task if isinstance(task, Task) else load_task(task, allow_code=allow_code) for task in tasks]
     if not loaded:
         raise ConfigError("no tasks to compare on", "name one or more task files")
     for number, task in enumerate(loaded):
@@ -283,20 +280,7 @@ def _loaded(tasks: Sequence[str | os.PathLike[str] | Task], allow_code: bool) ->
             )
         if any(other.name == task.name for other in loaded[:number]):
             raise TaskError(f"two tasks are called {task.name}", "give one of them another `name`")
-    return loaded
-
-
-def _guarded(task: Task) -> Task:
-    """Return the task with a metric that raises only TaskError, as one from a task file does.
-
-    A function of the user's may raise anything, and then its run has failed, not the comparison.
-    """
-    metric = task.metric
-    if isinstance(metric, CodeMetric) or any(metric is known for known in METRICS.values()):
-        return task
-    name = getattr(metric, "__qualname__", type(metric).__qualname__)
-    # The bound method: a metric that is a CodeMetric would be stored as one that can be imported again.
-    return replace(task, metric=CodeMetric(name, Path(), metric).__call__)
+    return [replace(task, metric=guarded(task.metric)) for task in loaded]
 
 
 def _known_run(known: Mapping[str, Sequence[RunRecord]], wanted: Mapping[str, Any]) -> RunRecord | None:

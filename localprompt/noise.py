@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from localprompt.budget import Budget
 from localprompt.evaluator import Evaluator
 from localprompt.lm.base import LanguageModel
-from localprompt.problem import Standing, preference
 from localprompt.results import NoiseFloor
+from localprompt.standings import Standing, preference
 from localprompt.tasks import Task
 from localprompt.types import Evaluation
 

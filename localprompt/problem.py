@@ -7,14 +7,15 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from localprompt.errors import BudgetExhausted, ContextOverflow, OutOfAnswers, OutOfTime
 from localprompt.evaluator import TOKENS_BESIDE_BYTES, Evaluator, Norm
 from localprompt.lm.metered import MeteredLM
 from localprompt.observing import Journal, Journalled, Observer, SilentJournal, SilentObserver
-from localprompt.proposing import Forbidden, Memory, Reading, closed, normalised, sift, warmer
+from localprompt.proposing import Forbidden, Memory, Reading, closed, normalised, resealed, sift, warmer
+from localprompt.standings import Standing, Standings
 from localprompt.tasks import Task
 from localprompt.types import (
     Candidate,
@@ -28,20 +29,11 @@ from localprompt.types import (
     Sampling,
 )
 
-__all__ = ["Journal", "Observer", "Problem", "SilentJournal", "SilentObserver", "Standing", "size"]
+__all__ = ["Journal", "Observer", "Problem", "SilentJournal", "SilentObserver", "Standing"]
 
 _MOST_OUTPUTS = 6
 """More different targets are no closed set."""
 TOO_LONG = "too long for the context"
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """A prompt and all that is known of it on dev."""
-
-    candidate: Candidate
-    evaluation: Evaluation | None
-    """None where the budget ended before any prompt was scored."""
 
 
 class Problem:
@@ -87,15 +79,10 @@ class Problem:
         self._layout = task.layout
         self._evaluator = evaluator
         self._proposer = proposer
-        self._dev_ids = {example.id for example in task.dev}
         self._longest = max(task.dev, key=_n_bytes, default=None)
-        self._known: dict[str, Evaluation] = {}
-        """Prompt id to the evaluation on the most dev examples so far."""
-        self._candidates: dict[str, Candidate] = {}
+        self._standings = Standings(task.seeds, task.dev)
         self._rejected: dict[str, None] = {}
         """Proposals discarded so far, normalised, in order."""
-        self._refused: dict[str, None] = {}
-        """Ids of prompts discarded because they are too long for the context."""
         self._announced: tuple[str, int] | None = None
         self.record([Candidate(prompt, "seed") for prompt in task.seeds])
 
@@ -131,7 +118,7 @@ class Problem:
     @property
     def candidates(self) -> tuple[Candidate, ...]:
         """All prompts recorded or scored, in order of appearance."""
-        return tuple(self._candidates.values())
+        return self._standings.candidates
 
     def evaluate(self, prompts: Sequence[Prompt], examples: Sequence[Example] | None = None) -> list[Evaluation]:
         """Return the task's metric on `examples` (all of dev by default), same order and length as `prompts`.
@@ -147,7 +134,7 @@ class Problem:
         self._journal.evaluations("metric", evaluations)
         self._refuse_too_long(evaluations)
         for evaluation in evaluations:
-            self._keep(evaluation)
+            self._standings.add(evaluation)
         self._announce()
         return evaluations
 
@@ -239,7 +226,7 @@ class Problem:
             sampling = closed(sampling, [(prompts[i], readings[i]) for i in asked], grammar=grammar)
             replies = self.complete([prompts[i] for i in asked], sampling, n=n)
             found = [
-                sift(group, readings[i], forbidden, memory, partial(refused, i))
+                sift(resealed(group, readings[i], sampling), readings[i], forbidden, memory, partial(refused, i))
                 for i, group in zip(asked, replies, strict=True)
             ]
             self._count([each for proposal in found for each in proposal.discarded], forget=own)
@@ -338,11 +325,8 @@ class Problem:
 
     def record(self, candidates: Sequence[Candidate]) -> None:
         """Remember where prompts come from; the first origin of a prompt stays."""
-        new = {each.prompt.id: each for each in reversed(candidates) if each.prompt.id not in self._candidates}
-        if new:
-            found = list(reversed(new.values()))
-            self._candidates.update((each.prompt.id, each) for each in found)
-            self._journal.candidates(found)
+        if new := self._standings.record(candidates):
+            self._journal.candidates(new)
 
     def discard(self, proposal: Proposal) -> None:
         """Count what a proposal had to leave out, and remember it: `propose` does not accept it again."""
@@ -352,39 +336,31 @@ class Problem:
         """Measure the most promising prompts on all of dev, one after the other, with what the budget has left.
 
         For a search that the budget cut off: the call that did not fit may have been a large one, and of its last
-        prompts only scores on a few examples are known. Promising is the best so far, while it lacks examples, then the
-        best seed, since nobody should get a worse prompt than they gave, and then whatever has a higher mean on its few
-        examples than the best has on all of dev, the highest first. Where nothing was scored at all, everything
-        is first, on as many of 8, 4, 2 or 1 examples as the budget allows.
+        prompts only scores on a few examples are known. Where nothing was scored at all, everything is first, on as
+        many of 8, 4, 2 or 1 examples as the budget allows.
 
         Raises:
             BudgetExhausted: before the first prompt that does not fit.
         """
-        if self.winner().evaluation is None and len(self._candidates) > 1:
+        if self.winner().evaluation is None and len(self.candidates) > 1:
             self._compare_on_few()
-        while promising := self._most_promising():
+        while promising := self._standings.most_promising():
             self.evaluate([promising])
 
     def winner(self) -> Standing:
-        """Return the best prompt on dev: highest mean, then a seed, then shorter, then earlier.
-
-        Only finalists take part.
-        """
-        return self._first(tuple(self._candidates))
+        """Return the best prompt on dev, as `Standings.winner`."""
+        return self._standings.winner()
 
     def finalists(self) -> list[Standing]:
-        """Return the prompts scored on the most dev examples, in order of appearance.
-
-        The most is all of dev once a search got that far, so their comparison is paired.
-        """
-        return self._finalists(tuple(self._candidates))
+        """Return the prompts scored on the most dev examples, in order of appearance."""
+        return self._standings.finalists()
 
     def best_seed(self) -> Standing:
-        """Return the best of the seed prompts by the same rule."""
-        return self._first(tuple(prompt.id for prompt in self.seeds))
+        """Return the best of the seed prompts on dev."""
+        return self._standings.best_seed()
 
     def _compare_on_few(self) -> None:
-        prompts, dev = [candidate.prompt for candidate in self._candidates.values()], self.shuffled_dev()
+        prompts, dev = [candidate.prompt for candidate in self.candidates], self.shuffled_dev()
         for n in (8, 4, 2, 1):
             try:
                 self.evaluate(prompts, dev[:n])
@@ -393,18 +369,6 @@ class Problem:
             except BudgetExhausted:
                 continue
             return
-
-    def _most_promising(self) -> Prompt | None:
-        best, seed = self.winner().evaluation, self.best_seed()
-        if best is not None and len(best.outcomes) < len(self.dev):
-            return best.prompt
-        n_of_seed = len(seed.evaluation.outcomes) if seed.evaluation else 0
-        if n_of_seed < len(self.dev) and seed.candidate.prompt.id not in self._refused:
-            return seed.candidate.prompt
-        if best is None:
-            return None
-        ahead = [each for each in self._known.values() if len(each.outcomes) < len(self.dev) and each.mean > best.mean]
-        return max(ahead, key=lambda each: (each.mean, len(each.outcomes))).prompt if ahead else None
 
     def _count(self, discarded: Sequence[Discard], forget: AbstractSet[Discard] = frozenset()) -> None:
         if not discarded:
@@ -424,40 +388,10 @@ class Problem:
 
         A training example may be too long for any prompt, and then it is no fault of theirs.
         """
-        found = {
-            each.prompt.id: each.prompt.instruction
-            for each in evaluations
-            if self._evaluator.overflowed(each) and self._is_of_dev(each)
-        }
-        new = {prompt_id: text for prompt_id, text in found.items() if prompt_id not in self._refused}
-        self._refused.update(dict.fromkeys(new))
-        self._count([Discard(text, TOO_LONG) for text in new.values()])
-
-    def _first(self, ids: Sequence[str]) -> Standing:
-        finalists = self._finalists(ids)
-        if not finalists:
-            return Standing(self._candidates[ids[0]], None)
-        return min(finalists, key=_rank)  # the first of equals: the earlier one
-
-    def _finalists(self, ids: Sequence[str]) -> list[Standing]:
-        known = [self._known[prompt_id] for prompt_id in ids if prompt_id in self._known]
-        most = max((len(each.outcomes) for each in known), default=0)
-        return [Standing(self._candidates[each.prompt.id], each) for each in known if len(each.outcomes) == most]
-
-    def _keep(self, evaluation: Evaluation) -> None:
-        """Remember an evaluation on dev beside what is known of the prompt: a race sees other examples each time."""
-        if not self._is_of_dev(evaluation):
-            return
-        if self._evaluator.overflowed(evaluation):
-            self._known.pop(evaluation.prompt.id, None)
-            return
-        known = self._known.get(evaluation.prompt.id)
-        outcomes = {each.example_id: each for each in (*(known.outcomes if known else ()), *evaluation.outcomes)}
-        in_order = tuple(outcomes[example.id] for example in self.dev if example.id in outcomes)
-        self._known[evaluation.prompt.id] = replace(evaluation, outcomes=in_order)
-
-    def _is_of_dev(self, evaluation: Evaluation) -> bool:
-        return all(outcome.example_id in self._dev_ids for outcome in evaluation.outcomes)
+        long = [each for each in evaluations if self._evaluator.overflowed(each) and self._standings.covers(each)]
+        self._count(
+            [Discard(each.prompt.instruction, TOO_LONG) for each in long if self._standings.refuse(each.prompt.id)]
+        )
 
     def _announce(self) -> None:
         self.observer.spend(self._proposer.spend)
@@ -470,24 +404,3 @@ class Problem:
 
 def _n_bytes(example: Example) -> int:
     return sum(len(text.encode("utf-8", "replace")) for text in example.inputs.values())
-
-
-def _rank(standing: Standing) -> tuple[float, bool, float, int]:
-    return -(standing.evaluation.mean if standing.evaluation else 0.0), *preference(standing)
-
-
-def preference(standing: Standing) -> tuple[bool, float, int]:
-    """Return what decides between scores that cannot be told apart, lower first.
-
-    A seed before the others, since nobody should change a prompt for nothing, and of seeds the better one, which is
-    what a found prompt is compared with; then the shorter, which costs less.
-    """
-    is_seed = standing.candidate.op == "seed"
-    mean = standing.evaluation.mean if is_seed and standing.evaluation else 0.0
-    return not is_seed, -mean, size(standing.candidate.prompt)
-
-
-def size(prompt: Prompt) -> int:
-    """Return a prompt's length in characters, its demos included."""
-    demos = sum(len(demo.output) + sum(map(len, demo.inputs.values())) for demo in prompt.demos)
-    return len(prompt.instruction) + demos

@@ -24,7 +24,7 @@ from localprompt.replies import (
     without_chatter,
 )
 from localprompt.types import Discard, Example, Generation, Proposal, Sampling
-from localprompt.wording import changed_words, gist, normalised, words
+from localprompt.wording import changed_words, gist, is_unspaced, normalised, words
 
 __all__ = [
     "MAX_CHARS",
@@ -40,6 +40,7 @@ __all__ = [
     "listed",
     "normalised",
     "objection",
+    "resealed",
     "sift",
     "tagged",
     "warmer",
@@ -51,9 +52,14 @@ _WARMER, _HOTTEST = 0.3, 1.5
 """Added to the temperature where a request is repeated because no reply to it was usable; hotter is only noise."""
 MIN_WORDS = 2
 COPIED_WORDS = 6
-"""So many consecutive words of a training input or of the meta-prompt make a copy."""
+"""So many consecutive words of a training input or of the meta-prompt make a copy; twice as many characters of a script
+without spaces, where a word has about two."""
 _PLACEHOLDER = re.compile(
-    r"\[insert|\[your|\{\{|\}\}|<[a-z][^<>\n]{0,40}>|\.\.\.|…|_{3,}|\[(?:blank|input|output)\]", re.I
+    r"""\[insert | \[your | \{\{ | \}\} | <[a-z][^<>\n]{0,40}> | \.\.\. | … | _{3,} | \[(?:blank|input|output)\]
+      | (?<![\\\w}])\{[a-z_]\w*\}                                           # {input}, but not \boxed{answer}
+      | \((?:insert|enter|paste|your)\b[^()\n]{0,40}\bhere\)
+    """,
+    re.VERBOSE | re.IGNORECASE,
 )
 _LABEL = re.compile(r"(?:^|[\s\"'(*])(?P<name>input|output)\s*\d*\**\s*:\**\s*(?=\S)", re.IGNORECASE)
 _BROKEN_OFF = re.compile(
@@ -81,9 +87,16 @@ _TO_THE_USER = re.compile(
       | \bi(?:'m|\ am)\ (?:sorry|happy\ to|ready\ to|unable|not\ able|not\ sure)\b
       | \bi(?:'d|\ would)\ be\ (?:happy|glad)\b
       | \bi\ (?:can't|cannot|can\ not|don't|do\ not)\ (?:help|assist|understand|have|see)\b
+      | \A(?:sorry\b\W*(?:but\ )?|unfortunately,?\ )?i\ (?:can't|cannot|can\ not|won't|will\ not)\ (?:
+          (?:do\ (?:that|this|it)|fulfill?|comply|complete|provide|generate|create|process|rewrite|rephrase|improve)\b)
+      | \Asorry[,.!]
+      | \Ano\ (?:further\ |other\ )?(?:change|revision|improvement|modification)s?
+        \ (?:is|are|was|were)\ (?:needed|necessary|required)\W*\Z
     """,
     re.VERBOSE,
 )
+_NOTHING = re.compile(r"\W*(?:n/a|(?:(?:score|rating)\W*)?\d{1,3}(?:\.\d+)?(?:\s*/\s*\d+)?)\W*", re.IGNORECASE)
+"""What a model writes that has nothing to say, and a score of the list that it was shown."""
 _STATES_ANSWER = re.compile(
     r"""(?:so\ |thus\ |therefore\ |hence\ )?,?\s*
         (?:(?:the|this|that|every|each)\ (?:\w+\ ){0,3}|it\ |this\ |that\ |here\ )
@@ -239,6 +252,20 @@ def closed(sampling: Sampling, asked: Sequence[tuple[str, Reading]], *, grammar:
     return replace(sampling, grammar=next(iter(grammars))) if grammar and len(grammars) == 1 else sampling
 
 
+def resealed(replies: Sequence[Generation], reading: Reading, sampling: Sampling) -> list[Generation]:
+    """Return replies with the closing tag that ended them, which is no part of them as a stop string.
+
+    Only where nothing else stops them: a blank line does not say that the tag follows.
+    """
+    tag = f"</{reading.tag}>"
+    if not reading.tag or sampling.stop != (tag,):
+        return list(replies)
+    return [
+        replace(reply, text=f"{reply.text}{tag}") if reply.finish_reason == "stop" and reply.text.strip() else reply
+        for reply in replies
+    ]
+
+
 def warmer(temperature: float) -> float:
     """Return the temperature at which a request is repeated because no reply to it was usable."""
     return max(temperature, min(temperature + _WARMER, _HOTTEST))
@@ -251,6 +278,7 @@ def objection(text: str, forbidden: Forbidden, max_chars: int = MAX_CHARS) -> st
     checks = (
         ("empty", not tokens),
         ("answer instead of an instruction", flat in forbidden.bare),
+        ("empty", _NOTHING.fullmatch(text) is not None),
         ("too short", len(text) < MIN_CHARS or len(tokens) < MIN_WORDS),
         ("too long", len(text) > max_chars),
         ("placeholder", _PLACEHOLDER.search(text) is not None),
@@ -300,16 +328,35 @@ def _shows_example(text: str, forbidden: Forbidden) -> bool:
 
 
 def _phrases(text: str) -> list[tuple[str, ...]]:
+    """Return the shortest run from each word on that is long enough to be a copy."""
     tokens = words(text)
-    return [tuple(tokens[i : i + COPIED_WORDS]) for i in range(len(tokens) - COPIED_WORDS + 1)]
+    sizes = [1 if is_unspaced(token) else 2 for token in tokens]
+    found = []
+    end = size = 0
+    for start, own_size in enumerate(sizes):
+        while size < 2 * COPIED_WORDS and end < len(tokens):
+            size += sizes[end]
+            end += 1
+        if size < 2 * COPIED_WORDS:
+            break
+        found.append(tuple(tokens[start:end]))
+        size -= own_size
+    return found
 
 
 def _quotes_example(text: str, flat: str, forbidden: Forbidden) -> bool:
-    """Return whether the text holds a long piece of an input, or an input together with its answer."""
+    """Return whether the text holds a long piece of an input, or an input and beside it its answer.
+
+    An answer that is a part of its input, or all of it, may be an ordinary word: `Ask a question.`
+    """
     if not forbidden.input_phrases.isdisjoint(_phrases(text)):
         return True
     padded = f" {flat} "
-    return any(
-        flat == source or (f" {source} " in padded and any(f" {target} " in padded for target in targets if target))
-        for source, targets in forbidden.inputs
-    )
+    for source, targets in forbidden.inputs:
+        if flat == source:
+            return True
+        if f" {source} " in padded:
+            beside = re.sub(f"(?<= ){re.escape(source)}(?= )", "|", padded)
+            if any(f" {target} " in beside for target in targets if target):
+                return True
+    return False

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal, Protocol
 
-from localprompt.problem import size
 from localprompt.selection import Score, rank
+from localprompt.standings import size
 from localprompt.types import Evaluation, Example, Prompt
 
 RaceName = Literal["uniform", "ucb", "ucb-e", "successive-rejects", "successive-halving", "thompson"]

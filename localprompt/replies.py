@@ -12,38 +12,52 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Literal
 
 from localprompt.types import Generation
-from localprompt.wording import words
+from localprompt.wording import JOINERS, words
 
 MIN_CHARS, MAX_CHARS = 3, 500
 """Characters of an instruction."""
 
-_THOUGHT = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
-_OPEN_THOUGHT = re.compile(r"<think(?:ing)?>.*", re.DOTALL | re.IGNORECASE)
-_END_OF_THOUGHT = re.compile(r"\A.*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
-"""Anchored: else a long reply without it is searched anew from each of its characters."""
+_THOUGHT_TAG = re.compile(r"<(?P<closing>/?)think(?:ing)?>", re.IGNORECASE)
+_NEWLINE = re.compile("\r\n?|[\v\f\x85\u2028\u2029]")
+_ESCAPE = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b\]|\x9d)[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)")
+"""What colours a terminal or sets its title."""
+_BEGUN_TURN = re.compile(
+    r"""(?:\s*(?:<\|(?:im_start|start_header_id|end_header_id|begin_of_text|assistant)\|>|<start_of_turn>|<bos>|<s>
+        |<｜Assistant｜>)(?!\s*(?:user|system)\b)(?:(?:assistant|model)[ ]*(?=\n|<))?)+""",
+    re.VERBOSE,
+)
 _CONTROL_TOKEN = re.compile(r"<\|[^|<>\n]{1,40}\|>|</s>|<end_of_turn>|<｜[^<>\n]{1,40}｜>")
 _CLOSING_TAG = re.compile(r"<\s*/\s*[A-Za-z][\w-]{0,30}\s*>")
 """Of whatever name: a weak model closes the tag with another word than it was asked to."""
-_COURTESY = re.compile(r"(?:sure(?: thing)?|certainly|of course|okay|ok)[!.,:]\s+", re.IGNORECASE)
+_COURTESY = re.compile(r"(?:(?:sure(?: thing)?|certainly|of course|okay|ok)[!.,:]\s+)+", re.IGNORECASE)
 _PREAMBLE = re.compile(
-    r"""here(?:'s|’s|\ is|\ are)\b[^:\n]{0,100}:\s*                          # Here is a variation of it:
+    r"""here(?:'s|’s|\ is|\ are|\ you\ go)\b[^:：\n]{0,100}[:：]\s*            # Here is a variation of it:
+      | here(?:'s|’s|\ is)\ [^.:\n]{0,60}\b(?:instruction|prompt|wording|version|variation)\b[^.:\n]{0,40}\.[ ]*\n\s*
+      | (?:based\ on[^,:\n]{0,60},\ )?(?:the|this|your|an?|my|one|i|i['’](?:ve|d|ll)|we)\b[^.:\n]{0,80}
+        \b(?:instruction|prompt)(?:\ [^.:\n]{0,60}\b(?:as|follow(?:s|ing)|is|be|reads?|to|this|like|way|below))?
+        :\**[ ]*\n\s*                                                       # I have rewritten the prompt as follows:
       | \#{1,6}\ [^:\n]{0,60}\b(?:instruction|prompt)\**:?\s*\n\s*           # ### Improved instruction
-      | \**(?:(?:the|a|an|another|one|my|possible|missing|alternative|new|better|best|revised|improved|updated|rewritten
+      | \**(?:based\ on[^,:\n]{0,60},\ )?
+        (?:(?:the|a|an|another|one|my|possible|missing|alternative|new|better|best|revised|improved|updated|rewritten
              |refined|optimi[sz]ed|modified|edited|shorter|clearer|final)\ ){0,4}
         (?:instruction|prompt|wording|version|variation|variant|paraphrase|task)(?:\ (?:[A-D]|\d{1,2}))?
-        (?:\ (?:is|was|(?:could|might|would)\ be))?\**:\**\s*                 # A better instruction would be:
+        (?:(?:\ (?:is|was|(?:could|might|would)\ be))?\**[:：]\**\s*         # A better instruction would be:
+          |\**[ ]*(?:\n\s*|\Z))                                             # **Revised prompt**
+      | 以下是[^:：\n]{0,30}(?:指令|提示词?|版本)[:：]\s*
+      | (?:新的?|更好的|(?:改进|修改|优化)后?的?)?(?:指令|提示词?|指示|プロンプト)[:：]\s*
       | (?:the\ )?(?:instruction|task)\ (?:is|was)\ to\s+                    # The instruction was to
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-FENCE = re.compile(r"```(?:[\w+-]*[ \t]*(?:\n|$))?")
+FENCE = re.compile(r"```(?:[\w+-]*[ \t]*(?:\r?\n|$))?")
 _ITEM = re.compile(r"\s*(?:[-*•]|(?:\*\*)?\(?(?P<number>\d{1,2})[.):](?:\*\*)?)(?:\s+|$)")
 _BULLET = re.compile(r"(?:[-*•]|\(?\d{1,2}[.)])\s+")
-_QUOTES = (('"', '"'), ("“", "”"), ("'", "'"), ("‘", "’"), ("«", "»"), ("`", "`"), ("**", "**"), ("*", "*"))
-SENTENCE_END = re.compile(r"[.!?][\"'”’)]*(?=\s|$)|[。！？]")
+_QUOTES = [pair.split() for pair in ('" "', "“ ”", "' '", "‘ ’", "« »", "「 」", "『 』", "` `", "** **", "* *")]
+SENTENCE_END = re.compile(r"[.!?][\"'”’)]*(?=\s|$)|[。！？][」』”’）]*|[।؟۔։။]")
 _END = {
     "sentence": re.compile(r"\n"),  # and then its first sentence
     "line": re.compile(r"\n"),
@@ -102,7 +116,9 @@ def instruction_in(reply: Generation, reading: Reading) -> tuple[str, bool]:
     text, whole, is_marked = reply.text, reply.finish_reason == "stop", False
     if reading.tag:
         text, whole, is_marked = _inside(text, reading.tag, whole)
-    text = _out_of_json(without_chatter(text))
+    text = without_chatter(text)
+    if (found := _out_of_json(text)) != text:
+        text = without_chatter(found)
     if reading.suffix:
         text = _without_suffix(text, reading.suffix)
     # A closing tag says where the instruction ends: what stands before it, a list of labels say, belongs to it.
@@ -121,9 +137,11 @@ def instruction_in(reply: Generation, reading: Reading) -> tuple[str, bool]:
     text = " ".join(text.split()) if reading.cut in ("sentence", "line") else text.strip()
     text = text if _is_list(text) else _unwrapped(text)
     if reading.cut == "sentence":
-        text = _first_sentence(text, _sentence_ends(text))
+        # Again: the quotation may have ended with the first sentence.
+        text = _with_period(_unwrapped(_first_sentence(text, _sentence_ends(text))))
         if text.endswith(_ABBREVIATIONS):
             return text, True
+    text = _without_echo(text)
     return text[:1].upper() + text[1:], False
 
 
@@ -160,8 +178,7 @@ def listed(text: str) -> list[str]:
 
 def without_chatter(text: str) -> str:
     """Return a reply up to a closing tag, without thoughts, written control tokens, and the sentence announcing it."""
-    text = _CLOSING_TAG.split(_without_thoughts(text), maxsplit=1)[0]
-    text = "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs")).lstrip()
+    text = _CLOSING_TAG.split(_without_thoughts(text), maxsplit=1)[0].lstrip()
     for opening in (_COURTESY, _PREAMBLE):
         text = opening.sub("", text, count=1) if opening.match(text) else text
     return text.lstrip()
@@ -200,7 +217,8 @@ def _inside(text: str, tag: str, whole: bool) -> tuple[str, bool, bool]:
     """
     text = _without_thoughts(text)
     if contents := tagged(text, tag):
-        return contents[-1], True, True
+        # After the instruction a model may name its tags: `I put it between <INS> and </INS>.`
+        return next((each for each in reversed(contents) if len(words(each)) > 1), contents[-1]), True, True
     name = re.escape(tag)
     before, closing, _ = _parted(rf"<\s*/\s*{name}\s*>", text)
     if closing:
@@ -216,23 +234,49 @@ def _parted(pattern: str, text: str) -> tuple[str, str, str]:
     return (text[: match.start()], match[0], text[match.end() :]) if match else (text, "", "")
 
 
+def _printable(text: str) -> str:
+    """Return the text with one kind of newline, and nothing else that cannot be seen or hides what can."""
+    text = _ESCAPE.sub("", _NEWLINE.sub("\n", text))
+    return "".join(c for c in text if c in "\n\t" + JOINERS or unicodedata.category(c) not in ("Cc", "Cf", "Cs"))
+
+
 def _without_thoughts(text: str) -> str:
-    text = _THOUGHT.sub("", text)
-    text = _END_OF_THOUGHT.sub("", text)  # the opening tag was part of the prompt
-    text = _OPEN_THOUGHT.sub("", text)
-    return _CONTROL_TOKEN.split(text, maxsplit=1)[0]
+    """Return what is said aloud, up to a written control token, in characters that can be printed."""
+    text = _printable(text)
+    aloud: list[str] = []
+    before = ""
+    is_thinking = has_opened = False
+    end = 0
+    for tag in _THOUGHT_TAG.finditer(text):
+        if not is_thinking:
+            aloud.append(text[end : tag.start()])
+        if tag["closing"] and not is_thinking:  # the opening tag was part of the prompt
+            before, aloud = "".join(aloud).strip() or before, []
+        is_thinking = not tag["closing"]
+        has_opened |= is_thinking
+        end = tag.end()
+    said = "".join(aloud) + ("" if is_thinking else text[end:])
+    # A model that had no thought to close may still write the closing tag behind its reply.
+    said = said if said.strip() or has_opened else before
+    begun = _BEGUN_TURN.match(said)
+    return _CONTROL_TOKEN.split(said[begun.end() :] if begun else said, maxsplit=1)[0]
 
 
 def _out_of_json(text: str) -> str:
-    """Return the text of `{"instruction": "..."}`; any other text as it is."""
-    if not text.startswith("{"):
+    """Return the text of `{"instruction": "..."}` or of a list of one text; any other text as it is."""
+    if not text.startswith(("{", "[")):
         return text
     try:
-        said = json.loads(text)
+        said, end = json.JSONDecoder(strict=False).raw_decode(text)
     except (ValueError, RecursionError):
         return text
-    values = list(said.values()) if isinstance(said, dict) else []
-    return values[0] if len(values) == 1 and isinstance(values[0], str) else text
+    is_all = not text[end:].strip()
+    if isinstance(said, list) and is_all and len(said) == 1:
+        said = said[0]
+    values = said if isinstance(said, dict) else {"": said}
+    named = [value for key, value in values.items() if re.search("instruction|prompt", key, re.IGNORECASE)]
+    found = named or (list(values.values()) if is_all and len(values) == 1 else [])
+    return found[0] if found and isinstance(found[0], str) else text
 
 
 def _without_suffix(text: str, suffix: str) -> str:
@@ -265,18 +309,34 @@ def _sentence_ends(text: str) -> list[int]:
     return [match.end() for match in SENTENCE_END.finditer(text) if match.start() + 1 not in inner]
 
 
+def _without_echo(text: str) -> str:
+    """Return the text without a sentence or line that only says the one before it again: small models loop."""
+    ends = {*_sentence_ends(text), *(match.start() for match in re.finditer("\n", text)), len(text)}
+    kept: list[str] = []
+    last = ""
+    for start, end in pairwise(sorted({0, *ends})):
+        piece = text[start:end].strip()
+        said = piece[:1].upper() + piece[1:]
+        if said == last and words(said):
+            continue
+        kept.append(text[start:end])
+        last = said or last
+    return "".join(kept).strip()
+
+
 def _first_sentence(text: str, ends: Sequence[int]) -> str:
-    """Return the first sentence, with a period where a script that uses periods lacks one."""
-    end = next((end for end in ends if not text[:end].endswith(_ABBREVIATIONS)), None)
-    if end is not None:
-        return text[:end]
+    return text[: next((end for end in ends if not text[:end].endswith(_ABBREVIATIONS)), None)]
+
+
+def _with_period(text: str) -> str:
+    """Return a sentence with a period where a script that uses periods lacks one."""
     return f"{text}." if text and text[-1].isascii() and (text[-1].isalnum() or text[-1] in "\"')") else text
 
 
 def _unwrapped(text: str) -> str:
     """Return the text without a bullet, and without quotation or emphasis marks around all of it."""
     text = _BULLET.sub("", text, count=1) if _BULLET.match(text) else text
-    if text.startswith(('"', "“")) and text.endswith(('".', "”.")):
+    if text.startswith(('"', "“", "「")) and text.endswith(('".', "”.", "」。")):
         text = text[:-1]
     for opening, closing in _QUOTES:
         inner = text[len(opening) :]

@@ -10,7 +10,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from localprompt.problem import Problem, size
+from localprompt.problem import Problem
+from localprompt.standings import size
 from localprompt.types import Evaluation, Example, Prompt
 
 Score = Callable[[Sequence[Prompt], Sequence[Example]], list[Evaluation]]

@@ -52,6 +52,18 @@ class CodeMetric:
         return score
 
 
+def guarded(metric: Metric) -> Metric:
+    """Return a metric that raises only TaskError, as one from a task file does.
+
+    A function of the user's may raise anything, and then its run has failed, not the comparison.
+    """
+    if isinstance(metric, CodeMetric) or any(metric is known for known in METRICS.values()):
+        return metric
+    name = getattr(metric, "__qualname__", type(metric).__qualname__)
+    # The bound method: a metric that is a CodeMetric would be stored as one that can be imported again.
+    return CodeMetric(name, Path(), metric).__call__
+
+
 def find_metric(name: str, *, folder: Path = Path(), allow_code: bool = False) -> Metric:
     """Return the metric of that name; `module:function` names a function of the user's, looked for in `folder` first.
 

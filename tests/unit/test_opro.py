@@ -389,7 +389,7 @@ def test_new_instructions_carry_the_demos_of_the_best_one() -> None:
 
 def test_a_long_seed_leaves_room_for_long_instructions() -> None:
     given = replace(toy.task(), seeds=(Prompt("Speak of the alpha. " + "Be brief. " * 60),))
-    longer = "Speak of every alpha. " + "Be terse now. " * 50
+    longer = "Speak of every alpha. " + "Be terse now. Be kind too. " * 25
     lm = toy.model(answer=lambda p, s: f"{longer}</INS>" if toy.is_asked_to_write(p) else toy.answer(p, s))
     assert [len(each.prompt.instruction) for each in _run(lm, given, steps=1).candidates[1:]] == [len(longer) - 1]
 

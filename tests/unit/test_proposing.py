@@ -65,7 +65,7 @@ def _reply(text: str, finish_reason: str = "stop") -> Generation:
         ("opposites, I think.</think>\n\nWrite the opposite.", "Write the opposite."),
         ("<think>Hot, cold, and then", ""),
         ("Write the opposite.<|im_end|>\n<|im_start|>user", "Write the opposite."),
-        ("Write the\x1b[31m opposite.\x00", "Write the[31m opposite."),
+        ("Write the\x1b[31m opposite.\x00", "Write the opposite."),
         ("", ""),
         ("\n \n", ""),
     ],
