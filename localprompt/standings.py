@@ -84,15 +84,18 @@ class Standings:
     def most_promising(self) -> Prompt | None:
         """Return what deserves to be known on all of dev next; None where nothing does.
 
-        That is the best so far, while it lacks examples, then the best seed, since nobody should get a worse prompt
-        than they gave, and then whatever has a higher mean on its few examples than the best has on all of dev, the
-        highest first.
+        That is the best so far, while it lacks examples, then the best seed, and then whatever has a higher mean on its
+        few examples than the best has on all of dev, the highest first. A seed with words goes before them all: nobody
+        should get a prompt for theirs that was never compared with it on more than a few examples.
         """
         best, seed = self.winner().evaluation, self.best_seed()
+        n_of_seed = len(seed.evaluation.outcomes) if seed.evaluation else 0
+        is_missing = n_of_seed < len(self._dev) and seed.candidate.prompt.id not in self._refused
+        if is_missing and seed.candidate.prompt.instruction.strip():
+            return seed.candidate.prompt
         if best is not None and len(best.outcomes) < len(self._dev):
             return best.prompt
-        n_of_seed = len(seed.evaluation.outcomes) if seed.evaluation else 0
-        if n_of_seed < len(self._dev) and seed.candidate.prompt.id not in self._refused:
+        if is_missing:
             return seed.candidate.prompt
         if best is None:
             return None

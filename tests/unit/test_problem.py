@@ -420,6 +420,15 @@ def test_a_seed_that_had_bad_luck_on_a_few_examples_is_measured_on_all_of_dev_be
     assert problem.winner().candidate.prompt == problem.seeds[0]
 
 
+def test_where_one_measurement_fits_it_is_that_of_a_seed_with_words() -> None:
+    given = replace(toy.task(), seeds=(Prompt("Say the alpha."),))  # right on every second word
+    problem = toy.problem(toy.model(), given, budget=Budget(max_calls=2 + 39 + 20))
+    problem.evaluate([Prompt(toy.BEST), *problem.seeds], problem.dev[:1])
+    with suppress(BudgetExhausted):
+        problem.settle()
+    assert [each.candidate.op for each in problem.finalists()] == ["seed"]
+
+
 def test_settling_goes_on_while_something_is_ahead_and_the_budget_lasts() -> None:
     def answer(prompt: str, seed: int) -> str:
         """Lucky is right on the first six words of dev and on no other, solid on all of dev but one of these."""
