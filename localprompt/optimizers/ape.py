@@ -189,9 +189,7 @@ class APE:
 
         # 3, 4. Score on growing subsets, then the finalists on all of dev.
         finalists = self._select(problem, found, dev, beside=seeds)
-        # The best so far first, seed or not: a search that its budget cuts off here is not to be worse than the seeds.
-        first = rank(problem.evaluate([*finalists[:1], *seeds], dev[: sum(self.stages)]))[:1]
-        ranked = self._measure(problem, [*first, *finalists[:1], *seeds, *finalists[1:]])
+        ranked = self._measure(problem, [*seeds, *finalists])
 
         # 5. Vary the best, while that helps.
         for round_ in range(self.resample_rounds):
@@ -358,7 +356,10 @@ class APE:
         return bandit.rank(score, prompts, dev)[: self.finalists]
 
     def _measure(self, problem: Problem, prompts: Sequence[Prompt]) -> list[tuple[Prompt, float]]:
-        """Return the prompts with their dev means, best first, each once."""
+        """Return the prompts with their dev means, best first, each once.
+
+        The seeds are given first, so that a search cut short by its budget is never worse than they are.
+        """
         unique = list({prompt.id: prompt for prompt in prompts}.values())
         problem.observer.stage(f"measuring {len(unique)} prompts on all of dev")
         evaluations = {each.prompt.id: each for each in measure_best_first(problem, unique)}
