@@ -196,11 +196,12 @@ def _alone_or_not(prompts: list[str]) -> bool:
 
 
 def test_a_seed_that_is_known_on_a_few_examples_only_says_nothing_about_the_noise_of_all_of_dev() -> None:
-    """The budget ends between the measurements of the best prompt and of the seed."""
-    result = runs.optimize(toy.task(), toy.model(), max_calls=198)
+    """The second stage does not fit the budget, and what is left measures the best prompt and not the empty seed."""
+    settings = {"stages": "6,34", "keep": 1.0, "finalists": 1}
+    result = runs.optimize(toy.task(), toy.model(), settings=settings, max_calls=170)
     assert result.dev is not None
     assert result.noise is not None
-    assert (result.dev.n, result.noise.n) == (40, 40)
+    assert (result.op, result.dev.n, result.noise.n) == ("forward", 40, 40)
 
 
 class Sensitive(ScriptedLM):
