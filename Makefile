@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 # For example: make bench-engine ARGS='--model my.gguf'
 ARGS ?=
 
-.PHONY: help demo test check lint format types setup setup-dev bench-engine bench-peers bench-induction clean
+.PHONY: help demo test check lint format types setup setup-dev bench-engine bench-peers bench-induction bench-methods clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -45,6 +45,9 @@ bench-peers: setup-dev  ## prompts scored per second against other ways to do it
 
 bench-induction: setup-dev  ## APE against empty and hand-written instructions
 	$(BIN)/python benchmarks/induction.py $(ARGS)
+
+bench-methods: setup-dev  ## all methods with the same budget: ARGS="DATA --tasks antonyms --seeds 1"
+	$(BIN)/python benchmarks/methods.py $(ARGS)
 
 setup: .venv/.installed  ## the environment to use localprompt
 

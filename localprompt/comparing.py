@@ -21,7 +21,15 @@ from typing import Any
 from localprompt import runs
 from localprompt.analysis.comparison import ComparedRun, Comparison, FailedRun, rows_of
 from localprompt.compared import Bench, settings_of
-from localprompt.configuration import Limits, check_shape, check_version, describe, engine_settings, limits_of
+from localprompt.configuration import (
+    Limits,
+    check_count,
+    check_shape,
+    check_version,
+    describe,
+    engine_settings,
+    limits_of,
+)
 from localprompt.errors import ConfigError, LocalPromptError, StoreError, TaskError, nearest
 from localprompt.estimating import Estimate, estimate, measured_rates
 from localprompt.lm.base import LanguageModel
@@ -32,8 +40,9 @@ from localprompt.sitting import placed
 from localprompt.store import RunRecord, Store
 from localprompt.store.records import dumped, identity_hash
 from localprompt.tasks import Task, load_task
+from localprompt.tasks.answers import guarded_answer
 from localprompt.tasks.check import shared_rows
-from localprompt.tasks.metrics import guarded
+from localprompt.tasks.metrics import guarded_metric
 from localprompt.tasks.stored import from_plain
 
 METHODS = ("ape", "protegi", "opro", "pe2", "random")
@@ -45,7 +54,6 @@ _SAME = ("version", "meta_prompts", "model", "proposer", "method", "settings", "
 """What a run's identity does not hold, or may have changed since it was given: resumed with a larger limit, say."""
 _SAME_OF_TASK = ("name", "fingerprint")
 """The same of its task: tables tell tasks by their names, which no fingerprint holds."""
-_MOST = 10**15  # an estimate goes a little beyond a limit, and the store keeps whole numbers up to 10 ** 18
 
 
 def compare(  # noqa: PLR0913 - a comparison has as many choices as the command
@@ -244,8 +252,8 @@ def _cost(
 
 def _check_counts(max_tokens: object, max_calls: object, n_seeds: object = 1) -> None:
     for name, value in {"max_tokens": max_tokens, "max_calls": max_calls, "n_seeds": n_seeds}.items():
-        if (name, value) != ("max_calls", None) and not (type(value) is int and 1 <= value <= _MOST):
-            raise ConfigError(f"{name} is {value!r}", f"give a whole number from 1 to {_MOST}")
+        if (name, value) != ("max_calls", None):
+            check_count(name, value)
 
 
 def _configured(
@@ -280,7 +288,7 @@ def _loaded(tasks: Sequence[str | os.PathLike[str] | Task], allow_code: bool) ->
             )
         if any(other.name == task.name for other in loaded[:number]):
             raise TaskError(f"two tasks are called {task.name}", "give one of them another `name`")
-    return [replace(task, metric=guarded(task.metric)) for task in loaded]
+    return [replace(task, answer=guarded_answer(task.answer), metric=guarded_metric(task.metric)) for task in loaded]
 
 
 def _known_run(known: Mapping[str, Sequence[RunRecord]], wanted: Mapping[str, Any]) -> RunRecord | None:

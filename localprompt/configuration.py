@@ -7,6 +7,7 @@ is repeated: neither the task file nor any other file has to be there then.
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import os
 import platform
 import re
@@ -35,13 +36,39 @@ _MAX_ENGINE_SETTING = 2**31 - 1
 _FOREIGN = "it was not written by localprompt"
 
 
+_MOST = 10**15  # an estimate goes a little beyond a limit, and the store keeps whole numbers up to 10 ** 18
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Where a search ends; None: nowhere."""
+    """Where a search ends; None: nowhere.
+
+    Raises:
+        ConfigError: naming the limit that is none.
+    """
 
     max_tokens: int | None = None
     max_calls: int | None = None
     max_minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_tokens", "max_calls"):
+            if (value := getattr(self, name)) is not None:
+                check_count(name, value)
+        minutes = self.max_minutes
+        # `nan` is below no number, so no time would ever be over.
+        if minutes is not None and not (type(minutes) in (int, float) and 0 < minutes < math.inf):
+            raise ConfigError(f"max_minutes is {minutes!r}", "give a number of minutes above 0")
+
+
+def check_count(name: str, value: object) -> None:
+    """Check that something is a number of things.
+
+    Raises:
+        ConfigError: naming it.
+    """
+    if not (type(value) is int and 1 <= value <= _MOST):
+        raise ConfigError(f"{name} is {value!r}", f"give a whole number from 1 to {_MOST}")
 
 
 @runtime_checkable
@@ -179,9 +206,10 @@ def limits_of(configuration: Mapping[str, Any]) -> Limits:
         StoreError: if the configuration is damaged.
     """
     limits = configuration["limits"]
-    if any(type(limits.get(name)) not in (int, type(None)) for name in ("max_tokens", "max_calls")):
-        raise StoreError("the limits of the run are damaged", _FOREIGN)
-    return Limits(limits.get("max_tokens"), limits.get("max_calls"))
+    try:
+        return Limits(limits.get("max_tokens"), limits.get("max_calls"))
+    except ConfigError as error:
+        raise StoreError(f"the limits of the run are damaged: {error.message}", _FOREIGN) from error
 
 
 def expected_of(configuration: Mapping[str, Any]) -> Estimate | None:

@@ -96,7 +96,10 @@ def estimate(  # noqa: PLR0913 - what a run is
     texts = [example.targets[0] for example in (*task.train, *task.dev)]
     lengths = lm.count_tokens(texts)
     coin = random.Random(seed)
-    simulated_task = replace(task, metric=lambda prediction, targets: float(coin.getrandbits(1)))
+    # Made-up text holds no number or label that could be extracted: without an answer none would be right.
+    simulated_task = replace(
+        task, answer=lambda completion: completion, metric=lambda prediction, targets: float(coin.getrandbits(1))
+    )
     n_answer = math.ceil(sum(lengths) / len(lengths))
     answering = SimulatedLM(lm, task.sampling, n_answer, seed)
     writing = answering if proposer is lm else SimulatedLM(proposer, task.sampling, n_answer, seed + 1)

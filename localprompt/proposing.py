@@ -24,7 +24,7 @@ from localprompt.replies import (
     without_chatter,
 )
 from localprompt.types import Discard, Example, Generation, Proposal, Sampling
-from localprompt.wording import changed_words, gist, is_unspaced, normalised, words
+from localprompt.wording import changed_words, gist, is_unspaced, loops, normalised, words
 
 __all__ = [
     "MAX_CHARS",
@@ -281,6 +281,7 @@ def objection(text: str, forbidden: Forbidden, max_chars: int = MAX_CHARS) -> st
         ("empty", _NOTHING.fullmatch(text) is not None),
         ("too short", len(text) < MIN_CHARS or len(tokens) < MIN_WORDS),
         ("too long", len(text) > max_chars),
+        ("loops", loops(text)),
         ("placeholder", _PLACEHOLDER.search(text) is not None),
         ("copies an example", _shows_example(text, forbidden) or _quotes_example(text, flat, forbidden)),
         ("echoes the meta-prompt", not forbidden.meta_phrases.isdisjoint(_phrases(text))),

@@ -45,6 +45,11 @@ class NoiseFloor:
     """Scores that were measured again."""
 
 
+def is_significant(difference: Difference, noise: float) -> bool:
+    """Return whether neither chance nor a noise floor of `noise` explains a difference of mean scores."""
+    return difference.p < _SIGNIFICANT and abs(difference.mean) > noise + _ROUNDING
+
+
 @dataclass(frozen=True, slots=True)
 class RunResult:
     """What a run found, how sure that is, and what it cost."""
@@ -99,8 +104,7 @@ class RunResult:
         if self.test is None:
             return "not measured on test"
         difference = self.test.difference
-        floor = self.noise.floor if self.noise else 0.0
-        if difference.p >= _SIGNIFICANT or abs(difference.mean) <= floor + _ROUNDING:
+        if not is_significant(difference, self.noise.floor if self.noise else 0.0):
             return "no significant difference"
         return "significant improvement" if difference.mean > 0 else "significantly worse"
 

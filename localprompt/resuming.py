@@ -82,6 +82,7 @@ def resume(  # noqa: PLR0913 - as many choices as the command
         StoreError: if there is no such run, another process has it, or the store fails.
         ConfigError, TaskError, ModelError: as `optimize`.
     """
+    wanted = Limits(max_tokens, max_calls, max_minutes)
     observer = observer or SilentObserver()
     with ExitStack() as stack:
         home = runs.opened_store(store, stack)
@@ -107,7 +108,7 @@ def resume(  # noqa: PLR0913 - as many choices as the command
         where = placed(known, optimizer)
         runs.check_fit(lm, where)
         before = limits_of(configuration)
-        limits = Limits(max_tokens or before.max_tokens, max_calls or before.max_calls, max_minutes)
+        limits = Limits(wanted.max_tokens or before.max_tokens, wanted.max_calls or before.max_calls, max_minutes)
         configuration["limits"] = {"max_tokens": limits.max_tokens, "max_calls": limits.max_calls, "max_minutes": None}
         if is_anew or limits_of(configuration) != before:
             observer.stage("estimating what the search will cost")

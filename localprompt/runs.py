@@ -99,6 +99,7 @@ def optimize(  # noqa: PLR0913 - a run has as many choices as the command
         StoreError: if the store cannot be read or written.
     """
     optimizer = configure(method, settings, preset)
+    limits = Limits(max_tokens, max_calls, max_minutes)
     check_engine(engine, model, proposer)
     loaded = _loaded_task(task, allow_code)
     _check_splits(loaded)
@@ -109,7 +110,6 @@ def optimize(  # noqa: PLR0913 - a run has as many choices as the command
         home = opened_store(store, stack)
         lm, writer = opened_pair((model, proposer), (engine, engine), stack, observer)
         check_fit(lm, placed(loaded, optimizer))
-        limits = Limits(max_tokens, max_calls, max_minutes)
         observer.stage("estimating what the search will cost")
         expected = _expected(optimizer, loaded, (lm, writer), seed, limits)
         configuration = describe(
@@ -157,6 +157,7 @@ def dry_run(  # noqa: PLR0913 - as above
         ConfigError, TaskError, ModelError, ContextOverflow: as `optimize`.
     """
     optimizer = configure(method, settings, preset)
+    limits = Limits(max_tokens, max_calls)
     check_engine(engine, model, proposer)
     loaded = _loaded_task(task, allow_code)
     _check_splits(loaded)
@@ -165,7 +166,7 @@ def dry_run(  # noqa: PLR0913 - as above
         lm, writer = opened_pair((model, proposer), (engine, engine), stack, observer)
         check_fit(lm, placed(loaded, optimizer))
         observer.stage("estimating what the search will cost")
-        return _expected(optimizer, loaded, (lm, writer), seed, Limits(max_tokens, max_calls))
+        return _expected(optimizer, loaded, (lm, writer), seed, limits)
 
 
 def evaluate(  # noqa: PLR0913 - as above

@@ -82,6 +82,9 @@ class Row:
     """Found less seed prompt, paired over test examples; an example's score is its mean over the runs."""
     from_random: Difference | None
     """The same of the prompts that `random` found; None for `random` itself and where it has no run."""
+    noise: float | None
+    """Largest noise floor of the runs behind both differences: smaller ones say nothing. None where none was measured.
+    """
     area: OverSeeds | None
     """Under the best-so-far score on dev, a value a seed that has one."""
     tokens_requested: float
@@ -170,7 +173,7 @@ class Comparison:
 
     def _flat_row(self, task: str | None, method: str, row: Row | None) -> Flat:
         failed = sum(each.method == method and task in (None, each.task) for each in self.failures)
-        means = ("tokens_requested", "calls", "seconds", "hit_rate", "proposals", "discarded", "discard_rate")
+        means = ("noise", "tokens_requested", "calls", "seconds", "hit_rate", "proposals", "discarded", "discard_rate")
         return {
             **{"comparison": self.id, "task": task, "method": method, **self._settings(method)},
             **{"model": self.model, "proposer": self.proposer},
@@ -220,6 +223,8 @@ def _row(tasks: Sequence[str], method: str, runs: Sequence[ComparedRun]) -> Row 
     best, seed = _by_example(found, "best_scores"), _by_example(found, "seed_scores")
     areas = [[run.area for run in group if run.area is not None] for group in found.values()]
     areas = [each for each in areas if len(each) == len(tasks)]
+    compared = [*mine, *(run for group in baseline.values() for run in group)]
+    floors = [run.result.noise.floor for run in compared if run.result.noise]
     answers, discards = sum(run.result.spend.answers for run in mine), Counter[str]()
     for run in mine:
         discards.update(run.result.discards)
@@ -230,6 +235,7 @@ def _row(tasks: Sequence[str], method: str, runs: Sequence[ComparedRun]) -> Row 
         test=over_seeds([_mean([_mean(run.best_scores) for run in group]) for group in found.values()]),
         from_seed=paired_difference(seed, best),
         from_random=paired_difference(_by_example(baseline, "best_scores"), best) if baseline else None,
+        noise=max(floors, default=None),
         area=over_seeds([_mean(each) for each in areas]) if areas else None,
         tokens_requested=_mean([run.result.spend.tokens_requested for run in mine]),
         calls=_mean([run.result.spend.calls for run in mine]),

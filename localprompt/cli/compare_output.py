@@ -17,8 +17,8 @@ from localprompt.analysis.stats import Difference
 from localprompt.cli.output import shown
 from localprompt.cli.printable import printable, printable_line
 from localprompt.comparing import Expected
+from localprompt.results import is_significant
 
-_SIGNIFICANT = 0.05
 _PROMPT_CHARS = 200
 _COLUMNS = (
     *("method", "runs", "test score", "from seed prompt", "from random", "area"),
@@ -27,8 +27,9 @@ _COLUMNS = (
 _WIDE = ("test score", "from seed prompt", "from random")
 _LEGEND = (
     "test score: mean of the runs [95 % interval over seeds]; from ...: mean difference on the same test examples "
-    "(* p below 0.05, not corrected for the number of rows); area: mean dev score of the best prompt so far, over the "
-    "token budget; tokens: mean of a run; known: answers that took no time; not used: discarded proposals"
+    "(* p below 0.05, not corrected for the number of rows, and above the noise floor); area: mean dev score of the "
+    "best prompt so far, over the token budget; tokens: mean of a run; known: answers that took no time; not used: "
+    "discarded proposals"
 )
 
 
@@ -86,8 +87,8 @@ def _rows(rows: Sequence[Row]) -> Table:
     best = max(row.test.mean for row in rows)
     for row in rows:
         cells = (
-            *(row.method, str(row.runs), _over_seeds(row.test), _difference(row.from_seed)),
-            *(_difference(row.from_random), "-" if row.area is None else f"{row.area.mean:.3f}"),
+            *(row.method, str(row.runs), _over_seeds(row.test), _difference(row.from_seed, row.noise)),
+            *(_difference(row.from_random, row.noise), "-" if row.area is None else f"{row.area.mean:.3f}"),
             *(f"{row.tokens_requested:,.0f}", f"{row.hit_rate:.0%}", f"{row.discard_rate:.0%}"),
         )
         table.add_row(*(Text(cell) for cell in cells), style="bold" if row.test.mean == best else "")
@@ -100,11 +101,11 @@ def _over_seeds(value: OverSeeds) -> str:
     return f"{value.mean:.3f} [{value.low:.3f}, {value.high:.3f}]"
 
 
-def _difference(difference: Difference | None) -> str:
+def _difference(difference: Difference | None, noise: float | None) -> str:
     if difference is None:
         return "-"
     p = "p < 0.001" if difference.p < 1e-3 else f"p = {difference.p:.3f}"
-    return f"{difference.mean:+.3f} ({p}){'*' if difference.p < _SIGNIFICANT else ' '}"
+    return f"{difference.mean:+.3f} ({p}){'*' if is_significant(difference, noise or 0.0) else ' '}"
 
 
 def _settings(how: MethodSettings) -> str:

@@ -75,6 +75,28 @@ def find_answer(kind: str, argument: str = "") -> Extraction:
     return Extraction(kind, argument, make(argument))
 
 
+def guarded_answer(answer: Answer) -> Answer:
+    """Return an extraction that raises only TaskError, as one from a task file does.
+
+    A function of the user's may raise anything, and then its run has failed, not the comparison.
+    """
+    if isinstance(answer, Extraction):
+        return answer
+    name = getattr(answer, "__qualname__", type(answer).__qualname__)
+
+    def extract(completion: str) -> str | None:
+        try:
+            found: object = answer(completion)
+        except Exception as error:  # a user's function may raise anything
+            problem = f"the answer function {name!r} failed on {completion!r} ({type(error).__name__}: {error})"
+            raise TaskError(problem, "it returns the answer that any text holds, or None") from error
+        if found is not None and not isinstance(found, str):
+            raise TaskError(f"the answer function {name!r} returned {found!r}", "an answer is text, or None")
+        return found
+
+    return extract
+
+
 def last_number(text: str) -> str | None:
     """Return the last number of a text without thousands separators, such as `-1234.50`; None if there is none.
 

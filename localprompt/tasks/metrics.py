@@ -52,7 +52,7 @@ class CodeMetric:
         return score
 
 
-def guarded(metric: Metric) -> Metric:
+def guarded_metric(metric: Metric) -> Metric:
     """Return a metric that raises only TaskError, as one from a task file does.
 
     A function of the user's may raise anything, and then its run has failed, not the comparison.

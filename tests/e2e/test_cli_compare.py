@@ -12,6 +12,9 @@ import toy
 from click.testing import CliRunner, Result
 
 from localprompt import runs
+from localprompt.analysis.comparison import Comparison, Row
+from localprompt.analysis.seeds import OverSeeds
+from localprompt.analysis.stats import Difference
 from localprompt.cli.compare_output import print_comparison
 from localprompt.cli.main import main
 from localprompt.comparing import compare
@@ -49,6 +52,15 @@ def _compare(*arguments: str) -> Result:
 
 def _small(task: str, *more: str) -> Result:
     return _compare(task, "--model", "any", "--max-tokens", "6000", *SMALL, *more)
+
+
+def test_a_difference_within_the_noise_floor_has_no_star(capsys: pytest.CaptureFixture[str]) -> None:
+    gain = Difference(mean=0.05, low=0.02, high=0.08, n=400, p=0.001)
+    for noise, cell in ((0.05, "+0.050 (p = 0.001) "), (0.02, "+0.050 (p = 0.001)*"), (None, "+0.050 (p = 0.001)*")):
+        test = OverSeeds(0.6, None, None, 1)
+        row = Row("t", "ape", 1, test, gain, None, noise, None, 100.0, 10.0, 1.0, 0.0, 4, {})
+        print_comparison(Comparison("c", "m", "m", 100, None, {}, (), (), (row,), ()))
+        assert cell in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("lm")

@@ -137,7 +137,8 @@ def test_variants_have_the_same_meaning_asked_for_and_their_parent_recorded() ->
 
 
 def test_a_long_instruction_may_get_long_variants() -> None:
-    lm = toy.model(answer=lambda p, s: " Think first. Act then." * 20 if toy.is_asked_to_write(p) else toy.answer(p, s))
+    long = "".join(f" Think of step {n}." for n in range(20))
+    lm = toy.model(answer=lambda p, s: long if toy.is_asked_to_write(p) else toy.answer(p, s))
     given = toy.task()
     object.__setattr__(given, "seeds", (Prompt("Speak of the alpha. " + "Be brief. " * 30),))
     problem = toy.problem(lm, given)

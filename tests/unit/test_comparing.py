@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import toy
@@ -195,6 +196,21 @@ def test_over_all_tasks_no_method_is_spared_the_one_on_which_it_failed() -> None
     # What a metric raises is a failure of its run, in one sentence.
     assert [(failure.task, failure.method) for failure in result.failures] == [("bad", method) for method in METHODS]
     assert "judge' failed on the prediction 'no idea' (ZeroDivisionError: nothing" in result.failures[0].error
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (lambda completion: str(int(completion)), "failed on ' no idea' (ValueError: invalid literal"),
+        (len, "the answer function 'len' returned 8"),
+    ],
+)
+def test_what_an_answer_function_does_is_a_failure_of_its_run(answer: Callable[[str], Any], error: str) -> None:
+    tasks = [replace(small(), name="bad", fingerprint="bad", answer=answer), small()]
+    result = compare(tasks, toy.model(), methods=["random"], n_seeds=1, max_tokens=LIMIT, settings=ONE)
+    assert [row.task for row in result.rows] == ["toy"]
+    assert [failure.task for failure in result.failures] == ["bad"]
+    assert error in result.failures[0].error
 
 
 def test_a_metric_in_python_judges_here_as_elsewhere_and_is_not_in_the_store() -> None:

@@ -10,7 +10,7 @@ from localprompt.analysis import comparison
 from localprompt.analysis.comparison import ComparedRun, Comparison, FailedRun, MethodSettings, Row
 from localprompt.analysis.seeds import over_seeds
 from localprompt.analysis.stats import interval, paired_difference
-from localprompt.results import HeldOutScores, RunResult
+from localprompt.results import HeldOutScores, NoiseFloor, RunResult
 from localprompt.types import Prompt, Spend
 
 
@@ -75,6 +75,17 @@ def test_every_method_is_compared_with_random_on_the_same_examples() -> None:
     assert ape.from_random == paired_difference([0.5, 0, 0.5, 0], [1, 1, 0, 0])
     assert baseline.from_random is None
     assert rows_of(given[:1])[0][0].from_random is None
+
+
+def test_a_row_has_the_largest_noise_floor_of_the_runs_that_it_compares() -> None:
+    def noisy(method: str, seed: int, floor: float | None) -> ComparedRun:
+        run = finished("t", method, seed, [1, 0])
+        noise = None if floor is None else NoiseFloor(floor, 1, 100)
+        return replace(run, result=replace(run.result, noise=noise))
+
+    given = [noisy("ape", 0, 0.01), noisy("ape", 1, None), noisy("opro", 0, None), noisy("random", 0, 0.02)]
+    assert [row.noise for row in rows_of(given)[0]] == [0.02, 0.02, 0.02]
+    assert [row.noise for row in rows_of(given[:3])[0]] == [0.01, None]
 
 
 def test_tasks_have_equal_weight_however_many_examples_they_have() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,21 @@ import pytest
 import toy
 
 from localprompt import configuration as module
-from localprompt.configuration import Limits, check_shape, describe, engine_settings, expected_of, optimizer_of
+from localprompt import runs
+from localprompt.configuration import (
+    Limits,
+    check_shape,
+    describe,
+    engine_settings,
+    expected_of,
+    limits_of,
+    optimizer_of,
+)
 from localprompt.errors import ConfigError, LocalPromptError, StoreError
 from localprompt.estimating import estimate
+from localprompt.lm.base import LanguageModel
 from localprompt.optimizers import configure
+from localprompt.resuming import resume
 from localprompt.tasks.stored import from_plain
 
 
@@ -37,6 +49,34 @@ def described(**settings: object) -> dict[str, Any]:
     read: dict[str, Any] = json.loads(json.dumps(plain))
     assert expected_of(read) == expected
     return read
+
+
+@pytest.mark.parametrize(
+    ("limits", "error"),
+    [
+        ({"max_tokens": 0}, "max_tokens is 0"),
+        ({"max_tokens": 10**15 + 1}, "max_tokens is 1000000000000001"),
+        ({"max_calls": 2.0}, r"max_calls is 2\.0"),
+        ({"max_calls": True}, "max_calls is True"),
+        ({"max_minutes": float("nan")}, "max_minutes is nan"),
+        ({"max_minutes": 0}, "max_minutes is 0"),
+    ],
+)
+def test_what_is_no_limit_is_refused_before_anything_is_loaded(limits: dict[str, Any], error: str) -> None:
+    def never(name: str, **engine: object) -> LanguageModel:
+        raise AssertionError(name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "open_model", never)
+        for call in (partial(runs.optimize, toy.task(), "any"), partial(resume, "anything")):
+            with pytest.raises(ConfigError, match=error):
+                call(**limits)
+
+
+@pytest.mark.parametrize("value", [0, -5, True, 1.5, "9", 10**16])
+def test_a_stored_limit_that_is_none_is_damage(value: object) -> None:
+    with pytest.raises(StoreError, match="the limits of the run are damaged: max_tokens is"):
+        limits_of(changed(described(), "limits.max_tokens", value))
 
 
 def changed(plain: dict[str, Any], place: str, value: object) -> dict[str, Any]:

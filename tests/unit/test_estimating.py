@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import platformdirs
@@ -16,6 +17,7 @@ from localprompt.estimating import Estimate, Rates, estimate, measured_rates
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers import configure, names
 from localprompt.optimizers.ape import APE
+from localprompt.tasks.answers import find_answer
 from localprompt.types import Generation, Sampling
 
 QUARTERS = APE(queries=4, per_query=4, resample_rounds=0, tiebreak=False)
@@ -37,6 +39,13 @@ def test_the_estimate_is_near_what_a_run_spends() -> None:
     assert expected.proposals == 16
     assert expected.proposals + expected.evaluations == pytest.approx(budget.spend.calls, rel=0.2)
     assert expected.tokens_requested == pytest.approx(budget.spend.tokens_requested, rel=0.4)
+
+
+def test_made_up_answers_are_right_as_often_where_a_number_is_looked_for() -> None:
+    lm, task = toy.model(), toy.task()
+    climbing = configure("random", {"barren": 1})
+    expected = estimate(climbing, task, lm, lm)
+    assert estimate(climbing, replace(task, answer=find_answer("last_number")), lm, lm) == expected
 
 
 def test_the_same_search_has_the_same_estimate() -> None:

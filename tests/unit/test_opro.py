@@ -389,7 +389,7 @@ def test_new_instructions_carry_the_demos_of_the_best_one() -> None:
 
 def test_a_long_seed_leaves_room_for_long_instructions() -> None:
     given = replace(toy.task(), seeds=(Prompt("Speak of the alpha. " + "Be brief. " * 60),))
-    longer = "Speak of every alpha. " + "Be terse now. Be kind too. " * 25
+    longer = "Speak of every alpha. " + "".join(f"Be terse {n}. Be kind too. " for n in range(25))
     lm = toy.model(answer=lambda p, s: f"{longer}</INS>" if toy.is_asked_to_write(p) else toy.answer(p, s))
     assert [len(each.prompt.instruction) for each in _run(lm, given, steps=1).candidates[1:]] == [len(longer) - 1]
 
@@ -490,7 +490,9 @@ def test_of_many_guesses_the_best_by_a_part_of_the_sample_are_scored_on_all_of_i
 
 
 def test_guesses_are_held_to_the_filters_of_every_instruction() -> None:
-    said = iter(["Add 17 to the number.", f"Count {'and count ' * 12}it.", "Count it up."])
+    said = iter(
+        ["Add 17 to the number.", f"Count it, {'and ' * 4}whatever else there may be to be counted.", "Count it up."]
+    )
     lm = toy.model(answer=lambda p, s: next(said, "...") if toy.is_asked_to_write(p) else toy.answer(p, s))
     problem = _run(lm, init="auto", init_prompts=3, steps=1, digits="refuse", max_chars=60)
     assert [each.prompt.instruction for each in problem.candidates if each.op == "induce"] == ["Count it up."]

@@ -356,11 +356,12 @@ def test_a_budget_with_room_for_one_measures_one_on_all_of_dev() -> None:
 
 def test_a_long_parent_may_have_long_children() -> None:
     long = Prompt("Speak of the alpha. " + "Be brief and kind. " * 30)
-    lm = toy.model(answer=lambda p, s: "Be very long. Be very kind. " * 20 if p.endswith(REFINE) else _thinking(p, s))
+    longer = "".join(f"Be very long. Be kind to {n}. " for n in range(15))
+    lm = toy.model(answer=lambda p, s: longer if p.endswith(REFINE) else _thinking(p, s))
     problem = _run(lm, seeds=(long,), steps=1, rewrites=1)
     assert "Use at most 124 words." in _asked(lm, REFINE)[0]
     (child,) = [each.prompt for each in problem.candidates if each.op == "refine"]
-    assert len(child.instruction.split()) == 120
+    assert len(child.instruction.split()) == 105
 
 
 def test_demos_of_a_prompt_stay_with_its_children() -> None:

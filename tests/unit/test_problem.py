@@ -320,7 +320,7 @@ def test_the_journal_is_told_everything_once_and_in_order() -> None:
 
 
 def test_a_prompt_that_does_not_fit_is_discarded_by_that_name_and_cannot_win() -> None:
-    lm = toy.model(answer=lambda prompt, seed: toy.BEST + " then say it" * 9)
+    lm = toy.model(answer=lambda prompt, seed: toy.BEST + "".join(f" then say {n}" for n in range(9)))
     lm.n_ctx = 40
     problem = toy.problem(lm)
     problem.evaluate(problem.seeds)

@@ -129,6 +129,7 @@ def test_what_follows_the_blank_is_removed_where_the_model_went_on_with_it() -> 
         ("cold", "answer instead of an instruction"),
         ("Opposite.", "too short"),
         ("write " * 200, "too long"),
+        ("Write the opposite of the opposite of the opposite of the word.", "loops"),
         ("Write the opposite of [insert word].", "placeholder"),
         ("Write the opposite of {{input}}.", "placeholder"),
         ("Write the opposite of <word>.", "placeholder"),
