@@ -100,7 +100,8 @@ def compare(  # noqa: PLR0913 - a comparison has as many choices as the command
         ModelError: if a model cannot be found or loaded.
         StoreError: if the store cannot be read or written, or another process has a run that is new to this comparison.
     """
-    _check_counts(max_tokens, max_calls, n_seeds)
+    limits = _limits(max_tokens, max_calls)
+    check_count("n_seeds", n_seeds)
     optimizers = _configured(methods, preset, settings)
     runs.check_engine(engine, model, proposer)
     loaded = _loaded(tasks, allow_code)
@@ -112,7 +113,6 @@ def compare(  # noqa: PLR0913 - a comparison has as many choices as the command
         home = runs.opened_store(store, stack)
         lm, writer = runs.opened_pair((model, proposer), (engine, engine), stack, observer)
         sources = {"model": runs.source_of(model), "proposer": runs.source_of(proposer)}
-        limits = Limits(max_tokens, max_calls)
         other = None if writer is lm else writer
         known: dict[str, list[RunRecord]] = {}
         for record in _own_runs(home):
@@ -217,7 +217,7 @@ def expected_costs(  # noqa: PLR0913 - as `compare`
     Raises:
         ConfigError, TaskError, ModelError: as `compare`.
     """
-    _check_counts(max_tokens, max_calls)
+    limits = _limits(max_tokens, max_calls)
     optimizers = _configured(methods, preset, settings)
     runs.check_engine(engine, model, proposer)
     loaded = _loaded(tasks, allow_code)
@@ -225,7 +225,6 @@ def expected_costs(  # noqa: PLR0913 - as `compare`
         observer = observer or SilentObserver()
         models = runs.opened_pair((model, proposer), (engine, engine), stack, observer)
         observer.stage("estimating what the searches will cost")
-        limits = Limits(max_tokens, max_calls)
         return [
             Expected(task.name, method, _cost(method, optimizer, task, models, limits))
             for task in loaded
@@ -250,10 +249,9 @@ def _cost(
         raise type(error)(f"{method} on the task {task.name}: {error.message}", error.hint) from error
 
 
-def _check_counts(max_tokens: object, max_calls: object, n_seeds: object = 1) -> None:
-    for name, value in {"max_tokens": max_tokens, "max_calls": max_calls, "n_seeds": n_seeds}.items():
-        if (name, value) != ("max_calls", None):
-            check_count(name, value)
+def _limits(max_tokens: int, max_calls: int | None) -> Limits:
+    check_count("max_tokens", max_tokens)  # not None: areas are measured over it
+    return Limits(max_tokens, max_calls)
 
 
 def _configured(
@@ -282,10 +280,7 @@ def _loaded(tasks: Sequence[str | os.PathLike[str] | Task], allow_code: bool) ->
     if not loaded:
         raise ConfigError("no tasks to compare on", "name one or more task files")
     for number, task in enumerate(loaded):
-        if not task.dev or not task.test:
-            raise TaskError(
-                f"the task {task.name} has no {'test' if task.dev else 'dev'} examples", "a search needs both"
-            )
+        runs.check_splits(task)
         if any(other.name == task.name for other in loaded[:number]):
             raise TaskError(f"two tasks are called {task.name}", "give one of them another `name`")
     return [replace(task, answer=guarded_answer(task.answer), metric=guarded_metric(task.metric)) for task in loaded]

@@ -102,7 +102,7 @@ def optimize(  # noqa: PLR0913 - a run has as many choices as the command
     limits = Limits(max_tokens, max_calls, max_minutes)
     check_engine(engine, model, proposer)
     loaded = _loaded_task(task, allow_code)
-    _check_splits(loaded)
+    check_splits(loaded)
     observer = observer or SilentObserver()
     for note in (_before(loaded), *shared_rows(loaded)):
         observer.note(note)
@@ -160,7 +160,7 @@ def dry_run(  # noqa: PLR0913 - as above
     limits = Limits(max_tokens, max_calls)
     check_engine(engine, model, proposer)
     loaded = _loaded_task(task, allow_code)
-    _check_splits(loaded)
+    check_splits(loaded)
     observer = observer or SilentObserver()
     with ExitStack() as stack:
         lm, writer = opened_pair((model, proposer), (engine, engine), stack, observer)
@@ -308,6 +308,16 @@ def check_engine(engine: Mapping[str, object], *models: object) -> None:
         raise ConfigError("engine settings have no effect on a model that is loaded", "give them to load_model")
 
 
+def check_splits(task: Task) -> None:
+    """Check that a task has examples to choose by and examples to prove it with.
+
+    Raises:
+        TaskError: if it lacks either.
+    """
+    if not task.dev or not task.test:
+        raise TaskError(f"the task {task.name} has no {'test' if task.dev else 'dev'} examples", "a search needs both")
+
+
 def check_fit(lm: LanguageModel, task: Task) -> None:
     """Check that every dev and test example fits the context with a prompt somewhat longer than the seed.
 
@@ -327,11 +337,6 @@ def _expected(
 
 def _loaded_task(task: str | os.PathLike[str] | Task, allow_code: bool) -> Task:
     return task if isinstance(task, Task) else load_task(task, allow_code=allow_code)
-
-
-def _check_splits(task: Task) -> None:
-    if not task.dev or not task.test:
-        raise TaskError(f"the task {task.name} has no {'test' if task.dev else 'dev'} examples", "a search needs both")
 
 
 def _before(task: Task) -> str:
