@@ -1,4 +1,4 @@
-"""One run of a comparison: carried out, and what is measured of it beside its result. Level 7."""
+"""One run of a comparison: carried out, and what is measured of it beside its result. Level 6."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several methods on several tasks with the same budget, seed prompts and splits. Level 7.
+"""Several methods on several tasks with the same budget, seed prompts and splits. Level 6.
 
 A comparison is a list of runs in the store, each of which bears the comparison's name. All of them are entered before
 the first one begins, so whatever kills the process, the store knows what is left to do. Answers are shared: what one
@@ -31,7 +31,7 @@ from localprompt.configuration import (
     limits_of,
 )
 from localprompt.errors import ConfigError, LocalPromptError, StoreError, TaskError, nearest
-from localprompt.estimating import Estimate, estimate, measured_rates
+from localprompt.estimating import Estimate
 from localprompt.lm.base import LanguageModel
 from localprompt.observing import Observer, SilentObserver
 from localprompt.optimizers import Optimizer, configure
@@ -240,13 +240,13 @@ def _cost(
     Raises:
         LocalPromptError: naming method and task; a ContextOverflow if a row does not fit the model.
     """
-    (lm, writer), where = models, placed(task, optimizer)
     try:
-        runs.check_fit(lm, where)
-        rates, most_tokens, most_calls = measured_rates(lm), limits.max_tokens, limits.max_calls
-        return estimate(optimizer, where, lm, writer, rates=rates, max_tokens=most_tokens, max_calls=most_calls)
+        runs.check_fit(models[0], placed(task, optimizer))
+        return runs.expected(optimizer, task, models, limits)
     except LocalPromptError as error:
-        raise type(error)(f"{method} on the task {task.name}: {error.message}", error.hint) from error
+        error.message = f"{method} on the task {task.name}: {error.message}"
+        error.args = (error.message,)
+        raise
 
 
 def _limits(max_tokens: int, max_calls: int | None) -> Limits:

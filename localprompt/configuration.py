@@ -167,17 +167,19 @@ def check_same(configuration: Mapping[str, Any], role: str, lm: LanguageModel) -
 
 
 def check_version(configuration: Mapping[str, Any]) -> None:
-    """Check that the run was begun by this version of the project.
+    """Check that the run was begun by this version of the project, with the meta-prompts that it has now.
 
     Raises:
+        ConfigError: if this version has no such method.
         RunMismatch: if not.
     """
-    then = configuration["version"]
+    then, method, hint = configuration["version"], configuration["method"], "or pass --force to go on knowingly"
     if then != __version__:
-        raise RunMismatch(
-            f"the version of localprompt was {then!r} when the run began and is {__version__!r}",
-            "use the version of then, or pass --force to go on knowingly",
-        )
+        text = f"the version of localprompt was {then!r} when the run began and is {__version__!r}"
+        raise RunMismatch(text, f"use the version of then, {hint}")
+    configure(method, {})  # an unknown name must not become that of a folder
+    if configuration.get("meta_prompts") not in (None, shipped_hash(method)):
+        raise RunMismatch(f"the meta-prompts of {method} are others than when the run began", hint.capitalize()[3:])
 
 
 def engine_settings(configuration: Mapping[str, Any], role: str) -> dict[str, object]:
@@ -200,7 +202,7 @@ def engine_settings(configuration: Mapping[str, Any], role: str) -> dict[str, ob
 
 
 def limits_of(configuration: Mapping[str, Any]) -> Limits:
-    """Return the limits on tokens and calls; minutes are those of one sitting and not kept.
+    """Return the limits on tokens and calls; minutes are those of one sitting and not read back.
 
     Raises:
         StoreError: if the configuration is damaged.

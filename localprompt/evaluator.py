@@ -92,7 +92,7 @@ class Evaluator:
         nats between the best right and the best wrong label. Other tasks: the completion is parsed and judged.
 
         Raises:
-            BudgetExhausted: before anything is computed.
+            BudgetExhausted: before anything is computed; calibrated labels may have had their content-free inputs.
             ValueError: if there are no examples.
         """
         return self._evaluate("metric", prompts, examples, self._choose_labels if self._labels else self._generate)

@@ -17,6 +17,7 @@ from localprompt.observing import Journal, Journalled, Observer, SilentJournal, 
 from localprompt.proposing import Forbidden, Memory, Reading, closed, normalised, resealed, sift, warmer
 from localprompt.standings import Standing, Standings
 from localprompt.tasks import Task
+from localprompt.tasks.data import mixed
 from localprompt.types import (
     Candidate,
     Discard,
@@ -127,7 +128,7 @@ class Problem:
         win.
 
         Raises:
-            BudgetExhausted: before anything is computed.
+            BudgetExhausted: before anything is computed; calibrated labels may have had their content-free inputs.
         """
         evaluations = self._evaluator.evaluate(prompts, self.dev if examples is None else examples)
         self.record([Candidate(evaluation.prompt, "evaluated") for evaluation in evaluations])
@@ -309,19 +310,14 @@ class Problem:
         return tuple(self.rng.sample(self.train, min(size, len(self.train))))
 
     def shuffled_dev(self) -> list[Example]:
-        """Return dev shuffled; of a task with labels in turns of one of each.
+        """Return dev shuffled, of a task with labels so that every piece of it holds each in proportion.
 
-        A prompt that gives one label to everything must not win the first six examples because they lack the others.
+        A prompt that gives one label to everything must not win the first six examples because they lack the others,
+        and not gain or lose by seeing more: races compare prompts that have seen different numbers of examples.
         """
-        shuffled = self.rng.sample(self.dev, len(self.dev))
-        if not self.labels:
-            return shuffled
-        seen: Counter[str] = Counter()
-        turns = []
-        for example in shuffled:
-            turns.append(seen[example.targets[0]])
-            seen[example.targets[0]] += 1
-        return [example for _, example in sorted(zip(turns, shuffled, strict=True), key=lambda pair: pair[0])]
+        if self.labels:
+            return mixed(self.dev, lambda example: example.targets[0], self.rng)
+        return self.rng.sample(self.dev, len(self.dev))
 
     def record(self, candidates: Sequence[Candidate]) -> None:
         """Remember where prompts come from; the first origin of a prompt stays."""

@@ -82,6 +82,8 @@ def race(name: RaceName, n_prompts: int, keep: int, budget: int, pulls: Pulls | 
 class _Arm:
     prompt: Prompt
     scores: list[float] = field(default_factory=list)
+    answered: list[float] = field(default_factory=list)
+    """Those of examples that fit the context; of the others the score is a penalty and says nothing about a spread."""
 
     @property
     def mean(self) -> float:
@@ -210,7 +212,7 @@ class Uniform:
         Raises:
             BudgetExhausted: before anything is scored.
         """
-        return _knock_out(score, prompts, examples, [(max(1, self.budget // max(1, len(prompts))), len(prompts))])
+        return _knock_out(score, prompts, examples, _one_phase(len(prompts), self.budget))
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,6 +335,7 @@ def _pull(arms: Sequence[_Arm], score: Score, examples: Sequence[Example], per_p
         batch: list[Evaluation] = score([arm.prompt for arm in group], examples[position : position + per_pull])
         for arm, evaluation in zip(group, batch, strict=True):
             arm.scores.extend(evaluation.scores)
+            arm.answered.extend(outcome.score for outcome in evaluation.outcomes if not outcome.failed)
 
 
 def _are_shares(arms: Sequence[_Arm]) -> bool:
@@ -347,12 +350,12 @@ def _range(arms: Sequence[_Arm]) -> float:
     """
     if _are_shares(arms):
         return 1.0
-    seen = [value for arm in arms for value in arm.scores]
-    return max(seen) - min(seen)
+    seen = [value for arm in arms for value in arm.answered]
+    return max(seen, default=0.0) - min(seen, default=0.0)
 
 
 def _variance_within(arms: Sequence[_Arm]) -> float:
     """Return the variance of scores around the mean of their arm, pooled over all arms."""
-    means = [arm.mean for arm in arms]
-    squares = math.fsum((value - mean) ** 2 for arm, mean in zip(arms, means, strict=True) for value in arm.scores)
-    return squares / max(1, sum(len(arm.scores) - 1 for arm in arms))
+    seen = [arm.answered for arm in arms if arm.answered]
+    squares = math.fsum((value - math.fsum(own) / len(own)) ** 2 for own in seen for value in own)
+    return squares / max(1, sum(len(own) - 1 for own in seen))

@@ -69,7 +69,7 @@ class RunResult:
     op: str
     """How the best prompt came about."""
     dev: Interval | None
-    """Of the best prompt: the highest of many, so optimistic. None where the budget ended before any was scored."""
+    """Of the best prompt: chosen among many, so optimistic. None where the budget ended before any was scored."""
     test: HeldOutScores | None
     """None only in the replay of a run that did not get there."""
     noise: NoiseFloor | None

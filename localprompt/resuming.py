@@ -27,11 +27,11 @@ from localprompt.configuration import (
     optimizer_of,
 )
 from localprompt.errors import ConfigError, RunMismatch
-from localprompt.estimating import estimate, measured_rates
 from localprompt.journal import RunJournal
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.cached import Answers
 from localprompt.lm.replayed import ReadAnswers, ReplayedLM
+from localprompt.metaprompts import shipped_hash
 from localprompt.optimizers import Optimizer
 from localprompt.problem import Observer, SilentObserver
 from localprompt.results import RunResult
@@ -60,8 +60,9 @@ def resume(  # noqa: PLR0913 - as many choices as the command
 ) -> RunResult:
     """Return the result of a run that ended early, or was killed, gone on with to its end.
 
-    It is the result of a run that was never interrupted. A finished run gives its result at once, unless a limit is
-    given: then it goes on to that limit. Where a result with a test score was known already, the new one says so.
+    It is the result of a run that was never interrupted. A finished run gives its result at once, unless a limit
+    on tokens or calls is given, to which it goes on, or `force`. Where a result with a test score was known already,
+    the new one says so.
 
     Args:
         run: the beginning of its id.
@@ -89,7 +90,7 @@ def resume(  # noqa: PLR0913 - as many choices as the command
         record = home.runs.get(run)
         stack.enter_context(home.runs.hold(record.id))
         record = home.runs.get(record.id)  # another process may just have finished it
-        if record.status == "finished" and record.result is not None and not (max_tokens or max_calls):
+        if record.status == "finished" and record.result is not None and not (max_tokens or max_calls or force):
             observer.note(f"the run {record.id} is finished")
             return RunResult.from_json(record.result)
         configuration = dict(record.configuration)
@@ -105,14 +106,14 @@ def resume(  # noqa: PLR0913 - as many choices as the command
             second, second_engine = _model(configuration, "proposer", proposer, engine)
         lm, writer = runs.opened_pair((first, second), (first_engine, second_engine), stack, observer)
         is_anew = _reconcile(home, record, configuration, (lm, writer), known, force=force, observer=observer)
-        where = placed(known, optimizer)
-        runs.check_fit(lm, where)
+        runs.check_fit(lm, placed(known, optimizer))
         before = limits_of(configuration)
         limits = Limits(wanted.max_tokens or before.max_tokens, wanted.max_calls or before.max_calls, max_minutes)
         configuration["limits"] = {"max_tokens": limits.max_tokens, "max_calls": limits.max_calls, "max_minutes": None}
         if is_anew or limits_of(configuration) != before:
             observer.stage("estimating what the search will cost")
-            configuration["expected"] = _expected(optimizer, where, (lm, writer), configuration["seed"], limits)
+            cost = runs.expected(optimizer, known, (lm, writer), limits, configuration["seed"])
+            configuration["expected"] = asdict(cost)
         home.runs.update(record.id, configuration=configuration)
         journal = RunJournal(home.runs, record.id)
         sitting = _sitting(
@@ -201,15 +202,6 @@ def _sitting(  # noqa: PLR0913 - what a sitting needs
     return Sitting(run_id, task, cached, method, optimizer, seed, limits, observer, expected, journal, notes)
 
 
-def _expected(
-    optimizer: Optimizer, task: Task, models: tuple[LanguageModel, LanguageModel], seed: int, limits: Limits
-) -> dict[str, Any]:
-    """Return what the whole search will cost with other limits, as plain data."""
-    (lm, writer), rates = models, measured_rates(models[0])
-    most = {"max_tokens": limits.max_tokens, "max_calls": limits.max_calls}
-    return asdict(estimate(optimizer, task, lm, writer, rates=rates, seed=seed, **most))
-
-
 def _known_task(configuration: Mapping[str, Any], given: Task | None, allow_code: bool, *, force: bool) -> Task:
     if given is None:
         return from_plain(configuration["task"], allow_code=allow_code)
@@ -265,6 +257,7 @@ def _reconcile(  # noqa: PLR0913
         observer.note(f"{mismatch.message}; what was found then is found anew")
         home.runs.reset(record.id, task=task.name, model=lm.name, proposer=writer.name)
         configuration["version"], configuration["task"] = __version__, to_plain(task)
+        configuration["meta_prompts"] = shipped_hash(configuration["method"])
         configuration["anew"] = times_anew(configuration) + 1
         configuration.update({role: model and describe_model(model) for role, model in roles.items()})
         return True

@@ -111,7 +111,7 @@ def optimize(  # noqa: PLR0913 - a run has as many choices as the command
         lm, writer = opened_pair((model, proposer), (engine, engine), stack, observer)
         check_fit(lm, placed(loaded, optimizer))
         observer.stage("estimating what the search will cost")
-        expected = _expected(optimizer, loaded, (lm, writer), seed, limits)
+        cost = expected(optimizer, loaded, (lm, writer), limits, seed)
         configuration = describe(
             loaded,
             lm,
@@ -122,7 +122,7 @@ def optimize(  # noqa: PLR0913 - a run has as many choices as the command
             limits=limits,
             sources={"model": source_of(model), "proposer": source_of(proposer)},
             use_cache=use_cache,
-            expected=expected,
+            expected=cost,
         )
         names = {"task": loaded.name, "model": lm.name, "proposer": writer.name, "method": method}
         record = home.runs.create(configuration, seed=seed, **names)
@@ -130,7 +130,7 @@ def optimize(  # noqa: PLR0913 - a run has as many choices as the command
         observer.note(f"run {record.id}, kept in {home.path}")
         models = cached_models(lm, writer, home.answers, run_id=record.id, shared=use_cache, observer=observer)
         journal = RunJournal(home.runs, record.id)
-        sitting = Sitting(record.id, loaded, models, method, optimizer, seed, limits, observer, expected, journal)
+        sitting = Sitting(record.id, loaded, models, method, optimizer, seed, limits, observer, cost, journal)
         return carry_out(home, sitting)
 
 
@@ -166,7 +166,7 @@ def dry_run(  # noqa: PLR0913 - as above
         lm, writer = opened_pair((model, proposer), (engine, engine), stack, observer)
         check_fit(lm, placed(loaded, optimizer))
         observer.stage("estimating what the search will cost")
-        return _expected(optimizer, loaded, (lm, writer), seed, limits)
+        return expected(optimizer, loaded, (lm, writer), limits, seed)
 
 
 def evaluate(  # noqa: PLR0913 - as above
@@ -327,9 +327,14 @@ def check_fit(lm: LanguageModel, task: Task) -> None:
     Evaluator(lm, task, Budget()).check_fit(task.seeds[0], (*task.dev, *task.test), room=_ROOM)
 
 
-def _expected(
-    optimizer: Optimizer, task: Task, models: tuple[LanguageModel, LanguageModel], seed: int, limits: Limits
+def expected(
+    optimizer: Optimizer, task: Task, models: tuple[LanguageModel, LanguageModel], limits: Limits, seed: int = 0
 ) -> Estimate:
+    """Return what a search will cost on this machine, whose rates are measured where they are not known.
+
+    Raises:
+        ModelError: if the model cannot be run.
+    """
     lm, writer = models
     rates, most = measured_rates(lm), {"max_tokens": limits.max_tokens, "max_calls": limits.max_calls}
     return estimate(optimizer, placed(task, optimizer), lm, writer, rates=rates, seed=seed, **most)

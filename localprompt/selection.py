@@ -65,9 +65,10 @@ def filter_in_stages(
     """Return at most `finalists` of the prompts, best first, spending more examples on the better ones.
 
     Stage after stage the prompts left are scored on as many further examples as the stage says, taken from the head
-    of `examples`; the best share `keep`, but at least `finalists`, goes on by its mean over everything so far. A stage
-    that begins beyond the examples is left out, and so is a stage with nothing left to decide. Prompts in `protected`
-    are scored in every stage, so that whatever is left was compared with them, and never returned.
+    of `examples`; the best share `keep`, but at least `finalists`, goes on by its mean over everything so far, and
+    after the last stage just `finalists`. A stage that begins beyond the examples is left out, and so is a stage with
+    nothing left to decide; prompts that no stage saw are returned as given. Prompts in `protected` are scored in every
+    stage, so that whatever is left was compared with them, and never returned.
     Where equal prompts lie on both sides of a cut, `stages.tiebreak` scores them on the same examples and the higher
     go on: on a few examples of a task where one must guess the words of the answer, all means may be 0.
 
@@ -79,13 +80,14 @@ def filter_in_stages(
     """
     apart = {prompt.id for prompt in protected}
     left, used = [prompt for prompt in prompts if prompt.id not in apart], 0
-    for size_of_stage in stages.sizes:
+    for number, size_of_stage in enumerate(stages.sizes, start=1):
         if used >= len(examples) or len(left) <= stages.finalists:
             break
         used += size_of_stage
         pool = list({prompt.id: prompt for prompt in (*left, *protected)}.values())
         evaluations = [each for each in score(pool, examples[:used]) if each.prompt.id not in apart]
-        places = max(stages.finalists, math.ceil(stages.keep * len(left)))
+        is_last = number == len(stages.sizes) or used >= len(examples)
+        places = stages.finalists if is_last else max(stages.finalists, math.ceil(stages.keep * len(left)))
         left = _first(evaluations, places, stages.tiebreak, examples[:used])
     return left[: stages.finalists]
 

@@ -25,6 +25,7 @@ from localprompt.noise import best_beyond_noise, measure_noise
 from localprompt.optimizers import Optimizer
 from localprompt.problem import Journal, Observer, Problem, Standing
 from localprompt.results import HeldOutScores, NoiseFloor, RunResult
+from localprompt.standings import rank
 from localprompt.store import RunStatus, Store
 from localprompt.tasks import Task
 from localprompt.tasks.check import shared_rows
@@ -245,7 +246,7 @@ def _measure_noise(sitting: Sitting, task: Task, problem: Problem, budget: Budge
     """Measure the best two prompts and the seed again; None where nothing was scored."""
     first, seed = problem.winner(), problem.best_seed()
     others = [each for each in problem.finalists() if each.candidate.prompt.id != first.candidate.prompt.id]
-    second = best_beyond_noise(others, 0.0) if others else first
+    second = min(others, key=rank) if others else first
     if first.evaluation is None:
         return None
     # A seed that is known on fewer examples takes no part: one changed answer of six would be a floor of 17 points.

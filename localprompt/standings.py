@@ -106,7 +106,7 @@ class Standings:
         finalists = self._finalists(ids)
         if not finalists:
             return Standing(self._candidates[ids[0]], None)
-        return min(finalists, key=_rank)  # the first of equals: the earlier one
+        return min(finalists, key=rank)  # the first of equals: the earlier one
 
     def _finalists(self, ids: Sequence[str]) -> list[Standing]:
         known = [self._known[prompt_id] for prompt_id in ids if prompt_id in self._known]
@@ -131,5 +131,6 @@ def size(prompt: Prompt) -> int:
     return len(prompt.instruction) + demos
 
 
-def _rank(standing: Standing) -> tuple[float, bool, float, int]:
+def rank(standing: Standing) -> tuple[float, bool, float, int]:
+    """Return what decides between scores as they stand, lower first: the mean, and of equals `preference`."""
     return -(standing.evaluation.mean if standing.evaluation else 0.0), *preference(standing)

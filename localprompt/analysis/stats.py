@@ -1,4 +1,4 @@
-"""How sure a measured score is. Level 6, but imports only types, so that whatever stands above may use it.
+"""How sure a measured score is. Level 6, but imports nothing of the project, so that whatever stands above may use it.
 
 All intervals are two-sided at 95 %. Written out here and not taken from scipy.stats, whose import alone takes a
 second; the tests compare with scipy.

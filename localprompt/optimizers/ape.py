@@ -3,7 +3,7 @@
 1. Draw `queries` sets of `demos` worked examples from train; let the proposer guess the instruction behind each
    set, `per_query` times.
 2. Clean and validate the guesses; count what is discarded by its reason.
-3. Score all candidates, the seeds among them, on growing subsets of dev common to all; the best share goes on.
+3. Score all candidates on growing subsets of dev common to all, the seeds beside them; the best share goes on.
 4. Measure the finalists and the seeds with the task's metric on all of dev.
 5. If wanted, ask for `variants` of each of the `resample_keep` best with the same meaning, send them through 3 and 4
    against the incumbents, and repeat while the best score rises.
@@ -81,6 +81,7 @@ class APE:
             "temperature": 0.9,
             "top_p": 0.9,
             "max_tokens": 50,
+            "variants": 1,
             "tiebreak": False,
         }
     }

@@ -57,7 +57,7 @@ class Manual:
 
         # 2. Stages.
         problem.observer.stage(f"comparing {len(prompts)} prompts")
-        dev = problem.rng.sample(problem.dev, len(problem.dev))
+        dev = problem.shuffled_dev()
         stages = Stages(self.stages, self.keep, self.finalists)
         finalists = filter_in_stages(problem.evaluate, prompts, dev, stages)
 

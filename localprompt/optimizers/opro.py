@@ -56,7 +56,6 @@ TEMPLATES = {
 """Meta-prompt to its slots. An empty `{{instruction}}` or `{{demos}}` vanishes with the blank space after it."""
 _TEMPLATES = {**TEMPLATES, **induction.TEMPLATES}
 
-_WHOLE_TAG = re.compile(rf"<\s*/?\s*{TAG}\s*/?\s*>", re.IGNORECASE)
 _NUMBER = re.compile(r"[-+$€£]?\d[\d,. ]*%?")
 _SHORTENED_CHARS = 300
 """Of an exemplar's text where the context has no room for longer ones: they go before any instruction does."""
@@ -345,8 +344,6 @@ class OPRO:
         _, max_chars = self._longest_reply(problem)
 
         def objection(text: str, _: int) -> str:
-            if _WHOLE_TAG.search(text):
-                return "leaked tag"
             if len(text) > max_chars:
                 return "too long"
             return "digits" if refuses_digits and any(c.isdigit() for c in text) else ""
@@ -392,8 +389,9 @@ def _third(n: int) -> int:
 
 def shown_score(mean: float, buckets: int) -> int:
     """Return a mean score in [0, 1] as a whole number from 0 to 100, rounded to one of `buckets` equal steps."""
-    bucket = math.floor(mean * buckets + 0.5)
-    return math.floor(100 * bucket / buckets + 0.5)
+    # Rounded before `floor`, or the last bit of a float would take 23 right of 40 for less than 57.5.
+    bucket = math.floor(round(mean * buckets, 9) + 0.5)
+    return math.floor(round(100 * bucket / buckets, 9) + 0.5)
 
 
 def most_wrong(losses: Sequence[float], rng: random.Random) -> list[int]:

@@ -156,7 +156,7 @@ class PE2:
         if not problem.train:
             raise ConfigError("pe2 learns from errors on training examples and the task has none", "add a train split")
         problem.observer.plan(self._planned(problem))
-        dev = problem.rng.sample(problem.dev, len(problem.dev))
+        dev = problem.shuffled_dev()
         conversation = Conversation(self, problem, meta)
 
         # 1, 2. The first prompts; the seeds take part, so the result is never worse on dev than they are.

@@ -60,7 +60,7 @@ class ProTeGi:
     paraphrases: int = 1
     """Of each edit and of each prompt of the beam (paper and code: 2)."""
     successors: int = 6
-    """Kept of each prompt's edits and their paraphrases (paper and code: 8)."""
+    """Kept of what each prompt gave rise to: its edits, and paraphrases of them and of itself (paper and code: 8)."""
     sampling: Literal["random", "rejection"] = "random"
     """How they are kept. `random`: the paper's way. `rejection`: those that do best on the prompt's own errors, the
     code's option."""

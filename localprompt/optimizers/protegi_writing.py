@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from localprompt.errors import BudgetExhausted, OutOfAnswers, OutOfTime
 from localprompt.metaprompts import MetaPrompt, shortened, worked
 from localprompt.problem import Problem
 from localprompt.proposing import (
@@ -84,7 +86,7 @@ class Writer:
         asked = [
             (parent, group)
             for parent, wrong in zip(beam, mistakes, strict=True)
-            for group in _groups(self.problem.rng.sample(wrong, len(wrong)), self.settings.errors, n_groups)
+            for group in _groups(wrong, self.settings.errors, n_groups, self.problem.rng)
         ]
         if not asked:
             return []
@@ -94,7 +96,15 @@ class Writer:
         # A small model likes to begin with a blank line, where the stop string ends it: the second time there is none.
         again = replace(sampling, temperature=warmer(sampling.temperature), stop=())
         lost = [i for i, found in enumerate(reasons) if not found]
-        for i, found in zip(lost, self._reasons([asked[i] for i in lost], again), strict=True):
+        try:
+            second = self._reasons([asked[i] for i in lost], again)
+        except (OutOfTime, OutOfAnswers):
+            raise
+        except BudgetExhausted:
+            if len(lost) == len(asked):
+                raise
+            second = [[] for _ in lost]  # what is left of the budget is better spent on the reasons that there are
+        for i, found in zip(lost, second, strict=True):
             reasons[i] = found
         return [
             Gradient(parent, tuple(group), reason)
@@ -260,8 +270,15 @@ def mistake_in(example: Example, outcome: Outcome) -> Mistake:
     return Mistake(example, outcome.prediction if outcome.prediction is not None else "(none)")
 
 
-def _groups(wrong: Sequence[Mistake], size: int, n: int) -> list[list[Mistake]]:
-    """Return up to `n` groups, at most one an error, that share errors only where there are not enough of them."""
-    n, size = min(n, len(wrong)), min(size, len(wrong))
-    around = [*wrong] * (n * size // max(1, len(wrong)) + 1)
-    return [around[i * size : (i + 1) * size] for i in range(n)]
+def _groups(wrong: Sequence[Mistake], size: int, n: int, rng: random.Random) -> list[list[Mistake]]:
+    """Return up to `n` groups of different errors, at most one an error; all errors are used before any comes again."""
+    groups: list[list[Mistake]] = []
+    left = rng.sample(wrong, len(wrong))
+    while len(groups) < min(n, len(wrong)):
+        group, left = left[:size], left[size:]
+        if len(group) < min(size, len(wrong)):
+            again = [each for each in rng.sample(wrong, len(wrong)) if each not in group]
+            n_more = size - len(group)
+            group, left = [*group, *again[:n_more]], again[n_more:]
+        groups.append(group)
+    return groups

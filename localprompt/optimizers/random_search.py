@@ -104,7 +104,7 @@ class RandomSearch:
 
         # 1. The seeds, and the examples that every proposal will see.
         problem.observer.stage(f"measuring {len(problem.seeds)} seed prompts on all of dev")
-        examples = problem.rng.sample(problem.dev, min(self.score_examples, len(problem.dev)))
+        examples = problem.shuffled_dev()[: self.score_examples]
         if not is_endless:
             n_scores = n_rounds * n_requests * self.per_request * (1 + len(examples))
             problem.observer.plan(n_scores + self._measured(problem))

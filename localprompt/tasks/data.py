@@ -12,14 +12,15 @@ import json
 import random
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from localprompt.errors import TaskError, nearest
 from localprompt.types import Example
 
+_T = TypeVar("_T")
 SPLITS = ("train", "dev", "test")
 DEFAULT_SIZES = (0.2, 0.4, 0.4)
 """Few rows to show in prompts, many to choose by and to prove with."""
@@ -119,9 +120,9 @@ def divide(rows: Sequence[Row], sizes: Sequence[float], *, seed: int, stratify: 
         raise TaskError(f"the split asks for {asked} = {sum(counts)} rows of {len(rows)}", "make the splits smaller")
     distinct = len({row.targets[0] for row in rows})
     by_target = stratify or distinct * _ROWS_PER_TARGET <= len(rows)
-    mixed = _mixed(rows, random.Random(seed), by_target=by_target)
+    in_order = mixed(rows, lambda row: row.targets[0] if by_target else "", random.Random(seed))
     starts = [sum(counts[:index]) for index in range(len(counts))]
-    return [mixed[start : start + count] for start, count in zip(starts, counts, strict=True)]
+    return [in_order[start : start + count] for start, count in zip(starts, counts, strict=True)]
 
 
 def to_examples(split: str, rows: Sequence[Row]) -> tuple[Example, ...]:
@@ -129,20 +130,20 @@ def to_examples(split: str, rows: Sequence[Row]) -> tuple[Example, ...]:
     return tuple(Example(f"{split}:{row.line}", row.inputs, row.targets) for row in rows)
 
 
-def _mixed(rows: Sequence[Row], rng: random.Random, *, by_target: bool) -> list[Row]:
-    """Shuffle so that every contiguous piece holds each target nearly in proportion.
+def mixed(items: Sequence[_T], kind: Callable[[_T], str], rng: random.Random) -> list[_T]:
+    """Return the items shuffled so that every contiguous piece holds each kind nearly in proportion.
 
-    Row i of a target's n rows gets the place (i + u) / n, with one random u a target: systematic sampling.
+    Item i of the n of a kind gets the place (i + u) / n, with one random u a kind: systematic sampling.
     """
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(row.targets[0] if by_target else "", []).append(row)
-    placed: list[tuple[float, Row]] = []
+    groups: dict[str, list[_T]] = {}
+    for item in items:
+        groups.setdefault(kind(item), []).append(item)
+    placed: list[tuple[float, _T]] = []
     for group in groups.values():
         rng.shuffle(group)
         offset = rng.uniform(0, 1)
-        placed += [((index + offset) / len(group), row) for index, row in enumerate(group)]
-    return [row for _, row in sorted(placed, key=lambda item: item[0])]
+        placed += [((index + offset) / len(group), item) for index, item in enumerate(group)]
+    return [item for _, item in sorted(placed, key=lambda pair: pair[0])]
 
 
 def _rows(source: str, unit: str, read: Read, fields: Fields) -> list[Row]:

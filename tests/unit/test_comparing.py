@@ -15,6 +15,7 @@ import toy
 from localprompt import runs
 from localprompt.analysis.stats import interval
 from localprompt.comparing import Comparison, compare, expected_costs, resume_comparison
+from localprompt.engine.process import RequestsDied
 from localprompt.errors import ConfigError, ContextOverflow, ModelError, StoreError, TaskError
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.problem import SilentObserver
@@ -437,6 +438,18 @@ def test_a_run_with_other_meta_prompts_is_not_taken() -> None:
         store.runs.update(record.id, configuration={**record.configuration, "meta_prompts": "those of before"})
     again = compare([small()], lm, methods=["random"], n_seeds=1, max_tokens=LIMIT, settings=ONE)
     assert again.runs[0].result.run_id != first.runs[0].result.run_id
+
+
+def test_an_engine_that_dies_before_the_first_run_is_named_with_method_and_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def dies(lm: object) -> None:
+        raise RequestsDied("request 0 killed the engine", "update llama.cpp", [None])
+
+    monkeypatch.setattr(runs, "measured_rates", dies)
+    with pytest.raises(RequestsDied, match="random on the task toy: request 0 killed the engine") as error:
+        compare([small()], toy.model(), methods=["random"], n_seeds=1, max_tokens=LIMIT, settings=ONE)
+    assert (error.value.message, error.value.hint) == (str(error.value), "update llama.cpp")
 
 
 def test_where_a_row_does_not_fit_no_run_is_entered() -> None:

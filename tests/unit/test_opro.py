@@ -120,6 +120,8 @@ def test_every_way_of_asking_finds_the_best_prompt(choice: str, style: str) -> N
         (0.58, 20, 60),
         (0.5, 3, 67),
         (0.49, 1, 0),
+        (23 / 40, 100, 58),
+        (57 / 200, 100, 29),
     ],
 )
 def test_a_score_is_shown_as_the_nearest_step(mean: float, buckets: int, shown: int) -> None:

@@ -337,12 +337,12 @@ def test_a_prompt_that_does_not_fit_is_discarded_by_that_name_and_cannot_win() -
     assert [each.reason for each in proposal.discarded] == ["too long for the context"]
 
 
-def test_dev_is_shuffled_and_gives_each_label_its_turn() -> None:
+def test_dev_is_shuffled_and_every_piece_of_it_has_the_labels_in_proportion() -> None:
     rows = [Example(f"dev:{n}", {"input": str(n)}, ("yes" if n < 16 else "no",)) for n in range(20)]
     given = replace(toy.task(labels=("yes", "no")), dev=tuple(rows))
     mixed = toy.problem(toy.model(), given).shuffled_dev()
     assert sorted(each.id for each in mixed) == sorted(each.id for each in rows)
-    assert [{each.targets[0] for each in mixed[i : i + 2]} for i in (0, 2, 4, 6)] == [{"yes", "no"}] * 4
+    assert [sum(each.targets == ("no",) for each in mixed[i : i + 5]) for i in (0, 5, 10, 15)] == [1, 1, 1, 1]
     unlabelled = toy.problem(toy.model(), replace(given, labels=()), seed=3).shuffled_dev()
     assert unlabelled == random.Random(3).sample(rows, 20)
 

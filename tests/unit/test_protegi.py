@@ -201,6 +201,21 @@ def test_groups_share_errors_only_where_there_are_not_enough() -> None:
     assert [len(group) for group in few] == [2, 2, 2]
     assert len({line for group in few for line in group}) == 4
     assert [len(group) for group in shown(1)] == [1]
+    again = shown(3)
+    assert [len(set(group)) for group in again] == [2, 2, 2]
+    assert {line for group in again[:2] for line in group} == {line for group in again for line in group}
+    assert len(again[0] + again[1]) - len({*again[0], *again[1]}) == 1
+
+
+def test_what_the_budget_leaves_after_the_first_reasons_is_spent_on_edits() -> None:
+    said = iter([" It is vague.", "", ""])
+    lm = toy.model(answer=lambda p, s: next(said) if is_gradient(p) else _learning(p, s))
+    n_calls = 40 + 8 + 3 + 1  # the seed on dev, the minibatch, a reason for each of three groups, one edit
+    problem = toy.problem(lm, replace(toy.task(), seeds=(Prompt("Say it."),)), budget=Budget(max_calls=n_calls))
+    with pytest.raises(BudgetExhausted):
+        ProTeGi(**{**SMALL, "groups": 3}).run(problem)
+    assert problem.discards["no reason"] == 2
+    assert [each.op for each in problem.candidates] == ["seed", "edit"]
 
 
 def test_paraphrases_descend_from_what_they_say_again() -> None:

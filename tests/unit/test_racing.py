@@ -266,6 +266,31 @@ def test_thompson_sampling_pulls_promising_arms_more_often(shift: float, scale: 
     assert ranked[0].instruction in best
 
 
+@pytest.mark.parametrize("name", ["ucb", "ucb-e", "thompson"])
+def test_an_example_that_does_not_fit_says_nothing_about_how_far_scores_can_be_apart(name: RaceName) -> None:
+    class Overlong(Arms):
+        """Beside the others one arm that is too long for every tenth example."""
+
+        def _one(self, name: str, example_id: str) -> Outcome:
+            if name == "arm 0" and example_id.endswith("3"):
+                self.seen[name].append(example_id)
+                return Outcome(example_id, None, -100.0, failed=True)
+            return super()._one(name, example_id)
+
+    arms = Overlong(CHANCES, shift=-9.0)
+    race(name, len(PROMPTS), 3, 18 * 8 + 20 * 3 * 8, Pulls(3, 8, 1.0)).rank(arms, PROMPTS, EXAMPLES, random.Random(1))
+    assert len(arms.seen["arm 0"]) == 8, "it was pulled once, like every arm"
+
+
+def test_arms_without_any_example_that_fits_are_ranked_all_the_same() -> None:
+    def never(prompts: Sequence[Prompt], examples: Sequence[Example]) -> list[Evaluation]:
+        return [Evaluation(p, tuple(Outcome(e.id, None, -100.0, failed=True) for e in examples)) for p in prompts]
+
+    for name in NAMES:
+        ranked = race(name, 3, 1, 60, Pulls()).rank(never, PROMPTS[:3], EXAMPLES, random.Random(1))
+        assert {prompt.id for prompt in ranked} == {prompt.id for prompt in PROMPTS[:3]}
+
+
 def test_thompson_sampling_without_a_generator_is_refused() -> None:
     with pytest.raises(ValueError, match="random generator"):
         Thompson(1, 1, 1).rank(Arms(CHANCES), PROMPTS, EXAMPLES)

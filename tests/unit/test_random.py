@@ -50,7 +50,7 @@ def test_an_empty_seed_is_replaced_by_guesses_from_examples() -> None:
     assert others
     assert first == (
         "[user] One rule turned each of these inputs into its output.\n\n"
-        "Input: alpha2\nOutput: omega2\n\nInput: alpha10\nOutput: omega10\n\n"
+        "Input: alpha16\nOutput: omega16\n\nInput: alpha8\nOutput: omega8\n\n"
         "State the rule as an instruction in one general sentence, which also says what an output may look like.\n"
         "[assistant] The instruction was to"
     )

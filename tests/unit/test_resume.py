@@ -92,6 +92,29 @@ def test_a_finished_run_gives_its_result_without_a_model() -> None:
     assert observer.lines == [f"the run {result.run_id} is finished"]
 
 
+def test_a_finished_run_begins_anew_by_force() -> None:
+    result = runs.optimize(toy.task(), toy.model())
+    assert resuming.resume(result.run_id, model=toy.model(), force=True).test == result.test, "all is as then"
+    lm = toy.model(name="another")
+    assert resuming.resume(result.run_id, model=lm, force=True).model == "another"
+    assert lm.n_generated > 0
+
+
+def test_other_meta_prompts_are_another_search() -> None:
+    finished, run_id = runs.optimize(toy.task(), toy.model()).run_id, _interrupted(use_cache=False)
+    with Store() as store:
+        for each in (finished, run_id):
+            changed = {**store.runs.get(each).configuration, "meta_prompts": "those of before"}
+            store.runs.update(each, configuration=changed)
+    with pytest.raises(RunMismatch, match="the meta-prompts of ape are others than when the run began"):
+        resuming.resume(run_id, model=toy.model())
+    with pytest.raises(RunMismatch, match="the meta-prompts of ape"):
+        resuming.replay(finished)
+    assert resuming.replay(finished, force=True).best == Prompt(toy.BEST)
+    assert resuming.resume(run_id, model=toy.model(), force=True).status == "finished"
+    assert resuming.replay(run_id).best == Prompt(toy.BEST), "it is of the meta-prompts of now"
+
+
 def test_a_paused_run_goes_on() -> None:
     paused = runs.optimize(toy.task(), toy.model(), max_minutes=1e-9)
     assert paused.status == "paused"

@@ -190,6 +190,24 @@ def test_the_noise_floor_is_the_change_of_a_mean_on_measuring_again() -> None:
     assert (result.noise.floor, result.noise.changed) == (0.25, 10)
 
 
+def test_the_second_best_is_measured_again_also_where_it_is_hardly_ahead_of_the_seed() -> None:
+    """One of two paraphrases is right everywhere, the other on one row more than the seed, within its error."""
+    seed = Prompt("Say something about the alpha.")
+
+    def answer(prompt: str, seed: int) -> str:
+        if toy.is_asked_to_write(prompt):
+            return f" {toy.BEST}" if seed % 2 else " Speak of alphas."
+        if "Speak of alphas." in prompt:
+            n = int(prompt.rpartition("alpha")[2].split()[0])
+            return f" omega{n}" if n % 2 == 0 or n == 21 else " no idea"
+        return toy.answer(prompt, seed)
+
+    given = replace(toy.task(), seeds=(seed,))
+    result = runs.optimize(given, toy.model(answer=answer), method="random", settings={"proposals": 16})
+    assert result.noise is not None
+    assert result.noise.n == 3 * 40
+
+
 def _alone_or_not(prompts: list[str]) -> bool:
     """Whether a batch holds one instruction alone."""
     return len({prompt.rpartition("Input:")[0] for prompt in prompts}) == 1

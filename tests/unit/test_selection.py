@@ -78,6 +78,20 @@ def test_equal_prompts_on_both_sides_of_a_cut_are_told_apart_by_the_tiebreak() -
     assert asked == [["a", "aa", "aaaa"]]
 
 
+@pytest.mark.parametrize(("sizes", "n_examples"), [((5,), 100), ((5, 5), 100), ((5, 90, 5), 95)])
+def test_the_last_stage_cuts_to_the_finalists_and_its_ties_are_broken_too(
+    sizes: tuple[int, ...], n_examples: int
+) -> None:
+    def equal(prompts: Sequence[Prompt], examples: Sequence[Example]) -> list[Evaluation]:
+        return [_evaluation(prompt, 0.0) for prompt in prompts]
+
+    def by_length(prompts: Sequence[Prompt], examples: Sequence[Example]) -> list[Evaluation]:
+        return [_evaluation(prompt, float(len(prompt.instruction))) for prompt in prompts]
+
+    stages = Stages(sizes, keep=1.0, finalists=1, tiebreak=by_length)
+    assert filter_in_stages(equal, [Prompt("a"), Prompt("aaa")], EXAMPLES[:n_examples], stages) == [Prompt("aaa")]
+
+
 def test_no_tie_at_the_cut_costs_nothing_more() -> None:
     def never(prompts: Sequence[Prompt], examples: Sequence[Example]) -> list[Evaluation]:
         raise AssertionError("nothing is tied at the cut")
