@@ -70,15 +70,24 @@ def is_asked_to_write(prompt: str) -> bool:
 def answer(prompt: str, seed: int) -> str:
     if is_asked_to_write(prompt):
         return GUESSES[seed % len(GUESSES)]
-    return f" {_solved(prompt) or 'no idea'}\nInput: one more"
+    return f" {solved(prompt) or 'no idea'}\nInput: one more"
 
 
 def logprob(context: str, continuation: str) -> float:
-    return -0.5 if continuation.strip() == _solved(context) else -4.0
+    return -0.5 if continuation.strip() == solved(context) else -4.0
 
 
-def _solved(prompt: str) -> str | None:
-    instruction, _, question = prompt.rpartition("Input:")
+def parity(context: str, continuation: str) -> float:
+    """A `logprob` for the labels `even` and `odd`: a label that the instruction names is known to be right."""
+    instruction, _, question = context.rpartition("Input:")
+    right = ("even", "odd")[int(re.findall(r"\d+", question)[0]) % 2]
+    return -0.5 if right in instruction and continuation.strip() == right else -4.0
+
+
+def solved(prompt: str) -> str | None:
+    """What the instruction of a prompt makes of its input, wherever it stands; None where it is of no use."""
+    before, _, question = prompt.rpartition("Input:")
+    instruction = before + question.partition("Output:")[2]
     number = int(re.findall(r"\d+", question)[0])
     knows = "omega" in instruction or ("alpha" in instruction and number % 2 == 0)
     return f"omega{number}" if knows else None

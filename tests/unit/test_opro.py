@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import random
 import re
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import pytest
 import toy
+from tracing import golden, trace
 
 from localprompt.budget import Budget
 from localprompt.errors import ConfigError, ContextOverflow
@@ -21,7 +23,6 @@ from localprompt.problem import Problem
 from localprompt.tasks import Layout, Task
 from localprompt.types import Demo, Example, Prompt
 
-TRACE = Path(__file__).parent / "traces" / "opro.txt"
 WORDS = ("copy", "spell", "praise", "describe", "shorten", "colour", "sing", "count", "draw", "whisper")
 
 
@@ -43,10 +44,6 @@ def _asked(lm: ScriptedLM) -> list[str]:
     return [text for text in lm.seen if text.endswith("<INS>")]
 
 
-def _guessed(lm: ScriptedLM) -> list[str]:
-    return [text for text in lm.seen if text.endswith(" was to")]
-
-
 def _learner(**changes: Any) -> ScriptedLM:
     """A proposer that needs the history: it finds the alpha first, and the omega once the alpha has a score."""
 
@@ -60,32 +57,38 @@ def _learner(**changes: Any) -> ScriptedLM:
     return toy.model(answer=answer, **changes)
 
 
-SHOWN: list[tuple[str, bool, dict[str, Any]]] = [
-    ("a chat", True, {"steps": 3, "draws": 2}),
-    ("a chat, guesses first", True, {"steps": 1, "init": "auto", "init_prompts": 1, "init_demos": 2}),
-    ("a chat, a closed set of outputs", True, {"steps": 1, "labels": ("same", "not the same")}),
-    ("a chat, the instruction at the beginning of the answer", True, {"steps": 1, "position": "A_begin"}),
-    ("no chat template, examples by errors", False, {"steps": 2, "exemplar_choice": "current_most_wrong"}),
-]
+SEARCHES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "chat": ({"steps": 3, "draws": 2}, {}),
+    "chat_guesses": ({"init": "auto", "init_prompts": 4, "init_demos": 2}, {}),
+    "chat_labels": ({}, {"logprob": toy.parity}),
+    "chat_answer_begins": ({"position": "A_begin"}, {}),
+    "raw_by_errors": ({"exemplar_choice": "current_most_wrong"}, {"has_chat": False}),
+}
+"""Trace to the settings and the kind of model."""
 
 
-def _trace() -> str:
-    parts = []
-    for title, has_chat, settings in SHOWN:
-        lm = _learner(has_chat=has_chat)
-        own = dict(settings)
-        given = toy.task(labels=own.pop("labels", ()))
-        given = replace(given, layout=given.layout.placed(own.get("position", "task")))
-        few = {"per_step": 4, "draws": 1, "exemplars": 2, "score_examples": 4, "eval_interval": 1, "finalists": 1}
-        _run(lm, given, **{**few, **own})
-        parts += [f"##### {title} #####", *dict.fromkeys([*_guessed(lm), *_asked(lm)])]
-    return "\n\n=====\n\n".join(parts) + "\n"
+def _writer(best: str) -> Callable[[str, int], str]:
+    """Return a proposer that finds `best` once the history speaks of the alpha; what it says comes in turn."""
+    before = cycle(("say nothing at all.", "", "speak of the alpha.", "rhyme on it.", "name the <input>."))
+    after = cycle((best, "speak of the alpha!", "speak well of the alpha."))
+
+    def write(prompt: str, seed: int) -> str:
+        reply = next(after if "Speak of the alpha." in prompt else before)
+        return f"{reply}</INS> and more" if prompt.endswith("<INS>") else reply
+
+    return write
 
 
-def test_the_meta_prompts_of_a_small_search_are_these() -> None:
-    if os.environ.get("REWRITE_TRACES"):
-        TRACE.write_text(_trace(), encoding="utf-8")
-    assert _trace() == TRACE.read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", SEARCHES)
+def test_a_small_search_goes_as_its_trace_says(name: str) -> None:
+    settings, kind = SEARCHES[name]
+    few = {"steps": 2, "per_step": 4, "draws": 1, "exemplars": 2, "score_examples": 6, "finalists": 2, "init": "seeds"}
+    labels = ("even", "odd") if "logprob" in kind else ()
+    given = toy.task(dev=12, labels=labels)
+    given = replace(given, layout=given.layout.placed(settings.get("position", "task")))
+    best = "Say whether it is even or odd." if labels else toy.BEST
+    found = trace(OPRO(**{**few, **settings}), given, _writer(best), **kind)
+    assert found == golden(f"opro/{name}", found)
 
 
 def test_what_the_history_teaches_is_found() -> None:

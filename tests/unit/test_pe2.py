@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import pytest
 import toy
+from tracing import golden, trace
 
 from localprompt.budget import Budget
 from localprompt.errors import BudgetExhausted, ConfigError
@@ -23,7 +25,6 @@ from localprompt.tasks import Layout, Task
 from localprompt.tasks.metrics import find_metric
 from localprompt.types import Demo, Prompt
 
-TRACES = Path(__file__).parent / "traces"
 HALF = Prompt("Speak of the alpha.")
 REASON, REFINE, SUMMARISE = "Example 1:", "than before:", "Before,"
 
@@ -83,47 +84,46 @@ def test_the_papers_sizes_find_it_too() -> None:
     assert problem.winner().candidate.prompt == Prompt(toy.BEST)
 
 
-ALL_OPTIONS: dict[str, Any] = {"tutorial": True, "history": True, "step_size": 15}
+SEARCHES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "chat": ({"tutorial": True, "history": True, "step_size": 15, "backtrack": False}, {}),
+    "raw_labels": ({"max_words": 20}, {"has_chat": False, "logprob": toy.parity}),
+}
+"""Trace to the settings and the kind of model: all options in a chat, none in plain text."""
 
 
-@pytest.mark.parametrize(
-    ("name", "has_chat", "labels", "settings"),
-    [("pe2", True, (), ALL_OPTIONS), ("pe2_plain", False, ("omega", "psi"), {"steps": 1})],
-)
-def test_what_the_proposer_is_shown(
-    name: str, has_chat: bool, labels: tuple[str, ...], settings: dict[str, Any]
-) -> None:
-    """The golden traces: every different text of a short search from an empty seed.
+def _writer(best: str) -> Callable[[str, int], str]:
+    """Return a proposer that finds `best` when it is asked anew in the second step; what it says comes in turn."""
+    guesses = cycle((" speak of the alpha, and of even numbers.", "", " write it as it is."))
+    reasons = cycle(("b) No. e) Yes: be kind.", "b) No. e) Yes: say what becomes of it."))
+    new = cycle(
+        (
+            "Say something kind about the alpha, as a friend would do.",
+            "Copy it!",
+            "First read the whole of the input with care, then think of what it might mean, and only then write one.",
+            "Mind that the right answers are wrong.",
+            best,
+        )
+    )
 
-    One in a chat with all options on, one in plain text where the outputs are a closed set.
-    """
-    shown: list[str] = []
+    def write(prompt: str, seed: int) -> str:
+        if prompt.endswith(REASON):
+            return f"\na) It gave up. {next(reasons)}"
+        if prompt.endswith(SUMMARISE):
+            return " it asked for nothing kind. Now it does."
+        return f" {next(new)}" if prompt.endswith(REFINE) else next(guesses)
 
-    def answer(prompt: str, seed: int) -> str:
-        if prompt.endswith(REFINE):
-            n = sum(text.startswith("PROMPT FOR") for text in shown)
-            reply = f"{('Name', 'Number', 'Write')[n % 3]} the alpha in letters, once for each of its {n + 4} corners."
-        elif prompt.endswith(REASON):
-            reply = "\na) It answered nothing of use. b) No. d) No. e) It should speak of corners."
-        elif prompt.endswith(SUMMARISE):
-            reply = " the prompt did not speak of corners. I added them."
-        elif toy.is_asked_to_write(prompt):
-            reply = " say something kind about the alpha."
-        else:
-            return toy.answer(prompt, seed)
-        if f"ASKED:\n{prompt}" not in shown:
-            shown.append(f"ASKED:\n{prompt}")
-        shown.append(f"PROMPT FOR THE TASK:\n{reply}" if prompt.endswith(REFINE) else f"ANSWER:\n{reply}")
-        return reply
+    return write
 
-    sizes: dict[str, Any] = {"steps": 2, "beam": 1, "expand": 1, "rewrites": 1, "init_prompts": 1, "init_demos": 2}
-    given, lm = toy.task(labels=labels), toy.model(answer=answer, has_chat=has_chat)
-    _run(lm, given, seeds=(Prompt(""),), backtrack=False, **{**sizes, **settings})
-    bar = "=" * 100
-    trace, path = f"\n{bar}\n".join(shown) + "\n", TRACES / f"{name}.txt"
-    if os.environ.get("REWRITE_TRACES"):
-        path.write_text(trace, encoding="utf-8")
-    assert trace == path.read_text(encoding="utf-8")
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_a_small_search_goes_as_its_trace_says(name: str) -> None:
+    settings, kind = SEARCHES[name]
+    few = {"steps": 2, "beam": 1, "expand": 1, "rewrites": 2, "init_prompts": 2, "init_demos": 2, "score_examples": 4}
+    labels = ("even", "odd") if "logprob" in kind else ()
+    best = "Say whether it is even or odd." if labels else toy.BEST
+    given = toy.task(dev=12, labels=labels)
+    found = trace(PE2(**{**few, "finalists": 1, **settings}), given, _writer(best), **kind)
+    assert found == golden(f"pe2/{name}", found)
 
 
 def test_a_closed_set_of_outputs_is_listed_in_induction_and_inspection_and_a_prompt_may_list_it_too() -> None:

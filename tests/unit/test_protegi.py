@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
+from itertools import cycle
 from typing import Any, get_args
 
 import pytest
 import toy
+from tracing import golden, trace
 
 from localprompt.budget import Budget
 from localprompt.errors import BudgetExhausted, ConfigError, ContextOverflow
@@ -22,7 +22,6 @@ from localprompt.problem import Problem, SilentObserver
 from localprompt.racing import RaceName
 from localprompt.types import Demo, Example, Generation, Prompt
 
-TRACE = Path(__file__).parent / "traces" / "protegi.txt"
 SMALL = {"rounds": 1, "minibatch": 8, "groups": 1, "errors": 2, "gradients": 1, "spread": False}
 
 
@@ -74,19 +73,50 @@ def _written(lm: ScriptedLM, kind: Callable[[str], bool] = toy.is_asked_to_write
     return [text for text in lm.seen if kind(text)]
 
 
-def test_what_the_proposer_is_shown_is_written_down() -> None:
-    shown = []
-    for has_chat in (True, False):
-        for seed, init in (("", "induce"), ("", "seeds"), ("Say it.", "seeds")):
-            lm = toy.model(answer=_learning, has_chat=has_chat)
-            _run(lm, Prompt(seed), **SMALL, init=init, init_prompts=1)
-            title = f"{'chat' if has_chat else 'plain text'}, {'a' if seed else 'no'} seed instruction, init={init}"
-            written = _written(lm)[:1] if init == "induce" else _written(lm)
-            shown += [f"##### {title} #####", *(f"{text}\n-----" for text in written)]
-    trace = "\n".join(shown) + "\n"
-    if os.environ.get("REWRITE_TRACES"):
-        TRACE.write_text(trace, encoding="utf-8")
-    assert trace == TRACE.read_text(encoding="utf-8")
+ONE_REASON = {"rounds": 2, "beam": 2, "minibatch": 8, "groups": 1, "errors": 2, "gradients": 1, "successors": 2}
+RACING = {"evaluations": 24, "arms_per_round": 2, "examples_per_pull": 2}
+GUESSING = {"init": "induce", "init_prompts": 2, "init_demos": 2}
+TWO_REASONS = {"init": "seeds", "spread": False, "gradients": 2, "successors": 3}
+SEARCHES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "chat_guesses": ("", GUESSING, {}),
+    "chat_empty": ("", TWO_REASONS, {}),
+    "chat_labels": ("Say it.", {}, {"logprob": toy.parity}),
+    "raw_guesses": ("", GUESSING, {"has_chat": False}),
+    "raw_empty": ("", TWO_REASONS, {"has_chat": False}),
+    "raw_labels": ("Say it.", {}, {"has_chat": False, "logprob": toy.parity}),
+}
+"""Trace to the seed instruction, the settings and the kind of model."""
+
+
+def _writer(best: str) -> Callable[[str, int], str]:
+    """Return a proposer that writes `best` for a certain reason; what it says comes in turn."""
+    faults = cycle(("", " is silent about what becomes of it.", " never speaks of numbers."))
+    rules = cycle((" look at the number.", " find out what becomes of it."))
+    edits = cycle(("Count on from the number.", "Say the number."))
+    others = cycle((" say something kind about the alpha.", "", " say it once more.", " say it.", " in short, speak."))
+
+    def write(prompt: str, seed: int) -> str:
+        if prompt.endswith(GRADIENTS):
+            subject = "" if prompt.endswith(GRADIENTS[0]) else " It"
+            return f"{subject}{fault}" if (fault := next(faults)) else ""
+        if prompt.endswith(EMPTY_GRADIENTS):
+            return next(rules)
+        if is_edit(prompt):
+            edit = best if "what becomes of it" in prompt else next(edits)
+            return f"{edit}</instruction>" if prompt.endswith("<instruction>") else f" {edit}"
+        return next(others)
+
+    return write
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_a_small_search_goes_as_its_trace_says(name: str) -> None:
+    seed, settings, kind = SEARCHES[name]
+    labels = ("even", "odd") if "logprob" in kind else ()
+    best = "Say whether it is even or odd." if labels else toy.BEST
+    given = replace(toy.task(dev=12, labels=labels), seeds=(Prompt(seed),))
+    found = trace(ProTeGi(**{**ONE_REASON, **RACING, **settings}), given, _writer(best), **kind)
+    assert found == golden(f"protegi/{name}", found)
 
 
 @pytest.mark.parametrize("has_chat", [True, False])

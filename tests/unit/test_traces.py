@@ -1,76 +1,72 @@
-"""What APE and random search show a proposer, word for word: `traces/`. REWRITE_TRACES=1 writes them anew."""
+"""Golden traces of APE and random search; see `tracing`. REWRITE_TRACES=1 writes them anew."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
+from itertools import cycle
+from typing import Any
 
 import pytest
 import toy
+from tracing import golden, trace
 
-from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers import configure
 from localprompt.types import Prompt
 
-TRACES = Path(__file__).parent / "traces"
-CLOSED = toy.task(labels=("omega", "psi"))
-SMALL_APE = {"queries": 1, "per_query": 7, "demos": 3, "resample_rounds": 1, "resample_keep": 1, "variants": 1}
-SMALL_RANDOM = {"proposals": 2, "per_round": 2, "per_request": 1, "demos": 3}
+SEED = "Say something about the alpha."
 FILLING = {"She was": "Paris", "His favourite": "dog", "They sell": "banana"}
+REWORDED = ("In other words:", "Second way:", "Another wording:", "Wording B:")
+GUESSES = (
+    " copy what you are given, letter by letter.",
+    " say something kind about the alpha.",
+    "omega4",
+    "",
+    " Copy what you are given, letter by letter.",
+    " write the word that you are given, and then write it once again, and again",
+    " Please provide the input.",
+    " Input: alpha3",
+    " find a word that rhymes with it.",
+    " describe it in a few plain words.",
+    " say whether its number is even or odd.",
+)
+REWORDINGS = (" tell me of the alpha.", " say something about the alpha.", f" {toy.BEST}", " name the alpha.")
 
 
-def _answer(prompt: str, seed: int) -> str:
-    """Guess as the toy does, but fill the blanks of the probe."""
-    blanks = (word for beginning, word in FILLING.items() if prompt.startswith(f"[prefix]{beginning}"))
-    return next(blanks, "") or toy.answer(prompt, seed)
+def _writer() -> Callable[[str, int], str]:
+    """Return a proposer whose guesses and rewordings come in turn, and that fills the blanks of the probe."""
+    guesses, rewordings = cycle(GUESSES), cycle(REWORDINGS)
+
+    def write(prompt: str, seed: int) -> str:
+        blanks = (word for beginning, word in FILLING.items() if prompt.startswith(f"[prefix]{beginning}"))
+        return next(blanks, "") or next(rewordings if prompt.endswith(REWORDED) else guesses)
+
+    return write
 
 
-def _shown(title: str, method: str, settings: Mapping[str, object], lm: ScriptedLM, *seeds: str) -> str:
-    given = toy.task() if "outputs" not in title else CLOSED
-    problem = toy.problem(lm, replace(given, seeds=tuple(Prompt(seed) for seed in seeds)))
-    configure(method, settings).run(problem)
-    texts = dict.fromkeys(text for text in lm.seen if _is_for_a_proposer(text))
-    return "\n".join([f"##### {title} #####", *(f"{text}\n-----" for text in texts)])
+APE = {"queries": 2, "per_query": 4, "demos": 2, "stages": (2, 4), "keep": 0.5, "finalists": 1, "max_tokens": 12}
+VARIED = {**APE, "resample_rounds": 1, "resample_keep": 1, "variants": 3}
+SIR = {**VARIED, "mode": "sir", "sir_examples": 4, "sir_keep": 2, "sir_temperature": 0.5}
+RANDOM = {"proposals": 8, "per_round": 4, "per_request": 2, "demos": 2, "score_examples": 4, "finalists": 1}
+
+SEARCHES: dict[str, tuple[dict[str, Any], tuple[str, ...], dict[str, Any]]] = {
+    "ape/forward_chat": (VARIED, (SEED,), {}),
+    "ape/forward_chat_labels": (APE, ("",), {"logprob": toy.parity}),
+    "ape/forward_raw": (VARIED, (SEED,), {"has_chat": False}),
+    "ape/sir": (SIR, (SEED,), {}),
+    "ape/cloze": ({**APE, "mode": "cloze"}, (SEED,), {}),
+    "ape/fim": ({**APE, "mode": "fim"}, ("",), {"has_fim": True}),
+    "random/chat": (RANDOM, ("", SEED), {}),
+    "random/chat_labels": (RANDOM, ("",), {"logprob": toy.parity}),
+    "random/raw": (RANDOM, ("", SEED), {"has_chat": False}),
+}
+"""Trace to the settings, the seed prompts and the kind of model."""
 
 
-def _is_for_a_proposer(text: str) -> bool:
-    """Return False for the task's own prompts, with or without an answer, and for the probe of `fim`."""
-    if text.startswith("[prefix]"):
-        return text.startswith("[prefix]Instruction")
-    return "Output:" not in text.rpartition("\n")[2]
-
-
-def _ape() -> list[str]:
-    seed = "Say something about the alpha."
-    return [
-        _shown("chat", "ape", SMALL_APE, toy.model(answer=_answer), seed),
-        _shown("chat, few outputs", "ape", SMALL_APE, toy.model(answer=_answer), seed),
-        _shown("plain text", "ape", SMALL_APE, toy.model(answer=_answer, has_chat=False), seed),
-        _shown("cloze", "ape", {**SMALL_APE, "mode": "cloze", "resample_rounds": 0}, toy.model(answer=_answer), seed),
-        _shown(
-            "fim",
-            "ape",
-            {**SMALL_APE, "mode": "fim", "resample_rounds": 0},
-            toy.model(answer=_answer, has_fim=True),
-            "",
-        ),
-    ]
-
-
-def _random() -> list[str]:
-    seed = "Say something about the alpha."
-    return [
-        _shown("chat", "random", SMALL_RANDOM, toy.model(answer=_answer), "", seed),
-        _shown("chat, few outputs", "random", SMALL_RANDOM, toy.model(answer=_answer), ""),
-        _shown("plain text", "random", SMALL_RANDOM, toy.model(answer=_answer, has_chat=False), "", seed),
-    ]
-
-
-@pytest.mark.parametrize(("method", "shown"), [("ape", _ape), ("random", _random)])
-def test_the_proposer_is_shown_what_the_trace_says(method: str, shown: Callable[[], list[str]]) -> None:
-    trace, path = "\n".join(shown()) + "\n", TRACES / f"{method}.txt"
-    if os.environ.get("REWRITE_TRACES"):
-        path.write_text(trace, encoding="utf-8")
-    assert trace == path.read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", SEARCHES)
+def test_a_search_goes_as_its_trace_says(name: str) -> None:
+    settings, seeds, kind = SEARCHES[name]
+    labels = ("even", "odd") if "logprob" in kind else ()
+    given = replace(toy.task(dev=12, labels=labels), seeds=tuple(map(Prompt, seeds)))
+    found = trace(configure(name.partition("/")[0], settings), given, _writer(), **kind)
+    assert found == golden(name, found)
