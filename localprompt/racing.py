@@ -18,8 +18,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal, Protocol
 
-from localprompt.selection import Score, rank
-from localprompt.standings import size
+from localprompt.selection import Score, brevity, rank
 from localprompt.types import Evaluation, Example, Prompt
 
 RaceName = Literal["uniform", "ucb", "ucb-e", "successive-rejects", "successive-halving", "thompson"]
@@ -129,7 +128,7 @@ class _Bandit(ABC):
             # Of arms with equal indices those that have seen less, and then the earlier ones: `sorted` is stable.
             pairs = sorted(((index(arm), arm) for arm in open_arms), key=lambda pair: (-pair[0], len(pair[1].scores)))
             _pull([arm for _, arm in pairs[: self.per_round]], score, examples, self.per_pull)
-        return [arm.prompt for arm in sorted(arms, key=lambda arm: (-arm.mean, size(arm.prompt)))]
+        return [arm.prompt for arm in sorted(arms, key=lambda arm: (-arm.mean, brevity(arm.prompt)))]
 
     @abstractmethod
     def _index(self, arms: Sequence[_Arm], rng: random.Random | None) -> _Index:

@@ -33,10 +33,11 @@ class Stages:
 
 
 def rank(evaluations: Sequence[Evaluation]) -> list[Prompt]:
-    """Return the prompts, best first: higher mean, then larger mean margin, then shorter, then earlier.
+    """Return the prompts, best first: higher mean, larger mean margin, with words before without, shorter, earlier.
 
     On a few examples of a task with labels most means are equal; the margin, which is already paid for, tells which
-    prompts are right by more.
+    prompts are right by more. An empty instruction is the last of its equals: nothing in it can be criticised, said in
+    other words or learnt from.
     """
     return [each.prompt for each in sorted(evaluations, key=_key)]
 
@@ -104,9 +105,14 @@ def _first(
     return [*above, *rank(tiebreak([each.prompt for each in tied], examples))][:places]
 
 
-def _key(evaluation: Evaluation) -> tuple[float, float, int]:
+def _key(evaluation: Evaluation) -> tuple[float, float, bool, int]:
     mean, margin = _merit(evaluation)
-    return -mean, -margin, size(evaluation.prompt)
+    return -mean, -margin, *brevity(evaluation.prompt)
+
+
+def brevity(prompt: Prompt) -> tuple[bool, int]:
+    """Return what decides between prompts of equal scores, lower first: with words before without, then the shorter."""
+    return not prompt.instruction.strip(), size(prompt)
 
 
 def _merit(evaluation: Evaluation) -> tuple[float, float]:

@@ -229,12 +229,13 @@ class Writer:
         return self.problem.first_fitting(versions(), room)
 
     def _errors(self, mistakes: Sequence[Mistake], limit: int) -> str:
-        names = ", ".join(self.problem.outputs)
-        blocks = [self.meta["labels"].fill(labels=shortened(names, self.settings.shown_chars))] if names else []
+        blocks = []
         for mistake in mistakes:
             inputs = worked(INPUTS, mistake.example, "", limit)
             given, right = shortened(mistake.given, limit), shortened(mistake.example.targets[0], limit)
             blocks.append(self.meta["error"].fill(inputs=inputs, given=given, right=right))
+        if names := ", ".join(self.problem.outputs):
+            blocks.append(self.meta["labels"].fill(labels=shortened(names, self.settings.shown_chars)))
         return "\n\n".join(blocks)
 
     def _template(self, name: str, parent: Prompt) -> MetaPrompt:

@@ -292,7 +292,7 @@ def test_a_task_with_labels_shows_the_reason_finder_all_of_them() -> None:
     ProTeGi(**SMALL).run(toy.problem(lm, given))
     asked = _written(lm, is_gradient)
     assert asked
-    assert all("The right answer is always one of these: blue, green, red\n" in text for text in asked)
+    assert all("The right answer is always one of these: blue, green, red.\n" in text for text in asked)
 
 
 def test_a_closed_set_of_outputs_is_shown_to_reason_finder_and_editor_and_may_be_named() -> None:
@@ -304,7 +304,7 @@ def test_a_closed_set_of_outputs_is_shown_to_reason_finder_and_editor_and_may_be
     ProTeGi(**SMALL).run(problem)
     asked = [*_written(lm, is_gradient), *_written(lm, is_edit)]
     assert asked
-    assert all("The right answer is always one of these: blue, red\n" in text for text in asked)
+    assert all("The right answer is always one of these: blue, red.\n" in text for text in asked)
     assert Prompt(new) in [each.prompt for each in problem.candidates]
 
 
@@ -415,9 +415,9 @@ def test_a_budget_that_ends_among_the_last_measurements_loses_none_that_was_made
         return problem
 
     budget = Budget()
-    assert len(run(budget).finalists()) == 1 + 3
+    assert len(run(budget).finalists()) == 1 + 1 + 3, "the seed, the best guess, the beam"
     short = run(Budget(max_calls=budget.spend.calls - 1))
-    assert len(short.finalists()) == 1 + 2
+    assert len(short.finalists()) == 1 + 1 + 2
     assert short.winner().evaluation.mean == 0.5  # type: ignore[union-attr]
 
 

@@ -10,7 +10,7 @@ import toy
 from localprompt.budget import Budget
 from localprompt.errors import BudgetExhausted
 from localprompt.selection import Stages, filter_in_stages, measure_best_first, rank
-from localprompt.types import Evaluation, Example, Outcome, Prompt
+from localprompt.types import Demo, Evaluation, Example, Outcome, Prompt
 
 EXAMPLES = [Example(f"dev:{n}", {"input": str(n)}, ("x",)) for n in range(100)]
 
@@ -108,6 +108,12 @@ def test_protected_prompts_are_scored_in_every_stage_but_win_no_place() -> None:
     assert all("0.00" in asked for asked, _ in score.calls)
     assert [asked.count("0.00") for asked, _ in score.calls] == [1, 1]
     assert [prompt.instruction for prompt in left] == ["0.15", "0.14"]
+
+
+def test_an_empty_instruction_is_the_last_of_its_equals() -> None:
+    empty, demos, words = Prompt(""), Prompt(" ", (Demo({"input": "a"}, "b"),)), Prompt("a long instruction")
+    assert rank([_evaluation(each, 0.5) for each in (empty, demos, words)]) == [words, empty, demos]
+    assert rank([_evaluation(words, 0.0), _evaluation(empty, 0.5)]) == [empty, words]
 
 
 def test_equals_are_ranked_by_margin_then_by_length_then_by_order() -> None:
