@@ -25,7 +25,7 @@ from localprompt.lm.replayed import facts_of
 from localprompt.metaprompts import shipped_hash
 from localprompt.optimizers import Optimizer, configure
 from localprompt.optimizers.registry import read_value
-from localprompt.store.records import item, text_of
+from localprompt.store.records import item, object_of, text_of
 from localprompt.tasks import Task
 from localprompt.tasks.stored import to_plain
 
@@ -225,7 +225,7 @@ def expected_of(configuration: Mapping[str, Any]) -> Estimate | None:
         return None
     try:
         values: dict[str, Any] = {
-            name: read_value(name, value, wanted[name]) for name, value in _object(expected).items()
+            name: read_value(name, value, wanted[name]) for name, value in object_of(expected).items()
         }
         return Estimate(**values)
     except (KeyError, TypeError, ValueError, OverflowError, ConfigError) as error:
@@ -256,17 +256,17 @@ def check_shape(configuration: Mapping[str, Any]) -> None:
         for key in ("version", "method"):
             text_of(item(configuration, key))
         for key in ("task", "sources", "settings", "limits"):
-            _object(item(configuration, key))
+            object_of(item(configuration, key))
         text_of(item(item(configuration, "identity"), "task"))
         for role in ("model", "proposer"):
             source = configuration["sources"].get(role)
             if source is not None:
                 text_of(source)
             if role == "model" or item(configuration, role) is not None:
-                model = _object(item(configuration, role))
+                model = object_of(item(configuration, role))
                 for key in ("name", "fingerprint"):
                     text_of(item(model, key))
-                _object(item(model, "identity"))
+                object_of(item(model, "identity"))
         if type(item(configuration, "seed")) is not int or type(item(configuration, "use_cache")) is not bool:
             raise ValueError("a seed and use_cache were expected")
     except ValueError as error:
@@ -317,9 +317,3 @@ def _unfolded(value: dict[str, Any], folder: Path) -> Path:
             raise StoreError(f"the run's settings have a file that cannot be: {name[:100]!r}", "do not trust this run")
         (folder / name).write_text(text, encoding="utf-8", errors="backslashreplace")
     return folder if value.get("folder") is True else folder / next(iter(files))
-
-
-def _object(plain: Any) -> Mapping[str, Any]:
-    if not isinstance(plain, dict):
-        raise ValueError("an object was expected")
-    return plain

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar, get_type_hints
 from localprompt.analysis.stats import Difference, Interval
 from localprompt.errors import StoreError
 from localprompt.estimating import Estimate
-from localprompt.store.records import item, plain_prompt, read_prompt, read_texts, text_of
+from localprompt.store.records import item, object_of, plain_prompt, read_prompt, read_texts, text_of
 from localprompt.types import Prompt, Spend
 
 Split = Literal["train", "dev", "test"]
@@ -164,7 +164,7 @@ class RunResult:
                 proof=_numbers(Spend, plain.get("proof", {})),
                 failed=_whole(plain.get("failed", 0)),
                 expected=None if expected is None else _numbers(Estimate, expected),
-                discards={text_of(reason): _whole(n) for reason, n in _object(item(plain, "discards")).items()},
+                discards={text_of(reason): _whole(n) for reason, n in object_of(item(plain, "discards")).items()},
                 notes=read_texts(item(plain, "notes")),
             )
         except (TypeError, ValueError, OverflowError) as error:
@@ -212,7 +212,7 @@ def _plain_test(test: HeldOutScores) -> dict[str, Any]:
 
 
 def _read_test(plain: Any) -> HeldOutScores:
-    seed, best = dict(_object(item(plain, "seed"))), dict(_object(item(plain, "best")))
+    seed, best = dict(object_of(item(plain, "seed"))), dict(object_of(item(plain, "best")))
     seed_unparsed, best_unparsed = _whole(seed.pop("unparsed", None)), _whole(best.pop("unparsed", None))
     difference = _numbers(Difference, item(plain, "difference"))
     return HeldOutScores(_numbers(Interval, seed), _numbers(Interval, best), difference, seed_unparsed, best_unparsed)
@@ -225,7 +225,7 @@ def _numbers(kind: type[_Numbers], plain: Any) -> _Numbers:
         TypeError, ValueError: if the data is not of that shape.
     """
     wanted = get_type_hints(kind)
-    values = {name: _number(value, wanted.get(name)) for name, value in _object(plain).items()}
+    values = {name: _number(value, wanted.get(name)) for name, value in object_of(plain).items()}
     return kind(**values)
 
 
@@ -243,9 +243,3 @@ def _whole(value: Any) -> int:
     if type(value) is not int or abs(value) > _LARGEST:
         raise ValueError("a whole number was expected")
     return value
-
-
-def _object(plain: Any) -> Mapping[str, Any]:
-    if not isinstance(plain, dict):
-        raise ValueError("an object was expected")
-    return plain

@@ -87,7 +87,7 @@ def read_prompt(plain: Any) -> Prompt:
     """
     instruction, demos = text_of(item(plain, "instruction")), item(plain, "demos")
     return Prompt(
-        instruction, tuple(Demo(_texts(item(d, "inputs")), text_of(item(d, "output"))) for d in list_of(demos))
+        instruction, tuple(Demo(texts_of(item(d, "inputs")), text_of(item(d, "output"))) for d in list_of(demos))
     )
 
 
@@ -109,6 +109,26 @@ def item(plain: Any, key: str) -> Any:
     if not isinstance(plain, dict) or key not in plain:
         raise ValueError(f"an object with the key {key!r} was expected")
     return plain[key]
+
+
+def object_of(plain: Any) -> Mapping[str, Any]:
+    """Return the value if it is an object.
+
+    Raises:
+        ValueError: if not.
+    """
+    if not isinstance(plain, dict):
+        raise ValueError("an object was expected")
+    return plain
+
+
+def texts_of(plain: Any) -> dict[str, str]:
+    """Return the value if it is an object of texts.
+
+    Raises:
+        ValueError: if not.
+    """
+    return {text_of(key): text_of(value) for key, value in object_of(plain).items()}
 
 
 def list_of(plain: Any) -> Sequence[Any]:
@@ -148,12 +168,6 @@ def check_plain(plain: Any, depth: int = 0) -> None:
     parts = [*plain, *plain.values()] if isinstance(plain, dict) else plain if isinstance(plain, list) else ()
     for part in parts:
         check_plain(part, depth + 1)
-
-
-def _texts(plain: Any) -> dict[str, str]:
-    if not isinstance(plain, dict):
-        raise ValueError("an object was expected")
-    return {key: text_of(value) for key, value in plain.items()}
 
 
 def lettered(*values: object) -> dict[str, object]:

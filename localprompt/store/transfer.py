@@ -35,6 +35,7 @@ from localprompt.store.records import (
     identity_hash,
     item,
     lettered,
+    object_of,
     read_prompt,
     read_texts,
     text_of,
@@ -213,8 +214,8 @@ def _read_run(row: tuple[Any, ...]) -> None:
     plain, found = json.loads(configuration), None if result is None else json.loads(result)
     check_plain([int(seed), plain, found, *names])
     item(plain, "identity")
-    if found is not None and not isinstance(found, Mapping):
-        raise ValueError("an object was expected")
+    if found is not None:
+        object_of(found)
 
 
 def _read_prompt(row: tuple[Any, ...]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from localprompt.errors import StoreError, TaskError
-from localprompt.store.records import item, list_of, plain_prompt, read_prompt, read_texts, text_of
+from localprompt.store.records import item, list_of, plain_prompt, read_prompt, read_texts, text_of, texts_of
 from localprompt.tasks.answers import Answer, Extraction, find_answer
 from localprompt.tasks.metrics import METRICS, CodeMetric, Metric, find_metric, metric_hash
 from localprompt.tasks.task import Task
@@ -96,7 +96,7 @@ def _read_examples(plain: Any) -> tuple[Example, ...]:
         name, inputs, targets = list_of(row)
         if not targets:
             raise ValueError("an example has no targets")
-        examples.append(Example(text_of(name), _texts(inputs), read_texts(targets)))
+        examples.append(Example(text_of(name), texts_of(inputs), read_texts(targets)))
     return tuple(examples)
 
 
@@ -129,7 +129,7 @@ def _unnamed(what: str) -> TaskError:
 
 
 def _read_layout(plain: Any) -> Layout:
-    fields = _texts(plain)
+    fields = texts_of(plain)
     if fields.get("mode") not in ("raw", "chat"):
         raise ValueError("no layout")
     return Layout(**fields)  # type: ignore[arg-type]  # the mode was checked
@@ -142,9 +142,3 @@ def _read_sampling(plain: Any) -> Sampling:
     if any(type(count) is not int or count > _MAX_COUNT for count in counts) or math.isinf(sampling.temperature):
         raise ValueError("its sampling cannot be")
     return sampling
-
-
-def _texts(plain: Any) -> dict[str, str]:
-    if not isinstance(plain, dict):
-        raise ValueError("no mapping of names to texts")
-    return {text_of(name): text_of(value) for name, value in plain.items()}
