@@ -19,7 +19,7 @@ from localprompt.errors import BudgetExhausted, StoreError
 from localprompt.evaluator import Evaluator
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.replayed import ReplayedLM
-from localprompt.observing import Observer, SilentObserver
+from localprompt.observing import Observer, Relay, SilentObserver
 from localprompt.optimizers.registry import presets
 from localprompt.results import RunResult
 from localprompt.resuming import replay, resume
@@ -54,40 +54,24 @@ def settings_of(configuration: Mapping[str, Any]) -> MethodSettings:
     return MethodSettings(nearest, differing[nearest], settings)
 
 
-class Incumbents:
-    """An observer that remembers when which prompt was the best so far, and passes everything on."""
+class Incumbents(Relay):
+    """An observer that also remembers when which prompt was the best so far."""
 
     def __init__(self, observer: Observer) -> None:
+        super().__init__(observer)
         self.steps: list[tuple[int, str]] = []
         """(tokens requested until then, id of the best prompt from then on)."""
-        self._observer = observer
         self._tokens = 0
-
-    def stage(self, text: str) -> None:
-        """Pass it on."""
-        self._observer.stage(text)
-
-    def plan(self, calls: int) -> None:
-        """Pass it on."""
-        self._observer.plan(calls)
-
-    def progress(self, done: int, total: int) -> None:
-        """Pass it on."""
-        self._observer.progress(done, total)
 
     def best(self, prompt: Prompt, mean: float, n: int) -> None:
         """Remember the prompt, and pass it on."""
         self.steps.append((self._tokens, prompt.id))
-        self._observer.best(prompt, mean, n)
+        super().best(prompt, mean, n)
 
     def spend(self, spend: Spend) -> None:
         """Remember the tokens, which a search tells before its new best prompt, and pass them on."""
         self._tokens = spend.tokens_requested
-        self._observer.spend(spend)
-
-    def note(self, text: str) -> None:
-        """Pass it on."""
-        self._observer.note(text)
+        super().spend(spend)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from localprompt.types import Candidate, Discard, Evaluation, Prompt, Spend
@@ -85,35 +84,50 @@ class SilentJournal:
         """Ignore it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Journalled:
-    """An observer whose stages and notes also go into a journal."""
+class Relay:
+    """An observer that passes everything on to another one; a subclass does something besides."""
 
-    observer: Observer
-    journal: Journal
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
 
     def stage(self, text: str) -> None:
-        """Pass it on and enter it."""
-        self.observer.stage(text)
-        self.journal.event("stage", text)
+        """Pass it on."""
+        self._observer.stage(text)
 
     def plan(self, calls: int) -> None:
         """Pass it on."""
-        self.observer.plan(calls)
+        self._observer.plan(calls)
 
     def progress(self, done: int, total: int) -> None:
         """Pass it on."""
-        self.observer.progress(done, total)
+        self._observer.progress(done, total)
 
     def best(self, prompt: Prompt, mean: float, n: int) -> None:
         """Pass it on."""
-        self.observer.best(prompt, mean, n)
+        self._observer.best(prompt, mean, n)
 
     def spend(self, spend: Spend) -> None:
         """Pass it on."""
-        self.observer.spend(spend)
+        self._observer.spend(spend)
+
+    def note(self, text: str) -> None:
+        """Pass it on."""
+        self._observer.note(text)
+
+
+class Journalled(Relay):
+    """An observer whose stages and notes also go into a journal."""
+
+    def __init__(self, observer: Observer, journal: Journal) -> None:
+        super().__init__(observer)
+        self._journal = journal
+
+    def stage(self, text: str) -> None:
+        """Pass it on and enter it."""
+        super().stage(text)
+        self._journal.event("stage", text)
 
     def note(self, text: str) -> None:
         """Pass it on and enter it."""
-        self.observer.note(text)
-        self.journal.event("note", text)
+        super().note(text)
+        self._journal.event("note", text)
