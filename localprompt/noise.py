@@ -50,21 +50,15 @@ def measure_noise(lm: LanguageModel, task: Task, known: Sequence[Evaluation], bu
 def best_beyond_noise(finalists: Sequence[Standing], floor: float) -> Standing:
     """Return a seed or else the shortest, of equals the earliest, of those at most `floor` below the best mean.
 
+    `finalists` are scored, as those of `Problem.finalists` are, and at least one.
+
     The best seed also stays if that prompt is ahead of it by no more than the standard error of their paired difference
     (the one-standard-error rule of Breiman et al. 1984, the simplest model here being the one that is there already).
-    Prompts without a score take no part where there is one with a score.
     """
-    means = [each.evaluation.mean for each in finalists if each.evaluation is not None]
-    if not means:
-        return finalists[0]
-    enough = max(means) - floor - _ROUNDING
-    tied = [each for each in finalists if each.evaluation is not None and each.evaluation.mean >= enough]
-    winner = min(tied, key=preference)
-    seeds = [each for each in finalists if each.evaluation is not None and each.candidate.op == "seed"]
-    if not seeds:
-        return winner
-    seed = min(seeds, key=preference)
-    return winner if _is_ahead(winner, seed) else seed
+    enough = max(each.mean for each in finalists) - floor - _ROUNDING
+    winner = min((each for each in finalists if each.mean >= enough), key=preference)
+    seed = min((each for each in finalists if each.candidate.op == "seed"), key=preference, default=None)
+    return winner if seed is None or _is_ahead(winner, seed) else seed
 
 
 def _is_ahead(winner: Standing, seed: Standing) -> bool:
@@ -75,5 +69,5 @@ def _is_ahead(winner: Standing, seed: Standing) -> bool:
     common = [outcome for outcome in winner.evaluation.outcomes if outcome.example_id in before]
     gains = [outcome.score - before[outcome.example_id] for outcome in common]
     if len(gains) < 2:
-        return winner.evaluation.mean > seed.evaluation.mean
+        return winner.mean > seed.mean
     return statistics.fmean(gains) > statistics.stdev(gains) / math.sqrt(len(gains)) + _ROUNDING

@@ -16,6 +16,11 @@ class Standing:
     evaluation: Evaluation | None
     """None where the budget ended before any prompt was scored."""
 
+    @property
+    def mean(self) -> float:
+        """The mean score; 0 where none is known."""
+        return self.evaluation.mean if self.evaluation else 0.0
+
 
 class Standings:
     """All candidates in order of appearance, and their scores on dev.
@@ -121,8 +126,7 @@ def preference(standing: Standing) -> tuple[bool, float, int]:
     what a found prompt is compared with; then the shorter, which costs less.
     """
     is_seed = standing.candidate.op == "seed"
-    mean = standing.evaluation.mean if is_seed and standing.evaluation else 0.0
-    return not is_seed, -mean, size(standing.candidate.prompt)
+    return not is_seed, -standing.mean if is_seed else 0.0, size(standing.candidate.prompt)
 
 
 def size(prompt: Prompt) -> int:
@@ -133,4 +137,4 @@ def size(prompt: Prompt) -> int:
 
 def rank(standing: Standing) -> tuple[float, bool, float, int]:
     """Return what decides between scores as they stand, lower first: the mean, and of equals `preference`."""
-    return -(standing.evaluation.mean if standing.evaluation else 0.0), *preference(standing)
+    return -standing.mean, *preference(standing)
