@@ -44,7 +44,7 @@ class Problem:
     short has its results.
 
     Args:
-        task: only description, labels, inputs, seeds, train and dev are taken from it.
+        task: only labels, inputs, seeds, train and dev are taken from it.
         evaluator: the task LM.
         proposer: writes prompts, charged to the same budget as the evaluator.
         rng: the only source of chance.
@@ -64,7 +64,6 @@ class Problem:
         journal: Journal | None = None,
         is_rehearsal: bool = False,
     ) -> None:
-        self.description = task.description
         self.labels = task.labels
         self.inputs = task.inputs
         self.seeds = task.seeds
@@ -175,18 +174,18 @@ class Problem:
         forbidden: Forbidden,
         *,
         n: int = 1,
-        retry: bool = True,
-        known: Iterable[str] = (),
-        constrained: bool = True,
         objection: Callable[[str, int], str] | None = None,
     ) -> list[Proposal]:
         """Return new instructions that the proposer wrote, one `Proposal` a prompt, same order and length as `prompts`.
 
         Of each prompt `n` replies are asked for, read and validated (`proposing.sift`). An instruction is new if it
-        is no near-duplicate of a candidate of this problem, of `known`, of another one in this call, or of anything
-        discarded before. A prompt none of whose replies was usable is asked once more with new seeds and `warmer`, if
-        the budget has room for that. Discards are counted already. The accepted ones are not recorded: that is for
-        whoever knows their parents.
+        is no near-duplicate of a candidate of this problem, of another one in this call, or of anything discarded
+        before. A prompt none of whose replies was usable is asked once more with new seeds and `warmer`, if the budget
+        has room for that. Discards are counted already. The accepted ones are not recorded: that is for whoever knows
+        their parents.
+
+        Replies of one line or paragraph, or after an open tag, are bound to a grammar where the proposer can, so that
+        none begins with the line break that would end it.
 
         Args:
             prompts: rendered, as from `chat`, or raw text.
@@ -195,10 +194,6 @@ class Problem:
             sampling: of every reply.
             forbidden: what an instruction must not say.
             n: replies a prompt.
-            retry: False asks only once.
-            known: further instructions there are already.
-            constrained: replies of one line or paragraph, or after an open tag, are bound to a grammar where the
-                proposer can, so that none begins with the line break that would end it; False leaves them free.
             objection: the method's own test of a usable text, given with the index of the prompt that it answers. A
                 reason discards it; it may still be right as the answer to another prompt, so it is not remembered.
 
@@ -210,8 +205,7 @@ class Problem:
         readings = [reading] * len(prompts) if isinstance(reading, Reading) else list(reading)
         if len(readings) != len(prompts):
             raise ValueError(f"{len(readings)} readings for {len(prompts)} prompts")
-        memory = Memory([*(each.prompt.instruction for each in self.candidates), *known], self._rejected)
-
+        memory = Memory((each.prompt.instruction for each in self.candidates), self._rejected)
         own: set[Discard] = set()
 
         def refused(index: int, text: str) -> str:
@@ -223,7 +217,7 @@ class Problem:
         def ask(asked: Sequence[int], sampling: Sampling) -> list[Proposal]:
             if not asked:
                 return []
-            grammar = constrained and self._proposer.lm.supports_grammar
+            grammar = self._proposer.lm.supports_grammar
             sampling = closed(sampling, [(prompts[i], readings[i]) for i in asked], grammar=grammar)
             replies = self.complete([prompts[i] for i in asked], sampling, n=n)
             found = [
@@ -234,7 +228,7 @@ class Problem:
             return found
 
         proposals = ask(range(len(prompts)), sampling)
-        lost = [i for i, proposal in enumerate(proposals) if not proposal.accepted] if retry else []
+        lost = [i for i, proposal in enumerate(proposals) if not proposal.accepted]
         try:
             again = ask(lost, replace(sampling, temperature=warmer(sampling.temperature)))
         except (OutOfTime, OutOfAnswers):

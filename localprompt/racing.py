@@ -42,15 +42,15 @@ class Race(Protocol):
 class Pulls:
     """How `ucb`, `ucb-e` and `thompson` pull."""
 
-    per_round: int = 4
+    per_round: int
     """Prompts pulled in a round."""
-    per_pull: int = 8
+    per_pull: int
     """Examples a pull."""
-    exploration: float = 1.0
+    exploration: float
     """Weight of the bonus of `ucb`, the parameter `a` of `ucb-e`; `thompson` has none."""
 
 
-def race(name: RaceName, n_prompts: int, keep: int, budget: int, pulls: Pulls | None = None) -> Race:
+def race(name: RaceName, n_prompts: int, keep: int, budget: int, pulls: Pulls) -> Race:
     """Return the rule `name` for `n_prompts` of which the best `keep` are wanted.
 
     Args:
@@ -67,7 +67,6 @@ def race(name: RaceName, n_prompts: int, keep: int, budget: int, pulls: Pulls | 
         return SuccessiveRejects(budget, keep)
     if name == "successive-halving":
         return SuccessiveHalving(budget, keep)
-    pulls = pulls or Pulls()
     per_round = max(1, min(pulls.per_round, n_prompts))
     per_pull = max(1, min(pulls.per_pull, budget // max(1, n_prompts)))
     rounds = max(0, (budget - n_prompts * per_pull) // (per_round * per_pull))

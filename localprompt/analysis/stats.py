@@ -17,8 +17,12 @@ import numpy.typing as npt
 _N_RESAMPLES = 10_000
 _BLOCK = 1_000_000
 """Random numbers drawn at once: a bound on memory."""
+_SEED = 0
+"""The same scores have the same interval."""
 _ALPHA = 0.05
 _Z = NormalDist().inv_cdf(1 - _ALPHA / 2)
+_DISCORDANT = 0.2
+"""Share of examples on which two prompts are taken to differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ class Difference:
     """Pairs."""
 
 
-def interval(scores: Sequence[float], *, seed: int = 0) -> Interval:
+def interval(scores: Sequence[float]) -> Interval:
     """Return the mean with a 95 % interval: Wilson's for scores of 0 and 1, else a percentile bootstrap.
 
     Raises:
@@ -57,11 +61,11 @@ def interval(scores: Sequence[float], *, seed: int = 0) -> Interval:
     mean, n = float(values.mean()), len(values)
     if _is_binary(values):
         return Interval(mean, *_wilson(mean, n), n)
-    low, high = _bootstrap(values, seed)
+    low, high = _bootstrap(values)
     return Interval(mean, low, high, n)
 
 
-def paired_difference(baseline: Sequence[float], found: Sequence[float], *, seed: int = 0) -> Difference:
+def paired_difference(baseline: Sequence[float], found: Sequence[float]) -> Difference:
     """Return how much better `found` is than `baseline` on the same examples, in the same order.
 
     For scores of 0 and 1 the interval is Newcombe's and p is exact McNemar (a sign test on the pairs that differ); for
@@ -86,12 +90,12 @@ def paired_difference(baseline: Sequence[float], found: Sequence[float], *, seed
         low, high = _newcombe(before, after)
         p = exact_mcnemar(int((gains > 0).sum()), int((gains < 0).sum()))
     else:
-        low, high = _bootstrap(gains, seed)
-        p = _sign_flip(gains, seed)
+        low, high = _bootstrap(gains)
+        p = _sign_flip(gains)
     if p >= _ALPHA:
         low, high = min(low, 0.0), max(high, 0.0)
     elif low <= 0 <= high:
-        nearest = _nearest_not_rejected(gains, seed)
+        nearest = _nearest_not_rejected(gains)
         low, high = (nearest, high) if mean > 0 else (low, nearest)
     return Difference(mean, low, high, p, len(gains))
 
@@ -103,17 +107,17 @@ def exact_mcnemar(n_gained: int, n_lost: int) -> float:
     return min(1.0, 2 * tail / (1 << n))
 
 
-def smallest_detectable_gain(n: int, discordant: float = 0.2) -> float:
+def smallest_detectable_gain(n: int) -> float:
     """Return the gain in accuracy that `n` paired examples show with power 0.8 at two-sided level 0.05.
 
     Solves Connor's (1987) sample size for McNemar's test, `n = (z_a sqrt(q) + z_b sqrt(q - d^2))^2 / d^2`, for d, where
-    q is the share of examples on which the two prompts differ (a gain of d needs at least q = d). 155 examples with
-    q = 0.2 show 0.10. At most 1.0.
+    q is the share of examples on which the two prompts differ, taken to be 0.2 (a gain of d needs at least q = d). 155
+    examples show 0.10. At most 1.0.
     """
     z_a, z_b = NormalDist().inv_cdf(0.975), NormalDist().inv_cdf(0.8)
 
     def needed(gain: float) -> float:
-        q = max(discordant, gain)
+        q = max(_DISCORDANT, gain)
         root: float = z_a * math.sqrt(q) + z_b * math.sqrt(q - gain * gain)
         return (root / gain) ** 2
 
@@ -171,16 +175,16 @@ def _newcombe(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64]) -
     return low, difference + together(high_after - p_after, p_before - low_before)
 
 
-def _bootstrap(values: npt.NDArray[np.float64], seed: int) -> tuple[float, float]:
-    rng = np.random.default_rng(seed)
+def _bootstrap(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+    rng = np.random.default_rng(_SEED)
     n = len(values)
     means = [values[rng.integers(n, size=(rows, n))].mean(axis=1) for rows in _blocks(n)]
     low, high = np.quantile(np.concatenate(means), (0.025, 0.975))
     return float(low), float(high)
 
 
-def _sign_flip(gains: npt.NDArray[np.float64], seed: int) -> float:
-    rng = np.random.default_rng(seed)
+def _sign_flip(gains: npt.NDArray[np.float64]) -> float:
+    rng = np.random.default_rng(_SEED)
     n = len(gains)
     # A flip that gives the observed mean may differ from it in the last digit.
     observed = abs(gains.mean()) - 1e-12
@@ -191,14 +195,14 @@ def _sign_flip(gains: npt.NDArray[np.float64], seed: int) -> float:
     return (as_extreme + 1) / (_N_RESAMPLES + 1)
 
 
-def _nearest_not_rejected(gains: npt.NDArray[np.float64], seed: int) -> float:
+def _nearest_not_rejected(gains: npt.NDArray[np.float64]) -> float:
     """Return the difference nearest to 0 that the flips of `_sign_flip` do not reject; it rejects 0 itself.
 
     A flip is as extreme as the gains observed, if the true difference is that much, from where the difference reaches
     the mean of the flipped gains or that of the others, whichever is nearer to 0 (after Hartigan 1969, on the means of
     subsamples).
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(_SEED)
     n, sign = len(gains), math.copysign(1.0, gains.mean())
     towards = sign * gains
     starts = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -25,6 +26,7 @@ from localprompt.racing import (
 from localprompt.types import Evaluation, Example, Outcome, Prompt
 
 NAMES = get_args(RaceName)
+PULLS = Pulls(per_round=4, per_pull=8, exploration=1.0)
 EXAMPLES = [Example(f"dev:{n}", {"input": str(n)}, ("x",)) for n in range(200)]
 
 
@@ -117,7 +119,7 @@ class Once:
 @pytest.mark.parametrize("budget", [18 * 4, 500, 1000])
 def test_every_rule_finds_a_good_prompt_ranks_all_of_them_and_keeps_to_its_budget(name: RaceName, budget: int) -> None:
     counted = Once(Arms(CHANCES))
-    rule = race(name, len(PROMPTS), 3, budget, Pulls(per_round=4, per_pull=8, exploration=0.5))
+    rule = race(name, len(PROMPTS), 3, budget, replace(PULLS, exploration=0.5))
     ranked = rule.rank(counted, PROMPTS, EXAMPLES, random.Random(3))
     assert sorted(prompt.instruction for prompt in ranked) == sorted(CHANCES)
     assert int(ranked[0].instruction.split()[1]) >= 11
@@ -128,7 +130,7 @@ def test_every_rule_finds_a_good_prompt_ranks_all_of_them_and_keeps_to_its_budge
 @pytest.mark.parametrize("name", NAMES)
 def test_every_rule_ranks_nothing_one_prompt_and_more_examples_than_there_are(name: RaceName) -> None:
     def rank(prompts: list[Prompt], budget: int, n_examples: int) -> list[Prompt]:
-        rule = race(name, len(prompts), 1, budget)
+        rule = race(name, len(prompts), 1, budget, PULLS)
         return rule.rank(Arms(CHANCES), prompts, EXAMPLES[:n_examples], random.Random(0))
 
     assert rank([], 10, 5) == []
@@ -140,7 +142,7 @@ def test_every_rule_ranks_nothing_one_prompt_and_more_examples_than_there_are(na
 @pytest.mark.parametrize("name", NAMES)
 def test_with_a_large_budget_every_rule_agrees_with_measuring_everything(name: RaceName) -> None:
     truth = max(PROMPTS, key=lambda prompt: Arms(CHANCES)([prompt], EXAMPLES)[0].mean)
-    rule = race(name, len(PROMPTS), 1, 10**5)
+    rule = race(name, len(PROMPTS), 1, 10**5, PULLS)
     assert rule.rank(Arms(CHANCES), PROMPTS, EXAMPLES, random.Random(0))[0] == truth
 
 
@@ -148,7 +150,7 @@ def test_with_a_large_budget_every_rule_agrees_with_measuring_everything(name: R
 def test_a_race_is_the_same_from_the_same_seed(name: RaceName) -> None:
     def run() -> tuple[list[Prompt], dict[str, list[str]]]:
         arms = Arms(CHANCES)
-        return race(name, 18, 2, 300).rank(arms, PROMPTS, EXAMPLES, random.Random(7)), arms.seen
+        return race(name, 18, 2, 300, PULLS).rank(arms, PROMPTS, EXAMPLES, random.Random(7)), arms.seen
 
     assert run() == run()
 
@@ -287,7 +289,7 @@ def test_arms_without_any_example_that_fits_are_ranked_all_the_same() -> None:
         return [Evaluation(p, tuple(Outcome(e.id, None, -100.0, failed=True) for e in examples)) for p in prompts]
 
     for name in NAMES:
-        ranked = race(name, 3, 1, 60, Pulls()).rank(never, PROMPTS[:3], EXAMPLES, random.Random(1))
+        ranked = race(name, 3, 1, 60, PULLS).rank(never, PROMPTS[:3], EXAMPLES, random.Random(1))
         assert {prompt.id for prompt in ranked} == {prompt.id for prompt in PROMPTS[:3]}
 
 
