@@ -14,7 +14,8 @@ from localprompt.errors import BudgetExhausted, ContextOverflow, OutOfAnswers, O
 from localprompt.evaluator import TOKENS_BESIDE_BYTES, Evaluator, Norm
 from localprompt.lm.metered import MeteredLM
 from localprompt.observing import Journal, Journalled, Observer, SilentJournal, SilentObserver
-from localprompt.proposing import Forbidden, Memory, Reading, closed, normalised, resealed, sift, warmer
+from localprompt.proposing import Forbidden, Memory, closed, resealed, sift, warmer
+from localprompt.replies import Reading
 from localprompt.standings import Standing, Standings
 from localprompt.tasks import Task
 from localprompt.tasks.data import mixed
@@ -29,8 +30,7 @@ from localprompt.types import (
     Proposal,
     Sampling,
 )
-
-__all__ = ["Journal", "Observer", "Problem", "SilentJournal", "SilentObserver", "Standing"]
+from localprompt.wording import normalised
 
 _MOST_OUTPUTS = 6
 """More different targets are no closed set."""

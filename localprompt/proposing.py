@@ -19,34 +19,9 @@ from localprompt.replies import (
     Reading,
     grammar_for,
     instruction_in,
-    listed,
-    tagged,
-    without_chatter,
 )
 from localprompt.types import Discard, Example, Generation, Proposal, Sampling
-from localprompt.wording import changed_words, gist, is_unspaced, loops, normalised, words
-
-__all__ = [
-    "MAX_CHARS",
-    "MIN_CHARS",
-    "Forbidden",
-    "Memory",
-    "Reading",
-    "changed_words",
-    "closed",
-    "gist",
-    "grammar_for",
-    "instruction_in",
-    "listed",
-    "normalised",
-    "objection",
-    "resealed",
-    "sift",
-    "tagged",
-    "warmer",
-    "without_chatter",
-    "words",
-]
+from localprompt.wording import gist, is_unspaced, loops, normalised, words
 
 _WARMER, _HOTTEST = 0.3, 1.5
 """Added to the temperature where a request is repeated because no reply to it was usable; hotter is only noise."""

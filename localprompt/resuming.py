@@ -32,8 +32,8 @@ from localprompt.lm.base import LanguageModel
 from localprompt.lm.cached import Answers
 from localprompt.lm.replayed import ReadAnswers, ReplayedLM
 from localprompt.metaprompts import shipped_hash
+from localprompt.observing import Observer, SilentObserver
 from localprompt.optimizers import Optimizer
-from localprompt.problem import Observer, SilentObserver
 from localprompt.results import RunResult
 from localprompt.sitting import Sitting, cached_models, carry_out, conduct, placed, times_anew
 from localprompt.store import RunRecord, Store

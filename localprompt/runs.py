@@ -25,8 +25,8 @@ from localprompt.lm.base import LanguageModel
 from localprompt.lm.cached import CachedLM, MemoryAnswers
 from localprompt.lm.turns import ModelInTurn, Turns
 from localprompt.models import file_at
+from localprompt.observing import Observer, SilentObserver
 from localprompt.optimizers import Optimizer, configure
-from localprompt.problem import Observer, SilentObserver
 from localprompt.results import EvaluationResult, RunResult, Split
 from localprompt.sitting import Sitting, cached_models, carry_out, placed, unparsed
 from localprompt.store import Store

@@ -22,10 +22,11 @@ from localprompt.lm.base import LanguageModel
 from localprompt.lm.cached import Answers, CachedLM
 from localprompt.lm.metered import MeteredLM
 from localprompt.noise import best_beyond_noise, measure_noise
+from localprompt.observing import Journal, Observer
 from localprompt.optimizers import Optimizer
-from localprompt.problem import Journal, Observer, Problem, Standing
+from localprompt.problem import Problem
 from localprompt.results import HeldOutScores, NoiseFloor, RunResult
-from localprompt.standings import rank
+from localprompt.standings import Standing, rank
 from localprompt.store import RunStatus, Store
 from localprompt.tasks import Task
 from localprompt.tasks.check import shared_rows

@@ -27,10 +27,12 @@ from localprompt.errors import ConfigError
 from localprompt.metaprompts import SHRINK, MetaPrompt, load, shown_chars, worked
 from localprompt.optimizers.registry import optimizer
 from localprompt.problem import Problem
-from localprompt.proposing import Forbidden, Reading, normalised
+from localprompt.proposing import Forbidden
 from localprompt.racing import UpperConfidence
+from localprompt.replies import Reading
 from localprompt.selection import Score, Stages, filter_in_stages, measure_best_first, rank
 from localprompt.types import Candidate, Demo, Example, Message, Prompt, Sampling
+from localprompt.wording import normalised
 
 Mode = Literal["forward", "fim", "cloze", "sir", "auto"]
 

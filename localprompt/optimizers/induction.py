@@ -13,7 +13,8 @@ from typing import Literal
 
 from localprompt.metaprompts import SHRINK, MetaPrompt, shown_chars, worked
 from localprompt.problem import Problem
-from localprompt.proposing import Forbidden, Reading
+from localprompt.proposing import Forbidden
+from localprompt.replies import Reading
 from localprompt.types import Candidate, Example, Message, Prompt, Sampling
 
 TEMPLATES = {

@@ -32,10 +32,12 @@ from localprompt.optimizers import induction
 from localprompt.optimizers.induction import Induction
 from localprompt.optimizers.registry import optimizer
 from localprompt.problem import Problem
-from localprompt.proposing import Forbidden, Reading, normalised
+from localprompt.proposing import Forbidden
+from localprompt.replies import Reading
 from localprompt.selection import Stages, filter_in_stages, measure_best_first, rank
 from localprompt.tasks.template import Position
 from localprompt.types import Candidate, Evaluation, Example, Message, Prompt, Sampling
+from localprompt.wording import normalised
 
 Exemplars = Literal["random", "constant", "accumulated_most_wrong", "current_most_wrong"]
 

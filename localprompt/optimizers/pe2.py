@@ -35,9 +35,9 @@ from localprompt.optimizers.pe2_conversation import (
 )
 from localprompt.optimizers.registry import optimizer
 from localprompt.problem import Problem
-from localprompt.proposing import words
 from localprompt.selection import Stages, filter_in_stages, measure_best_first, rank
 from localprompt.types import Evaluation, Example, Prompt
+from localprompt.wording import words
 
 _TEMPLATES = {**pe2_conversation.TEMPLATES, **induction.TEMPLATES}
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from localprompt.metaprompts import MIN_SHOWN_CHARS, SHRINK, MetaPrompt, shortened, shown_chars, worked
 from localprompt.optimizers.induction import closed_set
 from localprompt.problem import Problem
-from localprompt.proposing import MAX_CHARS, Forbidden, Reading, changed_words, without_chatter, words
-from localprompt.replies import SENTENCE_END, reading_like
+from localprompt.proposing import Forbidden
+from localprompt.replies import MAX_CHARS, SENTENCE_END, Reading, reading_like, without_chatter
 from localprompt.types import Candidate, Example, Generation, Message, Outcome, Prompt, Sampling
+from localprompt.wording import changed_words, words
 
 if TYPE_CHECKING:
     from localprompt.optimizers.pe2 import PE2

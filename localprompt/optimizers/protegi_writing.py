@@ -10,19 +10,10 @@ from typing import TYPE_CHECKING
 from localprompt.errors import BudgetExhausted, OutOfAnswers, OutOfTime
 from localprompt.metaprompts import MetaPrompt, shortened, worked
 from localprompt.problem import Problem
-from localprompt.proposing import (
-    MAX_CHARS,
-    Forbidden,
-    Reading,
-    instruction_in,
-    listed,
-    normalised,
-    tagged,
-    warmer,
-    without_chatter,
-)
-from localprompt.replies import reading_like
+from localprompt.proposing import Forbidden, warmer
+from localprompt.replies import MAX_CHARS, Reading, instruction_in, listed, reading_like, tagged, without_chatter
 from localprompt.types import Candidate, Discard, Example, Generation, Message, Outcome, Prompt, Proposal, Sampling
+from localprompt.wording import normalised
 
 if TYPE_CHECKING:
     from localprompt.optimizers.protegi import ProTeGi

@@ -26,7 +26,8 @@ from localprompt.errors import ConfigError
 from localprompt.metaprompts import SHRINK, MetaPrompt, load, shown_chars, worked
 from localprompt.optimizers.registry import optimizer
 from localprompt.problem import Problem
-from localprompt.proposing import Forbidden, Reading
+from localprompt.proposing import Forbidden
+from localprompt.replies import Reading
 from localprompt.selection import Stages, filter_in_stages, measure_best_first
 from localprompt.types import Candidate, Example, Message, Prompt, Sampling
 

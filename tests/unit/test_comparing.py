@@ -18,7 +18,7 @@ from localprompt.comparing import Comparison, compare, expected_costs, resume_co
 from localprompt.engine.process import RequestsDied
 from localprompt.errors import ConfigError, ContextOverflow, ModelError, StoreError, TaskError
 from localprompt.lm.scripted import ScriptedLM
-from localprompt.problem import SilentObserver
+from localprompt.observing import SilentObserver
 from localprompt.resuming import resume
 from localprompt.store import Store
 from localprompt.tasks import Task

@@ -20,7 +20,8 @@ from localprompt.lm.cached import CachedLM, MemoryAnswers
 from localprompt.lm.metered import MeteredLM
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.problem import Problem
-from localprompt.proposing import Forbidden, Reading
+from localprompt.proposing import Forbidden
+from localprompt.replies import Reading
 from localprompt.types import Generation, Loglikelihood, Prompt, Sampling
 
 GREEDY = Sampling(max_tokens=4)

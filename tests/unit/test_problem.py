@@ -17,7 +17,8 @@ from localprompt.evaluator import Evaluator
 from localprompt.lm.metered import MeteredLM
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.problem import Problem
-from localprompt.proposing import Forbidden, Memory, Reading, closed, grammar_for, sift, warmer
+from localprompt.proposing import Forbidden, Memory, closed, sift, warmer
+from localprompt.replies import Reading, grammar_for
 from localprompt.tasks import Layout
 from localprompt.types import (
     Candidate,

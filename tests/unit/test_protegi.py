@@ -15,10 +15,11 @@ from tracing import golden, trace
 from localprompt.budget import Budget
 from localprompt.errors import BudgetExhausted, ConfigError, ContextOverflow
 from localprompt.lm.scripted import ScriptedLM
+from localprompt.observing import SilentObserver
 from localprompt.optimizers import configure
 from localprompt.optimizers.protegi import ProTeGi
 from localprompt.optimizers.protegi_writing import reasons_in
-from localprompt.problem import Problem, SilentObserver
+from localprompt.problem import Problem
 from localprompt.racing import RaceName
 from localprompt.types import Demo, Example, Generation, Prompt
 

@@ -20,7 +20,7 @@ import toy
 from localprompt import configuration, resuming, runs
 from localprompt.errors import ConfigError, ModelError, RunMismatch, StoreError, TaskError
 from localprompt.lm.scripted import ScriptedLM
-from localprompt.problem import SilentObserver
+from localprompt.observing import SilentObserver
 from localprompt.store import Store
 from localprompt.tasks import load_task
 from localprompt.tasks.stored import from_plain, to_plain

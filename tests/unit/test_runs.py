@@ -21,8 +21,10 @@ from localprompt.evaluator import Evaluator
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.noise import best_beyond_noise, measure_noise
-from localprompt.problem import Problem, SilentObserver, Standing
+from localprompt.observing import SilentObserver
+from localprompt.problem import Problem
 from localprompt.results import NoiseFloor, RunResult
+from localprompt.standings import Standing
 from localprompt.store import Store
 from localprompt.tasks import Task
 from localprompt.types import Candidate, Evaluation, Generation, Outcome, Prompt, Sampling
