@@ -25,7 +25,7 @@ from typing import ClassVar, Literal
 
 from localprompt.errors import ConfigError
 from localprompt.metaprompts import SHRINK, MetaPrompt, load, shown_chars, worked
-from localprompt.optimizers.registry import optimizer
+from localprompt.optimizers.registry import at_least, optimizer, require
 from localprompt.problem import Problem
 from localprompt.proposing import Forbidden
 from localprompt.racing import UpperConfidence
@@ -157,25 +157,15 @@ class APE:
     """Folder with meta-prompts of your own, `.txt` files named as the shipped ones; missing ones are the shipped."""
 
     def __post_init__(self) -> None:
-        for name in ("queries", "per_query", "demos", "max_tokens", "finalists", "ucb_arms", "ucb_examples"):
-            self._require(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("shots", "ucb_rounds", "ucb_exploration", "resample_rounds", "temperature"):
-            self._require(name, getattr(self, name) >= 0, "at least 0")
-        for name in ("sir_examples", "sir_keep", "resample_keep", "variants"):
-            self._require(name, getattr(self, name) >= 1, "at least 1")
+        at_least(self, 1, "queries", "per_query", "demos", "max_tokens", "finalists", "ucb_arms", "ucb_examples")
+        at_least(self, 0, "shots", "ucb_rounds", "ucb_exploration", "resample_rounds", "temperature")
+        at_least(self, 1, "sir_examples", "sir_keep", "resample_keep", "variants")
         for name in ("keep", "top_p"):
-            self._require(name, 0 < getattr(self, name) <= 1, "above 0 and at most 1")
-        self._require("sir_temperature", self.sir_temperature > 0, "above 0")
-        self._require("demo_chars", self.demo_chars >= 20, "at least 20")
+            require(self, name, 0 < getattr(self, name) <= 1, "above 0 and at most 1")
+        require(self, "sir_temperature", self.sir_temperature > 0, "above 0")
+        at_least(self, 20, "demo_chars")
         stages_hold = bool(self.stages) and all(each >= 1 for each in self.stages)
-        self._require("stages", stages_hold, "one or more whole numbers of at least 1")
-
-    def _require(self, name: str, holds: bool, what: str) -> None:
-        if not holds:
-            raise ConfigError(
-                f"the setting {name} must be {what}, not {getattr(self, name)}",
-                "`localprompt methods ape` lists the settings",
-            )
+        require(self, "stages", stages_hold, "one or more whole numbers of at least 1")
 
     def run(self, problem: Problem) -> None:
         """Search for the best instruction; everything stays with `problem`."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from localprompt.errors import ConfigError
-from localprompt.optimizers.registry import optimizer
+from localprompt.optimizers.registry import at_least, optimizer, require
 from localprompt.problem import Problem
 from localprompt.selection import Stages, filter_in_stages, measure_best_first
 from localprompt.types import Candidate, Prompt
@@ -38,12 +38,10 @@ class Manual:
     """Prompts measured on all of dev; with so few there are no stages."""
 
     def __post_init__(self) -> None:
-        if not self.stages or any(each < 1 for each in self.stages):
-            raise ConfigError("the setting stages must be whole numbers of at least 1", "write it as 12,24")
-        if not 0 < self.keep <= 1:
-            raise ConfigError(f"the setting keep must be above 0 and at most 1, not {self.keep}", "write it as 0.5")
-        if self.finalists < 1:
-            raise ConfigError("the setting finalists must be at least 1", "write it as 4")
+        stages_hold = bool(self.stages) and all(each >= 1 for each in self.stages)
+        require(self, "stages", stages_hold, "one or more whole numbers of at least 1")
+        require(self, "keep", 0 < self.keep <= 1, "above 0 and at most 1")
+        at_least(self, 1, "finalists")
         if self.prompts:
             prompts_in(self.prompts)  # the search reads it again, but then a large model is loaded already
 

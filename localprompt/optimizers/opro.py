@@ -30,7 +30,7 @@ from localprompt.errors import ConfigError
 from localprompt.metaprompts import MetaPrompt, load, shortened
 from localprompt.optimizers import induction
 from localprompt.optimizers.induction import Induction
-from localprompt.optimizers.registry import optimizer
+from localprompt.optimizers.registry import at_least, optimizer, require
 from localprompt.problem import Problem
 from localprompt.proposing import Forbidden
 from localprompt.replies import Reading
@@ -191,23 +191,13 @@ class OPRO:
     }
 
     def __post_init__(self) -> None:
-        for name in ("steps", "per_step", "draws", "history", "score_buckets", "score_examples", "eval_interval"):
-            self._require(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("finalists", "max_tokens", "max_chars", "init_prompts", "init_demos", "init_tokens"):
-            self._require(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("exemplars", "temperature", "end_temperature", "warmer"):
-            self._require(name, getattr(self, name) >= 0, "at least 0")
-        self._require("threshold", 0 <= self.threshold <= 1, "from 0 to 1")
-        self._require("top_p", 0 < self.top_p <= 1, "above 0 and at most 1")
-        self._require("exemplar_chars", self.exemplar_chars >= 20, "at least 20")
-        self._require("draws", self.per_step % self.draws == 0, f"a divisor of per_step={self.per_step}")
-
-    def _require(self, name: str, holds: bool, what: str) -> None:
-        if not holds:
-            raise ConfigError(
-                f"the setting {name} must be {what}, not {getattr(self, name)}",
-                "`localprompt methods opro` lists the settings",
-            )
+        at_least(self, 1, "steps", "per_step", "draws", "history", "score_buckets", "score_examples", "eval_interval")
+        at_least(self, 1, "finalists", "max_tokens", "max_chars", "init_prompts", "init_demos", "init_tokens")
+        at_least(self, 0, "exemplars", "temperature", "end_temperature", "warmer")
+        require(self, "threshold", 0 <= self.threshold <= 1, "from 0 to 1")
+        require(self, "top_p", 0 < self.top_p <= 1, "above 0 and at most 1")
+        at_least(self, 20, "exemplar_chars")
+        require(self, "draws", self.per_step % self.draws == 0, f"a divisor of per_step={self.per_step}")
 
     def run(self, problem: Problem) -> None:
         """Search for the best instruction; everything stays with `problem`."""

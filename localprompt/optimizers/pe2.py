@@ -33,7 +33,7 @@ from localprompt.optimizers.pe2_conversation import (
     Conversation,
     Lesson,
 )
-from localprompt.optimizers.registry import optimizer
+from localprompt.optimizers.registry import at_least, optimizer, require
 from localprompt.problem import Problem
 from localprompt.selection import Stages, filter_in_stages, measure_best_first, rank
 from localprompt.types import Evaluation, Example, Prompt
@@ -134,21 +134,12 @@ class PE2:
 
     def __post_init__(self) -> None:
         counts = ("steps", "beam", "expand", "rewrites", "batch_size", "max_words", "reasoning_tokens", "prompt_tokens")
-        for name in (*counts, "train_batch", "finalists", "init_prompts", "init_demos", "init_tokens"):
-            self._require(name, getattr(self, name) >= 1, "at least 1")
+        at_least(self, 1, *counts, "train_batch", "finalists", "init_prompts", "init_demos", "init_tokens")
         for name in ("step_size", "score_examples"):
-            self._require(name, getattr(self, name) is None or getattr(self, name) >= 1, "at least 1, or none")
-        for name in ("reasoning_temperature", "temperature", "init_temperature"):
-            self._require(name, getattr(self, name) >= 0, "at least 0")
-        self._require("top_p", 0 < self.top_p <= 1, "above 0 and at most 1")
-        self._require("example_chars", self.example_chars >= MIN_SHOWN_CHARS, f"at least {MIN_SHOWN_CHARS}")
-
-    def _require(self, name: str, holds: bool, what: str) -> None:
-        if not holds:
-            raise ConfigError(
-                f"the setting {name} must be {what}, not {getattr(self, name)}",
-                "`localprompt methods pe2` lists the settings",
-            )
+            require(self, name, getattr(self, name) is None or getattr(self, name) >= 1, "at least 1, or none")
+        at_least(self, 0, "reasoning_temperature", "temperature", "init_temperature")
+        require(self, "top_p", 0 < self.top_p <= 1, "above 0 and at most 1")
+        at_least(self, MIN_SHOWN_CHARS, "example_chars")
 
     def run(self, problem: Problem) -> None:
         """Search for the best instruction; everything stays with `problem`."""

@@ -29,7 +29,7 @@ from localprompt.metaprompts import load
 from localprompt.optimizers import induction, protegi_writing
 from localprompt.optimizers.induction import Induction
 from localprompt.optimizers.protegi_writing import Mistake, Writer, mistake_in
-from localprompt.optimizers.registry import optimizer
+from localprompt.optimizers.registry import at_least, optimizer, require
 from localprompt.problem import Problem
 from localprompt.racing import Pulls, RaceName, race
 from localprompt.selection import Score, measure_best_first, rank
@@ -131,30 +131,12 @@ class ProTeGi:
     }
 
     def __post_init__(self) -> None:
-        counts = ("rounds", "beam", "minibatch", "groups", "errors", "gradients", "edits", "successors", "evaluations")
-        more = (
-            "init_prompts",
-            "init_demos",
-            "init_tokens",
-            "rejection_errors",
-            "rejection_pool",
-            "arms_per_round",
-            "examples_per_pull",
-            "max_tokens",
-        )
-        for name in (*counts, *more):
-            self._require(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("paraphrases", "exploration", "temperature"):
-            self._require(name, getattr(self, name) >= 0, "at least 0")
-        self._require("top_p", 0 < self.top_p <= 1, "above 0 and at most 1")
-        self._require("shown_chars", self.shown_chars >= 20, "at least 20")
-
-    def _require(self, name: str, holds: bool, what: str) -> None:
-        if not holds:
-            raise ConfigError(
-                f"the setting {name} must be {what}, not {getattr(self, name)}",
-                "`localprompt methods protegi` lists the settings",
-            )
+        at_least(self, 1, "rounds", "beam", "minibatch", "groups", "errors", "gradients", "edits", "successors")
+        at_least(self, 1, "evaluations", "init_prompts", "init_demos", "init_tokens", "rejection_errors")
+        at_least(self, 1, "rejection_pool", "arms_per_round", "examples_per_pull", "max_tokens")
+        at_least(self, 0, "paraphrases", "exploration", "temperature")
+        require(self, "top_p", 0 < self.top_p <= 1, "above 0 and at most 1")
+        at_least(self, 20, "shown_chars")
 
     def run(self, problem: Problem) -> None:
         """Search for the best instruction; everything stays with `problem`."""

@@ -24,7 +24,7 @@ from typing import ClassVar
 
 from localprompt.errors import ConfigError
 from localprompt.metaprompts import SHRINK, MetaPrompt, load, shown_chars, worked
-from localprompt.optimizers.registry import optimizer
+from localprompt.optimizers.registry import at_least, optimizer, require
 from localprompt.problem import Problem
 from localprompt.proposing import Forbidden
 from localprompt.replies import Reading
@@ -40,7 +40,6 @@ TEMPLATES = {
 }
 """Meta-prompt to its slots. In those for a chat the last paragraph is the opening of the answer."""
 
-_HINT = "`localprompt methods random` lists the settings"
 _SENTENCE = ("\n", ". ")
 """Where a plain continuation is stopped: after the sentence it was asked for, small models tell a story about it."""
 
@@ -86,14 +85,11 @@ class RandomSearch:
     """Folder with meta-prompts of your own, `.txt` files named as the shipped ones; missing ones are the shipped."""
 
     def __post_init__(self) -> None:
-        counts = ("proposals", "per_round", "barren", "per_request", "demos", "max_tokens")
-        for name in (*counts, "score_examples", "finalists"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"the setting {name} must be at least 1", _HINT)
-        if self.demo_chars < 20:
-            raise ConfigError("the setting demo_chars must be at least 20", _HINT)
-        if not (self.temperature >= 0 and 0 < self.top_p <= 1):
-            raise ConfigError("temperature must be at least 0 and top_p in (0, 1]", _HINT)
+        at_least(self, 1, "proposals", "per_round", "barren", "per_request", "demos", "max_tokens")
+        at_least(self, 1, "score_examples", "finalists")
+        at_least(self, 20, "demo_chars")
+        at_least(self, 0, "temperature")
+        require(self, "top_p", 0 < self.top_p <= 1, "above 0 and at most 1")
 
     def run(self, problem: Problem) -> None:
         """Search; everything stays with `problem`."""

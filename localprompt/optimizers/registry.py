@@ -81,6 +81,36 @@ def optimizer(name: str, meta_prompts: Mapping[str, tuple[str, ...]] | None = No
     return register
 
 
+def require(chosen: object, name: str, holds: bool, what: str) -> None:
+    """Check a setting of a registered optimiser.
+
+    Args:
+        chosen: the optimiser.
+        name: of the setting.
+        holds: whether its value can be.
+        what: what it must be.
+
+    Raises:
+        ConfigError: naming the setting, if its value cannot be.
+    """
+    if not holds:
+        method = next(method for method, cls in _REGISTRY.items() if isinstance(chosen, cls))
+        raise ConfigError(
+            f"the setting {name} must be {what}, not {getattr(chosen, name)}",
+            f"`localprompt methods {method}` lists the settings",
+        )
+
+
+def at_least(chosen: object, least: float, *settings: str) -> None:
+    """Check that none of some settings of a registered optimiser is below `least`.
+
+    Raises:
+        ConfigError: naming the first that is.
+    """
+    for name in settings:
+        require(chosen, name, getattr(chosen, name) >= least, f"at least {least}")
+
+
 def names() -> tuple[str, ...]:
     """Return the names of all registered optimisers, sorted."""
     return tuple(sorted(_REGISTRY))
