@@ -88,12 +88,17 @@ def shipped_hash(optimizer: str) -> str:
 
 def worked(template: MetaPrompt, example: Example, output: str, limit: int) -> str:
     """Return an example with its answer as a meta-prompt shows it, each text shortened to `limit` characters."""
+    return template.fill(inputs=inputs_of(example, limit), output=shortened(output, limit))
+
+
+def inputs_of(example: Example, limit: int) -> str:
+    """Return the inputs of an example as a meta-prompt shows them, a line each, shortened to `limit` characters."""
     named = len(example.inputs) > 1
     lines = [
         f"{name.replace('_', ' ').capitalize() if named else 'Input'}: {shortened(text, limit)}"
         for name, text in example.inputs.items()
     ]
-    return template.fill(inputs="\n".join(lines), output=shortened(output, limit))
+    return "\n".join(lines)
 
 
 def shown_chars(limit: int, shrink: int) -> int:

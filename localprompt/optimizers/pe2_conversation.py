@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from localprompt.metaprompts import MIN_SHOWN_CHARS, SHRINK, MetaPrompt, shortened, shown_chars, worked
+from localprompt.metaprompts import MIN_SHOWN_CHARS, SHRINK, MetaPrompt, inputs_of, shortened, shown_chars
 from localprompt.optimizers.induction import closed_set
 from localprompt.problem import Problem
 from localprompt.proposing import Forbidden
@@ -35,7 +35,6 @@ TEMPLATES = {
 }
 """Meta-prompt to its slots, a file a turn. In those for a chat the last paragraph is the opening of the answer."""
 
-_INPUTS = MetaPrompt("inputs", "{{inputs}}")
 _NO_PROMPT = "(empty: there is no prompt yet)"
 _NO_ANSWER = "(none that could be read)"
 _FIRST = "nothing, this was the first"
@@ -230,7 +229,7 @@ class Conversation:
         partly = " (right in part)" if 0 < case.outcome.score < 1 else ""
         return self.meta["example"].fill(
             number=str(number),
-            inputs=worked(_INPUTS, case.example, "", chars),
+            inputs=inputs_of(case.example, chars),
             answer=(_NO_ANSWER if prediction is None else shortened(prediction, chars)) + partly,
             target=" or ".join(shortened(target, chars) for target in case.example.targets[:5]),
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from localprompt.errors import BudgetExhausted, OutOfAnswers, OutOfTime
-from localprompt.metaprompts import MetaPrompt, shortened, worked
+from localprompt.metaprompts import MetaPrompt, inputs_of, shortened
 from localprompt.problem import Problem
 from localprompt.proposing import Forbidden, warmer
 from localprompt.replies import MAX_CHARS, Reading, instruction_in, listed, reading_like, tagged, without_chatter
@@ -37,7 +37,6 @@ without an instruction, of which nothing can be said that it leaves out."""
 
 TAG = "instruction"
 """In chats an edited instruction stands in this tag."""
-INPUTS = MetaPrompt("inputs", "{{inputs}}")
 FEW_CHARS = 80
 """Texts of errors are shortened to this before errors are left out of a request that does not fit."""
 
@@ -222,7 +221,7 @@ class Writer:
     def _errors(self, mistakes: Sequence[Mistake], limit: int) -> str:
         blocks = []
         for mistake in mistakes:
-            inputs = worked(INPUTS, mistake.example, "", limit)
+            inputs = inputs_of(mistake.example, limit)
             given, right = shortened(mistake.given, limit), shortened(mistake.example.targets[0], limit)
             blocks.append(self.meta["error"].fill(inputs=inputs, given=given, right=right))
         if names := ", ".join(self.problem.outputs):
