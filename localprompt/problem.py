@@ -171,7 +171,7 @@ class Problem:
         prompts: Sequence[str],
         reading: Reading | Sequence[Reading],
         sampling: Sampling,
-        forbidden: Forbidden,
+        fixed: str,
         *,
         n: int = 1,
         objection: Callable[[str, int], str] | None = None,
@@ -192,7 +192,7 @@ class Problem:
             reading: how the replies are read; one for all prompts or one a prompt. Where all prompts end in the opening
                 of the same tag, the closing one ends the replies.
             sampling: of every reply.
-            forbidden: what an instruction must not say.
+            fixed: the text of the meta-prompt without its slots; an instruction must not repeat it.
             n: replies a prompt.
             objection: the method's own test of a usable text, given with the index of the prompt that it answers. A
                 reason discards it; it may still be right as the answer to another prompt, so it is not remembered.
@@ -206,6 +206,7 @@ class Problem:
         if len(readings) != len(prompts):
             raise ValueError(f"{len(readings)} readings for {len(prompts)} prompts")
         memory = Memory((each.prompt.instruction for each in self.candidates), self._rejected)
+        forbidden = Forbidden(self.train, self.outputs, fixed)
         own: set[Discard] = set()
 
         def refused(index: int, text: str) -> str:

@@ -27,7 +27,6 @@ from localprompt.errors import ConfigError
 from localprompt.metaprompts import SHRINK, MetaPrompt, load, shown_chars, worked
 from localprompt.optimizers.registry import at_least, optimizer, require
 from localprompt.problem import Problem
-from localprompt.proposing import Forbidden
 from localprompt.racing import UpperConfidence
 from localprompt.replies import Reading
 from localprompt.selection import Score, Stages, filter_in_stages, measure_best_first, rank
@@ -205,9 +204,8 @@ class APE:
         problem.observer.stage(f"asking for {self.queries * self.per_query} instructions ({mode})")
         shown = [problem.minibatch(self.demos) for _ in range(self.queries)]
         request = self._request(problem, meta, mode, shown)
-        forbidden = Forbidden(problem.train, problem.outputs, request.fixed)
         sampling = self._sampling(request.stop)
-        proposals = problem.propose(request.prompts, request.reading, sampling, forbidden, n=self.per_query)
+        proposals = problem.propose(request.prompts, request.reading, sampling, request.fixed, n=self.per_query)
         carried = problem.minibatch(self.shots)
         demos = tuple(Demo(example.inputs, problem.rng.choice(example.targets)) for example in carried)
         found = [Prompt(text, demos) for proposal in proposals for text in proposal.accepted]
@@ -320,8 +318,7 @@ class APE:
         reading = replace(reading, max_chars=max(reading.max_chars, 2 * max(map(len, texts))))
         sampling = replace(self._sampling(stop), max_tokens=problem.room_to_reword(texts, self.max_tokens))
         prompts = [problem.first_fitting([prompt], sampling.max_tokens) for prompt in prompts]
-        forbidden = Forbidden(problem.train, problem.outputs, template.fixed)
-        proposals = problem.propose(prompts, reading, sampling, forbidden, n=self.variants)
+        proposals = problem.propose(prompts, reading, sampling, template.fixed, n=self.variants)
         found = [
             Candidate(replace(parent, instruction=text), "resample", (parent.id,))
             for parent, proposal in zip(parents, proposals, strict=True)

@@ -13,7 +13,6 @@ from typing import Literal
 
 from localprompt.metaprompts import SHRINK, MetaPrompt, shown_chars, worked
 from localprompt.problem import Problem
-from localprompt.proposing import Forbidden
 from localprompt.replies import Reading
 from localprompt.types import Candidate, Example, Message, Prompt, Sampling
 
@@ -79,8 +78,7 @@ class Induction:
         requests = [problem.first_fitting(map(partial(request, group), SHRINK), self.max_tokens) for group in groups]
         stop = ("\n",) if chats else _SENTENCE
         sampling = Sampling(self.max_tokens, temperature=self.temperature, top_p=self.top_p, stop=stop)
-        forbidden = Forbidden(problem.train, problem.outputs, template.fixed)
-        proposals = problem.propose(requests, reading, sampling, forbidden, objection=objection)
+        proposals = problem.propose(requests, reading, sampling, template.fixed, objection=objection)
         # A seed may be nothing but worked examples: without them a guess would be compared with them.
         demos = next((seed.demos for seed in problem.seeds if not seed.instruction.strip()), ())
         found = [Prompt(text, demos) for proposal in proposals for text in proposal.accepted]

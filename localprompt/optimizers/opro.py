@@ -32,7 +32,6 @@ from localprompt.optimizers import induction
 from localprompt.optimizers.induction import Induction
 from localprompt.optimizers.registry import at_least, optimizer, require
 from localprompt.problem import Problem
-from localprompt.proposing import Forbidden
 from localprompt.replies import Reading
 from localprompt.selection import Stages, filter_in_stages, measure_best_first, rank
 from localprompt.tasks.template import Position
@@ -316,13 +315,12 @@ class OPRO:
         asked = self._step_template if self._chats(problem) else "completion"
         # Not `answers`: an instruction that lists them as the meta-prompt does is a good one.
         fixed = "\n".join(meta[name].fixed for name in (asked, "exemplars", "exemplars_wrong"))
-        forbidden = Forbidden(problem.train, problem.outputs, fixed)
         # In a chat the closing tag ends the reply, which may have paragraphs; a base model would write on.
         stop = () if self._chats(problem) else ("\n\n",)
         sampling = Sampling(max_tokens, temperature=temperature, top_p=self.top_p, stop=stop)
         reading = Reading("paragraph", max_chars=max_chars, tag=TAG)
         n, objection = self.per_step // self.draws, self._objection(problem)
-        proposals = problem.propose(prompts, reading, sampling, forbidden, n=n, objection=objection)
+        proposals = problem.propose(prompts, reading, sampling, fixed, n=n, objection=objection)
         texts = [text for proposal in proposals for text in proposal.accepted]
         found = [replace(pairs[-1][0], instruction=text) for text in texts]
         parents = tuple(prompt.id for prompt, _ in reversed(pairs))

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from localprompt.metaprompts import MIN_SHOWN_CHARS, SHRINK, MetaPrompt, inputs_of, shortened, shown_chars
 from localprompt.optimizers.induction import closed_set
 from localprompt.problem import Problem
-from localprompt.proposing import Forbidden
 from localprompt.replies import MAX_CHARS, SENTENCE_END, Reading, reading_like, without_chatter
 from localprompt.types import Candidate, Example, Generation, Message, Outcome, Prompt, Sampling
 from localprompt.wording import changed_words, words
@@ -119,12 +118,11 @@ class Conversation:
         sampling = self._sampling(n_tokens, *(["\n\n"] if is_flat else []))
         prompts = [self._fitting(partial(self._ask_to_refine, lesson, means), sampling) for lesson in lessons]
         said = "\n".join(self.meta[name].fixed for name in ("task", "agree", "inspect_chat", "refine_chat"))
-        forbidden = Forbidden(self.problem.train, self.problem.outputs, said)
         proposals = self.problem.propose(
             prompts,
             readings,
             sampling,
-            forbidden,
+            said,
             n=self.settings.rewrites,
             objection=lambda text, i: self._objection(text, lessons[i].prompt),
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from localprompt.errors import BudgetExhausted, OutOfAnswers, OutOfTime
 from localprompt.metaprompts import MetaPrompt, inputs_of, shortened
 from localprompt.problem import Problem
-from localprompt.proposing import Forbidden, warmer
+from localprompt.proposing import warmer
 from localprompt.replies import MAX_CHARS, Reading, instruction_in, listed, reading_like, tagged, without_chatter
 from localprompt.types import Candidate, Discard, Example, Generation, Message, Outcome, Prompt, Proposal, Sampling
 from localprompt.wording import normalised
@@ -173,8 +173,7 @@ class Writer:
         readings = [self._reading(parent.instruction, tag) for parent in parents]
         sampling = replace(self._sampling(self._stop(parents, readings)), max_tokens=self._room(parents))
         shown = "\n".join({template.name: template.fixed for template in templates}.values())
-        forbidden = Forbidden(self.problem.train, self.problem.outputs, shown)
-        return self.problem.propose(prompts, readings, sampling, forbidden, n=n)
+        return self.problem.propose(prompts, readings, sampling, shown, n=n)
 
     def _stop(self, parents: Sequence[Prompt], readings: Sequence[Reading]) -> tuple[str, ...]:
         """Return what ends a new instruction, beside a closing tag, whichever of the parents it is made from."""

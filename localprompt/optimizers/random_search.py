@@ -26,7 +26,6 @@ from localprompt.errors import ConfigError
 from localprompt.metaprompts import SHRINK, MetaPrompt, load, shown_chars, worked
 from localprompt.optimizers.registry import at_least, optimizer, require
 from localprompt.problem import Problem
-from localprompt.proposing import Forbidden
 from localprompt.replies import Reading
 from localprompt.selection import Stages, filter_in_stages, measure_best_first
 from localprompt.types import Candidate, Example, Message, Prompt, Sampling
@@ -153,8 +152,7 @@ class RandomSearch:
         reading = replace(reading, max_chars=max(reading.max_chars, 2 * max(map(len, texts))))
         sampling = replace(self._sampling(stop), max_tokens=problem.room_to_reword(texts, self.max_tokens))
         prompts = [problem.first_fitting([request], sampling.max_tokens) for request in requests]
-        forbidden = Forbidden(problem.train, problem.outputs, template.fixed)
-        proposals = problem.propose(prompts, reading, sampling, forbidden, n=self.per_request)
+        proposals = problem.propose(prompts, reading, sampling, template.fixed, n=self.per_request)
         return [
             Candidate(replace(seed, instruction=text), "paraphrase", (seed.id,))
             for seed, proposal in zip(seeds, proposals, strict=True)
@@ -175,8 +173,7 @@ class RandomSearch:
 
         prompts = [problem.first_fitting(map(partial(request, group), SHRINK), self.max_tokens) for group in drawn]
         reading, stop = (Reading("line"), ("\n",)) if problem.has_chat else (Reading("sentence"), _SENTENCE)
-        forbidden = Forbidden(problem.train, problem.outputs, template.fixed)
-        proposals = problem.propose(prompts, reading, self._sampling(stop), forbidden, n=self.per_request)
+        proposals = problem.propose(prompts, reading, self._sampling(stop), template.fixed, n=self.per_request)
         return [
             Candidate(replace(seed, instruction=text), "induce", (seed.id,))
             for seed, proposal in zip(seeds, proposals, strict=True)

@@ -20,7 +20,6 @@ from localprompt.lm.cached import CachedLM, MemoryAnswers
 from localprompt.lm.metered import MeteredLM
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.problem import Problem
-from localprompt.proposing import Forbidden
 from localprompt.replies import Reading
 from localprompt.types import Generation, Loglikelihood, Prompt, Sampling
 
@@ -140,7 +139,7 @@ def test_proposals_that_died_are_discarded_by_that_name() -> None:
     lm = CachedLM(Mortal("deadly"), MemoryAnswers())
     problem = Problem(given, Evaluator(lm, given, budget), MeteredLM(lm, budget), rng=toy.random.Random(0))
     requests = ["deadly alpha7", "Write of alpha7:", "Say yes:"]  # of the last no reply is usable either
-    dead, alive, _ = problem.propose(requests, Reading(), Sampling(max_tokens=20), Forbidden(()), n=4)
+    dead, alive, _ = problem.propose(requests, Reading(), Sampling(max_tokens=20), "", n=4)
     assert (dead.accepted, {each.reason for each in dead.discarded}) == ((), {"engine died"})
     assert alive.accepted
     assert problem.discards["engine died"] == 8  # asked once more

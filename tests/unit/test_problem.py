@@ -121,7 +121,6 @@ def test_the_first_origin_of_a_prompt_stays() -> None:
 
 
 LINE, WARM = Reading("line"), Sampling(max_tokens=20, temperature=0.5)
-NOTHING = Forbidden(())
 
 
 class Writer(ScriptedLM):
@@ -141,17 +140,17 @@ class Writer(ScriptedLM):
 
 def test_a_proposal_a_prompt_comes_back_in_order() -> None:
     lm = Writer("Do one.", "Do two.", "x", "Do three.")
-    proposals = toy.problem(lm).propose(["a", "b"], LINE, WARM, NOTHING, n=2)
+    proposals = toy.problem(lm).propose(["a", "b"], LINE, WARM, "", n=2)
     assert [each.accepted for each in proposals] == [("Do one.", "Do two."), ("Do three.",)]
     assert [each.reason for each in proposals[1].discarded] == ["too short"]
     assert lm.asked == [(("a", "a", "b", "b"), WARM)]
-    assert toy.problem(lm).propose([], LINE, WARM, NOTHING) == []
+    assert toy.problem(lm).propose([], LINE, WARM, "") == []
 
 
 def test_a_prompt_without_a_usable_reply_is_asked_once_more_and_warmer() -> None:
     lm = Writer("Do one.", "x", "", "", "Do two.")
     problem = toy.problem(lm)
-    proposals = problem.propose(["a", "b", "c"], LINE, WARM, NOTHING)
+    proposals = problem.propose(["a", "b", "c"], LINE, WARM, "")
     assert [each.accepted for each in proposals] == [("Do one.",), (), ("Do two.",)]
     assert [[each.reason for each in one.discarded] for one in proposals] == [[], ["too short", "empty"], ["empty"]]
     assert lm.asked[1:] == [(("b", "c"), replace(WARM, temperature=0.8))]
@@ -165,7 +164,7 @@ def test_nothing_known_proposed_or_rejected_before_is_accepted() -> None:
     problem.record([Candidate(Prompt(text), "forward") for text in ("say OMEGA one", "do it now")])
     problem.discard(Proposal((), (Discard("Do two!", "too far"), Discard("Do three words", "truncated"))))
     readings = [LINE, LINE]
-    proposals = problem.propose(["a", "b"], readings, WARM, NOTHING, n=3)
+    proposals = problem.propose(["a", "b"], readings, WARM, "", n=3)
     assert [each.accepted for each in proposals] == [("Do one.",), ("Do three words.",)]
     assert [each.reason for each in proposals[0].discarded] == ["duplicate", "duplicate"]
     assert [each.reason for each in proposals[1].discarded] == ["near-duplicate", "rejected before"]
@@ -178,7 +177,7 @@ def test_a_method_may_object_to_a_text_for_one_prompt_and_take_it_for_another() 
 
     asked: list[tuple[str, int]] = []
     problem = toy.problem(Writer("Do two.", "Do two.", "Do one."))
-    proposals = problem.propose(["a", "b"], LINE, WARM, NOTHING, objection=objection)
+    proposals = problem.propose(["a", "b"], LINE, WARM, "", objection=objection)
     assert [each.accepted for each in proposals] == [("Do one.",), ("Do two.",)]
     assert proposals[0].discarded == (Discard("Do two.", "too far"),)
     assert asked == [("Do two.", 0), ("Do two.", 1), ("Do one.", 0)]
@@ -187,14 +186,14 @@ def test_a_method_may_object_to_a_text_for_one_prompt_and_take_it_for_another() 
 
 def test_what_a_method_objected_to_is_no_rejected_idea() -> None:
     problem = toy.problem(Writer("Do two.", "x", "Do two."))
-    problem.propose(["a"], LINE, WARM, NOTHING, objection=lambda text, index: "too far")
-    (proposal,) = problem.propose(["a"], LINE, WARM, NOTHING)
+    problem.propose(["a"], LINE, WARM, "", objection=lambda text, index: "too far")
+    (proposal,) = problem.propose(["a"], LINE, WARM, "")
     assert proposal.accepted == ("Do two.",)
 
 
 def test_the_readings_are_as_many_as_the_prompts() -> None:
     with pytest.raises(ValueError, match="1 readings for 2 prompts"):
-        toy.problem(Writer("Do one.", "Do two.")).propose(["a", "b"], [LINE], WARM, NOTHING)
+        toy.problem(Writer("Do one.", "Do two.")).propose(["a", "b"], [LINE], WARM, "")
 
 
 def test_an_open_tag_ends_the_reply_and_binds_a_proposer_that_knows_grammars() -> None:
@@ -203,7 +202,7 @@ def test_an_open_tag_ends_the_reply_and_binds_a_proposer_that_knows_grammars() -
         lm = Writer("do one.</rule> So be it.", supports_grammar=can)
         problem = toy.problem(lm)
         prompt = problem.chat([Message("user", "Write.")], "<rule>")
-        (proposal,) = problem.propose([prompt], reading, WARM, NOTHING)
+        (proposal,) = problem.propose([prompt], reading, WARM, "")
         assert proposal.accepted == ("Do one.",)
         assert lm.asked[0][1] == replace(WARM, stop=("</rule>",), grammar=grammar)
 
@@ -211,14 +210,14 @@ def test_an_open_tag_ends_the_reply_and_binds_a_proposer_that_knows_grammars() -
 def test_a_line_is_bound_to_begin_at_once_where_the_proposer_knows_grammars() -> None:
     for can, grammar in ((True, grammar_for(LINE)), (False, "")):
         lm = Writer("do one.", supports_grammar=can)
-        toy.problem(lm).propose(["a"], LINE, WARM, NOTHING)
+        toy.problem(lm).propose(["a"], LINE, WARM, "")
         assert lm.asked[0][1] == replace(WARM, grammar=grammar)
 
 
 @pytest.mark.parametrize("prompts", [["Write a <rule> here"], ["<rule>", "Write."]])
 def test_a_tag_that_is_not_open_changes_nothing(prompts: list[str]) -> None:
     lm = Writer("<rule>Do one.</rule>", "<rule>Do two.</rule>", supports_grammar=True)
-    proposals = toy.problem(lm).propose(prompts, Reading("line", tag="rule"), WARM, NOTHING)
+    proposals = toy.problem(lm).propose(prompts, Reading("line", tag="rule"), WARM, "")
     assert all(len(each.accepted) == 1 for each in proposals)
     assert lm.asked[0][1] == WARM
 
@@ -292,7 +291,7 @@ def test_the_journal_is_told_everything_once_and_in_order() -> None:
     problem = Problem(given, evaluator, MeteredLM(lm, budget), rng=random.Random(0), journal=record)
     problem.observer.stage("writing")
     problem.observer.note("all is well")
-    problem.propose(["a"], LINE, WARM, NOTHING)
+    problem.propose(["a"], LINE, WARM, "")
     problem.record([Candidate(BEST, "forward"), Candidate(BEST, "resample"), Candidate(HALF, "forward")])
     problem.evaluate([HALF, Prompt("More.")], problem.dev[:3])
     problem.likelihood([BEST], problem.dev[:2], norm="sequence")
@@ -324,7 +323,7 @@ def test_a_prompt_that_does_not_fit_is_discarded_by_that_name_and_cannot_win() -
     assert problem.discards == {"too long for the context": 1}
     assert long not in [standing.candidate.prompt for standing in problem.finalists()]
     reading = Reading(cut="whole")
-    (proposal,) = problem.propose(["Write:"], reading, Sampling(max_tokens=39), Forbidden(()))
+    (proposal,) = problem.propose(["Write:"], reading, Sampling(max_tokens=39), "")
     assert {each.reason for each in proposal.discarded} == {"too long for the context"}
 
 
@@ -455,7 +454,7 @@ def test_a_retry_that_does_not_fit_the_budget_loses_nothing_that_was_accepted() 
     def propose(limit: int) -> tuple[list[Proposal], int]:
         budget = Budget(max_calls=limit)
         problem = toy.problem(toy.model(answer=answer), budget=budget)
-        found = problem.propose(["good", "bad"], Reading("line"), Sampling(max_tokens=9), Forbidden(problem.train), n=2)
+        found = problem.propose(["good", "bad"], Reading("line"), Sampling(max_tokens=9), "", n=2)
         return found, budget.spend.calls
 
     for limit, spent in ((4, 4), (6, 6)):

@@ -222,5 +222,5 @@ def test_a_proposal_with_paragraphs_is_read_up_to_its_tag(*, supports_grammar: b
     lm = toy.model(answer=lambda prompt, seed: f"{text}</INS>", supports_grammar=supports_grammar)
     problem = toy.problem(lm)
     asked = problem.chat([Message("user", "Write.")], "<INS>")
-    (proposal,) = problem.propose([asked], TAGGED, Sampling(99, temperature=1.0), NOTHING)
+    (proposal,) = problem.propose([asked], TAGGED, Sampling(99, temperature=1.0), "")
     assert proposal.accepted == (text,)
