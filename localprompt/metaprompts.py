@@ -38,6 +38,11 @@ class MetaPrompt:
         return fill(self.text, values)
 
     @property
+    def is_chat(self) -> bool:
+        """True if it is one for a chat: its last paragraph is the opening of the answer."""
+        return self.name == "cloze" or self.name.endswith("_chat")
+
+    @property
     def turns(self) -> tuple[MetaPrompt, str]:
         """The user's turn, and the opening of the answer: the last paragraph, which has no slots."""
         user, _, opening = self.text.rpartition("\n\n")
@@ -75,7 +80,7 @@ def load(optimizer: str, wanted: Mapping[str, tuple[str, ...]], folder: Path | N
         # An editor's newline at the end of the file would be the first thing the model continues.
         loaded[name] = MetaPrompt(name, text.rstrip("\n"))
         _check(name, text, required)
-        if name == "cloze" or name.endswith("_chat"):
+        if loaded[name].is_chat:
             _check_turns(loaded[name])
     return loaded
 

@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from functools import partial
+from typing import Literal
 
-from localprompt.errors import BudgetExhausted, ContextOverflow, OutOfAnswers, OutOfTime
+from localprompt.errors import BudgetExhausted, ConfigError, ContextOverflow, OutOfAnswers, OutOfTime
 from localprompt.evaluator import TOKENS_BESIDE_BYTES, Evaluator, Norm
 from localprompt.lm.metered import MeteredLM
+from localprompt.metaprompts import MetaPrompt
 from localprompt.observing import Journal, Journalled, Observer, SilentJournal, SilentObserver
 from localprompt.proposing import Forbidden, Memory, closed, resealed, sift, warmer
 from localprompt.replies import Reading
@@ -31,6 +33,9 @@ from localprompt.types import (
     Sampling,
 )
 from localprompt.wording import normalised
+
+Style = Literal["auto", "raw", "chat"]
+"""How a proposer is asked: with text to continue, or in a chat with the opening of the answer written already."""
 
 _MOST_OUTPUTS = 6
 """More different targets are no closed set."""
@@ -90,6 +95,16 @@ class Problem:
     def has_chat(self) -> bool:
         """True if the proposer has a chat template."""
         return self._proposer.lm.has_chat
+
+    def chats(self, style: Style) -> bool:
+        """Return whether the proposer is asked in a chat: with `auto` where it has a template for one.
+
+        Raises:
+            ConfigError: if it must be and has none.
+        """
+        if style == "chat" and not self.has_chat:
+            raise ConfigError("style=chat needs a proposer with a chat template", "use style=raw")
+        return self.has_chat and style != "raw"
 
     @property
     def has_fim(self) -> bool:
@@ -283,6 +298,17 @@ class Problem:
             f"context has {self._proposer.lm.n_ctx}",
             "raise n_ctx with --engine n_ctx=..., or show fewer or shorter examples",
         )
+
+    def request(self, template: MetaPrompt, **values: str) -> str:
+        """Return a filled meta-prompt as a prompt for `complete`: as a chat if it is one for a chat, else as it is.
+
+        Raises:
+            ModelError: if it is one for a chat and the proposer has no chat template.
+        """
+        if not template.is_chat:
+            return template.fill(**values)
+        user, opening = template.turns
+        return self.chat([Message("user", user.fill(**values))], opening)
 
     def chat(self, messages: Sequence[Message], opening: str = "") -> str:
         """Return a chat as a prompt for `complete`, up to and including the opening of the answer.

@@ -26,11 +26,11 @@ from typing import ClassVar, Literal
 from localprompt.errors import ConfigError
 from localprompt.metaprompts import SHRINK, MetaPrompt, load, shown_chars, worked
 from localprompt.optimizers.registry import at_least, optimizer, require
-from localprompt.problem import Problem
+from localprompt.problem import Problem, Style
 from localprompt.racing import UpperConfidence
 from localprompt.replies import Reading
 from localprompt.selection import Score, Stages, filter_in_stages, measure_best_first, rank
-from localprompt.types import Candidate, Demo, Example, Message, Prompt, Sampling
+from localprompt.types import Candidate, Demo, Example, Prompt, Sampling
 from localprompt.wording import normalised
 
 Mode = Literal["forward", "fim", "cloze", "sir", "auto"]
@@ -93,7 +93,7 @@ class APE:
     default here too, because every model can do it. `fim`: before them, with native fill-in-the-middle tokens, refused
     where a probe shows that the model cannot. `cloze`: before them, asked for in a chat. `sir`: forward guesses
     resampled by how well they explain other examples. `auto`: fim if the probe passes, else sir."""
-    style: Literal["auto", "raw", "chat"] = "auto"
+    style: Style = "auto"
     """How forward and resampling ask. `raw`: plain text to continue, as the paper did. `chat`: a question with the
     opening of the answer written already. `auto`: chat where the proposer has a template. On a 1.5B model the guesses
     for antonyms scored .30 on average by chat and .12 raw: continuing plain text, a small model drifts into a story."""
@@ -200,10 +200,11 @@ class APE:
                 break
 
     def _propose(self, problem: Problem, meta: dict[str, MetaPrompt]) -> list[Prompt]:
+        chats = problem.chats(self.style)
         mode = self._possible_mode(problem)
         problem.observer.stage(f"asking for {self.queries * self.per_query} instructions ({mode})")
         shown = [problem.minibatch(self.demos) for _ in range(self.queries)]
-        request = self._request(problem, meta, mode, shown)
+        request = self._request(problem, meta, mode, shown, chats)
         sampling = self._sampling(request.stop)
         proposals = problem.propose(request.prompts, request.reading, sampling, request.fixed, n=self.per_query)
         carried = problem.minibatch(self.shots)
@@ -220,8 +221,6 @@ class APE:
 
     def _possible_mode(self, problem: Problem) -> Mode:
         """Return the mode, `auto` decided; refuse what the proposer cannot do."""
-        if self.style == "chat" and not problem.has_chat:
-            raise ConfigError("style=chat needs a proposer with a chat template", "use style=raw")
         if self.mode == "cloze" and not problem.has_chat:
             raise ConfigError("mode=cloze needs a proposer with a chat template", "use mode=forward")
         if self.mode not in ("fim", "auto"):
@@ -236,7 +235,12 @@ class APE:
         raise ConfigError(f"mode=fim is not possible: the proposer {reason}", "use mode=sir or mode=forward")
 
     def _request(
-        self, problem: Problem, meta: dict[str, MetaPrompt], mode: Mode, shown: Sequence[Sequence[Example]]
+        self,
+        problem: Problem,
+        meta: dict[str, MetaPrompt],
+        mode: Mode,
+        shown: Sequence[Sequence[Example]],
+        chats: bool,
     ) -> _Request:
         drawn = [[(example, problem.rng.choice(example.targets)) for example in group] for group in shown]
 
@@ -254,9 +258,9 @@ class APE:
             prompts = fitted(lambda demos: problem.fim(before.fill(demos=demos), after.fill(demos=demos)))
             readings = [Reading("line", suffix=after.fill(demos=block(1))) for block in blocks]
             return _Request(prompts, readings, ("\n",), meta["fim"].fixed)
-        if mode == "cloze" or self._chats(problem):
+        if mode == "cloze" or chats:
             template = meta["cloze" if mode == "cloze" else "forward_chat"]
-            prompts = fitted(lambda demos: _chat(problem, template, demos=demos))
+            prompts = fitted(lambda demos: problem.request(template, demos=demos))
             return _Request(prompts, Reading("line"), ("\n",), template.fixed)
         prompts = fitted(lambda demos: meta["forward"].fill(demos=demos))
         return _Request(prompts, Reading("sentence"), _SENTENCE, meta["forward"].fixed)
@@ -307,9 +311,9 @@ class APE:
         # An instruction of several sentences is the user's own and must be free to keep its length.
         is_long = any(". " in parent.instruction for parent in parents)
         stop: tuple[str, ...] = ("\n\n",)
-        if self._chats(problem):
+        if problem.chats(self.style):
             template, reading = meta["resample_chat"], Reading("paragraph")
-            prompts = [_chat(problem, template, instruction=parent.instruction) for parent in parents]
+            prompts = [problem.request(template, instruction=parent.instruction) for parent in parents]
         else:
             template = meta["resample"]
             reading, stop = (Reading("line"), ("\n",)) if is_long else (Reading("sentence"), _SENTENCE)
@@ -355,9 +359,6 @@ class APE:
         evaluations = {each.prompt.id: each for each in measure_best_first(problem, unique)}
         return [(prompt, evaluations[prompt.id].mean) for prompt in rank(list(evaluations.values()))]
 
-    def _chats(self, problem: Problem) -> bool:
-        return self.style == "chat" or (self.style == "auto" and problem.has_chat)
-
     def _sampling(self, stop: tuple[str, ...]) -> Sampling:
         return Sampling(self.max_tokens, temperature=self.temperature, top_p=self.top_p, stop=stop)
 
@@ -391,11 +392,6 @@ def fills_blanks(problem: Problem) -> bool:
     replies = problem.complete(prompts, Sampling(max_tokens=12))
     hits = [word in normalised(reply[0].text).split() for reply, (_, _, word) in zip(replies, _FIM_PROBE, strict=True)]
     return sum(hits) >= 2
-
-
-def _chat(problem: Problem, template: MetaPrompt, **values: str) -> str:
-    user, opening = template.turns
-    return problem.chat([Message("user", user.fill(**values))], opening)
 
 
 def _gumbel(problem: Problem) -> float:

@@ -14,7 +14,7 @@ from typing import Literal
 from localprompt.metaprompts import SHRINK, MetaPrompt, shown_chars, worked
 from localprompt.problem import Problem
 from localprompt.replies import Reading
-from localprompt.types import Candidate, Example, Message, Prompt, Sampling
+from localprompt.types import Candidate, Example, Prompt, Sampling
 
 TEMPLATES = {
     "induce": ("demos",),
@@ -69,10 +69,7 @@ class Induction:
             chars = shown_chars(self.chars, shrink)
             pairs = [worked(meta["induce_pair"], each, each.targets[0], chars) for each in group]
             demos = "\n\n".join([*pairs, *closed_set(problem, meta["outputs"], shrink)])
-            if not chats:
-                return template.fill(demos=demos)
-            user, opening = template.turns
-            return problem.chat([Message("user", user.fill(demos=demos))], opening)
+            return problem.request(template, demos=demos)
 
         groups = [problem.minibatch(self.demos) for _ in range(self.guesses)]
         requests = [problem.first_fitting(map(partial(request, group), SHRINK), self.max_tokens) for group in groups]

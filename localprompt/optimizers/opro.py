@@ -31,11 +31,11 @@ from localprompt.metaprompts import MetaPrompt, load, shortened
 from localprompt.optimizers import induction
 from localprompt.optimizers.induction import Induction
 from localprompt.optimizers.registry import at_least, optimizer, require
-from localprompt.problem import Problem
+from localprompt.problem import Problem, Style
 from localprompt.replies import Reading
 from localprompt.selection import Stages, filter_in_stages, measure_best_first, rank
 from localprompt.tasks.template import Position
-from localprompt.types import Candidate, Evaluation, Example, Message, Prompt, Sampling
+from localprompt.types import Candidate, Evaluation, Example, Prompt, Sampling
 from localprompt.wording import normalised
 
 Exemplars = Literal["random", "constant", "accumulated_most_wrong", "current_most_wrong"]
@@ -74,6 +74,8 @@ class _Search:
 
     problem: Problem
     meta: Mapping[str, MetaPrompt]
+    asking: MetaPrompt
+    """Asks for new instructions."""
     sample: tuple[Example, ...]
     """Train examples that every prompt is scored on."""
     constant: tuple[Example, ...]
@@ -138,7 +140,7 @@ class OPRO:
     found)."""
     position: Position = "task"
     """Where the instruction stands: as the task's layout has it, or at OPRO's Q_begin, Q_end or A_begin."""
-    style: Literal["auto", "raw", "chat"] = "auto"
+    style: Style = "auto"
     """How the proposer is asked. `chat`: a question with the opening tag written already. `raw`: a list of scored texts
     to be continued, for models without a chat template. `auto`: chat where the proposer has a template."""
     temperature: float = 1.0
@@ -203,14 +205,14 @@ class OPRO:
         meta = load("opro", _TEMPLATES, self.templates)
         if not problem.train:
             raise ConfigError("opro scores on training examples and the task has none", "add a train split")
-        if self.style == "chat" and not problem.has_chat:
-            raise ConfigError("style=chat needs a proposer with a chat template", "use style=raw")
+        in_a_chat = "opening_chat" if self.position == "A_begin" else "step_chat"
+        asking = meta[in_a_chat if problem.chats(self.style) else "completion"]
         sample, constant = problem.minibatch(self.score_examples), problem.minibatch(self.exemplars)
         problem.observer.plan(self._planned(problem, len(sample)))
 
         # 1. Score the seeds; on dev too, so that a search cut short is never worse than they are.
         problem.observer.stage(f"scoring {len(problem.seeds)} seed prompts")
-        search = _Search(problem, meta, sample, constant, problem.evaluate(problem.seeds, sample))
+        search = _Search(problem, meta, asking, sample, constant, problem.evaluate(problem.seeds, sample))
         done = _best_on_dev(problem, rank(search.scored)) >= 1.0
         if not done and self._is_induced(problem):
             search.scored.extend(self._first_guesses(search))
@@ -243,7 +245,8 @@ class OPRO:
         """Return the best guesses of the instruction behind worked examples, scored on all of the sample."""
         problem, chars = search.problem, self.exemplar_chars
         guessing = Induction(self.init_prompts, self.init_demos, chars, self.init_tokens, self.temperature, self.top_p)
-        found = guessing.prompts(problem, search.meta, chats=self._chats(problem), objection=self._objection(problem))
+        chats, objection = search.asking.is_chat, self._objection(problem)
+        found = guessing.prompts(problem, search.meta, chats=chats, objection=objection)
         if not found:
             return []
         problem.observer.stage(f"comparing {len(found)} first prompts")
@@ -298,13 +301,9 @@ class OPRO:
         return search.meta["exemplar"].fill(question=question, answer=shortened(example.targets[0], chars))
 
     def _rendered(self, search: _Search, pairs: Sequence[Pair], demos: str) -> str:
-        chats = self._chats(search.problem)
-        pair = search.meta["pair" if chats else "completion_pair"]
+        pair = search.meta["pair" if search.asking.is_chat else "completion_pair"]
         listed = "\n\n".join(pair.fill(instruction=prompt.instruction, score=str(score)) for prompt, score in pairs)
-        if not chats:
-            return search.meta["completion"].fill(pairs=listed, demos=demos)
-        user, opening = search.meta[self._step_template].turns
-        return search.problem.chat([Message("user", user.fill(pairs=listed, demos=demos))], opening)
+        return search.problem.request(search.asking, pairs=listed, demos=demos)
 
     def _propose(
         self, search: _Search, pairs: Sequence[Pair], prompts: Sequence[str], temperature: float
@@ -312,13 +311,13 @@ class OPRO:
         """Return the usable new prompts; they carry the demos of the best one shown."""
         problem, meta = search.problem, search.meta
         max_tokens, max_chars = self._longest_reply(problem)
-        asked = self._step_template if self._chats(problem) else "completion"
         # Not `answers`: an instruction that lists them as the meta-prompt does is a good one.
-        fixed = "\n".join(meta[name].fixed for name in (asked, "exemplars", "exemplars_wrong"))
-        # In a chat the closing tag ends the reply, which may have paragraphs; a base model would write on.
-        stop = () if self._chats(problem) else ("\n\n",)
-        sampling = Sampling(max_tokens, temperature=temperature, top_p=self.top_p, stop=stop)
+        shown = (search.asking, meta["exemplars"], meta["exemplars_wrong"])
+        fixed = "\n".join(each.fixed for each in shown)
         reading = Reading("paragraph", max_chars=max_chars, tag=TAG)
+        # In a chat the closing tag ends the reply, which may have paragraphs; a base model would write on.
+        stop = () if search.asking.is_chat else ("\n\n",)
+        sampling = Sampling(max_tokens, temperature=temperature, top_p=self.top_p, stop=stop)
         n, objection = self.per_step // self.draws, self._objection(problem)
         proposals = problem.propose(prompts, reading, sampling, fixed, n=n, objection=objection)
         texts = [text for proposal in proposals for text in proposal.accepted]
@@ -340,10 +339,6 @@ class OPRO:
 
         return objection
 
-    @property
-    def _step_template(self) -> str:
-        return "opening_chat" if self.position == "A_begin" else "step_chat"
-
     def _longest_reply(self, problem: Problem) -> tuple[int, int]:
         """Return the limits of a reply in tokens and characters, with room for variants of a long seed."""
         texts = [prompt.instruction for prompt in problem.seeds]
@@ -351,9 +346,6 @@ class OPRO:
         if longest <= self.max_chars:
             return self.max_tokens, self.max_chars
         return problem.room_to_reword(texts, self.max_tokens), 2 * longest
-
-    def _chats(self, problem: Problem) -> bool:
-        return self.style == "chat" or (self.style == "auto" and problem.has_chat)
 
     def _temperature(self, step: int, barren: int) -> float:
         """Return the temperature of a step that comes after `barren` ones without a usable proposal."""

@@ -30,7 +30,7 @@ from localprompt.optimizers import induction, protegi_writing
 from localprompt.optimizers.induction import Induction
 from localprompt.optimizers.protegi_writing import Mistake, Writer, mistake_in
 from localprompt.optimizers.registry import at_least, optimizer, require
-from localprompt.problem import Problem
+from localprompt.problem import Problem, Style
 from localprompt.racing import Pulls, RaceName, race
 from localprompt.selection import Score, measure_best_first, rank
 from localprompt.types import Prompt
@@ -92,7 +92,7 @@ class ProTeGi:
     """Of each of them (code: 1024)."""
     shown_chars: int = 300
     """A longer reason or text of an error is shown with its middle left out (paper and code: whole)."""
-    style: Literal["auto", "raw", "chat"] = "auto"
+    style: Style = "auto"
     """How the proposer is asked. `chat`: a question with the opening of the answer written already. `raw`: plain text
     to continue. `auto`: chat where the proposer has a template."""
     init: Literal["auto", "seeds", "induce"] = "auto"
@@ -140,7 +140,7 @@ class ProTeGi:
 
     def run(self, problem: Problem) -> None:
         """Search for the best instruction; everything stays with `problem`."""
-        writer = Writer(problem, load("protegi", _TEMPLATES, self.templates), self, self._chats(problem))
+        writer = Writer(problem, load("protegi", _TEMPLATES, self.templates), self, problem.chats(self.style))
         if not problem.train:
             raise ConfigError("protegi learns from errors on train and the task has no train split", "add one")
         problem.observer.plan(self._planned(problem))
@@ -227,11 +227,6 @@ class ProTeGi:
 
     def _score(self, problem: Problem) -> Score:
         return partial(problem.likelihood, norm="token") if self.scorer == "likelihood" else problem.evaluate
-
-    def _chats(self, problem: Problem) -> bool:
-        if self.style == "chat" and not problem.has_chat:
-            raise ConfigError("style=chat needs a proposer with a chat template", "use style=raw")
-        return self.style == "chat" or (self.style == "auto" and problem.has_chat)
 
     def _planned(self, problem: Problem) -> int:
         """Return about how many model calls the search takes, for whoever waits."""

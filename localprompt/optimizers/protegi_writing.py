@@ -12,7 +12,7 @@ from localprompt.metaprompts import MetaPrompt, inputs_of, shortened
 from localprompt.problem import Problem
 from localprompt.proposing import warmer
 from localprompt.replies import MAX_CHARS, Reading, instruction_in, listed, reading_like, tagged, without_chatter
-from localprompt.types import Candidate, Discard, Example, Generation, Message, Outcome, Prompt, Proposal, Sampling
+from localprompt.types import Candidate, Discard, Example, Generation, Outcome, Prompt, Proposal, Sampling
 from localprompt.wording import normalised
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class Writer:
         self.problem.observer.stage(f"asking for {len(pairs) * self.settings.paraphrases} paraphrases")
         sources = [source for source, _ in pairs]
         template = self.meta["paraphrase_chat" if self.chats else "paraphrase"]
-        prompts = [self._rendered(template, instruction=source.instruction) for source in sources]
+        prompts = [self.problem.request(template, instruction=source.instruction) for source in sources]
         # No tag: after one that is open already a 1.5B copied half of the sentences it was to say in other words, after
         # an opening in words 1 of 32.
         proposals = self._proposed([template], prompts, sources, self.settings.paraphrases, tag="")
@@ -211,9 +211,9 @@ class Writer:
         values["instruction"] = parent.instruction  # a template for an empty one has no place for it
 
         def versions() -> Iterator[str]:
-            yield self._rendered(template, errors=self._errors(mistakes, self.settings.shown_chars), **values)
+            yield self.problem.request(template, errors=self._errors(mistakes, self.settings.shown_chars), **values)
             for n in range(len(mistakes), 0, -1):
-                yield self._rendered(template, errors=self._errors(mistakes[:n], FEW_CHARS), **values)
+                yield self.problem.request(template, errors=self._errors(mistakes[:n], FEW_CHARS), **values)
 
         return self.problem.first_fitting(versions(), room)
 
@@ -230,12 +230,6 @@ class Writer:
     def _template(self, name: str, parent: Prompt) -> MetaPrompt:
         kind = "" if parent.instruction.strip() else "_empty"
         return self.meta[f"{name}{kind}{'_chat' if self.chats else ''}"]
-
-    def _rendered(self, template: MetaPrompt, **values: str) -> str:
-        if not self.chats:
-            return template.fill(**values)
-        user, opening = template.turns
-        return self.problem.chat([Message("user", user.fill(**values))], opening)
 
     def _sampling(self, stop: tuple[str, ...]) -> Sampling:
         settings = self.settings

@@ -28,7 +28,7 @@ from localprompt.optimizers.registry import at_least, optimizer, require
 from localprompt.problem import Problem
 from localprompt.replies import Reading
 from localprompt.selection import Stages, filter_in_stages, measure_best_first
-from localprompt.types import Candidate, Example, Message, Prompt, Sampling
+from localprompt.types import Candidate, Example, Prompt, Sampling
 
 TEMPLATES = {
     "demo": ("inputs", "output"),
@@ -142,7 +142,7 @@ class RandomSearch:
         stop: tuple[str, ...] = ("\n\n",)
         if problem.has_chat:
             template, reading = meta["paraphrase_chat"], Reading("paragraph")
-            requests = [_chat(problem, template, instruction=text) for text in texts]
+            requests = [problem.request(template, instruction=text) for text in texts]
         else:
             # An instruction of several sentences is the user's own and must be free to keep its length.
             is_long = any(". " in text for text in texts)
@@ -169,7 +169,7 @@ class RandomSearch:
 
         def request(group: Sequence[tuple[Example, str]], shrink: int) -> str:
             demos = self._demos(problem, meta["demo"], group, shrink)
-            return _chat(problem, template, demos=demos) if problem.has_chat else template.fill(demos=demos)
+            return problem.request(template, demos=demos)
 
         prompts = [problem.first_fitting(map(partial(request, group), SHRINK), self.max_tokens) for group in drawn]
         reading, stop = (Reading("line"), ("\n",)) if problem.has_chat else (Reading("sentence"), _SENTENCE)
@@ -204,8 +204,3 @@ class RandomSearch:
 
     def _sampling(self, stop: tuple[str, ...]) -> Sampling:
         return Sampling(self.max_tokens, temperature=self.temperature, top_p=self.top_p, stop=stop)
-
-
-def _chat(problem: Problem, template: MetaPrompt, **values: str) -> str:
-    user, opening = template.turns
-    return problem.chat([Message("user", user.fill(**values))], opening)

@@ -12,10 +12,11 @@ import pytest
 import toy
 
 from localprompt.budget import Budget
-from localprompt.errors import BudgetExhausted, ContextOverflow
+from localprompt.errors import BudgetExhausted, ConfigError, ContextOverflow
 from localprompt.evaluator import Evaluator
 from localprompt.lm.metered import MeteredLM
 from localprompt.lm.scripted import ScriptedLM
+from localprompt.metaprompts import MetaPrompt
 from localprompt.problem import Problem
 from localprompt.proposing import Forbidden, Memory, closed, sift, warmer
 from localprompt.replies import Reading, grammar_for
@@ -220,6 +221,21 @@ def test_a_tag_that_is_not_open_changes_nothing(prompts: list[str]) -> None:
     proposals = toy.problem(lm).propose(prompts, Reading("line", tag="rule"), WARM, "")
     assert all(len(each.accepted) == 1 for each in proposals)
     assert lm.asked[0][1] == WARM
+
+
+def test_a_meta_prompt_for_a_chat_becomes_a_chat_and_any_other_is_filled() -> None:
+    text, problem = "Say {{it}}.\n\nIt is", toy.problem(toy.model())
+    asked = problem.request(MetaPrompt("edit_chat", text), it="{{this}}")
+    assert asked == problem.chat([Message("user", "Say {{this}}.")], "It is")
+    assert problem.request(MetaPrompt("edit", text), it="{{this}}") == "Say {{this}}.\n\nIt is"
+
+
+def test_a_proposer_is_asked_in_a_chat_where_it_has_a_template_unless_the_style_says_otherwise() -> None:
+    model, base = toy.problem(toy.model()), toy.problem(toy.model(has_chat=False))
+    assert [model.chats(style) for style in ("auto", "raw", "chat")] == [True, False, True]
+    assert [base.chats(style) for style in ("auto", "raw")] == [False, False]
+    with pytest.raises(ConfigError, match="style=chat needs a proposer with a chat template"):
+        base.chats("chat")
 
 
 def test_what_is_shown_is_what_the_task_makes_of_a_prompt() -> None:
