@@ -108,13 +108,15 @@ class Writer:
             return []
         self.problem.observer.stage(f"asking for {len(gradients) * self.settings.edits} edits")
         parents = [gradient.parent for gradient in gradients]
-        room = self._room(parents)
-        prompts = [
-            self._fitted(self._template("edit", each.parent), each.parent, each.mistakes, room, reason=each.reason)
-            for each in gradients
-        ]
         templates = [self._template("edit", parent) for parent in parents]
-        proposals = self._proposed(templates, prompts, parents, self.settings.edits)
+        readings = [self._reading(parent.instruction, TAG) for parent in parents]
+        sampling = self._rewriting(parents, readings)
+        prompts = [
+            self._fitted(template, each.parent, each.mistakes, sampling.max_tokens, reason=each.reason)
+            for template, each in zip(templates, gradients, strict=True)
+        ]
+        fixed = "\n".join({template.name: template.fixed for template in templates}.values())
+        proposals = self.problem.propose(prompts, readings, sampling, fixed, n=self.settings.edits)
         return self._recorded("edit", proposals, parents, parents)
 
     def paraphrases(
@@ -130,7 +132,9 @@ class Writer:
         prompts = [self.problem.request(template, instruction=source.instruction) for source in sources]
         # No tag: after one that is open already a 1.5B copied half of the sentences it was to say in other words, after
         # an opening in words 1 of 32.
-        proposals = self._proposed([template], prompts, sources, self.settings.paraphrases, tag="")
+        readings = [self._reading(source.instruction) for source in sources]
+        sampling = self._rewriting(sources, readings)
+        proposals = self.problem.propose(prompts, readings, sampling, template.fixed, n=self.settings.paraphrases)
         return self._recorded("paraphrase", proposals, sources, [origin for _, origin in pairs])
 
     def _reasons(self, asked: Sequence[tuple[Prompt, Sequence[Mistake]]], sampling: Sampling) -> list[list[str]]:
@@ -160,38 +164,28 @@ class Writer:
             found.append(list(reasons.values())[: self.settings.gradients])
         return found
 
-    def _proposed(
-        self,
-        templates: Sequence[MetaPrompt],
-        prompts: Sequence[str],
-        parents: Sequence[Prompt],
-        n: int,
-        *,
-        tag: str = TAG,
-    ) -> list[Proposal]:
-        """Return one proposal a parent, which ends with the `tag` in a chat; no text of `templates` may stand in it."""
-        readings = [self._reading(parent.instruction, tag) for parent in parents]
-        sampling = replace(self._sampling(self._stop(parents, readings)), max_tokens=self._room(parents))
-        shown = "\n".join({template.name: template.fixed for template in templates}.values())
-        return self.problem.propose(prompts, readings, sampling, shown, n=n)
+    def _rewriting(self, parents: Sequence[Prompt], readings: Sequence[Reading]) -> Sampling:
+        """Return the sampling of new wordings of any of the parents: with tokens enough for the longest.
 
-    def _stop(self, parents: Sequence[Prompt], readings: Sequence[Reading]) -> tuple[str, ...]:
-        """Return what ends a new instruction, beside a closing tag, whichever of the parents it is made from."""
+        What ends a new instruction, beside a closing tag, is the same whichever parent it is made from.
+        """
         if self.chats:
-            return () if any(reading.tag or reading.cut == "whole" for reading in readings) else ("\n\n",)
-        return ("\n",) if all("\n" not in parent.instruction for parent in parents) else ("\n\n",)
+            stop = () if any(reading.tag or reading.cut == "whole" for reading in readings) else ("\n\n",)
+        else:
+            stop = ("\n",) if all("\n" not in parent.instruction for parent in parents) else ("\n\n",)
+        room = self.problem.room_to_reword([parent.instruction for parent in parents], self.settings.max_tokens)
+        return replace(self._sampling(stop), max_tokens=room)
 
-    def _reading(self, instruction: str, tag: str) -> Reading:
-        """Return how a new instruction is read: as many sentences or paragraphs as the old one has are allowed."""
+    def _reading(self, instruction: str, tag: str = "") -> Reading:
+        """Return how a new instruction is read, which ends with `tag` in a chat.
+
+        As many sentences or paragraphs as the old one has are allowed.
+        """
         max_chars = max(MAX_CHARS, 2 * len(instruction))
         if self.chats:
             return reading_like(instruction, max_chars, tag)
         # After the sentence that it was asked for, a small model that continues plain text tells a story.
         return Reading("line" if ". " in instruction else "sentence", max_chars)
-
-    def _room(self, parents: Sequence[Prompt]) -> int:
-        """Return tokens enough for a new wording of the longest instruction."""
-        return self.problem.room_to_reword([parent.instruction for parent in parents], self.settings.max_tokens)
 
     def _recorded(
         self, op: str, proposals: Sequence[Proposal], parents: Sequence[Prompt], origins: Sequence[Prompt]
