@@ -64,6 +64,7 @@ _END = {
     "paragraph": re.compile(r"\n\s*\n"),
     "whole": re.compile(r"(?!)"),  # never
 }
+_STOP: dict[str, tuple[str, ...]] = {"sentence": ("\n", ". "), "line": ("\n",), "paragraph": ("\n\n",), "whole": ()}
 _ABBREVIATIONS = ("e.g.", "i.e.")
 _ABBREVIATION = re.compile(r"(?<![^\W_])(?i:e\.g\.|i\.e\.|cf\.|vs\.|etc\.(?=\s+(?-i:[a-z])))")
 _NUMBER = re.compile(r"^[^\S\n]*\d{1,2}\.", re.MULTILINE)
@@ -100,6 +101,11 @@ class Reading:
     tag: str = ""
     """The instruction stands in the last complete pair of this tag. Where the opening tag was part of the prompt, the
     reply has only the closing one; a model that leaves that out too, and ends by itself, is read all the same."""
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """Where a reply without a tag may be stopped: after what they were asked for, small models tell a story."""
+        return _STOP[self.cut]
 
 
 def reading_like(instruction: str, max_chars: int, tag: str = "") -> Reading:

@@ -17,7 +17,7 @@ whose guesses can be used is asked about once more.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,9 @@ from typing import ClassVar, Literal
 
 from localprompt.errors import ConfigError
 from localprompt.metaprompts import SHRINK, MetaPrompt, load, shown_chars, worked
+from localprompt.optimizers.induction import closed_set
 from localprompt.optimizers.registry import at_least, optimizer, require
+from localprompt.optimizers.rewording import reworded
 from localprompt.problem import Problem, Style
 from localprompt.racing import UpperConfidence
 from localprompt.replies import Reading
@@ -41,6 +43,7 @@ TEMPLATES = {
     "forward_chat": ("demos",),
     "fim": ("blank", "demos"),
     "cloze": ("demos",),
+    "outputs": ("answers",),
     "resample": ("instruction",),
     "resample_chat": ("instruction",),
 }
@@ -52,20 +55,6 @@ _FIM_PROBE = (
     ("They sell every fruit but the ", ", which is long and yellow and which monkeys love to peel.", "banana"),
 )
 """Prefix, suffix and the word between them, which the suffix alone tells."""
-
-_SENTENCE = ("\n", ". ")
-"""Where a plain continuation is stopped: after the sentence it was asked for, small models tell a story about it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """How a mode asks: one text a set of demos, and how the replies are read."""
-
-    prompts: list[str]
-    reading: Reading | list[Reading]
-    stop: tuple[str, ...]
-    fixed: str
-    """The fixed text of the meta-prompt."""
 
 
 @optimizer("ape", TEMPLATES)
@@ -202,11 +191,12 @@ class APE:
     def _propose(self, problem: Problem, meta: dict[str, MetaPrompt]) -> list[Prompt]:
         chats = problem.chats(self.style)
         mode = self._possible_mode(problem)
+        template = meta[mode if mode in ("fim", "cloze") else "forward_chat" if chats else "forward"]
         problem.observer.stage(f"asking for {self.queries * self.per_query} instructions ({mode})")
         shown = [problem.minibatch(self.demos) for _ in range(self.queries)]
-        request = self._request(problem, meta, mode, shown, chats)
-        sampling = self._sampling(request.stop)
-        proposals = problem.propose(request.prompts, request.reading, sampling, request.fixed, n=self.per_query)
+        requests, readings = self._requests(problem, meta, template, shown)
+        sampling = replace(self._sampling, stop=readings[0].stop)
+        proposals = problem.propose(requests, readings, sampling, template.fixed, n=self.per_query)
         carried = problem.minibatch(self.shots)
         demos = tuple(Demo(example.inputs, problem.rng.choice(example.targets)) for example in carried)
         found = [Prompt(text, demos) for proposal in proposals for text in proposal.accepted]
@@ -234,51 +224,35 @@ class APE:
         )
         raise ConfigError(f"mode=fim is not possible: the proposer {reason}", "use mode=sir or mode=forward")
 
-    def _request(
-        self,
-        problem: Problem,
-        meta: dict[str, MetaPrompt],
-        mode: Mode,
-        shown: Sequence[Sequence[Example]],
-        chats: bool,
-    ) -> _Request:
+    def _requests(
+        self, problem: Problem, meta: dict[str, MetaPrompt], template: MetaPrompt, shown: Sequence[Sequence[Example]]
+    ) -> tuple[list[str], list[Reading]]:
+        """Return one request a group of examples, these shortened until it fits the context, and how each is read."""
         drawn = [[(example, problem.rng.choice(example.targets)) for example in group] for group in shown]
+        # Five examples show what is done to an input but rarely all words of the answers, and a 1.5B does not conclude
+        # that they are a fixed set; an instruction that does not name them scores 0 under exact match. After a blank
+        # to fill there is no place for such remarks.
+        is_fim = template.name == "fim"
+        listed = [] if is_fim else closed_set(problem, meta["outputs"])
 
-        blocks = [partial(self._block, problem, meta["demo"], group, mode != "fim") for group in drawn]
+        def demos(group: Sequence[tuple[Example, str]], shrink: int) -> str:
+            limit = shown_chars(self.demo_chars, shrink)
+            return "\n\n".join([*(worked(meta["demo"], example, output, limit) for example, output in group), *listed])
 
-        def fitted(rendered: Callable[[str], str]) -> list[str]:
-            """Return one request a group, its examples shortened until it fits the context."""
-            return [
-                problem.first_fitting((rendered(block(shrink)) for shrink in SHRINK), self.max_tokens)
-                for block in blocks
-            ]
+        if is_fim:
+            before, after = template.sides
+            readings = [Reading("line", suffix=after.fill(demos=demos(group, 1))) for group in drawn]
+        else:
+            readings = [Reading("line" if template.is_chat else "sentence")] * len(drawn)
 
-        if mode == "fim":
-            before, after = meta["fim"].sides
-            prompts = fitted(lambda demos: problem.fim(before.fill(demos=demos), after.fill(demos=demos)))
-            readings = [Reading("line", suffix=after.fill(demos=block(1))) for block in blocks]
-            return _Request(prompts, readings, ("\n",), meta["fim"].fixed)
-        if mode == "cloze" or chats:
-            template = meta["cloze" if mode == "cloze" else "forward_chat"]
-            prompts = fitted(lambda demos: problem.request(template, demos=demos))
-            return _Request(prompts, Reading("line"), ("\n",), template.fixed)
-        prompts = fitted(lambda demos: meta["forward"].fill(demos=demos))
-        return _Request(prompts, Reading("sentence"), _SENTENCE, meta["forward"].fixed)
+        def request(group: Sequence[tuple[Example, str]], shrink: int) -> str:
+            text = demos(group, shrink)
+            if is_fim:
+                return problem.fim(before.fill(demos=text), after.fill(demos=text))
+            return problem.request(template, demos=text)
 
-    def _block(
-        self, problem: Problem, template: MetaPrompt, group: Sequence[tuple[Example, str]], lists: bool, shrink: int
-    ) -> str:
-        """Return worked examples as the proposer sees them, and with `lists` all outputs where they are few.
-
-        Five examples show what is done to an input but rarely all words of the answers, and a 1.5B does not conclude
-        that they are a fixed set; an instruction that does not name them scores 0 under exact match. After a blank to
-        fill there is no place for such remarks.
-        """
-        limit = shown_chars(self.demo_chars, shrink)
-        parts = [worked(template, example, output, limit) for example, output in group]
-        if problem.outputs and lists:
-            parts.append(f"Every output is one of these: {', '.join(problem.outputs)}.")
-        return "\n\n".join(parts)
+        requests = [problem.first_fitting(map(partial(request, group), SHRINK), self.max_tokens) for group in drawn]
+        return requests, readings
 
     def _importance_resampled(
         self, problem: Problem, found: list[Prompt], shown: Sequence[Sequence[Example]]
@@ -305,29 +279,8 @@ class APE:
         return [found[i] for i in sorted(order)]
 
     def _resample(self, problem: Problem, meta: dict[str, MetaPrompt], parents: Sequence[Prompt]) -> list[Prompt]:
-        parents = [parent for parent in parents if parent.instruction.strip()]  # nothing has no other words
-        if not parents:
-            return []
-        # An instruction of several sentences is the user's own and must be free to keep its length.
-        is_long = any(". " in parent.instruction for parent in parents)
-        stop: tuple[str, ...] = ("\n\n",)
-        if problem.chats(self.style):
-            template, reading = meta["resample_chat"], Reading("paragraph")
-            prompts = [problem.request(template, instruction=parent.instruction) for parent in parents]
-        else:
-            template = meta["resample"]
-            reading, stop = (Reading("line"), ("\n",)) if is_long else (Reading("sentence"), _SENTENCE)
-            prompts = [template.fill(instruction=" ".join(parent.instruction.split())) for parent in parents]
-        texts = [parent.instruction for parent in parents]
-        reading = replace(reading, max_chars=max(reading.max_chars, 2 * max(map(len, texts))))
-        sampling = replace(self._sampling(stop), max_tokens=problem.room_to_reword(texts, self.max_tokens))
-        prompts = [problem.first_fitting([prompt], sampling.max_tokens) for prompt in prompts]
-        proposals = problem.propose(prompts, reading, sampling, template.fixed, n=self.variants)
-        found = [
-            Candidate(replace(parent, instruction=text), "resample", (parent.id,))
-            for parent, proposal in zip(parents, proposals, strict=True)
-            for text in proposal.accepted
-        ]
+        template = meta["resample_chat" if problem.chats(self.style) else "resample"]
+        found = reworded(problem, template, parents, self._sampling, op="resample", n=self.variants)
         problem.record(found)
         return [candidate.prompt for candidate in found]
 
@@ -359,8 +312,9 @@ class APE:
         evaluations = {each.prompt.id: each for each in measure_best_first(problem, unique)}
         return [(prompt, evaluations[prompt.id].mean) for prompt in rank(list(evaluations.values()))]
 
-    def _sampling(self, stop: tuple[str, ...]) -> Sampling:
-        return Sampling(self.max_tokens, temperature=self.temperature, top_p=self.top_p, stop=stop)
+    @property
+    def _sampling(self) -> Sampling:
+        return Sampling(self.max_tokens, temperature=self.temperature, top_p=self.top_p)
 
     def _planned(self, n_found: int, problem: Problem) -> int:
         """Return about how many model calls the whole search takes, for whoever waits."""

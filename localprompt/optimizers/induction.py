@@ -24,9 +24,6 @@ TEMPLATES = {
 }
 """Meta-prompt to its slots; shipped in `templates/shared`. In that for a chat the last paragraph opens the answer."""
 
-_SENTENCE = ("\n", ". ")
-"""Where a model without a chat template is stopped: after the sentence it was asked for it tells a story."""
-
 
 @dataclass(frozen=True, slots=True)
 class Induction:
@@ -73,8 +70,7 @@ class Induction:
 
         groups = [problem.minibatch(self.demos) for _ in range(self.guesses)]
         requests = [problem.first_fitting(map(partial(request, group), SHRINK), self.max_tokens) for group in groups]
-        stop = ("\n",) if chats else _SENTENCE
-        sampling = Sampling(self.max_tokens, temperature=self.temperature, top_p=self.top_p, stop=stop)
+        sampling = Sampling(self.max_tokens, temperature=self.temperature, top_p=self.top_p, stop=reading.stop)
         proposals = problem.propose(requests, reading, sampling, template.fixed, objection=objection)
         # A seed may be nothing but worked examples: without them a guess would be compared with them.
         demos = next((seed.demos for seed in problem.seeds if not seed.instruction.strip()), ())
@@ -89,7 +85,7 @@ def is_wanted(init: Literal["auto", "seeds", "induce"], problem: Problem) -> boo
     return init == "induce" or (init == "auto" and is_empty)
 
 
-def closed_set(problem: Problem, listing: MetaPrompt, shrink: int) -> list[str]:
+def closed_set(problem: Problem, listing: MetaPrompt, shrink: int = 1) -> list[str]:
     """Return one text that lists all outputs; none where they are no closed set, or there is no room at all."""
     if not problem.outputs or shrink == max(SHRINK):
         return []

@@ -316,7 +316,7 @@ class OPRO:
         fixed = "\n".join(each.fixed for each in shown)
         reading = Reading("paragraph", max_chars=max_chars, tag=TAG)
         # In a chat the closing tag ends the reply, which may have paragraphs; a base model would write on.
-        stop = () if search.asking.is_chat else ("\n\n",)
+        stop = () if search.asking.is_chat else reading.stop
         sampling = Sampling(max_tokens, temperature=temperature, top_p=self.top_p, stop=stop)
         n, objection = self.per_step // self.draws, self._objection(problem)
         proposals = problem.propose(prompts, reading, sampling, fixed, n=n, objection=objection)

@@ -24,7 +24,9 @@ from typing import ClassVar
 
 from localprompt.errors import ConfigError
 from localprompt.metaprompts import SHRINK, MetaPrompt, load, shown_chars, worked
+from localprompt.optimizers.induction import closed_set
 from localprompt.optimizers.registry import at_least, optimizer, require
+from localprompt.optimizers.rewording import reworded
 from localprompt.problem import Problem
 from localprompt.replies import Reading
 from localprompt.selection import Stages, filter_in_stages, measure_best_first
@@ -34,13 +36,11 @@ TEMPLATES = {
     "demo": ("inputs", "output"),
     "induce": ("demos",),
     "induce_chat": ("demos",),
+    "outputs": ("answers",),
     "paraphrase": ("instruction",),
     "paraphrase_chat": ("instruction",),
 }
 """Meta-prompt to its slots. In those for a chat the last paragraph is the opening of the answer."""
-
-_SENTENCE = ("\n", ". ")
-"""Where a plain continuation is stopped: after the sentence it was asked for, small models tell a story about it."""
 
 
 @optimizer("random", TEMPLATES)
@@ -130,34 +130,11 @@ class RandomSearch:
                 measured = measure_best_first(problem, best)
 
     def _write(self, problem: Problem, meta: dict[str, MetaPrompt], turns: Sequence[Prompt]) -> list[Candidate]:
-        """Return new candidates, made from each of `turns` in the way that suits it."""
-        with_words = [seed for seed in turns if seed.instruction.strip()]
+        """Return new candidates: each of `turns` in other words, or guesses for those without an instruction."""
         empty = [seed for seed in turns if not seed.instruction.strip()]
-        return [*self._paraphrase(problem, meta, with_words), *self._induce(problem, meta, empty)]
-
-    def _paraphrase(self, problem: Problem, meta: dict[str, MetaPrompt], seeds: Sequence[Prompt]) -> list[Candidate]:
-        if not seeds:
-            return []
-        texts = [seed.instruction for seed in seeds]
-        stop: tuple[str, ...] = ("\n\n",)
-        if problem.has_chat:
-            template, reading = meta["paraphrase_chat"], Reading("paragraph")
-            requests = [problem.request(template, instruction=text) for text in texts]
-        else:
-            # An instruction of several sentences is the user's own and must be free to keep its length.
-            is_long = any(". " in text for text in texts)
-            template = meta["paraphrase"]
-            reading, stop = (Reading("line"), ("\n",)) if is_long else (Reading("sentence"), _SENTENCE)
-            requests = [template.fill(instruction=" ".join(text.split())) for text in texts]
-        reading = replace(reading, max_chars=max(reading.max_chars, 2 * max(map(len, texts))))
-        sampling = replace(self._sampling(stop), max_tokens=problem.room_to_reword(texts, self.max_tokens))
-        prompts = [problem.first_fitting([request], sampling.max_tokens) for request in requests]
-        proposals = problem.propose(prompts, reading, sampling, template.fixed, n=self.per_request)
-        return [
-            Candidate(replace(seed, instruction=text), "paraphrase", (seed.id,))
-            for seed, proposal in zip(seeds, proposals, strict=True)
-            for text in proposal.accepted
-        ]
+        template = meta["paraphrase_chat" if problem.has_chat else "paraphrase"]
+        paraphrases = reworded(problem, template, turns, self._sampling, op="paraphrase", n=self.per_request)
+        return [*paraphrases, *self._induce(problem, meta, empty)]
 
     def _induce(self, problem: Problem, meta: dict[str, MetaPrompt], seeds: Sequence[Prompt]) -> list[Candidate]:
         if not seeds:
@@ -168,24 +145,19 @@ class RandomSearch:
         ]
 
         def request(group: Sequence[tuple[Example, str]], shrink: int) -> str:
-            demos = self._demos(problem, meta["demo"], group, shrink)
-            return problem.request(template, demos=demos)
+            limit = shown_chars(self.demo_chars, shrink)
+            pairs = [worked(meta["demo"], example, output, limit) for example, output in group]
+            return problem.request(template, demos="\n\n".join([*pairs, *closed_set(problem, meta["outputs"])]))
 
         prompts = [problem.first_fitting(map(partial(request, group), SHRINK), self.max_tokens) for group in drawn]
-        reading, stop = (Reading("line"), ("\n",)) if problem.has_chat else (Reading("sentence"), _SENTENCE)
-        proposals = problem.propose(prompts, reading, self._sampling(stop), template.fixed, n=self.per_request)
+        reading = Reading("line" if template.is_chat else "sentence")
+        sampling = replace(self._sampling, stop=reading.stop)
+        proposals = problem.propose(prompts, reading, sampling, template.fixed, n=self.per_request)
         return [
             Candidate(replace(seed, instruction=text), "induce", (seed.id,))
             for seed, proposal in zip(seeds, proposals, strict=True)
             for text in proposal.accepted
         ]
-
-    def _demos(self, problem: Problem, template: MetaPrompt, group: Sequence[tuple[Example, str]], shrink: int) -> str:
-        limit = shown_chars(self.demo_chars, shrink)
-        parts = [worked(template, example, output, limit) for example, output in group]
-        if problem.outputs:
-            parts.append(f"Every output is one of these: {', '.join(problem.outputs)}.")
-        return "\n\n".join(parts)
 
     def _select(self, problem: Problem, prompts: Sequence[Prompt], examples: Sequence[Example]) -> list[Prompt]:
         """Return the finalists, best first."""
@@ -202,5 +174,6 @@ class RandomSearch:
         n_unseen = max(0, len(problem.dev) - self.score_examples)
         return len(problem.seeds) * len(problem.dev) + round(n_measured * n_unseen)
 
-    def _sampling(self, stop: tuple[str, ...]) -> Sampling:
-        return Sampling(self.max_tokens, temperature=self.temperature, top_p=self.top_p, stop=stop)
+    @property
+    def _sampling(self) -> Sampling:
+        return Sampling(self.max_tokens, temperature=self.temperature, top_p=self.top_p)

@@ -1,0 +1,49 @@
+"""Prompts in other words, for methods that vary what they have. Level 5."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from localprompt.metaprompts import MetaPrompt
+from localprompt.problem import Problem
+from localprompt.replies import Reading
+from localprompt.types import Candidate, Prompt, Sampling
+
+
+def reworded(  # noqa: PLR0913 - one request
+    problem: Problem, template: MetaPrompt, parents: Sequence[Prompt], sampling: Sampling, *, op: str, n: int
+) -> list[Candidate]:
+    """Return the usable new wordings of the parents, in their order; they are not recorded yet.
+
+    Args:
+        problem: whose proposer is asked.
+        template: asks for another wording of what is in its slot `instruction`.
+        parents: of whom those without an instruction are left out: nothing has no other words.
+        sampling: of every reply; a long instruction gets more tokens.
+        op: how the new prompts came about.
+        n: replies a parent.
+
+    Raises:
+        BudgetExhausted: before the replies are computed.
+    """
+    parents = [parent for parent in parents if parent.instruction.strip()]
+    if not parents:
+        return []
+    texts = [parent.instruction for parent in parents]
+    if template.is_chat:
+        reading, shown = Reading("paragraph"), texts
+    else:
+        # An instruction of several sentences is the user's own and must be free to keep its length.
+        reading = Reading("line" if any(". " in text for text in texts) else "sentence")
+        shown = [" ".join(text.split()) for text in texts]
+    reading = replace(reading, max_chars=max(reading.max_chars, 2 * max(map(len, texts))))
+    room = problem.room_to_reword(texts, sampling.max_tokens)
+    requests = [problem.first_fitting([problem.request(template, instruction=text)], room) for text in shown]
+    sampling = replace(sampling, max_tokens=room, stop=reading.stop)
+    proposals = problem.propose(requests, reading, sampling, template.fixed, n=n)
+    return [
+        Candidate(replace(parent, instruction=text), op, (parent.id,))
+        for parent, proposal in zip(parents, proposals, strict=True)
+        for text in proposal.accepted
+    ]
