@@ -131,3 +131,8 @@ class Journalled(Relay):
         """Pass it on and enter it."""
         super().note(text)
         self._journal.event("note", text)
+
+
+def counted(n: int, thing: str) -> str:
+    """Return a number of things in words, for whoever waits: `1 prompt`, `2 prompts`."""
+    return f"{n:,} {thing}{'s'[: n != 1]}"

@@ -16,7 +16,7 @@ from localprompt.evaluator import TOKENS_BESIDE_BYTES, Evaluator, Norm
 from localprompt.lm.metered import MeteredLM
 from localprompt.metaprompts import MetaPrompt
 from localprompt.observing import Journal, Journalled, Observer, SilentJournal, SilentObserver
-from localprompt.proposing import Forbidden, Memory, closed, resealed, sift, warmer
+from localprompt.proposing import DIED, Forbidden, Memory, closed, resealed, sift, warmer
 from localprompt.replies import Reading
 from localprompt.standings import Standing, Standings
 from localprompt.tasks import Task
@@ -196,8 +196,8 @@ class Problem:
         Of each prompt `n` replies are asked for, read and validated (`proposing.sift`). An instruction is new if it
         is no near-duplicate of a candidate of this problem, of another one in this call, or of anything discarded
         before. A prompt none of whose replies was usable is asked once more with new seeds and `warmer`, if the budget
-        has room for that. Discards are counted already. The accepted ones are not recorded: that is for whoever knows
-        their parents.
+        has room for that, unless it killed the engine. Discards are counted already. The accepted ones are not
+        recorded: that is for whoever knows their parents.
 
         Replies of one line or paragraph, or after an open tag, are bound to a grammar where the proposer can, so that
         none begins with the line break that would end it.
@@ -244,7 +244,9 @@ class Problem:
             return found
 
         proposals = ask(range(len(prompts)), sampling)
-        lost = [i for i, proposal in enumerate(proposals) if not proposal.accepted]
+        # What killed the engine would kill it again.
+        barren = [i for i, proposal in enumerate(proposals) if not proposal.accepted]
+        lost = [i for i in barren if any(discard.reason != DIED for discard in proposals[i].discarded)]
         try:
             again = ask(lost, replace(sampling, temperature=warmer(sampling.temperature)))
         except (OutOfTime, OutOfAnswers):

@@ -25,6 +25,8 @@ from localprompt.wording import gist, is_unspaced, loops, normalised, words
 
 _WARMER, _HOTTEST = 0.3, 1.5
 """Added to the temperature where a request is repeated because no reply to it was usable; hotter is only noise."""
+DIED = "engine died"
+"""The reason where there is no reply, since the request killed the engine."""
 MIN_WORDS = 2
 COPIED_WORDS = 6
 """So many consecutive words of a training input or of the meta-prompt make a copy; twice as many characters of a script
@@ -196,7 +198,7 @@ def sift(
     discarded: list[Discard] = []
     for reply in replies:
         if reply.finish_reason == "failed":
-            discarded.append(Discard("", "engine died"))
+            discarded.append(Discard("", DIED))
             continue
         text, truncated = instruction_in(replace(reply, text=FENCE.sub("\n\n", reply.text)), reading)
         breaks_off = truncated or _BROKEN_OFF.search(text) is not None

@@ -25,7 +25,7 @@ from localprompt.lm.base import LanguageModel
 from localprompt.lm.cached import CachedLM, MemoryAnswers
 from localprompt.lm.turns import ModelInTurn, Turns
 from localprompt.models import file_at
-from localprompt.observing import Observer, SilentObserver
+from localprompt.observing import Observer, SilentObserver, counted
 from localprompt.optimizers import Optimizer, configure
 from localprompt.results import EvaluationResult, RunResult, Split
 from localprompt.sitting import Sitting, cached_models, carry_out, placed, unparsed
@@ -212,7 +212,7 @@ def evaluate(  # noqa: PLR0913 - as above
         home = opened_store(store, stack) if use_cache else None
         lm = opened(model, engine, stack, observer)
         Evaluator(lm, loaded, Budget()).check_fit(whole, examples)
-        observer.stage(f"evaluating on {len(examples)} {split} examples")
+        observer.stage(f"evaluating on {counted(len(examples), f'{split} example')}")
         cached = CachedLM(lm, home.answers if home else MemoryAnswers())
         cached.on_progress = observer.progress
         (evaluation,) = Evaluator(cached, loaded, budget).evaluate([whole], examples)

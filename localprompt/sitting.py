@@ -22,7 +22,7 @@ from localprompt.lm.base import LanguageModel
 from localprompt.lm.cached import Answers, CachedLM
 from localprompt.lm.metered import MeteredLM
 from localprompt.noise import best_beyond_noise, measure_noise
-from localprompt.observing import Journal, Observer
+from localprompt.observing import Journal, Observer, counted
 from localprompt.optimizers import Optimizer
 from localprompt.problem import Problem
 from localprompt.results import HeldOutScores, NoiseFloor, RunResult
@@ -172,7 +172,7 @@ def conduct(sitting: Sitting) -> RunResult:
     try:
         noise = _measure_noise(sitting, task, problem, proof)
         winner = best_beyond_noise(problem.finalists(), noise.floor) if noise else winner
-        sitting.observer.stage(f"measuring seed and winner on {len(task.test)} test examples")
+        sitting.observer.stage(f"measuring seed and winner on {counted(len(task.test), 'test example')}")
         test = _measure_on_test(lm, task, seed.candidate.prompt, winner.candidate.prompt, proof)
     except OutOfAnswers as missing:
         end = end or missing
@@ -256,7 +256,7 @@ def _measure_noise(sitting: Sitting, task: Task, problem: Problem, budget: Budge
         for each in (first, second, seed)
         if each.evaluation is not None and len(each.evaluation.outcomes) == len(first.evaluation.outcomes)
     }
-    sitting.observer.stage(f"measuring {len(known)} prompts again on dev, for the noise of the numbers")
+    sitting.observer.stage(f"measuring {counted(len(known), 'prompt')} again on dev, for the noise of the numbers")
     return measure_noise(sitting.models.again, task, list(known.values()), budget)
 
 

@@ -25,6 +25,7 @@ from typing import ClassVar, Literal
 
 from localprompt.errors import ConfigError
 from localprompt.metaprompts import SHRINK, MetaPrompt, load, shown_chars, worked
+from localprompt.observing import counted
 from localprompt.optimizers.induction import closed_set
 from localprompt.optimizers.registry import at_least, optimizer, require
 from localprompt.optimizers.rewording import reworded
@@ -192,7 +193,7 @@ class APE:
         chats = problem.chats(self.style)
         mode = self._possible_mode(problem)
         template = meta[mode if mode in ("fim", "cloze") else "forward_chat" if chats else "forward"]
-        problem.observer.stage(f"asking for {self.queries * self.per_query} instructions ({mode})")
+        problem.observer.stage(f"asking for {counted(self.queries * self.per_query, 'instruction')} ({mode})")
         shown = [problem.minibatch(self.demos) for _ in range(self.queries)]
         requests, readings = self._requests(problem, meta, template, shown)
         sampling = replace(self._sampling, stop=readings[0].stop)
@@ -272,7 +273,7 @@ class APE:
         unseen = [example for example in problem.train if example.id not in seen]
         pool = unseen if len(unseen) >= self.sir_examples else problem.train
         examples = problem.rng.sample(pool, min(self.sir_examples, len(pool)))
-        problem.observer.stage(f"weighing {len(found)} instructions by the likelihood of {len(examples)} answers")
+        problem.observer.stage(f"weighing {counted(len(found), 'instruction')} by the likelihood of answers")
         evaluations = problem.likelihood(found, examples, norm="token")
         keys = [each.mean / self.sir_temperature + _gumbel(problem) for each in evaluations]
         order = sorted(range(len(found)), key=lambda i: -keys[i])[: self.sir_keep]
@@ -288,7 +289,7 @@ class APE:
         self, problem: Problem, prompts: Sequence[Prompt], dev: Sequence[Example], *, beside: Sequence[Prompt] = ()
     ) -> list[Prompt]:
         """Return the finalists of `prompts`; the filter scores those `beside` them in every stage too."""
-        problem.observer.stage(f"comparing {len(prompts)} prompts")
+        problem.observer.stage(f"comparing {counted(len(prompts), 'prompt')}")
         likelihood: Score = partial(problem.likelihood, norm=self.norm)
         score = likelihood if self.scoring == "logprob" else problem.evaluate
         if self.selection == "filter":
@@ -308,7 +309,7 @@ class APE:
         The seeds are given first, so that a search cut short by its budget is never worse than they are.
         """
         unique = list({prompt.id: prompt for prompt in prompts}.values())
-        problem.observer.stage(f"measuring {len(unique)} prompts on all of dev")
+        problem.observer.stage(f"measuring {counted(len(unique), 'prompt')} on all of dev")
         evaluations = {each.prompt.id: each for each in measure_best_first(problem, unique)}
         return [(prompt, evaluations[prompt.id].mean) for prompt in rank(list(evaluations.values()))]
 
@@ -342,6 +343,7 @@ def fills_blanks(problem: Problem) -> bool:
     """
     if problem.is_rehearsal:
         return True
+    problem.observer.stage("probing whether the proposer fills blanks")
     prompts = [problem.fim(prefix, suffix) for prefix, suffix, _ in _FIM_PROBE]
     replies = problem.complete(prompts, Sampling(max_tokens=12))
     hits = [word in normalised(reply[0].text).split() for reply, (_, _, word) in zip(replies, _FIM_PROBE, strict=True)]

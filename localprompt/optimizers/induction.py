@@ -12,6 +12,7 @@ from functools import partial
 from typing import Literal
 
 from localprompt.metaprompts import SHRINK, MetaPrompt, shown_chars, worked
+from localprompt.observing import counted
 from localprompt.problem import Problem
 from localprompt.replies import Reading
 from localprompt.types import Candidate, Example, Prompt, Sampling
@@ -59,7 +60,7 @@ class Induction:
         Raises:
             BudgetExhausted: before the guesses are computed.
         """
-        problem.observer.stage(f"asking for {self.guesses} first prompts")
+        problem.observer.stage(f"asking for {counted(self.guesses, 'first prompt')}")
         template, reading = (meta["induce_chat"], Reading("line")) if chats else (meta["induce"], Reading("sentence"))
 
         def request(group: Sequence[Example], shrink: int) -> str:

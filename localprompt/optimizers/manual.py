@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from localprompt.errors import ConfigError
+from localprompt.observing import counted
 from localprompt.optimizers.registry import at_least, optimizer, require
 from localprompt.problem import Problem
 from localprompt.selection import Stages, filter_in_stages, measure_best_first
@@ -54,13 +55,13 @@ class Manual:
         problem.observer.plan(len(prompts) * len(problem.dev))
 
         # 2. Stages.
-        problem.observer.stage(f"comparing {len(prompts)} prompts")
+        problem.observer.stage(f"comparing {counted(len(prompts), 'prompt')}")
         dev = problem.shuffled_dev()
         stages = Stages(self.stages, self.keep, self.finalists)
         finalists = filter_in_stages(problem.evaluate, prompts, dev, stages)
 
         # 3. The finalists, and the seeds for the comparison with them.
-        problem.observer.stage(f"measuring {len(finalists)} prompts on all of dev")
+        problem.observer.stage(f"measuring {counted(len(finalists), 'prompt')} on all of dev")
         measure_best_first(problem, [*finalists, *problem.seeds])
 
 

@@ -28,6 +28,7 @@ from typing import ClassVar, Literal
 
 from localprompt.errors import ConfigError
 from localprompt.metaprompts import MetaPrompt, load, shortened
+from localprompt.observing import counted
 from localprompt.optimizers import induction
 from localprompt.optimizers.induction import Induction
 from localprompt.optimizers.registry import at_least, optimizer, require
@@ -211,7 +212,7 @@ class OPRO:
         problem.observer.plan(self._planned(problem, len(sample)))
 
         # 1. Score the seeds; on dev too, so that a search cut short is never worse than they are.
-        problem.observer.stage(f"scoring {len(problem.seeds)} seed prompts")
+        problem.observer.stage(f"scoring {counted(len(problem.seeds), 'seed prompt')}")
         search = _Search(problem, meta, asking, sample, constant, problem.evaluate(problem.seeds, sample))
         done = _best_on_dev(problem, rank(search.scored)) >= 1.0
         if not done and self._is_induced(problem):
@@ -234,7 +235,7 @@ class OPRO:
 
             # 4. Score them.
             if found:
-                problem.observer.stage(f"step {step + 1} of {self.steps}: scoring {len(found)} instructions")
+                problem.observer.stage(f"step {step + 1} of {self.steps}: scoring {counted(len(found), 'instruction')}")
                 search.scored.extend(problem.evaluate(found, sample))
 
             # 5. Measure the best on dev; mostly it is still the one that was, which costs nothing.
@@ -249,7 +250,7 @@ class OPRO:
         found = guessing.prompts(problem, search.meta, chats=chats, objection=objection)
         if not found:
             return []
-        problem.observer.stage(f"comparing {len(found)} first prompts")
+        problem.observer.stage(f"comparing {counted(len(found), 'first prompt')}")
         # On a few examples of a task where one must hit the words of an answer, all scores may be 0.
         n_few, n_kept = _third(len(search.sample)), _third(self.init_prompts)
         stages = Stages((n_few,), 0.0, n_kept, problem.likelihood)
@@ -389,7 +390,7 @@ def deal(order: Sequence[int], size: int, draw: int) -> list[int]:
 
 
 def _best_on_dev(problem: Problem, prompts: Sequence[Prompt]) -> float:
-    problem.observer.stage(f"measuring the best {len(prompts)} on all of dev")
+    problem.observer.stage(f"measuring the best on all of dev, {counted(len(prompts), 'prompt')}")
     return max(each.mean for each in measure_best_first(problem, prompts))
 
 

@@ -26,6 +26,7 @@ from typing import ClassVar, Literal
 
 from localprompt.errors import ConfigError
 from localprompt.metaprompts import MIN_SHOWN_CHARS, load
+from localprompt.observing import counted
 from localprompt.optimizers import induction, pe2_conversation
 from localprompt.optimizers.induction import Induction
 from localprompt.optimizers.pe2_conversation import (
@@ -166,16 +167,16 @@ class PE2:
             beam = rank(tree if self.backtrack else generation)[: self.beam]
 
             # 4. What they get wrong.
-            problem.observer.stage(f"running {len(beam)} prompts on train (step {step} of {self.steps})")
+            problem.observer.stage(f"running {counted(len(beam), 'prompt')} on train (step {step} of {self.steps})")
             lessons = self._lessons(problem, beam)
             if not lessons:
                 self._stop(problem, "the best prompts are right on all of train, so there is no error to learn from")
                 break
 
             # 5. Reason about it, then refine.
-            problem.observer.stage(f"reasoning about {len(lessons)} batches of errors")
+            problem.observer.stage(f"reasoning about batches of errors: {len(lessons)}")
             lessons = conversation.reasoned(lessons)
-            problem.observer.stage(f"asking for {len(lessons) * self.rewrites} better prompts")
+            problem.observer.stage(f"asking for {counted(len(lessons) * self.rewrites, 'better prompt')}")
             children = conversation.refined(lessons, {each.prompt.id: each.mean for each in tree})
 
             # 6, 2. Grow the tree.
@@ -200,7 +201,7 @@ class PE2:
         self, problem: Problem, newest: Sequence[Prompt], dev: Sequence[Example], *, beside: Sequence[Prompt] = ()
     ) -> list[Evaluation]:
         """Return the evaluations on all of dev of the prompts `beside`, then those of the best of the newest."""
-        problem.observer.stage(f"comparing {len(newest) + len(beside)} prompts")
+        problem.observer.stage(f"comparing {counted(len(newest) + len(beside), 'prompt')}")
         if self.score_examples is not None:
             # Where guesses have to hit the words of an answer, all scores on a few examples may be 0: then what makes
             # the right answer more probable goes on.

@@ -26,6 +26,7 @@ from typing import ClassVar, Literal
 
 from localprompt.errors import ConfigError
 from localprompt.metaprompts import load
+from localprompt.observing import counted
 from localprompt.optimizers import induction, protegi_writing
 from localprompt.optimizers.induction import Induction
 from localprompt.optimizers.protegi_writing import Mistake, Writer, mistake_in
@@ -144,12 +145,12 @@ class ProTeGi:
         if not problem.train:
             raise ConfigError("protegi learns from errors on train and the task has no train split", "add one")
         problem.observer.plan(self._planned(problem))
-        problem.observer.stage(f"measuring {len(problem.seeds)} seed prompts on all of dev")
+        problem.observer.stage(f"measuring {counted(len(problem.seeds), 'seed prompt')} on all of dev")
         beam = rank(measure_best_first(problem, problem.seeds))[: self.beam]
         if induction.is_wanted(self.init, problem) and (
             found := self._induction.prompts(problem, writer.meta, chats=writer.chats)
         ):
-            problem.observer.stage(f"{len(found)} first prompts race with the seeds")
+            problem.observer.stage(f"a race of {counted(len(found), 'first prompt')} with the seeds")
             beam = self._select(problem, [*beam, *found])
         for round_ in range(1, self.rounds + 1):
             name = f"round {round_} of {self.rounds}"
@@ -159,7 +160,7 @@ class ProTeGi:
                 return
 
             # 1. One minibatch for all of the beam.
-            problem.observer.stage(f"{name}: looking for errors of {len(beam)} prompts")
+            problem.observer.stage(f"{name}: looking for errors of {counted(len(beam), 'prompt')}")
             mistakes = self._mistakes(problem, beam)
             if not any(mistakes):
                 problem.observer.note(f"{name}: no error in the minibatch, so there are no gradients, only paraphrases")
@@ -174,11 +175,12 @@ class ProTeGi:
             pools = [[new for new, origin in (*edits, *paraphrases) if origin == parent] for parent in beam]
             successors = self._successors(problem, pools, mistakes, self.successors * share)
             if successors:
-                problem.observer.stage(f"{name}: {len(successors)} successors race with the beam of {len(beam)}")
+                entrants = counted(len(successors), "successor")
+                problem.observer.stage(f"{name}: a race of {entrants} with the beam of {len(beam)}")
                 beam = self._select(problem, [*beam, *successors])
 
         # 7. The last word has the metric, on all of dev.
-        problem.observer.stage(f"measuring {len(beam)} prompts on all of dev")
+        problem.observer.stage(f"measuring {counted(len(beam), 'prompt')} on all of dev")
         measure_best_first(problem, beam)
 
     @property

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from localprompt.errors import BudgetExhausted, OutOfAnswers, OutOfTime
 from localprompt.metaprompts import MetaPrompt, inputs_of, shortened
+from localprompt.observing import counted
 from localprompt.problem import Problem
 from localprompt.proposing import warmer
 from localprompt.replies import MAX_CHARS, Reading, instruction_in, listed, reading_like, tagged, without_chatter
@@ -80,7 +81,7 @@ class Writer:
         ]
         if not asked:
             return []
-        self.problem.observer.stage(f"asking about {len(asked)} groups of errors")
+        self.problem.observer.stage(f"asking about groups of errors: {len(asked)}")
         sampling = self._sampling(("\n\n",) if self.chats else ("\n",))
         reasons = self._reasons(asked, sampling)
         # A small model likes to begin with a blank line, where the stop string ends it: the second time there is none.
@@ -106,7 +107,7 @@ class Writer:
         """Return new prompts that heed the gradients, each with the prompt of the beam that it comes from."""
         if not gradients:
             return []
-        self.problem.observer.stage(f"asking for {len(gradients) * self.settings.edits} edits")
+        self.problem.observer.stage(f"asking for {counted(len(gradients) * self.settings.edits, 'edit')}")
         parents = [gradient.parent for gradient in gradients]
         templates = [self._template("edit", parent) for parent in parents]
         readings = [self._reading(parent.instruction, TAG) for parent in parents]
@@ -126,7 +127,7 @@ class Writer:
         pairs = [*edits, *((prompt, prompt) for prompt in beam if prompt.instruction.strip())]
         if not pairs or not self.settings.paraphrases:
             return []
-        self.problem.observer.stage(f"asking for {len(pairs) * self.settings.paraphrases} paraphrases")
+        self.problem.observer.stage(f"asking for {counted(len(pairs) * self.settings.paraphrases, 'paraphrase')}")
         sources = [source for source, _ in pairs]
         template = self.meta["paraphrase_chat" if self.chats else "paraphrase"]
         prompts = [self.problem.request(template, instruction=source.instruction) for source in sources]

@@ -24,6 +24,7 @@ from typing import ClassVar
 
 from localprompt.errors import ConfigError
 from localprompt.metaprompts import SHRINK, MetaPrompt, load, shown_chars, worked
+from localprompt.observing import counted
 from localprompt.optimizers.induction import closed_set
 from localprompt.optimizers.registry import at_least, optimizer, require
 from localprompt.optimizers.rewording import reworded
@@ -99,7 +100,7 @@ class RandomSearch:
         n_requests = -(-self.per_round // self.per_request)
 
         # 1. The seeds, and the examples that every proposal will see.
-        problem.observer.stage(f"measuring {len(problem.seeds)} seed prompts on all of dev")
+        problem.observer.stage(f"measuring {counted(len(problem.seeds), 'seed prompt')} on all of dev")
         examples = problem.shuffled_dev()[: self.score_examples]
         if not is_endless:
             n_scores = n_rounds * n_requests * self.per_request * (1 + len(examples))

@@ -272,7 +272,7 @@ def test_random_sampling_keeps_so_many_successors_of_each_prompt() -> None:
     )
     problem.observer.stage = raced.append  # type: ignore[method-assign]
     ProTeGi(rounds=1, groups=1, paraphrases=2, successors=4, spread=False).run(problem)
-    assert "round 1 of 1: 8 successors race with the beam of 2" in raced
+    assert "round 1 of 1: a race of 8 successors with the beam of 2" in raced
 
 
 def test_rejection_keeps_the_successors_that_do_best_on_the_errors_of_their_prompt() -> None:
