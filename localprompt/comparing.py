@@ -27,7 +27,6 @@ from localprompt.configuration import (
     check_shape,
     check_version,
     describe,
-    engine_settings,
     limits_of,
 )
 from localprompt.errors import ConfigError, LocalPromptError, StoreError, TaskError, nearest
@@ -36,6 +35,7 @@ from localprompt.lm.base import LanguageModel
 from localprompt.observing import Observer, SilentObserver
 from localprompt.optimizers import Optimizer, configure
 from localprompt.optimizers.registry import LOCAL, presets
+from localprompt.resuming import opened_models
 from localprompt.sitting import placed
 from localprompt.store import RunRecord, Store
 from localprompt.store.records import dumped, identity_hash
@@ -45,12 +45,13 @@ from localprompt.tasks.check import shared_rows
 from localprompt.tasks.metrics import guarded_metric
 from localprompt.tasks.stored import from_plain
 
+_AGAIN = "call `localprompt compare` with its tasks, methods and limits: runs that have changed are made again"
 METHODS = ("ape", "protegi", "opro", "pe2", "random")
 """What is compared by default: every method that searches, and the baseline."""
 
 _TAG = "comparisons"
 """Key of a run's configuration: comparison id to [place of the run in it, number of its runs]."""
-_SAME = ("version", "meta_prompts", "model", "proposer", "method", "settings", "seed", "limits", "use_cache")
+_SAME = ("version", "search", "meta_prompts", "model", "proposer", "method", "settings", "seed", "limits", "use_cache")
 """What a run's identity does not hold, or may have changed since it was given: resumed with a larger limit, say."""
 _SAME_OF_TASK = ("name", "fingerprint")
 """The same of its task: tables tell tasks by their names, which no fingerprint holds."""
@@ -168,7 +169,7 @@ def resume_comparison(  # noqa: PLR0913 - as above
 
     Raises:
         StoreError: if there is no such comparison, a run of it is gone or unlike the others now, or the store fails.
-        RunMismatch: if it was begun by another version.
+        RunMismatch: if it was begun by another version or with other meta-prompts.
         ConfigError, TaskError, ModelError: as `compare`.
     """
     observer = observer or SilentObserver()
@@ -177,14 +178,14 @@ def resume_comparison(  # noqa: PLR0913 - as above
         name, records = _runs_of(home, comparison)
         for record in records:
             check_shape(record.configuration)
-            check_version(record.configuration)
+            check_version(record.configuration, _AGAIN)
         if proposer is not None and records[0].configuration["proposer"] is None:
             raise ConfigError(f"the comparison {name} has no proposer of its own", "leave out the proposer")
         planned = [(from_plain(each.configuration["task"], allow_code=allow_code), each) for each in records]
         _check_alike(name, planned)
         left = [record.configuration for record in records if record.status != "finished"]
-        lm, writer = _models(left[0], model, proposer, stack, observer) if left else (None, None)
-        return _carried_out((name, planned), Bench(home, lm, writer, observer))
+        lm, writer = opened_models(left[0], (model, proposer), stack, observer) if left else (None, None)
+        return _carried_out((name, planned), Bench(home, lm, None if writer is lm else writer, observer))
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,15 +369,15 @@ def _check_alike(name: str, planned: Sequence[tuple[Task, RunRecord]]) -> None:
     Raises:
         StoreError: naming the first run that does, and in what.
     """
-    hint = "call `localprompt compare` with its tasks, methods and limits: runs that have changed are made again"
     _, first = planned[0]
     for task, record in planned:
         if task.fingerprint != record.configuration["identity"]["task"]:
-            raise StoreError(f"the run {record.id} of the comparison {name} has gone on with another task", hint)
+            raise StoreError(f"the run {record.id} of the comparison {name} has gone on with another task", _AGAIN)
         now, expected = _shared_by_all(record.configuration), _shared_by_all(first.configuration)
         for what, value in now.items():
             if value != expected[what]:
-                raise StoreError(f"the runs {first.id} and {record.id} of the comparison {name} differ in {what}", hint)
+                two = f"the runs {first.id} and {record.id} of the comparison {name}"
+                raise StoreError(f"{two} differ in {what}", _AGAIN)
 
 
 def _shared_by_all(configuration: Mapping[str, Any]) -> dict[str, object]:
@@ -386,33 +387,6 @@ def _shared_by_all(configuration: Mapping[str, Any]) -> dict[str, object]:
         **{role: (configuration[role] or configuration["model"])["fingerprint"] for role in ("model", "proposer")},
         **{key: configuration[key] for key in ("version", "use_cache")},
     }
-
-
-def _models(
-    configuration: Mapping[str, Any],
-    model: str | Path | LanguageModel | None,
-    proposer: str | Path | LanguageModel | None,
-    stack: ExitStack,
-    observer: Observer,
-) -> tuple[LanguageModel, LanguageModel | None]:
-    """Return the models of a run, each opened from where it is now or was; None for a proposer that is the task LM."""
-    engine = engine_settings(configuration, "model")
-    first = _source(configuration, "model", model)
-    if configuration["proposer"] is None:
-        return runs.opened(first, engine, stack, observer), None
-    second = _source(configuration, "proposer", proposer)
-    engines = engine, engine_settings(configuration, "proposer")
-    return runs.opened_pair((first, second), engines, stack, observer)
-
-
-def _source(
-    configuration: Mapping[str, Any], role: str, given: str | Path | LanguageModel | None
-) -> str | Path | LanguageModel:
-    model: str | Path | LanguageModel | None = configuration["sources"].get(role) if given is None else given
-    if model is None:
-        name = configuration[role]["name"]
-        raise ConfigError(f"the comparison had a loaded {role}, {name!r}", f"give the {role} to go on with")
-    return model
 
 
 def _carried_out(comparison: tuple[str, Sequence[tuple[Task, RunRecord]]], bench: Bench) -> Comparison:

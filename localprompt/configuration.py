@@ -34,8 +34,10 @@ _MAX_FILE_BYTES = 1024 * 1024
 _MAX_ENGINE_SETTING = 2**31 - 1
 """What llama.cpp can count to."""
 _FOREIGN = "it was not written by localprompt"
-
-
+_SHOWN = 100
+"""Characters of a value that a file brought."""
+_SEARCH = 2
+"""Raised where the same settings, models and seed make another search than before."""
 _MOST = 10**15  # an estimate goes a little beyond a limit, and the store keeps whole numbers up to 10 ** 18
 
 
@@ -57,8 +59,8 @@ class Limits:
                 check_count(name, value)
         minutes = self.max_minutes
         # `nan` is below no number, so no time would ever be over.
-        if minutes is not None and not (type(minutes) in (int, float) and 0 < minutes < math.inf):
-            raise ConfigError(f"max_minutes is {minutes!r}", "give a number of minutes above 0")
+        if minutes is not None and not (isinstance(minutes, int | float) and 0 < minutes < math.inf):
+            raise ConfigError(f"max_minutes is {minutes!r}", "give a number above 0, or none for no limit")
 
 
 def check_count(name: str, value: object) -> None:
@@ -68,7 +70,7 @@ def check_count(name: str, value: object) -> None:
         ConfigError: naming it.
     """
     if not (type(value) is int and 1 <= value <= _MOST):
-        raise ConfigError(f"{name} is {value!r}", f"give a whole number from 1 to {_MOST}")
+        raise ConfigError(f"{name} is {repr(value)[:_SHOWN]}", f"give a whole number from 1 to {_MOST}")
 
 
 @runtime_checkable
@@ -77,6 +79,11 @@ class _Identified(Protocol):
 
     @property
     def identity(self) -> dict[str, object]: ...
+
+
+def program(method: str) -> dict[str, object]:
+    """Return what of the project itself makes a search; between two releases the last two change under one version."""
+    return {"version": __version__, "search": _SEARCH, "meta_prompts": shipped_hash(method)}
 
 
 def describe(  # noqa: PLR0913 - what a run is made of
@@ -121,9 +128,7 @@ def describe(  # noqa: PLR0913 - what a run is made of
             "seed": seed,
             "limits": asdict(limits),
         },
-        "version": __version__,
-        # Between two releases they change under one version.
-        "meta_prompts": shipped_hash(method),
+        **program(method),
         "machine": {
             "system": platform.platform(),
             "python": platform.python_version(),
@@ -166,20 +171,25 @@ def check_same(configuration: Mapping[str, Any], role: str, lm: LanguageModel) -
     )
 
 
-def check_version(configuration: Mapping[str, Any]) -> None:
-    """Check that the run was begun by this version of the project, with the meta-prompts that it has now.
+def check_version(
+    configuration: Mapping[str, Any], hint: str = "use localprompt as it was then, or pass --force to go on knowingly"
+) -> None:
+    """Check that this version of the project would begin the run as it was begun.
 
     Raises:
         ConfigError: if this version has no such method.
-        RunMismatch: if not.
+        RunMismatch: naming what differs, with the hint.
     """
-    then, method, hint = configuration["version"], configuration["method"], "or pass --force to go on knowingly"
-    if then != __version__:
-        text = f"the version of localprompt was {then!r} when the run began and is {__version__!r}"
-        raise RunMismatch(text, f"use the version of then, {hint}")
+
+    def check(key: str, now: object, what: str) -> None:
+        if (then := configuration.get(key)) != now:
+            raise RunMismatch(f"{what} was {repr(then)[:_SHOWN]} when the run began and is {now!r}", hint)
+
+    method = configuration["method"]
+    check("version", __version__, "the version of localprompt")
+    check("search", _SEARCH, "the version of its methods")
     configure(method, {})  # an unknown name must not become that of a folder
-    if configuration.get("meta_prompts") not in (None, shipped_hash(method)):
-        raise RunMismatch(f"the meta-prompts of {method} are others than when the run began", hint.capitalize()[3:])
+    check("meta_prompts", shipped_hash(method), f"the hash of the meta-prompts of {method}")
 
 
 def engine_settings(configuration: Mapping[str, Any], role: str) -> dict[str, object]:

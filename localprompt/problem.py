@@ -252,7 +252,7 @@ class Problem:
         except (OutOfTime, OutOfAnswers):
             raise
         except BudgetExhausted:
-            if len(lost) == len(prompts):
+            if len(barren) == len(prompts):
                 raise
             return proposals  # what is left of the budget is better spent on scoring them
         for i, second in zip(lost, again, strict=True):

@@ -139,8 +139,8 @@ class UpperConfidence(_Bandit):
     """UCB1 (Auer et al. 2002): the index is `mean + exploration * range * sqrt(ln(N) / n)`.
 
     n and N count the examples of the arm and of all arms. The range is 1, as published, while all scores lie in [0, 1];
-    nats have no range of their own, theirs is the largest difference between two scores so far. UCB1 as published has
-    exploration sqrt(2).
+    nats have no range of their own, theirs is the largest difference between two scores so far, of examples that fit
+    the context. UCB1 as published has exploration sqrt(2).
 
     Differs from the codes of APE and ProTeGi: an arm that was never pulled comes first instead of counting as mean 0,
     which beats every log-probability; N counts examples and not rounds (ProTeGi's ln(1) = 0 repeats its first choice);

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from localprompt import __version__, runs
+from localprompt import runs
 from localprompt.configuration import (
     Limits,
     check_same,
@@ -25,13 +25,13 @@ from localprompt.configuration import (
     expected_of,
     limits_of,
     optimizer_of,
+    program,
 )
 from localprompt.errors import ConfigError, RunMismatch
 from localprompt.journal import RunJournal
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.cached import Answers
 from localprompt.lm.replayed import ReadAnswers, ReplayedLM
-from localprompt.metaprompts import shipped_hash
 from localprompt.observing import Observer, SilentObserver
 from localprompt.optimizers import Optimizer
 from localprompt.results import RunResult
@@ -73,7 +73,8 @@ def resume(  # noqa: PLR0913 - as many choices as the command
         max_minutes: for this sitting; by default none.
         max_tokens: for the whole search; by default as before.
         max_calls: for the whole search; by default as before.
-        force: go on though the model, the version or a setting is another one; what was found then is found anew.
+        force: go on though the model, the version, its meta-prompts or a setting of the engine is another one; what was
+            found then is found anew.
         allow_code: permits the metric in Python that the task names.
         store: where the run is kept: open, by path, or the default one.
         observer: told what happens.
@@ -98,19 +99,17 @@ def resume(  # noqa: PLR0913 - as many choices as the command
         known = _known_task(configuration, task, allow_code, force=force)
         optimizer = optimizer_of(configuration, Path(stack.enter_context(tempfile.TemporaryDirectory())))
 
-        if configuration["proposer"] is None and proposer is not None:
-            raise ConfigError(f"the run {record.id} has no proposer of its own", "leave out the proposer")
-        first, first_engine = _model(configuration, "model", model, engine)
-        second, second_engine = None, first_engine
-        if configuration["proposer"] is not None:
-            second, second_engine = _model(configuration, "proposer", proposer, engine)
-        lm, writer = runs.opened_pair((first, second), (first_engine, second_engine), stack, observer)
+        lm, writer = opened_models(configuration, (model, proposer), stack, observer, engine)
         is_anew = _reconcile(home, record, configuration, (lm, writer), known, force=force, observer=observer)
         runs.check_fit(lm, placed(known, optimizer))
         before = limits_of(configuration)
         limits = Limits(wanted.max_tokens or before.max_tokens, wanted.max_calls or before.max_calls, max_minutes)
         configuration["limits"] = {"max_tokens": limits.max_tokens, "max_calls": limits.max_calls, "max_minutes": None}
-        if is_anew or limits_of(configuration) != before:
+        is_unchanged = not is_anew and limits_of(configuration) == before
+        if record.status == "finished" and record.result is not None and is_unchanged:
+            observer.note(f"the run {record.id} is finished, and nothing is another than then")
+            return RunResult.from_json(record.result)
+        if not is_unchanged:
             observer.stage("estimating what the search will cost")
             cost = runs.expected(optimizer, known, (lm, writer), limits, configuration["seed"])
             configuration["expected"] = asdict(cost)
@@ -146,13 +145,13 @@ def replay(  # noqa: PLR0913 - as above
     Args:
         run: the beginning of its id.
         task: needed where the task was made in Python with functions of its own.
-        force: repeat it though the version of localprompt is another one.
+        force: repeat it though the version of localprompt, or its meta-prompts, are others.
         allow_code: permits the metric in Python that the task names.
         store: where the run is kept: open, by path, or the default one.
         observer: told what happens.
 
     Raises:
-        RunMismatch: if the run is of another version; never with `force`.
+        RunMismatch: if the run is of another version or of other meta-prompts; never with `force`.
         StoreError: if there is no such run, or the store cannot be read.
         TaskError: if the task needs code that was not allowed.
     """
@@ -215,6 +214,36 @@ def _check_task(configuration: Mapping[str, Any], task: Task) -> None:
         raise RunMismatch("the task is another one than that of the run", "give the task of then, or pass --force")
 
 
+def opened_models(
+    configuration: Mapping[str, Any],
+    given: tuple[str | Path | LanguageModel | None, str | Path | LanguageModel | None],
+    stack: ExitStack,
+    observer: Observer,
+    engine: Mapping[str, object] = MappingProxyType({}),
+) -> tuple[LanguageModel, LanguageModel]:
+    """Return task LM and proposer of a run, each opened from where it is now or was; one object twice if it is one.
+
+    Args:
+        configuration: of the run.
+        given: where the two are now; None: where they were.
+        stack: closes what is opened here.
+        observer: told what is loaded.
+        engine: settings of now, which go before those of then.
+
+    Raises:
+        ConfigError: for a model that came loaded and is not given now, or a proposer that the run does not have.
+        ModelError: as `open_model`.
+    """
+    model, proposer = given
+    first, first_engine = _model(configuration, "model", model, engine)
+    if configuration["proposer"] is not None:
+        second, second_engine = _model(configuration, "proposer", proposer, engine)
+        return runs.opened_pair((first, second), (first_engine, second_engine), stack, observer)
+    if proposer is not None:
+        raise ConfigError("the run has no proposer of its own", "leave out the proposer")
+    return runs.opened_pair((first, None), (first_engine, first_engine), stack, observer)
+
+
 def _model(
     configuration: Mapping[str, Any], role: str, given: str | Path | LanguageModel | None, engine: Mapping[str, object]
 ) -> tuple[str | Path | LanguageModel, dict[str, object]]:
@@ -256,8 +285,7 @@ def _reconcile(  # noqa: PLR0913
             raise
         observer.note(f"{mismatch.message}; what was found then is found anew")
         home.runs.reset(record.id, task=task.name, model=lm.name, proposer=writer.name)
-        configuration["version"], configuration["task"] = __version__, to_plain(task)
-        configuration["meta_prompts"] = shipped_hash(configuration["method"])
+        configuration |= {**program(configuration["method"]), "task": to_plain(task)}
         configuration["anew"] = times_anew(configuration) + 1
         configuration.update({role: model and describe_model(model) for role, model in roles.items()})
         return True

@@ -203,6 +203,7 @@ def conduct(sitting: Sitting) -> RunResult:
             *_notes(winner, dev, test),
             *_left(winner, problem.winner()),
             *_turns(_swaps(lm.lm) - swaps),
+            *_larger_context(end, sitting.run_id),
         ),
     )
 
@@ -284,6 +285,11 @@ def _swaps(lm: LanguageModel) -> int:
 
 def _turns(swaps: int) -> Sequence[str]:
     return (f"the two models took turns in memory, {swaps} swaps",) if swaps else ()
+
+
+def _larger_context(end: Exception | None, run_id: str) -> Sequence[str]:
+    text = f"`localprompt resume {run_id} --force --engine n_ctx=...` begins the search anew in a larger context"
+    return (text,) if isinstance(end, ContextOverflow) else ()
 
 
 def _left(winner: Standing, ahead: Standing) -> Sequence[str]:

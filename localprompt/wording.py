@@ -56,11 +56,13 @@ def normalised(text: str) -> str:
 def loops(text: str) -> bool:
     """Return whether the text says the same few words three times in a row, at least six words in all.
 
-    Small models do not leave a phrase any more once they have said it twice.
+    In a script without spaces at least twelve characters. Small models do not leave a phrase any more once they have
+    said it twice.
     """
     tokens = words(text)
+    least = 2 * _LOOPED_WORDS if any(map(is_unspaced, tokens)) else _LOOPED_WORDS
     return any(
-        run >= max(2 * size, _LOOPED_WORDS - size)
+        run >= max(2 * size, least - size)
         for size in range(1, min(_LOOP, len(tokens) // 3) + 1)
         for run in _runs(tokens, size)
     )

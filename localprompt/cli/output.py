@@ -68,8 +68,7 @@ def _run(result: RunResult) -> RenderableType:
         reasons = ", ".join(f"{n} {reason}" for reason, n in result.discards.items())
         parts.append(Text(f"proposals not used: {reasons}"))
     if result.stopped:
-        how = "" if result.status == "paused" else " with a higher limit, or with --force and a larger n_ctx,"
-        go_on = f"`localprompt resume {result.run_id}`{how}"
+        go_on = f"`localprompt resume {result.run_id}`" + ("" if result.status == "paused" else " with a higher limit")
         parts.append(Text(printable(f"The search was cut short: {result.stopped}. {go_on} goes on."), style="yellow"))
     parts += [Text(printable(f"Note: {note}."), style="yellow") for note in result.notes]
     parts.append(Text(f"run {result.run_id}: {result.method}, seed {result.seed}", style="dim"))

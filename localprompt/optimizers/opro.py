@@ -390,7 +390,7 @@ def deal(order: Sequence[int], size: int, draw: int) -> list[int]:
 
 
 def _best_on_dev(problem: Problem, prompts: Sequence[Prompt]) -> float:
-    problem.observer.stage(f"measuring the best on all of dev, {counted(len(prompts), 'prompt')}")
+    problem.observer.stage(f"measuring the best {counted(len(prompts), 'prompt')} on all of dev")
     return max(each.mean for each in measure_best_first(problem, prompts))
 
 

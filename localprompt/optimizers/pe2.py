@@ -174,7 +174,7 @@ class PE2:
                 break
 
             # 5. Reason about it, then refine.
-            problem.observer.stage(f"reasoning about batches of errors: {len(lessons)}")
+            problem.observer.stage(f"reasoning about errors in {counted(len(lessons), 'conversation')}")
             lessons = conversation.reasoned(lessons)
             problem.observer.stage(f"asking for {counted(len(lessons) * self.rewrites, 'better prompt')}")
             children = conversation.refined(lessons, {each.prompt.id: each.mean for each in tree})

@@ -11,7 +11,7 @@ from localprompt.errors import BudgetExhausted, OutOfAnswers, OutOfTime
 from localprompt.metaprompts import MetaPrompt, inputs_of, shortened
 from localprompt.observing import counted
 from localprompt.problem import Problem
-from localprompt.proposing import warmer
+from localprompt.proposing import DIED, warmer
 from localprompt.replies import MAX_CHARS, Reading, instruction_in, listed, reading_like, tagged, without_chatter
 from localprompt.types import Candidate, Discard, Example, Generation, Outcome, Prompt, Proposal, Sampling
 from localprompt.wording import normalised
@@ -81,18 +81,18 @@ class Writer:
         ]
         if not asked:
             return []
-        self.problem.observer.stage(f"asking about groups of errors: {len(asked)}")
+        self.problem.observer.stage(f"asking about {counted(len(asked), 'group')} of errors")
         sampling = self._sampling(("\n\n",) if self.chats else ("\n",))
         reasons = self._reasons(asked, sampling)
         # A small model likes to begin with a blank line, where the stop string ends it: the second time there is none.
         again = replace(sampling, temperature=warmer(sampling.temperature), stop=())
-        lost = [i for i, found in enumerate(reasons) if not found]
+        lost = [i for i, found in enumerate(reasons) if found == []]
         try:
             second = self._reasons([asked[i] for i in lost], again)
         except (OutOfTime, OutOfAnswers):
             raise
         except BudgetExhausted:
-            if len(lost) == len(asked):
+            if not any(reasons):
                 raise
             second = [[] for _ in lost]  # what is left of the budget is better spent on the reasons that there are
         for i, found in zip(lost, second, strict=True):
@@ -100,7 +100,7 @@ class Writer:
         return [
             Gradient(parent, tuple(group), reason)
             for (parent, group), found in zip(asked, reasons, strict=True)
-            for reason in found
+            for reason in found or ()
         ]
 
     def edits(self, gradients: Sequence[Gradient]) -> list[tuple[Prompt, Prompt]]:
@@ -138,10 +138,11 @@ class Writer:
         proposals = self.problem.propose(prompts, readings, sampling, template.fixed, n=self.settings.paraphrases)
         return self._recorded("paraphrase", proposals, sources, [origin for _, origin in pairs])
 
-    def _reasons(self, asked: Sequence[tuple[Prompt, Sequence[Mistake]]], sampling: Sampling) -> list[list[str]]:
+    def _reasons(self, asked: Sequence[tuple[Prompt, Sequence[Mistake]]], sampling: Sampling) -> list[list[str] | None]:
         """Return at most `gradients` different reasons for each group of mistakes, same order and length as `asked`.
 
-        Replies without a reason are counted as discarded; reasons are no proposals.
+        None for a group that killed the engine each time: it would again. Replies without a reason are counted as
+        discarded; reasons are no proposals.
         """
         if not asked:
             return []
@@ -150,19 +151,21 @@ class Writer:
             self._fitted(template, parent, group, sampling.max_tokens)
             for template, (parent, group) in zip(templates, asked, strict=True)
         ]
-        found = []
+        found: list[list[str] | None] = []
         for template, replies in zip(
             templates, self.problem.complete(prompts, sampling, n=self.settings.gradients), strict=True
         ):
             opening = template.turns[1] if self.chats else ""
             reasons: dict[str, str] = {}
-            for reply in replies:
+            alive = [reply for reply in replies if reply.finish_reason != "failed"]
+            self.problem.discard(Proposal((), (Discard("", DIED),) * (len(replies) - len(alive))))
+            for reply in alive:
                 texts = [shortened(text, self.settings.shown_chars) for text in reasons_in(reply, opening)]
                 if not texts:
                     self.problem.discard(Proposal((), (Discard(reply.text, "no reason"),)))
                 for text in texts:
                     reasons.setdefault(normalised(text), text)
-            found.append(list(reasons.values())[: self.settings.gradients])
+            found.append(list(reasons.values())[: self.settings.gradients] if alive else None)
         return found
 
     def _rewriting(self, parents: Sequence[Prompt], readings: Sequence[Reading]) -> Sampling:
@@ -250,7 +253,7 @@ def mistake_in(example: Example, outcome: Outcome) -> Mistake:
 
 
 def _groups(wrong: Sequence[Mistake], size: int, n: int, rng: random.Random) -> list[list[Mistake]]:
-    """Return up to `n` groups of different errors, at most one an error; all errors are used before any comes again."""
+    """Return up to `n` groups of different errors, at most one an error; each is used once before any comes again."""
     groups: list[list[Mistake]] = []
     left = rng.sample(wrong, len(wrong))
     while len(groups) < min(n, len(wrong)):

@@ -20,6 +20,8 @@ Answer = Callable[[str], "str | None"]
 
 _PATTERN_SECONDS = 1.0
 _MAX_PATTERN = 1000
+_SHOWN = 200
+"""Characters of a completion in an error."""
 _MAX_OBJECTS = 100
 """Opening braces tried before a completion counts as one without JSON."""
 
@@ -88,10 +90,12 @@ def guarded_answer(answer: Answer) -> Answer:
         try:
             found: object = answer(completion)
         except Exception as error:  # a user's function may raise anything
-            problem = f"the answer function {name!r} failed on {completion!r} ({type(error).__name__}: {error})"
+            why = f"({type(error).__name__}: {error})"
+            problem = f"the answer function {name!r} failed on {repr(completion)[:_SHOWN]} {why}"
             raise TaskError(problem, "it returns the answer that any text holds, or None") from error
         if found is not None and not isinstance(found, str):
-            raise TaskError(f"the answer function {name!r} returned {found!r}", "an answer is text, or None")
+            problem = f"the answer function {name!r} returned {repr(found)[:_SHOWN]}"
+            raise TaskError(problem, "an answer is text, or None")
         return found
 
     return extract

@@ -16,7 +16,7 @@ from localprompt import runs
 from localprompt.analysis.stats import interval
 from localprompt.comparing import Comparison, compare, expected_costs, resume_comparison
 from localprompt.engine.process import RequestsDied
-from localprompt.errors import ConfigError, ContextOverflow, ModelError, StoreError, TaskError
+from localprompt.errors import ConfigError, ContextOverflow, ModelError, RunMismatch, StoreError, TaskError
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.observing import SilentObserver
 from localprompt.resuming import resume
@@ -450,6 +450,18 @@ def test_an_engine_that_dies_before_the_first_run_is_named_with_method_and_task(
     with pytest.raises(RequestsDied, match="random on the task toy: request 0 killed the engine") as error:
         compare([small()], toy.model(), methods=["random"], n_seeds=1, max_tokens=LIMIT, settings=ONE)
     assert (error.value.message, error.value.hint) == (str(error.value), "update llama.cpp")
+
+
+@pytest.mark.parametrize(("key", "value"), [("meta_prompts", "those of before"), ("search", 1)])
+def test_a_comparison_with_other_meta_prompts_or_an_older_search_is_not_gone_on_with(key: str, value: object) -> None:
+    lm = toy.model()
+    first = compare([small()], lm, methods=["random"], n_seeds=1, max_tokens=LIMIT, settings=ONE)
+    with Store() as store:
+        (record,) = store.runs.all()
+        store.runs.update(record.id, configuration={**record.configuration, key: value})
+    with pytest.raises(RunMismatch, match="when the run began") as error:
+        resume_comparison(first.id, model=lm)
+    assert error.value.hint.startswith("call `localprompt compare`")
 
 
 def test_where_a_row_does_not_fit_no_run_is_entered() -> None:

@@ -73,10 +73,11 @@ def test_what_is_no_limit_is_refused_before_anything_is_loaded(limits: dict[str,
                 call(**limits)
 
 
-@pytest.mark.parametrize("value", [0, -5, True, 1.5, "9", 10**16])
+@pytest.mark.parametrize("value", [0, -5, True, 1.5, "9" * 10**6, 10**16])
 def test_a_stored_limit_that_is_none_is_damage(value: object) -> None:
-    with pytest.raises(StoreError, match="the limits of the run are damaged: max_tokens is"):
+    with pytest.raises(StoreError, match="the limits of the run are damaged: max_tokens is") as error:
         limits_of(changed(described(), "limits.max_tokens", value))
+    assert len(error.value.message) < 200
 
 
 def changed(plain: dict[str, Any], place: str, value: object) -> dict[str, Any]:

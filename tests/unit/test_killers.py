@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from localprompt.budget import Budget
 from localprompt.cli.output import print_evaluation, print_run
 from localprompt.engine.process import RequestsDied
 from localprompt.engine.settings import EngineSettings
+from localprompt.errors import BudgetExhausted
 from localprompt.evaluator import Evaluator
 from localprompt.lm import local
 from localprompt.lm.cached import CachedLM, MemoryAnswers
 from localprompt.lm.metered import MeteredLM
 from localprompt.lm.scripted import ScriptedLM
+from localprompt.optimizers.protegi import ProTeGi
 from localprompt.problem import Problem
 from localprompt.replies import Reading
 from localprompt.types import Generation, Loglikelihood, Prompt, Sampling
@@ -143,6 +146,28 @@ def test_proposals_that_died_are_discarded_by_that_name() -> None:
     assert (dead.accepted, {each.reason for each in dead.discarded}) == ((), {"engine died"})
     assert alive.accepted
     assert problem.discards["engine died"] == 4, "it is not asked once more: alone it would end the search"
+
+
+def test_a_budget_that_ends_beside_a_death_with_nothing_accepted_is_told() -> None:
+    given, budget = toy.task(), Budget(max_calls=2)
+    lm = CachedLM(Mortal("deadly", answer=lambda prompt, seed: ""), MemoryAnswers())
+    problem = Problem(given, Evaluator(lm, given, budget), MeteredLM(lm, budget), rng=toy.random.Random(0))
+    with pytest.raises(BudgetExhausted):
+        problem.propose(["deadly", "other"], Reading(), Sampling(max_tokens=20), "")
+
+
+def test_a_group_of_errors_that_kills_is_not_asked_about_again() -> None:
+    def answer(prompt: str, seed: int) -> str:
+        return f" Say it in way {seed}." if toy.is_asked_to_write(prompt) else toy.answer(prompt, seed)
+
+    given = replace(toy.task(), seeds=(Prompt("Say it."),))
+    budget = Budget()
+    lm = CachedLM(Mortal("Input: alpha3\nGiven answer", answer=answer), MemoryAnswers())
+    problem = Problem(given, Evaluator(lm, given, budget), MeteredLM(lm, budget), rng=toy.random.Random(0))
+    # Every train example is wrong and in one of the groups.
+    ProTeGi(rounds=1, minibatch=20, groups=4, errors=5, gradients=2, paraphrases=0, spread=False).run(problem)
+    assert problem.discards == {"engine died": 2}
+    assert {each.op for each in problem.candidates} == {"seed", "edit"}
 
 
 class HalfDead:

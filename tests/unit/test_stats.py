@@ -38,6 +38,7 @@ def test_other_scores_get_a_bootstrap_interval_near_the_normal_one() -> None:
 def test_the_same_scores_give_the_same_interval() -> None:
     scores = list(np.random.default_rng(1).uniform(size=30))
     assert interval(scores) == interval(scores)
+    assert paired_difference(scores, scores[::-1]) == paired_difference(scores, scores[::-1])
 
 
 @pytest.mark.parametrize(("gained", "lost"), [(0, 0), (5, 0), (9, 3), (3, 9), (4, 4), (60, 30)])
