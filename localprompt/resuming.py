@@ -107,7 +107,7 @@ def resume(  # noqa: PLR0913 - as many choices as the command
         configuration["limits"] = {"max_tokens": limits.max_tokens, "max_calls": limits.max_calls, "max_minutes": None}
         is_unchanged = not is_anew and limits_of(configuration) == before
         if record.status == "finished" and record.result is not None and is_unchanged:
-            observer.note(f"the run {record.id} is finished, and nothing is another than then")
+            observer.note(f"the run {record.id} is finished, and nothing differs from then")
             return RunResult.from_json(record.result)
         if not is_unchanged:
             observer.stage("estimating what the search will cost")

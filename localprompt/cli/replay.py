@@ -12,7 +12,7 @@ from localprompt.cli.options import debug_option, store_option
 
 @click.command()
 @click.argument("run")
-@click.option("--force", is_flag=True, help="Repeat it though version or meta-prompts were others.")
+@click.option("--force", is_flag=True, help="Repeat it though version or meta-prompts differ.")
 @click.option("--allow-code", is_flag=True, help="Run the code that a metric `module:function` names.")
 @store_option
 @debug_option

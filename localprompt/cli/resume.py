@@ -19,7 +19,7 @@ from localprompt.errors import LocalPromptError
 @click.option("--max-minutes", type=MINUTES, help="Pause again after so long.")
 @click.option("--max-tokens", type=LIMIT, help="Tokens for the whole search, instead of those of then.")
 @click.option("--max-calls", type=LIMIT, help="Model calls for the whole search, instead of those of then.")
-@click.option("--force", is_flag=True, help="Go on though model, version or settings are others: anew.")
+@click.option("--force", is_flag=True, help="Begin anew where model, version or settings differ.")
 @click.option("--allow-code", is_flag=True, help="Run the code that a metric `module:function` names.")
 @store_option
 @debug_option
