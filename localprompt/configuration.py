@@ -36,7 +36,7 @@ _MAX_ENGINE_SETTING = 2**31 - 1
 _FOREIGN = "it was not written by localprompt"
 _SHOWN = 100
 """Characters of a value that a file brought."""
-_SEARCH = 2
+_SEARCH = 3
 """Raised where the same settings, models and seed make another search than before."""
 _MOST = 10**15  # an estimate goes a little beyond a limit, and the store keeps whole numbers up to 10 ** 18
 

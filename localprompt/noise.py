@@ -48,26 +48,35 @@ def measure_noise(lm: LanguageModel, task: Task, known: Sequence[Evaluation], bu
 
 
 def best_beyond_noise(finalists: Sequence[Standing], floor: float) -> Standing:
-    """Return a seed or else the shortest, of equals the earliest, of those at most `floor` below the best mean.
+    """Return the winner: first who is ahead of the seed is asked, then who is the shortest of them.
+
+    Ahead of the best seed is a prompt whose mean gain is above both the noise `floor` and the standard error of the
+    paired difference (the one-standard-error rule of Breiman et al. 1984, the simplest model here being the one that is
+    there already). Of those ahead the winner is the shortest, of equals the earliest, that is at most `floor` below the
+    best of them. Where nobody is ahead the best seed stays.
+
+    The order matters: the shortest of all that noise cannot tell from the best may itself not be ahead of the seed, and
+    comparing only that one would throw away a longer prompt that is.
 
     `finalists` are scored, as those of `Problem.finalists` are, and at least one.
-
-    The best seed also stays if that prompt is ahead of it by no more than the standard error of their paired difference
-    (the one-standard-error rule of Breiman et al. 1984, the simplest model here being the one that is there already).
     """
-    enough = max(each.mean for each in finalists) - floor - _ROUNDING
-    winner = min((each for each in finalists if each.mean >= enough), key=preference)
     seed = min((each for each in finalists if each.candidate.op == "seed"), key=preference, default=None)
-    return winner if seed is None or _is_ahead(winner, seed) else seed
+    ahead = [each for each in finalists if seed is None or _is_ahead(each, seed, floor)]
+    if not ahead:
+        assert seed is not None  # without a seed everybody is ahead
+        return seed
+    enough = max(each.mean for each in ahead) - floor - _ROUNDING
+    return min((each for each in ahead if each.mean >= enough), key=preference)
 
 
-def _is_ahead(winner: Standing, seed: Standing) -> bool:
-    """Return whether the mean gain over the seed is above its standard error, on the examples that both were given."""
-    assert winner.evaluation is not None
+def _is_ahead(standing: Standing, seed: Standing, floor: float) -> bool:
+    """Return whether the gain over the seed, on the examples that both were given, is above noise and its error."""
+    assert standing.evaluation is not None
     assert seed.evaluation is not None
     before = {outcome.example_id: outcome.score for outcome in seed.evaluation.outcomes}
-    common = [outcome for outcome in winner.evaluation.outcomes if outcome.example_id in before]
+    common = [outcome for outcome in standing.evaluation.outcomes if outcome.example_id in before]
     gains = [outcome.score - before[outcome.example_id] for outcome in common]
     if len(gains) < 2:
-        return winner.mean > seed.mean
-    return statistics.fmean(gains) > statistics.stdev(gains) / math.sqrt(len(gains)) + _ROUNDING
+        return standing.mean > seed.mean + floor + _ROUNDING
+    enough = max(floor, statistics.stdev(gains) / math.sqrt(len(gains)))
+    return statistics.fmean(gains) > enough + _ROUNDING

@@ -321,6 +321,18 @@ def test_a_seed_stays_unless_another_prompt_is_ahead_by_more_than_noise_and_one_
     assert best_beyond_noise([seed, Standing(Candidate(apart.prompt, "any"), apart)], 0.0).candidate.op == "any"
 
 
+def test_a_gain_is_not_thrown_away_for_a_shorter_prompt_that_is_not_ahead_of_the_seed() -> None:
+    seed = _standing("the seed prompt", "1" * 10 + "0" * 10, "seed")
+    best = _standing("the longest instruction of all finalists", "1" * 14 + "0" * 6)
+    short = _standing("short", "0" * 4 + "1" * 12 + "0" * 4)  # within noise of the best, but not ahead: +2, -4
+    middle = _standing("a middling instruction", "1" * 13 + "0" * 7)
+    assert best_beyond_noise([seed, best, short], 0.1) == best
+    assert best_beyond_noise([seed, short, best, middle], 0.1) == middle  # of those ahead, the shorter one
+    assert best_beyond_noise([seed, short, best, middle], 0.0) == best
+    assert best_beyond_noise([seed, short], 0.1) == seed
+    assert best_beyond_noise([seed, best, short], 0.2) == seed  # the gain is as large as the noise
+
+
 def test_a_prompt_that_is_only_shorter_than_the_seed_does_not_replace_it() -> None:
     problem = toy.problem(toy.model(), replace(toy.task(), seeds=(Prompt(toy.BEST),)))
     problem.evaluate([Prompt("Say the omega."), *problem.seeds])
