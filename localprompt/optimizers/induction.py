@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from localprompt.metaprompts import SHRINK, MetaPrompt, shown_chars, worked
+from localprompt.metaprompts import SHRINK, MetaPrompt, in_a_row, shown_chars, worked
 from localprompt.observing import counted
 from localprompt.problem import Problem
 from localprompt.replies import Reading
@@ -90,4 +90,4 @@ def closed_set(problem: Problem, listing: MetaPrompt, shrink: int = 1) -> list[s
     """Return one text that lists all outputs; none where they are no closed set, or there is no room at all."""
     if not problem.outputs or shrink == max(SHRINK):
         return []
-    return [listing.fill(answers=", ".join(problem.outputs))]
+    return [listing.fill(answers=in_a_row(problem.outputs))]

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from localprompt.errors import ConfigError
-from localprompt.metaprompts import MetaPrompt, load, shortened
+from localprompt.metaprompts import MetaPrompt, in_a_row, load, set_off, shortened
 from localprompt.observing import counted
 from localprompt.optimizers import induction
 from localprompt.optimizers.induction import Induction
@@ -280,7 +280,7 @@ class OPRO:
         First exemplars are shortened, then the worst pairs go, then the last exemplars, last the list of answers.
         """
         answers = search.problem.outputs
-        listed = search.meta["answers"].fill(answers=", ".join(answers)) if answers else ""
+        listed = search.meta["answers"].fill(answers=in_a_row(answers)) if answers else ""
 
         def version(n_pairs: int, marked: Sequence[str], listed: str) -> str:
             shown = announced.fill(exemplars="\n\n".join(marked)) if marked else ""
@@ -299,7 +299,7 @@ class OPRO:
     def _exemplar(self, search: _Search, example: Example, chars: int) -> str:
         inputs = {name: shortened(text, chars) for name, text in example.inputs.items()}
         question = search.problem.shown(Prompt(f"<{TAG}>"), inputs)
-        return search.meta["exemplar"].fill(question=question, answer=shortened(example.targets[0], chars))
+        return search.meta["exemplar"].fill(question=question, answer=set_off(example.targets[0], chars))
 
     def _rendered(self, search: _Search, pairs: Sequence[Pair], demos: str) -> str:
         pair = search.meta["pair" if search.asking.is_chat else "completion_pair"]
