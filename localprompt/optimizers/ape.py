@@ -100,7 +100,7 @@ class APE:
     code (5 where its template has the slot). The layout needs a `{{demos}}` slot. The model reads a prompt's demos once
     for all examples that it is scored on."""
     temperature: float = 0.9
-    """Of the proposer; paper and code: 0.9."""
+    """Of the proposer; code: 0.9."""
     top_p: float = 0.9
     """Of the proposer; code: 0.9."""
     max_tokens: int = 50

@@ -119,9 +119,11 @@ class OPRO:
     history: int = 12
     """Instructions shown with their scores (paper and code: 20). 20 long ones fill a context of 4096 tokens."""
     score_buckets: int = 100
-    """Scores are shown as whole numbers from 0 to 100 in this many steps (paper and code: 100; 20 was worse)."""
+    """Scores are shown as whole numbers from 0 to this one (paper and code: 100; 20 was worse). A meta-prompt that
+    speaks of 100 then speaks of it."""
     threshold: float = 0.0
-    """Instructions with a lower mean are not shown, but the best always is (code: 0.0 or, for GPT, 0.3)."""
+    """Instructions with a lower mean are not shown, but the best always is (code: 0.0 or, for GPT, 0.3; its authors
+    name 0.01 for pre-trained PaLM)."""
     exemplars: int = 4
     """Worked examples in a meta-prompt (paper and code: 3; 10 were no better, 0 much worse)."""
     exemplar_choice: Exemplars = "random"
@@ -133,9 +135,9 @@ class OPRO:
     score_examples: int = 24
     """Train examples that every instruction is scored on (paper: 261 of GSM8K, 50 of a BBH task)."""
     eval_interval: int = 2
-    """Steps between two measurements of the finalists on dev; the last step has one too (code: 3). The best by its
-    score is measured as soon as it is the best: a budget may end a search early, and what was not measured cannot
-    win."""
+    """Steps between two measurements of the finalists on dev; the last step has one too (paper and code: 3). The best
+    by its score is measured as soon as it is the best: a budget may end a search early, and what was not measured
+    cannot win."""
     finalists: int = 3
     """The so many best by their score are measured then, one by one, the best first (code: all that the step has
     found)."""
@@ -156,9 +158,11 @@ class OPRO:
     top_p: float = 0.95
     """Of the proposer (paper and code: not set). The many improbable tokens of a large vocabulary add up at 1.0."""
     max_tokens: int = 80
-    """Of a proposal (paper: 1024; code: 512 or 1024)."""
+    """Of a proposal (code: 512 or 1024; its authors name 1024)."""
     max_chars: int = 500
     """Longer instructions are discarded (code: 500). A seed prompt longer than that raises the limit."""
+    strip_bold: bool = False
+    """Take `**` out of instructions (code: yes). Off: it also stands for a power, as in `2**3`."""
     digits: Literal["auto", "allow", "refuse"] = "auto"
     """Whether an instruction may hold digits; `auto` refuses them where all answers are numbers (code: on GSM8K)."""
     init: Literal["auto", "seeds", "induce"] = "auto"
@@ -188,6 +192,7 @@ class OPRO:
             "warmer": 0.0,
             "top_p": 1.0,
             "max_tokens": 1024,
+            "strip_bold": True,
             "init": "seeds",
         }
     }
@@ -207,7 +212,7 @@ class OPRO:
         if not problem.train:
             raise ConfigError("opro scores on training examples and the task has none", "add a train split")
         in_a_chat = "opening_chat" if self.position == "A_begin" else "step_chat"
-        asking = meta[in_a_chat if problem.chats(self.style) else "completion"]
+        asking = _of(self.score_buckets, meta[in_a_chat if problem.chats(self.style) else "completion"])
         sample, constant = problem.minibatch(self.score_examples), problem.minibatch(self.exemplars)
         problem.observer.plan(self._planned(problem, len(sample)))
 
@@ -322,6 +327,9 @@ class OPRO:
         n, objection = self.per_step // self.draws, self._objection(problem)
         proposals = problem.propose(prompts, reading, sampling, fixed, n=n, objection=objection)
         texts = [text for proposal in proposals for text in proposal.accepted]
+        if self.strip_bold:
+            bare = dict.fromkeys(text.replace("**", "").strip() for text in texts)
+            texts = [text[:1].upper() + text[1:] for text in bare]
         found = [replace(pairs[-1][0], instruction=text) for text in texts]
         parents = tuple(prompt.id for prompt, _ in reversed(pairs))
         problem.record([Candidate(prompt, "propose", parents) for prompt in found])
@@ -371,10 +379,14 @@ def _third(n: int) -> int:
 
 
 def shown_score(mean: float, buckets: int) -> int:
-    """Return a mean score in [0, 1] as a whole number from 0 to 100, rounded to one of `buckets` equal steps."""
+    """Return a mean score in [0, 1] as a whole number from 0 to `buckets`."""
     # Rounded before `floor`, or the last bit of a float would take 23 right of 40 for less than 57.5.
-    bucket = math.floor(round(mean * buckets, 9) + 0.5)
-    return math.floor(round(100 * bucket / buckets, 9) + 0.5)
+    return math.floor(round(mean * buckets, 9) + 0.5)
+
+
+def _of(buckets: int, asking: MetaPrompt) -> MetaPrompt:
+    """Return a meta-prompt that says of how many the scores are, and how the best would be: the shipped say of 100."""
+    return replace(asking, text=re.sub(r"\b100\b", str(buckets), asking.text))
 
 
 def most_wrong(losses: Sequence[float], rng: random.Random) -> list[int]:

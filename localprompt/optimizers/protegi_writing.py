@@ -77,7 +77,7 @@ class Writer:
         asked = [
             (parent, group)
             for parent, wrong in zip(beam, mistakes, strict=True)
-            for group in _groups(wrong, self.settings.errors, n_groups, self.problem.rng)
+            for group in self._groups(wrong, n_groups)
         ]
         if not asked:
             return []
@@ -168,6 +168,12 @@ class Writer:
             found.append(list(reasons.values())[: self.settings.gradients] if alive else None)
         return found
 
+    def _groups(self, wrong: Sequence[Mistake], n: int) -> list[list[Mistake]]:
+        size, rng = self.settings.errors, self.problem.rng
+        if self.settings.disjoint:
+            return _disjoint_groups(wrong, size, n, rng)
+        return [rng.sample(wrong, min(size, len(wrong))) for _ in range(n)] if wrong else []
+
     def _rewriting(self, parents: Sequence[Prompt], readings: Sequence[Reading]) -> Sampling:
         """Return the sampling of new wordings of any of the parents: with tokens enough for the longest.
 
@@ -250,7 +256,7 @@ def mistake_in(example: Example, outcome: Outcome) -> Mistake:
     return Mistake(example, outcome.prediction if outcome.prediction is not None else "(none)")
 
 
-def _groups(wrong: Sequence[Mistake], size: int, n: int, rng: random.Random) -> list[list[Mistake]]:
+def _disjoint_groups(wrong: Sequence[Mistake], size: int, n: int, rng: random.Random) -> list[list[Mistake]]:
     """Return up to `n` groups of different errors, at most one an error; each is used once before any comes again."""
     groups: list[list[Mistake]] = []
     left = rng.sample(wrong, len(wrong))
