@@ -12,7 +12,8 @@ Differs from the paper and its code, each on purpose: dev chooses the winner, no
 history was selected; the error-based exemplars are the most often wrong ones (the code draws from all that ever were
 wrong); replies without the tag are validated or discarded (the code evaluates whatever it finds); a history of nothing
 but an empty text begins with guesses, since nothing is learnt from it; a barren step raises the temperature, since
-small models repeat themselves; the search ends when nothing is left to gain on dev.
+small models repeat themselves; the search ends when nothing is left to gain on dev; `**` stays in an instruction,
+unless told otherwise.
 docs/methods/opro.md compares every hyperparameter.
 """
 
