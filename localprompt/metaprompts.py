@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -34,8 +34,11 @@ class MetaPrompt:
     text: str
 
     def fill(self, **values: str) -> str:
-        """Return the text with its slots filled."""
-        return fill(self.text, values)
+        """Return the text with its slots filled; before a value that begins with a line break stand no blanks."""
+        text = self.text
+        for name in (name for name, value in values.items() if value.startswith("\n")):
+            text = re.sub(rf"[ \t]+(?=\{{\{{[ \t]*{re.escape(name)}[ \t]*\}}\}})", "", text)
+        return fill(text, values)
 
     @property
     def is_chat(self) -> bool:
@@ -93,17 +96,41 @@ def shipped_hash(optimizer: str) -> str:
 
 def worked(template: MetaPrompt, example: Example, output: str, limit: int) -> str:
     """Return an example with its answer as a meta-prompt shows it, each text shortened to `limit` characters."""
-    return template.fill(inputs=inputs_of(example, limit), output=shortened(output, limit))
+    return template.fill(inputs=inputs_of(example, limit), output=set_off(output, limit))
 
 
 def inputs_of(example: Example, limit: int) -> str:
-    """Return the inputs of an example as a meta-prompt shows them, a line each, shortened to `limit` characters."""
+    """Return the inputs of an example as a meta-prompt shows them, each after its name, shortened to `limit`."""
     named = len(example.inputs) > 1
-    lines = [
-        f"{name.replace('_', ' ').capitalize() if named else 'Input'}: {shortened(text, limit)}"
+    return "\n".join(
+        beside(f"{name.replace('_', ' ').capitalize() if named else 'Input'}:", set_off(text, limit))
         for name, text in example.inputs.items()
-    ]
-    return "\n".join(lines)
+    )
+
+
+def set_off(text: str, limit: int) -> str:
+    """Return `text`, shortened to `limit` characters, so that one sees where it ends.
+
+    One line stands as it is. Several begin on a line of their own, between fences: a blank line or an
+    `Output:` within them would be taken for the end.
+    """
+    shown = shortened(text, limit)
+    return f"\n{fence(shown)}\n{shown}\n{fence(shown)}" if "\n" in shown else shown
+
+
+def fence(text: str) -> str:
+    """Return backticks that stand around `text`: three, or more than there are in a row in it."""
+    return "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+
+
+def beside(before: str, text: str) -> str:
+    """Return what stands before a text that is `set_off`, and the text: on the same line if it has only one."""
+    return f"{before}{text}" if text.startswith("\n") else f"{before} {text}"
+
+
+def in_a_row(texts: Sequence[str]) -> str:
+    """Return short texts one after the other with commas between; those of several lines as JSON writes them."""
+    return ", ".join(json.dumps(text, ensure_ascii=False) if len(text.splitlines()) > 1 else text for text in texts)
 
 
 def shown_chars(limit: int, shrink: int) -> int:
@@ -111,13 +138,35 @@ def shown_chars(limit: int, shrink: int) -> int:
     return max(min(limit, MIN_SHOWN_CHARS), limit if shrink == 1 else min(limit, _LONG_CHARS) // shrink)
 
 
+def flat(text: str) -> str:
+    """Return `text` on one line, without needless blanks: how a remark of the proposer is shown back to it."""
+    return " ".join(text.split())
+
+
 def shortened(text: str, limit: int) -> str:
-    """Return `text` on one line, its middle left out where it is longer than `limit` characters."""
-    flat = " ".join(text.split())
-    if len(flat) <= limit:
-        return flat
+    """Return `text`, its middle left out where it is longer than `limit` characters.
+
+    One line loses needless blanks. Several keep line breaks and indentation, without which code, tables and lettered
+    options are ruined; what is left out are whole lines where these are short.
+    """
+    lines = text.splitlines()
+    while lines and not lines[0].strip():
+        del lines[0]
+    while lines and not lines[-1].strip():
+        del lines[-1]
+    kept = "\n".join(lines).rstrip() if len(lines) > 1 else flat(text)
+    if len(kept) <= limit:
+        return kept
     half = (limit - 5) // 2
-    return f"{flat[:half]} ... {flat[len(flat) - half :]}"
+    return f"{_beginning(kept, half)}...{_beginning(kept[::-1], half)[::-1]}"
+
+
+def _beginning(text: str, room: int) -> str:
+    """Return the lines at the beginning of `text` that have room, or all that has where the next is a long one."""
+    end = text.rfind("\n", 0, room + 1)
+    next_line = text[end + 1 :].partition("\n")[0]
+    is_whole = end == room or (end > 0 and len(next_line) <= room)
+    return text[:end].rstrip("\n") + "\n" if is_whole else f"{text[:room]} "
 
 
 def _shipped(optimizer: str) -> dict[str, str]:

@@ -338,9 +338,16 @@ class Problem:
         A prompt that gives one label to everything must not win the first six examples because they lack the others,
         and not gain or lose by seeing more: races compare prompts that have seen different numbers of examples.
         """
+        return self._shuffled(self.dev)
+
+    def shuffled_train(self) -> list[Example]:
+        """Return train shuffled as `shuffled_dev` shuffles dev."""
+        return self._shuffled(self.train)
+
+    def _shuffled(self, examples: Sequence[Example]) -> list[Example]:
         if self.labels:
-            return mixed(self.dev, lambda example: example.targets[0], self.rng)
-        return self.rng.sample(self.dev, len(self.dev))
+            return mixed(examples, lambda example: example.targets[0], self.rng)
+        return self.rng.sample(examples, len(examples))
 
     def record(self, candidates: Sequence[Candidate]) -> None:
         """Remember where prompts come from; the first origin of a prompt stays."""

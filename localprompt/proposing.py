@@ -299,8 +299,10 @@ def _shows_example(text: str, forbidden: Forbidden) -> bool:
         return True
     for match in labels:
         rest = text[match.end() :]
-        # `Output: positive or negative.` names the labels; only the whole piece is one example's.
-        if normalised(_PIECE.split(rest, maxsplit=1)[0]) in forbidden.shown or normalised(rest) in forbidden.shown:
+        # `Output: positive or negative.` names the labels; only whole pieces, of a text of several lines more than one,
+        # are an example's.
+        ends = [*(piece.start() for piece in _PIECE.finditer(rest)), len(rest)]
+        if any(normalised(rest[:end]) in forbidden.shown for end in ends):
             return True
     return False
 

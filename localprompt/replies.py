@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -106,6 +106,11 @@ class Reading:
     def stop(self) -> tuple[str, ...]:
         """Where a reply without a tag may be stopped: after what they were asked for, small models tell a story."""
         return _STOP[self.cut]
+
+
+def common_stop(readings: Iterable[Reading]) -> tuple[str, ...]:
+    """Return what ends replies without a tag that are read in any of these ways; a shorter one is cut when read."""
+    return _STOP[max((reading.cut for reading in readings), key=list(_STOP).index)]
 
 
 def reading_like(instruction: str, max_chars: int, tag: str = "") -> Reading:

@@ -10,8 +10,9 @@
 
 Differs from the paper and its code, each on purpose: the seeds take part, so the result is never worse on dev than they
 are; candidates are compared on the same examples; scoring is greedy (the code samples at 0.7); the last word on dev has
-the metric, also where log-probabilities chose the finalists; proposals are validated, and a set of examples none of
-whose guesses can be used is asked about once more.
+the metric, also where log-probabilities chose the finalists, and these count a space that is a token before the answer;
+proposals are validated, and a set of examples none of whose guesses can be used is asked about once more.
+`docs/methods/ape.md` has all of it.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ class APE:
     code (5 where its template has the slot). The layout needs a `{{demos}}` slot. The model reads a prompt's demos once
     for all examples that it is scored on."""
     temperature: float = 0.9
-    """Of the proposer; paper and code: 0.9."""
+    """Of the proposer; code: 0.9."""
     top_p: float = 0.9
     """Of the proposer; code: 0.9."""
     max_tokens: int = 50

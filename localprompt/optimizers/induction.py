@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from localprompt.metaprompts import SHRINK, MetaPrompt, shown_chars, worked
+from localprompt.metaprompts import SHRINK, MetaPrompt, in_a_row, shown_chars, worked
 from localprompt.observing import counted
 from localprompt.problem import Problem
 from localprompt.replies import Reading
@@ -31,7 +31,7 @@ class Induction:
     """How first prompts are guessed."""
 
     guesses: int
-    """Each from examples of its own."""
+    """Each from examples of its own, unless `shared`."""
     demos: int
     """Worked examples behind a guess."""
     chars: int
@@ -40,6 +40,8 @@ class Induction:
     """Of a guess."""
     temperature: float
     top_p: float
+    shared: bool = False
+    """All guesses are replies to one request with one set of examples."""
 
     def prompts(
         self,
@@ -69,10 +71,11 @@ class Induction:
             demos = "\n\n".join([*pairs, *closed_set(problem, meta["outputs"], shrink)])
             return problem.request(template, demos=demos)
 
-        groups = [problem.minibatch(self.demos) for _ in range(self.guesses)]
+        groups = [problem.minibatch(self.demos) for _ in range(1 if self.shared else self.guesses)]
         requests = [problem.first_fitting(map(partial(request, group), SHRINK), self.max_tokens) for group in groups]
         sampling = Sampling(self.max_tokens, temperature=self.temperature, top_p=self.top_p, stop=reading.stop)
-        proposals = problem.propose(requests, reading, sampling, template.fixed, objection=objection)
+        n = self.guesses // len(groups)
+        proposals = problem.propose(requests, reading, sampling, template.fixed, n=n, objection=objection)
         # A seed may be nothing but worked examples: without them a guess would be compared with them.
         demos = next((seed.demos for seed in problem.seeds if not seed.instruction.strip()), ())
         found = [Prompt(text, demos) for proposal in proposals for text in proposal.accepted]
@@ -90,4 +93,4 @@ def closed_set(problem: Problem, listing: MetaPrompt, shrink: int = 1) -> list[s
     """Return one text that lists all outputs; none where they are no closed set, or there is no room at all."""
     if not problem.outputs or shrink == max(SHRINK):
         return []
-    return [listing.fill(answers=", ".join(problem.outputs))]
+    return [listing.fill(answers=in_a_row(problem.outputs))]

@@ -12,7 +12,8 @@ Differs from the paper and its code, each on purpose: dev chooses the winner, no
 history was selected; the error-based exemplars are the most often wrong ones (the code draws from all that ever were
 wrong); replies without the tag are validated or discarded (the code evaluates whatever it finds); a history of nothing
 but an empty text begins with guesses, since nothing is learnt from it; a barren step raises the temperature, since
-small models repeat themselves; the search ends when nothing is left to gain on dev.
+small models repeat themselves; the search ends when nothing is left to gain on dev; `**` stays in an instruction,
+unless told otherwise.
 docs/methods/opro.md compares every hyperparameter.
 """
 
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from localprompt.errors import ConfigError
-from localprompt.metaprompts import MetaPrompt, load, shortened
+from localprompt.metaprompts import MetaPrompt, in_a_row, load, set_off, shortened
 from localprompt.observing import counted
 from localprompt.optimizers import induction
 from localprompt.optimizers.induction import Induction
@@ -119,9 +120,11 @@ class OPRO:
     history: int = 12
     """Instructions shown with their scores (paper and code: 20). 20 long ones fill a context of 4096 tokens."""
     score_buckets: int = 100
-    """Scores are shown as whole numbers from 0 to 100 in this many steps (paper and code: 100; 20 was worse)."""
+    """Scores are shown as whole numbers from 0 to this one (paper and code: 100; 20 was worse). A meta-prompt that
+    speaks of 100 then speaks of it."""
     threshold: float = 0.0
-    """Instructions with a lower mean are not shown, but the best always is (code: 0.0 or, for GPT, 0.3)."""
+    """Instructions with a lower mean are not shown, but the best always is (code: 0.0 or, for GPT, 0.3; its authors
+    name 0.01 for pre-trained PaLM)."""
     exemplars: int = 4
     """Worked examples in a meta-prompt (paper and code: 3; 10 were no better, 0 much worse)."""
     exemplar_choice: Exemplars = "random"
@@ -133,9 +136,9 @@ class OPRO:
     score_examples: int = 24
     """Train examples that every instruction is scored on (paper: 261 of GSM8K, 50 of a BBH task)."""
     eval_interval: int = 2
-    """Steps between two measurements of the finalists on dev; the last step has one too (code: 3). The best by its
-    score is measured as soon as it is the best: a budget may end a search early, and what was not measured cannot
-    win."""
+    """Steps between two measurements of the finalists on dev; the last step has one too (paper and code: 3). The best
+    by its score is measured as soon as it is the best: a budget may end a search early, and what was not measured
+    cannot win."""
     finalists: int = 3
     """The so many best by their score are measured then, one by one, the best first (code: all that the step has
     found)."""
@@ -156,9 +159,11 @@ class OPRO:
     top_p: float = 0.95
     """Of the proposer (paper and code: not set). The many improbable tokens of a large vocabulary add up at 1.0."""
     max_tokens: int = 80
-    """Of a proposal (paper: 1024; code: 512 or 1024)."""
+    """Of a proposal (code: 512 or 1024; its authors name 1024)."""
     max_chars: int = 500
     """Longer instructions are discarded (code: 500). A seed prompt longer than that raises the limit."""
+    strip_bold: bool = False
+    """Take `**` out of instructions (code: yes). Off: it also stands for a power, as in `2**3`."""
     digits: Literal["auto", "allow", "refuse"] = "auto"
     """Whether an instruction may hold digits; `auto` refuses them where all answers are numbers (code: on GSM8K)."""
     init: Literal["auto", "seeds", "induce"] = "auto"
@@ -188,6 +193,7 @@ class OPRO:
             "warmer": 0.0,
             "top_p": 1.0,
             "max_tokens": 1024,
+            "strip_bold": True,
             "init": "seeds",
         }
     }
@@ -207,7 +213,7 @@ class OPRO:
         if not problem.train:
             raise ConfigError("opro scores on training examples and the task has none", "add a train split")
         in_a_chat = "opening_chat" if self.position == "A_begin" else "step_chat"
-        asking = meta[in_a_chat if problem.chats(self.style) else "completion"]
+        asking = _of(self.score_buckets, meta[in_a_chat if problem.chats(self.style) else "completion"])
         sample, constant = problem.minibatch(self.score_examples), problem.minibatch(self.exemplars)
         problem.observer.plan(self._planned(problem, len(sample)))
 
@@ -280,7 +286,7 @@ class OPRO:
         First exemplars are shortened, then the worst pairs go, then the last exemplars, last the list of answers.
         """
         answers = search.problem.outputs
-        listed = search.meta["answers"].fill(answers=", ".join(answers)) if answers else ""
+        listed = search.meta["answers"].fill(answers=in_a_row(answers)) if answers else ""
 
         def version(n_pairs: int, marked: Sequence[str], listed: str) -> str:
             shown = announced.fill(exemplars="\n\n".join(marked)) if marked else ""
@@ -299,7 +305,7 @@ class OPRO:
     def _exemplar(self, search: _Search, example: Example, chars: int) -> str:
         inputs = {name: shortened(text, chars) for name, text in example.inputs.items()}
         question = search.problem.shown(Prompt(f"<{TAG}>"), inputs)
-        return search.meta["exemplar"].fill(question=question, answer=shortened(example.targets[0], chars))
+        return search.meta["exemplar"].fill(question=question, answer=set_off(example.targets[0], chars))
 
     def _rendered(self, search: _Search, pairs: Sequence[Pair], demos: str) -> str:
         pair = search.meta["pair" if search.asking.is_chat else "completion_pair"]
@@ -322,6 +328,9 @@ class OPRO:
         n, objection = self.per_step // self.draws, self._objection(problem)
         proposals = problem.propose(prompts, reading, sampling, fixed, n=n, objection=objection)
         texts = [text for proposal in proposals for text in proposal.accepted]
+        if self.strip_bold:
+            bare = dict.fromkeys(text.replace("**", "").strip() for text in texts)
+            texts = [text[:1].upper() + text[1:] for text in bare]
         found = [replace(pairs[-1][0], instruction=text) for text in texts]
         parents = tuple(prompt.id for prompt, _ in reversed(pairs))
         problem.record([Candidate(prompt, "propose", parents) for prompt in found])
@@ -371,10 +380,14 @@ def _third(n: int) -> int:
 
 
 def shown_score(mean: float, buckets: int) -> int:
-    """Return a mean score in [0, 1] as a whole number from 0 to 100, rounded to one of `buckets` equal steps."""
+    """Return a mean score in [0, 1] as a whole number from 0 to `buckets`."""
     # Rounded before `floor`, or the last bit of a float would take 23 right of 40 for less than 57.5.
-    bucket = math.floor(round(mean * buckets, 9) + 0.5)
-    return math.floor(round(100 * bucket / buckets, 9) + 0.5)
+    return math.floor(round(mean * buckets, 9) + 0.5)
+
+
+def _of(buckets: int, asking: MetaPrompt) -> MetaPrompt:
+    """Return a meta-prompt that says of how many the scores are, and how the best would be: the shipped say of 100."""
+    return replace(asking, text=re.sub(r"\b100\b", str(buckets), asking.text))
 
 
 def most_wrong(losses: Sequence[float], rng: random.Random) -> list[int]:

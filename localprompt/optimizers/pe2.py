@@ -10,9 +10,9 @@
 6. Add the new prompts to the tree and go on with 2, `steps` times.
 
 Differs from the paper and its code, each on purpose: a generation is scored on a part of dev first and only its best
-on all of dev; one reasoning serves several new prompts; the batches of a prompt share no error; a closed set of outputs
-is listed; limits are counted and not only asked for; proposals are validated; the order of train is drawn anew in each
-step. See docs/methods/pe2.md.
+on all of dev; one reasoning serves several new prompts; the batches of a prompt share no error, and first guesses no
+set of examples; a closed set of outputs is listed; limits are counted and not only asked for; proposals are validated;
+the order of train is drawn anew in each step. See docs/methods/pe2.md.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class PE2:
     """Errors shown at once; fewer where there are fewer (paper and code: 2; it saw no gain from 4 or 8)."""
     negatives: Literal["hard", "random", "hard_weighted"] = "hard"
     """What the batches are drawn from. `hard`: the errors (paper). `random`: all examples that the prompt was run on.
-    `hard_weighted`: these too, the worse the likelier."""
+    `hard_weighted`: these too, the worse the likelier (code: only rows of score 0, all alike, one maybe twice)."""
     disjoint: bool = True
     """Deal the batches of a prompt from `batch_size` x `expand` errors, so that they share none while there are so
     many. False: draw each anew from half as many, at least `batch_size` (paper and code): two are often the same."""
@@ -79,8 +79,8 @@ class PE2:
     tutorial: bool = False
     """Begin with some advice on prompts (left out of the paper's final version, where it has 2500 tokens)."""
     reasoning_tokens: int = 125
-    """Of the reasoning, for each example of the batch (paper and code: 1500 for the whole). A text cut here ends with
-    its last whole sentence."""
+    """Of the reasoning, for each example of the batch (code: 1500 for the whole; paper: no limit). A text cut here ends
+    with its last whole sentence."""
     reasoning_temperature: float = 0.5
     """Code: 0.5; paper: 0, which makes equal reasonings of equal batches."""
     prompt_tokens: int = 150
@@ -105,7 +105,10 @@ class PE2:
     """Where the first prompts come from. `seeds`: the task. `induce`: guesses from worked examples too. `auto`: guesses
     where all seeds are empty."""
     init_prompts: int = 12
-    """Guesses (paper: 30), each from examples of its own."""
+    """Guesses (paper: 30)."""
+    init_shared: bool = False
+    """All guesses are made from one set of examples (paper and code). False: each from a set of its own; guesses from
+    one are often the same."""
     init_demos: int = 5
     """Worked examples behind a guess."""
     init_temperature: float = 0.9
@@ -129,6 +132,7 @@ class PE2:
             "example_chars": 100_000,
             "score_examples": None,
             "init_prompts": 30,
+            "init_shared": True,
             "init_temperature": 0.7,
         }
     }
@@ -194,8 +198,8 @@ class PE2:
 
     @property
     def _induction(self) -> Induction:
-        chars, top_p = self.example_chars, self.top_p
-        return Induction(self.init_prompts, self.init_demos, chars, self.init_tokens, self.init_temperature, top_p)
+        n, chars, shared = self.init_prompts, self.example_chars, self.init_shared
+        return Induction(n, self.init_demos, chars, self.init_tokens, self.init_temperature, self.top_p, shared)
 
     def _score(
         self, problem: Problem, newest: Sequence[Prompt], dev: Sequence[Example], *, beside: Sequence[Prompt] = ()

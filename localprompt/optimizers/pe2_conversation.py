@@ -9,7 +9,18 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from localprompt.metaprompts import MIN_SHOWN_CHARS, SHRINK, MetaPrompt, inputs_of, shortened, shown_chars
+from localprompt.metaprompts import (
+    MIN_SHOWN_CHARS,
+    SHRINK,
+    MetaPrompt,
+    beside,
+    fence,
+    flat,
+    inputs_of,
+    set_off,
+    shortened,
+    shown_chars,
+)
 from localprompt.optimizers.induction import closed_set
 from localprompt.problem import Problem
 from localprompt.replies import MAX_CHARS, SENTENCE_END, Reading, reading_like, without_chatter
@@ -172,15 +183,13 @@ class Conversation:
         # Worked examples in the prompt itself may be long, so they go last.
         prompt = lesson.prompt if shrink < max(SHRINK) else replace(lesson.prompt, demos=())
         examples = [self._example(i, case, shrink) for i, case in enumerate(lesson.batch, 1)]
-        asked = (
-            self.meta["inspect_chat"]
-            .turns[0]
-            .fill(
-                instruction=prompt.instruction.strip() or _NO_PROMPT,
-                # A proposal that copies such a mark is discarded for its placeholder.
-                layout=self.problem.shown(prompt, {name: f"<{name}>" for name in self.problem.inputs}),
-                examples="\n\n".join([*examples, *closed_set(self.problem, self.meta["answers"], shrink)]),
-            )
+        # A proposal that copies such a mark is discarded for its placeholder.
+        layout = self.problem.shown(prompt, {name: f"<{name}>" for name in self.problem.inputs})
+        user = self.meta["inspect_chat"].turns[0]
+        asked = replace(user, text=user.text.replace("```", fence(layout))).fill(
+            instruction=prompt.instruction.strip() or _NO_PROMPT,
+            layout=layout,
+            examples="\n\n".join([*examples, *closed_set(self.problem, self.meta["answers"], shrink)]),
         )
         return [Message("user", explained), Message("assistant", self.meta["agree"].fill()), Message("user", asked)]
 
@@ -199,7 +208,7 @@ class Conversation:
         )
         reasoning = lesson.reasoning
         if shrink > 1:
-            reasoning = shortened(reasoning, max(MIN_SHOWN_CHARS, len(reasoning) // shrink))
+            reasoning = shortened(flat(reasoning), max(MIN_SHOWN_CHARS, len(reasoning) // shrink))
         return [Message("assistant", reasoning), Message("user", asked)]
 
     def _history(self, prompt: Prompt, means: Mapping[str, float], shrink: int) -> str:
@@ -214,8 +223,8 @@ class Conversation:
         versions = [
             self.meta["version"].fill(
                 score=str(round(100 * means[version.id])),
-                instruction=" ".join(version.instruction.split()) or _NO_PROMPT,
-                change=shortened(self.changes.get(version.id, _FIRST), self._chars(shrink)),
+                instruction=set_off(version.instruction, len(version.instruction)) or _NO_PROMPT,
+                change=shortened(flat(self.changes.get(version.id, _FIRST)), self._chars(shrink)),
             )
             for version in reversed(lineage)
             if version in kept
@@ -224,12 +233,16 @@ class Conversation:
 
     def _example(self, number: int, case: Case, shrink: int) -> str:
         chars, prediction = self._chars(shrink), case.outcome.prediction
-        partly = " (right in part)" if 0 < case.outcome.score < 1 else ""
+        answer = _NO_ANSWER if prediction is None else set_off(prediction, chars)
+        if 0 < case.outcome.score < 1:
+            answer = f"(right in part){answer}" if answer.startswith("\n") else f"{answer} (right in part)"
+        first, *others = (set_off(target, chars) for target in case.example.targets[:5])
+        joint = "\nor" if any("\n" in target for target in (first, *others)) else " or"
         return self.meta["example"].fill(
             number=str(number),
             inputs=inputs_of(case.example, chars),
-            answer=(_NO_ANSWER if prediction is None else shortened(prediction, chars)) + partly,
-            target=" or ".join(shortened(target, chars) for target in case.example.targets[:5]),
+            answer=answer,
+            target=first + "".join(beside(joint, target) for target in others),
         )
 
     def _objection(self, text: str, parent: Prompt) -> str:

@@ -6,13 +6,14 @@
 3. For each gradient ask for edits: better instructions, given the prompt, the errors and the reason.
 4. Ask for paraphrases of the edits and of the prompts themselves.
 5. Keep some successors of each prompt, at random or those that do best on its errors.
-6. Let successors and beam race on dev; the best are the next beam. Measure the first of it on all of dev.
+6. Let successors and beam race on `race_on`; the best are the next beam. Measure the first of it on all of dev.
 7. Repeat; at the end measure all of the beam on all of dev, the best first.
 
 Differs from the paper and its code, each on purpose: reasons are sampled one a reply instead of listed in one; nothing
 is asked about a prompt without errors; only the instruction is replaced, never text inside a text; the race draws
-common examples; the seeds and each round's best are measured on dev, so that a run cut short has a result; proposals
-are validated. `docs/methods/protegi.md` has all of it beside the paper's and the code's values.
+common examples, by default of dev and not of train; the seeds and each round's best are measured on dev, which chooses
+the winner, so that a run cut short has a result; groups of errors are disjoint, unless told otherwise; proposals are
+validated. `docs/methods/protegi.md` has all of it beside the paper's and the code's values.
 """
 
 from __future__ import annotations
@@ -56,6 +57,9 @@ class ProTeGi:
     """Errors a group (paper and code: 4)."""
     gradients: int = 2
     """Reasons a group (paper: 4, code: 1)."""
+    disjoint: bool = True
+    """Groups of a prompt share errors only where these are too few, and there are no more groups than errors. False:
+    each is drawn anew from all (code), so one error fills all groups."""
     edits: int = 1
     """New instructions a reason (paper and code: 1)."""
     paraphrases: int = 1
@@ -77,14 +81,17 @@ class ProTeGi:
     tokens (code: of its last token; the paper saw no gain); the metric decides at the end all the same."""
     selection: RaceName = "ucb"
     """The race (paper: UCB was best; code: uniform unless told otherwise). See `localprompt/racing.py`."""
+    race_on: Literal["dev", "train"] = "dev"
+    """Whose examples races score on (paper and code: train). Those of dev were not shown to the proposer, and the last
+    measurement, on all of dev, needs their scores anyway."""
     evaluations: int = 180
-    """Scores, one a prompt and dev example, that a race may take (code: 2048; paper: 12 to 50 a prompt)."""
+    """Scores, one a prompt and example, that a race may take (code: 2048; paper: 12 to 50 a prompt)."""
     arms_per_round: int = 4
     """Prompts a round of `ucb`, `ucb-e` and `thompson` (code: 8)."""
     examples_per_pull: int = 5
-    """Dev examples a pull of them (code: 32)."""
+    """Examples a pull of them (code: 32)."""
     exploration: float = 1.0
-    """Weight of the bonus of `ucb`, `a` of `ucb-e`, in units of the range of scores (code: 1.0)."""
+    """Weight of the bonus of `ucb`, `a` of `ucb-e`, in units of the range of scores (paper: 2.0, code: 1.0)."""
     temperature: float = 0.9
     """Of gradients, edits and paraphrases (paper: 1.0, code: 0.7)."""
     top_p: float = 0.95
@@ -117,12 +124,15 @@ class ProTeGi:
             "groups": 4,
             "errors": 4,
             "gradients": 4,
+            "disjoint": False,
             "paraphrases": 2,
             "successors": 8,
             "spread": False,
+            "race_on": "train",
             "evaluations": 2048,
             "arms_per_round": 8,
             "examples_per_pull": 32,
+            "exploration": 2.0,
             "temperature": 1.0,
             "top_p": 1.0,
             "max_tokens": 1024,
@@ -222,7 +232,7 @@ class ProTeGi:
 
     def _select(self, problem: Problem, prompts: Sequence[Prompt]) -> list[Prompt]:
         """Return the next beam, best first."""
-        examples = problem.shuffled_dev()
+        examples = problem.shuffled_train() if self.race_on == "train" else problem.shuffled_dev()
         pulls = Pulls(self.arms_per_round, self.examples_per_pull, self.exploration)
         rule = race(self.selection, len(prompts), self.beam, self.evaluations, pulls)
         return rule.rank(self._score(problem), prompts, examples, problem.rng)[: self.beam]
@@ -232,6 +242,7 @@ class ProTeGi:
 
     def _planned(self, problem: Problem) -> int:
         """Return about how many model calls the search takes, for whoever waits."""
+        n_raced = len(problem.train if self.race_on == "train" else problem.dev)
         calls, n_parents = len(problem.seeds) * len(problem.dev), min(len(problem.seeds), self.beam)
         if induction.is_wanted(self.init, problem):
             calls += self.init_prompts + self.evaluations
@@ -243,6 +254,6 @@ class ProTeGi:
             calls += n_parents * min(self.minibatch, len(problem.train)) + n_gradients + n_edits
             calls += (n_edits + n_parents) * self.paraphrases
             n_arms = n_parents * (self.successors * share + 1)
-            calls += min(max(self.evaluations, n_arms), n_arms * len(problem.dev)) + len(problem.dev)
+            calls += min(max(self.evaluations, n_arms), n_arms * n_raced) + len(problem.dev)
             n_parents = self.beam
         return calls + (self.beam - 1) * len(problem.dev)

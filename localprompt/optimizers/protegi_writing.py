@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from localprompt.errors import BudgetExhausted, OutOfAnswers, OutOfTime
-from localprompt.metaprompts import MetaPrompt, inputs_of, shortened
+from localprompt.metaprompts import MetaPrompt, flat, in_a_row, inputs_of, set_off, shortened
 from localprompt.observing import counted
 from localprompt.problem import Problem
 from localprompt.proposing import DIED, warmer
@@ -77,7 +77,7 @@ class Writer:
         asked = [
             (parent, group)
             for parent, wrong in zip(beam, mistakes, strict=True)
-            for group in _groups(wrong, self.settings.errors, n_groups, self.problem.rng)
+            for group in self._groups(wrong, n_groups)
         ]
         if not asked:
             return []
@@ -160,7 +160,7 @@ class Writer:
             alive = [reply for reply in replies if reply.finish_reason != "failed"]
             self.problem.discard(Proposal((), (Discard("", DIED),) * (len(replies) - len(alive))))
             for reply in alive:
-                texts = [shortened(text, self.settings.shown_chars) for text in reasons_in(reply, opening)]
+                texts = [shortened(flat(text), self.settings.shown_chars) for text in reasons_in(reply, opening)]
                 if not texts:
                     self.problem.discard(Proposal((), (Discard(reply.text, "no reason"),)))
                 for text in texts:
@@ -168,17 +168,21 @@ class Writer:
             found.append(list(reasons.values())[: self.settings.gradients] if alive else None)
         return found
 
+    def _groups(self, wrong: Sequence[Mistake], n: int) -> list[list[Mistake]]:
+        size, rng = self.settings.errors, self.problem.rng
+        if self.settings.disjoint:
+            return _disjoint_groups(wrong, size, n, rng)
+        return [rng.sample(wrong, min(size, len(wrong))) for _ in range(n)] if wrong else []
+
     def _rewriting(self, parents: Sequence[Prompt], readings: Sequence[Reading]) -> Sampling:
         """Return the sampling of new wordings of any of the parents: with tokens enough for the longest.
 
         What ends a new instruction, beside a closing tag, is the same whichever parent it is made from.
         """
-        if self.chats:
-            stop = () if any(reading.tag or reading.cut == "whole" for reading in readings) else ("\n\n",)
-        else:
-            stop = ("\n",) if all("\n" not in parent.instruction for parent in parents) else ("\n\n",)
+        is_long = any(reading.tag or reading.cut == "whole" for reading in readings)
+        stop = ("\n\n",) if any(reading.cut == "paragraph" for reading in readings) else ("\n",)
         room = self.problem.room_to_reword([parent.instruction for parent in parents], self.settings.max_tokens)
-        return replace(self._sampling(stop), max_tokens=room)
+        return replace(self._sampling(() if is_long else stop), max_tokens=room)
 
     def _reading(self, instruction: str, tag: str = "") -> Reading:
         """Return how a new instruction is read, which ends with `tag` in a chat.
@@ -186,8 +190,8 @@ class Writer:
         As many sentences or paragraphs as the old one has are allowed.
         """
         max_chars = max(MAX_CHARS, 2 * len(instruction))
-        if self.chats:
-            return reading_like(instruction, max_chars, tag)
+        if self.chats or "\n" in instruction.strip():
+            return reading_like(instruction, max_chars, tag if self.chats else "")
         # After the sentence that it was asked for, a small model that continues plain text tells a story.
         return Reading("line" if ". " in instruction else "sentence", max_chars)
 
@@ -219,9 +223,9 @@ class Writer:
         blocks = []
         for mistake in mistakes:
             inputs = inputs_of(mistake.example, limit)
-            given, right = shortened(mistake.given, limit), shortened(mistake.example.targets[0], limit)
+            given, right = set_off(mistake.given, limit), set_off(mistake.example.targets[0], limit)
             blocks.append(self.meta["error"].fill(inputs=inputs, given=given, right=right))
-        if names := ", ".join(self.problem.outputs):
+        if names := in_a_row(self.problem.outputs):
             blocks.append(self.meta["labels"].fill(labels=shortened(names, self.settings.shown_chars)))
         return "\n\n".join(blocks)
 
@@ -252,7 +256,7 @@ def mistake_in(example: Example, outcome: Outcome) -> Mistake:
     return Mistake(example, outcome.prediction if outcome.prediction is not None else "(none)")
 
 
-def _groups(wrong: Sequence[Mistake], size: int, n: int, rng: random.Random) -> list[list[Mistake]]:
+def _disjoint_groups(wrong: Sequence[Mistake], size: int, n: int, rng: random.Random) -> list[list[Mistake]]:
     """Return up to `n` groups of different errors, at most one an error; each is used once before any comes again."""
     groups: list[list[Mistake]] = []
     left = rng.sample(wrong, len(wrong))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from localprompt.metaprompts import MetaPrompt
+from localprompt.metaprompts import MetaPrompt, flat
 from localprompt.problem import Problem
-from localprompt.replies import Reading
+from localprompt.replies import MAX_CHARS, Reading, common_stop, reading_like
 from localprompt.types import Candidate, Prompt, Sampling
 
 
@@ -22,7 +22,7 @@ def reworded(  # noqa: PLR0913 - one request
         parents: of whom those without an instruction are left out: nothing has no other words.
         sampling: of every reply; a long instruction gets more tokens.
         op: how the new prompts came about.
-        n: replies a parent.
+        n: replies a parent. One with line breaks is shown with them, and its other wordings may have them too.
 
     Raises:
         BudgetExhausted: before the replies are computed.
@@ -31,17 +31,17 @@ def reworded(  # noqa: PLR0913 - one request
     if not parents:
         return []
     texts = [parent.instruction for parent in parents]
-    if template.is_chat:
-        reading, shown = Reading("paragraph"), texts
-    else:
-        # An instruction of several sentences is the user's own and must be free to keep its length.
-        reading = Reading("line" if any(". " in text for text in texts) else "sentence")
-        shown = [" ".join(text.split()) for text in texts]
-    reading = replace(reading, max_chars=max(reading.max_chars, 2 * max(map(len, texts))))
+    max_chars = max(MAX_CHARS, 2 * max(map(len, texts)))
+    # Plain text. An instruction of several sentences is the user's own and must be free to keep its length.
+    short = Reading("line" if any(". " in text for text in texts) else "sentence", max_chars)
+    readings, shown = [short] * len(texts), [flat(text) for text in texts]
+    for i, text in enumerate(texts):
+        if template.is_chat or "\n" in text.strip():
+            readings[i], shown[i] = reading_like(text, max_chars), text
     room = problem.room_to_reword(texts, sampling.max_tokens)
     requests = [problem.first_fitting([problem.request(template, instruction=text)], room) for text in shown]
-    sampling = replace(sampling, max_tokens=room, stop=reading.stop)
-    proposals = problem.propose(requests, reading, sampling, template.fixed, n=n)
+    sampling = replace(sampling, max_tokens=room, stop=common_stop(readings))
+    proposals = problem.propose(requests, readings, sampling, template.fixed, n=n)
     return [
         Candidate(replace(parent, instruction=text), op, (parent.id,))
         for parent, proposal in zip(parents, proposals, strict=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from localprompt.errors import ConfigError
-from localprompt.metaprompts import MetaPrompt, load, shortened, worked
+from localprompt.metaprompts import MetaPrompt, in_a_row, inputs_of, load, shortened, worked
 from localprompt.types import Example
 
 WANTED = {"demo": ("inputs", "output"), "induce_chat": ("demos",)}
@@ -61,8 +61,61 @@ def test_the_fixed_text_has_neither_slots_nor_what_would_join_over_them() -> Non
 
 
 def test_a_long_text_loses_its_middle() -> None:
-    assert shortened("one  two\nthree", 20) == "one two three"
+    assert shortened(" one  two\tthree\n", 20) == "one two three"
     assert shortened("a" * 30 + "b" * 30, 15) == "aaaaa ... bbbbb"
+
+
+CODE = "def f(x):\n    if x:\n        return 38\n\n    return 0"
+
+
+@pytest.mark.parametrize(
+    ("text", "limit", "shown"),
+    [
+        (CODE, 99, CODE),
+        (f"\n  \n{CODE}  \n\n", 99, CODE),
+        ("  a | b\n  1 | 2", 99, "  a | b\n  1 | 2"),
+        ("one\r\n  two\rthree", 99, "one\n  two\nthree"),
+        (CODE, 40, "def f(x):\n...\n    return 0"),
+        ("Which?\n" + "\n".join(f"{letter}) {letter * 9}" for letter in "ABCDEF"), 41, "Which?\n...\nF) FFFFFFFFF"),
+        (f"{'q' * 99}\nA) yes\nB) no", 37, f"{'q' * 16} ... qqq\nA) yes\nB) no"),
+        (f"A) yes\nB) no\n{'q' * 99}", 37, f"A) yes\nB) no\nqqq ... {'q' * 16}"),
+        (f"{'p' * 99}\n{'q' * 99}", 25, f"{'p' * 10} ... {'q' * 10}"),
+    ],
+)
+def test_several_lines_keep_their_breaks_and_lose_whole_lines_of_their_middle(
+    text: str, limit: int, shown: str
+) -> None:
+    assert shortened(text, limit) == shown
+    assert len(shown) <= limit
+
+
+@pytest.mark.parametrize("limit", range(20, 60))
+@pytest.mark.parametrize("text", [CODE, "a\nb" * 40, "\n".join("word" * n for n in range(1, 20)), "x" * 200])
+def test_a_shortened_text_keeps_to_its_limit_and_both_ends(text: str, limit: int) -> None:
+    shown = shortened(text, limit)
+    assert len(shown) <= limit
+    assert shown == text or (text.startswith(shown.partition("...")[0].rstrip()) and "..." in shown)
+    assert text.rstrip().endswith(shown.rpartition("...")[2].strip())
+
+
+def test_several_lines_are_set_off_so_that_one_sees_where_they_end() -> None:
+    template = MetaPrompt("demo", "{{inputs}}\nOutput:  {{ output }}")
+    example = Example("train:0", {"input": f"{CODE}\n\nOutput: 7"}, ("a\n```\nb",))
+    assert worked(template, example, example.targets[0], 99) == (
+        f"Input:\n```\n{CODE}\n\nOutput: 7\n```\nOutput:\n````\na\n```\nb\n````"
+    )
+    two = Example("train:1", {"code": CODE, "question": "What of 1?"}, ("38",))
+    assert inputs_of(two, 99) == f"Code:\n```\n{CODE}\n```\nQuestion: What of 1?"
+
+
+def test_blanks_before_a_slot_stay_where_its_value_has_one_line() -> None:
+    template = MetaPrompt("demo", "{{inputs}} -> {{output}}")
+    assert template.fill(inputs="x ", output=" y") == "x  ->  y"
+    assert template.fill(inputs="x  {{output}}", output="\ny") == "x  {{output}} ->\ny"
+
+
+def test_outputs_of_several_lines_are_listed_without_breaking_the_sentence() -> None:
+    assert in_a_row(["no", 'a "b"\nc', "yes"]) == 'no, "a \\"b\\"\\nc", yes'
 
 
 def test_an_example_is_shown_with_its_inputs_by_name_where_there_are_several() -> None:

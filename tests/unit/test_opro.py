@@ -119,9 +119,9 @@ def test_every_way_of_asking_finds_the_best_prompt(choice: str, style: str) -> N
         (0.58, 100, 58),
         (1 / 3, 100, 33),
         (0.125, 100, 13),
-        (0.57, 20, 55),
-        (0.58, 20, 60),
-        (0.5, 3, 67),
+        (0.57, 20, 11),
+        (0.58, 20, 12),
+        (0.5, 3, 2),
         (0.49, 1, 0),
         (23 / 40, 100, 58),
         (57 / 200, 100, 29),
@@ -382,6 +382,29 @@ def test_capital_letters_that_look_like_the_tag_are_no_leak() -> None:
     text = "Follow the INSTRUCTIONS INSIDE the box."
     lm = toy.model(answer=lambda p, s: f"{text}</INS>" if toy.is_asked_to_write(p) else " no")
     assert Prompt(text) in [candidate.prompt for candidate in _run(lm, steps=1).candidates]
+
+
+@pytest.mark.parametrize(
+    ("preset", "kept"),
+    [("local", "**think** of it, *then* square it: x**2."), ("paper", "Think of it, *then* square it: x2.")],
+)
+def test_the_paper_takes_the_marks_of_bold_letters_out(preset: str, kept: str) -> None:
+    said = "**think** of it, *then* square it: x**2."
+    lm = toy.model(answer=lambda p, s: f"{said}</INS>" if toy.is_asked_to_write(p) else " no")
+    problem = toy.problem(lm)
+    configure("opro", {"steps": "2", "init": "seeds"}, preset).run(problem)
+    assert [each.prompt.instruction for each in problem.candidates if each.op == "propose"] == [kept]
+
+
+@pytest.mark.parametrize("has_chat", [True, False])
+def test_with_other_buckets_the_meta_prompt_speaks_of_their_number(has_chat: bool) -> None:
+    lm = toy.model(answer=_endless, has_chat=has_chat)
+    _run(lm, replace(toy.task(), seeds=(Prompt("Speak of the alpha."),)), steps=1, score_buckets=20)
+    asked = _asked(lm)[0]
+    assert "how many of 20 answers were right" in asked
+    assert "100" not in asked
+    assert 8 <= _scores(asked)[0] <= 12
+    assert asked.endswith("[assistant] <INS>" if has_chat else "\n\nScore: 20\n<INS>")
 
 
 def test_new_instructions_carry_the_demos_of_the_best_one() -> None:

@@ -437,6 +437,16 @@ def test_first_prompts_are_induced_where_the_seed_is_empty() -> None:
     assert "induce" in origins(init="induce")
 
 
+@pytest.mark.parametrize(("preset", "sets"), [("local", 4), ("paper", 1)])
+def test_first_guesses_have_a_set_of_examples_each_or_as_in_the_paper_one_for_all(preset: str, sets: int) -> None:
+    lm = toy.model(answer=_growing)
+    problem = toy.problem(lm)
+    configure("pe2", {"steps": "1", "init_prompts": "4"}, preset).run(problem)
+    asked = _asked(lm, " was to")
+    assert (len(asked), len(set(asked))) == (4, sets)
+    assert len([each for each in problem.candidates if each.op == "induce"]) == 4
+
+
 def test_only_the_best_of_a_generation_are_scored_on_all_of_dev() -> None:
     def scored(**settings: Any) -> list[int]:
         given = toy.task(dev=30)

@@ -406,6 +406,25 @@ def test_a_label_shows_an_example_only_with_the_other_one_or_with_its_text(text:
 
 
 @pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Turn 7 1 4\n9 2 3 upside down.", "copies an example"),
+        ("Output: 38\n    done\nDo so always.", "copies an example"),
+        ("Input:\n  Is it so?\n  A) yes\n  B) no", "copies an example"),
+        ("38\ndone", "answer instead of an instruction"),
+        ("Choose A) where it is so,\nB) where it is not.", ""),
+        ("Output: 38\nor none.", ""),
+    ],
+)
+def test_an_example_of_several_lines_is_known_however_they_are_broken(text: str, reason: str) -> None:
+    examples = (
+        Example("train:0", {"input": "7 1 4\n9 2 3"}, ("9 2 3\n7 1 4",)),
+        Example("train:1", {"input": "Is it so?\nA) yes\nB) no"}, ("38\n    done",)),
+    )
+    assert objection(text, Forbidden(examples)) == reason
+
+
+@pytest.mark.parametrize(
     ("reply", "accepted"),
     [
         ("Write the opposite.\nScore: 90", "Write the opposite."),

@@ -238,6 +238,39 @@ def test_groups_share_errors_only_where_there_are_not_enough() -> None:
     assert len(again[0] + again[1]) - len({*again[0], *again[1]}) == 1
 
 
+@pytest.mark.parametrize(("train", "errors"), [(1, 1), (3, 3), (20, 4)])
+def test_the_paper_draws_each_group_anew_so_one_error_fills_them_all(train: int, errors: int) -> None:
+    lm = toy.model(answer=lambda p, s: f" never speaks of {s}." if is_gradient(p) else _learning(p, s))
+    problem = toy.problem(lm, replace(toy.task(train=train), seeds=(Prompt("Say it."),)))
+    configure("protegi", {"rounds": "1", "paraphrases": "0"}, "paper").run(problem)
+    asked = _written(lm, is_gradient)
+    groups = [tuple(line for line in text.splitlines() if line.startswith("Input: ")) for text in asked]
+    assert [len(set(group)) for group in groups] == [errors] * 16
+    assert len(_written(lm, is_edit)) == 16
+    assert train < 20 or len(set().union(*groups)) < 16, "with 20 errors disjoint groups would hold 16 of them"
+
+
+@pytest.mark.parametrize(("settings", "preset", "split"), [({}, "local", "dev"), ({}, "paper", "train")])
+def test_a_race_scores_on_dev_or_as_in_the_paper_on_train(settings: dict[str, Any], preset: str, split: str) -> None:
+    problem = toy.problem(toy.model(answer=_writing), replace(toy.task(train=40, dev=9), seeds=(Prompt("Say it."),)))
+    few = {"minibatch": "2", "evaluations": "200", "examples_per_pull": "12", "beam": "2", "rounds": "1"}
+    scored: dict[str, set[str]] = {}
+    evaluate = problem.evaluate
+
+    def counting(prompts: Any, examples: Any = None) -> Any:
+        found = evaluate(prompts, examples)
+        for each in found:
+            scored.setdefault(each.prompt.id, set()).update(out.example_id.partition(":")[0] for out in each.outcomes)
+        return found
+
+    problem.evaluate = counting  # type: ignore[method-assign]
+    configure("protegi", {**few, **settings}, preset).run(problem)
+    left = [scored[each.prompt.id] for each in problem.candidates if len(scored.get(each.prompt.id, ())) == 1]
+    assert left
+    assert all(splits == {split} for splits in left)
+    assert len(problem.finalists()) >= 2, "the seed and the beam, on all of dev"
+
+
 def test_what_the_budget_leaves_after_the_first_reasons_is_spent_on_edits() -> None:
     said = iter([" It is vague.", "", ""])
     lm = toy.model(answer=lambda p, s: next(said) if is_gradient(p) else _learning(p, s))
