@@ -1,6 +1,6 @@
 """A completion becomes an answer, or None where it holds none. Level 2.
 
-Every kind first removes `<think>...</think>` blocks: reasoning models decide after them. A block that never closes
+Every kind first removes thoughts, such as `<think>...</think>`: reasoning models decide after them. One that never ends
 means that the tokens ran out before the answer: None. A blank answer is None too, which scores 0 and is counted.
 """
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import regex
 
 from localprompt.errors import TaskError, nearest
+from localprompt.thoughts import listen
 
 Answer = Callable[[str], "str | None"]
 """Completion text to answer."""
@@ -22,6 +23,8 @@ _PATTERN_SECONDS = 1.0
 _MAX_PATTERN = 1000
 _SHOWN = 200
 """Characters of a completion in an error."""
+_READS_TAGS = ("regex", "after_marker")
+"""Kinds that may look for the tags which a model puts around its reply."""
 _MAX_OBJECTS = 100
 """Opening braces tried before a completion counts as one without JSON."""
 
@@ -54,8 +57,10 @@ class Extraction:
 
     def __call__(self, completion: str) -> str | None:
         """Return the answer in a completion; None if it holds none."""
-        text = _without_thoughts(completion)
-        found = self.extract(text) if text is not None else None
+        spoken = listen(completion)
+        if spoken.is_cut:
+            return None
+        found = self.extract(spoken.said if self.kind in _READS_TAGS else spoken.reply)
         return (found.strip() or None) if found is not None else None
 
 
@@ -115,19 +120,6 @@ def last_number(text: str) -> str | None:
     whole = re.sub("[^0-9]", "", last["points"] or last["spaces"] or last["plain"] or "")
     fraction = f".{last['fraction'][1:]}" if last["fraction"] else ""
     return ("-" if last["sign"] else "") + whole + fraction + (last["exponent"] or "")
-
-
-def _without_thoughts(text: str) -> str | None:
-    kept = []
-    while True:
-        before, opened, rest = text.partition("<think>")
-        # Some chat templates open the block themselves, so that a completion can hold its end alone.
-        kept.append(before.rpartition("</think>")[2])
-        if not opened:
-            return "".join(kept)
-        _, closed, text = rest.partition("</think>")
-        if not closed:
-            return None
 
 
 def _whole(_: str) -> Answer:
