@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import regex
 
 from localprompt.errors import TaskError, nearest
+from localprompt.tasks.numbers import last_number
 from localprompt.thoughts import listen
 
 Answer = Callable[[str], "str | None"]
@@ -27,24 +28,6 @@ _READS_TAGS = ("regex", "after_marker")
 """Kinds that may look for the tags which a model puts around its reply."""
 _MAX_OBJECTS = 100
 """Opening braces tried before a completion counts as one without JSON."""
-
-_NUMBER = re.compile(
-    r"""
-    (?P<sign>(?<![\w)])[-\u2212])?      # after a letter, digit or bracket: a hyphen ("covid-19") or a subtraction
-    (?: (?P<points>                     # 1.234,56 and 1.234.567, but not 1.234
-            (?<![\w.,])[1-9][0-9]{0,2}
-            (?: (?:\.[0-9]{3})+ (?=,[0-9]+(?![.,]?[0-9])) | (?:\.[0-9]{3}){2,} (?!\.?[0-9]) ))
-      | (?P<spaces>                     # 1 234 567, but not the list 64 128 256 7
-            (?<![0-9.,])(?<![0-9][ \u00a0\u2009\u202f])[1-9][0-9]{0,2}
-            (?P<gap>[ \u00a0\u2009\u202f'\u2019])[0-9]{3} (?:(?P=gap)[0-9]{3})* (?!(?P=gap)?[0-9]))
-      | (?P<parts>[0-9]+(?:\.[0-9]+){2,})   # a version or a date
-      | (?P<plain>[0-9]{1,3}(?:,[0-9]{3})+(?![0-9]) | [0-9]+)
-      | (?<![\w.])(?=\.[0-9]) )
-    (?P<fraction>(?(points),|(?(spaces)[.,]|\.))[0-9]+)?
-    (?P<exponent>[eE][-+]?[0-9]+)?
-    """,
-    re.VERBOSE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,22 +87,6 @@ def guarded_answer(answer: Answer) -> Answer:
         return found
 
     return extract
-
-
-def last_number(text: str) -> str | None:
-    """Return the last number of a text without thousands separators, such as `-1234.50`; None if there is none.
-
-    Thousands are set apart by commas, apostrophes or spaces, and by points where a second point or a decimal comma
-    leaves no doubt: `$1,234.50.`, `1 234.50`, `1'234.50` and `1.234,50` give `1234.50`. Otherwise a point is decimal,
-    and a comma is not: `1.234` stays, and `1,2` gives `2`. Versions and dates such as `1.2.3` are no numbers.
-    """
-    found = [match for match in _NUMBER.finditer(text) if match["parts"] is None]
-    if not found:
-        return None
-    last = found[-1]
-    whole = re.sub("[^0-9]", "", last["points"] or last["spaces"] or last["plain"] or "")
-    fraction = f".{last['fraction'][1:]}" if last["fraction"] else ""
-    return ("-" if last["sign"] else "") + whole + fraction + (last["exponent"] or "")
 
 
 def _whole(_: str) -> Answer:

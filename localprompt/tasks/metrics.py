@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import math
 import re
 import string
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from localprompt.errors import TaskError, nearest
-from localprompt.tasks.answers import last_number
 from localprompt.tasks.choices import read_choice, read_option
+from localprompt.tasks.numbers import Number, read_numbers, wanted_numbers
 
 Metric = Callable[[str, tuple[str, ...]], float]
 """(prediction, acceptable answers) to a score in [0, 1]."""
@@ -137,11 +136,12 @@ def contains(prediction: str, targets: tuple[str, ...]) -> float:
 def numeric(prediction: str, targets: tuple[str, ...]) -> float:
     """Return 1.0 if the last number of the prediction equals an acceptable one to six digits.
 
-    Currency, units, percent signs and thousands separators do not count; `last_number` says what is one.
+    Currency, units, percent signs and thousands separators do not count; `last_number` says what is one. Fractions and
+    powers are compared by their worth. Times, dates, ratios and ranges equal what is written alike, and a target that
+    is a list, `3, 5`, needs all of it.
     """
-    found = last_number(prediction)
-    numbers = (last_number(target) for target in targets)
-    return float(found is not None and any(n is not None and _close(found, n) for n in numbers))
+    found = read_numbers(prediction)
+    return float(any(_ends_in(found, wanted_numbers(target)) for target in targets))
 
 
 def multiple_choice(prediction: str, targets: tuple[str, ...]) -> float:
@@ -176,8 +176,9 @@ def _folded(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).casefold().split())
 
 
-def _close(a: str, b: str) -> bool:
-    return math.isclose(float(a), float(b), rel_tol=1e-6, abs_tol=1e-9)
+def _ends_in(found: Sequence[Number], wanted: Sequence[Number]) -> bool:
+    last = found[-len(wanted) :]
+    return 0 < len(wanted) == len(last) and all(a.equals(b) for a, b in zip(last, wanted, strict=True))
 
 
 def _told(error: Exception) -> str:

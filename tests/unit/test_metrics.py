@@ -126,8 +126,56 @@ def test_a_letter_that_could_be_a_word_but_is_none_names_its_option(prediction: 
     assert METRICS["multiple_choice"](prediction, ("A",)) == 1.0
 
 
+@pytest.mark.parametrize(
+    ("prediction", "target"),
+    [
+        *[("2/3", "1/3"), ("9 1/3", "1/3"), ("08:15", "10:15"), ("7:15 am", "7:15 pm"), ("2021-03-09", "2022-04-09")],
+        *[("4:3", "1:3"), ("2 to 7", "4-7"), ("4-7", "7"), ("4:3", "4/3"), ("2-1", "3-1"), ("(2)-3", "-3")],
+        *[("(555) 123-4567", "(666) 123-4567"), ("1, 2", "3, 2"), ("2, 1", "1, 2"), ("10^3", "3"), ("10\u00b2", "2")],
+        *[("6.6e-34", "9.1e-31"), ("0", "1e-12"), ("1e400", "1e500"), ("5 million", "5"), ("-$5", "5")],
+        ("2\u03c0", "2"),
+        *[(r"\frac{3}{2}", r"\frac{1}{2}"), ("\u221a2", "2"), ("1/0", "2/0"), ("5 \u00b1 2", "2"), ("12:30", "30")],
+        *[("9\u65f630\u5206", "8\u65f630\u5206"), ("9e99999999999999999999", "8e99999999999999999999")],
+    ],
+)  # fmt: skip
+def test_numbers_that_only_end_alike_are_not_equal(prediction: str, target: str) -> None:
+    assert METRICS["numeric"](prediction, (target,)) == 0.0
+    assert METRICS["numeric"](target, (prediction,)) == 0.0
+    assert METRICS["numeric"](prediction, (prediction,)) == METRICS["numeric"](target, (target,)) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("prediction", "target"),
+    [
+        *[("0.5", "1/2"), ("15/2", "7 1/2"), ("7\u00bd", "7.5"), (r"\dfrac{2}{4}", "1/2"), ("-1 1/2", "-1.5")],
+        ("1/3", "0.3333333"),
+        *[("9:30", "09:30"), ("2 to 7", "2\u20137"), ("1e3", "10^3"), ("2.5 \u00d7 10\u00b3", "2500")],
+        ("3\u4e07", "30000"),
+        *[("\u0663", "3"), ("\uff11\uff12", "12"), ("2 + 3 = 5", "5"), ("5 million", "5,000,000"), ("50 %", "50")],
+        *[("so they are 1, 2", "1, 2"), ("1e400", "10e399"), ("9" * 400, "9" * 400 + ".0")],
+        ("It is in June 2024.", "2024"),
+    ],
+)  # fmt: skip
+def test_numbers_worth_the_same_are_equal_however_they_are_written(prediction: str, target: str) -> None:
+    assert METRICS["numeric"](prediction, (target,)) == 1.0
+
+
 @pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("prediction", ["", " ", "42", "(A) cat", "\x00", "(" * 50, "9" * 500, "1e999"])
+@pytest.mark.parametrize(
+    "prediction",
+    [
+        "1 1e99999999999999999999/3",
+        "2^1e99999999999999999999",
+        "",
+        " ",
+        "42",
+        "(A) cat",
+        "\x00",
+        "(" * 50,
+        "9" * 500,
+        "1e999",
+    ],
+)
 def test_every_metric_is_in_0_to_1_for_any_prediction(metric: str, prediction: str) -> None:
     assert 0 <= METRICS[metric](prediction, ("42", "(A) cat")) <= 1
 
