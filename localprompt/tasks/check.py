@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from localprompt.tasks.data import SPLITS
-from localprompt.tasks.metrics import exact_match, normalise, numeric
+from localprompt.tasks.metrics import exact_match, numeric
+from localprompt.tasks.normalising import normalise
 from localprompt.tasks.numbers import read_numbers
 from localprompt.tasks.task import Task
 from localprompt.types import Example

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import re
-import string
 import sys
 import unicodedata
 from collections import Counter
@@ -16,13 +14,11 @@ from typing import Any
 
 from localprompt.errors import TaskError, nearest
 from localprompt.tasks.choices import read_choice, read_option
+from localprompt.tasks.normalising import holds, normalise, parts, words
 from localprompt.tasks.numbers import Number, read_numbers, wanted_numbers
 
 Metric = Callable[[str, tuple[str, ...]], float]
 """(prediction, acceptable answers) to a score in [0, 1]."""
-
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
-_SENTENCE_LABEL = re.compile(r"sentence [12]:", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,22 +84,9 @@ def metric_hash(name: str) -> str:
     return f"{name} {hashlib.sha256(Path(module.__file__).read_bytes()).hexdigest()}"
 
 
-def normalise(text: str) -> str:
-    """Return the form in which the instruction-induction metrics compare answers.
-
-    Source: the execution-accuracy evaluation published with APE (Zhou et al. 2023): " and " and the labels of sentence
-    pairs go, then only the first line up to its first period counts, in lower case, hyphens as spaces, without
-    punctuation. Differs: Unicode is composed (NFC), and runs of blank space count as one space. Decimals and
-    abbreviations do not survive the rule about periods: `numeric` and `equals` are for those.
-    """
-    text = _SENTENCE_LABEL.sub("", unicodedata.normalize("NFC", text).replace(" and ", " ")).strip()
-    text = text.partition("\n")[0].partition(".")[0]
-    return " ".join(text.lower().replace("-", " ").translate(_PUNCTUATION).split())
-
-
 def equals(prediction: str, targets: tuple[str, ...]) -> float:
     """Return 1.0 if the prediction is an acceptable answer to the letter, blank space around it aside."""
-    return float(any(prediction.strip() == target.strip() for target in targets))
+    return float(any(_composed(prediction) == _composed(target) for target in targets))
 
 
 def exact_match(prediction: str, targets: tuple[str, ...]) -> float:
@@ -113,24 +96,30 @@ def exact_match(prediction: str, targets: tuple[str, ...]) -> float:
 
 
 def token_f1(prediction: str, targets: tuple[str, ...]) -> float:
-    """Return the F1 of the words in common, each counted as often as it occurs, after `normalise`."""
-    return max(_f1(normalise(prediction).split(), normalise(target).split()) for target in targets)
+    """Return the F1 of the words in common, each counted as often as it occurs, after `normalise`.
+
+    Scripts without spaces count by character.
+    """
+    return max(_f1(parts(prediction), parts(target)) for target in targets)
 
 
 def set_match(prediction: str, targets: tuple[str, ...]) -> float:
-    """Return 1.0 if the prediction has exactly the words of an acceptable answer, in any order, after `normalise`."""
-    found = set(normalise(prediction).split())
-    return float(bool(found) and any(found == set(normalise(target).split()) for target in targets))
+    """Return 1.0 if the prediction has exactly the words of an acceptable answer, in any order, after `normalise`.
+
+    In scripts without spaces a word is what punctuation sets apart.
+    """
+    found = set(words(prediction))
+    return float(bool(found) and any(found == set(words(target)) for target in targets))
 
 
 def contains(prediction: str, targets: tuple[str, ...]) -> float:
-    """Return 1.0 if an acceptable answer occurs in the prediction as whole words, case and blank space aside.
+    """Return 1.0 if an acceptable answer occurs in the prediction as whole words, case, width and blank space aside.
 
-    The whole prediction is searched, unlike in the original, which cuts it at the first period.
+    Hyphens count as spaces, and marks around the acceptable answer do not count. Scripts without spaces have no whole
+    words. Unlike the original, it searches the whole prediction, not only up to its first period, and keeps punctuation
+    inside: `3.50`, `C++`.
     """
-    text = _folded(prediction)
-    found = (_folded(target) for target in targets)
-    return float(any(target and re.search(rf"(?<!\w){re.escape(target)}(?!\w)", text) for target in found))
+    return float(any(holds(prediction, target) for target in targets))
 
 
 def numeric(prediction: str, targets: tuple[str, ...]) -> float:
@@ -172,8 +161,8 @@ def _f1(found: list[str], wanted: list[str]) -> float:
     return 2 * common / (len(found) + len(wanted)) if common else 0.0
 
 
-def _folded(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFC", text).casefold().split())
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFC", text).strip()
 
 
 def _ends_in(found: Sequence[Number], wanted: Sequence[Number]) -> bool:

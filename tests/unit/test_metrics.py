@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from localprompt.errors import TaskError
-from localprompt.tasks.metrics import METRICS, find_metric, metric_hash, normalise
+from localprompt.tasks.metrics import METRICS, find_metric, metric_hash
+from localprompt.tasks.normalising import normalise
 
 
 @pytest.mark.parametrize(
