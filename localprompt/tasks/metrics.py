@@ -134,20 +134,23 @@ def numeric(prediction: str, targets: tuple[str, ...]) -> float:
 
 
 def multiple_choice(prediction: str, targets: tuple[str, ...]) -> float:
-    """Return 1.0 if the prediction names the right option: `B`, `(B)`, `**B**`, `the answer is b`, or its text.
+    """Return 1.0 if the prediction names the right option: `B`, `(B)`, `B, because`, `the answer is b`, or its text.
 
     A target is a letter, plain or bracketed, the option's text, or both (`(B) Paris`). A prediction that names two
     different options names none, and a letter that is a word of its sentence ("a dog") is none.
     """
     letter, text = read_choice(prediction)
+    whole = normalise(prediction)
     for target in targets:
         right_letter, right_text = read_option(target)
+        wanted = normalise(right_text)
         if letter is not None and letter == right_letter:
             return 1.0
-        if letter is None or right_letter is None:
-            wanted = normalise(right_text)
-            if wanted and wanted == normalise(text):
-                return 1.0
+        # An option's text may begin with a letter: `Vitamin C`, `B cells`.
+        is_text = len(whole) > 1 or letter is None
+        is_without_letter = letter is None or right_letter is None
+        if wanted and ((is_text and wanted == whole) or (is_without_letter and wanted == normalise(text))):
+            return 1.0
     return 0.0
 
 

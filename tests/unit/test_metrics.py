@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -121,7 +122,89 @@ def test_two_options_and_letters_that_are_words_name_no_option(prediction: str) 
 
 
 @pytest.mark.parametrize(
-    "prediction", ["A", "a", "a)", "the answer is a.", "Option A is correct", "Answer: A\nBecause"]
+    "prediction",
+    [
+        *("B, because it fits", "B because it fits", "b, since A is in England", "B; Paris", "B!", "B?", "B..."),
+        "B | Paris",
+        *("“B”", "‘B’", "«B»", "'B.'", '"B. Paris"', '"B" fits', "B\tParis", "B  Paris", "B Paris", "B—Paris"),
+        "B – Paris",
+        *("Ｂ", "（Ｂ）", "【B】", "「B」", "《B》", "B：巴黎", "B、巴黎", "B。", "B，因为"),
+        *("B选项", "B です", "Ⓑ", "⒝", "ⓑ 巴黎"),
+        *("答案：B", "答案是B", "正确答案是 B。", "答案是B选项", "我选B", "选择B"),
+        *("正解はBです", "정답은 B입니다", "정답: B"),
+        *("La respuesta es B", "La respuesta correcta es la B.", "Réponse : B", "La bonne réponse est la (B)"),
+        "Antwort: B",
+        *("Die richtige Antwort ist B, weil es passt.", "A resposta certa é a letra B", "Risposta: «B»", "Ответ: B"),
+        "उत्तर: B",
+        *("الإجابة: B", "Câu trả lời là B", "Правильный ответ — B", "Option B!", "option: B", "opción B"),
+        "**B**, since",
+        "(b), because",
+        *("I choose B.", "I'd go with B", "I’ll pick (B), since A is wrong.", "I think B", "I think it's B."),
+        "It is B!",
+        "So, B.",
+        *("It must be option B", "Definitely B", "I believe that the answer is B", "I guess B, because A is wrong"),
+        "Solution: B",
+        *("Explanation: it is far away. I would say B.", "B, not A", "C is wrong? No, it's B.", "\n\n“B”\n"),
+    ],
+)  # fmt: skip
+def test_an_option_is_read_whatever_stands_around_its_letter(prediction: str) -> None:
+    assert METRICS["multiple_choice"](prediction, ("B",)) == 1.0
+    assert METRICS["multiple_choice"](prediction, ("A",)) == METRICS["multiple_choice"](prediction, ("C",)) == 0.0
+
+
+@pytest.mark.parametrize(
+    "prediction",
+    [
+        *("“A” or “B”", "A, or B", "（A）或（B）, 【C】", "I'd choose A or B", "Réponse : A / B", "答案：A, B"),
+        "It's A. It's B.",
+        *("I, for one, do not know", "I do not think B", "I wouldn't choose B.", "It is not B", "答案不是B"),
+        "Das ist nicht B",
+        *("La respuesta no es B", "Ответ не B", "La réponse n'est pas B", "A Paris hotel", "A股市场", "C major"),
+        "E coli grows",
+        *("B vitamins are good", "X-ray", "D'accord", "B&W film", "I think A dog", "so I left", "That's a dog"),
+        "It is I, Hamlet",
+        *("Réponse : Berlin", "Answer: Berlin", "选中国", "La respuesta es Buena", "It's C++", "so B vitamins help"),
+        "i, too",
+    ],
+)  # fmt: skip
+def test_what_only_looks_like_an_option_is_none(prediction: str) -> None:
+    assert [letter for letter in "ABCDEISX" if METRICS["multiple_choice"](prediction, (letter,))] == []
+
+
+def test_the_text_of_an_option_may_begin_or_end_with_a_letter() -> None:
+    assert METRICS["multiple_choice"]("vitamin C", ("(A) Vitamin C",)) == 1.0
+    assert METRICS["multiple_choice"]("B cells", ("(A) B cells",)) == 1.0
+    assert (
+        METRICS["multiple_choice"]("Ｂ：巴黎", ("B：巴黎",))
+        == METRICS["multiple_choice"]("巴黎", ("（Ｂ）巴黎。",))
+        == 1.0
+    )
+    assert METRICS["multiple_choice"]("B", ("(A) B",)) == METRICS["multiple_choice"]("A", ("A, B",)) == 0.0
+
+
+@pytest.mark.parametrize("part", ["B, ", "(", "so it is ", "respuesta ", "a: ", "【", "A or ", "not ", "\n"])
+def test_a_long_text_without_an_option_takes_no_long_time(part: str) -> None:
+    start = time.process_time()
+    METRICS["multiple_choice"](part * 4000, ("B",))
+    assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize(
+    "prediction",
+    [
+        "A",
+        "a",
+        "a)",
+        "A, because",
+        "A because",
+        "a!",
+        "I think A",
+        "Réponse : A",
+        "“A”",
+        "the answer is a.",
+        "Option A is correct",
+        "Answer: A\nBecause",
+    ],
 )
 def test_a_letter_that_could_be_a_word_but_is_none_names_its_option(prediction: str) -> None:
     assert METRICS["multiple_choice"](prediction, ("A",)) == 1.0
