@@ -10,6 +10,8 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import regex
 
@@ -65,32 +67,43 @@ def find_answer(kind: str, argument: str = "") -> Extraction:
     return Extraction(kind, argument, make(argument))
 
 
+@dataclass(frozen=True, slots=True)
+class CodeAnswer:
+    """An extraction of the user's that raises only TaskError."""
+
+    name: str
+    function: Callable[..., Any] = field(repr=False, compare=False)
+
+    def __call__(self, completion: str) -> str | None:
+        """Return what the function returns.
+
+        Raises:
+            TaskError: if it raises, or returns neither text nor None.
+        """
+        try:
+            found: object = self.function(completion)
+        except Exception as error:  # a user's function may raise anything
+            why = f"({type(error).__name__}: {error})"
+            problem = f"the answer function {self.name!r} failed on {repr(completion)[:_SHOWN]} {why}"
+            raise TaskError(problem, "it returns the answer that any text holds, or None") from error
+        if found is not None and not isinstance(found, str):
+            problem = f"the answer function {self.name!r} returned {repr(found)[:_SHOWN]}"
+            raise TaskError(problem, "an answer is text, or None")
+        return found
+
+
 def guarded_answer(answer: Answer) -> Answer:
     """Return an extraction that raises only TaskError, as one from a task file does.
 
     A function of the user's may raise anything, and then its run has failed, not the comparison.
     """
-    if isinstance(answer, Extraction):
+    if isinstance(answer, Extraction | CodeAnswer):
         return answer
-    name = getattr(answer, "__qualname__", type(answer).__qualname__)
-
-    def extract(completion: str) -> str | None:
-        try:
-            found: object = answer(completion)
-        except Exception as error:  # a user's function may raise anything
-            why = f"({type(error).__name__}: {error})"
-            problem = f"the answer function {name!r} failed on {repr(completion)[:_SHOWN]} {why}"
-            raise TaskError(problem, "it returns the answer that any text holds, or None") from error
-        if found is not None and not isinstance(found, str):
-            problem = f"the answer function {name!r} returned {repr(found)[:_SHOWN]}"
-            raise TaskError(problem, "an answer is text, or None")
-        return found
-
-    return extract
+    return CodeAnswer(getattr(answer, "__qualname__", type(answer).__qualname__), answer)
 
 
 def _whole(_: str) -> Answer:
-    return lambda text: text
+    return str
 
 
 def _first_line(_: str) -> Answer:
@@ -118,48 +131,47 @@ def _regex(pattern: str) -> Answer:
     if compiled.groups != 1:
         hint = "put round brackets around the answer and write (?:...) for all other groups"
         raise TaskError(f"the pattern {pattern!r} has {compiled.groups} groups instead of one", hint)
+    return partial(_matched, compiled)
 
-    def search(text: str) -> str | None:
-        try:
-            match = compiled.search(text, timeout=_PATTERN_SECONDS)
-        except TimeoutError:
-            problem = f"the pattern {pattern!r} took more than {_PATTERN_SECONDS:g} s on one completion"
-            raise TaskError(problem, "avoid a repeated group inside a repeated group, such as (a+)+") from None
-        return match.group(1) if match else None
 
-    return search
+def _matched(pattern: regex.Pattern[str], text: str) -> str | None:
+    try:
+        match = pattern.search(text, timeout=_PATTERN_SECONDS)
+    except TimeoutError:
+        problem = f"the pattern {pattern.pattern!r} took more than {_PATTERN_SECONDS:g} s on one completion"
+        raise TaskError(problem, "avoid a repeated group inside a repeated group, such as (a+)+") from None
+    return match.group(1) if match else None
 
 
 def _after_marker(marker: str) -> Answer:
-    pattern = re.compile(re.escape(marker), re.IGNORECASE)
+    return partial(_after, re.compile(re.escape(marker), re.IGNORECASE))
 
-    def after(text: str) -> str | None:
-        ends = [match.end() for match in pattern.finditer(text)]
-        return _line(text[ends[-1] :]) if ends else None
 
-    return after
+def _after(marker: re.Pattern[str], text: str) -> str | None:
+    ends = [match.end() for match in marker.finditer(text)]
+    return _line(text[ends[-1] :]) if ends else None
 
 
 def _json_field(name: str) -> Answer:
+    return partial(_field, name)
+
+
+def _field(name: str, text: str) -> str | None:
     # Numbers stay as they were written: 1.50 keeps its zero.
     decoder = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
-
-    def field(text: str) -> str | None:
-        start = -1
-        for _ in range(_MAX_OBJECTS):
-            start = text.find("{", start + 1)
-            if start < 0:
-                return None
-            try:
-                value = decoder.raw_decode(text, start)[0].get(name)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(value, bool):
-                return "true" if value else "false"
-            return value if isinstance(value, str) else None
-        return None
-
-    return field
+    start = -1
+    for _ in range(_MAX_OBJECTS):
+        start = text.find("{", start + 1)
+        if start < 0:
+            return None
+        try:
+            value = decoder.raw_decode(text, start)[0].get(name)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        return value if isinstance(value, str) else None
+    return None
 
 
 _KINDS: dict[str, tuple[Callable[[str], Answer], str]] = {

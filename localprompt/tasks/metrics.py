@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,6 +11,7 @@ from typing import Any
 
 from localprompt.errors import TaskError, nearest
 from localprompt.tasks.choices import read_choice, read_option
+from localprompt.tasks.code import load_function
 from localprompt.tasks.normalising import holds, normalise, parts, words
 from localprompt.tasks.numbers import Number, read_numbers, wanted_numbers
 
@@ -23,13 +21,26 @@ Metric = Callable[[str, tuple[str, ...]], float]
 
 @dataclass(frozen=True, slots=True)
 class CodeMetric:
-    """A metric of the user's, which knows where it came from, so that a task can be written down."""
+    """A metric of the user's, which knows where it came from, so that a task can be written down.
+
+    Pickled, it is its name: whoever unpickles it imports and so runs its module again.
+    """
 
     name: str
     """`module:function`."""
     folder: Path
     """Where the module was looked for first."""
     function: Callable[..., Any] = field(repr=False, compare=False)
+    digest: str = ""
+    """Hash of the files that it was imported from; empty for a function that was given as it is."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.digest:
+            return _imported_again, (self.name, self.folder, self.digest)
+        return CodeMetric, (self.name, self.folder, self.function)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CodeMetric:
+        return self
 
     def __call__(self, prediction: str, targets: tuple[str, ...]) -> float:
         """Return the score.
@@ -70,18 +81,18 @@ def find_metric(name: str, *, folder: Path = Path(), allow_code: bool = False) -
             raise TaskError(
                 f"the metric {name!r} is code and was not run", "pass --allow-code if you trust this task file"
             )
-        return _imported(name, folder)
+        function, digest = load_function(name, folder)
+        return CodeMetric(name, folder.resolve(), function, digest)
     if name not in METRICS:
         raise TaskError(f"unknown metric {name!r}", nearest(name, METRICS))
     return METRICS[name]
 
 
-def metric_hash(name: str) -> str:
-    """Return what tells a metric from another: its name, and for code also the hash of the file it stands in."""
-    module = sys.modules.get(name.partition(":")[0])
-    if ":" not in name or module is None or module.__file__ is None:
-        return name
-    return f"{name} {hashlib.sha256(Path(module.__file__).read_bytes()).hexdigest()}"
+def metric_hash(metric: Metric) -> str:
+    """Return what tells a metric from another: its name, and for code also the hash of the files it stands in."""
+    if isinstance(metric, CodeMetric):
+        return f"{metric.name} {metric.digest}".rstrip()
+    return next((name for name, known in METRICS.items() if known is metric), "")
 
 
 def equals(prediction: str, targets: tuple[str, ...]) -> float:
@@ -177,16 +188,10 @@ def _told(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _imported(name: str, folder: Path) -> Metric:
-    module_name, _, function_name = name.partition(":")
-    sys.path.insert(0, str(folder.resolve()))
-    try:
-        function = getattr(importlib.import_module(module_name), function_name)
-    except Exception as error:  # a user's module may raise anything while it is imported
-        hint = "the module lies beside the task file or on PYTHONPATH"
-        raise TaskError(f"the metric {name!r} cannot be imported ({_told(error)})", hint) from error
-    finally:
-        sys.path.remove(str(folder.resolve()))
-    if not callable(function):
-        raise TaskError(f"the metric {name!r} is not a function", "write module:function")
-    return CodeMetric(name, folder.resolve(), function)
+def _imported_again(name: str, folder: Path, digest: str) -> Metric:
+    metric = find_metric(name, folder=folder, allow_code=True)
+    if not isinstance(metric, CodeMetric) or metric.digest != digest:
+        raise TaskError(
+            f"the code of the metric {name!r} has changed since its task was pickled", "load the task again"
+        )
+    return metric

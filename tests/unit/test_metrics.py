@@ -294,8 +294,8 @@ def test_a_metric_beside_the_task_file_is_found_and_its_code_is_part_of_its_hash
     metric = find_metric("length_metric:score", folder=tmp_path, allow_code=True)
     assert metric("12345", ("x",)) == 0.5
     assert sys.path == path
-    assert len(metric_hash("length_metric:score").split()[1]) == 64
-    assert metric_hash("equals") == "equals"
+    assert len(metric_hash(metric).split()[1]) == 64
+    assert metric_hash(find_metric("equals")) == "equals"
     with pytest.raises(TaskError, match=r"returned 1\.1"):
         metric("1" * 11, ("x",))
 
