@@ -27,6 +27,8 @@ from typing import Any
 from localprompt.errors import TaskError
 
 _PREFIX = "_localprompt_task_"
+_SHARED = frozenset({*sys.stdlib_module_names, __name__.partition(".")[0]})
+"""Never the folder's own when one of its modules imports them: all code expects the ones that are installed."""
 
 
 def load_function(name: str, folder: Path) -> tuple[Callable[..., Any], str]:
@@ -58,6 +60,8 @@ def _load(name: str, folder: Path) -> tuple[types.ModuleType, str]:
         return module, _hash(Path(file).read_bytes()) if file else ""
     files = {path.relative_to(root).as_posix(): _hash(path.read_bytes()) for path in _files(root, name)}
     digest = next(iter(files.values())) if len(files) == 1 else _hash(json.dumps(sorted(files.items())).encode())
+    if root != folder and _is_known(root, name):
+        return importlib.import_module(name), digest
     package = _PREFIX + _hash(json.dumps([str(root), name, digest]).encode())[:16]
     if package not in sys.modules:
         _enter(package, root)
@@ -69,14 +73,21 @@ def _load(name: str, folder: Path) -> tuple[types.ModuleType, str]:
         raise
 
 
+def _is_known(root: Path, name: str) -> bool:
+    """Return whether the program that uses this package has imported that very module: then it is that one."""
+    top = name.partition(".")[0]
+    file = getattr(sys.modules.get(top), "__file__", None)
+    return file is not None and Path(file).resolve() == _source(root, top)
+
+
 def _hash(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
 def _own_paths(name: str) -> Iterator[Path]:
     """Yield the places where modules are looked for, up to the first of Python's own that has this one."""
-    if name.partition(".")[0] in {*sys.builtin_module_names, *sys.modules}:
-        return  # Python's, or imported by the program that uses this package: it is that one
+    if name.partition(".")[0] in {*sys.builtin_module_names, __name__.partition(".")[0]}:
+        return
     installed = {Path(path).resolve() for path in sysconfig.get_paths().values()}
     for entry in sys.path:
         path = Path(entry).resolve()
@@ -103,12 +114,11 @@ def _source(root: Path, name: str) -> Path | None:
 def _is_beside(root: Path, name: str, importer: str) -> bool:
     """Return whether a module that one of the folder imports is the folder's own.
 
-    Python's own modules come first, since all code expects them; and a module does not import itself: a `metrics.py`
-    that imports `metrics` means the installed one.
+    A module does not import itself: a `metrics.py` that imports `metrics` means the installed one.
     """
     top = name.partition(".")[0]
     is_itself = top == importer and _source(root, top) == root / f"{top}.py"
-    return top not in sys.stdlib_module_names and not is_itself and _is_in(root, name)
+    return top not in _SHARED and not is_itself and _is_in(root, name)
 
 
 def _files(root: Path, name: str) -> list[Path]:

@@ -125,6 +125,15 @@ def test_a_module_that_the_program_has_imported_is_the_programs(tmp_path: Path) 
     assert isinstance(metric, CodeMetric)
     assert metric.function is _of_the_program
     assert _score(tmp_path, "operator:eq") == 0.0
+    assert len(metric.digest) == 64
+
+
+def test_a_package_of_this_name_beside_the_task_is_no_copy_of_this_one(tmp_path: Path) -> None:
+    code = "from localprompt.errors import TaskError\ndef f(p, t): return TaskError\n"
+    _write(tmp_path, score=code, localprompt__in____init__="", localprompt__in__errors="")
+    metric = _metric(tmp_path)
+    assert isinstance(metric, CodeMetric)
+    assert metric.function("x", ()) is TaskError
 
 
 def _of_the_program(prediction: str, targets: tuple[str, ...]) -> float:
