@@ -75,7 +75,7 @@ def words(text: str) -> list[str]:
     text = plain(text.lstrip("…")).replace(" and ", " ")
     text = text.replace("Sentence 1:", " ").replace("Sentence 2:", " ").strip()
     text = _lower(_SENTENCE_END.split(text.partition("\n")[0], maxsplit=1)[0]).replace("-", " ")
-    return _SIGN.sub("", _BETWEEN.sub(" ", text)).split()
+    return unicodedata.normalize("NFC", _SIGN.sub("", _BETWEEN.sub(" ", text))).split()
 
 
 def parts(text: str) -> list[str]:

@@ -71,6 +71,10 @@ class Task:
                 ) from error
         return [getattr(self, each.name) for each in fields(self)]
 
+    def __copy__(self) -> Task:
+        """Return the task itself: it never changes."""
+        return self
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Task:
         """Return a copy; functions are the same ones."""
         return Task(**{each.name: copy.deepcopy(getattr(self, each.name), memo) for each in fields(self)})

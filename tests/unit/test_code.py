@@ -228,4 +228,4 @@ def test_what_cannot_be_pickled_is_named_in_one_sentence(tmp_path: Path, name: s
     with pytest.raises(TaskError, match=f"the task's {name} cannot be pickled") as caught:
         pickle.dumps(local)
     assert "\n" not in str(caught.value)
-    assert getattr(copy.deepcopy(local), name) is getattr(local, name)
+    assert getattr(copy.deepcopy(local), name) is getattr(copy.copy(local), name) is getattr(local, name)
