@@ -15,13 +15,13 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Literal
 
+from localprompt.thoughts import listen
 from localprompt.types import Generation
 from localprompt.wording import JOINERS, words
 
 MIN_CHARS, MAX_CHARS = 3, 500
 """Characters of an instruction."""
 
-_THOUGHT_TAG = re.compile(r"<(?P<closing>/?)think(?:ing)?>", re.IGNORECASE)
 _NEWLINE = re.compile("\r\n?|[\v\f\x85\u2028\u2029]")
 _ESCAPE = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b\]|\x9d)[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)")
 """What colours a terminal or sets its title."""
@@ -253,22 +253,9 @@ def _printable(text: str) -> str:
 
 def _without_thoughts(text: str) -> str:
     """Return what is said aloud, up to a written control token, in characters that can be printed."""
-    text = _printable(text)
-    aloud: list[str] = []
-    before = ""
-    is_thinking = has_opened = False
-    end = 0
-    for tag in _THOUGHT_TAG.finditer(text):
-        if not is_thinking:
-            aloud.append(text[end : tag.start()])
-        if tag["closing"] and not is_thinking:  # the opening tag was part of the prompt
-            before, aloud = "".join(aloud).strip() or before, []
-        is_thinking = not tag["closing"]
-        has_opened |= is_thinking
-        end = tag.end()
-    said = "".join(aloud) + ("" if is_thinking else text[end:])
+    spoken = listen(_printable(text))
     # A model that had no thought to close may still write the closing tag behind its reply.
-    said = said if said.strip() or has_opened else before
+    said = spoken.reply if spoken.said.strip() or spoken.has_begun else spoken.before
     begun = _BEGUN_TURN.match(said)
     return _CONTROL_TOKEN.split(said[begun.end() :] if begun else said, maxsplit=1)[0]
 

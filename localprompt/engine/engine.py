@@ -291,7 +291,7 @@ class _Lane:
             self.finish_reason = "stop"
             return
         self.tokens.append(token)
-        piece = self.llama.piece(token)
+        piece = self.llama.written(token)
         # A stop string may lie across token borders: look where it could have begun.
         begin = max(0, len(self.data) - max(map(len, self.stops), default=0))
         self.data += piece

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from localprompt.engine.chat import ChatTemplate
 from localprompt.engine.settings import EngineSettings
 from localprompt.errors import ModelError
+from localprompt.thoughts import marks_among
 
 TRUNK = 0
 """Sequence id that carries shared cells from one batch to the next."""
@@ -127,6 +128,15 @@ class Vocabulary:
                 n = C.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, False)
             known = self._pieces[token] = buffer.raw[:n]
         return known
+
+    def written(self, token: int) -> bytes:
+        """Return the bytes that a token drawn adds to a completion: as `piece`, and the marks of thoughts too."""
+        return self._marks.get(token) or self.piece(token)
+
+    @cached_property
+    def _marks(self) -> dict[int, bytes]:
+        # Without its marks, which are control tokens in some vocabularies, a thought is read as a part of the answer.
+        return {self.control_ids[text]: text.encode() for text in marks_among(self.control_ids)}
 
     def tokenize(self, text: str, *, control: bool) -> list[int]:
         """Return the tokens of a text, without BOS or EOS; control-token text becomes control tokens if `control`."""

@@ -1,6 +1,6 @@
 """A completion becomes an answer, or None where it holds none. Level 2.
 
-Every kind first removes `<think>...</think>` blocks: reasoning models decide after them. A block that never closes
+Every kind first removes thoughts, such as `<think>...</think>`: reasoning models decide after them. One that never ends
 means that the tokens ran out before the answer: None. A blank answer is None too, which scores 0 and is counted.
 """
 
@@ -10,10 +10,14 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import regex
 
 from localprompt.errors import TaskError, nearest
+from localprompt.tasks.numbers import last_number
+from localprompt.thoughts import listen
 
 Answer = Callable[[str], "str | None"]
 """Completion text to answer."""
@@ -22,26 +26,10 @@ _PATTERN_SECONDS = 1.0
 _MAX_PATTERN = 1000
 _SHOWN = 200
 """Characters of a completion in an error."""
+_READS_TAGS = ("regex", "after_marker")
+"""Kinds that may look for the tags which a model puts around its reply."""
 _MAX_OBJECTS = 100
 """Opening braces tried before a completion counts as one without JSON."""
-
-_NUMBER = re.compile(
-    r"""
-    (?P<sign>(?<![\w)])[-\u2212])?      # after a letter, digit or bracket: a hyphen ("covid-19") or a subtraction
-    (?: (?P<points>                     # 1.234,56 and 1.234.567, but not 1.234
-            (?<![\w.,])[1-9][0-9]{0,2}
-            (?: (?:\.[0-9]{3})+ (?=,[0-9]+(?![.,]?[0-9])) | (?:\.[0-9]{3}){2,} (?!\.?[0-9]) ))
-      | (?P<spaces>                     # 1 234 567, but not the list 64 128 256 7
-            (?<![0-9.,])(?<![0-9][ \u00a0\u2009\u202f])[1-9][0-9]{0,2}
-            (?P<gap>[ \u00a0\u2009\u202f'\u2019])[0-9]{3} (?:(?P=gap)[0-9]{3})* (?!(?P=gap)?[0-9]))
-      | (?P<parts>[0-9]+(?:\.[0-9]+){2,})   # a version or a date
-      | (?P<plain>[0-9]{1,3}(?:,[0-9]{3})+(?![0-9]) | [0-9]+)
-      | (?<![\w.])(?=\.[0-9]) )
-    (?P<fraction>(?(points),|(?(spaces)[.,]|\.))[0-9]+)?
-    (?P<exponent>[eE][-+]?[0-9]+)?
-    """,
-    re.VERBOSE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +42,10 @@ class Extraction:
 
     def __call__(self, completion: str) -> str | None:
         """Return the answer in a completion; None if it holds none."""
-        text = _without_thoughts(completion)
-        found = self.extract(text) if text is not None else None
+        spoken = listen(completion)
+        if spoken.is_cut:
+            return None
+        found = self.extract(spoken.said if self.kind in _READS_TAGS else spoken.reply)
         return (found.strip() or None) if found is not None else None
 
 
@@ -77,61 +67,43 @@ def find_answer(kind: str, argument: str = "") -> Extraction:
     return Extraction(kind, argument, make(argument))
 
 
+@dataclass(frozen=True, slots=True)
+class CodeAnswer:
+    """An extraction of the user's that raises only TaskError."""
+
+    name: str
+    function: Callable[..., Any] = field(repr=False, compare=False)
+
+    def __call__(self, completion: str) -> str | None:
+        """Return what the function returns.
+
+        Raises:
+            TaskError: if it raises, or returns neither text nor None.
+        """
+        try:
+            found: object = self.function(completion)
+        except Exception as error:  # a user's function may raise anything
+            why = f"({type(error).__name__}: {error})"
+            problem = f"the answer function {self.name!r} failed on {repr(completion)[:_SHOWN]} {why}"
+            raise TaskError(problem, "it returns the answer that any text holds, or None") from error
+        if found is not None and not isinstance(found, str):
+            problem = f"the answer function {self.name!r} returned {repr(found)[:_SHOWN]}"
+            raise TaskError(problem, "an answer is text, or None")
+        return found
+
+
 def guarded_answer(answer: Answer) -> Answer:
     """Return an extraction that raises only TaskError, as one from a task file does.
 
     A function of the user's may raise anything, and then its run has failed, not the comparison.
     """
-    if isinstance(answer, Extraction):
+    if isinstance(answer, Extraction | CodeAnswer):
         return answer
-    name = getattr(answer, "__qualname__", type(answer).__qualname__)
-
-    def extract(completion: str) -> str | None:
-        try:
-            found: object = answer(completion)
-        except Exception as error:  # a user's function may raise anything
-            why = f"({type(error).__name__}: {error})"
-            problem = f"the answer function {name!r} failed on {repr(completion)[:_SHOWN]} {why}"
-            raise TaskError(problem, "it returns the answer that any text holds, or None") from error
-        if found is not None and not isinstance(found, str):
-            problem = f"the answer function {name!r} returned {repr(found)[:_SHOWN]}"
-            raise TaskError(problem, "an answer is text, or None")
-        return found
-
-    return extract
-
-
-def last_number(text: str) -> str | None:
-    """Return the last number of a text without thousands separators, such as `-1234.50`; None if there is none.
-
-    Thousands are set apart by commas, apostrophes or spaces, and by points where a second point or a decimal comma
-    leaves no doubt: `$1,234.50.`, `1 234.50`, `1'234.50` and `1.234,50` give `1234.50`. Otherwise a point is decimal,
-    and a comma is not: `1.234` stays, and `1,2` gives `2`. Versions and dates such as `1.2.3` are no numbers.
-    """
-    found = [match for match in _NUMBER.finditer(text) if match["parts"] is None]
-    if not found:
-        return None
-    last = found[-1]
-    whole = re.sub("[^0-9]", "", last["points"] or last["spaces"] or last["plain"] or "")
-    fraction = f".{last['fraction'][1:]}" if last["fraction"] else ""
-    return ("-" if last["sign"] else "") + whole + fraction + (last["exponent"] or "")
-
-
-def _without_thoughts(text: str) -> str | None:
-    kept = []
-    while True:
-        before, opened, rest = text.partition("<think>")
-        # Some chat templates open the block themselves, so that a completion can hold its end alone.
-        kept.append(before.rpartition("</think>")[2])
-        if not opened:
-            return "".join(kept)
-        _, closed, text = rest.partition("</think>")
-        if not closed:
-            return None
+    return CodeAnswer(getattr(answer, "__qualname__", type(answer).__qualname__), answer)
 
 
 def _whole(_: str) -> Answer:
-    return lambda text: text
+    return str
 
 
 def _first_line(_: str) -> Answer:
@@ -159,48 +131,47 @@ def _regex(pattern: str) -> Answer:
     if compiled.groups != 1:
         hint = "put round brackets around the answer and write (?:...) for all other groups"
         raise TaskError(f"the pattern {pattern!r} has {compiled.groups} groups instead of one", hint)
+    return partial(_matched, compiled)
 
-    def search(text: str) -> str | None:
-        try:
-            match = compiled.search(text, timeout=_PATTERN_SECONDS)
-        except TimeoutError:
-            problem = f"the pattern {pattern!r} took more than {_PATTERN_SECONDS:g} s on one completion"
-            raise TaskError(problem, "avoid a repeated group inside a repeated group, such as (a+)+") from None
-        return match.group(1) if match else None
 
-    return search
+def _matched(pattern: regex.Pattern[str], text: str) -> str | None:
+    try:
+        match = pattern.search(text, timeout=_PATTERN_SECONDS)
+    except TimeoutError:
+        problem = f"the pattern {pattern.pattern!r} took more than {_PATTERN_SECONDS:g} s on one completion"
+        raise TaskError(problem, "avoid a repeated group inside a repeated group, such as (a+)+") from None
+    return match.group(1) if match else None
 
 
 def _after_marker(marker: str) -> Answer:
-    pattern = re.compile(re.escape(marker), re.IGNORECASE)
+    return partial(_after, re.compile(re.escape(marker), re.IGNORECASE))
 
-    def after(text: str) -> str | None:
-        ends = [match.end() for match in pattern.finditer(text)]
-        return _line(text[ends[-1] :]) if ends else None
 
-    return after
+def _after(marker: re.Pattern[str], text: str) -> str | None:
+    ends = [match.end() for match in marker.finditer(text)]
+    return _line(text[ends[-1] :]) if ends else None
 
 
 def _json_field(name: str) -> Answer:
+    return partial(_field, name)
+
+
+def _field(name: str, text: str) -> str | None:
     # Numbers stay as they were written: 1.50 keeps its zero.
     decoder = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
-
-    def field(text: str) -> str | None:
-        start = -1
-        for _ in range(_MAX_OBJECTS):
-            start = text.find("{", start + 1)
-            if start < 0:
-                return None
-            try:
-                value = decoder.raw_decode(text, start)[0].get(name)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(value, bool):
-                return "true" if value else "false"
-            return value if isinstance(value, str) else None
-        return None
-
-    return field
+    start = -1
+    for _ in range(_MAX_OBJECTS):
+        start = text.find("{", start + 1)
+        if start < 0:
+            return None
+        try:
+            value = decoder.raw_decode(text, start)[0].get(name)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        return value if isinstance(value, str) else None
+    return None
 
 
 _KINDS: dict[str, tuple[Callable[[str], Answer], str]] = {

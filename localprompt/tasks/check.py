@@ -9,7 +9,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from localprompt.tasks.data import SPLITS
-from localprompt.tasks.metrics import exact_match, normalise
+from localprompt.tasks.metrics import exact_match, numeric
+from localprompt.tasks.normalising import normalise
+from localprompt.tasks.numbers import read_numbers
 from localprompt.tasks.task import Task
 from localprompt.types import Example
 
@@ -28,7 +30,8 @@ def find_doubts(task: Task) -> tuple[str, ...]:
     Looks for inputs that occur twice (across splits and within one; across splits also with other case, spacing or
     punctuation), the same inputs with different answers, labels that are missing, a prefix of another, or so unequally
     frequent that an answer tells less than 90 % of the bits that it could, answers that do not fit max_tokens, answers
-    that the metric cannot tell apart, and a raw template that ends in a space.
+    that the metric cannot tell apart, or that are not one plain number where numbers are compared, and a raw template
+    that ends in a space.
     """
     checks = (
         _repeated,
@@ -38,6 +41,7 @@ def find_doubts(task: Task) -> tuple[str, ...]:
         _long_answers,
         _same_to_the_metric,
         _space_at_the_end,
+        _not_one_number,
     )
     return tuple(doubt for check in checks for doubt in check(task))
 
@@ -161,6 +165,21 @@ def _same_to_the_metric(task: Task) -> Iterator[str]:
 def _space_at_the_end(task: Task) -> Iterator[str]:
     if task.layout.mode == "raw" and task.layout.template.endswith(" "):
         yield "the template ends in a space, but most tokenisers want it with the answer's first word: remove it"
+
+
+def _not_one_number(task: Task) -> Iterator[str]:
+    if task.metric is not numeric:
+        return
+    examples = [example for split in _splits(task).values() for example in split]
+    odd = [
+        f"{example.id} {target!r}"
+        for example in examples
+        for target in example.targets
+        if len(numbers := read_numbers(target)) != 1 or numbers[0].shape
+    ]
+    if odd:
+        alike = "times, dates, ratios and ranges as they are written, and of a sentence the last number"
+        yield f"{len(odd)} answers are not one plain number: {_some(odd)}; numeric compares fractions by worth, {alike}"
 
 
 def _some(items: Iterable[str]) -> str:

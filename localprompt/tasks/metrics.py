@@ -2,39 +2,45 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import math
-import re
-import string
-import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from localprompt.errors import TaskError, nearest
-from localprompt.tasks.answers import last_number
 from localprompt.tasks.choices import read_choice, read_option
+from localprompt.tasks.code import load_function
+from localprompt.tasks.normalising import holds, normalise, parts, words
+from localprompt.tasks.numbers import Number, read_numbers, wanted_numbers
 
 Metric = Callable[[str, tuple[str, ...]], float]
 """(prediction, acceptable answers) to a score in [0, 1]."""
 
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
-_SENTENCE_LABEL = re.compile(r"sentence [12]:", re.IGNORECASE)
-
 
 @dataclass(frozen=True, slots=True)
 class CodeMetric:
-    """A metric of the user's, which knows where it came from, so that a task can be written down."""
+    """A metric of the user's, which knows where it came from, so that a task can be written down.
+
+    Pickled, it is its name: whoever unpickles it imports and so runs its module again.
+    """
 
     name: str
     """`module:function`."""
     folder: Path
     """Where the module was looked for first."""
     function: Callable[..., Any] = field(repr=False, compare=False)
+    digest: str = ""
+    """Hash of the files that it was imported from; empty for a function that was given as it is."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.digest:
+            return _imported_again, (self.name, self.folder, self.digest)
+        return CodeMetric, (self.name, self.folder, self.function)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CodeMetric:
+        return self
 
     def __call__(self, prediction: str, targets: tuple[str, ...]) -> float:
         """Return the score.
@@ -75,36 +81,23 @@ def find_metric(name: str, *, folder: Path = Path(), allow_code: bool = False) -
             raise TaskError(
                 f"the metric {name!r} is code and was not run", "pass --allow-code if you trust this task file"
             )
-        return _imported(name, folder)
+        function, digest = load_function(name, folder)
+        return CodeMetric(name, folder.resolve(), function, digest)
     if name not in METRICS:
         raise TaskError(f"unknown metric {name!r}", nearest(name, METRICS))
     return METRICS[name]
 
 
-def metric_hash(name: str) -> str:
-    """Return what tells a metric from another: its name, and for code also the hash of the file it stands in."""
-    module = sys.modules.get(name.partition(":")[0])
-    if ":" not in name or module is None or module.__file__ is None:
-        return name
-    return f"{name} {hashlib.sha256(Path(module.__file__).read_bytes()).hexdigest()}"
-
-
-def normalise(text: str) -> str:
-    """Return the form in which the instruction-induction metrics compare answers.
-
-    Source: the execution-accuracy evaluation published with APE (Zhou et al. 2023): " and " and the labels of sentence
-    pairs go, then only the first line up to its first period counts, in lower case, hyphens as spaces, without
-    punctuation. Differs: Unicode is composed (NFC), and runs of blank space count as one space. Decimals and
-    abbreviations do not survive the rule about periods: `numeric` and `equals` are for those.
-    """
-    text = _SENTENCE_LABEL.sub("", unicodedata.normalize("NFC", text).replace(" and ", " ")).strip()
-    text = text.partition("\n")[0].partition(".")[0]
-    return " ".join(text.lower().replace("-", " ").translate(_PUNCTUATION).split())
+def metric_hash(metric: Metric) -> str:
+    """Return what tells a metric from another: its name, and for code also the hash of the files it stands in."""
+    if isinstance(metric, CodeMetric):
+        return f"{metric.name} {metric.digest}".rstrip()
+    return next((name for name, known in METRICS.items() if known is metric), "")
 
 
 def equals(prediction: str, targets: tuple[str, ...]) -> float:
     """Return 1.0 if the prediction is an acceptable answer to the letter, blank space around it aside."""
-    return float(any(prediction.strip() == target.strip() for target in targets))
+    return float(any(_composed(prediction) == _composed(target) for target in targets))
 
 
 def exact_match(prediction: str, targets: tuple[str, ...]) -> float:
@@ -114,51 +107,61 @@ def exact_match(prediction: str, targets: tuple[str, ...]) -> float:
 
 
 def token_f1(prediction: str, targets: tuple[str, ...]) -> float:
-    """Return the F1 of the words in common, each counted as often as it occurs, after `normalise`."""
-    return max(_f1(normalise(prediction).split(), normalise(target).split()) for target in targets)
+    """Return the F1 of the words in common, each counted as often as it occurs, after `normalise`.
+
+    Scripts without spaces count by character.
+    """
+    return max(_f1(parts(prediction), parts(target)) for target in targets)
 
 
 def set_match(prediction: str, targets: tuple[str, ...]) -> float:
-    """Return 1.0 if the prediction has exactly the words of an acceptable answer, in any order, after `normalise`."""
-    found = set(normalise(prediction).split())
-    return float(bool(found) and any(found == set(normalise(target).split()) for target in targets))
+    """Return 1.0 if the prediction has exactly the words of an acceptable answer, in any order, after `normalise`.
+
+    In scripts without spaces a word is what punctuation sets apart.
+    """
+    found = set(words(prediction))
+    return float(bool(found) and any(found == set(words(target)) for target in targets))
 
 
 def contains(prediction: str, targets: tuple[str, ...]) -> float:
-    """Return 1.0 if an acceptable answer occurs in the prediction as whole words, case and blank space aside.
+    """Return 1.0 if an acceptable answer occurs in the prediction as whole words, case, width and blank space aside.
 
-    The whole prediction is searched, unlike in the original, which cuts it at the first period.
+    Hyphens count as spaces, and marks around the acceptable answer do not count. Scripts without spaces have no whole
+    words. Unlike the original, it searches the whole prediction, not only up to its first period, and keeps punctuation
+    inside: `3.50`, `C++`.
     """
-    text = _folded(prediction)
-    found = (_folded(target) for target in targets)
-    return float(any(target and re.search(rf"(?<!\w){re.escape(target)}(?!\w)", text) for target in found))
+    return float(any(holds(prediction, target) for target in targets))
 
 
 def numeric(prediction: str, targets: tuple[str, ...]) -> float:
     """Return 1.0 if the last number of the prediction equals an acceptable one to six digits.
 
-    Currency, units, percent signs and thousands separators do not count; `last_number` says what is one.
+    Currency, units, percent signs and thousands separators do not count; `last_number` says what is one. Fractions and
+    powers are compared by their worth. Times, dates, ratios and ranges equal what is written alike, and a target that
+    is a list, `3, 5`, needs all of it.
     """
-    found = last_number(prediction)
-    numbers = (last_number(target) for target in targets)
-    return float(found is not None and any(n is not None and _close(found, n) for n in numbers))
+    found = read_numbers(prediction)
+    return float(any(_ends_in(found, wanted_numbers(target)) for target in targets))
 
 
 def multiple_choice(prediction: str, targets: tuple[str, ...]) -> float:
-    """Return 1.0 if the prediction names the right option: `B`, `(B)`, `**B**`, `the answer is b`, or its text.
+    """Return 1.0 if the prediction names the right option: `B`, `(B)`, `B, because`, `the answer is b`, or its text.
 
     A target is a letter, plain or bracketed, the option's text, or both (`(B) Paris`). A prediction that names two
     different options names none, and a letter that is a word of its sentence ("a dog") is none.
     """
     letter, text = read_choice(prediction)
+    whole = normalise(prediction)
     for target in targets:
         right_letter, right_text = read_option(target)
+        wanted = normalise(right_text)
         if letter is not None and letter == right_letter:
             return 1.0
-        if letter is None or right_letter is None:
-            wanted = normalise(right_text)
-            if wanted and wanted == normalise(text):
-                return 1.0
+        # An option's text may begin with a letter: `Vitamin C`, `B cells`.
+        is_text = len(whole) > 1 or letter is None
+        is_without_letter = letter is None or right_letter is None
+        if wanted and ((is_text and wanted == whole) or (is_without_letter and wanted == normalise(text))):
+            return 1.0
     return 0.0
 
 
@@ -172,28 +175,23 @@ def _f1(found: list[str], wanted: list[str]) -> float:
     return 2 * common / (len(found) + len(wanted)) if common else 0.0
 
 
-def _folded(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFC", text).casefold().split())
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFC", text).strip()
 
 
-def _close(a: str, b: str) -> bool:
-    return math.isclose(float(a), float(b), rel_tol=1e-6, abs_tol=1e-9)
+def _ends_in(found: Sequence[Number], wanted: Sequence[Number]) -> bool:
+    last = found[-len(wanted) :]
+    return 0 < len(wanted) == len(last) and all(a.equals(b) for a, b in zip(last, wanted, strict=True))
 
 
 def _told(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _imported(name: str, folder: Path) -> Metric:
-    module_name, _, function_name = name.partition(":")
-    sys.path.insert(0, str(folder.resolve()))
-    try:
-        function = getattr(importlib.import_module(module_name), function_name)
-    except Exception as error:  # a user's module may raise anything while it is imported
-        hint = "the module lies beside the task file or on PYTHONPATH"
-        raise TaskError(f"the metric {name!r} cannot be imported ({_told(error)})", hint) from error
-    finally:
-        sys.path.remove(str(folder.resolve()))
-    if not callable(function):
-        raise TaskError(f"the metric {name!r} is not a function", "write module:function")
-    return CodeMetric(name, folder.resolve(), function)
+def _imported_again(name: str, folder: Path, digest: str) -> Metric:
+    metric = find_metric(name, folder=folder, allow_code=True)
+    if not isinstance(metric, CodeMetric) or metric.digest != digest:
+        raise TaskError(
+            f"the code of the metric {name!r} has changed since its task was pickled", "load the task again"
+        )
+    return metric

@@ -14,7 +14,7 @@ from typing import Any
 from localprompt.errors import StoreError, TaskError
 from localprompt.store.records import item, list_of, plain_prompt, read_prompt, read_texts, text_of, texts_of
 from localprompt.tasks.answers import Answer, Extraction, find_answer
-from localprompt.tasks.metrics import METRICS, CodeMetric, Metric, find_metric, metric_hash
+from localprompt.tasks.metrics import CodeMetric, Metric, find_metric, metric_hash
 from localprompt.tasks.task import Task
 from localprompt.tasks.template import Layout
 from localprompt.types import Example, Sampling
@@ -102,9 +102,9 @@ def _read_examples(plain: Any) -> tuple[Example, ...]:
 
 def _plain_metric(metric: Metric) -> dict[str, str] | None:
     if isinstance(metric, CodeMetric):
-        return {"name": metric.name, "folder": str(metric.folder), "hash": metric_hash(metric.name)}
-    names = [name for name, known in METRICS.items() if known is metric]
-    return {"name": names[0], "folder": "", "hash": names[0]} if names else None
+        return {"name": metric.name, "folder": str(metric.folder), "hash": metric_hash(metric)}
+    name = metric_hash(metric)
+    return {"name": name, "folder": "", "hash": name} if name else None
 
 
 def _read_metric(plain: Any, allow_code: bool) -> Metric:
@@ -112,7 +112,7 @@ def _read_metric(plain: Any, allow_code: bool) -> Metric:
         raise _unnamed("metric")
     name, folder = text_of(item(plain, "name")), text_of(item(plain, "folder"))
     metric = find_metric(name, folder=Path(folder), allow_code=allow_code)
-    if metric_hash(name) != text_of(item(plain, "hash")):
+    if metric_hash(metric) != text_of(item(plain, "hash")):
         raise TaskError(f"the code of the metric {name!r} has changed since the run began", "give the task itself")
     return metric
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
+import pickle  # noqa: TID251 - to see whether a task can be sent; nothing is unpickled here
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from localprompt.errors import TaskError, nearest
 from localprompt.tasks.answers import Answer, find_answer
@@ -53,6 +55,30 @@ class Task:
     fingerprint: str
     """Hash of everything above that changes scores, 64 hexadecimal digits; the same in every process."""
 
+    def __getstate__(self) -> list[Any]:
+        """Return what is pickled.
+
+        Raises:
+            TaskError: if `answer` or `metric` cannot be, as a function inside another one.
+        """
+        for name in ("answer", "metric"):
+            try:
+                pickle.dumps(getattr(self, name))
+            except Exception as error:  # pickle raises what the object's own code raises
+                raise TaskError(
+                    f"the task's {name} cannot be pickled ({error})",
+                    "make it a function of a module that can be imported",
+                ) from error
+        return [getattr(self, each.name) for each in fields(self)]
+
+    def __copy__(self) -> Task:
+        """Return the task itself: it never changes."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Task:
+        """Return a copy; functions are the same ones."""
+        return Task(**{each.name: copy.deepcopy(getattr(self, each.name), memo) for each in fields(self)})
+
 
 def load_task(path: str | os.PathLike[str], *, allow_code: bool = False) -> Task:
     """Return the task that a task file describes, its data read and checked.
@@ -86,7 +112,7 @@ def load_task(path: str | os.PathLike[str], *, allow_code: bool = False) -> Task
     scored = [
         [[example.id, sorted(example.inputs.items()), example.targets] for example in (*train, *dev, *test)],
         [labels, label_score, asdict(layout), asdict(sampling)],
-        [answer_kind, argument, metric_name, metric_hash(metric_name)],
+        [answer_kind, argument, metric_name, metric_hash(metric)],
     ]
     return Task(
         name=keys.name or _default_name(source.path),

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from localprompt.errors import TaskError
-from localprompt.tasks.answers import find_answer, last_number
+from localprompt.tasks.answers import find_answer
+from localprompt.tasks.numbers import last_number
 
 
 @pytest.mark.parametrize(
@@ -55,12 +58,17 @@ def test_an_answer_is_taken_as_documented(kind: str, argument: str, completion: 
         ("it is -3", "-3"),
         ("it is \u22123.5", "-3.5"),
         ("covid-19", "19"),
-        ("5-3", "3"),
         ("(2)-3", "3"),
         (".5", ".5"),
         ("3.", "3"),
         ("2.5e-3 m", "2.5e-3"),
-        ("\u0663", None),
+        ("\u0663", "3"),
+        ("\u0661\u0662\u066b\u0665", "12.5"),
+        ("\uff11\uff12", "12"),
+        ("-$1,200", "-1200"),
+        ("3 \u4e07", "3 \u4e07"),
+        ("5 million people", "5 million"),
+        ("5 m\u00b2 of H\u2082O", "5"),
         ("1 000 000", "1000000"),
         ("12 500 EUR", "12500"),
         ("1\u202f234\u2009567", "567"),
@@ -82,6 +90,34 @@ def test_an_answer_is_taken_as_documented(kind: str, argument: str, completion: 
 )
 def test_the_last_number_is_read_as_people_write_it(text: str, number: str | None) -> None:
     assert last_number(text) == number
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        *[("so it is 3/2.", "3/2"), ("8 / 10", "8/10"), ("7 1/2 cups", "7 1/2"), ("7\u00bd", "7 1/2")],
+        ("-\u00bd", "-1/2"),
+        *[(r"\boxed{-\frac{3}{2}}", "-3/2"), (r"7\frac12", "7 1/2"), (r"\frac{\pi}{2}", "\u03c0/2")],
+        (r"2\sqrt{3}", "2\u221a3"),
+        *[("at 09:30", "09:30"), ("9:30 P.M.", "9:30 pm"), ("2023-12-05T09:30", "2023-12-05 09:30"), ("3 : 2", "3:2")],
+        *[("12/05/2024", "12/05/2024"), ("2023\u5e7412\u67085\u65e5", "2023\u5e7412\u67085"), ("3\uff1a2", "3:2")],
+        *[("1 to 5", "1-5"), ("3\u20135 days", "3-5"), ("5-3", "5-3"), ("3\uff5e5", "3-5"), ("555-1234", "555-1234")],
+        *[("10\u00b3", "10^3"), (r"2.5\times 10^{-3}", "2.5\u00d710^-3"), ("5 \u00b1 2", "5\u00b12"), ("3x4 m", "3x4")],
+        *[("it rose from 3 to 5", "5"), ("Day 1 - 5 apples", "5"), ("Step 2 : 7", "7"), ("v2:5", "5")],
+        ("16-3-4=9", "9"),
+        *[("in 2024 1/2 of it", "1/2"), ("2 3/2", "3/2"), ("between 3 and 5", "5"), ("3, 5", "5"), ("1.2.3-4", "4")],
+    ],
+)  # fmt: skip
+def test_what_is_written_with_several_numbers_as_one_comes_whole(text: str, number: str) -> None:
+    assert last_number(text) == number
+    assert last_number(number) == number
+
+
+@pytest.mark.parametrize("part", ["1 - ", "1 to ", "1/", "9", "1 1/2 ", r"\frac{1}{2}", "10^", "1 234 ", "1e9"])
+def test_many_numbers_take_no_long_time(part: str) -> None:
+    start = time.process_time()
+    last_number(part * 2000)
+    assert time.process_time() - start < 2
 
 
 def test_a_hostile_pattern_ends_in_an_error_instead_of_hanging() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from localprompt.tasks import Task, load_task
 from localprompt.tasks.check import find_doubts, shared_rows
+from localprompt.tasks.metrics import find_metric
 from localprompt.types import Example, Sampling
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -110,3 +111,10 @@ def test_answers_that_the_metric_cannot_tell_apart_are_named() -> None:
 def test_a_template_that_ends_in_a_space_is_named() -> None:
     layout = replace(TENSE.layout, template="{{instruction}} {{demos}}{{input}}: ")
     assert "ends in a space" in _only(replace(TENSE, layout=layout))
+
+
+def test_answers_that_are_not_one_plain_number_are_named_where_numbers_are_compared() -> None:
+    rows = [("a", "1/5"), ("b", "09:30"), ("c", "-1,200.50 EUR"), ("d", "3 and 4"), ("e", "2023-12-05"), ("f", "3-5")]
+    task = replace(TENSE, metric=find_metric("numeric"), train=(), dev=_examples("dev", rows), test=())
+    assert "5 answers are not one plain number: dev:1 '1/5', dev:2 '09:30', dev:4 '3 and 4', ..." in _only(task)
+    assert find_doubts(replace(task, dev=task.dev[2:3])) == ()

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from localprompt.errors import TaskError
-from localprompt.tasks.metrics import METRICS, find_metric, metric_hash, normalise
+from localprompt.tasks.metrics import METRICS, find_metric, metric_hash
+from localprompt.tasks.normalising import normalise
 
 
 @pytest.mark.parametrize(
@@ -120,14 +122,144 @@ def test_two_options_and_letters_that_are_words_name_no_option(prediction: str) 
 
 
 @pytest.mark.parametrize(
-    "prediction", ["A", "a", "a)", "the answer is a.", "Option A is correct", "Answer: A\nBecause"]
+    "prediction",
+    [
+        *("B, because it fits", "B because it fits", "b, since A is in England", "B; Paris", "B!", "B?", "B..."),
+        "B | Paris",
+        *("“B”", "‘B’", "«B»", "'B.'", '"B. Paris"', '"B" fits', "B\tParis", "B  Paris", "B Paris", "B—Paris"),
+        "B – Paris",
+        *("Ｂ", "（Ｂ）", "【B】", "「B」", "《B》", "B：巴黎", "B、巴黎", "B。", "B，因为"),
+        *("B选项", "B です", "Ⓑ", "⒝", "ⓑ 巴黎"),
+        *("答案：B", "答案是B", "正确答案是 B。", "答案是B选项", "我选B", "选择B"),
+        *("正解はBです", "정답은 B입니다", "정답: B"),
+        *("La respuesta es B", "La respuesta correcta es la B.", "Réponse : B", "La bonne réponse est la (B)"),
+        "Antwort: B",
+        *("Die richtige Antwort ist B, weil es passt.", "A resposta certa é a letra B", "Risposta: «B»", "Ответ: B"),
+        "उत्तर: B",
+        *("الإجابة: B", "Câu trả lời là B", "Правильный ответ — B", "Option B!", "option: B", "opción B"),
+        "**B**, since",
+        "(b), because",
+        *("I choose B.", "I'd go with B", "I’ll pick (B), since A is wrong.", "I think B", "I think it's B."),
+        "It is B!",
+        "So, B.",
+        *("It must be option B", "Definitely B", "I believe that the answer is B", "I guess B, because A is wrong"),
+        "Solution: B",
+        *("Explanation: it is far away. I would say B.", "B, not A", "C is wrong? No, it's B.", "\n\n“B”\n"),
+    ],
+)  # fmt: skip
+def test_an_option_is_read_whatever_stands_around_its_letter(prediction: str) -> None:
+    assert METRICS["multiple_choice"](prediction, ("B",)) == 1.0
+    assert METRICS["multiple_choice"](prediction, ("A",)) == METRICS["multiple_choice"](prediction, ("C",)) == 0.0
+
+
+@pytest.mark.parametrize(
+    "prediction",
+    [
+        *("“A” or “B”", "A, or B", "（A）或（B）, 【C】", "I'd choose A or B", "Réponse : A / B", "答案：A, B"),
+        "It's A. It's B.",
+        *("I, for one, do not know", "I do not think B", "I wouldn't choose B.", "It is not B", "答案不是B"),
+        "Das ist nicht B",
+        *("La respuesta no es B", "Ответ не B", "La réponse n'est pas B", "A Paris hotel", "A股市场", "C major"),
+        "E coli grows",
+        *("B vitamins are good", "X-ray", "D'accord", "B&W film", "I think A dog", "so I left", "That's a dog"),
+        "It is I, Hamlet",
+        *("Réponse : Berlin", "Answer: Berlin", "选中国", "La respuesta es Buena", "It's C++", "so B vitamins help"),
+        "i, too",
+    ],
+)  # fmt: skip
+def test_what_only_looks_like_an_option_is_none(prediction: str) -> None:
+    assert [letter for letter in "ABCDEISX" if METRICS["multiple_choice"](prediction, (letter,))] == []
+
+
+def test_the_text_of_an_option_may_begin_or_end_with_a_letter() -> None:
+    assert METRICS["multiple_choice"]("vitamin C", ("(A) Vitamin C",)) == 1.0
+    assert METRICS["multiple_choice"]("B cells", ("(A) B cells",)) == 1.0
+    assert (
+        METRICS["multiple_choice"]("Ｂ：巴黎", ("B：巴黎",))
+        == METRICS["multiple_choice"]("巴黎", ("（Ｂ）巴黎。",))
+        == 1.0
+    )
+    assert METRICS["multiple_choice"]("B", ("(A) B",)) == METRICS["multiple_choice"]("A", ("A, B",)) == 0.0
+
+
+@pytest.mark.parametrize("part", ["B, ", "(", "so it is ", "respuesta ", "a: ", "【", "A or ", "not ", "\n"])
+def test_a_long_text_without_an_option_takes_no_long_time(part: str) -> None:
+    start = time.process_time()
+    METRICS["multiple_choice"](part * 4000, ("B",))
+    assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize(
+    "prediction",
+    [
+        "A",
+        "a",
+        "a)",
+        "A, because",
+        "A because",
+        "a!",
+        "I think A",
+        "Réponse : A",
+        "“A”",
+        "the answer is a.",
+        "Option A is correct",
+        "Answer: A\nBecause",
+    ],
 )
 def test_a_letter_that_could_be_a_word_but_is_none_names_its_option(prediction: str) -> None:
     assert METRICS["multiple_choice"](prediction, ("A",)) == 1.0
 
 
+@pytest.mark.parametrize(
+    ("prediction", "target"),
+    [
+        *[("2/3", "1/3"), ("9 1/3", "1/3"), ("08:15", "10:15"), ("7:15 am", "7:15 pm"), ("2021-03-09", "2022-04-09")],
+        *[("4:3", "1:3"), ("2 to 7", "4-7"), ("4-7", "7"), ("4:3", "4/3"), ("2-1", "3-1"), ("(2)-3", "-3")],
+        *[("(555) 123-4567", "(666) 123-4567"), ("1, 2", "3, 2"), ("2, 1", "1, 2"), ("10^3", "3"), ("10\u00b2", "2")],
+        *[("6.6e-34", "9.1e-31"), ("0", "1e-12"), ("1e400", "1e500"), ("5 million", "5"), ("-$5", "5")],
+        ("2\u03c0", "2"),
+        *[(r"\frac{3}{2}", r"\frac{1}{2}"), ("\u221a2", "2"), ("1/0", "2/0"), ("5 \u00b1 2", "2"), ("12:30", "30")],
+        *[("9\u65f630\u5206", "8\u65f630\u5206"), ("9e99999999999999999999", "8e99999999999999999999")],
+    ],
+)  # fmt: skip
+def test_numbers_that_only_end_alike_are_not_equal(prediction: str, target: str) -> None:
+    assert METRICS["numeric"](prediction, (target,)) == 0.0
+    assert METRICS["numeric"](target, (prediction,)) == 0.0
+    assert METRICS["numeric"](prediction, (prediction,)) == METRICS["numeric"](target, (target,)) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("prediction", "target"),
+    [
+        *[("0.5", "1/2"), ("15/2", "7 1/2"), ("7\u00bd", "7.5"), (r"\dfrac{2}{4}", "1/2"), ("-1 1/2", "-1.5")],
+        ("1/3", "0.3333333"),
+        *[("9:30", "09:30"), ("2 to 7", "2\u20137"), ("1e3", "10^3"), ("2.5 \u00d7 10\u00b3", "2500")],
+        ("3\u4e07", "30000"),
+        *[("\u0663", "3"), ("\uff11\uff12", "12"), ("2 + 3 = 5", "5"), ("5 million", "5,000,000"), ("50 %", "50")],
+        *[("so they are 1, 2", "1, 2"), ("1e400", "10e399"), ("9" * 400, "9" * 400 + ".0")],
+        ("It is in June 2024.", "2024"),
+    ],
+)  # fmt: skip
+def test_numbers_worth_the_same_are_equal_however_they_are_written(prediction: str, target: str) -> None:
+    assert METRICS["numeric"](prediction, (target,)) == 1.0
+
+
 @pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("prediction", ["", " ", "42", "(A) cat", "\x00", "(" * 50, "9" * 500, "1e999"])
+@pytest.mark.parametrize(
+    "prediction",
+    [
+        "1 1e99999999999999999999/3",
+        "2^1e99999999999999999999",
+        "",
+        " ",
+        "42",
+        "(A) cat",
+        "\x00",
+        "(" * 50,
+        "9" * 500,
+        "1e999",
+    ],
+)
 def test_every_metric_is_in_0_to_1_for_any_prediction(metric: str, prediction: str) -> None:
     assert 0 <= METRICS[metric](prediction, ("42", "(A) cat")) <= 1
 
@@ -162,8 +294,8 @@ def test_a_metric_beside_the_task_file_is_found_and_its_code_is_part_of_its_hash
     metric = find_metric("length_metric:score", folder=tmp_path, allow_code=True)
     assert metric("12345", ("x",)) == 0.5
     assert sys.path == path
-    assert len(metric_hash("length_metric:score").split()[1]) == 64
-    assert metric_hash("equals") == "equals"
+    assert len(metric_hash(metric).split()[1]) == 64
+    assert metric_hash(find_metric("equals")) == "equals"
     with pytest.raises(TaskError, match=r"returned 1\.1"):
         metric("1" * 11, ("x",))
 
