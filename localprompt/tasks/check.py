@@ -25,10 +25,11 @@ _SENTENCE_MARKS = re.compile(r"[^\w\s+*/=<>^%$#&@~|\\-]")
 def find_doubts(task: Task) -> tuple[str, ...]:
     """Return one sentence for each thing that makes the task's scores less trustworthy; empty if there is none.
 
-    Looks for inputs that occur twice (across splits and within one; across splits also with other case, spacing or
-    punctuation), the same inputs with different answers, labels that are missing, a prefix of another, or so unequally
-    frequent that an answer tells less than 90 % of the bits that it could, answers that do not fit max_tokens, answers
-    that the metric cannot tell apart, and a raw template that ends in a space.
+    Begins with what was doubtful about reading the data. Looks for inputs that occur twice (across splits and within
+    one; across splits also with other case, spacing or punctuation), the same inputs with different answers, labels
+    that are missing, a prefix of another, or so unequally frequent that an answer tells less than 90 % of the bits that
+    it could, answers that do not fit max_tokens, answers that the metric cannot tell apart, and a raw template that
+    ends in a space.
     """
     checks = (
         _repeated,
@@ -39,7 +40,7 @@ def find_doubts(task: Task) -> tuple[str, ...]:
         _same_to_the_metric,
         _space_at_the_end,
     )
-    return tuple(doubt for check in checks for doubt in check(task))
+    return (*task.doubts, *(doubt for check in checks for doubt in check(task)))
 
 
 def shared_rows(task: Task) -> tuple[str, ...]:
