@@ -21,6 +21,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+from localprompt.lookalikes import look_the_same, told_apart
+
 _TELLING = 3
 """Characters from which on it says something that a name holds them."""
 _SHOWN = 4
@@ -89,9 +91,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return a hint such as `did you mean 'ape'?`, or the list of known names where none is near.
 
     Nearest are names that begin with what was typed, then names that hold it, then names that begin much like it; of
-    several, the shortest.
+    several, the shortest. One that looks the same is named alone, with escapes where the two differ.
     """
     known, typed = sorted(known), name.lower()
+    for each in known:
+        if look_the_same(each, name) and each != name:
+            return f"did you mean {each!r}? They look the same, but {told_apart(name, each)}"
     by_length = sorted(known, key=len)
     holding = [each for each in by_length if typed in each.lower()] if len(typed) >= _TELLING else []
     beginning = [each for each in holding if each.lower().startswith(typed)]

@@ -27,11 +27,11 @@ _SENTENCE_MARKS = re.compile(r"[^\w\s+*/=<>^%$#&@~|\\-]")
 def find_doubts(task: Task) -> tuple[str, ...]:
     """Return one sentence for each thing that makes the task's scores less trustworthy; empty if there is none.
 
-    Looks for inputs that occur twice (across splits and within one; across splits also with other case, spacing or
-    punctuation), the same inputs with different answers, labels that are missing, a prefix of another, or so unequally
-    frequent that an answer tells less than 90 % of the bits that it could, answers that do not fit max_tokens, answers
-    that the metric cannot tell apart, or that are not one plain number where numbers are compared, and a raw template
-    that ends in a space.
+    Begins with what was doubtful about reading the data. Looks for inputs that occur twice (across splits and within
+    one; across splits also with other case, spacing or punctuation), the same inputs with different answers, labels
+    that are missing, a prefix of another, or so unequally frequent that an answer tells less than 90 % of the bits that
+    it could, answers that do not fit max_tokens, answers that the metric cannot tell apart, or that are not one plain
+    number where numbers are compared, and a raw template that ends in a space.
     """
     checks = (
         _repeated,
@@ -43,7 +43,7 @@ def find_doubts(task: Task) -> tuple[str, ...]:
         _space_at_the_end,
         _not_one_number,
     )
-    return tuple(doubt for check in checks for doubt in check(task))
+    return (*task.doubts, *(doubt for check in checks for doubt in check(task)))
 
 
 def shared_rows(task: Task) -> tuple[str, ...]:

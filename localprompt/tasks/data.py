@@ -1,23 +1,26 @@
 """Rows of data become examples, in three splits. Level 2.
 
 Reading is all or nothing: a file with a bad row gives an error that names line and reason of the first few, never fewer
-examples. A row keeps the number of its line, which is its name from then on (`train:17`).
+examples. A row keeps the number of its line, which is its name from then on (`train:17`). Inputs stay as they are
+written; what is compared (names of columns, targets) is composed, since nobody sees the difference.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import random
 import re
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from localprompt.errors import TaskError, nearest
+from localprompt.tasks.content import read_text
+from localprompt.tasks.headers import check_header, check_kind
+from localprompt.tasks.jsonlines import read_json_lines
+from localprompt.tasks.records import TWICE, BadRow, Record, by_column, column_name, composed
+from localprompt.tasks.swallowed import check_quoting
+from localprompt.tasks.tables import read_table, table_records
 from localprompt.types import Example
 
 _T = TypeVar("_T")
@@ -25,10 +28,19 @@ SPLITS = ("train", "dev", "test")
 DEFAULT_SIZES = (0.2, 0.4, 0.4)
 """Few rows to show in prompts, many to choose by and to prove with."""
 
-_MAX_BYTES = 256 * 1024 * 1024
 _MAX_TEXT = 131_072
 _MAX_SHOWN = 5
+_MAX_NAMED = 3
 _ROWS_PER_TARGET = 5
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_OTHER_KINDS = {
+    ".json": "write one object a line and call it .jsonl: jq -c '.[]' FILE",
+    ".ndjson": "call it .jsonl",
+    **dict.fromkeys((".xls", ".xlsx", ".ods"), "save the sheet as CSV (UTF-8)"),
+    **dict.fromkeys((".gz", ".zip", ".bz2", ".xz", ".zst"), "unpack it and name the file that was in it"),
+}
+_QUOTED = re.compile(r'"(?=.*"".*")(?:[^"]|"")*"', re.DOTALL)
+"""A field with a quote mark inside, as CSV writes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,36 +54,44 @@ class Fields:
     separator: str | None = None
     """Divides several acceptable answers inside one text; None: a text is one answer."""
 
+    def __post_init__(self) -> None:
+        # A name that was typed and one that was copied may be written with other code points.
+        object.__setattr__(self, "inputs", {slot: column_name(column) for slot, column in self.inputs.items()})
+        object.__setattr__(self, "target", self.target and column_name(self.target))
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row that was read; `line` counts from 1."""
+    """A row that was read."""
 
     line: int
+    """Where it begins; counts from 1."""
     inputs: Mapping[str, str]
+    """Slot to text, as it is written."""
     targets: tuple[str, ...]
-
-
-class _BadRow(Exception):  # noqa: N818 - becomes part of one TaskError
-    """Why a row cannot be used."""
-
-
-Read = Iterator[tuple[int, "Mapping[str, Any] | _BadRow"]]
-"""Line number and what stands there."""
+    """Composed (NFC), without blank space around them."""
+    lines: int = 1
+    """How many lines it takes."""
 
 
 def read_file(path: Path, fields: Fields) -> list[Row]:
     """Return the rows of a .jsonl, .csv or .tsv file (UTF-8, with or without byte-order mark) in its order.
 
-    CSV and TSV begin with a header row. Empty lines are skipped. Numbers become text as they are written.
+    CSV and TSV begin with a header row; CSV has quoting, TSV has none. Empty lines are skipped, and so are columns that
+    the task does not name. Names of columns count as the same whether they are composed or not. Numbers become text as
+    they are written.
 
     Raises:
-        TaskError: naming file, line and reason of up to five bad rows.
+        TaskError: naming what is wrong with the whole file, or file, line and reason of up to five bad rows.
     """
-    readers = {".jsonl": _jsonl, ".csv": _csv, ".tsv": _tsv}
-    if path.suffix.lower() not in readers:
-        raise TaskError(f"{path}: unknown kind of data file {path.suffix!r}", f"known: {', '.join(readers)}")
-    return _rows(str(path), "line", readers[path.suffix.lower()](_content(path)), fields)
+    source, kind = str(path), path.suffix.lower()
+    if kind not in _DELIMITERS and kind != ".jsonl":
+        hint = _OTHER_KINDS.get(kind, f"known: .jsonl, {', '.join(_DELIMITERS)}")
+        raise TaskError(f"{path}: unknown kind of data file {path.suffix!r}", hint)
+    text = read_text(path)
+    if kind == ".jsonl":
+        return _rows(source, "line", read_json_lines(source, text), fields)
+    return _rows(source, "line", _table(source, text, _DELIMITERS[kind], fields), fields)
 
 
 def read_dataset(
@@ -97,11 +117,11 @@ def read_dataset(
         ) from error
     names = {column: feature.names for column, feature in table.features.items() if hasattr(feature, "names")}
 
-    def rows() -> Read:
-        for number, row in enumerate(table, start=1):
-            yield number, {key: _class_name(value, names.get(key)) for key, value in row.items()}
-
-    return _rows(f"{name}[{part}]", "row", rows(), fields)
+    records = (
+        Record(number, by_column((key, _class_name(value, names.get(key))) for key, value in row.items()))
+        for number, row in enumerate(table, start=1)
+    )
+    return _rows(f"{name}[{part}]", "row", records, fields)
 
 
 def divide(rows: Sequence[Row], sizes: Sequence[float], *, seed: int, stratify: bool) -> list[list[Row]]:
@@ -146,46 +166,87 @@ def mixed(items: Sequence[_T], kind: Callable[[_T], str], rng: random.Random) ->
     return [item for _, item in sorted(placed, key=lambda pair: pair[0])]
 
 
-def _rows(source: str, unit: str, read: Read, fields: Fields) -> list[Row]:
-    rows, problems = [], []
-    for line, values in read:
+def reading_doubts(name: str, rows: Sequence[Row]) -> tuple[str, ...]:
+    """Return one sentence for each thing that makes it doubtful that the rows of a file were read as they are meant."""
+    doubts = []
+    long = [f"{row.line} to {row.line + row.lines - 1}" for row in rows if row.lines > 1]
+    if long:
+        lines = sum(row.lines for row in rows)
+        doubts.append(
+            f"{name}: {len(rows)} rows take {lines} lines, since quoted fields go on from line {_some(long)}: "
+            "see that each is one text"
+        )
+    quoted = [str(row.line) for row in rows if any(map(_QUOTED.fullmatch, (*row.inputs.values(), *row.targets)))]
+    if quoted and name.lower().endswith(".tsv"):
+        doubts.append(
+            f"{name}: {len(quoted)} rows have fields quoted as in CSV (line {_some(quoted)}), but a TSV has no "
+            "quoting: the quote marks are part of the text"
+        )
+    return tuple(doubts)
+
+
+def _some(items: Sequence[str]) -> str:
+    return ", ".join(items[:_MAX_NAMED]) + (", ..." if len(items) > _MAX_NAMED else "")
+
+
+def _table(source: str, text: str, delimiter: str, fields: Fields) -> Iterator[Record]:
+    needed = [[column] for column in fields.inputs.values()]
+    needed.append([fields.target] if fields.target else ["target", "targets"])
+    check_kind(source, text, delimiter, needed)
+    table = read_table(source, text, delimiter)
+    check_header(source, table, needed)
+    if delimiter == ",":
+        check_quoting(source, table)
+    return table_records(table)
+
+
+def _rows(source: str, unit: str, records: Iterable[Record], fields: Fields) -> list[Row]:
+    rows: list[Row] = []
+    problems: list[tuple[int, str]] = []
+    for record in records:
         try:
-            if isinstance(values, _BadRow):
-                raise values
-            rows.append(_row(line, values, fields))
-        except _BadRow as bad:
-            problems.append(f"{unit} {line}: {bad}")
+            rows.append(_row(record, fields))
+        except BadRow as bad:
+            problems.append((record.line, str(bad)))
+    if not rows and len(problems) > 1 and len({reason for _, reason in problems}) == 1:
+        line, reason = problems[0]
+        hint = "nothing was read; all rows have the same fault, so see how the file was made"
+        raise TaskError(f"{source}, {unit} {line}: {reason}, and so in all {len(problems)} rows", hint)
     if problems:
         more = f"; and {len(problems) - _MAX_SHOWN} more bad rows" if len(problems) > _MAX_SHOWN else ""
-        raise TaskError(
-            f"{source}, {'; '.join(problems[:_MAX_SHOWN])}{more}", "nothing was read; mend or remove these rows"
-        )
+        shown = "; ".join(f"{unit} {line}: {reason}" for line, reason in problems[:_MAX_SHOWN])
+        raise TaskError(f"{source}, {shown}{more}", "nothing was read; mend or remove these rows")
     if not rows:
         raise TaskError(f"{source}: holds no rows", "a data file has one example a row")
     return rows
 
 
-def _row(line: int, values: Mapping[str, Any], fields: Fields) -> Row:
+def _row(record: Record, fields: Fields) -> Row:
+    values = record.values
+    if isinstance(values, BadRow):
+        raise values
     inputs = {slot: _text(_value(values, column), column) for slot, column in fields.inputs.items()}
     if not any(text.strip() for text in inputs.values()):
-        raise _BadRow(f"empty {' and '.join(map(repr, fields.inputs.values()))}")
+        raise BadRow(f"empty {' and '.join(map(repr, fields.inputs.values()))}")
     column = fields.target or ("target" if "target" in values or "targets" not in values else "targets")
-    return Row(line, inputs, _targets(_value(values, column), column, fields.separator))
+    return Row(record.line, inputs, _targets(_value(values, column), column, fields.separator), record.lines)
 
 
 def _targets(value: object, column: str, separator: str | None) -> tuple[str, ...]:
     texts = [_text(item, column) for item in value] if isinstance(value, list) else [_text(value, column)]
     if separator is not None:
-        texts = [piece for text in texts for piece in text.split(separator)]
-    targets = tuple(dict.fromkeys(text.strip() for text in texts))
+        texts = [piece for text in texts for piece in composed(text).split(composed(separator))]
+    targets = tuple(dict.fromkeys(composed(text).strip() for text in texts))
     if not all(targets) or not targets:
-        raise _BadRow(f"empty target in {column!r}")
+        raise BadRow(f"empty target in {column!r}")
     return targets
 
 
 def _value(values: Mapping[str, Any], column: str) -> object:
     if column not in values:
-        raise _BadRow(f"no {column!r} ({nearest(column, values) if values else 'the row is empty'})")
+        raise BadRow(f"no {column!r} ({nearest(column, values) if values else 'the row is empty'})")
+    if values[column] is TWICE:
+        raise BadRow(f"{column!r} is there twice")
     return values[column]
 
 
@@ -195,95 +256,13 @@ def _text(value: object, column: str) -> str:
     if isinstance(value, int | float):
         return str(value)
     if not isinstance(value, str):
-        raise _BadRow(f"{column!r} is {'null' if value is None else 'a ' + type(value).__name__}, not text or a number")
+        raise BadRow(f"{column!r} is {'null' if value is None else 'a ' + type(value).__name__}, not text or a number")
     if len(value) > _MAX_TEXT:
-        raise _BadRow(f"{column!r} is longer than {_MAX_TEXT} characters")
+        raise BadRow(f"{column!r} is longer than {_MAX_TEXT} characters")
     if re.search("[\x00\ud800-\udfff]", value):
-        raise _BadRow(f"{column!r} holds a character that is no text (NUL or half of a surrogate pair)")
+        raise BadRow(f"{column!r} holds a character that is no text (NUL or half of a surrogate pair)")
     return value
 
 
 def _class_name(value: object, names: Sequence[str] | None) -> object:
     return names[value] if names is not None and isinstance(value, int) and 0 <= value < len(names) else value
-
-
-def _content(path: Path) -> bytes:
-    if not path.is_file():
-        raise TaskError(f"{path}: no such data file", "paths are relative to the task file")
-    try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
-    except OSError as error:
-        raise TaskError(f"{path}: cannot be read ({error.strerror})", "check its permissions") from error
-    if len(content) > _MAX_BYTES:
-        raise TaskError(f"{path}: larger than {_MAX_BYTES // 2**20} MiB", "take a sample of its rows")
-    return content.removeprefix(b"\xef\xbb\xbf")
-
-
-def _jsonl(content: bytes) -> Read:
-    for line, raw in enumerate(content.split(b"\n"), start=1):
-        if raw.strip():
-            try:
-                yield line, _json_object(raw)
-            except _BadRow as bad:
-                yield line, bad
-
-
-def _json_object(raw: bytes) -> Mapping[str, Any]:
-    try:
-        # Numbers stay as they are written (1.50); NaN and Infinity are no JSON, though Python reads them.
-        value = json.loads(raw.decode(), parse_int=str, parse_float=str, parse_constant=_no_constant)
-    except UnicodeDecodeError:
-        raise _BadRow("not UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise _BadRow(f"invalid JSON ({error.msg} at column {error.colno})") from None
-    except RecursionError:
-        raise _BadRow("invalid JSON (nested too deep)") from None
-    if not isinstance(value, dict):
-        raise _BadRow("not a JSON object")
-    return value
-
-
-def _no_constant(name: str) -> str:
-    raise _BadRow(f"invalid JSON ({name} is not a number)")
-
-
-def _csv(content: bytes) -> Read:
-    yield from _table(content, ",")
-
-
-def _tsv(content: bytes) -> Read:
-    yield from _table(content, "\t")
-
-
-def _table(content: bytes, delimiter: str) -> Read:
-    try:
-        text = content.decode()
-    except UnicodeDecodeError as error:
-        yield content.count(b"\n", 0, error.start) + 1, _BadRow("not UTF-8")
-        return
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    header: list[str] | None = None
-    line = 1
-    try:
-        for cells in reader:
-            start, line = line, reader.line_num + 1
-            if not any(cell.strip() for cell in cells):  # spreadsheets leave rows of empty cells
-                continue
-            if header is None:
-                header = _header(cells)
-            elif len(cells) == len(header):
-                yield start, dict(zip(header, cells, strict=True))
-            else:
-                yield start, _BadRow(f"{len(cells)} columns, the header has {len(header)}")
-    except csv.Error as error:
-        yield line, _BadRow(f"{error}; a quote mark inside a quoted field is written twice")
-    except _BadRow as bad:
-        yield 1, bad
-
-
-def _header(cells: list[str]) -> list[str]:
-    twice = [name for name, count in Counter(cells).items() if count > 1]
-    if twice:
-        raise _BadRow(f"the header has the column {twice[0]!r} twice")
-    return cells

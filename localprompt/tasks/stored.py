@@ -44,6 +44,7 @@ def to_plain(task: Task) -> dict[str, Any]:
         "metric": _plain_metric(metric),
         "sampling": {**asdict(task.sampling), "stop": list(task.sampling.stop)},
         "fingerprint": task.fingerprint,
+        "doubts": list(task.doubts),
     }
 
 
@@ -77,6 +78,7 @@ def _read_task(plain: Mapping[str, Any], allow_code: bool) -> Task:
         metric=_read_metric(item(plain, "metric"), allow_code),
         sampling=_read_sampling(item(plain, "sampling")),
         fingerprint=text_of(item(plain, "fingerprint")),
+        doubts=read_texts(plain.get("doubts", [])),  # older runs have none
     )
     for name, part in {"seeds": task.seeds, "dev": task.dev, "test": task.test}.items():
         if not part:

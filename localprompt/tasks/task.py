@@ -16,8 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 from localprompt.errors import TaskError, nearest
 from localprompt.tasks.answers import Answer, find_answer
-from localprompt.tasks.data import DEFAULT_SIZES, SPLITS, Fields, Row, divide, read_dataset, read_file, to_examples
+from localprompt.tasks.data import (
+    DEFAULT_SIZES,
+    SPLITS,
+    Fields,
+    Row,
+    divide,
+    read_dataset,
+    read_file,
+    reading_doubts,
+    to_examples,
+)
 from localprompt.tasks.metrics import METRICS, Metric, find_metric, metric_hash
+from localprompt.tasks.records import composed
 from localprompt.tasks.template import RESERVED, Layout, check_slots, default_demo, default_template, demo_for, slots
 from localprompt.types import Demo, Example, Prompt, Sampling
 
@@ -54,6 +65,8 @@ class Task:
     """How answers are generated: greedy."""
     fingerprint: str
     """Hash of everything above that changes scores, 64 hexadecimal digits; the same in every process."""
+    doubts: tuple[str, ...] = ()
+    """What is doubtful about how the data was read, one sentence each; `find_doubts` repeats it."""
 
     def __getstate__(self) -> list[Any]:
         """Return what is pickled.
@@ -106,7 +119,7 @@ def load_task(path: str | os.PathLike[str], *, allow_code: bool = False) -> Task
         metric = find_metric(metric_name, folder=source.path.parent, allow_code=allow_code)
     stop = _stop(source, layout, answer_kind)
     sampling = Sampling(max_tokens=keys.max_tokens or _DEFAULT_MAX_TOKENS, stop=stop)
-    splits = _splits(source, _fields(source, inputs), labels, metric_name)
+    splits, doubts = _splits(source, _fields(source, inputs), labels, metric_name)
     train, dev, test = (to_examples(split, rows) for split, rows in zip(SPLITS, splits, strict=True))
     label_score = keys.label_score or "sum"
     scored = [
@@ -129,6 +142,7 @@ def load_task(path: str | os.PathLike[str], *, allow_code: bool = False) -> Task
         metric=metric,
         sampling=sampling,
         fingerprint=hashlib.sha256(json.dumps(scored).encode()).hexdigest(),
+        doubts=doubts,
     )
 
 
@@ -145,7 +159,7 @@ def _check_combination(source: Source) -> None:
 def _labels(source: Source) -> tuple[str, ...]:
     if source.keys.labels is None:
         return ()
-    labels = tuple(label.strip() for label in source.keys.labels)
+    labels = tuple(composed(label).strip() for label in source.keys.labels)
     if len(labels) < 2:
         raise TaskError(
             f"{source.at('labels')} has {len(labels)}: a choice needs two", "remove labels to have answers generated"
@@ -169,7 +183,7 @@ def _inputs(source: Source) -> tuple[str, ...]:
             raise TaskError(f"{source.at(*key)} has no slot for an input", "add a slot such as {{input}}")
     for name in names:
         if name in RESERVED or not _INPUT_NAME.fullmatch(name):
-            hint = f"use letters, digits and '_'; {', '.join(RESERVED)} have a meaning of their own"
+            hint = f"use letters from a to z, digits and '_'; {', '.join(RESERVED)} have a meaning of their own"
             raise TaskError(f"{source.at(*key)}: {name!r} cannot be the name of an input", hint)
     return names or ("input",)
 
@@ -256,8 +270,10 @@ def _stop(source: Source, layout: Layout, answer_kind: str) -> tuple[str, ...]:
     return (f"\n{head}",) if head else ()
 
 
-def _splits(source: Source, fields: Fields, labels: Sequence[str], metric_name: str) -> list[list[Row]]:
-    """Return the rows of train, dev and test."""
+def _splits(
+    source: Source, fields: Fields, labels: Sequence[str], metric_name: str
+) -> tuple[list[list[Row]], tuple[str, ...]]:
+    """Return the rows of train, dev and test, and what is doubtful about how they were read."""
     data, seed = source.keys.data, source.keys.seed
     parts = [data.train, data.dev, data.test]
     if (data.file is None) == (parts == [None, None, None]) or (data.file is None and None in parts):
@@ -265,18 +281,20 @@ def _splits(source: Source, fields: Fields, labels: Sequence[str], metric_name: 
     sizes = [data.split.train, data.split.dev, data.split.test] if data.split else None
     if data.file is None and len(set(parts)) < len(parts):
         raise TaskError(f"{source.at('data')} has the same rows in two splits", "train, dev and test are disjoint")
-    sources = []
+    sources: list[list[Row]] = []
+    doubts: tuple[str, ...] = ()
     for part in [data.file] if data.file is not None else [part for part in parts if part is not None]:
         where, rows = _read(source, part, fields)
         _check_targets(where, rows, labels, metric_name)
         sources.append(rows)
+        doubts += reading_doubts(part, rows)
     with _blame(source, "data", "split"):
         if data.file is not None:
-            return divide(sources[0], sizes or DEFAULT_SIZES, seed=seed, stratify=bool(labels))
+            return divide(sources[0], sizes or DEFAULT_SIZES, seed=seed, stratify=bool(labels)), doubts
         if sizes is None:
-            return sources
+            return sources, doubts
         sampled = zip(sources, sizes, strict=True)
-        return [divide(rows, [size], seed=seed, stratify=bool(labels))[0] for rows, size in sampled]
+        return [divide(rows, [size], seed=seed, stratify=bool(labels))[0] for rows, size in sampled], doubts
 
 
 def _read(source: Source, part: str, fields: Fields) -> tuple[str, list[Row]]:
@@ -322,7 +340,7 @@ def _seeds(source: Source, layout: Layout, inputs: Sequence[str]) -> tuple[Promp
             missing = [name for name in (*inputs, "output") if name not in demo]
             if missing:
                 raise TaskError(f"{where}: {missing[0]!r} is missing", "a demo gives every input and its output")
-        demos = tuple(Demo({name: demo[name] for name in inputs}, demo["output"]) for demo in section.demos)
+        demos = tuple(Demo({name: demo[name] for name in inputs}, composed(demo["output"])) for demo in section.demos)
         prompts.append(Prompt(section.instruction.strip(), demos))
     return tuple(prompts)
 

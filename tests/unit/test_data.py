@@ -55,7 +55,7 @@ def test_columns_are_mapped_to_slots(tmp_path: Path) -> None:
 
 def test_a_csv_field_may_hold_commas_quotes_and_line_breaks(tmp_path: Path) -> None:
     path = _file(tmp_path, 'input,target\n"a, ""b""\nc",x\nd,"y"\n', "rows.csv")
-    assert read_file(path, FIELDS) == [Row(2, {"input": 'a, "b"\nc'}, ("x",)), Row(4, {"input": "d"}, ("y",))]
+    assert read_file(path, FIELDS) == [Row(2, {"input": 'a, "b"\nc'}, ("x",), 2), Row(4, {"input": "d"}, ("y",))]
 
 
 def test_a_tsv_file_is_divided_at_tabs_and_a_separator_divides_answers(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_bytes_that_are_not_utf8_are_named_with_their_line(tmp_path: Path) -> No
         ('input,target\na,x\n"b" c,x\n', "line 3: "),
         ('input,target\n"b,x\n', "line 2: "),
         ("input,input,target\na,b,x\n", "line 1: the header has the column 'input' twice"),
-        ("question,target\na,x\n", "line 2: no 'input'"),
+        ("question,target\na,x\n", "line 1: no column 'input' (known: question, target)"),
         ("input,target\n", "no rows"),
     ],
 )
@@ -132,6 +132,8 @@ def test_a_file_that_is_missing_empty_or_of_an_unknown_kind_is_named(tmp_path: P
         read_file(tmp_path / "absent.jsonl", FIELDS)
     with pytest.raises(TaskError, match="no such data file"):
         read_file(tmp_path.with_suffix(".jsonl"), FIELDS)
+    with pytest.raises(TaskError, match="cannot be read"):
+        read_file(tmp_path / f"{'long' * 100}.jsonl", FIELDS)
 
 
 ROWS = [Row(line, {"input": str(line)}, ("ab"[line % 4 == 0],)) for line in range(1, 41)]
@@ -184,6 +186,28 @@ def test_class_labels_of_a_hugging_face_data_set_become_names(monkeypatch: pytes
     rows = read_dataset("imdb", "train[:2]", Fields({"input": "text"}, "label"), revision="abc")
     assert rows == [Row(1, {"input": "fine"}, ("pos",)), Row(2, {"input": "bad"}, ("neg",))]
     assert asked == [("imdb", None, {"split": "train[:2]", "revision": "abc"})]
+
+
+def test_columns_and_class_labels_of_a_data_set_are_composed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Decomposed:
+        features: ClassVar = {"e\u0301tat": SimpleNamespace(names=["gele\u0301", "sec"])}
+
+        def __iter__(self) -> Iterator[dict[str, object]]:
+            return iter([{"text": "gele\u0301", "e\u0301tat": 0}])
+
+    module = ModuleType("datasets")
+    module.load_dataset = lambda *_, **__: Decomposed()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "datasets", module)
+    rows = read_dataset("etat", "train", Fields({"input": "text"}, "\u00e9tat"))
+    assert rows == [Row(1, {"input": "gele\u0301"}, ("gel\u00e9",))]
+
+
+def test_a_data_set_without_the_column_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("datasets")
+    module.load_dataset = lambda *_, **__: FakeTable()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "datasets", module)
+    with pytest.raises(TaskError, match=r"row 1: no 'txt' \(did you mean 'text'\?\), and so in all 2 rows"):
+        read_dataset("imdb", "train", Fields({"input": "txt"}, "label"))
 
 
 def test_a_data_set_that_cannot_be_had_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -327,6 +327,14 @@ def test_a_task_survives_as_plain_data(tmp_path: Path) -> None:
     assert from_plain(json.loads(json.dumps(to_plain(task)))) == task
 
 
+def test_what_was_doubtful_about_the_data_is_kept_and_an_older_run_has_nothing_of_it() -> None:
+    doubtful = replace(toy.task(), doubts=("rows.csv: 3 rows take 5 lines",))
+    plain = to_plain(doubtful)
+    assert from_plain(plain) == doubtful
+    del plain["doubts"]
+    assert from_plain(plain) == toy.task()
+
+
 def test_a_metric_that_is_code_needs_permission_again(tmp_path: Path) -> None:
     (tmp_path / "my_metric_of_resume.py").write_text("def right(p, t):\n    return float(p in t)\n", encoding="utf-8")
     rows = [json.dumps({"input": f"w{n}", "target": f"t{n}"}) for n in range(20)]

@@ -13,6 +13,7 @@ import pytest
 
 from localprompt.errors import TaskError
 from localprompt.tasks import Task, load_task
+from localprompt.tasks.check import find_doubts
 from localprompt.tasks.metrics import METRICS
 from localprompt.tasks.schema import DataSection, LayoutSection, TaskFile, read_task_file
 from localprompt.types import Demo, Example, Prompt, Sampling
@@ -95,6 +96,54 @@ def test_labels_are_compared_to_the_letter(tmp_path: Path) -> None:
     assert task.metric("C", ("C++",)) == 0.0
     assert task.label_score == "byte"
     assert task.sampling.stop == ()
+
+
+def test_labels_and_targets_are_one_whether_they_are_composed_or_not(tmp_path: Path) -> None:
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    for label, target in ((composed, decomposed), (decomposed, composed)):
+        task = _load(
+            tmp_path,
+            f"data: {{file: rows.jsonl}}\nlabels: [{label}, b]\nprompts: [demos: [{{input: x, output: {decomposed}}}]]",
+            ROWS.replace('"a"', f'"{target}"').replace("i0", decomposed),
+        )
+        assert task.labels == (composed, "b")
+        assert {example.targets for example in task.dev} == {(composed,), ("b",)}
+        assert task.seeds[0].demos[0].output == composed
+        assert any(example.inputs == {"input": decomposed} for example in (*task.train, *task.dev, *task.test))
+    found, _ = _refused(tmp_path, f"data: {{file: rows.jsonl}}\nlabels: [{composed}, {decomposed}]")
+    assert "key 'labels[2]': 'caf\u00e9' is given twice" in found
+
+
+@pytest.mark.parametrize(
+    ("label", "apart"),
+    [
+        ("New York", r"'New\u00a0York' is not 'New York'"),
+        ("\u039dew\u00a0York", r"'New\u00a0York' is not '\u039dew\u00a0York'"),
+        ("New\u00a0York\u200b", r"'New\u00a0York' is not 'New\u00a0York\u200b'"),
+    ],
+)
+def test_a_target_that_only_looks_like_a_label_is_shown_where_it_differs(
+    tmp_path: Path, label: str, apart: str
+) -> None:
+    rows = ROWS.replace('"a"', '"New\u00a0York"')
+    found, hint = _refused(tmp_path, f"data: {{file: rows.jsonl}}\nlabels: ['{label}', b]", rows)
+    assert "line 1: the target " in found
+    assert hint.replace("\u00a0", r"\u00a0").endswith(f"They look the same, but {apart}")
+
+
+def test_a_key_that_only_looks_right_is_shown_where_it_differs(tmp_path: Path) -> None:
+    _, hint = _refused(tmp_path, "data: {file: rows.jsonl}\nlabels\u00ad: [a, b]")
+    assert hint == r"did you mean 'labels'? They look the same, but 'labels\u00ad' is not 'labels'"
+
+
+def test_what_is_doubtful_about_a_file_is_told_of_the_task(tmp_path: Path) -> None:
+    for name in ("train", "dev"):
+        (tmp_path / f"{name}.csv").write_text("input,target\na,x\nb,y\n")
+    (tmp_path / "test.csv").write_text('input,target\n"c\nd",x\n')
+    task = _load(tmp_path, "data: {train: train.csv, dev: dev.csv, test: test.csv}")
+    doubt = "test.csv: 1 rows take 2 lines, since quoted fields go on from line 2 to 3: see that each is one text"
+    assert task.doubts == (doubt,)
+    assert find_doubts(task)[0] == doubt
 
 
 @pytest.mark.parametrize(
