@@ -62,12 +62,13 @@ def best_beyond_noise(finalists: Sequence[Standing], floor: float) -> Standing:
 
 
 def _is_ahead(winner: Standing, seed: Standing) -> bool:
-    """Return whether the mean gain over the seed is above its standard error, on the examples that both were given."""
+    """Return whether the mean gain over the seed is above its standard error, on the examples that both were given.
+
+    One example has no standard error and shows nothing.
+    """
     assert winner.evaluation is not None
     assert seed.evaluation is not None
     before = {outcome.example_id: outcome.score for outcome in seed.evaluation.outcomes}
     common = [outcome for outcome in winner.evaluation.outcomes if outcome.example_id in before]
     gains = [outcome.score - before[outcome.example_id] for outcome in common]
-    if len(gains) < 2:
-        return winner.mean > seed.mean
-    return statistics.fmean(gains) > statistics.stdev(gains) / math.sqrt(len(gains)) + _ROUNDING
+    return len(gains) > 1 and statistics.fmean(gains) > statistics.stdev(gains) / math.sqrt(len(gains)) + _ROUNDING
