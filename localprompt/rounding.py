@@ -18,6 +18,14 @@ def score_text(score: float, digits: int = 3, sign: str = "") -> str:
     return f"{score:{sign}.{digits}f}"
 
 
+def percent_text(share: float) -> str:
+    """Return a share in per cent, without a digit after the point unless it would else be rounded to 0 or 100."""
+    digits = 0
+    while digits < _MOST_DIGITS and _EQUAL < share < 1 - _EQUAL and float(f"{100 * share:.{digits}f}") in (0, 100):
+        digits += 1
+    return f"{100 * share:.{digits}f}"
+
+
 def p_text(p: float, digits: int = 4) -> str:
     """Return `p = ...`, or `p < ...` where it would be rounded to 0; never on the other side of 0.05 than it is."""
     if p < 10**-digits:

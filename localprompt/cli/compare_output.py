@@ -17,7 +17,7 @@ from localprompt.analysis.stats import Difference
 from localprompt.cli.output import shown
 from localprompt.cli.printable import printable, printable_line
 from localprompt.comparing import Expected
-from localprompt.rounding import p_text, score_text
+from localprompt.rounding import p_text, percent_text, score_text
 
 _PROMPT_CHARS = 200
 _COLUMNS = (
@@ -91,7 +91,7 @@ def _rows(rows: Sequence[Row]) -> Table:
         cells = (
             *(row.method, str(row.runs), _over_seeds(row.test), _difference(row, row.from_seed)),
             *(_difference(row, row.from_random), "-" if row.area is None else score_text(row.area.mean)),
-            *(f"{row.tokens_requested:,.0f}", f"{row.hit_rate:.0%}", f"{row.discard_rate:.0%}"),
+            *(f"{row.tokens_requested:,.0f}", f"{percent_text(row.hit_rate)}%", f"{percent_text(row.discard_rate)}%"),
         )
         table.add_row(*(Text(cell) for cell in cells), style="bold" if row.test.mean == best else "")
     return table

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from localprompt.cli.printable import printable
-from localprompt.rounding import p_text, score_text
+from localprompt.rounding import p_text, percent_text, score_text
 from localprompt.types import Prompt, Spend
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def print_evaluation(result: EvaluationResult) -> None:
     score = result.score
     lines: list[RenderableType] = [
         _boxed("Prompt", result.prompt),
-        Text(f"{result.split}: {_interval(score)} on {score.n} examples ({result.model}, {printable(result.task)})"),
+        Text(f"{result.split}: {_interval(score)} on {_examples(score.n)} ({result.model}, {printable(result.task)})"),
     ]
     if result.unparsed:
         lines.append(Text(f"{result.unparsed} completions held no answer and score 0.", style="yellow"))
@@ -58,7 +58,7 @@ def _run(result: RunResult) -> RenderableType:
         Text(""),
     ]
     if result.dev is not None:
-        parts.append(Text(f"dev score of the found prompt: {score_text(result.dev.mean)} on {result.dev.n} examples"))
+        parts.append(Text(f"dev score of the found prompt: {score_text(result.dev.mean)} on {_examples(result.dev.n)}"))
     if result.noise is not None:
         noise = result.noise
         again = f"measuring again changed {noise.changed} of {noise.n} scores"
@@ -127,6 +127,10 @@ def estimate_text(expected: Estimate, max_minutes: float | None = None) -> str:
     return text
 
 
+def _examples(n: int) -> str:
+    return f"{n} example{'s'[: n != 1]}"
+
+
 def _interval(score: Interval) -> str:
     low, high = score_text(score.low), score_text(score.high)
     return f"{score_text(score.mean)} (95 % interval {low} to {high})"
@@ -148,6 +152,6 @@ def _notes(notes: Sequence[str]) -> list[RenderableType]:
 
 def _spend(spend: Spend, what: str = "spent") -> Text:
     shared = f" ({spend.tokens_decoded:,} decoded: the rest was shared)" if spend.tokens_decoded else ""
-    known = f", {100 * spend.hit_rate:.0f} % of the answers from the store" if spend.answers_cached else ""
+    known = f", {percent_text(spend.hit_rate)} % of the answers from the store" if spend.answers_cached else ""
     calls = f"{spend.calls:,} model calls{known}"
     return Text(f"{what} {spend.tokens_requested:,} tokens{shared}, {calls}, {spend.seconds:.0f} s")

@@ -43,14 +43,17 @@ def find_doubts(task: Task) -> tuple[str, ...]:
 
 
 def main_doubts(task: Task, *splits: str) -> tuple[str, ...]:
-    """Return the doubts that concern scores on the splits: at most three, and a sentence that counts the others.
+    """Return the doubts that concern scores on the splits: all of up to four, else three and how many more there are.
 
     First come those about the first split, then those about the task as a whole, then those about the other splits.
     """
     order = [splits[0], "", *splits[1:]]
     doubts = sorted((doubt for doubt in _doubts(task) if doubt[0] in order), key=lambda doubt: order.index(doubt[0]))
-    told, left = [text for _, text in doubts[:_MOST_TOLD]], len(doubts) - _MOST_TOLD
-    return (*told, *([f"{left} more doubts: `localprompt tasks check` shows them"] if left > 0 else ()))
+    texts = [text for _, text in doubts]
+    left = len(texts) - _MOST_TOLD
+    if left <= 1:  # the sentence that counts it would be as long
+        return tuple(texts)
+    return (*texts[:_MOST_TOLD], f"{left} more doubts: `localprompt tasks check` shows them")
 
 
 def _doubts(task: Task) -> Iterator[_Doubt]:

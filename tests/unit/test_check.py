@@ -82,7 +82,7 @@ def test_targets_that_a_metric_in_python_does_not_look_at_are_no_answers() -> No
     assert len(find_doubts(task)) == 1
 
 
-def test_the_main_doubts_begin_with_the_split_that_is_asked_about_and_are_at_most_three() -> None:
+def test_the_main_doubts_begin_with_the_split_that_is_asked_about_and_are_counted_after_three() -> None:
     rows = [("m 1", "billing"), ("m 2", "billing"), *((f"other {n}", "billing") for n in range(8))]
     task = replace(ROUTING, dev=_examples("dev", rows), test=_examples("test", rows), labels=(*ROUTING.labels, "bill"))
     first, second, third, more = main_doubts(task, "test", "dev", "train")
@@ -94,6 +94,13 @@ def test_the_main_doubts_begin_with_the_split_that_is_asked_about_and_are_at_mos
     of_dev = main_doubts(task, "dev")
     assert [doubt.split()[0] for doubt in of_dev] == ["dev", "labels", "the"]
     assert main_doubts(TENSE, "test", "dev", "train") == ()
+
+
+def test_a_fourth_doubt_is_told_rather_than_counted() -> None:
+    rows = [(f"message {n}", "billing") for n in range(10)]
+    layout = replace(ROUTING.layout, template="{{instruction}} {{demos}}{{message}} ")
+    task = replace(ROUTING, test=_examples("test", rows), layout=layout, labels=(*ROUTING.labels[:2], "bill"))
+    assert [doubt.partition(" ")[0] for doubt in main_doubts(task, "test")] == ["test", "labels", "the", "the"]
 
 
 def test_the_same_inputs_with_different_answers_are_named() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from localprompt.rounding import p_text, score_text
+from localprompt.rounding import p_text, percent_text, score_text
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,11 @@ def test_neither_is_a_difference_rounded_away() -> None:
         "-0.9996",
     ]
     assert (score_text(0.996, 2), score_text(0.95, 2)) == ("0.996", "0.95")
+
+
+def test_a_share_is_all_or_nothing_only_if_it_is() -> None:
+    shares = (0.0, 0.004, 0.125, 0.99, 0.996, 0.9996, 1.0)
+    assert [percent_text(share) for share in shares] == ["0", "0.4", "12", "99", "99.6", "99.96", "100"]
 
 
 @pytest.mark.parametrize(
