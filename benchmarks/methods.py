@@ -223,7 +223,7 @@ class Cell:
         return statistics.fmean(run["mean"] for run in self.runs)
 
     def __str__(self) -> str:
-        """Mean, mean Wilson interval over the test rows, lowest and highest seed, and median seconds."""
+        """Mean, mean interval over the test rows, lowest and highest seed, and median seconds."""
         low, high = (statistics.fmean(run[end] for run in self.runs) for end in ("low", "high"))
         scores = [run["mean"] for run in self.runs]
         spread = f" ({min(scores):.2f} to {max(scores):.2f})" if len(scores) > 1 else ""
@@ -248,7 +248,7 @@ def cells_of(plan: Plan, results: Results) -> Cells:
 def table(plan: Plan, results: Results, cells: Cells, start: str) -> str:
     """Return the test scores of all searches from one start as Markdown, a row a task."""
     columns = [*FIXED, *plan.methods]
-    explained = "test mean [95 % Wilson interval over the rows] (lowest to highest seed), seconds of a search"
+    explained = "test mean [95 % interval over the rows] (lowest to highest seed), seconds of a search"
     lines = [f"Started from the {start} prompt: {explained}", ""]
     lines += ["| task | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for name in plan.tasks:

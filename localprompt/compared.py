@@ -27,6 +27,7 @@ from localprompt.sitting import cached_models, placed, times_anew
 from localprompt.store import RunRecord, Store
 from localprompt.store.records import dumped
 from localprompt.tasks import Task
+from localprompt.tasks.copies import numbered
 from localprompt.types import Prompt, Spend
 
 GIVEN = ("seed", "seed with demos", "manual")
@@ -106,6 +107,7 @@ class Bench:
             if not is_whole:
                 self.observer.note(f"the run {record.id} has lost answers: its area is not known any more")
         seed_scores, best_scores = self._test_scores(task, record, result)
+        copies = numbered(task.test)
         accepted = sum(candidate.op not in GIVEN for candidate in self.store.runs.candidates(record.id))
         return ComparedRun(
             result=result,
@@ -113,6 +115,7 @@ class Bench:
             best_scores=best_scores,
             area=self._area(task, record, result, incumbents) if is_whole else None,
             proposals=accepted + sum(result.discards.values()),
+            copies=copies,
         )
 
     def _area(self, task: Task, record: RunRecord, result: RunResult, incumbents: Incumbents) -> float | None:

@@ -41,7 +41,7 @@ from localprompt.store import RunRecord, Store
 from localprompt.store.records import dumped, identity_hash
 from localprompt.tasks import Task, load_task
 from localprompt.tasks.answers import guarded_answer
-from localprompt.tasks.check import shared_rows
+from localprompt.tasks.check import main_doubts
 from localprompt.tasks.metrics import guarded_metric
 from localprompt.tasks.stored import from_plain
 
@@ -108,8 +108,7 @@ def compare(  # noqa: PLR0913 - a comparison has as many choices as the command
     loaded = _loaded(tasks, allow_code)
     observer = observer or SilentObserver()
     for task in loaded:
-        for note in shared_rows(task):
-            observer.note(f"{task.name}: {note}")
+        runs.tell_before(task, observer, f"{task.name}: ")
     with ExitStack() as stack:
         home = runs.opened_store(store, stack)
         lm, writer = runs.opened_pair((model, proposer), (engine, engine), stack, observer)
@@ -183,6 +182,8 @@ def resume_comparison(  # noqa: PLR0913 - as above
             raise ConfigError(f"the comparison {name} has no proposer of its own", "leave out the proposer")
         planned = [(from_plain(each.configuration["task"], allow_code=allow_code), each) for each in records]
         _check_alike(name, planned)
+        for task in _different(planned):
+            runs.tell_before(task, observer, f"{task.name}: ")
         left = [record.configuration for record in records if record.status != "finished"]
         lm, writer = opened_models(left[0], (model, proposer), stack, observer) if left else (None, None)
         return _carried_out((name, planned), Bench(home, lm, None if writer is lm else writer, observer))
@@ -222,8 +223,10 @@ def expected_costs(  # noqa: PLR0913 - as `compare`
     optimizers = _configured(methods, preset, settings)
     runs.check_engine(engine, model, proposer)
     loaded = _loaded(tasks, allow_code)
+    observer = observer or SilentObserver()
+    for task in loaded:
+        runs.tell_before(task, observer, f"{task.name}: ")
     with ExitStack() as stack:
-        observer = observer or SilentObserver()
         models = runs.opened_pair((model, proposer), (engine, engine), stack, observer)
         observer.stage("estimating what the searches will cost")
         return [
@@ -409,7 +412,8 @@ def _carried_out(comparison: tuple[str, Sequence[tuple[Task, RunRecord]]], bench
             raise
     first = planned[0][1]
     limits = limits_of(first.configuration)
-    rows, over_tasks = rows_of(done, list(dict.fromkeys(task.name for task, _ in planned)))
+    tasks = _different(planned)
+    rows, over_tasks = rows_of(done, [task.name for task in tasks])
     return Comparison(
         id=name,
         model=first.model,
@@ -421,4 +425,10 @@ def _carried_out(comparison: tuple[str, Sequence[tuple[Task, RunRecord]]], bench
         failures=tuple(failed),
         rows=rows,
         over_tasks=over_tasks,
+        notes=tuple(f"{task.name}: {doubt}" for task in tasks for doubt in main_doubts(task, "test", "dev", "train")),
     )
+
+
+def _different(planned: Sequence[tuple[Task, RunRecord]]) -> list[Task]:
+    """Return the tasks of the runs in their order, each once."""
+    return list({task.name: task for task, _ in planned}.values())

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from localprompt.budget import Budget
-from localprompt.errors import ContextOverflow
+from localprompt.errors import ContextOverflow, TaskError
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.metered import MeteredLM
 from localprompt.tasks import Task
@@ -93,6 +93,7 @@ class Evaluator:
 
         Raises:
             BudgetExhausted: before anything is computed; calibrated labels may have had their content-free inputs.
+            TaskError: if a score of the metric lies outside [0, 1].
             ValueError: if there are no examples.
         """
         return self._evaluate("metric", prompts, examples, self._choose_labels if self._labels else self._generate)
@@ -191,6 +192,8 @@ class Evaluator:
 
     def _judge(self, example: Example, prediction: str | None, margin: float | None = None) -> Outcome:
         score = 0.0 if prediction is None else self._metric(prediction, example.targets)
+        if not 0 <= score <= 1:
+            raise TaskError(f"the metric returned {score} for {prediction!r}", "a score lies in [0, 1]")
         return Outcome(example.id, prediction, score, margin)
 
     def _choose_labels(self, cells: Sequence[_Cell]) -> list[Outcome]:

@@ -76,7 +76,7 @@ def _is_ahead(standing: Standing, seed: Standing, floor: float) -> bool:
     before = {outcome.example_id: outcome.score for outcome in seed.evaluation.outcomes}
     common = [outcome for outcome in standing.evaluation.outcomes if outcome.example_id in before]
     gains = [outcome.score - before[outcome.example_id] for outcome in common]
-    if len(gains) < 2:
-        return standing.mean > seed.mean + floor + _ROUNDING
+    if len(gains) < 2:  # one example has no standard error and shows nothing
+        return False
     enough = max(floor, statistics.stdev(gains) / math.sqrt(len(gains)))
     return statistics.fmean(gains) > enough + _ROUNDING

@@ -10,7 +10,9 @@ from typing import Any, Literal, TypeVar, get_type_hints
 from localprompt.analysis.stats import Difference, Interval
 from localprompt.errors import StoreError
 from localprompt.estimating import Estimate
+from localprompt.rounding import score_text
 from localprompt.store.records import item, object_of, plain_prompt, read_prompt, read_texts, text_of
+from localprompt.tasks.constant import ConstantAnswer
 from localprompt.types import Prompt, Spend
 
 Split = Literal["train", "dev", "test"]
@@ -31,6 +33,13 @@ class HeldOutScores:
     """Examples whose completion held no answer, with the seed; they score 0."""
     best_unparsed: int
     """The same with the found prompt."""
+    constant: ConstantAnswer | None = None
+    """What always giving one answer would score; None where no answer is frequent, and in results of before."""
+
+    @property
+    def is_beaten_by_constant(self) -> bool:
+        """True if always giving one answer would score at least as much as the found prompt."""
+        return self.constant is not None and self.best.mean <= self.constant.score + _ROUNDING
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +105,11 @@ class RunResult:
 
     @property
     def verdict(self) -> str:
-        """One of six sentences about the difference on test; one that noise alone may make is not significant."""
+        """One of seven sentences about the difference on test.
+
+        One that noise alone may make is not significant, and a gain to a score that one answer to everything would have
+        is no improvement.
+        """
         if self.dev is None:
             return "nothing was compared"
         if not self.found_better:
@@ -106,7 +119,9 @@ class RunResult:
         difference = self.test.difference
         if not is_significant(difference, self.noise.floor if self.noise else 0.0):
             return "no significant difference"
-        return "significant improvement" if difference.mean > 0 else "significantly worse"
+        if difference.mean < 0:
+            return "significantly worse"
+        return "no better than one constant answer" if self.test.is_beaten_by_constant else "significant improvement"
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as plain data."""
@@ -188,6 +203,8 @@ class EvaluationResult:
     failed: int
     """Requests that killed the engine; they count as unanswered."""
     spend: Spend
+    notes: tuple[str, ...] = ()
+    """What a reader of the numbers should know."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as plain data."""
@@ -200,7 +217,16 @@ class EvaluationResult:
             "unparsed": self.unparsed,
             "failed": self.failed,
             "spend": asdict(self.spend),
+            "notes": list(self.notes),
         }
+
+
+def constant_note(constant: ConstantAnswer | None, score: Interval, whose: str, split: Split) -> tuple[str, ...]:
+    """Return a sentence where always giving one answer would score at least as much as a prompt, else nothing."""
+    if constant is None or score.mean > constant.score + _ROUNDING:
+        return ()
+    text = f"always answering {constant.answer!r} would score {score_text(constant.score)} on {split}"
+    return (f"{text}, {whose} scores {score_text(score.mean)}",)
 
 
 def _plain_test(test: HeldOutScores) -> dict[str, Any]:
@@ -208,6 +234,7 @@ def _plain_test(test: HeldOutScores) -> dict[str, Any]:
         "seed": {**asdict(test.seed), "unparsed": test.seed_unparsed},
         "best": {**asdict(test.best), "unparsed": test.best_unparsed},
         "difference": asdict(test.difference),
+        "constant": None if test.constant is None else asdict(test.constant),
     }
 
 
@@ -215,7 +242,12 @@ def _read_test(plain: Any) -> HeldOutScores:
     seed, best = dict(object_of(item(plain, "seed"))), dict(object_of(item(plain, "best")))
     seed_unparsed, best_unparsed = _whole(seed.pop("unparsed", None)), _whole(best.pop("unparsed", None))
     difference = _numbers(Difference, item(plain, "difference"))
-    return HeldOutScores(_numbers(Interval, seed), _numbers(Interval, best), difference, seed_unparsed, best_unparsed)
+    constant = object_of(plain).get("constant")
+    if constant is not None:
+        score = _number(item(constant, "score"), float)
+        constant = ConstantAnswer(text_of(item(constant, "answer")), float(score or 0))
+    seed_and_best = _numbers(Interval, seed), _numbers(Interval, best)
+    return HeldOutScores(*seed_and_best, difference, seed_unparsed, best_unparsed, constant)
 
 
 def _numbers(kind: type[_Numbers], plain: Any) -> _Numbers:

@@ -6,6 +6,7 @@ chosen any more.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack
@@ -14,7 +15,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from localprompt.analysis.stats import interval, smallest_detectable_gain
+from localprompt.analysis.power import smallest_detectable_gain
+from localprompt.analysis.stats import interval
 from localprompt.budget import Budget
 from localprompt.configuration import Limits, describe
 from localprompt.errors import ConfigError, NotEnoughMemory, TaskError
@@ -27,11 +29,13 @@ from localprompt.lm.turns import ModelInTurn, Turns
 from localprompt.models import file_at
 from localprompt.observing import Observer, SilentObserver, counted
 from localprompt.optimizers import Optimizer, configure
-from localprompt.results import EvaluationResult, RunResult, Split
+from localprompt.results import EvaluationResult, RunResult, Split, constant_note
 from localprompt.sitting import Sitting, cached_models, carry_out, placed, unparsed
 from localprompt.store import Store
 from localprompt.tasks import Task, load_task
-from localprompt.tasks.check import shared_rows
+from localprompt.tasks.check import main_doubts
+from localprompt.tasks.constant import constant_answer
+from localprompt.tasks.copies import n_different, numbered
 from localprompt.types import Prompt
 
 __all__ = ["Estimate", "EvaluationResult", "RunResult", "dry_run", "evaluate", "open_model", "optimize"]
@@ -104,8 +108,7 @@ def optimize(  # noqa: PLR0913 - a run has as many choices as the command
     loaded = _loaded_task(task, allow_code)
     check_splits(loaded)
     observer = observer or SilentObserver()
-    for note in (_before(loaded), *shared_rows(loaded)):
-        observer.note(note)
+    tell_before(loaded, observer)
     with ExitStack() as stack:
         home = opened_store(store, stack)
         lm, writer = opened_pair((model, proposer), (engine, engine), stack, observer)
@@ -162,6 +165,7 @@ def dry_run(  # noqa: PLR0913 - as above
     loaded = _loaded_task(task, allow_code)
     check_splits(loaded)
     observer = observer or SilentObserver()
+    tell_before(loaded, observer)
     with ExitStack() as stack:
         lm, writer = opened_pair((model, proposer), (engine, engine), stack, observer)
         check_fit(lm, placed(loaded, optimizer))
@@ -217,15 +221,17 @@ def evaluate(  # noqa: PLR0913 - as above
         cached.on_progress = observer.progress
         (evaluation,) = Evaluator(cached, loaded, budget).evaluate([whole], examples)
         cached.flush()
+        score, constant = interval(evaluation.scores, numbered(examples)), constant_answer(loaded, examples)
         return EvaluationResult(
             task=loaded.name,
             model=lm.name,
             prompt=whole,
             split=split,
-            score=interval(evaluation.scores),
+            score=score,
             unparsed=unparsed(evaluation),
             failed=cached.n_failed,
             spend=budget.spend,
+            notes=(*main_doubts(loaded, split), *constant_note(constant, score, "the prompt", split)),
         )
 
 
@@ -344,6 +350,12 @@ def _loaded_task(task: str | os.PathLike[str] | Task, allow_code: bool) -> Task:
     return task if isinstance(task, Task) else load_task(task, allow_code=allow_code)
 
 
-def _before(task: Task) -> str:
-    gain = smallest_detectable_gain(len(task.test))
-    return f"{len(task.test)} test examples can show a gain of about {100 * gain:.0f} points or more"
+def tell_before(task: Task, observer: Observer, prefix: str = "") -> None:
+    """Note which gain a task can show, where it can show one, and what is doubtful about its scores."""
+    n = n_different(task.test)
+    gain = smallest_detectable_gain(n)
+    if gain is not None:
+        what = "different test examples" if n < len(task.test) else "test examples"
+        observer.note(f"{prefix}{n} {what} can show a gain of about {math.ceil(100 * gain)} points or more")
+    for doubt in main_doubts(task, "test", "dev", "train"):
+        observer.note(f"{prefix}{doubt}")

@@ -25,11 +25,14 @@ from localprompt.noise import best_beyond_noise, measure_noise
 from localprompt.observing import Journal, Observer, counted
 from localprompt.optimizers import Optimizer
 from localprompt.problem import Problem
-from localprompt.results import HeldOutScores, NoiseFloor, RunResult
+from localprompt.results import HeldOutScores, NoiseFloor, RunResult, constant_note
+from localprompt.rounding import score_text
 from localprompt.standings import Standing, rank
 from localprompt.store import RunStatus, Store
 from localprompt.tasks import Task
-from localprompt.tasks.check import shared_rows
+from localprompt.tasks.check import main_doubts
+from localprompt.tasks.constant import constant_answer
+from localprompt.tasks.copies import numbered
 from localprompt.tasks.template import Position
 from localprompt.types import Evaluation, Prompt
 
@@ -176,7 +179,7 @@ def conduct(sitting: Sitting) -> RunResult:
         test = _measure_on_test(lm, task, seed.candidate.prompt, winner.candidate.prompt, proof)
     except OutOfAnswers as missing:
         end = end or missing
-    dev = interval(winner.evaluation.scores) if winner.evaluation else None
+    dev = _on_dev(task, winner)
     return RunResult(
         run_id=sitting.run_id,
         status="paused" if isinstance(end, OutOfTime | OutOfAnswers) else "finished",
@@ -199,7 +202,7 @@ def conduct(sitting: Sitting) -> RunResult:
         stopped=str(end) if end else "",
         notes=(
             *sitting.notes,
-            *shared_rows(task),
+            *main_doubts(task, "test", "dev", "train"),
             *_notes(winner, dev, test),
             *_left(winner, problem.winner()),
             *_turns(_swaps(lm.lm) - swaps),
@@ -264,13 +267,24 @@ def _measure_noise(sitting: Sitting, task: Task, problem: Problem, budget: Budge
 def _measure_on_test(lm: LanguageModel, task: Task, seed: Prompt, best: Prompt, budget: Budget) -> HeldOutScores:
     """Measure both prompts in one call; the budget has no limit, since the proof must not fail for want of one."""
     before, after = Evaluator(lm, task, budget).evaluate([seed, best], task.test)
+    copies = numbered(task.test)
     return HeldOutScores(
-        seed=interval(before.scores),
-        best=interval(after.scores),
-        difference=paired_difference(before.scores, after.scores),
+        seed=interval(before.scores, copies),
+        best=interval(after.scores, copies),
+        difference=paired_difference(before.scores, after.scores, copies),
         seed_unparsed=unparsed(before),
         best_unparsed=unparsed(after),
+        constant=constant_answer(task, task.test),
     )
+
+
+def _on_dev(task: Task, winner: Standing) -> Interval | None:
+    """Return the winner's score on the dev examples that it was given; None where nothing was scored."""
+    if winner.evaluation is None:
+        return None
+    examples = {example.id: example for example in task.dev}
+    copies = numbered([examples[outcome.example_id] for outcome in winner.evaluation.outcomes])
+    return interval(winner.evaluation.scores, copies)
 
 
 def unparsed(evaluation: Evaluation) -> int:
@@ -299,14 +313,18 @@ def _left(winner: Standing, ahead: Standing) -> Sequence[str]:
     gain = ahead.evaluation.mean - winner.evaluation.mean
     if gain <= 0:
         return ()
-    text = f"a prompt is {gain:.2f} ahead of the seed on dev, not more than noise or one standard error"
+    text = f"a prompt is {score_text(gain, 2)} ahead of the seed on dev, not more than noise or one standard error"
     return (f"{text}, so the seed stays: {ahead.candidate.prompt.instruction!r}",)
 
 
 def _notes(winner: Standing, dev: Interval | None, test: HeldOutScores | None) -> Sequence[str]:
-    if dev is None or test is None or winner.candidate.op == "seed":
+    if dev is None or test is None:
         return ()
-    if differ_by_chance(dev, test.best) or dev.mean < test.best.mean:
-        return ()
-    apart = f"dev {dev.mean:.2f} is further above test {test.best.mean:.2f} than chance explains"
-    return (f"{apart}: the best of many on {dev.n} dev examples is partly luck, so trust the test score",)
+    is_seed = winner.candidate.op == "seed"
+    constant = constant_note(test.constant, test.best, f"the {'seed' if is_seed else 'found'} prompt", "test")
+    if is_seed or differ_by_chance(dev, test.best) or dev.mean < test.best.mean:
+        return constant
+    scores = f"dev {score_text(dev.mean, 2)} is further above test {score_text(test.best.mean, 2)}"
+    apart = f"{scores} than chance explains"
+    luck = f"{apart}: the best of many on {dev.n} dev examples is partly luck, so trust the test score"
+    return (*constant, luck)

@@ -94,15 +94,6 @@ class Evaluation:
         """Mean score."""
         return math.fsum(self.scores) / len(self.outcomes)
 
-    @property
-    def stderr(self) -> float:
-        """Standard error of the mean; 0.0 for a single outcome."""
-        n = len(self.outcomes)
-        if n < 2:
-            return 0.0
-        mean = self.mean
-        return math.sqrt(math.fsum((score - mean) ** 2 for score in self.scores) / (n * (n - 1)))
-
 
 @dataclass(frozen=True, slots=True)
 class Sampling:

@@ -11,10 +11,12 @@ from typing import Any
 
 from localprompt.analysis.seeds import OverSeeds, over_seeds
 from localprompt.analysis.stats import Difference, paired_difference
-from localprompt.results import RunResult
+from localprompt.results import RunResult, is_significant
 
 Flat = dict[str, str | int | float | None]
 """A line of a spreadsheet, by column."""
+
+_ROUNDING = 1e-9
 
 BASELINE = "random"
 """The method that every other one is compared with: it proposes without learning from scores."""
@@ -36,6 +38,8 @@ class ComparedRun:
     """
     proposals: int
     """Proposed prompts, used or not; the seed prompts are none."""
+    copies: tuple[int, ...] = ()
+    """Of each test example a number, which copies of an example share. Empty where there are none."""
 
     @property
     def discarded(self) -> int:
@@ -97,11 +101,21 @@ class Row:
     """Of all runs, used or not."""
     discards: Mapping[str, int]
     """Reason to number of proposals that were not used, of all runs, most frequent first."""
+    constant: float | None = None
+    """What always giving one answer would score on test; None where no answer is frequent."""
 
     @property
     def discarded(self) -> int:
         """Proposals that were not used, of all runs."""
         return sum(self.discards.values())
+
+    def is_shown(self, difference: Difference) -> bool:
+        """Return whether a difference of this row says something.
+
+        Neither chance nor noise explains it, and if it is a gain, one answer to everything would not score as much.
+        """
+        is_constant = self.constant is not None and self.test.mean <= self.constant + _ROUNDING
+        return is_significant(difference, self.noise or 0.0) and not (difference.mean > 0 and is_constant)
 
     @property
     def discard_rate(self) -> float:
@@ -127,6 +141,8 @@ class Comparison:
     """A row a task and method, in the order of the runs."""
     over_tasks: tuple[Row, ...]
     """A row a method that has a run on each task; empty where there is one task."""
+    notes: tuple[str, ...] = ()
+    """What is doubtful about the tasks, each sentence behind the name of its task."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the comparison as plain data."""
@@ -145,6 +161,7 @@ class Comparison:
             "over_tasks": [_plain(row) for row in self.over_tasks],
             "runs": runs,
             "failures": [asdict(failure) for failure in self.failures],
+            "notes": list(self.notes),
         }
 
     def to_csv(self) -> list[Flat]:
@@ -173,7 +190,17 @@ class Comparison:
 
     def _flat_row(self, task: str | None, method: str, row: Row | None) -> Flat:
         failed = sum(each.method == method and task in (None, each.task) for each in self.failures)
-        means = ("noise", "tokens_requested", "calls", "seconds", "hit_rate", "proposals", "discarded", "discard_rate")
+        means = (
+            "noise",
+            "constant",
+            "tokens_requested",
+            "calls",
+            "seconds",
+            "hit_rate",
+            "proposals",
+            "discarded",
+            "discard_rate",
+        )
         return {
             **{"comparison": self.id, "task": task, "method": method, **self._settings(method)},
             **{"model": self.model, "proposer": self.proposer},
@@ -221,6 +248,8 @@ def _row(tasks: Sequence[str], method: str, runs: Sequence[ComparedRun]) -> Row 
     mine = [run for group in found.values() for run in group]
     baseline = {} if method == BASELINE else _paired(tasks, BASELINE, runs)
     best, seed = _by_example(found, "best_scores"), _by_example(found, "seed_scores")
+    copies, weights = _copies(found), _weights(found)
+    theirs = _by_example(baseline, "best_scores") if baseline else []
     areas = [[run.area for run in group if run.area is not None] for group in found.values()]
     areas = [each for each in areas if len(each) == len(tasks)]
     compared = [*mine, *(run for group in baseline.values() for run in group)]
@@ -233,9 +262,10 @@ def _row(tasks: Sequence[str], method: str, runs: Sequence[ComparedRun]) -> Row 
         method=method,
         runs=len(mine),
         test=over_seeds([_mean([_mean(run.best_scores) for run in group]) for group in found.values()]),
-        from_seed=paired_difference(seed, best),
-        from_random=paired_difference(_by_example(baseline, "best_scores"), best) if baseline else None,
+        from_seed=paired_difference(seed, best, copies, weights),
+        from_random=paired_difference(theirs, best, copies, weights) if baseline else None,
         noise=max(floors, default=None),
+        constant=_constant(found),
         area=over_seeds([_mean(each) for each in areas]) if areas else None,
         tokens_requested=_mean([run.result.spend.tokens_requested for run in mine]),
         calls=_mean([run.result.spend.calls for run in mine]),
@@ -261,15 +291,38 @@ def _paired(tasks: Sequence[str], method: str, runs: Sequence[ComparedRun]) -> M
 def _by_example(groups: Mapping[int, Sequence[ComparedRun]], scores: str) -> list[float]:
     """Return each test example's mean score over the seeds, tasks one behind the other.
 
-    Examples are weighted so that the mean of the list is the mean over tasks, however many examples each has. Averaging
-    over seeds first keeps an example one observation: seeds that find the same prompt are no further evidence.
+    Averaging over seeds first keeps an example one observation: seeds that find the same prompt are no further
+    evidence.
     """
-    by_task = [
-        [_mean(column) for column in zip(*(getattr(run, scores) for run in same_task), strict=True)]
+    return [
+        _mean(column)
         for same_task in zip(*groups.values(), strict=True)
+        for column in zip(*(getattr(run, scores) for run in same_task), strict=True)
     ]
-    n = sum(map(len, by_task))
-    return [score * n / (len(by_task) * len(means)) for means in by_task for score in means]
+
+
+def _constant(groups: Mapping[int, Sequence[ComparedRun]]) -> float | None:
+    """Return the mean over tasks of what one answer to everything would score; None where it is known of no task."""
+    tests = [run.result.test for run in next(iter(groups.values()))]
+    scores = [test.constant.score if test and test.constant else None for test in tests]
+    return None if set(scores) == {None} else _mean([score or 0.0 for score in scores])
+
+
+def _weights(groups: Mapping[int, Sequence[ComparedRun]]) -> list[float]:
+    """Return the weight of each such example: so each task has the same weight, however many examples it has."""
+    sizes = [len(run.best_scores) for run in next(iter(groups.values()))]
+    return [sum(sizes) / (len(sizes) * size) for size in sizes for _ in range(size)]
+
+
+def _copies(groups: Mapping[int, Sequence[ComparedRun]]) -> list[int]:
+    """Return the numbers of such examples: those with the same one are copies of each other."""
+    numbers: dict[tuple[int, int], int] = {}
+    runs = next(iter(groups.values()))
+    return [
+        numbers.setdefault((place, number), len(numbers))
+        for place, run in enumerate(runs)
+        for number in run.copies or range(len(run.best_scores))
+    ]
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -17,7 +17,7 @@ class OverSeeds:
 
     mean: float
     low: float | None
-    """None for a single run, which says nothing about others."""
+    """None for a single run and for runs that all end the same, which do not show how far others may lie."""
     high: float | None
     n: int
     """Runs."""
@@ -26,8 +26,6 @@ class OverSeeds:
 def over_seeds(values: Sequence[float]) -> OverSeeds:
     """Return the mean of one score or area a run, from 0 to 1, with its interval, which ends there at the latest.
 
-    Runs that all end the same give an interval without width: of three runs that is little evidence.
-
     Raises:
         ValueError: if there are no values.
     """
@@ -35,8 +33,8 @@ def over_seeds(values: Sequence[float]) -> OverSeeds:
     if n == 0:
         raise ValueError("no runs")
     mean = math.fsum(values) / n
-    if n == 1:
-        return OverSeeds(mean, None, None, 1)
+    if min(values) == max(values):
+        return OverSeeds(mean, None, None, n)
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
     half = t_quantile(n - 1) * deviation / math.sqrt(n)
     return OverSeeds(mean, max(mean - half, min(0.0, *values)), min(mean + half, max(1.0, *values)), n)

@@ -17,7 +17,7 @@ from localprompt.analysis.stats import Difference
 from localprompt.cli.output import shown
 from localprompt.cli.printable import printable, printable_line
 from localprompt.comparing import Expected
-from localprompt.results import is_significant
+from localprompt.rounding import p_text, percent_text, score_text
 
 _PROMPT_CHARS = 200
 _COLUMNS = (
@@ -27,9 +27,9 @@ _COLUMNS = (
 _WIDE = ("test score", "from seed prompt", "from random")
 _LEGEND = (
     "test score: mean of the runs [95 % interval over seeds]; from ...: mean difference on the same test examples "
-    "(* p below 0.05, not corrected for the number of rows, and above the noise floor); area: mean dev score of the "
-    "best prompt so far, over the token budget; tokens: mean of a run; known: answers that took no time; not used: "
-    "discarded proposals"
+    "(* p below 0.05, not corrected for the number of rows, above the noise floor, and a gain only above what one "
+    "answer to everything would score); area: mean dev score of the best prompt so far, over the token budget; tokens: "
+    "mean of a run; known: answers that took no time; not used: discarded proposals"
 )
 
 
@@ -46,6 +46,8 @@ def print_comparison(result: Comparison) -> None:
         hint = f"; {failure.hint}" if failure.hint else ""
         what = f"{failure.task}, {failure.method}, seed {failure.seed} failed: {failure.error}{hint}"
         console.print(Text(printable(f"{what} (run {failure.run_id})"), style="red"))
+    for note in result.notes:
+        console.print(Text(printable(f"Note: {note.rstrip('.')}."), style="yellow"))
     if result.failures:
         console.print(Text(f"`localprompt compare --resume {result.id}` tries again what failed", style="red"))
     limits = f"{result.max_tokens:,} tokens" + (f", {result.max_calls:,} calls" if result.max_calls else "")
@@ -87,9 +89,9 @@ def _rows(rows: Sequence[Row]) -> Table:
     best = max(row.test.mean for row in rows)
     for row in rows:
         cells = (
-            *(row.method, str(row.runs), _over_seeds(row.test), _difference(row.from_seed, row.noise)),
-            *(_difference(row.from_random, row.noise), "-" if row.area is None else f"{row.area.mean:.3f}"),
-            *(f"{row.tokens_requested:,.0f}", f"{row.hit_rate:.0%}", f"{row.discard_rate:.0%}"),
+            *(row.method, str(row.runs), _over_seeds(row.test), _difference(row, row.from_seed)),
+            *(_difference(row, row.from_random), "-" if row.area is None else score_text(row.area.mean)),
+            *(f"{row.tokens_requested:,.0f}", f"{percent_text(row.hit_rate)}%", f"{percent_text(row.discard_rate)}%"),
         )
         table.add_row(*(Text(cell) for cell in cells), style="bold" if row.test.mean == best else "")
     return table
@@ -97,15 +99,15 @@ def _rows(rows: Sequence[Row]) -> Table:
 
 def _over_seeds(value: OverSeeds) -> str:
     if value.low is None or value.high is None:
-        return f"{value.mean:.3f}"
-    return f"{value.mean:.3f} [{value.low:.3f}, {value.high:.3f}]"
+        return score_text(value.mean)
+    return f"{score_text(value.mean)} [{score_text(value.low)}, {score_text(value.high)}]"
 
 
-def _difference(difference: Difference | None, noise: float | None) -> str:
+def _difference(row: Row, difference: Difference | None) -> str:
     if difference is None:
         return "-"
-    p = "p < 0.001" if difference.p < 1e-3 else f"p = {difference.p:.3f}"
-    return f"{difference.mean:+.3f} ({p}){'*' if is_significant(difference, noise or 0.0) else ' '}"
+    star = "*" if row.is_shown(difference) else " "
+    return f"{score_text(difference.mean, sign='+')} ({p_text(difference.p, 3)}){star}"
 
 
 def _settings(how: MethodSettings) -> str:
@@ -115,7 +117,7 @@ def _settings(how: MethodSettings) -> str:
 
 def _found(run: ComparedRun) -> Text:
     result = run.result
-    score = "not measured" if result.test is None else f"test {result.test.best.mean:.3f}"
+    score = "not measured" if result.test is None else f"test {score_text(result.test.best.mean)}"
     prompt = printable_line(shown(result.best))
     prompt = prompt if len(prompt) <= _PROMPT_CHARS else f"{prompt[:_PROMPT_CHARS]}..."
     text = Text(printable_line(f"{result.task}, {result.method}, seed {result.seed}, {score}: "), style="dim")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
@@ -10,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from localprompt.cli.printable import printable
+from localprompt.rounding import p_text, percent_text, score_text
 from localprompt.types import Prompt, Spend
 
 if TYPE_CHECKING:
@@ -36,11 +38,12 @@ def print_evaluation(result: EvaluationResult) -> None:
     score = result.score
     lines: list[RenderableType] = [
         _boxed("Prompt", result.prompt),
-        Text(f"{result.split}: {_interval(score)} on {score.n} examples ({result.model}, {printable(result.task)})"),
+        Text(f"{result.split}: {_interval(score)} on {_examples(score.n)} ({result.model}, {printable(result.task)})"),
     ]
     if result.unparsed:
         lines.append(Text(f"{result.unparsed} completions held no answer and score 0.", style="yellow"))
     lines += _failed(result.failed)
+    lines += _notes(result.notes)
     lines.append(_spend(result.spend))
     Console(highlight=False).print(Group(*lines))
 
@@ -55,11 +58,11 @@ def _run(result: RunResult) -> RenderableType:
         Text(""),
     ]
     if result.dev is not None:
-        parts.append(Text(f"dev score of the found prompt: {result.dev.mean:.3f} on {result.dev.n} examples"))
+        parts.append(Text(f"dev score of the found prompt: {score_text(result.dev.mean)} on {_examples(result.dev.n)}"))
     if result.noise is not None:
         noise = result.noise
         again = f"measuring again changed {noise.changed} of {noise.n} scores"
-        parts.append(Text(f"noise floor of a mean dev score: {noise.floor:.3f} ({again})"))
+        parts.append(Text(f"noise floor of a mean dev score: {score_text(noise.floor)} ({again})"))
     parts += _failed(result.failed)
     parts += [_spend(result.spend), _spend(result.proof, "spent on noise and test")]
     if result.expected is not None:
@@ -70,7 +73,7 @@ def _run(result: RunResult) -> RenderableType:
     if result.stopped:
         go_on = f"`localprompt resume {result.run_id}`" + ("" if result.status == "paused" else " with a higher limit")
         parts.append(Text(printable(f"The search was cut short: {result.stopped}. {go_on} goes on."), style="yellow"))
-    parts += [Text(printable(f"Note: {note}."), style="yellow") for note in result.notes]
+    parts += _notes(result.notes)
     parts.append(Text(f"run {result.run_id}: {result.method}, seed {result.seed}", style="dim"))
     return Group(*parts)
 
@@ -82,7 +85,8 @@ def _test(test: HeldOutScores | None) -> list[RenderableType]:
     for name in ("", "test score", "95 % interval", "examples"):
         scores.add_column(name, justify="right" if name else "left")
     for name, each in (("seed", test.seed), ("found", test.best)):
-        scores.add_row(name, f"{each.mean:.3f}", f"{each.low:.3f} to {each.high:.3f}", str(each.n))
+        interval = f"{score_text(each.low)} to {score_text(each.high)}"
+        scores.add_row(name, score_text(each.mean), interval, str(each.n))
     if not test.seed_unparsed and not test.best_unparsed:
         return [scores]
     held = f"{test.seed_unparsed} completions with the seed and {test.best_unparsed} with the found prompt"
@@ -123,13 +127,18 @@ def estimate_text(expected: Estimate, max_minutes: float | None = None) -> str:
     return text
 
 
+def _examples(n: int) -> str:
+    return f"{n} example{'s'[: n != 1]}"
+
+
 def _interval(score: Interval) -> str:
-    return f"{score.mean:.3f} (95 % interval {score.low:.3f} to {score.high:.3f})"
+    low, high = score_text(score.low), score_text(score.high)
+    return f"{score_text(score.mean)} (95 % interval {low} to {high})"
 
 
 def _difference(difference: Difference) -> str:
-    p = "p < 0.0001" if difference.p < 1e-4 else f"p = {difference.p:.4f}"
-    return f"{difference.mean:+.3f} (95 % interval {difference.low:+.3f} to {difference.high:+.3f}, paired, {p})"
+    mean, low, high = (score_text(each, sign="+") for each in (difference.mean, difference.low, difference.high))
+    return f"{mean} (95 % interval {low} to {high}, paired, {p_text(difference.p)})"
 
 
 def _failed(n: int) -> list[RenderableType]:
@@ -137,8 +146,12 @@ def _failed(n: int) -> list[RenderableType]:
     return [Text(f"{text} as unanswered.", style="yellow")] if n else []
 
 
+def _notes(notes: Sequence[str]) -> list[RenderableType]:
+    return [Text(printable(f"Note: {note.rstrip('.')}."), style="yellow") for note in notes]
+
+
 def _spend(spend: Spend, what: str = "spent") -> Text:
     shared = f" ({spend.tokens_decoded:,} decoded: the rest was shared)" if spend.tokens_decoded else ""
-    known = f", {100 * spend.hit_rate:.0f} % of the answers from the store" if spend.answers_cached else ""
+    known = f", {percent_text(spend.hit_rate)} % of the answers from the store" if spend.answers_cached else ""
     calls = f"{spend.calls:,} model calls{known}"
     return Text(f"{what} {spend.tokens_requested:,} tokens{shared}, {calls}, {spend.seconds:.0f} s")

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from localprompt.cli.output import shown
 from localprompt.cli.printable import printable
+from localprompt.rounding import score_text
 from localprompt.types import Prompt, Spend
 
 _QUIET_S = 15.0
@@ -42,7 +43,7 @@ class Reporter:
     def best(self, prompt: Prompt, mean: float, n: int) -> None:
         """Print the new best prompt."""
         self._best = (prompt, mean, n)
-        self._line(f"  best so far {mean:.2f} on {n} dev examples: {shown(prompt)}")
+        self._line(f"  best so far {score_text(mean, 2)} on {n} dev examples: {shown(prompt)}")
 
     def spend(self, spend: Spend) -> None:
         """Ignore it: there is no bar."""
@@ -59,7 +60,7 @@ class Reporter:
         """Print the best prompt so far, for a run that does not reach its end."""
         if self._best is not None:
             prompt, mean, n = self._best
-            self._line(f"The best prompt so far scores {mean:.2f} on {n} dev examples:")
+            self._line(f"The best prompt so far scores {score_text(mean, 2)} on {n} dev examples:")
             self._line(shown(prompt))
 
     def _line(self, text: str) -> None:
@@ -112,7 +113,7 @@ class LiveReporter(Reporter):
         self._redraw()
 
     def _redraw(self) -> None:
-        parts = [f"best {self._best[1]:.2f}"] if self._best else []
+        parts = [f"best {score_text(self._best[1], 2)}"] if self._best else []
         parts.append(f"{self._spent.tokens_requested:,} tokens")
         left = self._planned - self._spent.calls
         if self._spent.calls and left > 0:

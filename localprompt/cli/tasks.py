@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from localprompt.types import Example
 
 _SHOWN = 3
+_CHANGED = 0.2
+"""Share of the answers that are taken to change where the smallest gain is no larger."""
 
 
 @click.group()
@@ -35,18 +38,19 @@ def tasks() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else on standard output.")
 def check(file: Path, model: str | None, allow_code: bool, as_json: bool) -> None:
     """Show examples exactly as the model sees them, and what is doubtful about the task."""
-    from localprompt.analysis.stats import smallest_detectable_gain  # noqa: PLC0415 - slow to start
+    from localprompt.analysis.power import smallest_detectable_gain  # noqa: PLC0415 - slow to start
     from localprompt.tasks import load_task  # noqa: PLC0415
     from localprompt.tasks.check import find_doubts  # noqa: PLC0415
 
     task = load_task(file, allow_code=allow_code)
     splits = {"train": task.train, "dev": task.dev, "test": task.test}
+    counts = {name: _counts(task, examples) for name, examples in splits.items()}
     report = {
         "task": task.name,
         "fingerprint": task.fingerprint,
         "labels": list(task.labels),
-        "splits": {name: _counts(task, examples) for name, examples in splits.items()},
-        "smallest_gain": smallest_detectable_gain(len(task.test)),
+        "splits": counts,
+        "smallest_gain": smallest_detectable_gain(counts["test"]["different"]),
         "warnings": list(find_doubts(task)),
         "examples": _rendered(task, task.dev[:_SHOWN], model),
     }
@@ -54,8 +58,14 @@ def check(file: Path, model: str | None, allow_code: bool, as_json: bool) -> Non
 
 
 def _counts(task: Task, examples: Sequence[Example]) -> dict[str, Any]:
+    from localprompt.tasks.copies import n_different  # noqa: PLC0415 - as above
+
     counts = Counter(example.targets[0] for example in examples)
-    return {"n": len(examples), "labels": {label: counts[label] for label in task.labels}}
+    return {
+        "n": len(examples),
+        "different": n_different(examples),
+        "labels": {label: counts[label] for label in task.labels},
+    }
 
 
 def _rendered(task: Task, examples: Sequence[Example], model: str | None) -> list[dict[str, Any]]:
@@ -93,11 +103,17 @@ def _text(report: dict[str, Any]) -> str:
     for example in report["examples"]:
         lines += ["", *_example_lines(example)]
     lines += ["", *(f"warning: {warning}" for warning in report["warnings"])]
-    gain, n = report["smallest_gain"], report["splits"]["test"]["n"]
-    lines.append(
-        f"The {n} test examples can show a gain of {gain:.3f} or more (two-sided test, 5 % level, power 80 %)."
-    )
+    gain = report["smallest_gain"]
+    if gain is not None:
+        lines.append(_smallest_gain(gain, **report["splits"]["test"]))
     return "\n".join(lines)
+
+
+def _smallest_gain(gain: float, *, n: int, different: int, **_: object) -> str:
+    examples = f"The {n} test examples" + (f", {different} of them different," if different < n else "")
+    change = "a fifth of the answers change" if gain <= _CHANGED else "no answer gets worse"
+    rounded = f"{math.ceil(1000 * gain) / 1000:.3f}"
+    return f"{examples} can show a gain of {rounded} or more (exact two-sided test, 5 % level, power 80 % if {change})."
 
 
 def _example_lines(example: dict[str, Any]) -> list[str]:

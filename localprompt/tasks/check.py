@@ -8,6 +8,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from localprompt.rounding import score_text
+from localprompt.tasks.constant import constant_answer
+from localprompt.tasks.copies import inputs_of, n_different
 from localprompt.tasks.data import SPLITS
 from localprompt.tasks.metrics import exact_match, numeric
 from localprompt.tasks.normalising import normalise
@@ -22,36 +25,65 @@ _INFORMATION = 0.9
 """Of what an answer tells where all labels are equally frequent, in bits. Two labels fall below it from 69 : 31 on."""
 _SENTENCE_MARKS = re.compile(r"[^\w\s+*/=<>^%$#&@~|\\-]")
 """Punctuation, but not the signs that make 3 + 4 differ from 3 * 4, and C from C++."""
+_HALF = 0.5
+_ALPHA = 0.05
+_MOST_TOLD = 3
+_Doubt = tuple[str, str]
+"""The split that is doubtful, of two the later one, or "" for the task as a whole; and the sentence that says why."""
 
 
 def find_doubts(task: Task) -> tuple[str, ...]:
     """Return one sentence for each thing that makes the task's scores less trustworthy; empty if there is none.
 
-    Begins with what was doubtful about reading the data. Looks for inputs that occur twice (across splits and within
-    one; across splits also with other case, spacing or punctuation), the same inputs with different answers, labels
-    that are missing, a prefix of another, or so unequally frequent that an answer tells less than 90 % of the bits that
-    it could, answers that do not fit max_tokens, answers that the metric cannot tell apart, or that are not one plain
-    number where numbers are compared, and a raw template that ends in a space.
+    Begins with what was doubtful about reading the data. Looks for a test split that is too small to show anything,
+    inputs that occur twice (across splits and within one; across splits also with other case, spacing or punctuation),
+    the same inputs with different answers, labels that are missing, a prefix of another, or so unequally frequent that
+    an answer tells less than 90 % of the bits that it could (without labels: than 0.9 bits), answers that do not fit
+    max_tokens, answers that the metric cannot tell apart, or that are not one plain number where numbers are compared,
+    and a raw template that ends in a space.
     """
+    return tuple(text for _, text in _doubts(task))
+
+
+def main_doubts(task: Task, *splits: str) -> tuple[str, ...]:
+    """Return the doubts that concern scores on the splits: all of up to four, else three and how many more there are.
+
+    First come those about the first split, then those about the task as a whole, then those about the other splits.
+    """
+    order = [splits[0], "", *splits[1:]]
+    doubts = sorted((doubt for doubt in _doubts(task) if doubt[0] in order), key=lambda doubt: order.index(doubt[0]))
+    texts = [text for _, text in doubts]
+    left = len(texts) - _MOST_TOLD
+    if left <= 1:  # the sentence that counts it would be as long
+        return tuple(texts)
+    return (*texts[:_MOST_TOLD], f"{left} more doubts: `localprompt tasks check` shows them")
+
+
+def _doubts(task: Task) -> Iterator[_Doubt]:
     checks = (
+        _too_few,
         _repeated,
         _nearly_repeated,
-        _label_doubts,
+        _missing_labels,
+        _unbalanced,
         _prefixes,
         _long_answers,
         _same_to_the_metric,
         _space_at_the_end,
         _not_one_number,
     )
-    return (*task.doubts, *(doubt for check in checks for doubt in check(task)))
+    yield from (("", doubt) for doubt in task.doubts)
+    for check in checks:
+        yield from check(task)
 
 
-def shared_rows(task: Task) -> tuple[str, ...]:
-    """Return one sentence for each two splits that have inputs in common; empty if there are none.
-
-    An input that is in all three splits is named with the first of them only.
-    """
-    return tuple(doubt for places, doubt in _repeats(task) if places[0] != places[1])
+def _too_few(task: Task) -> Iterator[_Doubt]:
+    n = n_different(task.test)
+    p = 2 * 0.5**n  # of McNemar's test and of any other that flips signs, where every example is gained
+    if n and p >= _ALPHA:
+        different = "different " if n < len(task.test) else ""
+        what = f"{n} {different}example{'s'[: n != 1]}"
+        yield "test", f"test has {what}, too few to show any gain: were all gained, p would be {p:g}"
 
 
 def _splits(task: Task) -> dict[str, tuple[Example, ...]]:
@@ -63,64 +95,66 @@ def _same_inputs(task: Task) -> Iterator[tuple[tuple[str, str], Example, Example
     seen: dict[tuple[tuple[str, str], ...], tuple[str, Example]] = {}
     for split, examples in _splits(task).items():
         for example in examples:
-            other, first = seen.setdefault(tuple(sorted(example.inputs.items())), (split, example))
+            other, first = seen.setdefault(inputs_of(example), (split, example))
             if first is not example:
                 yield (split, other), example, first
 
 
-def _repeats(task: Task) -> Iterator[tuple[tuple[str, str], str]]:
-    """Yield two splits, which may be one, and the doubt about the inputs that are in both."""
+def _repeated(task: Task) -> Iterator[_Doubt]:
+    """Yield a doubt for each two splits that have inputs in common; what is in all three is in the first of them."""
     across: dict[tuple[str, str], list[str]] = {}
     for places, example, first in _same_inputs(task):
         across.setdefault(places, []).append(f"{example.id} = {first.id}")
     for (split, other), pairs in across.items():
         where = f"within {split}" if split == other else f"in {split} and in {other}"
-        yield (split, other), f"{len(pairs)} examples have the same inputs {where}: {_some(pairs)}"
-
-
-def _repeated(task: Task) -> Iterator[str]:
-    yield from (doubt for _, doubt in _repeats(task))
+        yield split, f"{len(pairs)} examples have the same inputs {where}: {_some(pairs)}"
     contradictions = [
         f"{example.id} = {first.id}"
         for _, example, first in _same_inputs(task)
         if set(example.targets).isdisjoint(first.targets)
     ]
     if contradictions:
-        yield f"{len(contradictions)} examples have the same inputs but different answers: {_some(contradictions)}"
+        yield "", f"{len(contradictions)} examples have the same inputs but different answers: {_some(contradictions)}"
 
 
-def _nearly_repeated(task: Task) -> Iterator[str]:
+def _nearly_repeated(task: Task) -> Iterator[_Doubt]:
     seen: dict[tuple[tuple[str, str], ...], tuple[str, Example]] = {}
     across: dict[tuple[str, str], list[str]] = {}
     for split, examples in _splits(task).items():
         for example in examples:
-            words = tuple((name, _words(text)) for name, text in sorted(example.inputs.items()))
+            words = tuple((name, _words(text)) for name, text in inputs_of(example))
             other, first = seen.setdefault(words, (split, example))
             if other != split and first.inputs != example.inputs and any(text for _, text in words):
                 across.setdefault((split, other), []).append(f"{example.id} = {first.id}")
     for (split, other), pairs in across.items():
         aside = "but for case, spacing and punctuation"
-        yield f"{len(pairs)} examples have the same inputs {aside} in {split} and in {other}: {_some(pairs)}"
+        yield split, f"{len(pairs)} examples have the same inputs {aside} in {split} and in {other}: {_some(pairs)}"
 
 
 def _words(text: str) -> str:
     return " ".join(_SENTENCE_MARKS.sub(" ", text.casefold()).split())
 
 
-def _label_doubts(task: Task) -> Iterator[str]:
-    if not task.labels:
-        return
+def _missing_labels(task: Task) -> Iterator[_Doubt]:
+    for split, examples in _splits(task).items():
+        given = {example.targets[0] for example in examples}
+        missing = [label for label in task.labels if label not in given]
+        if missing:
+            yield split, f"{split} has no example of {_some(map(repr, missing))}"
+
+
+def _unbalanced(task: Task) -> Iterator[_Doubt]:
+    """Yield a doubt for each split in which one answer is right too often. Without labels it could be one of two."""
     for split, examples in _splits(task).items():
         counts = Counter(example.targets[0] for example in examples)
-        missing = [label for label in task.labels if not counts[label]]
-        if missing:
-            yield f"{split} has no example of {_some(map(repr, missing))}"
-        label, most = counts.most_common(1)[0]
         told = _bits(counts.values()) / math.log2(max(2, min(len(task.labels), len(examples))))
-        if told < _INFORMATION:
-            always = f"always answering {label!r} would score {most / len(examples):.2f}"
-            of_bits = f"an answer tells {100 * told:.0f} % of the bits it could"
-            yield f"labels are unbalanced in {split}: {always}, and {of_bits}"
+        constant = constant_answer(task, examples) if told < _INFORMATION else None
+        # A metric in Python may judge the form of an answer, and then the targets mean nothing.
+        if constant is None or (constant.score < _HALF and not task.labels):
+            continue
+        always = f"always answering {constant.answer!r} would score {score_text(constant.score, 2)}"
+        of_bits = f", and an answer tells {100 * told:.0f} % of the bits it could" if task.labels else ""
+        yield split, f"{'labels' if task.labels else 'answers'} are unbalanced in {split}: {always}{of_bits}"
 
 
 def _bits(counts: Iterable[int]) -> float:
@@ -129,27 +163,27 @@ def _bits(counts: Iterable[int]) -> float:
     return math.fsum(count / sum(counts) * math.log2(sum(counts) / count) for count in counts if count)
 
 
-def _prefixes(task: Task) -> Iterator[str]:
+def _prefixes(task: Task) -> Iterator[_Doubt]:
     if task.label_score == "sum":
         why = "summed over tokens the longer one can seldom win: rename one, or use another label_score"
     else:
         why = "what the model gives the shorter one the longer one gets a part of, so their scores move together"
     for label, other in itertools.permutations(task.labels, 2):
         if other.startswith(label):
-            yield f"the label {label!r} is a prefix of {other!r}: {why}"
+            yield "", f"the label {label!r} is a prefix of {other!r}: {why}"
 
 
-def _long_answers(task: Task) -> Iterator[str]:
+def _long_answers(task: Task) -> Iterator[_Doubt]:
     if task.labels:
         return
     limit = task.sampling.max_tokens * _CHARACTERS_A_TOKEN
     examples = [example for split in _splits(task).values() for example in split]
     long = [example.id for example in examples if min(map(len, example.targets)) > limit]
     if long:
-        yield f"{len(long)} answers may not fit into max_tokens {task.sampling.max_tokens}: {_some(long)}"
+        yield "", f"{len(long)} answers may not fit into max_tokens {task.sampling.max_tokens}: {_some(long)}"
 
 
-def _same_to_the_metric(task: Task) -> Iterator[str]:
+def _same_to_the_metric(task: Task) -> Iterator[_Doubt]:
     if task.metric is not exact_match:
         return
     written: dict[str, str] = {}
@@ -159,15 +193,15 @@ def _same_to_the_metric(task: Task) -> Iterator[str]:
         if first.casefold() != target.casefold():
             pairs.setdefault(normalise(target), f"{first!r} and {target!r}")
     if pairs:
-        yield f"exact_match cannot tell apart {_some(pairs.values())}: equals or numeric can"
+        yield "", f"exact_match cannot tell apart {_some(pairs.values())}: equals or numeric can"
 
 
-def _space_at_the_end(task: Task) -> Iterator[str]:
+def _space_at_the_end(task: Task) -> Iterator[_Doubt]:
     if task.layout.mode == "raw" and task.layout.template.endswith(" "):
-        yield "the template ends in a space, but most tokenisers want it with the answer's first word: remove it"
+        yield "", "the template ends in a space, but most tokenisers want it with the answer's first word: remove it"
 
 
-def _not_one_number(task: Task) -> Iterator[str]:
+def _not_one_number(task: Task) -> Iterator[_Doubt]:
     if task.metric is not numeric:
         return
     examples = [example for split in _splits(task).values() for example in split]
@@ -179,7 +213,10 @@ def _not_one_number(task: Task) -> Iterator[str]:
     ]
     if odd:
         alike = "times, dates, ratios and ranges as they are written, and of a sentence the last number"
-        yield f"{len(odd)} answers are not one plain number: {_some(odd)}; numeric compares fractions by worth, {alike}"
+        yield (
+            "",
+            f"{len(odd)} answers are not one plain number: {_some(odd)}; numeric compares fractions by worth, {alike}",
+        )
 
 
 def _some(items: Iterable[str]) -> str:

@@ -70,7 +70,7 @@ def test_a_person_sees_a_row_a_method_and_the_prompts(task: str) -> None:
     lines = [line.split() for line in result.stdout.splitlines()]
     assert ["omegas"] in lines
     (ape,) = (line for line in lines if line[:1] == ["ape"])
-    assert ape[1:5] == ["2", "1.000", "[1.000,", "1.000]"]
+    assert ape[1:5] == ["2", "1.000", "+1.000", "(p"]
     assert "+1.000 (p < 0.001)*" in " ".join(ape)
     assert f"omegas, random, seed 1, test 1.000: {toy.BEST}" in result.stdout
     assert "over all tasks" not in result.stdout

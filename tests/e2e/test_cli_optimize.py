@@ -140,6 +140,56 @@ def test_evaluate_measures_one_prompt(task: str, tmp_path: Path) -> None:
     assert "dev: 0.000 (95 % interval 0.000 to" in shown.stdout
 
 
+@pytest.fixture
+def one_class(tmp_path: Path) -> str:
+    """A task whose rows all have one of its two labels, which come in the order of the rows' halves."""
+    rows = [json.dumps({"input": f"alpha{n}", "target": "positive"}) for n in range(28)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    path = tmp_path / "task.yaml"
+    path.write_text(
+        "name: praise\nlabels: [positive, negative]\ndata: {file: rows.jsonl, split: {train: 8, dev: 10, test: 10}}\n"
+    )
+    return str(path)
+
+
+def _praising(context: str, continuation: str) -> float:
+    """Takes everything for positive once an instruction speaks of the omega."""
+    return -0.5 if (continuation.strip() == "positive") == ("the omega" in context) else -4.0
+
+
+def test_the_doubts_about_a_task_stand_with_every_score(one_class: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "open_model", lambda name: toy.model(logprob=_praising))
+    missing = "test has no example of 'negative'"
+    always = "labels are unbalanced in test: always answering 'positive' would score 1.00"
+    for arguments in (
+        ["optimize", one_class, "--model", "any"],
+        ["evaluate", one_class, "--model", "any", "--prompt", toy.BEST],
+        ["compare", one_class, "--model", "any", "--methods", "random", "--max-tokens", "6000", "--seeds", "1"],
+    ):
+        result = _localprompt(*arguments)
+        assert result.exit_code == 0, result.output
+        shown = " ".join(result.stdout.split())
+        assert missing in shown
+        assert always in shown
+        assert "significant improvement" not in shown
+        assert "*" not in shown.partition("test score: mean")[0]
+        notes = json.loads(_localprompt(*arguments, "--json").stdout)["notes"]
+        assert any(note.endswith(missing) for note in notes)
+    result = _localprompt("optimize", one_class, "--model", "any")
+    assert "no better than one constant answer" in " ".join(result.stdout.split())
+    assert "Note: 3 more doubts: `localprompt tasks check` shows them." in result.stdout
+    assert missing in _localprompt("optimize", one_class, "--model", "any", "--dry-run").stderr
+
+
+@pytest.mark.usefixtures("lm")
+def test_answers_that_cannot_fit_explain_a_score_of_0(task: str) -> None:
+    Path(task).write_text(TASK + "max_tokens: 1\n", encoding="utf-8")
+    doubt = "100 answers may not fit into max_tokens 1: train:"
+    for command in ("evaluate", "optimize"):
+        prompt = ["--prompt", toy.BEST] if command == "evaluate" else []
+        assert doubt in " ".join(_localprompt(command, task, "--model", "any", *prompt).stdout.split())
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from localprompt.cli.main import main
@@ -58,6 +59,32 @@ def test_check_shows_warnings(tmp_path: Path) -> None:
     task = _write(tmp_path, "", "the same")
     output = CliRunner().invoke(main, ["tasks", "check", str(task)]).output
     assert "warning: 4 examples have the same inputs in dev and in train" in output
+
+
+@pytest.mark.parametrize(("n", "gain"), [(1, None), (5, None), (6, 0.9635)])
+def test_check_promises_no_gain_that_the_test_split_cannot_show(tmp_path: Path, n: int, gain: float | None) -> None:
+    rows = [json.dumps({"input": f"word {i}", "target": f"answer {i}"}) for i in range(10 + n)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows))
+    task = tmp_path / "task.yaml"
+    task.write_text(f"data: {{file: rows.jsonl, split: {{train: 5, dev: 5, test: {n}}}}}\n")
+    shown = CliRunner().invoke(main, ["tasks", "check", str(task)]).output
+    assert ("can show a gain" in shown) == (gain is not None)
+    assert ("too few to show any gain" in shown) == (gain is None)
+    report = json.loads(CliRunner().invoke(main, ["tasks", "check", str(task), "--json"]).output)
+    assert report["smallest_gain"] == gain
+    assert len(report["warnings"]) == (gain is None)
+
+
+def test_check_counts_copies_of_test_rows_once(tmp_path: Path) -> None:
+    for name, n in (("train", 4), ("dev", 4), ("test", 12)):
+        rows = [json.dumps({"input": f"{name} {i % 8}", "target": f"answer {i % 8}"}) for i in range(n)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(rows))
+    task = tmp_path / "task.yaml"
+    task.write_text("data: {train: train.jsonl, dev: dev.jsonl, test: test.jsonl}\n")
+    shown = CliRunner().invoke(main, ["tasks", "check", str(task)]).output
+    assert "The 12 test examples, 8 of them different, can show a gain of 0.802 or more" in shown
+    report = json.loads(CliRunner().invoke(main, ["tasks", "check", str(task), "--json"]).output)
+    assert (report["splits"]["test"]["n"], report["splits"]["test"]["different"]) == (12, 8)
 
 
 def test_data_cannot_command_the_terminal(tmp_path: Path) -> None:

@@ -7,13 +7,17 @@ from pathlib import Path
 import pytest
 
 from localprompt.tasks import Task, load_task
-from localprompt.tasks.check import find_doubts, shared_rows
+from localprompt.tasks.check import find_doubts, main_doubts
 from localprompt.tasks.metrics import find_metric
 from localprompt.types import Example, Sampling
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ROUTING = load_task(EXAMPLES / "support-routing" / "task.yaml")
 TENSE = load_task(EXAMPLES / "past-tense" / "task.yaml")
+
+
+OTHERS = [(f"gloop {n}", f"glooped {n}") for n in range(4)]
+"""Enough for a test split that can show something."""
 
 
 def _examples(split: str, rows: Sequence[tuple[str, str]]) -> tuple[Example, ...]:
@@ -31,9 +35,8 @@ def test_a_shipped_example_raises_no_doubt(name: str) -> None:
 
 
 def test_inputs_that_occur_in_two_splits_are_named() -> None:
-    task = replace(
-        TENSE, train=_examples("train", [("go", "went")]), test=_examples("test", [("be", "was"), ("go", "went")])
-    )
+    test = _examples("test", [("be", "was"), ("go", "went"), *OTHERS])
+    task = replace(TENSE, train=_examples("train", [("go", "went")]), test=test)
     assert _only(replace(task, dev=_examples("dev", [("do", "did")]))) == (
         "1 examples have the same inputs in test and in train: test:2 = train:1"
     )
@@ -41,22 +44,64 @@ def test_inputs_that_occur_in_two_splits_are_named() -> None:
 
 def test_inputs_that_occur_in_two_splits_but_for_case_spacing_and_punctuation_are_named() -> None:
     train = _examples("train", [("w1", "went"), ("3 + 4", "7"), ("?", "x"), ("C", "y")])
-    task = replace(TENSE, train=train, dev=_examples("dev", [("do", "did"), ("Do!", "did")]))
-    test = _examples("test", [("W1 ", "went"), ("3 - 4", "-1"), ("!", "x"), ("C++", "y"), ("be", "was")])
+    task = replace(TENSE, train=train, dev=_examples("dev", [("do", "did"), ("Do!", "does")]))
+    test = _examples("test", [("W1 ", "went"), ("3 - 4", "-1"), ("!", "x"), ("C++", "y"), ("be", "was"), *OTHERS])
     assert _only(replace(task, test=test)) == (
         "1 examples have the same inputs but for case, spacing and punctuation in test and in train: test:1 = train:1"
     )
 
 
-def test_only_rows_in_two_splits_are_shared_rows() -> None:
-    go, be, do = ("go", "went"), ("be", "was"), ("do", "did")
-    task = replace(TENSE, train=_examples("train", [go, go]), dev=_examples("dev", [be]), test=_examples("test", [do]))
-    assert shared_rows(task) == ()
-    task = replace(task, dev=_examples("dev", [be, go]), test=_examples("test", [do, be]))
-    assert shared_rows(task) == (
-        "1 examples have the same inputs in dev and in train: dev:2 = train:1",
-        "1 examples have the same inputs in test and in dev: test:2 = dev:1",
+@pytest.mark.parametrize(("n", "p"), [(1, "1"), (2, "0.5"), (4, "0.125"), (5, "0.0625")])
+def test_a_test_split_of_fewer_than_6_examples_can_show_nothing(n: int, p: str) -> None:
+    rows = [("blurp", "blurped"), *OTHERS][:n]
+    what = "1 example" if n == 1 else f"{n} examples"
+    assert _only(replace(TENSE, test=_examples("test", rows))) == (
+        f"test has {what}, too few to show any gain: were all gained, p would be {p}"
     )
+
+
+def test_copies_do_not_make_a_test_split_large_enough() -> None:
+    few, copied = find_doubts(replace(TENSE, test=_examples("test", [*OTHERS, *OTHERS])))
+    assert few.startswith("test has 4 different examples, too few")
+    assert copied.startswith("4 examples have the same inputs within test: test:5 = test:1")
+    assert find_doubts(replace(TENSE, test=_examples("test", [*OTHERS, ("blurp", "blurped"), ("w1", "went")]))) == ()
+
+
+def test_one_answer_to_nearly_everything_is_named_without_labels_too() -> None:
+    rows = [(f"verb {n}", "did") for n in range(9)] + [("be", "was")]
+    (doubt,) = find_doubts(replace(TENSE, test=_examples("test", rows)))
+    assert doubt == "answers are unbalanced in test: always answering 'did' would score 0.90"
+    even = [(f"verb {n}", ("yes", "no")[n % 2]) for n in range(10)]
+    assert find_doubts(replace(TENSE, test=_examples("test", even))) == ()
+
+
+def test_targets_that_a_metric_in_python_does_not_look_at_are_no_answers() -> None:
+    rows = [(f"verb {n}", "any") for n in range(9)]
+    task = replace(TENSE, test=_examples("test", rows))
+    assert find_doubts(replace(task, metric=lambda prediction, targets: float(prediction.isdigit()))) == ()
+    assert find_doubts(replace(task, metric=lambda prediction, targets: 1 / 0)) == ()
+    assert len(find_doubts(task)) == 1
+
+
+def test_the_main_doubts_begin_with_the_split_that_is_asked_about_and_are_counted_after_three() -> None:
+    rows = [("m 1", "billing"), ("m 2", "billing"), *((f"other {n}", "billing") for n in range(8))]
+    task = replace(ROUTING, dev=_examples("dev", rows), test=_examples("test", rows), labels=(*ROUTING.labels, "bill"))
+    first, second, third, more = main_doubts(task, "test", "dev", "train")
+    assert first.startswith("10 examples have the same inputs in test and in dev")
+    assert second.startswith("test has no example of 'shipping'")
+    assert third.startswith("labels are unbalanced in test")
+    assert more == "5 more doubts: `localprompt tasks check` shows them"
+    assert len(find_doubts(task)) == 8
+    of_dev = main_doubts(task, "dev")
+    assert [doubt.split()[0] for doubt in of_dev] == ["dev", "labels", "the"]
+    assert main_doubts(TENSE, "test", "dev", "train") == ()
+
+
+def test_a_fourth_doubt_is_told_rather_than_counted() -> None:
+    rows = [(f"message {n}", "billing") for n in range(10)]
+    layout = replace(ROUTING.layout, template="{{instruction}} {{demos}}{{message}} ")
+    task = replace(ROUTING, test=_examples("test", rows), layout=layout, labels=(*ROUTING.labels[:2], "bill"))
+    assert [doubt.partition(" ")[0] for doubt in main_doubts(task, "test")] == ["test", "labels", "the", "the"]
 
 
 def test_the_same_inputs_with_different_answers_are_named() -> None:

@@ -78,7 +78,7 @@ def test_the_json_has_its_shape() -> None:
     assert set(plain["best"]["dev"]) == {"mean", "low", "high", "n"}
     assert (plain["best"]["dev"]["mean"], plain["best"]["dev"]["n"]) == (1.0, 40)
     assert plain["noise"] == {"floor": 0.0, "changed": 0, "n": 120}
-    assert set(plain["test"]) == {"seed", "best", "difference"}
+    assert set(plain["test"]) == {"seed", "best", "difference", "constant"}
     assert set(plain["test"]["seed"]) == set(plain["test"]["best"]) == {"mean", "low", "high", "n", "unparsed"}
     assert set(plain["test"]["difference"]) >= {"mean", "low", "high", "p"}
     assert set(plain["spend"]) == {
@@ -317,8 +317,14 @@ def test_a_seed_stays_unless_another_prompt_is_ahead_by_more_than_noise_and_one_
     assert best_beyond_noise([seed, two_more], 0.2) == seed
     worse = _standing("seed", "1111100000", "seed")
     assert best_beyond_noise([worse, seed, one_more], 0.5) == seed
+
+
+def test_a_seed_stays_where_one_example_or_none_tells_it_from_another_prompt() -> None:
+    assert best_beyond_noise([_standing("seed", "0", "seed"), _standing("any", "1")], 0.0).candidate.op == "seed"
     apart = Evaluation(Prompt("elsewhere"), (Outcome("dev:77", None, 1.0),))  # a race gave it other examples
-    assert best_beyond_noise([seed, Standing(Candidate(apart.prompt, "any"), apart)], 0.0).candidate.op == "any"
+    among = [_standing("seed", "0", "seed"), Standing(Candidate(apart.prompt, "any"), apart)]
+    assert best_beyond_noise(among, 0.0).candidate.op == "seed"
+    assert best_beyond_noise([_standing("seed", "00", "seed"), _standing("any", "11")], 0.0).candidate.op == "any"
 
 
 def test_a_gain_is_not_thrown_away_for_a_shorter_prompt_that_is_not_ahead_of_the_seed() -> None:
@@ -508,7 +514,7 @@ def test_an_observer_is_told_what_happens() -> None:
     lm = toy.model()
     before = lm.on_progress
     runs.optimize(toy.task(), lm, observer=diary)
-    assert diary.lines[0] == "40 test examples can show a gain of about 19 points or more"
+    assert diary.lines[0] == "40 test examples can show a gain of about 20 points or more"
     assert f"best 1.00 on 40: {toy.BEST}" in diary.lines
     assert diary.lines[-1] == "measuring seed and winner on 40 test examples"
     assert diary.done[0] == (48, 48)

@@ -22,8 +22,10 @@ def test_the_interval_is_that_of_scipy() -> None:
     assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
 
 
-def test_one_run_has_no_interval_and_equal_runs_have_one_without_width() -> None:
+def test_one_run_has_no_interval_and_neither_have_equal_ones() -> None:
     assert over_seeds([0.5]) == OverSeeds(0.5, None, None, 1)
-    assert over_seeds([0.5, 0.5, 0.5]) == OverSeeds(0.5, 0.5, 0.5, 3)
+    assert over_seeds([0.7, 0.7, 0.7]) == OverSeeds(pytest.approx(0.7), None, None, 3)
+    two = over_seeds([0.70, 0.71])
+    assert (two.low, two.high) == (pytest.approx(0.6415, abs=1e-4), pytest.approx(0.7685, abs=1e-4))
     with pytest.raises(ValueError, match="no runs"):
         over_seeds([])
