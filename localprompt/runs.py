@@ -243,15 +243,16 @@ def opened_store(store: Store | str | os.PathLike[str] | None, stack: ExitStack)
 def opened(
     model: str | Path | LanguageModel, engine: Mapping[str, object], stack: ExitStack, observer: Observer
 ) -> LanguageModel:
-    """Return the model, loaded if need be and then closed with the stack.
+    """Return the model, loaded if need be and then closed with the stack; what is doubtful about its file is noted.
 
     Raises:
         ConfigError, ModelError: as `open_model`.
     """
-    if not isinstance(model, str | Path):
-        return model
-    observer.stage(f"loading {model}")
-    return stack.enter_context(open_model(model, **engine))
+    if isinstance(model, str | Path):
+        observer.stage(f"loading {model}")
+        model = stack.enter_context(open_model(model, **engine))
+    _note_doubts(model, observer)
+    return model
 
 
 def opened_pair(
@@ -284,10 +285,15 @@ def opened_pair(
             return lm, writer
     turns = stack.enter_context(Turns())
     first_engine, second_engine = engines
-    return (
-        ModelInTurn(partial(open_model, model, **first_engine), turns),
-        ModelInTurn(partial(open_model, proposer, **second_engine), turns),
-    )
+    in_turn = ModelInTurn(partial(open_model, model, **first_engine), turns)
+    writing = ModelInTurn(partial(open_model, proposer, **second_engine), turns)
+    _note_doubts(writing, observer)
+    return in_turn, writing
+
+
+def _note_doubts(lm: LanguageModel, observer: Observer) -> None:
+    for doubt in getattr(lm, "doubts", ()):
+        observer.note(f"{lm.name}: {doubt}")
 
 
 def source_of(model: str | Path | LanguageModel | None) -> str | None:
