@@ -75,6 +75,10 @@ class Way:
         return _ARRANGEMENTS[self.arrange] + (", content as parts" if self.as_parts else "")
 
 
+class TextLost(ModelError):  # noqa: N818 - says what happened
+    """A chat template runs, and what the messages say is not in what it writes."""
+
+
 class ChatTemplate:
     """A compiled chat template.
 
@@ -94,7 +98,7 @@ class ChatTemplate:
         beginning = " ".join(source[:_SHOWN].split()) + ("..." if len(source) > _SHOWN else "")
         self._called = f"the model's chat template ({beginning!r})"
         if "{" not in source:
-            raise ModelError(f"{self._called} is a name or a plain text: it leaves out the messages", _HINT)
+            raise TextLost(f"{self._called} is a name or a plain text: it leaves out the messages", _HINT)
         try:
             with bounded(SECONDS, MEGABYTES):
                 self._template = environment.from_string(source)
@@ -124,7 +128,7 @@ class ChatTemplate:
         for message in messages:
             if self._said(message) not in text:
                 lost = f"leaves out or changes a part of the {message.role} message {message.content[:_SHOWN]!r}"
-                raise ModelError(f"{self._called} {lost}", _HINT)
+                raise TextLost(f"{self._called} {lost}", _HINT)
         return unguard(text, self._control)
 
     def way(self, messages: Sequence[Message]) -> Way:
@@ -152,7 +156,7 @@ class ChatTemplate:
                 return way
             lost_text |= not as_parts
         if lost_text:
-            raise ModelError(f"{self._called} leaves out or changes the text of the messages", _HINT)
+            raise TextLost(f"{self._called} leaves out or changes the text of the messages", _HINT)
         raise self._refusal(refusals[0])
 
     def _refusal(self, said: Exception) -> ModelError:

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from localprompt import models
 from localprompt.engine.export import find_faults
@@ -28,6 +28,9 @@ _Answer = TypeVar("_Answer")
 
 class LocalModel:
     """One GGUF file, loaded in a worker process; a context manager. See `LanguageModel` for the contract.
+
+    It belongs to the process that loaded it: in a forked child each call raises ModelError. One call at a time: a
+    second one from another thread raises ModelError and harms nothing.
 
     A request that kills every worker is found, and the call raises `RequestsDied` with the answers of the others.
 
@@ -55,8 +58,19 @@ class LocalModel:
     ) -> None:
         self.close()
 
+    def __reduce__(self) -> NoReturn:
+        """Refuse: a worker process cannot be handed on.
+
+        Raises:
+            ModelError: always.
+        """
+        raise ModelError(f"the loaded model {self.name} cannot be pickled", "call load_model in each process")
+
     def close(self) -> None:
-        """End the worker process; nothing else needs this model afterwards."""
+        """End the worker process; whatever asks this model afterwards, or while it goes, gets a ModelError.
+
+        A forked child ends nothing: the worker is its parent's.
+        """
         self._engine.close()
 
     def vocabulary(self) -> LocalModel:
@@ -153,6 +167,7 @@ class LocalModel:
             turns = [[message.role, message.content] for message in messages]
         except AttributeError as error:
             raise TypeError(f"a message is a localprompt.Message(role, content), not {error.obj!r:.80}") from error
+        self._engine.check_usable()
         facts = self._engine.info["chat"]
         if facts["problem"]:
             raise ModelError(facts["problem"], facts["hint"])
