@@ -17,6 +17,7 @@ from typing import Any
 from localprompt.analysis.stats import interval, smallest_detectable_gain
 from localprompt.budget import Budget
 from localprompt.configuration import Limits, describe
+from localprompt.engine.parts import split_paths
 from localprompt.errors import ConfigError, NotEnoughMemory, TaskError
 from localprompt.estimating import Estimate, estimate, measured_rates
 from localprompt.evaluator import Evaluator
@@ -301,7 +302,11 @@ def source_of(model: str | Path | LanguageModel | None) -> str | None:
     if not isinstance(model, str | Path):
         return None
     file = file_at(model)
-    return str(model) if file is None else str(file.resolve())
+    if file is None:
+        return str(model)
+    target = file.resolve()
+    # A hub's cache names its files by their hash, and by such a name the other parts of a split model are not found.
+    return str(target if len(split_paths(target)) == len(split_paths(file)) else file)
 
 
 def check_engine(engine: Mapping[str, object], *models: object) -> None:

@@ -15,7 +15,8 @@ from typing import Any, NoReturn, TypeVar
 from localprompt import models
 from localprompt.engine.export import find_faults
 from localprompt.engine.gguf_reader import read_header
-from localprompt.engine.gguf_validator import split_paths, validate
+from localprompt.engine.gguf_validator import validate
+from localprompt.engine.parts import files_of
 from localprompt.engine.process import EngineProcess, RequestsDied
 from localprompt.engine.settings import EngineSettings
 from localprompt.engine.tuning import tuned
@@ -257,7 +258,7 @@ class LocalModel:
 
 def _content_hash(path: Path) -> str:
     """Return the SHA-256 of a file; of a split model, the hash of the hashes of its parts."""
-    hashes = [models.sha256(part) for part in split_paths(path)]
+    hashes = [models.sha256(part) for part in files_of(path)]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
