@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import gguf
 import pytest
 import tiny
 import toy
+from click.testing import CliRunner
 from tiny import CHATML
 
 from localprompt import runs
+from localprompt.cli.main import main
 from localprompt.errors import ConfigError, ModelError
 from localprompt.lm.local import LocalModel, load_model
-from localprompt.types import Message
+from localprompt.observing import SilentObserver
+from localprompt.store import Store
+from localprompt.types import Message, Sampling
 
 NORMAL = gguf.TokenType.NORMAL
 PARTS = CHATML.replace("{{ message['content'] }}", "{% for part in message['content'] %}{{ part['text'] }}{% endfor %}")
@@ -85,6 +91,26 @@ def test_marks_of_normal_type_are_named(written: Callable[..., Path]) -> None:
         assert lm.doubts == ()
 
 
+def test_a_text_of_which_a_vocabulary_would_drop_characters_is_refused(tiny_qwen: Path, tmp_path: Path) -> None:
+    """llama.cpp leaves out a byte that a byte-level vocabulary has no token for."""
+    path = tmp_path / "bytes.gguf"
+    letter, other = tiny.gpt2_letters()[0xC3], "ζ"
+    size = struct.pack("<Q", 2)
+    path.write_bytes(tiny_qwen.read_bytes().replace(size + letter.encode(), size + other.encode()))
+    with loaded(path) as lm:
+        assert lm.tokenize(["the answer\n\t is  ☕", "\ud800", ""])
+        chat = lm.chat([Message("user", "café")])
+        calls: list[Callable[[], object]] = [
+            lambda: lm.count_tokens(["a café"]),
+            lambda: lm.tokenize([chat]),
+            lambda: lm.loglikelihood([("the answer is", " né")]),
+            lambda: lm.generate(["é"], Sampling(max_tokens=1), [0]),
+        ]
+        for call in calls:
+            with pytest.raises(ModelError, match="the model's vocabulary has no tokens for 'é' of the text"):
+                call()
+
+
 def test_an_end_of_turn_that_ends_nothing_is_named(written: Callable[..., Path]) -> None:
     with loaded(written(CHATML.replace("<|im_end|>", "<|fim_middle|>"))) as lm:
         (doubt,) = lm.doubts
@@ -94,3 +120,42 @@ def test_an_end_of_turn_that_ends_nothing_is_named(written: Callable[..., Path])
 def test_a_mark_that_a_template_writes_twice_at_the_beginning_is_named(written: Callable[..., Path]) -> None:
     with loaded(written("{{ bos_token }}{{ bos_token }}" + CHATML)) as lm:
         assert lm.doubts == ("a chat begins with <|endoftext|> twice: the template writes it two times",)
+
+
+def test_who_checks_a_task_asks_about_a_model_or_begins_a_run_is_told(
+    written: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    path = written(im_start=NORMAL)
+    told = "not typed as control tokens"
+    (tmp_path / "rows.jsonl").write_text('{"input": "the", "target": "is"}\n' * 5)
+    (tmp_path / "task.yaml").write_text("data: {file: rows.jsonl}\nlayout: chat\n")
+    for command in (
+        ["tasks", "check", str(tmp_path / "task.yaml"), "--model", str(path)],
+        ["models", "info", str(path)],
+    ):
+        shown = CliRunner().invoke(main, command)
+        assert shown.exit_code == 0, shown.output
+        assert "warning" in shown.output
+        assert told in shown.output
+    noted: list[str] = []
+    observer = SilentObserver()
+    monkeypatch.setattr(observer, "note", noted.append)
+    with loaded(path) as lm:
+        runs.evaluate(toy.task(train=1, dev=1, test=1), lm, "", use_cache=False, observer=observer)
+    assert [note for note in noted if told in note and note.startswith("foreign: ")] != []
+
+
+def test_a_chat_task_with_a_template_that_loses_text_ends_before_anything_is_spent(
+    written: Callable[..., Path], tmp_path: Path
+) -> None:
+    task = toy.task(train=4, dev=4, test=4)
+    chat = replace(task, layout=replace(task.layout, mode="chat"))
+    with loaded(written("chatml")) as lm:
+        for call in (lambda: runs.optimize(chat, lm), lambda: runs.evaluate(chat, lm, "Answer.")):
+            with pytest.raises(ModelError, match=r"'chatml'\) is a name") as error:
+                call()
+            assert "`mode: raw`" in error.value.hint
+        assert lm.stats.decode_calls == 0
+    with Store(tmp_path / "store.sqlite") as store:
+        assert store.runs.all() == []
