@@ -103,7 +103,7 @@ class Problem:
             ConfigError: if it must be and has none.
         """
         if style == "chat" and not self.has_chat:
-            raise ConfigError("style=chat needs a proposer with a chat template", "use style=raw")
+            raise ConfigError("style=chat needs a proposer with a chat template that can be used", "use style=raw")
         return self.has_chat and style != "raw"
 
     @property

@@ -19,6 +19,7 @@ from localprompt.analysis.power import smallest_detectable_gain
 from localprompt.analysis.stats import interval
 from localprompt.budget import Budget
 from localprompt.configuration import Limits, describe
+from localprompt.engine.parts import split_paths
 from localprompt.errors import ConfigError, NotEnoughMemory, TaskError
 from localprompt.estimating import Estimate, estimate, measured_rates
 from localprompt.evaluator import Evaluator
@@ -249,15 +250,16 @@ def opened_store(store: Store | str | os.PathLike[str] | None, stack: ExitStack)
 def opened(
     model: str | Path | LanguageModel, engine: Mapping[str, object], stack: ExitStack, observer: Observer
 ) -> LanguageModel:
-    """Return the model, loaded if need be and then closed with the stack.
+    """Return the model, loaded if need be and then closed with the stack; what is doubtful about its file is noted.
 
     Raises:
         ConfigError, ModelError: as `open_model`.
     """
-    if not isinstance(model, str | Path):
-        return model
-    observer.stage(f"loading {model}")
-    return stack.enter_context(open_model(model, **engine))
+    if isinstance(model, str | Path):
+        observer.stage(f"loading {model}")
+        model = stack.enter_context(open_model(model, **engine))
+    _note_doubts(model, observer)
+    return model
 
 
 def opened_pair(
@@ -290,10 +292,15 @@ def opened_pair(
             return lm, writer
     turns = stack.enter_context(Turns())
     first_engine, second_engine = engines
-    return (
-        ModelInTurn(partial(open_model, model, **first_engine), turns),
-        ModelInTurn(partial(open_model, proposer, **second_engine), turns),
-    )
+    in_turn = ModelInTurn(partial(open_model, model, **first_engine), turns)
+    writing = ModelInTurn(partial(open_model, proposer, **second_engine), turns)
+    _note_doubts(writing, observer)
+    return in_turn, writing
+
+
+def _note_doubts(lm: LanguageModel, observer: Observer) -> None:
+    for doubt in getattr(lm, "doubts", ()):
+        observer.note(f"{lm.name}: {doubt}")
 
 
 def source_of(model: str | Path | LanguageModel | None) -> str | None:
@@ -301,7 +308,11 @@ def source_of(model: str | Path | LanguageModel | None) -> str | None:
     if not isinstance(model, str | Path):
         return None
     file = file_at(model)
-    return str(model) if file is None else str(file.resolve())
+    if file is None:
+        return str(model)
+    target = file.resolve()
+    # A hub's cache names its files by their hash, and by such a name the other parts of a split model are not found.
+    return str(target if len(split_paths(target)) == len(split_paths(file)) else file)
 
 
 def check_engine(engine: Mapping[str, object], *models: object) -> None:

@@ -13,10 +13,11 @@ import codecs
 import ctypes
 import functools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import gguf
@@ -81,8 +82,11 @@ def write_llama(
     _write(writer, _weights(tokens, types, chain, biases=False))
 
 
-def write_qwen(path: Path) -> None:
-    """Write a qwen2 model: byte-level BPE, no BOS, chat template, fill-in-the-middle tokens."""
+def write_qwen(path: Path, *, template: str = CHATML, types: Mapping[str, int] = MappingProxyType({})) -> None:
+    """Write a qwen2 model: byte-level BPE, no BOS, chat template, fill-in-the-middle tokens.
+
+    `types` are those of special tokens that are not typed as control tokens.
+    """
     letter = gpt2_letters()
     merges = _merged_pieces(CORPUS, letter[ord(" ")])
     special = [
@@ -94,12 +98,12 @@ def write_qwen(path: Path) -> None:
         "<|fim_suffix|>",
     ]
     tokens = [*letter, *(left + right for left, right in merges), *special]
-    types = [gguf.TokenType.NORMAL] * (len(tokens) - len(special)) + [CONTROL] * len(special)
+    kinds = [gguf.TokenType.NORMAL] * (len(tokens) - len(special)) + [types.get(mark, CONTROL) for mark in special]
     writer = _header(path, "qwen2")
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("qwen2")
     writer.add_token_list(tokens)
-    writer.add_token_types(types)
+    writer.add_token_types(kinds)
     writer.add_token_merges([f"{left} {right}" for left, right in merges])
     writer.add_bos_token_id(tokens.index("<|endoftext|>"))
     writer.add_eos_token_id(tokens.index("<|im_end|>"))
@@ -108,8 +112,8 @@ def write_qwen(path: Path) -> None:
     writer.add_uint32("tokenizer.ggml.fim_pre_token_id", tokens.index("<|fim_prefix|>"))
     writer.add_uint32("tokenizer.ggml.fim_mid_token_id", tokens.index("<|fim_middle|>"))
     writer.add_uint32("tokenizer.ggml.fim_suf_token_id", tokens.index("<|fim_suffix|>"))
-    writer.add_chat_template(CHATML)
-    _write(writer, _weights(tokens, types, list(CHAIN), biases=True))
+    writer.add_chat_template(template)
+    _write(writer, _weights(tokens, kinds, list(CHAIN), biases=True))
 
 
 def gpt2_letters() -> list[str]:

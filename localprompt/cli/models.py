@@ -119,7 +119,7 @@ def path(name: str) -> None:
 @debug_option
 @_json_option
 def info(name_or_file: str, as_json: bool) -> None:
-    """Say what a GGUF file is, from its header alone; nothing is loaded."""
+    """Say what a GGUF file is, and what is doubtful about it; no weights are loaded."""
     from localprompt.engine.gguf_reader import read_header  # noqa: PLC0415
     from localprompt.engine.gguf_validator import validate  # noqa: PLC0415
     from localprompt.errors import ModelError  # noqa: PLC0415
@@ -131,7 +131,7 @@ def info(name_or_file: str, as_json: bool) -> None:
         header = validate(file)
     except ModelError as error:
         problem = error.message
-    facts = {**_facts(header), "problem": problem}
+    facts = {**_facts(header), "problem": problem, "warnings": [] if problem else _doubts(file)}
     if as_json:
         click.echo(json.dumps(facts, ensure_ascii=False))
     else:
@@ -146,6 +146,18 @@ def _installed_path(card: ModelCard) -> Path:
     if found is None:
         raise ModelError(f"the model {card.name} is not installed", f"localprompt models pull {card.name}")
     return found
+
+
+def _doubts(file: Path) -> list[str]:
+    from localprompt.engine.settings import EngineSettings  # noqa: PLC0415
+    from localprompt.errors import ModelError  # noqa: PLC0415
+    from localprompt.lm.local import LocalModel  # noqa: PLC0415 - starts a process
+
+    try:
+        with LocalModel(file, EngineSettings(), vocabulary_only=True) as words:
+            return list(words.doubts)
+    except ModelError as error:
+        return [f"its vocabulary cannot be loaded: {error.message}"]
 
 
 def _facts(header: GGUFHeader) -> dict[str, Any]:
@@ -206,10 +218,11 @@ def _facts_table(facts: dict[str, Any]) -> RenderableType:
         "FIM tokens": fim or "none",
         "usable": f"no: {facts['problem']}" if facts["problem"] else "yes",
     }
+    labelled = [*rows.items(), *(("warning", warning) for warning in facts["warnings"])]
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for label, value in rows.items():
+    for label, value in labelled:
         table.add_row(label, Text(printable_line(value)))
     return table
 

@@ -45,14 +45,15 @@ def check(file: Path, model: str | None, allow_code: bool, as_json: bool) -> Non
     task = load_task(file, allow_code=allow_code)
     splits = {"train": task.train, "dev": task.dev, "test": task.test}
     counts = {name: _counts(task, examples) for name, examples in splits.items()}
+    examples, doubts = _rendered(task, task.dev[:_SHOWN], model)
     report = {
         "task": task.name,
         "fingerprint": task.fingerprint,
         "labels": list(task.labels),
         "splits": counts,
         "smallest_gain": smallest_detectable_gain(counts["test"]["different"]),
-        "warnings": list(find_doubts(task)),
-        "examples": _rendered(task, task.dev[:_SHOWN], model),
+        "warnings": [*find_doubts(task), *doubts],
+        "examples": examples,
     }
     click.echo(json.dumps(report, ensure_ascii=False) if as_json else printable(_text(report)))
 
@@ -68,9 +69,12 @@ def _counts(task: Task, examples: Sequence[Example]) -> dict[str, Any]:
     }
 
 
-def _rendered(task: Task, examples: Sequence[Example], model: str | None) -> list[dict[str, Any]]:
+def _rendered(task: Task, examples: Sequence[Example], model: str | None) -> tuple[list[dict[str, Any]], Sequence[str]]:
+    """Return the examples as the model sees them, and what is doubtful about the model's file."""
     renderings = [task.layout.render(task.seeds[0], example.inputs) for example in examples]
-    texts, n_tokens = _as_the_model_sees(renderings, model) if model else ([r.text for r in renderings], None)
+    texts, n_tokens, doubts = (
+        _as_the_model_sees(renderings, model) if model else ([r.text for r in renderings], None, ())
+    )
     return [
         {
             "id": example.id,
@@ -81,15 +85,15 @@ def _rendered(task: Task, examples: Sequence[Example], model: str | None) -> lis
             "n_tokens": n_tokens[index] if n_tokens else None,
         }
         for index, (example, rendering, text) in enumerate(zip(examples, renderings, texts, strict=True))
-    ]
+    ], doubts
 
 
-def _as_the_model_sees(renderings: Sequence[Rendering], model: str) -> tuple[list[str], list[int]]:
+def _as_the_model_sees(renderings: Sequence[Rendering], model: str) -> tuple[list[str], list[int], Sequence[str]]:
     from localprompt.lm.local import load_model  # noqa: PLC0415 - loads llama.cpp
 
     with load_model(model) as lm:
         texts = [lm.chat(r.messages, r.opening) if r.messages else r.text for r in renderings]
-        return texts, [len(ids) for ids in lm.tokenize(texts)]
+        return texts, [len(ids) for ids in lm.tokenize(texts)], lm.doubts
 
 
 def _text(report: dict[str, Any]) -> str:

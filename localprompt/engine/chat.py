@@ -3,13 +3,19 @@
 A template is hostile input: it gets no Python, no chance and no clock, and bounded time, memory and output. And so is
 what it renders: a row of data may contain `<|im_end|>`. So the result is a text plus the spans in it that the
 *template* wrote as control tokens; only these become control tokens.
+
+And it may leave the messages out without a word: because it wants each content as a list of parts, as those of vision
+models do, knows no system turn, or is only a name. So for each order of roles a way of giving the messages is looked
+for in which all of their text is in what the model will see, and each rendering is checked.
 """
 
 from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from jinja2 import TemplateError, nodes
 from jinja2.ext import Extension
@@ -32,7 +38,12 @@ MAX_CHARS = 1_000_000
 _GUARD = "\ue000"
 """Private-use character that stands inside control-token text of messages while the template runs."""
 
+_SHOWN = 40
+"""Characters of a template or a message that an error shows."""
+_HINT = "use a raw layout (`mode: raw`), or a model file with another chat template"
+
 Span = tuple[int, int]
+Arrangement = Callable[[Sequence[Message]], list[Message]]
 
 
 class _Generation(Extension):
@@ -45,11 +56,34 @@ class _Generation(Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How messages are given to a template."""
+
+    arrange: Arrangement
+    as_parts: bool
+    """Each content is a list of parts, not a text."""
+    lost_text: bool
+    """An earlier way was tried with plain texts, and the template left some out without refusing them."""
+
+    @property
+    def keeps_turns(self) -> bool:
+        """True if each message stays a turn of its own."""
+        return self.arrange is _as_they_are
+
+    def __str__(self) -> str:
+        return _ARRANGEMENTS[self.arrange] + (", content as parts" if self.as_parts else "")
+
+
+class TextLost(ModelError):  # noqa: N818 - says what happened
+    """A chat template runs, and what the messages say is not in what it writes."""
+
+
 class ChatTemplate:
     """A compiled chat template.
 
     Raises:
-        ModelError: if it is not valid Jinja, or too large for the bounds.
+        ModelError: if it is only a name, is not valid Jinja, or too large for the bounds.
     """
 
     def __init__(self, source: str, control: re.Pattern[str], variables: dict[str, str]) -> None:
@@ -60,38 +94,98 @@ class ChatTemplate:
         del environment.globals["lipsum"], environment.filters["random"]  # the same messages give the same prompt
         self._control = control
         self._variables = variables
+        self._ways: dict[tuple[str, ...], Way] = {}
+        beginning = " ".join(source[:_SHOWN].split()) + ("..." if len(source) > _SHOWN else "")
+        self._called = f"the model's chat template ({beginning!r})"
+        if "{" not in source:
+            raise TextLost(f"{self._called} is a name or a plain text: it leaves out the messages", _HINT)
         try:
             with bounded(SECONDS, MEGABYTES):
                 self._template = environment.from_string(source)
         except (TemplateError, OutOfTime, MemoryError, RecursionError, ValueError, SyntaxError) as error:
-            raise ModelError(f"the model's chat template is not valid: {_sentence(error)}") from None
+            raise ModelError(f"{self._called} is not valid: {_sentence(error)}", _HINT) from None
 
-    def render(self, messages: Sequence[Message]) -> tuple[str, list[Span]]:
+    def render(self, messages: Sequence[Message], *, is_open: bool = True) -> tuple[str, list[Span]]:
         """Return the text up to the opening of the assistant's turn, and its control-token spans (character offsets).
 
-        Templates without a system role (Gemma) get the system message at the head of the first user turn.
+        Templates without a system role (Gemma) get the system message at the head of the first user turn, and those
+        that keep no more than one turn get all of them as one. Contents are texts, or lists of parts where only these
+        are written.
+
+        Args:
+            messages: the turns.
+            is_open: False: the text ends with the last message.
 
         Raises:
-            ModelError: if the template refuses the messages, or goes beyond the bounds of time, memory or output.
+            ModelError: if the template refuses the messages, leaves out or changes what they say (but for blank space
+                around them), or goes beyond the bounds of time, memory or output.
+        """
+        way = self.way(messages)
+        try:
+            text = self._run(messages, way, is_open=is_open)
+        except _RefusedError as refusal:
+            raise self._refusal(refusal) from None
+        for message in messages:
+            if self._said(message) not in text:
+                lost = f"leaves out or changes a part of the {message.role} message {message.content[:_SHOWN]!r}"
+                raise TextLost(f"{self._called} {lost}", _HINT)
+        return unguard(text, self._control)
+
+    def way(self, messages: Sequence[Message]) -> Way:
+        """Return how messages with such roles are given to the template: the first way in which no text is lost.
+
+        Raises:
+            ModelError: if there is none, or the template goes beyond its bounds.
+        """
+        roles = tuple(message.role for message in messages)
+        if roles not in self._ways:
+            self._ways[roles] = self._first_way([Message(role, _probe(place)) for place, role in enumerate(roles)])
+        return self._ways[roles]
+
+    def _first_way(self, probes: Sequence[Message]) -> Way:
+        lost_text = False
+        refusals: list[_RefusedError] = []
+        for arrange, as_parts in _ways_of_giving(probes):
+            way = Way(arrange, as_parts, lost_text)
+            try:
+                text = self._run(probes, way)
+            except _RefusedError as refusal:
+                refusals.append(refusal)
+                continue
+            if all(self._said(probe) in text for probe in probes):
+                return way
+            lost_text |= not as_parts
+        if lost_text:
+            raise TextLost(f"{self._called} leaves out or changes the text of the messages", _HINT)
+        raise self._refusal(refusals[0])
+
+    def _refusal(self, said: Exception) -> ModelError:
+        return ModelError(f"the model's chat template refuses the messages: {said}", _HINT)
+
+    def _run(self, messages: Sequence[Message], way: Way, *, is_open: bool = True) -> str:
+        """Return what the template writes, with the guards in it.
+
+        Raises:
+            _RefusedError: if it fails in any way but one.
+            ModelError: if it goes beyond its bounds.
         """
         try:
             with bounded(SECONDS, MEGABYTES):
-                text = self._run(messages)
+                return self._write(way.arrange(messages), as_parts=way.as_parts, is_open=is_open)
         except (OutOfTime, MemoryError, _TooLongError) as error:
-            raise ModelError(f"the model's chat template is given up: {_sentence(error)}") from None
+            raise ModelError(f"the model's chat template is given up: {_sentence(error)}", _HINT) from None
         except Exception as error:  # noqa: BLE001 - a template is a foreign program: it may fail in any way
-            if not messages or messages[0].role != "system":
-                raise ModelError(f"the model's chat template refuses the messages: {_sentence(error)}") from None
-            return self.render(_without_system(messages))
-        return unguard(text, self._control)
+            raise _RefusedError(_sentence(error)) from None
 
-    def _run(self, messages: Sequence[Message]) -> str:
-        turns = [{"role": m.role, "content": self._guard(m.content)} for m in messages]
-        room = MAX_CHARS + 4 * sum(len(turn["content"]) for turn in turns)
+    def _write(self, messages: Sequence[Message], *, as_parts: bool, is_open: bool) -> str:
+        texts = [self._guard(message.content) for message in messages]
+        room = MAX_CHARS + 4 * sum(map(len, texts))
+        contents: list[Any] = [[{"type": "text", "text": text}] for text in texts] if as_parts else texts
+        turns = [{"role": m.role, "content": content} for m, content in zip(messages, contents, strict=True)]
         # Reasoning models: an answer that must be short cannot begin with a page of thoughts.
         pieces = []
         for piece in self._template.generate(
-            messages=turns, add_generation_prompt=True, enable_thinking=False, tools=None, **self._variables
+            messages=turns, add_generation_prompt=is_open, enable_thinking=False, tools=None, **self._variables
         ):
             room -= len(piece)
             if room < 0:
@@ -100,6 +194,14 @@ class ChatTemplate:
         text = "".join(pieces)
         # Some templates open the thoughts whatever they are told.
         return f"{text.rstrip()}\n\n</think>\n\n" if _OPEN_THOUGHT.search(text) else text
+
+    def _said(self, message: Message) -> str:
+        """Return what of a message must be in the text; templates of reasoning models drop thoughts of earlier turns.
+
+        Blank space around it is not what was said: many templates trim it.
+        """
+        content = message.content
+        return self._guard(content.rpartition("</think>")[2] if message.role == "assistant" else content).strip()
 
     def _guard(self, content: str) -> str:
         # After every character: a control token may be a single character, or lie inside the text of another.
@@ -127,11 +229,45 @@ class _TooLongError(Exception):
     """A template writes more than it may."""
 
 
+class _RefusedError(Exception):
+    """A template fails over the messages."""
+
+
+def _as_they_are(messages: Sequence[Message]) -> list[Message]:
+    return list(messages)
+
+
 def _without_system(messages: Sequence[Message]) -> list[Message]:
-    system, *rest = messages
-    if not rest:
-        return [Message("user", system.content)]
-    return [Message("user", f"{system.content}\n\n{rest[0].content}"), *rest[1:]]
+    system, first, *rest = messages
+    return [Message("user", f"{system.content}\n\n{first.content}"), *rest]
+
+
+def _as_one(messages: Sequence[Message]) -> list[Message]:
+    return [Message("user", "\n\n".join(message.content for message in messages))]
+
+
+_ARRANGEMENTS: dict[Arrangement, str] = {
+    _as_they_are: "a turn each",
+    _without_system: "system text in the user's turn",
+    _as_one: "all in one turn",
+}
+
+
+def _ways_of_giving(messages: Sequence[Message]) -> Iterator[tuple[Arrangement, bool]]:
+    """Yield (arrangement, as parts): what asks the least of a template comes last."""
+    roles = [message.role for message in messages]
+    for arrange in _ARRANGEMENTS:
+        if arrange is _without_system and (roles[:2] != ["system", "user"]):
+            continue
+        if arrange is _as_one and roles == ["user"]:
+            continue
+        yield from ((arrange, as_parts) for as_parts in (False, True))
+
+
+def _probe(place: int) -> str:
+    """Return a message that a template would change if it changed any: lines, spaces, cases, marks, and many words."""
+    lines = "".join(f"Line {line}: é <b> & 'q' \"Q\"\n\n\t- in  two\n" for line in range(60))
+    return f"Message {place} begins.\n{lines}Message {place} ends."
 
 
 def _raise(message: str) -> None:

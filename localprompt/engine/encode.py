@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 
 from localprompt.engine.chat import Span
 from localprompt.engine.llama import Vocabulary, utf8
+from localprompt.errors import ModelError
+
+_SHOWN = 5
+"""Lost characters that an error names."""
 
 
 def encode(llama: Vocabulary, text: str, spans: Sequence[Span] | None) -> list[int]:
@@ -16,11 +21,40 @@ def encode(llama: Vocabulary, text: str, spans: Sequence[Span] | None) -> list[i
         text: any text.
         spans: None for plain text, where no control token can arise; else the (start, end) character offsets that are
             control tokens, as `chat` and `fim` return them.
+
+    Raises:
+        ModelError: if characters of the text are not in its tokens, naming them; but for blank space and control
+            characters.
     """
     tokens = llama.tokenize(text, control=False) if spans is None else _with_control(llama, text, spans)
+    _check_all_there(llama, tokens, text, spans or ())
     if llama.bos is not None and tokens[:1] != [llama.bos]:
         tokens.insert(0, llama.bos)
     return tokens
+
+
+def _check_all_there(llama: Vocabulary, tokens: Sequence[int], text: str, spans: Sequence[Span]) -> None:
+    marks = {llama.control_ids[text[start:end]] for start, end in spans}
+    borders = [0, *(offset for span in spans for offset in span), len(text)]
+    said = "".join(text[start:end] for start, end in zip(borders[::2], borders[1::2], strict=True))
+    there = b"".join(llama.piece(token) for token in tokens if token not in marks).decode("utf-8", "replace")
+    said = utf8(said).decode()
+    if said != there and (wanted := _visible(said)) != (found := _visible(there)):
+        lost = sorted(set(wanted) - set(found))
+        what = " ".join(map(repr, lost[:_SHOWN])) if lost else "a part"
+        raise ModelError(
+            f"the model's vocabulary has no tokens for {what} of the text {text[:40]!r}",
+            "remove such characters from the data and the prompts, or take another model",
+        )
+
+
+def _visible(text: str) -> str:
+    """Return a text without blank space and control characters.
+
+    Of the first, vocabularies add and drop some beside their control tokens; some that are otherwise complete (SmolLM2)
+    lack a few of the second.
+    """
+    return "".join(c for c in "".join(text.replace("\u2581", " ").split()) if unicodedata.category(c) != "Cc")
 
 
 def _with_control(llama: Vocabulary, text: str, spans: Sequence[Span]) -> list[int]:

@@ -11,6 +11,7 @@ have.
 from __future__ import annotations
 
 import os
+import re
 import stat
 import struct
 from array import array
@@ -55,6 +56,29 @@ _UINT32, _BOOL, _STRING, _ARRAY = 4, 7, 8, 9
 _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
 
+_UNFINISHED = (".part", ".partial", ".incomplete", ".crdownload", ".download", ".opdownload", ".aria2", ".!qb", ".tmp")
+"""How the names of downloads end that have not."""
+_PIECE = re.compile(r"part[-_]?\d+(of\d+)?|split[-_]?[a-z\d]{1,3}", re.IGNORECASE)
+"""How the names of files end that `split` made: pieces that `cat` puts together, unlike the parts of a split model."""
+_OTHER_KINDS = (
+    (rb"PK\x03\x04", "it is a zip archive, perhaps a PyTorch checkpoint: give a GGUF file of the model"),
+    (rb".{8}\{", "it is a safetensors file: give a GGUF file of the model"),
+    (rb"version https://git-lfs", "it is a Git LFS pointer: `git lfs pull` fetches the file itself"),
+    (rb"\s*<", "it is a web page: download the file itself"),
+    (rb"ggml|lmgg|fmgg|tjgg", "it is of the time before GGUF: take a newer file of the model"),
+)
+INCOMPLETE = "download the file again: it has not arrived as a whole"
+
+
+def unusable(path: Path, what: str, hint: str = "") -> ModelError:
+    """Return the error of a file that is no good, with what to do about it: as `hint` says, but for unfinished ones."""
+    if path.name.lower().endswith(_UNFINISHED):
+        hint = "by its name the download has not ended: let it end, or download the file again"
+    elif _PIECE.fullmatch(path.name.lower().rpartition(".gguf")[2].lstrip(".-_")):
+        hint = "by its name it is a piece of a file: put all pieces together with `cat`, in order, and give that file"
+    hint = hint or "if its checksum is not that of its source, download the file again; else take another file"
+    return ModelError(f"{path} is not a usable GGUF file: {what}", hint)
+
 
 class _Cursor:
     """Reads forward through a header, fetching the file in chunks; every read is bounded by the file and the cap."""
@@ -68,8 +92,8 @@ class _Cursor:
         self.n_text_bytes = 0
         self.kinds: dict[str, int] = {}
 
-    def fail(self, what: str) -> ModelError:
-        return ModelError(f"{self._path} is not a usable GGUF file: {what}", "download the file again")
+    def fail(self, what: str, hint: str = "") -> ModelError:
+        return unusable(self._path, what, hint)
 
     def need(self, end: int) -> None:
         """Make the bytes before `end` available."""
@@ -78,7 +102,7 @@ class _Cursor:
         while len(self.data) < end:
             chunk = self._file.read(_CHUNK_BYTES)
             if not chunk:
-                raise self.fail(f"it ends inside its header, at byte {len(self.data)}")
+                raise self.fail(f"it ends inside its header, at byte {len(self.data)}", INCOMPLETE)
             self.data += chunk
 
     def take(self, n_bytes: int) -> bytes:
@@ -171,7 +195,9 @@ def read_header(path: str | os.PathLike[str]) -> GGUFHeader:
 
 def _read(cursor: _Cursor, path: Path, file_size: int) -> GGUFHeader:
     if (magic := cursor.take(min(4, file_size))) != b"GGUF":
-        raise cursor.fail(f"it begins with {magic!r}, not with b'GGUF'")
+        hints = (hint for kind, hint in _OTHER_KINDS if re.match(kind, cursor.data, re.DOTALL))
+        hint = next(hints, "give the path of a GGUF file") if magic else INCOMPLETE
+        raise cursor.fail(f"it begins with {magic!r}, not with b'GGUF'", hint)
     version = cursor.u32()
     if version not in (2, 3):
         raise cursor.fail(f"its version is {version}; versions 2 and 3 (little-endian) can be read")

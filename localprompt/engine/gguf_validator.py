@@ -10,36 +10,19 @@ refused, and a chat template beyond any real one.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 
 from localprompt.engine.gguf import GGML_TYPES, GGUFHeader
-from localprompt.engine.gguf_reader import read_header
+from localprompt.engine.gguf_reader import INCOMPLETE, read_header, unusable
+from localprompt.engine.parts import other_parts
 from localprompt.errors import ModelError
 
 MAX_TEMPLATE_CHARS = 262_144
-MAX_PARTS = 1_000
 MAX_TOKENS = 1_000_000
-
-_PART_NAME = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf", re.DOTALL)
-
-
-def split_paths(path: str | os.PathLike[str]) -> tuple[Path, ...]:
-    """Return the files of a model in order: the parts of a `-00001-of-0000N` set, else the file alone.
-
-    Only the name is looked at; the files need not exist.
-    """
-    path = Path(path)
-    match = _PART_NAME.fullmatch(path.name)
-    if match is None or not 1 <= int(match[3]) <= MAX_PARTS:
-        return (path,)
-    stem, count = match[1], int(match[3])
-    return tuple(path.with_name(f"{stem}-{part:05}-of-{count:05}.gguf") for part in range(1, count + 1))
 
 
 def validate(path: str | os.PathLike[str]) -> GGUFHeader:
@@ -51,9 +34,9 @@ def validate(path: str | os.PathLike[str]) -> GGUFHeader:
         ModelError: one sentence that names the file and what is wrong with it.
     """
     header = read_header(path)
+    parts = [header, *other_parts(header)]
     _check_required_keys(header)
     _check_vocabulary(header)
-    parts = [header, *_other_parts(header)]
     for part in parts:
         _check_tensors(part)
     tensors = tuple(tensor for part in parts for tensor in part.tensors)
@@ -65,8 +48,8 @@ def validate(path: str | os.PathLike[str]) -> GGUFHeader:
     return replace(header, tensors=tensors, file_size=sum(part.file_size for part in parts))
 
 
-def _unusable(header: GGUFHeader, what: str) -> ModelError:
-    return ModelError(f"{header.path} is not a usable GGUF file: {what}", "download the file again")
+def _unusable(header: GGUFHeader, what: str, hint: str = "") -> ModelError:
+    return unusable(header.path, what, hint)
 
 
 def _repeated(names: Iterable[str]) -> str:
@@ -75,6 +58,9 @@ def _repeated(names: Iterable[str]) -> str:
 
 
 def _check_required_keys(header: GGUFHeader) -> None:
+    kind = header.text("general.type") or ("mmproj" if header.architecture == "clip" else "model")
+    if kind != "model":
+        raise ModelError(f"{header.path} is of the type {kind}, not a model", "give the model's own file")
     if not header.architecture:
         raise _unusable(header, "general.architecture is missing")
     for key in ("context_length", "block_count", "embedding_length"):
@@ -123,24 +109,10 @@ def _check_tensors(header: GGUFHeader) -> None:
             raise _unusable(header, f"the tensor {tensor.name!r} is not aligned to {header.alignment} bytes")
         if tensor.offset + tensor.n_bytes > room:
             missing = tensor.offset + tensor.n_bytes - room
-            raise _unusable(header, f"the tensor {tensor.name!r} lies {missing} bytes beyond the end: it is truncated")
+            raise _unusable(
+                header, f"the tensor {tensor.name!r} lies {missing} bytes beyond the end: it is truncated", INCOMPLETE
+            )
     in_order = sorted(header.tensors, key=lambda tensor: tensor.offset)
     for tensor, after in pairwise(in_order):
         if tensor.offset + tensor.n_bytes > after.offset:
             raise _unusable(header, f"the tensors {tensor.name!r} and {after.name!r} lie on one another")
-
-
-def _other_parts(header: GGUFHeader) -> list[GGUFHeader]:
-    count = header.integer("split.count") or 1
-    if count == 1:
-        return []
-    paths = split_paths(header.path)
-    if header.integer("split.no") != 0:
-        raise ModelError(f"{header.path} is not the first part of a split model", f"give {paths[0]}")
-    if len(paths) != count or paths[0] != header.path:
-        raise _unusable(header, f"it is the first of {count} parts, but its name is not of the form *-00001-of-0000N")
-    others = [read_header(path) for path in paths[1:]]
-    for number, other in enumerate(others, start=1):
-        if other.integer("split.count") != count or other.integer("split.no") != number:
-            raise _unusable(other, f"it is not part {number + 1} of {count}")
-    return others

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, astuple, replace
 from pathlib import Path
@@ -62,9 +63,13 @@ class RequestsDied(errors.WorkerDied):
         self.killers = tuple(killers)
         self.failed = tuple(i for i, result in enumerate(results) if result is None)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what `pickle` makes this error of again: a pool of processes hands errors on so."""
+        return type(self), (self.message, self.hint, self.results, self.killers)
+
 
 class EngineProcess:
-    """The parent's handle of a worker with one loaded model.
+    """The parent's handle of a worker with one loaded model; a forked child cannot use it.
 
     Args:
         path: the GGUF file.
@@ -106,6 +111,9 @@ class EngineProcess:
         self._deaths = 0  # in a row
         self._log: IO[bytes] = tempfile.TemporaryFile("a+b")  # noqa: SIM115 - lives as long as this object
         self._busy = threading.Lock()
+        self._owner = os.getpid()
+        self._is_closed = False
+        _LIVING.add(self)
         try:
             self._start()
         except EOFError:
@@ -119,15 +127,60 @@ class EngineProcess:
 
     @property
     def pid(self) -> int:
-        """Process id of the worker that is alive now."""
+        """Process id of the worker that is alive now.
+
+        Raises:
+            ModelError: if it belongs to another process, or is closed.
+        """
+        self.check_usable()
         if self._process is None:
             self._start()
         return cast("subprocess.Popen[bytes]", self._process).pid
 
     def close(self) -> None:
-        """End the worker: it leaves when its pipe closes."""
+        """End the worker: it leaves when its pipe closes, or at once where another thread waits for an answer.
+
+        In a forked child nothing happens: the worker is the parent's.
+        """
+        if os.getpid() != self._owner:
+            return
+        self._is_closed = True
+        process = self._process
+        if self._busy.acquire(blocking=False):
+            self._busy.release()
+            self._end()
+        elif process is not None:
+            process.kill()  # whoever waits for its answer is told by the end of its pipe, and ends the rest
+
+    def _end(self) -> None:
         self._bury()
         self._log.close()
+
+    def check_usable(self) -> None:
+        """Check that this process may ask the worker.
+
+        Raises:
+            ModelError: if it belongs to another process, which was forked, or is closed.
+        """
+        if os.getpid() != self._owner:
+            whose = (
+                f"the model {self.path.name} belongs to process {self._owner} and not to this one, a forked child of it"
+            )
+            raise errors.ModelError(whose, "load it here: call load_model in each process, after the fork")
+        if self._is_closed:
+            raise errors.ModelError(f"the model {self.path.name} is closed", "load it again")
+
+    def _disown(self) -> None:
+        """Let go of the worker in a forked child.
+
+        Its pipes stay open as long as any copy of them is, and what a buffer still holds must not be sent twice.
+        """
+        if self._process is not None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            for stream in (self._process.stdin, self._process.stdout):
+                if stream is not None and not stream.closed:
+                    os.dup2(nowhere, stream.fileno(), inheritable=False)
+            os.close(nowhere)
 
     def call(self, op: str, **arguments: Any) -> Any:
         """Return the worker's answer to one question; a worker that dies over it is replaced once.
@@ -149,6 +202,7 @@ class EngineProcess:
         Raises:
             RequestsDied: naming the requests that kill every worker that gets them, after all others were answered.
         """
+        self.check_usable()
         return _Supervised(self, op, requests, progress).run()
 
     # One worker
@@ -182,8 +236,9 @@ class EngineProcess:
             EOFError: if the worker dies meanwhile.
             WorkerDied: if too many have died in a row: no further one is started.
             ModelError: if another call is under way, from another thread or from its own `progress`: answers carry no
-                names, so the two would get each other's.
+                names, so the two would get each other's; if it belongs to another process, or is closed.
         """
+        self.check_usable()
         if not self._busy.acquire(blocking=False):
             raise errors.ModelError("this model is answering another call", "make one call at a time")
         try:
@@ -200,6 +255,8 @@ class EngineProcess:
             raise
         finally:
             self._busy.release()
+            if self._is_closed:
+                self._end()
 
     def _exchange(self, op: str, arguments: dict[str, Any], progress: Progress) -> Any:
         """Send one request and read frames up to its answer."""
@@ -271,10 +328,24 @@ class EngineProcess:
         return self._verdict or _cause(code)
 
     def _log_tail(self) -> str:
+        if self._log.closed:
+            return ""
         size = self._log.seek(0, os.SEEK_END)
         self._log.seek(max(0, size - 400))
         tail = self._log.read().decode(errors="replace").strip().splitlines()[-3:]
         return "last words of the engine: " + " / ".join(tail) if tail else ""
+
+
+_LIVING: weakref.WeakSet[EngineProcess] = weakref.WeakSet()
+
+
+def _disown_all() -> None:
+    for engine in _LIVING:
+        engine._disown()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_disown_all)
 
 
 def _send(stdin: BinaryIO, request: dict[str, Any]) -> int:

@@ -23,6 +23,7 @@ from localprompt.engine.encode import encode, encode_pair
 from localprompt.engine.engine import Engine, GenerateRequest, ScoreRequest
 from localprompt.engine.frames import read_frame, write_frame
 from localprompt.engine.llama import Llama, Vocabulary
+from localprompt.engine.marks import chat_facts, chat_marks, keeps_spaces
 from localprompt.engine.settings import EngineSettings
 from localprompt.types import EngineStats, Message, Sampling
 
@@ -80,6 +81,7 @@ class Reader:
             "start_token": llama.start_token,
             "fim": llama.fim_texts,
             "chat_template": llama.has_chat_template,
+            "chat": chat_facts(llama),
         }
 
     def encode(self, requests: list[Any]) -> list[list[int]]:
@@ -96,6 +98,10 @@ class Reader:
         if template is None:
             raise errors.ModelError(f"{self._path} has no chat template", "it is a base model: use a raw layout")
         return [template.render([Message(*message) for message in messages]) for messages in requests]
+
+    def writing(self) -> dict[str, Any]:
+        """How the vocabulary writes blank space and the marks of the chat template."""
+        return {"keeps_spaces": keeps_spaces(self._llama), **chat_marks(self._llama)}
 
     def forget(self) -> None:
         """Drop what a call that ended in the middle left: nothing."""
@@ -141,7 +147,7 @@ class Server(Reader):
         self._voice.send({"progress": [done, total]})
 
 
-_OPS = ("encode", "encode_pairs", "chat", "score", "generate", "prefill_rate")
+_OPS = ("encode", "encode_pairs", "chat", "writing", "score", "generate", "prefill_rate")
 
 
 def serve() -> None:

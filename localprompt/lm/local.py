@@ -7,16 +7,20 @@ import importlib.metadata
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from localprompt import models
-from localprompt.engine.gguf_validator import split_paths, validate
+from localprompt.engine.export import find_faults
+from localprompt.engine.gguf_reader import read_header
+from localprompt.engine.gguf_validator import validate
+from localprompt.engine.parts import files_of
 from localprompt.engine.process import EngineProcess, RequestsDied
 from localprompt.engine.settings import EngineSettings
 from localprompt.engine.tuning import tuned
-from localprompt.errors import ConfigError, ContextOverflow, ModelError, nearest
+from localprompt.errors import ConfigError, ContextOverflow, ModelError, WorkerDied, nearest
 from localprompt.lm.rendered import Rendered, spans_of
 from localprompt.types import EngineStats, Generation, Loglikelihood, Message, Sampling
 
@@ -25,6 +29,9 @@ _Answer = TypeVar("_Answer")
 
 class LocalModel:
     """One GGUF file, loaded in a worker process; a context manager. See `LanguageModel` for the contract.
+
+    It belongs to the process that loaded it: in a forked child each call raises ModelError. One call at a time: a
+    second one from another thread raises ModelError and harms nothing.
 
     A request that kills every worker is found, and the call raises `RequestsDied` with the answers of the others.
 
@@ -52,8 +59,19 @@ class LocalModel:
     ) -> None:
         self.close()
 
+    def __reduce__(self) -> NoReturn:
+        """Refuse: a worker process cannot be handed on.
+
+        Raises:
+            ModelError: always.
+        """
+        raise ModelError(f"the loaded model {self.name} cannot be pickled", "call load_model in each process")
+
     def close(self) -> None:
-        """End the worker process; nothing else needs this model afterwards."""
+        """End the worker process; whatever asks this model afterwards, or while it goes, gets a ModelError.
+
+        A forked child ends nothing: the worker is its parent's.
+        """
         self._engine.close()
 
     def vocabulary(self) -> LocalModel:
@@ -85,7 +103,10 @@ class LocalModel:
     def identity(self) -> dict[str, object]:
         """What the fingerprint is a hash of, by name: `file`, `llama_cpp`, and fields of `EngineSettings`."""
         build = importlib.metadata.version("llama-cpp-python")
-        return {"file": _content_hash(self.path), "llama_cpp": build, **self.settings.numerics()}
+        # Templates that left text out were once given it all the same: those answers are to other questions.
+        mended = self._engine.info["chat"].get("mended", "")
+        chat = {"chat": mended} if mended else {}
+        return {"file": _content_hash(self.path), "llama_cpp": build, **self.settings.numerics(), **chat}
 
     @property
     def n_ctx(self) -> int:
@@ -99,8 +120,21 @@ class LocalModel:
 
     @property
     def has_chat(self) -> bool:
-        """True if the file carries a chat template."""
-        return bool(self._engine.info["chat_template"])
+        """True if the file carries a chat template with which messages can be written, and all of what they say."""
+        return bool(self._engine.info["chat_template"]) and not self._engine.info["chat"]["problem"]
+
+    @cached_property
+    def doubts(self) -> tuple[str, ...]:
+        """A sentence for each thing in the file that makes answers worse than the model's own; empty if there is none.
+
+        A chat template that cannot be used is among them: what can be asked in plain text then is.
+        """
+        problem = self._engine.info["chat"]["problem"]
+        without = (f"{problem}; so prompts are asked of this model in plain text, not in a chat",) if problem else ()
+        try:
+            return (*without, *find_faults(read_header(self.path), self._engine.call("writing")))
+        except WorkerDied:
+            return (*without, "the engine dies over blank space or the marks of the chat template: bytes have no token")
 
     @property
     def has_fim(self) -> bool:
@@ -128,12 +162,16 @@ class LocalModel:
 
         Raises:
             TypeError: for a message that is no `Message`, such as a dict.
-            ModelError: if the template refuses the messages.
+            ModelError: if the template refuses the messages, or leaves out or changes what they say.
         """
         try:
             turns = [[message.role, message.content] for message in messages]
         except AttributeError as error:
             raise TypeError(f"a message is a localprompt.Message(role, content), not {error.obj!r:.80}") from error
+        self._engine.check_usable()
+        facts = self._engine.info["chat"]
+        if facts["problem"]:
+            raise ModelError(facts["problem"], facts["hint"])
         if not self.has_chat:
             return Rendered("".join(f"{content}\n\n" for _, content in turns), ()) + opening
         ((text, spans),) = self._engine.call("chat", requests=[turns])
@@ -220,7 +258,7 @@ class LocalModel:
 
 def _content_hash(path: Path) -> str:
     """Return the SHA-256 of a file; of a split model, the hash of the hashes of its parts."""
-    hashes = [models.sha256(part) for part in split_paths(path)]
+    hashes = [models.sha256(part) for part in files_of(path)]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 

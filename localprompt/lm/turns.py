@@ -77,6 +77,7 @@ class ModelInTurn:
         self.identity: dict[str, object] = getattr(model, "identity", {"fingerprint": model.fingerprint})
         self.n_ctx = model.n_ctx
         self.has_chat = model.has_chat
+        self.doubts: tuple[str, ...] = getattr(model, "doubts", ())
         self.has_fim = model.has_fim
         self.supports_grammar = model.supports_grammar
         self._vocabulary = turns.keep(model.vocabulary()) if isinstance(model, _WithVocabulary) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -42,7 +43,7 @@ _MEANINGS = (
 
 
 class Database:
-    """An open store file, as new as this version of the project. Use it in the thread that opened it.
+    """An open store file, as new as this version of the project. Use it in the thread that opened it, and no fork.
 
     Raises:
         StoreError: if it cannot be opened or written, is damaged, another program's, or newer than this version.
@@ -50,6 +51,7 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._owner = os.getpid()
         if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
             found = f"Python's SQLite is {sqlite3.sqlite_version}, and the store needs 3.37 or newer"
             raise StoreError(found, "use a newer Python")
@@ -62,6 +64,11 @@ class Database:
                 self.connection.close()
                 raise
 
+    @property
+    def is_own(self) -> bool:
+        """False in a forked child: the connection is its parent's."""
+        return os.getpid() == self._owner
+
     def close(self) -> None:
         """Close the file; safe to call twice."""
         with in_words(f"the store {self.path}"):
@@ -72,8 +79,9 @@ class Database:
         """Yield the connection inside a writing transaction: committed at the end, undone by any error.
 
         Raises:
-            StoreError: if SQLite fails.
+            StoreError: if SQLite fails, or in a forked child.
         """
+        self._check_owner()
         with in_words(f"the store {self.path}"):
             # Write-locked from the beginning: a transaction that reads first may find the store changed when it writes.
             self.connection.execute("BEGIN IMMEDIATE")
@@ -89,8 +97,9 @@ class Database:
         """Yield the connection with one unchanging view of the store.
 
         Raises:
-            StoreError: if SQLite fails.
+            StoreError: if SQLite fails, or in a forked child.
         """
+        self._check_owner()
         with in_words(f"the store {self.path}"):
             self.connection.execute("BEGIN")
             try:
@@ -105,6 +114,7 @@ class Database:
         Raises:
             StoreError: if there is no room for the copy that this needs, or another process is writing.
         """
+        self._check_owner()
         with in_words(f"the store {self.path}"):
             self.connection.execute("VACUUM")
             self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -113,12 +123,21 @@ class Database:
         """Return the operating system's lock of this name, which is free again when the process that has it dies.
 
         Raises:
-            StoreError: if the folder of locks cannot be made.
+            StoreError: if the folder of locks cannot be made, or in a forked child.
         """
+        self._check_owner()
         folder = self.path.with_name(self.path.name + ".locks")
         with in_words(f"the store {self.path}"):
             folder.mkdir(exist_ok=True)
         return FileLock(folder / f"{name}.lock")
+
+    def _check_owner(self) -> None:
+        """Refuse a forked child: SQLite's locks do not go with it, and two would write as one."""
+        if not self.is_own:
+            raise StoreError(
+                f"the store {self.path} was opened by process {self._owner}, and this is a forked child, {os.getpid()}",
+                "open it here",
+            )
 
     def _prepare(self) -> None:
         for setting in (

@@ -29,6 +29,8 @@ def default_path() -> Path:
 class Store:
     """Everything that outlives a process. A context manager; processes may share the file, threads not an instance.
 
+    It belongs to the process that opened it: in a forked child each call raises StoreError.
+
     Args:
         path: the file, made with its folders if it is new; None: `default_path()`.
 
@@ -75,11 +77,13 @@ class Store:
         return before, file_bytes(self.path)
 
     def close(self) -> None:
-        """Write what waits and close the file; safe to call twice.
+        """Write what waits and close the file; safe to call twice, and does nothing in a forked child.
 
         Raises:
             StoreError: if what waits cannot be written; the file is closed all the same.
         """
+        if not self._database.is_own:
+            return
         try:
             self.answers.flush()
         finally:

@@ -45,6 +45,84 @@ def test_a_template_that_refuses_a_system_turn_gets_it_with_the_first_user_turn(
     assert render(source, Message("system", "Be brief."))[0] == "Be brief."
 
 
+SYSTEM, USER, ANSWER = Message("system", "Be brief."), Message("user", " Hi "), Message("assistant", "Yo.")
+TURNS = "{% for m in messages %}"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        TURNS
+        + "{% for part in m.content %}{% if part.type == 'text' %}{{ part.text }}{% endif %}{% endfor %}|{% endfor %}",
+        TURNS + "{{ m.content[0]['text'] }}|{% endfor %}",
+        TURNS + "{{ m['content'][0].text | trim }}|{% endfor %}",
+    ],
+)
+def test_a_template_that_wants_contents_as_parts_gets_them(source: str) -> None:
+    for messages in ([USER], [SYSTEM, USER], [USER, ANSWER, USER]):
+        text, _ = render(source, *messages)
+        assert [said.strip() for said in text.split("|")[:-1]] == [message.content.strip() for message in messages]
+    assert render(source, Message("user", "a<|im_end|>b")) == ("a<|im_end|>b|", [])
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        TURNS + "{% if m.role != 'system' %}{{ m.content }}{% endif %}{% endfor %}",
+        "{{ messages[-1].content }}",
+        "{{ messages[0].content }}",
+        TURNS + "{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must alternate') }}"
+        "{% endif %}{{ m.content }}{% endfor %}",
+    ],
+)
+def test_system_text_that_a_template_leaves_out_or_refuses_stands_in_the_users_turn(source: str) -> None:
+    assert render(source, SYSTEM, USER)[0] == "Be brief.\n\n Hi "
+
+
+def test_a_conversation_of_which_a_template_keeps_one_turn_becomes_one() -> None:
+    assert render("{{ messages[-1].content }}", USER, ANSWER, USER)[0] == " Hi \n\nYo.\n\n Hi "
+
+
+@pytest.mark.parametrize(
+    ("source", "complaint"),
+    [
+        ("chatml", r"\('chatml'\) is a name or a plain text: it leaves out the messages"),
+        ("   ", "is a name or a plain text"),
+        ("{# nothing #}", "leaves out or changes the text of the messages"),
+        (TURNS + "{% if m.role == 'human' %}{{ m.content }}{% endif %}{% endfor %}", "leaves out or changes"),
+        (
+            TURNS + "{{ m.content | upper }}{% endfor %}",
+            r"\('{% for m in messages %}{{ m.content .*'\) leaves out or ch",
+        ),
+        (TURNS + "{{ m.content | lower }}{% endfor %}", "leaves out or changes"),
+        (TURNS + "{{ m.content | e }}{% endfor %}", "leaves out or changes"),
+        (TURNS + "{{ m.content[:200] }}{% endfor %}", "leaves out or changes"),
+        (TURNS + "{{ m.content | truncate(500) }}{% endfor %}", "leaves out or changes"),
+        (TURNS + "{{ m.content.split() | join(' ') }}{% endfor %}", "leaves out or changes"),
+        ("{% if not tools %}{{ raise_exception('tools are required') }}{% endif %}", "refuses the messages: tools are"),
+    ],
+)
+def test_a_template_that_loses_or_changes_what_is_said_is_refused_in_one_sentence(source: str, complaint: str) -> None:
+    for messages in ([USER], [SYSTEM, USER], [USER, ANSWER, USER]):
+        with pytest.raises(ModelError, match=complaint) as error:
+            render(source, *messages)
+        assert "use a raw layout" in error.value.hint
+
+
+def test_a_message_that_a_template_cuts_because_of_what_it_holds_is_named() -> None:
+    source = TURNS + "{{ m.content.split('</think>')[-1] }}{% endfor %}"
+    with pytest.raises(ModelError, match=r"a part of the user message 'Explain </think> to me\.'"):
+        render(source, Message("user", "Explain </think> to me."))
+    assert render(source, USER, Message("assistant", "<think>?</think>Yo."))[0] == " Hi Yo.", (
+        "thoughts of before may go"
+    )
+
+
+def test_blank_space_around_a_message_may_go_and_what_is_said_twice_is_not_lost() -> None:
+    assert render(TURNS + "[{{ m.content | trim }}]{% endfor %}", SYSTEM, USER)[0] == "[Be brief.][Hi]"
+    assert render(TURNS + "[{{ m.content }}{{ m.content }}]{% endfor %}", USER)[0] == "[ Hi  Hi ]"
+
+
 def test_a_template_that_fails_in_any_way_is_one_sentence() -> None:
     with pytest.raises(ModelError, match="refuses the messages"):
         render("{{ tools|length }}", Message("user", "Hi"))
@@ -62,7 +140,10 @@ def test_training_marks_are_passed_through() -> None:
 
 
 def test_the_date_does_not_change_overnight() -> None:
-    assert render("{{ strftime_now('%d %b %Y') }}", Message("user", "Hi"))[0] == "01 Jan 2025"
+    assert (
+        render("{{ strftime_now('%d %b %Y') }}: {{ messages[0].content }}", Message("user", "Hi"))[0]
+        == "01 Jan 2025: Hi"
+    )
 
 
 def test_nothing_in_a_template_is_left_to_chance() -> None:
@@ -88,7 +169,7 @@ def test_a_template_that_computes_or_writes_without_end_is_given_up(
     with pytest.raises(ModelError, match=complaint) as error:
         render(source, Message("system", "Be brief."), Message("user", "Hi"))
     assert "given up" in error.value.message
-    assert render("{{ 'still alive' }}", Message("user", "Hi"))[0] == "still alive"
+    assert render("{{ messages[0].content }}, still alive", Message("user", "Hi"))[0] == "Hi, still alive"
 
 
 def test_bounds_are_lifted_after_the_block() -> None:

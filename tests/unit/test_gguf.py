@@ -6,7 +6,7 @@ import os
 import struct
 import time
 import tracemalloc
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from localprompt.engine.gguf import FILE_TYPES, GGML_TYPES, FimIds
 from localprompt.engine.gguf_reader import read_header
-from localprompt.engine.gguf_validator import split_paths, validate
+from localprompt.engine.gguf_validator import validate
 from localprompt.errors import ModelError
 
 
@@ -275,34 +275,44 @@ def test_a_header_that_is_none_is_refused(path: Path, data: bytes, complaint: st
         read_header(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "data", "hint"),
+    [
+        ("m.gguf", b"", "has not arrived as a whole"),
+        ("m.gguf", header_bytes(n_keys=1), "has not arrived as a whole"),
+        ("m.gguf.part", header_bytes(n_keys=1), "by its name the download has not ended"),
+        ("5f0d.incomplete", header_bytes(n_keys=1), "by its name the download has not ended"),
+        ("m.gguf.part2of2", b"\x00\x01\x02\x03", "put all pieces together with `cat`"),
+        ("m.gguf-split-a", header_bytes(n_keys=1), "put all pieces together with `cat`"),
+        ("m.gguf", b"PK\x03\x04 a zip file", "PyTorch checkpoint"),
+        ("m.gguf", b'\x10\0\0\0\0\0\0\0{"a": {}}', "safetensors"),
+        ("m.gguf", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        ("m.gguf", b"\n<!DOCTYPE html>", "a web page"),
+        ("m.gguf", b"tjgg\x03\0\0\0", "before GGUF"),
+        ("m.gguf", b"other", "give the path of a GGUF file"),
+    ],
+)
+def test_what_to_do_about_a_file_that_is_none_depends_on_what_it_is(
+    tmp_path: Path, name: str, data: bytes, hint: str
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(ModelError) as error:
+        read_header(tmp_path / name)
+    assert hint in error.value.hint
+
+
+@pytest.mark.parametrize("kind", ["adapter", "mmproj"])
+def test_a_file_that_belongs_to_a_model_is_none(path: Path, kind: str) -> None:
+    write(path, more=lambda writer: writer.add_type(kind))
+    with pytest.raises(ModelError, match=f"is of the type {kind}, not a model"):
+        validate(path)
+
+
 def test_a_missing_file_a_folder_and_a_pipe_are_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.gguf")
     for path in (tmp_path / "none.gguf", tmp_path, tmp_path / "pipe.gguf"):
         with pytest.raises(ModelError, match=str(path)):
             read_header(path)
-
-
-def test_the_parts_of_a_split_model_are_checked_together(tmp_path: Path) -> None:
-    def part(number: int, count: int = 2) -> Callable[[gguf.GGUFWriter], Any]:
-        return lambda writer: (writer.add_uint16("split.no", number), writer.add_uint16("split.count", count))
-
-    first, second = split_paths(tmp_path / "m-00001-of-00002.gguf")
-    write(first, more=part(0), tensors={"a": TENSORS["token_embd.weight"]})
-    with pytest.raises(ModelError, match=r"cannot read .*m-00002-of-00002"):
-        validate(first)
-
-    write(second, more=part(1), tensors={"b": TENSORS["token_embd.weight"]})
-    header = validate(first)
-    assert [tensor.name for tensor in header.tensors] == ["a", "b"]
-    assert header.file_size == first.stat().st_size + second.stat().st_size
-
-    with pytest.raises(ModelError, match="not the first part") as error:
-        validate(second)
-    assert str(first) in error.value.hint
-
-    write(second, more=part(1, count=3), tensors={"b": TENSORS["token_embd.weight"]})
-    with pytest.raises(ModelError, match="not part 2 of 2"):
-        validate(first)
 
 
 def test_a_large_vocabulary_is_read_and_checked_within_a_second(path: Path) -> None:

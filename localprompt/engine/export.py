@@ -1,0 +1,81 @@
+"""What a faulty export of a model leaves in its file that llama.cpp runs all the same. Level 1, from header and worker.
+
+Source: llama.cpp's vocabulary loader, which warns of some of these in its log and changes the types of a few well-known
+tokens by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from localprompt.engine.gguf import GGUFHeader
+
+_NORMAL = 1
+_PARSED = frozenset({2, 3, 4})
+"""Types of tokens that are found in a text as a whole: unknown, control, user-defined."""
+_SHOWN = 5
+
+
+def find_faults(header: GGUFHeader, writing: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return one sentence for each thing in a model file that makes its answers worse; empty if there is none.
+
+    Args:
+        header: of the file.
+        writing: how the loaded vocabulary writes blank space and the marks of the chat template, from the worker.
+    """
+    return (*_wrongly_typed(header, writing), *_endless(writing), *_doubled(writing), *_spaces(writing))
+
+
+def _wrongly_typed(header: GGUFHeader, writing: Mapping[str, Any]) -> Iterator[str]:
+    """Tokens that are marks and not typed so that a text is cut at them: of the chat template, then EOS and BOS."""
+    faulty, pieces = [], []
+    for mark, tokens in writing.get("marks", ()):
+        token = header.tokens.index(mark)
+        if token is None or _type(header, token) in _PARSED:
+            continue
+        faulty.append(mark)
+        if token not in tokens:
+            pieces.append(f"{mark} into {len(tokens)}")
+    if pieces:
+        yield (
+            f"the chat template writes {_some(faulty)}, in the vocabulary but not typed as control tokens "
+            f"(NORMAL, a faulty export), so they are cut to pieces: {_some(pieces)} tokens"
+        )
+    for name, token in (("EOS", header.eos_id), ("BOS", header.bos_id if header.add_bos else None)):
+        if token is not None and _type(header, token) == _NORMAL and not (pieces and header.tokens[token] in faulty):
+            yield f"the {name} token {header.tokens[token]} is typed NORMAL, not as a control token (a faulty export)"
+
+
+def _endless(writing: Mapping[str, Any]) -> Iterator[str]:
+    if writing.get("ends", True):
+        return
+    after = writing["tail"].split()
+    end = (
+        f"ends an answer with {after[0][:40]!r}, which the vocabulary does not know as an end"
+        if after
+        else ("puts nothing after an answer that ends it")
+    )
+    yield f"the chat template {end}: completions may go on to max_tokens"
+
+
+def _doubled(writing: Mapping[str, Any]) -> Iterator[str]:
+    if writing.get("doubled"):
+        yield f"a chat begins with {writing['doubled']} twice: the template writes it two times"
+
+
+def _spaces(writing: Mapping[str, Any]) -> Iterator[str]:
+    if not writing.get("keeps_spaces", True):
+        yield "the tokeniser drops or changes blank space: lines and indentation are not what the model sees"
+
+
+def _type(header: GGUFHeader, token: int) -> int | None:
+    """Return the type that the file gives a token; None where it gives none."""
+    types = header.metadata.get("tokenizer.ggml.token_type")
+    return int(types[token]) if isinstance(types, np.ndarray) else None
+
+
+def _some(items: list[str]) -> str:
+    return ", ".join(items[:_SHOWN]) + (", ..." if len(items) > _SHOWN else "")
