@@ -20,6 +20,7 @@ from typing import Any
 
 from localprompt import runs
 from localprompt.analysis.comparison import ComparedRun, Comparison, FailedRun, rows_of
+from localprompt.arguments import checked
 from localprompt.compared import Bench, settings_of
 from localprompt.configuration import (
     Limits,
@@ -57,6 +58,7 @@ _SAME_OF_TASK = ("name", "fingerprint")
 """The same of its task: tables tell tasks by their names, which no fingerprint holds."""
 
 
+@checked
 def compare(  # noqa: PLR0913 - a comparison has as many choices as the command
     tasks: Sequence[str | os.PathLike[str] | Task],
     model: str | Path | LanguageModel,
@@ -146,6 +148,7 @@ def compare(  # noqa: PLR0913 - a comparison has as many choices as the command
         return _carried_out(_tagged(home, entered), Bench(home, lm, other, observer))
 
 
+@checked
 def resume_comparison(  # noqa: PLR0913 - as above
     comparison: str,
     *,
@@ -174,7 +177,7 @@ def resume_comparison(  # noqa: PLR0913 - as above
     """
     observer = observer or SilentObserver()
     with ExitStack() as stack:
-        home = runs.opened_store(store, stack)
+        home = runs.opened_store(store, stack, create=False)
         name, records = _runs_of(home, comparison)
         for record in records:
             check_shape(record.configuration)
@@ -197,6 +200,7 @@ class Expected:
     cost: Estimate
 
 
+@checked
 def expected_costs(  # noqa: PLR0913 - as `compare`
     tasks: Sequence[str | os.PathLike[str] | Task],
     model: str | Path | LanguageModel,

@@ -7,7 +7,6 @@ is repeated: neither the task file nor any other file has to be there then.
 from __future__ import annotations
 
 import importlib.metadata
-import math
 import os
 import platform
 import re
@@ -24,10 +23,10 @@ from localprompt.lm.base import LanguageModel
 from localprompt.lm.replayed import facts_of
 from localprompt.metaprompts import shipped_hash
 from localprompt.optimizers import Optimizer, configure
-from localprompt.optimizers.registry import read_value
 from localprompt.store.records import item, object_of, text_of
 from localprompt.tasks import Task
 from localprompt.tasks.stored import to_plain
+from localprompt.values import read_value, told
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
 _MAX_FILE_BYTES = 1024 * 1024
@@ -59,18 +58,19 @@ class Limits:
                 check_count(name, value)
         minutes = self.max_minutes
         # `nan` is below no number, so no time would ever be over.
-        if minutes is not None and not (isinstance(minutes, int | float) and 0 < minutes < math.inf):
-            raise ConfigError(f"max_minutes is {minutes!r}", "give a number above 0, or none for no limit")
+        is_number = isinstance(minutes, int | float) and not isinstance(minutes, bool)
+        if minutes is not None and not (is_number and 0 < minutes <= _MOST):
+            raise ConfigError(f"max_minutes is {told(minutes)}", "give a number above 0, or none for no limit")
 
 
-def check_count(name: str, value: object) -> None:
-    """Check that something is a number of things.
+def check_count(name: str, value: object, least: int = 1) -> None:
+    """Check that something is a number of things, or with `least` 0 the seed of everything random.
 
     Raises:
         ConfigError: naming it.
     """
-    if not (type(value) is int and 1 <= value <= _MOST):
-        raise ConfigError(f"{name} is {repr(value)[:_SHOWN]}", f"give a whole number from 1 to {_MOST}")
+    if not (type(value) is int and least <= value <= _MOST):
+        raise ConfigError(f"{name} is {told(value)}", f"give a whole number from {least} to {_MOST}")
 
 
 @runtime_checkable

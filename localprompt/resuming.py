@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from localprompt import runs
+from localprompt.arguments import checked
 from localprompt.configuration import (
     Limits,
     check_same,
@@ -43,6 +44,7 @@ from localprompt.tasks.stored import from_plain, to_plain
 LOOKED = "the test split had been measured before this search went on; its score is not a single look"
 
 
+@checked
 def resume(  # noqa: PLR0913 - as many choices as the command
     run: str,
     *,
@@ -87,7 +89,7 @@ def resume(  # noqa: PLR0913 - as many choices as the command
     wanted = Limits(max_tokens, max_calls, max_minutes)
     observer = observer or SilentObserver()
     with ExitStack() as stack:
-        home = runs.opened_store(store, stack)
+        home = runs.opened_store(store, stack, create=False)
         record = home.runs.get(run)
         stack.enter_context(home.runs.hold(record.id))
         record = home.runs.get(record.id)  # another process may just have finished it
@@ -129,6 +131,7 @@ def resume(  # noqa: PLR0913 - as many choices as the command
         return carry_out(home, sitting)
 
 
+@checked
 def replay(  # noqa: PLR0913 - as above
     run: str,
     *,
@@ -157,7 +160,7 @@ def replay(  # noqa: PLR0913 - as above
     """
     observer = observer or SilentObserver()
     with ExitStack() as stack:
-        home = runs.opened_store(store, stack)
+        home = runs.opened_store(store, stack, create=False)
         record = home.runs.get(run)
         configuration = record.configuration
         check_shape(configuration)

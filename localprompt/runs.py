@@ -15,8 +15,10 @@ from types import MappingProxyType
 from typing import Any
 
 from localprompt.analysis.stats import interval, smallest_detectable_gain
+from localprompt.arguments import checked
 from localprompt.budget import Budget
-from localprompt.configuration import Limits, describe
+from localprompt.configuration import Limits, check_count, describe
+from localprompt.engine.settings import read_settings
 from localprompt.errors import ConfigError, NotEnoughMemory, TaskError
 from localprompt.estimating import Estimate, estimate, measured_rates
 from localprompt.evaluator import Evaluator
@@ -52,6 +54,7 @@ def open_model(name_or_path: str | Path, **engine: Any) -> AbstractContextManage
     return load_model(name_or_path, **engine)
 
 
+@checked
 def optimize(  # noqa: PLR0913 - a run has as many choices as the command
     task: str | os.PathLike[str] | Task,
     model: str | Path | LanguageModel,
@@ -82,7 +85,7 @@ def optimize(  # noqa: PLR0913 - a run has as many choices as the command
         proposer: the model that writes prompts; the task LM itself by default.
         settings: hyperparameters of the method, by name; text is read as the field's type.
         engine: settings of the engine, by name, such as `n_ctx`; for both models, where they are loaded here.
-        seed: of everything random. Same seed, same models, same task: same result.
+        seed: of everything random, 0 or more. Same seed, same models, same task: same result.
         max_minutes: for the search, checked before anything is computed; the run pauses then.
         max_tokens: for the search, tokens requested; never exceeded.
         max_calls: for the search, model calls; never exceeded.
@@ -100,6 +103,7 @@ def optimize(  # noqa: PLR0913 - a run has as many choices as the command
     """
     optimizer = configure(method, settings, preset)
     limits = Limits(max_tokens, max_calls, max_minutes)
+    check_count("seed", seed, least=0)
     check_engine(engine, model, proposer)
     loaded = _loaded_task(task, allow_code)
     check_splits(loaded)
@@ -134,6 +138,7 @@ def optimize(  # noqa: PLR0913 - a run has as many choices as the command
         return carry_out(home, sitting)
 
 
+@checked
 def dry_run(  # noqa: PLR0913 - as above
     task: str | os.PathLike[str] | Task,
     model: str | Path | LanguageModel,
@@ -158,6 +163,7 @@ def dry_run(  # noqa: PLR0913 - as above
     """
     optimizer = configure(method, settings, preset)
     limits = Limits(max_tokens, max_calls)
+    check_count("seed", seed, least=0)
     check_engine(engine, model, proposer)
     loaded = _loaded_task(task, allow_code)
     check_splits(loaded)
@@ -169,6 +175,7 @@ def dry_run(  # noqa: PLR0913 - as above
         return expected(optimizer, loaded, (lm, writer), limits, seed)
 
 
+@checked
 def evaluate(  # noqa: PLR0913 - as above
     task: str | os.PathLike[str] | Task,
     model: str | Path | LanguageModel,
@@ -200,8 +207,6 @@ def evaluate(  # noqa: PLR0913 - as above
     check_engine(engine, model)
     loaded = _loaded_task(task, allow_code)
     splits = {"train": loaded.train, "dev": loaded.dev, "test": loaded.test}
-    if split not in splits:
-        raise ConfigError(f"unknown split {split!r}", "known: dev, test, train")
     examples = splits[split]
     if not examples:
         raise TaskError(f"the task {loaded.name} has no {split} examples", "choose another split")
@@ -229,15 +234,15 @@ def evaluate(  # noqa: PLR0913 - as above
         )
 
 
-def opened_store(store: Store | str | os.PathLike[str] | None, stack: ExitStack) -> Store:
+def opened_store(store: Store | str | os.PathLike[str] | None, stack: ExitStack, *, create: bool = True) -> Store:
     """Return the store, opened if need be and then closed with the stack.
 
     Raises:
-        StoreError: if it cannot be opened.
+        StoreError: if it cannot be opened, or without `create` is not there.
     """
     if isinstance(store, Store):
         return store
-    return stack.enter_context(Store(None if store is None else Path(store)))
+    return stack.enter_context(Store(store, create=create))
 
 
 def opened(
@@ -299,11 +304,12 @@ def source_of(model: str | Path | LanguageModel | None) -> str | None:
 
 
 def check_engine(engine: Mapping[str, object], *models: object) -> None:
-    """Check that engine settings have a model to be loaded with.
+    """Check that engine settings can be, and that they have a model to be loaded with.
 
     Raises:
-        ConfigError: if all models came loaded.
+        ConfigError: naming the setting that cannot be, or if all models came loaded.
     """
+    read_settings(engine)
     if engine and not any(isinstance(model, str | Path) for model in models):
         raise ConfigError("engine settings have no effect on a model that is loaded", "give them to load_model")
 

@@ -53,7 +53,7 @@ def _engine(ctx: click.Context, param: click.Parameter, assignments: tuple[str, 
     if not assignments:
         return {}
     from localprompt.engine.settings import EngineSettings  # noqa: PLC0415 - `--help` must start fast
-    from localprompt.optimizers.registry import read_value  # noqa: PLC0415
+    from localprompt.values import read_value  # noqa: PLC0415
 
     wanted = get_type_hints(EngineSettings)
     return {

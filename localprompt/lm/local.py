@@ -6,17 +6,18 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
 from localprompt import models
+from localprompt.arguments import checked
 from localprompt.engine.gguf_validator import split_paths, validate
 from localprompt.engine.process import EngineProcess, RequestsDied
-from localprompt.engine.settings import EngineSettings
+from localprompt.engine.settings import EngineSettings, read_settings
 from localprompt.engine.tuning import tuned
-from localprompt.errors import ConfigError, ContextOverflow, ModelError, nearest
+from localprompt.errors import ContextOverflow, ModelError
 from localprompt.lm.rendered import Rendered, spans_of
 from localprompt.types import EngineStats, Generation, Loglikelihood, Message, Sampling
 
@@ -224,6 +225,7 @@ def _content_hash(path: Path) -> str:
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
+@checked
 def load_model(name_or_path: str | Path, *, tune: bool = True, **settings: Any) -> LocalModel:
     """Return a loaded model, by card name (pulled if missing) or by the path of a GGUF file.
 
@@ -238,16 +240,9 @@ def load_model(name_or_path: str | Path, *, tune: bool = True, **settings: Any) 
         ConfigError: for an unknown setting or model name, with the nearest known one.
         ModelError: if the file is missing, malformed or cannot be loaded.
     """
-    known = EngineSettings.__dataclass_fields__
-    for key in settings:
-        if key not in known:
-            raise ConfigError(f"unknown engine setting {key!r}", nearest(key, known))
+    chosen = read_settings(settings)
     path = models.resolve(str(name_or_path))
     validate(path)  # nothing native reads a file before this says yes
-    try:
-        chosen = replace(EngineSettings(), **settings)
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"impossible engine settings: {error}") from None
     if tune:
         chosen = tuned(path, _content_hash(path), chosen, frozenset(settings))
     name = path.stem if models.file_at(name_or_path) else str(name_or_path)
