@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import Any
 
 from localprompt import runs
+from localprompt.advice import command
 from localprompt.analysis.comparison import ComparedRun, Comparison, FailedRun, rows_of
 from localprompt.arguments import checked
 from localprompt.compared import Bench, settings_of
@@ -29,6 +30,7 @@ from localprompt.configuration import (
     check_version,
     describe,
     limits_of,
+    needs_code,
 )
 from localprompt.errors import ConfigError, LocalPromptError, StoreError, TaskError, nearest
 from localprompt.estimating import Estimate
@@ -46,7 +48,6 @@ from localprompt.tasks.check import shared_rows
 from localprompt.tasks.metrics import guarded_metric
 from localprompt.tasks.stored import from_plain
 
-_AGAIN = "call `localprompt compare` with its tasks, methods and limits: runs that have changed are made again"
 METHODS = ("ape", "protegi", "opro", "pe2", "random")
 """What is compared by default: every method that searches, and the baseline."""
 
@@ -181,11 +182,11 @@ def resume_comparison(  # noqa: PLR0913 - as above
         name, records = _runs_of(home, comparison)
         for record in records:
             check_shape(record.configuration)
-            check_version(record.configuration, _AGAIN)
+            check_version(record.configuration, _again(home))
         if proposer is not None and records[0].configuration["proposer"] is None:
             raise ConfigError(f"the comparison {name} has no proposer of its own", "leave out the proposer")
         planned = [(from_plain(each.configuration["task"], allow_code=allow_code), each) for each in records]
-        _check_alike(name, planned)
+        _check_alike(home, name, planned)
         left = [record.configuration for record in records if record.status != "finished"]
         lm, writer = opened_models(left[0], (model, proposer), stack, observer) if left else (None, None)
         return _carried_out((name, planned), Bench(home, lm, None if writer is lm else writer, observer))
@@ -358,7 +359,7 @@ def _runs_of(home: Store, prefix: str) -> tuple[str, list[RunRecord]]:
         several = f"several comparisons begin with {prefix!r}: {', '.join(sorted(found)[:5])}"
         raise StoreError(
             several if found else f"no comparison begins with {prefix!r} in {home.path}",
-            "give more digits" if found else "call `localprompt compare` with its tasks, methods and limits",
+            "give more digits" if found else f"{_again(home)}; --store names another store",
         )
     ((name, placed_runs),) = found.items()
     gone = sizes[name] - sum(0 <= place < sizes[name] for place in placed_runs)
@@ -367,7 +368,13 @@ def _runs_of(home: Store, prefix: str) -> tuple[str, list[RunRecord]]:
     return name, [placed_runs[place] for place in range(sizes[name])]
 
 
-def _check_alike(name: str, planned: Sequence[tuple[Task, RunRecord]]) -> None:
+def _again(home: Store) -> str:
+    """Return what to do about a comparison of which a run has changed."""
+    anew = command("compare", store=home.path)
+    return f"{anew} with its tasks, methods and limits makes runs again that have changed"
+
+
+def _check_alike(home: Store, name: str, planned: Sequence[tuple[Task, RunRecord]]) -> None:
     """Check that runs still differ in nothing but task, method and seed; each can be gone on with by itself.
 
     Raises:
@@ -376,12 +383,14 @@ def _check_alike(name: str, planned: Sequence[tuple[Task, RunRecord]]) -> None:
     _, first = planned[0]
     for task, record in planned:
         if task.fingerprint != record.configuration["identity"]["task"]:
-            raise StoreError(f"the run {record.id} of the comparison {name} has gone on with another task", _AGAIN)
+            raise StoreError(
+                f"the run {record.id} of the comparison {name} has gone on with another task", _again(home)
+            )
         now, expected = _shared_by_all(record.configuration), _shared_by_all(first.configuration)
         for what, value in now.items():
             if value != expected[what]:
                 two = f"the runs {first.id} and {record.id} of the comparison {name}"
-                raise StoreError(f"{two} differ in {what}", _AGAIN)
+                raise StoreError(f"{two} differ in {what}", _again(home))
 
 
 def _shared_by_all(configuration: Mapping[str, Any]) -> dict[str, object]:
@@ -409,7 +418,10 @@ def _carried_out(comparison: tuple[str, Sequence[tuple[Task, RunRecord]]], bench
             failed.append(FailedRun(record.id, task.name, record.method, record.seed, error.message, error.hint))
             bench.observer.note(f"{what} failed: {error.message}")
         except KeyboardInterrupt:
-            bench.observer.note(f"`localprompt compare --resume {name}` goes on where this ended")
+            is_code = any(needs_code(record.configuration) for _, record in planned)
+            allowed = ("--allow-code",) if is_code else ()
+            again = command("compare", "--resume", name, *allowed, store=bench.store.path)
+            bench.observer.note(f"{again} goes on where this ended")
             raise
     first = planned[0][1]
     limits = limits_of(first.configuration)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol, get_type_hints, runtime_checkable
 
 from localprompt import __version__
+from localprompt.advice import command
 from localprompt.engine.settings import EngineSettings
 from localprompt.errors import ConfigError, RunMismatch, StoreError
 from localprompt.estimating import Estimate
@@ -151,6 +152,32 @@ def describe_model(lm: LanguageModel) -> dict[str, Any]:
     """Return what stands for a model where it is not loaded, and what tells it from others, by name."""
     identity = lm.identity if isinstance(lm, _Identified) else {"fingerprint": lm.fingerprint}
     return {**facts_of(lm), "identity": identity}
+
+
+def resume_command(run_id: str, configuration: Mapping[str, Any] | None, store: Path, *more: str) -> str:
+    """Return the command that goes on with a run, with the options that it needs.
+
+    Args:
+        run_id: of the run.
+        configuration: of the run; None where it is not known.
+        store: that it is kept in.
+        more: further options.
+    """
+    known = configuration or {}
+    sources, needed = known.get("sources"), []
+    for role in ("model", "proposer"):
+        if known.get(role) is not None and isinstance(sources, Mapping) and sources.get(role) is None:
+            needed += [f"--{role}", role.upper()]  # it was given loaded
+    if needs_code(known):
+        needed.append("--allow-code")
+    return command("resume", run_id, *needed, *more, store=store)
+
+
+def needs_code(configuration: Mapping[str, Any]) -> bool:
+    """Return whether the answers of a run are judged by code that a task file named."""
+    task = configuration.get("task")
+    metric = task.get("metric") if isinstance(task, Mapping) else None
+    return isinstance(metric, Mapping) and ":" in str(metric.get("name"))
 
 
 def check_same(configuration: Mapping[str, Any], role: str, lm: LanguageModel) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import platformdirs
-
 from localprompt.errors import ConfigError
 
 
@@ -33,5 +31,8 @@ def expanded(path: str | os.PathLike[str]) -> Path:
 
 def default_store() -> Path:
     """Return where the store lies if nobody says: $LOCALPROMPT_STORE, or the user's data folder."""
-    chosen = os.environ.get("LOCALPROMPT_STORE")
-    return expanded(chosen) if chosen else platformdirs.user_data_path("localprompt", appauthor=False) / "store.sqlite"
+    if chosen := os.environ.get("LOCALPROMPT_STORE"):
+        return expanded(chosen)
+    import platformdirs  # noqa: PLC0415 - the command line's `--help` must start fast
+
+    return platformdirs.user_data_path("localprompt", appauthor=False) / "store.sqlite"

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -27,6 +28,7 @@ from localprompt.configuration import (
     limits_of,
     optimizer_of,
     program,
+    resume_command,
 )
 from localprompt.errors import ConfigError, RunMismatch
 from localprompt.journal import RunJournal
@@ -118,6 +120,7 @@ def resume(  # noqa: PLR0913 - as many choices as the command
         home.runs.update(record.id, configuration=configuration)
         journal = RunJournal(home.runs, record.id)
         sitting = _sitting(
+            home,
             home.answers,
             configuration,
             (lm, writer),
@@ -172,6 +175,7 @@ def replay(  # noqa: PLR0913 - as above
         writer = lm if configuration["proposer"] is None else ReplayedLM(configuration["proposer"])
         limits = limits_of(configuration)
         sitting = _sitting(
+            home,
             ReadAnswers(home.answers),
             configuration,
             (lm, writer),
@@ -185,6 +189,7 @@ def replay(  # noqa: PLR0913 - as above
 
 
 def _sitting(  # noqa: PLR0913 - what a sitting needs
+    home: Store,
     answers: Answers,
     configuration: Mapping[str, Any],
     models: tuple[LanguageModel, LanguageModel],
@@ -201,7 +206,8 @@ def _sitting(  # noqa: PLR0913 - what a sitting needs
     cached = cached_models(*models, answers, run_id=run_id, shared=shared, observer=observer, anew=anew)
     method, seed, expected = configuration["method"], configuration["seed"], expected_of(configuration)
     notes = (LOOKED,) if configuration.get("looked") is True else ()
-    return Sitting(run_id, task, cached, method, optimizer, seed, limits, observer, expected, journal, notes)
+    go_on = partial(resume_command, run_id, configuration, home.path)
+    return Sitting(run_id, task, cached, method, optimizer, seed, limits, observer, expected, journal, notes, go_on)
 
 
 def _known_task(configuration: Mapping[str, Any], given: Task | None, allow_code: bool, *, force: bool) -> Task:

@@ -17,7 +17,7 @@ from typing import Any
 from localprompt.analysis.stats import interval, smallest_detectable_gain
 from localprompt.arguments import checked
 from localprompt.budget import Budget
-from localprompt.configuration import Limits, check_count, describe
+from localprompt.configuration import Limits, check_count, describe, resume_command
 from localprompt.engine.settings import read_settings
 from localprompt.errors import ConfigError, NotEnoughMemory, TaskError
 from localprompt.estimating import Estimate, estimate, measured_rates
@@ -134,7 +134,10 @@ def optimize(  # noqa: PLR0913 - a run has as many choices as the command
         observer.note(f"run {record.id}, kept in {home.path}")
         models = cached_models(lm, writer, home.answers, run_id=record.id, shared=use_cache, observer=observer)
         journal = RunJournal(home.runs, record.id)
-        sitting = Sitting(record.id, loaded, models, method, optimizer, seed, limits, observer, cost, journal)
+        go_on = partial(resume_command, record.id, configuration, home.path)
+        sitting = Sitting(
+            record.id, loaded, models, method, optimizer, seed, limits, observer, cost, journal, resume=go_on
+        )
         return carry_out(home, sitting)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +10,10 @@ import click
 
 from localprompt.cli.options import debug_option
 from localprompt.cli.printable import printable_line
+from localprompt.cli.streams import console, say, say_json
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
 
     from localprompt.cards import ModelCard
     from localprompt.engine.gguf import GGUFHeader
@@ -37,7 +36,7 @@ def list_(as_json: bool) -> None:
 
     rows = [_listed(card, installed(card)) for card in cards()]
     if as_json:
-        click.echo(json.dumps(rows, ensure_ascii=False))
+        say_json(rows)
         return
     _print(_list_table(rows))
 
@@ -98,10 +97,10 @@ def pull(names: tuple[str, ...]) -> None:
     from localprompt.models import pull  # noqa: PLC0415
 
     wanted = [card(name) for name in names]  # an unknown name fails before anything is fetched
-    with logged(lambda text: click.echo(printable_line(text), err=True)):
+    with logged(lambda text: say(printable_line(text), err=True)):
         paths = [pull(each) for each in wanted]
     for path in paths:
-        click.echo(path)
+        say(str(path))
 
 
 @models.command()
@@ -111,7 +110,7 @@ def path(name: str) -> None:
     """Print the path of a model that is installed, and nothing else."""
     from localprompt.cards import card  # noqa: PLC0415
 
-    click.echo(_installed_path(card(name)))
+    say(str(_installed_path(card(name))))
 
 
 @models.command()
@@ -133,7 +132,7 @@ def info(name_or_file: str, as_json: bool) -> None:
         problem = error.message
     facts = {**_facts(header), "problem": problem}
     if as_json:
-        click.echo(json.dumps(facts, ensure_ascii=False))
+        say_json(facts)
     else:
         _print(_facts_table(facts))
 
@@ -227,11 +226,4 @@ def _size(n_bytes: int) -> str:
 
 
 def _print(table: RenderableType) -> None:
-    _console().print(table)
-
-
-def _console() -> Console:
-    from rich.console import Console  # noqa: PLC0415
-
-    # Piped tables are for grep: one line a row, however long.
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    console(wide=True).print(table)

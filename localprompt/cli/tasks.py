@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from localprompt.cli.options import debug_option
+from localprompt.cli.options import HomePath, debug_option
 from localprompt.cli.printable import printable
+from localprompt.cli.streams import say, say_json
 
 if TYPE_CHECKING:
     from localprompt.tasks import Task
@@ -28,7 +28,7 @@ def tasks() -> None:
 
 
 @tasks.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=HomePath())
 @click.option("--model", help="A card's name or a GGUF file: also show its chat template and count tokens.")
 @click.option("--allow-code", is_flag=True, help="Run the code that a metric `module:function` names.")
 @debug_option
@@ -50,7 +50,10 @@ def check(file: Path, model: str | None, allow_code: bool, as_json: bool) -> Non
         "warnings": list(find_doubts(task)),
         "examples": _rendered(task, task.dev[:_SHOWN], model),
     }
-    click.echo(json.dumps(report, ensure_ascii=False) if as_json else printable(_text(report)))
+    if as_json:
+        say_json(report)
+    else:
+        say(printable(_text(report)))
 
 
 def _counts(task: Task, examples: Sequence[Example]) -> dict[str, Any]:
@@ -63,7 +66,7 @@ def _rendered(task: Task, examples: Sequence[Example], model: str | None) -> lis
     texts, n_tokens = _as_the_model_sees(renderings, model) if model else ([r.text for r in renderings], None)
     return [
         {
-            "id": example.id,
+            "example_id": example.id,
             "messages": [asdict(message) for message in rendering.messages],
             "opening": rendering.opening,
             "text": text,
@@ -102,7 +105,7 @@ def _text(report: dict[str, Any]) -> str:
 
 def _example_lines(example: dict[str, Any]) -> list[str]:
     tokens = f", {example['n_tokens']} tokens" if example["n_tokens"] is not None else ""
-    lines = [f"--- {example['id']}{tokens} ---"]
+    lines = [f"--- {example['example_id']}{tokens} ---"]
     if example["text"]:
         lines.append(example["text"])
     else:

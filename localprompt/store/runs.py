@@ -110,28 +110,34 @@ class Runs(Findings):
         Raises:
             StoreError: if none or several do, which are listed, or it is damaged.
         """
-        run_id = self.find(prefix)
-        with self._database.reading() as connection:
-            row = connection.execute(f"SELECT {RUN_COLUMNS} FROM runs WHERE id = ?", [run_id]).fetchone()
-        if row is None:
-            raise self._unknown(f"there is no run {run_id!r} any more")
-        return self._parsed(run_id, read_run, row)
+        row = self._row(self.find(prefix))
+        return self._parsed(row[0], read_run, row)
+
+    def look(self, prefix: str) -> RunRecord | DamagedRun:
+        """Return the run whose id begins with `prefix`, also one that is damaged.
+
+        Raises:
+            StoreError: if none or several do.
+        """
+        return _read_either(self._row(self.find(prefix)))
 
     def all(self) -> list[RunRecord]:
-        """Return all runs that can be read, newest first; the others are what `damaged` returns.
+        """Return all runs that can be read, newest first; `every` has the others too.
 
         Raises:
             StoreError: if the store cannot be read.
         """
-        return [run for run in self._every() if isinstance(run, RunRecord)]
+        return [run for run in self.every() if isinstance(run, RunRecord)]
 
-    def damaged(self) -> list[DamagedRun]:
-        """Return the runs that cannot be read, newest first; `delete` removes them.
+    def every(self) -> list[RunRecord | DamagedRun]:
+        """Return all runs, newest first, also those that are damaged.
 
         Raises:
             StoreError: if the store cannot be read.
         """
-        return [run for run in self._every() if isinstance(run, DamagedRun)]
+        with self._database.reading() as connection:
+            rows = connection.execute(f"SELECT {RUN_COLUMNS} FROM runs ORDER BY number DESC").fetchall()
+        return [_read_either(row) for row in rows]
 
     @checked
     def delete(self, run_id: str) -> None:
@@ -329,6 +335,13 @@ class Runs(Findings):
         """
         return self.get(transfer.import_(self._database, expanded(path)))
 
+    def _row(self, run_id: str) -> tuple[Any, ...]:
+        with self._database.reading() as connection:
+            row = connection.execute(f"SELECT {RUN_COLUMNS} FROM runs WHERE id = ?", [run_id]).fetchone()
+        if row is None:
+            raise self._unknown(f"there is no run {run_id!r} any more")
+        return tuple(row)
+
     def _let_go(self, run_id: str) -> None:
         self._answers.flush()
         self._set(run_id, {"pid": None})
@@ -352,14 +365,12 @@ class Runs(Findings):
         for table in ("discards", "events"):
             self._written[table, run_id] = 0
 
-    def _every(self) -> Iterator[RunRecord | DamagedRun]:
-        with self._database.reading() as connection:
-            rows = connection.execute(f"SELECT {RUN_COLUMNS} FROM runs ORDER BY number DESC").fetchall()
-        for row in rows:
-            try:
-                yield read_run(row)
-            except UNREADABLE as error:
-                yield read_damaged(row, str(error))
+
+def _read_either(row: tuple[Any, ...]) -> RunRecord | DamagedRun:
+    try:
+        return read_run(row)
+    except UNREADABLE as error:
+        return read_damaged(row, str(error))
 
 
 def in_use(run_id: str, pid: int | None) -> StoreError:
