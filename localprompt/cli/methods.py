@@ -30,7 +30,7 @@ def methods(name: str | None, as_json: bool) -> None:
 
     if name is None:
         rows = [(each, list(presets(each)), summary(each)) for each in names()]
-        plain = [dict(zip(("name", "presets", "summary"), row, strict=True)) for row in rows]
+        plain = [dict(zip(("method", "presets", "summary"), row, strict=True)) for row in rows]
         shown = [(each, ", ".join(known), told) for each, known, told in rows]
         _show(plain, ("name", "presets", "what it is"), shown, as_json=as_json)
         return
@@ -84,7 +84,7 @@ def _plain(value: object) -> object:
 
 def _plain_setting(setting: Setting) -> dict[str, Any]:
     return {
-        "name": setting.name,
+        "setting": setting.name,
         "default": _plain(setting.default),
         "presets": {preset: _plain(value) for preset, value in setting.presets.items()},
         "description": setting.description,

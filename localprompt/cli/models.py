@@ -157,8 +157,8 @@ def _facts(header: GGUFHeader) -> dict[str, Any]:
         "size_label": header.size_label,
         "parameters": header.parameters,
         "size_bytes": header.file_size,
-        "file_type": header.file_type,
-        "quantisation": [
+        "quantisation": header.file_type,
+        "tensor_types": [
             {"type": share.name, "n_tensors": share.n_tensors, "n_bytes": share.n_bytes}
             for share in header.quantisation
         ],
@@ -168,7 +168,7 @@ def _facts(header: GGUFHeader) -> dict[str, Any]:
         "add_bos": header.add_bos,
         "bos": _token(header.bos_id, header.bos_text),
         "eos": _token(header.eos_id, header.eos_text),
-        "fim": fim
+        "fim_tokens": fim
         and {
             "prefix": _token(fim.prefix, tokens[fim.prefix]),
             "suffix": _token(fim.suffix, tokens[fim.suffix]),
@@ -188,21 +188,21 @@ def _facts_table(facts: dict[str, Any]) -> RenderableType:
     size = facts["size_bytes"]
     mix = ", ".join(
         f"{share['type']} {share['n_bytes'] / max(size, 1):.0%} ({share['n_tensors']} tensors)"
-        for share in facts["quantisation"]
+        for share in facts["tensor_types"]
     )
-    fim = facts["fim"] and "  ".join(f"{role} {_show_token(token)}" for role, token in facts["fim"].items())
+    fim = facts["fim_tokens"] or {}
     rows = {
         "file": facts["path"],
         "architecture": facts["architecture"] or "not stated",
         "name": facts["name"] or "not stated",
         "size": f"{facts['size_label']} ({facts['parameters']:,} parameters), {_size(size)}",
-        "quantisation": f"{facts['file_type'] or 'mix'}: {mix}",
+        "quantisation": f"{facts['quantisation'] or 'mix'}: {mix}",
         "context": f"{facts['context_length']:,} tokens",
         "vocabulary": f"{facts['n_vocab']:,} tokens",
         "chat template": "yes" if facts["chat_template"] else "no: a base model",
         "BOS": f"{_show_token(facts['bos'])}, {'added' if facts['add_bos'] else 'not added'} before a text",
         "EOS": _show_token(facts["eos"]),
-        "FIM tokens": fim or "none",
+        "FIM tokens": "  ".join(f"{role} {_show_token(token)}" for role, token in fim.items()) or "none",
         "usable": f"no: {facts['problem']}" if facts["problem"] else "yes",
     }
     table = Table(box=None, pad_edge=False, show_header=False)

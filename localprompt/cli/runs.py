@@ -13,6 +13,7 @@ from localprompt.cli.options import HomePath, debug_option, store_option
 from localprompt.cli.printable import printable_line
 from localprompt.cli.run_facts import facts_of, listed, outcome, state, when
 from localprompt.cli.streams import console, say, say_json
+from localprompt.paths import default_store
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -33,9 +34,12 @@ def runs() -> None:
 @_json_option
 def list_(store: Path | None, as_json: bool) -> None:
     """List the runs, newest first, and name those that are damaged."""
-    with _open(store) as opened:
-        rows = [listed(opened, run) for run in opened.runs.every()]
-        path = opened.path
+    path, rows = store or default_store(), []
+    if path.exists():
+        with _open(path) as opened:
+            rows = [listed(opened, run) for run in opened.runs.every()]
+    else:
+        say(printable_line(f"there is no store {path}; `localprompt optimize` begins one"), err=True)
     if as_json:
         say_json(rows)
     elif rows:

@@ -17,11 +17,13 @@ from localprompt.engine.gguf_validator import split_paths, validate
 from localprompt.engine.process import EngineProcess, RequestsDied
 from localprompt.engine.settings import EngineSettings, read_settings
 from localprompt.engine.tuning import tuned
-from localprompt.errors import ContextOverflow, ModelError
+from localprompt.errors import ConfigError, ContextOverflow, ModelError
 from localprompt.lm.rendered import Rendered, spans_of
 from localprompt.types import EngineStats, Generation, Loglikelihood, Message, Sampling
 
 _Answer = TypeVar("_Answer")
+_SEED_BITS = 2**64 - 1
+"""What the engine uses of a seed."""
 
 
 class LocalModel:
@@ -113,33 +115,34 @@ class LocalModel:
         """True: `Sampling.grammar` is obeyed, whatever the model."""
         return True
 
+    @checked
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each text, with BOS where the model wants one."""
         result: list[list[int]] = self._encoded("encode", [[str(text), spans_of(text)] for text in texts])
         return result
 
+    @checked
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return how many tokens each text has, same order and length as `texts`."""
         return [len(tokens) for tokens in self.tokenize(texts)]
 
+    @checked
     def chat(self, messages: Sequence[Message], opening: str = "") -> Rendered:
         """Return the text of a chat up to the assistant's answer, which begins with `opening`.
 
         A base model gets the messages as plain text, a blank line between them.
 
         Raises:
-            TypeError: for a message that is no `Message`, such as a dict.
+            ConfigError: for a message that is no `Message`, such as a dict.
             ModelError: if the template refuses the messages.
         """
-        try:
-            turns = [[message.role, message.content] for message in messages]
-        except AttributeError as error:
-            raise TypeError(f"a message is a localprompt.Message(role, content), not {error.obj!r:.80}") from error
+        turns = [[message.role, message.content] for message in messages]
         if not self.has_chat:
             return Rendered("".join(f"{content}\n\n" for _, content in turns), ()) + opening
         ((text, spans),) = self._engine.call("chat", requests=[turns])
         return Rendered(text, spans) + opening
 
+    @checked
     def fim(self, prefix: str, suffix: str) -> Rendered:
         """Return a fill-in-the-middle prompt: prefix-suffix-middle, or suffix-prefix for models without a middle token.
 
@@ -166,6 +169,7 @@ class LocalModel:
             text += piece
         return Rendered(text, spans)
 
+    @checked
     def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[Loglikelihood]:
         """Return the log-likelihood of each continuation after its context; see `LanguageModel`."""
         wanted = [[str(context), str(continuation), spans_of(context)] for context, continuation in pairs]
@@ -174,6 +178,7 @@ class LocalModel:
             self._check_length(number, len(tokens), 0, pairs[number][0])
         return self._answers("score", encoded, Loglikelihood)
 
+    @checked
     def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
         """Return one completion a prompt; see `LanguageModel`.
 
@@ -181,13 +186,14 @@ class LocalModel:
             ConfigError: if the grammar does not compile, before anything is computed.
         """
         if len(prompts) != len(seeds):
-            raise ValueError(f"{len(prompts)} prompts with {len(seeds)} seeds")
+            raise ConfigError(f"{len(prompts)} prompts with {len(seeds)} seeds", "give each prompt a seed")
         encoded = [tokens or [self._engine.info["start_token"]] for tokens in self.tokenize(prompts)]
         for number, tokens in enumerate(encoded):
             self._check_length(number, len(tokens), sampling.max_tokens, prompts[number])
-        requests = [[t, asdict(sampling), s] for t, s in zip(encoded, seeds, strict=True)]
+        requests = [[t, asdict(sampling), s & _SEED_BITS] for t, s in zip(encoded, seeds, strict=True)]
         return self._answers("generate", requests, Generation)
 
+    @checked
     def prefill_rate(self, n_tokens: int = 512) -> float:
         """Return tokens per second of decoding one fresh sequence: what `llama-bench` calls pp512."""
         return float(self._engine.call("prefill_rate", n_tokens=n_tokens))

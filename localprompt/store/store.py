@@ -34,7 +34,7 @@ class Store:
     def __init__(self, path: str | os.PathLike[str] | None = None, *, create: bool = True) -> None:
         found = default_store() if path is None else expanded(path)
         if not create and not found.exists():
-            hint = "`localprompt optimize` begins one; is this the path that was given with --store then?"
+            hint = "give the --store that the run was made with; `localprompt optimize` begins a new one"
             raise StoreError(f"there is no store {found}", hint)
         self._database = Database(found)
         self.answers = Answers(self._database)
