@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import itertools
@@ -62,11 +63,29 @@ def _wanted(function: Callable[..., object]) -> tuple[tuple[str, ...], Mapping[s
     )
 
 
-def _check(name: str, value: object, hint: Any) -> None:
+def check_record(name: str, record: Any) -> None:
+    """Check that each field of a record is what its annotation says, also in the records that it holds.
+
+    Raises:
+        ConfigError: naming the field and what is expected.
+    """
+    for field, hint in _fields(type(record)).items():
+        _check(f"{name}.{field}", getattr(record, field), hint, deep=True)
+
+
+@functools.cache
+def _fields(kind: Any) -> Mapping[str, Any]:
+    hints = get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+def _check(name: str, value: object, hint: Any, *, deep: bool = False) -> None:
     if not _fits(value, hint):
         raise ConfigError(f"{name} is {told(value)}, not {_said(hint)}", _advice(value, hint))
     for place, part, wanted in _parts(name, value, hint):
-        _check(place, part, wanted)
+        _check(place, part, wanted, deep=deep)
+    if deep and dataclasses.is_dataclass(value):
+        check_record(name, value)
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -77,7 +96,7 @@ def _fits(value: Any, hint: Any) -> bool:
     if origin is Literal:
         return isinstance(value, str) and value in get_args(hint)
     if origin is tuple:
-        return _is_list(value) and len(value) == len(get_args(hint))
+        return _is_list(value) and (... in get_args(hint) or len(value) == len(get_args(hint)))
     if origin in _TESTS:
         return _TESTS[origin](value)
     if getattr(origin, "_is_protocol", False):
@@ -119,7 +138,7 @@ def _parts(name: str, value: Any, hint: Any) -> Iterator[tuple[str, object, Any]
         hint = next(each for each in get_args(hint) if _fits(value, each))
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Sequence, tuple):
-        wanted = itertools.repeat(inner[0]) if origin is Sequence else inner
+        wanted = itertools.repeat(inner[0]) if origin is Sequence or ... in inner else inner
         yield from ((f"{name}[{index}]", *pair) for index, pair in enumerate(zip(value, wanted, strict=False)))
     elif origin is Mapping:
         yield from ((f"a key of {name}", key, inner[0]) for key in value)
@@ -133,7 +152,7 @@ def _said(hint: Any) -> str:
         return " or ".join(dict.fromkeys(_said(each) for each in get_args(hint)))
     if origin is Literal:
         return " or ".join(map(repr, get_args(hint)))
-    if origin is Sequence:
+    if origin is Sequence or (origin is tuple and ... in get_args(hint)):
         return f"a list, each item {_said(get_args(hint)[0])}"
     if origin is tuple:
         return f"a pair, each {_said(get_args(hint)[0])}"

@@ -13,7 +13,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -42,10 +42,8 @@ from localprompt.resuming import opened_models
 from localprompt.sitting import placed
 from localprompt.store import RunRecord, Store
 from localprompt.store.records import dumped, identity_hash
-from localprompt.tasks import Task, load_task
-from localprompt.tasks.answers import guarded_answer
+from localprompt.tasks import Task
 from localprompt.tasks.check import shared_rows
-from localprompt.tasks.metrics import guarded_metric
 from localprompt.tasks.stored import from_plain
 
 METHODS = ("ape", "protegi", "opro", "pe2", "random")
@@ -282,14 +280,14 @@ def _configured(
 
 
 def _loaded(tasks: Sequence[str | os.PathLike[str] | Task], allow_code: bool) -> list[Task]:
-    loaded = [task if isinstance(task, Task) else load_task(task, allow_code=allow_code) for task in tasks]
+    loaded = [runs.loaded_task(task, allow_code) for task in tasks]
     if not loaded:
         raise ConfigError("no tasks to compare on", "name one or more task files")
     for number, task in enumerate(loaded):
         runs.check_splits(task)
         if any(other.name == task.name for other in loaded[:number]):
             raise TaskError(f"two tasks are called {task.name}", "give one of them another `name`")
-    return [replace(task, answer=guarded_answer(task.answer), metric=guarded_metric(task.metric)) for task in loaded]
+    return loaded
 
 
 def _known_run(known: Mapping[str, Sequence[RunRecord]], wanted: Mapping[str, Any]) -> RunRecord | None:
@@ -371,7 +369,7 @@ def _runs_of(home: Store, prefix: str) -> tuple[str, list[RunRecord]]:
 def _again(home: Store) -> str:
     """Return what to do about a comparison of which a run has changed."""
     anew = command("compare", store=home.path)
-    return f"{anew} with its tasks, methods and limits makes runs again that have changed"
+    return f"call {anew} with its tasks, methods and limits: runs that have changed are made again"
 
 
 def _check_alike(home: Store, name: str, planned: Sequence[tuple[Task, RunRecord]]) -> None:

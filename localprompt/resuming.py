@@ -213,6 +213,7 @@ def _sitting(  # noqa: PLR0913 - what a sitting needs
 def _known_task(configuration: Mapping[str, Any], given: Task | None, allow_code: bool, *, force: bool) -> Task:
     if given is None:
         return from_plain(configuration["task"], allow_code=allow_code)
+    given = runs.loaded_task(given, allow_code)
     if not force:
         _check_task(configuration, given)
     return given

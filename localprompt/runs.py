@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from localprompt.analysis.stats import interval, smallest_detectable_gain
-from localprompt.arguments import checked
+from localprompt.arguments import check_record, checked
 from localprompt.budget import Budget
 from localprompt.configuration import Limits, check_count, describe, resume_command
 from localprompt.engine.settings import read_settings
@@ -33,7 +34,9 @@ from localprompt.results import EvaluationResult, RunResult, Split
 from localprompt.sitting import Sitting, cached_models, carry_out, placed, unparsed
 from localprompt.store import Store
 from localprompt.tasks import Task, load_task
+from localprompt.tasks.answers import guarded_answer
 from localprompt.tasks.check import shared_rows
+from localprompt.tasks.metrics import guarded_metric
 from localprompt.types import Prompt
 
 __all__ = ["Estimate", "EvaluationResult", "RunResult", "dry_run", "evaluate", "open_model", "optimize"]
@@ -105,7 +108,7 @@ def optimize(  # noqa: PLR0913 - a run has as many choices as the command
     limits = Limits(max_tokens, max_calls, max_minutes)
     check_count("seed", seed, least=0)
     check_engine(engine, model, proposer)
-    loaded = _loaded_task(task, allow_code)
+    loaded = loaded_task(task, allow_code)
     check_splits(loaded)
     observer = observer or SilentObserver()
     for note in (_before(loaded), *shared_rows(loaded)):
@@ -168,7 +171,7 @@ def dry_run(  # noqa: PLR0913 - as above
     limits = Limits(max_tokens, max_calls)
     check_count("seed", seed, least=0)
     check_engine(engine, model, proposer)
-    loaded = _loaded_task(task, allow_code)
+    loaded = loaded_task(task, allow_code)
     check_splits(loaded)
     observer = observer or SilentObserver()
     with ExitStack() as stack:
@@ -208,13 +211,14 @@ def evaluate(  # noqa: PLR0913 - as above
         ConfigError, TaskError, ModelError, ContextOverflow, StoreError: as `optimize`.
     """
     check_engine(engine, model)
-    loaded = _loaded_task(task, allow_code)
+    loaded = loaded_task(task, allow_code)
     splits = {"train": loaded.train, "dev": loaded.dev, "test": loaded.test}
     examples = splits[split]
     if not examples:
         raise TaskError(f"the task {loaded.name} has no {split} examples", "choose another split")
     observer = observer or SilentObserver()
     whole = Prompt(prompt) if isinstance(prompt, str) else prompt
+    check_record("prompt", whole)
     budget = Budget()
     with ExitStack() as stack:
         home = opened_store(store, stack) if use_cache else None
@@ -318,11 +322,13 @@ def check_engine(engine: Mapping[str, object], *models: object) -> None:
 
 
 def check_splits(task: Task) -> None:
-    """Check that a task has examples to choose by and examples to prove it with.
+    """Check that a task has examples to choose by, examples to prove it with, and prompts to begin with.
 
     Raises:
-        TaskError: if it lacks either.
+        TaskError: if it lacks one of them.
     """
+    if not task.seeds:
+        raise TaskError(f"the task {task.name} has no seed prompts", "the empty one is Prompt('')")
     if not task.dev or not task.test:
         raise TaskError(f"the task {task.name} has no {'test' if task.dev else 'dev'} examples", "a search needs both")
 
@@ -349,8 +355,18 @@ def expected(
     return estimate(optimizer, placed(task, optimizer), lm, writer, rates=rates, seed=seed, **most)
 
 
-def _loaded_task(task: str | os.PathLike[str] | Task, allow_code: bool) -> Task:
-    return task if isinstance(task, Task) else load_task(task, allow_code=allow_code)
+def loaded_task(task: str | os.PathLike[str] | Task, allow_code: bool) -> Task:
+    """Return the task, read if need be; a metric or an answer function of the user's own that raises is a TaskError.
+
+    Raises:
+        ConfigError: if it was made in Python, and holds what it cannot.
+        TaskError: if its file or its data is wrong.
+    """
+    if isinstance(task, Task):
+        check_record("task", task)
+    else:
+        task = load_task(task, allow_code=allow_code)
+    return replace(task, answer=guarded_answer(task.answer), metric=guarded_metric(task.metric))
 
 
 def _before(task: Task) -> str:

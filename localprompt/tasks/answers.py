@@ -89,6 +89,8 @@ def guarded_answer(answer: Answer) -> Answer:
     def extract(completion: str) -> str | None:
         try:
             found: object = answer(completion)
+        except TaskError:  # a guarded one, which has said it
+            raise
         except Exception as error:  # a user's function may raise anything
             why = f"({type(error).__name__}: {error})"
             problem = f"the answer function {name!r} failed on {repr(completion)[:_SHOWN]} {why}"
