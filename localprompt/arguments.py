@@ -69,7 +69,8 @@ def check_record(name: str, record: Any) -> None:
     Raises:
         ConfigError: naming the field and what is expected.
     """
-    for field, hint in _fields(type(record)).items():
+    kind: Any = type(record)
+    for field, hint in _fields(kind).items():
         _check(f"{name}.{field}", getattr(record, field), hint, deep=True)
 
 

@@ -18,7 +18,7 @@ def expanded(path: str | os.PathLike[str]) -> Path:
     """
     given = Path(path)
     try:
-        found = given.expanduser()
+        found = given.expanduser() if os.fspath(path).startswith("~") else given  # ./~ is a file of that name
         os.fsencode(found)
     except RuntimeError as error:
         raise ConfigError(f"{given} begins with a home folder that is not known", "write the path out") from error

@@ -140,8 +140,9 @@ class Sampling:
     stop string, `max_tokens` or a vocabulary that lacks the bytes cuts off matches only as far as it goes."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.stop, list):
-            object.__setattr__(self, "stop", tuple(self.stop))
+        stop: object = self.stop
+        if isinstance(stop, list):
+            object.__setattr__(self, "stop", tuple(stop))
         for name, is_kind, kind in _OF_SAMPLING:
             if not is_kind(getattr(self, name)):
                 raise ConfigError(f"{name} of a Sampling is {getattr(self, name)!r:.100}, not {kind}")
