@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from localprompt.types import Demo, Prompt
 
 RunStatus = Literal["running", "finished", "paused", "failed"]
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _LARGEST = 10**100
 _LONGEST = 1 << 20
 _DEEPEST = 100
@@ -70,21 +72,41 @@ def read_run(row: Sequence[Any]) -> RunRecord:
     """Return the run of a row of the store.
 
     Raises:
-        ValueError, RecursionError: if a value is not what it should be.
+        ValueError: naming the column, if a value is not what it should be.
     """
     found = dict(zip(RUN_COLUMNS.split(", "), row, strict=True))
-    check_texts(row)
-    for name in ("created", "updated"):
-        check_time(found[name])
-    configuration, result = json.loads(found["configuration"]), found["result"]
+    for name, value in found.items():
+        try:
+            check_texts([value])
+            found[name] = _COLUMN_READERS[name](value) if name in _COLUMN_READERS else value
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{name}: {error}") from error
+    return RunRecord(**found)
+
+
+def _read_configuration(text: str) -> Mapping[str, Any]:
+    configuration = json.loads(text)
     item(configuration, "identity")
-    read = {
-        "seed": int(found["seed"]),
-        "configuration": configuration,
-        "result": None if result is None else object_of(json.loads(result)),
-        "imported": bool(found["imported"]),
-    }
-    return RunRecord(**{**found, **read})
+    return object_of(configuration)
+
+
+def _read_result(text: str | None) -> Mapping[str, Any] | None:
+    return None if text is None else object_of(json.loads(text))
+
+
+def _read_time(seconds: float) -> float:
+    check_time(seconds)
+    return seconds
+
+
+_COLUMN_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "created": _read_time,
+    "updated": _read_time,
+    "seed": int,
+    "configuration": _read_configuration,
+    "result": _read_result,
+    "imported": bool,
+}
 
 
 def read_damaged(row: Sequence[Any], why: str) -> DamagedRun:
@@ -101,8 +123,8 @@ def check_texts(row: Sequence[Any]) -> None:
         ValueError: if one was not.
     """
     for value in row:
-        if isinstance(value, str) and not value.isascii():
-            value.encode()
+        if isinstance(value, str) and not value.isascii() and _SURROGATE.search(value):
+            raise ValueError("a text is not UTF-8")
 
 
 def check_finite(numbers: Sequence[float | None]) -> None:
