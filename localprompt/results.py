@@ -185,7 +185,8 @@ class RunResult:
         except (TypeError, ValueError, OverflowError) as error:
             said = str(error)[:200]
             raise StoreError(
-                f"the result of the run is damaged ({said})", "`localprompt runs check` says more"
+                f"the result of the run is damaged ({said})",
+                "`localprompt runs check`, with the --store of the run, says more",
             ) from error
 
 

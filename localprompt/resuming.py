@@ -10,11 +10,13 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from localprompt import runs
+from localprompt.arguments import checked
 from localprompt.configuration import (
     Limits,
     check_same,
@@ -26,6 +28,7 @@ from localprompt.configuration import (
     limits_of,
     optimizer_of,
     program,
+    resume_command,
 )
 from localprompt.errors import ConfigError, RunMismatch
 from localprompt.journal import RunJournal
@@ -43,6 +46,7 @@ from localprompt.tasks.stored import from_plain, to_plain
 LOOKED = "the test split had been measured before this search went on; its score is not a single look"
 
 
+@checked
 def resume(  # noqa: PLR0913 - as many choices as the command
     run: str,
     *,
@@ -87,7 +91,7 @@ def resume(  # noqa: PLR0913 - as many choices as the command
     wanted = Limits(max_tokens, max_calls, max_minutes)
     observer = observer or SilentObserver()
     with ExitStack() as stack:
-        home = runs.opened_store(store, stack)
+        home = runs.opened_store(store, stack, create=False)
         record = home.runs.get(run)
         stack.enter_context(home.runs.hold(record.id))
         record = home.runs.get(record.id)  # another process may just have finished it
@@ -116,6 +120,7 @@ def resume(  # noqa: PLR0913 - as many choices as the command
         home.runs.update(record.id, configuration=configuration)
         journal = RunJournal(home.runs, record.id)
         sitting = _sitting(
+            home,
             home.answers,
             configuration,
             (lm, writer),
@@ -129,6 +134,7 @@ def resume(  # noqa: PLR0913 - as many choices as the command
         return carry_out(home, sitting)
 
 
+@checked
 def replay(  # noqa: PLR0913 - as above
     run: str,
     *,
@@ -157,7 +163,7 @@ def replay(  # noqa: PLR0913 - as above
     """
     observer = observer or SilentObserver()
     with ExitStack() as stack:
-        home = runs.opened_store(store, stack)
+        home = runs.opened_store(store, stack, create=False)
         record = home.runs.get(run)
         configuration = record.configuration
         check_shape(configuration)
@@ -169,6 +175,7 @@ def replay(  # noqa: PLR0913 - as above
         writer = lm if configuration["proposer"] is None else ReplayedLM(configuration["proposer"])
         limits = limits_of(configuration)
         sitting = _sitting(
+            home,
             ReadAnswers(home.answers),
             configuration,
             (lm, writer),
@@ -182,6 +189,7 @@ def replay(  # noqa: PLR0913 - as above
 
 
 def _sitting(  # noqa: PLR0913 - what a sitting needs
+    home: Store,
     answers: Answers,
     configuration: Mapping[str, Any],
     models: tuple[LanguageModel, LanguageModel],
@@ -198,12 +206,14 @@ def _sitting(  # noqa: PLR0913 - what a sitting needs
     cached = cached_models(*models, answers, run_id=run_id, shared=shared, observer=observer, anew=anew)
     method, seed, expected = configuration["method"], configuration["seed"], expected_of(configuration)
     notes = (LOOKED,) if configuration.get("looked") is True else ()
-    return Sitting(run_id, task, cached, method, optimizer, seed, limits, observer, expected, journal, notes)
+    go_on = partial(resume_command, run_id, configuration, home.path)
+    return Sitting(run_id, task, cached, method, optimizer, seed, limits, observer, expected, journal, notes, go_on)
 
 
 def _known_task(configuration: Mapping[str, Any], given: Task | None, allow_code: bool, *, force: bool) -> Task:
     if given is None:
         return from_plain(configuration["task"], allow_code=allow_code)
+    given = runs.loaded_task(given, allow_code)
     if not force:
         _check_task(configuration, given)
     return given

@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -17,9 +18,11 @@ from typing import Any
 
 from localprompt.analysis.power import smallest_detectable_gain
 from localprompt.analysis.stats import interval
+from localprompt.arguments import check_record, checked
 from localprompt.budget import Budget
-from localprompt.configuration import Limits, describe
+from localprompt.configuration import Limits, check_count, describe, resume_command
 from localprompt.engine.parts import split_paths
+from localprompt.engine.settings import read_settings
 from localprompt.errors import ConfigError, NotEnoughMemory, TaskError
 from localprompt.estimating import Estimate, estimate, measured_rates
 from localprompt.evaluator import Evaluator
@@ -34,9 +37,11 @@ from localprompt.results import EvaluationResult, RunResult, Split, constant_not
 from localprompt.sitting import Sitting, cached_models, carry_out, placed, unparsed
 from localprompt.store import Store
 from localprompt.tasks import Task, load_task
+from localprompt.tasks.answers import guarded_answer
 from localprompt.tasks.check import main_doubts
 from localprompt.tasks.constant import constant_answer
 from localprompt.tasks.copies import n_different, numbered
+from localprompt.tasks.metrics import guarded_metric
 from localprompt.types import Prompt
 
 __all__ = ["Estimate", "EvaluationResult", "RunResult", "dry_run", "evaluate", "open_model", "optimize"]
@@ -57,6 +62,7 @@ def open_model(name_or_path: str | Path, **engine: Any) -> AbstractContextManage
     return load_model(name_or_path, **engine)
 
 
+@checked
 def optimize(  # noqa: PLR0913 - a run has as many choices as the command
     task: str | os.PathLike[str] | Task,
     model: str | Path | LanguageModel,
@@ -87,7 +93,7 @@ def optimize(  # noqa: PLR0913 - a run has as many choices as the command
         proposer: the model that writes prompts; the task LM itself by default.
         settings: hyperparameters of the method, by name; text is read as the field's type.
         engine: settings of the engine, by name, such as `n_ctx`; for both models, where they are loaded here.
-        seed: of everything random. Same seed, same models, same task: same result.
+        seed: of everything random, 0 or more. Same seed, same models, same task: same result.
         max_minutes: for the search, checked before anything is computed; the run pauses then.
         max_tokens: for the search, tokens requested; never exceeded.
         max_calls: for the search, model calls; never exceeded.
@@ -105,8 +111,9 @@ def optimize(  # noqa: PLR0913 - a run has as many choices as the command
     """
     optimizer = configure(method, settings, preset)
     limits = Limits(max_tokens, max_calls, max_minutes)
+    check_count("seed", seed, least=0)
     check_engine(engine, model, proposer)
-    loaded = _loaded_task(task, allow_code)
+    loaded = loaded_task(task, allow_code)
     check_splits(loaded)
     observer = observer or SilentObserver()
     tell_before(loaded, observer)
@@ -134,10 +141,14 @@ def optimize(  # noqa: PLR0913 - a run has as many choices as the command
         observer.note(f"run {record.id}, kept in {home.path}")
         models = cached_models(lm, writer, home.answers, run_id=record.id, shared=use_cache, observer=observer)
         journal = RunJournal(home.runs, record.id)
-        sitting = Sitting(record.id, loaded, models, method, optimizer, seed, limits, observer, cost, journal)
+        go_on = partial(resume_command, record.id, configuration, home.path)
+        sitting = Sitting(
+            record.id, loaded, models, method, optimizer, seed, limits, observer, cost, journal, resume=go_on
+        )
         return carry_out(home, sitting)
 
 
+@checked
 def dry_run(  # noqa: PLR0913 - as above
     task: str | os.PathLike[str] | Task,
     model: str | Path | LanguageModel,
@@ -162,8 +173,9 @@ def dry_run(  # noqa: PLR0913 - as above
     """
     optimizer = configure(method, settings, preset)
     limits = Limits(max_tokens, max_calls)
+    check_count("seed", seed, least=0)
     check_engine(engine, model, proposer)
-    loaded = _loaded_task(task, allow_code)
+    loaded = loaded_task(task, allow_code)
     check_splits(loaded)
     observer = observer or SilentObserver()
     tell_before(loaded, observer)
@@ -174,6 +186,7 @@ def dry_run(  # noqa: PLR0913 - as above
         return expected(optimizer, loaded, (lm, writer), limits, seed)
 
 
+@checked
 def evaluate(  # noqa: PLR0913 - as above
     task: str | os.PathLike[str] | Task,
     model: str | Path | LanguageModel,
@@ -203,15 +216,14 @@ def evaluate(  # noqa: PLR0913 - as above
         ConfigError, TaskError, ModelError, ContextOverflow, StoreError: as `optimize`.
     """
     check_engine(engine, model)
-    loaded = _loaded_task(task, allow_code)
+    loaded = loaded_task(task, allow_code)
     splits = {"train": loaded.train, "dev": loaded.dev, "test": loaded.test}
-    if split not in splits:
-        raise ConfigError(f"unknown split {split!r}", "known: dev, test, train")
     examples = splits[split]
     if not examples:
         raise TaskError(f"the task {loaded.name} has no {split} examples", "choose another split")
     observer = observer or SilentObserver()
     whole = Prompt(prompt) if isinstance(prompt, str) else prompt
+    check_record("prompt", whole)
     budget = Budget()
     with ExitStack() as stack:
         home = opened_store(store, stack) if use_cache else None
@@ -236,15 +248,15 @@ def evaluate(  # noqa: PLR0913 - as above
         )
 
 
-def opened_store(store: Store | str | os.PathLike[str] | None, stack: ExitStack) -> Store:
+def opened_store(store: Store | str | os.PathLike[str] | None, stack: ExitStack, *, create: bool = True) -> Store:
     """Return the store, opened if need be and then closed with the stack.
 
     Raises:
-        StoreError: if it cannot be opened.
+        StoreError: if it cannot be opened, or without `create` is not there.
     """
     if isinstance(store, Store):
         return store
-    return stack.enter_context(Store(None if store is None else Path(store)))
+    return stack.enter_context(Store(store, create=create))
 
 
 def opened(
@@ -316,21 +328,24 @@ def source_of(model: str | Path | LanguageModel | None) -> str | None:
 
 
 def check_engine(engine: Mapping[str, object], *models: object) -> None:
-    """Check that engine settings have a model to be loaded with.
+    """Check that engine settings can be, and that they have a model to be loaded with.
 
     Raises:
-        ConfigError: if all models came loaded.
+        ConfigError: naming the setting that cannot be, or if all models came loaded.
     """
+    read_settings(engine)
     if engine and not any(isinstance(model, str | Path) for model in models):
         raise ConfigError("engine settings have no effect on a model that is loaded", "give them to load_model")
 
 
 def check_splits(task: Task) -> None:
-    """Check that a task has examples to choose by and examples to prove it with.
+    """Check that a task has examples to choose by, examples to prove it with, and prompts to begin with.
 
     Raises:
-        TaskError: if it lacks either.
+        TaskError: if it lacks one of them.
     """
+    if not task.seeds:
+        raise TaskError(f"the task {task.name} has no seed prompts", "the empty one is Prompt('')")
     if not task.dev or not task.test:
         raise TaskError(f"the task {task.name} has no {'test' if task.dev else 'dev'} examples", "a search needs both")
 
@@ -357,8 +372,18 @@ def expected(
     return estimate(optimizer, placed(task, optimizer), lm, writer, rates=rates, seed=seed, **most)
 
 
-def _loaded_task(task: str | os.PathLike[str] | Task, allow_code: bool) -> Task:
-    return task if isinstance(task, Task) else load_task(task, allow_code=allow_code)
+def loaded_task(task: str | os.PathLike[str] | Task, allow_code: bool) -> Task:
+    """Return the task, read if need be; a metric or an answer function of the user's own that raises is a TaskError.
+
+    Raises:
+        ConfigError: if it was made in Python, and holds what it cannot.
+        TaskError: if its file or its data is wrong.
+    """
+    if isinstance(task, Task):
+        check_record("task", task)
+    else:
+        task = load_task(task, allow_code=allow_code)
+    return replace(task, answer=guarded_answer(task.answer), metric=guarded_metric(task.metric))
 
 
 def tell_before(task: Task, observer: Observer, prefix: str = "") -> None:

@@ -79,6 +79,8 @@ class Sitting:
     """None: nothing is written, as in a replay."""
     notes: tuple[str, ...] = ()
     """What a reader of the result should know of the sittings before."""
+    resume: Callable[..., str] = str
+    """Returns the command that goes on with the run, with further options."""
 
 
 def cached_models(  # noqa: PLR0913 - two models and where their answers are
@@ -136,7 +138,7 @@ def carry_out(store: Store, sitting: Sitting) -> RunResult:
         result = conduct(sitting)
         _flush(store, sitting)
     except BaseException as error:
-        sitting.observer.note(f"`localprompt resume {run_id}` goes on where this ended")
+        sitting.observer.note(f"{sitting.resume()} goes on where this ended")
         with contextlib.suppress(StoreError):  # the first error says more
             _flush(store, sitting)
             status, reason = _end(error)
@@ -206,7 +208,7 @@ def conduct(sitting: Sitting) -> RunResult:
             *_notes(winner, dev, test),
             *_left(winner, problem.winner()),
             *_turns(_swaps(lm.lm) - swaps),
-            *_larger_context(end, sitting.run_id),
+            *_larger_context(end, sitting),
         ),
     )
 
@@ -301,9 +303,10 @@ def _turns(swaps: int) -> Sequence[str]:
     return (f"the two models took turns in memory, {swaps} swaps",) if swaps else ()
 
 
-def _larger_context(end: Exception | None, run_id: str) -> Sequence[str]:
-    text = f"`localprompt resume {run_id} --force --engine n_ctx=...` begins the search anew in a larger context"
-    return (text,) if isinstance(end, ContextOverflow) else ()
+def _larger_context(end: Exception | None, sitting: Sitting) -> Sequence[str]:
+    if not isinstance(end, ContextOverflow):
+        return ()
+    return (f"{sitting.resume('--force', '--engine', 'n_ctx=...')} begins the search anew in a larger context",)
 
 
 def _left(winner: Standing, ahead: Standing) -> Sequence[str]:

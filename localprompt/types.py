@@ -1,4 +1,4 @@
-"""Shared records. Level 0: imports nothing of the project.
+"""Shared records. Level 0.
 
 All records are frozen. A list of results always has the order and length of the list of requests it answers.
 """
@@ -8,9 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from typing import Literal
+
+from localprompt.errors import ConfigError
 
 FinishReason = Literal["stop", "length", "failed"]
 """failed: the request killed the engine and has no answer."""
@@ -95,6 +97,23 @@ class Evaluation:
         return math.fsum(self.scores) / len(self.outcomes)
 
 
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return _is_whole(value) or (isinstance(value, float) and math.isfinite(value))
+
+
+_OF_SAMPLING: Sequence[tuple[str, Callable[[object], bool], str]] = (
+    *((name, _is_whole, "a whole number") for name in ("max_tokens", "top_k")),
+    *((name, _is_number, "a finite number") for name in ("temperature", "top_p", "min_p")),
+    ("stop", lambda stop: isinstance(stop, tuple) and all(isinstance(text, str) for text in stop), "a list of texts"),
+    ("grammar", lambda grammar: isinstance(grammar, str), "text"),
+)
+"""Field, test and what it must be."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How a completion is drawn. `temperature` 0 is greedy decoding; `top_k` 0, `top_p` 1 and `min_p` 0 mean no cut."""
@@ -112,18 +131,24 @@ class Sampling:
     stop string, `max_tokens` or a vocabulary that lacks the bytes cuts off matches only as far as it goes."""
 
     def __post_init__(self) -> None:
+        stop: object = self.stop
+        if isinstance(stop, list):
+            object.__setattr__(self, "stop", tuple(stop))
+        for name, is_kind, kind in _OF_SAMPLING:
+            if not is_kind(getattr(self, name)):
+                raise ConfigError(f"{name} of a Sampling is {getattr(self, name)!r:.100}, not {kind}")
         if self.max_tokens < 1:
-            raise ValueError(f"max_tokens must be at least 1, not {self.max_tokens}")
+            raise ConfigError(f"max_tokens must be at least 1, not {self.max_tokens}")
         if not self.temperature >= 0:
-            raise ValueError(f"temperature must be at least 0, not {self.temperature}")
+            raise ConfigError(f"temperature must be at least 0, not {self.temperature}")
         if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p must lie in (0, 1], not {self.top_p}")
+            raise ConfigError(f"top_p must lie in (0, 1], not {self.top_p}")
         if not 0 <= self.min_p < 1:
-            raise ValueError(f"min_p must lie in [0, 1), not {self.min_p}")
+            raise ConfigError(f"min_p must lie in [0, 1), not {self.min_p}")
         if self.top_k < 0:
-            raise ValueError(f"top_k must be at least 0, not {self.top_k}")
+            raise ConfigError(f"top_k must be at least 0, not {self.top_k}")
         if any(not stop for stop in self.stop):
-            raise ValueError("a stop string must not be empty")
+            raise ConfigError("a stop string must not be empty")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from localprompt.cli.options import LIMIT, assigned, cache_option, debug_option, engine_option, store_option
-from localprompt.errors import ConfigError
+from localprompt.advice import command
+from localprompt.cli.options import LIMIT, HomePath, assigned, cache_option, debug_option, engine_option, store_option
+from localprompt.cli.streams import say_json
+from localprompt.errors import ConfigError, LocalPromptError
 
 if TYPE_CHECKING:
     from localprompt.analysis.comparison import Flat
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 _EXAMPLE = "ape.queries=8"
 _OF_A_SITTING = ("resume", "model", "proposer", "allow_code", "csv_file", "csv_runs", "store", "as_json", "debug")
-_FILE = click.Path(path_type=Path, dir_okay=False)
+_FILE = HomePath(dir_okay=False)
 
 
 @click.command()
@@ -86,14 +88,16 @@ def compare(
         else:
             _say_costs(_wanted(ctx, choices), choices["n_seeds"], as_json, observer)
             return
+    allowed = ("--allow-code",) if choices["allow_code"] else ()
+    again = partial(command, "compare", "--resume", result.id, *allowed, store=choices["store"])
     if as_json:
-        click.echo(json.dumps(result.to_json()))
+        say_json(result.to_json())
     else:
-        print_comparison(result)
+        print_comparison(result, again())
     if csv_file is not None:
-        _write_csv(csv_file, result.to_csv(), f"`localprompt compare --resume {result.id} --csv FILE`")
+        _write_csv(csv_file, result.to_csv(), again("--csv", "FILE"))
     if csv_runs is not None:
-        _write_csv(csv_runs, result.runs_to_csv(), f"`localprompt compare --resume {result.id} --csv-runs FILE`")
+        _write_csv(csv_runs, result.runs_to_csv(), again("--csv-runs", "FILE"))
     if result.failures:
         ctx.exit(1)
 
@@ -105,7 +109,7 @@ def _say_costs(arguments: Mapping[str, Any], n_seeds: int, as_json: bool, observ
     of_a_run = {name: value for name, value in arguments.items() if name not in ("n_seeds", "store", "use_cache")}
     costs = comparing.expected_costs(**of_a_run, observer=observer)
     if as_json:
-        click.echo(json.dumps([{"task": each.task, "method": each.method, **each.cost.to_json()} for each in costs]))
+        say_json([{"task": each.task, "method": each.method, **each.cost.to_json()} for each in costs])
     else:
         print_costs(costs, n_seeds)
 
@@ -150,4 +154,4 @@ def _write_csv(path: Path, rows: Sequence[Flat], hint: str) -> None:
             writer.writeheader()
             writer.writerows(rows)
     except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}", hint) from error
+        raise LocalPromptError(f"{path} cannot be written: {error.strerror}", f"{hint} writes it elsewhere") from error

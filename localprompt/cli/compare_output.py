@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from itertools import groupby
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from localprompt.analysis.comparison import ComparedRun, Comparison, MethodSettings, Row
 from localprompt.analysis.seeds import OverSeeds
 from localprompt.analysis.stats import Difference
-from localprompt.cli.output import shown
+from localprompt.cli.output import note_text, shown
 from localprompt.cli.printable import printable, printable_line
+from localprompt.cli.streams import console
 from localprompt.comparing import Expected
 from localprompt.rounding import p_text, percent_text, score_text
 
@@ -33,29 +32,29 @@ _LEGEND = (
 )
 
 
-def print_comparison(result: Comparison) -> None:
-    """Print a table a task and one over all tasks, the prompts that were found, and what failed."""
-    console = _console()
+def print_comparison(result: Comparison, again: str) -> None:
+    """Print a table a task and one over all tasks, the found prompts, and what failed, which `again` tries."""
+    page = console(wide=True)
     for task, rows in groupby(result.rows, key=lambda row: row.task):
-        console.print(Text(printable_line(str(task)), style="bold"), _rows(list(rows)), "", sep="\n")
+        page.print(Text(printable_line(str(task)), style="bold"), _rows(list(rows)), "", sep="\n")
     if result.over_tasks:
-        console.print(Text("over all tasks", style="bold"), _rows(result.over_tasks), "", sep="\n")
+        page.print(Text("over all tasks", style="bold"), _rows(result.over_tasks), "", sep="\n")
     for run in result.runs:
-        console.print(_found(run))
+        page.print(_found(run))
     for failure in result.failures:
         hint = f"; {failure.hint}" if failure.hint else ""
         what = f"{failure.task}, {failure.method}, seed {failure.seed} failed: {failure.error}{hint}"
-        console.print(Text(printable(f"{what} (run {failure.run_id})"), style="red"))
+        page.print(Text(printable(f"{what} (run {failure.run_id})"), style="red"))
     for note in result.notes:
-        console.print(Text(printable(f"Note: {note.rstrip('.')}."), style="yellow"))
+        page.print(Text(printable(note_text(note)), style="yellow"))
     if result.failures:
-        console.print(Text(f"`localprompt compare --resume {result.id}` tries again what failed", style="red"))
+        page.print(Text(printable(f"{again} tries again what failed"), style="red"), soft_wrap=True)
     limits = f"{result.max_tokens:,} tokens" + (f", {result.max_calls:,} calls" if result.max_calls else "")
-    console.print(Text(f"\n{_LEGEND}", style="dim"))
+    page.print(Text(f"\n{_LEGEND}", style="dim"))
     models = result.model if result.proposer == result.model else f"{result.model}, prompts by {result.proposer}"
-    console.print(Text(printable(f"comparison {result.id}: {models}, {limits} a run"), style="dim"))
+    page.print(Text(printable(f"comparison {result.id}: {models}, {limits} a run"), style="dim"))
     settings = "; ".join(f"{method} {_settings(how)}" for method, how in result.methods.items())
-    console.print(Text(printable_line(f"settings: {settings}"), style="dim"))
+    page.print(Text(printable_line(f"settings: {settings}"), style="dim"))
 
 
 def print_costs(costs: Sequence[Expected], n_seeds: int) -> None:
@@ -68,8 +67,8 @@ def print_costs(costs: Sequence[Expected], n_seeds: int) -> None:
         minutes = "not known" if cost.seconds is None else f"{cost.seconds / 60:.1f}"
         counts = (cost.proposals, cost.evaluations, cost.tokens_requested, cost.tokens_decoded)
         table.add_row(printable_line(each.task), each.method, *(f"{count:,}" for count in counts), minutes)
-    console = _console()
-    console.print(table)
+    page = console(wide=True)
+    page.print(table)
     searches = n_seeds * sum(each.cost.tokens_requested for each in costs)
     proofs = n_seeds * sum(each.cost.proof_tokens_requested for each in costs)
     total = (
@@ -78,7 +77,7 @@ def print_costs(costs: Sequence[Expected], n_seeds: int) -> None:
     seconds = [each for row in costs for each in (row.cost.seconds, row.cost.proof_seconds) if each is not None]
     if len(seconds) == 2 * len(costs):
         total += f", about {n_seeds * sum(seconds) / 60:.0f} minutes"
-    console.print(Text(f"{total}; answers that runs share cost no time", style="dim"))
+    page.print(Text(f"{total}; answers that runs share cost no time", style="dim"))
 
 
 def _rows(rows: Sequence[Row]) -> Table:
@@ -122,8 +121,3 @@ def _found(run: ComparedRun) -> Text:
     prompt = prompt if len(prompt) <= _PROMPT_CHARS else f"{prompt[:_PROMPT_CHARS]}..."
     text = Text(printable_line(f"{result.task}, {result.method}, seed {result.seed}, {score}: "), style="dim")
     return text.append(prompt, style="not dim")
-
-
-def _console() -> Console:
-    # Piped tables are for grep: one line a row, however long.
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 200)

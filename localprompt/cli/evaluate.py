@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Literal
 
 import click
 
 from localprompt.cli.options import cache_option, debug_option, engine_option, store_option
+from localprompt.cli.streams import say_json
 from localprompt.errors import ConfigError
+from localprompt.paths import expanded
 
 
 @click.command()
@@ -54,7 +55,7 @@ def evaluate(
             observer=observer,
         )
     if as_json:
-        click.echo(json.dumps(result.to_json()))
+        say_json(result.to_json())
     else:
         print_evaluation(result)
 
@@ -63,7 +64,7 @@ def _instruction(prompt: str) -> str:
     """Return the text itself, or that of the file behind an @ without the line break at its end."""
     if not prompt.startswith("@"):
         return prompt
-    path = Path(prompt[1:])
+    path = expanded(prompt[1:])
     try:
         return path.read_text(encoding="utf-8-sig").removesuffix("\n")
     except OSError as error:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import traceback
 from importlib import import_module
+from typing import Any
 
 import click
 
 from localprompt import __version__
 from localprompt.cli.options import DEBUG, debug_option
+from localprompt.cli.streams import lasting_streams, say
 from localprompt.errors import ConfigError, LocalPromptError, nearest
 
 _COMMANDS = {
@@ -50,6 +52,20 @@ class LazyGroup(click.Group):
             ctx.fail(f"no such command {args[0]!r}; {nearest(args[0], _COMMANDS)}")
         return super().resolve_command(ctx, args)
 
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run the command line; exit 1 also where standard output cannot be written, though all else was done."""
+        with lasting_streams() as streams:
+            try:
+                return super().main(*args, **extra)
+            except SystemExit as end:
+                if streams.lost:
+                    from localprompt.advice import command  # noqa: PLC0415 - only when something went wrong
+
+                    kept = f"what was done is done: {command('runs', 'list')}, with the same --store, names its runs"
+                    _complain(f"standard output cannot be written: {streams.lost}", kept)
+                    end.code = end.code or _FAILURE
+                raise
+
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; exit 1 on failure, 2 on wrong usage, 130 on Ctrl-C."""
         try:
@@ -64,7 +80,7 @@ class LazyGroup(click.Group):
                 traceback.print_exc()
             _complain("interrupted", "")
             ctx.exit(_INTERRUPTED)
-        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise  # click's own way to end
         except Exception as error:  # noqa: BLE001 - a net below everything that files from elsewhere can cause
             if ctx.meta.get(DEBUG):
@@ -85,6 +101,6 @@ def main() -> None:
 def _complain(message: str, hint: str) -> None:
     from localprompt.cli.printable import printable  # noqa: PLC0415 - only when something went wrong
 
-    click.echo(f"Error: {printable(message)}", err=True)
+    say(f"Error: {printable(message)}", err=True)
     if hint:
-        click.echo(f"Hint: {printable(hint)}", err=True)
+        say(f"Hint: {printable(hint)}", err=True)

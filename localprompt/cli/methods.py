@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import click
 
 from localprompt.cli.options import debug_option
 from localprompt.cli.printable import printable, printable_line
+from localprompt.cli.streams import console, say, say_json
 
 if TYPE_CHECKING:
     from localprompt.optimizers.registry import Optimizer, Setting
@@ -30,7 +30,7 @@ def methods(name: str | None, as_json: bool) -> None:
 
     if name is None:
         rows = [(each, list(presets(each)), summary(each)) for each in names()]
-        plain = [dict(zip(("name", "presets", "summary"), row, strict=True)) for row in rows]
+        plain = [dict(zip(("method", "presets", "summary"), row, strict=True)) for row in rows]
         shown = [(each, ", ".join(known), told) for each, known, told in rows]
         _show(plain, ("name", "presets", "what it is"), shown, as_json=as_json)
         return
@@ -47,7 +47,7 @@ def methods(name: str | None, as_json: bool) -> None:
         for each in settings
     ]
     if not as_json:
-        click.echo(f"{printable_line(summary(name))}\n")
+        say(f"{printable_line(summary(name))}\n")
     _show(plain, ("setting", local, *others, "what it is"), cells, as_json=as_json)
 
 
@@ -84,7 +84,7 @@ def _plain(value: object) -> object:
 
 def _plain_setting(setting: Setting) -> dict[str, Any]:
     return {
-        "name": setting.name,
+        "setting": setting.name,
         "default": _plain(setting.default),
         "presets": {preset: _plain(value) for preset, value in setting.presets.items()},
         "description": setting.description,
@@ -95,9 +95,8 @@ def _show(
     plain: Sequence[dict[str, Any]], heads: Sequence[str], rows: Sequence[Sequence[str]], *, as_json: bool
 ) -> None:
     if as_json:
-        click.echo(json.dumps(plain, ensure_ascii=False))
+        say_json(plain)
         return
-    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
@@ -106,4 +105,4 @@ def _show(
         table.add_column(head, overflow="fold")
     for row in rows:
         table.add_row(*(Text(printable_line(cell)) for cell in row))
-    Console(highlight=False).print(table)
+    console().print(table)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +10,10 @@ import click
 
 from localprompt.cli.options import debug_option
 from localprompt.cli.printable import printable_line
+from localprompt.cli.streams import console, say, say_json
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
 
     from localprompt.cards import ModelCard
     from localprompt.engine.gguf import GGUFHeader
@@ -37,7 +36,7 @@ def list_(as_json: bool) -> None:
 
     rows = [_listed(card, installed(card)) for card in cards()]
     if as_json:
-        click.echo(json.dumps(rows, ensure_ascii=False))
+        say_json(rows)
         return
     _print(_list_table(rows))
 
@@ -98,10 +97,10 @@ def pull(names: tuple[str, ...]) -> None:
     from localprompt.models import pull  # noqa: PLC0415
 
     wanted = [card(name) for name in names]  # an unknown name fails before anything is fetched
-    with logged(lambda text: click.echo(printable_line(text), err=True)):
+    with logged(lambda text: say(printable_line(text), err=True)):
         paths = [pull(each) for each in wanted]
     for path in paths:
-        click.echo(path)
+        say(str(path))
 
 
 @models.command()
@@ -111,7 +110,7 @@ def path(name: str) -> None:
     """Print the path of a model that is installed, and nothing else."""
     from localprompt.cards import card  # noqa: PLC0415
 
-    click.echo(_installed_path(card(name)))
+    say(str(_installed_path(card(name))))
 
 
 @models.command()
@@ -133,7 +132,7 @@ def info(name_or_file: str, as_json: bool) -> None:
         problem = error.message
     facts = {**_facts(header), "problem": problem, "warnings": [] if problem else _doubts(file)}
     if as_json:
-        click.echo(json.dumps(facts, ensure_ascii=False))
+        say_json(facts)
     else:
         _print(_facts_table(facts))
 
@@ -170,8 +169,8 @@ def _facts(header: GGUFHeader) -> dict[str, Any]:
         "size_label": header.size_label,
         "parameters": header.parameters,
         "size_bytes": header.file_size,
-        "file_type": header.file_type,
-        "quantisation": [
+        "quantisation": header.file_type,
+        "tensor_types": [
             {"type": share.name, "n_tensors": share.n_tensors, "n_bytes": share.n_bytes}
             for share in header.quantisation
         ],
@@ -181,7 +180,7 @@ def _facts(header: GGUFHeader) -> dict[str, Any]:
         "add_bos": header.add_bos,
         "bos": _token(header.bos_id, header.bos_text),
         "eos": _token(header.eos_id, header.eos_text),
-        "fim": fim
+        "fim_tokens": fim
         and {
             "prefix": _token(fim.prefix, tokens[fim.prefix]),
             "suffix": _token(fim.suffix, tokens[fim.suffix]),
@@ -201,21 +200,21 @@ def _facts_table(facts: dict[str, Any]) -> RenderableType:
     size = facts["size_bytes"]
     mix = ", ".join(
         f"{share['type']} {share['n_bytes'] / max(size, 1):.0%} ({share['n_tensors']} tensors)"
-        for share in facts["quantisation"]
+        for share in facts["tensor_types"]
     )
-    fim = facts["fim"] and "  ".join(f"{role} {_show_token(token)}" for role, token in facts["fim"].items())
+    fim = facts["fim_tokens"] or {}
     rows = {
         "file": facts["path"],
         "architecture": facts["architecture"] or "not stated",
         "name": facts["name"] or "not stated",
         "size": f"{facts['size_label']} ({facts['parameters']:,} parameters), {_size(size)}",
-        "quantisation": f"{facts['file_type'] or 'mix'}: {mix}",
+        "quantisation": f"{facts['quantisation'] or 'mix'}: {mix}",
         "context": f"{facts['context_length']:,} tokens",
         "vocabulary": f"{facts['n_vocab']:,} tokens",
         "chat template": "yes" if facts["chat_template"] else "no: a base model",
         "BOS": f"{_show_token(facts['bos'])}, {'added' if facts['add_bos'] else 'not added'} before a text",
         "EOS": _show_token(facts["eos"]),
-        "FIM tokens": fim or "none",
+        "FIM tokens": "  ".join(f"{role} {_show_token(token)}" for role, token in fim.items()) or "none",
         "usable": f"no: {facts['problem']}" if facts["problem"] else "yes",
     }
     labelled = [*rows.items(), *(("warning", warning) for warning in facts["warnings"])]
@@ -240,11 +239,4 @@ def _size(n_bytes: int) -> str:
 
 
 def _print(table: RenderableType) -> None:
-    _console().print(table)
-
-
-def _console() -> Console:
-    from rich.console import Console  # noqa: PLC0415
-
-    # Piped tables are for grep: one line a row, however long.
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    console(wide=True).print(table)

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from localprompt.cli.options import LIMIT, MINUTES, assigned, cache_option, debug_option, engine_option, store_option
+from localprompt.advice import command
+from localprompt.cli.options import (
+    LIMIT,
+    MINUTES,
+    SEED,
+    assigned,
+    cache_option,
+    debug_option,
+    engine_option,
+    store_option,
+)
+from localprompt.cli.streams import say, say_json
 from localprompt.errors import LocalPromptError
 
 
@@ -26,7 +36,7 @@ from localprompt.errors import LocalPromptError
 @click.option("--templates", type=click.Path(), metavar="DIR", help="A folder with meta-prompts of your own.")
 @click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="A setting of the method; repeatable.")
 @engine_option
-@click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of everything random.")
 @click.option("--max-minutes", type=MINUTES, help="Pause the search after so long.")
 @click.option("--max-tokens", type=LIMIT, help="Tokens that the search may request.")
 @click.option("--max-calls", type=LIMIT, help="Model calls that the search may make.")
@@ -81,10 +91,10 @@ def optimize(
             chosen = configure(method, settings, preset)
             if as_json:
                 plain = {"method": method, "preset": preset, "settings": plain_settings(chosen)}
-                click.echo(json.dumps({**expected.to_json(), **plain}))
+                say_json({**expected.to_json(), **plain})
             else:
-                click.echo(settings_text(method, preset, chosen))
-                click.echo(f"expected: {estimate_text(expected, max_minutes)}")
+                say(settings_text(method, preset, chosen))
+                say(f"expected: {estimate_text(expected, max_minutes)}")
             return
         try:
             result = runs.optimize(
@@ -94,6 +104,6 @@ def optimize(
             observer.say_best()
             raise
     if as_json:
-        click.echo(json.dumps(result.to_json()))
+        say_json(result.to_json())
     else:
-        print_run(result)
+        print_run(result, command("resume", result.run_id, *(["--allow-code"] if allow_code else []), store=store))

@@ -32,6 +32,19 @@ def assigned(option: str, assignments: Sequence[str], example: str) -> dict[str,
     return values
 
 
+class HomePath(click.Path):
+    """A path, in which `~` is the home folder also where no shell has replaced it, as behind `--store=`."""
+
+    def __init__(self, *, dir_okay: bool = True) -> None:
+        super().__init__(path_type=Path, dir_okay=dir_okay)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path, expanded."""
+        from localprompt.paths import expanded  # noqa: PLC0415 - `--help` must start fast
+
+        return super().convert(expanded(value), param, ctx)
+
+
 class _Minutes(click.FloatRange):
     """A positive number; click takes `nan` for one in any range, and no time is ever beyond it."""
 
@@ -44,6 +57,8 @@ class _Minutes(click.FloatRange):
 
 MINUTES = _Minutes(min=0, min_open=True)
 
+SEED = click.IntRange(min=0, max=10**15)
+
 LIMIT = click.IntRange(min=1, max=10**15)
 """Tokens or calls: far beyond any search, and far below the largest number that a result may hold."""
 
@@ -53,7 +68,7 @@ def _engine(ctx: click.Context, param: click.Parameter, assignments: tuple[str, 
     if not assignments:
         return {}
     from localprompt.engine.settings import EngineSettings  # noqa: PLC0415 - `--help` must start fast
-    from localprompt.optimizers.registry import read_value  # noqa: PLC0415
+    from localprompt.values import read_value  # noqa: PLC0415
 
     wanted = get_type_hints(EngineSettings)
     return {
@@ -74,7 +89,7 @@ engine_option = click.option(
 
 store_option = click.option(
     "--store",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=HomePath(dir_okay=False),
     metavar="PATH",
     help="The file of runs and answers; by default $LOCALPROMPT_STORE or one in the user's data folder.",
 )

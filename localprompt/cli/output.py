@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console, Group, RenderableType
+from rich.console import RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
 from localprompt.cli.printable import printable
+from localprompt.cli.streams import console
 from localprompt.rounding import p_text, percent_text, score_text
 from localprompt.types import Prompt, Spend
 
@@ -28,16 +29,23 @@ def shown(prompt: Prompt) -> str:
     return f"{text} (and {len(prompt.demos)} demos)" if prompt.demos else text
 
 
-def print_run(result: RunResult) -> None:
-    """Print the found prompt, both scores on test, their difference, and what it cost."""
-    Console(highlight=False).print(_run(result))
+def print_run(result: RunResult, go_on: str) -> None:
+    """Print the found prompt, both scores on test, their difference, what it cost, and the command that goes on."""
+    print_parts(_run(result, go_on))
+
+
+def print_parts(parts: Sequence[RenderableType]) -> None:
+    """Print what stands below each other; a line of text is left to the terminal to wrap, so commands stay whole."""
+    page = console()
+    for part in parts:
+        page.print(part, soft_wrap=isinstance(part, Text))
 
 
 def print_evaluation(result: EvaluationResult) -> None:
     """Print the score of a prompt with its interval."""
     score = result.score
     lines: list[RenderableType] = [
-        _boxed("Prompt", result.prompt),
+        boxed("Prompt", result.prompt),
         Text(f"{result.split}: {_interval(score)} on {_examples(score.n)} ({result.model}, {printable(result.task)})"),
     ]
     if result.unparsed:
@@ -45,12 +53,12 @@ def print_evaluation(result: EvaluationResult) -> None:
     lines += _failed(result.failed)
     lines += _notes(result.notes)
     lines.append(_spend(result.spend))
-    Console(highlight=False).print(Group(*lines))
+    print_parts(lines)
 
 
-def _run(result: RunResult) -> RenderableType:
+def _run(result: RunResult, go_on: str) -> list[RenderableType]:
     parts: list[RenderableType] = [
-        _boxed("Found prompt", result.best),
+        boxed("Found prompt", result.best),
         Text(f"Seed: {printable(shown(result.seed_prompt))}", style="dim"),
         Text(""),
         *_test(result.test),
@@ -71,11 +79,24 @@ def _run(result: RunResult) -> RenderableType:
         reasons = ", ".join(f"{n} {reason}" for reason, n in result.discards.items())
         parts.append(Text(f"proposals not used: {reasons}"))
     if result.stopped:
-        go_on = f"`localprompt resume {result.run_id}`" + ("" if result.status == "paused" else " with a higher limit")
-        parts.append(Text(printable(f"The search was cut short: {result.stopped}. {go_on} goes on."), style="yellow"))
+        further = "" if result.status == "paused" else " with a higher limit"
+        parts.append(
+            Text(printable(f"The search was cut short: {result.stopped}. {go_on}{further} goes on."), style="yellow")
+        )
     parts += _notes(result.notes)
     parts.append(Text(f"run {result.run_id}: {result.method}, seed {result.seed}", style="dim"))
-    return Group(*parts)
+    return parts
+
+
+def proof_parts(result: RunResult) -> list[RenderableType]:
+    """Return the verdict, the found prompt and the seed prompt, and their scores on test."""
+    prompts = (boxed("Found prompt", result.best), boxed("Seed prompt", result.seed_prompt))
+    return [_verdict(result), *prompts, *_test(result.test)]
+
+
+def cost_parts(result: RunResult) -> list[RenderableType]:
+    """Return what the search and its proof cost."""
+    return [*_failed(result.failed), _spend(result.spend), _spend(result.proof, "spent on noise and test")]
 
 
 def _test(test: HeldOutScores | None) -> list[RenderableType]:
@@ -101,7 +122,8 @@ def _verdict(result: RunResult) -> Text:
     return text
 
 
-def _boxed(title: str, prompt: Prompt) -> Panel:
+def boxed(title: str, prompt: Prompt) -> Panel:
+    """Return a prompt whole, with its demos, under a title."""
     text = Text(printable(prompt.instruction)) if prompt.instruction else Text("(no instruction)", style="dim")
     for number, demo in enumerate(prompt.demos, start=1):
         text.append(f"\n\ndemo {number}", style="dim")
@@ -147,7 +169,12 @@ def _failed(n: int) -> list[RenderableType]:
 
 
 def _notes(notes: Sequence[str]) -> list[RenderableType]:
-    return [Text(printable(f"Note: {note.rstrip('.')}."), style="yellow") for note in notes]
+    return [Text(printable(note_text(note)), style="yellow") for note in notes]
+
+
+def note_text(note: str) -> str:
+    """Return a note of a result as a sentence; one that ends in an ellipsis has no room for a full stop."""
+    return f"Note: {note}" + ("" if note.endswith((".", "…")) else ".")
 
 
 def _spend(spend: Spend, what: str = "spent") -> Text:

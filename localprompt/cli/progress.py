@@ -13,6 +13,7 @@ from rich.text import Text
 
 from localprompt.cli.output import shown
 from localprompt.cli.printable import printable
+from localprompt.cli.streams import console
 from localprompt.rounding import score_text
 from localprompt.types import Prompt, Spend
 
@@ -129,10 +130,10 @@ class _Count(ProgressColumn):
         return Text("" if task.total is None else f"{task.completed:.0f}/{task.total:.0f}")
 
 
-def columns() -> tuple[ProgressColumn, ...]:
+def columns(encoding: str = "utf-8") -> tuple[ProgressColumn, ...]:
     """Return what stands beside the bar: stage, requests of the running call, best and spend, time."""
     return (
-        SpinnerColumn(),
+        SpinnerColumn("dots" if encoding.startswith("utf") else "line"),
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
         _Count(),
@@ -144,14 +145,14 @@ def columns() -> tuple[ProgressColumn, ...]:
 @contextmanager
 def progress() -> Iterator[Reporter]:
     """Yield an observer that draws a bar on a terminal and prints plain lines elsewhere."""
-    console = Console(stderr=True, highlight=False)
-    if not console.is_terminal:
-        reporter = Reporter(console)
+    page = console(err=True)
+    if not page.is_terminal or page.is_dumb_terminal:
+        reporter = Reporter(page)
         with logged(reporter.fetching):
             yield reporter
         return
-    with Progress(*columns(), console=console, transient=True) as bar:
-        live = LiveReporter(console, bar)
+    with Progress(*columns(page.encoding), console=page, transient=True) as bar:
+        live = LiveReporter(page, bar)
         with logged(live.fetching):
             yield live
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
+from localprompt.advice import command
 from localprompt.cli.options import debug_option, store_option
+from localprompt.cli.streams import say_json
 
 
 @click.command()
@@ -29,6 +30,6 @@ def replay(*, run: str, force: bool, allow_code: bool, store: Path | None, as_js
     with progress() as observer:
         result = resuming.replay(run, force=force, allow_code=allow_code, store=store, observer=observer)
     if as_json:
-        click.echo(json.dumps(result.to_json()))
+        say_json(result.to_json())
     else:
-        print_run(result)
+        print_run(result, command("resume", result.run_id, *(["--allow-code"] if allow_code else []), store=store))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
+from localprompt.advice import command
 from localprompt.cli.options import LIMIT, MINUTES, debug_option, engine_option, store_option
+from localprompt.cli.streams import say_json
 from localprompt.errors import LocalPromptError
 
 
@@ -66,6 +67,6 @@ def resume(
             observer.say_best()
             raise
     if as_json:
-        click.echo(json.dumps(result.to_json()))
+        say_json(result.to_json())
     else:
-        print_run(result)
+        print_run(result, command("resume", result.run_id, *(["--allow-code"] if allow_code else []), store=store))

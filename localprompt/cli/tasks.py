@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -12,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from localprompt.cli.options import debug_option
+from localprompt.cli.options import HomePath, debug_option
 from localprompt.cli.printable import printable
+from localprompt.cli.streams import say, say_json
 
 if TYPE_CHECKING:
     from localprompt.tasks import Task
@@ -31,7 +31,7 @@ def tasks() -> None:
 
 
 @tasks.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=HomePath())
 @click.option("--model", help="A card's name or a GGUF file: also show its chat template and count tokens.")
 @click.option("--allow-code", is_flag=True, help="Run the code that a metric `module:function` names.")
 @debug_option
@@ -55,7 +55,10 @@ def check(file: Path, model: str | None, allow_code: bool, as_json: bool) -> Non
         "warnings": [*find_doubts(task), *doubts],
         "examples": examples,
     }
-    click.echo(json.dumps(report, ensure_ascii=False) if as_json else printable(_text(report)))
+    if as_json:
+        say_json(report)
+    else:
+        say(printable(_text(report)))
 
 
 def _counts(task: Task, examples: Sequence[Example]) -> dict[str, Any]:
@@ -77,7 +80,7 @@ def _rendered(task: Task, examples: Sequence[Example], model: str | None) -> tup
     )
     return [
         {
-            "id": example.id,
+            "example_id": example.id,
             "messages": [asdict(message) for message in rendering.messages],
             "opening": rendering.opening,
             "text": text,
@@ -122,7 +125,7 @@ def _smallest_gain(gain: float, *, n: int, different: int, **_: object) -> str:
 
 def _example_lines(example: dict[str, Any]) -> list[str]:
     tokens = f", {example['n_tokens']} tokens" if example["n_tokens"] is not None else ""
-    lines = [f"--- {example['id']}{tokens} ---"]
+    lines = [f"--- {example['example_id']}{tokens} ---"]
     if example["text"]:
         lines.append(example["text"])
     else:

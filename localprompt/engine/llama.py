@@ -19,6 +19,7 @@ import llama_cpp as C  # noqa: N812 - C as in the C API
 import numpy as np
 from numpy.typing import NDArray
 
+from localprompt.advice import command
 from localprompt.engine.chat import ChatTemplate
 from localprompt.engine.settings import EngineSettings
 from localprompt.errors import ModelError
@@ -311,7 +312,8 @@ def _load(path: Path, settings: EngineSettings, *, vocab_only: bool) -> Any:
     model = C.llama_model_load_from_file(str(path).encode(), params)
     if not model:
         raise ModelError(
-            f"llama.cpp cannot load {path}", "is the file complete? `localprompt models info` checks its header"
+            f"llama.cpp cannot load {path}",
+            f"is the file complete? {command('models', 'info', str(path))} checks its header",
         )
     refused = {
         "recurrent": C.llama_model_is_recurrent(model) or C.llama_model_is_hybrid(model),

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal, get_type_hints
 
 import psutil
+
+from localprompt.errors import ConfigError, nearest
+from localprompt.values import read_value
+
+_MOST = 2**31 - 1
+"""What llama.cpp can count to."""
 
 
 def available_threads() -> int:
@@ -49,6 +56,9 @@ class EngineSettings:
             object.__setattr__(self, "n_threads", default_threads())
         if self.kv_type not in ("f16", "f32", "q8_0"):
             raise ValueError(f"kv_type must be f16, f32 or q8_0, not {self.kv_type!r}")
+        for name in ("n_ctx", "n_ubatch", "n_threads", "n_gpu_layers"):
+            if abs(getattr(self, name) or 0) > _MOST:
+                raise ValueError(f"{name} must be at most {_MOST}")
         if not 2 <= self.n_seq_max <= 256:
             raise ValueError(f"n_seq_max must lie in 2..256, not {self.n_seq_max}")
         # llama.cpp aborts the whole process where n_batch, clamped to n_ctx, is below n_seq_max.
@@ -62,3 +72,21 @@ class EngineSettings:
     def numerics(self) -> dict[str, object]:
         """Return what can change a logit, for fingerprints: every setting, since each changes how rows are batched."""
         return asdict(self)
+
+
+def read_settings(given: Mapping[str, object]) -> EngineSettings:
+    """Return the settings with those that are given over the defaults; text is read as the setting's type.
+
+    Raises:
+        ConfigError: for an unknown name, with the nearest known one, or a value that cannot be.
+    """
+    wanted = get_type_hints(EngineSettings)
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        if name not in wanted:
+            raise ConfigError(f"unknown engine setting {name!r}", nearest(name, wanted))
+        values[name] = read_value(f"the engine setting {name}", value, wanted[name])
+    try:
+        return EngineSettings(**values)
+    except ValueError as error:
+        raise ConfigError(f"impossible engine settings: {error}", "leave one of them out") from None

@@ -360,5 +360,7 @@ def _unpacked(value: bytes, *fields: type) -> _Row:
     except (ValueError, msgpack.UnpackException):
         row = None
     if not isinstance(row, list) or [type(field) for field in row] != list(fields):
-        raise StoreError("an answer in the store is damaged", "`localprompt runs check` says more")
+        raise StoreError(
+            "an answer in the store is damaged", "`localprompt runs check`, with the --store of the run, says more"
+        )
     return row

@@ -6,25 +6,28 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, TypeVar
 
 from localprompt import models
+from localprompt.arguments import checked
 from localprompt.engine.export import find_faults
 from localprompt.engine.gguf_reader import read_header
 from localprompt.engine.gguf_validator import validate
 from localprompt.engine.parts import files_of
 from localprompt.engine.process import EngineProcess, RequestsDied
-from localprompt.engine.settings import EngineSettings
+from localprompt.engine.settings import EngineSettings, read_settings
 from localprompt.engine.tuning import tuned
-from localprompt.errors import ConfigError, ContextOverflow, ModelError, WorkerDied, nearest
+from localprompt.errors import ConfigError, ContextOverflow, ModelError, WorkerDied
 from localprompt.lm.rendered import Rendered, spans_of
 from localprompt.types import EngineStats, Generation, Loglikelihood, Message, Sampling
 
 _Answer = TypeVar("_Answer")
+_SEED_BITS = 2**64 - 1
+"""What the engine uses of a seed."""
 
 
 class LocalModel:
@@ -146,28 +149,28 @@ class LocalModel:
         """True: `Sampling.grammar` is obeyed, whatever the model."""
         return True
 
+    @checked
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each text, with BOS where the model wants one."""
         result: list[list[int]] = self._encoded("encode", [[str(text), spans_of(text)] for text in texts])
         return result
 
+    @checked
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return how many tokens each text has, same order and length as `texts`."""
         return [len(tokens) for tokens in self.tokenize(texts)]
 
+    @checked
     def chat(self, messages: Sequence[Message], opening: str = "") -> Rendered:
         """Return the text of a chat up to the assistant's answer, which begins with `opening`.
 
         A base model gets the messages as plain text, a blank line between them.
 
         Raises:
-            TypeError: for a message that is no `Message`, such as a dict.
+            ConfigError: for a message that is no `Message`, such as a dict.
             ModelError: if the template refuses the messages, or leaves out or changes what they say.
         """
-        try:
-            turns = [[message.role, message.content] for message in messages]
-        except AttributeError as error:
-            raise TypeError(f"a message is a localprompt.Message(role, content), not {error.obj!r:.80}") from error
+        turns = [[message.role, message.content] for message in messages]
         self._engine.check_usable()
         facts = self._engine.info["chat"]
         if facts["problem"]:
@@ -177,6 +180,7 @@ class LocalModel:
         ((text, spans),) = self._engine.call("chat", requests=[turns])
         return Rendered(text, spans) + opening
 
+    @checked
     def fim(self, prefix: str, suffix: str) -> Rendered:
         """Return a fill-in-the-middle prompt: prefix-suffix-middle, or suffix-prefix for models without a middle token.
 
@@ -203,6 +207,7 @@ class LocalModel:
             text += piece
         return Rendered(text, spans)
 
+    @checked
     def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[Loglikelihood]:
         """Return the log-likelihood of each continuation after its context; see `LanguageModel`."""
         wanted = [[str(context), str(continuation), spans_of(context)] for context, continuation in pairs]
@@ -211,6 +216,7 @@ class LocalModel:
             self._check_length(number, len(tokens), 0, pairs[number][0])
         return self._answers("score", encoded, Loglikelihood)
 
+    @checked
     def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
         """Return one completion a prompt; see `LanguageModel`.
 
@@ -218,13 +224,14 @@ class LocalModel:
             ConfigError: if the grammar does not compile, before anything is computed.
         """
         if len(prompts) != len(seeds):
-            raise ValueError(f"{len(prompts)} prompts with {len(seeds)} seeds")
+            raise ConfigError(f"{len(prompts)} prompts with {len(seeds)} seeds", "give each prompt a seed")
         encoded = [tokens or [self._engine.info["start_token"]] for tokens in self.tokenize(prompts)]
         for number, tokens in enumerate(encoded):
             self._check_length(number, len(tokens), sampling.max_tokens, prompts[number])
-        requests = [[t, asdict(sampling), s] for t, s in zip(encoded, seeds, strict=True)]
+        requests = [[t, asdict(sampling), s & _SEED_BITS] for t, s in zip(encoded, seeds, strict=True)]
         return self._answers("generate", requests, Generation)
 
+    @checked
     def prefill_rate(self, n_tokens: int = 512) -> float:
         """Return tokens per second of decoding one fresh sequence: what `llama-bench` calls pp512."""
         return float(self._engine.call("prefill_rate", n_tokens=n_tokens))
@@ -262,6 +269,7 @@ def _content_hash(path: Path) -> str:
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
+@checked
 def load_model(name_or_path: str | Path, *, tune: bool = True, **settings: Any) -> LocalModel:
     """Return a loaded model, by card name (pulled if missing) or by the path of a GGUF file.
 
@@ -276,16 +284,9 @@ def load_model(name_or_path: str | Path, *, tune: bool = True, **settings: Any) 
         ConfigError: for an unknown setting or model name, with the nearest known one.
         ModelError: if the file is missing, malformed or cannot be loaded.
     """
-    known = EngineSettings.__dataclass_fields__
-    for key in settings:
-        if key not in known:
-            raise ConfigError(f"unknown engine setting {key!r}", nearest(key, known))
+    chosen = read_settings(settings)
     path = models.resolve(str(name_or_path))
     validate(path)  # nothing native reads a file before this says yes
-    try:
-        chosen = replace(EngineSettings(), **settings)
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"impossible engine settings: {error}") from None
     if tune:
         chosen = tuned(path, _content_hash(path), chosen, frozenset(settings))
     name = path.stem if models.file_at(name_or_path) else str(name_or_path)

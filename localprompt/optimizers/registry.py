@@ -9,17 +9,15 @@ import ast
 import dataclasses
 import inspect
 import itertools
-import math
 import sys
 import textwrap
-import types
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Protocol, TypeVar, get_type_hints
 
 from localprompt.errors import ConfigError, nearest
 from localprompt.metaprompts import load
 from localprompt.problem import Problem
+from localprompt.values import read_value, told
 
 
 class Optimizer(Protocol):
@@ -194,7 +192,7 @@ def configure(name: str, settings: Mapping[str, object], preset: str = LOCAL) ->
             if isinstance(number, int | float) and abs(number) > _MAX_SETTING:
                 # A run that comes from elsewhere could keep a machine busy for ever by its settings.
                 raise ConfigError(
-                    f"the setting {key} must be at most {_MAX_SETTING:,}, not {value}", "take a smaller one"
+                    f"the setting {key} must be at most {_MAX_SETTING:,}, not {told(value)}", "take a smaller one"
                 )
         values[key] = read
     chosen: Optimizer = cls(**values)
@@ -208,78 +206,3 @@ def _found(name: str) -> type[Any]:
     if name not in _REGISTRY:
         raise ConfigError(f"unknown method {name!r}", nearest(name, _REGISTRY))
     return _REGISTRY[name]
-
-
-def read_value(what: str, value: object, wanted: Any) -> object:
-    """Return `value` as the type `wanted`: text is parsed, other values must have the type already.
-
-    Raises:
-        ConfigError: naming `what`, for a value of the wrong kind.
-    """
-    if get_origin(wanted) in (Union, types.UnionType):
-        if value is None or (isinstance(value, str) and value.lower() == "none"):
-            return None
-        wanted = next(each for each in get_args(wanted) if each is not types.NoneType)
-    if get_origin(wanted) is Literal:
-        return _one_of(what, value, get_args(wanted))
-    if get_origin(wanted) is tuple:
-        parts = value.split(",") if isinstance(value, str) else value
-        if not isinstance(parts, list | tuple):
-            raise ConfigError(f"{what} is a list such as 8,24, not {value!r}", "separate its values with commas")
-        return tuple(read_value(what, part, get_args(wanted)[0]) for part in parts if part != "")
-    readers: dict[Any, Callable[[str, object], object]] = {
-        int: _whole,
-        float: _number,
-        bool: _yes_or_no,
-        Path: _path,
-        str: _text,
-    }
-    return readers[wanted](what, value)
-
-
-def _one_of(what: str, value: object, known: tuple[str, ...]) -> object:
-    if value not in known:
-        raise ConfigError(f"{what} cannot be {value!r}", nearest(str(value), known))
-    return value
-
-
-def _whole(what: str, value: object) -> int:
-    try:
-        if isinstance(value, int | str) and not isinstance(value, bool):
-            return int(value)
-    except ValueError:
-        pass
-    raise ConfigError(f"{what} is a whole number, not {value!r}", "write it as 8")
-
-
-def _number(what: str, value: object) -> float:
-    try:
-        if (
-            isinstance(value, int | float | str)
-            and not isinstance(value, bool)
-            and math.isfinite(number := float(value))
-        ):
-            return number
-    except ValueError:
-        pass
-    raise ConfigError(f"{what} is a number, not {value!r}", "write it as 0.9")
-
-
-def _yes_or_no(what: str, value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.lower() in ("true", "false", "yes", "no"):
-        return value.lower() in ("true", "yes")
-    raise ConfigError(f"{what} is true or false, not {value!r}", "write true or false")
-
-
-def _path(what: str, value: object) -> Path:
-    if isinstance(value, str | Path) and str(value):
-        return Path(value).expanduser()
-    raise ConfigError(f"{what} is a path, not {value!r}", "give a path")
-
-
-def _text(what: str, value: object) -> str:
-    if isinstance(value, str):
-        return value
-    raise ConfigError(f"{what} is text, not {value!r}", "give text")

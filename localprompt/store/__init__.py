@@ -1,8 +1,9 @@
 """Runs and answers in one SQLite file. Level 1. The only package that touches SQLite."""
 
+from localprompt.paths import default_store
 from localprompt.store.answers import Answers
-from localprompt.store.records import Event, RunRecord, RunStatus
+from localprompt.store.records import DamagedRun, Event, RunRecord, RunStatus
 from localprompt.store.runs import Runs
-from localprompt.store.store import Store, default_path
+from localprompt.store.store import Store
 
-__all__ = ["Answers", "Event", "RunRecord", "RunStatus", "Runs", "Store", "default_path"]
+__all__ = ["Answers", "DamagedRun", "Event", "RunRecord", "RunStatus", "Runs", "Store", "default_store"]

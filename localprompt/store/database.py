@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from importlib import resources
 from pathlib import Path
 
 from filelock import FileLock
 
+from localprompt.advice import command
 from localprompt.errors import StoreError
 
 APPLICATION_ID = 0x6C707374
@@ -20,7 +21,7 @@ _OLDEST_SQLITE = (3, 37)
 """The first with STRICT tables."""
 
 _PERMISSIONS = "check the permissions of the file and of its folder, or choose another place"
-_DAMAGE = "`localprompt runs check` says how far; move the file away to begin a new store"
+_DAMAGE = "move the file away to begin a new store"
 _ROOM = "make room and go on: what was stored before is unharmed"
 _WAIT = "wait until that process has ended"
 _MEANINGS = (
@@ -58,6 +59,7 @@ class Database:
         with in_words(f"the store {path}"):
             path.parent.mkdir(parents=True, exist_ok=True)
             self.connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
+            self.connection.text_factory = _text
             try:
                 self._prepare()
             except BaseException:
@@ -71,7 +73,7 @@ class Database:
 
     def close(self) -> None:
         """Close the file; safe to call twice."""
-        with in_words(f"the store {self.path}"):
+        with self._in_words():
             self.connection.close()
 
     @contextmanager
@@ -82,7 +84,7 @@ class Database:
             StoreError: if SQLite fails, or in a forked child.
         """
         self._check_owner()
-        with in_words(f"the store {self.path}"):
+        with self._in_words():
             # Write-locked from the beginning: a transaction that reads first may find the store changed when it writes.
             self.connection.execute("BEGIN IMMEDIATE")
             try:
@@ -100,7 +102,7 @@ class Database:
             StoreError: if SQLite fails, or in a forked child.
         """
         self._check_owner()
-        with in_words(f"the store {self.path}"):
+        with self._in_words():
             self.connection.execute("BEGIN")
             try:
                 yield self.connection
@@ -115,7 +117,7 @@ class Database:
             StoreError: if there is no room for the copy that this needs, or another process is writing.
         """
         self._check_owner()
-        with in_words(f"the store {self.path}"):
+        with self._in_words():
             self.connection.execute("VACUUM")
             self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -127,7 +129,7 @@ class Database:
         """
         self._check_owner()
         folder = self.path.with_name(self.path.name + ".locks")
-        with in_words(f"the store {self.path}"):
+        with self._in_words():
             folder.mkdir(exist_ok=True)
         return FileLock(folder / f"{name}.lock")
 
@@ -138,6 +140,11 @@ class Database:
                 f"the store {self.path} was opened by process {self._owner}, and this is a forked child, {os.getpid()}",
                 "open it here",
             )
+
+    def _in_words(self) -> AbstractContextManager[None]:
+        """Return what turns errors into a StoreError about this store, which could be opened."""
+        look = command("runs", "check", store=self.path)
+        return in_words(f"the store {self.path}", f"{look} says how far; {_DAMAGE}")
 
     def _prepare(self) -> None:
         for setting in (
@@ -158,15 +165,20 @@ class Database:
 
 
 @contextmanager
-def in_words(subject: str) -> Iterator[None]:
-    """Turn errors of SQLite and the operating system into a StoreError about `subject`, which names the file."""
+def in_words(subject: str, of_damage: str = _DAMAGE) -> Iterator[None]:
+    """Turn errors of SQLite and the operating system into a StoreError about `subject`, which names the file.
+
+    Args:
+        subject: what the sentence is about.
+        of_damage: the hint where it is damaged.
+    """
     try:
         yield
     except (sqlite3.Error, UnicodeDecodeError, OSError) as error:  # UnicodeDecodeError: a message that quotes damage
         text = (isinstance(error, OSError) and error.strerror) or str(error)  # the whole of an OSError holds a path
         for part, meaning, hint in _MEANINGS:
             if part in text.lower():
-                raise StoreError(f"{subject}: {meaning} ({text})", hint) from error
+                raise StoreError(f"{subject}: {meaning} ({text})", of_damage if hint is _DAMAGE else hint) from error
         raise StoreError(f"{subject}: {text or type(error).__name__}") from error
 
 
@@ -225,6 +237,11 @@ def file_bytes(path: Path) -> int:
     """Return the bytes of a store with its write-ahead log."""
     files = (path, path.with_name(path.name + "-wal"))
     return sum(file.stat().st_size for file in files if file.exists())
+
+
+def _text(raw: bytes) -> str:
+    """Return a text of the store. Bytes that are no UTF-8 become lone surrogates: one bad value hides no other row."""
+    return raw.decode("utf-8", "surrogateescape")
 
 
 def _migrations() -> list[str]:

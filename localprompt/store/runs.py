@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from filelock import Timeout
 
+from localprompt.arguments import checked
 from localprompt.errors import StoreError
+from localprompt.paths import expanded
 from localprompt.store import transfer
 from localprompt.store.answers import Answers
 from localprompt.store.database import Database, in_words
+from localprompt.store.findings import UNREADABLE, Findings
 from localprompt.store.records import (
-    Event,
+    RUN_COLUMNS,
+    DamagedRun,
     RunRecord,
     RunStatus,
     dumped,
@@ -27,15 +29,11 @@ from localprompt.store.records import (
     lettered,
     named,
     plain_prompt,
-    read_prompt,
-    read_texts,
-    text_of,
+    read_damaged,
+    read_run,
 )
-from localprompt.types import Candidate, Discard, Evaluation, Outcome
+from localprompt.types import Candidate, Discard, Evaluation
 
-_Read = TypeVar("_Read")
-_COLUMNS = "id, status, created, updated, task, model, proposer, method, seed, configuration, result, stopped, imported"
-_NUMBER = "SELECT number FROM runs WHERE id = ?"
 _NEXT_ORDINAL = (
     "SELECT coalesce(max(ordinal) + 1, 0) FROM"
     " (SELECT ordinal FROM runs WHERE identity = :a UNION ALL SELECT ordinal FROM deleted WHERE identity = :a)"
@@ -48,7 +46,7 @@ _PATIENCE = 0.2
 """Seconds to wait for a lock that somebody only tries."""
 
 
-class Runs:
+class Runs(Findings):
     """The runs of a store.
 
     A run is resumed by running it again from its seed, so everything it finds is written a second time: within one
@@ -56,7 +54,7 @@ class Runs:
     """
 
     def __init__(self, database: Database, answers: Answers) -> None:
-        self._database = database
+        super().__init__(database)
         self._answers = answers
         self._written: Counter[tuple[str, str]] = Counter()
         """(table, run) to rows written since the run was last held."""
@@ -70,9 +68,12 @@ class Runs:
         ones too: the same history of a store gives the same ids, and no id is given twice.
 
         Raises:
-            StoreError: if the store cannot be written.
+            StoreError: if the store cannot be written, or could not read the run again; then nothing is written.
         """
-        identity, now = identity_hash(configuration), time.time()
+        try:
+            identity, plain, now = identity_hash(configuration), dumped(configuration), time.time()
+        except (TypeError, ValueError, RecursionError) as error:
+            raise StoreError(f"a run of {task} cannot be kept ({error})", "a configuration is plain data") from error
         with self._database.transaction() as connection:
             ordinal: int = connection.execute(_NEXT_ORDINAL, lettered(identity)).fetchone()[0]
             created = id_of_run(identity, ordinal)
@@ -80,37 +81,65 @@ class Runs:
             connection.execute(
                 "INSERT INTO runs (id, identity, ordinal, status, created, updated, task, model, proposer, method,"
                 " seed, configuration, stopped) VALUES (?, ?, ?, 'running', ?, ?, ?, ?, ?, ?, ?, ?, '')",
-                [created, identity, ordinal, now, now, *names, str(seed), dumped(configuration)],
+                [created, identity, ordinal, now, now, *names, str(seed), plain],
             )
-        return self.get(created)
+            row = connection.execute(f"SELECT {RUN_COLUMNS} FROM runs WHERE id = ?", [created]).fetchone()
+            return self._parsed(created, read_run, row)
 
-    def get(self, prefix: str) -> RunRecord:
-        """Return the run whose id begins with `prefix`.
+    @checked
+    def find(self, prefix: str) -> str:
+        """Return the id of the run that begins with `prefix`, also of one that is damaged.
 
         Raises:
             StoreError: if none or several do; the message lists them.
         """
         with self._database.reading() as connection:
-            query = f"SELECT {_COLUMNS} FROM runs WHERE substr(id, 1, ?) = ? ORDER BY number DESC"
+            query = "SELECT id FROM runs WHERE substr(id, 1, ?) = ? ORDER BY number DESC"
             prefix = named(prefix)
-            rows = connection.execute(query, [max(len(prefix), 1), prefix]).fetchmany(6)
-        if len(rows) == 1:
-            return self._record(rows[0])
-        if rows:
-            ids = ", ".join(row[0] for row in rows[:5]) + (", ..." if len(rows) > 5 else "")
-            raise StoreError(f"several runs begin with {prefix!r}: {ids}", "give more digits")
-        raise StoreError(f"no run begins with {prefix!r} in {self._database.path}", "see `localprompt runs list`")
+            ids = [row[0] for row in connection.execute(query, [max(len(prefix), 1), prefix]).fetchmany(6)]
+        if len(ids) == 1:
+            return str(ids[0])
+        if ids:
+            some = ", ".join(ids[:5]) + (", ..." if len(ids) > 5 else "")
+            raise StoreError(f"several runs begin with {prefix!r}: {some}", "give more digits")
+        raise self._unknown(f"no run begins with {prefix!r}")
+
+    def get(self, prefix: str) -> RunRecord:
+        """Return the run whose id begins with `prefix`.
+
+        Raises:
+            StoreError: if none or several do, which are listed, or it is damaged.
+        """
+        row = self._row(self.find(prefix))
+        return self._parsed(row[0], read_run, row)
+
+    def look(self, prefix: str) -> RunRecord | DamagedRun:
+        """Return the run whose id begins with `prefix`, also one that is damaged.
+
+        Raises:
+            StoreError: if none or several do.
+        """
+        return _read_either(self._row(self.find(prefix)))
 
     def all(self) -> list[RunRecord]:
-        """Return all runs, newest first.
+        """Return all runs that can be read, newest first; `every` has the others too.
+
+        Raises:
+            StoreError: if the store cannot be read.
+        """
+        return [run for run in self.every() if isinstance(run, RunRecord)]
+
+    def every(self) -> list[RunRecord | DamagedRun]:
+        """Return all runs, newest first, also those that are damaged.
 
         Raises:
             StoreError: if the store cannot be read.
         """
         with self._database.reading() as connection:
-            rows = connection.execute(f"SELECT {_COLUMNS} FROM runs ORDER BY number DESC").fetchall()
-        return [self._record(row) for row in rows]
+            rows = connection.execute(f"SELECT {RUN_COLUMNS} FROM runs ORDER BY number DESC").fetchall()
+        return [_read_either(row) for row in rows]
 
+    @checked
     def delete(self, run_id: str) -> None:
         """Remove a run and all that it found; answers stay until `Store.vacuum`.
 
@@ -287,80 +316,31 @@ class Runs:
         """
         self._add(run_id, "events", "at, kind, text", [(time.time(), named(kind), dumped(text))])
 
-    def candidates(self, run_id: str) -> list[Candidate]:
-        """Return the candidates of a run in the order in which they were found.
-
-        Raises:
-            StoreError: if there is no such run, or it is damaged.
-        """
-        query = "SELECT prompt, op, parents FROM candidates WHERE run = ? ORDER BY number"
-        return self._read(
-            run_id,
-            query,
-            lambda row: Candidate(read_prompt(json.loads(row[0])), row[1], read_texts(json.loads(row[2]))),
-        )
-
-    def evaluations(self, run_id: str, kind: str = "metric") -> list[Evaluation]:
-        """Return one evaluation a prompt with all its outcomes, prompts and outcomes in the order they came in.
-
-        Raises:
-            StoreError: if there is no such run, or it is damaged.
-        """
-        query = (
-            "SELECT e.number, e.prompt, o.example_id, o.prediction, o.score, o.margin FROM evaluations e"
-            " JOIN outcomes o ON o.run = e.run AND o.evaluation = e.number"
-            " WHERE e.run = ? AND e.kind = ? ORDER BY e.number, o.number"
-        )
-        grouped: dict[int, tuple[str, list[Outcome]]] = {}
-        for index, prompt, outcome in self._read(run_id, query, _outcome, kind):
-            grouped.setdefault(index, (prompt, []))[1].append(outcome)
-        return [
-            Evaluation(self._parsed(run_id, lambda text: read_prompt(json.loads(text)), prompt), tuple(outcomes))
-            for prompt, outcomes in grouped.values()
-        ]
-
-    def discards(self, run_id: str) -> list[Discard]:
-        """Return the proposals that were not used, in order.
-
-        Raises:
-            StoreError: if there is no such run, or it is damaged.
-        """
-        query = "SELECT text, reason FROM discards WHERE run = ? ORDER BY number"
-        return self._read(run_id, query, lambda row: Discard(text_of(json.loads(row[0])), row[1]))
-
-    def events(self, run_id: str) -> list[Event]:
-        """Return what happened, in order.
-
-        Raises:
-            StoreError: if there is no such run, or it is damaged.
-        """
-        query = "SELECT at, kind, text FROM events WHERE run = ? ORDER BY number"
-        return self._read(run_id, query, lambda row: Event(row[0], row[1], text_of(json.loads(row[2]))))
-
-    def export(self, run_id: str, path: Path) -> None:
+    @checked
+    def export(self, run_id: str, path: str | os.PathLike[str]) -> None:
         """Write a run with the answers it used to a new file.
 
         Raises:
             StoreError: if there is no such run, the file is there already or cannot be written.
         """
         self._answers.flush()
-        transfer.export(self._database, self._number(run_id), path)
+        transfer.export(self._database, self._number(run_id), expanded(path))
 
-    def import_(self, path: Path) -> RunRecord:
+    @checked
+    def import_(self, path: str | os.PathLike[str]) -> RunRecord:
         """Take in a run that `export` wrote, and return it, marked as imported. Its answers serve this run alone.
 
         Raises:
             StoreError: if the file is not such a file or is damaged, or the run is in the store already.
         """
-        return self.get(transfer.import_(self._database, path))
+        return self.get(transfer.import_(self._database, expanded(path)))
 
-    def _number(self, run_id: str) -> int:
+    def _row(self, run_id: str) -> tuple[Any, ...]:
         with self._database.reading() as connection:
-            row = connection.execute(_NUMBER, [named(run_id)]).fetchone()
+            row = connection.execute(f"SELECT {RUN_COLUMNS} FROM runs WHERE id = ?", [run_id]).fetchone()
         if row is None:
-            raise StoreError(f"there is no run {run_id!r} in {self._database.path}", "see `localprompt runs list`")
-        number: int = row[0]
-        return number
+            raise self._unknown(f"there is no run {run_id!r} any more")
+        return tuple(row)
 
     def _let_go(self, run_id: str) -> None:
         self._answers.flush()
@@ -385,45 +365,18 @@ class Runs:
         for table in ("discards", "events"):
             self._written[table, run_id] = 0
 
-    def _read(self, run_id: str, query: str, read: Callable[[Any], _Read], *parameters: object) -> list[_Read]:
-        number = self._number(run_id)
-        with self._database.reading() as connection:
-            rows = connection.execute(query, [number, *parameters]).fetchall()
-        return [self._parsed(run_id, read, row) for row in rows]
 
-    def _record(self, row: tuple[Any, ...]) -> RunRecord:
-        return self._parsed(row[0], _record, row)
-
-    def _parsed(self, run_id: str, read: Callable[[Any], _Read], row: Any) -> _Read:
-        try:
-            return read(row)
-        except (ValueError, RecursionError) as error:
-            hint = "`localprompt runs check` says how far; `localprompt runs delete` removes the run"
-            raise StoreError(f"the store {self._database.path}: the run {run_id} is damaged ({error})", hint) from error
+def _read_either(row: tuple[Any, ...]) -> RunRecord | DamagedRun:
+    try:
+        return read_run(row)
+    except UNREADABLE as error:
+        return read_damaged(row, str(error))
 
 
 def in_use(run_id: str, pid: int | None) -> StoreError:
     """Return the error that a process has a run; None: it is not known which one."""
     who = f"process {pid}" if pid else "another process"
     return StoreError(f"the run {run_id} is in use by {who}", "wait until it has ended, or end it")
-
-
-def _record(row: Any) -> RunRecord:
-    found = dict(zip(_COLUMNS.split(", "), row, strict=True))
-    result = found["result"]
-    read = {
-        "seed": int(found["seed"]),
-        "configuration": json.loads(found["configuration"]),
-        "result": None if result is None else json.loads(result),
-        "imported": bool(found["imported"]),
-    }
-    return RunRecord(**{**found, **read})
-
-
-def _outcome(row: Any) -> tuple[int, str, Outcome]:
-    index, prompt, example_id, prediction, score, margin = row
-    text = None if prediction is None else text_of(json.loads(prediction))
-    return index, prompt, Outcome(example_id, text, score, margin)
 
 
 def _optional(text: str | None) -> str | None:

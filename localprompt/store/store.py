@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from types import TracebackType
 
-import platformdirs
-
+from localprompt.arguments import checked
 from localprompt.errors import StoreError
+from localprompt.paths import default_store, expanded
 from localprompt.store.answers import Answers
 from localprompt.store.database import Database, file_bytes
 from localprompt.store.runs import Runs, in_use
@@ -18,28 +18,27 @@ _SHOWN = 20
 """Problems of one kind that `check` lists."""
 
 
-def default_path() -> Path:
-    """Return where the store lies if nobody says: $LOCALPROMPT_STORE, or the user's data folder."""
-    chosen = os.environ.get("LOCALPROMPT_STORE")
-    if chosen:
-        return Path(chosen).expanduser()
-    return platformdirs.user_data_path("localprompt", appauthor=False) / "store.sqlite"
-
-
 class Store:
     """Everything that outlives a process. A context manager; processes may share the file, threads not an instance.
 
     It belongs to the process that opened it: in a forked child each call raises StoreError.
 
     Args:
-        path: the file, made with its folders if it is new; None: `default_path()`.
+        path: the file, made with its folders if it is new; None: where `default_store` says.
+        create: False: open only a file that is there, for whoever only reads.
 
     Raises:
+        ConfigError: for a path that is none.
         StoreError: if the file cannot be opened or written, is damaged, another program's, or of a newer version.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
-        self._database = Database(default_path() if path is None else path)
+    @checked
+    def __init__(self, path: str | os.PathLike[str] | None = None, *, create: bool = True) -> None:
+        found = default_store() if path is None else expanded(path)
+        if not create and not found.exists():
+            hint = "give the --store that the run was made with; `localprompt optimize` begins a new one"
+            raise StoreError(f"there is no store {found}", hint)
+        self._database = Database(found)
         self.answers = Answers(self._database)
         self.runs = Runs(self._database, self.answers)
 

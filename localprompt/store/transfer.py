@@ -19,6 +19,7 @@ from typing import Any
 
 import msgpack
 
+from localprompt.advice import command
 from localprompt.errors import StoreError
 from localprompt.store.database import (
     Database,
@@ -30,7 +31,10 @@ from localprompt.store.database import (
     schema,
 )
 from localprompt.store.records import (
+    check_finite,
     check_plain,
+    check_texts,
+    check_time,
     id_of_run,
     identity_hash,
     item,
@@ -46,8 +50,6 @@ MAX_VALUE_BYTES = 64 << 20
 _KEY_BYTES = 64
 _MOST_RUNS = 10**9
 """Of one identity; a larger ordinal leaves no room for the next one."""
-_END_OF_TIME = 4e9
-"""Seconds since 1970: what every calendar can show, also after a change of time zone."""
 _RUN = (
     "id, identity, ordinal, status, created, updated, task, model, proposer, method, seed,"
     " configuration, result, stopped"
@@ -101,7 +103,8 @@ def import_(database: Database, path: Path) -> str:
         (found,) = source.execute("SELECT id FROM runs").fetchone()
         with database.transaction() as target:
             if target.execute("SELECT 1 FROM runs WHERE id = ?", [found]).fetchone():
-                raise StoreError(f"the run {found} is in {database.path} already", f"`localprompt runs delete {found}`")
+                hint = f"{command('runs', 'delete', str(found), store=database.path)} removes it"
+                raise StoreError(f"the run {found} is in {database.path} already", hint)
             _copy(source, 1, target)
             target.execute("UPDATE runs SET imported = 1 WHERE id = ?", [found])
             # A run that was going on when it was exported goes on nowhere now.
@@ -112,12 +115,15 @@ def import_(database: Database, path: Path) -> str:
 def check_values(connection: sqlite3.Connection) -> Iterator[str]:
     """Yield what is wrong with the values of a store, a sentence each."""
     for table, (columns, read) in _READERS.items():
-        rows = connection.execute(f"SELECT {columns} FROM {table}")
-        for row in rows:
+        whose = "(SELECT id FROM runs WHERE number = run)" if table in _TABLES else "NULL"
+        rows = connection.execute(f"SELECT {whose}, {columns} FROM {table}")
+        for run_id, *row in rows:
             try:
-                read(row)
+                check_texts(row)
+                read(tuple(row))
             except (ValueError, TypeError, RecursionError) as error:
-                yield f"{table}: the row {row[0]!r} cannot be read ({type(error).__name__}: {error})"
+                place = f"the row {row[0]!r}" + (f" of the run {run_id}" if run_id else "")
+                yield f"{table}: {place} cannot be read ({type(error).__name__}: {error})"
 
 
 def _copy(source: sqlite3.Connection, number: int, target: sqlite3.Connection) -> None:
@@ -209,8 +215,8 @@ def _read_run(row: tuple[Any, ...]) -> None:
     _, ordinal, created, updated, seed, configuration, result, *names = row
     if not 0 <= ordinal < _MOST_RUNS:
         raise ValueError(f"{ordinal} is no ordinal")
-    _check_time(created)
-    _check_time(updated)
+    check_time(created)
+    check_time(updated)
     plain, found = json.loads(configuration), None if result is None else json.loads(result)
     check_plain([int(seed), plain, found, *names])
     item(plain, "identity")
@@ -233,14 +239,14 @@ def _read_text(row: tuple[Any, ...]) -> None:
         text_of(json.loads(row[1]))
 
 
+def _read_outcome(row: tuple[Any, ...]) -> None:
+    _read_text(row)
+    check_finite(row[2:])
+
+
 def _read_event(row: tuple[Any, ...]) -> None:
     _read_text(row)
-    _check_time(row[2])
-
-
-def _check_time(seconds: float) -> None:
-    if not 0 <= seconds < _END_OF_TIME:
-        raise ValueError(f"{seconds} is no time")
+    check_time(row[2])
 
 
 def _read_answer(row: tuple[Any, ...]) -> None:
@@ -255,11 +261,11 @@ _READERS: Mapping[str, tuple[str, Callable[[tuple[Any, ...]], None]]] = {
         "id, ordinal, created, updated, seed, configuration, result, task, model, proposer, method, stopped",
         _read_run,
     ),
-    "candidates": ("prompt_id, prompt, parents", _read_candidate),
-    "evaluations": ("prompt_id, prompt", _read_prompt),
-    "outcomes": ("example_id, prediction", _read_text),
-    "discards": ("number, text", _read_text),
-    "events": ("number, text, at", _read_event),
+    "candidates": ("prompt_id, prompt, parents, op", _read_candidate),
+    "evaluations": ("prompt_id, prompt, kind", _read_prompt),
+    "outcomes": ("example_id, prediction, score, margin", _read_outcome),
+    "discards": ("number, text, reason", _read_text),
+    "events": ("number, text, at, kind", _read_event),
     "answers": ("key, value", _read_answer),
     "imported_answers": ("key, value", _read_answer),
 }

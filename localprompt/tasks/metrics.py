@@ -50,6 +50,8 @@ class CodeMetric:
         """
         try:
             score = float(self.function(prediction, targets))
+        except TaskError:  # a guarded one, which has said it
+            raise
         except Exception as error:  # a user's function may raise anything
             problem = f"the metric {self.name!r} failed on the prediction {prediction!r} ({_told(error)})"
             raise TaskError(problem, "a metric returns a number in [0, 1] for any text") from error

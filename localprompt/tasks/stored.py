@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from localprompt.errors import StoreError, TaskError
+from localprompt.errors import ConfigError, StoreError, TaskError
 from localprompt.store.records import item, list_of, plain_prompt, read_prompt, read_texts, text_of, texts_of
 from localprompt.tasks.answers import Answer, Extraction, find_answer
 from localprompt.tasks.metrics import CodeMetric, Metric, find_metric, metric_hash
@@ -58,7 +58,7 @@ def from_plain(plain: Mapping[str, Any], *, allow_code: bool = False) -> Task:
     """
     try:
         return _read_task(plain, allow_code)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ConfigError) as error:
         raise StoreError(f"the task of the run is damaged ({error})", "give the task itself") from error
 
 

@@ -14,7 +14,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from localprompt.errors import TaskError, nearest
+from localprompt.arguments import checked
+from localprompt.errors import ConfigError, TaskError, nearest
+from localprompt.paths import expanded
 from localprompt.tasks.answers import Answer, find_answer
 from localprompt.tasks.data import (
     DEFAULT_SIZES,
@@ -93,6 +95,7 @@ class Task:
         return Task(**{each.name: copy.deepcopy(getattr(self, each.name), memo) for each in fields(self)})
 
 
+@checked
 def load_task(path: str | os.PathLike[str], *, allow_code: bool = False) -> Task:
     """Return the task that a task file describes, its data read and checked.
 
@@ -105,7 +108,7 @@ def load_task(path: str | os.PathLike[str], *, allow_code: bool = False) -> Task
     """
     from localprompt.tasks.schema import read_task_file  # noqa: PLC0415 - pydantic and yaml start slowly
 
-    source = read_task_file(Path(path))
+    source = read_task_file(expanded(path))
     keys = source.keys
     _check_combination(source)
     labels = _labels(source)
@@ -306,7 +309,10 @@ def _read(source: Source, part: str, fields: Fields) -> tuple[str, list[Row]]:
     for key in ("config", "revision"):
         if getattr(data, key) is not None:
             raise TaskError(f"{source.at('data', key)} needs `dataset`", f"remove {key}")
-    path = source.path.parent / part
+    try:
+        path = source.path.parent / expanded(part)
+    except ConfigError as error:
+        raise TaskError(f"{source.at('data')}: {error.message}", error.hint) from error
     return f"{path}, line", read_file(path, fields)
 
 

@@ -59,7 +59,7 @@ def test_a_difference_within_the_noise_floor_has_no_star(capsys: pytest.CaptureF
     for noise, cell in ((0.05, "+0.050 (p = 0.001) "), (0.02, "+0.050 (p = 0.001)*"), (None, "+0.050 (p = 0.001)*")):
         test = OverSeeds(0.6, None, None, 1)
         row = Row("t", "ape", 1, test, gain, None, noise, None, 100.0, 10.0, 1.0, 0.0, 4, {})
-        print_comparison(Comparison("c", "m", "m", 100, None, {}, (), (), (row,), ()))
+        print_comparison(Comparison("c", "m", "m", 100, None, {}, (), (), (row,), ()), "again")
         assert cell in capsys.readouterr().out
 
 
@@ -185,7 +185,7 @@ def test_a_dry_run_says_what_each_method_will_cost_and_runs_nothing(task: str) -
         (["TASK", "--model", "any", "--max-tokens", f"{10**19}"], 2, "is not in the range"),
         (["TASK", "--model", "any", "--max-tokens", "9", "--max-calls", f"{10**19}"], 2, "is not in the range"),
         (["no-such.yaml", "--model", "any", "--max-tokens", "9"], 1, "no-such.yaml"),
-        (["--resume", "abc"], 1, "no comparison begins with 'abc'"),
+        (["--resume", "abc"], 1, "there is no store"),
         (["--resume", "abc", "--seeds", "9"], 2, "'--seeds' was decided when the comparison began"),
         (["TASK", "--resume", "abc"], 2, "was decided when the comparison began"),
     ],
@@ -209,7 +209,7 @@ def test_a_narrow_terminal_shows_every_number_whole(
     result = compare([task], toy.model(), methods=("ape", "random"), n_seeds=2, max_tokens=6000, settings=small)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "80")
-    print_comparison(result)
+    print_comparison(result, "again")
     printed = capsys.readouterr().out
     assert "\u2026" not in printed
     assert f"{result.rows[0].tokens_requested:,.0f}" in printed

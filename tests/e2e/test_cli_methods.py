@@ -21,7 +21,7 @@ def test_the_methods_are_listed_with_their_presets_and_what_they_are() -> None:
     (ape,) = (line for line in lines if line.startswith("ape "))
     assert "local, paper  APE, Automatic Prompt Engineer (Zhou et al. 2022" in ape
     plain = json.loads(_methods("--json").stdout)
-    assert [each["name"] for each in plain] == list(names())
+    assert [each["method"] for each in plain] == list(names())
     assert plain[0]["presets"] == ["local", "paper"]
 
 
@@ -32,7 +32,7 @@ def test_the_settings_of_a_method_are_listed_with_default_paper_and_meaning() ->
     assert rows["setting"].split() == ["setting", "local", "paper", "what", "it", "is"]
     assert rows["beam"].split()[:5] == ["beam", "2", "4", "Prompts", "expanded"]
     assert rows["step_size"].split()[:3] == ["step_size", "none", "Most"]
-    (beam,) = (each for each in json.loads(_methods("pe2", "--json").stdout) if each["name"] == "beam")
+    (beam,) = (each for each in json.loads(_methods("pe2", "--json").stdout) if each["setting"] == "beam")
     assert beam["default"] == 2
     assert beam["presets"] == {"paper": 4}
     assert beam["description"].startswith("Prompts expanded in a step")

@@ -335,9 +335,9 @@ def test_info_as_json(gguf_file: Path) -> None:
     facts = json.loads(run("info", str(gguf_file), "--json"))
     assert facts["architecture"] == "llama"
     assert facts["parameters"] == 24
-    assert facts["quantisation"] == [{"type": "F32", "n_tensors": 1, "n_bytes": 96}]
+    assert facts["tensor_types"] == [{"type": "F32", "n_tensors": 1, "n_bytes": 96}]
     assert facts["bos"] == {"id": 1, "text": "<s>\x1b[31m"}
-    assert facts["fim"]["middle"] == {"id": 5, "text": "<MID>"}
+    assert facts["fim_tokens"]["middle"] == {"id": 5, "text": "<MID>"}
     assert (facts["chat_template"], facts["problem"]) == (True, None)
 
 

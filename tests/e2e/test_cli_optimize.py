@@ -226,9 +226,9 @@ def test_engine_settings_are_read_as_their_types(task: str, monkeypatch: pytest.
         return toy.model()
 
     monkeypatch.setattr(runs, "open_model", open_model)
-    engine = ["n_ctx=4096", "use_extra_bufts=true", "flash_attn=none", "kv_type=q8_0", "not_one=1"]
+    engine = ["n_ctx=4096", "use_extra_bufts=true", "flash_attn=none", "kv_type=q8_0"]
     arguments = [piece for each in engine for piece in ("--engine", each)]
-    values = {"n_ctx": 4096, "use_extra_bufts": True, "flash_attn": None, "kv_type": "q8_0", "not_one": "1"}
+    values = {"n_ctx": 4096, "use_extra_bufts": True, "flash_attn": None, "kv_type": "q8_0"}
     _localprompt("evaluate", task, "--model", "any", "--prompt", "", *arguments)
     _localprompt("optimize", task, "--model", "any", "--max-calls", "1", *arguments)
     assert given == [values, values]

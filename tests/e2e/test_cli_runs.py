@@ -78,8 +78,11 @@ def test_list_shows_the_newest_run_first_with_what_came_out(store: Path) -> None
     assert "0.250 to 0.750, significant improvement" in second
     assert "\x1b" not in result.stdout
     rows = as_json(store, "list")
-    assert [(row["id"], row["status"], row["seed"]) for row in rows] == [(new, "interrupted", 7), (old, "finished", 7)]
-    assert rows[1]["test"] == {"seed": 0.25, "best": 0.75}
+    assert [(row["run_id"], row["status"], row["seed"]) for row in rows] == [
+        (new, "interrupted", 7),
+        (old, "finished", 7),
+    ]
+    assert rows[1]["test"] == {"seed": {"mean": 0.25}, "best": {"mean": 0.75}}
 
 
 def test_a_run_that_a_process_has_is_shown_as_running(store: Path) -> None:
@@ -122,7 +125,6 @@ def test_show_prints_what_a_person_wants_to_know(store: Path) -> None:
         "ape, seed 7",
         "0.250 to 0.750, significant improvement",
         "calls 1,234",
-        "settings.queries",
         "3 candidates, the best first",
         "dev 0.500 on 2  resample < forward < seed",
         "dev 0.000 on 2  seed",
@@ -147,7 +149,7 @@ def test_show_prints_all_as_json(store: Path) -> None:
     assert facts["configuration"]["machine"] == HOSTILE
     assert facts["spend"] == {"calls": 1234}
     assert facts["discards"] == {"too long": 2, HOSTILE.replace("\ud800", "\\ud800"): 1}
-    assert [each["text"] for each in facts["discarded"]] == ["x", "y", "z"]
+    assert [each["text"] for each in facts["discarded_proposals"]] == ["x", "y", "z"]
     best = facts["candidates"][0]
     assert (best["prompt"]["instruction"], best["op"], best["dev"]) == (HOSTILE, "resample", {"mean": 0.5, "n": 2})
     assert best["parents"] == [Prompt("First.").id]
@@ -168,7 +170,7 @@ def test_a_result_of_another_shape_is_shown_as_none(store: Path) -> None:
         opened.runs.update(run_id, result={"test": [1], "spend": "much", "verdict": 3})
     for result in (call(store, "show", run_id), call(store, "list")):
         assert result.exit_code == 0, result.output
-    assert as_json(store, "list")[0]["test"] == {"seed": None, "best": None}
+    assert as_json(store, "list")[0]["test"] is None
 
 
 @pytest.mark.parametrize("number", [pytest.param(10**400, id="huge"), float("nan"), float("inf"), "0.5", True, None])
@@ -182,12 +184,14 @@ def test_a_score_that_is_none_leaves_the_list_usable(store: Path, number: object
 
 
 def test_an_unknown_run_is_an_error_with_a_hint(store: Path) -> None:
+    fill(store)
     for command in (["show"], ["delete", "--yes"], ["export"]):
-        arguments = [*command, "0123", *([str(store) + ".run"] if command == ["export"] else [])]
+        arguments = [*command, "xyz", *([str(store) + ".run"] if command == ["export"] else [])]
         result = call(store, *arguments)
         assert result.exit_code == 1
-        assert "no run begins with '0123'" in result.stderr
-        assert "localprompt runs list" in result.stderr
+        assert "no run begins with 'xyz'" in result.stderr
+        assert "`localprompt runs list`" in result.stderr
+        assert "--store names another store" in result.stderr
 
 
 def test_delete_asks_first_and_removes_what_was_named_and_nothing_else(store: Path) -> None:
@@ -195,7 +199,7 @@ def test_delete_asks_first_and_removes_what_was_named_and_nothing_else(store: Pa
     assert call(store, "delete", ids[0], stdin="n\n").exit_code == 1
     assert len(as_json(store, "list")) == 3
     assert call(store, "delete", ids[0], ids[0], ids[2], stdin="y\n").exit_code == 0
-    assert [row["id"] for row in as_json(store, "list")] == [ids[1]]
+    assert [row["run_id"] for row in as_json(store, "list")] == [ids[1]]
     assert as_json(store, "delete", ids[1], "--yes") == {"deleted": [ids[1]]}
 
 
@@ -238,7 +242,7 @@ def test_vacuum_says_what_it_gained(store: Path) -> None:
 def test_a_run_moves_to_another_store_as_one_file(store: Path, tmp_path: Path) -> None:
     run_id = fill(store)
     file, other = tmp_path / "a.run", tmp_path / "other.sqlite"
-    assert as_json(store, "export", run_id[:5], str(file)) == {"run": run_id, "file": str(file)}
+    assert as_json(store, "export", run_id[:5], str(file)) == {"run_id": run_id, "file": str(file)}
     assert f"run {run_id} is in the store" in call(other, "import", str(file)).stdout
     assert as_json(other, "show", run_id) == {**as_json(store, "show", run_id), "imported": True}
     for command in (["list"], ["show", run_id]):

@@ -21,7 +21,28 @@ def test_a_chat_is_made_of_messages_and_answered(tiny_qwen: Path) -> None:
 def test_a_message_that_is_none_is_named(tiny_model: Path) -> None:
     with localprompt.load_model(tiny_model, tune=False) as lm:
         wrong = {"role": "user", "content": "hi"}
-        with pytest.raises(TypeError, match=r"localprompt\.Message\(role, content\), not \{'role': 'user'"):
+        with pytest.raises(
+            localprompt.ConfigError, match=r"messages\[0\] is \{'role': 'user'.*, not a localprompt\.Message"
+        ):
             lm.chat([wrong])  # type: ignore[list-item]
-        with pytest.raises(TypeError, match="not 'h'"):
+        with pytest.raises(localprompt.ConfigError, match="messages is 'hi', not a list"):
             lm.chat("hi")  # type: ignore[arg-type]
+
+
+def test_a_text_in_the_place_of_a_list_is_refused_and_not_read_letter_by_letter(tiny_qwen: Path) -> None:
+    with localprompt.load_model(tiny_qwen, tune=False) as lm:
+        sampling = localprompt.Sampling(max_tokens=1)
+        calls = {
+            "texts": lambda: lm.tokenize("ab"),
+            "prompts": lambda: lm.generate("ab", sampling, [0, 1]),
+            "pairs": lambda: lm.loglikelihood("ab"),
+            r"pairs\[0\]": lambda: lm.loglikelihood(["ab"]),
+            "sampling": lambda: lm.generate(["ab"], 8, [0]),
+            r"seeds\[0\]": lambda: lm.generate(["ab"], sampling, [None]),
+            "1 prompts with 2 seeds": lambda: lm.generate(["ab"], sampling, [0, 1]),
+        }
+        for name, call in calls.items():
+            with pytest.raises(localprompt.ConfigError, match=f"^{name}"):
+                call()
+        huge = lm.generate(["ab"], sampling, [2**80])
+        assert huge == lm.generate(["ab"], sampling, [0])

@@ -158,7 +158,7 @@ def test_a_dry_run_a_resumed_run_and_a_replay_repeat_the_doubts() -> None:
 @pytest.mark.parametrize("score", [1.5, -0.1, float("nan")])
 def test_a_metric_that_leaves_0_to_1_is_named_before_anything_is_made_of_its_scores(score: float) -> None:
     given = replace(toy.task(), metric=lambda prediction, targets: score)
-    with pytest.raises(TaskError, match=r"the metric returned .* for 'omega") as error:
+    with pytest.raises(TaskError, match=r"the metric '.*' returned .* for 'omega") as error:
         runs.evaluate(given, toy.model(), toy.BEST, use_cache=False)
     assert error.value.hint == "a score lies in [0, 1]"
 

@@ -149,7 +149,7 @@ def test_runs_that_have_gone_on_by_themselves_are_no_comparison_any_more(tmp_pat
         resume(run, store=store, **given)  # type: ignore[arg-type]
         with pytest.raises(StoreError, match=f"{run} .*{what}") as raised:
             resume_comparison(result.id, store=store)
-        assert "call `localprompt compare`" in raised.value.hint
+        assert "call `localprompt compare --store " in raised.value.hint
         again = compare([small()], lm, methods=METHODS, n_seeds=1, max_tokens=700, settings=SMALL, store=store)
         assert again.max_tokens == 700
         assert all(each.result.run_id != run for each in again.runs)

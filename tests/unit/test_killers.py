@@ -205,7 +205,7 @@ def test_the_same_of_completions(deadly: str, kept: object, monkeypatch: pytest.
 
 
 def test_people_are_told_of_killers(capsys: pytest.CaptureFixture[str]) -> None:
-    print_run(runs.optimize(toy.task(), Mortal("alpha21\n")))
+    print_run(runs.optimize(toy.task(), Mortal("alpha21\n")), "`localprompt resume`")
     shown = capsys.readouterr().out
     assert "requests killed the engine; they count as unanswered." in shown
     assert "spent on noise and test 1," in shown

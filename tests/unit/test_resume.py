@@ -249,14 +249,14 @@ def test_a_model_is_loaded_again_with_the_settings_of_then(monkeypatch: pytest.M
 
     monkeypatch.setattr(runs, "open_model", open_model)
     monkeypatch.setattr(
-        ScriptedLM, "identity", property(lambda self: {"file": "abc", "llama_cpp": "1", "n_ctx": 99}), raising=False
+        ScriptedLM, "identity", property(lambda self: {"file": "abc", "llama_cpp": "1", "n_ctx": 9999}), raising=False
     )
     with pytest.raises(KeyboardInterrupt):
-        runs.optimize(toy.task(), "a.gguf", engine={"n_ctx": 99})
+        runs.optimize(toy.task(), "a.gguf", engine={"n_ctx": 9999})
     with Store() as store:
         run_id = store.runs.all()[0].id
     resuming.resume(run_id)
-    assert loaded == [("a.gguf", {"n_ctx": 99})] * 2
+    assert loaded == [("a.gguf", {"n_ctx": 9999})] * 2
 
 
 def test_another_version_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

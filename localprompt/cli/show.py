@@ -1,0 +1,146 @@
+"""A run of the store for people: first what it found, then what it cost; how it was set up if wanted. Level 8."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from localprompt.advice import command
+from localprompt.cli.output import boxed, cost_parts, print_parts, proof_parts
+from localprompt.cli.printable import printable, printable_line
+from localprompt.cli.run_facts import outcome, state, when
+from localprompt.configuration import resume_command
+from localprompt.errors import StoreError
+from localprompt.results import RunResult
+from localprompt.store.records import read_prompt
+
+_SHOWN_REASONS = 8
+_LINEAGE = 6
+
+
+def print_facts(facts: dict[str, Any], store: Path, *, top: int, settings: bool) -> None:
+    """Print what is known of a run of a store, its `top` best candidates, and with `settings` how it was set up."""
+    result = _result(facts)
+    parts: list[RenderableType] = [*_heading(facts), Text("")]
+    parts += proof_parts(result) if result else _so_far(facts)
+    parts += _candidate_parts(facts["candidates"], top)
+    parts.append(Text(""))
+    parts += cost_parts(result) if result else [Text(printable_line(f"spend: {_plain_spend(facts)}"))]
+    parts += [*_discards(facts["discards"]), *_notes(facts, result), *_go_on(facts, store)]
+    if settings:
+        parts += [Text(""), _settings(facts)]
+    elif facts["configuration"] is not None:
+        more = command("runs", "show", facts["run_id"], "--settings", store=store)
+        parts.append(Text(printable(f"{more} says how it was set up"), style="dim"))
+    print_parts(parts)
+
+
+def _result(facts: dict[str, Any]) -> RunResult | None:
+    """Return the result, None where there is none or it is another version's."""
+    try:
+        return None if facts["result"] is None else RunResult.from_json(facts["result"])
+    except StoreError:
+        return None
+
+
+def _heading(facts: dict[str, Any]) -> list[RenderableType]:
+    seed = "" if facts["seed"] is None else f", seed {facts['seed']}"
+    writer = "" if facts["proposer"] == facts["model"] else f", prompts by {facts['proposer']}"
+    stopped = f": {facts['stopped']}" if facts["stopped"] else ""
+    times = f" ({when(facts['created'])} to {when(facts['updated'])})" if facts["created"] is not None else ""
+    about = f"run {facts['run_id']}: {facts['task']}, {facts['method']}{seed}, {facts['model']}{writer}"
+    return [Text(printable_line(about), style="bold"), Text(printable_line(f"{state(facts)}{stopped}{times}"))]
+
+
+def _so_far(facts: dict[str, Any]) -> list[RenderableType]:
+    """Return what is known of a run without a result that can be read: its best prompt on dev."""
+    parts: list[RenderableType] = [Text(printable_line(f"test: {outcome(facts)}"))] if facts["test"] else []
+    best = next((each for each in facts["candidates"] if each["dev"]["n"]), None)
+    if best is None:
+        return [*parts, Text("no prompt was scored yet")]
+    score = f"{best['dev']['mean']:.3f} on {best['dev']['n']} dev examples"
+    prompt = {"instruction": best["prompt"]["instruction"], "demos": [dict(demo) for demo in best["prompt"]["demos"]]}
+    return [*parts, boxed(f"Best prompt so far, {score}", read_prompt(prompt))]
+
+
+def _candidate_parts(candidates: Sequence[dict[str, Any]], top: int) -> list[RenderableType]:
+    by_id = {each["prompt_id"]: each for each in candidates}
+    parts: list[RenderableType] = [Text(f"\n{len(candidates)} candidates, the best first:", style="bold")]
+    for each in candidates[:top]:
+        score = "not scored" if each["dev"]["mean"] is None else f"dev {each['dev']['mean']:.3f} on {each['dev']['n']}"
+        demos = len(each["prompt"]["demos"])
+        shots = f", {demos} demos" if demos else ""
+        line = f"{each['prompt_id']}  {score}{shots}  {_lineage(each, by_id)}"
+        parts.append(Text(printable_line(line), style="dim"))
+        parts.append(Text(printable(each["prompt"]["instruction"]) or "(no instruction)"))
+    return parts
+
+
+def _lineage(candidate: dict[str, Any], by_id: dict[str, dict[str, Any]]) -> str:
+    """Return how a prompt came about, back to the first of its ancestors: `resample < forward < seed`."""
+    steps: list[str] = []
+    each: dict[str, Any] | None = candidate
+    while each is not None and len(steps) < _LINEAGE:
+        parents = each["parents"]
+        steps.append(f"{each['op']} of {len(parents)}" if len(parents) > 1 else each["op"])
+        each = by_id.get(parents[0]) if parents else None
+    return " < ".join(steps) + (" < ..." if each is not None else "")
+
+
+def _plain_spend(facts: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {_short(value)}" for name, value in _items(facts["spend"])) or "not known"
+
+
+def _discards(discards: dict[str, int]) -> list[RenderableType]:
+    reasons = list(discards.items())
+    shown = ", ".join(f"{n} {printable_line(reason)}" for reason, n in reasons[:_SHOWN_REASONS])
+    more = f" and {len(reasons) - _SHOWN_REASONS} more reasons" if len(reasons) > _SHOWN_REASONS else ""
+    return [Text(f"proposals not used: {shown}{more}")] if reasons else []
+
+
+def _notes(facts: dict[str, Any], result: RunResult | None) -> list[RenderableType]:
+    noted = [event["text"] for event in facts["events"] if event["kind"] == "note"]
+    texts = dict.fromkeys([*(result.notes if result else ()), *noted])
+    damage = [Text(f"Damage: {printable_line(text)}", style="red") for text in facts["damage"]]
+    return [*(Text(f"Note: {printable_line(text)}", style="yellow") for text in texts), *damage]
+
+
+def _go_on(facts: dict[str, Any], store: Path) -> list[RenderableType]:
+    """Return how to go on with a run that did not reach its end, or what to do about one that cannot be read."""
+    if facts["status"] == "damaged":
+        look = command("runs", "check", store=store)
+        remove = command("runs", "delete", facts["run_id"], store=store)
+        text = f"{look} says how far the damage goes; {remove} removes the run"
+    elif facts["status"] in ("paused", "failed", "interrupted") or facts["stopped"]:
+        further = " with a higher limit" if facts["status"] == "finished" else ""
+        text = f"{resume_command(facts['run_id'], facts['configuration'], store)}{further} goes on"
+    else:
+        return []
+    return [Text(printable(text), style="yellow")]
+
+
+def _settings(facts: dict[str, Any]) -> RenderableType:
+    """Return the configuration by name; what is long, such as a whole task, is for --json."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in _items(facts["configuration"]):
+        parts = _items(value)
+        for key, part in {f"{name}.{key}": part for key, part in parts}.items() if parts else [(name, value)]:
+            table.add_row(printable_line(key), Text(printable_line(_short(part))))
+    return table
+
+
+def _items(value: object) -> list[tuple[str, object]]:
+    return list(value.items()) if isinstance(value, dict) else []
+
+
+def _short(value: object) -> str:
+    text = f"{value:,}" if isinstance(value, int) else value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."
