@@ -1,0 +1,159 @@
+"""Commands in hints and reports can be pasted: they name the store and the options that they need."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import toy
+from click.testing import CliRunner, Result
+
+import localprompt
+from localprompt import runs
+from localprompt.cli.main import main
+from localprompt.errors import ContextOverflow, ModelError, StoreError
+from localprompt.problem import Problem
+from localprompt.store import Store
+
+TASK = "name: omegas\ndata: {file: rows.jsonl, split: {train: 8, dev: 16, test: 16}}\n"
+COMMAND = re.compile(r"`localprompt ([^`]+)`")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return tmp_path / "a folder's store" / "runs.db"
+
+
+@pytest.fixture
+def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    rows = [json.dumps({"input": f"alpha{n}", "target": f"omega{n}"}) for n in range(40)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    (tmp_path / "strict.py").write_text("def judge(prediction, targets):\n    return 0\n", encoding="utf-8")
+    path = tmp_path / "my task.yaml"
+    path.write_text(TASK, encoding="utf-8")
+    monkeypatch.setattr(runs, "open_model", lambda name: toy.model())
+    return str(path)
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(each) for each in arguments])
+
+
+def pasted(text: str, command: str, *more: str) -> Result:
+    """Run the one command of that name which a text advises, with further options."""
+    (line,) = {each for each in COMMAND.findall(text) if each.startswith(command)}
+    return call(*shlex.split(line), *more)
+
+
+def test_a_search_that_was_cut_short_says_how_to_go_on(task: str, store: Path) -> None:
+    cut = call("optimize", task, "--model", "any", "--max-calls", 60, "--store", store)
+    assert "The search was cut short" in cut.stdout
+    for text in (cut.stdout, call("replay", _only(store), "--store", store).stdout):
+        further = pasted(text, "resume", "--max-calls", "5000", "--json")
+        assert further.exit_code == 0, further.output
+        assert json.loads(further.stdout)["stopped"] == ""
+
+
+def test_a_search_that_was_interrupted_says_how_to_go_on_with_code(
+    task: str, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path(task).write_text(TASK + "metric: strict:judge\n", encoding="utf-8")
+
+    def interrupt(prompt: str, seed: int) -> str:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "open_model", lambda name: toy.model(answer=interrupt))
+        stopped = call("optimize", task, "--model", "any", "--allow-code", "--store", store)
+    assert stopped.exit_code == 130
+    shown = call("runs", "show", _only(store), "--store", store)
+    for text in (stopped.stderr, shown.stdout):
+        assert re.search(r"resume \w+ --allow-code --store '", text) or "'\"'\"'" in text
+        result = pasted(text, "resume", "--json")
+        assert (result.exit_code, json.loads(result.stdout)["status"]) == (0, "finished"), result.output
+
+
+def test_a_comparison_that_failed_says_how_to_go_on(task: str, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(prompt: str, seed: int) -> str:
+        raise ModelError("the machine is too hot")
+
+    limits = ("--methods", "manual", "--seeds", 1, "--max-tokens", 500)
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "open_model", lambda name: toy.model(answer=fail))
+        failed = call("compare", task, "--model", "any", *limits, "--store", store)
+    assert failed.exit_code == 1
+    again = pasted(failed.stdout, "compare", "--json")
+    assert (again.exit_code, json.loads(again.stdout)["failures"]) == (0, []), again.output
+
+
+def test_a_run_that_was_given_its_model_says_that_the_command_needs_one(store: Path) -> None:
+    def fail(prompt: str, seed: int) -> str:
+        raise ModelError("the machine is too hot")
+
+    with pytest.raises(ModelError):
+        localprompt.optimize(toy.task(), toy.model(answer=fail), method="manual", store=store)
+    shown = call("runs", "show", _only(store), "--store", store).stdout
+    assert re.search(r"`localprompt resume \w+ --model MODEL --store ", shown)
+
+
+def test_a_run_that_is_not_found_may_be_in_another_store(task: str, store: Path) -> None:
+    call("optimize", task, "--model", "any", "--method", "manual", "--store", store)
+    with Store():
+        pass
+    for command in (["resume"], ["replay"], ["runs", "show"], ["runs", "export"]):
+        result = call(*command, _only(store), *(["x.run"] if "export" in command else []))
+        assert result.exit_code == 1
+        assert "`localprompt runs list` shows those that are there; --store names another store" in result.stderr
+        elsewhere = call(*command, "xyz", *(["x.run"] if "export" in command else []), "--store", store)
+        assert json.loads(pasted(elsewhere.stderr, "runs list", "--json").stdout)[0]["run_id"] == _only(store)
+
+
+def test_a_run_that_is_there_already_can_be_removed_as_the_hint_says(task: str, store: Path, tmp_path: Path) -> None:
+    call("optimize", task, "--model", "any", "--method", "manual", "--store", store)
+    call("runs", "export", _only(store), tmp_path / "it.run", "--store", store)
+    refused = call("runs", "import", tmp_path / "it.run", "--store", store)
+    assert pasted(refused.stderr, "runs delete", "--yes").exit_code == 0
+    assert call("runs", "import", tmp_path / "it.run", "--store", store).exit_code == 0
+
+
+def test_a_search_that_needs_a_larger_context_says_how_it_begins_anew(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fits = Problem.first_fitting
+
+    def first_fitting(problem: Problem, versions: Iterable[str], max_tokens: int) -> str:
+        if not problem.is_rehearsal and len(problem.candidates) > 1:
+            raise ContextOverflow("it has 500 tokens", "raise n_ctx")
+        return fits(problem, versions, max_tokens)
+
+    monkeypatch.setattr(Problem, "first_fitting", first_fitting)
+    task, settings = toy.task(labels=("omega1", "omega2")), {"resample_rounds": 1, "variants": 1}
+    found = localprompt.optimize(task, toy.model(), settings=settings, store=store)
+    (command,) = [each for note in found.notes for each in COMMAND.findall(note)]
+    words = ["--model", "MODEL", "--force", "--engine", "n_ctx=...", "--store", str(store)]
+    assert shlex.split(command) == ["resume", found.run_id, *words]
+
+
+def test_a_damaged_answer_is_looked_for_as_the_hint_says(task: str, store: Path) -> None:
+    call("optimize", task, "--model", "any", "--method", "manual", "--store", store)
+    with closing(sqlite3.connect(store, isolation_level=None)) as connection:
+        connection.execute("UPDATE candidates SET prompt = 'x'")
+    with Store(store) as opened, pytest.raises(StoreError, match="is damaged") as error:
+        opened.runs.candidates(_id(opened))
+    checked = pasted(error.value.hint, "runs check")
+    assert (checked.exit_code, "candidates: the row" in checked.stdout) == (1, True)
+
+
+def _id(store: Store) -> str:
+    return store.runs.every()[0].id
+
+
+def _only(path: Path) -> str:
+    with Store(path) as store:
+        return _id(store)
