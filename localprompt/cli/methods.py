@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +63,7 @@ def as_text(value: object) -> str:
 
 def plain_settings(optimizer: Optimizer) -> dict[str, object]:
     """Return the settings of a method by name, fit for JSON."""
-    return {name: _plain(getattr(optimizer, name)) for name in optimizer.__dataclass_fields__}
+    return {field.name: _plain(getattr(optimizer, field.name)) for field in fields(optimizer)}
 
 
 def settings_text(method: str, preset: str, optimizer: Optimizer) -> str:

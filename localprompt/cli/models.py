@@ -43,7 +43,7 @@ def list_(as_json: bool) -> None:
 
 def _listed(card: ModelCard, path: Path | None) -> dict[str, Any]:
     return {
-        "name": card.name,
+        "model": card.name,
         "family": card.family,
         "parameters": card.parameters,
         "quantisation": card.quantisation,
@@ -74,7 +74,7 @@ def _list_table(rows: Iterable[dict[str, Any]]) -> RenderableType:
     table.add_column("installed", no_wrap=True)
     for row in rows:
         cells = [
-            row["name"],
+            row["model"],
             _count(row["parameters"]),
             row["quantisation"],
             _size(row["size_bytes"]),

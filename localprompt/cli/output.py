@@ -90,7 +90,8 @@ def _run(result: RunResult, go_on: str) -> list[RenderableType]:
 
 def proof_parts(result: RunResult) -> list[RenderableType]:
     """Return the verdict, the found prompt and the seed prompt, and their scores on test."""
-    prompts = (boxed("Found prompt", result.best), boxed("Seed prompt", result.seed_prompt))
+    seed = boxed("Seed prompt", result.seed_prompt)  # where nothing better was found it is the found one
+    prompts = [boxed("Found prompt", result.best), seed] if result.found_better else [seed]
     return [_verdict(result), *prompts, *_test(result.test)]
 
 

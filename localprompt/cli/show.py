@@ -17,6 +17,7 @@ from localprompt.cli.printable import printable, printable_line
 from localprompt.cli.run_facts import outcome, state, when
 from localprompt.configuration import resume_command
 from localprompt.errors import StoreError
+from localprompt.observing import counted
 from localprompt.results import RunResult
 from localprompt.store.records import read_prompt
 
@@ -71,7 +72,8 @@ def _so_far(facts: dict[str, Any]) -> list[RenderableType]:
 
 def _candidate_parts(candidates: Sequence[dict[str, Any]], top: int) -> list[RenderableType]:
     by_id = {each["prompt_id"]: each for each in candidates}
-    parts: list[RenderableType] = [Text(f"\n{len(candidates)} candidates, the best first:", style="bold")]
+    heading = f"\n{counted(len(candidates), 'candidate')}, the best first:"
+    parts: list[RenderableType] = [Text(heading, style="bold")]
     for each in candidates[:top]:
         score = "not scored" if each["dev"]["mean"] is None else f"dev {each['dev']['mean']:.3f} on {each['dev']['n']}"
         demos = len(each["prompt"]["demos"])

@@ -319,7 +319,7 @@ def test_list_shows_every_card_on_a_line_and_as_json() -> None:
     rows = json.loads(run("list", "--json"))
     assert len(lines) == len(rows) + 1
     for line, row in zip(lines[1:], rows, strict=True):
-        assert line.startswith(row["name"])
+        assert line.startswith(row["model"])
         assert row["path"] is None
 
 

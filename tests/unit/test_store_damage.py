@@ -112,7 +112,7 @@ def test_damage_in_what_a_run_found_is_named_and_the_rest_of_it_is_shown(damage:
     change(path, damage)
     shown = call(path, "runs", "show", run_id)
     assert shown.exit_code == 0, shown.output
-    assert "Found prompt" in shown.stdout
+    assert "no better prompt found" in shown.stdout
     assert f"Damage: the store {path}: the run {run_id} is damaged" in shown.stdout
     assert json.loads(call(path, "runs", "show", run_id, "--json").stdout)["damage"]
     check = call(path, "runs", "check")
