@@ -14,7 +14,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jinja2 import TemplateError, nodes
@@ -63,8 +63,12 @@ class Way:
     arrange: Arrangement
     as_parts: bool
     """Each content is a list of parts, not a text."""
-    lost_text: bool
+    knows_tools: bool
+    """There are none; False: nothing is said of tools, for templates that then take them for given."""
+    lost_text: bool = False
     """An earlier way was tried with plain texts, and the template left some out without refusing them."""
+    keeps_spaces: bool = True
+    """False: the template changes blank space inside the messages, as Falcon's takes blank lines out."""
 
     @property
     def keeps_turns(self) -> bool:
@@ -117,8 +121,8 @@ class ChatTemplate:
             is_open: False: the text ends with the last message.
 
         Raises:
-            ModelError: if the template refuses the messages, leaves out or changes what they say (but for blank space
-                around them), or goes beyond the bounds of time, memory or output.
+            ModelError: if the template refuses the messages, leaves out or changes what they say (but for blank
+                space), or goes beyond the bounds of time, memory or output.
         """
         way = self.way(messages)
         try:
@@ -126,7 +130,8 @@ class ChatTemplate:
         except _RefusedError as refusal:
             raise self._refusal(refusal) from None
         for message in messages:
-            if self._said(message) not in text:
+            # Templates of reasoning models take the thoughts out of earlier answers, each between marks of its own.
+            if message.role != "assistant" and not _holds(text, self._guard(message.content)):
                 lost = f"leaves out or changes a part of the {message.role} message {message.content[:_SHOWN]!r}"
                 raise TextLost(f"{self._called} {lost}", _HINT)
         return unguard(text, self._control)
@@ -145,16 +150,16 @@ class ChatTemplate:
     def _first_way(self, probes: Sequence[Message]) -> Way:
         lost_text = False
         refusals: list[_RefusedError] = []
-        for arrange, as_parts in _ways_of_giving(probes):
-            way = Way(arrange, as_parts, lost_text)
+        for way in _ways_of_giving(probes):
             try:
                 text = self._run(probes, way)
             except _RefusedError as refusal:
                 refusals.append(refusal)
                 continue
-            if all(self._said(probe) in text for probe in probes):
-                return way
-            lost_text |= not as_parts
+            said = [self._guard(probe.content) for probe in probes]
+            if all(_holds(text, each) for each in said):
+                return replace(way, lost_text=lost_text, keeps_spaces=all(each in text for each in said))
+            lost_text |= not way.as_parts
         if lost_text:
             raise TextLost(f"{self._called} leaves out or changes the text of the messages", _HINT)
         raise self._refusal(refusals[0])
@@ -171,22 +176,23 @@ class ChatTemplate:
         """
         try:
             with bounded(SECONDS, MEGABYTES):
-                return self._write(way.arrange(messages), as_parts=way.as_parts, is_open=is_open)
+                return self._write(way.arrange(messages), way, is_open=is_open)
         except (OutOfTime, MemoryError, _TooLongError) as error:
             raise ModelError(f"the model's chat template is given up: {_sentence(error)}", _HINT) from None
         except Exception as error:  # noqa: BLE001 - a template is a foreign program: it may fail in any way
             raise _RefusedError(_sentence(error)) from None
 
-    def _write(self, messages: Sequence[Message], *, as_parts: bool, is_open: bool) -> str:
+    def _write(self, messages: Sequence[Message], way: Way, *, is_open: bool) -> str:
         texts = [self._guard(message.content) for message in messages]
         room = MAX_CHARS + 4 * sum(map(len, texts))
-        contents: list[Any] = [[{"type": "text", "text": text}] for text in texts] if as_parts else texts
+        contents: list[Any] = [[{"type": "text", "text": text}] for text in texts] if way.as_parts else texts
         turns = [{"role": m.role, "content": content} for m, content in zip(messages, contents, strict=True)]
         # Reasoning models: an answer that must be short cannot begin with a page of thoughts.
+        said: dict[str, Any] = {"messages": turns, "add_generation_prompt": is_open, "enable_thinking": False}
+        if way.knows_tools:
+            said["tools"] = None
         pieces = []
-        for piece in self._template.generate(
-            messages=turns, add_generation_prompt=is_open, enable_thinking=False, tools=None, **self._variables
-        ):
+        for piece in self._template.generate(**said, **self._variables):
             room -= len(piece)
             if room < 0:
                 raise _TooLongError(f"it writes more than {MAX_CHARS} characters around the messages")
@@ -194,14 +200,6 @@ class ChatTemplate:
         text = "".join(pieces)
         # Some templates open the thoughts whatever they are told.
         return f"{text.rstrip()}\n\n</think>\n\n" if _OPEN_THOUGHT.search(text) else text
-
-    def _said(self, message: Message) -> str:
-        """Return what of a message must be in the text; templates of reasoning models drop thoughts of earlier turns.
-
-        Blank space around it is not what was said: many templates trim it.
-        """
-        content = message.content
-        return self._guard(content.rpartition("</think>")[2] if message.role == "assistant" else content).strip()
 
     def _guard(self, content: str) -> str:
         # After every character: a control token may be a single character, or lie inside the text of another.
@@ -223,6 +221,11 @@ def unguard(text: str, control: re.Pattern[str]) -> tuple[str, list[Span]]:
 
 
 _OPEN_THOUGHT = re.compile(r"<think>\s*\Z")
+
+
+def _holds(text: str, said: str) -> bool:
+    """Return whether a text holds another one but for blank space, which many templates trim and some change."""
+    return "".join(said.split()) in "".join(text.split())
 
 
 class _TooLongError(Exception):
@@ -253,15 +256,15 @@ _ARRANGEMENTS: dict[Arrangement, str] = {
 }
 
 
-def _ways_of_giving(messages: Sequence[Message]) -> Iterator[tuple[Arrangement, bool]]:
-    """Yield (arrangement, as parts): what asks the least of a template comes last."""
+def _ways_of_giving(messages: Sequence[Message]) -> Iterator[Way]:
+    """Yield ways, what asks the least of a template last."""
     roles = [message.role for message in messages]
     for arrange in _ARRANGEMENTS:
         if arrange is _without_system and (roles[:2] != ["system", "user"]):
             continue
         if arrange is _as_one and roles == ["user"]:
             continue
-        yield from ((arrange, as_parts) for as_parts in (False, True))
+        yield from (Way(arrange, as_parts, knows_tools) for as_parts in (False, True) for knows_tools in (True, False))
 
 
 def _probe(place: int) -> str:

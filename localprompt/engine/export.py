@@ -68,7 +68,9 @@ def _doubled(writing: Mapping[str, Any]) -> Iterator[str]:
 
 def _spaces(writing: Mapping[str, Any]) -> Iterator[str]:
     if not writing.get("keeps_spaces", True):
-        yield "the tokeniser drops or changes blank space: lines and indentation are not what the model sees"
+        yield "the tokeniser drops or changes blank space: the model does not see lines and indentation as they are"
+    if not writing.get("keeps_lines", True):
+        yield "the chat template changes blank space inside messages: the model does not see line breaks as they are"
 
 
 def _type(header: GGUFHeader, token: int) -> int | None:

@@ -48,7 +48,7 @@ def chat_marks(llama: Vocabulary) -> dict[str, Any]:
 
     `marks` are the texts that look as control tokens do, each with its tokens. `tail` is what stands after an answer
     and `ends` whether that ends a completion, or it cannot be said. `doubled` is the text of a control token that
-    begins a chat twice.
+    begins a chat twice. `keeps_lines` says whether blank space inside the messages stays as it is.
 
     A vocabulary that lacks bytes may end the process over this.
     """
@@ -64,6 +64,7 @@ def chat_marks(llama: Vocabulary) -> dict[str, Any]:
         "tail": next((tail.strip() for tail in tails if tail.strip()), ""),
         "ends": not tails or any(llama.is_end(token) for tokens in after for token in tokens),
         "doubled": _doubled(llama, text, spans),
+        "keeps_lines": all(llama.chat_template.way(messages).keeps_spaces for messages in _ASKED),
     }
 
 

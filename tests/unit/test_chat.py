@@ -79,6 +79,11 @@ def test_system_text_that_a_template_leaves_out_or_refuses_stands_in_the_users_t
     assert render(source, SYSTEM, USER)[0] == "Be brief.\n\n Hi "
 
 
+def test_a_template_that_goes_through_tools_wherever_they_are_mentioned_is_told_nothing_of_them() -> None:
+    source = "{% if tools is defined %}{% for tool in tools %}{{ tool.name }}{% endfor %}{% endif %}"
+    assert render(source + TURNS + "{{ m.content }}|{% endfor %}", SYSTEM, USER)[0] == "Be brief.| Hi |"
+
+
 def test_a_conversation_of_which_a_template_keeps_one_turn_becomes_one() -> None:
     assert render("{{ messages[-1].content }}", USER, ANSWER, USER)[0] == " Hi \n\nYo.\n\n Hi "
 
@@ -98,7 +103,6 @@ def test_a_conversation_of_which_a_template_keeps_one_turn_becomes_one() -> None
         (TURNS + "{{ m.content | e }}{% endfor %}", "leaves out or changes"),
         (TURNS + "{{ m.content[:200] }}{% endfor %}", "leaves out or changes"),
         (TURNS + "{{ m.content | truncate(500) }}{% endfor %}", "leaves out or changes"),
-        (TURNS + "{{ m.content.split() | join(' ') }}{% endfor %}", "leaves out or changes"),
         ("{% if not tools %}{{ raise_exception('tools are required') }}{% endif %}", "refuses the messages: tools are"),
     ],
 )
@@ -109,13 +113,21 @@ def test_a_template_that_loses_or_changes_what_is_said_is_refused_in_one_sentenc
         assert "use a raw layout" in error.value.hint
 
 
+def test_blank_space_that_a_template_changes_inside_messages_is_noticed_and_allowed() -> None:
+    source = TURNS + "{{ m.content.replace('\\n\\n', '\\n') }}|{% endfor %}"
+    template = ChatTemplate(source, CONTROL, {})
+    assert template.render([Message("user", "a\n\nb")])[0] == "a\nb|"
+    assert not template.way([USER]).keeps_spaces
+    assert ChatTemplate(TURNS + "{{ m.content | trim }}{% endfor %}", CONTROL, {}).way([USER]).keeps_spaces
+
+
 def test_a_message_that_a_template_cuts_because_of_what_it_holds_is_named() -> None:
     source = TURNS + "{{ m.content.split('</think>')[-1] }}{% endfor %}"
     with pytest.raises(ModelError, match=r"a part of the user message 'Explain </think> to me\.'"):
         render(source, Message("user", "Explain </think> to me."))
-    assert render(source, USER, Message("assistant", "<think>?</think>Yo."))[0] == " Hi Yo.", (
-        "thoughts of before may go"
-    )
+    for begin, end in (("<think>", "</think>"), ("[THINK]", "[/THINK]")):
+        thoughts = Message("assistant", f"{begin}?{end}Yo.")
+        assert render(source.replace("</think>", end), USER, thoughts)[0] == " Hi Yo.", "thoughts of before may go"
 
 
 def test_blank_space_around_a_message_may_go_and_what_is_said_twice_is_not_lost() -> None:
@@ -125,7 +137,7 @@ def test_blank_space_around_a_message_may_go_and_what_is_said_twice_is_not_lost(
 
 def test_a_template_that_fails_in_any_way_is_one_sentence() -> None:
     with pytest.raises(ModelError, match="refuses the messages"):
-        render("{{ tools|length }}", Message("user", "Hi"))
+        render("{{ tools.first.name }}", Message("user", "Hi"))
     with pytest.raises(ModelError, match="not valid"):
         render("{% nonsense %}", Message("user", "Hi"))
 

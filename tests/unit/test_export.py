@@ -57,7 +57,8 @@ def test_an_end_that_is_no_control_token_is_named_once(tmp_path: Path) -> None:
         ({"ends": False}, "ends an answer with '<|end|>', which the vocabulary does not know as an end"),
         ({"ends": False, "tail": ""}, "puts nothing after an answer that ends it: completions may go on to max_tokens"),
         ({"doubled": "<s>"}, "a chat begins with <s> twice"),
-        ({"keeps_spaces": False}, "drops or changes blank space"),
+        ({"keeps_spaces": False}, "the tokeniser drops or changes blank space"),
+        ({"keeps_lines": False}, "the chat template changes blank space inside messages"),
     ],
 )
 def test_what_else_makes_answers_worse_is_named(tmp_path: Path, writing: dict[str, Any], fault: str) -> None:
