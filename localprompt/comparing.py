@@ -37,7 +37,7 @@ from localprompt.estimating import Estimate
 from localprompt.lm.base import LanguageModel
 from localprompt.observing import Observer, SilentObserver
 from localprompt.optimizers import Optimizer, configure
-from localprompt.optimizers.registry import LOCAL, presets
+from localprompt.optimizers.registry import LOCAL, compared, presets
 from localprompt.resuming import opened_models
 from localprompt.sitting import placed
 from localprompt.store import RunRecord, Store
@@ -45,9 +45,6 @@ from localprompt.store.records import dumped, identity_hash
 from localprompt.tasks import Task
 from localprompt.tasks.check import main_doubts
 from localprompt.tasks.stored import from_plain
-
-METHODS = ("ape", "protegi", "opro", "pe2", "random")
-"""What is compared by default: every method that searches, and the baseline."""
 
 _TAG = "comparisons"
 """Key of a run's configuration: comparison id to [place of the run in it, number of its runs]."""
@@ -63,7 +60,7 @@ def compare(  # noqa: PLR0913 - a comparison has as many choices as the command
     model: str | Path | LanguageModel,
     *,
     max_tokens: int,
-    methods: Sequence[str] = METHODS,
+    methods: Sequence[str] | None = None,
     n_seeds: int = 3,
     proposer: str | Path | LanguageModel | None = None,
     preset: str = LOCAL,
@@ -85,7 +82,7 @@ def compare(  # noqa: PLR0913 - a comparison has as many choices as the command
         tasks: task files or loaded tasks, with different names.
         model: the task LM, by card name, path, or loaded; loaded once.
         max_tokens: for each search, tokens requested; also what the area under best-so-far is measured over.
-        methods: registered optimisers.
+        methods: registered optimisers; None: all that search.
         n_seeds: runs of each method on each task.
         proposer: the model that writes prompts; the task LM itself by default.
         preset: of each method that has it; the others keep their defaults.
@@ -206,7 +203,7 @@ def expected_costs(  # noqa: PLR0913 - as `compare`
     model: str | Path | LanguageModel,
     *,
     max_tokens: int,
-    methods: Sequence[str] = METHODS,
+    methods: Sequence[str] | None = None,
     proposer: str | Path | LanguageModel | None = None,
     preset: str = LOCAL,
     settings: Mapping[str, Mapping[str, object]] = MappingProxyType({}),
@@ -262,12 +259,12 @@ def _limits(max_tokens: int, max_calls: int | None) -> Limits:
 
 
 def _configured(
-    methods: Sequence[str], preset: str, settings: Mapping[str, Mapping[str, object]]
+    methods: Sequence[str] | None, preset: str, settings: Mapping[str, Mapping[str, object]]
 ) -> dict[str, Optimizer]:
     """Return each method configured, in their order."""
-    wanted = tuple(dict.fromkeys(methods))
+    wanted = tuple(dict.fromkeys(compared() if methods is None else methods))
     if not wanted:
-        raise ConfigError("no methods to compare", f"such as {', '.join(METHODS)}")
+        raise ConfigError("no methods to compare", f"such as {', '.join(compared())}")
     having = {method: presets(method) for method in wanted}
     if not any(preset in known for known in having.values()):
         raise ConfigError(

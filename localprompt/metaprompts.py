@@ -23,6 +23,8 @@ SHRINK = (1, 2, 4, 8, 16, 32)
 MIN_SHOWN_CHARS = 40
 _LONG_CHARS = 2400
 """A longer limit of shown texts is divided as if it were this one, or few contexts would have room."""
+_MODULES: dict[str, str] = {}
+"""Optimiser to its module."""
 _BLANK = re.compile(r"\{\{[ \t]*blank[ \t]*\}\}")
 
 
@@ -86,6 +88,11 @@ def load(optimizer: str, wanted: Mapping[str, tuple[str, ...]], folder: Path | N
         if loaded[name].is_chat:
             _check_turns(loaded[name])
     return loaded
+
+
+def ship(optimizer: str, module: str) -> None:
+    """Remember in which module an optimiser lies: its meta-prompts are in the folder `templates/NAME` beside it."""
+    _MODULES[optimizer] = module
 
 
 def shipped_hash(optimizer: str) -> str:
@@ -171,7 +178,9 @@ def _beginning(text: str, room: int) -> str:
 
 def _shipped(optimizer: str) -> dict[str, str]:
     """Return the texts of an optimiser's folder, and of the one that optimisers share, by name."""
-    folders = [files("localprompt") / "optimizers" / "templates" / name for name in ("shared", optimizer)]
+    package = _MODULES.get(optimizer, "").rpartition(".")[0]
+    folders = [files("localprompt.optimizers") / "templates" / "shared"]
+    folders += [files(package) / "templates" / optimizer] if package else []
     found = (file for folder in folders if folder.is_dir() for file in folder.iterdir() if file.name.endswith(".txt"))
     return {file.name.removesuffix(".txt"): file.read_text(encoding="utf-8") for file in found}
 

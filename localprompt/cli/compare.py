@@ -27,7 +27,9 @@ _FILE = HomePath(dir_okay=False)
 
 @click.command()
 @click.argument("tasks", metavar="TASK...", nargs=-1, type=click.Path())
-@click.option("--methods", default="ape,protegi,opro,pe2,random", show_default=True, metavar="NAME,NAME,...")
+@click.option(
+    "--methods", metavar="NAME,NAME,...", help="By default all that search, see `localprompt methods`; not `manual`."
+)
 @click.option("--model", help="The model that answers: a card's name or a GGUF file.")
 @click.option("--proposer", help="The model that writes prompts; the same by default.")
 @click.option(
@@ -119,7 +121,8 @@ def _wanted(ctx: click.Context, choices: Mapping[str, Any]) -> dict[str, Any]:
     missing = [name for name in ("tasks", "model", "max_tokens") if not choices[name]]
     if missing:
         raise click.UsageError("TASK..., --model and --max-tokens are needed, or --resume", ctx)
-    methods = [name.strip() for name in choices["methods"].split(",") if name.strip()]
+    named = choices["methods"]
+    methods = None if named is None else [name.strip() for name in named.split(",") if name.strip()]
     settings = _by_method(assigned("--set", choices["assignments"], _EXAMPLE))
     rest = {name: value for name, value in choices.items() if name != "assignments"}
     return {**rest, "methods": methods, "settings": settings}

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from localprompt.errors import ConfigError
 from localprompt.observing import counted
@@ -27,6 +28,8 @@ _BLANK_LINES = re.compile(r"\n[ \t]*(?:\n[ \t]*)+")
 @dataclass(frozen=True, slots=True)
 class Manual:
     """Hyperparameters of the comparison of given prompts."""
+
+    COMPARED: ClassVar[bool] = False
 
     prompts: Path | None = None
     """A text file with more prompts beside the task's seed prompts: blocks separated by blank lines or, where there is

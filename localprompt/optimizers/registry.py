@@ -1,12 +1,14 @@
 """Optimisers by name, and their settings from plain values. Level 5.
 
-Adding an optimiser is one file with `@optimizer("name")` and one import in `optimizers/__init__.py`.
+Adding an optimiser is one file with `@optimizer("name")` and one import in `optimizers/__init__.py`. Another package
+brings one by an entry point of the group `localprompt.optimizers` that names the module.
 """
 
 from __future__ import annotations
 
 import ast
 import dataclasses
+import importlib.metadata
 import inspect
 import itertools
 import sys
@@ -15,7 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol, TypeVar, get_type_hints
 
 from localprompt.errors import ConfigError, nearest
-from localprompt.metaprompts import load
+from localprompt.metaprompts import load, ship
 from localprompt.problem import Problem
 from localprompt.values import read_value, told
 
@@ -24,7 +26,8 @@ class Optimizer(Protocol):
     """An algorithm that searches for a prompt: a frozen dataclass of hyperparameters with one method.
 
     Optional class variables: `PRESETS`, name to the hyperparameters that differ from the defaults, of which `paper` is
-    the setting of the publication; `SPENDS_ALL`, true if only a limit on tokens or calls ends the search.
+    the setting of the publication; `SPENDS_ALL`, true if only a limit on tokens or calls ends the search; `COMPARED`,
+    false if `compare` leaves it out where no methods are named.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
@@ -40,6 +43,8 @@ class Optimizer(Protocol):
 LOCAL = "local"
 """The preset of the defaults: sized for one quantised model on one machine."""
 
+ENTRY_POINTS = "localprompt.optimizers"
+"""Group of entry points, each the name of a method and the module that registers it."""
 _MAX_SETTING = 1_000_000
 _T = TypeVar("_T")
 _REGISTRY: dict[str, type[Any]] = {}
@@ -72,11 +77,18 @@ def optimizer(name: str, meta_prompts: Mapping[str, tuple[str, ...]] | None = No
         if name in _REGISTRY:
             raise ValueError(f"an optimizer {name!r} is registered already")
         _REGISTRY[name] = cls
+        ship(name, cls.__module__)
         if meta_prompts is not None:
             _META_PROMPTS[name] = meta_prompts
         return cls
 
     return register
+
+
+def forget(name: str) -> None:
+    """Take a method out again, for whoever registers one for a time."""
+    _REGISTRY.pop(name, None)
+    _META_PROMPTS.pop(name, None)
 
 
 def require(chosen: object, name: str, holds: bool, what: str) -> None:
@@ -110,8 +122,38 @@ def at_least(chosen: object, least: float, *settings: str) -> None:
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of all registered optimisers, sorted."""
+    """Return the names of all registered optimisers, those of other packages too, sorted.
+
+    Raises:
+        ConfigError: if one of another package cannot be loaded, naming it.
+    """
+    _load_others()
     return tuple(sorted(_REGISTRY))
+
+
+def compared() -> tuple[str, ...]:
+    """Return the names of the optimisers that `compare` takes where none are named, sorted.
+
+    Raises:
+        ConfigError: as `names`.
+    """
+    return tuple(name for name in names() if getattr(_REGISTRY[name], "COMPARED", True))
+
+
+def _load_others() -> None:
+    """Import what other packages register."""
+    for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        if point.name in _REGISTRY:
+            continue
+        try:
+            point.load()
+        except Exception as error:  # a foreign module may raise anything while it is imported
+            package = point.dist.name if point.dist else point.module
+            problem = f"the method {point.name!r} of the package {package} cannot be loaded ({told(error)})"
+            raise ConfigError(problem, "update or remove that package") from error
+        if point.name not in _REGISTRY:
+            hint = f'the module has a class with @optimizer("{point.name}")'
+            raise ConfigError(f"the module {point.module} registers no method {point.name!r}", hint)
 
 
 def presets(name: str) -> dict[str, Mapping[str, object]]:
@@ -203,6 +245,8 @@ def configure(name: str, settings: Mapping[str, object], preset: str = LOCAL) ->
 
 
 def _found(name: str) -> type[Any]:
+    if name not in _REGISTRY:
+        _load_others()
     if name not in _REGISTRY:
         raise ConfigError(f"unknown method {name!r}", nearest(name, _REGISTRY))
     return _REGISTRY[name]
