@@ -41,7 +41,6 @@ from typing import Any
 from tasks_of import SPLITS, TASKS, sizes, task_of
 
 import localprompt
-from localprompt.compared import GIVEN
 from localprompt.errors import LocalPromptError
 from localprompt.lm.base import LanguageModel
 from localprompt.optimizers import configure, presets
@@ -163,7 +162,7 @@ def search(plan: Plan, task: Task, lm: LanguageModel, store: Store, *, method: s
         "noise": run.noise.floor if run.noise else None,
         "seconds": seconds,
         "spend": asdict(run.spend),
-        "proposed": sum(each.op not in GIVEN for each in store.runs.candidates(run.run_id)),
+        "proposed": sum(each.is_proposed for each in store.runs.candidates(run.run_id)),
         "discards": dict(run.discards),
         "stopped": run.stopped,
         "run": run.run_id,

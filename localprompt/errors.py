@@ -9,7 +9,8 @@
     │   └── WorkerDied          the engine process died again and again on one request, named
     └── StoreError              the store of runs and answers
         └── RunMismatch         a run cannot go on as it began: another model, version or setting, named
-    BudgetExhausted             control flow, not an error: the next call does not fit the budget
+    SearchEnded                 control flow, not an error: the search goes no further
+    ├── BudgetExhausted         the next call does not fit the budget; a smaller one may
     ├── OutOfTime               the minutes are over: the run pauses
     └── OutOfAnswers            a replay, which computes nothing, came to the end of what the store knows
 
@@ -75,15 +76,19 @@ class RunMismatch(StoreError):  # noqa: N818 - says what happened
     """A run cannot go on as it began: something that changes numbers is another one now; the message names it."""
 
 
-class BudgetExhausted(Exception):  # noqa: N818 - an outcome of a run, not an error
-    """The next call does not fit the budget; nothing of it was spent."""
+class SearchEnded(Exception):  # noqa: N818 - an outcome of a run, not an error
+    """A search goes no further; what it has found counts."""
 
 
-class OutOfTime(BudgetExhausted):
+class BudgetExhausted(SearchEnded):
+    """The next call does not fit the budget, nothing of it was spent, and a smaller one may fit."""
+
+
+class OutOfTime(SearchEnded):
     """The minutes are over; whatever is known already can still be had."""
 
 
-class OutOfAnswers(BudgetExhausted):
+class OutOfAnswers(SearchEnded):
     """A replay needs an answer that the store does not have."""
 
 

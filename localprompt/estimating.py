@@ -113,7 +113,7 @@ def estimate(  # noqa: PLR0913 - what a run is
             times = _times(budget.spend, max_tokens, max_calls)
     except BudgetExhausted:
         with suppress(BudgetExhausted):
-            problem.settle()
+            problem.spend_remaining()
     models = {id(model): model for model in (answering, writing)}.values()
     drawn = answering.generated
     proposals = sum(model.proposals for model in models)
@@ -135,7 +135,7 @@ def estimate(  # noqa: PLR0913 - what a run is
 def _proof(lm: SimulatedLM, task: Task, problem: Problem) -> Spend:
     """Measure what is measured after a search, and return what that takes."""
     budget = Budget()
-    found = [problem.winner(), problem.best_seed(), *problem.finalists()]
+    found = [problem.ranking.winner(), problem.ranking.best_seed(), *problem.ranking.finalists()]
     prompts = list({each.candidate.prompt.id: each.candidate.prompt for each in found}.values())[:3]
     evaluator = Evaluator(lm, task, budget)
     evaluator.evaluate(prompts, task.dev)

@@ -186,15 +186,17 @@ class Evaluator:
         return [
             self._failure("metric", example)
             if completion.finish_reason == "failed"
-            else self._judge(example, self._answer(completion.text))
+            else self._judge(example, self._answer(completion.text), completion=completion.text)
             for (_, example, _), completion in zip(cells, completions, strict=True)
         ]
 
-    def _judge(self, example: Example, prediction: str | None, margin: float | None = None) -> Outcome:
+    def _judge(
+        self, example: Example, prediction: str | None, *, margin: float | None = None, completion: str | None = None
+    ) -> Outcome:
         score = 0.0 if prediction is None else self._metric(prediction, example.targets)
         if not 0 <= score <= 1:
             raise TaskError(f"the metric returned {score} for {prediction!r}", "a score lies in [0, 1]")
-        return Outcome(example.id, prediction, score, margin)
+        return Outcome(example.id, prediction, score, margin, completion=completion)
 
     def _choose_labels(self, cells: Sequence[_Cell]) -> list[Outcome]:
         if self._label_score == "calibrated":
@@ -217,7 +219,7 @@ class Evaluator:
         right = [score for score, label in zip(scores, self._labels, strict=True) if label in example.targets]
         wrong = [score for score, label in zip(scores, self._labels, strict=True) if label not in example.targets]
         margin = max(right) - max(wrong) if right and wrong else None
-        return self._judge(example, self._labels[scores.index(max(scores))], margin)
+        return self._judge(example, self._labels[scores.index(max(scores))], margin=margin)
 
     def _normalised(self, prompt: Prompt, index: int, each: Loglikelihood) -> float:
         if self._label_score == "token":

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from localprompt.store import Runs
-from localprompt.types import Candidate, Discard, Evaluation
+from localprompt.types import Candidate, Discard, Evaluation, Exchange
 
 
 class RunJournal:
@@ -30,6 +30,10 @@ class RunJournal:
     def discards(self, discards: Sequence[Discard]) -> None:
         """Keep proposals that were not used."""
         self._runs.add_discards(self._run_id, discards)
+
+    def exchanges(self, exchanges: Sequence[Exchange]) -> None:
+        """Keep what the proposer was asked, with its replies."""
+        self._runs.add_exchanges(self._run_id, exchanges)
 
     def event(self, kind: str, text: str) -> None:
         """Keep what happened."""

@@ -1,4 +1,4 @@
-"""How far scores move by themselves, and which prompts cannot be told apart then. Level 6.
+"""How far scores move by themselves. Level 6.
 
 The kernels of a quantised model round a little differently in another batch, so a score measured again in other company
 may be another one. A difference below that floor says nothing. Nor does one within a standard error, where the prompt
@@ -8,19 +8,14 @@ that is ahead is the best of many: from hand-written seeds, ten such prompts wer
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Sequence
 
 from localprompt.budget import Budget
 from localprompt.evaluator import Evaluator
 from localprompt.lm.base import LanguageModel
 from localprompt.results import NoiseFloor
-from localprompt.standings import Standing, preference
 from localprompt.tasks import Task
 from localprompt.types import Evaluation
-
-_ROUNDING = 1e-9
-"""Of sums of floats; no difference of means is as small."""
 
 
 def measure_noise(lm: LanguageModel, task: Task, known: Sequence[Evaluation], budget: Budget) -> NoiseFloor:
@@ -45,38 +40,3 @@ def measure_noise(lm: LanguageModel, task: Task, known: Sequence[Evaluation], bu
         changed += sum(change != 0 for change in changes)
         floor, n = max(floor, abs(math.fsum(changes)) / len(changes)), n + len(changes)
     return NoiseFloor(floor, changed, n)
-
-
-def best_beyond_noise(finalists: Sequence[Standing], floor: float) -> Standing:
-    """Return the winner: first who is ahead of the seed is asked, then who is the shortest of them.
-
-    Ahead of the best seed is a prompt whose mean gain is above both the noise `floor` and the standard error of the
-    paired difference (the one-standard-error rule of Breiman et al. 1984, the simplest model here being the one that is
-    there already). Of those ahead the winner is the shortest, of equals the earliest, that is at most `floor` below the
-    best of them. Where nobody is ahead the best seed stays.
-
-    The order matters: the shortest of all that noise cannot tell from the best may itself not be ahead of the seed, and
-    comparing only that one would throw away a longer prompt that is.
-
-    `finalists` are scored, as those of `Problem.finalists` are, and at least one.
-    """
-    seed = min((each for each in finalists if each.candidate.op == "seed"), key=preference, default=None)
-    ahead = [each for each in finalists if seed is None or _is_ahead(each, seed, floor)]
-    if not ahead:
-        assert seed is not None  # without a seed everybody is ahead
-        return seed
-    enough = max(each.mean for each in ahead) - floor - _ROUNDING
-    return min((each for each in ahead if each.mean >= enough), key=preference)
-
-
-def _is_ahead(standing: Standing, seed: Standing, floor: float) -> bool:
-    """Return whether the gain over the seed, on the examples that both were given, is above noise and its error."""
-    assert standing.evaluation is not None
-    assert seed.evaluation is not None
-    before = {outcome.example_id: outcome.score for outcome in seed.evaluation.outcomes}
-    common = [outcome for outcome in standing.evaluation.outcomes if outcome.example_id in before]
-    gains = [outcome.score - before[outcome.example_id] for outcome in common]
-    if len(gains) < 2:  # one example has no standard error and shows nothing
-        return False
-    enough = max(floor, statistics.stdev(gains) / math.sqrt(len(gains)))
-    return statistics.fmean(gains) > enough + _ROUNDING

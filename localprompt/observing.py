@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from localprompt.types import Candidate, Discard, Evaluation, Prompt, Spend
+from localprompt.types import Candidate, Discard, Evaluation, Exchange, Prompt, Spend
 
 
 class Observer(Protocol):
@@ -59,10 +59,13 @@ class Journal(Protocol):
         """Prompts that are new, with their lineage."""
 
     def evaluations(self, kind: str, evaluations: Sequence[Evaluation]) -> None:
-        """Scores of prompts told of before; `kind` is `metric`, `likelihood token` or `likelihood sequence`."""
+        """Scores of prompts; `kind` is `metric`, `likelihood token`, `likelihood sequence` or `test`."""
 
     def discards(self, discards: Sequence[Discard]) -> None:
         """Proposals that were not used."""
+
+    def exchanges(self, exchanges: Sequence[Exchange]) -> None:
+        """What the proposer was asked, with its replies."""
 
     def event(self, kind: str, text: str) -> None:
         """What the run does now (kind `stage`) or something worth reading (kind `note`)."""
@@ -80,56 +83,48 @@ class SilentJournal:
     def discards(self, discards: Sequence[Discard]) -> None:
         """Ignore them."""
 
+    def exchanges(self, exchanges: Sequence[Exchange]) -> None:
+        """Ignore them."""
+
     def event(self, kind: str, text: str) -> None:
         """Ignore it."""
 
 
-class Relay:
-    """An observer that passes everything on to another one; a subclass does something besides."""
+class Announcer:
+    """What a search tells: to an observer, to a journal, or to both.
 
-    def __init__(self, observer: Observer) -> None:
-        self._observer = observer
-
-    def stage(self, text: str) -> None:
-        """Pass it on."""
-        self._observer.stage(text)
-
-    def plan(self, calls: int) -> None:
-        """Pass it on."""
-        self._observer.plan(calls)
-
-    def progress(self, done: int, total: int) -> None:
-        """Pass it on."""
-        self._observer.progress(done, total)
-
-    def best(self, prompt: Prompt, mean: float, n: int) -> None:
-        """Pass it on."""
-        self._observer.best(prompt, mean, n)
-
-    def spend(self, spend: Spend) -> None:
-        """Pass it on."""
-        self._observer.spend(spend)
-
-    def note(self, text: str) -> None:
-        """Pass it on."""
-        self._observer.note(text)
-
-
-class Journalled(Relay):
-    """An observer whose stages and notes also go into a journal."""
+    A stage is told once where the same one comes again, as in the pulls of a race, and with the part of the search
+    that it belongs to.
+    """
 
     def __init__(self, observer: Observer, journal: Journal) -> None:
-        super().__init__(observer)
+        self.spend = observer.spend
+        self.best = observer.best
+        self.candidates = journal.candidates
+        self.evaluations = journal.evaluations
+        self.discards = journal.discards
+        self.exchanges = journal.exchanges
+        self._observer = observer
         self._journal = journal
+        self._part = ""
+        self._last = ""
+
+    def begin(self, part: str) -> None:
+        """Name the part of the search that the next stages belong to."""
+        self._part = f"{part}: "
 
     def stage(self, text: str) -> None:
-        """Pass it on and enter it."""
-        super().stage(text)
-        self._journal.event("stage", text)
+        """Tell what the search does now."""
+        text = f"{self._part}{text}"
+        if text != self._last:
+            self._last = text
+            self._observer.stage(text)
+            self._journal.event("stage", text)
 
     def note(self, text: str) -> None:
-        """Pass it on and enter it."""
-        super().note(text)
+        """Tell something worth reading."""
+        text = f"{self._part}{text}"
+        self._observer.note(text)
         self._journal.event("note", text)
 
 

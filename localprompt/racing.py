@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal, Protocol
 
-from localprompt.selection import Score, brevity, rank
+from localprompt.filtering import Score
+from localprompt.ranking import best_first, brevity
 from localprompt.types import Evaluation, Example, Prompt
 
 RaceName = Literal["uniform", "ucb", "ucb-e", "successive-rejects", "successive-halving", "thompson"]
@@ -27,7 +28,7 @@ RaceName = Literal["uniform", "ucb", "ucb-e", "successive-rejects", "successive-
 class Race(Protocol):
     """A rule that finds the best of some prompts."""
 
-    def rank(
+    def run(
         self, score: Score, prompts: Sequence[Prompt], examples: Sequence[Example], rng: random.Random
     ) -> list[Prompt]:
         """Return all the prompts, best first; `examples` are drawn from their head.
@@ -102,7 +103,7 @@ class _Bandit(ABC):
     per_pull: int
     """Examples a pull."""
 
-    def rank(
+    def run(
         self,
         score: Score,
         prompts: Sequence[Prompt],
@@ -180,7 +181,7 @@ class Thompson(_Bandit):
     Scores in [0, 1]: a draw from Beta(1 + S, 1 + n - S) with S the sum of n scores; where scores are neither 0 nor 1
     this counts them as parts of a success instead of tossing a coin for each. Nats, which are negative: a draw from a
     normal distribution around the mean with variance v / n, v the mean variance within arms. One draw an arm and
-    round; the highest are pulled. `rank` needs the generator.
+    round; the highest are pulled. `run` needs the generator.
     """
 
     def _index(self, arms: Sequence[_Arm], rng: random.Random | None) -> _Index:
@@ -198,14 +199,14 @@ class Uniform:
 
     budget: int
 
-    def rank(
+    def run(
         self,
         score: Score,
         prompts: Sequence[Prompt],
         examples: Sequence[Example],
         rng: random.Random | None = None,
     ) -> list[Prompt]:
-        """Return the prompts, best first, as `selection.rank` orders them.
+        """Return the prompts, best first, as `best_first` orders them.
 
         Raises:
             BudgetExhausted: before anything is scored.
@@ -225,7 +226,7 @@ class SuccessiveRejects:
     keep: int = 1
     """Prompts left at the end."""
 
-    def rank(
+    def run(
         self,
         score: Score,
         prompts: Sequence[Prompt],
@@ -252,7 +253,7 @@ class SuccessiveHalving:
     keep: int = 1
     """Prompts left at the end."""
 
-    def rank(
+    def run(
         self,
         score: Score,
         prompts: Sequence[Prompt],
@@ -319,7 +320,7 @@ def _knock_out(
     """Score all that are left on the head of `examples`, phase by phase; what was seen before is not paid again."""
     left, out = list(prompts), list[Prompt]()
     for n_seen, n_left in phases if prompts else ():
-        ranked = rank(score(left, examples[:n_seen]))
+        ranked = best_first(score(left, examples[:n_seen]))
         left, out = ranked[:n_left], ranked[n_left:] + out
     return left + out
 

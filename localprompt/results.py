@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -11,9 +12,9 @@ from localprompt.analysis.stats import Difference, Interval
 from localprompt.errors import StoreError
 from localprompt.estimating import Estimate
 from localprompt.rounding import score_text
-from localprompt.store.records import item, object_of, plain_prompt, read_prompt, read_texts, text_of
+from localprompt.store.records import item, list_of, object_of, plain_prompt, read_prompt, read_texts, text_of
 from localprompt.tasks.constant import ConstantAnswer
-from localprompt.types import Prompt, Spend
+from localprompt.types import Incumbent, Outcome, Prompt, Spend
 
 Split = Literal["train", "dev", "test"]
 _SIGNIFICANT = 0.05
@@ -97,6 +98,8 @@ class RunResult:
     """Of what came after the search, measuring noise and test; no limit ends that."""
     failed: int = 0
     """Requests of search and test that killed the engine; they count as unanswered."""
+    trajectory: tuple[Incumbent, ...] = ()
+    """The best prompt so far, each time it changed; empty for runs of before this was kept."""
 
     @property
     def found_better(self) -> bool:
@@ -149,6 +152,7 @@ class RunResult:
             "stopped": self.stopped,
             "verdict": self.verdict,
             "notes": list(self.notes),
+            "trajectory": [asdict(each) for each in self.trajectory],
         }
 
     @classmethod
@@ -175,12 +179,13 @@ class RunResult:
                 test=None if test is None else _read_test(test),
                 noise=None if noise is None else _numbers(NoiseFloor, noise),
                 spend=_numbers(Spend, item(plain, "spend")),
-                # Results of before have neither of the two.
+                # Results of before have neither of the two, and no trajectory.
                 proof=_numbers(Spend, plain.get("proof", {})),
                 failed=_whole(plain.get("failed", 0)),
                 expected=None if expected is None else _numbers(Estimate, expected),
                 discards={text_of(reason): _whole(n) for reason, n in object_of(item(plain, "discards")).items()},
                 notes=read_texts(item(plain, "notes")),
+                trajectory=_read_trajectory(plain.get("trajectory", [])),
             )
         except (TypeError, ValueError, OverflowError) as error:
             said = str(error)[:200]
@@ -204,6 +209,8 @@ class EvaluationResult:
     failed: int
     """Requests that killed the engine; they count as unanswered."""
     spend: Spend
+    outcomes: tuple[Outcome, ...] = ()
+    """Of each example, in the order of the split."""
     notes: tuple[str, ...] = ()
     """What a reader of the numbers should know."""
 
@@ -218,6 +225,7 @@ class EvaluationResult:
             "unparsed": self.unparsed,
             "failed": self.failed,
             "spend": asdict(self.spend),
+            "outcomes": [asdict(outcome) for outcome in self.outcomes],
             "notes": list(self.notes),
         }
 
@@ -260,6 +268,21 @@ def _numbers(kind: type[_Numbers], plain: Any) -> _Numbers:
     wanted = get_type_hints(kind)
     values = {name: _number(value, wanted.get(name)) for name, value in object_of(plain).items()}
     return kind(**values)
+
+
+def _read_trajectory(plain: Any) -> tuple[Incumbent, ...]:
+    found = tuple(_read_incumbent(each) for each in list_of(plain))
+    if any(after.tokens_requested < before.tokens_requested for before, after in itertools.pairwise(found)):
+        raise ValueError("a search spends more and more")
+    return found
+
+
+def _read_incumbent(plain: Any) -> Incumbent:
+    tokens, n = _whole(item(plain, "tokens_requested")), _whole(item(plain, "n"))
+    mean = _number(item(plain, "mean"), float)
+    if mean is None:
+        raise ValueError("a number was expected")
+    return Incumbent(tokens, text_of(item(plain, "prompt_id")), mean, n)
 
 
 def _number(value: Any, wanted: Any) -> float | int | None:

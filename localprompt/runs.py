@@ -244,6 +244,7 @@ def evaluate(  # noqa: PLR0913 - as above
             unparsed=unparsed(evaluation),
             failed=cached.n_failed,
             spend=budget.spend,
+            outcomes=evaluation.outcomes,
             notes=(*main_doubts(loaded, split), *constant_note(constant, score, "the prompt", split)),
         )
 

@@ -15,26 +15,34 @@ from typing import Any
 from localprompt.analysis.stats import Interval, differ_by_chance, interval, paired_difference
 from localprompt.budget import Budget
 from localprompt.configuration import Limits
-from localprompt.errors import BudgetExhausted, ContextOverflow, LocalPromptError, OutOfAnswers, OutOfTime, StoreError
+from localprompt.errors import (
+    BudgetExhausted,
+    ContextOverflow,
+    LocalPromptError,
+    OutOfAnswers,
+    OutOfTime,
+    SearchEnded,
+    StoreError,
+)
 from localprompt.estimating import Estimate
 from localprompt.evaluator import Evaluator
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.cached import Answers, CachedLM
 from localprompt.lm.metered import MeteredLM
-from localprompt.noise import best_beyond_noise, measure_noise
+from localprompt.noise import measure_noise
 from localprompt.observing import Journal, Observer, counted
 from localprompt.optimizers import Optimizer
 from localprompt.problem import Problem
+from localprompt.ranking import Standing, by_mean, choose_winner
 from localprompt.results import HeldOutScores, NoiseFloor, RunResult, constant_note
 from localprompt.rounding import score_text
-from localprompt.standings import Standing, rank
 from localprompt.store import RunStatus, Store
 from localprompt.tasks import Task
 from localprompt.tasks.check import main_doubts
 from localprompt.tasks.constant import constant_answer
 from localprompt.tasks.copies import numbered
 from localprompt.tasks.template import Position
-from localprompt.types import Evaluation, Prompt
+from localprompt.types import Evaluation
 
 _MOST_TIMES = 1_000_000
 
@@ -170,15 +178,20 @@ def conduct(sitting: Sitting) -> RunResult:
         observer=sitting.observer,
         journal=sitting.journal,
     )
+    if (cost := sitting.expected) is not None:
+        sitting.observer.plan(cost.proposals + cost.evaluations)
     swaps = _swaps(lm.lm)
     end = _search(sitting.optimizer, problem)
-    spend, winner, seed = budget.spend, problem.winner(), problem.best_seed()
+    spend, winner, seed = budget.spend, problem.ranking.winner(), problem.ranking.best_seed()
     noise, test, proof = None, None, Budget()
     try:
         noise = _measure_noise(sitting, task, problem, proof)
-        winner = best_beyond_noise(problem.finalists(), noise.floor) if noise else winner
+        winner = choose_winner(problem.ranking.finalists(), noise.floor) if noise else winner
         sitting.observer.stage(f"measuring seed and winner on {counted(len(task.test), 'test example')}")
-        test = _measure_on_test(lm, task, seed.candidate.prompt, winner.candidate.prompt, proof)
+        before, after = Evaluator(lm, task, proof).evaluate([seed.candidate.prompt, winner.candidate.prompt], task.test)
+        if sitting.journal is not None:
+            sitting.journal.evaluations("test", [before, after])
+        test = _on_test(task, before, after)
     except OutOfAnswers as missing:
         end = end or missing
     dev = _on_dev(task, winner)
@@ -200,45 +213,46 @@ def conduct(sitting: Sitting) -> RunResult:
         proof=proof.spend,
         failed=sitting.models.n_failed,
         expected=sitting.expected,
-        discards=dict(problem.discards.most_common()),
+        discards=dict(problem.proposer.discards.most_common()),
         stopped=str(end) if end else "",
         notes=(
             *sitting.notes,
             *main_doubts(task, "test", "dev", "train"),
             *_notes(winner, dev, test),
-            *_left(winner, problem.winner()),
+            *_left(winner, problem.ranking.winner()),
             *_turns(_swaps(lm.lm) - swaps),
             *_larger_context(end, sitting),
         ),
+        trajectory=tuple(problem.ranking.trajectory),
     )
 
 
-def _search(optimizer: Optimizer, problem: Problem) -> BudgetExhausted | ContextOverflow | None:
+def _search(optimizer: Optimizer, problem: Problem) -> SearchEnded | ContextOverflow | None:
     """Run the optimiser; return what cut it short, or nothing. What is left of a budget measures the best so far.
 
     A request that does not fit the proposer's context ends a search that has found something: it has been paid for.
     """
-    end: BudgetExhausted | ContextOverflow | None
+    end: SearchEnded | ContextOverflow | None
     try:
-        end = _exhausted(partial(optimizer.run, problem))
+        end = _ended(partial(optimizer.run, problem))
     except ContextOverflow as overflow:
-        if len(problem.candidates) == len(problem.seeds):
+        if len(problem.ranking.candidates) == len(problem.seeds):
             raise
         end = overflow
     if end is None:
         return None
-    problem.observer.note(f"the search ends here: {end}")
+    problem.note(f"the search ends here: {end}")
     if isinstance(end, OutOfTime | OutOfAnswers):
         return end
-    later = _exhausted(problem.settle)
-    return later if isinstance(later, OutOfTime | OutOfAnswers) else end
+    later = _ended(problem.spend_remaining)
+    return end if later is None or isinstance(later, BudgetExhausted) else later
 
 
-def _exhausted(step: Callable[[], None]) -> BudgetExhausted | None:
+def _ended(step: Callable[[], None]) -> SearchEnded | None:
     """Return what ended a step before its time, or nothing."""
     try:
         step()
-    except BudgetExhausted as end:
+    except SearchEnded as end:
         return end
     return None
 
@@ -251,9 +265,9 @@ def _end(error: BaseException) -> tuple[RunStatus, str]:
 
 def _measure_noise(sitting: Sitting, task: Task, problem: Problem, budget: Budget) -> NoiseFloor | None:
     """Measure the best two prompts and the seed again; None where nothing was scored."""
-    first, seed = problem.winner(), problem.best_seed()
-    others = [each for each in problem.finalists() if each.candidate.prompt.id != first.candidate.prompt.id]
-    second = min(others, key=rank) if others else first
+    first, seed = problem.ranking.winner(), problem.ranking.best_seed()
+    others = [each for each in problem.ranking.finalists() if each.candidate.prompt.id != first.candidate.prompt.id]
+    second = min(others, key=by_mean) if others else first
     if first.evaluation is None:
         return None
     # A seed that is known on fewer examples takes no part: one changed answer of six would be a floor of 17 points.
@@ -266,9 +280,8 @@ def _measure_noise(sitting: Sitting, task: Task, problem: Problem, budget: Budge
     return measure_noise(sitting.models.again, task, list(known.values()), budget)
 
 
-def _measure_on_test(lm: LanguageModel, task: Task, seed: Prompt, best: Prompt, budget: Budget) -> HeldOutScores:
-    """Measure both prompts in one call; the budget has no limit, since the proof must not fail for want of one."""
-    before, after = Evaluator(lm, task, budget).evaluate([seed, best], task.test)
+def _on_test(task: Task, before: Evaluation, after: Evaluation) -> HeldOutScores:
+    """Return what two prompts have on test, measured in one call."""
     copies = numbered(task.test)
     return HeldOutScores(
         seed=interval(before.scores, copies),

@@ -61,6 +61,8 @@ class Candidate:
     """How it came about: `seed`, `forward`, `fim`, `cloze`, `sir`, `resample`, ..."""
     parents: tuple[str, ...] = ()
     """Ids of the prompts it was made from."""
+    is_proposed: bool = True
+    """False for a prompt that somebody gave: nobody proposed it, so it counts in no share of proposals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,16 @@ class Outcome:
     failed: bool = False
     """True if the model was not to be asked: the request kills the engine or is longer than the context. Scores 0, or
     as improbable as anything where the score is in nats."""
+    completion: str | None = None
+    """What the model wrote, out of which `prediction` was taken; None where a label was chosen by likelihood."""
+
+    @property
+    def written(self) -> str | None:
+        """What the model wrote as people and proposers should see it, reasoning included; the label that was chosen.
+
+        None where there is nothing to be seen.
+        """
+        return (self.completion or "").strip() or self.prediction
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +238,27 @@ class Discard:
 
     text: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Incumbent:
+    """The best prompt so far, from some point of a search on."""
+
+    tokens_requested: int
+    """What the search had spent then."""
+    prompt_id: str
+    mean: float
+    """Its score on dev then."""
+    n: int
+    """Dev examples behind the score."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What the proposer was asked, and its replies as it wrote them."""
+
+    prompt: str
+    replies: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,10 @@ from localprompt.evaluator import Evaluator
 from localprompt.lm.metered import MeteredLM
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers import Optimizer
-from localprompt.problem import Problem, Standing
+from localprompt.problem import Problem
+from localprompt.ranking import Standing
 from localprompt.tasks import Task
-from localprompt.types import Candidate, Discard, Evaluation, Generation, Prompt, Sampling
+from localprompt.types import Candidate, Discard, Evaluation, Exchange, Generation, Prompt, Sampling
 
 TRACES = Path(__file__).parent / "unit" / "traces"
 
@@ -37,7 +38,7 @@ def trace(optimizer: Optimizer, given: Task, writes: Callable[[str, int], str], 
     evaluator = Evaluator(task_lm, given, budget)
     problem = Problem(given, evaluator, MeteredLM(proposer, budget), rng=random.Random(0), journal=journal)
     optimizer.run(problem)
-    journal.winner(problem.winner())
+    journal.winner(problem.ranking.winner())
     return "\n".join(journal.lines) + "\n"
 
 
@@ -69,6 +70,9 @@ class TraceJournal:
 
     def discards(self, discards: Sequence[Discard]) -> None:
         self.lines += [f"DISCARDED {_quoted(each.text)}: {each.reason}" for each in discards]
+
+    def exchanges(self, exchanges: Sequence[Exchange]) -> None:
+        """The proposer tells more: see `asked`."""
 
     def evaluations(self, kind: str, evaluations: Sequence[Evaluation]) -> None:
         scores = [f"{_score(each)}  {self._short(each.prompt)}" for each in evaluations]

@@ -25,15 +25,16 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from localprompt.errors import ConfigError
+from localprompt.filtering import Score, Stages, filter_in_stages, measure_best_first
 from localprompt.metaprompts import SHRINK, MetaPrompt, load, shown_chars, worked
-from localprompt.observing import counted
 from localprompt.optimizers.induction import closed_set
 from localprompt.optimizers.registry import at_least, optimizer, require
 from localprompt.optimizers.rewording import reworded
-from localprompt.problem import Problem, Style
+from localprompt.problem import Problem
+from localprompt.proposer import Style
 from localprompt.racing import UpperConfidence
+from localprompt.ranking import best_first
 from localprompt.replies import Reading
-from localprompt.selection import Score, Stages, filter_in_stages, measure_best_first, rank
 from localprompt.types import Candidate, Demo, Example, Prompt, Sampling
 from localprompt.wording import normalised
 
@@ -162,13 +163,11 @@ class APE:
         meta = load("ape", TEMPLATES, self.templates)
         if not problem.train:
             raise ConfigError("ape shows the proposer training examples and the task has none", "add a train split")
-        dev = problem.shuffled_dev()
+        dev = problem.shuffled(problem.dev)
         seeds = list(problem.seeds)
-        problem.observer.plan(self._planned(self.queries * self.per_query, problem))
 
         # 1, 2. Propose and validate.
         found = self._propose(problem, meta)
-        problem.observer.plan(self._planned(len(found), problem))
 
         # 3, 4. Score on growing subsets, then the finalists on all of dev.
         finalists = self._select(problem, found, dev, beside=seeds)
@@ -179,8 +178,8 @@ class APE:
             best = ranked[0][1]
             if best >= 1.0:
                 break
+            problem.begin(f"round {round_ + 1} of {self.resample_rounds}")
             incumbents = [prompt for prompt, _ in ranked]
-            problem.observer.stage(f"asking for variants of the best (round {round_ + 1} of {self.resample_rounds})")
             variants = self._resample(problem, meta, incumbents[: self.resample_keep])
             if not variants:
                 break
@@ -191,14 +190,13 @@ class APE:
                 break
 
     def _propose(self, problem: Problem, meta: dict[str, MetaPrompt]) -> list[Prompt]:
-        chats = problem.chats(self.style)
+        chats = problem.proposer.chats(self.style)
         mode = self._possible_mode(problem)
         template = meta[mode if mode in ("fim", "cloze") else "forward_chat" if chats else "forward"]
-        problem.observer.stage(f"asking for {counted(self.queries * self.per_query, 'instruction')} ({mode})")
         shown = [problem.minibatch(self.demos) for _ in range(self.queries)]
         requests, readings = self._requests(problem, meta, template, shown)
         sampling = replace(self._sampling, stop=readings[0].stop)
-        proposals = problem.propose(requests, readings, sampling, template.fixed, n=self.per_query)
+        proposals = problem.proposer.propose(requests, readings, sampling, template.fixed, n=self.per_query)
         carried = problem.minibatch(self.shots)
         demos = tuple(Demo(example.inputs, problem.rng.choice(example.targets)) for example in carried)
         found = [Prompt(text, demos) for proposal in proposals for text in proposal.accepted]
@@ -207,23 +205,22 @@ class APE:
             found = self._importance_resampled(problem, found, [*shown, carried])
         if demos:  # what the examples do alone must not be taken for the merit of an instruction
             with_demos = [replace(seed, demos=demos) for seed in problem.seeds]
-            problem.record([Candidate(prompt, "seed with demos") for prompt in with_demos])
+            problem.record([Candidate(prompt, "seed with demos", is_proposed=False) for prompt in with_demos])
             found += with_demos
         return found
 
     def _possible_mode(self, problem: Problem) -> Mode:
         """Return the mode, `auto` decided; refuse what the proposer cannot do."""
-        if self.mode == "cloze" and not problem.has_chat:
+        if self.mode == "cloze" and not problem.proposer.has_chat:
             raise ConfigError("mode=cloze needs a proposer with a chat template", "use mode=forward")
         if self.mode not in ("fim", "auto"):
             return self.mode
-        if problem.has_fim and fills_blanks(problem):
+        if problem.proposer.has_fim and fills_blanks(problem):
             return "fim"
         if self.mode == "auto":
             return "sir"
-        reason = (
-            "could not fill the blank in plain sentences" if problem.has_fim else "has no fill-in-the-middle tokens"
-        )
+        has_tokens = problem.proposer.has_fim
+        reason = "could not fill the blank in plain sentences" if has_tokens else "has no fill-in-the-middle tokens"
         raise ConfigError(f"mode=fim is not possible: the proposer {reason}", "use mode=sir or mode=forward")
 
     def _requests(
@@ -250,10 +247,11 @@ class APE:
         def request(group: Sequence[tuple[Example, str]], shrink: int) -> str:
             text = demos(group, shrink)
             if is_fim:
-                return problem.fim(before.fill(demos=text), after.fill(demos=text))
-            return problem.request(template, demos=text)
+                return problem.proposer.fim(before.fill(demos=text), after.fill(demos=text))
+            return problem.proposer.request(template, demos=text)
 
-        requests = [problem.first_fitting(map(partial(request, group), SHRINK), self.max_tokens) for group in drawn]
+        fitting = problem.proposer.first_fitting
+        requests = [fitting(map(partial(request, group), SHRINK), self.max_tokens) for group in drawn]
         return requests, readings
 
     def _importance_resampled(
@@ -274,14 +272,13 @@ class APE:
         unseen = [example for example in problem.train if example.id not in seen]
         pool = unseen if len(unseen) >= self.sir_examples else problem.train
         examples = problem.rng.sample(pool, min(self.sir_examples, len(pool)))
-        problem.observer.stage(f"weighing {counted(len(found), 'instruction')} by the likelihood of answers")
         evaluations = problem.likelihood(found, examples, norm="token")
         keys = [each.mean / self.sir_temperature + _gumbel(problem) for each in evaluations]
         order = sorted(range(len(found)), key=lambda i: -keys[i])[: self.sir_keep]
         return [found[i] for i in sorted(order)]
 
     def _resample(self, problem: Problem, meta: dict[str, MetaPrompt], parents: Sequence[Prompt]) -> list[Prompt]:
-        template = meta["resample_chat" if problem.chats(self.style) else "resample"]
+        template = meta["resample_chat" if problem.proposer.chats(self.style) else "resample"]
         found = reworded(problem, template, parents, self._sampling, op="resample", n=self.variants)
         problem.record(found)
         return [candidate.prompt for candidate in found]
@@ -290,7 +287,6 @@ class APE:
         self, problem: Problem, prompts: Sequence[Prompt], dev: Sequence[Example], *, beside: Sequence[Prompt] = ()
     ) -> list[Prompt]:
         """Return the finalists of `prompts`; the filter scores those `beside` them in every stage too."""
-        problem.observer.stage(f"comparing {counted(len(prompts), 'prompt')}")
         likelihood: Score = partial(problem.likelihood, norm=self.norm)
         score = likelihood if self.scoring == "logprob" else problem.evaluate
         if self.selection == "filter":
@@ -302,7 +298,7 @@ class APE:
                 protected=beside,
             )
         bandit = UpperConfidence(self.ucb_rounds, self.ucb_arms, self.ucb_examples, self.ucb_exploration)
-        return bandit.rank(score, prompts, dev)[: self.finalists]
+        return bandit.run(score, prompts, dev)[: self.finalists]
 
     def _measure(self, problem: Problem, prompts: Sequence[Prompt]) -> list[tuple[Prompt, float]]:
         """Return the prompts with their dev means, best first, each once.
@@ -310,30 +306,12 @@ class APE:
         The seeds are given first, so that a search cut short by its budget is never worse than they are.
         """
         unique = list({prompt.id: prompt for prompt in prompts}.values())
-        problem.observer.stage(f"measuring {counted(len(unique), 'prompt')} on all of dev")
         evaluations = {each.prompt.id: each for each in measure_best_first(problem, unique)}
-        return [(prompt, evaluations[prompt.id].mean) for prompt in rank(list(evaluations.values()))]
+        return [(prompt, evaluations[prompt.id].mean) for prompt in best_first(list(evaluations.values()))]
 
     @property
     def _sampling(self) -> Sampling:
         return Sampling(self.max_tokens, temperature=self.temperature, top_p=self.top_p)
-
-    def _planned(self, n_found: int, problem: Problem) -> int:
-        """Return about how many model calls the whole search takes, for whoever waits."""
-        n_dev, left, used = len(problem.dev), n_found + len(problem.seeds), 0
-        calls = self.queries * self.per_query + (n_found * self.sir_examples if self.mode == "sir" else 0)
-        if self.selection == "ucb":
-            used = min(n_dev, self.ucb_examples)
-            calls += left * used + self.ucb_rounds * self.ucb_arms * self.ucb_examples
-        else:
-            for stage in self.stages:
-                calls += left * min(stage, n_dev - used)
-                used = min(n_dev, used + stage)
-                left = max(min(left, self.finalists), math.ceil(self.keep * left))
-        calls += min(left, self.finalists) * (n_dev - used)
-        n_variants = self.resample_keep * self.variants
-        rounds = min(1, self.resample_rounds)  # a second round comes only after one that helped
-        return calls + rounds * (n_variants + n_variants * used // 2 + n_dev)
 
 
 def fills_blanks(problem: Problem) -> bool:
@@ -344,9 +322,8 @@ def fills_blanks(problem: Problem) -> bool:
     """
     if problem.is_rehearsal:
         return True
-    problem.observer.stage("probing whether the proposer fills blanks")
-    prompts = [problem.fim(prefix, suffix) for prefix, suffix, _ in _FIM_PROBE]
-    replies = problem.complete(prompts, Sampling(max_tokens=12))
+    prompts = [problem.proposer.fim(prefix, suffix) for prefix, suffix, _ in _FIM_PROBE]
+    replies = problem.proposer.complete(prompts, Sampling(max_tokens=12))
     hits = [word in normalised(reply[0].text).split() for reply, (_, _, word) in zip(replies, _FIM_PROBE, strict=True)]
     return sum(hits) >= 2
 

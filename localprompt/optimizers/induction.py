@@ -12,7 +12,6 @@ from functools import partial
 from typing import Literal
 
 from localprompt.metaprompts import SHRINK, MetaPrompt, in_a_row, shown_chars, worked
-from localprompt.observing import counted
 from localprompt.problem import Problem
 from localprompt.replies import Reading
 from localprompt.types import Candidate, Example, Prompt, Sampling
@@ -62,20 +61,20 @@ class Induction:
         Raises:
             BudgetExhausted: before the guesses are computed.
         """
-        problem.observer.stage(f"asking for {counted(self.guesses, 'first prompt')}")
         template, reading = (meta["induce_chat"], Reading("line")) if chats else (meta["induce"], Reading("sentence"))
 
         def request(group: Sequence[Example], shrink: int) -> str:
             chars = shown_chars(self.chars, shrink)
             pairs = [worked(meta["induce_pair"], each, each.targets[0], chars) for each in group]
             demos = "\n\n".join([*pairs, *closed_set(problem, meta["outputs"], shrink)])
-            return problem.request(template, demos=demos)
+            return problem.proposer.request(template, demos=demos)
 
         groups = [problem.minibatch(self.demos) for _ in range(1 if self.shared else self.guesses)]
-        requests = [problem.first_fitting(map(partial(request, group), SHRINK), self.max_tokens) for group in groups]
+        fitting = problem.proposer.first_fitting
+        requests = [fitting(map(partial(request, group), SHRINK), self.max_tokens) for group in groups]
         sampling = Sampling(self.max_tokens, temperature=self.temperature, top_p=self.top_p, stop=reading.stop)
         n = self.guesses // len(groups)
-        proposals = problem.propose(requests, reading, sampling, template.fixed, n=n, objection=objection)
+        proposals = problem.proposer.propose(requests, reading, sampling, template.fixed, n=n, objection=objection)
         # A seed may be nothing but worked examples: without them a guess would be compared with them.
         demos = next((seed.demos for seed in problem.seeds if not seed.instruction.strip()), ())
         found = [Prompt(text, demos) for proposal in proposals for text in proposal.accepted]

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from localprompt.errors import ConfigError
-from localprompt.observing import counted
+from localprompt.filtering import Stages, filter_in_stages, measure_best_first
 from localprompt.optimizers.registry import at_least, optimizer, require
 from localprompt.problem import Problem
-from localprompt.selection import Stages, filter_in_stages, measure_best_first
 from localprompt.types import Candidate, Prompt
 
 _BLANK_LINES = re.compile(r"\n[ \t]*(?:\n[ \t]*)+")
@@ -53,18 +52,15 @@ class Manual:
         """Compare; everything stays with `problem`."""
         # 1. What there is.
         given = [Prompt(text) for text in prompts_in(self.prompts)] if self.prompts else []
-        problem.record([Candidate(prompt, "manual") for prompt in given])
+        problem.record([Candidate(prompt, "manual", is_proposed=False) for prompt in given])
         prompts = list({prompt.id: prompt for prompt in (*problem.seeds, *given)}.values())
-        problem.observer.plan(len(prompts) * len(problem.dev))
 
         # 2. Stages.
-        problem.observer.stage(f"comparing {counted(len(prompts), 'prompt')}")
-        dev = problem.shuffled_dev()
+        dev = problem.shuffled(problem.dev)
         stages = Stages(self.stages, self.keep, self.finalists)
         finalists = filter_in_stages(problem.evaluate, prompts, dev, stages)
 
         # 3. The finalists, and the seeds for the comparison with them.
-        problem.observer.stage(f"measuring {counted(len(finalists), 'prompt')} on all of dev")
         measure_best_first(problem, [*finalists, *problem.seeds])
 
 

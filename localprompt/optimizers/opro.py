@@ -28,14 +28,15 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from localprompt.errors import ConfigError
+from localprompt.filtering import Stages, filter_in_stages, measure_best_first
 from localprompt.metaprompts import MetaPrompt, in_a_row, load, set_off, shortened
-from localprompt.observing import counted
 from localprompt.optimizers import induction
 from localprompt.optimizers.induction import Induction
 from localprompt.optimizers.registry import at_least, optimizer, require
-from localprompt.problem import Problem, Style
+from localprompt.problem import Problem
+from localprompt.proposer import Style
+from localprompt.ranking import best_first
 from localprompt.replies import Reading
-from localprompt.selection import Stages, filter_in_stages, measure_best_first, rank
 from localprompt.tasks.template import Position
 from localprompt.types import Candidate, Evaluation, Example, Prompt, Sampling
 from localprompt.wording import normalised
@@ -213,40 +214,37 @@ class OPRO:
         if not problem.train:
             raise ConfigError("opro scores on training examples and the task has none", "add a train split")
         in_a_chat = "opening_chat" if self.position == "A_begin" else "step_chat"
-        asking = _of(self.score_buckets, meta[in_a_chat if problem.chats(self.style) else "completion"])
+        asking = _of(self.score_buckets, meta[in_a_chat if problem.proposer.chats(self.style) else "completion"])
         sample, constant = problem.minibatch(self.score_examples), problem.minibatch(self.exemplars)
-        problem.observer.plan(self._planned(problem, len(sample)))
 
         # 1. Score the seeds; on dev too, so that a search cut short is never worse than they are.
-        problem.observer.stage(f"scoring {counted(len(problem.seeds), 'seed prompt')}")
         search = _Search(problem, meta, asking, sample, constant, problem.evaluate(problem.seeds, sample))
-        done = _best_on_dev(problem, rank(search.scored)) >= 1.0
+        done = _best_on_dev(problem, best_first(search.scored)) >= 1.0
         if not done and self._is_induced(problem):
             search.scored.extend(self._first_guesses(search))
-            done = _best_on_dev(problem, rank(search.scored)[:1]) >= 1.0
+            done = _best_on_dev(problem, best_first(search.scored)[:1]) >= 1.0
         barren = 0
 
         for step in range(self.steps):
             if done:
                 break
+            problem.begin(f"step {step + 1} of {self.steps}")
             # 2. The best instructions and some examples.
             pairs = search.best(self.history, self.score_buckets, self.threshold)
             groups, announced = self._exemplars(search, pairs)
             prompts = [self._meta_prompt(search, pairs, group, announced) for group in groups]
 
             # 3. Ask for new ones.
-            problem.observer.stage(f"step {step + 1} of {self.steps}: asking for instructions (best {pairs[-1][1]})")
             found = self._propose(search, pairs, prompts, self._temperature(step, barren))
             barren = 0 if found else barren + 1
 
             # 4. Score them.
             if found:
-                problem.observer.stage(f"step {step + 1} of {self.steps}: scoring {counted(len(found), 'instruction')}")
                 search.scored.extend(problem.evaluate(found, sample))
 
             # 5. Measure the best on dev; mostly it is still the one that was, which costs nothing.
             is_due = (step + 1) % self.eval_interval == 0 or step + 1 == self.steps
-            done = _best_on_dev(problem, rank(search.scored)[: self.finalists if is_due else 1]) >= 1.0
+            done = _best_on_dev(problem, best_first(search.scored)[: self.finalists if is_due else 1]) >= 1.0
 
     def _first_guesses(self, search: _Search) -> list[Evaluation]:
         """Return the best guesses of the instruction behind worked examples, scored on all of the sample."""
@@ -256,7 +254,6 @@ class OPRO:
         found = guessing.prompts(problem, search.meta, chats=chats, objection=objection)
         if not found:
             return []
-        problem.observer.stage(f"comparing {counted(len(found), 'first prompt')}")
         # On a few examples of a task where one must hit the words of an answer, all scores may be 0.
         n_few, n_kept = _third(len(search.sample)), _third(self.init_prompts)
         stages = Stages((n_few,), 0.0, n_kept, problem.likelihood)
@@ -300,7 +297,7 @@ class OPRO:
             yield from (version(1, marked[:n], listed) for n in range(len(marked) - 1, -1, -1))
             yield version(1, [], "")
 
-        return search.problem.first_fitting(versions(), self._longest_reply(search.problem)[0])
+        return search.problem.proposer.first_fitting(versions(), self._longest_reply(search.problem)[0])
 
     def _exemplar(self, search: _Search, example: Example, chars: int) -> str:
         inputs = {name: shortened(text, chars) for name, text in example.inputs.items()}
@@ -310,7 +307,7 @@ class OPRO:
     def _rendered(self, search: _Search, pairs: Sequence[Pair], demos: str) -> str:
         pair = search.meta["pair" if search.asking.is_chat else "completion_pair"]
         listed = "\n\n".join(pair.fill(instruction=prompt.instruction, score=str(score)) for prompt, score in pairs)
-        return search.problem.request(search.asking, pairs=listed, demos=demos)
+        return search.problem.proposer.request(search.asking, pairs=listed, demos=demos)
 
     def _propose(
         self, search: _Search, pairs: Sequence[Pair], prompts: Sequence[str], temperature: float
@@ -326,7 +323,7 @@ class OPRO:
         stop = () if search.asking.is_chat else reading.stop
         sampling = Sampling(max_tokens, temperature=temperature, top_p=self.top_p, stop=stop)
         n, objection = self.per_step // self.draws, self._objection(problem)
-        proposals = problem.propose(prompts, reading, sampling, fixed, n=n, objection=objection)
+        proposals = problem.proposer.propose(prompts, reading, sampling, fixed, n=n, objection=objection)
         texts = [text for proposal in proposals for text in proposal.accepted]
         if self.strip_bold:
             bare = dict.fromkeys(text.replace("**", "").strip() for text in texts)
@@ -355,7 +352,7 @@ class OPRO:
         longest = max(map(len, texts))
         if longest <= self.max_chars:
             return self.max_tokens, self.max_chars
-        return problem.room_to_reword(texts, self.max_tokens), 2 * longest
+        return problem.proposer.room_to_reword(texts, self.max_tokens), 2 * longest
 
     def _temperature(self, step: int, barren: int) -> float:
         """Return the temperature of a step that comes after `barren` ones without a usable proposal."""
@@ -363,16 +360,6 @@ class OPRO:
         if self.schedule == "linear_increase":
             temperature += (self.end_temperature - self.temperature) * step / self.steps
         return max(temperature, min(_HOTTEST, temperature + self.warmer * barren))
-
-    def _planned(self, problem: Problem, n_sample: int) -> int:
-        """Return about how many model calls the whole search takes, for whoever waits."""
-        n_seeds, n_dev = len(problem.seeds), len(problem.dev)
-        found = self.steps * self.per_step
-        n_guesses = self.init_prompts if self._is_induced(problem) else 0
-        guessed = n_guesses * (1 + _third(n_sample)) + _third(n_guesses) * (n_sample - _third(n_sample))
-        # The finalists, of which one is the best by its score, change about once between two measurements.
-        measured = n_seeds + self.finalists + self.steps // self.eval_interval
-        return guessed + found + (n_seeds + found) * n_sample + min(measured, n_seeds + found) * n_dev
 
 
 def _third(n: int) -> int:
@@ -403,7 +390,6 @@ def deal(order: Sequence[int], size: int, draw: int) -> list[int]:
 
 
 def _best_on_dev(problem: Problem, prompts: Sequence[Prompt]) -> float:
-    problem.observer.stage(f"measuring the best {counted(len(prompts), 'prompt')} on all of dev")
     return max(each.mean for each in measure_best_first(problem, prompts))
 
 

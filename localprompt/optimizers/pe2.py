@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from localprompt.errors import ConfigError
+from localprompt.filtering import Stages, filter_in_stages, measure_best_first
 from localprompt.metaprompts import MIN_SHOWN_CHARS, load
-from localprompt.observing import counted
 from localprompt.optimizers import induction, pe2_conversation
 from localprompt.optimizers.induction import Induction
 from localprompt.optimizers.pe2_conversation import (
@@ -36,7 +36,7 @@ from localprompt.optimizers.pe2_conversation import (
 )
 from localprompt.optimizers.registry import at_least, optimizer, require
 from localprompt.problem import Problem
-from localprompt.selection import Stages, filter_in_stages, measure_best_first, rank
+from localprompt.ranking import best_first
 from localprompt.types import Evaluation, Example, Prompt
 from localprompt.wording import words
 
@@ -151,13 +151,12 @@ class PE2:
         meta = load("pe2", _TEMPLATES, self.templates)
         if not problem.train:
             raise ConfigError("pe2 learns from errors on training examples and the task has none", "add a train split")
-        problem.observer.plan(self._planned(problem))
-        dev = problem.shuffled_dev()
+        dev = problem.shuffled(problem.dev)
         conversation = Conversation(self, problem, meta)
 
         # 1, 2. The first prompts; the seeds take part, so the result is never worse on dev than they are.
         found = (
-            self._induction.prompts(problem, meta, chats=problem.has_chat, objection=self._objection)
+            self._induction.prompts(problem, meta, chats=problem.proposer.has_chat, objection=self._objection)
             if induction.is_wanted(self.init, problem)
             else []
         )
@@ -167,20 +166,18 @@ class PE2:
                 self._stop(problem, "a prompt is right on all of dev")
                 break
 
+            problem.begin(f"step {step} of {self.steps}")
             # 3. The best so far.
-            beam = rank(tree if self.backtrack else generation)[: self.beam]
+            beam = best_first(tree if self.backtrack else generation)[: self.beam]
 
             # 4. What they get wrong.
-            problem.observer.stage(f"running {counted(len(beam), 'prompt')} on train (step {step} of {self.steps})")
             lessons = self._lessons(problem, beam)
             if not lessons:
                 self._stop(problem, "the best prompts are right on all of train, so there is no error to learn from")
                 break
 
             # 5. Reason about it, then refine.
-            problem.observer.stage(f"reasoning about errors in {counted(len(lessons), 'conversation')}")
             lessons = conversation.reasoned(lessons)
-            problem.observer.stage(f"asking for {counted(len(lessons) * self.rewrites, 'better prompt')}")
             children = conversation.refined(lessons, {each.prompt.id: each.mean for each in tree})
 
             # 6, 2. Grow the tree.
@@ -189,8 +186,7 @@ class PE2:
                 tree = [*tree, *generation]
 
     def _stop(self, problem: Problem, why: str) -> None:
-        problem.observer.stage(f"stopped: {why}")
-        problem.observer.note(f"pe2 stopped: {why}")
+        problem.note(f"stopped: {why}")
 
     def _objection(self, text: str, _: int) -> str:
         """Return how a first guess breaks the limit that later prompts are held to."""
@@ -205,7 +201,6 @@ class PE2:
         self, problem: Problem, newest: Sequence[Prompt], dev: Sequence[Example], *, beside: Sequence[Prompt] = ()
     ) -> list[Evaluation]:
         """Return the evaluations on all of dev of the prompts `beside`, then those of the best of the newest."""
-        problem.observer.stage(f"comparing {counted(len(newest) + len(beside), 'prompt')}")
         if self.score_examples is not None:
             # Where guesses have to hit the words of an answer, all scores on a few examples may be 0: then what makes
             # the right answer more probable goes on.
@@ -255,18 +250,3 @@ class PE2:
             return [cases[i] for i in sorted(range(len(cases)), key=lambda i: -keys[i])]
         pool = [case for case in cases if case.is_error or self.negatives == "random"]
         return problem.rng.sample(pool, len(pool))
-
-    def _planned(self, problem: Problem) -> int:
-        """Return about how many model calls the whole search takes, for whoever waits."""
-        n_first = self.init_prompts if induction.is_wanted(self.init, problem) else 0
-        n_lessons = self.beam * self.expand
-        n_children = n_lessons * self.rewrites
-        n_errors = self.beam * 2 * self.train_batch
-        n_texts = n_lessons + n_children + (self.beam if self.history else 0)
-        first = n_first + self._comparisons(problem, n_first) + len(problem.seeds) * len(problem.dev)
-        return first + self.steps * (n_errors + n_texts + self._comparisons(problem, n_children))
-
-    def _comparisons(self, problem: Problem, n_prompts: int) -> int:
-        n_dev = len(problem.dev)
-        n_few = n_dev if self.score_examples is None else min(self.score_examples, n_dev)
-        return n_prompts * n_few + min(n_prompts, self.finalists) * (n_dev - n_few)

@@ -105,7 +105,7 @@ class Conversation:
             stop=self._stop,
         )
         prompts = [self._fitting(partial(self._ask_to_reason, lesson), sampling) for lesson in lessons]
-        replies = self.problem.complete(prompts, sampling)
+        replies = self.problem.proposer.complete(prompts, sampling)
         opening = self.meta["inspect_chat"].turns[1]
         return [
             replace(lesson, reasoning=f"{opening}\n{_whole_sentences(reply)}".strip())
@@ -129,7 +129,7 @@ class Conversation:
         sampling = self._sampling(n_tokens, *(["\n\n"] if is_flat else []))
         prompts = [self._fitting(partial(self._ask_to_refine, lesson, means), sampling) for lesson in lessons]
         said = "\n".join(self.meta[name].fixed for name in ("task", "agree", "inspect_chat", "refine_chat"))
-        proposals = self.problem.propose(
+        proposals = self.problem.proposer.propose(
             prompts,
             readings,
             sampling,
@@ -155,7 +155,7 @@ class Conversation:
             return
         sampling = self._sampling(_SUMMARY_TOKENS, "\n\n")
         prompts = [self._fitting(partial(self._ask_to_summarize, prompt), sampling) for prompt in new]
-        replies = self.problem.complete(prompts, sampling)
+        replies = self.problem.proposer.complete(prompts, sampling)
         opening = self.meta["summarize_chat"].turns[1]
         for prompt, (reply,) in zip(new, replies, strict=True):
             self.changes[prompt.id] = f"{opening} {_whole_sentences(reply)}"
@@ -184,7 +184,7 @@ class Conversation:
         prompt = lesson.prompt if shrink < max(SHRINK) else replace(lesson.prompt, demos=())
         examples = [self._example(i, case, shrink) for i, case in enumerate(lesson.batch, 1)]
         # A proposal that copies such a mark is discarded for its placeholder.
-        layout = self.problem.shown(prompt, {name: f"<{name}>" for name in self.problem.inputs})
+        layout = self.problem.shown(prompt)
         user = self.meta["inspect_chat"].turns[0]
         asked = replace(user, text=user.text.replace("```", fence(layout))).fill(
             instruction=prompt.instruction.strip() or _NO_PROMPT,
@@ -232,8 +232,8 @@ class Conversation:
         return self.meta["history"].fill(versions="\n\n".join(versions)) + "\n\n"
 
     def _example(self, number: int, case: Case, shrink: int) -> str:
-        chars, prediction = self._chars(shrink), case.outcome.prediction
-        answer = _NO_ANSWER if prediction is None else set_off(prediction, chars)
+        chars, written = self._chars(shrink), case.outcome.written
+        answer = set_off(written, chars) if written else _NO_ANSWER
         if 0 < case.outcome.score < 1:
             answer = f"(right in part){answer}" if answer.startswith("\n") else f"{answer} (right in part)"
         first, *others = (set_off(target, chars) for target in case.example.targets[:5])
@@ -270,18 +270,18 @@ class Conversation:
         return Sampling(max_tokens, temperature=settings.temperature, top_p=settings.top_p, stop=(*self._stop, *stop))
 
     def _fitting(self, request: Callable[[int], str], sampling: Sampling) -> str:
-        return self.problem.first_fitting(map(request, SHRINK), sampling.max_tokens)
+        return self.problem.proposer.first_fitting(map(request, SHRINK), sampling.max_tokens)
 
     def _rendered(self, turns: Sequence[Message], opening: str) -> str:
-        if self.problem.has_chat:
-            return self.problem.chat(turns, opening)
+        if self.problem.proposer.has_chat:
+            return self.problem.proposer.chat(turns, opening)
         said = "".join(f"{_ROLES[turn.role]}\n{turn.content}\n\n" for turn in turns)
         return f"{said}{_ROLES['assistant']}\n{opening}"
 
     @property
     def _stop(self) -> tuple[str, ...]:
         """A model without a chat template goes on with the other's turn."""
-        return () if self.problem.has_chat else (f"\n{_ROLES['user']}",)
+        return () if self.problem.proposer.has_chat else (f"\n{_ROLES['user']}",)
 
 
 def _reading(parent: Prompt, limit: int) -> Reading:

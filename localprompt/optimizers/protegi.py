@@ -26,15 +26,16 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from localprompt.errors import ConfigError
+from localprompt.filtering import Score, measure_best_first
 from localprompt.metaprompts import load
-from localprompt.observing import counted
 from localprompt.optimizers import induction, protegi_writing
 from localprompt.optimizers.induction import Induction
 from localprompt.optimizers.protegi_writing import Mistake, Writer, mistake_in
 from localprompt.optimizers.registry import at_least, optimizer, require
-from localprompt.problem import Problem, Style
+from localprompt.problem import Problem
+from localprompt.proposer import Style
 from localprompt.racing import Pulls, RaceName, race
-from localprompt.selection import Score, measure_best_first, rank
+from localprompt.ranking import best_first
 from localprompt.types import Prompt
 
 _TEMPLATES = {**protegi_writing.TEMPLATES, **induction.TEMPLATES}
@@ -151,29 +152,24 @@ class ProTeGi:
 
     def run(self, problem: Problem) -> None:
         """Search for the best instruction; everything stays with `problem`."""
-        writer = Writer(problem, load("protegi", _TEMPLATES, self.templates), self, problem.chats(self.style))
+        writer = Writer(problem, load("protegi", _TEMPLATES, self.templates), self, problem.proposer.chats(self.style))
         if not problem.train:
             raise ConfigError("protegi learns from errors on train and the task has no train split", "add one")
-        problem.observer.plan(self._planned(problem))
-        problem.observer.stage(f"measuring {counted(len(problem.seeds), 'seed prompt')} on all of dev")
-        beam = rank(measure_best_first(problem, problem.seeds))[: self.beam]
+        beam = best_first(measure_best_first(problem, problem.seeds))[: self.beam]
         if induction.is_wanted(self.init, problem) and (
             found := self._induction.prompts(problem, writer.meta, chats=writer.chats)
         ):
-            problem.observer.stage(f"a race of {counted(len(found), 'first prompt')} with the seeds")
             beam = self._select(problem, [*beam, *found])
         for round_ in range(1, self.rounds + 1):
-            name = f"round {round_} of {self.rounds}"
-            problem.observer.stage(f"{name}: measuring the best of the beam on all of dev")
+            problem.begin(f"round {round_} of {self.rounds}")
             if problem.evaluate(beam[:1])[0].mean >= 1.0:
-                problem.observer.note(f"{name}: nothing to gain, every answer on dev is right")
+                problem.note("nothing to gain, every answer on dev is right")
                 return
 
             # 1. One minibatch for all of the beam.
-            problem.observer.stage(f"{name}: looking for errors of {counted(len(beam), 'prompt')}")
             mistakes = self._mistakes(problem, beam)
             if not any(mistakes):
-                problem.observer.note(f"{name}: no error in the minibatch, so there are no gradients, only paraphrases")
+                problem.note("no error in the minibatch, so there are no gradients, only paraphrases")
 
             # 2, 3, 4. Gradients, edits, paraphrases: each one call for all of the beam.
             share = math.ceil(self.beam / len(beam)) if self.spread else 1
@@ -185,12 +181,9 @@ class ProTeGi:
             pools = [[new for new, origin in (*edits, *paraphrases) if origin == parent] for parent in beam]
             successors = self._successors(problem, pools, mistakes, self.successors * share)
             if successors:
-                entrants = counted(len(successors), "successor")
-                problem.observer.stage(f"{name}: a race of {entrants} with the beam of {len(beam)}")
                 beam = self._select(problem, [*beam, *successors])
 
         # 7. The last word has the metric, on all of dev.
-        problem.observer.stage(f"measuring {counted(len(beam), 'prompt')} on all of dev")
         measure_best_first(problem, beam)
 
     @property
@@ -232,28 +225,10 @@ class ProTeGi:
 
     def _select(self, problem: Problem, prompts: Sequence[Prompt]) -> list[Prompt]:
         """Return the next beam, best first."""
-        examples = problem.shuffled_train() if self.race_on == "train" else problem.shuffled_dev()
+        examples = problem.shuffled(problem.train) if self.race_on == "train" else problem.shuffled(problem.dev)
         pulls = Pulls(self.arms_per_round, self.examples_per_pull, self.exploration)
         rule = race(self.selection, len(prompts), self.beam, self.evaluations, pulls)
-        return rule.rank(self._score(problem), prompts, examples, problem.rng)[: self.beam]
+        return rule.run(self._score(problem), prompts, examples, problem.rng)[: self.beam]
 
     def _score(self, problem: Problem) -> Score:
         return partial(problem.likelihood, norm="token") if self.scorer == "likelihood" else problem.evaluate
-
-    def _planned(self, problem: Problem) -> int:
-        """Return about how many model calls the search takes, for whoever waits."""
-        n_raced = len(problem.train if self.race_on == "train" else problem.dev)
-        calls, n_parents = len(problem.seeds) * len(problem.dev), min(len(problem.seeds), self.beam)
-        if induction.is_wanted(self.init, problem):
-            calls += self.init_prompts + self.evaluations
-            n_parents = self.beam
-        for _ in range(self.rounds):
-            share = math.ceil(self.beam / n_parents) if self.spread else 1
-            n_gradients = n_parents * self.groups * share * self.gradients
-            n_edits = n_gradients * self.edits
-            calls += n_parents * min(self.minibatch, len(problem.train)) + n_gradients + n_edits
-            calls += (n_edits + n_parents) * self.paraphrases
-            n_arms = n_parents * (self.successors * share + 1)
-            calls += min(max(self.evaluations, n_arms), n_arms * n_raced) + len(problem.dev)
-            n_parents = self.beam
-        return calls + (self.beam - 1) * len(problem.dev)

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from localprompt.errors import BudgetExhausted, OutOfAnswers, OutOfTime
+from localprompt.errors import BudgetExhausted
 from localprompt.metaprompts import MetaPrompt, flat, in_a_row, inputs_of, set_off, shortened
-from localprompt.observing import counted
 from localprompt.problem import Problem
+from localprompt.proposer import Proposer
 from localprompt.proposing import DIED, warmer
 from localprompt.replies import MAX_CHARS, Reading, instruction_in, listed, reading_like, tagged, without_chatter
 from localprompt.types import Candidate, Discard, Example, Generation, Outcome, Prompt, Proposal, Sampling
@@ -68,6 +68,11 @@ class Writer:
     settings: ProTeGi
     chats: bool
 
+    @property
+    def proposer(self) -> Proposer:
+        """Who is asked."""
+        return self.problem.proposer
+
     def gradients(self, beam: Sequence[Prompt], mistakes: Sequence[Sequence[Mistake]], n_groups: int) -> list[Gradient]:
         """Return the reasons that the proposer sees for the mistakes of each prompt, `n_groups` groups a prompt.
 
@@ -81,7 +86,6 @@ class Writer:
         ]
         if not asked:
             return []
-        self.problem.observer.stage(f"asking about {counted(len(asked), 'group')} of errors")
         sampling = self._sampling(("\n\n",) if self.chats else ("\n",))
         reasons = self._reasons(asked, sampling)
         # A small model likes to begin with a blank line, where the stop string ends it: the second time there is none.
@@ -89,8 +93,6 @@ class Writer:
         lost = [i for i, found in enumerate(reasons) if found == []]
         try:
             second = self._reasons([asked[i] for i in lost], again)
-        except (OutOfTime, OutOfAnswers):
-            raise
         except BudgetExhausted:
             if not any(reasons):
                 raise
@@ -107,7 +109,6 @@ class Writer:
         """Return new prompts that heed the gradients, each with the prompt of the beam that it comes from."""
         if not gradients:
             return []
-        self.problem.observer.stage(f"asking for {counted(len(gradients) * self.settings.edits, 'edit')}")
         parents = [gradient.parent for gradient in gradients]
         templates = [self._template("edit", parent) for parent in parents]
         readings = [self._reading(parent.instruction, TAG) for parent in parents]
@@ -117,7 +118,7 @@ class Writer:
             for template, each in zip(templates, gradients, strict=True)
         ]
         fixed = "\n".join({template.name: template.fixed for template in templates}.values())
-        proposals = self.problem.propose(prompts, readings, sampling, fixed, n=self.settings.edits)
+        proposals = self.proposer.propose(prompts, readings, sampling, fixed, n=self.settings.edits)
         return self._recorded("edit", proposals, parents, parents)
 
     def paraphrases(
@@ -127,15 +128,14 @@ class Writer:
         pairs = [*edits, *((prompt, prompt) for prompt in beam if prompt.instruction.strip())]
         if not pairs or not self.settings.paraphrases:
             return []
-        self.problem.observer.stage(f"asking for {counted(len(pairs) * self.settings.paraphrases, 'paraphrase')}")
         sources = [source for source, _ in pairs]
         template = self.meta["paraphrase_chat" if self.chats else "paraphrase"]
-        prompts = [self.problem.request(template, instruction=source.instruction) for source in sources]
+        prompts = [self.proposer.request(template, instruction=source.instruction) for source in sources]
         # No tag: after one that is open already a 1.5B copied half of the sentences it was to say in other words, after
         # an opening in words 1 of 32.
         readings = [self._reading(source.instruction) for source in sources]
         sampling = self._rewriting(sources, readings)
-        proposals = self.problem.propose(prompts, readings, sampling, template.fixed, n=self.settings.paraphrases)
+        proposals = self.proposer.propose(prompts, readings, sampling, template.fixed, n=self.settings.paraphrases)
         return self._recorded("paraphrase", proposals, sources, [origin for _, origin in pairs])
 
     def _reasons(self, asked: Sequence[tuple[Prompt, Sequence[Mistake]]], sampling: Sampling) -> list[list[str] | None]:
@@ -153,16 +153,16 @@ class Writer:
         ]
         found: list[list[str] | None] = []
         for template, replies in zip(
-            templates, self.problem.complete(prompts, sampling, n=self.settings.gradients), strict=True
+            templates, self.proposer.complete(prompts, sampling, n=self.settings.gradients), strict=True
         ):
             opening = template.turns[1] if self.chats else ""
             reasons: dict[str, str] = {}
             alive = [reply for reply in replies if reply.finish_reason != "failed"]
-            self.problem.discard(Proposal((), (Discard("", DIED),) * (len(replies) - len(alive))))
+            self.proposer.discard([Discard("", DIED)] * (len(replies) - len(alive)))
             for reply in alive:
                 texts = [shortened(flat(text), self.settings.shown_chars) for text in reasons_in(reply, opening)]
                 if not texts:
-                    self.problem.discard(Proposal((), (Discard(reply.text, "no reason"),)))
+                    self.proposer.discard([Discard(reply.text, "no reason")])
                 for text in texts:
                     reasons.setdefault(normalised(text), text)
             found.append(list(reasons.values())[: self.settings.gradients] if alive else None)
@@ -181,7 +181,7 @@ class Writer:
         """
         is_long = any(reading.tag or reading.cut == "whole" for reading in readings)
         stop = ("\n\n",) if any(reading.cut == "paragraph" for reading in readings) else ("\n",)
-        room = self.problem.room_to_reword([parent.instruction for parent in parents], self.settings.max_tokens)
+        room = self.proposer.room_to_reword([parent.instruction for parent in parents], self.settings.max_tokens)
         return replace(self._sampling(() if is_long else stop), max_tokens=room)
 
     def _reading(self, instruction: str, tag: str = "") -> Reading:
@@ -213,11 +213,11 @@ class Writer:
         values["instruction"] = parent.instruction  # a template for an empty one has no place for it
 
         def versions() -> Iterator[str]:
-            yield self.problem.request(template, errors=self._errors(mistakes, self.settings.shown_chars), **values)
+            yield self.proposer.request(template, errors=self._errors(mistakes, self.settings.shown_chars), **values)
             for n in range(len(mistakes), 0, -1):
-                yield self.problem.request(template, errors=self._errors(mistakes[:n], FEW_CHARS), **values)
+                yield self.proposer.request(template, errors=self._errors(mistakes[:n], FEW_CHARS), **values)
 
-        return self.problem.first_fitting(versions(), room)
+        return self.proposer.first_fitting(versions(), room)
 
     def _errors(self, mistakes: Sequence[Mistake], limit: int) -> str:
         blocks = []
@@ -252,8 +252,8 @@ def reasons_in(reply: Generation, opening: str) -> list[str]:
 
 
 def mistake_in(example: Example, outcome: Outcome) -> Mistake:
-    """Return what was wrong about an answer; one that could not be read is shown as none."""
-    return Mistake(example, outcome.prediction if outcome.prediction is not None else "(none)")
+    """Return what was wrong about an answer, with all that the model wrote; nothing is shown as none."""
+    return Mistake(example, outcome.written or "(none)")
 
 
 def _disjoint_groups(wrong: Sequence[Mistake], size: int, n: int, rng: random.Random) -> list[list[Mistake]]:

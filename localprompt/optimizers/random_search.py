@@ -14,7 +14,6 @@ paraphrases the best of each round; here nothing found is built upon, so that ch
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,14 +22,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from localprompt.errors import ConfigError
+from localprompt.filtering import Stages, filter_in_stages, measure_best_first
 from localprompt.metaprompts import SHRINK, MetaPrompt, load, shown_chars, worked
-from localprompt.observing import counted
 from localprompt.optimizers.induction import closed_set
 from localprompt.optimizers.registry import at_least, optimizer, require
 from localprompt.optimizers.rewording import reworded
 from localprompt.problem import Problem
 from localprompt.replies import Reading
-from localprompt.selection import Stages, filter_in_stages, measure_best_first
 from localprompt.types import Candidate, Example, Prompt, Sampling
 
 TEMPLATES = {
@@ -100,29 +98,24 @@ class RandomSearch:
         n_requests = -(-self.per_round // self.per_request)
 
         # 1. The seeds, and the examples that every proposal will see.
-        problem.observer.stage(f"measuring {counted(len(problem.seeds), 'seed prompt')} on all of dev")
-        examples = problem.shuffled_dev()[: self.score_examples]
-        if not is_endless:
-            n_scores = n_rounds * n_requests * self.per_request * (1 + len(examples))
-            problem.observer.plan(n_scores + self._measured(problem))
+        examples = problem.shuffled(problem.dev)[: self.score_examples]
         measured = measure_best_first(problem, problem.seeds)
 
         best: list[Prompt] = []
         n_barren = 0
         for round_ in count() if is_endless else range(n_rounds):
             if any(evaluation.mean >= 1.0 for evaluation in measured):
-                problem.observer.note("nothing to gain, every answer on dev is right")
+                problem.note("nothing to gain, every answer on dev is right")
                 return
             # 2. Write.
-            of_most = "" if is_endless else f" of at most {n_rounds}"
-            problem.observer.stage(f"writing and scoring prompts (round {round_ + 1}{of_most})")
+            problem.begin(f"round {round_ + 1}" + ("" if is_endless else f" of at most {n_rounds}"))
             first = round_ * n_requests
             turns = [problem.seeds[(first + i) % len(problem.seeds)] for i in range(n_requests)]
             found = self._write(problem, meta, turns)
             problem.record(found)
             n_barren = 0 if found else n_barren + 1
             if n_barren == self.barren:
-                problem.observer.note(f"nothing new and usable in {n_barren} rounds: the proposer repeats itself")
+                problem.note(f"nothing new and usable in {n_barren} rounds: the proposer repeats itself")
                 return
 
             # 3, 4. Score, and measure the best at once: the budget may end before the next round.
@@ -133,14 +126,14 @@ class RandomSearch:
     def _write(self, problem: Problem, meta: dict[str, MetaPrompt], turns: Sequence[Prompt]) -> list[Candidate]:
         """Return new candidates: each of `turns` in other words, or guesses for those without an instruction."""
         empty = [seed for seed in turns if not seed.instruction.strip()]
-        template = meta["paraphrase_chat" if problem.has_chat else "paraphrase"]
+        template = meta["paraphrase_chat" if problem.proposer.has_chat else "paraphrase"]
         paraphrases = reworded(problem, template, turns, self._sampling, op="paraphrase", n=self.per_request)
         return [*paraphrases, *self._induce(problem, meta, empty)]
 
     def _induce(self, problem: Problem, meta: dict[str, MetaPrompt], seeds: Sequence[Prompt]) -> list[Candidate]:
         if not seeds:
             return []
-        template = meta["induce_chat" if problem.has_chat else "induce"]
+        template = meta["induce_chat" if problem.proposer.has_chat else "induce"]
         drawn = [
             [(example, problem.rng.choice(example.targets)) for example in problem.minibatch(self.demos)] for _ in seeds
         ]
@@ -148,12 +141,15 @@ class RandomSearch:
         def request(group: Sequence[tuple[Example, str]], shrink: int) -> str:
             limit = shown_chars(self.demo_chars, shrink)
             pairs = [worked(meta["demo"], example, output, limit) for example, output in group]
-            return problem.request(template, demos="\n\n".join([*pairs, *closed_set(problem, meta["outputs"])]))
+            return problem.proposer.request(
+                template, demos="\n\n".join([*pairs, *closed_set(problem, meta["outputs"])])
+            )
 
-        prompts = [problem.first_fitting(map(partial(request, group), SHRINK), self.max_tokens) for group in drawn]
+        fitting = problem.proposer.first_fitting
+        prompts = [fitting(map(partial(request, group), SHRINK), self.max_tokens) for group in drawn]
         reading = Reading("line" if template.is_chat else "sentence")
         sampling = replace(self._sampling, stop=reading.stop)
-        proposals = problem.propose(prompts, reading, sampling, template.fixed, n=self.per_request)
+        proposals = problem.proposer.propose(prompts, reading, sampling, template.fixed, n=self.per_request)
         return [
             Candidate(replace(seed, instruction=text), "induce", (seed.id,))
             for seed, proposal in zip(seeds, proposals, strict=True)
@@ -165,15 +161,6 @@ class RandomSearch:
         tiebreak = partial(problem.likelihood, norm="token") if self.tiebreak else None
         stages = Stages((len(examples),), 0.0, self.finalists, tiebreak)
         return filter_in_stages(problem.evaluate, prompts, examples, stages)
-
-    def _measured(self, problem: Problem) -> int:
-        """Return about how many scores the measurements on all of dev take.
-
-        In round n a finalist of chance alone is new with chance 1 / n, and the sum of that grows like a logarithm.
-        """
-        n_measured = self.finalists * (1 + math.log(max(1.0, self.proposals / self.per_round)))
-        n_unseen = max(0, len(problem.dev) - self.score_examples)
-        return len(problem.seeds) * len(problem.dev) + round(n_measured * n_unseen)
 
     @property
     def _sampling(self) -> Sampling:

@@ -38,10 +38,11 @@ def reworded(  # noqa: PLR0913 - one request
     for i, text in enumerate(texts):
         if template.is_chat or "\n" in text.strip():
             readings[i], shown[i] = reading_like(text, max_chars), text
-    room = problem.room_to_reword(texts, sampling.max_tokens)
-    requests = [problem.first_fitting([problem.request(template, instruction=text)], room) for text in shown]
+    proposer = problem.proposer
+    room = proposer.room_to_reword(texts, sampling.max_tokens)
+    requests = [proposer.first_fitting([proposer.request(template, instruction=text)], room) for text in shown]
     sampling = replace(sampling, max_tokens=room, stop=common_stop(readings))
-    proposals = problem.propose(requests, readings, sampling, template.fixed, n=n)
+    proposals = proposer.propose(requests, readings, sampling, template.fixed, n=n)
     return [
         Candidate(replace(parent, instruction=text), op, (parent.id,))
         for parent, proposal in zip(parents, proposals, strict=True)

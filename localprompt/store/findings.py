@@ -18,7 +18,7 @@ from localprompt.store.records import (
     read_texts,
     text_of,
 )
-from localprompt.types import Candidate, Discard, Evaluation, Outcome
+from localprompt.types import Candidate, Discard, Evaluation, Exchange, Outcome
 
 _Read = TypeVar("_Read")
 _NUMBER = "SELECT number FROM runs WHERE id = ?"
@@ -38,11 +38,13 @@ class Findings:
         Raises:
             StoreError: if there is no such run, or it is damaged.
         """
-        query = "SELECT prompt, op, parents FROM candidates WHERE run = ? ORDER BY number"
+        query = "SELECT prompt, op, parents, is_proposed FROM candidates WHERE run = ? ORDER BY number"
         return self._read(
             run_id,
             query,
-            lambda row: Candidate(read_prompt(json.loads(row[0])), row[1], read_texts(json.loads(row[2]))),
+            lambda row: Candidate(
+                read_prompt(json.loads(row[0])), row[1], read_texts(json.loads(row[2])), is_proposed=row[3] == 1
+            ),
         )
 
     def evaluations(self, run_id: str, kind: str = "metric") -> list[Evaluation]:
@@ -52,7 +54,7 @@ class Findings:
             StoreError: if there is no such run, or it is damaged.
         """
         query = (
-            "SELECT e.number, e.prompt, o.example_id, o.prediction, o.score, o.margin FROM evaluations e"
+            "SELECT e.number, e.prompt, o.example_id, o.prediction, o.score, o.margin, o.completion FROM evaluations e"
             " JOIN outcomes o ON o.run = e.run AND o.evaluation = e.number"
             " WHERE e.run = ? AND e.kind = ? ORDER BY e.number, o.number"
         )
@@ -72,6 +74,17 @@ class Findings:
         """
         query = "SELECT text, reason FROM discards WHERE run = ? ORDER BY number"
         return self._read(run_id, query, lambda row: Discard(text_of(json.loads(row[0])), row[1]))
+
+    def exchanges(self, run_id: str) -> list[Exchange]:
+        """Return what the proposer was asked with its replies, in order; empty for runs of before these were kept.
+
+        Raises:
+            StoreError: if there is no such run, or it is damaged.
+        """
+        query = "SELECT prompt, replies FROM requests WHERE run = ? ORDER BY number"
+        return self._read(
+            run_id, query, lambda row: Exchange(text_of(json.loads(row[0])), read_texts(json.loads(row[1])))
+        )
 
     def events(self, run_id: str) -> list[Event]:
         """Return what happened, in order.
@@ -115,7 +128,7 @@ class Findings:
 
 
 def _outcome(row: Any) -> tuple[int, str, Outcome]:
-    index, prompt, example_id, prediction, score, margin = row
-    text = None if prediction is None else text_of(json.loads(prediction))
+    index, prompt, example_id, prediction, score, margin, completion = row
+    answer, written = (None if text is None else text_of(json.loads(text)) for text in (prediction, completion))
     check_finite([score, margin])
-    return index, prompt, Outcome(example_id, text, score, margin)
+    return index, prompt, Outcome(example_id, answer, score, margin, completion=written)

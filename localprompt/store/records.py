@@ -279,4 +279,4 @@ def lettered(*values: object) -> dict[str, object]:
 
     Python 3.12 warns of a sequence for numbered ones.
     """
-    return dict(zip("abcdef", values, strict=False))
+    return dict(zip("abcdefg", values, strict=False))

@@ -32,7 +32,7 @@ from localprompt.store.records import (
     read_damaged,
     read_run,
 )
-from localprompt.types import Candidate, Discard, Evaluation
+from localprompt.types import Candidate, Discard, Evaluation, Exchange, Outcome
 
 _NEXT_ORDINAL = (
     "SELECT coalesce(max(ordinal) + 1, 0) FROM"
@@ -240,7 +240,7 @@ class Runs(Findings):
         """
         number = self._number(run_id)
         with self._database.transaction() as connection:
-            for table in ("candidates", "evaluations", "discards", "events"):
+            for table in ("candidates", "evaluations", "discards", "events", "requests"):
                 connection.execute(f"DELETE FROM {table} WHERE run = ?", [number])
             connection.execute("UPDATE runs SET result = NULL, stopped = '' WHERE number = ?", [number])
             for column in ("task", "model", "proposer"):
@@ -257,11 +257,16 @@ class Runs(Findings):
         number = self._number(run_id)
         with self._database.transaction() as connection:
             connection.executemany(
-                "INSERT INTO candidates SELECT :a, coalesce(max(number) + 1, 0), :b, :c, :d, :e FROM candidates"
+                "INSERT INTO candidates SELECT :a, coalesce(max(number) + 1, 0), :b, :c, :d, :e, :f FROM candidates"
                 " WHERE run = :a ON CONFLICT (run, prompt_id) DO NOTHING",
                 [
                     lettered(
-                        number, each.prompt.id, dumped(plain_prompt(each.prompt)), named(each.op), dumped(each.parents)
+                        number,
+                        each.prompt.id,
+                        dumped(plain_prompt(each.prompt)),
+                        named(each.op),
+                        dumped(each.parents),
+                        each.is_proposed,
                     )
                     for each in candidates
                 ],
@@ -272,7 +277,8 @@ class Runs(Findings):
 
         Args:
             run_id: of which run.
-            kind: how was measured: `metric`, `likelihood token`, `likelihood sequence`.
+            kind: what was measured: `metric`, `likelihood token`, `likelihood sequence`, or `test`: the metric on the
+                test split.
             evaluations: may hold any part of the examples each.
 
         Raises:
@@ -290,13 +296,11 @@ class Runs(Findings):
                 which = "SELECT number FROM evaluations WHERE run = ? AND kind = ? AND prompt_id = ?"
                 index: int = connection.execute(which, (number, kind, prompt.id)).fetchone()[0]
                 connection.executemany(
-                    "INSERT INTO outcomes SELECT :a, :b, coalesce(max(number) + 1, 0), :c, :d, :e, :f FROM outcomes"
+                    "INSERT INTO outcomes SELECT :a, :b, coalesce(max(number) + 1, 0), :c, :d, :e, :f, :g FROM outcomes"
                     " WHERE run = :a AND evaluation = :b ON CONFLICT (run, evaluation, example_id) DO UPDATE"
-                    " SET prediction = excluded.prediction, score = excluded.score, margin = excluded.margin",
-                    [
-                        lettered(number, index, named(o.example_id), _optional(o.prediction), o.score, o.margin)
-                        for o in evaluation.outcomes
-                    ],
+                    " SET prediction = excluded.prediction, score = excluded.score, margin = excluded.margin,"
+                    " completion = excluded.completion",
+                    [lettered(number, index, *_row_of(outcome)) for outcome in evaluation.outcomes],
                 )
 
     def add_discards(self, run_id: str, discards: Sequence[Discard]) -> None:
@@ -315,6 +319,15 @@ class Runs(Findings):
             StoreError: if there is no such run, or the store cannot be written.
         """
         self._add(run_id, "events", "at, kind, text", [(time.time(), named(kind), dumped(text))])
+
+    def add_exchanges(self, run_id: str, exchanges: Sequence[Exchange]) -> None:
+        """Keep what the proposer was asked, with its replies.
+
+        Raises:
+            StoreError: if there is no such run, or the store cannot be written.
+        """
+        rows = [(dumped(each.prompt), dumped(each.replies)) for each in exchanges]
+        self._add(run_id, "requests", "prompt, replies", rows)
 
     @checked
     def export(self, run_id: str, path: str | os.PathLike[str]) -> None:
@@ -362,7 +375,7 @@ class Runs(Findings):
         self._written[table, run_id] += len(rows)
 
     def _forget(self, run_id: str) -> None:
-        for table in ("discards", "events"):
+        for table in ("discards", "events", "requests"):
             self._written[table, run_id] = 0
 
 
@@ -377,6 +390,11 @@ def in_use(run_id: str, pid: int | None) -> StoreError:
     """Return the error that a process has a run; None: it is not known which one."""
     who = f"process {pid}" if pid else "another process"
     return StoreError(f"the run {run_id} is in use by {who}", "wait until it has ended, or end it")
+
+
+def _row_of(outcome: Outcome) -> tuple[object, ...]:
+    texts = _optional(outcome.prediction), outcome.score, outcome.margin, _optional(outcome.completion)
+    return named(outcome.example_id), *texts
 
 
 def _optional(text: str | None) -> str | None:

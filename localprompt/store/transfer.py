@@ -55,11 +55,12 @@ _RUN = (
     " configuration, result, stopped"
 )
 _TABLES = {
-    "candidates": "number, prompt_id, prompt, op, parents",
+    "candidates": "number, prompt_id, prompt, op, parents, is_proposed",
     "evaluations": "number, kind, prompt_id, prompt",
-    "outcomes": "evaluation, number, example_id, prediction, score, margin",
+    "outcomes": "evaluation, number, example_id, prediction, score, margin, completion",
     "discards": "number, text, reason",
     "events": "number, at, kind, text",
+    "requests": "number, prompt, replies",
     "imported_answers": "key, kind, value",
 }
 """Tables that belong to a run, with their columns behind `run`, in an order in which they can be filled."""
@@ -240,8 +241,14 @@ def _read_text(row: tuple[Any, ...]) -> None:
 
 
 def _read_outcome(row: tuple[Any, ...]) -> None:
+    for text in row[1:3]:
+        _read_text((row[0], text))
+    check_finite(row[3:])
+
+
+def _read_request(row: tuple[Any, ...]) -> None:
     _read_text(row)
-    check_finite(row[2:])
+    read_texts(json.loads(row[2]))
 
 
 def _read_event(row: tuple[Any, ...]) -> None:
@@ -263,9 +270,10 @@ _READERS: Mapping[str, tuple[str, Callable[[tuple[Any, ...]], None]]] = {
     ),
     "candidates": ("prompt_id, prompt, parents, op", _read_candidate),
     "evaluations": ("prompt_id, prompt, kind", _read_prompt),
-    "outcomes": ("example_id, prediction, score, margin", _read_outcome),
+    "outcomes": ("example_id, prediction, completion, score, margin", _read_outcome),
     "discards": ("number, text, reason", _read_text),
     "events": ("number, text, at, kind", _read_event),
+    "requests": ("number, prompt, replies", _read_request),
     "answers": ("key, value", _read_answer),
     "imported_answers": ("key, value", _read_answer),
 }

@@ -43,7 +43,7 @@ def trace(name: str, seed: int) -> str:
 
 @every_optimizer
 def test_it_finds_the_known_best_prompt(name: str) -> None:
-    winner = _search(name, world(name).model()).winner()
+    winner = _search(name, world(name).model()).ranking.winner()
     assert winner.candidate.prompt == Prompt(toy.BEST)
 
 
@@ -90,10 +90,10 @@ def test_it_survives_a_proposer_of_no_use(name: str, writes: object) -> None:
         return writes(prompt, seed) if toy.is_asked_to_write(prompt) else toy.answer(prompt, seed)  # type: ignore[operator]
 
     problem = _search(name, world(name).model(answer=answer))
-    winner = problem.winner()
+    winner = problem.ranking.winner()
     assert winner.evaluation is not None
-    assert winner.evaluation.mean >= problem.best_seed().evaluation.mean  # type: ignore[union-attr]
-    assert bool(problem.discards) == world(name).proposes
+    assert winner.evaluation.mean >= problem.ranking.best_seed().evaluation.mean  # type: ignore[union-attr]
+    assert bool(problem.proposer.discards) == world(name).proposes
 
 
 @every_optimizer
@@ -118,7 +118,7 @@ def test_small_and_lopsided_tasks_are_all_right(name: str) -> None:
     ):
         problem = toy.problem(world(name).model(), given)
         configure(name, world(name).settings).run(problem)
-        winner = problem.winner()
+        winner = problem.ranking.winner()
         assert winner.evaluation is not None
         assert len(winner.evaluation.outcomes) == len(given.dev)
 
@@ -136,4 +136,4 @@ def test_every_preset_runs_until_its_end_or_that_of_the_budget(name: str) -> Non
 def test_a_base_model_can_propose_too(name: str) -> None:
     problem = toy.problem(world(name).model(has_chat=False))
     configure(name, world(name).settings).run(problem)
-    assert problem.winner().evaluation is not None
+    assert problem.ranking.winner().evaluation is not None

@@ -6,7 +6,6 @@ import json
 import re
 import shlex
 import sqlite3
-from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
@@ -125,14 +124,11 @@ def test_a_run_that_is_there_already_can_be_removed_as_the_hint_says(task: str, 
 def test_a_search_that_needs_a_larger_context_says_how_it_begins_anew(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fits = Problem.first_fitting
-
-    def first_fitting(problem: Problem, versions: Iterable[str], max_tokens: int) -> str:
-        if not problem.is_rehearsal and len(problem.candidates) > 1:
+    def begin(problem: Problem, part: str) -> None:
+        if not problem.is_rehearsal:
             raise ContextOverflow("it has 500 tokens", "raise n_ctx")
-        return fits(problem, versions, max_tokens)
 
-    monkeypatch.setattr(Problem, "first_fitting", first_fitting)
+    monkeypatch.setattr(Problem, "begin", begin)
     task, settings = toy.task(labels=("omega1", "omega2")), {"resample_rounds": 1, "variants": 1}
     found = localprompt.optimize(task, toy.model(), settings=settings, store=store)
     (command,) = [each for note in found.notes for each in COMMAND.findall(note)]

@@ -54,7 +54,7 @@ def test_optimize_prints_a_summary_that_a_person_can_read(task: str) -> None:
     assert result.exit_code == 0, result.output
     for piece in (toy.BEST, "95 % interval", "difference +1.000", "significant improvement", "tokens", "not used: "):
         assert piece in " ".join(result.stdout.split())
-    assert "asking for 48 instructions (forward)" in result.stderr
+    assert "asking the proposer for 48 texts" in result.stderr
     assert f"best so far 1.00 on 40 dev examples: {toy.BEST}" in result.stderr
 
 
@@ -71,7 +71,7 @@ def test_json_is_all_there_is_on_standard_output(task: str) -> None:
 def test_settings_and_limits_reach_the_search(task: str) -> None:
     arguments = ["--set", "queries=2", "--set", "per_query = 3", "--max-calls", "200", "--json"]
     result = _localprompt("optimize", task, "--model", "any", *arguments)
-    assert "asking for 6 instructions" in result.stderr
+    assert "asking the proposer for 6 texts" in result.stderr
     assert json.loads(result.stdout)["spend"]["calls"] <= 200
 
 

@@ -244,22 +244,28 @@ def changed_by(statement: str) -> Comparison:
         assert connection.execute(statement).rowcount > 0
     connection.close()
     again = resume_comparison(first.id)
-    assert again.runs[0].result == first.runs[0].result
-    assert again.runs[0].area != first.runs[0].area
+    assert [run.result for run in again.runs] == [run.result for run in first.runs if again.runs]
     return again
 
 
-def test_where_answers_were_lost_the_area_is_not_known() -> None:
-    again = changed_by("DELETE FROM answers WHERE instr(value, CAST('letter by letter' AS BLOB))")
-    assert again.runs[0].area is None
-    assert again.rows[0].area is None
+def test_answers_that_were_lost_take_nothing_from_a_finished_comparison() -> None:
+    again = changed_by("DELETE FROM answers")
+    assert again.runs[0].area is not None
     assert again.rows[0].test.mean == 1.0
+
+
+def test_a_run_that_lost_its_test_scores_is_told_as_failed() -> None:
+    again = changed_by("DELETE FROM evaluations WHERE kind = 'test'")
+    assert not again.runs
+    assert "has lost its test scores" in again.failures[0].error
 
 
 @pytest.mark.parametrize(("instruction", "area"), [(toy.BEST, 0.0), ("", None)])
 def test_a_prompt_never_measured_on_all_of_dev_has_no_part_in_the_area(instruction: str, area: float | None) -> None:
     """Its mean on one lucky example is no more than that."""
-    of_prompt = f'SELECT number FROM evaluations WHERE prompt LIKE \'%"instruction":"{instruction}"%\''
+    of_prompt = (
+        f"SELECT number FROM evaluations WHERE kind = 'metric' AND prompt LIKE '%\"instruction\":\"{instruction}\"%'"
+    )
     again = changed_by(f"DELETE FROM outcomes WHERE number > 0 AND evaluation IN ({of_prompt})")
     assert (again.runs[0].area or 0) < 0.5
     assert (again.runs[0].area is None) == (area is None)

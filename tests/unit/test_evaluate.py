@@ -200,3 +200,13 @@ def test_what_has_few_enough_bytes_is_not_counted() -> None:
 
     given = toy.task()
     Evaluator(Uncounting(answer=toy.answer), given, Budget()).evaluate([BEST], given.dev)
+
+
+def test_an_outcome_keeps_what_the_model_wrote_beside_the_answer_taken_out_of_it() -> None:
+    given = replace(toy.task(), answer=lambda text: text.split()[-1] if "so" in text else None)
+    lm = toy.model(answer=lambda prompt, seed: " a reason, so omega1" if "1" in prompt else " nothing ")
+    (evaluation,) = Evaluator(lm, given, Budget()).evaluate([Prompt("x")], given.dev)
+    answered = [outcome for outcome in evaluation.outcomes if outcome.prediction == "omega1"]
+    assert {outcome.written for outcome in answered} == {"a reason, so omega1"}
+    others = [outcome for outcome in evaluation.outcomes if outcome.prediction is None]
+    assert {outcome.written for outcome in others} == {"nothing"}

@@ -52,5 +52,5 @@ def test_every_hostile_reply_of_a_proposer_is_a_candidate_or_a_counted_discard()
     configure("ape", {"resample_rounds": 0}).run(problem)
     asked = sum(toy.is_asked_to_write(prompt) for prompt in lm.seen)
     assert asked > 10
-    assert sum(problem.discards.values()) > 0
-    assert problem.winner().evaluation is not None
+    assert sum(problem.proposer.discards.values()) > 0
+    assert problem.ranking.winner().evaluation is not None

@@ -142,10 +142,10 @@ def test_proposals_that_died_are_discarded_by_that_name() -> None:
     lm = CachedLM(Mortal("deadly"), MemoryAnswers())
     problem = Problem(given, Evaluator(lm, given, budget), MeteredLM(lm, budget), rng=toy.random.Random(0))
     requests = ["deadly alpha7", "Write of alpha7:"]
-    dead, alive = problem.propose(requests, Reading(), Sampling(max_tokens=20), "", n=4)
+    dead, alive = problem.proposer.propose(requests, Reading(), Sampling(max_tokens=20), "", n=4)
     assert (dead.accepted, {each.reason for each in dead.discarded}) == ((), {"engine died"})
     assert alive.accepted
-    assert problem.discards["engine died"] == 4, "it is not asked once more: alone it would end the search"
+    assert problem.proposer.discards["engine died"] == 4, "it is not asked once more: alone it would end the search"
 
 
 def test_a_budget_that_ends_beside_a_death_with_nothing_accepted_is_told() -> None:
@@ -153,7 +153,7 @@ def test_a_budget_that_ends_beside_a_death_with_nothing_accepted_is_told() -> No
     lm = CachedLM(Mortal("deadly", answer=lambda prompt, seed: ""), MemoryAnswers())
     problem = Problem(given, Evaluator(lm, given, budget), MeteredLM(lm, budget), rng=toy.random.Random(0))
     with pytest.raises(BudgetExhausted):
-        problem.propose(["deadly", "other"], Reading(), Sampling(max_tokens=20), "")
+        problem.proposer.propose(["deadly", "other"], Reading(), Sampling(max_tokens=20), "")
 
 
 def test_a_group_of_errors_that_kills_is_not_asked_about_again() -> None:
@@ -166,8 +166,8 @@ def test_a_group_of_errors_that_kills_is_not_asked_about_again() -> None:
     problem = Problem(given, Evaluator(lm, given, budget), MeteredLM(lm, budget), rng=toy.random.Random(0))
     # Every train example is wrong and in one of the groups.
     ProTeGi(rounds=1, minibatch=20, groups=4, errors=5, gradients=2, paraphrases=0, spread=False).run(problem)
-    assert problem.discards == {"engine died": 2}
-    assert {each.op for each in problem.candidates} == {"seed", "edit"}
+    assert problem.proposer.discards == {"engine died": 2}
+    assert {each.op for each in problem.ranking.candidates} == {"seed", "edit"}
 
 
 class HalfDead:

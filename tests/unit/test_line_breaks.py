@@ -159,4 +159,4 @@ def test_an_instruction_with_lines_is_shown_with_them_and_may_become_one_with_li
     problem = toy.problem(lm, given)
     configure(method, FEW[method] | ({"init": "seeds"} if method == "protegi" else {})).run(problem)
     assert any(old in text for text in seen)
-    assert Prompt(new) in [candidate.prompt for candidate in problem.candidates]
+    assert Prompt(new) in [candidate.prompt for candidate in problem.ranking.candidates]

@@ -23,12 +23,12 @@ def test_the_best_of_seeds_and_file_wins_without_a_word_of_the_proposer(tmp_path
     path = _file(tmp_path, "\n".join([*lines, toy.BEST, toy.BEST]))
     problem = toy.problem(toy.model(answer=toy.answer))
     configure("manual", {"prompts": str(path)}).run(problem)
-    winner = problem.winner()
+    winner = problem.ranking.winner()
     assert (winner.candidate.prompt.instruction, winner.candidate.op) == (toy.BEST, "manual")
-    assert [each.op for each in problem.candidates] == ["seed"] + 21 * ["manual"]
+    assert [each.op for each in problem.ranking.candidates] == ["seed"] + 21 * ["manual"]
     assert winner.evaluation is not None
     assert len(winner.evaluation.outcomes) == 40
-    assert problem.best_seed().evaluation is not None
+    assert problem.ranking.best_seed().evaluation is not None
 
 
 def test_few_prompts_are_measured_on_all_of_dev_at_once(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_few_prompts_are_measured_on_all_of_dev_at_once(tmp_path: Path) -> None:
 def test_without_a_file_the_seeds_alone_are_compared() -> None:
     problem = toy.problem(toy.model())
     configure("manual", {}).run(problem)
-    assert problem.winner().evaluation is not None
+    assert problem.ranking.winner().evaluation is not None
 
 
 @pytest.mark.parametrize(

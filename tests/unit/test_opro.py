@@ -93,7 +93,7 @@ def test_a_small_search_goes_as_its_trace_says(name: str) -> None:
 
 def test_what_the_history_teaches_is_found() -> None:
     problem = _run(_learner(), steps=3)
-    winner = problem.winner()
+    winner = problem.ranking.winner()
     assert winner.candidate.prompt == Prompt(toy.BEST)
     assert winner.candidate.op == "propose"
     assert Prompt("Speak of the alpha.").id in winner.candidate.parents
@@ -103,7 +103,7 @@ def test_what_the_history_teaches_is_found() -> None:
 @pytest.mark.parametrize("choice", ["random", "constant", "accumulated_most_wrong", "current_most_wrong"])
 def test_every_way_of_asking_finds_the_best_prompt(choice: str, style: str) -> None:
     problem = _run(toy.model(), exemplar_choice=choice, style=style)
-    winner = problem.winner()
+    winner = problem.ranking.winner()
     assert winner.candidate.prompt == Prompt(toy.BEST)
     assert winner.evaluation is not None
     assert (winner.evaluation.mean, len(winner.evaluation.outcomes)) == (1.0, len(problem.dev))
@@ -205,7 +205,7 @@ def test_the_exemplars_show_the_place_of_the_instruction_in_the_layout_of_the_ta
 def test_a_base_model_continues_a_list_of_scored_texts() -> None:
     lm = toy.model(has_chat=False)
     problem = _run(lm)
-    assert problem.winner().candidate.prompt == Prompt(toy.BEST)
+    assert problem.ranking.winner().candidate.prompt == Prompt(toy.BEST)
     assert _asked(lm)[0].endswith("\n\nScore: 0\n<INS></INS>\n\nScore: 100\n<INS>")
 
 
@@ -227,7 +227,7 @@ def test_an_instruction_that_lists_the_answers_as_the_meta_prompt_does_is_no_ech
     text = "Every right answer is one of these: same, not the same."
     lm = toy.model(answer=lambda p, s: f"{text}</INS>" if toy.is_asked_to_write(p) else " same")
     problem = _run(lm, toy.task(labels=("same", "not the same")), steps=1)
-    assert Prompt(text) in [candidate.prompt for candidate in problem.candidates]
+    assert Prompt(text) in [candidate.prompt for candidate in problem.ranking.candidates]
 
 
 def _with_long_inputs() -> Task:
@@ -345,7 +345,7 @@ def test_the_temperature_follows_its_schedule_and_rises_with_barren_steps(
 def test_instructions_in_any_script_are_ordinary() -> None:
     chinese = "把每个 alpha 换成同号的 omega。“谢谢”"
     lm = toy.model(answer=lambda p, s: f"{chinese}</INS>" if toy.is_asked_to_write(p) else toy.answer(p, s))
-    assert _run(lm, steps=1).winner().candidate.prompt == Prompt(chinese)
+    assert _run(lm, steps=1).ranking.winner().candidate.prompt == Prompt(chinese)
 
 
 @pytest.mark.parametrize(("digits", "kept"), [("auto", 0), ("refuse", 0), ("allow", 1)])
@@ -354,34 +354,34 @@ def test_digits_are_refused_where_all_answers_are_numbers(digits: str, kept: int
     given = replace(toy.task(), train=rows)
     lm = toy.model(answer=lambda p, s: "Add 17 to it.</INS>" if toy.is_asked_to_write(p) else " no")
     problem = _run(lm, given, steps=1, digits=digits)
-    assert len(problem.candidates) == 1 + kept
-    assert problem.discards["digits"] == (1 - kept) * 16  # 4 draws of 2 replies, asked twice
+    assert len(problem.ranking.candidates) == 1 + kept
+    assert problem.proposer.discards["digits"] == (1 - kept) * 16  # 4 draws of 2 replies, asked twice
 
 
 def test_what_a_filter_of_its_own_refuses_is_asked_for_once_more() -> None:
     replies = iter(["Add 17 to it."] * 2 + ["Add it up.", "Add all of it."])
     lm = toy.model(answer=lambda p, s: f"{next(replies)}</INS>" if toy.is_asked_to_write(p) else " no")
     problem = _run(lm, steps=1, per_step=2, draws=1, digits="refuse")
-    assert [each.prompt.instruction for each in problem.candidates] == ["", "Add it up.", "Add all of it."]
-    assert problem.discards == {"digits": 2}
+    assert [each.prompt.instruction for each in problem.ranking.candidates] == ["", "Add it up.", "Add all of it."]
+    assert problem.proposer.discards == {"digits": 2}
 
 
 def test_digits_are_ordinary_where_the_answers_are_words() -> None:
     lm = toy.model(answer=lambda p, s: "Write 2 words.</INS>" if toy.is_asked_to_write(p) else " no")
-    assert len(_run(lm, steps=1).candidates) == 2
+    assert len(_run(lm, steps=1).ranking.candidates) == 2
 
 
 def test_digits_are_ordinary_where_the_answers_are_a_closed_set_of_numbers() -> None:
     rows = tuple(Example(f"train:{n}", {"input": f"alpha{n}"}, (str(n % 2),)) for n in range(20))
     said = "Write 1 for an odd number, else 0."
     lm = toy.model(answer=lambda p, s: f"{said}</INS>" if toy.is_asked_to_write(p) else " no")
-    assert len(_run(lm, replace(toy.task(), train=rows), steps=1).candidates) == 2
+    assert len(_run(lm, replace(toy.task(), train=rows), steps=1).ranking.candidates) == 2
 
 
 def test_capital_letters_that_look_like_the_tag_are_no_leak() -> None:
     text = "Follow the INSTRUCTIONS INSIDE the box."
     lm = toy.model(answer=lambda p, s: f"{text}</INS>" if toy.is_asked_to_write(p) else " no")
-    assert Prompt(text) in [candidate.prompt for candidate in _run(lm, steps=1).candidates]
+    assert Prompt(text) in [candidate.prompt for candidate in _run(lm, steps=1).ranking.candidates]
 
 
 @pytest.mark.parametrize(
@@ -393,7 +393,7 @@ def test_the_paper_takes_the_marks_of_bold_letters_out(preset: str, kept: str) -
     lm = toy.model(answer=lambda p, s: f"{said}</INS>" if toy.is_asked_to_write(p) else " no")
     problem = toy.problem(lm)
     configure("opro", {"steps": "2", "init": "seeds"}, preset).run(problem)
-    assert [each.prompt.instruction for each in problem.candidates if each.op == "propose"] == [kept]
+    assert [each.prompt.instruction for each in problem.ranking.candidates if each.op == "propose"] == [kept]
 
 
 @pytest.mark.parametrize("has_chat", [True, False])
@@ -411,15 +411,17 @@ def test_new_instructions_carry_the_demos_of_the_best_one() -> None:
     demos = (Demo({"input": "alpha0"}, "nothing"),)
     given = replace(toy.task(), seeds=(Prompt("Speak of the alpha.", demos),))
     problem = _run(toy.model(), given, steps=1)
-    assert all(candidate.prompt.demos == demos for candidate in problem.candidates)
-    assert len(problem.candidates) > 1
+    assert all(candidate.prompt.demos == demos for candidate in problem.ranking.candidates)
+    assert len(problem.ranking.candidates) > 1
 
 
 def test_a_long_seed_leaves_room_for_long_instructions() -> None:
     given = replace(toy.task(), seeds=(Prompt("Speak of the alpha. " + "Be brief. " * 60),))
     longer = "Speak of every alpha. " + "".join(f"Be terse {n}. Be kind too. " for n in range(25))
     lm = toy.model(answer=lambda p, s: f"{longer}</INS>" if toy.is_asked_to_write(p) else toy.answer(p, s))
-    assert [len(each.prompt.instruction) for each in _run(lm, given, steps=1).candidates[1:]] == [len(longer) - 1]
+    assert [len(each.prompt.instruction) for each in _run(lm, given, steps=1).ranking.candidates[1:]] == [
+        len(longer) - 1
+    ]
 
 
 def test_at_a_begin_a_first_sentence_is_asked_for() -> None:
@@ -435,13 +437,10 @@ def test_the_search_ends_when_nothing_is_left_to_gain() -> None:
     assert _asked(lm) == []
 
 
-def test_the_plan_is_about_what_is_spent() -> None:
-    planned: list[int] = []
+def test_a_default_run_on_a_hundred_dev_rows_costs_about_2500_answers() -> None:
     budget = Budget()
     problem = toy.problem(toy.model(answer=_endless), toy.task(train=40, dev=100), budget=budget)
-    problem.observer.plan = planned.append  # type: ignore[method-assign]
     OPRO().run(problem)
-    assert planned == [pytest.approx(budget.spend.calls, rel=0.25)]
     assert budget.spend.calls < 2700
 
 
@@ -491,7 +490,7 @@ def test_the_history_begins_with_guesses_where_there_are_no_words(
 ) -> None:
     lm = _learner()
     problem = _run(lm, replace(toy.task(), seeds=(Prompt(seed),)), init=init, steps=1, **settings)
-    induced = [candidate.prompt.instruction for candidate in problem.candidates if candidate.op == "induce"]
+    induced = [candidate.prompt.instruction for candidate in problem.ranking.candidates if candidate.op == "induce"]
     assert bool(induced) == is_induced
     assert any(text in _asked(lm)[0] for text in induced) == is_induced
 
@@ -513,7 +512,11 @@ def test_of_many_guesses_the_best_by_a_part_of_the_sample_are_scored_on_all_of_i
 
     problem.evaluate = counting  # type: ignore[method-assign]
     OPRO(steps=1, init_prompts=9, score_examples=12, per_step=4).run(problem)
-    sizes = [len(counted[candidate.prompt.instruction]) for candidate in problem.candidates if candidate.op == "induce"]
+    sizes = [
+        len(counted[candidate.prompt.instruction])
+        for candidate in problem.ranking.candidates
+        if candidate.op == "induce"
+    ]
     assert sorted(sizes) == [4] * 6 + [12] * 3
 
 
@@ -523,13 +526,13 @@ def test_guesses_are_held_to_the_filters_of_every_instruction() -> None:
     )
     lm = toy.model(answer=lambda p, s: next(said, "...") if toy.is_asked_to_write(p) else toy.answer(p, s))
     problem = _run(lm, init="auto", init_prompts=3, steps=1, digits="refuse", max_chars=60)
-    assert [each.prompt.instruction for each in problem.candidates if each.op == "induce"] == ["Count it up."]
-    assert (problem.discards["digits"], problem.discards["too long"]) == (1, 1)
+    assert [each.prompt.instruction for each in problem.ranking.candidates if each.op == "induce"] == ["Count it up."]
+    assert (problem.proposer.discards["digits"], problem.proposer.discards["too long"]) == (1, 1)
 
 
 def test_guesses_carry_the_demos_of_a_seed_that_is_nothing_else() -> None:
     demos = (Demo({"input": "beta"}, "gamma"),)
     problem = _run(_learner(), replace(toy.task(), seeds=(Prompt("", demos),)), init="auto", steps=1)
-    found = [each for each in problem.candidates if each.op in ("induce", "propose")]
+    found = [each for each in problem.ranking.candidates if each.op in ("induce", "propose")]
     assert {each.op for each in found} == {"induce", "propose"}
     assert all(each.prompt.demos == demos for each in found)

@@ -48,7 +48,7 @@ class Echo:
 
 
 def ask(problem, *request):
-    return problem.propose(*request)
+    return problem.proposer.propose(*request)
 '''
 
 

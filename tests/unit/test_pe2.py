@@ -61,7 +61,7 @@ def _asked(lm: ScriptedLM, ending: str) -> list[str]:
 
 def _listen(problem: Problem) -> list[str]:
     heard: list[str] = []
-    problem.observer.note = heard.append  # type: ignore[method-assign]
+    problem.note = heard.append  # type: ignore[method-assign]
     return heard
 
 
@@ -71,7 +71,7 @@ def _listen(problem: Problem) -> list[str]:
 def test_it_reasons_its_way_to_the_best_prompt(backtrack: bool, negatives: str, has_chat: bool) -> None:
     lm = toy.model(answer=_thinking, has_chat=has_chat)
     problem = _run(lm, backtrack=backtrack, negatives=negatives)
-    winner = problem.winner()
+    winner = problem.ranking.winner()
     assert winner.candidate.prompt == Prompt(toy.BEST)
     assert (winner.candidate.op, winner.candidate.parents) == ("refine", (HALF.id,))
     assert winner.evaluation is not None
@@ -81,7 +81,7 @@ def test_it_reasons_its_way_to_the_best_prompt(backtrack: bool, negatives: str, 
 def test_the_papers_sizes_find_it_too() -> None:
     problem = toy.problem(toy.model(answer=_thinking))
     configure("pe2", {}, "paper").run(problem)
-    assert problem.winner().candidate.prompt == Prompt(toy.BEST)
+    assert problem.ranking.winner().candidate.prompt == Prompt(toy.BEST)
 
 
 SEARCHES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -133,15 +133,17 @@ def test_a_closed_set_of_outputs_is_listed_in_induction_and_inspection_and_a_pro
     induced, inspected = _asked(lm, " was to")[0], _asked(lm, REASON)[0]
     assert "\n\nEvery output is one of these: not the same, same.\n\nWhich instruction" in induced
     assert "\n\nEvery right answer is one of these: not the same, same.\n\nThe right answers are" in inspected
-    assert Prompt("Every right answer is one of these: same, not the same.") in [c.prompt for c in problem.candidates]
-    assert not problem.discards["echoes the meta-prompt"]
+    assert Prompt("Every right answer is one of these: same, not the same.") in [
+        c.prompt for c in problem.ranking.candidates
+    ]
+    assert not problem.proposer.discards["echoes the meta-prompt"]
 
 
 def test_a_prompt_that_names_one_of_a_closed_set_of_outputs_gives_an_answer_away() -> None:
     lm = toy.model(answer=lambda p, s: " always answer same." if p.endswith(REFINE) else _growing(p, s))
     rows = toy.task(labels=("same", "other"))  # as targets of a task without labels
     problem = _run(lm, replace(rows, labels=()), steps=1)
-    assert problem.discards["gives an answer away"]
+    assert problem.proposer.discards["gives an answer away"]
 
 
 def test_nothing_is_listed_where_the_outputs_are_many() -> None:
@@ -271,31 +273,31 @@ def test_a_prompt_that_changes_too_many_words_is_counted_out(step_size: int) -> 
     problem = _run(lm, step_size=step_size, steps=1)
     assert all(f"at most {step_size} words may be changed" in text for text in _asked(lm, REFINE))
     if step_size == 3:
-        assert problem.discards["changes too many words"] >= 1
-        assert problem.winner().candidate.prompt == HALF
+        assert problem.proposer.discards["changes too many words"] >= 1
+        assert problem.ranking.winner().candidate.prompt == HALF
     else:
-        assert problem.winner().candidate.prompt == Prompt(toy.BEST)
+        assert problem.ranking.winner().candidate.prompt == Prompt(toy.BEST)
 
 
 def test_an_empty_prompt_may_change_as_a_whole() -> None:
     lm = toy.model(answer=_thinking)
     problem = _run(lm, seeds=(Prompt(""),), init="seeds", step_size=1)
-    assert problem.winner().candidate.prompt == Prompt(toy.BEST)
+    assert problem.ranking.winner().candidate.prompt == Prompt(toy.BEST)
     assert "may be changed" not in _asked(lm, REFINE)[0]
     assert "The prompt now:\n(empty: there is no prompt yet)\n" in _asked(lm, REASON)[0]
 
 
 def test_a_prompt_with_too_many_words_is_counted_out() -> None:
     problem = _run(toy.model(answer=_thinking), max_words=9, steps=1)
-    assert problem.discards["too many words"] >= 1
-    assert problem.winner().candidate.prompt == HALF
+    assert problem.proposer.discards["too many words"] >= 1
+    assert problem.ranking.winner().candidate.prompt == HALF
 
 
 def test_a_prompt_that_disputes_the_right_answers_is_counted_out() -> None:
     said = "Mind that the right answers are often wrong and that the omega is alpha.</prompt>"
     problem = _run(toy.model(answer=lambda p, s: said if p.endswith(REFINE) else _thinking(p, s)), steps=1)
-    assert problem.discards["disputes the right answers"] >= 1
-    assert problem.winner().candidate.prompt == HALF
+    assert problem.proposer.discards["disputes the right answers"] >= 1
+    assert problem.ranking.winner().candidate.prompt == HALF
 
 
 @pytest.mark.parametrize(
@@ -308,15 +310,15 @@ def test_a_prompt_that_disputes_the_right_answers_is_counted_out() -> None:
 )
 def test_an_instruction_to_judge_answers_disputes_nothing(text: str) -> None:
     lm = toy.model(answer=lambda p, s: f"{text}</prompt>" if p.endswith(REFINE) else _thinking(p, s))
-    assert Prompt(text) in [candidate.prompt for candidate in _run(lm, steps=1).candidates]
+    assert Prompt(text) in [candidate.prompt for candidate in _run(lm, steps=1).ranking.candidates]
 
 
 def test_what_breaks_a_limit_is_asked_for_once_more() -> None:
     replies = iter(["Turn every alpha into another word of your own that you like.", toy.BEST])
     lm = toy.model(answer=lambda p, s: f"{next(replies)}</prompt>" if p.endswith(REFINE) else _thinking(p, s))
     problem = _run(lm, steps=1, expand=1, rewrites=1, beam=1, max_words=10)
-    assert problem.discards == {"too many words": 1}
-    assert problem.winner().candidate.prompt == Prompt(toy.BEST)
+    assert problem.proposer.discards == {"too many words": 1}
+    assert problem.ranking.winner().candidate.prompt == Prompt(toy.BEST)
 
 
 class _Listening(ScriptedLM):
@@ -351,7 +353,7 @@ def test_a_budget_with_room_for_one_measures_one_on_all_of_dev() -> None:
     problem = toy.problem(toy.model(), replace(toy.task(dev=40), seeds=seeds), budget=Budget(max_calls=50))
     with pytest.raises(BudgetExhausted):
         PE2(init="seeds", score_examples=None).run(problem)
-    assert [each.candidate.prompt for each in problem.finalists()] == [HALF]
+    assert [each.candidate.prompt for each in problem.ranking.finalists()] == [HALF]
 
 
 def test_a_long_parent_may_have_long_children() -> None:
@@ -360,7 +362,7 @@ def test_a_long_parent_may_have_long_children() -> None:
     lm = toy.model(answer=lambda p, s: longer if p.endswith(REFINE) else _thinking(p, s))
     problem = _run(lm, seeds=(long,), steps=1, rewrites=1)
     assert "Use at most 124 words." in _asked(lm, REFINE)[0]
-    (child,) = [each.prompt for each in problem.candidates if each.op == "refine"]
+    (child,) = [each.prompt for each in problem.ranking.candidates if each.op == "refine"]
     assert len(child.instruction.split()) == 105
 
 
@@ -369,7 +371,7 @@ def test_demos_of_a_prompt_stay_with_its_children() -> None:
     lm = toy.model(answer=_thinking)
     problem = _run(lm, seeds=(replace(HALF, demos=demos),))
     assert "Input: alpha900\nOutput: a kind word\n\nInput: <input>" in _asked(lm, REASON)[0]
-    assert problem.winner().candidate.prompt == Prompt(toy.BEST, demos)
+    assert problem.ranking.winner().candidate.prompt == Prompt(toy.BEST, demos)
 
 
 def test_it_stops_with_a_reason_where_there_is_no_error_to_learn_from() -> None:
@@ -388,14 +390,14 @@ def test_it_stops_with_a_reason_where_nothing_can_be_better() -> None:
     problem = toy.problem(lm, replace(toy.task(), seeds=(HALF,)))
     heard = _listen(problem)
     PE2(steps=9).run(problem)
-    assert heard == ["pe2 stopped: a prompt is right on all of dev"]
+    assert heard == ["stopped: a prompt is right on all of dev"]
     assert len(_asked(lm, REASON)) == 2
 
 
 def test_the_best_of_all_steps_are_expanded_with_backtracking_and_the_newest_without() -> None:
     def parents(backtrack: bool) -> list[tuple[str, ...]]:
         problem = _run(toy.model(answer=_growing), steps=3, beam=1, backtrack=backtrack)
-        return [each.parents for each in problem.candidates if each.op == "refine"]
+        return [each.parents for each in problem.ranking.candidates if each.op == "refine"]
 
     assert set(parents(True)) == {(HALF.id,)}
     assert len(set(parents(False))) == 3
@@ -404,7 +406,7 @@ def test_the_best_of_all_steps_are_expanded_with_backtracking_and_the_newest_wit
 def test_the_history_shows_every_version_with_its_score_and_the_worst_are_left_out_first() -> None:
     lm = toy.model(answer=_growing)
     problem = _run(lm, steps=4, beam=1, expand=1, rewrites=1, backtrack=False, history=True)
-    children = [each.prompt.instruction for each in problem.candidates if each.op == "refine"]
+    children = [each.prompt.instruction for each in problem.ranking.candidates if each.op == "refine"]
     last = _asked(lm, REFINE)[-1]
     shown = [last.index(f"Score 50: {HALF.instruction}"), *(last.index(f"Score 0: {text}") for text in children[:3])]
     assert shown == sorted(shown)
@@ -428,7 +430,7 @@ def test_the_first_prompt_has_no_history() -> None:
 def test_first_prompts_are_induced_where_the_seed_is_empty() -> None:
     def origins(**settings: Any) -> set[str]:
         problem = _run(toy.model(answer=_growing), steps=1, **settings)
-        return {candidate.op for candidate in problem.candidates}
+        return {candidate.op for candidate in problem.ranking.candidates}
 
     empty = (Prompt(""),)
     assert "induce" in origins(seeds=empty)
@@ -444,7 +446,7 @@ def test_first_guesses_have_a_set_of_examples_each_or_as_in_the_paper_one_for_al
     configure("pe2", {"steps": "1", "init_prompts": "4"}, preset).run(problem)
     asked = _asked(lm, " was to")
     assert (len(asked), len(set(asked))) == (4, sets)
-    assert len([each for each in problem.candidates if each.op == "induce"]) == 4
+    assert len([each for each in problem.ranking.candidates if each.op == "induce"]) == 4
 
 
 def test_only_the_best_of_a_generation_are_scored_on_all_of_dev() -> None:
@@ -452,7 +454,7 @@ def test_only_the_best_of_a_generation_are_scored_on_all_of_dev() -> None:
         given = toy.task(dev=30)
         lm = toy.model(answer=_growing)
         problem = _run(lm, given, steps=1, expand=4, **settings)
-        children = [each.prompt.instruction for each in problem.candidates if each.op == "refine"]
+        children = [each.prompt.instruction for each in problem.ranking.candidates if each.op == "refine"]
         return sorted(sum(text.startswith(f"{child}\n") for text in _asked(lm, "Output:")) for child in children)
 
     assert scored(score_examples=6, finalists=2) == [6] * 6 + [30] * 2
@@ -487,14 +489,13 @@ def test_the_paper_shows_texts_in_full_where_there_is_room_and_shortens_them_whe
 
 
 @pytest.mark.parametrize(("preset", "about"), [("local", 1500), ("paper", 8100)])
-def test_the_plan_is_about_what_is_spent_where_no_ties_are_broken(preset: str, about: int) -> None:
-    planned: list[int] = []
+def test_a_run_on_a_hundred_dev_rows_costs_what_its_docstring_says_where_no_ties_are_broken(
+    preset: str, about: int
+) -> None:
     lm = toy.model(answer=_growing)
     problem = toy.problem(lm, toy.task(train=40, dev=100))
-    problem.observer.plan = planned.append  # type: ignore[method-assign]
     configure("pe2", {}, preset).run(problem)
-    assert planned == [pytest.approx(lm.n_generated, rel=0.1)]
-    assert planned == [pytest.approx(about, rel=0.05)]
+    assert lm.n_generated == pytest.approx(about, rel=0.1)
 
 
 def test_meta_prompts_can_be_replaced_by_a_folder(tmp_path: Path) -> None:
@@ -518,7 +519,7 @@ def test_impossible_settings_are_refused_by_name(settings: dict[str, Any]) -> No
 
 def test_first_guesses_keep_to_the_limit_of_words() -> None:
     problem = _run(toy.model(), seeds=(Prompt(""),), steps=1, max_words=6)
-    induced = [each.prompt.instruction for each in problem.candidates if each.op == "induce"]
+    induced = [each.prompt.instruction for each in problem.ranking.candidates if each.op == "induce"]
     assert induced
     assert max(len(text.split()) for text in induced) <= 6
-    assert problem.discards["too many words"] > 0
+    assert problem.proposer.discards["too many words"] > 0

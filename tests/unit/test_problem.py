@@ -27,6 +27,7 @@ from localprompt.types import (
     Discard,
     Evaluation,
     Example,
+    Exchange,
     Generation,
     Message,
     Prompt,
@@ -40,9 +41,9 @@ HALF, BEST = Prompt("Say something about the alpha."), Prompt(toy.BEST)
 def test_the_winner_is_the_best_of_those_scored_on_most_of_dev() -> None:
     problem = toy.problem(toy.model())
     problem.evaluate([BEST, HALF], problem.dev[:4])
-    assert problem.winner().candidate.prompt == BEST
+    assert problem.ranking.winner().candidate.prompt == BEST
     problem.evaluate([HALF, Prompt("")])
-    winner = problem.winner()
+    winner = problem.ranking.winner()
     assert winner.candidate.prompt == HALF
     assert winner.evaluation is not None
     assert len(winner.evaluation.outcomes) == len(problem.dev)
@@ -51,19 +52,19 @@ def test_the_winner_is_the_best_of_those_scored_on_most_of_dev() -> None:
 def test_of_equal_prompts_the_shorter_wins_then_the_earlier() -> None:
     problem = toy.problem(toy.model())
     problem.evaluate([BEST, Prompt("omega one"), Prompt("omega two")])
-    assert problem.winner().candidate.prompt == Prompt("omega one")
+    assert problem.ranking.winner().candidate.prompt == Prompt("omega one")
 
 
 def test_without_a_score_the_first_seed_stands() -> None:
-    standing = toy.problem(toy.model()).winner()
-    assert standing.candidate == Candidate(Prompt(""), "seed")
+    standing = toy.problem(toy.model()).ranking.winner()
+    assert standing.candidate == Candidate(Prompt(""), "seed", is_proposed=False)
     assert standing.evaluation is None
 
 
 def test_scores_on_train_decide_nothing() -> None:
     problem = toy.problem(toy.model())
     problem.evaluate([BEST], problem.train)
-    assert problem.winner().evaluation is None
+    assert problem.ranking.winner().evaluation is None
 
 
 def test_nothing_reachable_from_a_problem_is_a_test_example() -> None:
@@ -84,12 +85,12 @@ def test_nothing_reachable_from_a_problem_is_a_test_example() -> None:
 
 def test_each_completion_has_a_seed_of_its_own_from_the_generator() -> None:
     lm = toy.model(answer=lambda prompt, seed: f"{prompt} {seed}")
-    groups = toy.problem(lm, seed=1).complete(["a", "b"], Sampling(max_tokens=9), n=3)
+    groups = toy.problem(lm, seed=1).proposer.complete(["a", "b"], Sampling(max_tokens=9), n=3)
     texts = [[reply.text for reply in group] for group in groups]
     assert [[text[0] for text in group] for group in texts] == [["a"] * 3, ["b"] * 3]
     assert len({text[2:] for group in texts for text in group}) == 6
-    again = toy.problem(lm, seed=1).complete(["a", "b"], Sampling(max_tokens=9), n=3)
-    other = toy.problem(lm, seed=2).complete(["a", "b"], Sampling(max_tokens=9), n=3)
+    again = toy.problem(lm, seed=1).proposer.complete(["a", "b"], Sampling(max_tokens=9), n=3)
+    other = toy.problem(lm, seed=2).proposer.complete(["a", "b"], Sampling(max_tokens=9), n=3)
     assert again == groups != other
 
 
@@ -102,14 +103,14 @@ def test_a_minibatch_has_different_examples_and_at_most_all() -> None:
 def test_discards_are_counted_by_reason() -> None:
     problem = toy.problem(toy.model())
     replies = [Generation(text, 1, "stop") for text in ("", " ", "word", "Do what I say.")]
-    problem.discard(sift(replies, Reading("line"), Forbidden(problem.train), Memory([])))
-    assert problem.discards == {"empty": 2, "too short": 1}
+    problem.proposer.discard(sift(replies, Reading("line"), Forbidden(problem.train), Memory([])).discarded)
+    assert problem.proposer.discards == {"empty": 2, "too short": 1}
 
 
 def test_proposals_and_answers_share_one_budget() -> None:
     budget = Budget()
     problem = toy.problem(toy.model(), budget=budget)
-    problem.complete(["write"], Sampling(max_tokens=9), n=2)
+    problem.proposer.complete(["write"], Sampling(max_tokens=9), n=2)
     problem.evaluate([BEST], problem.dev[:3])
     problem.likelihood([BEST], problem.dev[:4])
     assert budget.spend.calls == 2 + 3 + 4
@@ -118,7 +119,7 @@ def test_proposals_and_answers_share_one_budget() -> None:
 def test_the_first_origin_of_a_prompt_stays() -> None:
     problem = toy.problem(toy.model())
     problem.record([Candidate(BEST, "forward"), Candidate(BEST, "resample", ("x",))])
-    assert [candidate.op for candidate in problem.candidates] == ["seed", "forward"]
+    assert [candidate.op for candidate in problem.ranking.candidates] == ["seed", "forward"]
 
 
 LINE, WARM = Reading("line"), Sampling(max_tokens=20, temperature=0.5)
@@ -141,31 +142,31 @@ class Writer(ScriptedLM):
 
 def test_a_proposal_a_prompt_comes_back_in_order() -> None:
     lm = Writer("Do one.", "Do two.", "x", "Do three.")
-    proposals = toy.problem(lm).propose(["a", "b"], LINE, WARM, "", n=2)
+    proposals = toy.problem(lm).proposer.propose(["a", "b"], LINE, WARM, "", n=2)
     assert [each.accepted for each in proposals] == [("Do one.", "Do two."), ("Do three.",)]
     assert [each.reason for each in proposals[1].discarded] == ["too short"]
     assert lm.asked == [(("a", "a", "b", "b"), WARM)]
-    assert toy.problem(lm).propose([], LINE, WARM, "") == []
+    assert toy.problem(lm).proposer.propose([], LINE, WARM, "") == []
 
 
 def test_a_prompt_without_a_usable_reply_is_asked_once_more_and_warmer() -> None:
     lm = Writer("Do one.", "x", "", "", "Do two.")
     problem = toy.problem(lm)
-    proposals = problem.propose(["a", "b", "c"], LINE, WARM, "")
+    proposals = problem.proposer.propose(["a", "b", "c"], LINE, WARM, "")
     assert [each.accepted for each in proposals] == [("Do one.",), (), ("Do two.",)]
     assert [[each.reason for each in one.discarded] for one in proposals] == [[], ["too short", "empty"], ["empty"]]
     assert lm.asked[1:] == [(("b", "c"), replace(WARM, temperature=0.8))]
     assert len(set(lm.seeds)) == 5
-    assert problem.discards == {"empty": 2, "too short": 1}
+    assert problem.proposer.discards == {"empty": 2, "too short": 1}
 
 
 def test_nothing_known_proposed_or_rejected_before_is_accepted() -> None:
     lm = Writer("Say omega one.", "Do it now.", "Do one.", "Please do one!", "Do two.", "Do three words.", "Do four.")
     problem = toy.problem(lm)
     problem.record([Candidate(Prompt(text), "forward") for text in ("say OMEGA one", "do it now")])
-    problem.discard(Proposal((), (Discard("Do two!", "too far"), Discard("Do three words", "truncated"))))
+    problem.proposer.discard([Discard("Do two!", "too far"), Discard("Do three words", "truncated")])
     readings = [LINE, LINE]
-    proposals = problem.propose(["a", "b"], readings, WARM, "", n=3)
+    proposals = problem.proposer.propose(["a", "b"], readings, WARM, "", n=3)
     assert [each.accepted for each in proposals] == [("Do one.",), ("Do three words.",)]
     assert [each.reason for each in proposals[0].discarded] == ["duplicate", "duplicate"]
     assert [each.reason for each in proposals[1].discarded] == ["near-duplicate", "rejected before"]
@@ -178,23 +179,23 @@ def test_a_method_may_object_to_a_text_for_one_prompt_and_take_it_for_another() 
 
     asked: list[tuple[str, int]] = []
     problem = toy.problem(Writer("Do two.", "Do two.", "Do one."))
-    proposals = problem.propose(["a", "b"], LINE, WARM, "", objection=objection)
+    proposals = problem.proposer.propose(["a", "b"], LINE, WARM, "", objection=objection)
     assert [each.accepted for each in proposals] == [("Do one.",), ("Do two.",)]
     assert proposals[0].discarded == (Discard("Do two.", "too far"),)
     assert asked == [("Do two.", 0), ("Do two.", 1), ("Do one.", 0)]
-    assert problem.discards == {"too far": 1}
+    assert problem.proposer.discards == {"too far": 1}
 
 
 def test_what_a_method_objected_to_is_no_rejected_idea() -> None:
     problem = toy.problem(Writer("Do two.", "x", "Do two."))
-    problem.propose(["a"], LINE, WARM, "", objection=lambda text, index: "too far")
-    (proposal,) = problem.propose(["a"], LINE, WARM, "")
+    problem.proposer.propose(["a"], LINE, WARM, "", objection=lambda text, index: "too far")
+    (proposal,) = problem.proposer.propose(["a"], LINE, WARM, "")
     assert proposal.accepted == ("Do two.",)
 
 
 def test_the_readings_are_as_many_as_the_prompts() -> None:
     with pytest.raises(ValueError, match="1 readings for 2 prompts"):
-        toy.problem(Writer("Do one.", "Do two.")).propose(["a", "b"], [LINE], WARM, "")
+        toy.problem(Writer("Do one.", "Do two.")).proposer.propose(["a", "b"], [LINE], WARM, "")
 
 
 def test_an_open_tag_ends_the_reply_and_binds_a_proposer_that_knows_grammars() -> None:
@@ -202,8 +203,8 @@ def test_an_open_tag_ends_the_reply_and_binds_a_proposer_that_knows_grammars() -
     for can, grammar in ((True, " ?[^<\\s][^<\\n]{2,50}</rule>"), (False, "")):
         lm = Writer("do one.</rule> So be it.", supports_grammar=can)
         problem = toy.problem(lm)
-        prompt = problem.chat([Message("user", "Write.")], "<rule>")
-        (proposal,) = problem.propose([prompt], reading, WARM, "")
+        prompt = problem.proposer.chat([Message("user", "Write.")], "<rule>")
+        (proposal,) = problem.proposer.propose([prompt], reading, WARM, "")
         assert proposal.accepted == ("Do one.",)
         assert lm.asked[0][1] == replace(WARM, stop=("</rule>",), grammar=grammar)
 
@@ -211,31 +212,31 @@ def test_an_open_tag_ends_the_reply_and_binds_a_proposer_that_knows_grammars() -
 def test_a_line_is_bound_to_begin_at_once_where_the_proposer_knows_grammars() -> None:
     for can, grammar in ((True, grammar_for(LINE)), (False, "")):
         lm = Writer("do one.", supports_grammar=can)
-        toy.problem(lm).propose(["a"], LINE, WARM, "")
+        toy.problem(lm).proposer.propose(["a"], LINE, WARM, "")
         assert lm.asked[0][1] == replace(WARM, grammar=grammar)
 
 
 @pytest.mark.parametrize("prompts", [["Write a <rule> here"], ["<rule>", "Write."]])
 def test_a_tag_that_is_not_open_changes_nothing(prompts: list[str]) -> None:
     lm = Writer("<rule>Do one.</rule>", "<rule>Do two.</rule>", supports_grammar=True)
-    proposals = toy.problem(lm).propose(prompts, Reading("line", tag="rule"), WARM, "")
+    proposals = toy.problem(lm).proposer.propose(prompts, Reading("line", tag="rule"), WARM, "")
     assert all(len(each.accepted) == 1 for each in proposals)
     assert lm.asked[0][1] == WARM
 
 
 def test_a_meta_prompt_for_a_chat_becomes_a_chat_and_any_other_is_filled() -> None:
     text, problem = "Say {{it}}.\n\nIt is", toy.problem(toy.model())
-    asked = problem.request(MetaPrompt("edit_chat", text), it="{{this}}")
-    assert asked == problem.chat([Message("user", "Say {{this}}.")], "It is")
-    assert problem.request(MetaPrompt("edit", text), it="{{this}}") == "Say {{this}}.\n\nIt is"
+    asked = problem.proposer.request(MetaPrompt("edit_chat", text), it="{{this}}")
+    assert asked == problem.proposer.chat([Message("user", "Say {{this}}.")], "It is")
+    assert problem.proposer.request(MetaPrompt("edit", text), it="{{this}}") == "Say {{this}}.\n\nIt is"
 
 
 def test_a_proposer_is_asked_in_a_chat_where_it_has_a_template_unless_the_style_says_otherwise() -> None:
     model, base = toy.problem(toy.model()), toy.problem(toy.model(has_chat=False))
-    assert [model.chats(style) for style in ("auto", "raw", "chat")] == [True, False, True]
-    assert [base.chats(style) for style in ("auto", "raw")] == [False, False]
+    assert [model.proposer.chats(style) for style in ("auto", "raw", "chat")] == [True, False, True]
+    assert [base.proposer.chats(style) for style in ("auto", "raw")] == [False, False]
     with pytest.raises(ConfigError, match="style=chat needs a proposer with a chat template"):
-        base.chats("chat")
+        base.proposer.chats("chat")
 
 
 def test_what_is_shown_is_what_the_task_makes_of_a_prompt() -> None:
@@ -261,17 +262,13 @@ def test_the_first_version_that_fits_is_chosen_and_the_poorer_ones_are_not_made(
             yield "word " * n
 
     problem = toy.problem(toy.model())
-    assert problem.first_fitting(versions(), max_tokens=4000) == "word " * 90  # type: ignore[arg-type]
+    assert problem.proposer.first_fitting(versions(), max_tokens=4000) == "word " * 90  # type: ignore[arg-type]
     assert made == [5000, 90]
 
 
 def test_a_request_that_never_fits_is_refused_with_its_numbers() -> None:
     with pytest.raises(ContextOverflow, match=r"has 100 tokens at its shortest, and 4000 to generate.* has 4096"):
-        toy.problem(toy.model()).first_fitting(["word " * 200, " word" * 100], max_tokens=4000)
-
-
-def test_tokens_are_counted_as_the_proposer_does() -> None:
-    assert toy.problem(toy.model()).count_tokens(["one two", ""]) == [2, 0]
+        toy.problem(toy.model()).proposer.first_fitting(["word " * 200, " word" * 100], max_tokens=4000)
 
 
 def test_outputs_are_the_labels_or_the_few_targets_that_recur() -> None:
@@ -297,6 +294,9 @@ class Record:
     def discards(self, discards: Sequence[Discard]) -> None:
         self.rows += [("discard", each.text, each.reason) for each in discards]
 
+    def exchanges(self, exchanges: Sequence[Exchange]) -> None:
+        self.rows += [("asked", each.prompt, each.replies) for each in exchanges]
+
     def event(self, kind: str, text: str) -> None:
         self.rows.append((kind, text))
 
@@ -305,22 +305,26 @@ def test_the_journal_is_told_everything_once_and_in_order() -> None:
     record, given, budget, lm = Record(), toy.task(), Budget(), Writer("x", "Do one.")
     evaluator = Evaluator(toy.model(), given, budget)
     problem = Problem(given, evaluator, MeteredLM(lm, budget), rng=random.Random(0), journal=record)
-    problem.observer.stage("writing")
-    problem.observer.note("all is well")
-    problem.propose(["a"], LINE, WARM, "")
+    problem.begin("round 1")
+    problem.note("all is well")
+    problem.proposer.propose(["a"], LINE, WARM, "")
     problem.record([Candidate(BEST, "forward"), Candidate(BEST, "resample"), Candidate(HALF, "forward")])
     problem.evaluate([HALF, Prompt("More.")], problem.dev[:3])
     problem.likelihood([BEST], problem.dev[:2], norm="sequence")
     assert record.rows == [
         ("candidate", "", "seed"),
-        ("stage", "writing"),
-        ("note", "all is well"),
+        ("note", "round 1: all is well"),
+        ("stage", "round 1: asking the proposer for 1 text"),
+        ("asked", "a", ("x",)),
         ("discard", "X", "too short"),
+        ("asked", "a", ("Do one.",)),
         ("candidate", toy.BEST, "forward"),
         ("candidate", HALF.instruction, "forward"),
+        ("stage", "round 1: scoring 2 prompts on 3 dev examples"),
         ("candidate", "More.", "evaluated"),
         ("metric", HALF.instruction, 3),
         ("metric", "More.", 3),
+        ("stage", "round 1: measuring the likelihood of answers under 1 prompt on 2 dev examples"),
         ("likelihood sequence", toy.BEST, 2),
     ]
 
@@ -336,20 +340,21 @@ def test_a_prompt_that_does_not_fit_is_discarded_by_that_name_and_cannot_win() -
     assert not any(outcome.failed for outcome in accepted.outcomes)
     problem.evaluate([long])
     problem.likelihood([long])
-    assert problem.discards == {"too long for the context": 1}
-    assert long not in [standing.candidate.prompt for standing in problem.finalists()]
+    assert problem.proposer.discards == {"too long for the context": 1}
+    assert long not in [standing.candidate.prompt for standing in problem.ranking.finalists()]
     reading = Reading(cut="whole")
-    (proposal,) = problem.propose(["Write:"], reading, Sampling(max_tokens=39), "")
+    (proposal,) = problem.proposer.propose(["Write:"], reading, Sampling(max_tokens=39), "")
     assert {each.reason for each in proposal.discarded} == {"too long for the context"}
 
 
 def test_dev_is_shuffled_and_every_piece_of_it_has_the_labels_in_proportion() -> None:
     rows = [Example(f"dev:{n}", {"input": str(n)}, ("yes" if n < 16 else "no",)) for n in range(20)]
     given = replace(toy.task(labels=("yes", "no")), dev=tuple(rows))
-    mixed = toy.problem(toy.model(), given).shuffled_dev()
+    mixed = (problem := toy.problem(toy.model(), given)).shuffled(problem.dev)
     assert sorted(each.id for each in mixed) == sorted(each.id for each in rows)
     assert [sum(each.targets == ("no",) for each in mixed[i : i + 5]) for i in (0, 5, 10, 15)] == [1, 1, 1, 1]
-    unlabelled = toy.problem(toy.model(), replace(given, labels=()), seed=3).shuffled_dev()
+    unlabelled_problem = toy.problem(toy.model(), replace(given, labels=()), seed=3)
+    unlabelled = unlabelled_problem.shuffled(unlabelled_problem.dev)
     assert unlabelled == random.Random(3).sample(rows, 20)
 
 
@@ -357,7 +362,7 @@ def test_what_is_known_of_a_prompt_is_all_that_it_was_scored_on() -> None:
     problem = toy.problem(toy.model())
     for start in (10, 0, 5):  # a race pulls other examples each time
         problem.evaluate([Prompt(toy.BEST)], problem.dev[start : start + 10])
-    known = problem.winner().evaluation
+    known = problem.ranking.winner().evaluation
     assert known is not None
     assert [each.example_id for each in known.outcomes] == [each.id for each in problem.dev[:20]]
 
@@ -373,9 +378,9 @@ def test_a_prompt_too_long_for_the_context_loses_what_it_won_on_a_few_examples()
     problem = toy.problem(lm, replace(given, dev=(*given.dev[:-1], wordy)))
     long = Prompt(f"{toy.BEST} {'so ' * 20}")
     problem.evaluate([long], problem.dev[:6])
-    problem.settle()
-    assert problem.discards == {"too long for the context": 1}
-    winner = problem.winner()
+    problem.spend_remaining()
+    assert problem.proposer.discards == {"too long for the context": 1}
+    winner = problem.ranking.winner()
     assert winner.candidate.op == "seed"
     assert winner.evaluation is not None
     assert len(winner.evaluation.outcomes) == len(problem.dev)
@@ -385,8 +390,8 @@ def test_seeds_alone_are_compared_on_a_few_examples_too_where_all_of_dev_does_no
     seeds = (Prompt("Be kind."), Prompt(toy.BEST))
     problem = toy.problem(toy.model(), replace(toy.task(), seeds=seeds), budget=Budget(max_calls=20))
     with suppress(BudgetExhausted):
-        problem.settle()
-    assert problem.winner().candidate.prompt == seeds[1]
+        problem.spend_remaining()
+    assert problem.ranking.winner().candidate.prompt == seeds[1]
 
 
 def test_a_training_example_that_no_prompt_fits_is_no_fault_of_the_prompts() -> None:
@@ -397,7 +402,7 @@ def test_a_training_example_that_no_prompt_fits_is_no_fault_of_the_prompts() -> 
     problem = toy.problem(lm, replace(given, train=(long, *given.train[1:])))
     (evaluation,) = problem.evaluate([Prompt(toy.BEST)], problem.train)
     assert [outcome.failed for outcome in evaluation.outcomes].count(True) == 1
-    assert not problem.discards
+    assert not problem.proposer.discards
 
 
 def test_what_a_cut_off_search_left_of_its_budget_measures_the_most_promising() -> None:
@@ -405,8 +410,10 @@ def test_what_a_cut_off_search_left_of_its_budget_measures_the_most_promising() 
     budget = Budget(max_calls=3 * 6 + 34 + 40 + 20)
     problem = toy.problem(toy.model(), budget=budget)
     problem.evaluate([bad, half, good], problem.dev[:6])
-    problem.settle()
-    assert [(each.candidate.prompt, each.evaluation and each.evaluation.mean) for each in problem.finalists()] == [
+    problem.spend_remaining()
+    assert [
+        (each.candidate.prompt, each.evaluation and each.evaluation.mean) for each in problem.ranking.finalists()
+    ] == [
         (Prompt(""), 0.0),
         (good, 1.0),
     ]
@@ -422,8 +429,8 @@ def test_a_seed_that_had_bad_luck_on_a_few_examples_is_measured_on_all_of_dev_be
 
     problem = toy.problem(toy.model(answer=answer), replace(toy.task(), seeds=(Prompt("The good one."),)))
     problem.evaluate([*problem.seeds, Prompt("The lucky one.")], problem.dev[:6])
-    problem.settle()
-    assert problem.winner().candidate.prompt == problem.seeds[0]
+    problem.spend_remaining()
+    assert problem.ranking.winner().candidate.prompt == problem.seeds[0]
 
 
 def test_where_one_measurement_fits_it_is_that_of_a_seed_with_words() -> None:
@@ -431,8 +438,8 @@ def test_where_one_measurement_fits_it_is_that_of_a_seed_with_words() -> None:
     problem = toy.problem(toy.model(), given, budget=Budget(max_calls=2 + 39 + 20))
     problem.evaluate([Prompt(toy.BEST), *problem.seeds], problem.dev[:1])
     with suppress(BudgetExhausted):
-        problem.settle()
-    assert [each.candidate.op for each in problem.finalists()] == ["seed"]
+        problem.spend_remaining()
+    assert [each.candidate.op for each in problem.ranking.finalists()] == ["seed"]
 
 
 def test_settling_goes_on_while_something_is_ahead_and_the_budget_lasts() -> None:
@@ -449,8 +456,8 @@ def test_settling_goes_on_while_something_is_ahead_and_the_budget_lasts() -> Non
         problem = toy.problem(toy.model(answer=answer), budget=budget)
         problem.evaluate([lucky, solid], problem.dev[:6])
         with suppress(BudgetExhausted):
-            problem.settle()
-        calls[limit] = (budget.spend.calls, problem.winner().candidate.prompt)
+            problem.spend_remaining()
+        calls[limit] = (budget.spend.calls, problem.ranking.winner().candidate.prompt)
     assert calls == {46: (46, lucky), 120: (120, solid)}
 
 
@@ -458,8 +465,8 @@ def test_where_a_stage_never_fitted_everything_is_compared_on_a_few_examples() -
     budget = Budget(max_calls=4 * 3 + 5 + 5)
     problem = toy.problem(toy.model(), toy.task(dev=9), seed=1, budget=budget)
     problem.record([Candidate(prompt, "any") for prompt in (HALF, BEST)])
-    problem.settle()
-    assert problem.winner().candidate.prompt == BEST
+    problem.spend_remaining()
+    assert problem.ranking.winner().candidate.prompt == BEST
     assert budget.spend.calls == 4 * 3 + 5 + 5  # the seed and two more on 4 examples, best and seed on the other 5
 
 
@@ -470,7 +477,7 @@ def test_a_retry_that_does_not_fit_the_budget_loses_nothing_that_was_accepted() 
     def propose(limit: int) -> tuple[list[Proposal], int]:
         budget = Budget(max_calls=limit)
         problem = toy.problem(toy.model(answer=answer), budget=budget)
-        found = problem.propose(["good", "bad"], Reading("line"), Sampling(max_tokens=9), "", n=2)
+        found = problem.proposer.propose(["good", "bad"], Reading("line"), Sampling(max_tokens=9), "", n=2)
         return found, budget.spend.calls
 
     for limit, spent in ((4, 4), (6, 6)):
@@ -494,5 +501,5 @@ def test_settling_ends_with_a_prompt_that_is_too_long_for_the_context() -> None:
     long = Prompt("so " * 50)
     problem.evaluate([long], problem.dev[:6])
     lm.n_ctx = 40
-    problem.settle()
-    assert problem.discards == {"too long for the context": 1}
+    problem.spend_remaining()
+    assert problem.proposer.discards == {"too long for the context": 1}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import cycle
@@ -15,13 +15,12 @@ from tracing import golden, trace
 from localprompt.budget import Budget
 from localprompt.errors import BudgetExhausted, ConfigError, ContextOverflow
 from localprompt.lm.scripted import ScriptedLM
-from localprompt.observing import SilentObserver
 from localprompt.optimizers import configure
 from localprompt.optimizers.protegi import ProTeGi
 from localprompt.optimizers.protegi_writing import reasons_in
 from localprompt.problem import Problem
 from localprompt.racing import RaceName
-from localprompt.types import Demo, Example, Generation, Prompt
+from localprompt.types import Demo, Evaluation, Example, Generation, Prompt
 
 SMALL = {"rounds": 1, "minibatch": 8, "groups": 1, "errors": 2, "gradients": 1, "spread": False}
 
@@ -122,7 +121,7 @@ def test_a_small_search_goes_as_its_trace_says(name: str) -> None:
 
 @pytest.mark.parametrize("has_chat", [True, False])
 def test_a_reason_leads_to_the_best_instruction(has_chat: bool) -> None:
-    winner = _run(toy.model(answer=_learning, has_chat=has_chat)).winner()
+    winner = _run(toy.model(answer=_learning, has_chat=has_chat)).ranking.winner()
     assert winner.candidate.prompt == Prompt(toy.BEST)
     assert winner.candidate.op == "edit"
     assert winner.candidate.parents == (Prompt("Say it.").id,)
@@ -132,7 +131,7 @@ def test_a_reason_leads_to_the_best_instruction(has_chat: bool) -> None:
 @pytest.mark.parametrize("scorer", ["exec", "likelihood"])
 def test_every_race_finds_it_with_both_scorers(selection: str, scorer: str) -> None:
     problem = _run(toy.model(), Prompt(""), selection=selection, scorer=scorer)
-    assert problem.winner().candidate.prompt == Prompt(toy.BEST)
+    assert problem.ranking.winner().candidate.prompt == Prompt(toy.BEST)
 
 
 def test_all_of_the_beam_answers_one_minibatch_of_train() -> None:
@@ -173,19 +172,19 @@ def test_without_errors_no_reasons_are_asked_for_only_paraphrases() -> None:
     given = replace(toy.task(), seeds=(Prompt("Say a word about the alpha."),))
     given = replace(given, train=tuple(each for each in given.train if int(each.inputs["input"][5:]) % 2 == 0))
     problem = toy.problem(lm, given)
-    problem.observer.note = notes.append  # type: ignore[method-assign]
+    problem.note = notes.append  # type: ignore[method-assign]
     ProTeGi(rounds=1).run(problem)
     assert not _written(lm, is_gradient)
     assert not _written(lm, is_edit)
     assert _written(lm, is_paraphrase)
-    assert notes == ["round 1 of 1: no error in the minibatch, so there are no gradients, only paraphrases"]
+    assert notes == ["no error in the minibatch, so there are no gradients, only paraphrases"]
 
 
 def test_a_perfect_seed_ends_the_search() -> None:
     lm = toy.model()
     problem = _run(lm, Prompt(toy.BEST))
     assert not _written(lm)
-    assert problem.winner().evaluation is not None
+    assert problem.ranking.winner().evaluation is not None
 
 
 @pytest.mark.parametrize("has_chat", [True, False])
@@ -202,10 +201,10 @@ def test_nobody_is_asked_what_an_empty_seed_says_wrongly_or_how_else_to_say_it(h
     assert all("without an" in text and "better" not in text for text in empty)
     if has_chat:
         assert any("done: To get from any input to its right answer, one must look at" in text for text in empty)
-    said = [each.prompt.instruction for each in problem.candidates if each.prompt.instruction]
+    said = [each.prompt.instruction for each in problem.ranking.candidates if each.prompt.instruction]
     assert _written(lm, is_paraphrase)
     assert all(any(text in asked for text in said) for asked in _written(lm, is_paraphrase))
-    assert problem.winner().candidate.prompt == Prompt(toy.BEST)
+    assert problem.ranking.winner().candidate.prompt == Prompt(toy.BEST)
 
 
 def test_a_single_seed_gets_the_groups_and_successors_of_a_whole_beam() -> None:
@@ -265,10 +264,10 @@ def test_a_race_scores_on_dev_or_as_in_the_paper_on_train(settings: dict[str, An
 
     problem.evaluate = counting  # type: ignore[method-assign]
     configure("protegi", {**few, **settings}, preset).run(problem)
-    left = [scored[each.prompt.id] for each in problem.candidates if len(scored.get(each.prompt.id, ())) == 1]
+    left = [scored[each.prompt.id] for each in problem.ranking.candidates if len(scored.get(each.prompt.id, ())) == 1]
     assert left
     assert all(splits == {split} for splits in left)
-    assert len(problem.finalists()) >= 2, "the seed and the beam, on all of dev"
+    assert len(problem.ranking.finalists()) >= 2, "the seed and the beam, on all of dev"
 
 
 def test_what_the_budget_leaves_after_the_first_reasons_is_spent_on_edits() -> None:
@@ -278,34 +277,40 @@ def test_what_the_budget_leaves_after_the_first_reasons_is_spent_on_edits() -> N
     problem = toy.problem(lm, replace(toy.task(), seeds=(Prompt("Say it."),)), budget=Budget(max_calls=n_calls))
     with pytest.raises(BudgetExhausted):
         ProTeGi(**{**SMALL, "groups": 3}).run(problem)
-    assert problem.discards["no reason"] == 2
-    assert [each.op for each in problem.candidates] == ["seed", "edit"]
+    assert problem.proposer.discards["no reason"] == 2
+    assert [each.op for each in problem.ranking.candidates] == ["seed", "edit"]
 
 
 def test_paraphrases_descend_from_what_they_say_again() -> None:
     problem = _run(toy.model(answer=_learning), **SMALL)
-    by_id = {candidate.prompt.id: candidate for candidate in problem.candidates}
-    parents = {by_id[each.parents[0]].op for each in problem.candidates if each.op == "paraphrase"}
+    by_id = {candidate.prompt.id: candidate for candidate in problem.ranking.candidates}
+    parents = {by_id[each.parents[0]].op for each in problem.ranking.candidates if each.op == "paraphrase"}
     assert parents == {"seed", "edit"}
 
 
 def test_only_the_instruction_is_edited() -> None:
     demos = (Demo({"input": "alpha1"}, "Say it."),)
     problem = _run(toy.model(answer=_learning), Prompt("Say it.", demos), rounds=1)
-    assert len(problem.candidates) > 3
-    assert all(candidate.prompt.demos == demos for candidate in problem.candidates)
+    assert len(problem.ranking.candidates) > 3
+    assert all(candidate.prompt.demos == demos for candidate in problem.ranking.candidates)
 
 
 def test_random_sampling_keeps_so_many_successors_of_each_prompt() -> None:
     # In its pool: 2 edits, and 2 paraphrases of each of them and of the prompt itself.
-    raced: list[str] = []
+    raced: list[int] = []
     problem = toy.problem(
         toy.model(answer=_writing),
         replace(toy.task(), seeds=(Prompt("Say it."), Prompt("Say that."))),
     )
-    problem.observer.stage = raced.append  # type: ignore[method-assign]
+    evaluate = problem.evaluate
+
+    def counting(prompts: Sequence[Prompt], examples: Sequence[Example] | None = None) -> list[Evaluation]:
+        raced.append(len(prompts))
+        return evaluate(prompts, examples)
+
+    problem.evaluate = counting  # type: ignore[method-assign]
     ProTeGi(rounds=1, groups=1, paraphrases=2, successors=4, spread=False).run(problem)
-    assert "round 1 of 1: a race of 8 successors with the beam of 2" in raced
+    assert max(raced) == 2 + 8  # all of the beam and its successors see the first examples of the race
 
 
 def test_rejection_keeps_the_successors_that_do_best_on_the_errors_of_their_prompt() -> None:
@@ -315,9 +320,9 @@ def test_rejection_keeps_the_successors_that_do_best_on_the_errors_of_their_prom
     lm = toy.model(answer=answer)
     settings = {"rounds": 1, "gradients": 4, "paraphrases": 2, "successors": 1, "spread": False}
     problem = _run(lm, **settings, sampling="rejection", rejection_pool=99)
-    assert Prompt(toy.BEST) in [candidate.prompt for candidate in problem.candidates]
-    assert problem.winner().candidate.prompt == Prompt(toy.BEST)
-    assert len([each for each in problem.candidates if each.op != "seed"]) > 10
+    assert Prompt(toy.BEST) in [candidate.prompt for candidate in problem.ranking.candidates]
+    assert problem.ranking.winner().candidate.prompt == Prompt(toy.BEST)
+    assert len([each for each in problem.ranking.candidates if each.op != "seed"]) > 10
 
 
 def test_a_task_with_labels_shows_the_reason_finder_all_of_them() -> None:
@@ -339,7 +344,7 @@ def test_a_closed_set_of_outputs_is_shown_to_reason_finder_and_editor_and_may_be
     asked = [*_written(lm, is_gradient), *_written(lm, is_edit)]
     assert asked
     assert all("The right answer is always one of these: blue, red.\n" in text for text in asked)
-    assert Prompt(new) in [each.prompt for each in problem.candidates]
+    assert Prompt(new) in [each.prompt for each in problem.ranking.candidates]
 
 
 def test_an_answer_that_could_not_be_read_is_shown_as_none() -> None:
@@ -389,7 +394,7 @@ def test_a_reason_is_read_from_tags_from_a_list_or_from_all_of_a_reply(reply: st
 def test_a_reply_without_a_reason_is_counted() -> None:
     lm = toy.model(answer=lambda p, s: "" if is_gradient(p) else _learning(p, s))
     problem = _run(lm, rounds=1, groups=1, gradients=2, spread=False)
-    assert problem.discards["no reason"] == 2 + 2
+    assert problem.proposer.discards["no reason"] == 2 + 2
     assert not _written(lm, is_edit)
 
 
@@ -400,7 +405,7 @@ def test_who_gave_no_reason_is_asked_once_more_and_may_begin_with_a_blank_line(h
     )
     problem = _run(lm, rounds=1, groups=1, gradients=2, spread=False)
     assert len(_written(lm, is_gradient)) == 4
-    assert problem.discards["no reason"] == 2
+    assert problem.proposer.discards["no reason"] == 2
     assert all(" It is vague.\n" in text for text in _written(lm, is_edit))
     assert len(_written(lm, is_edit)) > 0
 
@@ -408,8 +413,8 @@ def test_who_gave_no_reason_is_asked_once_more_and_may_begin_with_a_blank_line(h
 def test_a_reason_is_no_proposal_and_a_missing_one_is_discarded() -> None:
     # compare counts what is not a seed as used, and all discards as not used.
     problem = _run(toy.model(answer=_learning), rounds=1)
-    assert {each.op for each in problem.candidates} == {"seed", "edit", "paraphrase"}
-    assert problem.discards["no reason"] == 0
+    assert {each.op for each in problem.ranking.candidates} == {"seed", "edit", "paraphrase"}
+    assert problem.proposer.discards["no reason"] == 0
 
 
 def test_equal_reasons_are_edited_once() -> None:
@@ -423,7 +428,7 @@ def test_an_instruction_of_several_paragraphs_may_become_one_of_several() -> Non
     new = "Take your time.\n\nTurn every alpha into the omega that has its number."
     lm = toy.model(answer=lambda p, s: f"{new}</instruction>" if is_edit(p) else _learning(p, s))
     problem = _run(lm, Prompt("Say it.\n\nSay it well."), rounds=1, paraphrases=0)
-    assert problem.winner().candidate.prompt == Prompt(new)
+    assert problem.ranking.winner().candidate.prompt == Prompt(new)
 
 
 def test_a_search_cut_short_knows_no_worse_prompt_than_its_seed() -> None:
@@ -432,7 +437,7 @@ def test_a_search_cut_short_knows_no_worse_prompt_than_its_seed() -> None:
         problem = toy.problem(toy.model(answer=_writing), given, budget=Budget(max_calls=max_calls))
         with suppress(BudgetExhausted):
             ProTeGi().run(problem)
-        assert problem.winner().candidate.prompt == given.seeds[0]
+        assert problem.ranking.winner().candidate.prompt == given.seeds[0]
 
 
 def test_a_budget_that_ends_among_the_last_measurements_loses_none_that_was_made() -> None:
@@ -449,28 +454,20 @@ def test_a_budget_that_ends_among_the_last_measurements_loses_none_that_was_made
         return problem
 
     budget = Budget()
-    assert len(run(budget).finalists()) == 1 + 1 + 3, "the seed, the best guess, the beam"
+    assert len(run(budget).ranking.finalists()) == 1 + 1 + 3, "the seed, the best guess, the beam"
     short = run(Budget(max_calls=budget.spend.calls - 1))
-    assert len(short.finalists()) == 1 + 1 + 2
-    assert short.winner().evaluation.mean == 0.5  # type: ignore[union-attr]
+    assert len(short.ranking.finalists()) == 1 + 1 + 2
+    assert short.ranking.winner().evaluation.mean == 0.5  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(("seed", "most"), [("Say it.", 1500), ("", 1700)])
-def test_the_plan_is_about_what_is_spent(seed: str, most: int) -> None:
-    class Plan(SilentObserver):
-        calls = 0
-
-        def plan(self, calls: int) -> None:
-            self.calls = calls
-
-    plan, budget = Plan(), Budget()
+def test_a_default_run_on_a_hundred_dev_rows_costs_what_its_docstring_says(seed: str, most: int) -> None:
+    budget = Budget()
     given = replace(toy.task(dev=100), seeds=(Prompt(seed),))
     problem = toy.problem(toy.model(answer=_writing), given, budget=budget)
-    problem.observer = plan
     ProTeGi().run(problem)
     # Here nothing ever beats the seed, which is scored once; where rounds help, their best are measured too.
-    assert budget.spend.calls <= plan.calls < most
-    assert budget.spend.calls + 2 * 2 * 100 > 0.9 * plan.calls
+    assert 0.6 * most < budget.spend.calls < most
 
 
 def test_the_preset_of_the_paper_has_its_values() -> None:
@@ -512,6 +509,6 @@ def test_slots_inside_data_are_not_filled() -> None:
 )
 def test_guesses_from_examples_join_the_first_beam_where_there_are_no_words(init: str, seed: str, guesses: int) -> None:
     problem = _run(toy.model(), Prompt(seed), init=init, rounds=1)
-    induced = [candidate for candidate in problem.candidates if candidate.op == "induce"]
+    induced = [candidate for candidate in problem.ranking.candidates if candidate.op == "induce"]
     assert bool(induced) == bool(guesses)
-    assert (problem.winner().candidate.op == "induce") == bool(guesses)
+    assert (problem.ranking.winner().candidate.op == "induce") == bool(guesses)

@@ -58,7 +58,7 @@ PROMPTS = [Prompt(name) for name in CHANCES]
 def test_promising_arms_are_pulled_more_often_also_where_all_scores_are_negative(shift: float, scale: float) -> None:
     arms = Arms(CHANCES, shift, scale)
     bandit = UpperConfidence(rounds=20, per_round=3, per_pull=8, exploration=0.5)
-    ranked = bandit.rank(arms, PROMPTS, EXAMPLES)
+    ranked = bandit.run(arms, PROMPTS, EXAMPLES)
     pulls = {name: len(seen) // 8 for name, seen in arms.seen.items()}
     assert sum(pulls.values()) == 18 + 20 * 3
     assert min(pulls.values()) >= 1
@@ -69,7 +69,7 @@ def test_promising_arms_are_pulled_more_often_also_where_all_scores_are_negative
 
 def test_arms_pulled_equally_often_saw_the_same_examples_and_none_twice() -> None:
     arms = Arms(CHANCES)
-    UpperConfidence(rounds=10, per_round=4, per_pull=5, exploration=1.0).rank(arms, PROMPTS, EXAMPLES)
+    UpperConfidence(rounds=10, per_round=4, per_pull=5, exploration=1.0).run(arms, PROMPTS, EXAMPLES)
     longest = max(arms.seen.values(), key=len)
     assert longest == [example.id for example in EXAMPLES[: len(longest)]]
     assert all(seen == longest[: len(seen)] for seen in arms.seen.values())
@@ -77,13 +77,13 @@ def test_arms_pulled_equally_often_saw_the_same_examples_and_none_twice() -> Non
 
 def test_an_arm_that_saw_everything_is_not_pulled_again() -> None:
     arms = Arms(CHANCES)
-    UpperConfidence(rounds=99, per_round=4, per_pull=5, exploration=1.0).rank(arms, PROMPTS, EXAMPLES[:12])
+    UpperConfidence(rounds=99, per_round=4, per_pull=5, exploration=1.0).run(arms, PROMPTS, EXAMPLES[:12])
     assert {len(seen) for seen in arms.seen.values()} == {12}
 
 
 def test_without_arms_there_is_nothing_to_rank() -> None:
     bandit = UpperConfidence(rounds=3, per_round=4, per_pull=5, exploration=1.0)
-    assert bandit.rank(Arms({}), [], EXAMPLES) == []
+    assert bandit.run(Arms({}), [], EXAMPLES) == []
 
 
 class Script:
@@ -120,7 +120,7 @@ class Once:
 def test_every_rule_finds_a_good_prompt_ranks_all_of_them_and_keeps_to_its_budget(name: RaceName, budget: int) -> None:
     counted = Once(Arms(CHANCES))
     rule = race(name, len(PROMPTS), 3, budget, replace(PULLS, exploration=0.5))
-    ranked = rule.rank(counted, PROMPTS, EXAMPLES, random.Random(3))
+    ranked = rule.run(counted, PROMPTS, EXAMPLES, random.Random(3))
     assert sorted(prompt.instruction for prompt in ranked) == sorted(CHANCES)
     assert int(ranked[0].instruction.split()[1]) >= 11
     assert len(counted.paid) <= budget
@@ -131,7 +131,7 @@ def test_every_rule_finds_a_good_prompt_ranks_all_of_them_and_keeps_to_its_budge
 def test_every_rule_ranks_nothing_one_prompt_and_more_examples_than_there_are(name: RaceName) -> None:
     def rank(prompts: list[Prompt], budget: int, n_examples: int) -> list[Prompt]:
         rule = race(name, len(prompts), 1, budget, PULLS)
-        return rule.rank(Arms(CHANCES), prompts, EXAMPLES[:n_examples], random.Random(0))
+        return rule.run(Arms(CHANCES), prompts, EXAMPLES[:n_examples], random.Random(0))
 
     assert rank([], 10, 5) == []
     assert rank(PROMPTS[:1], 10, 5) == PROMPTS[:1]
@@ -143,21 +143,21 @@ def test_every_rule_ranks_nothing_one_prompt_and_more_examples_than_there_are(na
 def test_with_a_large_budget_every_rule_agrees_with_measuring_everything(name: RaceName) -> None:
     truth = max(PROMPTS, key=lambda prompt: Arms(CHANCES)([prompt], EXAMPLES)[0].mean)
     rule = race(name, len(PROMPTS), 1, 10**5, PULLS)
-    assert rule.rank(Arms(CHANCES), PROMPTS, EXAMPLES, random.Random(0))[0] == truth
+    assert rule.run(Arms(CHANCES), PROMPTS, EXAMPLES, random.Random(0))[0] == truth
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_race_is_the_same_from_the_same_seed(name: RaceName) -> None:
     def run() -> tuple[list[Prompt], dict[str, list[str]]]:
         arms = Arms(CHANCES)
-        return race(name, 18, 2, 300, PULLS).rank(arms, PROMPTS, EXAMPLES, random.Random(7)), arms.seen
+        return race(name, 18, 2, 300, PULLS).run(arms, PROMPTS, EXAMPLES, random.Random(7)), arms.seen
 
     assert run() == run()
 
 
 def test_uniform_shows_everybody_the_same_share_of_the_budget() -> None:
     script = Script(a=[0, 0, 1], b=[1, 1, 0], c=[0, 0, 0])
-    ranked = Uniform(budget=8).rank(script, [Prompt("a"), Prompt("b"), Prompt("c")], EXAMPLES)
+    ranked = Uniform(budget=8).run(script, [Prompt("a"), Prompt("b"), Prompt("c")], EXAMPLES)
     assert script.calls == [("abc", 2)]  # 8 // 3
     assert [prompt.instruction for prompt in ranked] == ["b", "a", "c"]
 
@@ -166,7 +166,7 @@ def _pulled_in_round_four(bandit: UpperConfidence | UpperConfidenceE, *, nats: b
     """Return which of two arms is pulled when a has mean 1/4 after 4 examples and b has 1/2 after 6."""
     scores = {"a": [1, 0, 0, 0, 0, 0, 0, 0], "b": [1, 1, 0, 0, 1, 0, 0, 0]}
     script = Script(**{name: [10 * each - 30 if nats else each for each in row] for name, row in scores.items()})
-    bandit.rank(script, [Prompt("a"), Prompt("b")], EXAMPLES[:8])
+    bandit.run(script, [Prompt("a"), Prompt("b")], EXAMPLES[:8])
     assert script.calls[:4] == [("ab", 2), ("b", 4), ("a", 4), ("b", 6)]
     return script.calls[4][0]
 
@@ -191,7 +191,7 @@ def test_while_all_scores_are_equal_everybody_has_a_turn(
     rule: type[UpperConfidence | UpperConfidenceE], value: float
 ) -> None:
     arms = Arms(dict.fromkeys(CHANCES, 0.0), shift=value)
-    rule(rounds=9, per_round=4, per_pull=8, exploration=1.0).rank(arms, PROMPTS, EXAMPLES)
+    rule(rounds=9, per_round=4, per_pull=8, exploration=1.0).run(arms, PROMPTS, EXAMPLES)
     # 18 pulls for all of them once, then 36 more.
     assert [len(seen) // 8 for seen in arms.seen.values()] == [3] * 18
 
@@ -199,7 +199,7 @@ def test_while_all_scores_are_equal_everybody_has_a_turn(
 def test_scores_that_differ_little_leave_the_bonus_that_of_the_whole_range() -> None:
     # After 2 examples each: .5 and .6, and a range of 1: the bonus of the arm that has seen less decides.
     script = Script(a=[0.5] * 8, b=[0.6] * 8)
-    UpperConfidence(3, 1, 2, 1.0).rank(script, [Prompt("a"), Prompt("b")], EXAMPLES[:8])
+    UpperConfidence(3, 1, 2, 1.0).run(script, [Prompt("a"), Prompt("b")], EXAMPLES[:8])
     assert script.calls == [("ab", 2), ("b", 4), ("a", 4), ("b", 6)]
 
 
@@ -238,7 +238,7 @@ def test_the_halving_sizes_are_those_of_a_hand_calculation() -> None:
 def test_a_rejected_prompt_is_judged_by_all_that_it_has_seen_and_never_comes_back() -> None:
     # Ends of the phases by hand: B = 12, K = 3, L = 4/3: 9 / L = 6.75; 6.75/3, /2 = 2.25, 3.375: 3 and 4 examples.
     script = Script(a=[1, 1, 0, 0], b=[0, 0, 0, 1], c=[1, 1, 1, 0])
-    ranked = SuccessiveRejects(budget=12).rank(script, [Prompt("a"), Prompt("b"), Prompt("c")], EXAMPLES)
+    ranked = SuccessiveRejects(budget=12).run(script, [Prompt("a"), Prompt("b"), Prompt("c")], EXAMPLES)
     assert script.calls == [("abc", 3), ("ca", 4)]
     assert [prompt.instruction for prompt in ranked] == ["c", "a", "b"]
 
@@ -246,7 +246,7 @@ def test_a_rejected_prompt_is_judged_by_all_that_it_has_seen_and_never_comes_bac
 def test_halving_ranks_the_survivors_before_those_that_dropped_out() -> None:
     script = Script(a=[1, 0, 0, 0, 0], b=[0, 1, 1, 1, 1], c=[1, 0, 0, 0, 1], d=[0, 0, 0, 0, 0])
     prompts = [Prompt(name) for name in "abcd"]
-    ranked = SuccessiveHalving(budget=8).rank(script, prompts, EXAMPLES)
+    ranked = SuccessiveHalving(budget=8).run(script, prompts, EXAMPLES)
     assert script.calls == [("abcd", 1), ("ac", 3)]
     assert [prompt.instruction for prompt in ranked] == ["a", "c", "b", "d"]
 
@@ -260,7 +260,7 @@ def test_what_is_known_of_an_arm_is_a_beta_distribution() -> None:
 @pytest.mark.parametrize(("shift", "scale"), [(0.0, 1.0), (0.0, 0.5), (-9.0, 1.0), (-30.0, 12.0)])
 def test_thompson_sampling_pulls_promising_arms_more_often(shift: float, scale: float) -> None:
     arms = Arms(CHANCES, shift, scale)
-    ranked = Thompson(20, 3, 8).rank(arms, PROMPTS, EXAMPLES, random.Random(1))
+    ranked = Thompson(20, 3, 8).run(arms, PROMPTS, EXAMPLES, random.Random(1))
     pulls = {name: len(seen) // 8 for name, seen in arms.seen.items()}
     assert sum(pulls.values()) == 18 + 20 * 3
     best = [f"arm {i}" for i in range(12, 18)]
@@ -280,7 +280,7 @@ def test_an_example_that_does_not_fit_says_nothing_about_how_far_scores_can_be_a
             return super()._one(name, example_id)
 
     arms = Overlong(CHANCES, shift=-9.0)
-    race(name, len(PROMPTS), 3, 18 * 8 + 20 * 3 * 8, Pulls(3, 8, 1.0)).rank(arms, PROMPTS, EXAMPLES, random.Random(1))
+    race(name, len(PROMPTS), 3, 18 * 8 + 20 * 3 * 8, Pulls(3, 8, 1.0)).run(arms, PROMPTS, EXAMPLES, random.Random(1))
     assert len(arms.seen["arm 0"]) == 8, "it was pulled once, like every arm"
 
 
@@ -289,10 +289,10 @@ def test_arms_without_any_example_that_fits_are_ranked_all_the_same() -> None:
         return [Evaluation(p, tuple(Outcome(e.id, None, -100.0, failed=True) for e in examples)) for p in prompts]
 
     for name in NAMES:
-        ranked = race(name, 3, 1, 60, PULLS).rank(never, PROMPTS[:3], EXAMPLES, random.Random(1))
+        ranked = race(name, 3, 1, 60, PULLS).run(never, PROMPTS[:3], EXAMPLES, random.Random(1))
         assert {prompt.id for prompt in ranked} == {prompt.id for prompt in PROMPTS[:3]}
 
 
 def test_thompson_sampling_without_a_generator_is_refused() -> None:
     with pytest.raises(ValueError, match="random generator"):
-        Thompson(1, 1, 1).rank(Arms(CHANCES), PROMPTS, EXAMPLES)
+        Thompson(1, 1, 1).run(Arms(CHANCES), PROMPTS, EXAMPLES)

@@ -45,7 +45,7 @@ def _asked(lm: ScriptedLM) -> list[str]:
 def test_an_empty_seed_is_replaced_by_guesses_from_examples() -> None:
     lm = toy.model()
     problem = _run(lm, "", proposals=32, barren=9)
-    assert {each.op for each in problem.candidates} == {"seed", "induce"}
+    assert {each.op for each in problem.ranking.candidates} == {"seed", "induce"}
     first, *others = _asked(lm)
     assert others
     assert first == (
@@ -54,7 +54,7 @@ def test_an_empty_seed_is_replaced_by_guesses_from_examples() -> None:
         "State the rule as an instruction in one general sentence, which also says what an output may look like.\n"
         "[assistant] The instruction was to"
     )
-    assert problem.winner().candidate.prompt == Prompt(toy.BEST)
+    assert problem.ranking.winner().candidate.prompt == Prompt(toy.BEST)
 
 
 def test_a_seed_with_words_is_said_in_other_words() -> None:
@@ -65,7 +65,7 @@ def test_a_seed_with_words_is_said_in_other_words() -> None:
         "[user] Rewrite this instruction with a wording of your own. What it asks for stays the same, and nothing is "
         "added.\n\nSay it.\n[assistant] Another wording:"
     )
-    assert {each.parents for each in problem.candidates if each.op == "paraphrase"} == {(Prompt("Say it.").id,)}
+    assert {each.parents for each in problem.ranking.candidates if each.op == "paraphrase"} == {(Prompt("Say it.").id,)}
 
 
 def test_a_base_model_gets_plain_text() -> None:
@@ -146,16 +146,16 @@ def test_what_was_best_in_a_round_can_win_although_the_budget_ends() -> None:
         problem = toy.problem(toy.model(answer=_endless(8)), toy.task(dev=100), budget=Budget(max_calls=max_calls))
         with suppress(BudgetExhausted):
             configure("random", {}).run(problem)
-        assert "alpha" in problem.winner().candidate.prompt.instruction
+        assert "alpha" in problem.ranking.winner().candidate.prompt.instruction
 
 
 def test_without_anything_new_the_search_ends_after_some_rounds() -> None:
     lm = toy.model(answer=lambda p, s: " say so now." if toy.is_asked_to_write(p) else " no")
     notes: list[str] = []
     problem = toy.problem(lm)
-    problem.observer.note = notes.append  # type: ignore[method-assign]
+    problem.note = notes.append  # type: ignore[method-assign]
     configure("random", {"barren": 2, "tiebreak": False}).run(problem)
-    assert [each.prompt.instruction for each in problem.candidates] == ["", "Say so now."]
+    assert [each.prompt.instruction for each in problem.ranking.candidates] == ["", "Say so now."]
     assert notes == ["nothing new and usable in 2 rounds: the proposer repeats itself"]
 
 
@@ -177,7 +177,7 @@ def test_where_the_metric_sees_no_difference_likelihood_decides() -> None:
     for tiebreak in (True, False):
         problem = toy.problem(toy.model(answer=answer, logprob=logprob))
         configure("random", {"proposals": 16, "finalists": 1, "tiebreak": tiebreak}).run(problem)
-        measured[tiebreak] = [standing.candidate.prompt.instruction for standing in problem.finalists()]
+        measured[tiebreak] = [standing.candidate.prompt.instruction for standing in problem.ranking.finalists()]
     assert any("care" in text for text in measured[True])
     assert not any("care" in text for text in measured[False])
 
@@ -189,7 +189,7 @@ def test_a_closed_set_of_outputs_is_shown_and_may_be_named() -> None:
     problem = toy.problem(lm, given)
     configure("random", SMALL).run(problem)
     assert all("Every output is one of these: blue, red." in text for text in _asked(lm))
-    assert Prompt("Write red or blue.") in [each.prompt for each in problem.candidates]
+    assert Prompt("Write red or blue.") in [each.prompt for each in problem.ranking.candidates]
 
 
 def test_examples_are_needed_only_for_an_empty_seed() -> None:

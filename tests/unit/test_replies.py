@@ -221,6 +221,6 @@ def test_a_proposal_with_paragraphs_is_read_up_to_its_tag(*, supports_grammar: b
     text = "You are a critic.\n\nJudge the film."
     lm = toy.model(answer=lambda prompt, seed: f"{text}</INS>", supports_grammar=supports_grammar)
     problem = toy.problem(lm)
-    asked = problem.chat([Message("user", "Write.")], "<INS>")
-    (proposal,) = problem.propose([asked], TAGGED, Sampling(99, temperature=1.0), "")
+    asked = problem.proposer.chat([Message("user", "Write.")], "<INS>")
+    (proposal,) = problem.proposer.propose([asked], TAGGED, Sampling(99, temperature=1.0), "")
     assert proposal.accepted == (text,)

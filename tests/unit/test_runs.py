@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,11 +20,11 @@ from localprompt.errors import ConfigError, ContextOverflow, OutOfTime, StoreErr
 from localprompt.evaluator import Evaluator
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.scripted import ScriptedLM
-from localprompt.noise import best_beyond_noise, measure_noise
+from localprompt.noise import measure_noise
 from localprompt.observing import SilentObserver
 from localprompt.problem import Problem
+from localprompt.ranking import Standing, choose_winner
 from localprompt.results import NoiseFloor, RunResult
-from localprompt.standings import Standing
 from localprompt.store import Store
 from localprompt.tasks import Task
 from localprompt.types import Candidate, Evaluation, Generation, Outcome, Prompt, Sampling
@@ -297,9 +297,9 @@ def test_a_result_from_elsewhere_is_checked_throughout(path: tuple[str, ...], va
 
 def test_prompts_that_noise_cannot_tell_apart_are_ties_and_the_shortest_wins() -> None:
     long, short, worse = _standing("a long instruction", "1111"), _standing("short", "1110"), _standing("s", "1000")
-    assert best_beyond_noise([long, short, worse], 0.0) == long
-    assert best_beyond_noise([long, short, worse], 0.25) == short
-    assert best_beyond_noise([long, short, worse], 0.2) == long
+    assert choose_winner([long, short, worse], 0.0) == long
+    assert choose_winner([long, short, worse], 0.25) == short
+    assert choose_winner([long, short, worse], 0.2) == long
 
 
 def _standing(text: str, scores: str, op: str = "any") -> Standing:
@@ -311,20 +311,20 @@ def test_a_seed_stays_unless_another_prompt_is_ahead_by_more_than_noise_and_one_
     seed = _standing("the longest of all seeds", "1111110000", "seed")
     one_more, two_more = _standing("one more", "1111111000"), _standing("two more", "1111111100")
     mixed = _standing("two won, one lost", "0111111100")
-    assert best_beyond_noise([seed, one_more], 0.0) == seed  # 1 of 10 is as much as the error
-    assert best_beyond_noise([mixed, seed], 0.0) == seed
-    assert best_beyond_noise([seed, two_more, one_more], 0.0) == two_more
-    assert best_beyond_noise([seed, two_more], 0.2) == seed
+    assert choose_winner([seed, one_more], 0.0) == seed  # 1 of 10 is as much as the error
+    assert choose_winner([mixed, seed], 0.0) == seed
+    assert choose_winner([seed, two_more, one_more], 0.0) == two_more
+    assert choose_winner([seed, two_more], 0.2) == seed
     worse = _standing("seed", "1111100000", "seed")
-    assert best_beyond_noise([worse, seed, one_more], 0.5) == seed
+    assert choose_winner([worse, seed, one_more], 0.5) == seed
 
 
 def test_a_seed_stays_where_one_example_or_none_tells_it_from_another_prompt() -> None:
-    assert best_beyond_noise([_standing("seed", "0", "seed"), _standing("any", "1")], 0.0).candidate.op == "seed"
+    assert choose_winner([_standing("seed", "0", "seed"), _standing("any", "1")], 0.0).candidate.op == "seed"
     apart = Evaluation(Prompt("elsewhere"), (Outcome("dev:77", None, 1.0),))  # a race gave it other examples
     among = [_standing("seed", "0", "seed"), Standing(Candidate(apart.prompt, "any"), apart)]
-    assert best_beyond_noise(among, 0.0).candidate.op == "seed"
-    assert best_beyond_noise([_standing("seed", "00", "seed"), _standing("any", "11")], 0.0).candidate.op == "any"
+    assert choose_winner(among, 0.0).candidate.op == "seed"
+    assert choose_winner([_standing("seed", "00", "seed"), _standing("any", "11")], 0.0).candidate.op == "any"
 
 
 def test_a_gain_is_not_thrown_away_for_a_shorter_prompt_that_is_not_ahead_of_the_seed() -> None:
@@ -332,18 +332,18 @@ def test_a_gain_is_not_thrown_away_for_a_shorter_prompt_that_is_not_ahead_of_the
     best = _standing("the longest instruction of all finalists", "1" * 14 + "0" * 6)
     short = _standing("short", "0" * 4 + "1" * 12 + "0" * 4)  # within noise of the best, but not ahead: +2, -4
     middle = _standing("a middling instruction", "1" * 13 + "0" * 7)
-    assert best_beyond_noise([seed, best, short], 0.1) == best
-    assert best_beyond_noise([seed, short, best, middle], 0.1) == middle  # of those ahead, the shorter one
-    assert best_beyond_noise([seed, short, best, middle], 0.0) == best
-    assert best_beyond_noise([seed, short], 0.1) == seed
-    assert best_beyond_noise([seed, best, short], 0.2) == seed  # the gain is as large as the noise
+    assert choose_winner([seed, best, short], 0.1) == best
+    assert choose_winner([seed, short, best, middle], 0.1) == middle  # of those ahead, the shorter one
+    assert choose_winner([seed, short, best, middle], 0.0) == best
+    assert choose_winner([seed, short], 0.1) == seed
+    assert choose_winner([seed, best, short], 0.2) == seed  # the gain is as large as the noise
 
 
 def test_a_prompt_that_is_only_shorter_than_the_seed_does_not_replace_it() -> None:
     problem = toy.problem(toy.model(), replace(toy.task(), seeds=(Prompt(toy.BEST),)))
     problem.evaluate([Prompt("Say the omega."), *problem.seeds])
-    assert [each.evaluation and each.evaluation.mean for each in problem.finalists()] == [1.0, 1.0]
-    assert problem.winner().candidate.op == "seed"
+    assert [each.evaluation and each.evaluation.mean for each in problem.ranking.finalists()] == [1.0, 1.0]
+    assert problem.ranking.winner().candidate.op == "seed"
 
 
 def test_a_winner_that_is_the_seed_is_said_to_be_the_seed() -> None:
@@ -381,32 +381,70 @@ def test_a_budget_for_nothing_gives_the_seed_without_a_dev_score() -> None:
 def test_a_request_that_does_not_fit_the_context_ends_a_search_that_found_something_and_loses_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    fits = Problem.first_fitting
-
-    def first_fitting(problem: Problem, versions: Iterable[str], max_tokens: int) -> str:
-        if not problem.is_rehearsal and len(problem.candidates) > n_candidates:
+    def begin(problem: Problem, part: str) -> None:
+        if not problem.is_rehearsal:
             raise ContextOverflow("it has 500 tokens", "raise n_ctx")
-        return fits(problem, versions, max_tokens)
 
-    monkeypatch.setattr(Problem, "first_fitting", first_fitting)
+    monkeypatch.setattr(Problem, "begin", begin)
     given, settings = toy.task(labels=("omega1", "omega2")), {"resample_rounds": 1, "variants": 1}
-    n_candidates = 1
     result = runs.optimize(given, toy.model(), settings=settings)
     assert (result.status, result.stopped) == ("finished", "it has 500 tokens")
     assert result.dev is not None
-    n_candidates = 0
-    with pytest.raises(ContextOverflow, match="500 tokens"):
-        runs.optimize(given, toy.model(), settings=settings)
+    with pytest.raises(ContextOverflow, match="500 tokens"):  # in its first step, where nothing is found yet
+        runs.optimize(given, toy.model(), method="opro", settings={"init": "seeds"})
+
+
+def test_the_store_keeps_what_was_written_on_test_and_what_the_proposer_was_asked() -> None:
+    given = toy.task(dev=8, test=8)
+    result = runs.optimize(given, toy.model(), max_calls=200)
+    with Store() as store:
+        on_test = {each.prompt.id: each for each in store.runs.evaluations(result.run_id, "test")}
+        asked = store.runs.exchanges(result.run_id)
+    assert set(on_test) == {result.seed_prompt.id, result.best.id}
+    assert [each.example_id for each in on_test[result.best.id].outcomes] == [each.id for each in given.test]
+    assert all(outcome.completion for outcome in on_test[result.best.id].outcomes)
+    assert asked
+    assert all(exchange.prompt and exchange.replies for exchange in asked)
+
+
+def test_a_result_says_when_the_best_prompt_changed_and_reads_that_back() -> None:
+    result = runs.optimize(toy.task(dev=8, test=8), toy.model(), max_calls=200)
+    assert result.trajectory[-1].prompt_id == result.best.id
+    spent = [each.tokens_requested for each in result.trajectory]
+    assert spent == sorted(spent)
+    assert spent[-1] <= result.spend.tokens_requested
+    plain = result.to_json()
+    assert RunResult.from_json(plain) == result
+    plain["trajectory"].reverse()
+    plain["trajectory"][-1]["tokens_requested"] = -1
+    with pytest.raises(StoreError, match="spends more and more"):
+        RunResult.from_json(plain)
+    del plain["trajectory"]  # of a run before it was kept
+    assert RunResult.from_json(plain).trajectory == ()
+
+
+def test_whoever_waits_is_told_once_how_many_calls_are_expected() -> None:
+    class Watcher(SilentObserver):
+        def __init__(self) -> None:
+            self.planned: list[int] = []
+
+        def plan(self, calls: int) -> None:
+            self.planned.append(calls)
+
+    watcher = Watcher()
+    result = runs.optimize(toy.task(), toy.model(), max_calls=200, observer=watcher)
+    assert result.expected is not None
+    assert watcher.planned == [result.expected.proposals + result.expected.evaluations]
 
 
 def test_minutes_that_are_over_while_the_rest_of_a_budget_is_spent_pause_the_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def settle(problem: Problem) -> None:
+    def spend_remaining(problem: Problem) -> None:
         if not problem.is_rehearsal:
             raise OutOfTime("the minutes are over")
 
-    monkeypatch.setattr(Problem, "settle", settle)
+    monkeypatch.setattr(Problem, "spend_remaining", spend_remaining)
     result = runs.optimize(toy.task(), toy.model(), max_calls=150)
     assert (result.status, result.stopped) == ("paused", "the minutes are over")
 

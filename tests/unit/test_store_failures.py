@@ -203,7 +203,7 @@ def test_a_store_of_each_older_format_is_brought_up_to_date_with_all_it_holds(tm
     with Store(path) as store:
         (run,) = store.runs.all()
         assert (run.id, run.status, run.seed) == ("0123456789ab", "paused", 7)
-        assert store.runs.candidates(run.id) == [Candidate(Prompt("a"), "seed")]
+        assert store.runs.candidates(run.id) == [Candidate(Prompt("a"), "seed", is_proposed=False)]
         assert store.answers.get([ROWS[5][0]]) == [ROWS[5][2]]
         assert store.check() == []
         with store.runs.hold(run.id):

@@ -1,4 +1,4 @@
-"""Which prompts go on. Level 4.
+"""Which prompts go on: stages that spend more examples on the better ones. Level 4.
 
 Every function here compares prompts on the same examples, and an example that a prompt has been scored on is not paid
 for again: the evaluator remembers it.
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from localprompt.problem import Problem
-from localprompt.standings import size
+from localprompt.ranking import best_first, merit, search_key
 from localprompt.types import Evaluation, Example, Prompt
 
 Score = Callable[[Sequence[Prompt], Sequence[Example]], list[Evaluation]]
@@ -30,16 +30,6 @@ class Stages:
     """Prompts left at the end; no stage leaves fewer."""
     tiebreak: Score | None = None
     """Decides between prompts that are equal where a stage cuts."""
-
-
-def rank(evaluations: Sequence[Evaluation]) -> list[Prompt]:
-    """Return the prompts, best first: higher mean, larger mean margin, with words before without, shorter, earlier.
-
-    On a few examples of a task with labels most means are equal; the margin, which is already paid for, tells which
-    prompts are right by more. An empty instruction is the last of its equals: nothing in it can be criticised, said in
-    other words or learnt from.
-    """
-    return [each.prompt for each in sorted(evaluations, key=_key)]
 
 
 def measure_best_first(problem: Problem, prompts: Sequence[Prompt]) -> list[Evaluation]:
@@ -97,25 +87,9 @@ def _first(
     evaluations: Sequence[Evaluation], places: int, tiebreak: Score | None, examples: Sequence[Example]
 ) -> list[Prompt]:
     """Return the first `places` prompts by rank, those equal to the last of them put in the order of `tiebreak`."""
-    ordered = sorted(evaluations, key=_key)
-    if tiebreak is None or len(ordered) <= places or _merit(ordered[places]) != _merit(ordered[places - 1]):
+    ordered = sorted(evaluations, key=search_key)
+    if tiebreak is None or len(ordered) <= places or merit(ordered[places]) != merit(ordered[places - 1]):
         return [each.prompt for each in ordered[:places]]
-    tied = [each for each in ordered if _merit(each) == _merit(ordered[places])]
+    tied = [each for each in ordered if merit(each) == merit(ordered[places])]
     above = [each.prompt for each in ordered[: ordered.index(tied[0])]]
-    return [*above, *rank(tiebreak([each.prompt for each in tied], examples))][:places]
-
-
-def _key(evaluation: Evaluation) -> tuple[float, float, bool, int]:
-    mean, margin = _merit(evaluation)
-    return -mean, -margin, *brevity(evaluation.prompt)
-
-
-def brevity(prompt: Prompt) -> tuple[bool, int]:
-    """Return what decides between prompts of equal scores, lower first: with words before without, then the shorter."""
-    return not prompt.instruction.strip(), size(prompt)
-
-
-def _merit(evaluation: Evaluation) -> tuple[float, float]:
-    """Return the mean score and the mean margin, 0 where the task has no labels."""
-    margins = [outcome.margin for outcome in evaluation.outcomes if outcome.margin is not None]
-    return evaluation.mean, math.fsum(margins) / len(margins) if margins else 0.0
+    return [*above, *best_first(tiebreak([each.prompt for each in tied], examples))][:places]

@@ -9,7 +9,8 @@ import toy
 
 from localprompt.budget import Budget
 from localprompt.errors import BudgetExhausted
-from localprompt.selection import Stages, filter_in_stages, measure_best_first, rank
+from localprompt.filtering import Stages, filter_in_stages, measure_best_first
+from localprompt.ranking import best_first as rank
 from localprompt.types import Demo, Evaluation, Example, Outcome, Prompt
 
 EXAMPLES = [Example(f"dev:{n}", {"input": str(n)}, ("x",)) for n in range(100)]
@@ -128,8 +129,8 @@ def test_a_budget_with_room_for_one_prompt_measures_the_best() -> None:
     problem = toy.problem(toy.model(), budget=Budget(max_calls=60))  # 40 a prompt
     with pytest.raises(BudgetExhausted):
         measure_best_first(problem, [Prompt(toy.BEST), Prompt("Say alpha.")])
-    assert problem.winner().candidate.prompt == Prompt(toy.BEST)
-    assert len(problem.finalists()) == 1
+    assert problem.ranking.winner().candidate.prompt == Prompt(toy.BEST)
+    assert len(problem.ranking.finalists()) == 1
 
 
 def test_measurements_come_back_in_the_order_given_and_none_is_paid_for_twice() -> None:

@@ -1,11 +1,20 @@
-"""Which candidate leads on dev, by all that is known of them. Level 4, no model and no budget."""
+"""Who is ahead: the order in which a search goes on with prompts, and the rule by which one of them wins. Level 4.
+
+Two orders, for two questions. `best_first` is that of a search: which prompts deserve more examples, or to be learnt
+from. `choose_winner` answers what a user asks: which prompt to use instead of the seed, if any.
+"""
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from localprompt.types import Candidate, Evaluation, Example, Prompt
+from localprompt.types import Candidate, Evaluation, Example, Incumbent, Prompt
+
+_ROUNDING = 1e-9
+"""Of sums of floats; no difference of means is as small."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +31,7 @@ class Standing:
         return self.evaluation.mean if self.evaluation else 0.0
 
 
-class Standings:
+class Ranking:
     """All candidates in order of appearance, and their scores on dev.
 
     Args:
@@ -37,6 +46,8 @@ class Standings:
         self._known: dict[str, Evaluation] = {}
         """Prompt id to its outcomes on dev so far, in the order of dev."""
         self._refused: dict[str, None] = {}
+        self.trajectory: list[Incumbent] = []
+        """The best prompt so far, each time that it changed."""
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
@@ -70,6 +81,20 @@ class Standings:
         self._refused[prompt_id] = None
         self._known.pop(prompt_id, None)
         return is_new
+
+    def lead(self, tokens_requested: int) -> Evaluation | None:
+        """Return the scores of a prompt that is the best so far and was not, or not on as many examples; else None.
+
+        It is entered in the trajectory with what the search has spent until now.
+        """
+        evaluation = self.winner().evaluation
+        if evaluation is None:
+            return None
+        n, last = len(evaluation.outcomes), self.trajectory[-1] if self.trajectory else None
+        if last is not None and (evaluation.prompt.id, n) == (last.prompt_id, last.n):
+            return None
+        self.trajectory.append(Incumbent(tokens_requested, evaluation.prompt.id, evaluation.mean, n))
+        return evaluation
 
     def winner(self) -> Standing:
         """Return the best prompt: highest mean, then a seed, then shorter, then earlier. Only finalists take part."""
@@ -111,7 +136,7 @@ class Standings:
         finalists = self._finalists(ids)
         if not finalists:
             return Standing(self._candidates[ids[0]], None)
-        return min(finalists, key=rank)  # the first of equals: the earlier one
+        return min(finalists, key=by_mean)  # the first of equals: the earlier one
 
     def _finalists(self, ids: Sequence[str]) -> list[Standing]:
         known = [self._known[prompt_id] for prompt_id in ids if prompt_id in self._known]
@@ -135,6 +160,68 @@ def size(prompt: Prompt) -> int:
     return len(prompt.instruction) + demos
 
 
-def rank(standing: Standing) -> tuple[float, bool, float, int]:
+def by_mean(standing: Standing) -> tuple[float, bool, float, int]:
     """Return what decides between scores as they stand, lower first: the mean, and of equals `preference`."""
     return -standing.mean, *preference(standing)
+
+
+def choose_winner(finalists: Sequence[Standing], floor: float) -> Standing:
+    """Return the winner: first who is ahead of the seed is asked, then who is the shortest of them.
+
+    Ahead of the best seed is a prompt whose mean gain is above both the noise `floor` and the standard error of the
+    paired difference (the one-standard-error rule of Breiman et al. 1984, the simplest model here being the one that is
+    there already). Of those ahead the winner is the shortest, of equals the earliest, that is at most `floor` below the
+    best of them. Where nobody is ahead the best seed stays.
+
+    The order matters: the shortest of all that noise cannot tell from the best may itself not be ahead of the seed, and
+    comparing only that one would throw away a longer prompt that is.
+
+    `finalists` are scored, as those of `Ranking.finalists` are, and at least one.
+    """
+    seed = min((each for each in finalists if each.candidate.op == "seed"), key=preference, default=None)
+    ahead = [each for each in finalists if seed is None or _is_ahead(each, seed, floor)]
+    if not ahead:
+        assert seed is not None  # without a seed everybody is ahead
+        return seed
+    enough = max(each.mean for each in ahead) - floor - _ROUNDING
+    return min((each for each in ahead if each.mean >= enough), key=preference)
+
+
+def _is_ahead(standing: Standing, seed: Standing, floor: float) -> bool:
+    """Return whether the gain over the seed, on the examples that both were given, is above noise and its error."""
+    assert standing.evaluation is not None
+    assert seed.evaluation is not None
+    before = {outcome.example_id: outcome.score for outcome in seed.evaluation.outcomes}
+    common = [outcome for outcome in standing.evaluation.outcomes if outcome.example_id in before]
+    gains = [outcome.score - before[outcome.example_id] for outcome in common]
+    if len(gains) < 2:  # one example has no standard error and shows nothing
+        return False
+    enough = max(floor, statistics.stdev(gains) / math.sqrt(len(gains)))
+    return statistics.fmean(gains) > enough + _ROUNDING
+
+
+def best_first(evaluations: Sequence[Evaluation]) -> list[Prompt]:
+    """Return the prompts, best first: higher mean, larger mean margin, with words before without, shorter, earlier.
+
+    On a few examples of a task with labels most means are equal; the margin, which is already paid for, tells which
+    prompts are right by more. An empty instruction is the last of its equals: nothing in it can be criticised, said in
+    other words or learnt from.
+    """
+    return [each.prompt for each in sorted(evaluations, key=search_key)]
+
+
+def search_key(evaluation: Evaluation) -> tuple[float, float, bool, int]:
+    """Return what decides in a search, lower first; see `best_first`."""
+    mean, margin = merit(evaluation)
+    return -mean, -margin, *brevity(evaluation.prompt)
+
+
+def brevity(prompt: Prompt) -> tuple[bool, int]:
+    """Return what decides between prompts of equal scores, lower first: with words before without, then the shorter."""
+    return not prompt.instruction.strip(), size(prompt)
+
+
+def merit(evaluation: Evaluation) -> tuple[float, float]:
+    """Return the mean score and the mean margin of an evaluation, 0 where the task has no labels."""
+    margins = [outcome.margin for outcome in evaluation.outcomes if outcome.margin is not None]
+    return evaluation.mean, math.fsum(margins) / len(margins) if margins else 0.0
