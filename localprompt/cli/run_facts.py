@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from localprompt.errors import StoreError
+from localprompt.rounding import score_text
 from localprompt.store.records import DamagedRun
 
 if TYPE_CHECKING:
@@ -105,7 +106,8 @@ def outcome(row: dict[str, Any]) -> str:
     """Return both test scores and the verdict in a line, a dash where there are none."""
     if row["test"] is None:
         return "-"
-    return f"{row['test']['seed']['mean']:.3f} to {row['test']['best']['mean']:.3f}, {row['verdict']}"
+    seed, best = (score_text(row["test"][which]["mean"]) for which in ("seed", "best"))
+    return f"{seed} to {best}, {row['verdict']}"
 
 
 def when(seconds: float | None) -> str:

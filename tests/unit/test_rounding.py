@@ -18,6 +18,8 @@ from localprompt.rounding import p_text, percent_text, score_text
         (0.99996, "0.99996"),
         (0.0004, "0.0004"),
         (1 / 3, "0.333"),
+        (float("nan"), "nan"),  # of a damaged store
+        (float("inf"), "inf"),
     ],
 )
 def test_a_score_is_0_or_1_only_if_it_is(score: float, text: str) -> None:
