@@ -176,7 +176,8 @@ def conduct(sitting: Sitting) -> RunResult:
     noise, test, proof = None, None, Budget()
     try:
         noise = _measure_noise(sitting, task, problem, proof)
-        winner = best_beyond_noise(problem.finalists(), noise.floor) if noise else winner
+        copies = {example.id: number for example, number in zip(task.dev, numbered(task.dev), strict=True)}
+        winner = best_beyond_noise(problem.finalists(), noise.floor, copies) if noise else winner
         sitting.observer.stage(f"measuring seed and winner on {counted(len(task.test), 'test example')}")
         test = _measure_on_test(lm, task, seed.candidate.prompt, winner.candidate.prompt, proof)
     except OutOfAnswers as missing:

@@ -168,6 +168,10 @@ def test_the_constant_answer_is_judged_by_the_metric_and_missing_where_it_cannot
     assert constant_answer(given, given.test) == ConstantAnswer("yes", 0.4)  # exact_match takes "Yes!" for yes
     several = tuple(replace(ex, targets=("a", f"b{i}")) for i, ex in enumerate(given.test))
     assert constant_answer(given, several) == ConstantAnswer("a", 1.0)
+    spelled = _answered(toy.task(test=12), "no", "no", "yes", "Yes", "YES", "no")
+    assert constant_answer(spelled, spelled.test) == ConstantAnswer("no", 0.5)
+    spelled = _answered(toy.task(test=20), "no", "no", "yes", "Yes", "YES")
+    assert constant_answer(spelled, spelled.test) == ConstantAnswer("yes", 0.6)  # less frequent as it is written
     assert constant_answer(toy.task(), toy.task().test) is None
     assert constant_answer(given, given.test[:1]) is None
     assert constant_answer(given, ()) is None
