@@ -56,7 +56,7 @@ def main_doubts(task: Task, *splits: str) -> tuple[str, ...]:
     left = len(texts) - _MOST_TOLD
     if left <= 1:  # the sentence that counts it would be as long
         return tuple(texts)
-    return (*texts[:_MOST_TOLD], f"{left} more doubts: `localprompt tasks check` shows them")
+    return (*texts[:_MOST_TOLD], f"{left} more doubts: `localprompt tasks check TASK` shows them")
 
 
 def _doubts(task: Task) -> Iterator[_Doubt]:

@@ -90,7 +90,7 @@ def test_the_main_doubts_begin_with_the_split_that_is_asked_about_and_are_counte
     assert first.startswith("10 examples have the same inputs in test and in dev")
     assert second.startswith("test has no example of 'shipping'")
     assert third.startswith("labels are unbalanced in test")
-    assert more == "5 more doubts: `localprompt tasks check` shows them"
+    assert more == "5 more doubts: `localprompt tasks check TASK` shows them"
     assert len(find_doubts(task)) == 8
     of_dev = main_doubts(task, "dev")
     assert [doubt.split()[0] for doubt in of_dev] == ["dev", "labels", "the"]
