@@ -19,6 +19,7 @@ from localprompt.configuration import resume_command
 from localprompt.errors import StoreError
 from localprompt.observing import counted
 from localprompt.results import RunResult
+from localprompt.rounding import score_text
 from localprompt.store.records import read_prompt
 
 _SHOWN_REASONS = 8
@@ -65,7 +66,7 @@ def _so_far(facts: dict[str, Any]) -> list[RenderableType]:
     best = next((each for each in facts["candidates"] if each["dev"]["n"]), None)
     if best is None:
         return [*parts, Text("no prompt was scored yet")]
-    score = f"{best['dev']['mean']:.3f} on {best['dev']['n']} dev examples"
+    score = f"{score_text(best['dev']['mean'])} on {best['dev']['n']} dev examples"
     prompt = {"instruction": best["prompt"]["instruction"], "demos": [dict(demo) for demo in best["prompt"]["demos"]]}
     return [*parts, boxed(f"Best prompt so far, {score}", read_prompt(prompt))]
 
@@ -75,7 +76,7 @@ def _candidate_parts(candidates: Sequence[dict[str, Any]], top: int) -> list[Ren
     heading = f"\n{counted(len(candidates), 'candidate')}, the best first:"
     parts: list[RenderableType] = [Text(heading, style="bold")]
     for each in candidates[:top]:
-        score = "not scored" if each["dev"]["mean"] is None else f"dev {each['dev']['mean']:.3f} on {each['dev']['n']}"
+        score = "not scored" if not each["dev"]["n"] else f"dev {score_text(each['dev']['mean'])} on {each['dev']['n']}"
         demos = len(each["prompt"]["demos"])
         shots = f", {demos} demos" if demos else ""
         line = f"{each['prompt_id']}  {score}{shots}  {_lineage(each, by_id)}"
