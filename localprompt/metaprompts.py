@@ -181,7 +181,7 @@ def _own_files(folder: Path | None, wanted: Mapping[str, tuple[str, ...]]) -> di
     if folder is None:
         return {}
     if not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises where nobody may look
-        raise ConfigError(f"the template folder {folder} is not there", "give a folder with .txt files")
+        raise ConfigError(f"the template folder {folder} does not exist", "give a folder with .txt files")
     texts = {}
     for path in sorted(folder.glob("*.txt")):
         if path.stem not in wanted:
