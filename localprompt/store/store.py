@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from types import TracebackType
+from typing import NoReturn
 
 from localprompt.arguments import checked
 from localprompt.errors import StoreError
@@ -95,6 +96,9 @@ class Store:
             self.answers.flush()
         finally:
             self._database.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise StoreError(f"the store {self.path} cannot be pickled", "give its path, and open it in each process")
 
     def __enter__(self) -> Store:
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle  # noqa: TID251 - what is refused
 import random
 import shutil
 import sqlite3
@@ -114,6 +115,8 @@ def test_a_folder_in_the_place_of_the_file_is_one_sentence(tmp_path: Path) -> No
 
 def test_a_store_that_is_closed_or_another_threads_is_not_called_damaged(tmp_path: Path) -> None:
     with Store(tmp_path / "s") as store, ThreadPoolExecutor(1) as pool:
+        with pytest.raises(StoreError, match="cannot be pickled"):
+            pickle.dumps(store)
         with pytest.raises(StoreError, match="it was opened in another thread"):
             pool.submit(store.check).result()
         assert store.check() == []
