@@ -165,6 +165,8 @@ def _said(hint: Any) -> str:
 def _advice(value: object, hint: Any) -> str:
     if get_origin(hint) is Sequence and isinstance(value, str | os.PathLike):
         return "put it into a list: [...]"
+    if hasattr(value, "item"):
+        return "give its .item(), which is Python's own"  # a number of numpy or a tensor
     protocols = [each for each in (get_args(hint) or (hint,)) if getattr(each, "_is_protocol", False)]
     for protocol in protocols:
         if (lacking := _lacking(value, protocol)) and len(lacking) < len(_members(protocol)):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -188,7 +189,7 @@ def _shipped(optimizer: str) -> dict[str, str]:
 def _own_files(folder: Path | None, wanted: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
     if folder is None:
         return {}
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises where nobody may look
         raise ConfigError(f"the template folder {folder} does not exist", "give a folder with .txt files")
     texts = {}
     for path in sorted(folder.glob("*.txt")):

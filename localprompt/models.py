@@ -44,9 +44,17 @@ def installed(card: ModelCard) -> Path | None:
 
 
 def file_at(name_or_path: str | os.PathLike[str]) -> Path | None:
-    """Return the absolute path of the file that is meant if there is one, which wins over a card; else None."""
+    """Return the absolute path of the file that is meant if there is one, which wins over a card; else None.
+
+    Raises:
+        ConfigError: for a path that is none.
+        ModelError: if nobody may look there.
+    """
     path = expanded(name_or_path)
-    return path.absolute() if path.is_file() else None
+    try:
+        return path.absolute() if path.is_file() else None
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}", "check the permissions of its folders") from error
 
 
 def resolve(name_or_path: str | os.PathLike[str]) -> Path:

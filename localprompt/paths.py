@@ -7,6 +7,8 @@ from pathlib import Path
 
 from localprompt.errors import ConfigError
 
+_SHOWN = 200
+
 
 def expanded(path: str | os.PathLike[str]) -> Path:
     """Return a path with `~` or `~user` at its beginning replaced by that home folder; nothing else is replaced.
@@ -14,7 +16,7 @@ def expanded(path: str | os.PathLike[str]) -> Path:
     A shell does that too, but not behind `--store=`, in quotes, in a task file, or in Python.
 
     Raises:
-        ConfigError: if there is no such user, or the text is no path, such as one that holds NUL.
+        ConfigError: if there is no such user, or the text is no path, such as one that holds NUL or is too long.
     """
     given = Path(path)
     try:
@@ -26,6 +28,12 @@ def expanded(path: str | os.PathLike[str]) -> Path:
         raise ConfigError(f"{str(given)!r} is no path: it holds what no file name can", "give a path") from error
     if "\0" in str(found):
         raise ConfigError(f"{str(given)!r} is no path: it holds NUL", "give a path")
+    try:
+        found.exists()
+    except PermissionError:
+        pass  # whoever opens it knows what it is for
+    except OSError as error:
+        raise ConfigError(f"{str(found)[:_SHOWN]!r}... is no path: {error.strerror}", "give a path") from error
     return found
 
 

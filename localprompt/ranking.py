@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from localprompt.types import Candidate, Evaluation, Example, Incumbent, Prompt
 
@@ -165,7 +166,9 @@ def by_mean(standing: Standing) -> tuple[float, bool, float, int]:
     return -standing.mean, *preference(standing)
 
 
-def choose_winner(finalists: Sequence[Standing], floor: float) -> Standing:
+def choose_winner(
+    finalists: Sequence[Standing], floor: float, copies: Mapping[str, int] = MappingProxyType({})
+) -> Standing:
     """Return the winner: first who is ahead of the seed is asked, then who is the shortest of them.
 
     Ahead of the best seed is a prompt whose mean gain is above both the noise `floor` and the standard error of the
@@ -176,10 +179,13 @@ def choose_winner(finalists: Sequence[Standing], floor: float) -> Standing:
     The order matters: the shortest of all that noise cannot tell from the best may itself not be ahead of the seed, and
     comparing only that one would throw away a longer prompt that is.
 
-    `finalists` are scored, as those of `Ranking.finalists` are, and at least one.
+    Args:
+        finalists: scored, as those of `Ranking.finalists` are, and at least one.
+        floor: the noise floor.
+        copies: example id to a number that its copies share; they count as one example for the standard error.
     """
     seed = min((each for each in finalists if each.candidate.op == "seed"), key=preference, default=None)
-    ahead = [each for each in finalists if seed is None or _is_ahead(each, seed, floor)]
+    ahead = [each for each in finalists if seed is None or _is_ahead(each, seed, floor, copies)]
     if not ahead:
         assert seed is not None  # without a seed everybody is ahead
         return seed
@@ -187,17 +193,22 @@ def choose_winner(finalists: Sequence[Standing], floor: float) -> Standing:
     return min((each for each in ahead if each.mean >= enough), key=preference)
 
 
-def _is_ahead(standing: Standing, seed: Standing, floor: float) -> bool:
+def _is_ahead(standing: Standing, seed: Standing, floor: float, copies: Mapping[str, int]) -> bool:
     """Return whether the gain over the seed, on the examples that both were given, is above noise and its error."""
     assert standing.evaluation is not None
     assert seed.evaluation is not None
     before = {outcome.example_id: outcome.score for outcome in seed.evaluation.outcomes}
     common = [outcome for outcome in standing.evaluation.outcomes if outcome.example_id in before]
-    gains = [outcome.score - before[outcome.example_id] for outcome in common]
-    if len(gains) < 2:  # one example has no standard error and shows nothing
+    gains: dict[object, list[float]] = {}
+    for outcome in common:
+        which = copies.get(outcome.example_id, outcome.example_id)
+        gains.setdefault(which, []).append(outcome.score - before[outcome.example_id])
+    n = len(gains)
+    if n < 2:  # one example has no standard error and shows nothing
         return False
-    enough = max(floor, statistics.stdev(gains) / math.sqrt(len(gains)))
-    return statistics.fmean(gains) > enough + _ROUNDING
+    # Each example has the weight of its copies, as in the mean.
+    parts = [math.fsum(each) * n / len(common) for each in gains.values()]
+    return statistics.fmean(parts) > max(floor, statistics.stdev(parts) / math.sqrt(n)) + _ROUNDING
 
 
 def best_first(evaluations: Sequence[Evaluation]) -> list[Prompt]:

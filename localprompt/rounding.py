@@ -13,7 +13,9 @@ def score_text(score: float, digits: int = 3, sign: str = "") -> str:
     With more, up to 6, where it would else be rounded to 0, 1 or -1 and is not: 1999 of 2000 are not all.
     """
     nearest = min((-1.0, 0.0, 1.0), key=lambda end: abs(score - end))
-    while digits < _MOST_DIGITS and abs(score - nearest) > _EQUAL and float(f"{score:.{digits}f}") == nearest:
+    if abs(score - nearest) <= _EQUAL:
+        return f"{nearest:{sign}.{digits}f}"  # a sum of floats may be a little below 0, which is no loss
+    while digits < _MOST_DIGITS and float(f"{score:.{digits}f}") == nearest:
         digits += 1
     return f"{score:{sign}.{digits}f}"
 

@@ -186,7 +186,8 @@ def conduct(sitting: Sitting) -> RunResult:
     noise, test, proof = None, None, Budget()
     try:
         noise = _measure_noise(sitting, task, problem, proof)
-        winner = choose_winner(problem.ranking.finalists(), noise.floor) if noise else winner
+        copies = {example.id: number for example, number in zip(task.dev, numbered(task.dev), strict=True)}
+        winner = choose_winner(problem.ranking.finalists(), noise.floor, copies) if noise else winner
         sitting.observer.stage(f"measuring seed and winner on {counted(len(task.test), 'test example')}")
         before, after = Evaluator(lm, task, proof).evaluate([seed.candidate.prompt, winner.candidate.prompt], task.test)
         if sitting.journal is not None:

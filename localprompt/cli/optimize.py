@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from localprompt.advice import command
 from localprompt.cli.options import (
     LIMIT,
     MINUTES,
@@ -106,4 +105,4 @@ def optimize(
     if as_json:
         say_json(result.to_json())
     else:
-        print_run(result, command("resume", result.run_id, *(["--allow-code"] if allow_code else []), store=store))
+        print_run(result, store)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
@@ -12,7 +14,10 @@ from rich.text import Text
 
 from localprompt.cli.printable import printable
 from localprompt.cli.streams import console
+from localprompt.configuration import resume_command
+from localprompt.errors import StoreError
 from localprompt.rounding import p_text, percent_text, score_text
+from localprompt.store import Store, default_store
 from localprompt.types import Prompt, Spend
 
 if TYPE_CHECKING:
@@ -29,9 +34,9 @@ def shown(prompt: Prompt) -> str:
     return f"{text} (and {len(prompt.demos)} demos)" if prompt.demos else text
 
 
-def print_run(result: RunResult, go_on: str) -> None:
+def print_run(result: RunResult, store: Path | None) -> None:
     """Print the found prompt, both scores on test, their difference, what it cost, and the command that goes on."""
-    print_parts(_run(result, go_on))
+    print_parts(_run(result, store))
 
 
 def print_parts(parts: Sequence[RenderableType]) -> None:
@@ -56,7 +61,7 @@ def print_evaluation(result: EvaluationResult) -> None:
     print_parts(lines)
 
 
-def _run(result: RunResult, go_on: str) -> list[RenderableType]:
+def _run(result: RunResult, store: Path | None) -> list[RenderableType]:
     parts: list[RenderableType] = [
         boxed("Found prompt", result.best),
         Text(f"Seed: {printable(shown(result.seed_prompt))}", style="dim"),
@@ -80,12 +85,19 @@ def _run(result: RunResult, go_on: str) -> list[RenderableType]:
         parts.append(Text(f"proposals not used: {reasons}"))
     if result.stopped:
         further = "" if result.status == "paused" else " with a higher limit"
-        parts.append(
-            Text(printable(f"The search was cut short: {result.stopped}. {go_on}{further} goes on."), style="yellow")
-        )
+        cut = f"The search was cut short: {result.stopped}. {_go_on(result.run_id, store)}{further} goes on."
+        parts.append(Text(printable(cut), style="yellow"))
     parts += _notes(result.notes)
     parts.append(Text(f"run {result.run_id}: {result.method}, seed {result.seed}", style="dim"))
     return parts
+
+
+def _go_on(run_id: str, store: Path | None) -> str:
+    """Return the command that goes on with a run, with the options that it needs as far as the store knows them."""
+    path, configuration = store or default_store(), None
+    with suppress(StoreError), Store(path, create=False) as opened:  # what was found is shown all the same
+        configuration = opened.runs.get(run_id).configuration
+    return resume_command(run_id, configuration, path)
 
 
 def proof_parts(result: RunResult) -> list[RenderableType]:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from localprompt.advice import command
 from localprompt.cli.options import debug_option, store_option
 from localprompt.cli.streams import say_json
 
@@ -32,4 +31,4 @@ def replay(*, run: str, force: bool, allow_code: bool, store: Path | None, as_js
     if as_json:
         say_json(result.to_json())
     else:
-        print_run(result, command("resume", result.run_id, *(["--allow-code"] if allow_code else []), store=store))
+        print_run(result, store)

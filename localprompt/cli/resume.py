@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from localprompt.advice import command
 from localprompt.cli.options import LIMIT, MINUTES, debug_option, engine_option, store_option
 from localprompt.cli.streams import say_json
 from localprompt.errors import LocalPromptError
@@ -69,4 +68,4 @@ def resume(
     if as_json:
         say_json(result.to_json())
     else:
-        print_run(result, command("resume", result.run_id, *(["--allow-code"] if allow_code else []), store=store))
+        print_run(result, store)

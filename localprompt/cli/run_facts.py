@@ -5,7 +5,6 @@ A result comes from the store and may be of another version, or damaged: what ca
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -39,7 +38,7 @@ def listed(store: Store, run: RunRecord | DamagedRun) -> dict[str, Any]:
         "created": run.created,
         "updated": run.updated,
         "test": _test(run.result),
-        "verdict": at(run.result, "verdict"),
+        "verdict": verdict if isinstance(verdict := at(run.result, "verdict"), str) else None,
         "stopped": run.stopped,
     }
 
@@ -107,7 +106,7 @@ def outcome(row: dict[str, Any]) -> str:
     if row["test"] is None:
         return "-"
     seed, best = (score_text(row["test"][which]["mean"]) for which in ("seed", "best"))
-    return f"{seed} to {best}, {row['verdict']}"
+    return f"{seed} to {best}, {row['verdict'] or 'no verdict'}"
 
 
 def when(seconds: float | None) -> str:
@@ -132,8 +131,4 @@ def _test(result: object) -> dict[str, dict[str, float]] | None:
 
 
 def _number(found: object) -> float | None:
-    try:
-        number = float(found) if isinstance(found, int | float) else math.nan
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
+    return float(found) if isinstance(found, int | float) and 0 <= found <= 1 else None

@@ -34,8 +34,12 @@ def runs() -> None:
 @_json_option
 def list_(store: Path | None, as_json: bool) -> None:
     """List the runs, newest first, and name those that are damaged."""
+    from localprompt.store.database import in_words, is_begun  # noqa: PLC0415 - `--help` must start fast
+
     path, rows = store or default_store(), []
-    if path.exists():
+    with in_words(f"the store {path}"):
+        is_there = is_begun(path)
+    if is_there:
         with _open(path) as opened:
             rows = [listed(opened, run) for run in opened.runs.every()]
     else:

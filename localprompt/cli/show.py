@@ -146,5 +146,8 @@ def _items(value: object) -> list[tuple[str, object]]:
 
 
 def _short(value: object) -> str:
-    text = f"{value:,}" if isinstance(value, int) else value if isinstance(value, str) else json.dumps(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        text = f"{value:,}"
+    else:
+        text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= 100 else f"{text[:97]}..."

@@ -25,7 +25,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast, runtime_checkable
 import msgpack
 
 from localprompt.engine.process import RequestsDied
-from localprompt.errors import StoreError
+from localprompt.errors import ModelError, StoreError
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.rendered import Rendered, spans_of
 from localprompt.types import EngineStats, FinishReason, Generation, Loglikelihood, Message, Sampling
@@ -58,6 +58,8 @@ class _Kind(Generic[_Request]):
     fields: tuple[type, ...]
     failed: tuple[object, ...]
     """The answer to a request that kills the engine: a row but for its tokens, of which there are none."""
+    contract: str
+    """What a model has to return."""
 
 
 class Answers(Protocol):
@@ -211,6 +213,7 @@ class CachedLM:
             row=lambda each, cost: [float(each.logprob), each.n_tokens, each.greedy, each.failed, cost],
             fields=(float, int, bool, bool, int),
             failed=(0.0, 0, False, True),
+            contract="loglikelihood returns one localprompt.Loglikelihood a pair: n_tokens an int, greedy a bool",
         )
         keys = [self._key("score", context, spans_of(context), continuation) for context, continuation in pairs]
         return [Loglikelihood(*row[:-1]) for row in self._answered(kind, keys, pairs)]
@@ -229,6 +232,7 @@ class CachedLM:
             row=lambda each, cost: [each.text, each.n_tokens, each.finish_reason, cost + each.n_tokens],
             fields=(str, int, str, int),
             failed=("", 0, "failed"),
+            contract="generate returns one localprompt.Generation a prompt: text a str, n_tokens an int",
         )
         how = asdict(sampling)
         requests = list(zip(prompts, seeds, strict=True))
@@ -290,16 +294,37 @@ class CachedLM:
             except RequestsDied as error:
                 # Who dies of being counted takes the answers of the others along: they are asked again.
                 died, answers = error, error.results if costs else answers
-            rows = zip(left, answers, costs or [0] * len(left), strict=True)
-            found = [(key, each, cost) for key, each, cost in rows if each is not None]
-            self._commit([(key, kind.name, _packed(kind.row(each, cost))) for key, each, cost in found])
+            rows = self._rows(kind, answers, costs or [0] * len(left), len(left), is_whole=died is None)
+            found = {key: row for key, row in zip(left, rows, strict=True) if row is not None}
+            self._commit([(key, kind.name, _packed(row)) for key, row in found.items()])
             if died is not None:
                 killers += [left[i] for i in died.killers]
                 if not died.killers or len(killers) == len(wanted):
                     raise died
-            answered = [key for key, _, _ in found]
-            left = [key for key in left if key not in answered and key not in killers]
+            left = [key for key in left if key not in found and key not in killers]
         self._commit([(key, kind.name, _packed([*kind.failed, 0])) for key in killers])
+
+    def _rows(
+        self, kind: _Kind[_Request], answers: Sequence[Any], costs: Sequence[int], n: int, *, is_whole: bool
+    ) -> list[_Row | None]:
+        """Return the answers to `n` requests as rows that can be read again, None where there is no answer.
+
+        Raises:
+            ModelError: if they are not that; a model may be anybody's.
+        """
+        try:
+            rows = [
+                None if each is None else kind.row(each, int(cost)) for each, cost in zip(answers, costs, strict=True)
+            ]
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ModelError(f"the model {self.name} answers what is no answer ({error})", kind.contract) from error
+        if len(rows) != n or (is_whole and None in rows):
+            raise ModelError(f"the model {self.name} does not answer each of {n} requests", kind.contract)
+        for row in rows:
+            if row is not None and not all(map(_is_of, row, kind.fields)):
+                found = ", ".join(type(field).__name__ for field in row[:-1])
+                raise ModelError(f"the model {self.name} answers with fields of other types ({found})", kind.contract)
+        return rows
 
     def _text(self, key: bytes, kind: str, compute: Callable[[], str]) -> str:
         value = self._known([key]).get(key)
@@ -345,6 +370,10 @@ class CachedLM:
 
 def _reason(text: str) -> FinishReason:
     return cast("FinishReason", text) if text in ("stop", "failed") else "length"
+
+
+def _is_of(value: object, kind: type) -> bool:
+    return isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
 
 
 def _packed(row: _Row) -> bytes:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from importlib import resources
 from pathlib import Path
+from urllib.parse import quote
 
 from filelock import FileLock
 
@@ -29,6 +30,8 @@ _MEANINGS = (
     ("disk is full", "the disk is full", _ROOM),
     ("no space left", "the disk is full", _ROOM),
     ("file too large", "the disk is full", _ROOM),
+    ("file exists", "a file stands where its folder should be", "choose another place"),
+    ("not a directory", "a file stands where its folder should be", "choose another place"),
     ("readonly", "it cannot be written", _PERMISSIONS),
     ("unable to open", "it cannot be opened", _PERMISSIONS),
     ("read-only", "it cannot be written", _PERMISSIONS),
@@ -38,6 +41,8 @@ _MEANINGS = (
     ("decode to utf-8", "it is damaged", _DAMAGE),
     ("codec can't decode", "it is damaged", _DAMAGE),
     ("i/o error", "reading or writing it failed", "check the disk: its space, its quota and its health"),
+    ("closed database", "it was closed", "open it again"),
+    ("same thread", "it was opened in another thread", "open it in each thread"),
     ("locked", f"another process kept it locked for {_PATIENCE:.0f} s", _WAIT),
 )
 """Part of SQLite's message, what it means, what to do. Texts, because Python 3.10 does not pass on the error's code."""
@@ -57,6 +62,8 @@ class Database:
             found = f"Python's SQLite is {sqlite3.sqlite_version}, and the store needs 3.37 or newer"
             raise StoreError(found, "use a newer Python")
         with in_words(f"the store {path}"):
+            if path.exists() and not path.is_file():
+                raise StoreError(f"the store {path}: it cannot be opened, for it is no file", "give the path of a file")
             path.parent.mkdir(parents=True, exist_ok=True)
             self.connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
             self.connection.text_factory = _text
@@ -131,7 +138,7 @@ class Database:
         folder = self.path.with_name(self.path.name + ".locks")
         with self._in_words():
             folder.mkdir(exist_ok=True)
-        return FileLock(folder / f"{name}.lock")
+        return FileLock(folder / f"{quote(name, safe='')}.lock")
 
     def _check_owner(self) -> None:
         """Refuse a forked child: SQLite's locks do not go with it, and two would write as one."""
@@ -231,6 +238,11 @@ def is_empty(connection: sqlite3.Connection) -> bool:
 def latest_version() -> int:
     """Return the newest format."""
     return len(_migrations())
+
+
+def is_begun(path: Path) -> bool:
+    """Return True if there is anything at a path but an empty file, which the next one who writes makes a store."""
+    return path.exists() and not (path.is_file() and path.stat().st_size == 0)
 
 
 def file_bytes(path: Path) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from localprompt.advice import command
+from localprompt.arguments import checked
 from localprompt.errors import StoreError
 from localprompt.store.database import Database
 from localprompt.store.records import (
@@ -95,6 +96,7 @@ class Findings:
         query = "SELECT at, kind, text FROM events WHERE run = ? ORDER BY number"
         return self._read(run_id, query, lambda row: Event(row[0], row[1], text_of(json.loads(row[2]))))
 
+    @checked
     def _number(self, run_id: str) -> int:
         with self._database.reading() as connection:
             row = connection.execute(_NUMBER, [named(run_id)]).fetchone()

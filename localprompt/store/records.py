@@ -8,12 +8,13 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from localprompt.types import Demo, Prompt
 
 RunStatus = Literal["running", "finished", "paused", "failed"]
 
+_ID = re.compile("[0-9a-f]{12}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LARGEST = 10**100
 _LONGEST = 1 << 20
@@ -94,12 +95,26 @@ def _read_result(text: str | None) -> Mapping[str, Any] | None:
     return None if text is None else object_of(json.loads(text))
 
 
+def _read_id(text: str) -> str:
+    if not _ID.fullmatch(text):
+        raise ValueError(f"{text!r} is no id")
+    return text
+
+
+def _read_status(text: str) -> str:
+    if text not in get_args(RunStatus):
+        raise ValueError(f"{text!r} is no status")
+    return text
+
+
 def _read_time(seconds: float) -> float:
     check_time(seconds)
     return seconds
 
 
 _COLUMN_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "id": _read_id,
+    "status": _read_status,
     "created": _read_time,
     "updated": _read_time,
     "seed": int,

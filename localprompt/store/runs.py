@@ -177,6 +177,7 @@ class Runs(Findings):
         finally:
             lock.release()
 
+    @checked
     def is_held(self, run_id: str) -> bool:
         """Return True if a process has the run at this moment: the lock knows, also of processes that were killed.
 
@@ -192,6 +193,7 @@ class Runs(Findings):
             lock.release()
         return False
 
+    @checked
     def holder(self, run_id: str) -> int | None:
         """Return the process that last began to hold a run and did not end that; it may have died since.
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from types import TracebackType
+from typing import NoReturn
 
 from localprompt.arguments import checked
 from localprompt.errors import StoreError
 from localprompt.paths import default_store, expanded
 from localprompt.store.answers import Answers
-from localprompt.store.database import Database, file_bytes
+from localprompt.store.database import Database, file_bytes, in_words, is_begun
 from localprompt.store.runs import Runs, in_use
 from localprompt.store.transfer import check_values
 
@@ -25,7 +26,7 @@ class Store:
 
     Args:
         path: the file, made with its folders if it is new; None: where `default_store` says.
-        create: False: open only a file that is there, for whoever only reads.
+        create: False: open only a store that is there, for whoever only reads; an empty file is none.
 
     Raises:
         ConfigError: for a path that is none.
@@ -35,7 +36,9 @@ class Store:
     @checked
     def __init__(self, path: str | os.PathLike[str] | None = None, *, create: bool = True) -> None:
         found = default_store() if path is None else expanded(path)
-        if not create and not found.exists():
+        with in_words(f"the store {found}"):
+            is_there = create or is_begun(found)
+        if not is_there:
             hint = "give the --store that the run was made with; `localprompt optimize` begins a new one"
             raise StoreError(f"there is no store {found}", hint)
         self._database = Database(found)
@@ -48,8 +51,14 @@ class Store:
         return self._database.path
 
     def check(self) -> list[str]:
-        """Return what is wrong with the store, a sentence each; empty if it is sound."""
+        """Return what is wrong with the store, a sentence each; empty if it is sound.
+
+        Raises:
+            StoreError: if it was closed, or opened by another process or thread: that is no damage.
+        """
         problems: list[str] = []
+        with self._database.reading():
+            pass
         for look in (self._damage, self._lost_rows, self._unreadable):
             try:
                 problems += look()
@@ -87,6 +96,9 @@ class Store:
             self.answers.flush()
         finally:
             self._database.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise StoreError(f"the store {self.path} cannot be pickled", "give its path, and open it in each process")
 
     def __enter__(self) -> Store:
         return self

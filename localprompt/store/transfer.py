@@ -31,16 +31,16 @@ from localprompt.store.database import (
     schema,
 )
 from localprompt.store.records import (
+    RUN_COLUMNS,
     check_finite,
     check_plain,
     check_texts,
     check_time,
     id_of_run,
     identity_hash,
-    item,
     lettered,
-    object_of,
     read_prompt,
+    read_run,
     read_texts,
     text_of,
 )
@@ -80,18 +80,18 @@ def export(database: Database, number: int, path: Path) -> None:
     if path.exists():
         raise StoreError(f"{path} is there already", "choose another name")
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with in_words(str(path)), closing(sqlite3.connect(part, isolation_level=None)) as target:
-            target.execute("PRAGMA journal_mode = OFF")  # nothing to go back to: what fails is thrown away
-            migrate(target)
-            target.execute("BEGIN")
-            with database.reading() as source:
-                _copy(source, number, target)
-            target.execute("COMMIT")
-        with in_words(str(path)):
+    with in_words(str(path)):
+        try:
+            with closing(sqlite3.connect(part, isolation_level=None)) as target:
+                target.execute("PRAGMA journal_mode = OFF")  # nothing to go back to: what fails is thrown away
+                migrate(target)
+                target.execute("BEGIN")
+                with database.reading() as source:
+                    _copy(source, number, target)
+                target.execute("COMMIT")
             part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def import_(database: Database, path: Path) -> str:
@@ -213,16 +213,11 @@ def _wrong_id(connection: sqlite3.Connection) -> str:
 
 
 def _read_run(row: tuple[Any, ...]) -> None:
-    _, ordinal, created, updated, seed, configuration, result, *names = row
+    *columns, ordinal = row
+    run = read_run(columns)
     if not 0 <= ordinal < _MOST_RUNS:
         raise ValueError(f"{ordinal} is no ordinal")
-    check_time(created)
-    check_time(updated)
-    plain, found = json.loads(configuration), None if result is None else json.loads(result)
-    check_plain([int(seed), plain, found, *names])
-    item(plain, "identity")
-    if found is not None:
-        object_of(found)
+    check_plain([run.seed, run.configuration, run.result, run.task, run.model, run.proposer, run.method, run.stopped])
 
 
 def _read_prompt(row: tuple[Any, ...]) -> None:
@@ -264,10 +259,7 @@ def _read_answer(row: tuple[Any, ...]) -> None:
 
 
 _READERS: Mapping[str, tuple[str, Callable[[tuple[Any, ...]], None]]] = {
-    "runs": (
-        "id, ordinal, created, updated, seed, configuration, result, task, model, proposer, method, stopped",
-        _read_run,
-    ),
+    "runs": (f"{RUN_COLUMNS}, ordinal", _read_run),
     "candidates": ("prompt_id, prompt, parents, op", _read_candidate),
     "evaluations": ("prompt_id, prompt, kind", _read_prompt),
     "outcomes": ("example_id, prediction, completion, score, margin", _read_outcome),

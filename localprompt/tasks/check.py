@@ -35,12 +35,12 @@ _Doubt = tuple[str, str]
 def find_doubts(task: Task) -> tuple[str, ...]:
     """Return one sentence for each thing that makes the task's scores less trustworthy; empty if there is none.
 
-    Begins with what was doubtful about reading the data. Looks for a test split that is too small to show anything,
-    inputs that occur twice (across splits and within one; across splits also with other case, spacing or punctuation),
-    the same inputs with different answers, labels that are missing, a prefix of another, or so unequally frequent that
-    an answer tells less than 90 % of the bits that it could (without labels: than 0.9 bits), answers that do not fit
-    max_tokens, answers that the metric cannot tell apart, or that are not one plain number where numbers are compared,
-    and a raw template that ends in a space.
+    Begins with what was doubtful about reading the data. Looks for a test split that is too small to show anything and
+    a dev split that is too small to choose by, inputs that occur twice (across splits and within one; across splits
+    also with other case, spacing or punctuation), the same inputs with different answers, labels that are missing, a
+    prefix of another, or so unequally frequent that an answer tells less than 90 % of the bits that it could (without
+    labels: than 0.9 bits), answers that do not fit max_tokens, answers that the metric cannot tell apart, or that are
+    not one plain number where numbers are compared, and a raw template that ends in a space.
     """
     return tuple(text for _, text in _doubts(task))
 
@@ -56,7 +56,7 @@ def main_doubts(task: Task, *splits: str) -> tuple[str, ...]:
     left = len(texts) - _MOST_TOLD
     if left <= 1:  # the sentence that counts it would be as long
         return tuple(texts)
-    return (*texts[:_MOST_TOLD], f"{left} more doubts: `localprompt tasks check` shows them")
+    return (*texts[:_MOST_TOLD], f"{left} more doubts: `localprompt tasks check TASK` shows them")
 
 
 def _doubts(task: Task) -> Iterator[_Doubt]:
@@ -84,6 +84,9 @@ def _too_few(task: Task) -> Iterator[_Doubt]:
         different = "different " if n < len(task.test) else ""
         what = f"{n} {different}example{'s'[: n != 1]}"
         yield "test", f"test has {what}, too few to show any gain: were all gained, p would be {p:g}"
+    if n_different(task.dev) == 1:
+        different = "different " if len(task.dev) > 1 else ""
+        yield "dev", f"dev has 1 {different}example, too few to choose a prompt by: the seed prompt stays"
 
 
 def _splits(task: Task) -> dict[str, tuple[Example, ...]]:

@@ -18,24 +18,24 @@ _FREQUENT = 0.1
 
 @dataclass(frozen=True, slots=True)
 class ConstantAnswer:
-    """The most frequent right answer, and what always giving it would score: no prompt that scores less has learned."""
+    """A frequent right answer, and what always giving it would score: no prompt that scores less has learned."""
 
     answer: str
     score: float
 
 
 def constant_answer(task: Task, examples: Sequence[Example]) -> ConstantAnswer | None:
-    """Return the answer that is right most often, judged by the task's metric; of equals the first.
+    """Return the frequent answer that scores most by the task's metric, which may take several for the same.
 
-    None where it is right for fewer than two examples or a tenth of them, or where the metric cannot judge it.
+    Frequent is what is the right answer of two examples and of a tenth of them; of equals it is the most frequent, then
+    the first. None where there is no such answer, or where the metric cannot judge it.
     """
     right = Counter(target for example in examples for target in dict.fromkeys(example.targets))
-    answer, n = right.most_common(1)[0] if right else ("", 0)
-    if n < max(2, _FREQUENT * len(examples)):
-        return None
+    frequent = [answer for answer, n in right.most_common() if n >= max(2, _FREQUENT * len(examples))]
     metric = guarded_metric(task.metric)
     try:
-        scores = [metric(answer, example.targets) for example in examples]
+        scores = {answer: [metric(answer, example.targets) for example in examples] for answer in frequent}
     except TaskError:  # it is code, and may not be made for an answer that no model gave
         return None
-    return ConstantAnswer(answer, math.fsum(scores) / len(scores))
+    found = [ConstantAnswer(answer, math.fsum(each) / len(each)) for answer, each in scores.items()]
+    return max(found, key=lambda each: each.score, default=None)

@@ -16,7 +16,7 @@ import size  # noqa: E402 - it counts for people too
 MAX_FUNCTION_LINES = 60
 MAX_FILE_LINES = 450
 # These only fall; one that must rise says why behind its number.
-MAX_CODE_LINES = 14_500
+MAX_CODE_LINES = 14528  # 12,165 before every kind of mistake found by use was mended: exact statistics, data, scripts, thoughts
 MAX_OF_OPTIMIZER = {"ape": 214, "manual": 45, "opro": 244, "pe2": 385, "protegi": 340, "random_search": 108}
 MAX_MEMBERS_OF_PROBLEM = 18
 MAX_ON_TOP_LEVEL = 45

@@ -97,8 +97,9 @@ def test_a_run_that_was_given_its_model_says_that_the_command_needs_one(store: P
 
     with pytest.raises(ModelError):
         localprompt.optimize(toy.task(), toy.model(answer=fail), method="manual", store=store)
-    shown = call("runs", "show", _only(store), "--store", store).stdout
-    assert re.search(r"`localprompt resume \w+ --model MODEL --store ", shown)
+    for command in (("runs", "show"), ("replay",)):
+        said = call(*command, _only(store), "--store", store).stdout
+        assert re.search(r"`localprompt resume \w+ --model MODEL --store ", said), said
 
 
 def test_a_run_that_is_not_found_may_be_in_another_store(task: str, store: Path) -> None:

@@ -177,7 +177,7 @@ def test_the_doubts_about_a_task_stand_with_every_score(one_class: str, monkeypa
         assert any(note.endswith(missing) for note in notes)
     result = _localprompt("optimize", one_class, "--model", "any")
     assert "no better than one constant answer" in " ".join(result.stdout.split())
-    assert "Note: 3 more doubts: `localprompt tasks check` shows them." in result.stdout
+    assert "Note: 3 more doubts: `localprompt tasks check TASK` shows them." in result.stdout
     assert missing in _localprompt("optimize", one_class, "--model", "any", "--dry-run").stderr
 
 

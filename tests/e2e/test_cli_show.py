@@ -54,6 +54,7 @@ def test_a_finished_run_begins_with_what_came_out() -> None:
 def test_how_a_run_was_set_up_is_shown_if_wanted() -> None:
     found = localprompt.optimize(toy.task(), toy.model(), method="manual")
     settings = [line.split()[0] for line in show(found.run_id, "--settings").splitlines() if line.strip()]
+    assert re.search(r"use_cache +true\s", show(found.run_id, "--settings"))
     assert {"machine.python", "limits.max_tokens", "model.fingerprint", "seed", "use_cache"} <= set(settings)
 
 

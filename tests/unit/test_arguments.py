@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import toy
 
@@ -120,6 +121,18 @@ def test_a_text_in_the_place_of_a_list_is_not_taken_for_its_letters() -> None:
     with pytest.raises(ConfigError, match="tasks is 'a', not a list") as error:
         localprompt.compare("a", toy.model(), max_tokens=10)  # type: ignore[arg-type]
     assert error.value.hint == "put it into a list: [...]"
+
+
+def test_a_number_of_numpy_is_refused_with_how_to_give_it() -> None:
+    with pytest.raises(ConfigError, match=r"seed is .*3.*, not a whole number") as error:
+        localprompt.dry_run(toy.task(), toy.model(), seed=np.int64(3))  # type: ignore[arg-type]
+    assert error.value.hint == "give its .item(), which is Python's own"
+
+
+@pytest.mark.parametrize("call", ["candidates", "events", "delete", "get", "is_held"])
+def test_a_run_is_named_by_text(call: str, store: Path) -> None:
+    with Store(store) as opened, pytest.raises(ConfigError, match="is 5, not text"):
+        getattr(opened.runs, call)(5)
 
 
 def test_an_observer_that_lacks_something_is_told_what() -> None:

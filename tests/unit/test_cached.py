@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import pytest
 import toy
 
-from localprompt.errors import OutOfAnswers, OutOfTime, StoreError
+from localprompt.errors import ModelError, OutOfAnswers, OutOfTime, StoreError
 from localprompt.lm import cached as module
 from localprompt.lm.cached import CachedLM, MemoryAnswers
 from localprompt.lm.rendered import Rendered
 from localprompt.lm.replayed import ReplayedLM, facts_of
 from localprompt.lm.scripted import ScriptedLM
-from localprompt.types import Message, Sampling
+from localprompt.types import Generation, Message, Sampling
 
 GREEDY = Sampling(max_tokens=4)
 PAIRS = [("b", " x"), ("a", " y"), ("b", " x"), ("c", " z")]
@@ -168,3 +168,27 @@ def test_a_replay_needs_all_facts_of_its_model() -> None:
     assert ReplayedLM(facts).name == "scripted"
     with pytest.raises(StoreError, match="which model"):
         ReplayedLM({**facts, "n_ctx": "many"})
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        (None, "answers what is no answer"),
+        (["yes", "no"], "answers what is no answer"),
+        ([Generation("yes", 1, "stop")], "answers what is no answer"),
+        ([Generation("yes", 1, "stop")] * 3, "answers what is no answer"),
+        ([None, None], "does not answer each of 2 requests"),
+        ([Generation("yes", 1.0, "stop")] * 2, "answers with fields of other types \\(str, float, str\\)"),  # type: ignore[arg-type]
+        ([Generation(b"yes", 1, "stop")] * 2, "answers with fields of other types \\(bytes, int, str\\)"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_model_of_ones_own_that_breaks_its_contract_is_named_and_nothing_is_kept(answers: object, said: str) -> None:
+    class Own(ScriptedLM):
+        def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
+            return answers  # type: ignore[return-value]
+
+    kept = MemoryAnswers()
+    with pytest.raises(ModelError, match=f"the model own {said}") as error:
+        CachedLM(Own(name="own"), kept).generate(["a", "b"], GREEDY, [0, 0])
+    assert error.value.hint.startswith("generate returns one localprompt.Generation a prompt")
+    assert len(CachedLM(ScriptedLM(name="own"), kept).generate(["a", "b"], GREEDY, [0, 0])) == 2

@@ -168,6 +168,10 @@ def test_the_constant_answer_is_judged_by_the_metric_and_missing_where_it_cannot
     assert constant_answer(given, given.test) == ConstantAnswer("yes", 0.4)  # exact_match takes "Yes!" for yes
     several = tuple(replace(ex, targets=("a", f"b{i}")) for i, ex in enumerate(given.test))
     assert constant_answer(given, several) == ConstantAnswer("a", 1.0)
+    spelled = _answered(toy.task(test=12), "no", "no", "yes", "Yes", "YES", "no")
+    assert constant_answer(spelled, spelled.test) == ConstantAnswer("no", 0.5)
+    spelled = _answered(toy.task(test=20), "no", "no", "yes", "Yes", "YES")
+    assert constant_answer(spelled, spelled.test) == ConstantAnswer("yes", 0.6)  # less frequent as it is written
     assert constant_answer(toy.task(), toy.task().test) is None
     assert constant_answer(given, given.test[:1]) is None
     assert constant_answer(given, ()) is None
@@ -179,3 +183,13 @@ def test_the_seed_prompt_is_told_apart_from_a_found_one_in_the_note() -> None:
     result = runs.optimize(given, toy.model(answer=_agreeable))
     assert result.verdict == "no better prompt found"
     assert "always answering 'no' would score 1.000 on test, the seed prompt scores 1.000" in result.notes
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_one_dev_example_is_said_to_be_too_few_to_choose_by_before_anything_is_spent(n: int) -> None:
+    given, observer = toy.task(), Notes()
+    dev = tuple(replace(given.dev[i % n], id=f"dev:{i}") for i in range(4))
+    for rows, different in ((dev, "different "), (given.dev[:n], "")):
+        result = runs.optimize(replace(given, dev=rows), toy.model(), observer=observer, use_cache=False)
+        doubt = f"dev has 1 {different}example, too few to choose a prompt by: the seed prompt stays"
+        assert (doubt in observer.lines, doubt in result.notes, not result.found_better) == (n == 1,) * 3

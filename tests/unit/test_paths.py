@@ -129,3 +129,27 @@ def test_a_command_in_a_hint_can_be_pasted(monkeypatch: pytest.MonkeyPatch, home
     assert command("runs", "list", store=default_store()) == "`localprompt runs list`"
     monkeypatch.setenv("LOCALPROMPT_STORE", "elsewhere.db")
     assert command("runs", "list", store=Path("elsewhere.db")) == "`localprompt runs list`"
+
+
+@pytest.mark.parametrize("path", ["a" * 300, "a/" * 4000])
+def test_a_name_that_no_file_system_holds_is_no_path(path: str) -> None:
+    for call in (
+        lambda: Store(path),
+        lambda: Store(path, create=False),
+        lambda: localprompt.load_task(path),
+        lambda: localprompt.load_model(path),
+        lambda: configure("ape", {"templates": path}),
+    ):
+        with pytest.raises(ConfigError, match="is no path: File name too long"):
+            call()
+
+
+def test_an_empty_file_is_no_store_to_read_and_a_new_one_to_write(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.db"
+    empty.touch()
+    with pytest.raises(StoreError, match=f"there is no store {empty}"):
+        Store(empty, create=False)
+    listed = CliRunner().invoke(main, ["runs", "list", "--json", "--store", str(empty)])
+    assert (listed.exit_code, json.loads(listed.stdout), empty.stat().st_size) == (0, [], 0)
+    with Store(empty):
+        assert empty.stat().st_size > 0

@@ -56,3 +56,8 @@ def test_a_share_is_all_or_nothing_only_if_it_is() -> None:
 )
 def test_a_p_is_never_0_and_never_on_the_other_side_of_5_percent(p: float, digits: int, text: str) -> None:
     assert p_text(p, digits) == text
+
+
+def test_a_sum_of_floats_a_little_below_0_is_no_loss() -> None:
+    assert score_text(0.3 - (0.1 + 0.2), sign="+") == "+0.000"
+    assert (score_text(-0.0), score_text(1 - 1e-12)) == ("0.000", "1.000")

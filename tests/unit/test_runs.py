@@ -327,6 +327,15 @@ def test_a_seed_stays_where_one_example_or_none_tells_it_from_another_prompt() -
     assert choose_winner([_standing("seed", "00", "seed"), _standing("any", "11")], 0.0).candidate.op == "any"
 
 
+def test_copies_of_an_example_are_one_piece_of_evidence_that_a_prompt_is_ahead() -> None:
+    seed, ahead = _standing("seed", "0000000000", "seed"), _standing("any", "1111100000")
+    copies = {f"dev:{n}": n // 5 for n in range(10)}
+    assert choose_winner([seed, ahead], 0.0) == ahead
+    assert choose_winner([seed, ahead], 0.0, copies) == seed  # one of two
+    assert choose_winner([seed, ahead], 0.0, dict.fromkeys(copies, 0)) == seed
+    assert choose_winner([seed, _standing("any", "1" * 10)], 0.0, copies).candidate.op == "any"
+
+
 def test_a_gain_is_not_thrown_away_for_a_shorter_prompt_that_is_not_ahead_of_the_seed() -> None:
     seed = _standing("the seed prompt", "1" * 10 + "0" * 10, "seed")
     best = _standing("the longest instruction of all finalists", "1" * 14 + "0" * 6)

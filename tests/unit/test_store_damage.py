@@ -19,6 +19,7 @@ from localprompt.errors import StoreError
 from localprompt.store import DamagedRun, RunRecord, Store
 
 DAMAGE = (
+    "status = 'done'",
     "seed = 'None'",
     "seed = '1.5'",
     "seed = ''",
@@ -52,6 +53,7 @@ def search(path: Path, seed: int = 0) -> str:
 
 def change(path: Path, statement: str, *parameters: object) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA ignore_check_constraints = ON")
         connection.execute(statement, parameters)
 
 
@@ -145,3 +147,26 @@ def test_a_comparison_goes_on_beside_damaged_runs_and_names_its_own(path: Path) 
     lost = call(path, "compare", "--resume", first.id)
     assert (lost.exit_code, "1 runs of the comparison" in lost.stderr) == (1, True)
     assert [run.result.test for run in again().runs] == [run.result.test for run in first.runs]
+
+
+def test_an_id_that_is_none_is_damage_and_names_no_file_elsewhere(path: Path) -> None:
+    sound, damaged = search(path), search(path, seed=1)
+    change(path, "UPDATE runs SET id = '../../zz', status = 'running' WHERE id = ?", damaged)
+    rows = {row["run_id"]: row["status"] for row in json.loads(call(path, "runs", "list", "--json").stdout)}
+    assert rows == {"../../zz": "damaged", sound: "finished"}
+    assert call(path, "runs", "delete", "../../zz", "--yes").exit_code == 0
+    assert call(path, "runs", "check").exit_code == 0
+    assert not list(path.parent.parent.glob("zz*"))
+
+
+@pytest.mark.parametrize("verdict", ["null", "5"])
+def test_a_result_of_another_shape_is_shown_as_far_as_it_is_known(path: Path, verdict: str) -> None:
+    run_id, other = search(path), search(path, seed=1)
+    test = '{"seed": {"mean": 0.5}, "best": {"mean": %s}}'
+    result = f'{{"verdict": {verdict}, "test": {test}}}'
+    change(path, "UPDATE runs SET result = ? WHERE id = ?", result % "0.9996", run_id)
+    change(path, "UPDATE runs SET result = ? WHERE id = ?", result % "1e99", other)
+    listed = call(path, "runs", "list").stdout
+    assert "0.500 to 0.9996, no verdict" in listed
+    rows = {row["run_id"]: row for row in json.loads(call(path, "runs", "list", "--json").stdout)}
+    assert (rows[run_id]["verdict"], rows[other]["test"]) == (None, None)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import pickle  # noqa: TID251 - what is refused
 import random
 import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -100,11 +102,26 @@ def test_a_file_that_cannot_be_written_is_one_sentence(open_folder: Path) -> Non
 
 
 def test_a_folder_in_the_place_of_the_file_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=f"the store {tmp_path}: it cannot be opened"):
-        Store(tmp_path)
+    for path in (tmp_path, Path(os.devnull)):
+        with pytest.raises(StoreError, match=f"the store {path}: it cannot be opened, for it is no file"):
+            Store(path)
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="the store"):
+    with pytest.raises(StoreError, match="a file stands where its folder should be"):
         Store(tmp_path / "file" / "store.sqlite")
+    run_id = fill(tmp_path / "s")
+    with Store(tmp_path / "s") as store, pytest.raises(StoreError, match="a file stands where its folder should be"):
+        store.runs.export(run_id, tmp_path / "file" / "it.run")
+
+
+def test_a_store_that_is_closed_or_another_threads_is_not_called_damaged(tmp_path: Path) -> None:
+    with Store(tmp_path / "s") as store, ThreadPoolExecutor(1) as pool:
+        with pytest.raises(StoreError, match="cannot be pickled"):
+            pickle.dumps(store)
+        with pytest.raises(StoreError, match="it was opened in another thread"):
+            pool.submit(store.check).result()
+        assert store.check() == []
+    with pytest.raises(StoreError, match="it was closed"):
+        store.check()
 
 
 def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
