@@ -28,10 +28,10 @@ from induction import HAND_WRITTEN
 from methods import METHODS, chosen, code_hash, read, write
 
 import localprompt
-from localprompt.budget import Budget
 from localprompt.errors import LocalPromptError
-from localprompt.evaluator import Evaluator
 from localprompt.lm.base import LanguageModel
+from localprompt.lm.budget import Budget
+from localprompt.search.evaluator import Evaluator
 from localprompt.store import Store
 from localprompt.tasks import Task, load_task
 from localprompt.types import Evaluation, Prompt

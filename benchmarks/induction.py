@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import localprompt
-from localprompt.analysis.stats import interval
-from localprompt.budget import Budget
-from localprompt.evaluator import Evaluator
+from localprompt.lm.budget import Budget
 from localprompt.lm.local import LocalModel, load_model
 from localprompt.optimizers.ape import APE
+from localprompt.search.evaluator import Evaluator
+from localprompt.stats.intervals import interval
 from localprompt.store import Store
 from localprompt.tasks import Task, load_task
 from localprompt.types import Prompt

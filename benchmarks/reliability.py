@@ -21,8 +21,8 @@ from pathlib import Path
 from ordeals import files, kills, overhead, stores, texts
 from ordeals.report import HEAD, Row
 
-from localprompt import models
-from localprompt.cards import cards
+from localprompt.hub import files as models
+from localprompt.hub.cards import cards
 
 
 def _ordeals(options: argparse.Namespace) -> dict[str, Callable[[], list[Row]]]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from localprompt.interface.version import __version__ as __version__
+
 if TYPE_CHECKING:
-    from localprompt.analysis.comparison import Comparison
-    from localprompt.comparing import compare
+    from localprompt.comparison.plan import compare
+    from localprompt.comparison.table import Comparison
     from localprompt.errors import (
         ConfigError,
         ContextOverflow,
@@ -25,14 +27,12 @@ if TYPE_CHECKING:
     from localprompt.lm.base import LanguageModel
     from localprompt.lm.local import LocalModel, load_model
     from localprompt.lm.scripted import ScriptedLM
-    from localprompt.observing import Observer, SilentObserver
-    from localprompt.resuming import replay, resume
-    from localprompt.runs import Estimate, EvaluationResult, RunResult, dry_run, evaluate, optimize
+    from localprompt.run.api import Estimate, EvaluationResult, RunResult, dry_run, evaluate, optimize
+    from localprompt.run.resume import replay, resume
+    from localprompt.search.observer import Observer, SilentObserver
     from localprompt.store import Store
     from localprompt.tasks import Task, load_task
     from localprompt.types import Demo, EngineStats, Example, Generation, Loglikelihood, Message, Prompt, Sampling
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Comparison",
@@ -74,8 +74,8 @@ __all__ = [
 ]
 
 _HOME = {
-    "localprompt.analysis.comparison": ("Comparison",),
-    "localprompt.comparing": ("compare",),
+    "localprompt.comparison.table": ("Comparison",),
+    "localprompt.comparison.plan": ("compare",),
     "localprompt.errors": (
         "ConfigError",
         "ContextOverflow",
@@ -90,9 +90,9 @@ _HOME = {
     "localprompt.lm.base": ("LanguageModel",),
     "localprompt.lm.local": ("LocalModel", "load_model"),
     "localprompt.lm.scripted": ("ScriptedLM",),
-    "localprompt.observing": ("Observer", "SilentObserver"),
-    "localprompt.resuming": ("replay", "resume"),
-    "localprompt.runs": ("Estimate", "EvaluationResult", "RunResult", "dry_run", "evaluate", "optimize"),
+    "localprompt.search.observer": ("Observer", "SilentObserver"),
+    "localprompt.run.resume": ("replay", "resume"),
+    "localprompt.run.api": ("Estimate", "EvaluationResult", "RunResult", "dry_run", "evaluate", "optimize"),
     "localprompt.store": ("Store",),
     "localprompt.tasks": ("Task", "load_task"),
     "localprompt.types": (

@@ -9,11 +9,11 @@ from __future__ import annotations
 import random
 import re
 
-from localprompt.budget import Budget
-from localprompt.evaluator import Evaluator
+from localprompt.lm.budget import Budget
 from localprompt.lm.metered import MeteredLM
 from localprompt.lm.scripted import ScriptedLM
-from localprompt.problem import Problem
+from localprompt.search.evaluator import Evaluator
+from localprompt.search.problem import Problem
 from localprompt.tasks import Layout, Task
 from localprompt.tasks.answers import find_answer
 from localprompt.tasks.metrics import find_metric

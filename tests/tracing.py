@@ -18,13 +18,13 @@ from typing import Any
 
 import toy
 
-from localprompt.budget import Budget
-from localprompt.evaluator import Evaluator
+from localprompt.lm.budget import Budget
 from localprompt.lm.metered import MeteredLM
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers import Optimizer
-from localprompt.problem import Problem
-from localprompt.ranking import Standing
+from localprompt.search.evaluator import Evaluator
+from localprompt.search.problem import Problem
+from localprompt.search.ranking import Standing
 from localprompt.tasks import Task
 from localprompt.types import Candidate, Discard, Evaluation, Exchange, Generation, Prompt, Sampling
 

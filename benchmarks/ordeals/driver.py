@@ -21,12 +21,12 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from localprompt import runs
 from localprompt.cli.main import main
 from localprompt.lm import local
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.local import LocalModel
 from localprompt.lm.scripted import ScriptedLM
+from localprompt.run import api as runs
 from localprompt.types import Generation, Loglikelihood, Sampling
 
 MANNERS = ("plainly", "at once", "with care", "in one word", "as a list", "by heart", "in small letters", "briefly")

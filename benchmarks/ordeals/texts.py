@@ -18,12 +18,13 @@ from typing import Literal
 
 from hostile import hostile_texts
 
-from localprompt import resuming, runs
 from localprompt.cli.output import print_evaluation, print_run
 from localprompt.errors import LocalPromptError
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.local import load_model
 from localprompt.lm.scripted import ScriptedLM
+from localprompt.run import api as runs
+from localprompt.run import resume as resuming
 from localprompt.store import Store
 from localprompt.tasks import Layout, Task
 from localprompt.tasks.answers import find_answer

@@ -1,1 +1,1 @@
-"""The command line. Level 8."""
+"""The command line. Level 9."""

@@ -1,4 +1,4 @@
-"""`localprompt compare`: several methods with the same budget. Level 8."""
+"""`localprompt compare`: several methods with the same budget. Level 9."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from localprompt.advice import command
 from localprompt.cli.options import LIMIT, HomePath, assigned, cache_option, debug_option, engine_option, store_option
 from localprompt.cli.streams import say_json
 from localprompt.errors import ConfigError, LocalPromptError
+from localprompt.interface.advice import command
 
 if TYPE_CHECKING:
-    from localprompt.analysis.comparison import Flat
-    from localprompt.observing import Observer
+    from localprompt.comparison.table import Flat
+    from localprompt.search.observer import Observer
 
 _EXAMPLE = "ape.queries=8"
 _OF_A_SITTING = ("resume", "model", "proposer", "allow_code", "csv_file", "csv_runs", "store", "as_json", "debug")
@@ -73,9 +73,9 @@ def compare(
     Called again with the same arguments, or with --resume alone, it goes on where it ended: nothing is computed twice.
     The exit code is 1 if a run failed; the others are compared all the same.
     """
-    from localprompt import comparing  # noqa: PLC0415 - `--help` must start fast
     from localprompt.cli.compare_output import print_comparison  # noqa: PLC0415
     from localprompt.cli.progress import progress  # noqa: PLC0415
+    from localprompt.comparison import plan as comparing  # noqa: PLC0415 - `--help` must start fast
 
     for path in (csv_file, csv_runs):
         if path is not None and not path.absolute().parent.is_dir():
@@ -105,8 +105,8 @@ def compare(
 
 
 def _say_costs(arguments: Mapping[str, Any], n_seeds: int, as_json: bool, observer: Observer) -> None:
-    from localprompt import comparing  # noqa: PLC0415
     from localprompt.cli.compare_output import print_costs  # noqa: PLC0415
+    from localprompt.comparison import plan as comparing  # noqa: PLC0415
 
     of_a_run = {name: value for name, value in arguments.items() if name not in ("n_seeds", "store", "use_cache")}
     costs = comparing.expected_costs(**of_a_run, observer=observer)

@@ -1,4 +1,4 @@
-"""A comparison for people. Level 8. Model text is shown as text: never as markup, never with control characters."""
+"""A comparison for people. Level 9. Model text is shown as text: never as markup, never with control characters."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from itertools import groupby
 from rich.table import Table
 from rich.text import Text
 
-from localprompt.analysis.comparison import ComparedRun, Comparison, MethodSettings, Row
-from localprompt.analysis.seeds import OverSeeds
-from localprompt.analysis.stats import Difference
 from localprompt.cli.output import note_text, shown
 from localprompt.cli.printable import printable, printable_line
 from localprompt.cli.streams import console
-from localprompt.comparing import Expected
-from localprompt.rounding import p_text, percent_text, score_text
+from localprompt.comparison.plan import Expected
+from localprompt.comparison.table import ComparedRun, Comparison, MethodSettings, Row
+from localprompt.interface.rounding import p_text, percent_text, score_text
+from localprompt.stats.intervals import Difference
+from localprompt.stats.seeds import OverSeeds
 
 _PROMPT_CHARS = 200
 _COLUMNS = (

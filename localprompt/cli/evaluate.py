@@ -1,4 +1,4 @@
-"""`localprompt evaluate`: the score of one prompt. Level 8."""
+"""`localprompt evaluate`: the score of one prompt. Level 9."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from localprompt.cli.options import cache_option, debug_option, engine_option, store_option
 from localprompt.cli.streams import say_json
 from localprompt.errors import ConfigError
-from localprompt.paths import expanded
+from localprompt.interface.paths import expanded
 
 
 @click.command()
@@ -37,9 +37,9 @@ def evaluate(
     as_json: bool,
 ) -> None:
     """Measure one prompt on the dev or test split of the task file TASK."""
-    from localprompt import runs  # noqa: PLC0415 - `--help` must start fast
     from localprompt.cli.output import print_evaluation  # noqa: PLC0415
     from localprompt.cli.progress import progress  # noqa: PLC0415
+    from localprompt.run import api as runs  # noqa: PLC0415 - `--help` must start fast
 
     instruction = _instruction(prompt)
     with progress() as observer:

@@ -1,4 +1,4 @@
-"""The command line. Level 8. Commands are imported when they are asked for, so that `--help` is quick."""
+"""The command line. Level 9. Commands are imported when they are asked for, so that `--help` is quick."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from localprompt import __version__
 from localprompt.cli.options import DEBUG, debug_option
 from localprompt.cli.streams import lasting_streams, say
 from localprompt.errors import ConfigError, LocalPromptError, nearest
+from localprompt.interface.version import __version__
 
 _COMMANDS = {
     "optimize": "localprompt.cli.optimize:optimize",
@@ -59,7 +59,7 @@ class LazyGroup(click.Group):
                 return super().main(*args, **extra)
             except SystemExit as end:
                 if streams.lost:
-                    from localprompt.advice import command  # noqa: PLC0415 - only when something went wrong
+                    from localprompt.interface.advice import command  # noqa: PLC0415 - only when something went wrong
 
                     kept = f"what was done is done: {command('runs', 'list')}, with the same --store, names its runs"
                     _complain(f"standard output cannot be written: {streams.lost}", kept)

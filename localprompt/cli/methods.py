@@ -1,4 +1,4 @@
-"""`localprompt methods`: the search algorithms and their settings. Level 8."""
+"""`localprompt methods`: the search algorithms and their settings. Level 9."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`localprompt models`: list, pull and look at models. Level 8."""
+"""`localprompt models`: list, pull and look at models. Level 9."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from localprompt.cli.streams import console, say, say_json
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from localprompt.cards import ModelCard
     from localprompt.engine.gguf import GGUFHeader
+    from localprompt.hub.cards import ModelCard
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
 
@@ -31,8 +31,8 @@ def models() -> None:
 @_json_option
 def list_(as_json: bool) -> None:
     """List the models that can be asked for by name, the smallest first."""
-    from localprompt.cards import cards  # noqa: PLC0415 - `--help` must start fast
-    from localprompt.models import installed  # noqa: PLC0415
+    from localprompt.hub.cards import cards  # noqa: PLC0415 - `--help` must start fast
+    from localprompt.hub.files import installed  # noqa: PLC0415
 
     rows = [_listed(card, installed(card)) for card in cards()]
     if as_json:
@@ -92,9 +92,9 @@ def _list_table(rows: Iterable[dict[str, Any]]) -> RenderableType:
 @debug_option
 def pull(names: tuple[str, ...]) -> None:
     """Fetch models and check their SHA-256; print the path of each."""
-    from localprompt.cards import card  # noqa: PLC0415
     from localprompt.cli.progress import logged  # noqa: PLC0415
-    from localprompt.models import pull  # noqa: PLC0415
+    from localprompt.hub.cards import card  # noqa: PLC0415
+    from localprompt.hub.files import pull  # noqa: PLC0415
 
     wanted = [card(name) for name in names]  # an unknown name fails before anything is fetched
     with logged(lambda text: say(printable_line(text), err=True)):
@@ -108,7 +108,7 @@ def pull(names: tuple[str, ...]) -> None:
 @debug_option
 def path(name: str) -> None:
     """Print the path of a model that is installed, and nothing else."""
-    from localprompt.cards import card  # noqa: PLC0415
+    from localprompt.hub.cards import card  # noqa: PLC0415
 
     say(str(_installed_path(card(name))))
 
@@ -122,7 +122,7 @@ def info(name_or_file: str, as_json: bool) -> None:
     from localprompt.engine.gguf_reader import read_header  # noqa: PLC0415
     from localprompt.engine.gguf_validator import validate  # noqa: PLC0415
     from localprompt.errors import ModelError  # noqa: PLC0415
-    from localprompt.models import card_named, file_at  # noqa: PLC0415
+    from localprompt.hub.files import card_named, file_at  # noqa: PLC0415
 
     file = file_at(name_or_file) or _installed_path(card_named(name_or_file))
     header, problem = read_header(file), None
@@ -139,7 +139,7 @@ def info(name_or_file: str, as_json: bool) -> None:
 
 def _installed_path(card: ModelCard) -> Path:
     from localprompt.errors import ModelError  # noqa: PLC0415
-    from localprompt.models import installed  # noqa: PLC0415
+    from localprompt.hub.files import installed  # noqa: PLC0415
 
     found = installed(card)
     if found is None:

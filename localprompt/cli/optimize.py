@@ -1,4 +1,4 @@
-"""`localprompt optimize`: the main job. Level 8."""
+"""`localprompt optimize`: the main job. Level 9."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ def optimize(
     as_json: bool,
 ) -> None:
     """Search for a better prompt for the task file TASK and prove it on its test split."""
-    from localprompt import runs  # noqa: PLC0415 - `--help` must start fast
     from localprompt.cli.methods import plain_settings, settings_text  # noqa: PLC0415
     from localprompt.cli.output import estimate_text, print_run  # noqa: PLC0415
     from localprompt.cli.progress import progress  # noqa: PLC0415
     from localprompt.optimizers import configure  # noqa: PLC0415
+    from localprompt.run import api as runs  # noqa: PLC0415 - `--help` must start fast
 
     settings = {**({"templates": templates} if templates else {}), **assigned("--set", assignments, "queries=8")}
     search: dict[str, Any] = {

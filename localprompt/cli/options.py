@@ -1,4 +1,4 @@
-"""Options that several commands share. Level 8."""
+"""Options that several commands share. Level 9."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class HomePath(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path, expanded."""
-        from localprompt.paths import expanded  # noqa: PLC0415 - `--help` must start fast
+        from localprompt.interface.paths import expanded  # noqa: PLC0415 - `--help` must start fast
 
         return super().convert(expanded(value), param, ctx)
 
@@ -68,7 +68,7 @@ def _engine(ctx: click.Context, param: click.Parameter, assignments: tuple[str, 
     if not assignments:
         return {}
     from localprompt.engine.settings import EngineSettings  # noqa: PLC0415 - `--help` must start fast
-    from localprompt.values import read_value  # noqa: PLC0415
+    from localprompt.interface.values import read_value  # noqa: PLC0415
 
     wanted = get_type_hints(EngineSettings)
     return {

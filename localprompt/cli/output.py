@@ -1,4 +1,4 @@
-"""Results for people. Level 8. Model text is shown as text: never as markup, never with control characters."""
+"""Results for people. Level 9. Model text is shown as text: never as markup, never with control characters."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from rich.text import Text
 
 from localprompt.cli.printable import printable
 from localprompt.cli.streams import console
-from localprompt.configuration import resume_command
 from localprompt.errors import StoreError
-from localprompt.rounding import p_text, percent_text, score_text
+from localprompt.interface.rounding import p_text, percent_text, score_text
+from localprompt.run.config import resume_command
 from localprompt.store import Store, default_store
 from localprompt.types import Prompt, Spend
 
 if TYPE_CHECKING:
-    from localprompt.analysis.stats import Difference, Interval
-    from localprompt.estimating import Estimate
-    from localprompt.results import EvaluationResult, HeldOutScores, RunResult
+    from localprompt.run.estimate import Estimate
+    from localprompt.run.results import EvaluationResult, HeldOutScores, RunResult
+    from localprompt.stats.intervals import Difference, Interval
 
 _VERDICT_STYLE = {"significant improvement": "bold green", "significantly worse": "bold red"}
 

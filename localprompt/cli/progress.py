@@ -1,4 +1,4 @@
-"""What a run does, for the person who waits. Level 8. Everything goes to standard error."""
+"""What a run does, for the person who waits. Level 9. Everything goes to standard error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.text import Text
 from localprompt.cli.output import shown
 from localprompt.cli.printable import printable
 from localprompt.cli.streams import console
-from localprompt.rounding import score_text
+from localprompt.interface.rounding import score_text
 from localprompt.types import Prompt, Spend
 
 _QUIET_S = 15.0

@@ -1,4 +1,4 @@
-"""`localprompt replay`: repeat a run without its model. Level 8."""
+"""`localprompt replay`: repeat a run without its model. Level 9."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def replay(*, run: str, force: bool, allow_code: bool, store: Path | None, as_js
 
     RUN is the beginning of a run's id. The replay of an unfinished run ends where its answers end.
     """
-    from localprompt import resuming  # noqa: PLC0415 - `--help` must start fast
     from localprompt.cli.output import print_run  # noqa: PLC0415
     from localprompt.cli.progress import progress  # noqa: PLC0415
+    from localprompt.run import resume as resuming  # noqa: PLC0415 - `--help` must start fast
 
     with progress() as observer:
         result = resuming.replay(run, force=force, allow_code=allow_code, store=store, observer=observer)

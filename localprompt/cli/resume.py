@@ -1,4 +1,4 @@
-"""`localprompt resume`: go on with a run. Level 8."""
+"""`localprompt resume`: go on with a run. Level 9."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def resume(
     RUN is the beginning of a run's id. Nothing is computed twice, and the result is that of a run which was never
     interrupted.
     """
-    from localprompt import resuming  # noqa: PLC0415 - `--help` must start fast
     from localprompt.cli.output import print_run  # noqa: PLC0415
     from localprompt.cli.progress import progress  # noqa: PLC0415
+    from localprompt.run import resume as resuming  # noqa: PLC0415 - `--help` must start fast
 
     with progress() as observer:
         try:

@@ -1,4 +1,4 @@
-"""What the store knows of a run, as plain data: for lists, for `runs show` and for JSON. Level 8.
+"""What the store knows of a run, as plain data: for lists, for `runs show` and for JSON. Level 9.
 
 A result comes from the store and may be of another version, or damaged: what cannot be read is None.
 """
@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from localprompt.errors import StoreError
-from localprompt.rounding import score_text
+from localprompt.interface.rounding import score_text
 from localprompt.store.records import DamagedRun
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""`localprompt runs`: what the store holds. Level 8."""
+"""`localprompt runs`: what the store holds. Level 9."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from localprompt.advice import command
 from localprompt.cli.options import HomePath, debug_option, store_option
 from localprompt.cli.printable import printable_line
 from localprompt.cli.run_facts import facts_of, listed, outcome, state, when
 from localprompt.cli.streams import console, say, say_json
-from localprompt.paths import default_store
+from localprompt.interface.advice import command
+from localprompt.interface.paths import default_store
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

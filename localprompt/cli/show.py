@@ -1,4 +1,4 @@
-"""A run of the store for people: first what it found, then what it cost; how it was set up if wanted. Level 8."""
+"""A run of the store for people: first what it found, then what it cost; how it was set up if wanted. Level 9."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from localprompt.advice import command
 from localprompt.cli.output import boxed, cost_parts, print_parts, proof_parts
 from localprompt.cli.printable import printable, printable_line
 from localprompt.cli.run_facts import outcome, state, when
-from localprompt.configuration import resume_command
 from localprompt.errors import StoreError
-from localprompt.observing import counted
-from localprompt.results import RunResult
-from localprompt.rounding import score_text
+from localprompt.interface.advice import command
+from localprompt.interface.rounding import score_text
+from localprompt.run.config import resume_command
+from localprompt.run.results import RunResult
+from localprompt.search.observer import counted
 from localprompt.store.records import read_prompt
 
 _SHOWN_REASONS = 8

@@ -1,4 +1,4 @@
-"""`localprompt tasks`: look at a task before spending on it. Level 8."""
+"""`localprompt tasks`: look at a task before spending on it. Level 9."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def tasks() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else on standard output.")
 def check(file: Path, model: str | None, allow_code: bool, as_json: bool) -> None:
     """Show examples exactly as the model sees them, and what is doubtful about the task."""
-    from localprompt.analysis.power import smallest_detectable_gain  # noqa: PLC0415 - slow to start
+    from localprompt.stats.power import smallest_detectable_gain  # noqa: PLC0415 - slow to start
     from localprompt.tasks import load_task  # noqa: PLC0415
     from localprompt.tasks.check import find_doubts  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""Chat templates of a model file, rendered in a sandbox. Level 1, runs in the worker.
+"""Chat templates of a model file, rendered in a sandbox. Level 2, runs in the worker.
 
 A template is hostile input: it gets no Python, no chance and no clock, and bounded time, memory and output. And so is
 what it renders: a row of data may contain `<|im_end|>`. So the result is a text plus the spans in it that the

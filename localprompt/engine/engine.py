@@ -1,4 +1,4 @@
-"""Score and generate over a tree of requests: each token prefix is decoded once. Level 1.
+"""Score and generate over a tree of requests: each token prefix is decoded once. Level 2.
 
     score       walk the tree of all requests; read the wanted logits of each row as it passes
     generate    the same walk fills lanes with prompts; between two pieces of it every lane draws one token

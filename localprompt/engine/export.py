@@ -1,4 +1,4 @@
-"""What a faulty export of a model leaves in its file that llama.cpp runs all the same. Level 1, from header and worker.
+"""What a faulty export of a model leaves in its file that llama.cpp runs all the same. Level 2, from header and worker.
 
 Source: llama.cpp's vocabulary loader, which warns of some of these in its log and changes the types of a few well-known
 tokens by itself.

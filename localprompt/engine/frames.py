@@ -1,4 +1,4 @@
-"""Length-prefixed msgpack frames between parent and worker. Level 1.
+"""Length-prefixed msgpack frames between parent and worker. Level 2.
 
 msgpack holds only numbers, strings, lists and maps: reading what the worker wrote executes nothing.
 """

@@ -1,4 +1,4 @@
-"""What a GGUF file says of itself: its metadata, vocabulary, special tokens and tensors. Level 1.
+"""What a GGUF file says of itself: its metadata, vocabulary, special tokens and tensors. Level 2.
 
 Records only, pure Python and numpy, nothing native: `gguf_reader.py` makes them from a file, `gguf_validator.py` says
 whether llama.cpp may be given that file. What llama.cpp assumes where a key is missing is assumed here too.

@@ -1,4 +1,4 @@
-"""Reading GGUF headers. Level 1: pure Python and numpy, nothing native.
+"""Reading GGUF headers. Level 2: pure Python and numpy, nothing native.
 
 `read_header` works within 200 MB and a few seconds, whatever the bytes, and raises nothing but `ModelError`. The file
 is read, not mapped: a mapped file that shrinks kills the process.

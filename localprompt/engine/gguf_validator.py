@@ -1,4 +1,4 @@
-"""Saying whether llama.cpp may be let near a GGUF file. Level 1: pure Python and numpy, nothing native.
+"""Saying whether llama.cpp may be let near a GGUF file. Level 2: pure Python and numpy, nothing native.
 
 Some malformed and even some official files make llama.cpp abort the process, which Python cannot catch. `validate`
 finds them from their headers alone, within the bounds of `gguf_reader.py`, and raises nothing but `ModelError`.

@@ -1,4 +1,4 @@
-"""Which tokens a regular expression allows next. Level 1, runs in the worker.
+"""Which tokens a regular expression allows next. Level 2, runs in the worker.
 
 llguidance walks the derivatives of the expression over a trie of the vocabulary. It answers what it cannot do with an
 error, where llama.cpp's own grammar sampler aborts the process.

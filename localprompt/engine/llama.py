@@ -1,4 +1,4 @@
-"""The only file that touches llama.cpp: load, tokenise, decode, copy sequences. Level 1, imported by the worker alone.
+"""The only file that touches llama.cpp: load, tokenise, decode, copy sequences. Level 2, imported by the worker alone.
 
 llama.cpp aborts the process on ordinary mistakes, so every precondition is checked here before the call. The high-level
 `Llama` class is not used: it keeps the logits of all tokens, misaligns prompt log-probabilities by one for models
@@ -19,11 +19,11 @@ import llama_cpp as C  # noqa: N812 - C as in the C API
 import numpy as np
 from numpy.typing import NDArray
 
-from localprompt.advice import command
 from localprompt.engine.chat import ChatTemplate
 from localprompt.engine.settings import EngineSettings
+from localprompt.engine.thoughts import marks_among
 from localprompt.errors import ModelError
-from localprompt.thoughts import marks_among
+from localprompt.interface.advice import command
 
 TRUNK = 0
 """Sequence id that carries shared cells from one batch to the next."""

@@ -1,4 +1,4 @@
-"""What a chat template writes around the messages, and what the vocabulary makes of it. Level 1, runs in the worker."""
+"""What a chat template writes around the messages, and what the vocabulary makes of it. Level 2, runs in the worker."""
 
 from __future__ import annotations
 

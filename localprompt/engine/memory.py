@@ -1,4 +1,4 @@
-"""What a model needs of the machine's memory, before it is loaded. Level 1: pure Python, from the header alone.
+"""What a model needs of the machine's memory, before it is loaded. Level 2: pure Python, from the header alone.
 
 Linux promises memory that it does not have and then kills a process, not always the guilty one. So a model that cannot
 fit is refused, with the numbers.

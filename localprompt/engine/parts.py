@@ -1,4 +1,4 @@
-"""A model in several files: its parts, and what can be wrong with them. Level 1: headers and names, nothing native.
+"""A model in several files: its parts, and what can be wrong with them. Level 2: headers and names, nothing native.
 
 llama.cpp is given the first part and finds the others by its name, `NAME-00001-of-0000N.gguf`.
 

@@ -1,4 +1,4 @@
-"""From a radix tree to decode batches: pure, deterministic, no native code. Level 1.
+"""From a radix tree to decode batches: pure, deterministic, no native code. Level 2.
 
 A depth-first walk through the tree is cut into batches. Sequence ids of the KV cache are used like this:
 

@@ -1,4 +1,4 @@
-"""How long a timed prefill should be: a few seconds, whatever the model. Level 1."""
+"""How long a timed prefill should be: a few seconds, whatever the model. Level 2."""
 
 from __future__ import annotations
 

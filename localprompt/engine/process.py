@@ -1,4 +1,4 @@
-"""The parent's side of the engine process: start it, ask it, survive its death. Level 1.
+"""The parent's side of the engine process: start it, ask it, survive its death. Level 2.
 
 llama.cpp aborts its process on ordinary mistakes and on some official files, so this process never loads it. It starts
 `python -m localprompt.engine.worker`, sends requests and receives numbers. When the worker dies or hangs, the call is

@@ -1,4 +1,4 @@
-"""The radix tree over token sequences, kept as a sorted list. Level 1, pure Python.
+"""The radix tree over token sequences, kept as a sorted list. Level 2, pure Python.
 
 Sorting token tuples puts them in the depth-first order of their radix tree, and the length that each shares with the
 one before says where it branches off. That is the whole tree: sequence `i` adds the tokens `[shared[i], len(i))`, and

@@ -1,4 +1,4 @@
-"""From logits to a token. Level 1.
+"""From logits to a token. Level 2.
 
 One draw costs one uniform number of the request's own generator, so a completion depends on its seed and on its own
 logits, never on what is generated beside it.

@@ -1,4 +1,4 @@
-"""Settings of the engine: the record that parent and worker share. Level 1, imports no native code."""
+"""Settings of the engine: the record that parent and worker share. Level 2, imports no native code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal, get_type_hints
 import psutil
 
 from localprompt.errors import ConfigError, nearest
-from localprompt.values import read_value
+from localprompt.interface.values import read_value
 
 _MOST = 2**31 - 1
 """What llama.cpp can count to."""

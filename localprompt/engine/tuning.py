@@ -1,4 +1,4 @@
-"""The fastest settings for a model on this machine, measured once. Level 1.
+"""The fastest settings for a model on this machine, measured once. Level 2.
 
 llama.cpp's defaults lose a factor of 1.6 on K-quants with AVX-512 (repacked weights bypass its faster kernels), and win
 on Q4_0: no rule of thumb holds, so each choice is measured on the model itself.
@@ -17,11 +17,11 @@ from typing import Any
 
 import platformdirs
 
+from localprompt.engine.cachefile import remember
 from localprompt.engine.probing import MOST, probe_length
 from localprompt.engine.process import EngineProcess
 from localprompt.engine.settings import EngineSettings, available_threads
 from localprompt.errors import ModelError
-from localprompt.remembering import remember
 
 _logger = logging.getLogger("localprompt")
 

@@ -1,4 +1,4 @@
-"""Ending a worker that has fallen silent. Level 1.
+"""Ending a worker that has fallen silent. Level 2.
 
 A worker that computes sends a beat every second, from a thread of its own. So there are two ways of hanging:
 

@@ -1,4 +1,4 @@
-"""The engine in a process of its own: this module is that process. Level 1, the parent's side is `process`.
+"""The engine in a process of its own: this module is that process. Level 2, the parent's side is `process`.
 
 parent -> worker    {"op": name, **arguments}
 worker -> parent    any number of {"progress": [done, total]} and, a second apart, {"beat": 1}; then

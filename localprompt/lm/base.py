@@ -1,4 +1,4 @@
-"""The one interface between localprompt and a language model. Level 2."""
+"""The one interface between localprompt and a language model. Level 3."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A language model whose answers are kept in a store, and taken from there when they are known. Level 2.
+"""A language model whose answers are kept in a store, and taken from there when they are known. Level 3.
 
 An answer is committed before it is used, under a key of everything that makes it: model, request, sampling, seed. So a
 run that is killed and run again from its seed finds what it knew and computes the rest.

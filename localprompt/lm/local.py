@@ -1,4 +1,4 @@
-"""A GGUF model in a worker process as a LanguageModel. Level 2."""
+"""A GGUF model in a worker process as a LanguageModel. Level 3."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, TypeVar
 
-from localprompt import models
-from localprompt.arguments import checked
 from localprompt.engine.export import find_faults
 from localprompt.engine.gguf_reader import read_header
 from localprompt.engine.gguf_validator import validate
@@ -22,6 +20,8 @@ from localprompt.engine.process import EngineProcess, RequestsDied
 from localprompt.engine.settings import EngineSettings, read_settings
 from localprompt.engine.tuning import tuned
 from localprompt.errors import ConfigError, ContextOverflow, ModelError, WorkerDied
+from localprompt.hub import files as models
+from localprompt.interface.arguments import checked
 from localprompt.lm.rendered import Rendered, spans_of
 from localprompt.types import EngineStats, Generation, Loglikelihood, Message, Sampling
 

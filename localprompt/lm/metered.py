@@ -1,4 +1,4 @@
-"""A language model whose calls are charged to a budget. Level 2."""
+"""A language model whose calls are charged to a budget. Level 3."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from localprompt.budget import Budget
 from localprompt.lm.base import LanguageModel
+from localprompt.lm.budget import Budget
 from localprompt.lm.cached import CachedLM
 from localprompt.types import Generation, Loglikelihood, Sampling, Spend
 

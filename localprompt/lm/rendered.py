@@ -1,4 +1,4 @@
-"""Text in which some spans are control tokens. Level 2."""
+"""Text in which some spans are control tokens. Level 3."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A language model that computes nothing: behind a `CachedLM` it gives the answers of a store alone. Level 2."""
+"""A language model that computes nothing: behind a `CachedLM` it gives the answers of a store alone. Level 3."""
 
 from __future__ import annotations
 

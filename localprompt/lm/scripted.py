@@ -1,4 +1,4 @@
-"""A language model made of two plain functions, for tests of tasks, optimisers and whatever stands on them. Level 2."""
+"""A language model made of two plain functions, for tests of tasks, optimisers and whatever stands on them. Level 3."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stand-in that computes nothing and counts what the real model would compute. Level 2."""
+"""A stand-in that computes nothing and counts what the real model would compute. Level 3."""
 
 from __future__ import annotations
 

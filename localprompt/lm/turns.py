@@ -1,4 +1,4 @@
-"""Two models that do not fit into memory together and take turns. Level 2."""
+"""Two models that do not fit into memory together and take turns. Level 3."""
 
 from __future__ import annotations
 

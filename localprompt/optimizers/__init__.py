@@ -1,4 +1,4 @@
-"""Algorithms that search for prompts. Level 5. Importing this package registers the shipped ones."""
+"""Algorithms that search for prompts. Level 6. Importing this package registers the shipped ones."""
 
 from localprompt.optimizers import ape as _ape  # noqa: F401 - registers itself
 from localprompt.optimizers import manual as _manual  # noqa: F401

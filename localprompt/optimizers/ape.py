@@ -1,4 +1,4 @@
-"""APE, Automatic Prompt Engineer (Zhou et al. 2022, arXiv 2211.01910). Level 5.
+"""APE, Automatic Prompt Engineer (Zhou et al. 2022, arXiv 2211.01910). Level 6.
 
 1. Draw `queries` sets of `demos` worked examples from train; let the proposer guess the instruction behind each
    set, `per_query` times.
@@ -25,18 +25,18 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from localprompt.errors import ConfigError
-from localprompt.filtering import Score, Stages, filter_in_stages, measure_best_first
-from localprompt.metaprompts import SHRINK, MetaPrompt, load, shown_chars, worked
 from localprompt.optimizers.induction import closed_set
 from localprompt.optimizers.registry import at_least, optimizer, require
 from localprompt.optimizers.rewording import reworded
-from localprompt.problem import Problem
-from localprompt.proposer import Style
-from localprompt.racing import UpperConfidence
-from localprompt.ranking import best_first
-from localprompt.replies import Reading
+from localprompt.proposals.metaprompts import SHRINK, MetaPrompt, load, shown_chars, worked
+from localprompt.proposals.parsing import Reading
+from localprompt.proposals.similarity import normalised
+from localprompt.search.filtering import Score, Stages, filter_in_stages, measure_best_first
+from localprompt.search.problem import Problem
+from localprompt.search.proposer import Style
+from localprompt.search.racing import UpperConfidence
+from localprompt.search.ranking import best_first
 from localprompt.types import Candidate, Demo, Example, Prompt, Sampling
-from localprompt.wording import normalised
 
 Mode = Literal["forward", "fim", "cloze", "sir", "auto"]
 

@@ -1,4 +1,4 @@
-"""First prompts from nothing: guesses of the instruction behind worked examples. Level 5.
+"""First prompts from nothing: guesses of the instruction behind worked examples. Level 6.
 
 For methods that improve a prompt and have none to begin with; the way of APE's forward mode (Zhou et al. 2022,
 arXiv 2211.01910), as PE2 begins (Ye et al. 2024, arXiv 2311.05661).
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from localprompt.metaprompts import SHRINK, MetaPrompt, in_a_row, shown_chars, worked
-from localprompt.problem import Problem
-from localprompt.replies import Reading
+from localprompt.proposals.metaprompts import SHRINK, MetaPrompt, in_a_row, shown_chars, worked
+from localprompt.proposals.parsing import Reading
+from localprompt.search.problem import Problem
 from localprompt.types import Candidate, Example, Prompt, Sampling
 
 TEMPLATES = {

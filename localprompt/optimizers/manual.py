@@ -1,4 +1,4 @@
-"""Manual: the best of the prompts that people wrote. Level 5. A baseline without a proposer.
+"""Manual: the best of the prompts that people wrote. Level 6. A baseline without a proposer.
 
 1. Take the task's seed prompts and those in the file `prompts`.
 2. Score them on growing subsets of dev common to all; the best share goes on.
@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from localprompt.errors import ConfigError
-from localprompt.filtering import Stages, filter_in_stages, measure_best_first
 from localprompt.optimizers.registry import at_least, optimizer, require
-from localprompt.problem import Problem
+from localprompt.search.filtering import Stages, filter_in_stages, measure_best_first
+from localprompt.search.problem import Problem
 from localprompt.types import Candidate, Prompt
 
 _BLANK_LINES = re.compile(r"\n[ \t]*(?:\n[ \t]*)+")

@@ -1,4 +1,4 @@
-"""OPRO, Optimization by PROmpting (Yang et al. 2023, arXiv 2309.03409). Level 5.
+"""OPRO, Optimization by PROmpting (Yang et al. 2023, arXiv 2309.03409). Level 6.
 
 1. Score the seed prompts on a fixed sample of train; where these are empty, `init_prompts` guesses from worked examples
    too, all of them on a part of it and the best on all of it.
@@ -28,18 +28,18 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from localprompt.errors import ConfigError
-from localprompt.filtering import Stages, filter_in_stages, measure_best_first
-from localprompt.metaprompts import MetaPrompt, in_a_row, load, set_off, shortened
 from localprompt.optimizers import induction
 from localprompt.optimizers.induction import Induction
 from localprompt.optimizers.registry import at_least, optimizer, require
-from localprompt.problem import Problem
-from localprompt.proposer import Style
-from localprompt.ranking import best_first
-from localprompt.replies import Reading
+from localprompt.proposals.metaprompts import MetaPrompt, in_a_row, load, set_off, shortened
+from localprompt.proposals.parsing import Reading
+from localprompt.proposals.similarity import normalised
+from localprompt.search.filtering import Stages, filter_in_stages, measure_best_first
+from localprompt.search.problem import Problem
+from localprompt.search.proposer import Style
+from localprompt.search.ranking import best_first
 from localprompt.tasks.template import Position
 from localprompt.types import Candidate, Evaluation, Example, Prompt, Sampling
-from localprompt.wording import normalised
 
 Exemplars = Literal["random", "constant", "accumulated_most_wrong", "current_most_wrong"]
 

@@ -1,4 +1,4 @@
-"""PE2, Prompt Engineering a Prompt Engineer (Ye et al. 2024, arXiv 2311.05661). Level 5.
+"""PE2, Prompt Engineering a Prompt Engineer (Ye et al. 2024, arXiv 2311.05661). Level 6.
 
 1. Begin with the seed prompts or, where these are empty, with `init_prompts` guesses from worked examples.
 2. Score the newest prompts on dev.
@@ -25,8 +25,6 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from localprompt.errors import ConfigError
-from localprompt.filtering import Stages, filter_in_stages, measure_best_first
-from localprompt.metaprompts import MIN_SHOWN_CHARS, load
 from localprompt.optimizers import induction, pe2_conversation
 from localprompt.optimizers.induction import Induction
 from localprompt.optimizers.pe2_conversation import (
@@ -35,10 +33,12 @@ from localprompt.optimizers.pe2_conversation import (
     Lesson,
 )
 from localprompt.optimizers.registry import at_least, optimizer, require
-from localprompt.problem import Problem
-from localprompt.ranking import best_first
+from localprompt.proposals.metaprompts import MIN_SHOWN_CHARS, load
+from localprompt.proposals.similarity import words
+from localprompt.search.filtering import Stages, filter_in_stages, measure_best_first
+from localprompt.search.problem import Problem
+from localprompt.search.ranking import best_first
 from localprompt.types import Evaluation, Example, Prompt
-from localprompt.wording import words
 
 _TEMPLATES = {**pe2_conversation.TEMPLATES, **induction.TEMPLATES}
 

@@ -1,4 +1,4 @@
-"""What PE2 and its proposer say to each other: explain, inspect, reason, refine, and summarise if wanted. Level 5."""
+"""What PE2 and its proposer say to each other: explain, inspect, reason, refine, and summarise if wanted. Level 6."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from localprompt.metaprompts import (
+from localprompt.optimizers.induction import closed_set
+from localprompt.proposals.metaprompts import (
     MIN_SHOWN_CHARS,
     SHRINK,
     MetaPrompt,
@@ -21,11 +22,10 @@ from localprompt.metaprompts import (
     shortened,
     shown_chars,
 )
-from localprompt.optimizers.induction import closed_set
-from localprompt.problem import Problem
-from localprompt.replies import MAX_CHARS, SENTENCE_END, Reading, reading_like, without_chatter
+from localprompt.proposals.parsing import MAX_CHARS, SENTENCE_END, Reading, reading_like, without_chatter
+from localprompt.proposals.similarity import changed_words, words
+from localprompt.search.problem import Problem
 from localprompt.types import Candidate, Example, Generation, Message, Outcome, Prompt, Sampling
-from localprompt.wording import changed_words, words
 
 if TYPE_CHECKING:
     from localprompt.optimizers.pe2 import PE2

@@ -1,4 +1,4 @@
-"""ProTeGi, prompt optimisation with textual gradients (Pryzant et al. 2023, arXiv 2305.03495). Level 5.
+"""ProTeGi, prompt optimisation with textual gradients (Pryzant et al. 2023, arXiv 2305.03495). Level 6.
 
 1. Begin with the seed prompts; where these are empty, let `init_prompts` guesses from worked examples race with them.
    Draw one minibatch of train for all prompts of the beam, and answer it with each of them.
@@ -26,16 +26,16 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from localprompt.errors import ConfigError
-from localprompt.filtering import Score, measure_best_first
-from localprompt.metaprompts import load
 from localprompt.optimizers import induction, protegi_writing
 from localprompt.optimizers.induction import Induction
 from localprompt.optimizers.protegi_writing import Mistake, Writer, mistake_in
 from localprompt.optimizers.registry import at_least, optimizer, require
-from localprompt.problem import Problem
-from localprompt.proposer import Style
-from localprompt.racing import Pulls, RaceName, race
-from localprompt.ranking import best_first
+from localprompt.proposals.metaprompts import load
+from localprompt.search.filtering import Score, measure_best_first
+from localprompt.search.problem import Problem
+from localprompt.search.proposer import Style
+from localprompt.search.racing import Pulls, RaceName, race
+from localprompt.search.ranking import best_first
 from localprompt.types import Prompt
 
 _TEMPLATES = {**protegi_writing.TEMPLATES, **induction.TEMPLATES}
@@ -81,7 +81,7 @@ class ProTeGi:
     """What races compare. `exec`: the task's metric. `likelihood`: the mean log-probability of the right answer's
     tokens (code: of its last token; the paper saw no gain); the metric decides at the end all the same."""
     selection: RaceName = "ucb"
-    """The race (paper: UCB was best; code: uniform unless told otherwise). See `localprompt/racing.py`."""
+    """The race (paper: UCB was best; code: uniform unless told otherwise). See `localprompt/search/racing.py`."""
     race_on: Literal["dev", "train"] = "dev"
     """Whose examples races score on (paper and code: train). Those of dev were not shown to the proposer, and the last
     measurement, on all of dev, needs their scores anyway."""

@@ -1,4 +1,4 @@
-"""What ProTeGi asks its proposer for: reasons, edits, paraphrases. Level 5."""
+"""What ProTeGi asks its proposer for: reasons, edits, paraphrases. Level 6."""
 
 from __future__ import annotations
 
@@ -8,13 +8,21 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from localprompt.errors import BudgetExhausted
-from localprompt.metaprompts import MetaPrompt, flat, in_a_row, inputs_of, set_off, shortened
-from localprompt.problem import Problem
-from localprompt.proposer import Proposer
-from localprompt.proposing import DIED, warmer
-from localprompt.replies import MAX_CHARS, Reading, instruction_in, listed, reading_like, tagged, without_chatter
+from localprompt.proposals.metaprompts import MetaPrompt, flat, in_a_row, inputs_of, set_off, shortened
+from localprompt.proposals.parsing import (
+    MAX_CHARS,
+    Reading,
+    instruction_in,
+    listed,
+    reading_like,
+    tagged,
+    without_chatter,
+)
+from localprompt.proposals.similarity import normalised
+from localprompt.proposals.validation import DIED, warmer
+from localprompt.search.problem import Problem
+from localprompt.search.proposer import Proposer
 from localprompt.types import Candidate, Discard, Example, Generation, Outcome, Prompt, Proposal, Sampling
-from localprompt.wording import normalised
 
 if TYPE_CHECKING:
     from localprompt.optimizers.protegi import ProTeGi

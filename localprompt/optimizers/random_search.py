@@ -1,4 +1,4 @@
-"""Random search: write prompts without any feedback and keep the best. Level 5. A baseline for all other methods.
+"""Random search: write prompts without any feedback and keep the best. Level 6. A baseline for all other methods.
 
 1. Measure the seed prompts on all of dev; draw `score_examples` of it, once.
 2. Ask for `per_round` instructions: a seed prompt in other words or, for an empty one, a guess from `demos` worked
@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from localprompt.errors import ConfigError
-from localprompt.filtering import Stages, filter_in_stages, measure_best_first
-from localprompt.metaprompts import SHRINK, MetaPrompt, load, shown_chars, worked
 from localprompt.optimizers.induction import closed_set
 from localprompt.optimizers.registry import at_least, optimizer, require
 from localprompt.optimizers.rewording import reworded
-from localprompt.problem import Problem
-from localprompt.replies import Reading
+from localprompt.proposals.metaprompts import SHRINK, MetaPrompt, load, shown_chars, worked
+from localprompt.proposals.parsing import Reading
+from localprompt.search.filtering import Stages, filter_in_stages, measure_best_first
+from localprompt.search.problem import Problem
 from localprompt.types import Candidate, Example, Prompt, Sampling
 
 TEMPLATES = {

@@ -1,4 +1,4 @@
-"""Optimisers by name, and their settings from plain values. Level 5.
+"""Optimisers by name, and their settings from plain values. Level 6.
 
 Adding an optimiser is one file with `@optimizer("name")` and one import in `optimizers/__init__.py`. Another package
 brings one by an entry point of the group `localprompt.optimizers` that names the module.
@@ -17,9 +17,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol, TypeVar, get_type_hints
 
 from localprompt.errors import ConfigError, nearest
-from localprompt.metaprompts import load, ship
-from localprompt.problem import Problem
-from localprompt.values import read_value, told
+from localprompt.interface.values import read_value, told
+from localprompt.proposals.metaprompts import load, ship
+from localprompt.search.problem import Problem
 
 
 class Optimizer(Protocol):

@@ -1,13 +1,13 @@
-"""Prompts in other words, for methods that vary what they have. Level 5."""
+"""Prompts in other words, for methods that vary what they have. Level 6."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from localprompt.metaprompts import MetaPrompt, flat
-from localprompt.problem import Problem
-from localprompt.replies import MAX_CHARS, Reading, common_stop, reading_like
+from localprompt.proposals.metaprompts import MetaPrompt, flat
+from localprompt.proposals.parsing import MAX_CHARS, Reading, common_stop, reading_like
+from localprompt.search.problem import Problem
 from localprompt.types import Candidate, Prompt, Sampling
 
 

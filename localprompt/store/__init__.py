@@ -1,6 +1,6 @@
-"""Runs and answers in one SQLite file. Level 1. The only package that touches SQLite."""
+"""Runs and answers in one SQLite file. Level 2. The only package that touches SQLite."""
 
-from localprompt.paths import default_store
+from localprompt.interface.paths import default_store
 from localprompt.store.answers import Answers
 from localprompt.store.records import DamagedRun, Event, RunRecord, RunStatus
 from localprompt.store.runs import Runs

@@ -1,4 +1,4 @@
-"""Answers of models by the hash of the question: the same question is computed once. Level 1."""
+"""Answers of models by the hash of the question: the same question is computed once. Level 2."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One SQLite file: opening, migrating, transactions, and SQLite's errors in words. Level 1."""
+"""One SQLite file: opening, migrating, transactions, and SQLite's errors in words. Level 2."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 from filelock import FileLock
 
-from localprompt.advice import command
 from localprompt.errors import StoreError
+from localprompt.interface.advice import command
 
 APPLICATION_ID = 0x6C707374
 _PATIENCE = 30.0

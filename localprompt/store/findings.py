@@ -1,4 +1,4 @@
-"""What runs found, read from the store: candidates, scores, discards, events. Level 1."""
+"""What runs found, read from the store: candidates, scores, discards, events. Level 2."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from localprompt.advice import command
-from localprompt.arguments import checked
 from localprompt.errors import StoreError
+from localprompt.interface.advice import command
+from localprompt.interface.arguments import checked
 from localprompt.store.database import Database
 from localprompt.store.records import (
     Event,

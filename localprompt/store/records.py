@@ -1,4 +1,4 @@
-"""What the store keeps of runs, as records and as rows. Level 1."""
+"""What the store keeps of runs, as records and as rows. Level 2."""
 
 from __future__ import annotations
 

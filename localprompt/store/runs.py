@@ -1,4 +1,4 @@
-"""Runs: what they were asked, what they found, how far they are. Level 1."""
+"""Runs: what they were asked, what they found, how far they are. Level 2."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 
 from filelock import Timeout
 
-from localprompt.arguments import checked
 from localprompt.errors import StoreError
-from localprompt.paths import expanded
+from localprompt.interface.arguments import checked
+from localprompt.interface.paths import expanded
 from localprompt.store import transfer
 from localprompt.store.answers import Answers
 from localprompt.store.database import Database, in_words

@@ -1,4 +1,4 @@
-"""The store: one SQLite file of runs and answers. Level 1."""
+"""The store: one SQLite file of runs and answers. Level 2."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
 
-from localprompt.arguments import checked
 from localprompt.errors import StoreError
-from localprompt.paths import default_store, expanded
+from localprompt.interface.arguments import checked
+from localprompt.interface.paths import default_store, expanded
 from localprompt.store.answers import Answers
 from localprompt.store.database import Database, file_bytes, in_words, is_begun
 from localprompt.store.runs import Runs, in_use

@@ -1,4 +1,4 @@
-"""A run as one file: a small store with that run alone. Level 1.
+"""A run as one file: a small store with that run alone. Level 2.
 
 A file from elsewhere is hostile until it was looked through. It is copied first, so that it cannot change under our
 eyes; its tables must be defined exactly as ours, so that it brings no triggers or views; each value is read as what it
@@ -19,8 +19,8 @@ from typing import Any
 
 import msgpack
 
-from localprompt.advice import command
 from localprompt.errors import StoreError
+from localprompt.interface.advice import command
 from localprompt.store.database import (
     Database,
     check_owner,

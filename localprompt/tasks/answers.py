@@ -1,4 +1,4 @@
-"""A completion becomes an answer, or None where it holds none. Level 2.
+"""A completion becomes an answer, or None where it holds none. Level 3.
 
 Every kind first removes thoughts, such as `<think>...</think>`: reasoning models decide after them. One that never ends
 means that the tokens ran out before the answer: None. A blank answer is None too, which scores 0 and is counted.
@@ -15,9 +15,9 @@ from typing import Any
 
 import regex
 
+from localprompt.engine.thoughts import listen
 from localprompt.errors import TaskError, nearest
 from localprompt.tasks.numbers import last_number
-from localprompt.thoughts import listen
 
 Answer = Callable[[str], "str | None"]
 """Completion text to answer."""

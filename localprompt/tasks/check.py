@@ -1,4 +1,4 @@
-"""What is doubtful about a task though it can be read. Level 2."""
+"""What is doubtful about a task though it can be read. Level 3."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from localprompt.rounding import score_text
+from localprompt.interface.rounding import score_text
 from localprompt.tasks.constant import constant_answer
 from localprompt.tasks.copies import inputs_of, n_different
 from localprompt.tasks.data import SPLITS

@@ -1,4 +1,4 @@
-"""Which of several lettered options a text names. Level 2.
+"""Which of several lettered options a text names. Level 3.
 
 Chat models write `**B**`, `Answer: (B)`, `B, because ...`, `答案：B` or `the answer is b`; and they write "a dog" and
 "I think", where the letter is a word. What cannot be told from a word, and what names two options, names none.

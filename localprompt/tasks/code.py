@@ -1,4 +1,4 @@
-"""Python of the user's own that a task names: loaded for that task alone, told from other code by its content. Level 2.
+"""Python of the user's own that a task names: loaded for that task alone, told from other code by its content. Level 3.
 
 Two folders may both hold a `score.py` and a `helpers.py` that it imports, and either may be edited and loaded again, or
 be called like a module that is installed. So a module beside the task file, or on PYTHONPATH, is not imported under its

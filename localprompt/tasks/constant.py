@@ -1,4 +1,4 @@
-"""What a prompt would score that makes the model give one answer to everything. Level 2."""
+"""What a prompt would score that makes the model give one answer to everything. Level 3."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The text of a data file, or what the file is instead. Level 2.
+"""The text of a data file, or what the file is instead. Level 3.
 
 A fault of the whole file is named once, with what to do about it, and never blamed on its rows.
 """

@@ -1,4 +1,4 @@
-"""Which examples are copies of each other: a model answers them alike, so they are one piece of evidence. Level 2."""
+"""Which examples are copies of each other: a model answers them alike, so they are one piece of evidence. Level 3."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of data become examples, in three splits. Level 2.
+"""Rows of data become examples, in three splits. Level 3.
 
 Reading is all or nothing: a file with a bad row gives an error that names line and reason of the first few, never fewer
 examples. A row keeps the number of its line, which is its name from then on (`train:17`). Inputs stay as they are

@@ -1,4 +1,4 @@
-"""Whether a table has the columns that a task names, and what is the matter where it has not. Level 2."""
+"""Whether a table has the columns that a task names, and what is the matter where it has not. Level 3."""
 
 from __future__ import annotations
 

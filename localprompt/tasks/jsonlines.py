@@ -1,4 +1,4 @@
-"""JSON Lines: one object a line. Level 2."""
+"""JSON Lines: one object a line. Level 3."""
 
 from __future__ import annotations
 

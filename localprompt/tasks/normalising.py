@@ -1,4 +1,4 @@
-"""Texts that differ only in how they are written: case, width, punctuation, blanks. Level 2, pure functions.
+"""Texts that differ only in how they are written: case, width, punctuation, blanks. Level 3, pure functions.
 
 For ASCII it is what the papers' code does, and every script is held to the same: `“Paris”` is Paris, `巴黎。` is 巴黎.
 """

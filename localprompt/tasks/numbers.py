@@ -1,4 +1,4 @@
-"""Numbers in a text: how people and models write them, and what they are worth. Level 2, pure functions.
+"""Numbers in a text: how people and models write them, and what they are worth. Level 3, pure functions.
 
 A fraction, a time, a date, a ratio and a range are one answer, not the last of their numbers: `3/2` is not `1/2`.
 """

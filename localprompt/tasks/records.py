@@ -1,4 +1,4 @@
-"""What stands in one place of a data file, before it becomes a row of the task. Level 2."""
+"""What stands in one place of a data file, before it becomes a row of the task. Level 3."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The keys of a task file, and the reading of its YAML. Level 2.
+"""The keys of a task file, and the reading of its YAML. Level 3.
 
 A task file holds text: every scalar is read as it is written, so `labels: [yes, no]` are two words and `1.50` keeps its
 zero. Anchors, aliases and tags do nothing here but fail, which leaves no room for documents that unfold in memory.

@@ -1,4 +1,4 @@
-"""A task as plain data and back, so that a run can be repeated without its task file. Level 2.
+"""A task as plain data and back, so that a run can be repeated without its task file. Level 3.
 
 What comes back may have come from anywhere, so its shape is checked, and a metric that is code needs permission again.
 """

@@ -1,4 +1,4 @@
-"""Rows that a stray quote mark of a CSV file has joined into one field. Level 2.
+"""Rows that a stray quote mark of a CSV file has joined into one field. Level 3.
 
 A quote mark at the beginning of an ordinary field opens a quoted one, which ends where the next stray quote mark
 happens to stand; the rows between become text. A field that is meant to have several lines, such as code or an address,

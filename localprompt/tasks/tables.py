@@ -1,4 +1,4 @@
-"""CSV and TSV: the lines of a table, and its header. Level 2.
+"""CSV and TSV: the lines of a table, and its header. Level 3.
 
 CSV has quoting (RFC 4180): a field in quote marks may hold commas and line breaks, and a quote mark written twice. TSV
 has none (IANA text/tab-separated-values): a quote mark is a character like any other.

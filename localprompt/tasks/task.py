@@ -1,4 +1,4 @@
-"""A task file becomes a `Task`. Level 2. The keys are in schema.py, the rows in data.py."""
+"""A task file becomes a `Task`. Level 3. The keys are in schema.py, the rows in data.py."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from localprompt.arguments import checked
 from localprompt.errors import ConfigError, TaskError, nearest
-from localprompt.paths import expanded
+from localprompt.interface.arguments import checked
+from localprompt.interface.paths import expanded
 from localprompt.tasks.answers import Answer, find_answer
 from localprompt.tasks.data import (
     DEFAULT_SIZES,

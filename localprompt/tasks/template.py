@@ -1,4 +1,4 @@
-"""A prompt and an example become the text, or the chat turns, that the model sees. Level 2.
+"""A prompt and an example become the text, or the chat turns, that the model sees. Level 3.
 
 A template is plain text with slots written `{{name}}`. Slots are filled in one pass: slot text inside an instruction, a
 demo or a row of data stays text, and nothing of it is ever interpreted.

@@ -16,9 +16,10 @@ import pytest
 import toy
 from worlds import world
 
-from localprompt import resuming, runs
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers import names
+from localprompt.run import api as runs
+from localprompt.run import resume as resuming
 from localprompt.store import Store
 from localprompt.types import Generation, Loglikelihood, Prompt, Sampling
 

@@ -14,11 +14,11 @@ import pytest
 import toy
 from worlds import world
 
-from localprompt.budget import Budget
 from localprompt.errors import BudgetExhausted
+from localprompt.lm.budget import Budget
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers import configure, names, presets
-from localprompt.problem import Problem
+from localprompt.search.problem import Problem
 from localprompt.types import Prompt
 
 TESTS = Path(__file__).parents[1]

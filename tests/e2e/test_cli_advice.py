@@ -14,10 +14,10 @@ import toy
 from click.testing import CliRunner, Result
 
 import localprompt
-from localprompt import runs
 from localprompt.cli.main import main
 from localprompt.errors import ContextOverflow, ModelError, StoreError
-from localprompt.problem import Problem
+from localprompt.run import api as runs
+from localprompt.search.problem import Problem
 from localprompt.store import Store
 
 TASK = "name: omegas\ndata: {file: rows.jsonl, split: {train: 8, dev: 16, test: 16}}\n"

@@ -11,15 +11,15 @@ import pytest
 import toy
 from click.testing import CliRunner, Result
 
-from localprompt import runs
-from localprompt.analysis.comparison import Comparison, Row
-from localprompt.analysis.seeds import OverSeeds
-from localprompt.analysis.stats import Difference
 from localprompt.cli.compare_output import print_comparison
 from localprompt.cli.main import main
-from localprompt.comparing import compare
+from localprompt.comparison.plan import compare
+from localprompt.comparison.table import Comparison, Row
 from localprompt.errors import ModelError
 from localprompt.lm.scripted import ScriptedLM
+from localprompt.run import api as runs
+from localprompt.stats.intervals import Difference
+from localprompt.stats.seeds import OverSeeds
 
 TASK = """\
 name: omegas

@@ -13,9 +13,9 @@ import toy
 from click.testing import CliRunner
 
 import localprompt
-from localprompt import runs
 from localprompt.cli.main import main
 from localprompt.errors import ModelError
+from localprompt.run import api as runs
 
 TABLE = (Path(__file__).parents[2] / "docs" / "json.md").read_text(encoding="utf-8").partition("## Exit codes")[0]
 NAMES = {

@@ -25,11 +25,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from localprompt import cards, models
 from localprompt.cli.main import main
 from localprompt.cli.models import models as command
 from localprompt.cli.progress import logged, progress
 from localprompt.errors import ConfigError, ModelError
+from localprompt.hub import cards
+from localprompt.hub import files as models
 
 CONTENT = bytes(range(256)) * 8_000
 HALF = len(CONTENT) // 2
@@ -186,7 +187,8 @@ PULL = """
 import sys
 sys.path.insert(0, {folder!r})
 import test_cli_models as t
-from localprompt import cards, models
+from localprompt.hub import cards
+from localprompt.hub import files as models
 from localprompt.errors import ModelError
 try:
     print(models.pull(t.card({sources}, content={content})))
@@ -250,7 +252,7 @@ WATCHED = """
 import sys
 sys.path.insert(0, {folder!r})
 import test_cli_models as t
-from localprompt import models
+from localprompt.hub import files as models
 from localprompt.cli.progress import progress
 with progress() as observer:
     observer.stage("loading tiny")

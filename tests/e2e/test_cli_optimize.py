@@ -14,11 +14,11 @@ import pytest
 import toy
 from click.testing import CliRunner, Result
 
-from localprompt import runs
 from localprompt.cli.main import main
 from localprompt.errors import ModelError
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers.pe2 import PE2
+from localprompt.run import api as runs
 
 TASK = """\
 name: omegas

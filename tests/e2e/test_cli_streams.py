@@ -17,9 +17,9 @@ import toy
 from click.testing import CliRunner
 
 import localprompt
-from localprompt import runs
 from localprompt.cli import streams
 from localprompt.cli.main import main
+from localprompt.run import api as runs
 from localprompt.store import Store
 from localprompt.types import Prompt
 

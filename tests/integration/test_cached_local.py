@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import toy
 
-from localprompt import resuming, runs
 from localprompt.errors import RunMismatch
 from localprompt.lm.cached import CachedLM, MemoryAnswers
 from localprompt.lm.local import load_model
 from localprompt.lm.rendered import Rendered
+from localprompt.run import api as runs
+from localprompt.run import resume as resuming
 from localprompt.store import Store
 from localprompt.types import Message, Sampling
 

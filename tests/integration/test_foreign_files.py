@@ -14,11 +14,11 @@ import toy
 from click.testing import CliRunner
 from tiny import CHATML
 
-from localprompt import runs
 from localprompt.cli.main import main
 from localprompt.errors import ConfigError, ModelError
 from localprompt.lm.local import LocalModel, load_model
-from localprompt.observing import SilentObserver
+from localprompt.run import api as runs
+from localprompt.search.observer import SilentObserver
 from localprompt.store import Store
 from localprompt.types import Message, Sampling
 

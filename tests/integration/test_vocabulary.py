@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import toy
 
-from localprompt import runs
 from localprompt.engine.settings import EngineSettings
 from localprompt.errors import ContextOverflow, ModelError, NotEnoughMemory
 from localprompt.lm.local import LocalModel, load_model
+from localprompt.run import api as runs
 from localprompt.types import Message, Sampling
 
 

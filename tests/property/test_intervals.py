@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from localprompt.analysis.stats import interval, paired_difference
+from localprompt.stats.intervals import interval, paired_difference
 
 SCORES = st.one_of(
     st.sampled_from([0.0, 1.0]), st.sampled_from([0.0, 0.25, 0.5, 1.0]), st.floats(0, 1, allow_subnormal=False)

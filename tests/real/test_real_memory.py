@@ -7,9 +7,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from localprompt import models
 from localprompt.engine import memory
 from localprompt.engine.gguf_validator import validate
+from localprompt.hub import files as models
 from localprompt.lm.local import load_model
 
 pytestmark = pytest.mark.real

@@ -17,7 +17,8 @@ import pytest
 from tiny import Oracle
 
 import localprompt
-from localprompt import cards, models
+from localprompt.hub import cards
+from localprompt.hub import files as models
 from localprompt.lm.local import LocalModel, load_model
 from localprompt.store import Store
 from localprompt.types import Message, Sampling

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from localprompt.analysis.anytime import area_under_best_so_far
+from localprompt.stats.anytime import area_under_best_so_far
 
 
 def test_the_area_is_that_of_the_steps() -> None:

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import toy
 
-from localprompt.budget import Budget
 from localprompt.errors import BudgetExhausted, ConfigError
+from localprompt.lm.budget import Budget
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers import configure
 from localprompt.optimizers.ape import APE, fills_blanks
-from localprompt.problem import Problem
+from localprompt.search.problem import Problem
 from localprompt.types import Example, Prompt
 
 PROBE = {"She was": "Paris", "His favourite": "dog", "They sell": "banana"}

@@ -12,10 +12,10 @@ import pytest
 import toy
 
 import localprompt
-from localprompt import comparing
+from localprompt.comparison import plan as comparing
 from localprompt.errors import ConfigError, LocalPromptError, StoreError, TaskError
 from localprompt.lm.scripted import ScriptedLM
-from localprompt.observing import SilentObserver
+from localprompt.search.observer import SilentObserver
 from localprompt.store import Store
 from localprompt.types import Example, Prompt, Sampling
 

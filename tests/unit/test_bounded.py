@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import beta
 
-from localprompt.analysis.bounded import lower_bound
+from localprompt.stats.bounded import lower_bound
 
 
 @pytest.mark.parametrize("n", [*range(1, 21), 155, 500])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import toy
 
-from localprompt.budget import Budget
 from localprompt.errors import BudgetExhausted, OutOfTime
 from localprompt.lm import cached as cached_module
+from localprompt.lm.budget import Budget
 from localprompt.lm.cached import CachedLM, MemoryAnswers
 from localprompt.lm.metered import MeteredLM
 from localprompt.types import Sampling

@@ -8,10 +8,12 @@ from dataclasses import replace
 import pytest
 import toy
 
-from localprompt import comparing, resuming, runs
+from localprompt.comparison import plan as comparing
 from localprompt.errors import TaskError
-from localprompt.observing import SilentObserver
-from localprompt.results import RunResult
+from localprompt.run import api as runs
+from localprompt.run import resume as resuming
+from localprompt.run.results import RunResult
+from localprompt.search.observer import SilentObserver
 from localprompt.store import Store
 from localprompt.tasks import Task
 from localprompt.tasks.constant import ConstantAnswer, constant_answer

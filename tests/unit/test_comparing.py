@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 import toy
 
-from localprompt import runs
-from localprompt.analysis.stats import interval
-from localprompt.comparing import Comparison, compare, expected_costs, resume_comparison
+from localprompt.comparison.plan import Comparison, compare, expected_costs, resume_comparison
 from localprompt.engine.process import RequestsDied
 from localprompt.errors import ConfigError, ContextOverflow, ModelError, RunMismatch, StoreError, TaskError
 from localprompt.lm.scripted import ScriptedLM
-from localprompt.observing import SilentObserver
-from localprompt.resuming import resume
+from localprompt.run import api as runs
+from localprompt.run.resume import resume
+from localprompt.search.observer import SilentObserver
+from localprompt.stats.intervals import interval
 from localprompt.store import Store
 from localprompt.tasks import Task
 from localprompt.types import Example, Prompt, Spend

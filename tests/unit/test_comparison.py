@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from localprompt.analysis import comparison
-from localprompt.analysis.comparison import ComparedRun, Comparison, FailedRun, MethodSettings, Row
-from localprompt.analysis.seeds import over_seeds
-from localprompt.analysis.stats import interval, paired_difference
-from localprompt.results import HeldOutScores, NoiseFloor, RunResult
+from localprompt.comparison import table as comparison
+from localprompt.comparison.table import ComparedRun, Comparison, FailedRun, MethodSettings, Row
+from localprompt.run.results import HeldOutScores, NoiseFloor, RunResult
+from localprompt.stats.intervals import interval, paired_difference
+from localprompt.stats.seeds import over_seeds
 from localprompt.types import Prompt, Spend
 
 

@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 import toy
 
-from localprompt import configuration as module
-from localprompt import runs
-from localprompt.configuration import (
+from localprompt.errors import ConfigError, LocalPromptError, StoreError
+from localprompt.lm.base import LanguageModel
+from localprompt.optimizers import configure
+from localprompt.run import api as runs
+from localprompt.run import config as module
+from localprompt.run.config import (
     Limits,
     check_shape,
     describe,
@@ -22,11 +25,8 @@ from localprompt.configuration import (
     limits_of,
     optimizer_of,
 )
-from localprompt.errors import ConfigError, LocalPromptError, StoreError
-from localprompt.estimating import estimate
-from localprompt.lm.base import LanguageModel
-from localprompt.optimizers import configure
-from localprompt.resuming import resume
+from localprompt.run.estimate import estimate
+from localprompt.run.resume import resume
 from localprompt.tasks.stored import from_plain
 
 

@@ -12,11 +12,11 @@ import platformdirs
 import pytest
 import toy
 
-from localprompt.budget import Budget
-from localprompt.estimating import Estimate, Rates, estimate, measured_rates
+from localprompt.lm.budget import Budget
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers import configure, names
 from localprompt.optimizers.ape import APE
+from localprompt.run.estimate import Estimate, Rates, estimate, measured_rates
 from localprompt.tasks.answers import find_answer
 from localprompt.types import Generation, Sampling
 

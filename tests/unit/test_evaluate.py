@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 import toy
 
-from localprompt.budget import Budget
 from localprompt.errors import BudgetExhausted, ContextOverflow
-from localprompt.evaluator import Evaluator
+from localprompt.lm.budget import Budget
 from localprompt.lm.scripted import ScriptedLM
+from localprompt.search.evaluator import Evaluator
 from localprompt.tasks import Task
 from localprompt.types import Example, Outcome, Prompt
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import pytest
 import toy
 
-from localprompt.budget import Budget
 from localprompt.errors import BudgetExhausted
-from localprompt.filtering import Stages, filter_in_stages, measure_best_first
-from localprompt.ranking import best_first as rank
+from localprompt.lm.budget import Budget
+from localprompt.search.filtering import Stages, filter_in_stages, measure_best_first
+from localprompt.search.ranking import best_first as rank
 from localprompt.types import Demo, Evaluation, Example, Outcome, Prompt
 
 EXAMPLES = [Example(f"dev:{n}", {"input": str(n)}, ("x",)) for n in range(100)]

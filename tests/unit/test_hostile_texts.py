@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import toy
 
-from localprompt.budget import Budget
-from localprompt.evaluator import Evaluator
+from localprompt.lm.budget import Budget
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers.registry import configure
+from localprompt.search.evaluator import Evaluator
 from localprompt.types import Demo, Example, Prompt
 
 HOSTILE = (

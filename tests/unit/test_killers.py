@@ -10,20 +10,21 @@ from typing import Any
 import pytest
 import toy
 
-from localprompt import resuming, runs
-from localprompt.budget import Budget
 from localprompt.cli.output import print_evaluation, print_run
 from localprompt.engine.process import RequestsDied
 from localprompt.engine.settings import EngineSettings
 from localprompt.errors import BudgetExhausted
-from localprompt.evaluator import Evaluator
 from localprompt.lm import local
+from localprompt.lm.budget import Budget
 from localprompt.lm.cached import CachedLM, MemoryAnswers
 from localprompt.lm.metered import MeteredLM
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers.protegi import ProTeGi
-from localprompt.problem import Problem
-from localprompt.replies import Reading
+from localprompt.proposals.parsing import Reading
+from localprompt.run import api as runs
+from localprompt.run import resume as resuming
+from localprompt.search.evaluator import Evaluator
+from localprompt.search.problem import Problem
 from localprompt.types import Generation, Loglikelihood, Prompt, Sampling
 
 GREEDY = Sampling(max_tokens=4)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from localprompt.errors import ConfigError
-from localprompt.metaprompts import MetaPrompt, in_a_row, inputs_of, load, shortened, worked
+from localprompt.proposals.metaprompts import MetaPrompt, in_a_row, inputs_of, load, shortened, worked
 from localprompt.types import Example
 
 WANTED = {"demo": ("inputs", "output"), "induce_chat": ("demos",)}

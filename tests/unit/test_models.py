@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from localprompt import cards, models, runs
 from localprompt.errors import ConfigError, ModelError
-from localprompt.fetching import SourceFailed, _reach
+from localprompt.hub import cards
+from localprompt.hub import files as models
+from localprompt.hub.fetch import SourceFailed, _reach
+from localprompt.run import api as runs
 
 CONTENT = b"GGUF and so on"
 CARD = """

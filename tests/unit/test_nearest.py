@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from localprompt.cards import cards
 from localprompt.errors import nearest
+from localprompt.hub.cards import cards
 
 CARDS = [card.name for card in cards()]
 

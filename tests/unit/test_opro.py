@@ -14,12 +14,12 @@ import pytest
 import toy
 from tracing import golden, trace
 
-from localprompt.budget import Budget
 from localprompt.errors import ConfigError, ContextOverflow
+from localprompt.lm.budget import Budget
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers import configure
 from localprompt.optimizers.opro import OPRO, deal, most_wrong, shown_score
-from localprompt.problem import Problem
+from localprompt.search.problem import Problem
 from localprompt.tasks import Layout, Task
 from localprompt.types import Demo, Example, Prompt
 

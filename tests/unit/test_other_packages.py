@@ -19,9 +19,9 @@ METHOD = '''
 """Echo: asks for one instruction. Level 5."""
 from dataclasses import dataclass
 
-from localprompt.metaprompts import load
+from localprompt.proposals.metaprompts import load
 from localprompt.optimizers import optimizer
-from localprompt.replies import Reading
+from localprompt.proposals.parsing import Reading
 from localprompt.types import Candidate, Prompt, Sampling
 
 TEMPLATES = {"write": ("outputs",)}

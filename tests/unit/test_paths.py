@@ -11,12 +11,12 @@ import toy
 from click.testing import CliRunner
 
 import localprompt
-from localprompt import models
-from localprompt.advice import command
 from localprompt.cli.main import main
 from localprompt.errors import ConfigError, StoreError, TaskError
+from localprompt.hub import files as models
+from localprompt.interface.advice import command
+from localprompt.interface.paths import default_store, expanded
 from localprompt.optimizers import configure
-from localprompt.paths import default_store, expanded
 from localprompt.store import Store
 
 TASK = "name: omegas\ndata: {file: '~/rows.jsonl', split: {train: 2, dev: 4, test: 4}}\n"
@@ -74,7 +74,7 @@ def test_what_only_reads_makes_no_store(home: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_files_that_commands_read_and_write_are_in_the_home_folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(localprompt.runs, "open_model", lambda name: toy.model())
+    monkeypatch.setattr(localprompt.run.api, "open_model", lambda name: toy.model())
     (home / "prompt.txt").write_text(toy.BEST, encoding="utf-8")
     shutil.copy(home / "task.yaml", home / "other.yaml")
 

@@ -13,14 +13,14 @@ import pytest
 import toy
 from tracing import golden, trace
 
-from localprompt.budget import Budget
 from localprompt.errors import BudgetExhausted, ConfigError
-from localprompt.evaluator import Evaluator
+from localprompt.lm.budget import Budget
 from localprompt.lm.metered import MeteredLM
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers import configure
 from localprompt.optimizers.pe2 import PE2
-from localprompt.problem import Problem
+from localprompt.search.evaluator import Evaluator
+from localprompt.search.problem import Problem
 from localprompt.tasks import Layout, Task
 from localprompt.tasks.metrics import find_metric
 from localprompt.types import Demo, Prompt

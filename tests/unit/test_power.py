@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, multinomial
 
-from localprompt.analysis.power import smallest_detectable_gain
-from localprompt.analysis.stats import exact_mcnemar
+from localprompt.stats.intervals import exact_mcnemar
+from localprompt.stats.power import smallest_detectable_gain
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 4, 5])

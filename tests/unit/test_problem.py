@@ -11,15 +11,15 @@ from dataclasses import replace
 import pytest
 import toy
 
-from localprompt.budget import Budget
 from localprompt.errors import BudgetExhausted, ConfigError, ContextOverflow
-from localprompt.evaluator import Evaluator
+from localprompt.lm.budget import Budget
 from localprompt.lm.metered import MeteredLM
 from localprompt.lm.scripted import ScriptedLM
-from localprompt.metaprompts import MetaPrompt
-from localprompt.problem import Problem
-from localprompt.proposing import Forbidden, Memory, closed, sift, warmer
-from localprompt.replies import Reading, grammar_for
+from localprompt.proposals.metaprompts import MetaPrompt
+from localprompt.proposals.parsing import Reading, grammar_for
+from localprompt.proposals.validation import Forbidden, Memory, closed, sift, warmer
+from localprompt.search.evaluator import Evaluator
+from localprompt.search.problem import Problem
 from localprompt.tasks import Layout
 from localprompt.types import (
     Candidate,

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localprompt.proposing import Forbidden, Memory, objection, sift
-from localprompt.replies import Reading, grammar_for, instruction_in, listed, tagged, without_chatter
+from localprompt.proposals.parsing import Reading, grammar_for, instruction_in, listed, tagged, without_chatter
+from localprompt.proposals.similarity import changed_words, gist, normalised, words
+from localprompt.proposals.validation import Forbidden, Memory, objection, sift
 from localprompt.types import Example, Generation
-from localprompt.wording import changed_words, gist, normalised, words
 
 LINE, PARAGRAPH = Reading("line"), Reading("paragraph")
 EXAMPLES = (

@@ -12,14 +12,14 @@ import pytest
 import toy
 from tracing import golden, trace
 
-from localprompt.budget import Budget
 from localprompt.errors import BudgetExhausted, ConfigError, ContextOverflow
+from localprompt.lm.budget import Budget
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers import configure
 from localprompt.optimizers.protegi import ProTeGi
 from localprompt.optimizers.protegi_writing import reasons_in
-from localprompt.problem import Problem
-from localprompt.racing import RaceName
+from localprompt.search.problem import Problem
+from localprompt.search.racing import RaceName
 from localprompt.types import Demo, Evaluation, Example, Generation, Prompt
 
 SMALL = {"rounds": 1, "minibatch": 8, "groups": 1, "errors": 2, "gradients": 1, "spread": False}

@@ -9,7 +9,7 @@ from typing import get_args
 
 import pytest
 
-from localprompt.racing import (
+from localprompt.search.racing import (
     Pulls,
     RaceName,
     SuccessiveHalving,

@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 import toy
 
-from localprompt.budget import Budget
 from localprompt.errors import BudgetExhausted, ConfigError, ContextOverflow
-from localprompt.estimating import estimate
+from localprompt.lm.budget import Budget
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers import configure
-from localprompt.problem import Problem
+from localprompt.run.estimate import estimate
+from localprompt.search.problem import Problem
 from localprompt.types import Prompt
 
 SMALL = {"proposals": 4, "per_round": 4, "per_request": 2, "demos": 2, "tiebreak": False}

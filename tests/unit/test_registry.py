@@ -14,7 +14,7 @@ from localprompt.errors import ConfigError
 from localprompt.optimizers import configure, names, optimizer, presets
 from localprompt.optimizers.ape import APE
 from localprompt.optimizers.registry import Optimizer, Setting, settings_of, summary
-from localprompt.problem import Problem
+from localprompt.search.problem import Problem
 
 
 def test_ape_is_registered() -> None:

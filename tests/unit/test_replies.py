@@ -7,8 +7,8 @@ import time
 import pytest
 import toy
 
-from localprompt.proposing import Forbidden, Memory, objection, resealed, sift
-from localprompt.replies import Reading, instruction_in, without_chatter
+from localprompt.proposals.parsing import Reading, instruction_in, without_chatter
+from localprompt.proposals.validation import Forbidden, Memory, objection, resealed, sift
 from localprompt.types import Example, Generation, Message, Sampling
 
 PARAGRAPH, TAGGED = Reading("paragraph"), Reading("paragraph", tag="INS")

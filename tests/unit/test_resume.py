@@ -17,10 +17,12 @@ from typing import Any
 import pytest
 import toy
 
-from localprompt import configuration, resuming, runs
 from localprompt.errors import ConfigError, ModelError, RunMismatch, StoreError, TaskError
 from localprompt.lm.scripted import ScriptedLM
-from localprompt.observing import SilentObserver
+from localprompt.run import api as runs
+from localprompt.run import config as configuration
+from localprompt.run import resume as resuming
+from localprompt.search.observer import SilentObserver
 from localprompt.store import Store
 from localprompt.tasks import load_task
 from localprompt.tasks.stored import from_plain, to_plain
@@ -360,7 +362,7 @@ def test_a_task_judged_by_a_function_of_the_users_has_to_be_given_again() -> Non
 
 RUN = """
 import sys, time, toy
-from localprompt import runs
+from localprompt.run import api as runs
 
 def answer(prompt, seed):
     print("answering", flush=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from localprompt.rounding import p_text, percent_text, score_text
+from localprompt.interface.rounding import p_text, percent_text, score_text
 
 
 @pytest.mark.parametrize(

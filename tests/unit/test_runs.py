@@ -14,17 +14,17 @@ import pytest
 import toy
 
 import localprompt
-from localprompt import runs
-from localprompt.budget import Budget
 from localprompt.errors import ConfigError, ContextOverflow, OutOfTime, StoreError, TaskError
-from localprompt.evaluator import Evaluator
 from localprompt.lm.base import LanguageModel
+from localprompt.lm.budget import Budget
 from localprompt.lm.scripted import ScriptedLM
-from localprompt.noise import measure_noise
-from localprompt.observing import SilentObserver
-from localprompt.problem import Problem
-from localprompt.ranking import Standing, choose_winner
-from localprompt.results import NoiseFloor, RunResult
+from localprompt.run import api as runs
+from localprompt.run.noise import measure_noise
+from localprompt.run.results import NoiseFloor, RunResult
+from localprompt.search.evaluator import Evaluator
+from localprompt.search.observer import SilentObserver
+from localprompt.search.problem import Problem
+from localprompt.search.ranking import Standing, choose_winner
 from localprompt.store import Store
 from localprompt.tasks import Task
 from localprompt.types import Candidate, Evaluation, Generation, Outcome, Prompt, Sampling

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scipy import stats
 
-from localprompt.analysis.seeds import OverSeeds, over_seeds, t_quantile
+from localprompt.stats.seeds import OverSeeds, over_seeds, t_quantile
 
 
 @pytest.mark.parametrize("freedom", [*range(1, 12), 29, 30, 100, 1001])

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest, multinomial, permutation_test
 
-from localprompt.analysis.bounded import lower_bound
-from localprompt.analysis.stats import (
+from localprompt.stats.bounded import lower_bound
+from localprompt.stats.intervals import (
     Difference,
     differ_by_chance,
     exact_mcnemar,

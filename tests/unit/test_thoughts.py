@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from localprompt.replies import without_chatter
+from localprompt.engine.thoughts import listen, marks_among
+from localprompt.proposals.parsing import without_chatter
 from localprompt.tasks.answers import find_answer
-from localprompt.thoughts import listen, marks_among
 
 
 @pytest.mark.parametrize(

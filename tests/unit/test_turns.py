@@ -9,13 +9,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import pytest
 import toy
 
-from localprompt import runs
-from localprompt.comparing import compare, expected_costs, resume_comparison
+from localprompt.comparison.plan import compare, expected_costs, resume_comparison
 from localprompt.errors import NotEnoughMemory
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.lm.turns import ModelInTurn, Turns
-from localprompt.observing import SilentObserver
+from localprompt.run import api as runs
+from localprompt.search.observer import SilentObserver
 from localprompt.store import Store
 from localprompt.types import Message, Prompt, Sampling
 

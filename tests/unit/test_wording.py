@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from localprompt.wording import gist, is_unspaced, loops, normalised, words
+from localprompt.proposals.similarity import gist, is_unspaced, loops, normalised, words
 
 
 @pytest.mark.parametrize(

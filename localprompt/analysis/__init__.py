@@ -1,1 +1,0 @@
-"""What scores say: intervals, differences, tests. Level 6."""

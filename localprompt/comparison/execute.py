@@ -1,0 +1,117 @@
+"""One run of a comparison: carried out, and what is measured of it beside its result. Level 8."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from localprompt.comparison.table import ComparedRun, MethodSettings
+from localprompt.errors import StoreError
+from localprompt.lm.base import LanguageModel
+from localprompt.optimizers.registry import presets
+from localprompt.run.config import enclosed, limits_of, optimizer_of
+from localprompt.run.results import RunResult
+from localprompt.run.resume import resume
+from localprompt.search.observer import Observer
+from localprompt.stats.anytime import area_under_best_so_far
+from localprompt.store import RunRecord, Store
+from localprompt.store.records import dumped
+from localprompt.tasks import Task
+from localprompt.tasks.copies import numbered
+
+
+def settings_of(configuration: Mapping[str, Any]) -> MethodSettings:
+    """Return how the method of a run was configured; of two presets that it is as near to, the first.
+
+    Raises:
+        ConfigError: if this version has no such method or setting.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        fields = dataclasses.fields(optimizer_of(configuration, Path(folder)))
+    defaults = {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
+    settings, method = configuration["settings"], configuration["method"]
+    differing = {}
+    for preset, values in presets(method).items():
+        plain = json.loads(dumped(enclosed({**defaults, **values})))
+        changed = {name: value for name, value in settings.items() if name not in plain or plain[name] != value}
+        differing[preset] = {
+            name: sorted(value["files"]) if isinstance(value, dict) else value for name, value in changed.items()
+        }
+    nearest = min(differing, key=lambda preset: len(differing[preset]))
+    return MethodSettings(nearest, differing[nearest], settings)
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What all runs of a comparison share."""
+
+    store: Store
+    lm: LanguageModel | None
+    """None where every run is finished."""
+    writer: LanguageModel | None
+    """The proposer, where it is not the task LM."""
+    observer: Observer
+
+    def carry_out(self, task: Task, record: RunRecord) -> ComparedRun:
+        """Return a run that ended: resumed to its end, or as it is where it was finished.
+
+        Raises:
+            LocalPromptError: whatever ends the run before its end; it can be resumed.
+        """
+        result = resume(
+            record.id, model=self.lm, proposer=self.writer, task=task, store=self.store, observer=self.observer
+        )
+        # A run may have gone on with a task that differs in its name alone.
+        result = dataclasses.replace(result, task=task.name)
+        seed_scores, best_scores = self._test_scores(task, record, result)
+        copies = numbered(task.test)
+        accepted = sum(candidate.is_proposed for candidate in self.store.runs.candidates(record.id))
+        return ComparedRun(
+            result=result,
+            seed_scores=seed_scores,
+            best_scores=best_scores,
+            area=self._area(task, record, result),
+            proposals=accepted + sum(result.discards.values()),
+            copies=copies,
+        )
+
+    def _area(self, task: Task, record: RunRecord, result: RunResult) -> float | None:
+        """Return the area under the dev score of the best prompt so far; None where the seed prompt has no such score.
+
+        Each prompt counts with its mean over all of dev, not with the one that it was chosen by: a few examples flatter
+        the best of many, and methods differ in how many they choose by. A prompt that was never measured on all of dev
+        has no mean that compares, so the one before it goes on.
+        """
+        dev = {example.id for example in task.dev}
+        means: dict[str, float] = {}
+        for evaluation in self.store.runs.evaluations(record.id, "metric"):
+            scores = [outcome.score for outcome in evaluation.outcomes if outcome.example_id in dev]
+            if len(scores) == len(dev):
+                means[evaluation.prompt.id] = math.fsum(scores) / len(scores)
+        start, limit = means.get(result.seed_prompt.id), limits_of(record.configuration).max_tokens
+        if start is None or limit is None:
+            return None
+        steps = [
+            (each.tokens_requested, means[each.prompt_id]) for each in result.trajectory if each.prompt_id in means
+        ]
+        return area_under_best_so_far(start, steps, limit)
+
+    def _test_scores(
+        self, task: Task, record: RunRecord, result: RunResult
+    ) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return the scores of seed and found prompt on each test example, known since the run ended.
+
+        Raises:
+            StoreError: if they are gone.
+        """
+        known = {each.prompt.id: each.scores for each in self.store.runs.evaluations(record.id, "test")}
+        seed, best = (known.get(prompt.id, ()) for prompt in (result.seed_prompt, result.best))
+        if not len(seed) == len(best) == len(task.test):
+            raise StoreError(f"the run {record.id} has lost its test scores", "delete the run and compare again")
+        return seed, best

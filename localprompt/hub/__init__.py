@@ -1,0 +1,1 @@
+"""Models by name: cards, fetching, files on this machine."""

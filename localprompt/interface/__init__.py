@@ -1,0 +1,1 @@
+"""What a user gives and is told: arguments, values, paths, commands in hints, rounded numbers."""

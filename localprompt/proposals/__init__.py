@@ -1,0 +1,1 @@
+"""A proposer's texts: meta-prompts in, validated instructions out."""

@@ -1,0 +1,342 @@
+"""What a proposer wrote becomes validated candidate texts. Level 4, pure functions.
+
+Small models copy an example, repeat themselves or answer the task instead of describing it. Each reply is first cut
+down to the instruction it may hold (`replies.py`) and then tested; what is not used is kept with its reason.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from localprompt.proposals.parsing import (
+    FENCE,
+    MAX_CHARS,
+    MIN_CHARS,
+    SENTENCE_END,
+    Reading,
+    grammar_for,
+    instruction_in,
+)
+from localprompt.proposals.similarity import gist, is_unspaced, loops, normalised, words
+from localprompt.types import Discard, Example, Generation, Proposal, Sampling
+
+_WARMER, _HOTTEST = 0.3, 1.5
+"""Added to the temperature where a request is repeated because no reply to it was usable; hotter is only noise."""
+DIED = "engine died"
+"""The reason where there is no reply, since the request killed the engine."""
+MIN_WORDS = 2
+COPIED_WORDS = 6
+"""So many consecutive words of a training input or of the meta-prompt make a copy; twice as many characters of a script
+without spaces, where a word has about two."""
+_PLACEHOLDER = re.compile(
+    r"""\[insert | \[your | \{\{ | \}\} | <[a-z][^<>\n]{0,40}> | \.\.\. | … | _{3,} | \[(?:blank|input|output)\]
+      | (?<![\\\w}])\{[a-z_]\w*\}                                           # {input}, but not \boxed{answer}
+      | \((?:insert|enter|paste|your)\b[^()\n]{0,40}\bhere\)
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_LABEL = re.compile(r"(?:^|[\s\"'(*])(?P<name>input|output)\s*\d*\**\s*:\**\s*(?=\S)", re.IGNORECASE)
+_BROKEN_OFF = re.compile(
+    r"""(?<![\w'’-])(?: (?:the|an?|and|or|nor|but|its|their|your)[\s,;:.]* | (?:that|which|if|than|as)[\s,;:]* )\Z
+      | :\s*\Z
+      | \A(?!.*\b(?:that|which|what|who|whom|whose|where)\b).*
+        (?<![\w'’-])(?:to|of|for|from|with|in|on|at|by|into|is|are)[\s,;]*\Z
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+"""A last word after which more must come, or the colon before a list. Prepositions may end a clause, with a period or
+after a word that they belong to: `Name what it is made of`."""
+_PIECE = re.compile(r"[.!?;](?=\s|$)|\n")
+"""Where what stands after a label ends."""
+_TO_THE_USER = re.compile(
+    r"""\b(?:(?:could|can|would|will)\ you\ (?:please\ )?|please\ |need\ you\ to\ )
+          (?:provide|give|share|send|specify|clarify|supply|enter|paste)\ (?:me\ )?(?:with\ )?
+          (?:the\ |your\ |some\ |any\ |an?\ )?(?:more\ |additional\ |further\ |specific\ |full\ |complete\ )?
+          (?:details?|context|information|instructions?|prompts?|inputs?|texts?|examples?|clarification|questions?|words?)
+          (?=\s*(?:[.?!,]|$)|\ (?:that\ |which\ )?you\b|\ (?:so|for\ me|to\ be)\b)
+      | \bwhat\ (?:would|do|can)\ (?:you\ (?:like|want|need|mean)|i\ (?:do|help))\b
+      | \bhow\ (?:can|may)\ i\ (?:help|assist)\b
+      | \bdo\ you\ (?:want|need|have|mean)\b[^.!]*\?
+      | \blet\ me\ know\b(?!\ (?:whether|which|what)\b) | \bfeel\ free\ to\ ask\b | \bas\ an\ ai\b
+      | \bi(?:'m|\ am)\ (?:sorry|happy\ to|ready\ to|unable|not\ able|not\ sure)\b
+      | \bi(?:'d|\ would)\ be\ (?:happy|glad)\b
+      | \bi\ (?:can't|cannot|can\ not|don't|do\ not)\ (?:help|assist|understand|have|see)\b
+      | \A(?:sorry\b\W*(?:but\ )?|unfortunately,?\ )?i\ (?:can't|cannot|can\ not|won't|will\ not)\ (?:
+          (?:do\ (?:that|this|it)|fulfill?|comply|complete|provide|generate|create|process|rewrite|rephrase|improve)\b)
+      | \Asorry[,.!]
+      | \Ano\ (?:further\ |other\ )?(?:change|revision|improvement|modification)s?
+        \ (?:is|are|was|were)\ (?:needed|necessary|required)\W*\Z
+    """,
+    re.VERBOSE,
+)
+_NOTHING = re.compile(r"\W*(?:n/a|(?:(?:score|rating)\W*)?\d{1,3}(?:\.\d+)?(?:\s*/\s*\d+)?)\W*", re.IGNORECASE)
+"""What a model writes that has nothing to say, and a score of the list that it was shown."""
+_STATES_ANSWER = re.compile(
+    r"""(?:so\ |thus\ |therefore\ |hence\ )?,?\s*
+        (?:(?:the|this|that|every|each)\ (?:\w+\ ){0,3}|it\ |this\ |that\ |here\ )
+        (?:is|was|are|should\ be|would\ be|must\ be)\ (?:always\ |clearly\ )?
+        (?P<answer>.+?)(?:\ (?:because|since)\b.*)?
+      | (?:answer|label|result|sentiment|solution)\s*[:=]\s*(?P<labelled>.+)
+      | (?:just\ |please\ )?(?:always\ |only\ )?
+        (?:answer|respond|reply|say|write|output|return|print|predict|choose|select)[ ]
+        (?:always\ |only\ |just\ |with\ |the\ |word\ |label\ |answer\ ){0,3}(?P<ordered>\W?[\w' -]+)
+      | (?:classify|label|mark|rate|categori[sz]e|treat)\ (?:\w+\ ){1,6}as\ (?P<named>.+)
+    """,
+    re.VERBOSE,
+)
+_CONDITION = re.compile(r"\b(?:if|when|whenever|where|unless|otherwise|whether|or|for)\b")
+
+
+@dataclass(frozen=True)
+class Forbidden:
+    """What a candidate must not say: the training examples, bare answers, and the meta-prompt itself."""
+
+    examples: tuple[Example, ...]
+    answers: tuple[str, ...] = ()
+    """The task's labels; the targets of `examples` count anyway."""
+    meta_prompt: str = ""
+    """The fixed text of the meta-prompt, without its slots."""
+
+    @cached_property
+    def bare(self) -> frozenset[str]:
+        """Texts that are an answer and not an instruction, normalised."""
+        targets = (target for example in self.examples for target in example.targets)
+        return frozenset(normalised(text) for text in (*self.answers, *targets)) - {""}
+
+    @cached_property
+    def inputs(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Each example's input, and its targets, normalised."""
+        rows = [
+            (normalised(" ".join(example.inputs.values())), tuple(normalised(target) for target in example.targets))
+            for example in self.examples
+        ]
+        return tuple((text, targets) for text, targets in rows if text)
+
+    @cached_property
+    def shown(self) -> frozenset[str]:
+        """The inputs, one by one, and the answers, normalised."""
+        texts = (text for example in self.examples for text in example.inputs.values())
+        return self.bare | frozenset(normalised(text) for text in texts) - {""}
+
+    @cached_property
+    def input_phrases(self) -> frozenset[tuple[str, ...]]:
+        """Every run of COPIED_WORDS words of an input."""
+        texts = (text for example in self.examples for text in example.inputs.values())
+        return frozenset(phrase for text in texts for phrase in _phrases(text))
+
+    @cached_property
+    def target_phrases(self) -> frozenset[tuple[str, ...]]:
+        """Every run of COPIED_WORDS words of a target."""
+        texts = (text for example in self.examples for text in example.targets)
+        return frozenset(phrase for text in texts for phrase in _phrases(text))
+
+    @cached_property
+    def labels(self) -> frozenset[str]:
+        """The task's labels, normalised."""
+        return frozenset(normalised(text) for text in self.answers) - {""}
+
+    @cached_property
+    def meta_phrases(self) -> frozenset[tuple[str, ...]]:
+        """Every run of COPIED_WORDS words of the meta-prompt."""
+        return frozenset(_phrases(self.meta_prompt))
+
+
+class Memory:
+    """The instructions there were before, so that nothing is proposed twice.
+
+    Args:
+        known: instructions that are candidates already.
+        rejected: instructions that were discarded before.
+    """
+
+    def __init__(self, known: Iterable[str], rejected: Iterable[str] = ()) -> None:
+        self._known = {normalised(text) for text in known}
+        self._gists = {gist(text) for text in self._known}
+        self._rejected = {gist(text) for text in rejected}
+
+    def add(self, text: str) -> None:
+        """Remember one more candidate."""
+        self._known.add(normalised(text))
+        self._gists.add(gist(text))
+
+    def objection(self, text: str) -> str:
+        """Return why `text` is nothing new; empty if it is."""
+        if normalised(text) in self._known:
+            return "duplicate"
+        if gist(text) in self._gists:
+            return "near-duplicate"
+        return "rejected before" if gist(text) in self._rejected else ""
+
+
+def _welcome(text: str) -> str:
+    return ""
+
+
+def sift(
+    replies: Sequence[Generation],
+    reading: Reading,
+    forbidden: Forbidden,
+    memory: Memory,
+    refused: Callable[[str], str] = _welcome,
+) -> Proposal:
+    """Return the usable and new instructions of `replies` in their order, and the others with the reason.
+
+    `memory` grows by what is accepted. Whatever passes all else is given to `refused`, which returns why it is not
+    wanted all the same; empty if it is.
+
+    Args:
+        replies: a text whose finish reason is `length` was cut off by the token limit.
+        reading: where the instruction stands and ends.
+        forbidden: what it must not say.
+        memory: what there was before.
+        refused: the last test.
+    """
+    accepted: list[str] = []
+    discarded: list[Discard] = []
+    for reply in replies:
+        if reply.finish_reason == "failed":
+            discarded.append(Discard("", DIED))
+            continue
+        text, truncated = instruction_in(replace(reply, text=FENCE.sub("\n\n", reply.text)), reading)
+        breaks_off = truncated or _BROKEN_OFF.search(text) is not None
+        reason = "truncated" if breaks_off else objection(text, forbidden, reading.max_chars)
+        reason = reason or memory.objection(text) or refused(text)
+        if reason:
+            discarded.append(Discard(text or reply.text, reason))
+        else:
+            memory.add(text)
+            accepted.append(text)
+    return Proposal(tuple(accepted), tuple(discarded))
+
+
+def closed(sampling: Sampling, asked: Sequence[tuple[str, Reading]], *, grammar: bool) -> Sampling:
+    """Return the sampling of replies that end as they are read.
+
+    With the closing tag, if the opening one stands at the end of every prompt, and, with `grammar`, bound to the
+    form that all of them have. A tag that is not open leaves room for thoughts before it.
+    """
+    tag = asked[0][1].tag
+    if any(reading.tag != tag or (tag and not prompt.rstrip().endswith(f"<{tag}>")) for prompt, reading in asked):
+        return sampling
+    if tag:
+        sampling = replace(sampling, stop=(*sampling.stop, f"</{tag}>"))
+    # One grammar for all: the length of the longest; what is too long for its own reading is discarded as such.
+    longest = max(reading.max_chars for _, reading in asked)
+    grammars = {grammar_for(replace(reading, max_chars=longest)): None for _, reading in asked}
+    return replace(sampling, grammar=next(iter(grammars))) if grammar and len(grammars) == 1 else sampling
+
+
+def resealed(replies: Sequence[Generation], reading: Reading, sampling: Sampling) -> list[Generation]:
+    """Return replies with the closing tag that ended them, which is no part of them as a stop string.
+
+    Only where nothing else stops them: a blank line does not say that the tag follows.
+    """
+    tag = f"</{reading.tag}>"
+    if not reading.tag or sampling.stop != (tag,):
+        return list(replies)
+    return [
+        replace(reply, text=f"{reply.text}{tag}") if reply.finish_reason == "stop" and reply.text.strip() else reply
+        for reply in replies
+    ]
+
+
+def warmer(temperature: float) -> float:
+    """Return the temperature at which a request is repeated because no reply to it was usable."""
+    return max(temperature, min(temperature + _WARMER, _HOTTEST))
+
+
+def objection(text: str, forbidden: Forbidden, max_chars: int = MAX_CHARS) -> str:
+    """Return why `text` cannot be an instruction, one of a few fixed reasons; empty if it can."""
+    tokens = words(text)
+    flat = " ".join(tokens)
+    checks = (
+        ("empty", not tokens),
+        ("answer instead of an instruction", flat in forbidden.bare),
+        ("empty", _NOTHING.fullmatch(text) is not None),
+        ("too short", len(text) < MIN_CHARS or len(tokens) < MIN_WORDS),
+        ("too long", len(text) > max_chars),
+        ("loops", loops(text)),
+        ("placeholder", _PLACEHOLDER.search(text) is not None),
+        ("copies an example", _shows_example(text, forbidden) or _quotes_example(text, flat, forbidden)),
+        ("echoes the meta-prompt", not forbidden.meta_phrases.isdisjoint(_phrases(text))),
+        ("speaks to the user", _TO_THE_USER.search(text.casefold().replace("’", "'")) is not None),
+        ("gives an answer away", _gives_answer_away(text, forbidden)),
+        ("copies an example", not forbidden.target_phrases.isdisjoint(_phrases(text))),
+    )
+    return next((reason for reason, applies in checks if applies), "")
+
+
+def _gives_answer_away(text: str, forbidden: Forbidden) -> bool:
+    """Return whether a sentence states what the answer is, on no condition.
+
+    An instruction that names the labels is a good one; one that says which of them it is has solved an example.
+    """
+    padded = f" {normalised(text)} "
+    if sum(f" {label} " in padded for label in forbidden.labels) > 1:
+        return False
+    for sentence in SENTENCE_END.split(text.casefold()):
+        match = _STATES_ANSWER.fullmatch(sentence.strip(" .!?"))
+        if not match or _CONDITION.search(sentence):
+            continue
+        stated = normalised(match["answer"] or match["labelled"] or "")
+        ordered = normalised(match["ordered"] or match["named"] or "")
+        # Only a label: `write the word` is an instruction even where one of the targets is "word".
+        if stated in forbidden.bare or ordered in forbidden.labels:
+            return True
+    return False
+
+
+def _shows_example(text: str, forbidden: Forbidden) -> bool:
+    """Return whether the text has both labels of an example, or one of them before a text of the training data.
+
+    One label alone may be an instruction: `Output: the plural of the noun.`
+    """
+    labels = list(_LABEL.finditer(text))
+    if len({match["name"].casefold() for match in labels}) > 1:
+        return True
+    for match in labels:
+        rest = text[match.end() :]
+        # `Output: positive or negative.` names the labels; only whole pieces, of a text of several lines more than one,
+        # are an example's.
+        ends = [*(piece.start() for piece in _PIECE.finditer(rest)), len(rest)]
+        if any(normalised(rest[:end]) in forbidden.shown for end in ends):
+            return True
+    return False
+
+
+def _phrases(text: str) -> list[tuple[str, ...]]:
+    """Return the shortest run from each word on that is long enough to be a copy."""
+    tokens = words(text)
+    sizes = [1 if is_unspaced(token) else 2 for token in tokens]
+    found = []
+    end = size = 0
+    for start, own_size in enumerate(sizes):
+        while size < 2 * COPIED_WORDS and end < len(tokens):
+            size += sizes[end]
+            end += 1
+        if size < 2 * COPIED_WORDS:
+            break
+        found.append(tuple(tokens[start:end]))
+        size -= own_size
+    return found
+
+
+def _quotes_example(text: str, flat: str, forbidden: Forbidden) -> bool:
+    """Return whether the text holds a long piece of an input, or an input and beside it its answer.
+
+    An answer that is a part of its input, or all of it, may be an ordinary word: `Ask a question.`
+    """
+    if not forbidden.input_phrases.isdisjoint(_phrases(text)):
+        return True
+    padded = f" {flat} "
+    for source, targets in forbidden.inputs:
+        if flat == source:
+            return True
+        if f" {source} " in padded:
+            beside = re.sub(f"(?<= ){re.escape(source)}(?= )", "|", padded)
+            if any(f" {target} " in beside for target in targets if target):
+                return True
+    return False

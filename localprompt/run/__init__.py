@@ -1,0 +1,1 @@
+"""A run: how it is set up, estimated, carried out, resumed and told."""

@@ -1,0 +1,209 @@
+"""What a search will cost, before anything is spent. Level 7.
+
+The method itself runs, with a stand-in for the model that makes up its answers and counts tokens. So every method,
+shipped or a user's, has an estimate without a line of its own, and the budget ends the estimate where it ends the run.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import random
+import time
+from contextlib import suppress
+from dataclasses import asdict, astuple, dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import platformdirs
+
+from localprompt.engine import probing
+from localprompt.engine.cachefile import remember
+from localprompt.errors import BudgetExhausted
+from localprompt.lm.base import LanguageModel
+from localprompt.lm.budget import Budget
+from localprompt.lm.metered import MeteredLM
+from localprompt.lm.simulated import SimulatedLM
+from localprompt.optimizers import Optimizer
+from localprompt.search.evaluator import Evaluator
+from localprompt.search.problem import Problem
+from localprompt.tasks import Task
+from localprompt.types import Sampling, Spend
+
+_logger = logging.getLogger("localprompt")
+
+_LANES = 32
+_DRAWN = 12
+"""Most tokens drawn for each of them."""
+_FASTER = 1.25
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """How fast a model is on this machine."""
+
+    prefill: float
+    """Prompt tokens a second."""
+    generation: float
+    """Drawn tokens a second, many completions at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a search is expected to cost, and apart from it the proof: measuring noise and test after it."""
+
+    proposals: int
+    """Texts that the proposer is asked for."""
+    evaluations: int
+    """Model calls for scores, one a (prompt, example)."""
+    tokens_requested: int
+    tokens_decoded: int
+    seconds: float | None
+    """None where the rates of the model are not known."""
+    proof_calls: int = 0
+    """Model calls of the proof: three prompts again on dev, two on test."""
+    proof_tokens_requested: int = 0
+    proof_seconds: float | None = None
+
+    def to_json(self) -> dict[str, float | int | None]:
+        """Return the estimate as plain data."""
+        return asdict(self)
+
+
+@runtime_checkable
+class _Measurable(Protocol):
+    def prefill_rate(self, n_tokens: int = 512) -> float: ...
+
+
+def estimate(  # noqa: PLR0913 - what a run is
+    optimizer: Optimizer,
+    task: Task,
+    lm: LanguageModel,
+    proposer: LanguageModel,
+    *,
+    rates: Rates | None = None,
+    seed: int = 0,
+    max_tokens: int | None = None,
+    max_calls: int | None = None,
+) -> Estimate:
+    """Return what `optimizer` will cost on `task`; only tokenisers are asked, nothing is computed.
+
+    Half of the made-up answers are right, whatever the prompt, so a search that ends early because it found a perfect
+    prompt, or goes on because it keeps getting better, costs less or more than this. No proposal is discarded. Of a
+    method that only the budget ends a part is rehearsed, and the rest costs as much in proportion.
+    """
+    texts = [example.targets[0] for example in (*task.train, *task.dev)]
+    lengths = lm.count_tokens(texts)
+    coin = random.Random(seed)
+    # Made-up text holds no number or label that could be extracted: without an answer none would be right.
+    simulated_task = replace(
+        task, answer=lambda completion: completion, metric=lambda prediction, targets: float(coin.getrandbits(1))
+    )
+    n_answer = math.ceil(sum(lengths) / len(lengths))
+    answering = SimulatedLM(lm, task.sampling, n_answer, seed)
+    writing = answering if proposer is lm else SimulatedLM(proposer, task.sampling, n_answer, seed + 1)
+    budget = Budget(max_tokens=max_tokens, max_calls=max_calls)
+    evaluator = Evaluator(answering, simulated_task, budget)
+    problem = Problem(simulated_task, evaluator, MeteredLM(writing, budget), rng=random.Random(seed), is_rehearsal=True)
+    times = 1.0
+    try:
+        optimizer.run(problem)
+        if getattr(optimizer, "SPENDS_ALL", False):
+            times = _times(budget.spend, max_tokens, max_calls)
+    except BudgetExhausted:
+        with suppress(BudgetExhausted):
+            problem.spend_remaining()
+    models = {id(model): model for model in (answering, writing)}.values()
+    drawn = answering.generated
+    proposals = sum(model.proposals for model in models)
+    prefilled, generated = sum(m.prefilled for m in models), sum(m.generated for m in models)
+    spend = budget.spend
+    proof = _proof(answering, simulated_task, problem)
+    return Estimate(
+        proposals=int(times * proposals),
+        evaluations=int(times * (spend.calls - proposals)),
+        tokens_requested=int(times * spend.tokens_requested),
+        tokens_decoded=int(times * (prefilled + generated)),
+        seconds=_seconds(rates, times * prefilled, times * generated),
+        proof_calls=proof.calls,
+        proof_tokens_requested=proof.tokens_requested,
+        proof_seconds=_seconds(rates, sum(m.prefilled for m in models) - prefilled, answering.generated - drawn),
+    )
+
+
+def _proof(lm: SimulatedLM, task: Task, problem: Problem) -> Spend:
+    """Measure what is measured after a search, and return what that takes."""
+    budget = Budget()
+    found = [problem.ranking.winner(), problem.ranking.best_seed(), *problem.ranking.finalists()]
+    prompts = list({each.candidate.prompt.id: each.candidate.prompt for each in found}.values())[:3]
+    evaluator = Evaluator(lm, task, budget)
+    evaluator.evaluate(prompts, task.dev)
+    if task.test:
+        evaluator.evaluate(prompts[:2], task.test)
+    return budget.spend
+
+
+def _times(spend: Spend, max_tokens: int | None, max_calls: int | None) -> float:
+    """Return how many times the limits hold what was spent; 1 without a limit."""
+    shares = ((max_tokens, spend.tokens_requested), (max_calls, spend.calls))
+    return min((limit / max(1, used) for limit, used in shares if limit is not None), default=1.0)
+
+
+def _seconds(rates: Rates | None, prefilled: float, generated: float) -> float | None:
+    return prefilled / rates.prefill + generated / rates.generation if rates else None
+
+
+def measured_rates(lm: LanguageModel) -> Rates | None:
+    """Return how fast the model is here at its best, measured in seconds and remembered; None for no local model.
+
+    Measured twice, since a machine that is busy for a moment looks slow, and later again where a short probe is faster
+    than what is remembered by more than chance. A machine that is always busy takes longer than these rates say. What
+    is measured is logged at level INFO to the logger `localprompt`.
+    """
+    if not isinstance(lm, _Measurable):
+        return None
+    memory = Path(platformdirs.user_cache_dir("localprompt")) / "rates.json"
+    known = _read(memory)
+    before = known.get(lm.fingerprint)
+    if before is not None and lm.prefill_rate(probing.length(before.prefill, 1.0)) <= _FASTER * before.prefill:
+        return before
+    _logger.info("%s: measuring how fast it reads and writes on this machine", lm.name)
+    n_tokens = probing.probe_length(lm.prefill_rate)
+    tries = [Rates(lm.prefill_rate(n_tokens), _generation_rate(lm, n_tokens)) for _ in range(2)]
+    tries += [before] if before else []
+    best = Rates(max(each.prefill for each in tries), max(each.generation for each in tries))
+    known[lm.fingerprint] = best
+    remember(memory, json.dumps({name: astuple(rates) for name, rates in known.items()}, indent=1))
+    return best
+
+
+def _generation_rate(lm: LanguageModel, n_tokens: int) -> float:
+    """Return tokens a second of drawing about `n_tokens`, many completions at once."""
+    n_each = min(_DRAWN, max(2, n_tokens // _LANES))
+    prompts = ["Once upon a time"] * _LANES  # the same, so it is read once: reading has a rate of its own
+    began = time.perf_counter()
+    drawn = lm.generate(prompts, Sampling(max_tokens=n_each, temperature=1.0), list(range(_LANES)))
+    seconds = time.perf_counter() - began
+    # The token that ends a completion is drawn like the others, so a model that says nothing has a rate too. The first
+    # of each comes with the prompt; of few tokens it would be a large part.
+    n_drawn = sum(each.n_tokens + (each.finish_reason == "stop") for each in drawn)
+    return (n_drawn - _LANES or n_drawn) / seconds
+
+
+def _read(memory: Path) -> dict[str, Rates]:
+    """Return what is remembered, without what cannot be a rate."""
+    try:
+        known = json.loads(memory.read_text())
+    except (OSError, ValueError):  # missing or damaged: it is only a memory of measurements
+        return {}
+    pairs = known.items() if isinstance(known, dict) else ()
+    return {name: Rates(*pair) for name, pair in pairs if _are_rates(pair)}
+
+
+def _are_rates(pair: Any) -> bool:
+    return (
+        isinstance(pair, list)
+        and len(pair) == 2
+        and all(type(rate) is float and math.isfinite(rate) and rate > 0 for rate in pair)
+    )

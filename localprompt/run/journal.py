@@ -1,0 +1,40 @@
+"""What a search finds, written into the store as it is found. Level 7.
+
+A resumed run finds everything again and writes it again: candidates and outcomes have names, and the store numbers
+discards and events from the beginning of each sitting, so nothing is there twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from localprompt.store import Runs
+from localprompt.types import Candidate, Discard, Evaluation, Exchange
+
+
+class RunJournal:
+    """The journal of one run. See `Journal` in observing.py."""
+
+    def __init__(self, runs: Runs, run_id: str) -> None:
+        self._runs = runs
+        self._run_id = run_id
+
+    def candidates(self, candidates: Sequence[Candidate]) -> None:
+        """Keep prompts with their lineage."""
+        self._runs.add_candidates(self._run_id, candidates)
+
+    def evaluations(self, kind: str, evaluations: Sequence[Evaluation]) -> None:
+        """Keep outcomes by how they were measured."""
+        self._runs.add_evaluations(self._run_id, kind, evaluations)
+
+    def discards(self, discards: Sequence[Discard]) -> None:
+        """Keep proposals that were not used."""
+        self._runs.add_discards(self._run_id, discards)
+
+    def exchanges(self, exchanges: Sequence[Exchange]) -> None:
+        """Keep what the proposer was asked, with its replies."""
+        self._runs.add_exchanges(self._run_id, exchanges)
+
+    def event(self, kind: str, text: str) -> None:
+        """Keep what happened."""
+        self._runs.add_event(self._run_id, kind, text)

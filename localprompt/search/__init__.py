@@ -1,0 +1,1 @@
+"""What an optimiser searches with: scores, proposer, ranking, filters, races."""

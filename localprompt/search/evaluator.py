@@ -1,0 +1,263 @@
+"""Prompts on examples: the only way to a score. Level 5.
+
+Prompts that are compared are scored on the same examples in one model call, so the comparison is paired and the model
+computes what their requests share once. A (prompt, example) is never evaluated twice by one `Evaluator`.
+
+A (prompt, example) that the model cannot be asked, because the request kills the engine or is longer than the context,
+has an outcome like every other: failed, and as bad as a score can be.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+from localprompt.errors import ContextOverflow, TaskError
+from localprompt.lm.base import LanguageModel
+from localprompt.lm.budget import Budget
+from localprompt.lm.metered import MeteredLM
+from localprompt.tasks import Task
+from localprompt.types import Evaluation, Example, Loglikelihood, Outcome, Prompt
+
+Norm = Literal["token", "sequence"]
+
+CONTENT_FREE = ("N/A", "", "[MASK]")
+"""Inputs that say nothing: what a label gets on them is the prompt's prejudice (contextual calibration, Zhao 2021)."""
+
+UNLIKELY = -100.0
+"""Nats a token, what a target scores that the model could not be asked about; no real one is as improbable."""
+TOKENS_BESIDE_BYTES = 2
+"""No token is shorter than a byte, but a tokeniser may put a token for the beginning and one for a space first."""
+
+_Cell = tuple[Prompt, Example, str]
+"""The last one is the text that the model is shown."""
+_Measure = Callable[[Sequence[_Cell]], list[Outcome]]
+
+
+class Evaluator:
+    """Scores prompts on examples with one model, charged to one budget.
+
+    Holds how the task asks and judges, not its data: nothing reachable from here leads to the test split.
+    """
+
+    def __init__(self, lm: LanguageModel, task: Task, budget: Budget) -> None:
+        self._lm = MeteredLM(lm, budget)
+        self._layout = task.layout
+        self._inputs = task.inputs
+        self._labels = task.labels
+        self._label_score = task.label_score
+        self._answer = task.answer
+        self._metric = task.metric
+        self._sampling = task.sampling
+        self._memory: dict[tuple[str, str, str], Outcome] = {}
+        self._prejudice: dict[str, tuple[float, ...]] = {}
+        """Prompt id to the log of each label's probability on content-free inputs, in the order of the labels."""
+        self._too_long: dict[tuple[str, str], None] = {}
+        """(prompt id, example id) that do not fit the context."""
+
+    def check_fit(self, prompt: Prompt, examples: Sequence[Example], *, room: int = 0) -> None:
+        """Make sure that every example fits the context with `prompt`, its answer, and `room` further tokens.
+
+        The answer is as long as it may get: the completion, or the longest label. Tokenises and computes nothing else,
+        so the budget is not charged.
+
+        Raises:
+            ContextOverflow: naming the first example that does not fit.
+        """
+        answer, n_new = self._longest_label, self._n_new
+        texts = [self._context(prompt, example.inputs) + answer for example in examples]
+        for example, n in zip(examples, self._lm.lm.count_tokens(texts), strict=True):
+            if n + n_new + room > self._lm.lm.n_ctx:
+                parts = f"{n} tokens with its {'longest label' if answer else 'prompt'}"
+                parts += f" and {n_new} to generate" if n_new else ""
+                parts += f", {room} are kept for a longer prompt" if room else ""
+                raise ContextOverflow(
+                    f"the example {example.id} has {parts}, the context has {self._lm.lm.n_ctx}",
+                    "shorten it, drop the row, or raise n_ctx with --engine n_ctx=...",
+                )
+
+    def fits(self, prompt: Prompt, example: Example) -> bool:
+        """Return whether an example fits the context with `prompt` and its answer."""
+        return not any(self._overlong("metric", [(prompt, example, self._context(prompt, example.inputs))]))
+
+    def overflowed(self, evaluation: Evaluation) -> bool:
+        """Return whether some outcome has failed because the prompt is too long for the context with its example."""
+        return any((evaluation.prompt.id, outcome.example_id) in self._too_long for outcome in evaluation.outcomes)
+
+    def evaluate(self, prompts: Sequence[Prompt], examples: Sequence[Example]) -> list[Evaluation]:
+        """Return the task's metric, an evaluation a prompt, outcomes in the order of `examples`.
+
+        Tasks with labels: the label with the highest normalised log-likelihood is the prediction, the margin is
+        nats between the best right and the best wrong label. Other tasks: the completion is parsed and judged.
+
+        Raises:
+            BudgetExhausted: before anything is computed; calibrated labels may have had their content-free inputs.
+            TaskError: if a score of the metric lies outside [0, 1].
+            ValueError: if there are no examples.
+        """
+        return self._evaluate("metric", prompts, examples, self._choose_labels if self._labels else self._generate)
+
+    def likelihood(self, prompts: Sequence[Prompt], examples: Sequence[Example], *, norm: Norm) -> list[Evaluation]:
+        """Return how probable the right answers are, APE's other score: nats, at most 0, prediction None.
+
+        The target of an example is its preferred one, the first: the best over all targets would favour examples
+        with many of them. `norm` is the mean over the target's tokens (the official code) or their sum (the paper).
+
+        Raises:
+            BudgetExhausted, ValueError: as `evaluate`.
+        """
+        kind = f"likelihood {norm}"
+
+        def measure(cells: Sequence[_Cell]) -> list[Outcome]:
+            pairs = [(context, self._layout.separator + ex.targets[0]) for _, ex, context in cells]
+            answers = self._lm.loglikelihood(pairs, calls=len(cells))
+            return [
+                self._failure(kind, ex)
+                if each.failed
+                else Outcome(ex.id, None, each.logprob if norm == "sequence" else each.logprob / max(1, each.n_tokens))
+                for (_, ex, _), each in zip(cells, answers, strict=True)
+            ]
+
+        return self._evaluate(kind, prompts, examples, measure)
+
+    def _evaluate(
+        self, kind: str, prompts: Sequence[Prompt], examples: Sequence[Example], measure: _Measure
+    ) -> list[Evaluation]:
+        if not examples:
+            raise ValueError("an evaluation needs at least one example")
+        wanted = {(kind, prompt.id, example.id): (prompt, example) for prompt in prompts for example in examples}
+        missing = [key for key in wanted if key not in self._memory]
+        if missing:
+            cells = [(prompt, ex, self._context(prompt, ex.inputs)) for prompt, ex in map(wanted.__getitem__, missing)]
+            overlong = self._overlong(kind, cells)
+            self._too_long.update(
+                ((prompt.id, ex.id), None) for (prompt, ex, _), is_over in zip(cells, overlong, strict=True) if is_over
+            )
+            fitting = [cell for cell, is_over in zip(cells, overlong, strict=True) if not is_over]
+            measured = iter(measure(fitting) if fitting else [])
+            for key, (_, ex, _), is_over in zip(missing, cells, overlong, strict=True):
+                self._memory[key] = self._failure(kind, ex) if is_over else next(measured)
+        return [
+            Evaluation(prompt, tuple(self._memory[kind, prompt.id, example.id] for example in examples))
+            for prompt in prompts
+        ]
+
+    def _overlong(self, kind: str, cells: Sequence[_Cell]) -> list[bool]:
+        """Return which cells do not fit the context; what has few enough bytes is not counted."""
+        room = self._lm.lm.n_ctx - (self._n_new if kind == "metric" else 0)
+        texts = [
+            context + (self._longest_label if kind == "metric" else self._layout.separator + ex.targets[0])
+            for _, ex, context in cells
+        ]
+        doubtful = [
+            i for i, t in enumerate(texts) if len(t.encode("utf-8", "surrogatepass")) + TOKENS_BESIDE_BYTES > room
+        ]
+        counts = self._lm.lm.count_tokens([texts[i] for i in doubtful]) if doubtful else []
+        over = [i for i, n in zip(doubtful, counts, strict=True) if n > room]
+        return [i in over for i in range(len(texts))]
+
+    def _failure(self, kind: str, example: Example) -> Outcome:
+        """Return the outcome of what the model could not be asked."""
+        worst = {"metric": 0.0, "likelihood token": UNLIKELY}
+        # A target has no more tokens than bytes.
+        of_whole = UNLIKELY * max(1, len(example.targets[0].encode("utf-8", "replace")))
+        return Outcome(example.id, None, worst.get(kind, of_whole), failed=True)
+
+    @property
+    def _longest_label(self) -> str:
+        """With what stands before it; empty where answers are generated."""
+        return self._layout.separator + max(self._labels, key=len) if self._labels else ""
+
+    @property
+    def _n_new(self) -> int:
+        """Most tokens that an answer is generated from."""
+        return 0 if self._labels else self._sampling.max_tokens
+
+    def _context(self, prompt: Prompt, inputs: Mapping[str, str]) -> str:
+        rendering = self._layout.render(prompt, inputs)
+        return self._lm.lm.chat(rendering.messages, rendering.opening) if rendering.messages else rendering.text
+
+    def _generate(self, cells: Sequence[_Cell]) -> list[Outcome]:
+        contexts = [context for _, _, context in cells]
+        # Answers are judged greedily unless the task says otherwise, so the seed rarely matters; it is constant because
+        # an answer must not depend on which other prompts are asked.
+        completions = self._lm.generate(contexts, self._sampling, [0] * len(contexts))
+        return [
+            self._failure("metric", example)
+            if completion.finish_reason == "failed"
+            else self._judge(example, self._answer(completion.text), completion=completion.text)
+            for (_, example, _), completion in zip(cells, completions, strict=True)
+        ]
+
+    def _judge(
+        self, example: Example, prediction: str | None, *, margin: float | None = None, completion: str | None = None
+    ) -> Outcome:
+        score = 0.0 if prediction is None else self._metric(prediction, example.targets)
+        if not 0 <= score <= 1:
+            raise TaskError(f"the metric returned {score} for {prediction!r}", "a score lies in [0, 1]")
+        return Outcome(example.id, prediction, score, margin, completion=completion)
+
+    def _choose_labels(self, cells: Sequence[_Cell]) -> list[Outcome]:
+        if self._label_score == "calibrated":
+            self._measure_prejudice([prompt for prompt, _, _ in cells])
+        table = self._label_logprobs([context for _, _, context in cells], calls=len(cells))
+        return [self._choose(prompt, example, row) for (prompt, example, _), row in zip(cells, table, strict=True)]
+
+    def _label_logprobs(self, contexts: Sequence[str], *, calls: int) -> list[list[Loglikelihood]]:
+        """Return a row a context, in the order of the labels."""
+        continuations = [self._layout.separator + label for label in self._labels]
+        pairs = [(context, continuation) for context in contexts for continuation in continuations]
+        answers = self._lm.loglikelihood(pairs, calls=calls)
+        n = len(continuations)
+        return [answers[start : start + n] for start in range(0, len(answers), n)]
+
+    def _choose(self, prompt: Prompt, example: Example, row: Sequence[Loglikelihood]) -> Outcome:
+        if any(each.failed for each in row):
+            return self._failure("metric", example)
+        scores = [self._normalised(prompt, i, each) for i, each in enumerate(row)]
+        right = [score for score, label in zip(scores, self._labels, strict=True) if label in example.targets]
+        wrong = [score for score, label in zip(scores, self._labels, strict=True) if label not in example.targets]
+        margin = max(right) - max(wrong) if right and wrong else None
+        return self._judge(example, self._labels[scores.index(max(scores))], margin=margin)
+
+    def _normalised(self, prompt: Prompt, index: int, each: Loglikelihood) -> float:
+        if self._label_score == "token":
+            return each.logprob / max(1, each.n_tokens)
+        if self._label_score == "byte":
+            return each.logprob / len(self._labels[index].encode())
+        if self._label_score == "calibrated":
+            return each.logprob - self._prejudice[prompt.id][index]
+        return each.logprob
+
+    def _measure_prejudice(self, prompts: Sequence[Prompt]) -> None:
+        """Learn what each new prompt gives the labels on inputs that say nothing.
+
+        As Zhao et al. 2021: over the labels normalised to 1, then the mean over the content-free inputs, without those
+        that kill the engine.
+        """
+        new = {prompt.id: prompt for prompt in prompts if prompt.id not in self._prejudice}
+        if not new:
+            return
+        contexts = [
+            self._context(prompt, dict.fromkeys(self._inputs, blank))
+            for prompt in new.values()
+            for blank in CONTENT_FREE
+        ]
+        table = self._label_logprobs(contexts, calls=len(contexts))
+        n = len(CONTENT_FREE)
+        for i, prompt_id in enumerate(new):
+            alive = [row for row in table[i * n : (i + 1) * n] if not any(each.failed for each in row)]
+            rows = [_log_normalised([each.logprob for each in row]) for row in alive] or [[0.0] * len(self._labels)]
+            means = (_log_sum_exp(column) - math.log(len(rows)) for column in zip(*rows, strict=True))
+            self._prejudice[prompt_id] = tuple(means)
+
+
+def _log_normalised(logprobs: Sequence[float]) -> list[float]:
+    total = _log_sum_exp(logprobs)
+    return [logprob - total for logprob in logprobs]
+
+
+def _log_sum_exp(logprobs: Sequence[float]) -> float:
+    top = max(logprobs)
+    return top + math.log(math.fsum(math.exp(logprob - top) for logprob in logprobs))

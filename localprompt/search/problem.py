@@ -1,0 +1,218 @@
+"""All that an optimiser may touch. Level 5. There is no test split here, by construction."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+
+from localprompt.errors import BudgetExhausted
+from localprompt.lm.metered import MeteredLM
+from localprompt.search.evaluator import Evaluator, Norm
+from localprompt.search.observer import Announcer, Journal, Observer, SilentJournal, SilentObserver, counted
+from localprompt.search.proposer import TOO_LONG, Proposer
+from localprompt.search.ranking import Ranking
+from localprompt.tasks import Task
+from localprompt.tasks.data import mixed
+from localprompt.types import Candidate, Discard, Evaluation, Example, Prompt
+
+_MOST_OUTPUTS = 6
+"""More different targets are no closed set."""
+
+
+class Problem:
+    """A task as its optimiser sees it: train and dev examples, a model that answers, a model that writes, and chance.
+
+    Every score, discard and lineage that passes through is kept, so that an optimiser returns nothing and a run cut
+    short has its results.
+
+    Args:
+        task: only labels, inputs, seeds, train and dev are taken from it.
+        evaluator: the task LM.
+        proposer: writes prompts, charged to the same budget as the evaluator.
+        rng: the only source of chance.
+        observer: told what happens.
+        journal: keeps what is found.
+        is_rehearsal: the answers are made up, to see what a search would cost; nothing may be concluded from them.
+    """
+
+    def __init__(  # noqa: PLR0913 - made in one place
+        self,
+        task: Task,
+        evaluator: Evaluator,
+        proposer: MeteredLM,
+        *,
+        rng: random.Random,
+        observer: Observer | None = None,
+        journal: Journal | None = None,
+        is_rehearsal: bool = False,
+    ) -> None:
+        self.seeds = task.seeds
+        self.train = task.train
+        self.dev = task.dev
+        self.rng = rng
+        self.is_rehearsal = is_rehearsal
+        self.outputs = _outputs(task)
+        """The closed set of outputs, sorted; empty where there is none."""
+        self.ranking = Ranking(task.seeds, task.dev)
+        """Who is ahead on dev."""
+        self._labels = task.labels
+        self._inputs = task.inputs
+        self._layout = task.layout
+        self._evaluator = evaluator
+        self._lm = proposer
+        self._announcer = Announcer(observer or SilentObserver(), journal or SilentJournal())
+        self._longest = max(task.dev, key=_n_bytes, default=None)
+        self.proposer = Proposer(
+            proposer,
+            task.train,
+            self.outputs,
+            rng=rng,
+            known=lambda: (each.prompt.instruction for each in self.ranking.candidates),
+            fits=self._fits,
+            announcer=self._announcer,
+        )
+        self.record([Candidate(prompt, "seed", is_proposed=False) for prompt in task.seeds])
+
+    @property
+    def is_limited(self) -> bool:
+        """True if the budget limits tokens or calls."""
+        return self._lm.is_limited
+
+    def evaluate(self, prompts: Sequence[Prompt], examples: Sequence[Example] | None = None) -> list[Evaluation]:
+        """Return the task's metric on `examples` (all of dev by default), same order and length as `prompts`.
+
+        A prompt that is too long for the context with one of them scores 0 there, is counted as discarded, and cannot
+        win.
+
+        Raises:
+            BudgetExhausted: before anything is computed; calibrated labels may have had their content-free inputs.
+        """
+        examples = self.dev if examples is None else examples
+        self._announcer.stage(f"scoring {counted(len(prompts), 'prompt')} on {self._named(examples)}")
+        evaluations = self._evaluator.evaluate(prompts, examples)
+        self.record([Candidate(evaluation.prompt, "evaluated") for evaluation in evaluations])
+        self._announcer.evaluations("metric", evaluations)
+        self._refuse_too_long(evaluations)
+        for evaluation in evaluations:
+            self.ranking.add(evaluation)
+        self._announcer.spend(self._lm.spend)
+        if new := self.ranking.lead(self._lm.spend.tokens_requested):
+            self._announcer.best(new.prompt, new.mean, len(new.outcomes))
+        return evaluations
+
+    def likelihood(
+        self, prompts: Sequence[Prompt], examples: Sequence[Example] | None = None, *, norm: Norm = "token"
+    ) -> list[Evaluation]:
+        """Return log p(preferred target) in nats on `examples` (all of dev by default), in the order of `prompts`.
+
+        Raises:
+            BudgetExhausted: before anything is computed.
+        """
+        examples = self.dev if examples is None else examples
+        what = f"the likelihood of answers under {counted(len(prompts), 'prompt')}"
+        self._announcer.stage(f"measuring {what} on {self._named(examples)}")
+        evaluations = self._evaluator.likelihood(prompts, examples, norm=norm)
+        self._announcer.evaluations(f"likelihood {norm}", evaluations)
+        self._refuse_too_long(evaluations)
+        self._announcer.spend(self._lm.spend)
+        return evaluations
+
+    def shown(self, prompt: Prompt, inputs: Mapping[str, str] | None = None) -> str:
+        """Return what the task LM sees of `prompt` on `inputs`, as plain text to be shown to a proposer.
+
+        Without inputs their places are marked by their names, as `<input>`.
+
+        Raises:
+            TaskError: if an input slot has no value, or the prompt has demos and the layout no slot for them.
+        """
+        inputs = {name: f"<{name}>" for name in self._inputs} if inputs is None else inputs
+        rendering = self._layout.render(prompt, inputs)
+        parts = (rendering.text, *(message.content for message in rendering.messages), rendering.opening)
+        return "\n\n".join(part for part in parts if part.strip())
+
+    def minibatch(self, size: int) -> tuple[Example, ...]:
+        """Return `size` different train examples, or all of them, shuffled, where there are fewer."""
+        return tuple(self.rng.sample(self.train, min(size, len(self.train))))
+
+    def shuffled(self, examples: Sequence[Example]) -> list[Example]:
+        """Return dev or train shuffled, of a task with labels so that every piece of it holds each in proportion.
+
+        A prompt that gives one label to everything must not win the first six examples because they lack the others,
+        and not gain or lose by seeing more: races compare prompts that have seen different numbers of examples.
+        """
+        if self._labels:
+            return mixed(examples, lambda example: example.targets[0], self.rng)
+        return self.rng.sample(examples, len(examples))
+
+    def record(self, candidates: Sequence[Candidate]) -> None:
+        """Remember where prompts come from; the first origin of a prompt stays."""
+        if new := self.ranking.record(candidates):
+            self._announcer.candidates(new)
+
+    def begin(self, part: str) -> None:
+        """Say which part of the search begins, such as `round 2 of 3`: what is done in it is told with this before."""
+        self._announcer.begin(part)
+
+    def note(self, text: str) -> None:
+        """Say something worth reading, such as why the search ends before its last round."""
+        self._announcer.note(text)
+
+    def spend_remaining(self) -> None:
+        """Measure the most promising prompts on all of dev, one after the other, with what the budget has left.
+
+        For a search that the budget cut off: the call that did not fit may have been a large one, and of its last
+        prompts only scores on a few examples are known. Where nothing was scored at all, everything is first, on as
+        many of 8, 4, 2 or 1 examples as the budget allows.
+
+        Raises:
+            BudgetExhausted: before the first prompt that does not fit.
+        """
+        if self.ranking.winner().evaluation is None and len(self.ranking.candidates) > 1:
+            self._compare_on_few()
+        while promising := self.ranking.most_promising():
+            self.evaluate([promising])
+
+    def _compare_on_few(self) -> None:
+        prompts, dev = [candidate.prompt for candidate in self.ranking.candidates], self.shuffled(self.dev)
+        for n in (8, 4, 2, 1):
+            try:
+                self.evaluate(prompts, dev[:n])
+            except BudgetExhausted:
+                continue
+            return
+
+    def _fits(self, instruction: str) -> bool:
+        """Return whether the longest dev example, by bytes, fits the context with an instruction."""
+        return self._longest is None or self._evaluator.fits(Prompt(instruction), self._longest)
+
+    def _refuse_too_long(self, evaluations: Sequence[Evaluation]) -> None:
+        """Discard, once, the prompts that do not fit the context with some example of dev.
+
+        A training example may be too long for any prompt, and then it is no fault of theirs.
+        """
+        long = [each for each in evaluations if self._evaluator.overflowed(each) and self.ranking.covers(each)]
+        self.proposer.discard(
+            [Discard(each.prompt.instruction, TOO_LONG) for each in long if self.ranking.refuse(each.prompt.id)]
+        )
+
+    def _named(self, examples: Sequence[Example]) -> str:
+        if len(examples) == len(self.dev) and examples[0].id.startswith("dev:"):
+            return "all of dev"
+        return counted(len(examples), f"{examples[0].id.partition(':')[0]} example") if examples else "nothing"
+
+
+def _outputs(task: Task) -> tuple[str, ...]:
+    """Return the labels, or the targets of train where it has at most 6 different ones and each at least five times.
+
+    On average. A few examples rarely show that the outputs are a fixed set, and a prompt that does not name them scores
+    0 under an exact match.
+    """
+    if task.labels:
+        return tuple(sorted(task.labels))
+    found = {example.targets[0] for example in task.train}
+    is_closed = 2 <= len(found) <= _MOST_OUTPUTS and len(task.train) >= 5 * len(found)
+    return tuple(sorted(found)) if is_closed else ()
+
+
+def _n_bytes(example: Example) -> int:
+    return sum(len(text.encode("utf-8", "replace")) for text in example.inputs.values())

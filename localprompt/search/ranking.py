@@ -1,0 +1,238 @@
+"""Who is ahead: the order in which a search goes on with prompts, and the rule by which one of them wins. Level 5.
+
+Two orders, for two questions. `best_first` is that of a search: which prompts deserve more examples, or to be learnt
+from. `choose_winner` answers what a user asks: which prompt to use instead of the seed, if any.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from localprompt.types import Candidate, Evaluation, Example, Incumbent, Prompt
+
+_ROUNDING = 1e-9
+"""Of sums of floats; no difference of means is as small."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A prompt and all that is known of it on dev."""
+
+    candidate: Candidate
+    evaluation: Evaluation | None
+    """None where the budget ended before any prompt was scored."""
+
+    @property
+    def mean(self) -> float:
+        """The mean score; 0 where none is known."""
+        return self.evaluation.mean if self.evaluation else 0.0
+
+
+class Ranking:
+    """All candidates in order of appearance, and their scores on dev.
+
+    Args:
+        seeds: the prompts that the task came with, at least one; recorded by whoever makes this.
+        dev: evaluations on other examples are passed over.
+    """
+
+    def __init__(self, seeds: Sequence[Prompt], dev: Sequence[Example]) -> None:
+        self._seeds = tuple(prompt.id for prompt in seeds)
+        self._dev = {example.id: None for example in dev}
+        self._candidates: dict[str, Candidate] = {}
+        self._known: dict[str, Evaluation] = {}
+        """Prompt id to its outcomes on dev so far, in the order of dev."""
+        self._refused: dict[str, None] = {}
+        self.trajectory: list[Incumbent] = []
+        """The best prompt so far, each time that it changed."""
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """All prompts recorded, in order of appearance."""
+        return tuple(self._candidates.values())
+
+    def record(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Return the candidates that are new; the first origin of a prompt stays."""
+        new = {each.prompt.id: each for each in reversed(candidates) if each.prompt.id not in self._candidates}
+        found = list(reversed(new.values()))
+        self._candidates.update((each.prompt.id, each) for each in found)
+        return found
+
+    def covers(self, evaluation: Evaluation) -> bool:
+        """Return whether all its examples are of dev."""
+        return all(outcome.example_id in self._dev for outcome in evaluation.outcomes)
+
+    def add(self, evaluation: Evaluation) -> None:
+        """Remember an evaluation beside what is known of the prompt: a race sees other examples each time."""
+        prompt_id = evaluation.prompt.id
+        if prompt_id in self._refused or not self.covers(evaluation):
+            return
+        before = self._known[prompt_id].outcomes if prompt_id in self._known else ()
+        outcomes = {each.example_id: each for each in (*before, *evaluation.outcomes)}
+        in_order = tuple(outcomes[example_id] for example_id in self._dev if example_id in outcomes)
+        self._known[prompt_id] = replace(evaluation, outcomes=in_order)
+
+    def refuse(self, prompt_id: str) -> bool:
+        """Let a prompt not win, whatever it scored; return whether that is new."""
+        is_new = prompt_id not in self._refused
+        self._refused[prompt_id] = None
+        self._known.pop(prompt_id, None)
+        return is_new
+
+    def lead(self, tokens_requested: int) -> Evaluation | None:
+        """Return the scores of a prompt that is the best so far and was not, or not on as many examples; else None.
+
+        It is entered in the trajectory with what the search has spent until now.
+        """
+        evaluation = self.winner().evaluation
+        if evaluation is None:
+            return None
+        n, last = len(evaluation.outcomes), self.trajectory[-1] if self.trajectory else None
+        if last is not None and (evaluation.prompt.id, n) == (last.prompt_id, last.n):
+            return None
+        self.trajectory.append(Incumbent(tokens_requested, evaluation.prompt.id, evaluation.mean, n))
+        return evaluation
+
+    def winner(self) -> Standing:
+        """Return the best prompt: highest mean, then a seed, then shorter, then earlier. Only finalists take part."""
+        return self._first(tuple(self._candidates))
+
+    def finalists(self) -> list[Standing]:
+        """Return the prompts scored on the most dev examples, in order of appearance.
+
+        The most is all of dev once a search got that far, so their comparison is paired.
+        """
+        return self._finalists(tuple(self._candidates))
+
+    def best_seed(self) -> Standing:
+        """Return the best of the seed prompts by the same rule."""
+        return self._first(self._seeds)
+
+    def most_promising(self) -> Prompt | None:
+        """Return what deserves to be known on all of dev next; None where nothing does.
+
+        That is the best so far, while it lacks examples, then the best seed, and then whatever has a higher mean on its
+        few examples than the best has on all of dev, the highest first. A seed with words goes before them all: nobody
+        should get a prompt for theirs that was never compared with it on more than a few examples.
+        """
+        best, seed = self.winner().evaluation, self.best_seed()
+        n_of_seed = len(seed.evaluation.outcomes) if seed.evaluation else 0
+        is_missing = n_of_seed < len(self._dev) and seed.candidate.prompt.id not in self._refused
+        if is_missing and seed.candidate.prompt.instruction.strip():
+            return seed.candidate.prompt
+        if best is not None and len(best.outcomes) < len(self._dev):
+            return best.prompt
+        if is_missing:
+            return seed.candidate.prompt
+        if best is None:
+            return None
+        ahead = [each for each in self._known.values() if len(each.outcomes) < len(self._dev) and each.mean > best.mean]
+        return max(ahead, key=lambda each: (each.mean, len(each.outcomes))).prompt if ahead else None
+
+    def _first(self, ids: Sequence[str]) -> Standing:
+        finalists = self._finalists(ids)
+        if not finalists:
+            return Standing(self._candidates[ids[0]], None)
+        return min(finalists, key=by_mean)  # the first of equals: the earlier one
+
+    def _finalists(self, ids: Sequence[str]) -> list[Standing]:
+        known = [self._known[prompt_id] for prompt_id in ids if prompt_id in self._known]
+        most = max((len(each.outcomes) for each in known), default=0)
+        return [Standing(self._candidates[each.prompt.id], each) for each in known if len(each.outcomes) == most]
+
+
+def preference(standing: Standing) -> tuple[bool, float, int]:
+    """Return what decides between scores that cannot be told apart, lower first.
+
+    A seed before the others, since nobody should change a prompt for nothing, and of seeds the better one, which is
+    what a found prompt is compared with; then the shorter, which costs less.
+    """
+    is_seed = standing.candidate.op == "seed"
+    return not is_seed, -standing.mean if is_seed else 0.0, size(standing.candidate.prompt)
+
+
+def size(prompt: Prompt) -> int:
+    """Return a prompt's length in characters, its demos included."""
+    demos = sum(len(demo.output) + sum(map(len, demo.inputs.values())) for demo in prompt.demos)
+    return len(prompt.instruction) + demos
+
+
+def by_mean(standing: Standing) -> tuple[float, bool, float, int]:
+    """Return what decides between scores as they stand, lower first: the mean, and of equals `preference`."""
+    return -standing.mean, *preference(standing)
+
+
+def choose_winner(
+    finalists: Sequence[Standing], floor: float, copies: Mapping[str, int] = MappingProxyType({})
+) -> Standing:
+    """Return the winner: first who is ahead of the seed is asked, then who is the shortest of them.
+
+    Ahead of the best seed is a prompt whose mean gain is above both the noise `floor` and the standard error of the
+    paired difference (the one-standard-error rule of Breiman et al. 1984, the simplest model here being the one that is
+    there already). Of those ahead the winner is the shortest, of equals the earliest, that is at most `floor` below the
+    best of them. Where nobody is ahead the best seed stays.
+
+    The order matters: the shortest of all that noise cannot tell from the best may itself not be ahead of the seed, and
+    comparing only that one would throw away a longer prompt that is.
+
+    Args:
+        finalists: scored, as those of `Ranking.finalists` are, and at least one.
+        floor: the noise floor.
+        copies: example id to a number that its copies share; they count as one example for the standard error.
+    """
+    seed = min((each for each in finalists if each.candidate.op == "seed"), key=preference, default=None)
+    ahead = [each for each in finalists if seed is None or _is_ahead(each, seed, floor, copies)]
+    if not ahead:
+        assert seed is not None  # without a seed everybody is ahead
+        return seed
+    enough = max(each.mean for each in ahead) - floor - _ROUNDING
+    return min((each for each in ahead if each.mean >= enough), key=preference)
+
+
+def _is_ahead(standing: Standing, seed: Standing, floor: float, copies: Mapping[str, int]) -> bool:
+    """Return whether the gain over the seed, on the examples that both were given, is above noise and its error."""
+    assert standing.evaluation is not None
+    assert seed.evaluation is not None
+    before = {outcome.example_id: outcome.score for outcome in seed.evaluation.outcomes}
+    common = [outcome for outcome in standing.evaluation.outcomes if outcome.example_id in before]
+    gains: dict[object, list[float]] = {}
+    for outcome in common:
+        which = copies.get(outcome.example_id, outcome.example_id)
+        gains.setdefault(which, []).append(outcome.score - before[outcome.example_id])
+    n = len(gains)
+    if n < 2:  # one example has no standard error and shows nothing
+        return False
+    # Each example has the weight of its copies, as in the mean.
+    parts = [math.fsum(each) * n / len(common) for each in gains.values()]
+    return statistics.fmean(parts) > max(floor, statistics.stdev(parts) / math.sqrt(n)) + _ROUNDING
+
+
+def best_first(evaluations: Sequence[Evaluation]) -> list[Prompt]:
+    """Return the prompts, best first: higher mean, larger mean margin, with words before without, shorter, earlier.
+
+    On a few examples of a task with labels most means are equal; the margin, which is already paid for, tells which
+    prompts are right by more. An empty instruction is the last of its equals: nothing in it can be criticised, said in
+    other words or learnt from.
+    """
+    return [each.prompt for each in sorted(evaluations, key=search_key)]
+
+
+def search_key(evaluation: Evaluation) -> tuple[float, float, bool, int]:
+    """Return what decides in a search, lower first; see `best_first`."""
+    mean, margin = merit(evaluation)
+    return -mean, -margin, *brevity(evaluation.prompt)
+
+
+def brevity(prompt: Prompt) -> tuple[bool, int]:
+    """Return what decides between prompts of equal scores, lower first: with words before without, then the shorter."""
+    return not prompt.instruction.strip(), size(prompt)
+
+
+def merit(evaluation: Evaluation) -> tuple[float, float]:
+    """Return the mean score and the mean margin of an evaluation, 0 where the task has no labels."""
+    margins = [outcome.margin for outcome in evaluation.outcomes if outcome.margin is not None]
+    return evaluation.mean, math.fsum(margins) / len(margins) if margins else 0.0

@@ -1,0 +1,1 @@
+"""Intervals and tests of few rows. Level 2: on errors and types alone."""
