@@ -1,4 +1,4 @@
-"""Optimise prompts for one quantised GGUF model, offline, with proof that they are better.
+"""Optimise prompts for one quantised GGUF model, offline, with evidence that they are better.
 
 Everything public is imported on first use, so that `import localprompt` is cheap.
 """

@@ -50,8 +50,8 @@ _FILE = HomePath(dir_okay=False)
 @click.option("--allow-code", is_flag=True, help="Run the code that a metric `module:function` names.")
 @click.option("--resume", metavar="COMPARISON", help="Go on with a comparison, by the beginning of its id.")
 @click.option("--dry-run", is_flag=True, help="Say what a run will cost, and run nothing.")
-@click.option("--csv", "csv_file", type=_FILE, help="Write the table to FILE: a row a task and method.")
-@click.option("--csv-runs", type=_FILE, help="Write a row a run to FILE.")
+@click.option("--csv", "csv_file", type=_FILE, help="Write the table to FILE: a row per task and method.")
+@click.option("--csv-runs", type=_FILE, help="Write a row per run to FILE.")
 @store_option
 @cache_option
 @debug_option

@@ -71,9 +71,8 @@ def print_costs(costs: Sequence[Expected], n_seeds: int) -> None:
     page.print(table)
     searches = n_seeds * sum(each.cost.tokens_requested for each in costs)
     proofs = n_seeds * sum(each.cost.proof_tokens_requested for each in costs)
-    total = (
-        f"{n_seeds * len(costs)} runs with {n_seeds} seeds: about {searches:,} tokens, then {proofs:,} for the proof"
-    )
+    of_all = f"{n_seeds * len(costs)} runs with {n_seeds} seeds"
+    total = f"{of_all}: about {searches:,} tokens, then {proofs:,} for noise and test"
     seconds = [each for row in costs for each in (row.cost.seconds, row.cost.proof_seconds) if each is not None]
     if len(seconds) == 2 * len(costs):
         total += f", about {n_seeds * sum(seconds) / 60:.0f} minutes"

@@ -95,7 +95,7 @@ class LazyGroup(click.Group):
 @debug_option
 @click.version_option(__version__, prog_name="localprompt")
 def main() -> None:
-    """Optimise prompts for one quantised GGUF model, offline, with proof that they are better."""
+    """Optimise prompts for one quantised GGUF model, offline, with evidence that they are better."""
 
 
 def _complain(message: str, hint: str) -> None:

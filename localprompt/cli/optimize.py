@@ -65,7 +65,7 @@ def optimize(
     use_cache: bool,
     as_json: bool,
 ) -> None:
-    """Search for a better prompt for the task file TASK and prove it on its test split."""
+    """Search for a better prompt for the task file TASK and test it once on the test split."""
     from localprompt.cli.methods import plain_settings, settings_text  # noqa: PLC0415
     from localprompt.cli.output import estimate_text, print_run  # noqa: PLC0415
     from localprompt.cli.progress import progress  # noqa: PLC0415

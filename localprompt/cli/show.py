@@ -19,7 +19,7 @@ from localprompt.interface.advice import command
 from localprompt.interface.rounding import score_text
 from localprompt.run.config import resume_command
 from localprompt.run.results import RunResult
-from localprompt.search.observer import counted
+from localprompt.search.observer import pluralize
 from localprompt.store.records import read_prompt
 
 _SHOWN_REASONS = 8
@@ -73,7 +73,7 @@ def _so_far(facts: dict[str, Any]) -> list[RenderableType]:
 
 def _candidate_parts(candidates: Sequence[dict[str, Any]], top: int) -> list[RenderableType]:
     by_id = {each["prompt_id"]: each for each in candidates}
-    heading = f"\n{counted(len(candidates), 'candidate')}, the best first:"
+    heading = f"\n{pluralize(len(candidates), 'candidate')}, the best first:"
     parts: list[RenderableType] = [Text(heading, style="bold")]
     for each in candidates[:top]:
         mean, n = each["dev"]["mean"], each["dev"]["n"]

@@ -15,7 +15,7 @@ from localprompt.comparison.table import ComparedRun, MethodSettings
 from localprompt.errors import StoreError
 from localprompt.lm.base import LanguageModel
 from localprompt.optimizers.registry import presets
-from localprompt.run.config import enclosed, limits_of, optimizer_of
+from localprompt.run.config import inline_files, limits_of, optimizer_of
 from localprompt.run.results import RunResult
 from localprompt.run.resume import resume
 from localprompt.search.observer import Observer
@@ -38,7 +38,7 @@ def settings_of(configuration: Mapping[str, Any]) -> MethodSettings:
     settings, method = configuration["settings"], configuration["method"]
     differing = {}
     for preset, values in presets(method).items():
-        plain = json.loads(dumped(enclosed({**defaults, **values})))
+        plain = json.loads(dumped(inline_files({**defaults, **values})))
         changed = {name: value for name, value in settings.items() if name not in plain or plain[name] != value}
         differing[preset] = {
             name: sorted(value["files"]) if isinstance(value, dict) else value for name, value in changed.items()
@@ -58,7 +58,7 @@ class Bench:
     """The proposer, where it is not the task LM."""
     observer: Observer
 
-    def carry_out(self, task: Task, record: RunRecord) -> ComparedRun:
+    def execute_run(self, task: Task, record: RunRecord) -> ComparedRun:
         """Return a run that ended: resumed to its end, or as it is where it was finished.
 
         Raises:

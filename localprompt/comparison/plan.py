@@ -411,7 +411,7 @@ def _carried_out(comparison: tuple[str, Sequence[tuple[Task, RunRecord]]], bench
         what = f"{task.name}, {record.method}, seed {record.seed}"
         bench.observer.note(f"run {number} of {len(planned)}: {what}")
         try:
-            done.append(bench.carry_out(task, record))
+            done.append(bench.execute_run(task, record))
         except LocalPromptError as error:
             failed.append(FailedRun(record.id, task.name, record.method, record.seed, error.message, error.hint))
             bench.observer.note(f"{what} failed: {error.message}")

@@ -1,4 +1,4 @@
-"""What the runs of a comparison say together: a row a method, on each task and over all of them. Level 8."""
+"""What the runs of a comparison say together: a row per method, on each task and over all of them. Level 8."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class Comparison:
     runs: tuple[ComparedRun, ...]
     failures: tuple[FailedRun, ...]
     rows: tuple[Row, ...]
-    """A row a task and method, in the order of the runs."""
+    """A row per task and method, in the order of the runs."""
     over_tasks: tuple[Row, ...]
     """A row a method that has a run on each task; empty where there is one task."""
     notes: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 
-def remember(path: Path, text: str) -> None:
+def write_atomic(path: Path, text: str) -> None:
     """Write `text` whole or, where that is not possible, not at all: finding it out again is no harm."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Text to tokens: control spans, BOS, and the border between context and continuation. Level 2, runs in the worker."""
+"""Text to tokens: control spans, BOS, and the boundary of context and continuation. Level 2, runs in the worker."""
 
 from __future__ import annotations
 

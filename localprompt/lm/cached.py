@@ -219,7 +219,7 @@ class CachedLM:
         return [Loglikelihood(*row[:-1]) for row in self._answered(kind, keys, pairs)]
 
     def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
-        """Return one completion a prompt; see `LanguageModel`.
+        """Return one completion per prompt; see `LanguageModel`.
 
         Raises:
             StoreError: if the store cannot be read or written; what `between` raises.
@@ -249,7 +249,7 @@ class CachedLM:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).digest()
 
     def _answered(self, kind: _Kind[_Request], keys: Sequence[bytes], requests: Sequence[_Request]) -> list[_Row]:
-        """Return a row a request; a request that occurs twice is answered once and costs twice."""
+        """Return a row per request; a request that occurs twice is answered once and costs twice."""
         unique = dict(zip(keys, requests, strict=True))
         times = Counter(keys)
         # Requests with a common beginning lie together, so that little is computed twice where a chunk ends.

@@ -218,7 +218,7 @@ class LocalModel:
 
     @checked
     def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
-        """Return one completion a prompt; see `LanguageModel`.
+        """Return one completion per prompt; see `LanguageModel`.
 
         Raises:
             ConfigError: if the grammar does not compile, before anything is computed.

@@ -45,7 +45,7 @@ class MeteredLM:
             return self.lm.loglikelihood(pairs)
 
     def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
-        """Return one completion a prompt, each counted as one call.
+        """Return one completion per prompt, each counted as one call.
 
         Raises:
             BudgetExhausted: before anything is computed; for lack of time also between chunks.

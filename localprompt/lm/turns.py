@@ -19,16 +19,16 @@ class _WithVocabulary(Protocol):
     def vocabulary(self) -> AbstractContextManager[LanguageModel]: ...
 
 
-class Turns:
+class ModelSwapper:
     """Which of several models is in memory: the one that was asked last; a context manager, which frees it."""
 
     def __init__(self) -> None:
         self.swaps = 0
         """How often a model had to go for another one."""
-        self._current: ModelInTurn | None = None
+        self._current: SwappedModel | None = None
         self._vocabularies = ExitStack()
 
-    def __enter__(self) -> Turns:
+    def __enter__(self) -> ModelSwapper:
         return self
 
     def __exit__(
@@ -42,7 +42,7 @@ class Turns:
         """Return what takes no turns because it is small, kept until the end."""
         return self._vocabularies.enter_context(vocabulary)
 
-    def give(self, model: ModelInTurn) -> None:
+    def give(self, model: SwappedModel) -> None:
         """Let `model` have the memory; the one that has it is unloaded."""
         if self._current is model:
             return
@@ -52,7 +52,7 @@ class Turns:
         self._current = model
 
 
-class ModelInTurn:
+class SwappedModel:
     """A model that is in memory while it is its turn. See `LanguageModel` for the contract.
 
     A run asks in calls of many requests, so a turn is long. Tokenising and rendering, which methods do between them and
@@ -63,7 +63,7 @@ class ModelInTurn:
         turns: shared by the models that take turns.
     """
 
-    def __init__(self, load: Callable[[], AbstractContextManager[LanguageModel]], turns: Turns) -> None:
+    def __init__(self, load: Callable[[], AbstractContextManager[LanguageModel]], turns: ModelSwapper) -> None:
         self._load = load
         self._turns = turns
         self._loaded: LanguageModel | None = None
@@ -120,7 +120,7 @@ class ModelInTurn:
         return self._model().loglikelihood(pairs)
 
     def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
-        """Return one completion a prompt; see `LanguageModel`."""
+        """Return one completion per prompt; see `LanguageModel`."""
         return self._model().generate(prompts, sampling, seeds)
 
     def _reader(self) -> LanguageModel:

@@ -29,7 +29,7 @@ from localprompt.optimizers.induction import closed_set
 from localprompt.optimizers.registry import at_least, optimizer, require
 from localprompt.optimizers.rewording import reworded
 from localprompt.proposals.metaprompts import SHRINK, MetaPrompt, load, shown_chars, worked
-from localprompt.proposals.parsing import Reading
+from localprompt.proposals.parsing import ReplyFormat
 from localprompt.proposals.similarity import normalised
 from localprompt.search.filtering import Score, Stages, filter_in_stages, measure_best_first
 from localprompt.search.problem import Problem
@@ -94,7 +94,7 @@ class APE:
     per_query: int = 6
     """Guesses a set: 48 in all, near the paper's 50."""
     demos: int = 5
-    """Worked examples a set, drawn without replacement (paper and code: 5); all of train where it has fewer."""
+    """Worked examples per set, drawn without replacement (paper and code: 5); all of train where it has fewer."""
     demo_chars: int = 300
     """A longer text is shown with its middle left out: small models lose the question behind long examples."""
     shots: int = 0
@@ -128,7 +128,7 @@ class APE:
     ucb_arms: int = 4
     """Candidates pulled in a round (code: a third of them, or 50)."""
     ucb_examples: int = 8
-    """Dev examples a pull (code: 5 or 50)."""
+    """Dev examples per pull (code: 5 or 50)."""
     ucb_exploration: float = 1.0
     """Weight of the exploration bonus (code: 1.0), in units of the range: 1, or the spread seen for nats."""
     sir_examples: int = 8
@@ -225,7 +225,7 @@ class APE:
 
     def _requests(
         self, problem: Problem, meta: dict[str, MetaPrompt], template: MetaPrompt, shown: Sequence[Sequence[Example]]
-    ) -> tuple[list[str], list[Reading]]:
+    ) -> tuple[list[str], list[ReplyFormat]]:
         """Return one request a group of examples, these shortened until it fits the context, and how each is read."""
         drawn = [[(example, problem.rng.choice(example.targets)) for example in group] for group in shown]
         # Five examples show what is done to an input but rarely all words of the answers, and a 1.5B does not conclude
@@ -240,9 +240,9 @@ class APE:
 
         if is_fim:
             before, after = template.sides
-            readings = [Reading("line", suffix=after.fill(demos=demos(group, 1))) for group in drawn]
+            readings = [ReplyFormat("line", suffix=after.fill(demos=demos(group, 1))) for group in drawn]
         else:
-            readings = [Reading("line" if template.is_chat else "sentence")] * len(drawn)
+            readings = [ReplyFormat("line" if template.is_chat else "sentence")] * len(drawn)
 
         def request(group: Sequence[tuple[Example, str]], shrink: int) -> str:
             text = demos(group, shrink)

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Literal
 
 from localprompt.proposals.metaprompts import SHRINK, MetaPrompt, in_a_row, shown_chars, worked
-from localprompt.proposals.parsing import Reading
+from localprompt.proposals.parsing import ReplyFormat
 from localprompt.search.problem import Problem
 from localprompt.types import Candidate, Example, Prompt, Sampling
 
@@ -61,7 +61,9 @@ class Induction:
         Raises:
             BudgetExhausted: before the guesses are computed.
         """
-        template, reading = (meta["induce_chat"], Reading("line")) if chats else (meta["induce"], Reading("sentence"))
+        template, reading = (
+            (meta["induce_chat"], ReplyFormat("line")) if chats else (meta["induce"], ReplyFormat("sentence"))
+        )
 
         def request(group: Sequence[Example], shrink: int) -> str:
             chars = shown_chars(self.chars, shrink)

@@ -32,7 +32,7 @@ from localprompt.optimizers import induction
 from localprompt.optimizers.induction import Induction
 from localprompt.optimizers.registry import at_least, optimizer, require
 from localprompt.proposals.metaprompts import MetaPrompt, in_a_row, load, set_off, shortened
-from localprompt.proposals.parsing import Reading
+from localprompt.proposals.parsing import ReplyFormat
 from localprompt.proposals.similarity import normalised
 from localprompt.search.filtering import Stages, filter_in_stages, measure_best_first
 from localprompt.search.problem import Problem
@@ -318,7 +318,7 @@ class OPRO:
         # Not `answers`: an instruction that lists them as the meta-prompt does is a good one.
         shown = (search.asking, meta["exemplars"], meta["exemplars_wrong"])
         fixed = "\n".join(each.fixed for each in shown)
-        reading = Reading("paragraph", max_chars=max_chars, tag=TAG)
+        reading = ReplyFormat("paragraph", max_chars=max_chars, tag=TAG)
         # In a chat the closing tag ends the reply, which may have paragraphs; a base model would write on.
         stop = () if search.asking.is_chat else reading.stop
         sampling = Sampling(max_tokens, temperature=temperature, top_p=self.top_p, stop=stop)

@@ -22,7 +22,7 @@ from localprompt.proposals.metaprompts import (
     shortened,
     shown_chars,
 )
-from localprompt.proposals.parsing import MAX_CHARS, SENTENCE_END, Reading, reading_like, without_chatter
+from localprompt.proposals.parsing import MAX_CHARS, SENTENCE_END, ReplyFormat, reply_format_like, without_chatter
 from localprompt.proposals.similarity import changed_words, words
 from localprompt.search.problem import Problem
 from localprompt.types import Candidate, Example, Generation, Message, Outcome, Prompt, Sampling
@@ -284,12 +284,12 @@ class Conversation:
         return () if self.problem.proposer.has_chat else (f"\n{_ROLES['user']}",)
 
 
-def _reading(parent: Prompt, limit: int) -> Reading:
+def _reading(parent: Prompt, limit: int) -> ReplyFormat:
     """Return how a new prompt is read: a parent of several paragraphs may have children of several.
 
     No tag stands around it: after an opening tag a 1.5B copies the prompt it was shown more often than after words.
     """
-    return reading_like(parent.instruction, max(MAX_CHARS, 10 * limit))
+    return reply_format_like(parent.instruction, max(MAX_CHARS, 10 * limit))
 
 
 def _whole_sentences(reply: Generation) -> str:

@@ -51,9 +51,9 @@ class ProTeGi:
     beam: int = 3
     """Prompts that go on after a round (paper and code: 4)."""
     minibatch: int = 24
-    """Train examples a round, the same for all of the beam (paper and code: 64)."""
+    """Train examples per round, the same for all of the beam (paper and code: 64)."""
     groups: int = 2
-    """Groups of errors a prompt (code: 4)."""
+    """Groups of errors per prompt (code: 4)."""
     errors: int = 3
     """Errors a group (paper and code: 4)."""
     gradients: int = 2
@@ -86,7 +86,7 @@ class ProTeGi:
     """Whose examples races score on (paper and code: train). Those of dev were not shown to the proposer, and the last
     measurement, on all of dev, needs their scores anyway."""
     evaluations: int = 180
-    """Scores, one a prompt and example, that a race may take (code: 2048; paper: 12 to 50 a prompt)."""
+    """Scores, one a prompt and example, that a race may take (code: 2048; paper: 12 to 50 per prompt)."""
     arms_per_round: int = 4
     """Prompts a round of `ucb`, `ucb-e` and `thompson` (code: 8)."""
     examples_per_pull: int = 5

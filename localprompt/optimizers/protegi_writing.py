@@ -11,15 +11,15 @@ from localprompt.errors import BudgetExhausted
 from localprompt.proposals.metaprompts import MetaPrompt, flat, in_a_row, inputs_of, set_off, shortened
 from localprompt.proposals.parsing import (
     MAX_CHARS,
-    Reading,
-    instruction_in,
+    ReplyFormat,
     listed,
-    reading_like,
+    parse_instruction,
+    reply_format_like,
     tagged,
     without_chatter,
 )
 from localprompt.proposals.similarity import normalised
-from localprompt.proposals.validation import DIED, warmer
+from localprompt.proposals.validation import DIED, retry_temperature
 from localprompt.search.problem import Problem
 from localprompt.search.proposer import Proposer
 from localprompt.types import Candidate, Discard, Example, Generation, Outcome, Prompt, Proposal, Sampling
@@ -82,7 +82,7 @@ class Writer:
         return self.problem.proposer
 
     def gradients(self, beam: Sequence[Prompt], mistakes: Sequence[Sequence[Mistake]], n_groups: int) -> list[Gradient]:
-        """Return the reasons that the proposer sees for the mistakes of each prompt, `n_groups` groups a prompt.
+        """Return the reasons that the proposer sees for the mistakes of each prompt, `n_groups` groups per prompt.
 
         Each group is asked about `gradients` times and each reply is one reason: all replies share the work of reading
         the request, and small models repeat themselves in a list.
@@ -97,7 +97,7 @@ class Writer:
         sampling = self._sampling(("\n\n",) if self.chats else ("\n",))
         reasons = self._reasons(asked, sampling)
         # A small model likes to begin with a blank line, where the stop string ends it: the second time there is none.
-        again = replace(sampling, temperature=warmer(sampling.temperature), stop=())
+        again = replace(sampling, temperature=retry_temperature(sampling.temperature), stop=())
         lost = [i for i, found in enumerate(reasons) if found == []]
         try:
             second = self._reasons([asked[i] for i in lost], again)
@@ -182,7 +182,7 @@ class Writer:
             return _disjoint_groups(wrong, size, n, rng)
         return [rng.sample(wrong, min(size, len(wrong))) for _ in range(n)] if wrong else []
 
-    def _rewriting(self, parents: Sequence[Prompt], readings: Sequence[Reading]) -> Sampling:
+    def _rewriting(self, parents: Sequence[Prompt], readings: Sequence[ReplyFormat]) -> Sampling:
         """Return the sampling of new wordings of any of the parents: with tokens enough for the longest.
 
         What ends a new instruction, beside a closing tag, is the same whichever parent it is made from.
@@ -192,16 +192,16 @@ class Writer:
         room = self.proposer.room_to_reword([parent.instruction for parent in parents], self.settings.max_tokens)
         return replace(self._sampling(() if is_long else stop), max_tokens=room)
 
-    def _reading(self, instruction: str, tag: str = "") -> Reading:
+    def _reading(self, instruction: str, tag: str = "") -> ReplyFormat:
         """Return how a new instruction is read, which ends with `tag` in a chat.
 
         As many sentences or paragraphs as the old one has are allowed.
         """
         max_chars = max(MAX_CHARS, 2 * len(instruction))
         if self.chats or "\n" in instruction.strip():
-            return reading_like(instruction, max_chars, tag if self.chats else "")
+            return reply_format_like(instruction, max_chars, tag if self.chats else "")
         # After the sentence that it was asked for, a small model that continues plain text tells a story.
-        return Reading("line" if ". " in instruction else "sentence", max_chars)
+        return ReplyFormat("line" if ". " in instruction else "sentence", max_chars)
 
     def _recorded(
         self, op: str, proposals: Sequence[Proposal], parents: Sequence[Prompt], origins: Sequence[Prompt]
@@ -255,7 +255,7 @@ def reasons_in(reply: Generation, opening: str) -> list[str]:
     found = tagged(reply.text, "reason") or listed(reply.text)
     if not found and normalised(without_chatter(reply.text)):
         whole = f"{opening} {reply.text.lstrip()}" if opening else reply.text
-        found = [instruction_in(replace(reply, text=whole), Reading("paragraph" if opening else "line"))[0]]
+        found = [parse_instruction(replace(reply, text=whole), ReplyFormat("paragraph" if opening else "line"))[0]]
     return [text for text in found if normalised(text)]
 
 

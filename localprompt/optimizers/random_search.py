@@ -26,7 +26,7 @@ from localprompt.optimizers.induction import closed_set
 from localprompt.optimizers.registry import at_least, optimizer, require
 from localprompt.optimizers.rewording import reworded
 from localprompt.proposals.metaprompts import SHRINK, MetaPrompt, load, shown_chars, worked
-from localprompt.proposals.parsing import Reading
+from localprompt.proposals.parsing import ReplyFormat
 from localprompt.search.filtering import Stages, filter_in_stages, measure_best_first
 from localprompt.search.problem import Problem
 from localprompt.types import Candidate, Example, Prompt, Sampling
@@ -147,7 +147,7 @@ class RandomSearch:
 
         fitting = problem.proposer.first_fitting
         prompts = [fitting(map(partial(request, group), SHRINK), self.max_tokens) for group in drawn]
-        reading = Reading("line" if template.is_chat else "sentence")
+        reading = ReplyFormat("line" if template.is_chat else "sentence")
         sampling = replace(self._sampling, stop=reading.stop)
         proposals = problem.proposer.propose(prompts, reading, sampling, template.fixed, n=self.per_request)
         return [

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from localprompt.proposals.metaprompts import MetaPrompt, flat
-from localprompt.proposals.parsing import MAX_CHARS, Reading, common_stop, reading_like
+from localprompt.proposals.parsing import MAX_CHARS, ReplyFormat, common_stop, reply_format_like
 from localprompt.search.problem import Problem
 from localprompt.types import Candidate, Prompt, Sampling
 
@@ -33,11 +33,11 @@ def reworded(  # noqa: PLR0913 - one request
     texts = [parent.instruction for parent in parents]
     max_chars = max(MAX_CHARS, 2 * max(map(len, texts)))
     # Plain text. An instruction of several sentences is the user's own and must be free to keep its length.
-    short = Reading("line" if any(". " in text for text in texts) else "sentence", max_chars)
+    short = ReplyFormat("line" if any(". " in text for text in texts) else "sentence", max_chars)
     readings, shown = [short] * len(texts), [flat(text) for text in texts]
     for i, text in enumerate(texts):
         if template.is_chat or "\n" in text.strip():
-            readings[i], shown[i] = reading_like(text, max_chars), text
+            readings[i], shown[i] = reply_format_like(text, max_chars), text
     proposer = problem.proposer
     room = proposer.room_to_reword(texts, sampling.max_tokens)
     requests = [proposer.first_fitting([proposer.request(template, instruction=text)], room) for text in shown]

@@ -85,7 +85,7 @@ _RECORD, _SHOWN_RECORD, _SHOWN_EXAMPLE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReplyFormat:
     """How a reply is read."""
 
     cut: Literal["sentence", "line", "paragraph", "whole"] = "paragraph"
@@ -108,18 +108,18 @@ class Reading:
         return _STOP[self.cut]
 
 
-def common_stop(readings: Iterable[Reading]) -> tuple[str, ...]:
+def common_stop(readings: Iterable[ReplyFormat]) -> tuple[str, ...]:
     """Return what ends replies without a tag that are read in any of these ways; a shorter one is cut when read."""
     return _STOP[max((reading.cut for reading in readings), key=list(_STOP).index)]
 
 
-def reading_like(instruction: str, max_chars: int, tag: str = "") -> Reading:
+def reply_format_like(instruction: str, max_chars: int, tag: str = "") -> ReplyFormat:
     """Return how another wording of `instruction` is read: as many paragraphs as it has are allowed."""
     n = len(_END["paragraph"].split(instruction.strip()))
-    return Reading("whole" if n > 1 else "paragraph", max_chars, tag=tag, paragraphs=n)
+    return ReplyFormat("whole" if n > 1 else "paragraph", max_chars, tag=tag, paragraphs=n)
 
 
-def instruction_in(reply: Generation, reading: Reading) -> tuple[str, bool]:
+def parse_instruction(reply: Generation, reading: ReplyFormat) -> tuple[str, bool]:
     """Return the instruction that a reply holds, maybe empty, and whether it breaks off before its first sentence ends.
 
     Its first letter is made a capital, since the reply may have continued a sentence of the meta-prompt.
@@ -195,7 +195,7 @@ def without_chatter(text: str) -> str:
     return text.lstrip()
 
 
-def grammar_for(reading: Reading) -> str:
+def grammar_for(reading: ReplyFormat) -> str:
     """Return the regular expression of a reply whose opening tag, if there is one, stands in the prompt.
 
     Empty where the instruction may have several paragraphs and no tag ends it. The length is open by one character

@@ -16,9 +16,9 @@ from localprompt.proposals.parsing import (
     MAX_CHARS,
     MIN_CHARS,
     SENTENCE_END,
-    Reading,
+    ReplyFormat,
     grammar_for,
-    instruction_in,
+    parse_instruction,
 )
 from localprompt.proposals.similarity import gist, is_unspaced, loops, normalised, words
 from localprompt.types import Discard, Example, Generation, Proposal, Sampling
@@ -91,7 +91,7 @@ _CONDITION = re.compile(r"\b(?:if|when|whenever|where|unless|otherwise|whether|o
 
 
 @dataclass(frozen=True)
-class Forbidden:
+class LeakCheck:
     """What a candidate must not say: the training examples, bare answers, and the meta-prompt itself."""
 
     examples: tuple[Example, ...]
@@ -175,10 +175,10 @@ def _welcome(text: str) -> str:
     return ""
 
 
-def sift(
+def filter_replies(
     replies: Sequence[Generation],
-    reading: Reading,
-    forbidden: Forbidden,
+    reading: ReplyFormat,
+    forbidden: LeakCheck,
     memory: Memory,
     refused: Callable[[str], str] = _welcome,
 ) -> Proposal:
@@ -200,7 +200,7 @@ def sift(
         if reply.finish_reason == "failed":
             discarded.append(Discard("", DIED))
             continue
-        text, truncated = instruction_in(replace(reply, text=FENCE.sub("\n\n", reply.text)), reading)
+        text, truncated = parse_instruction(replace(reply, text=FENCE.sub("\n\n", reply.text)), reading)
         breaks_off = truncated or _BROKEN_OFF.search(text) is not None
         reason = "truncated" if breaks_off else objection(text, forbidden, reading.max_chars)
         reason = reason or memory.objection(text) or refused(text)
@@ -212,7 +212,7 @@ def sift(
     return Proposal(tuple(accepted), tuple(discarded))
 
 
-def closed(sampling: Sampling, asked: Sequence[tuple[str, Reading]], *, grammar: bool) -> Sampling:
+def with_stop_and_grammar(sampling: Sampling, asked: Sequence[tuple[str, ReplyFormat]], *, grammar: bool) -> Sampling:
     """Return the sampling of replies that end as they are read.
 
     With the closing tag, if the opening one stands at the end of every prompt, and, with `grammar`, bound to the
@@ -229,7 +229,7 @@ def closed(sampling: Sampling, asked: Sequence[tuple[str, Reading]], *, grammar:
     return replace(sampling, grammar=next(iter(grammars))) if grammar and len(grammars) == 1 else sampling
 
 
-def resealed(replies: Sequence[Generation], reading: Reading, sampling: Sampling) -> list[Generation]:
+def restore_tag(replies: Sequence[Generation], reading: ReplyFormat, sampling: Sampling) -> list[Generation]:
     """Return replies with the closing tag that ended them, which is no part of them as a stop string.
 
     Only where nothing else stops them: a blank line does not say that the tag follows.
@@ -243,12 +243,12 @@ def resealed(replies: Sequence[Generation], reading: Reading, sampling: Sampling
     ]
 
 
-def warmer(temperature: float) -> float:
+def retry_temperature(temperature: float) -> float:
     """Return the temperature at which a request is repeated because no reply to it was usable."""
     return max(temperature, min(temperature + _WARMER, _HOTTEST))
 
 
-def objection(text: str, forbidden: Forbidden, max_chars: int = MAX_CHARS) -> str:
+def objection(text: str, forbidden: LeakCheck, max_chars: int = MAX_CHARS) -> str:
     """Return why `text` cannot be an instruction, one of a few fixed reasons; empty if it can."""
     tokens = words(text)
     flat = " ".join(tokens)
@@ -269,7 +269,7 @@ def objection(text: str, forbidden: Forbidden, max_chars: int = MAX_CHARS) -> st
     return next((reason for reason, applies in checks if applies), "")
 
 
-def _gives_answer_away(text: str, forbidden: Forbidden) -> bool:
+def _gives_answer_away(text: str, forbidden: LeakCheck) -> bool:
     """Return whether a sentence states what the answer is, on no condition.
 
     An instruction that names the labels is a good one; one that says which of them it is has solved an example.
@@ -289,7 +289,7 @@ def _gives_answer_away(text: str, forbidden: Forbidden) -> bool:
     return False
 
 
-def _shows_example(text: str, forbidden: Forbidden) -> bool:
+def _shows_example(text: str, forbidden: LeakCheck) -> bool:
     """Return whether the text has both labels of an example, or one of them before a text of the training data.
 
     One label alone may be an instruction: `Output: the plural of the noun.`
@@ -324,7 +324,7 @@ def _phrases(text: str) -> list[tuple[str, ...]]:
     return found
 
 
-def _quotes_example(text: str, flat: str, forbidden: Forbidden) -> bool:
+def _quotes_example(text: str, flat: str, forbidden: LeakCheck) -> bool:
     """Return whether the text holds a long piece of an input, or an input and beside it its answer.
 
     An answer that is a part of its input, or all of it, may be an ordinary word: `Ask a question.`

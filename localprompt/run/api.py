@@ -24,15 +24,15 @@ from localprompt.interface.arguments import check_record, checked
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.budget import Budget
 from localprompt.lm.cached import CachedLM, MemoryAnswers
-from localprompt.lm.turns import ModelInTurn, Turns
+from localprompt.lm.turns import ModelSwapper, SwappedModel
 from localprompt.optimizers import Optimizer, configure
 from localprompt.run.config import Limits, check_count, describe, resume_command
 from localprompt.run.estimate import Estimate, estimate, measured_rates
-from localprompt.run.execute import Sitting, cached_models, carry_out, placed, unparsed
+from localprompt.run.execute import RunSession, cached_models, execute_run, placed, unparsed
 from localprompt.run.journal import RunJournal
 from localprompt.run.results import EvaluationResult, RunResult, Split, constant_note
 from localprompt.search.evaluator import Evaluator
-from localprompt.search.observer import Observer, SilentObserver, counted
+from localprompt.search.observer import Observer, SilentObserver, pluralize
 from localprompt.stats.intervals import interval
 from localprompt.stats.power import smallest_detectable_gain
 from localprompt.store import Store
@@ -142,10 +142,10 @@ def optimize(  # noqa: PLR0913 - a run has as many choices as the command
         models = cached_models(lm, writer, home.answers, run_id=record.id, shared=use_cache, observer=observer)
         journal = RunJournal(home.runs, record.id)
         go_on = partial(resume_command, record.id, configuration, home.path)
-        sitting = Sitting(
+        sitting = RunSession(
             record.id, loaded, models, method, optimizer, seed, limits, observer, cost, journal, resume=go_on
         )
-        return carry_out(home, sitting)
+        return execute_run(home, sitting)
 
 
 @checked
@@ -229,7 +229,7 @@ def evaluate(  # noqa: PLR0913 - as above
         home = opened_store(store, stack) if use_cache else None
         lm = opened(model, engine, stack, observer)
         Evaluator(lm, loaded, Budget()).check_fit(whole, examples)
-        observer.stage(f"evaluating on {counted(len(examples), f'{split} example')}")
+        observer.stage(f"evaluating on {pluralize(len(examples), f'{split} example')}")
         cached = CachedLM(lm, home.answers if home else MemoryAnswers())
         cached.on_progress = observer.progress
         (evaluation,) = Evaluator(cached, loaded, budget).evaluate([whole], examples)
@@ -303,10 +303,10 @@ def opened_pair(
         else:
             stack.push(first.pop_all())
             return lm, writer
-    turns = stack.enter_context(Turns())
+    turns = stack.enter_context(ModelSwapper())
     first_engine, second_engine = engines
-    in_turn = ModelInTurn(partial(open_model, model, **first_engine), turns)
-    writing = ModelInTurn(partial(open_model, proposer, **second_engine), turns)
+    in_turn = SwappedModel(partial(open_model, model, **first_engine), turns)
+    writing = SwappedModel(partial(open_model, proposer, **second_engine), turns)
     _note_doubts(writing, observer)
     return in_turn, writing
 

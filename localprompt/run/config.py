@@ -114,7 +114,7 @@ def describe(  # noqa: PLR0913 - what a run is made of
         use_cache: False: the run shares no answers.
         expected: what the search is expected to cost.
     """
-    settings = enclosed(asdict(optimizer))
+    settings = inline_files(asdict(optimizer))
     models = {"model": describe_model(lm), "proposer": None if writer is None else describe_model(writer)}
     return {
         "identity": {
@@ -276,7 +276,7 @@ def optimizer_of(configuration: Mapping[str, Any], folder: Path) -> Optimizer:
         ConfigError: if this version has no such method or setting, or one of them is beyond all reason.
         StoreError: if the configuration is damaged.
     """
-    optimizer = configure(configuration["method"], unfolded(configuration["settings"], folder))
+    optimizer = configure(configuration["method"], write_files(configuration["settings"], folder))
     for name, value in asdict(optimizer).items():
         if isinstance(value, Path) and not value.is_relative_to(folder):
             raise StoreError(f"the run's setting {name} is a file of this machine", _FOREIGN)
@@ -311,28 +311,28 @@ def check_shape(configuration: Mapping[str, Any]) -> None:
         raise StoreError(f"the configuration of the run is damaged ({error})", hint) from error
 
 
-def enclosed(settings: Mapping[str, Any]) -> dict[str, Any]:
+def inline_files(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings as JSON, each path replaced by the texts that lie there: {"files": {name: text}, "folder": bool}.
 
     Raises:
         ConfigError: if a file cannot be read.
     """
-    return {name: _enclosed(value) if isinstance(value, Path) else value for name, value in settings.items()}
+    return {name: _inline_file(value) if isinstance(value, Path) else value for name, value in settings.items()}
 
 
-def unfolded(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def write_files(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Return settings in which enclosed texts lie in files below `folder` again.
 
     Raises:
         StoreError: if a name is none for a file here: a run can come from anywhere.
     """
     return {
-        name: _unfolded(value, folder / str(number)) if isinstance(value, dict) else value
+        name: _write_file(value, folder / str(number)) if isinstance(value, dict) else value
         for number, (name, value) in enumerate(settings.items())
     }
 
 
-def _enclosed(path: Path) -> dict[str, Any]:
+def _inline_file(path: Path) -> dict[str, Any]:
     is_folder = path.is_dir()
     named = {file.name: file for file in sorted(path.glob("*.txt")) if _FILE_NAME.fullmatch(file.name)}
     files = named if is_folder else {"file.txt": path}
@@ -344,7 +344,7 @@ def _enclosed(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def _unfolded(value: dict[str, Any], folder: Path) -> Path:
+def _write_file(value: dict[str, Any], folder: Path) -> Path:
     files = value.get("files")
     if not isinstance(files, dict) or (value.get("folder") is not True and len(files) != 1):
         raise StoreError("the files of the run's settings are damaged", _FOREIGN)

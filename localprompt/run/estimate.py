@@ -19,7 +19,7 @@ from typing import Any, Protocol, runtime_checkable
 import platformdirs
 
 from localprompt.engine import probing
-from localprompt.engine.cachefile import remember
+from localprompt.engine.cachefile import write_atomic
 from localprompt.errors import BudgetExhausted
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.budget import Budget
@@ -44,9 +44,9 @@ class Rates:
     """How fast a model is on this machine."""
 
     prefill: float
-    """Prompt tokens a second."""
+    """Prompt tokens per second."""
     generation: float
-    """Drawn tokens a second, many completions at once."""
+    """Drawn tokens per second, many completions at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,7 @@ def measured_rates(lm: LanguageModel) -> Rates | None:
     tries += [before] if before else []
     best = Rates(max(each.prefill for each in tries), max(each.generation for each in tries))
     known[lm.fingerprint] = best
-    remember(memory, json.dumps({name: astuple(rates) for name, rates in known.items()}, indent=1))
+    write_atomic(memory, json.dumps({name: astuple(rates) for name, rates in known.items()}, indent=1))
     return best
 
 

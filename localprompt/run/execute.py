@@ -32,7 +32,7 @@ from localprompt.run.estimate import Estimate
 from localprompt.run.noise import measure_noise
 from localprompt.run.results import HeldOutScores, NoiseFloor, RunResult, constant_note
 from localprompt.search.evaluator import Evaluator
-from localprompt.search.observer import Journal, Observer, counted
+from localprompt.search.observer import Journal, Observer, pluralize
 from localprompt.search.problem import Problem
 from localprompt.search.ranking import Standing, by_mean, choose_winner
 from localprompt.stats.intervals import Interval, differ_by_chance, interval, paired_difference
@@ -70,7 +70,7 @@ class Models:
 
 
 @dataclass(frozen=True, slots=True)
-class Sitting:
+class RunSession:
     """What one sitting needs."""
 
     run_id: str
@@ -116,7 +116,7 @@ def cached_models(  # noqa: PLR0913 - two models and where their answers are
     return Models(first, first if writer is lm else behind(writer, namespace), behind(lm, f"{namespace} again"))
 
 
-def times_anew(configuration: Mapping[str, Any]) -> int:
+def restarts_of(configuration: Mapping[str, Any]) -> int:
     """Return how often a run was begun anew with `--force`.
 
     Raises:
@@ -134,7 +134,7 @@ def placed(task: Task, optimizer: Optimizer) -> Task:
     return replace(task, layout=task.layout.placed(position))
 
 
-def carry_out(store: Store, sitting: Sitting) -> RunResult:
+def execute_run(store: Store, sitting: RunSession) -> RunResult:
     """Return the result of a sitting at a run that is held by this process, and keep it in the store.
 
     Raises:
@@ -143,7 +143,7 @@ def carry_out(store: Store, sitting: Sitting) -> RunResult:
     run_id, runs = sitting.run_id, store.runs
     runs.update(run_id, status="running", stopped="")
     try:
-        result = conduct(sitting)
+        result = search_and_test(sitting)
         _flush(store, sitting)
     except BaseException as error:
         sitting.observer.note(f"{sitting.resume()} goes on where this ended")
@@ -156,13 +156,13 @@ def carry_out(store: Store, sitting: Sitting) -> RunResult:
     return result
 
 
-def _flush(store: Store, sitting: Sitting) -> None:
+def _flush(store: Store, sitting: RunSession) -> None:
     """Write what waits, answers and which of them the run used, before the run says how it ended."""
     sitting.models.flush()
     store.answers.flush()
 
 
-def conduct(sitting: Sitting) -> RunResult:
+def search_and_test(sitting: RunSession) -> RunResult:
     """Return what the search found, measured once on test beside the seed prompt.
 
     Raises:
@@ -188,7 +188,7 @@ def conduct(sitting: Sitting) -> RunResult:
         noise = _measure_noise(sitting, task, problem, proof)
         copies = {example.id: number for example, number in zip(task.dev, numbered(task.dev), strict=True)}
         winner = choose_winner(problem.ranking.finalists(), noise.floor, copies) if noise else winner
-        sitting.observer.stage(f"measuring seed and winner on {counted(len(task.test), 'test example')}")
+        sitting.observer.stage(f"measuring seed and winner on {pluralize(len(task.test), 'test example')}")
         before, after = Evaluator(lm, task, proof).evaluate([seed.candidate.prompt, winner.candidate.prompt], task.test)
         if sitting.journal is not None:
             sitting.journal.evaluations("test", [before, after])
@@ -264,7 +264,7 @@ def _end(error: BaseException) -> tuple[RunStatus, str]:
     return "failed", error.message if isinstance(error, LocalPromptError) else type(error).__name__
 
 
-def _measure_noise(sitting: Sitting, task: Task, problem: Problem, budget: Budget) -> NoiseFloor | None:
+def _measure_noise(sitting: RunSession, task: Task, problem: Problem, budget: Budget) -> NoiseFloor | None:
     """Measure the best two prompts and the seed again; None where nothing was scored."""
     first, seed = problem.ranking.winner(), problem.ranking.best_seed()
     others = [each for each in problem.ranking.finalists() if each.candidate.prompt.id != first.candidate.prompt.id]
@@ -277,7 +277,7 @@ def _measure_noise(sitting: Sitting, task: Task, problem: Problem, budget: Budge
         for each in (first, second, seed)
         if each.evaluation is not None and len(each.evaluation.outcomes) == len(first.evaluation.outcomes)
     }
-    sitting.observer.stage(f"measuring {counted(len(known), 'prompt')} again on dev, for the noise of the numbers")
+    sitting.observer.stage(f"measuring {pluralize(len(known), 'prompt')} again on dev, for the noise of the numbers")
     return measure_noise(sitting.models.again, task, list(known.values()), budget)
 
 
@@ -317,7 +317,7 @@ def _turns(swaps: int) -> Sequence[str]:
     return (f"the two models took turns in memory, {swaps} swaps",) if swaps else ()
 
 
-def _larger_context(end: Exception | None, sitting: Sitting) -> Sequence[str]:
+def _larger_context(end: Exception | None, sitting: RunSession) -> Sequence[str]:
     if not isinstance(end, ContextOverflow):
         return ()
     return (f"{sitting.resume('--force', '--engine', 'n_ctx=...')} begins the search anew in a larger context",)

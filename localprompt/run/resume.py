@@ -35,7 +35,7 @@ from localprompt.run.config import (
     program,
     resume_command,
 )
-from localprompt.run.execute import Sitting, cached_models, carry_out, conduct, placed, times_anew
+from localprompt.run.execute import RunSession, cached_models, execute_run, placed, restarts_of, search_and_test
 from localprompt.run.journal import RunJournal
 from localprompt.run.results import RunResult
 from localprompt.search.observer import Observer, SilentObserver
@@ -131,7 +131,7 @@ def resume(  # noqa: PLR0913 - as many choices as the command
             observer=observer,
             journal=journal,
         )
-        return carry_out(home, sitting)
+        return execute_run(home, sitting)
 
 
 @checked
@@ -185,7 +185,7 @@ def replay(  # noqa: PLR0913 - as above
             limits=limits,
             observer=observer,
         )
-        return conduct(sitting)
+        return search_and_test(sitting)
 
 
 def _sitting(  # noqa: PLR0913 - what a sitting needs
@@ -200,14 +200,14 @@ def _sitting(  # noqa: PLR0913 - what a sitting needs
     limits: Limits,
     observer: Observer,
     journal: RunJournal | None = None,
-) -> Sitting:
+) -> RunSession:
     """Return a sitting at a run that is there already; its models answer from the store first."""
-    shared, anew = configuration["use_cache"], times_anew(configuration)
+    shared, anew = configuration["use_cache"], restarts_of(configuration)
     cached = cached_models(*models, answers, run_id=run_id, shared=shared, observer=observer, anew=anew)
     method, seed, expected = configuration["method"], configuration["seed"], expected_of(configuration)
     notes = (LOOKED,) if configuration.get("looked") is True else ()
     go_on = partial(resume_command, run_id, configuration, home.path)
-    return Sitting(run_id, task, cached, method, optimizer, seed, limits, observer, expected, journal, notes, go_on)
+    return RunSession(run_id, task, cached, method, optimizer, seed, limits, observer, expected, journal, notes, go_on)
 
 
 def _known_task(configuration: Mapping[str, Any], given: Task | None, allow_code: bool, *, force: bool) -> Task:
@@ -296,7 +296,7 @@ def _reconcile(  # noqa: PLR0913
         observer.note(f"{mismatch.message}; what was found then is found anew")
         home.runs.reset(record.id, task=task.name, model=lm.name, proposer=writer.name)
         configuration |= {**program(configuration["method"]), "task": to_plain(task)}
-        configuration["anew"] = times_anew(configuration) + 1
+        configuration["anew"] = restarts_of(configuration) + 1
         configuration.update({role: model and describe_model(model) for role, model in roles.items()})
         return True
     return False

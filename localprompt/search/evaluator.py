@@ -51,7 +51,7 @@ class Evaluator:
         self._metric = task.metric
         self._sampling = task.sampling
         self._memory: dict[tuple[str, str, str], Outcome] = {}
-        self._prejudice: dict[str, tuple[float, ...]] = {}
+        self._label_prior: dict[str, tuple[float, ...]] = {}
         """Prompt id to the log of each label's probability on content-free inputs, in the order of the labels."""
         self._too_long: dict[tuple[str, str], None] = {}
         """(prompt id, example id) that do not fit the context."""
@@ -86,7 +86,7 @@ class Evaluator:
         return any((evaluation.prompt.id, outcome.example_id) in self._too_long for outcome in evaluation.outcomes)
 
     def evaluate(self, prompts: Sequence[Prompt], examples: Sequence[Example]) -> list[Evaluation]:
-        """Return the task's metric, an evaluation a prompt, outcomes in the order of `examples`.
+        """Return the task's metric, one evaluation per prompt, outcomes in the order of `examples`.
 
         Tasks with labels: the label with the highest normalised log-likelihood is the prediction, the margin is
         nats between the best right and the best wrong label. Other tasks: the completion is parsed and judged.
@@ -200,12 +200,12 @@ class Evaluator:
 
     def _choose_labels(self, cells: Sequence[_Cell]) -> list[Outcome]:
         if self._label_score == "calibrated":
-            self._measure_prejudice([prompt for prompt, _, _ in cells])
+            self._measure_label_prior([prompt for prompt, _, _ in cells])
         table = self._label_logprobs([context for _, _, context in cells], calls=len(cells))
         return [self._choose(prompt, example, row) for (prompt, example, _), row in zip(cells, table, strict=True)]
 
     def _label_logprobs(self, contexts: Sequence[str], *, calls: int) -> list[list[Loglikelihood]]:
-        """Return a row a context, in the order of the labels."""
+        """Return a row per context, in the order of the labels."""
         continuations = [self._layout.separator + label for label in self._labels]
         pairs = [(context, continuation) for context in contexts for continuation in continuations]
         answers = self._lm.loglikelihood(pairs, calls=calls)
@@ -227,16 +227,16 @@ class Evaluator:
         if self._label_score == "byte":
             return each.logprob / len(self._labels[index].encode())
         if self._label_score == "calibrated":
-            return each.logprob - self._prejudice[prompt.id][index]
+            return each.logprob - self._label_prior[prompt.id][index]
         return each.logprob
 
-    def _measure_prejudice(self, prompts: Sequence[Prompt]) -> None:
+    def _measure_label_prior(self, prompts: Sequence[Prompt]) -> None:
         """Learn what each new prompt gives the labels on inputs that say nothing.
 
         As Zhao et al. 2021: over the labels normalised to 1, then the mean over the content-free inputs, without those
         that kill the engine.
         """
-        new = {prompt.id: prompt for prompt in prompts if prompt.id not in self._prejudice}
+        new = {prompt.id: prompt for prompt in prompts if prompt.id not in self._label_prior}
         if not new:
             return
         contexts = [
@@ -250,7 +250,7 @@ class Evaluator:
             alive = [row for row in table[i * n : (i + 1) * n] if not any(each.failed for each in row)]
             rows = [_log_normalised([each.logprob for each in row]) for row in alive] or [[0.0] * len(self._labels)]
             means = (_log_sum_exp(column) - math.log(len(rows)) for column in zip(*rows, strict=True))
-            self._prejudice[prompt_id] = tuple(means)
+            self._label_prior[prompt_id] = tuple(means)
 
 
 def _log_normalised(logprobs: Sequence[float]) -> list[float]:

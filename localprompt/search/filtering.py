@@ -15,7 +15,7 @@ from localprompt.search.ranking import best_first, merit, search_key
 from localprompt.types import Evaluation, Example, Prompt
 
 Score = Callable[[Sequence[Prompt], Sequence[Example]], list[Evaluation]]
-"""Scores prompts on examples, one evaluation a prompt: `Problem.evaluate` or `Problem.likelihood`."""
+"""Scores prompts on examples, one evaluation per prompt: `Problem.evaluate` or `Problem.likelihood`."""
 
 
 @dataclass(frozen=True, slots=True)

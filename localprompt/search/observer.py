@@ -128,6 +128,6 @@ class Announcer:
         self._journal.event("note", text)
 
 
-def counted(n: int, thing: str) -> str:
+def pluralize(n: int, thing: str) -> str:
     """Return a number of things in words, for whoever waits: `1 prompt`, `2 prompts`."""
     return f"{n:,} {thing}{'s'[: n != 1]}"

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from localprompt.errors import BudgetExhausted
 from localprompt.lm.metered import MeteredLM
 from localprompt.search.evaluator import Evaluator, Norm
-from localprompt.search.observer import Announcer, Journal, Observer, SilentJournal, SilentObserver, counted
+from localprompt.search.observer import Announcer, Journal, Observer, SilentJournal, SilentObserver, pluralize
 from localprompt.search.proposer import TOO_LONG, Proposer
 from localprompt.search.ranking import Ranking
 from localprompt.tasks import Task
@@ -88,7 +88,7 @@ class Problem:
             BudgetExhausted: before anything is computed; calibrated labels may have had their content-free inputs.
         """
         examples = self.dev if examples is None else examples
-        self._announcer.stage(f"scoring {counted(len(prompts), 'prompt')} on {self._named(examples)}")
+        self._announcer.stage(f"scoring {pluralize(len(prompts), 'prompt')} on {self._named(examples)}")
         evaluations = self._evaluator.evaluate(prompts, examples)
         self.record([Candidate(evaluation.prompt, "evaluated") for evaluation in evaluations])
         self._announcer.evaluations("metric", evaluations)
@@ -109,7 +109,7 @@ class Problem:
             BudgetExhausted: before anything is computed.
         """
         examples = self.dev if examples is None else examples
-        what = f"the likelihood of answers under {counted(len(prompts), 'prompt')}"
+        what = f"the likelihood of answers under {pluralize(len(prompts), 'prompt')}"
         self._announcer.stage(f"measuring {what} on {self._named(examples)}")
         evaluations = self._evaluator.likelihood(prompts, examples, norm=norm)
         self._announcer.evaluations(f"likelihood {norm}", evaluations)
@@ -198,7 +198,7 @@ class Problem:
     def _named(self, examples: Sequence[Example]) -> str:
         if len(examples) == len(self.dev) and examples[0].id.startswith("dev:"):
             return "all of dev"
-        return counted(len(examples), f"{examples[0].id.partition(':')[0]} example") if examples else "nothing"
+        return pluralize(len(examples), f"{examples[0].id.partition(':')[0]} example") if examples else "nothing"
 
 
 def _outputs(task: Task) -> tuple[str, ...]:

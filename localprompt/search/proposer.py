@@ -14,11 +14,19 @@ from typing import Literal
 from localprompt.errors import BudgetExhausted, ConfigError, ContextOverflow
 from localprompt.lm.metered import MeteredLM
 from localprompt.proposals.metaprompts import MetaPrompt
-from localprompt.proposals.parsing import Reading
+from localprompt.proposals.parsing import ReplyFormat
 from localprompt.proposals.similarity import normalised
-from localprompt.proposals.validation import DIED, Forbidden, Memory, closed, resealed, sift, warmer
+from localprompt.proposals.validation import (
+    DIED,
+    LeakCheck,
+    Memory,
+    filter_replies,
+    restore_tag,
+    retry_temperature,
+    with_stop_and_grammar,
+)
 from localprompt.search.evaluator import TOKENS_BESIDE_BYTES
-from localprompt.search.observer import Announcer, counted
+from localprompt.search.observer import Announcer, pluralize
 from localprompt.types import Discard, Example, Exchange, Generation, Message, Proposal, Sampling
 
 Style = Literal["auto", "raw", "chat"]
@@ -92,7 +100,7 @@ class Proposer:
         Raises:
             BudgetExhausted: before anything is computed.
         """
-        self._announcer.stage(f"asking the proposer for {counted(len(prompts) * n, 'text')}")
+        self._announcer.stage(f"asking the proposer for {pluralize(len(prompts) * n, 'text')}")
         repeated = [prompt for prompt in prompts for _ in range(n)]
         seeds = [self._rng.getrandbits(31) for _ in repeated]
         flat = self._lm.generate(repeated, sampling, seeds)
@@ -109,7 +117,7 @@ class Proposer:
     def propose(  # noqa: PLR0913 - one request
         self,
         prompts: Sequence[str],
-        reading: Reading | Sequence[Reading],
+        reading: ReplyFormat | Sequence[ReplyFormat],
         sampling: Sampling,
         fixed: str,
         *,
@@ -133,7 +141,7 @@ class Proposer:
                 of the same tag, the closing one ends the replies.
             sampling: of every reply.
             fixed: the text of the meta-prompt without its slots; an instruction must not repeat it.
-            n: replies a prompt.
+            n: replies per prompt.
             objection: the method's own test of a usable text, given with the index of the prompt that it answers. A
                 reason discards it; it may still be right as the answer to another prompt, so it is not remembered.
 
@@ -141,11 +149,11 @@ class Proposer:
             BudgetExhausted: before the replies are computed; before the second ones only if nothing was accepted.
             ValueError: if there are not as many readings as prompts.
         """
-        readings = [reading] * len(prompts) if isinstance(reading, Reading) else list(reading)
+        readings = [reading] * len(prompts) if isinstance(reading, ReplyFormat) else list(reading)
         if len(readings) != len(prompts):
             raise ValueError(f"{len(readings)} readings for {len(prompts)} prompts")
         memory = Memory(self._known(), self._rejected)
-        forbidden = Forbidden(self._train, self._outputs, fixed)
+        forbidden = LeakCheck(self._train, self._outputs, fixed)
         own: set[Discard] = set()
 
         def refused(index: int, text: str) -> str:
@@ -158,10 +166,12 @@ class Proposer:
             if not asked:
                 return []
             grammar = self._lm.lm.supports_grammar
-            sampling = closed(sampling, [(prompts[i], readings[i]) for i in asked], grammar=grammar)
+            sampling = with_stop_and_grammar(sampling, [(prompts[i], readings[i]) for i in asked], grammar=grammar)
             replies = self.complete([prompts[i] for i in asked], sampling, n=n)
             found = [
-                sift(resealed(group, readings[i], sampling), readings[i], forbidden, memory, partial(refused, i))
+                filter_replies(
+                    restore_tag(group, readings[i], sampling), readings[i], forbidden, memory, partial(refused, i)
+                )
                 for i, group in zip(asked, replies, strict=True)
             ]
             self._count([each for proposal in found for each in proposal.discarded], forget=own)
@@ -172,7 +182,7 @@ class Proposer:
         barren = [i for i, proposal in enumerate(proposals) if not proposal.accepted]
         lost = [i for i in barren if any(discard.reason != DIED for discard in proposals[i].discarded)]
         try:
-            again = ask(lost, replace(sampling, temperature=warmer(sampling.temperature)))
+            again = ask(lost, replace(sampling, temperature=retry_temperature(sampling.temperature)))
         except BudgetExhausted:
             if len(barren) == len(prompts):
                 raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from localprompt.store.database import Database
-from localprompt.store.records import lettered
+from localprompt.store.records import named_params
 
 _KEYS_A_QUERY = 500
 _REMEMBERED = 20_000
@@ -56,7 +56,7 @@ class Answers:
         used = [(run_id, key) for key, _, _ in rows] if run_id is not None else []
         with self._database.transaction() as connection:
             connection.executemany("INSERT OR IGNORE INTO answers (key, kind, value) VALUES (?, ?, ?)", rows)
-            connection.executemany(_USE, [lettered(*each) for each in (*self._used, *used)])
+            connection.executemany(_USE, [named_params(*each) for each in (*self._used, *used)])
         self._used.clear()
 
     def flush(self) -> None:

@@ -49,7 +49,7 @@ class Findings:
         )
 
     def evaluations(self, run_id: str, kind: str = "metric") -> list[Evaluation]:
-        """Return one evaluation a prompt with all its outcomes, prompts and outcomes in the order they came in.
+        """Return one evaluation per prompt with all its outcomes, prompts and outcomes in the order they came in.
 
         Raises:
             StoreError: if there is no such run, or it is damaged.

@@ -289,7 +289,7 @@ def check_plain(plain: Any, depth: int = 0) -> None:
         check_plain(part, depth + 1)
 
 
-def lettered(*values: object) -> dict[str, object]:
+def named_params(*values: object) -> dict[str, object]:
     """Return parameters of a statement that uses one of them twice and calls them `:a`, `:b`, ...
 
     Python 3.12 warns of a sequence for numbered ones.

@@ -26,8 +26,8 @@ from localprompt.store.records import (
     dumped,
     id_of_run,
     identity_hash,
-    lettered,
     named,
+    named_params,
     plain_prompt,
     read_damaged,
     read_run,
@@ -75,7 +75,7 @@ class Runs(Findings):
         except (TypeError, ValueError, RecursionError) as error:
             raise StoreError(f"a run of {task} cannot be kept ({error})", "a configuration is plain data") from error
         with self._database.transaction() as connection:
-            ordinal: int = connection.execute(_NEXT_ORDINAL, lettered(identity)).fetchone()[0]
+            ordinal: int = connection.execute(_NEXT_ORDINAL, named_params(identity)).fetchone()[0]
             created = id_of_run(identity, ordinal)
             names = [named(name) for name in (task, model, proposer, method)]
             connection.execute(
@@ -262,7 +262,7 @@ class Runs(Findings):
                 "INSERT INTO candidates SELECT :a, coalesce(max(number) + 1, 0), :b, :c, :d, :e, :f FROM candidates"
                 " WHERE run = :a ON CONFLICT (run, prompt_id) DO NOTHING",
                 [
-                    lettered(
+                    named_params(
                         number,
                         each.prompt.id,
                         dumped(plain_prompt(each.prompt)),
@@ -293,7 +293,7 @@ class Runs(Findings):
                 connection.execute(
                     "INSERT INTO evaluations SELECT :a, coalesce(max(number) + 1, 0), :b, :c, :d FROM evaluations"
                     " WHERE run = :a ON CONFLICT (run, kind, prompt_id) DO NOTHING",
-                    lettered(number, kind, prompt.id, dumped(plain_prompt(prompt))),
+                    named_params(number, kind, prompt.id, dumped(plain_prompt(prompt))),
                 )
                 which = "SELECT number FROM evaluations WHERE run = ? AND kind = ? AND prompt_id = ?"
                 index: int = connection.execute(which, (number, kind, prompt.id)).fetchone()[0]
@@ -302,7 +302,7 @@ class Runs(Findings):
                     " WHERE run = :a AND evaluation = :b ON CONFLICT (run, evaluation, example_id) DO UPDATE"
                     " SET prediction = excluded.prediction, score = excluded.score, margin = excluded.margin,"
                     " completion = excluded.completion",
-                    [lettered(number, index, *_row_of(outcome)) for outcome in evaluation.outcomes],
+                    [named_params(number, index, *_row_of(outcome)) for outcome in evaluation.outcomes],
                 )
 
     def add_discards(self, run_id: str, discards: Sequence[Discard]) -> None:

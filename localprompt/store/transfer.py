@@ -38,7 +38,7 @@ from localprompt.store.records import (
     check_time,
     id_of_run,
     identity_hash,
-    lettered,
+    named_params,
     read_prompt,
     read_run,
     read_texts,
@@ -134,7 +134,7 @@ def _copy(source: sqlite3.Connection, number: int, target: sqlite3.Connection) -
     new = target.execute(f"INSERT INTO runs ({_RUN}) VALUES ({places})", row).lastrowid
     for table, columns in _TABLES.items():
         query = f"SELECT {columns} FROM {table} WHERE run = :a ORDER BY 1, 2"
-        rows = source.execute(_ANSWERS_OF_A_RUN if table == "imported_answers" else query, lettered(number))
+        rows = source.execute(_ANSWERS_OF_A_RUN if table == "imported_answers" else query, named_params(number))
         places = ", ".join("?" * (columns.count(",") + 2))
         target.executemany(
             f"INSERT INTO {table} (run, {columns}) VALUES ({places})",

@@ -34,7 +34,7 @@ _MAX_NAMED = 3
 _ROWS_PER_TARGET = 5
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _OTHER_KINDS = {
-    ".json": "write one object a line and call it .jsonl: jq -c '.[]' FILE",
+    ".json": "write one object per line and call it .jsonl: jq -c '.[]' FILE",
     ".ndjson": "call it .jsonl",
     **dict.fromkeys((".xls", ".xlsx", ".ods"), "save the sheet as CSV (UTF-8)"),
     **dict.fromkeys((".gz", ".zip", ".bz2", ".xz", ".zst"), "unpack it and name the file that was in it"),

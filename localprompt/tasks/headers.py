@@ -34,7 +34,7 @@ def check_kind(source: str, text: str, delimiter: str, needed: Needed) -> None:
         return
     if _JSON.match(lines[0]) or lines[0].strip() in ("{", "["):
         kind = "a JSON array" if lines[0].lstrip()[0] == "[" else "JSON objects"
-        raise TaskError(f"{source}: holds {kind}, not a table", "call it .jsonl, with one object a line")
+        raise TaskError(f"{source}: holds {kind}, not a table", "call it .jsonl, with one object per line")
     wanted = _DIVIDERS[delimiter]
     excel = _SEP.fullmatch(lines[0])
     if excel is not None:

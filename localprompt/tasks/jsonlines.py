@@ -1,4 +1,4 @@
-"""JSON Lines: one object a line. Level 3."""
+"""JSON Lines: one object per line. Level 3."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _check_whole(source: str, text: str, first: list[str]) -> None:
         hint = "a .jsonl file has one JSON object a line; a table with a header row is a .csv or .tsv file"
         raise TaskError(f"{source}: holds no JSON objects, it begins with {start!r}", hint)
     if begins[0] == "[" and (len(first) == 1 or not _is_json(first[0])):
-        raise TaskError(f"{source}: a JSON array", "write one object a line: jq -c '.[]' FILE")
+        raise TaskError(f"{source}: a JSON array", "write one object per line: jq -c '.[]' FILE")
     if begins[0] == "{" and not _is_json(first[0]):
         _check_objects(source, text.lstrip())
     if begins[0] == "{" and len(first) == 1:
@@ -89,10 +89,10 @@ def _check_single(source: str, text: str, value: object = None) -> None:
         return
     for key, rows in content.items():
         if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows):
-            hint = f"write one object a line: jq -c '.[{json.dumps(key)}][]' FILE"
+            hint = f"write one object per line: jq -c '.[{json.dumps(key)}][]' FILE"
             raise TaskError(f"{source}: one JSON object, which holds the rows in {key!r}", hint)
     if all(isinstance(column, dict) or (isinstance(column, list) and len(column) > 1) for column in content.values()):
-        hint = "write one object a line; with pandas: to_json(FILE, orient='records', lines=True, force_ascii=False)"
+        hint = "write one object per line; with pandas: to_json(FILE, orient='records', lines=True, force_ascii=False)"
         raise TaskError(f"{source}: one JSON object of columns, not of rows", hint)
 
 

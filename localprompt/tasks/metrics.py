@@ -1,4 +1,4 @@
-"""How right an answer is: one function a metric, in [0, 1], the best over all acceptable answers. Level 3."""
+"""How right an answer is: one function per metric, in [0, 1], the best over all acceptable answers. Level 3."""
 
 from __future__ import annotations
 

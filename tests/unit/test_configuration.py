@@ -146,7 +146,7 @@ def test_a_setting_names_no_file_of_this_machine(tmp_path: Path) -> None:
 
 def test_a_file_of_the_settings_may_hold_any_text(tmp_path: Path) -> None:
     settings = {"prompts": {"files": {"file.txt": "a\ud800b"}, "folder": False}}
-    assert module.unfolded(settings, tmp_path)["prompts"].read_text(encoding="utf-8") == "a\\ud800b"
+    assert module.write_files(settings, tmp_path)["prompts"].read_text(encoding="utf-8") == "a\\ud800b"
 
 
 Change = Callable[[dict[str, Any]], object]

@@ -20,7 +20,7 @@ from localprompt.lm.cached import CachedLM, MemoryAnswers
 from localprompt.lm.metered import MeteredLM
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers.protegi import ProTeGi
-from localprompt.proposals.parsing import Reading
+from localprompt.proposals.parsing import ReplyFormat
 from localprompt.run import api as runs
 from localprompt.run import resume as resuming
 from localprompt.search.evaluator import Evaluator
@@ -143,7 +143,7 @@ def test_proposals_that_died_are_discarded_by_that_name() -> None:
     lm = CachedLM(Mortal("deadly"), MemoryAnswers())
     problem = Problem(given, Evaluator(lm, given, budget), MeteredLM(lm, budget), rng=toy.random.Random(0))
     requests = ["deadly alpha7", "Write of alpha7:"]
-    dead, alive = problem.proposer.propose(requests, Reading(), Sampling(max_tokens=20), "", n=4)
+    dead, alive = problem.proposer.propose(requests, ReplyFormat(), Sampling(max_tokens=20), "", n=4)
     assert (dead.accepted, {each.reason for each in dead.discarded}) == ((), {"engine died"})
     assert alive.accepted
     assert problem.proposer.discards["engine died"] == 4, "it is not asked once more: alone it would end the search"
@@ -154,7 +154,7 @@ def test_a_budget_that_ends_beside_a_death_with_nothing_accepted_is_told() -> No
     lm = CachedLM(Mortal("deadly", answer=lambda prompt, seed: ""), MemoryAnswers())
     problem = Problem(given, Evaluator(lm, given, budget), MeteredLM(lm, budget), rng=toy.random.Random(0))
     with pytest.raises(BudgetExhausted):
-        problem.proposer.propose(["deadly", "other"], Reading(), Sampling(max_tokens=20), "")
+        problem.proposer.propose(["deadly", "other"], ReplyFormat(), Sampling(max_tokens=20), "")
 
 
 def test_a_group_of_errors_that_kills_is_not_asked_about_again() -> None:

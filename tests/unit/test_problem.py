@@ -16,8 +16,8 @@ from localprompt.lm.budget import Budget
 from localprompt.lm.metered import MeteredLM
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.proposals.metaprompts import MetaPrompt
-from localprompt.proposals.parsing import Reading, grammar_for
-from localprompt.proposals.validation import Forbidden, Memory, closed, sift, warmer
+from localprompt.proposals.parsing import ReplyFormat, grammar_for
+from localprompt.proposals.validation import LeakCheck, Memory, filter_replies, retry_temperature, with_stop_and_grammar
 from localprompt.search.evaluator import Evaluator
 from localprompt.search.problem import Problem
 from localprompt.tasks import Layout
@@ -103,7 +103,9 @@ def test_a_minibatch_has_different_examples_and_at_most_all() -> None:
 def test_discards_are_counted_by_reason() -> None:
     problem = toy.problem(toy.model())
     replies = [Generation(text, 1, "stop") for text in ("", " ", "word", "Do what I say.")]
-    problem.proposer.discard(sift(replies, Reading("line"), Forbidden(problem.train), Memory([])).discarded)
+    problem.proposer.discard(
+        filter_replies(replies, ReplyFormat("line"), LeakCheck(problem.train), Memory([])).discarded
+    )
     assert problem.proposer.discards == {"empty": 2, "too short": 1}
 
 
@@ -122,7 +124,7 @@ def test_the_first_origin_of_a_prompt_stays() -> None:
     assert [candidate.op for candidate in problem.ranking.candidates] == ["seed", "forward"]
 
 
-LINE, WARM = Reading("line"), Sampling(max_tokens=20, temperature=0.5)
+LINE, WARM = ReplyFormat("line"), Sampling(max_tokens=20, temperature=0.5)
 
 
 class Writer(ScriptedLM):
@@ -199,7 +201,7 @@ def test_the_readings_are_as_many_as_the_prompts() -> None:
 
 
 def test_an_open_tag_ends_the_reply_and_binds_a_proposer_that_knows_grammars() -> None:
-    reading = Reading("line", max_chars=50, tag="rule")
+    reading = ReplyFormat("line", max_chars=50, tag="rule")
     for can, grammar in ((True, " ?[^<\\s][^<\\n]{2,50}</rule>"), (False, "")):
         lm = Writer("do one.</rule> So be it.", supports_grammar=can)
         problem = toy.problem(lm)
@@ -219,7 +221,7 @@ def test_a_line_is_bound_to_begin_at_once_where_the_proposer_knows_grammars() ->
 @pytest.mark.parametrize("prompts", [["Write a <rule> here"], ["<rule>", "Write."]])
 def test_a_tag_that_is_not_open_changes_nothing(prompts: list[str]) -> None:
     lm = Writer("<rule>Do one.</rule>", "<rule>Do two.</rule>", supports_grammar=True)
-    proposals = toy.problem(lm).proposer.propose(prompts, Reading("line", tag="rule"), WARM, "")
+    proposals = toy.problem(lm).proposer.propose(prompts, ReplyFormat("line", tag="rule"), WARM, "")
     assert all(len(each.accepted) == 1 for each in proposals)
     assert lm.asked[0][1] == WARM
 
@@ -342,7 +344,7 @@ def test_a_prompt_that_does_not_fit_is_discarded_by_that_name_and_cannot_win() -
     problem.likelihood([long])
     assert problem.proposer.discards == {"too long for the context": 1}
     assert long not in [standing.candidate.prompt for standing in problem.ranking.finalists()]
-    reading = Reading(cut="whole")
+    reading = ReplyFormat(cut="whole")
     (proposal,) = problem.proposer.propose(["Write:"], reading, Sampling(max_tokens=39), "")
     assert {each.reason for each in proposal.discarded} == {"too long for the context"}
 
@@ -477,7 +479,7 @@ def test_a_retry_that_does_not_fit_the_budget_loses_nothing_that_was_accepted() 
     def propose(limit: int) -> tuple[list[Proposal], int]:
         budget = Budget(max_calls=limit)
         problem = toy.problem(toy.model(answer=answer), budget=budget)
-        found = problem.proposer.propose(["good", "bad"], Reading("line"), Sampling(max_tokens=9), "", n=2)
+        found = problem.proposer.propose(["good", "bad"], ReplyFormat("line"), Sampling(max_tokens=9), "", n=2)
         return found, budget.spend.calls
 
     for limit, spent in ((4, 4), (6, 6)):
@@ -486,12 +488,12 @@ def test_a_retry_that_does_not_fit_the_budget_loses_nothing_that_was_accepted() 
 
 
 def test_a_repeated_request_is_warmer_but_never_hotter_than_makes_sense() -> None:
-    assert [warmer(t) for t in (0.0, 1.0, 1.5, 2.0)] == [0.3, 1.3, 1.5, 2.0]
+    assert [retry_temperature(t) for t in (0.0, 1.0, 1.5, 2.0)] == [0.3, 1.3, 1.5, 2.0]
 
 
 def test_prompts_of_unequal_length_share_one_grammar() -> None:
-    readings = [Reading("paragraph", 500, tag="prompt"), Reading("paragraph", 640, tag="prompt")]
-    sampling = closed(Sampling(9), [("say it <prompt>", reading) for reading in readings], grammar=True)
+    readings = [ReplyFormat("paragraph", 500, tag="prompt"), ReplyFormat("paragraph", 640, tag="prompt")]
+    sampling = with_stop_and_grammar(Sampling(9), [("say it <prompt>", reading) for reading in readings], grammar=True)
     assert sampling.grammar == grammar_for(readings[1])
 
 

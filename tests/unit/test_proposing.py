@@ -9,17 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localprompt.proposals.parsing import Reading, grammar_for, instruction_in, listed, tagged, without_chatter
+from localprompt.proposals.parsing import ReplyFormat, grammar_for, listed, parse_instruction, tagged, without_chatter
 from localprompt.proposals.similarity import changed_words, gist, normalised, words
-from localprompt.proposals.validation import Forbidden, Memory, objection, sift
+from localprompt.proposals.validation import LeakCheck, Memory, filter_replies, objection
 from localprompt.types import Example, Generation
 
-LINE, PARAGRAPH = Reading("line"), Reading("paragraph")
+LINE, PARAGRAPH = ReplyFormat("line"), ReplyFormat("paragraph")
 EXAMPLES = (
     Example("train:0", {"input": "hot"}, ("cold", "chilly")),
     Example("train:1", {"input": "The film was a waste of two good hours."}, ("negative",)),
 )
-FORBIDDEN = Forbidden(EXAMPLES, ("positive", "negative"), "A teacher gave a student one instruction to follow today.")
+FORBIDDEN = LeakCheck(EXAMPLES, ("positive", "negative"), "A teacher gave a student one instruction to follow today.")
 
 
 def _reply(text: str, finish_reason: str = "stop") -> Generation:
@@ -58,7 +58,7 @@ def _reply(text: str, finish_reason: str = "stop") -> Generation:
     ],
 )
 def test_the_instruction_is_found_in_the_reply(reply: str, expected: str) -> None:
-    assert instruction_in(_reply(reply), LINE) == (expected, False)
+    assert parse_instruction(_reply(reply), LINE) == (expected, False)
 
 
 @pytest.mark.parametrize(
@@ -75,12 +75,12 @@ def test_the_instruction_is_found_in_the_reply(reply: str, expected: str) -> Non
     ],
 )
 def test_a_continuation_ends_with_its_first_sentence(reply: str, expected: tuple[str, bool]) -> None:
-    assert instruction_in(_reply(reply), Reading("sentence")) == expected
+    assert parse_instruction(_reply(reply), ReplyFormat("sentence")) == expected
 
 
 def test_a_paragraph_may_have_several_lines() -> None:
     reply = _reply("Write the opposite.\nOne word only.\n\nInput: hot")
-    assert instruction_in(reply, PARAGRAPH) == ("Write the opposite.\nOne word only.", False)
+    assert parse_instruction(reply, PARAGRAPH) == ("Write the opposite.\nOne word only.", False)
 
 
 @pytest.mark.parametrize(
@@ -95,13 +95,13 @@ def test_a_paragraph_may_have_several_lines() -> None:
 def test_a_reply_cut_by_the_token_limit_is_cut_back_to_its_last_whole_sentence(
     reply: str, expected: tuple[str, bool]
 ) -> None:
-    assert instruction_in(_reply(reply, "length"), LINE) == expected
+    assert parse_instruction(_reply(reply, "length"), LINE) == expected
 
 
 def test_what_follows_the_blank_is_removed_where_the_model_went_on_with_it() -> None:
-    reading = Reading("paragraph", suffix="\n\nInput: hot\nOutput: cold")
+    reading = ReplyFormat("paragraph", suffix="\n\nInput: hot\nOutput: cold")
     reply = _reply("Write the opposite. Input: hot Output: cold")
-    assert instruction_in(reply, reading) == ("Write the opposite.", False)
+    assert parse_instruction(reply, reading) == ("Write the opposite.", False)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_every_reply_is_either_accepted_or_discarded_and_the_order_is_kept() -> 
             "Say it again, Sam.",
         )
     ]
-    proposal = sift(replies, LINE, FORBIDDEN, Memory(["say it again sam"]))
+    proposal = filter_replies(replies, LINE, FORBIDDEN, Memory(["say it again sam"]))
     assert proposal.accepted == ("Write the opposite.", "Name the antonym.")
     assert [each.reason for each in proposal.discarded] == [
         "duplicate",
@@ -160,7 +160,7 @@ def test_every_reply_is_either_accepted_or_discarded_and_the_order_is_kept() -> 
 
 
 def test_a_truncated_reply_is_discarded_as_such() -> None:
-    proposal = sift([_reply("write the opposite of the", "length")], LINE, FORBIDDEN, Memory([]))
+    proposal = filter_replies([_reply("write the opposite of the", "length")], LINE, FORBIDDEN, Memory([]))
     assert [each.reason for each in proposal.discarded] == ["truncated"]
 
 
@@ -173,7 +173,7 @@ def test_words_ignore_case_width_and_punctuation_and_split_unspaced_scripts() ->
     assert words("写反义词 now") == ["写", "反", "义", "词", "now"]
 
 
-TAG = Reading("line", tag="rule")
+TAG = ReplyFormat("line", tag="rule")
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ TAG = Reading("line", tag="rule")
     ],
 )
 def test_a_tagged_instruction_is_found_however_it_is_tagged(reply: str, expected: str) -> None:
-    assert instruction_in(_reply(reply), TAG) == (expected, False)
+    assert parse_instruction(_reply(reply), TAG) == (expected, False)
 
 
 @pytest.mark.parametrize(
@@ -211,12 +211,12 @@ def test_a_tagged_instruction_is_found_however_it_is_tagged(reply: str, expected
     ],
 )
 def test_a_tag_cut_off_by_the_token_limit_is_no_whole_instruction(reply: str, expected: tuple[str, bool]) -> None:
-    assert instruction_in(_reply(reply, "length"), TAG) == expected
+    assert parse_instruction(_reply(reply, "length"), TAG) == expected
 
 
 def test_a_whole_reply_keeps_its_paragraphs() -> None:
     reply = _reply("Write the opposite.\n\nOne word only.\n")
-    assert instruction_in(reply, Reading("whole")) == ("Write the opposite.\n\nOne word only.", False)
+    assert parse_instruction(reply, ReplyFormat("whole")) == ("Write the opposite.\n\nOne word only.", False)
 
 
 def test_all_complete_pairs_are_returned_in_order() -> None:
@@ -296,13 +296,13 @@ def test_changed_words_are_inserted_deleted_or_replaced(old: str, new: str, n: i
     ],
 )
 def test_what_speaks_to_the_user_or_solves_an_example_is_discarded(text: str, reason: str) -> None:
-    proposal = sift([_reply(text)], LINE, FORBIDDEN, Memory([]))
+    proposal = filter_replies([_reply(text)], LINE, FORBIDDEN, Memory([]))
     assert [each.reason for each in proposal.discarded] == ([reason] if reason else [])
 
 
 def test_a_long_piece_of_a_target_is_a_copy() -> None:
-    forbidden = Forbidden((Example("train:0", {"input": "hi"}, ("We are all very pleased to meet you.",)),))
-    proposal = sift([_reply("Be formal: we are all very pleased to meet")], LINE, forbidden, Memory([]))
+    forbidden = LeakCheck((Example("train:0", {"input": "hi"}, ("We are all very pleased to meet you.",)),))
+    proposal = filter_replies([_reply("Be formal: we are all very pleased to meet")], LINE, forbidden, Memory([]))
     assert [each.reason for each in proposal.discarded] == ["copies an example"]
 
 
@@ -316,7 +316,7 @@ def test_nothing_is_proposed_twice() -> None:
         "Say the reverse.",
     )
     memory = Memory(["Name an antonym"], ["say reverse"])
-    proposal = sift([_reply(text) for text in texts], LINE, FORBIDDEN, memory)
+    proposal = filter_replies([_reply(text) for text in texts], LINE, FORBIDDEN, memory)
     assert proposal.accepted == ("Write the opposite.", "Write one opposite.")
     reasons = ["duplicate", "near-duplicate", "near-duplicate", "rejected before"]
     assert [each.reason for each in proposal.discarded] == reasons
@@ -334,37 +334,42 @@ def test_a_code_fence_is_taken_off() -> None:
         _reply("Here is it:\n```\nName the antonym.\n```"),
         _reply("```Say the reverse.```"),
     ]
-    proposal = sift(replies, PARAGRAPH, FORBIDDEN, Memory([]))
+    proposal = filter_replies(replies, PARAGRAPH, FORBIDDEN, Memory([]))
     assert proposal.accepted == ("Write the opposite.", "Name the antonym.", "Say the reverse.")
 
 
 def test_a_grammar_ends_with_the_closing_tag_and_is_open_by_one_character() -> None:
-    grammar = grammar_for(Reading("line", max_chars=9, tag="rule"))
+    grammar = grammar_for(ReplyFormat("line", max_chars=9, tag="rule"))
     assert re.fullmatch(grammar, "write it</rule>")
     assert re.fullmatch(grammar, "0123456789</rule>")  # too long, and so discarded as such
     for reply in ("01234567890</rule>", "a\nbc</rule>", "ab</rule>", "a <b> c</rule>", "write it", "write it</rule>."):
         assert not re.fullmatch(grammar, reply)
-    assert re.fullmatch(grammar_for(Reading("paragraph", tag="rule")), "a\nbc</rule>")
-    assert not re.fullmatch(grammar_for(Reading("paragraph", tag="rule")), "\n\nabc</rule>"), "a stop string ends that"
+    assert re.fullmatch(grammar_for(ReplyFormat("paragraph", tag="rule")), "a\nbc</rule>")
+    assert not re.fullmatch(grammar_for(ReplyFormat("paragraph", tag="rule")), "\n\nabc</rule>"), (
+        "a stop string ends that"
+    )
 
 
 def test_a_closing_tag_of_another_name_ends_the_instruction_too() -> None:
     replies = [_reply("Write the opposite.</instruction> And so on."), _reply("Name the antonym. < / INS >")]
-    reading = Reading("paragraph", tag="rule")
-    assert sift(replies, reading, FORBIDDEN, Memory([])).accepted == ("Write the opposite.", "Name the antonym.")
+    reading = ReplyFormat("paragraph", tag="rule")
+    assert filter_replies(replies, reading, FORBIDDEN, Memory([])).accepted == (
+        "Write the opposite.",
+        "Name the antonym.",
+    )
 
 
 @given(st.text(max_size=300))
 def test_any_reply_is_accepted_or_discarded(text: str) -> None:
-    for reading in (LINE, PARAGRAPH, TAG, Reading("sentence", suffix=text), Reading("whole", tag="rule")):
-        proposal = sift([_reply(text), _reply(text, "length")], reading, FORBIDDEN, Memory([text]))
+    for reading in (LINE, PARAGRAPH, TAG, ReplyFormat("sentence", suffix=text), ReplyFormat("whole", tag="rule")):
+        proposal = filter_replies([_reply(text), _reply(text, "length")], reading, FORBIDDEN, Memory([text]))
         assert len(proposal.accepted) + len(proposal.discarded) == 2
     assert all(item.strip() == item for item in [*listed(text), *tagged(text, "rule")])
 
 
 @pytest.mark.parametrize("cut", ["line", "sentence"])
 def test_a_line_without_a_tag_begins_at_once_and_may_end_in_a_line_break(cut: Literal["line", "sentence"]) -> None:
-    grammar = grammar_for(Reading(cut, max_chars=9))
+    grammar = grammar_for(ReplyFormat(cut, max_chars=9))
     for reply in (" write it", "write it", "a < b\n", "0123456789\n\n"):
         assert re.fullmatch(grammar, reply)
     for reply in ("", "\nwrite it", "  write it", "<think>\n", "ab", "01234567890", "write\nit"):
@@ -372,7 +377,7 @@ def test_a_line_without_a_tag_begins_at_once_and_may_end_in_a_line_break(cut: Li
 
 
 def test_a_paragraph_without_a_tag_begins_at_once_and_ends_before_a_blank_line() -> None:
-    grammar = grammar_for(Reading("paragraph", max_chars=9))
+    grammar = grammar_for(ReplyFormat("paragraph", max_chars=9))
     for reply in (" write it", "write\nit", "a\nb\nc\nd", "0123456789\n\n"):
         assert re.fullmatch(grammar, reply)
     for reply in ("", "\nwrite it", "<think>\n", "ab", "01234567890", "write\n\nit"):
@@ -380,12 +385,12 @@ def test_a_paragraph_without_a_tag_begins_at_once_and_ends_before_a_blank_line()
 
 
 def test_several_paragraphs_without_a_tag_are_free() -> None:
-    assert grammar_for(Reading("whole")) == ""
+    assert grammar_for(ReplyFormat("whole")) == ""
 
 
-def _sifted(text: str, reading: Reading = PARAGRAPH) -> tuple[str, str]:
+def _sifted(text: str, reading: ReplyFormat = PARAGRAPH) -> tuple[str, str]:
     """Return what is accepted of a reply, or the reason for which nothing is."""
-    proposal = sift([_reply(text)], reading, FORBIDDEN, Memory([]))
+    proposal = filter_replies([_reply(text)], reading, FORBIDDEN, Memory([]))
     return "".join(proposal.accepted), "".join(each.reason for each in proposal.discarded)
 
 
@@ -421,7 +426,7 @@ def test_an_example_of_several_lines_is_known_however_they_are_broken(text: str,
         Example("train:0", {"input": "7 1 4\n9 2 3"}, ("9 2 3\n7 1 4",)),
         Example("train:1", {"input": "Is it so?\nA) yes\nB) no"}, ("38\n    done",)),
     )
-    assert objection(text, Forbidden(examples)) == reason
+    assert objection(text, LeakCheck(examples)) == reason
 
 
 @pytest.mark.parametrize(
@@ -485,7 +490,7 @@ def test_a_sentence_may_end_with_a_small_word(text: str) -> None:
 def test_an_abbreviation_ends_no_sentence(
     reply: str, finish_reason: str, cut: Literal["line", "sentence"], expected: tuple[str, bool]
 ) -> None:
-    assert instruction_in(_reply(reply, finish_reason), Reading(cut)) == expected
+    assert parse_instruction(_reply(reply, finish_reason), ReplyFormat(cut)) == expected
 
 
 @pytest.mark.parametrize(
@@ -499,7 +504,7 @@ def test_an_abbreviation_ends_no_sentence(
     ],
 )
 def test_a_closing_tag_says_where_an_instruction_ends(reply: str, expected: str) -> None:
-    assert instruction_in(_reply(reply), Reading("paragraph", tag="rule")) == (expected, False)
+    assert parse_instruction(_reply(reply), ReplyFormat("paragraph", tag="rule")) == (expected, False)
 
 
 @pytest.mark.parametrize(
@@ -514,12 +519,12 @@ def test_a_closing_tag_says_where_an_instruction_ends(reply: str, expected: str)
     ],
 )
 def test_what_announces_an_instruction_is_no_part_of_it(reply: str) -> None:
-    assert instruction_in(_reply(reply), PARAGRAPH) == ("Judge it.", False)
+    assert parse_instruction(_reply(reply), PARAGRAPH) == ("Judge it.", False)
 
 
 def test_the_number_of_an_item_ends_no_sentence() -> None:
     reply = _reply("Do this.\n1. Read\n2. Add an s to the end and th", "length")
-    assert instruction_in(reply, Reading("whole")) == ("Do this.", False)
+    assert parse_instruction(reply, ReplyFormat("whole")) == ("Do this.", False)
 
 
 @pytest.mark.parametrize(
@@ -532,7 +537,7 @@ def test_the_number_of_an_item_ends_no_sentence() -> None:
     ],
 )
 def test_a_last_word_may_belong_to_one_before_it(text: str, is_whole: bool) -> None:
-    assert bool(sift([_reply(text)], LINE, FORBIDDEN, Memory([])).accepted) == is_whole
+    assert bool(filter_replies([_reply(text)], LINE, FORBIDDEN, Memory([])).accepted) == is_whole
 
 
 @pytest.mark.parametrize(
@@ -548,7 +553,7 @@ def test_a_last_word_may_belong_to_one_before_it(text: str, is_whole: bool) -> N
     ],
 )
 def test_an_instruction_that_orders_one_label_gives_an_answer_away(text: str, is_leak: bool) -> None:
-    found = sift([_reply(text)], LINE, FORBIDDEN, Memory([])).discarded
+    found = filter_replies([_reply(text)], LINE, FORBIDDEN, Memory([])).discarded
     assert [each.reason for each in found] == (["gives an answer away"] if is_leak else [])
 
 
@@ -559,18 +564,18 @@ def test_an_instruction_that_orders_one_label_gives_an_answer_away(text: str, is
         ("Choose the word.\nOutput: one word.\nInput: hot", PARAGRAPH, "Choose the word.\nOutput: one word."),
         ("Choose the word.\nExample 1: hot", PARAGRAPH, "Choose the word."),
         ("Choose it.\nAnswer: the word alone.", LINE, "Choose it."),
-        ("One.\n\nTwo.\n\nThis is shorter.", Reading("whole", paragraphs=2), "One.\n\nTwo."),
-        ("One.\n\nTwo.", Reading("whole", paragraphs=3), "One.\n\nTwo."),
-        ("One.\n\nTwo.\n\nThree.</rule> So.", Reading("whole", paragraphs=2, tag="rule"), "One.\n\nTwo.\n\nThree."),
+        ("One.\n\nTwo.\n\nThis is shorter.", ReplyFormat("whole", paragraphs=2), "One.\n\nTwo."),
+        ("One.\n\nTwo.", ReplyFormat("whole", paragraphs=3), "One.\n\nTwo."),
+        ("One.\n\nTwo.\n\nThree.</rule> So.", ReplyFormat("whole", paragraphs=2, tag="rule"), "One.\n\nTwo.\n\nThree."),
     ],
 )
 def test_the_form_of_the_answer_belongs_to_a_paragraph_and_remarks_after_it_do_not(
-    reply: str, reading: Reading, expected: str
+    reply: str, reading: ReplyFormat, expected: str
 ) -> None:
-    assert instruction_in(_reply(reply), reading) == (expected, False)
+    assert parse_instruction(_reply(reply), reading) == (expected, False)
 
 
 def test_a_cut_reply_is_whole_where_more_paragraphs_came_than_belong_to_it() -> None:
-    reading = Reading("whole", paragraphs=1)
-    assert instruction_in(_reply("Say it\n\nand then", "length"), reading) == ("Say it", False)
-    assert instruction_in(_reply("Say it", "length"), reading) == ("Say it", True)
+    reading = ReplyFormat("whole", paragraphs=1)
+    assert parse_instruction(_reply("Say it\n\nand then", "length"), reading) == ("Say it", False)
+    assert parse_instruction(_reply("Say it", "length"), reading) == ("Say it", True)

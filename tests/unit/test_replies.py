@@ -7,16 +7,16 @@ import time
 import pytest
 import toy
 
-from localprompt.proposals.parsing import Reading, instruction_in, without_chatter
-from localprompt.proposals.validation import Forbidden, Memory, objection, resealed, sift
+from localprompt.proposals.parsing import ReplyFormat, parse_instruction, without_chatter
+from localprompt.proposals.validation import LeakCheck, Memory, filter_replies, objection, restore_tag
 from localprompt.types import Example, Generation, Message, Sampling
 
-PARAGRAPH, TAGGED = Reading("paragraph"), Reading("paragraph", tag="INS")
-NOTHING = Forbidden(())
+PARAGRAPH, TAGGED = ReplyFormat("paragraph"), ReplyFormat("paragraph", tag="INS")
+NOTHING = LeakCheck(())
 
 
-def _read(text: str, reading: Reading = PARAGRAPH, finish_reason: str = "stop") -> str:
-    found, breaks_off = instruction_in(Generation(text, 9, finish_reason), reading)  # type: ignore[arg-type]
+def _read(text: str, reading: ReplyFormat = PARAGRAPH, finish_reason: str = "stop") -> str:
+    found, breaks_off = parse_instruction(Generation(text, 9, finish_reason), reading)  # type: ignore[arg-type]
     return "" if breaks_off else found
 
 
@@ -56,7 +56,7 @@ def _read(text: str, reading: Reading = PARAGRAPH, finish_reason: str = "stop") 
     ],
 )  # fmt: skip
 def test_what_stands_around_an_instruction_is_taken_off(reply: str) -> None:
-    assert sift([Generation(reply, 9, "stop")], PARAGRAPH, NOTHING, Memory([])).accepted == ("Write it.",)
+    assert filter_replies([Generation(reply, 9, "stop")], PARAGRAPH, NOTHING, Memory([])).accepted == ("Write it.",)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_what_only_looks_like_an_announcement_stays(text: str) -> None:
     ],
 )
 def test_a_quotation_may_end_with_the_first_sentence(reply: str, expected: str) -> None:
-    assert _read(reply, Reading("sentence")) == expected
+    assert _read(reply, ReplyFormat("sentence")) == expected
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_placeholders_refusals_and_scores_are_no_instructions(text: str, reason:
 def test_an_ordinary_word_or_a_short_run_of_characters_is_no_copy(text: str, reason: str) -> None:
     rows = {"question": "question", "capital": "capitale", "这部电影的情节真的很无聊": "负面"}
     examples = [Example(f"train:{i}", {"input": row}, (row, target)) for i, (row, target) in enumerate(rows.items())]
-    assert objection(text, Forbidden(tuple(examples))) == reason
+    assert objection(text, LeakCheck(tuple(examples))) == reason
 
 
 @pytest.mark.parametrize(
@@ -208,12 +208,12 @@ def test_a_closing_tag_that_stopped_the_reply_is_put_back(
     stop: tuple[str, ...], finish_reason: str, is_whole: bool
 ) -> None:
     reply = Generation("You are a critic.\n\nJudge the film.", 9, finish_reason)  # type: ignore[arg-type]
-    (found,) = resealed([reply], TAGGED, Sampling(9, stop=stop))
-    assert instruction_in(found, TAGGED)[0] == (
+    (found,) = restore_tag([reply], TAGGED, Sampling(9, stop=stop))
+    assert parse_instruction(found, TAGGED)[0] == (
         "You are a critic.\n\nJudge the film." if is_whole else "You are a critic."
     )
-    assert resealed([Generation(" ", 1, "stop")], TAGGED, Sampling(9, stop=("</INS>",)))[0].text == " "
-    assert resealed([reply], PARAGRAPH, Sampling(9, stop=("</INS>",))) == [reply]
+    assert restore_tag([Generation(" ", 1, "stop")], TAGGED, Sampling(9, stop=("</INS>",)))[0].text == " "
+    assert restore_tag([reply], PARAGRAPH, Sampling(9, stop=("</INS>",))) == [reply]
 
 
 @pytest.mark.parametrize("supports_grammar", [True, False])

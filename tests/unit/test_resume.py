@@ -301,7 +301,7 @@ def test_files_that_settings_name_need_not_be_there_later(tmp_path: Path) -> Non
 def test_an_imported_run_writes_no_file_elsewhere(name: str, tmp_path: Path) -> None:
     settings = {"templates": {"files": {name: "text"}, "folder": True}}
     with pytest.raises(StoreError, match="file that cannot be"):
-        configuration.unfolded(settings, tmp_path / "in")
+        configuration.write_files(settings, tmp_path / "in")
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 

@@ -13,7 +13,7 @@ from localprompt.comparison.plan import compare, expected_costs, resume_comparis
 from localprompt.errors import NotEnoughMemory
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.scripted import ScriptedLM
-from localprompt.lm.turns import ModelInTurn, Turns
+from localprompt.lm.turns import ModelSwapper, SwappedModel
 from localprompt.run import api as runs
 from localprompt.search.observer import SilentObserver
 from localprompt.store import Store
@@ -54,15 +54,15 @@ def swaps(notes: tuple[str, ...]) -> int:
 
 
 def test_only_the_model_that_was_asked_last_is_in_memory() -> None:
-    machine, turns = Machine(1), Turns()
+    machine, turns = Machine(1), ModelSwapper()
     with turns:
-        first = ModelInTurn(lambda: machine.load("first"), turns)
-        second = ModelInTurn(lambda: machine.load("second"), turns)
+        first = SwappedModel(lambda: machine.load("first"), turns)
+        second = SwappedModel(lambda: machine.load("second"), turns)
         _take_turns(machine, first, second, turns)
     assert machine.inside == []
 
 
-def _take_turns(machine: Machine, first: ModelInTurn, second: ModelInTurn, turns: Turns) -> None:
+def _take_turns(machine: Machine, first: SwappedModel, second: SwappedModel, turns: ModelSwapper) -> None:
     assert machine.inside == ["second"]
     first.generate(["a", "b"], SHORT, [0, 0])
     first.generate(["c"], SHORT, [0])
@@ -95,10 +95,10 @@ def test_models_that_do_not_fit_take_turns_and_the_swaps_are_counted(monkeypatch
 
 
 def test_tokenising_and_rendering_take_no_turn() -> None:
-    machine, turns = Machine(1), Turns()
+    machine, turns = Machine(1), ModelSwapper()
     with turns:
-        first = ModelInTurn(lambda: machine.load("first"), turns)
-        ModelInTurn(lambda: machine.load("second"), turns)
+        first = SwappedModel(lambda: machine.load("first"), turns)
+        SwappedModel(lambda: machine.load("second"), turns)
         assert first.count_tokens(["a b c"]) == toy.model().count_tokens(["a b c"])
         assert first.tokenize(["a"]) == toy.model().tokenize(["a"])
         assert first.chat([Message("user", "a")]) == toy.model().chat([Message("user", "a")])

@@ -68,8 +68,8 @@ def test_letters_of_windows_are_named_with_the_first_line_that_has_one(tmp_path:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('[{"input": "a", "target": "b"}, {"input": "c", "target": "d"}]', "a JSON array | write one object a line"),
-        ('[\n {"input": "a",\n  "target": "b"}\n]\n', "a JSON array | write one object a line"),
+        ('[{"input": "a", "target": "b"}, {"input": "c", "target": "d"}]', "a JSON array | write one object per line"),
+        ('[\n {"input": "a",\n  "target": "b"}\n]\n', "a JSON array | write one object per line"),
         ('[{"input": "a", "target": "b"},\n{"input": "c", "tar', "a JSON array"),
         ('{\n "input": "a",\n "target": "b"\n}\n{\n "input": "c"}', "its JSON objects go on over several lines"),
         ('{"data": [{"input": "a", "target": "b"}]}', "one JSON object, which holds the rows in 'data'"),
@@ -90,7 +90,7 @@ def test_a_jsonl_file_of_another_shape_is_named(tmp_path: Path, text: str, said:
 @pytest.mark.parametrize("name", ["rows.csv", "rows.tsv"])
 @pytest.mark.parametrize("text", [JSONL, '{"input":"a, b","target":"c"}\n', '[{"input": "a"}]', "[\n{}]", "{\n}"])
 def test_json_in_a_table_is_named(tmp_path: Path, text: str, name: str) -> None:
-    assert ", not a table | call it .jsonl, with one object a line" in _refused(tmp_path, text, name)
+    assert ", not a table | call it .jsonl, with one object per line" in _refused(tmp_path, text, name)
 
 
 def _zip(*names: str) -> bytes:
