@@ -193,13 +193,14 @@ def check_same(configuration: Mapping[str, Any], role: str, lm: LanguageModel) -
     changed = [name for name in (*before, *after) if before.get(name) != after.get(name)] or ["fingerprint"]
     name = changed[0]
     raise RunMismatch(
-        f"the {role} is another one: {name} was {before.get(name)!r} when the run began and is {after.get(name)!r}",
-        "use the model and settings of then, or pass --force to go on knowingly",
+        f"the {role} differs: {name} was {before.get(name)!r} when the run began and is {after.get(name)!r}",
+        "use the model and settings that the run was begun with, or pass --force",
     )
 
 
 def check_version(
-    configuration: Mapping[str, Any], hint: str = "use localprompt as it was then, or pass --force to go on knowingly"
+    configuration: Mapping[str, Any],
+    hint: str = "use the version that the run was begun with, or pass --force",
 ) -> None:
     """Check that this version of the project would begin the run as it was begun.
 

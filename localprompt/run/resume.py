@@ -221,7 +221,9 @@ def _known_task(configuration: Mapping[str, Any], given: Task | None, allow_code
 
 def _check_task(configuration: Mapping[str, Any], task: Task) -> None:
     if task.fingerprint != configuration["task"].get("fingerprint"):
-        raise RunMismatch("the task is another one than that of the run", "give the task of then, or pass --force")
+        raise RunMismatch(
+            "the task differs from that of the run", "give the task that the run was begun with, or pass --force"
+        )
 
 
 def opened_models(

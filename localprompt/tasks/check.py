@@ -6,7 +6,7 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from localprompt.interface.rounding import score_text
 from localprompt.tasks.constant import constant_answer
@@ -110,14 +110,14 @@ def _repeated(task: Task) -> Iterator[_Doubt]:
         across.setdefault(places, []).append(f"{example.id} = {first.id}")
     for (split, other), pairs in across.items():
         where = f"within {split}" if split == other else f"in {split} and in {other}"
-        yield split, f"{len(pairs)} examples have the same inputs {where}: {_some(pairs)}"
+        yield split, f"{_rows(pairs)} the same inputs {where}: {_some(pairs)}"
     contradictions = [
         f"{example.id} = {first.id}"
         for _, example, first in _same_inputs(task)
         if set(example.targets).isdisjoint(first.targets)
     ]
     if contradictions:
-        yield "", f"{len(contradictions)} examples have the same inputs but different answers: {_some(contradictions)}"
+        yield "", f"{_rows(contradictions)} the same inputs but different answers: {_some(contradictions)}"
 
 
 def _nearly_repeated(task: Task) -> Iterator[_Doubt]:
@@ -131,7 +131,7 @@ def _nearly_repeated(task: Task) -> Iterator[_Doubt]:
                 across.setdefault((split, other), []).append(f"{example.id} = {first.id}")
     for (split, other), pairs in across.items():
         aside = "but for case, spacing and punctuation"
-        yield split, f"{len(pairs)} examples have the same inputs {aside} in {split} and in {other}: {_some(pairs)}"
+        yield split, f"{_rows(pairs)} the same inputs {aside} in {split} and in {other}: {_some(pairs)}"
 
 
 def _words(text: str) -> str:
@@ -220,6 +220,10 @@ def _not_one_number(task: Task) -> Iterator[_Doubt]:
             "",
             f"{len(odd)} answers are not one plain number: {_some(odd)}; numeric compares fractions by worth, {alike}",
         )
+
+
+def _rows(items: Sequence[str]) -> str:
+    return "1 example has" if len(items) == 1 else f"{len(items)} examples have"
 
 
 def _some(items: Iterable[str]) -> str:

@@ -25,7 +25,7 @@ _MARKED = regex.compile(
     r"(?<!\w)(\*{1,3}|__?|`|\$)[(\[]?([A-Za-z])[.):\]]*\1(?!\w)|\\boxed\{(?:\\text\{)?\(?([A-Za-z])\)?\}{1,2}"
     r"|(?<!\w)[\"']([A-Z])[.,]?[\"'](?!\w)|\A\s*[\"']([a-z])[.,]?[\"'](?!\w)"
 )
-_MARKS = regex.compile(r"[*`$]|__")
+_MARKS = regex.compile(r"[*`$]|__|</?(?i:answer)>")
 # A and I before a word are words themselves, unless the word goes on about the option.
 _LETTER = r"([A-Za-z])(?![\w'])(?!(?<=[AaIi])[ \t]+(?!(?:because|since|as|is|or|and)\b)\w)"
 _BRACKETED = r"(?<![\p{Latin}\d_])[(\[]([A-Za-z])[)\]]"

@@ -329,7 +329,7 @@ def test_a_run_that_cannot_go_on_as_it_began_says_why(task: str, monkeypatch: py
     monkeypatch.setattr(runs, "open_model", lambda name: toy.model(name="other"))
     refused = _localprompt("resume", run_id)
     assert (refused.exit_code, refused.stdout) == (1, "")
-    assert "the model is another one" in refused.stderr
+    assert "the model differs" in refused.stderr
     assert "--force" in refused.stderr
     assert _localprompt("resume", run_id, "--force").exit_code == 0
     assert _localprompt("resume", "no-such-run").exit_code == 1

@@ -38,7 +38,7 @@ def test_inputs_that_occur_in_two_splits_are_named() -> None:
     test = _examples("test", [("be", "was"), ("go", "went"), *OTHERS])
     task = replace(TENSE, train=_examples("train", [("go", "went")]), test=test)
     assert _only(replace(task, dev=_examples("dev", [("do", "did"), ("see", "saw")]))) == (
-        "1 examples have the same inputs in test and in train: test:2 = train:1"
+        "1 example has the same inputs in test and in train: test:2 = train:1"
     )
 
 
@@ -47,7 +47,7 @@ def test_inputs_that_occur_in_two_splits_but_for_case_spacing_and_punctuation_ar
     task = replace(TENSE, train=train, dev=_examples("dev", [("do", "did"), ("Do!", "does")]))
     test = _examples("test", [("W1 ", "went"), ("3 - 4", "-1"), ("!", "x"), ("C++", "y"), ("be", "was"), *OTHERS])
     assert _only(replace(task, test=test)) == (
-        "1 examples have the same inputs but for case, spacing and punctuation in test and in train: test:1 = train:1"
+        "1 example has the same inputs but for case, spacing and punctuation in test and in train: test:1 = train:1"
     )
 
 

@@ -68,7 +68,22 @@ def test_a_metric_scores_as_documented(metric: str, prediction: str, targets: tu
 @pytest.mark.parametrize(
     "prediction",
     [
-        *("B", "b", "(B)", "B)", "B.", "[B]", "- B", "B: Paris", "B - Paris", "**B**", "`B`", "$\\boxed{\\text{B}}$"),
+        *(
+            "B",
+            "b",
+            "(B)",
+            "B)",
+            "B.",
+            "[B]",
+            "- B",
+            "B: Paris",
+            "B - Paris",
+            "**B**",
+            "<answer>B</answer>",
+            "<Answer>\nB. Paris</Answer>",
+            "`B`",
+            "$\\boxed{\\text{B}}$",
+        ),
         *("**B) Paris**", "**B.** Paris", "Answer: **B**", "**Answer:** B", "Answer:B", "### Answer\n\nB", "Choice B"),
         *(
             "the answer is b",

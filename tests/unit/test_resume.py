@@ -136,7 +136,7 @@ def test_the_replay_of_an_unfinished_run_ends_where_its_answers_end() -> None:
 
 def test_another_model_is_named_and_with_force_everything_is_found_anew() -> None:
     run_id = _interrupted()
-    with pytest.raises(RunMismatch, match="model is another one: fingerprint was 'scripted-scripted'"):
+    with pytest.raises(RunMismatch, match="model differs: fingerprint was 'scripted-scripted'"):
         resuming.resume(run_id, model=toy.model(name="other"))
     other = toy.model(name="other")
     forced = resuming.resume(run_id, model=other, force=True)
@@ -162,7 +162,7 @@ def test_a_run_begun_anew_shows_the_names_of_now_and_no_old_result() -> None:
     run_id = runs.optimize(toy.task(), toy.model(), max_calls=100).run_id
     other = replace(toy.task(), name="other", fingerprint="other", description="Something else.")
     lm = toy.model(name="another", answer=_ends(KeyboardInterrupt()))
-    with pytest.raises(RunMismatch, match="task is another one"):
+    with pytest.raises(RunMismatch, match="task differs"):
         resuming.resume(run_id, model=toy.model(), task=other, max_calls=1000)
     with pytest.raises(KeyboardInterrupt):
         resuming.resume(run_id, model=lm, task=other, max_calls=1000, force=True)
@@ -356,7 +356,7 @@ def test_a_task_judged_by_a_function_of_the_users_has_to_be_given_again() -> Non
     with pytest.raises(TaskError, match="answer is a Python object"):
         resuming.replay(result.run_id)
     assert resuming.replay(result.run_id, task=given).best == result.best
-    with pytest.raises(RunMismatch, match="task is another one"):
+    with pytest.raises(RunMismatch, match="task differs"):
         resuming.replay(result.run_id, task=replace(given, fingerprint="other"))
 
 

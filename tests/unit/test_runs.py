@@ -545,7 +545,7 @@ def test_rows_in_two_splits_are_noted_at_the_start_and_in_the_result() -> None:
     result = runs.optimize(
         replace(given, test=(*given.test, replace(given.dev[0], id="test:x"))), toy.model(), observer=diary
     )
-    assert result.notes == ("1 examples have the same inputs in test and in dev: test:x = dev:20",)
+    assert result.notes == ("1 example has the same inputs in test and in dev: test:x = dev:20",)
     assert diary.lines[1] == result.notes[0]
 
 
