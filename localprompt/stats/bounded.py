@@ -20,6 +20,8 @@ _NEVER = 1e-15
 _PRECISION = 1e-9
 """In standard deviations."""
 _MAX_STEPS = 100
+_EQUAL = 1e-12
+"""Values nearer to the least one are it: a difference of two scores may miss it by the last bit of a float."""
 
 
 def lower_bound(values: npt.NDArray[np.float64], least: float, level: float) -> float:
@@ -28,7 +30,7 @@ def lower_bound(values: npt.NDArray[np.float64], least: float, level: float) -> 
     Found by regula falsi, Illinois variant, on the normal scale, on which the share is nearly a straight line of the
     bound: five to ten steps, each of as many vector operations as there are values.
     """
-    if float(values.max()) <= least:
+    if float(values.max()) <= least + _EQUAL:
         return least
     points, wanted = np.append(values, least), _NORMAL.inv_cdf(level)
 

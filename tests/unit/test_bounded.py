@@ -59,3 +59,9 @@ def test_the_mean_is_below_it_no_more_often_than_it_says(
             ways = math.factorial(n) / math.prod(map(math.factorial, counts))
             below += ways * math.prod(share**count for share, count in zip(shares, counts, strict=True))
     assert below <= 0.025
+
+
+@pytest.mark.parametrize("values", [[-1.0, -0.9999999999999999], [np.nextafter(0.2, 1)] * 3])
+def test_values_that_miss_the_least_one_by_the_last_bit_of_a_float_are_it(values: list[float]) -> None:
+    least = -1.0 if values[0] == -1.0 else 0.2
+    assert lower_bound(np.array(values), least, 0.025) == least
