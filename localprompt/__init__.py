@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from localprompt.interface.moved import find_moved as _find_moved
 from localprompt.interface.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -106,6 +107,9 @@ _HOME = {
         "Sampling",
     ),
 }
+
+
+_find_moved()
 
 
 def __getattr__(name: str) -> object:
