@@ -14,7 +14,7 @@ _NAME = r"(?:(?:seed|mm):)?(?:think(?:ing)?|thoughts?|reasoning|reflection|scrat
 _MARK = re.compile(
     rf"""
       (?P<close>
-          </\s*{_NAME}\s*> | \[/think(?:ing)?\] | ◁/think▷ | <\|/(?:think(?:ing)?|thought|reasoning)\|>
+          <\s*/\s*{_NAME}\s*> | \[/think(?:ing)?\] | ◁/think▷ | <\|/(?:think(?:ing)?|thought|reasoning)\|>
         | <\|(?:end_of_thought|end_thinking|inner_suffix)\|> | <channel\|> | <unused95> )
     | (?P<open>
           <\s*{_NAME}(?:\s[^<>\n]{{0,80}})?> | \[think(?:ing)?\] | ◁think▷

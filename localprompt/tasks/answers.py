@@ -30,6 +30,8 @@ _READS_TAGS = ("regex", "after_marker")
 """Kinds that may look for the tags which a model puts around its reply."""
 _MAX_OBJECTS = 100
 """Opening braces tried before a completion counts as one without JSON."""
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
+"""Half of a surrogate pair, which JSON can write and no file can hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,21 +104,9 @@ def guarded_answer(answer: Answer) -> Answer:
     return CodeAnswer(getattr(answer, "__qualname__", type(answer).__qualname__), answer)
 
 
-def _whole(_: str) -> Answer:
-    return str
-
-
-def _first_line(_: str) -> Answer:
-    return _line
-
-
 def _line(text: str) -> str:
     # Chat models like to begin with an empty line.
     return next(iter(text.strip().splitlines()), "")
-
-
-def _last_number(_: str) -> Answer:
-    return last_number
 
 
 def _regex(pattern: str) -> Answer:
@@ -144,7 +134,8 @@ def _matched(pattern: regex.Pattern[str], text: str) -> str | None:
 
 
 def _after_marker(marker: str) -> Answer:
-    return partial(_after, re.compile(re.escape(marker), re.IGNORECASE))
+    # `**Answer:** 5`: what ends the bold type of the marker is no part of the answer.
+    return partial(_after, re.compile(rf"{re.escape(marker)}(?:(?:\*\*|__)(?=\s))?", re.IGNORECASE))
 
 
 def _after(marker: re.Pattern[str], text: str) -> str | None:
@@ -157,27 +148,27 @@ def _json_field(name: str) -> Answer:
 
 
 def _field(name: str, text: str) -> str | None:
-    # Numbers stay as they were written: 1.50 keeps its zero.
-    decoder = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
+    # Numbers stay as they were written: 1.50 keeps its zero. Models break lines inside of texts.
+    decoder = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str, strict=False)
     start = -1
     for _ in range(_MAX_OBJECTS):
         start = text.find("{", start + 1)
         if start < 0:
             return None
         try:
-            value = decoder.raw_decode(text, start)[0].get(name)
-        except (ValueError, RecursionError):
+            value = decoder.raw_decode(text, start)[0][name]
+        except (ValueError, RecursionError, KeyError):
             continue
         if isinstance(value, bool):
             return "true" if value else "false"
-        return value if isinstance(value, str) else None
+        return _HALF_PAIR.sub("\ufffd", value) if isinstance(value, str) else None
     return None
 
 
 _KINDS: dict[str, tuple[Callable[[str], Answer], str]] = {
-    "first_line": (_first_line, ""),
-    "whole": (_whole, ""),
-    "last_number": (_last_number, ""),
+    "first_line": (lambda _: _line, ""),
+    "whole": (lambda _: str, ""),
+    "last_number": (lambda _: last_number, ""),
     "regex": (_regex, "pattern"),
     "after_marker": (_after_marker, "marker"),
     "json_field": (_json_field, "field name"),

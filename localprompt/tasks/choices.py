@@ -17,7 +17,7 @@ _OPTION = regex.compile(
 )
 # What else may follow the letter that an answer begins with: after a blank, only what goes on about an option.
 _BEGUN = regex.compile(
-    r"\s*(?![Ii],)([A-Za-z])(?=[,;!?>\"]|\.\.\.|\t|[ ]{2}|[ ]?\||[ \t]+(?:because|since|as)\b"
+    r"\s*(?![Ii],)([A-Za-z])(?=[,;!?>\"]|\.\.\.|\t|[ ]{2}|[ ]?\||[ \t]+(?:because|since|as|rather|instead)\b"
     r"|(?<=[A-Z])\s?(?:选项|選項|项|項|是正|です|が正|입니다|이다)|(?<=[B-HJ])[ ](?:[\p{Lu}\p{Lo}]|[0-9$(]))(.*)",
     regex.DOTALL,
 )
@@ -25,16 +25,18 @@ _MARKED = regex.compile(
     r"(?<!\w)(\*{1,3}|__?|`|\$)[(\[]?([A-Za-z])[.):\]]*\1(?!\w)|\\boxed\{(?:\\text\{)?\(?([A-Za-z])\)?\}{1,2}"
     r"|(?<!\w)[\"']([A-Z])[.,]?[\"'](?!\w)|\A\s*[\"']([a-z])[.,]?[\"'](?!\w)"
 )
-_MARKS = regex.compile(r"[*`$]|__|</?(?i:answer)>")
+_MARKS = regex.compile(r"[*`$\p{Extended_Pictographic}]|__|</?(?i:answer)>")
 # A and I before a word are words themselves, unless the word goes on about the option.
 _LETTER = r"([A-Za-z])(?![\w'])(?!(?<=[AaIi])[ \t]+(?!(?:because|since|as|is|or|and)\b)\w)"
 _BRACKETED = r"(?<![\p{Latin}\d_])[(\[]([A-Za-z])[)\]]"
 _OPTION_WORD = r"(?:option|choice|letter|opci[oó]n|opção|opzione|letra|lettre|lettera|Buchstabe|вариант|选项|選項)"
 _VERB = r"\s+(?:is|was|would\s+be|should\s+be|must\s+be)"
+_UNLIKE = r"(?i:wrong|incorrect|false|least|missing|whether)"
 _SAID = regex.compile(
-    rf"\b(?i:(?:answer(?:{_VERB})?|(?:option|choice)(?:{_VERB}|(?=\s*[:=])))(?:\s*[:=]\s*|\s+)(?:{_OPTION_WORD}\s+)?)"
-    rf"[(\[\"']?{_LETTER}"
+    rf"(?<!{_UNLIKE}\s)\b(?i:(?:answer(?:{_VERB})?|(?:option|choice)(?:{_VERB}|(?=\s*[:=])))"
+    rf"(?:\s*[:=]\s*|\s+(?:-\s+)?)(?:{_OPTION_WORD}\s+)?)[(\[\"']?{_LETTER}"
 )
+_TEXT = regex.compile(rf"\b(?i:answer)(?:{_VERB}\s*:?|\s*:)\s*([^\n]+)")
 _CORRECT = regex.compile(
     r"(?<![\w'])(?<!\bor )(?<!\bnor )(?<!\band )[(\[]?([A-Za-z])[)\]]?\s+is\s+(?:the\s+)?"
     r"(?:(?:most|only)\s+)?(?:correct|right|best|answer)\b"
@@ -43,8 +45,11 @@ _MENTIONED = regex.compile(
     rf"(?<!\bnot )(?:{_BRACKETED}|\b(?i:{_OPTION_WORD})\s+(?:([A-HJ-Z])(?![\w'])|{_LETTER}))"
     r"(?!\s+is\s+(?:wrong|incorrect|false|not)\b)"
 )
-_JOINED = r"(?:\s*(?:,|/|&|\b(?:or|and|oder|und|ou|et|y|o|e|или|и)\b|或者?|和|または))+"
+_LISTED = r"[;|+](?=\s*[(\[]?[A-Za-z][)\]]?\s*(?:[;|+]|\Z))"
+_JOINED = rf"(?:\s*(?:,|/|&|{_LISTED}|\b(?:or|and|oder|und|ou|et|y|o|e|или|и)\b|或者?|和|または))+"
 _ANOTHER = regex.compile(rf"[)\].\"']*{_JOINED}\s*(?:(?i:{_OPTION_WORD})\s+)?(?:{_BRACKETED}|{_LETTER})")
+_SUBJECT = regex.compile(rf"(?:[A-Za-z]|\([A-Za-z]\)|\[[A-Za-z]\])(?:{_ANOTHER.pattern})*\s+(?:is|are|was|were)\b")
+"""What an answer says of options, `A and C are wrong`, is not yet its choice."""
 _LEFT_OPEN = r"[\"(\[]?([A-HJ-Z])(?![\p{Latin}\d_'])"
 """A letter behind words that leave no doubt what it is."""
 _CLAUSE_END = r"(?=[\")\]]*\s*(?:[.,;:!?\n-]|\Z|because\b|since\b|as\b))"
@@ -54,6 +59,10 @@ _CHOSEN = regex.compile(
           |prefer|it'?s|it\s+is|that'?s|this\s+is|(?:must|would|should)\s+be|definitely|probably|clearly|likely|certainly
           |obviously|surely|therefore|so|hence|thus|elijo|escojo|choisis|wähle|scelgo|escolho|выбираю|kies|wybieram)
         ,?\s+(?i:that\s+)?(?i:it'?s\s+|it\s+is\s+)?(?i:(?:the|answer|{_OPTION_WORD})\s+)*{_LEFT_OPEN}{_CLAUSE_END}
+      # The answer to the question is B. The answer's B.
+      | (?<!{_UNLIKE}\s)\b(?i:answer|option|choice|statement|letter)
+        (?:'s|\b(?:(?!{_UNLIKE})[^\n.!?;:A-Z]){{0,40}}?\s(?:is|be)):?
+        \s+(?:(?:indeed|thus|most|probably|likely|clearly)\s+)*{_LEFT_OPEN}{_CLAUSE_END}
       # Réponse : B
       | ^[^\n:]{{1,40}}:\s*{_LEFT_OPEN}{_CLAUSE_END}
       # La respuesta correcta es la B. 答案是B选项。
@@ -88,23 +97,21 @@ def read_choice(prediction: str) -> tuple[str | None, str]:
     """
     text = _MARKED.sub(lambda match: f"({match[2] or match[3] or match[4] or match[5]})", _signs(prediction))
     text = _MARKS.sub("", text).lstrip("-•#> \n\"'").rstrip(" \n\t\r\"'")
-    first, rest = _begun(text)
+    first, rest = (None, text) if _SUBJECT.match(text) else _begun(text)
     others = {letter for line in text.splitlines()[1:] if (letter := read_option(line)[0])}
-    if first is not None and others <= {first} and not rest.startswith("is "):
+    if first is not None and others <= {first}:
         found = {first} | _following(rest, 0) | _said(text.splitlines()[0])
         return (first, rest.lstrip(',;!?|>". \t')) if found == {first} else (None, prediction)
     found = _said(text) or _chosen(text) or _letters(_MENTIONED, text)
+    if not found and (said := _TEXT.findall(text)):
+        return None, str(said[-1])
     return (found.pop() if len(found) == 1 else None), prediction
 
 
 def _signs(text: str) -> str:
     """Return the text in ASCII's signs, letters in circles and brackets of other scripts too."""
-    text = regex.sub("[Ⓐ-Ⓩⓐ-ⓩ]", lambda match: f"({_letter_in_circle(match[0])})", text)
+    text = regex.sub("[Ⓐ-Ⓩⓐ-ⓩ]", lambda match: f"({chr((ord(match[0]) - ord('Ⓐ')) % 26 + ord('A'))})", text)
     return plain(regex.sub("[—―]", " - ", text).translate(_BRACKETS))
-
-
-def _letter_in_circle(sign: str) -> str:
-    return chr((ord(sign) - ord("Ⓐ")) % 26 + ord("A"))
 
 
 def _begun(text: str) -> tuple[str | None, str]:

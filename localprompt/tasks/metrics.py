@@ -12,7 +12,7 @@ from typing import Any
 from localprompt.errors import TaskError, nearest
 from localprompt.tasks.choices import read_choice, read_option
 from localprompt.tasks.code import load_function
-from localprompt.tasks.normalising import holds, normalise, parts, words
+from localprompt.tasks.normalising import holds, listed, normalise, parts
 from localprompt.tasks.numbers import Number, read_numbers, wanted_numbers
 
 Metric = Callable[[str, tuple[str, ...]], float]
@@ -53,7 +53,9 @@ class CodeMetric:
         except TaskError:  # a guarded one, which has said it
             raise
         except Exception as error:  # a user's function may raise anything
-            problem = f"the metric {self.name!r} failed on the prediction {prediction!r} ({_told(error)})"
+            problem = (
+                f"the metric {self.name!r} failed on the prediction {prediction!r} ({type(error).__name__}: {error})"
+            )
             raise TaskError(problem, "a metric returns a number in [0, 1] for any text") from error
         if not 0 <= score <= 1:
             raise TaskError(f"the metric {self.name!r} returned {score} for {prediction!r}", "a score lies in [0, 1]")
@@ -119,18 +121,19 @@ def token_f1(prediction: str, targets: tuple[str, ...]) -> float:
 def set_match(prediction: str, targets: tuple[str, ...]) -> float:
     """Return 1.0 if the prediction has exactly the words of an acceptable answer, in any order, after `normalise`.
 
-    In scripts without spaces a word is what punctuation sets apart.
+    Unlike in the original, commas and semicolons need no blank behind them: `a,b` are two. In scripts without spaces a
+    word is what punctuation sets apart.
     """
-    found = set(words(prediction))
-    return float(bool(found) and any(found == set(words(target)) for target in targets))
+    found = listed(prediction)
+    return float(bool(found) and any(found == listed(target) for target in targets))
 
 
 def contains(prediction: str, targets: tuple[str, ...]) -> float:
     """Return 1.0 if an acceptable answer occurs in the prediction as whole words, case, width and blank space aside.
 
     Hyphens count as spaces, and marks around the acceptable answer do not count. Scripts without spaces have no whole
-    words. Unlike the original, it searches the whole prediction, not only up to its first period, and keeps punctuation
-    inside: `3.50`, `C++`.
+    words; a number is whole with its sign and decimals. Unlike the original, it searches the whole prediction, not only
+    up to its first period, and keeps punctuation inside: `3.50`, `C++`.
     """
     return float(any(holds(prediction, target) for target in targets))
 
@@ -178,16 +181,12 @@ def _f1(found: list[str], wanted: list[str]) -> float:
 
 
 def _composed(text: str) -> str:
-    return unicodedata.normalize("NFC", text).strip()
+    return unicodedata.normalize("NFC", text).replace("\r\n", "\n").strip()
 
 
 def _ends_in(found: Sequence[Number], wanted: Sequence[Number]) -> bool:
     last = found[-len(wanted) :]
     return 0 < len(wanted) == len(last) and all(a.equals(b) for a, b in zip(last, wanted, strict=True))
-
-
-def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
 
 
 def _imported_again(name: str, folder: Path, digest: str) -> Metric:

@@ -19,7 +19,12 @@ _BESIDE = regex.compile(rf"(?<=[{_UNSPACED}]) | (?=[{_UNSPACED}])")
 _PART = regex.compile(rf"(?=[{_UNSPACED}])\X|[^{_UNSPACED}]+")
 _SENTENCE_END = regex.compile("[.。।۔።։]")
 _EDGES = "\"'.,;:!?…。、！？；：，؟،؛।۔።։ "
+_TIGHT = regex.compile(r"(?<=\S)[,;、](?!\d{3}(?!\d))(?=\S)")
+"""Signs that part words without a blank, `a,b`, but not the thousands of `1,000`."""
 _HYPHEN = regex.compile(r"(?<=\p{L}\p{M}*)-(?=\p{L})")
+_NO_NUMBER_BEFORE = r"(?<!\d\.)(?<!\d,(?=\d{3}(?!\d)))(?<!(?<![^\s(])-)"
+_NO_NUMBER_AFTER = r"(?!\.\d|,\d{3}(?!\d))"
+"""A number is whole with its sign, its decimals and its thousands."""
 _ALIKE = {
     **dict.fromkeys("‘’‚‛ʻʼʽ´′", "'"),
     **dict.fromkeys("“”„‟«»‹›″「」『』", '"'),
@@ -78,6 +83,11 @@ def words(text: str) -> list[str]:
     return unicodedata.normalize("NFC", _SIGN.sub("", _BETWEEN.sub(" ", text))).split()
 
 
+def listed(text: str) -> set[str]:
+    """Return the words of a list: those of `words`, and also what commas set apart without a blank, `a,b`."""
+    return set(words(_TIGHT.sub(" ", plain(text))))
+
+
 def parts(text: str) -> list[str]:
     """Return the words of `normalise`, one by one the characters of scripts without spaces."""
     return [part for word in words(text) for part in _PART.findall(word)]
@@ -91,6 +101,8 @@ def holds(text: str, wanted: str) -> bool:
         return False
     before = "" if _is_unspaced(wanted[0]) else rf"(?<![\w--[{_UNSPACED}]])"
     after = "" if _is_unspaced(wanted[-1]) else rf"(?![\w--[{_UNSPACED}]])"
+    before += _NO_NUMBER_BEFORE if wanted[0].isdecimal() else ""
+    after += _NO_NUMBER_AFTER if wanted[-1].isdecimal() else ""
     return regex.search(f"(?V1){before}{regex.escape(wanted)}{after}", _spoken(text)) is not None
 
 

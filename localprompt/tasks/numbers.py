@@ -22,9 +22,11 @@ _NUMBER = regex.compile(
             (?: (?:\.[0-9]{3})+ (?=,[0-9]+(?![.,]?[0-9])) | (?:\.[0-9]{3}){2,} (?!\.?[0-9]) ))
       | (?P<spaces>                     # 1 234 567, but not the list 64 128 256 7
             (?<![0-9.,])(?<![0-9][ \u00a0\u2009\u202f])[1-9][0-9]{0,2}
-            (?P<gap>[ \u00a0\u2009\u202f'\u2019])[0-9]{3} (?:(?P=gap)[0-9]{3})* (?!(?P=gap)?[0-9]))
+            (?P<gap>[ \u00a0\u2009\u202f'\u2019_])[0-9]{3} (?:(?P=gap)[0-9]{3})* (?!(?P=gap)?[0-9]))
       | (?P<parts>[0-9]+(?:\.[0-9]+){2,})   # a version or a date
-      | (?P<plain>[0-9]{1,3}(?:,[0-9]{3})+(?![0-9]) | [0-9]+)
+      | (?P<plain>[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])
+            | (?<![0-9],)[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3}(?!,?[0-9])    # 12,34,567, as in India
+            | [0-9]+)
       | (?<![\w.])(?=\.[0-9]) )
     (?P<fraction>(?(points),|(?(spaces)[.,]|\.))[0-9]+)?
     (?P<exponent>[eE][-+]?[0-9]+)?
@@ -64,6 +66,8 @@ _WRITTEN: list[tuple[regex.Pattern[str], str | Callable[[regex.Match[str]], str]
     (regex.compile(r"\{,\}|\\[,!;]"), ","),
     (regex.compile(r"\^\{\s*([-\u2212+]?\d+)\s*\}"), r"^\1"),
     (regex.compile(r"(?<=[0-9])\s*[⁺⁻]?[⁰¹²³⁴-⁹]+"), lambda match: "^" + match[0].strip().translate(_RAISED)),
+    # The power of a unit: 9.8 m/s^2.
+    (regex.compile(r"(?<=[0-9][^\n]{0,40}\p{L}\}?)\s?\^\s?[-\u2212]?[0-9]+"), ""),
     # A minus before the currency belongs to the number behind it.
     (regex.compile(r"(?<=[-\u2212]) ?\p{Sc}+ ?(?=[0-9.])"), ""),
     # What stands before a fraction: a whole number or nothing.

@@ -16,6 +16,7 @@ from localprompt.tasks.normalising import normalise
     [
         ("equals", " C++ ", ("C++",), 1.0),
         ("equals", "c++", ("C++",), 0.0),
+        ("equals", "one\ntwo", ("one\r\ntwo",), 1.0),
         ("exact_match", "The Cat!", ("the cat",), 1.0),
         ("exact_match", "well-known", ("well known",), 1.0),
         ("exact_match", "cats. Because they are many", ("cats",), 1.0),
@@ -33,11 +34,17 @@ from localprompt.tasks.normalising import normalise
         ("set_match", "dog, cat and bee", ("bee, cat, dog",), 1.0),
         ("set_match", "dog, cat", ("bee, cat, dog",), 0.0),
         ("set_match", "!", ("?",), 0.0),
+        ("set_match", "bee,cat;dog", ("dog, bee, cat",), 1.0),
+        ("set_match", "7,5,3", ("3, 5, 7",), 1.0),
+        ("set_match", "7,500", ("7500",), 1.0),
         ("contains", "I think. It is BLUE, surely", ("blue",), 1.0),
         ("contains", "bluebell", ("blue",), 0.0),
         ("contains", "costs 3.50 each", ("3.50",), 1.0),
         ("contains", "axb", ("a.b",), 0.0),
         ("contains", "written in C++ of course", ("c++",), 1.0),
+        *[("contains", text, ("7",), 0.0) for text in ("it is 7.25", "it is 1.7", "7,000 men", "it is -7")],
+        *[("contains", text, ("7",), 1.0) for text in ("it is 7.", "5,7,9", "7, 8", "from 5-7", "May-7", "7.\nDone")],
+        ("contains", "1,700", ("700",), 0.0),
         ("numeric", "$1,234.50 in total", ("1234.5",), 1.0),
         ("numeric", "\u22125 %", ("-5",), 1.0),
         ("numeric", "0.333333333", ("0.3333333",), 1.0),
@@ -159,6 +166,10 @@ def test_two_options_and_letters_that_are_words_name_no_option(prediction: str) 
         "So, B.",
         *("It must be option B", "Definitely B", "I believe that the answer is B", "I guess B, because A is wrong"),
         "Solution: B",
+        *("The answer's B", "The correct answer here is B.", "The answer to this question is B, as it fits."),
+        *("The answer seems to be B.", "The right statement is indeed (B).", "The letter is B", "Answer - B"),
+        *("B rather than A", "B instead of C.", "A and C are wrong, so the answer is B.", "\u2705 B", "B \U0001f600"),
+        *("\U0001f449 B. Paris", "The answer is \u2705 B", "B is greater, so the answer is B", "B) is greater"),
         *("Explanation: it is far away. I would say B.", "B, not A", "C is wrong? No, it's B.", "\n\n“B”\n"),
     ],
 )  # fmt: skip
@@ -176,6 +187,8 @@ def test_an_option_is_read_whatever_stands_around_its_letter(prediction: str) ->
         "Das ist nicht B",
         *("La respuesta no es B", "Ответ не B", "La réponse n'est pas B", "A Paris hotel", "A股市场", "C major"),
         "E coli grows",
+        *("B|C", "B; C", "B+C", "The wrong answer is B", "The only option that is wrong is B.", "It depends on B"),
+        *("The answer is between A and B.", "The answer in question is not B.", "The answer is a B road"),
         *("B vitamins are good", "X-ray", "D'accord", "B&W film", "I think A dog", "so I left", "That's a dog"),
         "It is I, Hamlet",
         *("Réponse : Berlin", "Answer: Berlin", "选中国", "La respuesta es Buena", "It's C++", "so B vitamins help"),
@@ -189,6 +202,8 @@ def test_what_only_looks_like_an_option_is_none(prediction: str) -> None:
 def test_the_text_of_an_option_may_begin_or_end_with_a_letter() -> None:
     assert METRICS["multiple_choice"]("vitamin C", ("(A) Vitamin C",)) == 1.0
     assert METRICS["multiple_choice"]("B cells", ("(A) B cells",)) == 1.0
+    assert METRICS["multiple_choice"]("The answer is **vitamin C**.", ("(A) Vitamin C",)) == 1.0
+    assert METRICS["multiple_choice"]("Answer: not vitamin C", ("(A) Vitamin C",)) == 0.0
     assert (
         METRICS["multiple_choice"]("Ｂ：巴黎", ("B：巴黎",))
         == METRICS["multiple_choice"]("巴黎", ("（Ｂ）巴黎。",))
@@ -197,7 +212,9 @@ def test_the_text_of_an_option_may_begin_or_end_with_a_letter() -> None:
     assert METRICS["multiple_choice"]("B", ("(A) B",)) == METRICS["multiple_choice"]("A", ("A, B",)) == 0.0
 
 
-@pytest.mark.parametrize("part", ["B, ", "(", "so it is ", "respuesta ", "a: ", "【", "A or ", "not ", "\n"])
+@pytest.mark.parametrize(
+    "part", ["B, ", "(", "so it is ", "respuesta ", "a: ", "【", "A or ", "not ", "\n", "B; ", "answer "]
+)
 def test_a_long_text_without_an_option_takes_no_long_time(part: str) -> None:
     start = time.process_time()
     METRICS["multiple_choice"](part * 4000, ("B",))
@@ -250,6 +267,8 @@ def test_numbers_that_only_end_alike_are_not_equal(prediction: str, target: str)
         ("1/3", "0.3333333"),
         *[("9:30", "09:30"), ("2 to 7", "2\u20137"), ("1e3", "10^3"), ("2.5 \u00d7 10\u00b3", "2500")],
         ("3\u4e07", "30000"),
+        *[("12,34,567", "1234567"), ("1,23,456.5", "123456.5"), ("1_000_000", "1000000"), ("9.8 m/s^2", "9.8")],
+        *[(r"24\text{ cm}^2", "24"), ("24 cm^{2}", "24 cm\u00b2")],
         *[("\u0663", "3"), ("\uff11\uff12", "12"), ("2 + 3 = 5", "5"), ("5 million", "5,000,000"), ("50 %", "50")],
         *[("so they are 1, 2", "1, 2"), ("1e400", "10e399"), ("9" * 400, "9" * 400 + ".0")],
         ("It is in June 2024.", "2024"),
