@@ -53,11 +53,9 @@ def _endless(writing: Mapping[str, Any]) -> Iterator[str]:
     if writing.get("ends", True):
         return
     after = writing["tail"].split()
-    end = (
-        f"ends an answer with {after[0][:40]!r}, which the vocabulary does not know as an end"
-        if after
-        else ("puts nothing after an answer that ends it")
-    )
+    end = "puts nothing after an answer that ends it"
+    if after:
+        end = f"ends an answer with {after[0][:40]!r}, which the vocabulary does not know as an end"
     yield f"the chat template {end}: completions may go on to max_tokens"
 
 

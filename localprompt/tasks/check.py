@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from localprompt.interface.rounding import score_text
 from localprompt.tasks.constant import constant_answer
 from localprompt.tasks.copies import inputs_of, n_different
-from localprompt.tasks.data import SPLITS
-from localprompt.tasks.metrics import exact_match, numeric
+from localprompt.tasks.data import SPLITS, first_few
+from localprompt.tasks.metrics import exact_match, metric_hash, numeric, set_match, token_f1
 from localprompt.tasks.normalising import normalise
 from localprompt.tasks.numbers import read_numbers
 from localprompt.tasks.task import Task
@@ -20,7 +20,6 @@ from localprompt.types import Example
 
 _CHARACTERS_A_TOKEN = 3
 """Few, so that what is called too long is: English has about four."""
-_MAX_NAMED = 3
 _INFORMATION = 0.9
 """Of what an answer tells where all labels are equally frequent, in bits. Two labels fall below it from 69 : 31 on."""
 _SENTENCE_MARKS = re.compile(r"[^\w\s+*/=<>^%$#&@~|\\-]")
@@ -110,14 +109,14 @@ def _repeated(task: Task) -> Iterator[_Doubt]:
         across.setdefault(places, []).append(f"{example.id} = {first.id}")
     for (split, other), pairs in across.items():
         where = f"within {split}" if split == other else f"in {split} and in {other}"
-        yield split, f"{_rows(pairs)} the same inputs {where}: {_some(pairs)}"
+        yield split, f"{_rows(pairs)} the same inputs {where}: {first_few(pairs)}"
     contradictions = [
         f"{example.id} = {first.id}"
         for _, example, first in _same_inputs(task)
         if set(example.targets).isdisjoint(first.targets)
     ]
     if contradictions:
-        yield "", f"{_rows(contradictions)} the same inputs but different answers: {_some(contradictions)}"
+        yield "", f"{_rows(contradictions)} the same inputs but different answers: {first_few(contradictions)}"
 
 
 def _nearly_repeated(task: Task) -> Iterator[_Doubt]:
@@ -131,7 +130,7 @@ def _nearly_repeated(task: Task) -> Iterator[_Doubt]:
                 across.setdefault((split, other), []).append(f"{example.id} = {first.id}")
     for (split, other), pairs in across.items():
         aside = "but for case, spacing and punctuation"
-        yield split, f"{_rows(pairs)} the same inputs {aside} in {split} and in {other}: {_some(pairs)}"
+        yield split, f"{_rows(pairs)} the same inputs {aside} in {split} and in {other}: {first_few(pairs)}"
 
 
 def _words(text: str) -> str:
@@ -143,7 +142,7 @@ def _missing_labels(task: Task) -> Iterator[_Doubt]:
         given = {example.targets[0] for example in examples}
         missing = [label for label in task.labels if label not in given]
         if missing:
-            yield split, f"{split} has no example of {_some(map(repr, missing))}"
+            yield split, f"{split} has no example of {first_few(map(repr, missing))}"
 
 
 def _unbalanced(task: Task) -> Iterator[_Doubt]:
@@ -183,20 +182,29 @@ def _long_answers(task: Task) -> Iterator[_Doubt]:
     examples = [example for split in _splits(task).values() for example in split]
     long = [example.id for example in examples if min(map(len, example.targets)) > limit]
     if long:
-        yield "", f"{len(long)} answers may not fit into max_tokens {task.sampling.max_tokens}: {_some(long)}"
+        yield "", f"{len(long)} answers may not fit into max_tokens {task.sampling.max_tokens}: {first_few(long)}"
 
 
 def _same_to_the_metric(task: Task) -> Iterator[_Doubt]:
-    if task.metric is not exact_match:
+    if task.metric not in (exact_match, set_match, token_f1):
         return
     written: dict[str, str] = {}
     pairs: dict[str, str] = {}
-    for target in dict.fromkeys(ex.targets[0] for split in _splits(task).values() for ex in split):
+    targets = list(dict.fromkeys(ex.targets[0] for split in _splits(task).values() for ex in split))
+    for target in targets:
         first = written.setdefault(normalise(target), target)
         if first.casefold() != target.casefold():
             pairs.setdefault(normalise(target), f"{first!r} and {target!r}")
+    # What is added behind the first period or line is not seen.
+    cut = [repr(target) for target in targets if normalise(f"{target.rstrip('.')}0") == normalise(target)]
+    name = metric_hash(task.metric)
     if pairs:
-        yield "", f"exact_match cannot tell apart {_some(pairs.values())}: equals or numeric can"
+        yield "", f"{name} cannot tell apart {first_few(pairs.values())}: equals or numeric can"
+    elif cut:
+        yield (
+            "",
+            f"{name} reads {first_few(cut)} only up to the period or line break inside: equals or numeric read all",
+        )
 
 
 def _space_at_the_end(task: Task) -> Iterator[_Doubt]:
@@ -215,17 +223,11 @@ def _not_one_number(task: Task) -> Iterator[_Doubt]:
         if len(numbers := read_numbers(target)) != 1 or numbers[0].shape
     ]
     if odd:
-        alike = "times, dates, ratios and ranges as they are written, and of a sentence the last number"
-        yield (
-            "",
-            f"{len(odd)} answers are not one plain number: {_some(odd)}; numeric compares fractions by worth, {alike}",
+        how = (
+            "fractions by worth, times, dates, ratios and ranges as they are written, and of a sentence the last number"
         )
+        yield "", f"{len(odd)} answers are not one plain number: {first_few(odd)}; numeric compares {how}"
 
 
 def _rows(items: Sequence[str]) -> str:
     return "1 example has" if len(items) == 1 else f"{len(items)} examples have"
-
-
-def _some(items: Iterable[str]) -> str:
-    items = list(items)
-    return ", ".join(items[:_MAX_NAMED]) + (", ..." if len(items) > _MAX_NAMED else "")

@@ -39,6 +39,8 @@ _OTHER_KINDS = {
     **dict.fromkeys((".xls", ".xlsx", ".ods"), "save the sheet as CSV (UTF-8)"),
     **dict.fromkeys((".gz", ".zip", ".bz2", ".xz", ".zst"), "unpack it and name the file that was in it"),
 }
+_WHOLE = re.compile(r'\s*"[^"]*"\s*')
+"""What a field in quote marks becomes where a space stands before it."""
 _QUOTED = re.compile(r'"(?=.*"".*")(?:[^"]|"")*"', re.DOTALL)
 """A field with a quote mark inside, as CSV writes it."""
 
@@ -173,19 +175,25 @@ def reading_doubts(name: str, rows: Sequence[Row]) -> tuple[str, ...]:
     if long:
         lines = sum(row.lines for row in rows)
         doubts.append(
-            f"{name}: {len(rows)} rows take {lines} lines, since quoted fields go on from line {_some(long)}: "
+            f"{name}: {len(rows)} rows take {lines} lines, since quoted fields go on from line {first_few(long)}: "
             "see that each is one text"
         )
-    quoted = [str(row.line) for row in rows if any(map(_QUOTED.fullmatch, (*row.inputs.values(), *row.targets)))]
-    if quoted and name.lower().endswith(".tsv"):
+    kind = Path(name).suffix.lower()
+    pattern = _QUOTED if kind == ".tsv" else _WHOLE
+    quoted = [str(row.line) for row in rows if any(map(pattern.fullmatch, (*row.inputs.values(), *row.targets)))]
+    if kind == ".csv" and len(quoted) == len(rows):
+        doubts.append(f"{name}: all rows have quote marks as part of a text: put no space before a quoted field")
+    if quoted and kind == ".tsv":
         doubts.append(
-            f"{name}: {len(quoted)} rows have fields quoted as in CSV (line {_some(quoted)}), but a TSV has no "
+            f"{name}: {len(quoted)} rows have fields quoted as in CSV (line {first_few(quoted)}), but a TSV has no "
             "quoting: the quote marks are part of the text"
         )
     return tuple(doubts)
 
 
-def _some(items: Sequence[str]) -> str:
+def first_few(items: Iterable[str]) -> str:
+    """Return the first three of the items, for a message."""
+    items = list(items)
     return ", ".join(items[:_MAX_NAMED]) + (", ..." if len(items) > _MAX_NAMED else "")
 
 

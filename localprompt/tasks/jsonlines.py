@@ -41,7 +41,7 @@ def _parsed(text: str) -> object:
     except json.JSONDecodeError as error:
         if text[error.pos :].strip() == ",":
             raise BadRow("invalid JSON (a comma after the object)") from None
-        raise BadRow(f"invalid JSON ({error.msg} at column {error.colno})") from None
+        raise BadRow(f"invalid JSON ({error.msg.removesuffix(' at')} at column {error.colno})") from None
     except RecursionError:
         raise BadRow("invalid JSON (nested too deep)") from None
 

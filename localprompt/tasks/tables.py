@@ -73,9 +73,9 @@ def quoting_error(source: str, problem: str) -> TaskError:
 
 def _ragged(table: Table, row: TableRow) -> str:
     found, wanted = len(row.cells), len(table.header.cells)
+    reason = f"{found} column{'s'[: found != 1]}, the header has {wanted}"
     if row.end > row.line:
-        return f"a quoted field goes on to line {row.end}; then the row has {found} columns, the header has {wanted}"
-    reason = f"{found} columns, the header has {wanted}"
+        return f"a quoted field goes on to line {row.end}; then the row has {reason}"
     if table.delimiter == "\t" and any(cell.count('"') % 2 for cell in row.cells):
         reason += " (a quote mark joins neither cells nor lines in a TSV file)"
     return reason

@@ -8,7 +8,7 @@ import pytest
 
 from localprompt.tasks import Task, load_task
 from localprompt.tasks.check import find_doubts, main_doubts
-from localprompt.tasks.metrics import find_metric
+from localprompt.tasks.metrics import METRICS, find_metric
 from localprompt.types import Example, Sampling
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -151,6 +151,12 @@ def test_answers_longer_than_the_tokens_allowed_are_named() -> None:
 def test_answers_that_the_metric_cannot_tell_apart_are_named() -> None:
     task = replace(TENSE, dev=_examples("dev", [("x", "3.5"), ("y", "3.7")]))
     assert "cannot tell apart '3.5' and '3.7'" in _only(task)
+
+
+@pytest.mark.parametrize("metric", ["exact_match", "token_f1", "set_match"])
+def test_answers_of_which_the_metric_reads_only_a_part_are_named(metric: str) -> None:
+    task = replace(TENSE, dev=_examples("dev", [("x", "3.5"), ("y", "gleeped."), ("z", "4.2")]), metric=METRICS[metric])
+    assert f"{metric} reads '3.5', '4.2' only up to the period or line break inside" in _only(task)
 
 
 def test_a_template_that_ends_in_a_space_is_named() -> None:

@@ -106,7 +106,7 @@ def test_bytes_that_are_not_utf8_are_named_with_their_line(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("input,target\na,x\nb\n", "line 3: 1 columns, the header has 2"),
+        ("input,target\na,x\nb\n", "line 3: 1 column, the header has 2"),
         ("input,target\na,x,y\n", "line 2: 3 columns, the header has 2"),
         ('input,target\na,x\n"b" c,x\n', "line 3: "),
         ('input,target\n"b,x\n', "line 2: "),

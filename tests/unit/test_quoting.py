@@ -50,9 +50,18 @@ def test_a_tsv_that_was_quoted_as_csv_is_doubtful_and_its_broken_lines_are_refus
     assert "(line 3), but a TSV has no quoting" in doubt
     assert reading_doubts("rows.csv", rows) == ()
     message = _refused(tmp_path, 'input\ttarget\n"two\nlines"\tx\n', "rows.tsv")
-    assert message.startswith("line 2: 1 columns, the header has 2 (a quote mark joins neither cells nor lines")
+    assert message.startswith("line 2: 1 column, the header has 2 (a quote mark joins neither cells nor lines")
     message = _refused(tmp_path, '"input"\t"target"\n"a"\t"x"\n', "rows.tsv")
     assert message.endswith("its fields stand in quote marks, which a TSV file does not have")
+
+
+def test_spaces_before_quoted_fields_are_doubtful_since_the_marks_are_text(tmp_path: Path) -> None:
+    rows = _read(tmp_path, 'input, target\nabc, "x"\nde, "y"\n')
+    assert [row.targets for row in rows] == [('"x"',), ('"y"',)]
+    assert reading_doubts("rows.csv", rows) == (
+        "rows.csv: all rows have quote marks as part of a text: put no space before a quoted field",
+    )
+    assert reading_doubts("rows.csv", _read(tmp_path, 'input,target\n"""Twas""",x\nab,x\n')) == ()
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
@@ -105,7 +114,7 @@ def test_a_header_that_swallows_rows_is_refused(tmp_path: Path) -> None:
         ),
         (
             _table(_with(FREE, '"verb,x', 4, 'verb,y"', 7)),
-            "line 6: a quoted field goes on to line 9; then the row has 1 columns, the header has 2",
+            "line 6: a quoted field goes on to line 9; then the row has 1 column, the header has 2",
         ),
         (_table(['"verb,x', *FREE * 500]), "line 2: a quote mark opens a field that has not ended in line "),
         (_table(["a\rb,x"]), "line 2: a carriage return in the middle"),
