@@ -35,8 +35,8 @@ MEGABYTES = 512
 MAX_CHARS = 1_000_000
 """That a template may write around the messages; of the messages themselves, four copies."""
 
-_GUARD = "\ue000"
-"""Private-use character that stands inside control-token text of messages while the template runs."""
+_GUARD = "\ufdd0"
+"""Stands inside control-token text of messages while the template runs. Never a character: text does not have it."""
 
 _SHOWN = 40
 """Characters of a template or a message that an error shows."""
@@ -199,7 +199,7 @@ class ChatTemplate:
             pieces.append(piece)
         text = "".join(pieces)
         # Some templates open the thoughts whatever they are told.
-        return f"{text.rstrip()}\n\n</think>\n\n" if _OPEN_THOUGHT.search(text) else text
+        return _OPEN_THOUGHT.sub(r"\1\2\3\n\n\1/\2\3\n\n", text)
 
     def _guard(self, content: str) -> str:
         # After every character: a control token may be a single character, or lie inside the text of another.
@@ -220,7 +220,7 @@ def unguard(text: str, control: re.Pattern[str]) -> tuple[str, list[Span]]:
     return "".join([*pieces, text[at:].replace(_GUARD, "")]), spans
 
 
-_OPEN_THOUGHT = re.compile(r"<think>\s*\Z")
+_OPEN_THOUGHT = re.compile(r"([<\[◁])((?:\w+:)?(?:think|thinking|thought|THINK))([>\]▷])\s*\Z")
 
 
 def _holds(text: str, said: str) -> bool:

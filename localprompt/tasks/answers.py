@@ -84,9 +84,9 @@ class CodeAnswer:
         """
         try:
             found: object = self.function(completion)
-        except Exception as error:  # a user's function may raise anything
-            why = f"({type(error).__name__}: {error})"
-            problem = f"the answer function {self.name!r} failed on {repr(completion)[:_SHOWN]} {why}"
+        except (Exception, SystemExit) as error:  # a user's function may raise anything
+            what = f"the answer function {self.name!r} failed on {repr(completion)[:_SHOWN]}"
+            problem = f"{what} ({type(error).__name__}: {error})"
             raise TaskError(problem, "it returns the answer that any text holds, or None") from error
         if found is not None and not isinstance(found, str):
             problem = f"the answer function {self.name!r} returned {repr(found)[:_SHOWN]}"
@@ -115,9 +115,8 @@ def _regex(pattern: str) -> Answer:
     try:
         compiled = regex.compile(pattern)
     except regex.error as error:
-        raise TaskError(
-            f"the pattern {pattern!r} is not a regular expression ({error})", "see docs/tasks.md"
-        ) from error
+        problem = f"the pattern {pattern!r} is not a regular expression ({error})"
+        raise TaskError(problem, "see docs/tasks.md") from error
     if compiled.groups != 1:
         hint = "put round brackets around the answer and write (?:...) for all other groups"
         raise TaskError(f"the pattern {pattern!r} has {compiled.groups} groups instead of one", hint)

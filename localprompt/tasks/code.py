@@ -13,6 +13,7 @@ import builtins
 import hashlib
 import importlib
 import json
+import re
 import sys
 import sysconfig
 import types
@@ -44,8 +45,8 @@ def load_function(name: str, folder: Path) -> tuple[Callable[..., Any], str]:
         module, digest = _load(module_name, folder.resolve())
         function = getattr(module, function_name)
     except (Exception, SystemExit) as error:  # a user's module may raise anything while it is imported
-        hint = "the module lies beside the task file or on PYTHONPATH"
-        why = f"{type(error).__name__}: {error}"
+        hint = "write module:function, and put module.py beside the task file or on PYTHONPATH"
+        why = re.sub(rf"{_PREFIX}\w+\.", "", f"{type(error).__name__}: {error}")
         raise TaskError(f"the metric {name!r} cannot be imported ({why})", hint) from error
     if not callable(function):
         raise TaskError(f"the metric {name!r} is not a function", "write module:function")

@@ -52,7 +52,7 @@ class CodeMetric:
             score = float(self.function(prediction, targets))
         except TaskError:  # a guarded one, which has said it
             raise
-        except Exception as error:  # a user's function may raise anything
+        except (Exception, SystemExit) as error:  # a user's function may raise anything
             problem = (
                 f"the metric {self.name!r} failed on the prediction {prediction!r} ({type(error).__name__}: {error})"
             )

@@ -198,10 +198,10 @@ def test_a_long_message_is_no_reason_to_give_up() -> None:
 
 def test_control_tokens_of_one_character_and_inside_others_stay_text_in_messages() -> None:
     control = re.compile(r"<\|a\|>|a|~")
-    for content in ("<|a|>", "a~a", "<|<|a|>a|>", "~", "\ue000~\ue000"):
+    for content in ("<|a|>", "a~a", "<|<|a|>a|>", "~", "\ue000~\ue000", "\ufdd0~\ufdd0"):
         text, spans = ChatTemplate("~{{ messages[0].content }}<|a|>", control, {}).render([Message("user", content)])
         assert [text[start:end] for start, end in spans] == ["~", "<|a|>"]
-        assert text == "~" + content.replace("\ue000", "") + "<|a|>"
+        assert text == "~" + content.replace("\ufdd0", "") + "<|a|>"
 
 
 @given(
@@ -220,4 +220,6 @@ def test_whatever_a_message_holds_is_rendered_as_it_is(pieces: list[str]) -> Non
 def test_thoughts_that_a_template_opens_are_closed_at_once(end: str) -> None:
     text, _ = render(f"{{% for m in messages %}}{{{{ m.content }}}}\n{{% endfor %}}{end}", Message("user", "<think>"))
     assert text == "<think>\n<think>\n\n</think>\n\n"
+    text, _ = render("{{ messages[0].content }}" + end.replace("<think>", "[THINK]"), Message("user", "Hi"))
+    assert text == "Hi[THINK]\n\n[/THINK]\n\n"
     assert render("{{ messages[0].content }} ", Message("user", "<think> a"))[0] == "<think> a "

@@ -335,7 +335,8 @@ def test_a_metric_beside_the_task_file_is_found_and_its_code_is_part_of_its_hash
 
 
 @pytest.mark.parametrize(
-    "name", ["no_such_module:f", "broken_metric:f", "fine_metric:g", "fine_metric:x", "fine_metric:", ":f"]
+    "name",
+    ["no_such_module:f", "broken_metric:f", "fine_metric:g", "fine_metric:x", "fine_metric:", ":f", "fine_metric.py:f"],
 )
 def test_code_that_cannot_be_had_is_named(tmp_path: Path, name: str) -> None:
     _module(tmp_path, "broken_metric", "def f(:\n")
@@ -343,12 +344,15 @@ def test_code_that_cannot_be_had_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(TaskError) as caught:
         find_metric(name, folder=tmp_path, allow_code=True)
     assert repr(name) in caught.value.message
+    assert "_localprompt_task" not in caught.value.message
 
 
 def test_whatever_a_users_metric_raises_names_it_and_the_prediction(tmp_path: Path) -> None:
     _module(tmp_path, "raising_metric", "def f(p, t): return {}[p]\ndef g(p, t): return None\n")
     _module(tmp_path, "raising_module", "raise RuntimeError('no licence')\n")
-    for name, reason in (("raising_metric:f", "KeyError"), ("raising_metric:g", "TypeError")):
+    _module(tmp_path, "leaving_metric", "def f(p, t): raise SystemExit(0)\n")
+    wrong = {"raising_metric:f": "KeyError", "raising_metric:g": "TypeError", "leaving_metric:f": "SystemExit"}
+    for name, reason in wrong.items():
         metric = find_metric(name, folder=tmp_path, allow_code=True)
         with pytest.raises(TaskError, match=f"'{name}' failed on the prediction 'some text' .{reason}"):
             metric("some text", ("x",))
