@@ -1,7 +1,7 @@
 """What a proposer wrote becomes validated candidate texts. Level 4, pure functions.
 
 Small models copy an example, repeat themselves or answer the task instead of describing it. Each reply is first cut
-down to the instruction it may hold (`replies.py`) and then tested; what is not used is kept with its reason.
+down to the instruction it may hold (`parsing.py`) and then tested; what is not used is kept with its reason.
 """
 
 from __future__ import annotations

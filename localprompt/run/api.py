@@ -1,4 +1,4 @@
-"""A run from its beginning, and a single evaluation. Level 7. Going on with a run is in resuming.py.
+"""A run from its beginning, and a single evaluation. Level 7. Going on with a run is in resume.py.
 
 The search sees train and dev. What it found is measured once on test, together with the seed, when nothing can be
 chosen any more.

@@ -1,4 +1,4 @@
-"""One sitting at a run: search, noise, test, result. Level 7. How a sitting begins is in runs.py and resuming.py.
+"""One sitting at a run: search, noise, test, result. Level 7. How a sitting begins is in api.py and resume.py.
 
 A sitting may end anywhere. The next one begins the search again from its seed, and the store knows the answers.
 """

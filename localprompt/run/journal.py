@@ -13,7 +13,7 @@ from localprompt.types import Candidate, Discard, Evaluation, Exchange
 
 
 class RunJournal:
-    """The journal of one run. See `Journal` in observing.py."""
+    """The journal of one run. See `Journal` in search/observer.py."""
 
     def __init__(self, runs: Runs, run_id: str) -> None:
         self._runs = runs

@@ -1,8 +1,7 @@
 """How far scores move by themselves. Level 7.
 
-The kernels of a quantised model round a little differently in another batch, so a score measured again in other company
-may be another one. A difference below that floor says nothing. Nor does one within a standard error, where the prompt
-that is ahead is the best of many: from hand-written seeds, ten such prompts were 0.015 worse on test on average.
+The kernels of a quantised model round a little differently in another batch, so a score measured again beside other
+requests may differ. A difference below that floor says nothing; what else a winner needs is in `search/ranking.py`.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ from localprompt.types import Evaluation
 def measure_noise(lm: LanguageModel, task: Task, known: Sequence[Evaluation], budget: Budget) -> NoiseFloor:
     """Return the noise floor: the prompts measured again, all in one call.
 
-    So most of them are in other company than before: one that was first measured alone now has neighbours. Measured
+    So most of them are in another batch than before: one that was first measured alone now has neighbours. Measured
     again alone it would repeat its numbers to the last digit and say nothing.
 
     Args:
         lm: must not know the answers of `known`.
         task: whose dev examples were measured.
-        known: how they were measured first, in whatever company; at least one.
+        known: how they were measured first, in whatever batch; at least one.
         budget: what is spent is charged to it.
     """
     ids = {outcome.example_id for before in known for outcome in before.outcomes}

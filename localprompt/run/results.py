@@ -45,12 +45,12 @@ class HeldOutScores:
 
 @dataclass(frozen=True, slots=True)
 class NoiseFloor:
-    """How far scores move when nothing but the company of a request in its batch changes."""
+    """How far scores move when nothing but the batch composition changes."""
 
     floor: float
     """Largest change of a prompt's mean dev score on measuring again."""
     changed: int
-    """Scores, of single examples, that were another one."""
+    """Scores, of single examples, that differed."""
     n: int
     """Scores that were measured again."""
 

@@ -23,7 +23,7 @@ from localprompt.types import Evaluation, Example, Loglikelihood, Outcome, Promp
 Norm = Literal["token", "sequence"]
 
 CONTENT_FREE = ("N/A", "", "[MASK]")
-"""Inputs that say nothing: what a label gets on them is the prompt's prejudice (contextual calibration, Zhao 2021)."""
+"""Inputs that say nothing: a label has its prior on them (contextual calibration, Zhao 2021)."""
 
 UNLIKELY = -100.0
 """Nats a token, what a target scores that the model could not be asked about; no real one is as improbable."""

@@ -202,10 +202,10 @@ class Problem:
 
 
 def _outputs(task: Task) -> tuple[str, ...]:
-    """Return the labels, or the targets of train where it has at most 6 different ones and each at least five times.
+    """Return the labels, or the targets of train where they are few, each five times or more on average; else nothing.
 
-    On average. A few examples rarely show that the outputs are a fixed set, and a prompt that does not name them scores
-    0 under an exact match.
+    A few examples rarely show that the outputs are a fixed set, and a prompt that does not name them scores 0 under an
+    exact match.
     """
     if task.labels:
         return tuple(sorted(task.labels))

@@ -126,11 +126,11 @@ class Proposer:
     ) -> list[Proposal]:
         """Return new instructions that the proposer wrote, one `Proposal` a prompt, same order and length as `prompts`.
 
-        Of each prompt `n` replies are asked for, read and validated (`proposing.sift`). An instruction is new if it
-        is no near-duplicate of a candidate of this search, of another one in this call, or of anything discarded
-        before. A prompt none of whose replies was usable is asked once more with new seeds and `warmer`, if the budget
-        has room for that, unless it killed the engine. Discards are counted already. The accepted ones are not
-        recorded: that is for whoever knows their parents.
+        Of each prompt `n` replies are asked for, read and validated (`validation.filter_replies`). An instruction is
+        new if it is no near-duplicate of a candidate of this search, of another one in this call, or of anything
+        discarded before. A prompt none of whose replies was usable is asked once more with new seeds and a higher
+        temperature, if the budget has room for that, unless it killed the engine. Discards are counted already. The
+        accepted ones are not recorded: that is for whoever knows their parents.
 
         Replies of one line or paragraph, or after an open tag, are bound to a grammar where the proposer can, so that
         none begins with the line break that would end it.
@@ -174,17 +174,17 @@ class Proposer:
                 )
                 for i, group in zip(asked, replies, strict=True)
             ]
-            self._count([each for proposal in found for each in proposal.discarded], forget=own)
+            self.discard([each for proposal in found for each in proposal.discarded], forget=own)
             return found
 
         proposals = ask(range(len(prompts)), sampling)
         # What killed the engine would kill it again.
-        barren = [i for i, proposal in enumerate(proposals) if not proposal.accepted]
-        lost = [i for i in barren if any(discard.reason != DIED for discard in proposals[i].discarded)]
+        unproductive = [i for i, proposal in enumerate(proposals) if not proposal.accepted]
+        lost = [i for i in unproductive if any(discard.reason != DIED for discard in proposals[i].discarded)]
         try:
             again = ask(lost, replace(sampling, temperature=retry_temperature(sampling.temperature)))
         except BudgetExhausted:
-            if len(barren) == len(prompts):
+            if len(unproductive) == len(prompts):
                 raise
             return proposals  # what is left of the budget is better spent on scoring them
         for i, second in zip(lost, again, strict=True):
@@ -246,11 +246,8 @@ class Proposer:
         """
         return self._lm.lm.fim(prefix, suffix)
 
-    def discard(self, discarded: Sequence[Discard]) -> None:
-        """Count what was not used, and remember it: `propose` does not accept it again."""
-        self._count(discarded)
-
-    def _count(self, discarded: Sequence[Discard], forget: AbstractSet[Discard] = frozenset()) -> None:
+    def discard(self, discarded: Sequence[Discard], forget: AbstractSet[Discard] = frozenset()) -> None:
+        """Count what was not used, and remember it but for what is in `forget`: `propose` does not accept it again."""
         if not discarded:
             return
         self.discards.update(each.reason for each in discarded)

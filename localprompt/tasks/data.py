@@ -179,16 +179,18 @@ def reading_doubts(name: str, rows: Sequence[Row]) -> tuple[str, ...]:
             "see that each is one text"
         )
     kind = Path(name).suffix.lower()
-    pattern = _QUOTED if kind == ".tsv" else _WHOLE
-    quoted = [str(row.line) for row in rows if any(map(pattern.fullmatch, (*row.inputs.values(), *row.targets)))]
-    if kind == ".csv" and len(quoted) == len(rows):
+    if kind == ".csv" and len(_lines_with(_WHOLE, rows)) == len(rows):
         doubts.append(f"{name}: all rows have quote marks as part of a text: put no space before a quoted field")
-    if quoted and kind == ".tsv":
+    if kind == ".tsv" and (quoted := _lines_with(_QUOTED, rows)):
         doubts.append(
             f"{name}: {len(quoted)} rows have fields quoted as in CSV (line {first_few(quoted)}), but a TSV has no "
             "quoting: the quote marks are part of the text"
         )
     return tuple(doubts)
+
+
+def _lines_with(pattern: re.Pattern[str], rows: Sequence[Row]) -> list[str]:
+    return [str(row.line) for row in rows if any(map(pattern.fullmatch, (*row.inputs.values(), *row.targets)))]
 
 
 def first_few(items: Iterable[str]) -> str:

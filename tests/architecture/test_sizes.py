@@ -16,8 +16,9 @@ import size  # noqa: E402 - it counts for people too
 MAX_FUNCTION_LINES = 60
 MAX_FILE_LINES = 450
 # These only fall; one that must rise says why behind its number.
-MAX_CODE_LINES = 14_640  # 12,165 before the mistakes found by use were mended: statistics, data, scripts, thoughts
+MAX_CODE_LINES = 14_630  # 12,165 before the mistakes found by use were mended: statistics, data, scripts, thoughts
 MAX_OF_OPTIMIZER = {"ape": 214, "manual": 45, "opro": 244, "pe2": 385, "protegi": 348, "random_search": 108}
+MAX_OF_NEW_OPTIMIZER = 250
 MAX_MEMBERS_OF_PROBLEM = 18
 MAX_ON_TOP_LEVEL = 19
 MAX_CIRCLES = 2
@@ -43,8 +44,9 @@ def test_a_file_fits_in_a_head_and_its_functions_on_a_screen(path: Path) -> None
 
 def test_what_makes_the_project_large_only_falls() -> None:
     assert sum(size.by_package().values()) <= MAX_CODE_LINES
-    large = {name: n for name, n in size.by_optimizer().items() if n > MAX_OF_OPTIMIZER[name]}
-    assert not large
+    sizes = size.by_optimizer()
+    assert sizes.keys() >= MAX_OF_OPTIMIZER.keys()
+    assert not {name: n for name, n in sizes.items() if n > MAX_OF_OPTIMIZER.get(name, MAX_OF_NEW_OPTIMIZER)}
     assert len(size.public_members(ROOT / "localprompt/search/problem.py", "Problem")) <= MAX_MEMBERS_OF_PROBLEM
     assert len(size.top_level()) <= MAX_ON_TOP_LEVEL
     assert len(size.circles()) <= MAX_CIRCLES
