@@ -180,7 +180,7 @@ def _beginning(text: str, room: int) -> str:
 def _shipped(optimizer: str) -> dict[str, str]:
     """Return the texts of an optimiser's folder, and of the one that optimisers share, by name."""
     package = _MODULES.get(optimizer, "").rpartition(".")[0]
-    folders = [files("localprompt.optimizers") / "templates" / "shared"]
+    folders = [files("localprompt") / "optimizers" / "templates" / "shared"]
     folders += [files(package) / "templates" / optimizer] if package else []
     found = (file for folder in folders if folder.is_dir() for file in folder.iterdir() if file.name.endswith(".txt"))
     return {file.name.removesuffix(".txt"): file.read_text(encoding="utf-8") for file in found}
