@@ -23,6 +23,7 @@ from localprompt.lm.metered import MeteredLM
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers import Optimizer
 from localprompt.search.evaluator import Evaluator
+from localprompt.search.observer import Announcer
 from localprompt.search.problem import Problem
 from localprompt.search.ranking import Standing
 from localprompt.tasks import Task
@@ -36,7 +37,8 @@ def trace(optimizer: Optimizer, given: Task, writes: Callable[[str, int], str], 
     journal, budget = TraceJournal(given), Budget()
     task_lm, proposer = toy.model(answer=_answers, **kind), _Proposer(journal, answer=writes, **kind)
     evaluator = Evaluator(task_lm, given, budget)
-    problem = Problem(given, evaluator, MeteredLM(proposer, budget), rng=random.Random(0), journal=journal)
+    lm, announcer = MeteredLM(proposer, budget), Announcer(journal=journal)
+    problem = Problem(given, evaluator, lm, rng=random.Random(0), announcer=announcer)
     optimizer.run(problem)
     journal.winner(problem.ranking.winner())
     return "\n".join(journal.lines) + "\n"

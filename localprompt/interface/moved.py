@@ -31,6 +31,8 @@ MOVED = {
     "localprompt.models": "localprompt.hub.files",
     "localprompt.noise": "localprompt.run.noise",
     "localprompt.observing": "localprompt.search.observer",
+    "localprompt.optimizers.pe2_conversation": "localprompt.optimizers.pe2",
+    "localprompt.optimizers.protegi_writing": "localprompt.optimizers.protegi",
     "localprompt.problem": "localprompt.search.problem",
     "localprompt.proposing": "localprompt.proposals.validation",
     "localprompt.racing": "localprompt.search.racing",

@@ -22,14 +22,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from localprompt.errors import ConfigError
-from localprompt.optimizers.induction import closed_set
-from localprompt.optimizers.registry import at_least, optimizer, require
+from localprompt.optimizers import induction
+from localprompt.optimizers.induction import Induction
+from localprompt.optimizers.registry import optimizer
 from localprompt.optimizers.rewording import reworded
-from localprompt.proposals.metaprompts import SHRINK, MetaPrompt, load, shown_chars, worked
-from localprompt.proposals.parsing import ReplyFormat
+from localprompt.optimizers.settings import AnyCount, Checked, Count, Must, Share, Shown, StageSizes, Weight
+from localprompt.proposals.metaprompts import MetaPrompt, load
 from localprompt.proposals.similarity import normalised
 from localprompt.search.filtering import Score, Stages, filter_in_stages, measure_best_first
 from localprompt.search.problem import Problem
@@ -41,12 +42,9 @@ from localprompt.types import Candidate, Demo, Example, Prompt, Sampling
 Mode = Literal["forward", "fim", "cloze", "sir", "auto"]
 
 TEMPLATES = {
-    "demo": ("inputs", "output"),
-    "forward": ("demos",),
-    "forward_chat": ("demos",),
+    **induction.TEMPLATES,
     "fim": ("blank", "demos"),
     "cloze": ("demos",),
-    "outputs": ("answers",),
     "resample": ("instruction",),
     "resample_chat": ("instruction",),
 }
@@ -62,7 +60,7 @@ _FIM_PROBE = (
 
 @optimizer("ape", TEMPLATES)
 @dataclass(frozen=True, slots=True)
-class APE:
+class APE(Checked):
     """Hyperparameters of APE; the defaults spend about 800 short answers on a dev split of 100 rows."""
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {
@@ -89,23 +87,23 @@ class APE:
     """How forward and resampling ask. `raw`: plain text to continue, as the paper did. `chat`: a question with the
     opening of the answer written already. `auto`: chat where the proposer has a template. On a 1.5B model the guesses
     for antonyms scored .30 on average by chat and .12 raw: continuing plain text, a small model drifts into a story."""
-    queries: int = 8
+    queries: Count = 8
     """Sets of demos. The code has 5 with 50 guesses each; more sets and fewer guesses give more variety for less."""
-    per_query: int = 6
+    per_query: Count = 6
     """Guesses a set: 48 in all, near the paper's 50."""
-    demos: int = 5
+    demos: Count = 5
     """Worked examples per set, drawn without replacement (paper and code: 5); all of train where it has fewer."""
-    demo_chars: int = 300
+    demo_chars: Shown = 300
     """A longer text is shown with its middle left out: small models lose the question behind long examples."""
-    shots: int = 0
+    shots: AnyCount = 0
     """Worked examples that every candidate carries, the same train examples for all: the few-shot setting of paper and
     code (5 where its template has the slot). The layout needs a `{{demos}}` slot. The model reads a prompt's demos once
     for all examples that it is scored on."""
-    temperature: float = 0.9
+    temperature: Weight = 0.9
     """Of the proposer; code: 0.9."""
-    top_p: float = 0.9
+    top_p: Share = 0.9
     """Of the proposer; code: 0.9."""
-    max_tokens: int = 50
+    max_tokens: Count = 50
     """A guess cut here is cut back to its last whole sentence or discarded; the code (50) keeps the fragment."""
     scoring: Literal["exec", "logprob"] = "exec"
     """`exec`: the task's metric, the paper's default, closer to test scores. `logprob`: log p(target), one prefill and
@@ -114,49 +112,38 @@ class APE:
     """Of logprob: the mean over the target's tokens (code) or their sum (paper)."""
     selection: Literal["filter", "ucb"] = "filter"
     """`filter`: stages of growing size. `ucb`: a bandit, the code's other option."""
-    stages: tuple[int, ...] = (6, 18)
+    stages: StageSizes = (6, 18)
     """Fresh dev examples of each filter stage. The paper gives no sizes."""
     tiebreak: bool = True
     """Of candidates that the metric finds equal where the stage cuts, keep those under which the right answers are most
     probable. Not in the paper, which has hundreds of calls more to tell them apart."""
-    keep: float = 0.25
+    keep: Share = 0.25
     """Share of the candidates that a stage lets through. The paper has a threshold and does not state it."""
-    finalists: int = 3
+    finalists: Count = 3
     """Candidates measured on all of dev."""
-    ucb_rounds: int = 9
+    ucb_rounds: AnyCount = 9
     """Rounds after every candidate was pulled once (code: 5 or 20, the first included)."""
-    ucb_arms: int = 4
+    ucb_arms: Count = 4
     """Candidates pulled in a round (code: a third of them, or 50)."""
-    ucb_examples: int = 8
+    ucb_examples: Count = 8
     """Dev examples per pull (code: 5 or 50)."""
-    ucb_exploration: float = 1.0
+    ucb_exploration: Weight = 1.0
     """Weight of the exploration bonus (code: 1.0), in units of the range: 1, or the spread seen for nats."""
-    sir_examples: int = 8
+    sir_examples: Count = 8
     """Train examples, not shown to the proposer where train is large enough, whose targets weigh the guesses."""
-    sir_keep: int = 24
+    sir_keep: Count = 24
     """Guesses resampled, without replacement."""
-    sir_temperature: float = 0.25
+    sir_temperature: Annotated[float, Must("above 0", lambda value: value > 0)] = 0.25
     """Divides the mean token log-probability before it becomes a weight; lower trusts it more."""
-    resample_rounds: int = 0
+    resample_rounds: AnyCount = 0
     """At most so many rounds of variants, while they help (paper: off by default, about 3 until nothing changes). Off:
     with a 1.5B on two tasks, two rounds cost 60 % more and gained nothing on test."""
-    resample_keep: int = 2
+    resample_keep: Count = 2
     """Best prompts that get variants."""
-    variants: int = 4
+    variants: Count = 4
     """Variants of each of them."""
     templates: Path | None = None
     """Folder with meta-prompts of your own, `.txt` files named as the shipped ones; missing ones are the shipped."""
-
-    def __post_init__(self) -> None:
-        at_least(self, 1, "queries", "per_query", "demos", "max_tokens", "finalists", "ucb_arms", "ucb_examples")
-        at_least(self, 0, "shots", "ucb_rounds", "ucb_exploration", "resample_rounds", "temperature")
-        at_least(self, 1, "sir_examples", "sir_keep", "resample_keep", "variants")
-        for name in ("keep", "top_p"):
-            require(self, name, 0 < getattr(self, name) <= 1, "above 0 and at most 1")
-        require(self, "sir_temperature", self.sir_temperature > 0, "above 0")
-        at_least(self, 20, "demo_chars")
-        stages_hold = bool(self.stages) and all(each >= 1 for each in self.stages)
-        require(self, "stages", stages_hold, "one or more whole numbers of at least 1")
 
     def run(self, problem: Problem) -> None:
         """Search for the best instruction; everything stays with `problem`."""
@@ -192,14 +179,13 @@ class APE:
     def _propose(self, problem: Problem, meta: dict[str, MetaPrompt]) -> list[Prompt]:
         chats = problem.proposer.chats(self.style)
         mode = self._possible_mode(problem)
-        template = meta[mode if mode in ("fim", "cloze") else "forward_chat" if chats else "forward"]
+        asking = meta[mode if mode in ("fim", "cloze") else "induce_chat" if chats else "induce"]
         shown = [problem.minibatch(self.demos) for _ in range(self.queries)]
-        requests, readings = self._requests(problem, meta, template, shown)
-        sampling = replace(self._sampling, stop=readings[0].stop)
-        proposals = problem.proposer.propose(requests, readings, sampling, template.fixed, n=self.per_query)
+        drawn = [[(example, problem.rng.choice(example.targets)) for example in group] for group in shown]
         carried = problem.minibatch(self.shots)
         demos = tuple(Demo(example.inputs, problem.rng.choice(example.targets)) for example in carried)
-        found = [Prompt(text, demos) for proposal in proposals for text in proposal.accepted]
+        guessing = Induction(meta, asking, self.demo_chars, self._sampling, self.per_query)
+        found = [child for _, child in guessing.children(problem, drawn, [Prompt("", demos)] * len(drawn))]
         problem.record([Candidate(prompt, mode) for prompt in found])
         if mode == "sir":
             found = self._importance_resampled(problem, found, [*shown, carried])
@@ -222,37 +208,6 @@ class APE:
         has_tokens = problem.proposer.has_fim
         reason = "could not fill the blank in plain sentences" if has_tokens else "has no fill-in-the-middle tokens"
         raise ConfigError(f"mode=fim is not possible: the proposer {reason}", "use mode=sir or mode=forward")
-
-    def _requests(
-        self, problem: Problem, meta: dict[str, MetaPrompt], template: MetaPrompt, shown: Sequence[Sequence[Example]]
-    ) -> tuple[list[str], list[ReplyFormat]]:
-        """Return one request a group of examples, these shortened until it fits the context, and how each is read."""
-        drawn = [[(example, problem.rng.choice(example.targets)) for example in group] for group in shown]
-        # Five examples show what is done to an input but rarely all words of the answers, and a 1.5B does not conclude
-        # that they are a fixed set; an instruction that does not name them scores 0 under exact match. After a blank
-        # to fill there is no place for such remarks.
-        is_fim = template.name == "fim"
-        listed = [] if is_fim else closed_set(problem, meta["outputs"])
-
-        def demos(group: Sequence[tuple[Example, str]], shrink: int) -> str:
-            limit = shown_chars(self.demo_chars, shrink)
-            return "\n\n".join([*(worked(meta["demo"], example, output, limit) for example, output in group), *listed])
-
-        if is_fim:
-            before, after = template.sides
-            readings = [ReplyFormat("line", suffix=after.fill(demos=demos(group, 1))) for group in drawn]
-        else:
-            readings = [ReplyFormat("line" if template.is_chat else "sentence")] * len(drawn)
-
-        def request(group: Sequence[tuple[Example, str]], shrink: int) -> str:
-            text = demos(group, shrink)
-            if is_fim:
-                return problem.proposer.fim(before.fill(demos=text), after.fill(demos=text))
-            return problem.proposer.request(template, demos=text)
-
-        fitting = problem.proposer.first_fitting
-        requests = [fitting(map(partial(request, group), SHRINK), self.max_tokens) for group in drawn]
-        return requests, readings
 
     def _importance_resampled(
         self, problem: Problem, found: list[Prompt], shown: Sequence[Sequence[Example]]
@@ -279,9 +234,9 @@ class APE:
 
     def _resample(self, problem: Problem, meta: dict[str, MetaPrompt], parents: Sequence[Prompt]) -> list[Prompt]:
         template = meta["resample_chat" if problem.proposer.chats(self.style) else "resample"]
-        found = reworded(problem, template, parents, self._sampling, op="resample", n=self.variants)
-        problem.record(found)
-        return [candidate.prompt for candidate in found]
+        pairs = reworded(problem, template, parents, self._sampling, self.variants)
+        problem.record([Candidate(child, "resample", (parent.id,)) for parent, child in pairs])
+        return [child for _, child in pairs]
 
     def _select(
         self, problem: Problem, prompts: Sequence[Prompt], dev: Sequence[Example], *, beside: Sequence[Prompt] = ()

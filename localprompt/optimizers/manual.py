@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from localprompt.errors import ConfigError
-from localprompt.optimizers.registry import at_least, optimizer, require
+from localprompt.optimizers.registry import optimizer
+from localprompt.optimizers.settings import Checked, Count, Share, StageSizes
 from localprompt.search.filtering import Stages, filter_in_stages, measure_best_first
 from localprompt.search.problem import Problem
 from localprompt.types import Candidate, Prompt
@@ -25,7 +26,7 @@ _BLANK_LINES = re.compile(r"\n[ \t]*(?:\n[ \t]*)+")
 
 @optimizer("manual")
 @dataclass(frozen=True, slots=True)
-class Manual:
+class Manual(Checked):
     """Hyperparameters of the comparison of given prompts."""
 
     COMPARED: ClassVar[bool] = False
@@ -33,18 +34,15 @@ class Manual:
     prompts: Path | None = None
     """A text file with more prompts beside the task's seed prompts: blocks separated by blank lines or, where there is
     no blank line, one a line."""
-    stages: tuple[int, ...] = (12, 24)
+    stages: StageSizes = (12, 24)
     """Fresh dev examples of each stage."""
-    keep: float = 0.5
+    keep: Share = 0.5
     """Share of the prompts that a stage lets through."""
-    finalists: int = 4
+    finalists: Count = 4
     """Prompts measured on all of dev; with so few there are no stages."""
 
     def __post_init__(self) -> None:
-        stages_hold = bool(self.stages) and all(each >= 1 for each in self.stages)
-        require(self, "stages", stages_hold, "one or more whole numbers of at least 1")
-        require(self, "keep", 0 < self.keep <= 1, "above 0 and at most 1")
-        at_least(self, 1, "finalists")
+        Checked.__post_init__(self)
         if self.prompts:
             prompts_in(self.prompts)  # the search reads it again, but then a large model is loaded already
 

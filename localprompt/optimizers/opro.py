@@ -11,9 +11,9 @@
 Differs from the paper and its code, each on purpose: dev chooses the winner, not the sample of train on which the
 history was selected; the error-based exemplars are the most often wrong ones (the code draws from all that ever were
 wrong); replies without the tag are validated or discarded (the code evaluates whatever it finds); a history of nothing
-but an empty text begins with guesses, since nothing is learnt from it; a barren step raises the temperature, since
-small models repeat themselves; the search ends when nothing is left to gain on dev; `**` stays in an instruction,
-unless told otherwise.
+but an empty text begins with guesses, since nothing is learnt from it; an unproductive step raises the temperature,
+since small models repeat themselves; the search ends when nothing is left to gain on dev; `**` stays in an
+instruction, unless told otherwise.
 docs/methods/opro.md compares every hyperparameter.
 """
 
@@ -22,21 +22,22 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from localprompt.errors import ConfigError
 from localprompt.optimizers import induction
-from localprompt.optimizers.induction import Induction
-from localprompt.optimizers.registry import at_least, optimizer, require
+from localprompt.optimizers.induction import Induction, Init, Objection
+from localprompt.optimizers.registry import optimizer, require
+from localprompt.optimizers.settings import AnyCount, Checked, Count, Must, Share, Shown, Weight
 from localprompt.proposals.metaprompts import MetaPrompt, in_a_row, load, set_off, shortened
 from localprompt.proposals.parsing import ReplyFormat
 from localprompt.proposals.similarity import normalised
 from localprompt.search.filtering import Stages, filter_in_stages, measure_best_first
 from localprompt.search.problem import Problem
-from localprompt.search.proposer import Style
+from localprompt.search.proposer import Request, Style
 from localprompt.search.ranking import best_first
 from localprompt.tasks.template import Position
 from localprompt.types import Candidate, Evaluation, Example, Prompt, Sampling
@@ -64,7 +65,7 @@ _NUMBER = re.compile(r"[-+$€£]?\d[\d,. ]*%?")
 _SHORTENED_CHARS = 300
 """Of an exemplar's text where the context has no room for longer ones: they go before any instruction does."""
 _HOTTEST = 1.5
-"""Beyond this temperature a small model no longer writes sentences, so barren steps raise it no further."""
+"""Beyond this temperature a small model no longer writes sentences, so unproductive steps raise it no further."""
 
 
 Pair = tuple[Prompt, int]
@@ -108,39 +109,39 @@ class _Search:
 
 @optimizer("opro", _TEMPLATES)
 @dataclass(frozen=True, slots=True)
-class OPRO:
+class OPRO(Checked):
     """Hyperparameters of OPRO; the defaults spend about 2,500 short answers on a dev split of 100 rows."""
 
-    steps: int = 8
+    steps: Count = 8
     """Rounds of asking and scoring (paper and code: 200)."""
-    per_step: int = 8
+    per_step: Count = 8
     """Instructions asked for in a step (paper and code: 8, the best of 1, 2, 4, 8, 16)."""
-    draws: int = 4
+    draws: Count = 4
     """Meta-prompts in a step, each with exemplars of its own and an equal share of `per_step`; paper and code have one.
     Small models repeat themselves where the question is the same."""
-    history: int = 12
+    history: Count = 12
     """Instructions shown with their scores (paper and code: 20). 20 long ones fill a context of 4096 tokens."""
-    score_buckets: int = 100
+    score_buckets: Count = 100
     """Scores are shown as whole numbers from 0 to this one (paper and code: 100; 20 was worse). A meta-prompt that
     speaks of 100 then speaks of it."""
-    threshold: float = 0.0
+    threshold: Annotated[float, Must("from 0 to 1", lambda value: 0 <= value <= 1)] = 0.0
     """Instructions with a lower mean are not shown, but the best always is (code: 0.0 or, for GPT, 0.3; its authors
     name 0.01 for pre-trained PaLM)."""
-    exemplars: int = 4
+    exemplars: AnyCount = 4
     """Worked examples in a meta-prompt (paper and code: 3; 10 were no better, 0 much worse)."""
     exemplar_choice: Exemplars = "random"
     """`random`: others every step, from all of train (paper and code: the default). `constant`: the same all the time.
     `accumulated_most_wrong`: those of the sample answered wrong most often so far. `current_most_wrong`: by the
     instructions shown. The last two were no better in the paper."""
-    exemplar_chars: int = 300
+    exemplar_chars: Shown = 300
     """A longer text is shown with its middle left out (paper and code: no limit)."""
-    score_examples: int = 24
+    score_examples: Count = 24
     """Train examples that every instruction is scored on (paper: 261 of GSM8K, 50 of a BBH task)."""
-    eval_interval: int = 2
+    eval_interval: Count = 2
     """Steps between two measurements of the finalists on dev; the last step has one too (paper and code: 3). The best
     by its score is measured as soon as it is the best: a budget may end a search early, and what was not measured
     cannot win."""
-    finalists: int = 3
+    finalists: Count = 3
     """The so many best by their score are measured then, one by one, the best first (code: all that the step has
     found)."""
     position: Position = "task"
@@ -148,35 +149,35 @@ class OPRO:
     style: Style = "auto"
     """How the proposer is asked. `chat`: a question with the opening tag written already. `raw`: a list of scored texts
     to be continued, for models without a chat template. `auto`: chat where the proposer has a template."""
-    temperature: float = 1.0
+    temperature: Weight = 1.0
     """Of the proposer (paper and code: 1.0, the best of 0, .5, 1, 1.5, 2)."""
     schedule: Literal["constant", "linear_increase"] = "constant"
     """`linear_increase`: the temperature rises from step to step towards `end_temperature`."""
-    end_temperature: float = 1.5
+    end_temperature: Weight = 1.5
     """Where `linear_increase` would be after the last step (code: to be set)."""
-    warmer: float = 0.1
+    warmer: Weight = 0.1
     """Added to the temperature for every step without a usable proposal since the last one with; neither paper nor
     code."""
-    top_p: float = 0.95
+    top_p: Share = 0.95
     """Of the proposer (paper and code: not set). The many improbable tokens of a large vocabulary add up at 1.0."""
-    max_tokens: int = 80
+    max_tokens: Count = 80
     """Of a proposal (code: 512 or 1024; its authors name 1024)."""
-    max_chars: int = 500
+    max_chars: Count = 500
     """Longer instructions are discarded (code: 500). A seed prompt longer than that raises the limit."""
     strip_bold: bool = False
     """Take `**` out of instructions (code: yes). Off: it also stands for a power, as in `2**3`."""
     digits: Literal["auto", "allow", "refuse"] = "auto"
     """Whether an instruction may hold digits; `auto` refuses them where all answers are numbers (code: on GSM8K)."""
-    init: Literal["auto", "seeds", "induce"] = "auto"
+    init: Init = "auto"
     """What the history begins with. `seeds`: the task's prompts (paper and code: an empty text, or one generic
     sentence). `induce`: the best guesses from worked examples too. `auto`: guesses where all seeds are empty, but not
     with `A_begin`, where no instruction is wanted: the score of an empty text teaches nothing, and a small budget has
     only two or three steps."""
-    init_prompts: int = 12
+    init_prompts: Count = 12
     """Guesses. A third of them goes on, by a third of the sample."""
-    init_demos: int = 5
+    init_demos: Count = 5
     """Worked examples behind a guess."""
-    init_tokens: int = 50
+    init_tokens: Count = 50
     """Of a guess."""
     templates: Path | None = None
     """Folder with meta-prompts of your own, `.txt` files named as the shipped ones; missing ones are the shipped."""
@@ -200,12 +201,7 @@ class OPRO:
     }
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "steps", "per_step", "draws", "history", "score_buckets", "score_examples", "eval_interval")
-        at_least(self, 1, "finalists", "max_tokens", "max_chars", "init_prompts", "init_demos", "init_tokens")
-        at_least(self, 0, "exemplars", "temperature", "end_temperature", "warmer")
-        require(self, "threshold", 0 <= self.threshold <= 1, "from 0 to 1")
-        require(self, "top_p", 0 < self.top_p <= 1, "above 0 and at most 1")
-        at_least(self, 20, "exemplar_chars")
+        Checked.__post_init__(self)
         require(self, "draws", self.per_step % self.draws == 0, f"a divisor of per_step={self.per_step}")
 
     def run(self, problem: Problem) -> None:
@@ -223,7 +219,7 @@ class OPRO:
         if not done and self._is_induced(problem):
             search.scored.extend(self._first_guesses(search))
             done = _best_on_dev(problem, best_first(search.scored)[:1]) >= 1.0
-        barren = 0
+        n_unproductive = 0
 
         for step in range(self.steps):
             if done:
@@ -235,8 +231,8 @@ class OPRO:
             prompts = [self._meta_prompt(search, pairs, group, announced) for group in groups]
 
             # 3. Ask for new ones.
-            found = self._propose(search, pairs, prompts, self._temperature(step, barren))
-            barren = 0 if found else barren + 1
+            found = self._propose(search, pairs, prompts, self._temperature(step, n_unproductive))
+            n_unproductive = 0 if found else n_unproductive + 1
 
             # 4. Score them.
             if found:
@@ -248,10 +244,10 @@ class OPRO:
 
     def _first_guesses(self, search: _Search) -> list[Evaluation]:
         """Return the best guesses of the instruction behind worked examples, scored on all of the sample."""
-        problem, chars = search.problem, self.exemplar_chars
-        guessing = Induction(self.init_prompts, self.init_demos, chars, self.init_tokens, self.temperature, self.top_p)
-        chats, objection = search.asking.is_chat, self._objection(problem)
-        found = guessing.prompts(problem, search.meta, chats=chats, objection=objection)
+        problem, asking = search.problem, search.meta["induce_chat" if search.asking.is_chat else "induce"]
+        sampling = Sampling(self.init_tokens, temperature=self.temperature, top_p=self.top_p)
+        guessing = Induction(search.meta, asking, self.exemplar_chars, sampling)
+        found = guessing.first(problem, self.init_prompts, self.init_demos, objection=self._objection(problem))
         if not found:
             return []
         # On a few examples of a task where one must hit the words of an answer, all scores may be 0.
@@ -322,24 +318,25 @@ class OPRO:
         # In a chat the closing tag ends the reply, which may have paragraphs; a base model would write on.
         stop = () if search.asking.is_chat else reading.stop
         sampling = Sampling(max_tokens, temperature=temperature, top_p=self.top_p, stop=stop)
-        n, objection = self.per_step // self.draws, self._objection(problem)
-        proposals = problem.proposer.propose(prompts, reading, sampling, fixed, n=n, objection=objection)
+        best, n = pairs[-1][0], self.per_step // self.draws
+        requests = [Request(text, reading, best) for text in prompts]
+        proposals = problem.proposer.propose(requests, sampling, fixed, n=n, objection=self._objection(problem))
         texts = [text for proposal in proposals for text in proposal.accepted]
         if self.strip_bold:
             bare = dict.fromkeys(text.replace("**", "").strip() for text in texts)
             texts = [text[:1].upper() + text[1:] for text in bare]
-        found = [replace(pairs[-1][0], instruction=text) for text in texts]
+        found = [replace(best, instruction=text) for text in texts]
         parents = tuple(prompt.id for prompt, _ in reversed(pairs))
         problem.record([Candidate(prompt, "propose", parents) for prompt in found])
         return found
 
-    def _objection(self, problem: Problem) -> Callable[[str, int], str]:
+    def _objection(self, problem: Problem) -> Objection:
         """Return OPRO's own filters of an instruction."""
         numeric = not problem.outputs and all(_NUMBER.fullmatch(each.targets[0].strip()) for each in problem.train)
         refuses_digits = self.digits == "refuse" or (self.digits == "auto" and numeric)
         _, max_chars = self._longest_reply(problem)
 
-        def objection(text: str, _: int) -> str:
+        def objection(text: str, _: Prompt) -> str:
             if len(text) > max_chars:
                 return "too long"
             return "digits" if refuses_digits and any(c.isdigit() for c in text) else ""
@@ -354,12 +351,12 @@ class OPRO:
             return self.max_tokens, self.max_chars
         return problem.proposer.room_to_reword(texts, self.max_tokens), 2 * longest
 
-    def _temperature(self, step: int, barren: int) -> float:
-        """Return the temperature of a step that comes after `barren` ones without a usable proposal."""
+    def _temperature(self, step: int, n_unproductive: int) -> float:
+        """Return the temperature of a step that comes after `n_unproductive` ones without a usable proposal."""
         temperature = self.temperature
         if self.schedule == "linear_increase":
             temperature += (self.end_temperature - self.temperature) * step / self.steps
-        return max(temperature, min(_HOTTEST, temperature + self.warmer * barren))
+        return max(temperature, min(_HOTTEST, temperature + self.warmer * n_unproductive))
 
 
 def _third(n: int) -> int:

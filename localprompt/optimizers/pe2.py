@@ -6,118 +6,165 @@
 4. Run each of them on shuffled train until it has made enough errors; deal `expand` batches of `batch_size` from these.
 5. For each batch hold a conversation with the proposer. Up front the two steps are explained; then it sees the prompt,
    the task's real layout and the errors, answers a fixed list of questions about each, and from its answers writes the
-   new prompt, within a limit of words and, if wanted, of changed words.
+   new prompt, within a limit of words.
 6. Add the new prompts to the tree and go on with 2, `steps` times.
 
 Differs from the paper and its code, each on purpose: a generation is scored on a part of dev first and only its best
 on all of dev; one reasoning serves several new prompts; the batches of a prompt share no error, and first guesses no
 set of examples; a closed set of outputs is listed; limits are counted and not only asked for; proposals are validated;
-the order of train is drawn anew in each step. See docs/methods/pe2.md.
+train has another order in each step. See docs/methods/pe2.md.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import cycle, islice
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from localprompt.errors import ConfigError
-from localprompt.optimizers import induction, pe2_conversation
-from localprompt.optimizers.induction import Induction
-from localprompt.optimizers.pe2_conversation import (
-    Case,
-    Conversation,
-    Lesson,
+from localprompt.optimizers import induction
+from localprompt.optimizers.induction import Induction, Init, closed_set
+from localprompt.optimizers.mistakes import Case, cases, deal
+from localprompt.optimizers.registry import optimizer
+from localprompt.optimizers.settings import Checked, Count, Limit, Share, Shrunk, Weight
+from localprompt.proposals.metaprompts import (
+    MIN_SHOWN_CHARS,
+    SHRINK,
+    MetaPrompt,
+    fence,
+    flat,
+    inputs_of,
+    load,
+    shortened,
+    shown_chars,
 )
-from localprompt.optimizers.registry import at_least, optimizer, require
-from localprompt.proposals.metaprompts import MIN_SHOWN_CHARS, load
+from localprompt.proposals.parsing import MAX_CHARS, SENTENCE_END, reply_format_like, whole_sentences
 from localprompt.proposals.similarity import words
 from localprompt.search.filtering import Stages, filter_in_stages, measure_best_first
 from localprompt.search.problem import Problem
+from localprompt.search.proposer import Request
 from localprompt.search.ranking import best_first
-from localprompt.types import Evaluation, Example, Prompt
+from localprompt.types import Candidate, Evaluation, Example, Message, Prompt, Sampling
 
-_TEMPLATES = {**pe2_conversation.TEMPLATES, **induction.TEMPLATES}
+TEMPLATES = {
+    **induction.TEMPLATES,
+    "task": (),
+    "agree": (),
+    "inspect_chat": ("instruction", "layout", "examples"),
+    "example": ("number", "inputs", "answer", "target"),
+    "answers": ("answers",),
+    "refine_chat": ("instruction", "words"),
+}
+"""Meta-prompt to its slots, a file per turn. In those for a chat the last paragraph is the opening of the answer."""
+
+_NO_PROMPT = "(empty: there is no prompt yet)"
+_NO_ANSWER = "(none that could be read)"
+_DISPUTE = re.compile(
+    r"\b(?:right|correct|gold|true) (?:answer|label|output)s? (?:is|are|was|were|seems?) (?:\w+ )?"
+    r"(?:wrong|incorrect|mistaken|not right|not correct)\b",
+    re.IGNORECASE,
+)
+"""What a proposer says that trusts itself more than the data, although it was told not to."""
+_CONDITION = re.compile(r"\b(?:if|whether)\b", re.IGNORECASE)
+"""A task may be to judge answers: `If the right answer is wrong in the text, write no.` claims nothing."""
+_ROLES = {"user": "Request:", "assistant": "Reply:", "system": "Note:"}
+"""How a model without a chat template is shown who speaks."""
 
 
-@optimizer("pe2", _TEMPLATES)
 @dataclass(frozen=True, slots=True)
-class PE2:
+class Lesson:
+    """One batch of a prompt's errors, and what the proposer said about them."""
+
+    prompt: Prompt
+    batch: Sequence[Case]
+    reasoning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """What a search knows."""
+
+    problem: Problem
+    meta: Mapping[str, MetaPrompt]
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """A model without a chat template goes on with the other's turn."""
+        return () if self.problem.proposer.has_chat else (f"\n{_ROLES['user']}",)
+
+
+@optimizer("pe2", TEMPLATES)
+@dataclass(frozen=True, slots=True)
+class PE2(Checked):
     """Hyperparameters of PE2; the defaults take about 1500 short answers on a dev split of 100 rows, and 50 texts."""
 
-    steps: int = 3
+    steps: Count = 3
     """Expansions of the tree. Paper: 3, where its curves flatten; code: `train_steps` 10, of which 9 expand."""
-    beam: int = 2
+    beam: Count = 2
     """Prompts expanded in a step (paper: 4; code: 2)."""
-    expand: int = 2
+    expand: Count = 2
     """Batches of errors, and so reasonings, for each of them (paper: 4; code: 2)."""
-    rewrites: int = 2
+    rewrites: Count = 2
     """New prompts from one reasoning (paper and code: 1). Reading errors and reasoning is most of the cost, and what a
     small model writes is often discarded."""
-    batch_size: int = 2
+    batch_size: Count = 2
     """Errors shown at once; fewer where there are fewer (paper and code: 2; it saw no gain from 4 or 8)."""
-    negatives: Literal["hard", "random", "hard_weighted"] = "hard"
-    """What the batches are drawn from. `hard`: the errors (paper). `random`: all examples that the prompt was run on.
-    `hard_weighted`: these too, the worse the likelier (code: only rows of score 0, all alike, one maybe twice)."""
+    negatives: Literal["hard", "random"] = "hard"
+    """What the batches are drawn from. `hard`: the errors (paper). `random`: all that the prompt was run on."""
     disjoint: bool = True
     """Deal the batches of a prompt from `batch_size` x `expand` errors, so that they share none while there are so
-    many. False: draw each anew from half as many, at least `batch_size` (paper and code): two are often the same."""
+    many. False: draw each from half as many, at least `batch_size` (paper and code): two are often the same."""
     backtrack: bool = True
     """Take the best of all prompts so far (paper); false: of the newest generation."""
-    max_words: int = 50
+    max_words: Count = 50
     """Longest new prompt, asked for and counted; a parent with more words may keep its length. Paper and code: 50, and
     200 for counterfactual tasks, asked for only."""
-    step_size: int | None = None
-    """Most words that a new prompt may differ from its parent in, asked for and counted. None: no limit, as in the
-    paper's final version; it tried 5, 10 and 15, the code's default is 10. An empty parent sets no limit."""
-    history: bool = False
-    """Show the earlier versions with their scores and what was changed (the paper's history and momentum, left out of
-    its final version; in its code it ends in an error). Costs one more text for each prompt expanded."""
-    tutorial: bool = False
-    """Begin with some advice on prompts (left out of the paper's final version, where it has 2500 tokens)."""
-    reasoning_tokens: int = 125
+    reasoning_tokens: Count = 125
     """Of the reasoning, for each example of the batch (code: 1500 for the whole; paper: no limit). A text cut here ends
     with its last whole sentence."""
-    reasoning_temperature: float = 0.5
+    reasoning_temperature: Weight = 0.5
     """Code: 0.5; paper: 0, which makes equal reasonings of equal batches."""
-    prompt_tokens: int = 150
+    prompt_tokens: Count = 150
     """Of a new prompt (paper and code: 300); more where the parent is longer."""
-    temperature: float = 0.9
-    """Of a new prompt and of summaries (paper and code: 0.7, where a 1.5B wrote a good prompt down again 25 times in
+    temperature: Weight = 0.9
+    """Of a new prompt (paper and code: 0.7, where a 1.5B wrote a good prompt down again 25 times in
     80)."""
-    top_p: float = 0.95
+    top_p: Share = 0.95
     """Of all that the proposer writes (paper and code: not set, so 1.0). The many improbable tokens of a large
     vocabulary add up at 1.0."""
-    example_chars: int = 300
+    example_chars: Shrunk = 300
     """A longer text is shown with its middle left out, and shorter still where the context is too small (paper and
     code: no limit)."""
-    train_batch: int = 8
+    train_batch: Count = 8
     """Train examples that a prompt is run on at once until it has made enough errors."""
-    score_examples: int | None = 16
+    score_examples: Limit = 16
     """Dev examples that a whole generation is scored on; its `finalists` best go on to all of dev. None: all prompts
     are scored on all of dev (paper)."""
-    finalists: int = 2
+    finalists: Count = 2
     """Prompts of a generation that are scored on all of dev and may be expanded."""
-    init: Literal["auto", "seeds", "induce"] = "auto"
+    init: Init = "auto"
     """Where the first prompts come from. `seeds`: the task. `induce`: guesses from worked examples too. `auto`: guesses
     where all seeds are empty."""
-    init_prompts: int = 12
+    init_prompts: Count = 12
     """Guesses (paper: 30)."""
     init_shared: bool = False
     """All guesses are made from one set of examples (paper and code). False: each from a set of its own; guesses from
     one are often the same."""
-    init_demos: int = 5
+    init_demos: Count = 5
     """Worked examples behind a guess."""
-    init_temperature: float = 0.9
+    init_temperature: Weight = 0.9
     """Of the guesses (the code's scripts: 0.7, its default: 0). As in APE."""
-    init_tokens: int = 50
+    init_tokens: Count = 50
     """Of a guess."""
     templates: Path | None = None
     """Folder with meta-prompts of your own, `.txt` files named as the shipped ones; missing ones are the shipped."""
 
+    REMOVED: ClassVar[Mapping[str, object]] = {"step_size": None, "history": False, "tutorial": False}
     PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "paper": {
             "beam": 4,
@@ -137,33 +184,19 @@ class PE2:
         }
     }
 
-    def __post_init__(self) -> None:
-        counts = ("steps", "beam", "expand", "rewrites", "batch_size", "max_words", "reasoning_tokens", "prompt_tokens")
-        at_least(self, 1, *counts, "train_batch", "finalists", "init_prompts", "init_demos", "init_tokens")
-        for name in ("step_size", "score_examples"):
-            require(self, name, getattr(self, name) is None or getattr(self, name) >= 1, "at least 1, or none")
-        at_least(self, 0, "reasoning_temperature", "temperature", "init_temperature")
-        require(self, "top_p", 0 < self.top_p <= 1, "above 0 and at most 1")
-        at_least(self, MIN_SHOWN_CHARS, "example_chars")
-
     def run(self, problem: Problem) -> None:
         """Search for the best instruction; everything stays with `problem`."""
-        meta = load("pe2", _TEMPLATES, self.templates)
+        search = _Search(problem, load("pe2", TEMPLATES, self.templates))
         if not problem.train:
             raise ConfigError("pe2 learns from errors on training examples and the task has none", "add a train split")
         dev = problem.shuffled(problem.dev)
-        conversation = Conversation(self, problem, meta)
 
         # 1, 2. The first prompts; the seeds take part, so the result is never worse on dev than they are.
-        found = (
-            self._induction.prompts(problem, meta, chats=problem.proposer.has_chat, objection=self._objection)
-            if induction.is_wanted(self.init, problem)
-            else []
-        )
+        found = self._first_guesses(search) if induction.is_wanted(self.init, problem) else []
         tree = generation = self._score(problem, found, dev, beside=problem.seeds)
         for step in range(1, self.steps + 1):
             if max(each.mean for each in tree) >= 1.0:
-                self._stop(problem, "a prompt is right on all of dev")
+                problem.note("stopped: a prompt is right on all of dev")
                 break
 
             problem.begin(f"step {step} of {self.steps}")
@@ -173,29 +206,27 @@ class PE2:
             # 4. What they get wrong.
             lessons = self._lessons(problem, beam)
             if not lessons:
-                self._stop(problem, "the best prompts are right on all of train, so there is no error to learn from")
+                problem.note("stopped: the best prompts are right on all of train, so there is no error to learn from")
                 break
 
             # 5. Reason about it, then refine.
-            lessons = conversation.reasoned(lessons)
-            children = conversation.refined(lessons, {each.prompt.id: each.mean for each in tree})
+            children = self._refined(search, self._reasoned(search, lessons))
 
             # 6, 2. Grow the tree.
             if children:
                 generation = self._score(problem, children, dev)
                 tree = [*tree, *generation]
 
-    def _stop(self, problem: Problem, why: str) -> None:
-        problem.note(f"stopped: {why}")
+    def _first_guesses(self, search: _Search) -> list[Prompt]:
+        asking = search.meta["induce_chat" if search.problem.proposer.has_chat else "induce"]
+        sampling = Sampling(self.init_tokens, temperature=self.init_temperature, top_p=self.top_p)
+        guessing = Induction(search.meta, asking, self.example_chars, sampling)
 
-    def _objection(self, text: str, _: int) -> str:
-        """Return how a first guess breaks the limit that later prompts are held to."""
-        return "too many words" if len(words(text)) > self.max_words else ""
+        def objection(text: str, _: Prompt) -> str:
+            return "too many words" if len(words(text)) > self.max_words else ""
 
-    @property
-    def _induction(self) -> Induction:
-        n, chars, shared = self.init_prompts, self.example_chars, self.init_shared
-        return Induction(n, self.init_demos, chars, self.init_tokens, self.init_temperature, self.top_p, shared)
+        n, n_demos = self.init_prompts, self.init_demos
+        return guessing.first(search.problem, n, n_demos, shared=self.init_shared, objection=objection)
 
     def _score(
         self, problem: Problem, newest: Sequence[Prompt], dev: Sequence[Example], *, beside: Sequence[Prompt] = ()
@@ -213,40 +244,133 @@ class PE2:
     def _lessons(self, problem: Problem, beam: Sequence[Prompt]) -> list[Lesson]:
         """Return `expand` batches of errors for each prompt that makes any."""
         lessons = []
-        for prompt, cases in zip(beam, self._cases(problem, beam), strict=True):
-            if any(case.is_error for case in cases):
-                lessons += [Lesson(prompt, batch) for batch in self._batches(problem, cases)]
+        for prompt, tried in zip(beam, self._answered(problem, beam), strict=True):
+            if any(case.is_error for case in tried):
+                lessons += [Lesson(prompt, batch) for batch in self._batches(problem, tried)]
         return lessons
 
-    def _cases(self, problem: Problem, beam: Sequence[Prompt]) -> list[list[Case]]:
+    def _answered(self, problem: Problem, beam: Sequence[Prompt]) -> list[list[Case]]:
         """Return how the prompts did on train, each run until it made enough errors; same order as `beam`."""
         half = math.ceil(self.batch_size * max(self.expand, 2) / 2)
         enough = self.batch_size * self.expand if self.disjoint else half
         order = problem.minibatch(len(problem.train))
-        cases: dict[str, list[Case]] = {prompt.id: [] for prompt in beam}
+        tried: dict[str, list[Case]] = {prompt.id: [] for prompt in beam}
         for start in range(0, len(order), self.train_batch):
-            left = [prompt for prompt in beam if sum(case.is_error for case in cases[prompt.id]) < enough]
+            left = [prompt for prompt in beam if sum(case.is_error for case in tried[prompt.id]) < enough]
             if not left:
                 break
-            examples = order[start : start + self.train_batch]
-            for evaluation in problem.evaluate(left, examples):
-                cases[evaluation.prompt.id] += map(Case, examples, evaluation.outcomes)
-        return [cases[prompt.id] for prompt in beam]
+            found = cases(problem, left, order[start : start + self.train_batch])
+            for prompt, more in zip(left, found, strict=True):
+                tried[prompt.id] += more
+        return [tried[prompt.id] for prompt in beam]
 
-    def _batches(self, problem: Problem, cases: Sequence[Case]) -> list[tuple[Case, ...]]:
-        """Return `expand` batches; disjoint ones are dealt from one order, which begins anew where it ends."""
-        if not self.disjoint:
-            return [tuple(self._drawn(problem, cases)[: self.batch_size]) for _ in range(self.expand)]
-        order = self._drawn(problem, cases)
-        size, dealt = min(self.batch_size, len(order)), cycle(order)
-        return [tuple(islice(dealt, size)) for _ in range(self.expand)]
+    def _batches(self, problem: Problem, tried: Sequence[Case]) -> list[list[Case]]:
+        """Return `expand` batches; disjoint ones are dealt from one order, again and again where it ends."""
+        pool = [case for case in tried if case.is_error or self.negatives == "random"]
+        if self.disjoint:
+            return deal(repeat(problem.rng.sample(pool, len(pool))), self.batch_size, self.expand)
+        return [problem.rng.sample(pool, len(pool))[: self.batch_size] for _ in range(self.expand)]
 
-    def _drawn(self, problem: Problem, cases: Sequence[Case]) -> list[Case]:
-        """Return what batches are made of, in the order in which it was drawn."""
-        if self.negatives == "hard_weighted":
-            # Drawing without replacement by weight (Efraimidis & Spirakis 2006). A right answer keeps a tenth of the
-            # weight of a wrong one.
-            keys = [problem.rng.random() ** (1 / (1.0 - 0.9 * case.outcome.score)) for case in cases]
-            return [cases[i] for i in sorted(range(len(cases)), key=lambda i: -keys[i])]
-        pool = [case for case in cases if case.is_error or self.negatives == "random"]
-        return problem.rng.sample(pool, len(pool))
+    def _reasoned(self, search: _Search, lessons: Sequence[Lesson]) -> list[Lesson]:
+        """Return the lessons with the proposer's answers to the questions, same order and length."""
+        max_tokens = self.reasoning_tokens * max(len(lesson.batch) for lesson in lessons)
+        sampling = Sampling(max_tokens, temperature=self.reasoning_temperature, top_p=self.top_p, stop=search.stop)
+        opening = search.meta["inspect_chat"].turns[1]
+
+        def request(lesson: Lesson, shrink: int) -> str:
+            return _rendered(search, self._inspection(search, lesson, shrink), opening)
+
+        requests = [_fitting(search, partial(request, lesson), max_tokens) for lesson in lessons]
+        replies = search.problem.proposer.complete(requests, sampling)
+        return [
+            replace(lesson, reasoning=f"{opening}\n{whole_sentences(reply)}".strip())
+            for lesson, (reply,) in zip(lessons, replies, strict=True)
+        ]
+
+    def _refined(self, search: _Search, lessons: Sequence[Lesson]) -> list[Prompt]:
+        """Return the usable new prompts, recorded with their parents."""
+        limits = [self._word_limit(lesson.prompt) for lesson in lessons]
+        # Twice, because words have several tokens, and so may the characters of a script without spaces.
+        max_tokens = max(self.prompt_tokens, *(2 * limit for limit in limits))
+
+        def text(lesson: Lesson, shrink: int) -> str:
+            turns = [*self._inspection(search, lesson, shrink), *self._refinement(search, lesson, shrink)]
+            return _rendered(search, turns, search.meta["refine_chat"].turns[1])
+
+        # A parent of several paragraphs may have children of several. No tag stands around them: after an opening tag a
+        # 1.5B copies the prompt it was shown more often than after words.
+        requests = [
+            Request(
+                _fitting(search, partial(text, lesson), max_tokens),
+                reply_format_like(lesson.prompt.instruction, max(MAX_CHARS, 10 * limit)),
+                lesson.prompt,
+            )
+            for lesson, limit in zip(lessons, limits, strict=True)
+        ]
+        stop = ("\n\n",) if all(each.reading.cut == "paragraph" for each in requests) else ()
+        sampling = Sampling(max_tokens, temperature=self.temperature, top_p=self.top_p, stop=(*search.stop, *stop))
+        said = "\n".join(search.meta[name].fixed for name in ("task", "agree", "inspect_chat", "refine_chat"))
+        propose = search.problem.proposer.propose
+        proposals = propose(requests, sampling, said, n=self.rewrites, objection=self._objection)
+        pairs = [pair for each, found in zip(requests, proposals, strict=True) for pair in each.children(found)]
+        search.problem.record([Candidate(child, "refine", (parent.id,)) for parent, child in pairs])
+        return [child for _, child in pairs]
+
+    def _inspection(self, search: _Search, lesson: Lesson, shrink: int) -> list[Message]:
+        """Return the turns up to the questions."""
+        meta, problem = search.meta, search.problem
+        # Worked examples in the prompt itself may be long, so they go last.
+        prompt = lesson.prompt if shrink < max(SHRINK) else replace(lesson.prompt, demos=())
+        examples = [self._example(meta["example"], i, case, shrink) for i, case in enumerate(lesson.batch, 1)]
+        # A proposal that copies such a mark is discarded for its placeholder.
+        layout = problem.shown(prompt)
+        user = meta["inspect_chat"].turns[0]
+        asked = replace(user, text=user.text.replace("```", fence(layout))).fill(
+            instruction=prompt.instruction.strip() or _NO_PROMPT,
+            layout=layout,
+            examples="\n\n".join([*examples, *closed_set(problem, meta["answers"], shrink)]),
+        )
+        return [
+            Message("user", meta["task"].fill()),
+            Message("assistant", meta["agree"].fill()),
+            Message("user", asked),
+        ]
+
+    def _refinement(self, search: _Search, lesson: Lesson, shrink: int) -> list[Message]:
+        """Return the reasoning, and the request for the new prompt with its limit."""
+        instruction, limit = lesson.prompt.instruction.strip() or _NO_PROMPT, self._word_limit(lesson.prompt)
+        asked = search.meta["refine_chat"].turns[0].fill(instruction=instruction, words=str(limit))
+        reasoning = lesson.reasoning
+        if shrink > 1:
+            reasoning = shortened(flat(reasoning), max(MIN_SHOWN_CHARS, len(reasoning) // shrink))
+        return [Message("assistant", reasoning), Message("user", asked)]
+
+    def _example(self, template: MetaPrompt, number: int, case: Case, shrink: int) -> str:
+        chars = shown_chars(self.example_chars, shrink)
+        answer, inputs = case.given(chars, _NO_ANSWER), inputs_of(case.example, chars)
+        if 0 < case.outcome.score < 1:
+            answer = f"(right in part){answer}" if answer.startswith("\n") else f"{answer} (right in part)"
+        return template.fill(number=str(number), inputs=inputs, answer=answer, target=case.right(chars, most=5))
+
+    def _objection(self, text: str, parent: Prompt) -> str:
+        """Return how a new prompt breaks what was asked for; empty if it does not."""
+        if len(words(text)) > self._word_limit(parent):
+            return "too many words"
+        if any(_DISPUTE.search(each) and not _CONDITION.search(each) for each in SENTENCE_END.split(text)):
+            return "disputes the right answers"
+        return ""
+
+    def _word_limit(self, parent: Prompt) -> int:
+        return max(self.max_words, len(words(parent.instruction)))
+
+
+def _fitting(search: _Search, request: Callable[[int], str], max_tokens: int) -> str:
+    """Return a request whose texts are shortened until it fits the context."""
+    return search.problem.proposer.first_fitting(map(request, SHRINK), max_tokens)
+
+
+def _rendered(search: _Search, turns: Sequence[Message], opening: str) -> str:
+    if search.problem.proposer.has_chat:
+        return search.problem.proposer.chat(turns, opening)
+    said = "".join(f"{_ROLES[turn.role]}\n{turn.content}\n\n" for turn in turns)
+    return f"{said}{_ROLES['assistant']}\n{opening}"

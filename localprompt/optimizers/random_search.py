@@ -14,87 +14,78 @@ paraphrases the best of each round; here nothing found is built upon, so that ch
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import ClassVar
 
 from localprompt.errors import ConfigError
-from localprompt.optimizers.induction import closed_set
-from localprompt.optimizers.registry import at_least, optimizer, require
+from localprompt.optimizers import induction
+from localprompt.optimizers.induction import Induction
+from localprompt.optimizers.registry import optimizer
 from localprompt.optimizers.rewording import reworded
-from localprompt.proposals.metaprompts import SHRINK, MetaPrompt, load, shown_chars, worked
-from localprompt.proposals.parsing import ReplyFormat
+from localprompt.optimizers.settings import Checked, Count, Share, Shown, Weight
+from localprompt.proposals.metaprompts import MetaPrompt, load
 from localprompt.search.filtering import Stages, filter_in_stages, measure_best_first
 from localprompt.search.problem import Problem
 from localprompt.types import Candidate, Example, Prompt, Sampling
 
-TEMPLATES = {
-    "demo": ("inputs", "output"),
-    "induce": ("demos",),
-    "induce_chat": ("demos",),
-    "outputs": ("answers",),
-    "paraphrase": ("instruction",),
-    "paraphrase_chat": ("instruction",),
-}
+TEMPLATES = {**induction.TEMPLATES, "paraphrase": ("instruction",), "paraphrase_chat": ("instruction",)}
 """Meta-prompt to its slots. In those for a chat the last paragraph is the opening of the answer."""
 
 
 @optimizer("random", TEMPLATES)
 @dataclass(frozen=True, slots=True)
-class RandomSearch:
+class RandomSearch(Checked):
     """Hyperparameters of random search; it goes on until the budget in tokens or calls ends.
 
     Without a limit on either it ends after `proposals`, at most some 4,000 short answers. It ends sooner where nothing
     new comes.
     """
 
+    RENAMED: ClassVar[Mapping[str, str]] = {"barren": "unproductive"}
     SPENDS_ALL: ClassVar[bool] = True
     """It has no end of its own within a budget, so a rehearsal ends after `proposals`: the rest goes on like that."""
 
-    proposals: int = 128
+    proposals: Count = 128
     """Instructions asked for in all where the budget limits neither tokens nor calls; about twice what the other
     methods spend then. Under a limit it is of no account: the search goes on until the limit."""
-    per_round: int = 8
+    per_round: Count = 8
     """Instructions asked for before they are scored: the budget may end after any round."""
-    barren: int = 3
+    unproductive: Count = 3
     """After so many rounds without anything new and usable the search ends: it would go on repeating itself."""
-    per_request: int = 4
+    per_request: Count = 4
     """Replies to one request; requests differ in the seed prompt or in the worked examples."""
-    demos: int = 5
+    demos: Count = 5
     """Worked examples in a request where the seed prompt is empty; all of train where it has fewer."""
-    demo_chars: int = 300
+    demo_chars: Shown = 300
     """A longer text is shown with its middle left out."""
-    temperature: float = 1.0
+    temperature: Weight = 1.0
     """Of the proposer. High: a paraphrase that says the same in the same words is a duplicate."""
-    top_p: float = 0.95
+    top_p: Share = 0.95
     """Of the proposer."""
-    max_tokens: int = 60
+    max_tokens: Count = 60
     """Of a reply; more where the seed prompt is longer."""
-    score_examples: int = 24
+    score_examples: Count = 24
     """Dev examples on which every proposal is scored; all of dev where it has fewer."""
     tiebreak: bool = True
     """Of proposals that the metric finds equal keep those under which the right answers are most probable, as `ape`."""
-    finalists: int = 2
+    finalists: Count = 2
     """Best proposals of every round, measured on all of dev; about 5 in the first 64, and fewer and fewer."""
     templates: Path | None = None
     """Folder with meta-prompts of your own, `.txt` files named as the shipped ones; missing ones are the shipped."""
-
-    def __post_init__(self) -> None:
-        at_least(self, 1, "proposals", "per_round", "barren", "per_request", "demos", "max_tokens")
-        at_least(self, 1, "score_examples", "finalists")
-        at_least(self, 20, "demo_chars")
-        at_least(self, 0, "temperature")
-        require(self, "top_p", 0 < self.top_p <= 1, "above 0 and at most 1")
 
     def run(self, problem: Problem) -> None:
         """Search; everything stays with `problem`."""
         meta = load("random", TEMPLATES, self.templates)
         if not problem.train and any(not seed.instruction.strip() for seed in problem.seeds):
             raise ConfigError("an empty seed prompt needs worked examples and the task has none", "add a train split")
-        n_rounds, is_endless = -(-self.proposals // self.per_round), problem.is_limited and not problem.is_rehearsal
+        n_rounds, is_endless = (
+            -(-self.proposals // self.per_round),
+            problem.proposer.is_limited and not problem.is_rehearsal,
+        )
         n_requests = -(-self.per_round // self.per_request)
 
         # 1. The seeds, and the examples that every proposal will see.
@@ -102,7 +93,7 @@ class RandomSearch:
         measured = measure_best_first(problem, problem.seeds)
 
         best: list[Prompt] = []
-        n_barren = 0
+        n_unproductive = 0
         for round_ in count() if is_endless else range(n_rounds):
             if any(evaluation.mean >= 1.0 for evaluation in measured):
                 problem.note("nothing to gain, every answer on dev is right")
@@ -113,9 +104,9 @@ class RandomSearch:
             turns = [problem.seeds[(first + i) % len(problem.seeds)] for i in range(n_requests)]
             found = self._write(problem, meta, turns)
             problem.record(found)
-            n_barren = 0 if found else n_barren + 1
-            if n_barren == self.barren:
-                problem.note(f"nothing new and usable in {n_barren} rounds: the proposer repeats itself")
+            n_unproductive = 0 if found else n_unproductive + 1
+            if n_unproductive == self.unproductive:
+                problem.note(f"nothing new and usable in {n_unproductive} rounds: the proposer repeats itself")
                 return
 
             # 3, 4. Score, and measure the best at once: the budget may end before the next round.
@@ -125,35 +116,15 @@ class RandomSearch:
 
     def _write(self, problem: Problem, meta: dict[str, MetaPrompt], turns: Sequence[Prompt]) -> list[Candidate]:
         """Return new candidates: each of `turns` in other words, or guesses for those without an instruction."""
+        in_a_chat = "_chat" if problem.proposer.has_chat else ""
+        paraphrases = reworded(problem, meta[f"paraphrase{in_a_chat}"], turns, self._sampling, self.per_request)
         empty = [seed for seed in turns if not seed.instruction.strip()]
-        template = meta["paraphrase_chat" if problem.proposer.has_chat else "paraphrase"]
-        paraphrases = reworded(problem, template, turns, self._sampling, op="paraphrase", n=self.per_request)
-        return [*paraphrases, *self._induce(problem, meta, empty)]
-
-    def _induce(self, problem: Problem, meta: dict[str, MetaPrompt], seeds: Sequence[Prompt]) -> list[Candidate]:
-        if not seeds:
-            return []
-        template = meta["induce_chat" if problem.proposer.has_chat else "induce"]
-        drawn = [
-            [(example, problem.rng.choice(example.targets)) for example in problem.minibatch(self.demos)] for _ in seeds
-        ]
-
-        def request(group: Sequence[tuple[Example, str]], shrink: int) -> str:
-            limit = shown_chars(self.demo_chars, shrink)
-            pairs = [worked(meta["demo"], example, output, limit) for example, output in group]
-            return problem.proposer.request(
-                template, demos="\n\n".join([*pairs, *closed_set(problem, meta["outputs"])])
-            )
-
-        fitting = problem.proposer.first_fitting
-        prompts = [fitting(map(partial(request, group), SHRINK), self.max_tokens) for group in drawn]
-        reading = ReplyFormat("line" if template.is_chat else "sentence")
-        sampling = replace(self._sampling, stop=reading.stop)
-        proposals = problem.proposer.propose(prompts, reading, sampling, template.fixed, n=self.per_request)
+        drawn = [[(each, problem.rng.choice(each.targets)) for each in problem.minibatch(self.demos)] for _ in empty]
+        guessing = Induction(meta, meta[f"induce{in_a_chat}"], self.demo_chars, self._sampling, self.per_request)
+        guesses = guessing.children(problem, drawn, empty)
         return [
-            Candidate(replace(seed, instruction=text), "induce", (seed.id,))
-            for seed, proposal in zip(seeds, proposals, strict=True)
-            for text in proposal.accepted
+            *(Candidate(child, "paraphrase", (parent.id,)) for parent, child in paraphrases),
+            *(Candidate(child, "induce", (parent.id,)) for parent, child in guesses),
         ]
 
     def _select(self, problem: Problem, prompts: Sequence[Prompt], examples: Sequence[Example]) -> list[Prompt]:

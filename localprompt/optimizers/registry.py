@@ -26,8 +26,9 @@ class Optimizer(Protocol):
     """An algorithm that searches for a prompt: a frozen dataclass of hyperparameters with one method.
 
     Optional class variables: `PRESETS`, name to the hyperparameters that differ from the defaults, of which `paper` is
-    the setting of the publication; `SPENDS_ALL`, true if only a limit on tokens or calls ends the search; `COMPARED`,
-    false if `compare` leaves it out where no methods are named.
+    the setting of the publication; `RENAMED`, former names of hyperparameters to those of now; `REMOVED`, former
+    hyperparameters to the values that change nothing; `SPENDS_ALL`, true if only a limit on tokens or calls ends the
+    search; `COMPARED`, false if `compare` leaves it out where no methods are named.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
@@ -109,16 +110,6 @@ def require(chosen: object, name: str, holds: bool, what: str) -> None:
             f"the setting {name} must be {what}, not {getattr(chosen, name)}",
             f"`localprompt methods {method}` lists the settings",
         )
-
-
-def at_least(chosen: object, least: float, *settings: str) -> None:
-    """Check that none of some settings of a registered optimiser is below `least`.
-
-    Raises:
-        ConfigError: naming the first that is.
-    """
-    for name in settings:
-        require(chosen, name, getattr(chosen, name) >= least, f"at least {least}")
 
 
 def names() -> tuple[str, ...]:
@@ -226,7 +217,16 @@ def configure(name: str, settings: Mapping[str, object], preset: str = LOCAL) ->
     hints = get_type_hints(cls)
     known = {field.name: hints[field.name] for field in dataclasses.fields(cls)}
     values = {}
-    for key, value in {**presets(name)[preset], **settings}.items():
+    renamed: Mapping[str, str] = getattr(cls, "RENAMED", {})
+    removed: Mapping[str, object] = getattr(cls, "REMOVED", {})
+    given = {renamed.get(key, key): value for key, value in settings.items()}
+    for key, value in {**presets(name)[preset], **given}.items():
+        if key in removed:
+            # In a run that was kept it mostly has the value that changes nothing.
+            if str(value).lower() != str(removed[key]).lower():
+                hint = f"leave it out: the method goes on as with {key}={removed[key]}"
+                raise ConfigError(f"{name} no longer has the setting {key}, so it cannot be {told(value)}", hint)
+            continue
         if key not in known:
             raise ConfigError(f"{name} has no setting {key!r}", nearest(key, known))
         read = read_value(f"the setting {key}", value, known[key])

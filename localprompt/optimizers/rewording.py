@@ -8,43 +8,53 @@ from dataclasses import replace
 from localprompt.proposals.metaprompts import MetaPrompt, flat
 from localprompt.proposals.parsing import MAX_CHARS, ReplyFormat, common_stop, reply_format_like
 from localprompt.search.problem import Problem
-from localprompt.types import Candidate, Prompt, Sampling
+from localprompt.search.proposer import Request
+from localprompt.types import Prompt, Sampling
 
 
-def reworded(  # noqa: PLR0913 - one request
-    problem: Problem, template: MetaPrompt, parents: Sequence[Prompt], sampling: Sampling, *, op: str, n: int
-) -> list[Candidate]:
-    """Return the usable new wordings of the parents, in their order; they are not recorded yet.
+def reworded(
+    problem: Problem, template: MetaPrompt, parents: Sequence[Prompt], sampling: Sampling, n: int
+) -> list[tuple[Prompt, Prompt]]:
+    """Return (parent, usable new wording) in the order of the parents; they are not recorded yet.
 
     Args:
         problem: whose proposer is asked.
         template: asks for another wording of what is in its slot `instruction`.
         parents: of whom those without an instruction are left out: nothing has no other words.
         sampling: of every reply; a long instruction gets more tokens.
-        op: how the new prompts came about.
-        n: replies a parent. One with line breaks is shown with them, and its other wordings may have them too.
+        n: replies per parent. One with line breaks is shown with them, and its other wordings may have them too.
 
     Raises:
         BudgetExhausted: before the replies are computed.
     """
     parents = [parent for parent in parents if parent.instruction.strip()]
-    if not parents:
+    if not parents or not n:
         return []
-    texts = [parent.instruction for parent in parents]
-    max_chars = max(MAX_CHARS, 2 * max(map(len, texts)))
-    # Plain text. An instruction of several sentences is the user's own and must be free to keep its length.
-    short = ReplyFormat("line" if any(". " in text for text in texts) else "sentence", max_chars)
-    readings, shown = [short] * len(texts), [flat(text) for text in texts]
-    for i, text in enumerate(texts):
-        if template.is_chat or "\n" in text.strip():
-            readings[i], shown[i] = reply_format_like(text, max_chars), text
-    proposer = problem.proposer
+    proposer, texts = problem.proposer, [parent.instruction for parent in parents]
+    readings = [reading_of(text, chats=template.is_chat) for text in texts]
     room = proposer.room_to_reword(texts, sampling.max_tokens)
-    requests = [proposer.first_fitting([proposer.request(template, instruction=text)], room) for text in shown]
+
+    def request(parent: Prompt, reading: ReplyFormat) -> Request:
+        is_line = reading.cut in ("sentence", "line")
+        shown = flat(parent.instruction) if is_line else parent.instruction
+        return Request(proposer.first_fitting([proposer.request(template, instruction=shown)], room), reading, parent)
+
+    requests = [request(*each) for each in zip(parents, readings, strict=True)]
     sampling = replace(sampling, max_tokens=room, stop=common_stop(readings))
-    proposals = proposer.propose(requests, readings, sampling, template.fixed, n=n)
-    return [
-        Candidate(replace(parent, instruction=text), op, (parent.id,))
-        for parent, proposal in zip(parents, proposals, strict=True)
-        for text in proposal.accepted
-    ]
+    proposals = proposer.propose(requests, sampling, template.fixed, n=n)
+    return [pair for each, found in zip(requests, proposals, strict=True) for pair in each.children(found)]
+
+
+def reading_of(instruction: str, *, chats: bool, tag: str = "") -> ReplyFormat:
+    """Return how another wording of an instruction is read: as many sentences or paragraphs as it has are allowed.
+
+    Args:
+        instruction: the old one.
+        chats: whether the proposer is asked in a chat.
+        tag: ends the reply in a chat.
+    """
+    max_chars = max(MAX_CHARS, 2 * len(instruction))
+    if chats or "\n" in instruction.strip():
+        return reply_format_like(instruction, max_chars, tag if chats else "")
+    # Plain text: after the sentence that it was asked for, a small model that continues it tells a story.
+    return ReplyFormat("line" if ". " in instruction else "sentence", max_chars)

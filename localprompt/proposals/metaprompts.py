@@ -26,6 +26,16 @@ _LONG_CHARS = 2400
 """A longer limit of shown texts is divided as if it were this one, or few contexts would have room."""
 _MODULES: dict[str, str] = {}
 """Optimiser to its module."""
+_RENAMED = {"forward": "induce", "forward_chat": "induce_chat", "demo": "induce_pair"}
+"""Former names of meta-prompts, which a user's folder may still have."""
+_HASHES = {
+    "8d31ce2b28ca8542": "5b0b005fe85e79d4",
+    "9e80d1e49d43479d": "7f74986d6aa15e0c",
+    "abdacc06b15c79bb": "52e6b7d2bf1e9f15",
+    "38409e9e7be4ac3a": "fd8bdb527b548db1",
+    "ea4f0fce0ee4b1f8": "47ca6c0bb61c457a",
+}
+"""Hash of texts to the one that they had when some of them lay in other files: kept runs have that one."""
 _BLANK = re.compile(r"\{\{[ \t]*blank[ \t]*\}\}")
 
 
@@ -99,7 +109,8 @@ def ship(optimizer: str, module: str) -> None:
 def shipped_hash(optimizer: str) -> str:
     """Return a hash of the shipped meta-prompts of an optimiser, if it has any; 16 hexadecimal digits."""
     texts = _shipped(optimizer)
-    return hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()[:16]
+    found = hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()[:16]
+    return _HASHES.get(found, found)
 
 
 def worked(template: MetaPrompt, example: Example, output: str, limit: int) -> str:
@@ -193,10 +204,11 @@ def _own_files(folder: Path | None, wanted: Mapping[str, tuple[str, ...]]) -> di
         raise ConfigError(f"the template folder {folder} does not exist", "give a folder with .txt files")
     texts = {}
     for path in sorted(folder.glob("*.txt")):
-        if path.stem not in wanted:
+        name = path.stem if path.stem in wanted else _RENAMED.get(path.stem, path.stem)
+        if name not in wanted:
             raise ConfigError(f"{path} is no meta-prompt of this method", nearest(path.stem, wanted))
         try:
-            texts[path.stem] = path.read_text(encoding="utf-8-sig")
+            texts[name] = path.read_text(encoding="utf-8-sig")
         except UnicodeDecodeError as error:
             raise ConfigError(f"{path} is not UTF-8 text", "save it as UTF-8") from error
         except OSError as error:

@@ -195,6 +195,15 @@ def without_chatter(text: str) -> str:
     return text.lstrip()
 
 
+def whole_sentences(reply: Generation) -> str:
+    """Return a reply without chatter, and without the sentence in which the token limit cut it."""
+    text = without_chatter(reply.text).strip()
+    if reply.finish_reason == "stop":
+        return text
+    end = max(text.rfind(mark) for mark in (".", "?", "!", "\n", "。"))
+    return text[: end + 1].strip() or text
+
+
 def grammar_for(reading: ReplyFormat) -> str:
     """Return the regular expression of a reply whose opening tag, if there is one, stands in the prompt.
 

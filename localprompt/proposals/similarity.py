@@ -74,17 +74,6 @@ def gist(text: str) -> str:
     return " ".join(token for token in tokens if token not in _FILLERS) or " ".join(tokens)
 
 
-def changed_words(old: str, new: str) -> int:
-    """Return how many words were changed from `old` to `new`: inserted, deleted, or replaced, which counts once."""
-    before, after = words(old), words(new)
-    row = list(range(len(after) + 1))
-    for i, word in enumerate(before, 1):
-        diagonal, row[0] = row[0], i
-        for j, other in enumerate(after, 1):
-            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (word != other))
-    return row[-1]
-
-
 def _runs(tokens: Sequence[str], size: int) -> Iterator[int]:
     """Yield how many words in a row each equal the one `size` before."""
     for is_same, pairs in groupby(zip(tokens, tokens[size:], strict=False), key=lambda pair: pair[0] == pair[1]):

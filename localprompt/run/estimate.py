@@ -27,6 +27,7 @@ from localprompt.lm.metered import MeteredLM
 from localprompt.lm.simulated import SimulatedLM
 from localprompt.optimizers import Optimizer
 from localprompt.search.evaluator import Evaluator
+from localprompt.search.filtering import spend_remaining
 from localprompt.search.problem import Problem
 from localprompt.tasks import Task
 from localprompt.types import Sampling, Spend
@@ -113,7 +114,7 @@ def estimate(  # noqa: PLR0913 - what a run is
             times = _times(budget.spend, max_tokens, max_calls)
     except BudgetExhausted:
         with suppress(BudgetExhausted):
-            problem.spend_remaining()
+            spend_remaining(problem)
     models = {id(model): model for model in (answering, writing)}.values()
     drawn = answering.generated
     proposals = sum(model.proposals for model in models)

@@ -32,7 +32,8 @@ from localprompt.run.estimate import Estimate
 from localprompt.run.noise import measure_noise
 from localprompt.run.results import HeldOutScores, NoiseFloor, RunResult, constant_note
 from localprompt.search.evaluator import Evaluator
-from localprompt.search.observer import Journal, Observer, pluralize
+from localprompt.search.filtering import spend_remaining
+from localprompt.search.observer import Announcer, Journal, Observer, pluralize
 from localprompt.search.problem import Problem
 from localprompt.search.ranking import Standing, by_mean, choose_winner
 from localprompt.stats.intervals import Interval, differ_by_chance, interval, paired_difference
@@ -175,8 +176,7 @@ def search_and_test(sitting: RunSession) -> RunResult:
         Evaluator(lm, task, budget),
         MeteredLM(sitting.models.writer, budget),
         rng=random.Random(sitting.seed),
-        observer=sitting.observer,
-        journal=sitting.journal,
+        announcer=Announcer(sitting.observer, sitting.journal),
     )
     if (cost := sitting.expected) is not None:
         sitting.observer.plan(cost.proposals + cost.evaluations)
@@ -245,7 +245,7 @@ def _search(optimizer: Optimizer, problem: Problem) -> SearchEnded | ContextOver
     problem.note(f"the search ends here: {end}")
     if isinstance(end, OutOfTime | OutOfAnswers):
         return end
-    later = _ended(problem.spend_remaining)
+    later = _ended(partial(spend_remaining, problem))
     return end if later is None or isinstance(later, BudgetExhausted) else later
 
 

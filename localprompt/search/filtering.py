@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from localprompt.errors import BudgetExhausted
 from localprompt.search.problem import Problem
 from localprompt.search.ranking import best_first, merit, search_key
 from localprompt.types import Evaluation, Example, Prompt
@@ -43,6 +44,33 @@ def measure_best_first(problem: Problem, prompts: Sequence[Prompt]) -> list[Eval
         BudgetExhausted: before the first prompt that does not fit.
     """
     return [problem.evaluate([prompt])[0] for prompt in prompts]
+
+
+def spend_remaining(problem: Problem) -> None:
+    """Measure the most promising prompts on all of dev, one after the other, with what the budget has left.
+
+    For a search that the budget cut off: the call that did not fit may have been a large one, and of its last prompts
+    only scores on a few examples are known. Where nothing was scored at all, everything is first, on as many of 8, 4,
+    2 or 1 examples as the budget allows.
+
+    Raises:
+        BudgetExhausted: before the first prompt that does not fit.
+    """
+    ranking = problem.ranking
+    if ranking.winner().evaluation is None and len(ranking.candidates) > 1:
+        _compare_on_few(problem)
+    while promising := ranking.most_promising():
+        problem.evaluate([promising])
+
+
+def _compare_on_few(problem: Problem) -> None:
+    prompts, dev = [candidate.prompt for candidate in problem.ranking.candidates], problem.shuffled(problem.dev)
+    for n in (8, 4, 2, 1):
+        try:
+            problem.evaluate(prompts, dev[:n])
+        except BudgetExhausted:
+            continue
+        return
 
 
 def filter_in_stages(

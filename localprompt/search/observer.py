@@ -97,7 +97,8 @@ class Announcer:
     that it belongs to.
     """
 
-    def __init__(self, observer: Observer, journal: Journal) -> None:
+    def __init__(self, observer: Observer | None = None, journal: Journal | None = None) -> None:
+        observer, journal = observer or SilentObserver(), journal or SilentJournal()
         self.spend = observer.spend
         self.best = observer.best
         self.candidates = journal.candidates

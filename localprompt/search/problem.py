@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import takewhile
 
-from localprompt.errors import BudgetExhausted
 from localprompt.lm.metered import MeteredLM
+from localprompt.proposals.validation import LeakCheck
 from localprompt.search.evaluator import Evaluator, Norm
-from localprompt.search.observer import Announcer, Journal, Observer, SilentJournal, SilentObserver, pluralize
-from localprompt.search.proposer import TOO_LONG, Proposer
+from localprompt.search.observer import Announcer, pluralize
+from localprompt.search.proposer import TOO_LONG, Proposer, id_of_demos
 from localprompt.search.ranking import Ranking
 from localprompt.tasks import Task
 from localprompt.tasks.data import mixed
-from localprompt.types import Candidate, Discard, Evaluation, Example, Prompt
+from localprompt.types import Candidate, Demo, Discard, Evaluation, Example, Prompt
 
 _MOST_OUTPUTS = 6
 """More different targets are no closed set."""
@@ -26,12 +28,11 @@ class Problem:
     short has its results.
 
     Args:
-        task: only labels, inputs, seeds, train and dev are taken from it.
+        task: only labels, inputs, layout, seeds, train and dev are taken from it.
         evaluator: the task LM.
         proposer: writes prompts, charged to the same budget as the evaluator.
         rng: the only source of chance.
-        observer: told what happens.
-        journal: keeps what is found.
+        announcer: told what happens and what is found.
         is_rehearsal: the answers are made up, to see what a search would cost; nothing may be concluded from them.
     """
 
@@ -42,8 +43,7 @@ class Problem:
         proposer: MeteredLM,
         *,
         rng: random.Random,
-        observer: Observer | None = None,
-        journal: Journal | None = None,
+        announcer: Announcer | None = None,
         is_rehearsal: bool = False,
     ) -> None:
         self.seeds = task.seeds
@@ -60,23 +60,17 @@ class Problem:
         self._layout = task.layout
         self._evaluator = evaluator
         self._lm = proposer
-        self._announcer = Announcer(observer or SilentObserver(), journal or SilentJournal())
+        self._announcer = announcer or Announcer()
         self._longest = max(task.dev, key=_n_bytes, default=None)
         self.proposer = Proposer(
             proposer,
-            task.train,
-            self.outputs,
+            LeakCheck(task.train, self.outputs),
             rng=rng,
-            known=lambda: (each.prompt.instruction for each in self.ranking.candidates),
+            known=lambda: (each.prompt for each in self.ranking.candidates),
             fits=self._fits,
             announcer=self._announcer,
         )
         self.record([Candidate(prompt, "seed", is_proposed=False) for prompt in task.seeds])
-
-    @property
-    def is_limited(self) -> bool:
-        """True if the budget limits tokens or calls."""
-        return self._lm.is_limited
 
     def evaluate(self, prompts: Sequence[Prompt], examples: Sequence[Example] | None = None) -> list[Evaluation]:
         """Return the task's metric on `examples` (all of dev by default), same order and length as `prompts`.
@@ -157,43 +151,30 @@ class Problem:
         """Say something worth reading, such as why the search ends before its last round."""
         self._announcer.note(text)
 
-    def spend_remaining(self) -> None:
-        """Measure the most promising prompts on all of dev, one after the other, with what the budget has left.
+    def demos_that_fit(self, prompt: Prompt, demos: Sequence[Demo]) -> int:
+        """Return how many of `demos`, from the first on, a prompt has room for behind those that it has.
 
-        For a search that the budget cut off: the call that did not fit may have been a large one, and of its last
-        prompts only scores on a few examples are known. Where nothing was scored at all, everything is first, on as
-        many of 8, 4, 2 or 1 examples as the budget allows.
-
-        Raises:
-            BudgetExhausted: before the first prompt that does not fit.
+        So many fit the context together with the longest example of dev and its answer. 0 where the task's layout has
+        no slot for them. Tokenises and computes nothing, so the budget is not charged.
         """
-        if self.ranking.winner().evaluation is None and len(self.ranking.candidates) > 1:
-            self._compare_on_few()
-        while promising := self.ranking.most_promising():
-            self.evaluate([promising])
+        if not self._layout.has_demos:
+            return 0
+        longer = (replace(prompt, demos=(*prompt.demos, *demos[:n])) for n in range(1, len(demos) + 1))
+        return sum(1 for _ in takewhile(self._fits, longer))
 
-    def _compare_on_few(self) -> None:
-        prompts, dev = [candidate.prompt for candidate in self.ranking.candidates], self.shuffled(self.dev)
-        for n in (8, 4, 2, 1):
-            try:
-                self.evaluate(prompts, dev[:n])
-            except BudgetExhausted:
-                continue
-            return
-
-    def _fits(self, instruction: str) -> bool:
-        """Return whether the longest dev example, by bytes, fits the context with an instruction."""
-        return self._longest is None or self._evaluator.fits(Prompt(instruction), self._longest)
+    def _fits(self, prompt: Prompt) -> bool:
+        """Return whether the longest dev example, by bytes, fits the context with a prompt."""
+        return self._longest is None or self._evaluator.fits(prompt, self._longest)
 
     def _refuse_too_long(self, evaluations: Sequence[Evaluation]) -> None:
         """Discard, once, the prompts that do not fit the context with some example of dev.
 
         A training example may be too long for any prompt, and then it is no fault of theirs.
         """
-        long = [each for each in evaluations if self._evaluator.overflowed(each) and self.ranking.covers(each)]
-        self.proposer.discard(
-            [Discard(each.prompt.instruction, TOO_LONG) for each in long if self.ranking.refuse(each.prompt.id)]
-        )
+        for each in evaluations:
+            is_long = self._evaluator.overflowed(each) and self.ranking.covers(each)
+            if is_long and self.ranking.refuse(each.prompt.id):
+                self.proposer.discard([Discard(each.prompt.instruction, TOO_LONG)], beside=id_of_demos(each.prompt))
 
     def _named(self, examples: Sequence[Example]) -> str:
         if len(examples) == len(self.dev) and examples[0].id.startswith("dev:"):

@@ -7,9 +7,9 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Literal, TypeVar
 
 from localprompt.errors import BudgetExhausted, ConfigError, ContextOverflow
 from localprompt.lm.metered import MeteredLM
@@ -27,7 +27,7 @@ from localprompt.proposals.validation import (
 )
 from localprompt.search.evaluator import TOKENS_BESIDE_BYTES
 from localprompt.search.observer import Announcer, pluralize
-from localprompt.types import Discard, Example, Exchange, Generation, Message, Proposal, Sampling
+from localprompt.types import Discard, Exchange, Generation, Message, Prompt, Proposal, Sampling
 
 Style = Literal["auto", "raw", "chat"]
 """How a proposer is asked: with text to continue, or in a chat with the opening of the answer written already."""
@@ -35,41 +35,75 @@ Style = Literal["auto", "raw", "chat"]
 TOO_LONG = "too long for the context"
 
 
+def id_of_demos(prompt: Prompt) -> str:
+    """Return an id of the worked examples of a prompt: equal ones have equal ids."""
+    return replace(prompt, instruction="").id
+
+
+NO_DEMOS = id_of_demos(Prompt(""))
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a proposer is asked for a new instruction."""
+
+    text: str
+    """Rendered, as from `Proposer.chat`, or raw text."""
+    reading: ReplyFormat
+    """How the replies are read."""
+    parent: Prompt
+    """The prompt whose instruction is replaced; its worked examples stay."""
+
+    @property
+    def beside(self) -> str:
+        """Which worked examples the new instruction stands beside: another id, another prompt."""
+        return id_of_demos(self.parent)
+
+    def children(self, proposal: Proposal) -> list[tuple[Prompt, Prompt]]:
+        """Return (parent, new prompt) for each instruction that was accepted."""
+        return [(self.parent, replace(self.parent, instruction=text)) for text in proposal.accepted]
+
+
+_Asked = TypeVar("_Asked")
+
+
 class Proposer:
     """Writes prompts, charged to the budget of its `Problem`, which makes it.
 
     Args:
         lm: the model.
-        train: examples that no instruction may copy.
-        outputs: the closed set of outputs, which no instruction may be.
+        forbidden: what no instruction may say: examples of train, and the closed set of outputs alone.
         rng: the only source of chance.
-        known: returns the instructions that there are already.
-        fits: whether an instruction fits the task LM's context with every example of dev.
+        known: returns the prompts that there are already.
+        fits: whether a prompt fits the task LM's context with every example of dev.
         announcer: told what is asked, replied and discarded.
     """
 
     def __init__(  # noqa: PLR0913 - made in one place
         self,
         lm: MeteredLM,
-        train: tuple[Example, ...],
-        outputs: tuple[str, ...],
+        forbidden: LeakCheck,
         *,
         rng: random.Random,
-        known: Callable[[], Iterable[str]],
-        fits: Callable[[str], bool],
+        known: Callable[[], Iterable[Prompt]],
+        fits: Callable[[Prompt], bool],
         announcer: Announcer,
     ) -> None:
         self.discards: Counter[str] = Counter()
         """Reason to number of proposals not used."""
         self._lm = lm
-        self._train = train
-        self._outputs = outputs
+        self._forbidden = forbidden
         self._rng = rng
         self._known = known
         self._fits = fits
         self._announcer = announcer
-        self._rejected: dict[str, None] = {}
-        """Proposals discarded so far, normalised, in order."""
+        self._rejected: dict[str, dict[str, None]] = {}
+        """Id of worked examples to the proposals discarded beside them so far, normalised, in order."""
+
+    @property
+    def is_limited(self) -> bool:
+        """True if the budget limits tokens or calls."""
+        return self._lm.is_limited
 
     @property
     def has_chat(self) -> bool:
@@ -114,85 +148,94 @@ class Proposer:
         )
         return replies
 
-    def propose(  # noqa: PLR0913 - one request
+    def propose(
         self,
-        prompts: Sequence[str],
-        reading: ReplyFormat | Sequence[ReplyFormat],
+        requests: Sequence[Request],
         sampling: Sampling,
         fixed: str,
         *,
         n: int = 1,
-        objection: Callable[[str, int], str] | None = None,
+        objection: Callable[[str, Prompt], str] | None = None,
     ) -> list[Proposal]:
-        """Return new instructions that the proposer wrote, one `Proposal` a prompt, same order and length as `prompts`.
+        """Return new instructions that the proposer wrote, one `Proposal` per request, same order and length.
 
-        Of each prompt `n` replies are asked for, read and validated (`validation.filter_replies`). An instruction is
-        new if it is no near-duplicate of a candidate of this search, of another one in this call, or of anything
-        discarded before. A prompt none of whose replies was usable is asked once more with new seeds and a higher
-        temperature, if the budget has room for that, unless it killed the engine. Discards are counted already. The
-        accepted ones are not recorded: that is for whoever knows their parents.
+        Of each request `n` replies are asked for, read and validated (`validation.filter_replies`). An instruction is
+        new if it is no near-duplicate of that of a candidate with the same worked examples, of another one in this
+        call, or of anything discarded before. A request none of whose replies was usable is asked once more with new
+        seeds and a higher temperature, if the budget has room for that, unless it killed the engine. Discards are
+        counted already. The accepted ones are not recorded: that is for whoever knows how they came about.
 
         Replies of one line or paragraph, or after an open tag, are bound to a grammar where the proposer can, so that
         none begins with the line break that would end it.
 
         Args:
-            prompts: rendered, as from `chat`, or raw text.
-            reading: how the replies are read; one for all prompts or one a prompt. Where all prompts end in the opening
-                of the same tag, the closing one ends the replies.
+            requests: where all of them end in the opening of the same tag, the closing one ends the replies.
             sampling: of every reply.
             fixed: the text of the meta-prompt without its slots; an instruction must not repeat it.
-            n: replies per prompt.
-            objection: the method's own test of a usable text, given with the index of the prompt that it answers. A
-                reason discards it; it may still be right as the answer to another prompt, so it is not remembered.
+            n: replies per request.
+            objection: the method's own test of a usable text, given with the parent. A reason discards the text; it may
+                still be right as the answer to another request, so it is not remembered.
 
         Raises:
             BudgetExhausted: before the replies are computed; before the second ones only if nothing was accepted.
-            ValueError: if there are not as many readings as prompts.
         """
-        readings = [reading] * len(prompts) if isinstance(reading, ReplyFormat) else list(reading)
-        if len(readings) != len(prompts):
-            raise ValueError(f"{len(readings)} readings for {len(prompts)} prompts")
-        memory = Memory(self._known(), self._rejected)
-        forbidden = LeakCheck(self._train, self._outputs, fixed)
-        own: set[Discard] = set()
+        forbidden = replace(self._forbidden, meta_prompt=fixed)
+        memories = {each.beside: self._memory(each.beside) for each in requests}
 
-        def refused(index: int, text: str) -> str:
-            reason = objection(text, index) if objection else ""
-            if reason:
-                own.add(Discard(text, reason))
-            return reason or ("" if self._fits(text) else TOO_LONG)
+        def ask(asked: Sequence[Request], sampling: Sampling) -> list[Proposal]:
+            grammar, own = self._lm.lm.supports_grammar, set[Discard]()
+            sampling = with_stop_and_grammar(sampling, [(each.text, each.reading) for each in asked], grammar=grammar)
 
-        def ask(asked: Sequence[int], sampling: Sampling) -> list[Proposal]:
-            if not asked:
-                return []
-            grammar = self._lm.lm.supports_grammar
-            sampling = with_stop_and_grammar(sampling, [(prompts[i], readings[i]) for i in asked], grammar=grammar)
-            replies = self.complete([prompts[i] for i in asked], sampling, n=n)
-            found = [
-                filter_replies(
-                    restore_tag(group, readings[i], sampling), readings[i], forbidden, memory, partial(refused, i)
-                )
-                for i, group in zip(asked, replies, strict=True)
-            ]
-            self.discard([each for proposal in found for each in proposal.discarded], forget=own)
+            def refused(parent: Prompt, text: str) -> str:
+                if reason := objection(text, parent) if objection else "":
+                    own.add(Discard(text, reason))
+                return reason or ("" if self._fits(replace(parent, instruction=text)) else TOO_LONG)
+
+            found = []
+            for each, group in zip(asked, self.complete([each.text for each in asked], sampling, n=n), strict=True):
+                replies, test = restore_tag(group, each.reading, sampling), partial(refused, each.parent)
+                found.append(filter_replies(replies, each.reading, forbidden, memories[each.beside], test))
+            for each, proposal in zip(asked, found, strict=True):
+                self.discard(proposal.discarded, beside=each.beside, forget=own)
             return found
 
-        proposals = ask(range(len(prompts)), sampling)
-        # What killed the engine would kill it again.
-        unproductive = [i for i, proposal in enumerate(proposals) if not proposal.accepted]
-        lost = [i for i in unproductive if any(discard.reason != DIED for discard in proposals[i].discarded)]
-        try:
-            again = ask(lost, replace(sampling, temperature=retry_temperature(sampling.temperature)))
-        except BudgetExhausted:
-            if len(unproductive) == len(prompts):
-                raise
-            return proposals  # what is left of the budget is better spent on scoring them
-        for i, second in zip(lost, again, strict=True):
-            proposals[i] = Proposal(second.accepted, (*proposals[i].discarded, *second.discarded))
-        return proposals
+        return _asked_twice(ask, requests, sampling, sampling)
+
+    def remarks(
+        self, requests: Sequence[str], sampling: Sampling, read: Callable[[int, Generation], list[str]], *, n: int = 1
+    ) -> list[Proposal]:
+        """Return what else than instructions the proposer says, such as reasons, one `Proposal` per request.
+
+        A request to which no reply says anything is asked once more, as in `propose`, and without stop strings: a small
+        model likes to begin with a blank line, where one ends its reply. Discards are counted already.
+
+        Args:
+            requests: rendered, as from `request`.
+            sampling: of every reply.
+            read: returns what a reply says, given with the index of its request; nothing is discarded as "no reason".
+            n: replies per request.
+
+        Raises:
+            BudgetExhausted: as `propose`.
+        """
+
+        def ask(asked: Sequence[tuple[int, str]], sampling: Sampling) -> list[Proposal]:
+            found = []
+            for (i, _), replies in zip(asked, self.complete([text for _, text in asked], sampling, n=n), strict=True):
+                said: list[str] = []
+                unused = [Discard("", DIED) for reply in replies if reply.finish_reason == "failed"]
+                for reply in (reply for reply in replies if reply.finish_reason != "failed"):
+                    texts = read(i, reply)
+                    said += texts
+                    unused += [] if texts else [Discard(reply.text, "no reason")]
+                self.discard(unused)
+                found.append(Proposal(tuple(said), tuple(unused)))
+            return found
+
+        return _asked_twice(ask, list(enumerate(requests)), sampling, replace(sampling, stop=()))
 
     def room_to_reword(self, texts: Sequence[str], least: int) -> int:
-        """Return tokens for a reply that says any of `texts` anew: half as many again as the longest, or `least`."""
+        """Return tokens for a reply that rewords any of `texts`: half as many again as the longest, or `least`."""
         return max(least, *(math.ceil(1.5 * n) for n in self._lm.lm.count_tokens(texts)))
 
     def first_fitting(self, versions: Iterable[str], max_tokens: int) -> str:
@@ -246,12 +289,50 @@ class Proposer:
         """
         return self._lm.lm.fim(prefix, suffix)
 
-    def discard(self, discarded: Sequence[Discard], forget: AbstractSet[Discard] = frozenset()) -> None:
-        """Count what was not used, and remember it but for what is in `forget`: `propose` does not accept it again."""
+    def discard(
+        self, discarded: Sequence[Discard], *, beside: str = NO_DEMOS, forget: AbstractSet[Discard] = frozenset()
+    ) -> None:
+        """Count what was not used, and remember it but for what is in `forget`: `propose` does not accept it again.
+
+        Not beside the same worked examples, that is, whose id is `beside`.
+        """
         if not discarded:
             return
         self.discards.update(each.reason for each in discarded)
         # What was cut off by the token limit may come back whole.
         remembered = (each for each in discarded if each.reason != "truncated" and each not in forget)
-        self._rejected.update((text, None) for each in remembered if (text := normalised(each.text)))
+        texts = {text: None for each in remembered if (text := normalised(each.text))}
+        self._rejected.setdefault(beside, {}).update(texts)
         self._announcer.discards(discarded)
+
+    def _memory(self, beside: str) -> Memory:
+        """Return what was proposed so far beside the same worked examples."""
+        known = (prompt.instruction for prompt in self._known() if id_of_demos(prompt) == beside)
+        return Memory(known, self._rejected.get(beside, ()))
+
+
+def _asked_twice(
+    ask: Callable[[Sequence[_Asked], Sampling], list[Proposal]],
+    requests: Sequence[_Asked],
+    first: Sampling,
+    second: Sampling,
+) -> list[Proposal]:
+    """Return what `ask` makes of the requests, those without a usable reply asked once more and warmer.
+
+    If the budget ends between the two, what there is stays: what is left is better spent on scoring it.
+    """
+    found = ask(requests, first) if requests else []
+    unproductive = [i for i, proposal in enumerate(found) if not proposal.accepted]
+    # What killed the engine would kill it again.
+    lost = [i for i in unproductive if any(discard.reason != DIED for discard in found[i].discarded)]
+    if not lost:
+        return found
+    try:
+        again = ask([requests[i] for i in lost], replace(second, temperature=retry_temperature(second.temperature)))
+    except BudgetExhausted:
+        if len(unproductive) == len(requests):
+            raise
+        return found
+    for i, proposal in zip(lost, again, strict=True):
+        found[i] = Proposal(proposal.accepted, (*found[i].discarded, *proposal.discarded))
+    return found

@@ -62,13 +62,18 @@ class Layout:
     separator: str = " "
     """Stands between the end of the rendered prompt and an answer; part of the answer when that is scored."""
 
+    @property
+    def has_demos(self) -> bool:
+        """True if there is a place for worked examples."""
+        return "demos" in slots(self.template)
+
     def render(self, prompt: Prompt, inputs: Mapping[str, str]) -> Rendering:
         """Return `prompt` applied to one example's inputs.
 
         Raises:
             TaskError: if an input slot has no value, or the prompt has demos and the template no slot for them.
         """
-        if prompt.demos and "demos" not in slots(self.template):
+        if prompt.demos and not self.has_demos:
             raise TaskError(
                 "the prompt has demos but the layout has no {{demos}} slot", "add {{demos}} to its template"
             )

@@ -16,6 +16,7 @@ from localprompt.lm.budget import Budget
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers import configure
 from localprompt.optimizers.ape import APE, fills_blanks
+from localprompt.search.filtering import spend_remaining
 from localprompt.search.problem import Problem
 from localprompt.types import Example, Prompt
 
@@ -229,8 +230,8 @@ def test_the_preset_of_the_paper_guesses_fifty_times_and_varies_nothing() -> Non
 
 
 def test_meta_prompts_can_be_replaced_by_a_folder(tmp_path: Path) -> None:
-    (tmp_path / "forward.txt").write_text("{{demos}}\n\nMy own question:\n", encoding="utf-8")
-    (tmp_path / "demo.txt").write_text("{{inputs}} -> {{output}}\n", encoding="utf-8")
+    (tmp_path / "induce.txt").write_text("{{demos}}\n\nMy own question:\n", encoding="utf-8")
+    (tmp_path / "induce_pair.txt").write_text("{{inputs}} -> {{output}}\n", encoding="utf-8")
     lm = toy.model()
     _run(lm, style="raw", templates=tmp_path, queries=1, per_query=2)
     assert _shown(lm)[0].startswith("Input: alpha")
@@ -241,14 +242,14 @@ def test_meta_prompts_can_be_replaced_by_a_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("forward_chat.txt", "{{demos}} Begin:", "no blank line"),
-        ("forward_chat.txt", "Say.\n\n{{demos}}\n", "slot in its last paragraph"),
+        ("induce_chat.txt", "{{demos}} Begin:", "no blank line"),
+        ("induce_chat.txt", "Say.\n\n{{demos}}\n", "slot in its last paragraph"),
         ("cloze.txt", "Fill in.\n\nExamples: {{demos}}", "slot in its last paragraph"),
-        ("forward.txt", "no slot", "lacks the slot {{demos}}"),
-        ("forward.txt", "{{demos}} {{demos}}", "more than once"),
-        ("forward.txt", "{{demos}} {{demo}}", "unknown slot {{demo}}"),
-        ("foward.txt", "{{demos}}", "no meta-prompt of this method"),
-        ("forward.txt", "\udcff", "not UTF-8"),
+        ("induce.txt", "no slot", "lacks the slot {{demos}}"),
+        ("induce.txt", "{{demos}} {{demos}}", "more than once"),
+        ("induce.txt", "{{demos}} {{demo}}", "unknown slot {{demo}}"),
+        ("indoce.txt", "{{demos}}", "no meta-prompt of this method"),
+        ("induce.txt", "\udcff", "not UTF-8"),
     ],
 )
 def test_a_meta_prompt_that_cannot_work_is_refused(tmp_path: Path, name: str, text: str, message: str) -> None:
@@ -319,5 +320,5 @@ def test_wherever_the_budget_ends_the_result_is_not_worse_on_dev_than_a_good_see
         with suppress(BudgetExhausted):
             APE(queries=2, per_query=6, tiebreak=False).run(problem)
         with suppress(BudgetExhausted):
-            problem.spend_remaining()
+            spend_remaining(problem)
         assert problem.ranking.winner().candidate.prompt == seed, limit

@@ -43,7 +43,7 @@ def test_the_estimate_is_near_what_a_run_spends() -> None:
 
 def test_made_up_answers_are_right_as_often_where_a_number_is_looked_for() -> None:
     lm, task = toy.model(), toy.task()
-    climbing = configure("random", {"barren": 1})
+    climbing = configure("random", {"unproductive": 1})
     expected = estimate(climbing, task, lm, lm)
     assert estimate(climbing, replace(task, answer=find_answer("last_number")), lm, lm) == expected
 

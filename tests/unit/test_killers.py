@@ -25,6 +25,7 @@ from localprompt.run import api as runs
 from localprompt.run import resume as resuming
 from localprompt.search.evaluator import Evaluator
 from localprompt.search.problem import Problem
+from localprompt.search.proposer import Request
 from localprompt.types import Generation, Loglikelihood, Prompt, Sampling
 
 GREEDY = Sampling(max_tokens=4)
@@ -142,8 +143,8 @@ def test_proposals_that_died_are_discarded_by_that_name() -> None:
     given, budget = toy.task(), Budget()
     lm = CachedLM(Mortal("deadly"), MemoryAnswers())
     problem = Problem(given, Evaluator(lm, given, budget), MeteredLM(lm, budget), rng=toy.random.Random(0))
-    requests = ["deadly alpha7", "Write of alpha7:"]
-    dead, alive = problem.proposer.propose(requests, ReplyFormat(), Sampling(max_tokens=20), "", n=4)
+    requests = [Request(text, ReplyFormat(), Prompt("")) for text in ("deadly alpha7", "Write of alpha7:")]
+    dead, alive = problem.proposer.propose(requests, Sampling(max_tokens=20), "", n=4)
     assert (dead.accepted, {each.reason for each in dead.discarded}) == ((), {"engine died"})
     assert alive.accepted
     assert problem.proposer.discards["engine died"] == 4, "it is not asked once more: alone it would end the search"
@@ -153,8 +154,9 @@ def test_a_budget_that_ends_beside_a_death_with_nothing_accepted_is_told() -> No
     given, budget = toy.task(), Budget(max_calls=2)
     lm = CachedLM(Mortal("deadly", answer=lambda prompt, seed: ""), MemoryAnswers())
     problem = Problem(given, Evaluator(lm, given, budget), MeteredLM(lm, budget), rng=toy.random.Random(0))
+    requests = [Request(text, ReplyFormat(), Prompt("")) for text in ("deadly", "other")]
     with pytest.raises(BudgetExhausted):
-        problem.proposer.propose(["deadly", "other"], ReplyFormat(), Sampling(max_tokens=20), "")
+        problem.proposer.propose(requests, Sampling(max_tokens=20), "")
 
 
 def test_a_group_of_errors_that_kills_is_not_asked_about_again() -> None:

@@ -18,7 +18,7 @@ SAID = "I think:\n\t- omega\n\t- not omega"
 FEW = {
     "ape": {"queries": "2", "per_query": "2", "resample_rounds": "1"},
     "opro": {"steps": "2", "score_examples": "4"},
-    "pe2": {"steps": "2", "init": "induce", "init_prompts": "2", "history": "true", "backtrack": "false"},
+    "pe2": {"steps": "2", "init": "induce", "init_prompts": "2", "backtrack": "false"},
     "protegi": {"rounds": "1", "init": "induce", "init_prompts": "2", "minibatch": "8"},
     "random": {"proposals": "8"},
 }

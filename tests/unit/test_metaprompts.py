@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from localprompt.errors import ConfigError
-from localprompt.proposals.metaprompts import MetaPrompt, in_a_row, inputs_of, load, shortened, worked
+from localprompt.optimizers import configure
+from localprompt.proposals.metaprompts import MetaPrompt, in_a_row, inputs_of, load, shipped_hash, shortened, worked
 from localprompt.types import Example
 
-WANTED = {"demo": ("inputs", "output"), "induce_chat": ("demos",)}
+WANTED = {"induce_pair": ("inputs", "output"), "induce_chat": ("demos",)}
 
 
 def _load(folder: Path, **texts: str) -> dict[str, MetaPrompt]:
@@ -20,8 +21,8 @@ def _load(folder: Path, **texts: str) -> dict[str, MetaPrompt]:
 
 
 def test_a_file_of_the_user_takes_the_place_of_the_shipped_one(tmp_path: Path) -> None:
-    loaded = _load(tmp_path, demo="{{inputs}} -> {{output}}\n")
-    assert loaded["demo"].text == "{{inputs}} -> {{output}}"
+    loaded = _load(tmp_path, induce_pair="{{inputs}} -> {{output}}\n")
+    assert loaded["induce_pair"].text == "{{inputs}} -> {{output}}"
     assert loaded["induce_chat"] == load("random", WANTED, None)["induce_chat"]
 
 
@@ -34,11 +35,11 @@ def test_a_template_for_a_chat_ends_in_the_opening_of_the_answer(tmp_path: Path)
     ("name", "text", "message"),
     [
         ("demos", "x", "is no meta-prompt of this method"),
-        ("demo", "", "lacks the slot {{inputs}}"),
-        ("demo", "\n", "lacks the slot {{inputs}}"),
-        ("demo", "{{inputs}}", "lacks the slot {{output}}"),
-        ("demo", "{{inputs}} {{output}} {{output}}", "more than once"),
-        ("demo", "{{inputs}} {{output}} {{score}}", "unknown slot {{score}}"),
+        ("induce_pair", "", "lacks the slot {{inputs}}"),
+        ("induce_pair", "\n", "lacks the slot {{inputs}}"),
+        ("induce_pair", "{{inputs}}", "lacks the slot {{output}}"),
+        ("induce_pair", "{{inputs}} {{output}} {{output}}", "more than once"),
+        ("induce_pair", "{{inputs}} {{output}} {{score}}", "unknown slot {{score}}"),
         ("induce_chat", "{{demos}}", "has no blank line"),
         ("induce_chat", "Look:\n\n{{demos}}", "has a slot in its last paragraph"),
     ],
@@ -51,9 +52,31 @@ def test_a_wrong_file_is_refused_with_its_name(tmp_path: Path, name: str, text: 
 def test_a_folder_that_is_missing_or_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="does not exist"):
         load("random", WANTED, tmp_path / "nowhere")
-    (tmp_path / "demo.txt").write_bytes(b"\xff\xfe")
+    (tmp_path / "induce_pair.txt").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="is not UTF-8"):
         load("random", WANTED, tmp_path)
+
+
+def test_a_file_of_the_user_is_known_by_its_former_name_too(tmp_path: Path) -> None:
+    loaded = _load(tmp_path, demo="{{inputs}} -> {{output}}\n", forward_chat="{{demos}}\n\nIt was to")
+    assert loaded["induce_pair"].text == "{{inputs}} -> {{output}}"
+    assert loaded["induce_chat"].turns[1] == "It was to"
+
+
+@pytest.mark.parametrize(
+    ("method", "kept"),
+    [
+        ("ape", "5b0b005fe85e79d4"),
+        ("manual", "7f74986d6aa15e0c"),
+        ("opro", "e433b45193097e34"),
+        ("pe2", "52e6b7d2bf1e9f15"),
+        ("protegi", "fd8bdb527b548db1"),
+        ("random", "47ca6c0bb61c457a"),
+    ],
+)
+def test_texts_that_have_moved_since_have_the_hash_that_kept_runs_have(method: str, kept: str) -> None:
+    configure(method, {})  # registers it
+    assert shipped_hash(method) == kept
 
 
 def test_the_fixed_text_has_neither_slots_nor_what_would_join_over_them() -> None:
@@ -127,7 +150,7 @@ def test_an_example_is_shown_with_its_inputs_by_name_where_there_are_several() -
 
 
 def test_a_byte_order_mark_is_no_text_and_a_folder_no_file(tmp_path: Path) -> None:
-    assert _load(tmp_path, demo="\ufeff{{inputs}} {{output}}")["demo"].text == "{{inputs}} {{output}}"
+    assert _load(tmp_path, induce_pair="\ufeff{{inputs}} {{output}}")["induce_pair"].text == "{{inputs}} {{output}}"
     (tmp_path / "induce_chat.txt").mkdir()
     with pytest.raises(ConfigError, match=r"induce_chat\.txt cannot be read"):
         load("random", WANTED, tmp_path)

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from localprompt.proposals.metaprompts import load
 from localprompt.optimizers import optimizer
 from localprompt.proposals.parsing import ReplyFormat
+from localprompt.search.proposer import Request
 from localprompt.types import Candidate, Prompt, Sampling
 
 TEMPLATES = {"write": ("outputs",)}
@@ -40,7 +41,7 @@ class Echo:
         problem.evaluate(problem.seeds)
         for _ in range(self.times):
             request = meta["write"].fill(outputs=", ".join(problem.outputs))
-            found = ask(problem, [request], ReplyFormat("line"), Sampling(40, temperature=1.0), "")
+            found = ask(problem, [Request(request, ReplyFormat("line"), Prompt(""))], Sampling(40, temperature=1.0), "")
             prompts = [Prompt(text) for proposal in found for text in proposal.accepted]
             problem.record([Candidate(prompt, "echo") for prompt in prompts])
             if prompts:

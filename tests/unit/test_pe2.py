@@ -26,7 +26,7 @@ from localprompt.tasks.metrics import find_metric
 from localprompt.types import Demo, Prompt
 
 HALF = Prompt("Speak of the alpha.")
-REASON, REFINE, SUMMARISE = "Example 1:", "than before:", "Before,"
+REASON, REFINE = "Example 1:", "than before:"
 
 
 def _thinking(prompt: str, seed: int) -> str:
@@ -44,8 +44,6 @@ def _growing(prompt: str, seed: int) -> str:
     """A proposer whose every new prompt is another one, and of which none is of any use."""
     if prompt.endswith(REFINE):
         return f"Write letter number {seed} of the word.</prompt>"
-    if prompt.endswith(SUMMARISE):
-        return " it named no letter."
     return f" write so and so, {seed} times." if prompt.endswith(" was to") else _thinking(prompt, seed)
 
 
@@ -66,7 +64,7 @@ def _listen(problem: Problem) -> list[str]:
 
 
 @pytest.mark.parametrize("has_chat", [True, False])
-@pytest.mark.parametrize("negatives", ["hard", "random", "hard_weighted"])
+@pytest.mark.parametrize("negatives", ["hard", "random"])
 @pytest.mark.parametrize("backtrack", [True, False])
 def test_it_reasons_its_way_to_the_best_prompt(backtrack: bool, negatives: str, has_chat: bool) -> None:
     lm = toy.model(answer=_thinking, has_chat=has_chat)
@@ -85,14 +83,14 @@ def test_the_papers_sizes_find_it_too() -> None:
 
 
 SEARCHES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "chat": ({"tutorial": True, "history": True, "step_size": 15, "backtrack": False}, {}),
+    "chat": ({"backtrack": False, "max_words": 19}, {}),
     "raw_labels": ({"max_words": 20}, {"has_chat": False, "logprob": toy.parity}),
 }
-"""Trace to the settings and the kind of model: all options in a chat, none in plain text."""
+"""Trace to the settings and the kind of model."""
 
 
-def _writer(best: str) -> Callable[[str, int], str]:
-    """Return a proposer that finds `best` when it is asked anew in the second step; what it says comes in turn."""
+def _proposer(best: str) -> Callable[[str, int], str]:
+    """Return a proposer that finds `best` when it is asked again in the second step; what it says comes in turn."""
     guesses = cycle((" speak of the alpha, and of even numbers.", "", " write it as it is."))
     reasons = cycle(("b) No. e) Yes: be kind.", "b) No. e) Yes: say what becomes of it."))
     new = cycle(
@@ -108,8 +106,6 @@ def _writer(best: str) -> Callable[[str, int], str]:
     def write(prompt: str, seed: int) -> str:
         if prompt.endswith(REASON):
             return f"\na) It gave up. {next(reasons)}"
-        if prompt.endswith(SUMMARISE):
-            return " it asked for nothing kind. Now it does."
         return f" {next(new)}" if prompt.endswith(REFINE) else next(guesses)
 
     return write
@@ -122,7 +118,7 @@ def test_a_small_search_goes_as_its_trace_says(name: str) -> None:
     labels = ("even", "odd") if "logprob" in kind else ()
     best = "Say whether it is even or odd." if labels else toy.BEST
     given = toy.task(dev=12, labels=labels)
-    found = trace(PE2(**{**few, "finalists": 1, **settings}), given, _writer(best), **kind)
+    found = trace(PE2(**{**few, "finalists": 1, **settings}), given, _proposer(best), **kind)
     assert found == golden(f"pe2/{name}", found)
 
 
@@ -237,7 +233,7 @@ def test_hard_batches_hold_errors_alone_and_random_ones_right_answers_too() -> N
         return sum(text.count("Model's answer: omega") for text in _asked(lm, REASON))
 
     assert right_answers("hard") == 0
-    assert 0 < right_answers("hard_weighted") < right_answers("random")
+    assert right_answers("random") > 0
 
 
 def test_an_answer_that_is_right_in_part_is_an_error_and_called_so() -> None:
@@ -267,23 +263,10 @@ def test_all_acceptable_answers_are_shown_and_a_missing_one_is_named() -> None:
     assert "Model's answer: \n" not in shown
 
 
-@pytest.mark.parametrize("step_size", [3, 12])
-def test_a_prompt_that_changes_too_many_words_is_counted_out(step_size: int) -> None:
+def test_an_empty_prompt_is_called_so() -> None:
     lm = toy.model(answer=_thinking)
-    problem = _run(lm, step_size=step_size, steps=1)
-    assert all(f"at most {step_size} words may be changed" in text for text in _asked(lm, REFINE))
-    if step_size == 3:
-        assert problem.proposer.discards["changes too many words"] >= 1
-        assert problem.ranking.winner().candidate.prompt == HALF
-    else:
-        assert problem.ranking.winner().candidate.prompt == Prompt(toy.BEST)
-
-
-def test_an_empty_prompt_may_change_as_a_whole() -> None:
-    lm = toy.model(answer=_thinking)
-    problem = _run(lm, seeds=(Prompt(""),), init="seeds", step_size=1)
+    problem = _run(lm, seeds=(Prompt(""),), init="seeds")
     assert problem.ranking.winner().candidate.prompt == Prompt(toy.BEST)
-    assert "may be changed" not in _asked(lm, REFINE)[0]
     assert "The prompt now:\n(empty: there is no prompt yet)\n" in _asked(lm, REASON)[0]
 
 
@@ -326,7 +309,7 @@ class _Listening(ScriptedLM):
 
     def generate(self, prompts: Any, sampling: Any, seeds: Any) -> Any:
         self.sampled: dict[str, Any] = getattr(self, "sampled", {})
-        for ending in (REASON, REFINE, SUMMARISE, " was to"):
+        for ending in (REASON, REFINE, " was to"):
             if prompts[0].endswith(ending):
                 self.sampled[ending] = sampling
         return super().generate(prompts, sampling, seeds)
@@ -335,17 +318,17 @@ class _Listening(ScriptedLM):
 @pytest.mark.parametrize(("preset", "top_p"), [("local", 0.95), ("paper", 1.0)])
 def test_all_that_the_proposer_writes_is_drawn_with_top_p(preset: str, top_p: float) -> None:
     lm = _Listening(answer=_growing, logprob=toy.logprob)
-    settings = {"steps": "2", "history": "true", "backtrack": "false", "init_prompts": "2"}
+    settings = {"steps": "2", "backtrack": "false", "init_prompts": "2"}
     configure("pe2", settings, preset).run(toy.problem(lm))
     assert {ending: how.top_p for ending, how in lm.sampled.items()} == dict.fromkeys(
-        (" was to", REASON, REFINE, SUMMARISE), top_p
+        (" was to", REASON, REFINE), top_p
     )
 
 
 def test_a_model_without_a_chat_template_is_stopped_at_the_next_request_in_every_reply() -> None:
     lm = _Listening(answer=_growing, logprob=toy.logprob, has_chat=False)
-    _run(lm, steps=2, history=True, backtrack=False)
-    assert [ending for ending, how in lm.sampled.items() if "\nRequest:" in how.stop] == [REASON, REFINE, SUMMARISE]
+    _run(lm, steps=2, backtrack=False)
+    assert [ending for ending, how in lm.sampled.items() if "\nRequest:" in how.stop] == [REASON, REFINE]
 
 
 def test_a_budget_with_room_for_one_measures_one_on_all_of_dev() -> None:
@@ -401,30 +384,6 @@ def test_the_best_of_all_steps_are_expanded_with_backtracking_and_the_newest_wit
 
     assert set(parents(True)) == {(HALF.id,)}
     assert len(set(parents(False))) == 3
-
-
-def test_the_history_shows_every_version_with_its_score_and_the_worst_are_left_out_first() -> None:
-    lm = toy.model(answer=_growing)
-    problem = _run(lm, steps=4, beam=1, expand=1, rewrites=1, backtrack=False, history=True)
-    children = [each.prompt.instruction for each in problem.ranking.candidates if each.op == "refine"]
-    last = _asked(lm, REFINE)[-1]
-    shown = [last.index(f"Score 50: {HALF.instruction}"), *(last.index(f"Score 0: {text}") for text in children[:3])]
-    assert shown == sorted(shown)
-    assert "What was changed: Before, it named no letter." in last
-
-    n_tokens = len(lm.tokenize([last])[0]) + PE2().prompt_tokens
-    lm = toy.model(answer=_growing)
-    lm.n_ctx = n_tokens - 1
-    _run(lm, steps=4, beam=1, expand=1, rewrites=1, backtrack=False, history=True)
-    last = _asked(lm, REFINE)[-1]
-    assert f"Score 50: {HALF.instruction}" in last
-    assert last.count("Score 0:") == 1
-
-
-def test_the_first_prompt_has_no_history() -> None:
-    lm = toy.model(answer=_growing)
-    _run(lm, steps=1, history=True)
-    assert not any("Score" in text for text in _asked(lm, REFINE))
 
 
 def test_first_prompts_are_induced_where_the_seed_is_empty() -> None:
@@ -511,7 +470,7 @@ def test_a_task_without_training_examples_is_refused() -> None:
         _run(toy.model(), toy.task(train=0))
 
 
-@pytest.mark.parametrize("settings", [{"steps": 0}, {"step_size": 0}, {"temperature": -1.0}, {"example_chars": 9}])
+@pytest.mark.parametrize("settings", [{"steps": 0}, {"score_examples": 0}, {"temperature": -1.0}, {"example_chars": 9}])
 def test_impossible_settings_are_refused_by_name(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(settings))):
         PE2(**settings)

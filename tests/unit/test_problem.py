@@ -19,7 +19,10 @@ from localprompt.proposals.metaprompts import MetaPrompt
 from localprompt.proposals.parsing import ReplyFormat, grammar_for
 from localprompt.proposals.validation import LeakCheck, Memory, filter_replies, retry_temperature, with_stop_and_grammar
 from localprompt.search.evaluator import Evaluator
+from localprompt.search.filtering import spend_remaining
+from localprompt.search.observer import Announcer
 from localprompt.search.problem import Problem
+from localprompt.search.proposer import Request
 from localprompt.tasks import Layout
 from localprompt.types import (
     Candidate,
@@ -127,6 +130,10 @@ def test_the_first_origin_of_a_prompt_stays() -> None:
 LINE, WARM = ReplyFormat("line"), Sampling(max_tokens=20, temperature=0.5)
 
 
+def _asked(*texts: str, reading: ReplyFormat = LINE, demos: tuple[Demo, ...] = ()) -> list[Request]:
+    return [Request(text, reading, Prompt("", demos)) for text in texts]
+
+
 class Writer(ScriptedLM):
     """A model that writes the given texts one after the other and keeps how it was asked."""
 
@@ -144,17 +151,17 @@ class Writer(ScriptedLM):
 
 def test_a_proposal_a_prompt_comes_back_in_order() -> None:
     lm = Writer("Do one.", "Do two.", "x", "Do three.")
-    proposals = toy.problem(lm).proposer.propose(["a", "b"], LINE, WARM, "", n=2)
+    proposals = toy.problem(lm).proposer.propose(_asked("a", "b"), WARM, "", n=2)
     assert [each.accepted for each in proposals] == [("Do one.", "Do two."), ("Do three.",)]
     assert [each.reason for each in proposals[1].discarded] == ["too short"]
     assert lm.asked == [(("a", "a", "b", "b"), WARM)]
-    assert toy.problem(lm).proposer.propose([], LINE, WARM, "") == []
+    assert toy.problem(lm).proposer.propose([], WARM, "") == []
 
 
 def test_a_prompt_without_a_usable_reply_is_asked_once_more_and_warmer() -> None:
     lm = Writer("Do one.", "x", "", "", "Do two.")
     problem = toy.problem(lm)
-    proposals = problem.proposer.propose(["a", "b", "c"], LINE, WARM, "")
+    proposals = problem.proposer.propose(_asked("a", "b", "c"), WARM, "")
     assert [each.accepted for each in proposals] == [("Do one.",), (), ("Do two.",)]
     assert [[each.reason for each in one.discarded] for one in proposals] == [[], ["too short", "empty"], ["empty"]]
     assert lm.asked[1:] == [(("b", "c"), replace(WARM, temperature=0.8))]
@@ -167,37 +174,86 @@ def test_nothing_known_proposed_or_rejected_before_is_accepted() -> None:
     problem = toy.problem(lm)
     problem.record([Candidate(Prompt(text), "forward") for text in ("say OMEGA one", "do it now")])
     problem.proposer.discard([Discard("Do two!", "too far"), Discard("Do three words", "truncated")])
-    readings = [LINE, LINE]
-    proposals = problem.proposer.propose(["a", "b"], readings, WARM, "", n=3)
+    proposals = problem.proposer.propose(_asked("a", "b"), WARM, "", n=3)
     assert [each.accepted for each in proposals] == [("Do one.",), ("Do three words.",)]
     assert [each.reason for each in proposals[0].discarded] == ["duplicate", "duplicate"]
     assert [each.reason for each in proposals[1].discarded] == ["near-duplicate", "rejected before"]
 
 
-def test_a_method_may_object_to_a_text_for_one_prompt_and_take_it_for_another() -> None:
-    def objection(text: str, index: int) -> str:
-        asked.append((text, index))
-        return "too far" if index == 0 and "two" in text else ""
+def test_a_method_may_object_to_a_text_for_one_parent_and_take_it_for_another() -> None:
+    def objection(text: str, parent: Prompt) -> str:
+        asked.append((text, parent))
+        return "too far" if parent == HALF and "two" in text else ""
 
-    asked: list[tuple[str, int]] = []
+    asked: list[tuple[str, Prompt]] = []
     problem = toy.problem(Writer("Do two.", "Do two.", "Do one."))
-    proposals = problem.proposer.propose(["a", "b"], LINE, WARM, "", objection=objection)
+    requests = [Request("a", LINE, HALF), Request("b", LINE, BEST)]
+    proposals = problem.proposer.propose(requests, WARM, "", objection=objection)
     assert [each.accepted for each in proposals] == [("Do one.",), ("Do two.",)]
     assert proposals[0].discarded == (Discard("Do two.", "too far"),)
-    assert asked == [("Do two.", 0), ("Do two.", 1), ("Do one.", 0)]
+    assert asked == [("Do two.", HALF), ("Do two.", BEST), ("Do one.", HALF)]
     assert problem.proposer.discards == {"too far": 1}
 
 
 def test_what_a_method_objected_to_is_no_rejected_idea() -> None:
     problem = toy.problem(Writer("Do two.", "x", "Do two."))
-    problem.proposer.propose(["a"], LINE, WARM, "", objection=lambda text, index: "too far")
-    (proposal,) = problem.proposer.propose(["a"], LINE, WARM, "")
+    problem.proposer.propose(_asked("a"), WARM, "", objection=lambda text, parent: "too far")
+    (proposal,) = problem.proposer.propose(_asked("a"), WARM, "")
     assert proposal.accepted == ("Do two.",)
 
 
-def test_the_readings_are_as_many_as_the_prompts() -> None:
-    with pytest.raises(ValueError, match="1 readings for 2 prompts"):
-        toy.problem(Writer("Do one.", "Do two.")).proposer.propose(["a", "b"], [LINE], WARM, "")
+DEMOS = (Demo({"input": "alpha900"}, "omega900"),)
+
+
+def test_a_known_or_rejected_instruction_is_new_beside_other_worked_examples() -> None:
+    texts = ("Say omega one.", "Do it.", "x", "Do two.")
+    problem = toy.problem(Writer(*texts, *texts, *texts))
+    problem.record([Candidate(Prompt("say OMEGA one"), "forward")])
+    problem.proposer.discard([Discard("Do two!", "too far")])
+    (bare,) = problem.proposer.propose(_asked("a"), WARM, "", n=4)
+    (beside,) = problem.proposer.propose(_asked("a", demos=DEMOS), WARM, "", n=4)
+    assert (bare.accepted, beside.accepted) == (("Do it.",), ("Say omega one.", "Do it.", "Do two."))
+    problem.record([Candidate(Prompt(text, DEMOS), "forward") for text in beside.accepted])
+    replies = Writer("Do it.", "Do two.", "Do two.", "Do it.")
+    again = toy.problem(replies)
+    again.record(problem.ranking.candidates)
+    found = again.proposer.propose([*_asked("a"), *_asked("b", demos=DEMOS)], WARM, "", n=1)
+    assert [each.accepted for each in found] == [("Do it.",), ()]
+    assert again.proposer.discards == {"duplicate": 2}
+
+
+def test_an_instruction_has_room_beside_the_worked_examples_of_its_parent() -> None:
+    lm = Writer("Say the omega of it.", "Say the omega of it.")
+    lm.n_ctx = 40
+    demos = DEMOS * 20
+    problem = toy.problem(lm)
+    (with_demos,) = problem.proposer.propose(_asked("a", demos=demos), WARM, "")
+    assert [each.reason for each in with_demos.discarded] == ["too long for the context"] * 2
+    lm = Writer("Say the omega of it.")
+    lm.n_ctx = 40
+    (bare,) = toy.problem(lm).proposer.propose(_asked("a"), WARM, "")
+    assert bare.accepted == ("Say the omega of it.",)
+
+
+def test_of_worked_examples_as_many_fit_as_the_context_holds_beside_the_longest_dev_example() -> None:
+    many = tuple(Demo({"input": f"alpha{n}"}, f"omega{n}") for n in range(50))
+    given = toy.task()
+    long = replace(given.dev[3], inputs={"input": "alpha23 " * 20})
+    lm = toy.model()
+    lm.n_ctx = 100
+    problem = toy.problem(lm, replace(given, dev=(*given.dev[:3], long, *given.dev[4:])))
+    n = problem.demos_that_fit(BEST, many)
+    assert 0 < n < 50
+    (fitting,), (overlong,) = (problem.evaluate([Prompt(toy.BEST, many[:k])], [long]) for k in (n, n + 1))
+    assert [each.outcomes[0].failed for each in (fitting, overlong)] == [False, True]
+    assert problem.demos_that_fit(BEST, many[:n]) == problem.demos_that_fit(Prompt("", many[:1]), many[1:n]) + 1 == n
+    assert problem.demos_that_fit(Prompt("", many), many) == 0
+
+
+def test_no_worked_example_fits_a_layout_without_a_place_for_them() -> None:
+    layout = Layout("{{instruction}}\n\nInput: {{input}}\nOutput:", "")
+    assert toy.problem(toy.model(), replace(toy.task(), layout=layout)).demos_that_fit(BEST, DEMOS) == 0
+    assert toy.problem(toy.model()).demos_that_fit(BEST, DEMOS) == 1
 
 
 def test_an_open_tag_ends_the_reply_and_binds_a_proposer_that_knows_grammars() -> None:
@@ -206,7 +262,7 @@ def test_an_open_tag_ends_the_reply_and_binds_a_proposer_that_knows_grammars() -
         lm = Writer("do one.</rule> So be it.", supports_grammar=can)
         problem = toy.problem(lm)
         prompt = problem.proposer.chat([Message("user", "Write.")], "<rule>")
-        (proposal,) = problem.proposer.propose([prompt], reading, WARM, "")
+        (proposal,) = problem.proposer.propose(_asked(prompt, reading=reading), WARM, "")
         assert proposal.accepted == ("Do one.",)
         assert lm.asked[0][1] == replace(WARM, stop=("</rule>",), grammar=grammar)
 
@@ -214,14 +270,14 @@ def test_an_open_tag_ends_the_reply_and_binds_a_proposer_that_knows_grammars() -
 def test_a_line_is_bound_to_begin_at_once_where_the_proposer_knows_grammars() -> None:
     for can, grammar in ((True, grammar_for(LINE)), (False, "")):
         lm = Writer("do one.", supports_grammar=can)
-        toy.problem(lm).proposer.propose(["a"], LINE, WARM, "")
+        toy.problem(lm).proposer.propose(_asked("a"), WARM, "")
         assert lm.asked[0][1] == replace(WARM, grammar=grammar)
 
 
 @pytest.mark.parametrize("prompts", [["Write a <rule> here"], ["<rule>", "Write."]])
 def test_a_tag_that_is_not_open_changes_nothing(prompts: list[str]) -> None:
     lm = Writer("<rule>Do one.</rule>", "<rule>Do two.</rule>", supports_grammar=True)
-    proposals = toy.problem(lm).proposer.propose(prompts, ReplyFormat("line", tag="rule"), WARM, "")
+    proposals = toy.problem(lm).proposer.propose(_asked(*prompts, reading=ReplyFormat("line", tag="rule")), WARM, "")
     assert all(len(each.accepted) == 1 for each in proposals)
     assert lm.asked[0][1] == WARM
 
@@ -306,10 +362,11 @@ class Record:
 def test_the_journal_is_told_everything_once_and_in_order() -> None:
     record, given, budget, lm = Record(), toy.task(), Budget(), Writer("x", "Do one.")
     evaluator = Evaluator(toy.model(), given, budget)
-    problem = Problem(given, evaluator, MeteredLM(lm, budget), rng=random.Random(0), journal=record)
+    announcer = Announcer(journal=record)
+    problem = Problem(given, evaluator, MeteredLM(lm, budget), rng=random.Random(0), announcer=announcer)
     problem.begin("round 1")
     problem.note("all is well")
-    problem.proposer.propose(["a"], LINE, WARM, "")
+    problem.proposer.propose(_asked("a"), WARM, "")
     problem.record([Candidate(BEST, "forward"), Candidate(BEST, "resample"), Candidate(HALF, "forward")])
     problem.evaluate([HALF, Prompt("More.")], problem.dev[:3])
     problem.likelihood([BEST], problem.dev[:2], norm="sequence")
@@ -345,7 +402,7 @@ def test_a_prompt_that_does_not_fit_is_discarded_by_that_name_and_cannot_win() -
     assert problem.proposer.discards == {"too long for the context": 1}
     assert long not in [standing.candidate.prompt for standing in problem.ranking.finalists()]
     reading = ReplyFormat(cut="whole")
-    (proposal,) = problem.proposer.propose(["Write:"], reading, Sampling(max_tokens=39), "")
+    (proposal,) = problem.proposer.propose(_asked("Write:", reading=reading), Sampling(max_tokens=39), "")
     assert {each.reason for each in proposal.discarded} == {"too long for the context"}
 
 
@@ -380,7 +437,7 @@ def test_a_prompt_too_long_for_the_context_loses_what_it_won_on_a_few_examples()
     problem = toy.problem(lm, replace(given, dev=(*given.dev[:-1], wordy)))
     long = Prompt(f"{toy.BEST} {'so ' * 20}")
     problem.evaluate([long], problem.dev[:6])
-    problem.spend_remaining()
+    spend_remaining(problem)
     assert problem.proposer.discards == {"too long for the context": 1}
     winner = problem.ranking.winner()
     assert winner.candidate.op == "seed"
@@ -392,7 +449,7 @@ def test_seeds_alone_are_compared_on_a_few_examples_too_where_all_of_dev_does_no
     seeds = (Prompt("Be kind."), Prompt(toy.BEST))
     problem = toy.problem(toy.model(), replace(toy.task(), seeds=seeds), budget=Budget(max_calls=20))
     with suppress(BudgetExhausted):
-        problem.spend_remaining()
+        spend_remaining(problem)
     assert problem.ranking.winner().candidate.prompt == seeds[1]
 
 
@@ -412,7 +469,7 @@ def test_what_a_cut_off_search_left_of_its_budget_measures_the_most_promising() 
     budget = Budget(max_calls=3 * 6 + 34 + 40 + 20)
     problem = toy.problem(toy.model(), budget=budget)
     problem.evaluate([bad, half, good], problem.dev[:6])
-    problem.spend_remaining()
+    spend_remaining(problem)
     assert [
         (each.candidate.prompt, each.evaluation and each.evaluation.mean) for each in problem.ranking.finalists()
     ] == [
@@ -431,7 +488,7 @@ def test_a_seed_that_had_bad_luck_on_a_few_examples_is_measured_on_all_of_dev_be
 
     problem = toy.problem(toy.model(answer=answer), replace(toy.task(), seeds=(Prompt("The good one."),)))
     problem.evaluate([*problem.seeds, Prompt("The lucky one.")], problem.dev[:6])
-    problem.spend_remaining()
+    spend_remaining(problem)
     assert problem.ranking.winner().candidate.prompt == problem.seeds[0]
 
 
@@ -440,7 +497,7 @@ def test_where_one_measurement_fits_it_is_that_of_a_seed_with_words() -> None:
     problem = toy.problem(toy.model(), given, budget=Budget(max_calls=2 + 39 + 20))
     problem.evaluate([Prompt(toy.BEST), *problem.seeds], problem.dev[:1])
     with suppress(BudgetExhausted):
-        problem.spend_remaining()
+        spend_remaining(problem)
     assert [each.candidate.op for each in problem.ranking.finalists()] == ["seed"]
 
 
@@ -458,7 +515,7 @@ def test_settling_goes_on_while_something_is_ahead_and_the_budget_lasts() -> Non
         problem = toy.problem(toy.model(answer=answer), budget=budget)
         problem.evaluate([lucky, solid], problem.dev[:6])
         with suppress(BudgetExhausted):
-            problem.spend_remaining()
+            spend_remaining(problem)
         calls[limit] = (budget.spend.calls, problem.ranking.winner().candidate.prompt)
     assert calls == {46: (46, lucky), 120: (120, solid)}
 
@@ -467,7 +524,7 @@ def test_where_a_stage_never_fitted_everything_is_compared_on_a_few_examples() -
     budget = Budget(max_calls=4 * 3 + 5 + 5)
     problem = toy.problem(toy.model(), toy.task(dev=9), seed=1, budget=budget)
     problem.record([Candidate(prompt, "any") for prompt in (HALF, BEST)])
-    problem.spend_remaining()
+    spend_remaining(problem)
     assert problem.ranking.winner().candidate.prompt == BEST
     assert budget.spend.calls == 4 * 3 + 5 + 5  # the seed and two more on 4 examples, best and seed on the other 5
 
@@ -479,7 +536,7 @@ def test_a_retry_that_does_not_fit_the_budget_loses_nothing_that_was_accepted() 
     def propose(limit: int) -> tuple[list[Proposal], int]:
         budget = Budget(max_calls=limit)
         problem = toy.problem(toy.model(answer=answer), budget=budget)
-        found = problem.proposer.propose(["good", "bad"], ReplyFormat("line"), Sampling(max_tokens=9), "", n=2)
+        found = problem.proposer.propose(_asked("good", "bad"), Sampling(max_tokens=9), "", n=2)
         return found, budget.spend.calls
 
     for limit, spent in ((4, 4), (6, 6)):
@@ -503,5 +560,5 @@ def test_settling_ends_with_a_prompt_that_is_too_long_for_the_context() -> None:
     long = Prompt("so " * 50)
     problem.evaluate([long], problem.dev[:6])
     lm.n_ctx = 40
-    problem.spend_remaining()
+    spend_remaining(problem)
     assert problem.proposer.discards == {"too long for the context": 1}

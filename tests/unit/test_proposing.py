@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from localprompt.proposals.parsing import ReplyFormat, grammar_for, listed, parse_instruction, tagged, without_chatter
-from localprompt.proposals.similarity import changed_words, gist, normalised, words
+from localprompt.proposals.similarity import gist, normalised, words
 from localprompt.proposals.validation import LeakCheck, Memory, filter_replies, objection
 from localprompt.types import Example, Generation
 
@@ -248,23 +248,6 @@ def test_the_items_of_a_list_are_returned_in_order(text: str, items: list[str]) 
 
 def test_chatter_is_what_stands_before_the_matter() -> None:
     assert without_chatter("<think>so</think>Sure! Here is the reason: it is vague.</s>x") == "it is vague."
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "n"),
-    [
-        ("", "", 0),
-        ("write it", "Write it!", 0),
-        ("write it", "write it down", 1),
-        ("write it down", "write it", 1),
-        ("write it down", "write that down", 1),
-        ("", "write it down", 3),
-        ("a b c d", "b c d e", 2),
-        ("写反义词", "写同义词", 1),
-    ],
-)
-def test_changed_words_are_inserted_deleted_or_replaced(old: str, new: str, n: int) -> None:
-    assert changed_words(old, new) == changed_words(new, old) == n
 
 
 @pytest.mark.parametrize(

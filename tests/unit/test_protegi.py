@@ -16,8 +16,7 @@ from localprompt.errors import BudgetExhausted, ConfigError, ContextOverflow
 from localprompt.lm.budget import Budget
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers import configure
-from localprompt.optimizers.protegi import ProTeGi
-from localprompt.optimizers.protegi_writing import reasons_in
+from localprompt.optimizers.protegi import ProTeGi, reasons_in
 from localprompt.search.problem import Problem
 from localprompt.search.racing import RaceName
 from localprompt.types import Demo, Evaluation, Example, Generation, Prompt
@@ -88,7 +87,7 @@ SEARCHES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 """Trace to the seed instruction, the settings and the kind of model."""
 
 
-def _writer(best: str) -> Callable[[str, int], str]:
+def _proposer(best: str) -> Callable[[str, int], str]:
     """Return a proposer that writes `best` for a certain reason; what it says comes in turn."""
     faults = cycle(("", " is silent about what becomes of it.", " never speaks of numbers."))
     rules = cycle((" look at the number.", " find out what becomes of it."))
@@ -115,7 +114,7 @@ def test_a_small_search_goes_as_its_trace_says(name: str) -> None:
     labels = ("even", "odd") if "logprob" in kind else ()
     best = "Say whether it is even or odd." if labels else toy.BEST
     given = replace(toy.task(dev=12, labels=labels), seeds=(Prompt(seed),))
-    found = trace(ProTeGi(**{**ONE_REASON, **RACING, **settings}), given, _writer(best), **kind)
+    found = trace(ProTeGi(**{**ONE_REASON, **RACING, **settings}), given, _proposer(best), **kind)
     assert found == golden(f"protegi/{name}", found)
 
 
@@ -238,7 +237,7 @@ def test_groups_share_errors_only_where_there_are_not_enough() -> None:
 
 
 @pytest.mark.parametrize(("train", "errors"), [(1, 1), (3, 3), (20, 4)])
-def test_the_paper_draws_each_group_anew_so_one_error_fills_them_all(train: int, errors: int) -> None:
+def test_the_paper_draws_each_group_from_all_errors_so_one_fills_them_all(train: int, errors: int) -> None:
     lm = toy.model(answer=lambda p, s: f" never speaks of {s}." if is_gradient(p) else _learning(p, s))
     problem = toy.problem(lm, replace(toy.task(train=train), seeds=(Prompt("Say it."),)))
     configure("protegi", {"rounds": "1", "paraphrases": "0"}, "paper").run(problem)
@@ -311,18 +310,6 @@ def test_random_sampling_keeps_so_many_successors_of_each_prompt() -> None:
     problem.evaluate = counting  # type: ignore[method-assign]
     ProTeGi(rounds=1, groups=1, paraphrases=2, successors=4, spread=False).run(problem)
     assert max(raced) == 2 + 8  # all of the beam and its successors see the first examples of the race
-
-
-def test_rejection_keeps_the_successors_that_do_best_on_the_errors_of_their_prompt() -> None:
-    def answer(prompt: str, seed: int) -> str:
-        return f"{toy.BEST}</instruction>" if is_edit(prompt) and seed % 3 == 0 else _writing(prompt, seed)
-
-    lm = toy.model(answer=answer)
-    settings = {"rounds": 1, "gradients": 4, "paraphrases": 2, "successors": 1, "spread": False}
-    problem = _run(lm, **settings, sampling="rejection", rejection_pool=99)
-    assert Prompt(toy.BEST) in [candidate.prompt for candidate in problem.ranking.candidates]
-    assert problem.ranking.winner().candidate.prompt == Prompt(toy.BEST)
-    assert len([each for each in problem.ranking.candidates if each.op != "seed"]) > 10
 
 
 def test_a_task_with_labels_shows_the_reason_finder_all_of_them() -> None:

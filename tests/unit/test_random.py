@@ -44,7 +44,7 @@ def _asked(lm: ScriptedLM) -> list[str]:
 
 def test_an_empty_seed_is_replaced_by_guesses_from_examples() -> None:
     lm = toy.model()
-    problem = _run(lm, "", proposals=32, barren=9)
+    problem = _run(lm, "", proposals=32, unproductive=9)
     assert {each.op for each in problem.ranking.candidates} == {"seed", "induce"}
     first, *others = _asked(lm)
     assert others
@@ -86,7 +86,7 @@ def test_the_proposer_never_learns_a_score_or_an_earlier_proposal() -> None:
             return toy.answer(prompt, seed) if right in prompt else " no"
 
         lm = toy.model(answer=gives)
-        _run(lm, "", proposals=32, barren=9)
+        _run(lm, "", proposals=32, unproductive=9)
         seen_by.append(_asked(lm))
     assert seen_by[0] == seen_by[1]
 
@@ -154,7 +154,7 @@ def test_without_anything_new_the_search_ends_after_some_rounds() -> None:
     notes: list[str] = []
     problem = toy.problem(lm)
     problem.note = notes.append  # type: ignore[method-assign]
-    configure("random", {"barren": 2, "tiebreak": False}).run(problem)
+    configure("random", {"unproductive": 2, "tiebreak": False}).run(problem)
     assert [each.prompt.instruction for each in problem.ranking.candidates] == ["", "Say so now."]
     assert notes == ["nothing new and usable in 2 rounds: the proposer repeats itself"]
 

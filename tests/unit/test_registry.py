@@ -133,6 +133,20 @@ def test_an_impossible_setting_names_the_command_that_lists_them(name: str) -> N
     assert error.value.hint == f"`localprompt methods {name}` lists the settings"
 
 
+def test_a_removed_setting_is_passed_over_where_it_changes_nothing_and_else_refused_in_a_sentence() -> None:
+    assert configure("pe2", {"history": False, "tutorial": "false", "step_size": None}) == configure("pe2", {})
+    assert configure("protegi", {"sampling": "random", "rejection_pool": 16}) == configure("protegi", {})
+    with pytest.raises(ConfigError, match="pe2 no longer has the setting history, so it cannot be True") as error:
+        configure("pe2", {"history": True})
+    assert error.value.hint == "leave it out: the method goes on as with history=False"
+    with pytest.raises(ConfigError, match="the setting negatives cannot be 'hard_weighted'"):
+        configure("pe2", {"negatives": "hard_weighted"})
+
+
+def test_a_setting_is_known_by_its_former_name_too() -> None:
+    assert configure("random", {"barren": "5"}) == configure("random", {"unproductive": 5})
+
+
 def test_the_defaults_are_a_preset_of_every_method(counting: str) -> None:
     assert list(presets(counting)) == ["local", "paper"]
     with pytest.raises(ConfigError, match="counting has no preset 'papers'") as preset:

@@ -9,7 +9,8 @@ import toy
 
 from localprompt.proposals.parsing import ReplyFormat, parse_instruction, without_chatter
 from localprompt.proposals.validation import LeakCheck, Memory, filter_replies, objection, restore_tag
-from localprompt.types import Example, Generation, Message, Sampling
+from localprompt.search.proposer import Request
+from localprompt.types import Example, Generation, Message, Prompt, Sampling
 
 PARAGRAPH, TAGGED = ReplyFormat("paragraph"), ReplyFormat("paragraph", tag="INS")
 NOTHING = LeakCheck(())
@@ -222,5 +223,5 @@ def test_a_proposal_with_paragraphs_is_read_up_to_its_tag(*, supports_grammar: b
     lm = toy.model(answer=lambda prompt, seed: f"{text}</INS>", supports_grammar=supports_grammar)
     problem = toy.problem(lm)
     asked = problem.proposer.chat([Message("user", "Write.")], "<INS>")
-    (proposal,) = problem.proposer.propose([asked], TAGGED, Sampling(99, temperature=1.0), "")
+    (proposal,) = problem.proposer.propose([Request(asked, TAGGED, Prompt(""))], Sampling(99, temperature=1.0), "")
     assert proposal.accepted == (text,)

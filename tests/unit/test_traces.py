@@ -1,4 +1,4 @@
-"""Golden traces of APE and random search; see `tracing`. REWRITE_TRACES=1 writes them anew."""
+"""Golden traces of APE and random search; see `tracing`. REWRITE_TRACES=1 writes them again."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ GUESSES = (
 REWORDINGS = (" tell me of the alpha.", " say something about the alpha.", f" {toy.BEST}", " name the alpha.")
 
 
-def _writer() -> Callable[[str, int], str]:
+def _proposer() -> Callable[[str, int], str]:
     """Return a proposer whose guesses and rewordings come in turn, and that fills the blanks of the probe."""
     guesses, rewordings = cycle(GUESSES), cycle(REWORDINGS)
 
@@ -68,5 +68,5 @@ def test_a_search_goes_as_its_trace_says(name: str) -> None:
     settings, seeds, kind = SEARCHES[name]
     labels = ("even", "odd") if "logprob" in kind else ()
     given = replace(toy.task(dev=12, labels=labels), seeds=tuple(map(Prompt, seeds)))
-    found = trace(configure(name.partition("/")[0], settings), given, _writer(), **kind)
+    found = trace(configure(name.partition("/")[0], settings), given, _proposer(), **kind)
     assert found == golden(name, found)
