@@ -185,7 +185,7 @@ class APE(Checked):
         carried = problem.minibatch(self.shots)
         demos = tuple(Demo(example.inputs, problem.rng.choice(example.targets)) for example in carried)
         guessing = Induction(meta, asking, self.demo_chars, self._sampling, self.per_query)
-        found = [child for _, child in guessing.children(problem, drawn, [Prompt("", demos)] * len(drawn))]
+        found = [child for _, child in guessing.guesses(problem, drawn, [Prompt("", demos)] * len(drawn))]
         problem.record([Candidate(prompt, mode) for prompt in found])
         if mode == "sir":
             found = self._importance_resampled(problem, found, [*shown, carried])

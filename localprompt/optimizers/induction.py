@@ -13,7 +13,7 @@ from typing import Literal
 from localprompt.proposals.metaprompts import SHRINK, MetaPrompt, in_a_row, shown_chars, worked
 from localprompt.proposals.parsing import ReplyFormat
 from localprompt.search.problem import Problem
-from localprompt.search.proposer import Request
+from localprompt.search.proposer import Request, children
 from localprompt.types import Candidate, Example, Prompt, Sampling
 
 Init = Literal["auto", "seeds", "induce"]
@@ -43,29 +43,29 @@ class Induction:
     chars: int
     """A longer text is shown with its middle left out, and shorter still where the context is too small."""
     sampling: Sampling
-    n: int = 1
+    per_set: int = 1
     """Guesses from one set of examples."""
 
     def first(
-        self, problem: Problem, guesses: int, demos: int, *, shared: bool = False, objection: Objection | None = None
+        self, problem: Problem, n: int, demos: int, *, shared: bool = False, objection: Objection | None = None
     ) -> list[Prompt]:
         """Return usable first prompts, recorded already; they carry the demos of the first seed without an instruction.
 
-        Each of `guesses` comes from `demos` examples of its own or, if `shared`, all of them from one set.
+        Each of `n` comes from `demos` examples of its own or, if `shared`, all of them from one set.
 
         Raises:
             BudgetExhausted: before the guesses are computed.
         """
-        groups = [problem.minibatch(demos) for _ in range(1 if shared else guesses)]
+        groups = [problem.minibatch(demos) for _ in range(1 if shared else n)]
         shown = [[(each, each.targets[0]) for each in group] for group in groups]
         # A seed may be nothing but worked examples: without them a guess would be compared with them.
         empty = next((seed for seed in problem.seeds if not seed.instruction.strip()), Prompt(""))
-        induction = replace(self, n=guesses // len(groups))
-        found = [child for _, child in induction.children(problem, shown, [empty] * len(groups), objection)]
+        induction = replace(self, per_set=n // len(groups))
+        found = [child for _, child in induction.guesses(problem, shown, [empty] * len(groups), objection)]
         problem.record([Candidate(prompt, "induce") for prompt in found])
         return found
 
-    def children(
+    def guesses(
         self, problem: Problem, shown: Sequence[Worked], parents: Sequence[Prompt], objection: Objection | None = None
     ) -> list[tuple[Prompt, Prompt]]:
         """Return (parent, usable guess), set by set of examples; a guess carries the demos of its set's parent.
@@ -77,8 +77,8 @@ class Induction:
         if not requests:
             return []
         sampling = replace(self.sampling, stop=requests[0].reading.stop)
-        proposals = problem.proposer.propose(requests, sampling, self.asking.fixed, n=self.n, objection=objection)
-        return [pair for each, found in zip(requests, proposals, strict=True) for pair in each.children(found)]
+        proposals = problem.proposer.propose(requests, sampling, self.asking.fixed, n=self.per_set, objection=objection)
+        return children(requests, proposals)
 
     def _request(self, problem: Problem, shown: Worked, parent: Prompt) -> Request:
         """Return the question behind one set of examples, these shortened until it fits the context."""

@@ -47,7 +47,7 @@ from localprompt.proposals.parsing import MAX_CHARS, SENTENCE_END, reply_format_
 from localprompt.proposals.similarity import words
 from localprompt.search.filtering import Stages, filter_in_stages, measure_best_first
 from localprompt.search.problem import Problem
-from localprompt.search.proposer import Request
+from localprompt.search.proposer import Request, children
 from localprompt.search.ranking import best_first
 from localprompt.types import Candidate, Evaluation, Example, Message, Prompt, Sampling
 
@@ -210,11 +210,11 @@ class PE2(Checked):
                 break
 
             # 5. Reason about it, then refine.
-            children = self._refined(search, self._reasoned(search, lessons))
+            newest = self._refined(search, self._reasoned(search, lessons))
 
             # 6, 2. Grow the tree.
-            if children:
-                generation = self._score(problem, children, dev)
+            if newest:
+                generation = self._score(problem, newest, dev)
                 tree = [*tree, *generation]
 
     def _first_guesses(self, search: _Search) -> list[Prompt]:
@@ -312,7 +312,7 @@ class PE2(Checked):
         said = "\n".join(search.meta[name].fixed for name in ("task", "agree", "inspect_chat", "refine_chat"))
         propose = search.problem.proposer.propose
         proposals = propose(requests, sampling, said, n=self.rewrites, objection=self._objection)
-        pairs = [pair for each, found in zip(requests, proposals, strict=True) for pair in each.children(found)]
+        pairs = children(requests, proposals)
         search.problem.record([Candidate(child, "refine", (parent.id,)) for parent, child in pairs])
         return [child for _, child in pairs]
 

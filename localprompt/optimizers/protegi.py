@@ -45,7 +45,7 @@ from localprompt.proposals.parsing import (
 from localprompt.proposals.similarity import normalised
 from localprompt.search.filtering import measure_best_first
 from localprompt.search.problem import Problem
-from localprompt.search.proposer import Request, Style
+from localprompt.search.proposer import Request, Style, children
 from localprompt.search.racing import Pulls, RaceName, race
 from localprompt.search.ranking import best_first
 from localprompt.types import Candidate, Generation, Prompt, Sampling
@@ -281,7 +281,7 @@ class ProTeGi(Checked):
         templates = [search.template("edit", each.parent) for each in gradients]
         fixed = "\n".join({template.name: template.fixed for template in templates}.values())
         proposals = proposer.propose(requests, sampling, fixed, n=self.edits)
-        pairs = [pair for each, found in zip(requests, proposals, strict=True) for pair in each.children(found)]
+        pairs = children(requests, proposals)
         search.problem.record([Candidate(new, "edit", (parent.id,)) for parent, new in pairs])
         return pairs
 

@@ -121,7 +121,7 @@ class RandomSearch(Checked):
         empty = [seed for seed in turns if not seed.instruction.strip()]
         drawn = [[(each, problem.rng.choice(each.targets)) for each in problem.minibatch(self.demos)] for _ in empty]
         guessing = Induction(meta, meta[f"induce{in_a_chat}"], self.demo_chars, self._sampling, self.per_request)
-        guesses = guessing.children(problem, drawn, empty)
+        guesses = guessing.guesses(problem, drawn, empty)
         return [
             *(Candidate(child, "paraphrase", (parent.id,)) for parent, child in paraphrases),
             *(Candidate(child, "induce", (parent.id,)) for parent, child in guesses),

@@ -8,7 +8,7 @@ from dataclasses import replace
 from localprompt.proposals.metaprompts import MetaPrompt, flat
 from localprompt.proposals.parsing import MAX_CHARS, ReplyFormat, common_stop, reply_format_like
 from localprompt.search.problem import Problem
-from localprompt.search.proposer import Request
+from localprompt.search.proposer import Request, children
 from localprompt.types import Prompt, Sampling
 
 
@@ -42,7 +42,7 @@ def reworded(
     requests = [request(*each) for each in zip(parents, readings, strict=True)]
     sampling = replace(sampling, max_tokens=room, stop=common_stop(readings))
     proposals = proposer.propose(requests, sampling, template.fixed, n=n)
-    return [pair for each, found in zip(requests, proposals, strict=True) for pair in each.children(found)]
+    return children(requests, proposals)
 
 
 def reading_of(instruction: str, *, chats: bool, tag: str = "") -> ReplyFormat:

@@ -59,10 +59,6 @@ class Request:
         """Which worked examples the new instruction stands beside: another id, another prompt."""
         return id_of_demos(self.parent)
 
-    def children(self, proposal: Proposal) -> list[tuple[Prompt, Prompt]]:
-        """Return (parent, new prompt) for each instruction that was accepted."""
-        return [(self.parent, replace(self.parent, instruction=text)) for text in proposal.accepted]
-
 
 _Asked = TypeVar("_Asked")
 
@@ -309,6 +305,15 @@ class Proposer:
         """Return what was proposed so far beside the same worked examples."""
         known = (prompt.instruction for prompt in self._known() if id_of_demos(prompt) == beside)
         return Memory(known, self._rejected.get(beside, ()))
+
+
+def children(requests: Sequence[Request], proposals: Sequence[Proposal]) -> list[tuple[Prompt, Prompt]]:
+    """Return (parent, new prompt) for each instruction that was accepted, in the order of the requests."""
+    return [
+        (request.parent, replace(request.parent, instruction=text))
+        for request, proposal in zip(requests, proposals, strict=True)
+        for text in proposal.accepted
+    ]
 
 
 def _asked_twice(

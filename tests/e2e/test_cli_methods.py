@@ -31,7 +31,7 @@ def test_the_settings_of_a_method_are_listed_with_default_paper_and_meaning() ->
     rows = {line.split()[0]: line for line in lines[2:]}
     assert rows["setting"].split() == ["setting", "local", "paper", "what", "it", "is"]
     assert rows["beam"].split()[:5] == ["beam", "2", "4", "Prompts", "expanded"]
-    assert rows["step_size"].split()[:3] == ["step_size", "none", "Most"]
+    assert rows["templates"].split()[:3] == ["templates", "none", "Folder"]
     (beam,) = (each for each in json.loads(_methods("pe2", "--json").stdout) if each["setting"] == "beam")
     assert beam["default"] == 2
     assert beam["presets"] == {"paper": 4}
