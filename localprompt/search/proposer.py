@@ -176,7 +176,7 @@ class Proposer:
             BudgetExhausted: before the replies are computed; before the second ones only if nothing was accepted.
         """
         forbidden = replace(self._forbidden, meta_prompt=fixed)
-        memories = {each.beside: self._memory(each.beside) for each in requests}
+        memories = self._memories(requests)
 
         def ask(asked: Sequence[Request], sampling: Sampling) -> list[Proposal]:
             grammar, own = self._lm.lm.supports_grammar, set[Discard]()
@@ -191,8 +191,9 @@ class Proposer:
             for each, group in zip(asked, self.complete([each.text for each in asked], sampling, n=n), strict=True):
                 replies, test = restore_tag(group, each.reading, sampling), partial(refused, each.parent)
                 found.append(filter_replies(replies, each.reading, forbidden, memories[each.beside], test))
-            for each, proposal in zip(asked, found, strict=True):
-                self.discard(proposal.discarded, beside=each.beside, forget=own)
+            for beside in memories:
+                pairs = [pair for pair in zip(asked, found, strict=True) if pair[0].beside == beside]
+                self.discard([each for _, proposal in pairs for each in proposal.discarded], beside=beside, forget=own)
             return found
 
         return _asked_twice(ask, requests, sampling, sampling)
@@ -288,9 +289,9 @@ class Proposer:
     def discard(
         self, discarded: Sequence[Discard], *, beside: str = NO_DEMOS, forget: AbstractSet[Discard] = frozenset()
     ) -> None:
-        """Count what was not used, and remember it but for what is in `forget`: `propose` does not accept it again.
+        """Count what was not used, and remember it but for what is in `forget`.
 
-        Not beside the same worked examples, that is, whose id is `beside`.
+        `propose` does not accept it again where the worked examples have the id `beside`.
         """
         if not discarded:
             return
@@ -301,10 +302,13 @@ class Proposer:
         self._rejected.setdefault(beside, {}).update(texts)
         self._announcer.discards(discarded)
 
-    def _memory(self, beside: str) -> Memory:
-        """Return what was proposed so far beside the same worked examples."""
-        known = (prompt.instruction for prompt in self._known() if id_of_demos(prompt) == beside)
-        return Memory(known, self._rejected.get(beside, ()))
+    def _memories(self, requests: Sequence[Request]) -> dict[str, Memory]:
+        """Return what was proposed so far beside the worked examples of the requests, by the id of these."""
+        known: dict[str, list[str]] = {each.beside: [] for each in requests}
+        for prompt in self._known():
+            if (beside := id_of_demos(prompt)) in known:
+                known[beside].append(prompt.instruction)
+        return {beside: Memory(texts, self._rejected.get(beside, ())) for beside, texts in known.items()}
 
 
 def children(requests: Sequence[Request], proposals: Sequence[Proposal]) -> list[tuple[Prompt, Prompt]]:
