@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import toy
 from hypothesis import settings
+
+from localprompt.lm.loading import scheme
+from localprompt.lm.scripted import ScriptedLM
 
 settings.register_profile("ci", derandomize=True, database=None)
 if os.environ.get("CI"):
@@ -40,6 +44,14 @@ def tiny_model(request: pytest.FixtureRequest) -> Path:
     """Each of the tiny models in turn."""
     path: Path = request.getfixturevalue(f"tiny_{request.param}")
     return path
+
+
+@pytest.fixture
+def named_model() -> Iterator[toy.NamedModel]:
+    """Puts a model behind the name `toy:1`, in the place of the one before."""
+    behind: list[ScriptedLM] = []
+    with scheme(toy.NAMED.partition(":")[0], lambda text, **engine: behind[-1]):
+        yield behind.append
 
 
 @pytest.fixture(autouse=True)

@@ -6,9 +6,13 @@ answers all of them, with one that only speaks of the alpha half of them, with a
 
 from __future__ import annotations
 
+import json
 import random
 import re
+from collections.abc import Callable
+from pathlib import Path
 
+from localprompt.errors import ContextOverflow
 from localprompt.lm.budget import Budget
 from localprompt.lm.metered import MeteredLM
 from localprompt.lm.scripted import ScriptedLM
@@ -19,6 +23,10 @@ from localprompt.tasks.answers import find_answer
 from localprompt.tasks.metrics import find_metric
 from localprompt.types import Example, Prompt, Sampling
 
+NamedModel = Callable[[ScriptedLM], None]
+"""The fixture `named_model`."""
+NAMED = "toy:1"
+"""The name behind which the fixture `named_model` puts a model."""
 BEST = "Turn every alpha into the omega that has its number."
 GUESSES = (
     " copy what you are given, letter by letter.",
@@ -62,6 +70,16 @@ def task(
     )
 
 
+def write_task(folder: Path, *sizes: int, keys: str = "", name: str = "task.yaml") -> str:
+    """Return the path of a task file about omegas with so many rows in train, dev and test."""
+    rows = [json.dumps({"input": f"alpha{n}", "target": f"omega{n}"}) for n in range(sum(sizes))]
+    (folder / "rows.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    split = "{{train: {}, dev: {}, test: {}}}".format(*sizes)
+    path = folder / name
+    path.write_text(f"name: omegas\ndata: {{file: rows.jsonl, split: {split}}}\n{keys}", encoding="utf-8")
+    return str(path)
+
+
 def is_asked_to_write(prompt: str) -> bool:
     """True for a meta-prompt: the task's own prompts end in `Output:`."""
     return not prompt.endswith("Output:")
@@ -71,6 +89,13 @@ def answer(prompt: str, seed: int) -> str:
     if is_asked_to_write(prompt):
         return GUESSES[seed % len(GUESSES)]
     return f" {solved(prompt) or 'no idea'}\nInput: one more"
+
+
+def too_long_to_reword(prompt: str, seed: int) -> str:
+    """An `answer` of a model whose context has no room for an instruction that shall be said in other words."""
+    if "other words" in prompt:
+        raise ContextOverflow("it has 500 tokens", "raise n_ctx")
+    return answer(prompt, seed)
 
 
 def logprob(context: str, continuation: str) -> float:

@@ -13,6 +13,7 @@ import toy
 
 from localprompt.errors import ConfigError, LocalPromptError, StoreError
 from localprompt.lm.base import LanguageModel
+from localprompt.lm.loading import scheme
 from localprompt.optimizers import configure
 from localprompt.run import api as runs
 from localprompt.run import config as module
@@ -66,9 +67,8 @@ def test_what_is_no_limit_is_refused_before_anything_is_loaded(limits: dict[str,
     def never(name: str, **engine: object) -> LanguageModel:
         raise AssertionError(name)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "open_model", never)
-        for call in (partial(runs.optimize, toy.task(), "any"), partial(resume, "anything")):
+    with scheme("toy", never):
+        for call in (partial(runs.optimize, toy.task(), "toy:1"), partial(resume, "anything")):
             with pytest.raises(ConfigError, match=error):
                 call(**limits)
 

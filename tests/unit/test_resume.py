@@ -18,6 +18,7 @@ import pytest
 import toy
 
 from localprompt.errors import ConfigError, ModelError, RunMismatch, StoreError, TaskError
+from localprompt.lm.loading import scheme
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.run import api as runs
 from localprompt.run import config as configuration
@@ -242,23 +243,26 @@ def test_a_setting_of_the_engine_that_changed_is_named() -> None:
         resuming.resume(run_id, model=other)
 
 
-def test_a_model_is_loaded_again_with_the_settings_of_then(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_is_loaded_again_with_the_settings_of_then() -> None:
     loaded: list[tuple[str, dict[str, object]]] = []
 
-    def open_model(name: str, **engine: object) -> ScriptedLM:
-        loaded.append((name, engine))
-        return toy.model(answer=_ends(KeyboardInterrupt()) if len(loaded) == 1 else toy.answer)
+    class Tuned(ScriptedLM):
+        @property
+        def identity(self) -> dict[str, object]:
+            return {"file": "abc", "llama_cpp": "1", "n_ctx": 9999}
 
-    monkeypatch.setattr(runs, "open_model", open_model)
-    monkeypatch.setattr(
-        ScriptedLM, "identity", property(lambda self: {"file": "abc", "llama_cpp": "1", "n_ctx": 9999}), raising=False
-    )
-    with pytest.raises(KeyboardInterrupt):
-        runs.optimize(toy.task(), "a.gguf", engine={"n_ctx": 9999})
-    with Store() as store:
-        run_id = store.runs.all()[0].id
-    resuming.resume(run_id)
-    assert loaded == [("a.gguf", {"n_ctx": 9999})] * 2
+    def load(name: str, **engine: object) -> ScriptedLM:
+        loaded.append((name, engine))
+        answer = _ends(KeyboardInterrupt()) if len(loaded) == 1 else toy.answer
+        return Tuned(answer=answer, logprob=toy.logprob, name="tuned")
+
+    with scheme("toy", load):
+        with pytest.raises(KeyboardInterrupt):
+            runs.optimize(toy.task(), "toy:1", engine={"n_ctx": 9999})
+        with Store() as store:
+            run_id = store.runs.all()[0].id
+        resuming.resume(run_id)
+    assert loaded == [("1", {"n_ctx": 9999})] * 2
 
 
 def test_another_version_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

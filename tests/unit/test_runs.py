@@ -17,13 +17,13 @@ import localprompt
 from localprompt.errors import ConfigError, ContextOverflow, OutOfTime, StoreError, TaskError
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.budget import Budget
+from localprompt.lm.loading import scheme
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.run import api as runs
 from localprompt.run.noise import measure_noise
 from localprompt.run.results import NoiseFloor, RunResult
 from localprompt.search.evaluator import Evaluator
 from localprompt.search.observer import SilentObserver
-from localprompt.search.problem import Problem
 from localprompt.search.ranking import Standing, choose_winner
 from localprompt.store import Store
 from localprompt.tasks import Task
@@ -387,20 +387,17 @@ def test_a_budget_for_nothing_gives_the_seed_without_a_dev_score() -> None:
     assert result.to_json()["best"]["dev"] == {"mean": None, "n": 0}  # type: ignore[index]
 
 
-def test_a_request_that_does_not_fit_the_context_ends_a_search_that_found_something_and_loses_nothing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def begin(problem: Problem, part: str) -> None:
-        if not problem.is_rehearsal:
-            raise ContextOverflow("it has 500 tokens", "raise n_ctx")
+def _overflow(prompt: str, seed: int) -> str:
+    raise ContextOverflow("it has 500 tokens", "raise n_ctx")
 
-    monkeypatch.setattr(Problem, "begin", begin)
+
+def test_a_request_that_does_not_fit_the_context_ends_a_search_that_found_something_and_loses_nothing() -> None:
     given, settings = toy.task(labels=("omega1", "omega2")), {"resample_rounds": 1, "variants": 1}
-    result = runs.optimize(given, toy.model(), settings=settings)
+    result = runs.optimize(given, toy.model(answer=toy.too_long_to_reword), settings=settings)
     assert (result.status, result.stopped) == ("finished", "it has 500 tokens")
     assert result.dev is not None
     with pytest.raises(ContextOverflow, match="500 tokens"):  # in its first step, where nothing is found yet
-        runs.optimize(given, toy.model(), method="opro", settings={"init": "seeds"})
+        runs.optimize(given, toy.model(answer=_overflow), method="opro", settings={"init": "seeds"})
 
 
 def test_the_store_keeps_what_was_written_on_test_and_what_the_proposer_was_asked() -> None:
@@ -446,15 +443,15 @@ def test_whoever_waits_is_told_once_how_many_calls_are_expected() -> None:
     assert watcher.planned == [result.expected.proposals + result.expected.evaluations]
 
 
-def test_minutes_that_are_over_while_the_rest_of_a_budget_is_spent_pause_the_run(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def spend_remaining(problem: Problem) -> None:
-        if not problem.is_rehearsal:
-            raise OutOfTime("the minutes are over")
+def test_minutes_that_are_over_while_the_rest_of_a_budget_is_spent_pause_the_run() -> None:
+    class Clock(Diary):
+        def stage(self, text: str) -> None:
+            super().stage(text)
+            if self.lines[-2:-1] and self.lines[-2].startswith("the search ends here"):
+                assert text == "scoring 1 prompt on all of dev"
+                raise OutOfTime("the minutes are over")
 
-    monkeypatch.setattr(Problem, "spend_remaining", spend_remaining)
-    result = runs.optimize(toy.task(), toy.model(), max_calls=150)
+    result = runs.optimize(toy.task(), toy.model(), max_calls=130, observer=Clock())
     assert (result.status, result.stopped) == ("paused", "the minutes are over")
 
 
@@ -490,32 +487,32 @@ def test_unknown_settings_fail_before_a_model_is_loaded() -> None:
         runs.optimize(toy.task(), "no-such-model", settings={"steps": 3})
 
 
-def test_a_model_given_by_name_is_opened_and_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_given_by_name_is_opened_and_closed() -> None:
     events: list[str] = []
 
     @contextmanager
-    def opened(name: str) -> Iterator[LanguageModel]:
+    def load(name: str, **engine: object) -> Iterator[LanguageModel]:
         events.append(f"open {name}")
         yield toy.model()
         events.append("close")
 
-    monkeypatch.setattr(runs, "open_model", opened)
-    runs.evaluate(toy.task(), "mine.gguf", "")
-    runs.optimize(toy.task(), "mine.gguf", proposer="mine.gguf", max_calls=1)
-    assert events == ["open mine.gguf", "close"] * 2
+    with scheme("toy", load):
+        runs.evaluate(toy.task(), "toy:mine", "")
+        runs.optimize(toy.task(), "toy:mine", proposer="toy:mine", max_calls=1)
+    assert events == ["open mine", "close"] * 2
 
 
-def test_engine_settings_reach_every_model_that_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engine_settings_reach_every_model_that_is_opened() -> None:
     opened: list[tuple[str, dict[str, object]]] = []
 
-    def open_model(name: str, **engine: object) -> LanguageModel:
+    def load(name: str, **engine: object) -> ScriptedLM:
         opened.append((name, engine))
         return toy.model()
 
-    monkeypatch.setattr(runs, "open_model", open_model)
-    runs.optimize(toy.task(), "a.gguf", proposer="b.gguf", engine={"n_ctx": 512}, max_calls=1)
-    runs.evaluate(toy.task(), "a.gguf", "", engine={"lanes": 2})
-    assert opened == [("a.gguf", {"n_ctx": 512}), ("b.gguf", {"n_ctx": 512}), ("a.gguf", {"lanes": 2})]
+    with scheme("toy", load):
+        runs.optimize(toy.task(), "toy:a", proposer="toy:b", engine={"n_ctx": 512}, max_calls=1)
+        runs.evaluate(toy.task(), "toy:a", "", engine={"lanes": 2})
+    assert opened == [("a", {"n_ctx": 512}), ("b", {"n_ctx": 512}), ("a", {"lanes": 2})]
     with pytest.raises(ConfigError, match="no effect"):
         runs.evaluate(toy.task(), toy.model(), "", engine={"lanes": 2})
 
