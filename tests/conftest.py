@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,9 +21,11 @@ if os.environ.get("CI"):
 def _write(directory: Path, name: str) -> Path:
     import tiny  # noqa: PLC0415 - loads llama.cpp, which unit tests do without
 
-    write: Callable[[Path], None] = {"llama": tiny.write_llama, "qwen": tiny.write_qwen}[name]
     path = directory / f"tiny-{name}.gguf"
-    write(path)
+    if name == "llama":
+        tiny.write_llama(path)
+    else:
+        tiny.write_qwen(path)
     return path
 
 

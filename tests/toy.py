@@ -6,23 +6,28 @@ answers all of them, with one that only speaks of the alpha half of them, with a
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from localprompt.errors import ContextOverflow
 from localprompt.lm.budget import Budget
 from localprompt.lm.metered import MeteredLM
 from localprompt.lm.scripted import ScriptedLM
+from localprompt.run.results import HeldOutScores, RunResult
 from localprompt.search.evaluator import Evaluator
+from localprompt.search.observer import Observer, SilentObserver
 from localprompt.search.problem import Problem
 from localprompt.tasks import Layout, Task
 from localprompt.tasks.answers import find_answer
 from localprompt.tasks.metrics import find_metric
-from localprompt.types import Example, Prompt, Sampling
+from localprompt.types import Example, Generation, Loglikelihood, Prompt, Sampling
 
+Answer = Callable[[str, int], str]
 NamedModel = Callable[[ScriptedLM], None]
 """The fixture `named_model`."""
 NAMED = "toy:1"
@@ -118,10 +123,94 @@ def solved(prompt: str) -> str | None:
     return f"omega{number}" if knows else None
 
 
-def model(**changes: object) -> ScriptedLM:
-    return ScriptedLM(**{"answer": answer, "logprob": logprob, "name": "scripted", **changes})  # type: ignore[arg-type]
+def model(**changes: Any) -> ScriptedLM:
+    return ScriptedLM(**{"answer": answer, "logprob": logprob, "name": "scripted", **changes})
 
 
-def problem(lm: ScriptedLM, given: Task | None = None, *, seed: int = 0, budget: Budget | None = None) -> Problem:
+class Asked(NamedTuple):
+    """A call of `generate`."""
+
+    prompts: list[str]
+    sampling: Sampling
+    seeds: list[int]
+
+
+class Watched(ScriptedLM):
+    """Keeps how it was called."""
+
+    def __init__(self, **changes: Any) -> None:
+        super().__init__(**{"answer": answer, "logprob": logprob, **changes})
+        self.asked: list[Asked] = []
+        self.scored: list[list[tuple[str, str]]] = []
+
+    def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
+        self.asked.append(Asked(list(prompts), sampling, list(seeds)))
+        return super().generate(prompts, sampling, seeds)
+
+    def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[Loglikelihood]:
+        self.scored.append(list(pairs))
+        return super().loglikelihood(pairs)
+
+
+def in_turn(*texts: str) -> Answer:
+    """An `answer` that is one text after the other, whatever is asked."""
+    left = iter(texts)
+    return lambda prompt, seed: next(left)
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+def failing(error: BaseException, after: int = 0) -> Answer:
+    """An `answer` that is given so often and then fails."""
+    left = itertools.count(-after)
+
+    def answer_or_fail(prompt: str, seed: int) -> str:
+        if next(left) >= 0:
+            raise error
+        return answer(prompt, seed)
+
+    return answer_or_fail
+
+
+class Diary(SilentObserver):
+    """Writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        """Stages, notes and best prompts."""
+        self.notes: list[str] = []
+        self.done: list[tuple[int, int]] = []
+
+    def stage(self, text: str) -> None:
+        self.lines.append(text)
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+        self.notes.append(text)
+
+    def best(self, prompt: Prompt, mean: float, n: int) -> None:
+        self.lines.append(f"best {mean:.2f} on {n}: {prompt.instruction}")
+
+    def progress(self, done: int, total: int) -> None:
+        self.done.append((done, total))
+
+
+def problem(
+    lm: ScriptedLM,
+    given: Task | None = None,
+    *,
+    seed: int = 0,
+    budget: Budget | None = None,
+    observer: Observer | None = None,
+) -> Problem:
     given, budget = given or task(), budget or Budget()
-    return Problem(given, Evaluator(lm, given, budget), MeteredLM(lm, budget), rng=random.Random(seed))
+    evaluator, proposer = Evaluator(lm, given, budget), MeteredLM(lm, budget)
+    return Problem(given, evaluator, proposer, rng=random.Random(seed), observer=observer)
+
+
+def on_test(result: RunResult) -> HeldOutScores:
+    """What a run that reached its end found on test."""
+    assert result.test is not None
+    return result.test

@@ -57,10 +57,7 @@ def test_a_search_that_was_interrupted_says_how_to_go_on_with_code(
     (tmp_path / "strict.py").write_text("def judge(prediction, targets):\n    return 0\n", encoding="utf-8")
     task = toy.write_task(tmp_path, 8, 16, 16, keys="metric: strict:judge\n")
 
-    def interrupt(prompt: str, seed: int) -> str:
-        raise KeyboardInterrupt
-
-    named_model(toy.model(answer=interrupt))
+    named_model(toy.model(answer=toy.failing(KeyboardInterrupt())))
     stopped = call("optimize", task, "--model", "toy:1", "--allow-code", "--store", store)
     named_model(toy.model())
     assert stopped.exit_code == 130
@@ -72,11 +69,8 @@ def test_a_search_that_was_interrupted_says_how_to_go_on_with_code(
 
 
 def test_a_comparison_that_failed_says_how_to_go_on(task: str, store: Path, named_model: toy.NamedModel) -> None:
-    def fail(prompt: str, seed: int) -> str:
-        raise ModelError("the machine is too hot")
-
     limits = ("--methods", "manual", "--seeds", 1, "--max-tokens", 500)
-    named_model(toy.model(answer=fail))
+    named_model(toy.model(answer=toy.failing(ModelError("the machine is too hot"))))
     failed = call("compare", task, "--model", "toy:1", *limits, "--store", store)
     named_model(toy.model())
     assert failed.exit_code == 1
@@ -85,11 +79,9 @@ def test_a_comparison_that_failed_says_how_to_go_on(task: str, store: Path, name
 
 
 def test_a_run_that_was_given_its_model_says_that_the_command_needs_one(store: Path) -> None:
-    def fail(prompt: str, seed: int) -> str:
-        raise ModelError("the machine is too hot")
-
+    lm = toy.model(answer=toy.failing(ModelError("the machine is too hot")))
     with pytest.raises(ModelError):
-        localprompt.optimize(toy.task(), toy.model(answer=fail), method="manual", store=store)
+        localprompt.optimize(toy.task(), lm, method="manual", store=store)
     for command in (("runs", "show"), ("replay",)):
         said = call(*command, _only(store), "--store", store).stdout
         assert re.search(r"`localprompt resume \w+ --model MODEL --store ", said), said

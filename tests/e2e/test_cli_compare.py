@@ -88,10 +88,7 @@ def test_json_is_all_there_is_on_standard_output_and_csv_has_the_table_and_the_r
 def test_where_every_run_failed_the_files_are_written_all_the_same(
     task: str, tmp_path: Path, named_model: toy.NamedModel
 ) -> None:
-    def answer(prompt: str, seed: int) -> str:
-        raise ModelError("it broke", "mend it")
-
-    named_model(toy.model(answer=answer))
+    named_model(toy.model(answer=toy.failing(ModelError("it broke", "mend it"))))
     files = "--csv", str(tmp_path / "table.csv"), "--csv-runs", str(tmp_path / "runs.csv")
     result = _small(task, *files)
     assert result.exit_code == 1, result.output
@@ -108,15 +105,7 @@ def test_a_comparison_goes_on_by_its_arguments_or_by_its_id(task: str, lm: Scrip
 
 
 def test_ctrl_c_says_how_to_go_on(task: str, named_model: toy.NamedModel) -> None:
-    left = [60]
-
-    def answer(prompt: str, seed: int) -> str:
-        left[0] -= 1
-        if left[0] < 0:
-            raise KeyboardInterrupt
-        return toy.answer(prompt, seed)
-
-    named_model(toy.model(answer=answer))
+    named_model(toy.model(answer=toy.failing(KeyboardInterrupt(), 60)))
     result = _small(task)
     assert (result.exit_code, result.stdout) == (130, "")
     (comparison,) = (line.split()[3] for line in result.stderr.splitlines() if "compare --resume" in line)

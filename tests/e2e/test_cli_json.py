@@ -165,11 +165,7 @@ def test_exit_codes_are_what_the_table_says(task: str, tmp_path: Path, monkeypat
 
 def test_an_interrupted_search_and_one_that_failed_differ(task: str, named_model: toy.NamedModel) -> None:
     for error, expected in ((KeyboardInterrupt(), 130), (ModelError("it is too hot"), 1)):
-
-        def answer(prompt: str, seed: int, error: BaseException = error) -> str:
-            raise error
-
-        named_model(toy.model(answer=answer))
+        named_model(toy.model(answer=toy.failing(error)))
         assert code("optimize", task, "--model", "toy:1") == expected
         assert code("compare", task, "--model", "toy:1", "--max-tokens", "900", "--methods", "manual") == expected
 

@@ -93,7 +93,12 @@ def test_a_dry_run_shows_every_setting_and_which_are_not_the_default(task: str) 
 def test_a_wrong_folder_of_meta_prompts_is_refused_before_a_model_is_loaded(task: str, tmp_path: Path) -> None:
     arguments = ["--model", "toy:1", "--method", "random", "--templates", str(tmp_path / "nowhere")]
     loaded: list[str] = []
-    with scheme("toy", lambda text, **_: loaded.append(text)):
+
+    def load(text: str) -> ScriptedLM:
+        loaded.append(text)
+        return toy.model()
+
+    with scheme("toy", load):
         result = _localprompt("optimize", task, *arguments)
     assert result.exit_code == 2
     assert "nowhere does not exist" in result.stderr
@@ -267,15 +272,7 @@ def test_debug_shows_the_traceback_of_an_error(before: bool) -> None:
 def test_a_run_that_does_not_reach_its_end_says_the_best_so_far(
     task: str, named_model: toy.NamedModel, error: BaseException, code: int, message: str
 ) -> None:
-    asked = []
-
-    def answer(prompt: str, seed: int) -> str:
-        asked.append(prompt)
-        if len(asked) > 280:
-            raise error
-        return toy.answer(prompt, seed)
-
-    named_model(toy.model(answer=answer))
+    named_model(toy.model(answer=toy.failing(error, 280)))
     result = _localprompt("optimize", task, "--model", "toy:1", "--set", "queries=4", "--set", "stages=40")
     assert result.exit_code == code
     assert message in result.stderr
@@ -283,15 +280,7 @@ def test_a_run_that_does_not_reach_its_end_says_the_best_so_far(
 
 
 def _run_that_was_interrupted(task: str, named_model: toy.NamedModel, *options: str) -> str:
-    asked = []
-
-    def answer(prompt: str, seed: int) -> str:
-        asked.append(prompt)
-        if len(asked) > 100:
-            raise KeyboardInterrupt
-        return toy.answer(prompt, seed)
-
-    named_model(toy.model(answer=answer))
+    named_model(toy.model(answer=toy.failing(KeyboardInterrupt(), 100)))
     result = _localprompt("optimize", task, "--model", "toy:1", *options)
     assert result.exit_code == 130
     run_id = re.findall(r"`localprompt resume ([0-9a-f]{12})` goes on", result.stderr)[0]

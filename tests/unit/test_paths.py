@@ -44,7 +44,8 @@ def _nothing_is_made_here(home: Path) -> object:
 
 
 def test_a_store_is_in_the_home_folder_however_it_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for number, named in enumerate(("~/0.db", Path("~/1.db"))):
+    names: tuple[str | Path, ...] = ("~/0.db", Path("~/1.db"))
+    for number, named in enumerate(names):
         with Store(named) as store:
             assert store.path == home / f"{number}.db"
     monkeypatch.setenv("LOCALPROMPT_STORE", "~/2.db")

@@ -128,7 +128,7 @@ def _compare_in_turns(machine: Machine) -> None:
     machine.loads.clear()
     settings = {"ape": {"queries": 2, "per_query": 7}, "random": {"proposals": 14}}
     how = {"methods": methods, "n_seeds": 1, "max_tokens": 6000, "settings": settings}
-    with pytest.raises(Killed):
+    with pytest.raises(toy.Killed):
         compare([task], "toy:small", proposer="toy:other", observer=Killer("run 2"), **how)  # type: ignore[arg-type]
     assert machine.inside == []
     machine.loads.clear()
@@ -141,14 +141,10 @@ def _compare_in_turns(machine: Machine) -> None:
     assert swaps(result.runs[1].result.notes) == len(machine.loads) - 3 > 0
 
 
-class Killed(BaseException):
-    """The process is gone."""
-
-
 class Killer(SilentObserver):
     def __init__(self, run: str) -> None:
         self._run = run
 
     def note(self, text: str) -> None:
         if text.startswith(self._run):
-            raise Killed
+            raise toy.Killed
