@@ -103,13 +103,16 @@ def test_progress_is_that_of_the_whole_call(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_answer_that_another_process_kept_first_is_the_answer() -> None:
+    theirs = MemoryAnswers()
+    CachedLM(ScriptedLM(name="same", logprob=lambda *_: -9.0), theirs).loglikelihood([("a", " b")])
+
     class Rival(MemoryAnswers):
         """Another process answers everything meanwhile."""
 
         def put(self, rows: Sequence[tuple[bytes, str, bytes]], run_id: str | None = None) -> None:
-            super().put([(key, kind, module._packed([-9.0, 1, False, False, 2])) for key, kind, _ in rows])
+            super().put([(key, kind, theirs.values[key]) for key, kind, _ in rows], run_id)
 
-    assert CachedLM(ScriptedLM(), Rival()).loglikelihood([("a", " b")])[0].logprob == -9.0
+    assert CachedLM(ScriptedLM(name="same"), Rival()).loglikelihood([("a", " b")])[0].logprob == -9.0
 
 
 def test_renderings_and_counts_are_kept_with_the_next_answer() -> None:

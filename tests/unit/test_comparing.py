@@ -432,15 +432,15 @@ def test_a_run_with_other_meta_prompts_is_not_taken() -> None:
     assert again.runs[0].result.run_id != first.runs[0].result.run_id
 
 
-def test_an_engine_that_dies_before_the_first_run_is_named_with_method_and_task(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def dies(lm: object) -> None:
-        raise RequestsDied("request 0 killed the engine", "update llama.cpp", [None])
+def test_an_engine_that_dies_before_the_first_run_is_named_with_method_and_task() -> None:
+    class Dying(ScriptedLM):
+        """A local model by its looks, which dies while its speed is measured."""
 
-    monkeypatch.setattr(runs, "measured_rates", dies)
+        def prefill_rate(self, n_tokens: int = 512) -> float:
+            raise RequestsDied("request 0 killed the engine", "update llama.cpp", [None])
+
     with pytest.raises(RequestsDied, match="random on the task toy: request 0 killed the engine") as error:
-        compare([small()], toy.model(), methods=["random"], n_seeds=1, max_tokens=LIMIT, settings=ONE)
+        compare([small()], Dying(), methods=["random"], n_seeds=1, max_tokens=LIMIT, settings=ONE)
     assert (error.value.message, error.value.hint) == (str(error.value), "update llama.cpp")
 
 

@@ -11,7 +11,7 @@ import pytest
 from localprompt.errors import ConfigError, ModelError
 from localprompt.hub import cards
 from localprompt.hub import files as models
-from localprompt.hub.fetch import SourceFailed, _reach
+from localprompt.hub.fetch import SourceFailed, fetch_from_hub
 from localprompt.lm.loading import source_of
 
 CONTENT = b"GGUF and so on"
@@ -201,6 +201,10 @@ def test_a_damaged_memory_of_hashes_is_not_believed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("endpoint", ["hf-mirror.com", "ftp//nowhere", ""])
-def test_an_address_of_a_hub_that_is_none_fails_like_a_source(endpoint: str) -> None:
+def test_an_address_of_a_hub_that_is_none_fails_like_a_source(
+    endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
+    source, file = cards.HubSource("no/such", "main"), cards.ModelFile("x.gguf", 1)
     with pytest.raises(SourceFailed, match="cannot be reached"):
-        _reach(endpoint, 1.0)
+        fetch_from_hub(source, file, tmp_path)
