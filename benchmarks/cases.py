@@ -57,7 +57,7 @@ RIGHT: Mapping[str, Right] = {
     "17": Right((r"is part 2 of 2: give \S+00001-of-00002", r"put together by cat"), (r"download",)),
     "19": Right((r"score 1\.0$",), (r"score 0\.0$",)),
     "20": Right((r"there is no store",), (r"^\./~$",)),
-    "21": Right(r"resume [0-9a-f]{12} --store elsewhere\.db"),
+    "21": Right((r"resume [0-9a-f]{12} --store elsewhere\.db",)),
     "22": Right((r"optimize:\n.*has no example of 'negative'", r"max_tokens 4.*may not fit into max_tokens 4")),
     "23": Right((r"^first \d+ bytes\nlabels \d+ bytes\nregex \d+ bytes",)),
     "24": Right((r"ModelError",), (r"hangs", r"TypeError")),

@@ -84,17 +84,19 @@ def task_of(data: Path, name: str) -> Task:
         return load_task(path)
 
 
-def measure(lm: LocalModel, task: Task, variants: list[str], seed: int, store: Store) -> dict[str, object]:
+def measure(lm: LocalModel, task: Task, variants: list[str], seed: int, store: Store) -> dict[str, Any]:
     """Return test scores of the empty and the hand-written prompt, and of what each variant of APE found."""
     fixed = {"empty": Prompt(""), "hand-written": Prompt(HAND_WRITTEN[task.name])}
     evaluations = Evaluator(lm, task, Budget()).evaluate(list(fixed.values()), task.test)
-    scores: dict[str, object] = {
+    scores: dict[str, Any] = {
         name: vars_of(interval(each.scores)) | {"prompt": each.prompt.instruction}
         for name, each in zip(fixed, evaluations, strict=True)
     }
     for variant in variants:
         began = time.perf_counter()
         run = localprompt.optimize(task, lm, method="ape", settings=VARIANTS[variant], seed=seed, store=store)
+        if run.test is None:
+            raise RuntimeError(f"{variant} did not reach its end: {run.stopped}")
         scores[variant] = vars_of(run.test.best) | {
             "prompt": run.best.instruction,
             "op": run.op,

@@ -173,7 +173,7 @@ def with_llama(work: Work, *, echo: bool) -> dict[str, Any]:
     """One request at a time. `logprobs` needs `logits_all`, which keeps a row of logits for each of n_ctx tokens."""
     from llama_cpp import Llama  # noqa: PLC0415
 
-    threads = {"n_threads": work.threads, "n_threads_batch": work.threads}
+    threads: dict[str, Any] = {"n_threads": work.threads, "n_threads_batch": work.threads}
     llama: Any = Llama(work.model, n_ctx=512, logits_all=True, verbose=False, **threads)
     evaluate, lengths = llama.eval, []
 

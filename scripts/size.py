@@ -86,8 +86,7 @@ def public_members(path: Path, name: str) -> list[str]:
     cls = next(node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == name)
     found = {node.name for node in cls.body if isinstance(node, ast.FunctionDef)}
     for node in ast.walk(cls):
-        is_written = isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
-        if is_written and isinstance(node.value, ast.Name) and node.value.id == "self":
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self":
             found.add(node.attr)
     found |= {
         node.target.id for node in cls.body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)

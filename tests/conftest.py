@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import toy
 from hypothesis import settings
+
+from localprompt.lm.loading import scheme
+from localprompt.lm.scripted import ScriptedLM
 
 settings.register_profile("ci", derandomize=True, database=None)
 if os.environ.get("CI"):
@@ -17,9 +21,11 @@ if os.environ.get("CI"):
 def _write(directory: Path, name: str) -> Path:
     import tiny  # noqa: PLC0415 - loads llama.cpp, which unit tests do without
 
-    write: Callable[[Path], None] = {"llama": tiny.write_llama, "qwen": tiny.write_qwen}[name]
     path = directory / f"tiny-{name}.gguf"
-    write(path)
+    if name == "llama":
+        tiny.write_llama(path)
+    else:
+        tiny.write_qwen(path)
     return path
 
 
@@ -40,6 +46,14 @@ def tiny_model(request: pytest.FixtureRequest) -> Path:
     """Each of the tiny models in turn."""
     path: Path = request.getfixturevalue(f"tiny_{request.param}")
     return path
+
+
+@pytest.fixture
+def named_model() -> Iterator[toy.NamedModel]:
+    """Puts a model behind the name `toy:1`, in the place of the one before."""
+    behind: list[ScriptedLM] = []
+    with scheme(toy.NAMED.partition(":")[0], lambda text, **engine: behind[-1]):
+        yield behind.append
 
 
 @pytest.fixture(autouse=True)

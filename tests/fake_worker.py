@@ -40,11 +40,13 @@ def main() -> None:
             asked = read_frame(sys.stdin.buffer)
         except EOFError:
             return
-        results = {}
+        results: object = {}
+        n = 0
         if asked["op"] != "load":
             results = [answer(request) for request in asked["requests"]]
+            n = len(asked["requests"])
         write_frame(sys.stdout.buffer, {"beat": 1})
-        write_frame(sys.stdout.buffer, {"result": results, "stats": [len(results), 0, 0, 0, 0.0]})
+        write_frame(sys.stdout.buffer, {"result": results, "stats": [n, 0, 0, 0, 0.0]})
 
 
 if __name__ == "__main__":

@@ -116,6 +116,22 @@ def write_qwen(path: Path, *, template: str = CHATML, types: Mapping[str, int] =
     _write(writer, _weights(tokens, kinds, list(CHAIN), biases=True))
 
 
+def write_letters(path: Path) -> None:
+    """Write a model that knows no bytes but these letters."""
+    tokens = ["<unk>", "<s>", "</s>", "▁", *"abcdef"]
+    control = gguf.TokenType.CONTROL
+    types = [gguf.TokenType.UNKNOWN, control, control] + [gguf.TokenType.NORMAL] * 7
+    writer = _header(path, "llama")
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(tokens)
+    writer.add_token_scores([-float(rank) for rank in range(len(tokens))])
+    writer.add_token_types(types)
+    writer.add_unk_token_id(0)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    _write(writer, _weights(tokens, types, [4, 5], biases=False))
+
+
 def gpt2_letters() -> list[str]:
     """The printable character that stands for each byte in a byte-level vocabulary, indexed by the byte."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]

@@ -6,19 +6,32 @@ answers all of them, with one that only speaks of the alpha half of them, with a
 
 from __future__ import annotations
 
+import itertools
+import json
 import random
 import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
+from localprompt.errors import ContextOverflow
 from localprompt.lm.budget import Budget
 from localprompt.lm.metered import MeteredLM
 from localprompt.lm.scripted import ScriptedLM
+from localprompt.run.results import HeldOutScores, RunResult
 from localprompt.search.evaluator import Evaluator
+from localprompt.search.observer import Announcer, Observer, SilentObserver
 from localprompt.search.problem import Problem
 from localprompt.tasks import Layout, Task
 from localprompt.tasks.answers import find_answer
 from localprompt.tasks.metrics import find_metric
-from localprompt.types import Example, Prompt, Sampling
+from localprompt.types import Example, Generation, Loglikelihood, Prompt, Sampling
 
+Answer = Callable[[str, int], str]
+NamedModel = Callable[[ScriptedLM], None]
+"""The fixture `named_model`."""
+NAMED = "toy:1"
+"""The name behind which the fixture `named_model` puts a model."""
 BEST = "Turn every alpha into the omega that has its number."
 GUESSES = (
     " copy what you are given, letter by letter.",
@@ -62,6 +75,16 @@ def task(
     )
 
 
+def write_task(folder: Path, *sizes: int, keys: str = "", name: str = "task.yaml") -> str:
+    """Return the path of a task file about omegas with so many rows in train, dev and test."""
+    rows = [json.dumps({"input": f"alpha{n}", "target": f"omega{n}"}) for n in range(sum(sizes))]
+    (folder / "rows.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    split = "{{train: {}, dev: {}, test: {}}}".format(*sizes)
+    path = folder / name
+    path.write_text(f"name: omegas\ndata: {{file: rows.jsonl, split: {split}}}\n{keys}", encoding="utf-8")
+    return str(path)
+
+
 def is_asked_to_write(prompt: str) -> bool:
     """True for a meta-prompt: the task's own prompts end in `Output:`."""
     return not prompt.endswith("Output:")
@@ -71,6 +94,13 @@ def answer(prompt: str, seed: int) -> str:
     if is_asked_to_write(prompt):
         return GUESSES[seed % len(GUESSES)]
     return f" {solved(prompt) or 'no idea'}\nInput: one more"
+
+
+def too_long_to_reword(prompt: str, seed: int) -> str:
+    """An `answer` of a model whose context has no room for an instruction that shall be said in other words."""
+    if "other words" in prompt:
+        raise ContextOverflow("it has 500 tokens", "raise n_ctx")
+    return answer(prompt, seed)
 
 
 def logprob(context: str, continuation: str) -> float:
@@ -93,10 +123,94 @@ def solved(prompt: str) -> str | None:
     return f"omega{number}" if knows else None
 
 
-def model(**changes: object) -> ScriptedLM:
-    return ScriptedLM(**{"answer": answer, "logprob": logprob, "name": "scripted", **changes})  # type: ignore[arg-type]
+def model(**changes: Any) -> ScriptedLM:
+    return ScriptedLM(**{"answer": answer, "logprob": logprob, "name": "scripted", **changes})
 
 
-def problem(lm: ScriptedLM, given: Task | None = None, *, seed: int = 0, budget: Budget | None = None) -> Problem:
+class Asked(NamedTuple):
+    """A call of `generate`."""
+
+    prompts: list[str]
+    sampling: Sampling
+    seeds: list[int]
+
+
+class Watched(ScriptedLM):
+    """Keeps how it was called."""
+
+    def __init__(self, **changes: Any) -> None:
+        super().__init__(**{"answer": answer, "logprob": logprob, **changes})
+        self.asked: list[Asked] = []
+        self.scored: list[list[tuple[str, str]]] = []
+
+    def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
+        self.asked.append(Asked(list(prompts), sampling, list(seeds)))
+        return super().generate(prompts, sampling, seeds)
+
+    def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[Loglikelihood]:
+        self.scored.append(list(pairs))
+        return super().loglikelihood(pairs)
+
+
+def in_turn(*texts: str) -> Answer:
+    """An `answer` that is one text after the other, whatever is asked."""
+    left = iter(texts)
+    return lambda prompt, seed: next(left)
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+def failing(error: BaseException, after: int = 0) -> Answer:
+    """An `answer` that is given so often and then fails."""
+    left = itertools.count(-after)
+
+    def answer_or_fail(prompt: str, seed: int) -> str:
+        if next(left) >= 0:
+            raise error
+        return answer(prompt, seed)
+
+    return answer_or_fail
+
+
+class Diary(SilentObserver):
+    """Writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        """Stages, notes and best prompts."""
+        self.notes: list[str] = []
+        self.done: list[tuple[int, int]] = []
+
+    def stage(self, text: str) -> None:
+        self.lines.append(text)
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+        self.notes.append(text)
+
+    def best(self, prompt: Prompt, mean: float, n: int) -> None:
+        self.lines.append(f"best {mean:.2f} on {n}: {prompt.instruction}")
+
+    def progress(self, done: int, total: int) -> None:
+        self.done.append((done, total))
+
+
+def problem(
+    lm: ScriptedLM,
+    given: Task | None = None,
+    *,
+    seed: int = 0,
+    budget: Budget | None = None,
+    observer: Observer | None = None,
+) -> Problem:
     given, budget = given or task(), budget or Budget()
-    return Problem(given, Evaluator(lm, given, budget), MeteredLM(lm, budget), rng=random.Random(seed))
+    evaluator, proposer = Evaluator(lm, given, budget), MeteredLM(lm, budget)
+    return Problem(given, evaluator, proposer, rng=random.Random(seed), announcer=Announcer(observer))
+
+
+def on_test(result: RunResult) -> HeldOutScores:
+    """What a run that reached its end found on test."""
+    assert result.test is not None
+    return result.test

@@ -3,7 +3,7 @@
     python benchmarks/ordeals/driver.py LOG MAX_FILE_BYTES optimize|resume ...
 
 LOG gets one line a model call, written before the call computes anything: a JSON list of the hashes of its requests.
-MAX_FILE_BYTES, unless 0, is where writing a file fails. The model named `scripted` is a `ScriptedLM` that takes its
+MAX_FILE_BYTES, unless 0, is where writing a file fails. The model `watched:script` is a `ScriptedLM` that takes its
 time; every other name is a real model.
 """
 
@@ -17,13 +17,11 @@ import sys
 import time
 import zlib
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
 from localprompt.cli.main import main
 from localprompt.lm import local
-from localprompt.lm.base import LanguageModel
+from localprompt.lm.loading import register_scheme
 from localprompt.lm.local import LocalModel
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.run import api as runs
@@ -118,12 +116,8 @@ def _knows(prompt: str, number: int) -> bool:
     return number * 7 % 10 < quality
 
 
-def _open(name_or_path: str | Path, **engine: Any) -> AbstractContextManager[LanguageModel]:
-    return WatchedScript() if name_or_path == "scripted" else local.load_model(name_or_path, **engine)
-
-
 if __name__ == "__main__":
-    runs.open_model = _open
+    register_scheme("watched", lambda text, **engine: WatchedScript())
     runs.measured_rates = lambda lm: None  # type: ignore[attr-defined]  # taken once a machine, not once a run: they would make runs differ
     local.LocalModel = WatchedModel  # type: ignore[misc]
     if limit := int(sys.argv[2]):

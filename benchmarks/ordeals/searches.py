@@ -45,7 +45,7 @@ def searches(folder: Path, model: str) -> tuple[list[Search], list[Search]]:
     chosen, written = _task(folder / "chosen", {"labels": ["even", "odd"]}), _task(folder / "written", {})
     real = [_real_task(folder / "real-chosen", labelled=True), _real_task(folder / "real-written", labelled=False)]
     scripted = [
-        Search(f"{method}, {task.parent.name}", task, "scripted", method, settings)
+        Search(f"{method}, {task.parent.name}", task, "watched:script", method, settings)
         for method, settings in SMALL.items()
         for task in (chosen, written)
     ]

@@ -192,7 +192,7 @@ def search(texts: Sequence[str], method: str, store: Store) -> tuple[int, int]:
     )
     lm = Speaker(texts)
     result = runs.optimize(given, lm, method=method, store=store, max_calls=1500)
-    _check_printed(lambda: print_run(result))
+    _check_printed(lambda: print_run(result, store.path))
     again = resuming.replay(result.run_id, task=given, store=store)
     if _lasting(again) != _lasting(result):
         raise AssertionError("the replay is another one")

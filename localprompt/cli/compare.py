@@ -30,7 +30,7 @@ _FILE = HomePath(dir_okay=False)
 @click.option(
     "--methods", metavar="NAME,NAME,...", help="By default all that search, see `localprompt methods`; not `manual`."
 )
-@click.option("--model", help="The model that answers: a card's name or a GGUF file.")
+@click.option("--model", help="The model that answers: a card's name, a GGUF file, scripted:FILE.")
 @click.option("--proposer", help="The model that writes prompts; the same by default.")
 @click.option(
     "--seeds",

@@ -15,7 +15,7 @@ from localprompt.interface.paths import expanded
 
 @click.command()
 @click.argument("task", type=click.Path())
-@click.option("--model", required=True, help="A card's name or a GGUF file.")
+@click.option("--model", required=True, help="A card's name, a GGUF file, or scripted:FILE, a model of given replies.")
 @click.option("--prompt", required=True, metavar="TEXT|@FILE", help="The instruction, or @ and a file that holds it.")
 @click.option("--split", type=click.Choice(["dev", "test"]), default="test", show_default=True)
 @engine_option

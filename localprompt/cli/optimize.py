@@ -23,7 +23,7 @@ from localprompt.errors import LocalPromptError
 
 @click.command()
 @click.argument("task", type=click.Path())
-@click.option("--model", required=True, help="The model that answers: a card's name or a GGUF file.")
+@click.option("--model", required=True, help="The model that answers: a card's name, a GGUF file, scripted:FILE.")
 @click.option("--proposer", help="The model that writes prompts; the same by default.")
 @click.option("--method", default="ape", show_default=True, help="The search algorithm.")
 @click.option(

@@ -32,7 +32,7 @@ def tasks() -> None:
 
 @tasks.command()
 @click.argument("file", type=HomePath())
-@click.option("--model", help="A card's name or a GGUF file: also show its chat template and count tokens.")
+@click.option("--model", help="A card's name, a GGUF file, scripted:FILE; also show its template and count tokens.")
 @click.option("--allow-code", is_flag=True, help="Run the code that a metric `module:function` names.")
 @debug_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else on standard output.")
@@ -92,11 +92,11 @@ def _rendered(task: Task, examples: Sequence[Example], model: str | None) -> tup
 
 
 def _as_the_model_sees(renderings: Sequence[Rendering], model: str) -> tuple[list[str], list[int], Sequence[str]]:
-    from localprompt.lm.local import load_model  # noqa: PLC0415 - loads llama.cpp
+    from localprompt.lm.loading import open_model  # noqa: PLC0415 - slow to start
 
-    with load_model(model) as lm:
+    with open_model(model) as lm:
         texts = [lm.chat(r.messages, r.opening) if r.messages else r.text for r in renderings]
-        return texts, [len(ids) for ids in lm.tokenize(texts)], lm.doubts
+        return texts, [len(ids) for ids in lm.tokenize(texts)], getattr(lm, "doubts", ())
 
 
 def _text(report: dict[str, Any]) -> str:

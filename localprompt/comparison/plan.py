@@ -24,6 +24,7 @@ from localprompt.errors import ConfigError, LocalPromptError, StoreError, TaskEr
 from localprompt.interface.advice import command
 from localprompt.interface.arguments import checked
 from localprompt.lm.base import LanguageModel
+from localprompt.lm.loading import source_of
 from localprompt.optimizers import Optimizer, configure
 from localprompt.optimizers.registry import LOCAL, compared, presets
 from localprompt.run import api as runs
@@ -110,7 +111,7 @@ def compare(  # noqa: PLR0913 - a comparison has as many choices as the command
     with ExitStack() as stack:
         home = runs.opened_store(store, stack)
         lm, writer = runs.opened_pair((model, proposer), (engine, engine), stack, observer)
-        sources = {"model": runs.source_of(model), "proposer": runs.source_of(proposer)}
+        sources = {"model": source_of(model), "proposer": source_of(proposer)}
         other = None if writer is lm else writer
         known: dict[str, list[RunRecord]] = {}
         for record in _own_runs(home):

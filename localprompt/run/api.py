@@ -9,21 +9,19 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
-from localprompt.engine.parts import split_paths
 from localprompt.engine.settings import read_settings
 from localprompt.errors import ConfigError, NotEnoughMemory, TaskError
-from localprompt.hub.files import file_at
 from localprompt.interface.arguments import check_record, checked
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.budget import Budget
 from localprompt.lm.cached import CachedLM, MemoryAnswers
+from localprompt.lm.loading import open_model, source_of
 from localprompt.lm.turns import ModelSwapper, SwappedModel
 from localprompt.optimizers import Optimizer, configure
 from localprompt.run.config import Limits, check_count, describe, resume_command
@@ -44,22 +42,10 @@ from localprompt.tasks.copies import n_different, numbered
 from localprompt.tasks.metrics import guarded_metric
 from localprompt.types import Prompt
 
-__all__ = ["Estimate", "EvaluationResult", "RunResult", "dry_run", "evaluate", "open_model", "optimize"]
+__all__ = ["Estimate", "EvaluationResult", "RunResult", "dry_run", "evaluate", "optimize"]
 
 _ROOM = 128
 """Tokens by which a found prompt may be longer than the seed before an example does not fit the context."""
-
-
-def open_model(name_or_path: str | Path, **engine: Any) -> AbstractContextManager[LanguageModel]:
-    """Return a loaded model by card name or path; replace this function to run without one.
-
-    Raises:
-        ConfigError: for an unknown name, or an unknown or impossible engine setting.
-        ModelError: if it cannot be found or loaded.
-    """
-    from localprompt.lm.local import load_model  # noqa: PLC0415 - llama.cpp starts slowly
-
-    return load_model(name_or_path, **engine)
 
 
 @checked
@@ -314,18 +300,6 @@ def opened_pair(
 def _note_doubts(lm: LanguageModel, observer: Observer) -> None:
     for doubt in getattr(lm, "doubts", ()):
         observer.note(f"{lm.name}: {doubt}")
-
-
-def source_of(model: str | Path | LanguageModel | None) -> str | None:
-    """Return what a later sitting can load a model from, wherever it is started; None for one that came loaded."""
-    if not isinstance(model, str | Path):
-        return None
-    file = file_at(model)
-    if file is None:
-        return str(model)
-    target = file.resolve()
-    # A hub's cache names its files by their hash, and by such a name the other parts of a split model are not found.
-    return str(target if len(split_paths(target)) == len(split_paths(file)) else file)
 
 
 def check_engine(engine: Mapping[str, object], *models: object) -> None:

@@ -15,12 +15,10 @@ from click.testing import CliRunner, Result
 
 import localprompt
 from localprompt.cli.main import main
-from localprompt.errors import ContextOverflow, ModelError, StoreError
-from localprompt.run import api as runs
-from localprompt.search.problem import Problem
+from localprompt.errors import ModelError, StoreError
 from localprompt.store import Store
 
-TASK = "name: omegas\ndata: {file: rows.jsonl, split: {train: 8, dev: 16, test: 16}}\n"
+pytestmark = pytest.mark.usefixtures("lm")
 COMMAND = re.compile(r"`localprompt ([^`]+)`")
 
 
@@ -30,14 +28,8 @@ def store(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    rows = [json.dumps({"input": f"alpha{n}", "target": f"omega{n}"}) for n in range(40)]
-    (tmp_path / "rows.jsonl").write_text("\n".join(rows), encoding="utf-8")
-    (tmp_path / "strict.py").write_text("def judge(prediction, targets):\n    return 0\n", encoding="utf-8")
-    path = tmp_path / "my task.yaml"
-    path.write_text(TASK, encoding="utf-8")
-    monkeypatch.setattr(runs, "open_model", lambda name: toy.model())
-    return str(path)
+def task(tmp_path: Path) -> str:
+    return toy.write_task(tmp_path, 8, 16, 16, name="my task.yaml")
 
 
 def call(*arguments: object) -> Result:
@@ -51,7 +43,7 @@ def pasted(text: str, command: str, *more: str) -> Result:
 
 
 def test_a_search_that_was_cut_short_says_how_to_go_on(task: str, store: Path) -> None:
-    cut = call("optimize", task, "--model", "any", "--max-calls", 60, "--store", store)
+    cut = call("optimize", task, "--model", "toy:1", "--max-calls", 60, "--store", store)
     assert "The search was cut short" in cut.stdout
     for text in (cut.stdout, call("replay", _only(store), "--store", store).stdout):
         further = pasted(text, "resume", "--max-calls", "5000", "--json")
@@ -60,16 +52,14 @@ def test_a_search_that_was_cut_short_says_how_to_go_on(task: str, store: Path) -
 
 
 def test_a_search_that_was_interrupted_says_how_to_go_on_with_code(
-    task: str, store: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, store: Path, named_model: toy.NamedModel
 ) -> None:
-    Path(task).write_text(TASK + "metric: strict:judge\n", encoding="utf-8")
+    (tmp_path / "strict.py").write_text("def judge(prediction, targets):\n    return 0\n", encoding="utf-8")
+    task = toy.write_task(tmp_path, 8, 16, 16, keys="metric: strict:judge\n")
 
-    def interrupt(prompt: str, seed: int) -> str:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(runs, "open_model", lambda name: toy.model(answer=interrupt))
-        stopped = call("optimize", task, "--model", "any", "--allow-code", "--store", store)
+    named_model(toy.model(answer=toy.failing(KeyboardInterrupt())))
+    stopped = call("optimize", task, "--model", "toy:1", "--allow-code", "--store", store)
+    named_model(toy.model())
     assert stopped.exit_code == 130
     shown = call("runs", "show", _only(store), "--store", store)
     for text in (stopped.stderr, shown.stdout):
@@ -78,32 +68,27 @@ def test_a_search_that_was_interrupted_says_how_to_go_on_with_code(
         assert (result.exit_code, json.loads(result.stdout)["status"]) == (0, "finished"), result.output
 
 
-def test_a_comparison_that_failed_says_how_to_go_on(task: str, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(prompt: str, seed: int) -> str:
-        raise ModelError("the machine is too hot")
-
+def test_a_comparison_that_failed_says_how_to_go_on(task: str, store: Path, named_model: toy.NamedModel) -> None:
     limits = ("--methods", "manual", "--seeds", 1, "--max-tokens", 500)
-    with monkeypatch.context() as patch:
-        patch.setattr(runs, "open_model", lambda name: toy.model(answer=fail))
-        failed = call("compare", task, "--model", "any", *limits, "--store", store)
+    named_model(toy.model(answer=toy.failing(ModelError("the machine is too hot"))))
+    failed = call("compare", task, "--model", "toy:1", *limits, "--store", store)
+    named_model(toy.model())
     assert failed.exit_code == 1
     again = pasted(failed.stdout, "compare", "--json")
     assert (again.exit_code, json.loads(again.stdout)["failures"]) == (0, []), again.output
 
 
 def test_a_run_that_was_given_its_model_says_that_the_command_needs_one(store: Path) -> None:
-    def fail(prompt: str, seed: int) -> str:
-        raise ModelError("the machine is too hot")
-
+    lm = toy.model(answer=toy.failing(ModelError("the machine is too hot")))
     with pytest.raises(ModelError):
-        localprompt.optimize(toy.task(), toy.model(answer=fail), method="manual", store=store)
+        localprompt.optimize(toy.task(), lm, method="manual", store=store)
     for command in (("runs", "show"), ("replay",)):
         said = call(*command, _only(store), "--store", store).stdout
         assert re.search(r"`localprompt resume \w+ --model MODEL --store ", said), said
 
 
 def test_a_run_that_is_not_found_may_be_in_another_store(task: str, store: Path) -> None:
-    call("optimize", task, "--model", "any", "--method", "manual", "--store", store)
+    call("optimize", task, "--model", "toy:1", "--method", "manual", "--store", store)
     with Store():
         pass
     for command in (["resume"], ["replay"], ["runs", "show"], ["runs", "export"]):
@@ -115,7 +100,7 @@ def test_a_run_that_is_not_found_may_be_in_another_store(task: str, store: Path)
 
 
 def test_a_run_that_is_there_already_can_be_removed_as_the_hint_says(task: str, store: Path, tmp_path: Path) -> None:
-    call("optimize", task, "--model", "any", "--method", "manual", "--store", store)
+    call("optimize", task, "--model", "toy:1", "--method", "manual", "--store", store)
     call("runs", "export", _only(store), tmp_path / "it.run", "--store", store)
     refused = call("runs", "import", tmp_path / "it.run", "--store", store)
     assert pasted(refused.stderr, "runs delete", "--yes").exit_code == 0
@@ -123,22 +108,17 @@ def test_a_run_that_is_there_already_can_be_removed_as_the_hint_says(task: str, 
 
 
 def test_a_search_that_needs_a_larger_context_says_how_it_begins_anew(
-    store: Path, monkeypatch: pytest.MonkeyPatch
+    store: Path,
 ) -> None:
-    def begin(problem: Problem, part: str) -> None:
-        if not problem.is_rehearsal:
-            raise ContextOverflow("it has 500 tokens", "raise n_ctx")
-
-    monkeypatch.setattr(Problem, "begin", begin)
     task, settings = toy.task(labels=("omega1", "omega2")), {"resample_rounds": 1, "variants": 1}
-    found = localprompt.optimize(task, toy.model(), settings=settings, store=store)
+    found = localprompt.optimize(task, toy.model(answer=toy.too_long_to_reword), settings=settings, store=store)
     (command,) = [each for note in found.notes for each in COMMAND.findall(note)]
     words = ["--model", "MODEL", "--force", "--engine", "n_ctx=...", "--store", str(store)]
     assert shlex.split(command) == ["resume", found.run_id, *words]
 
 
 def test_a_damaged_answer_is_looked_for_as_the_hint_says(task: str, store: Path) -> None:
-    call("optimize", task, "--model", "any", "--method", "manual", "--store", store)
+    call("optimize", task, "--model", "toy:1", "--method", "manual", "--store", store)
     with closing(sqlite3.connect(store, isolation_level=None)) as connection:
         connection.execute("UPDATE candidates SET prompt = 'x'")
     with Store(store) as opened, pytest.raises(StoreError, match="is damaged") as error:

@@ -17,33 +17,15 @@ from localprompt.comparison.plan import compare
 from localprompt.comparison.table import Comparison, Row
 from localprompt.errors import ModelError
 from localprompt.lm.scripted import ScriptedLM
-from localprompt.run import api as runs
 from localprompt.stats.intervals import Difference
 from localprompt.stats.seeds import OverSeeds
 
-TASK = """\
-name: omegas
-data:
-  file: rows.jsonl
-  split: {train: 20, dev: 12, test: 12}
-"""
 SMALL = ("--methods", "ape,random", "--seeds", "2", "--set", "ape.queries=2", "--set", "random.proposals=14")
 
 
 @pytest.fixture
 def task(tmp_path: Path) -> str:
-    rows = [json.dumps({"input": f"alpha{n}", "target": f"omega{n}"}) for n in range(44)]
-    (tmp_path / "rows.jsonl").write_text("\n".join(rows), encoding="utf-8")
-    path = tmp_path / "task.yaml"
-    path.write_text(TASK, encoding="utf-8")
-    return str(path)
-
-
-@pytest.fixture
-def lm(monkeypatch: pytest.MonkeyPatch) -> ScriptedLM:
-    model = toy.model()
-    monkeypatch.setattr(runs, "open_model", lambda name, **engine: model)
-    return model
+    return toy.write_task(tmp_path, 20, 12, 12)
 
 
 def _compare(*arguments: str) -> Result:
@@ -51,7 +33,7 @@ def _compare(*arguments: str) -> Result:
 
 
 def _small(task: str, *more: str) -> Result:
-    return _compare(task, "--model", "any", "--max-tokens", "6000", *SMALL, *more)
+    return _compare(task, "--model", "toy:1", "--max-tokens", "6000", *SMALL, *more)
 
 
 def test_a_difference_within_the_noise_floor_has_no_star(capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,12 +86,9 @@ def test_json_is_all_there_is_on_standard_output_and_csv_has_the_table_and_the_r
 
 
 def test_where_every_run_failed_the_files_are_written_all_the_same(
-    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    task: str, tmp_path: Path, named_model: toy.NamedModel
 ) -> None:
-    def answer(prompt: str, seed: int) -> str:
-        raise ModelError("it broke", "mend it")
-
-    monkeypatch.setattr(runs, "open_model", lambda name, **engine: toy.model(answer=answer))
+    named_model(toy.model(answer=toy.failing(ModelError("it broke", "mend it"))))
     files = "--csv", str(tmp_path / "table.csv"), "--csv-runs", str(tmp_path / "runs.csv")
     result = _small(task, *files)
     assert result.exit_code == 1, result.output
@@ -125,32 +104,24 @@ def test_a_comparison_goes_on_by_its_arguments_or_by_its_id(task: str, lm: Scrip
     assert len(lm.seen) == seen
 
 
-def test_ctrl_c_says_how_to_go_on(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    left = [60]
-
-    def answer(prompt: str, seed: int) -> str:
-        left[0] -= 1
-        if left[0] < 0:
-            raise KeyboardInterrupt
-        return toy.answer(prompt, seed)
-
-    monkeypatch.setattr(runs, "open_model", lambda name, **engine: toy.model(answer=answer))
+def test_ctrl_c_says_how_to_go_on(task: str, named_model: toy.NamedModel) -> None:
+    named_model(toy.model(answer=toy.failing(KeyboardInterrupt(), 60)))
     result = _small(task)
     assert (result.exit_code, result.stdout) == (130, "")
     (comparison,) = (line.split()[3] for line in result.stderr.splitlines() if "compare --resume" in line)
-    monkeypatch.setattr(runs, "open_model", lambda name, **engine: toy.model())
+    named_model(toy.model())
     resumed = _compare("--resume", comparison.strip("`"), "--json")
     assert len(json.loads(resumed.stdout)["runs"]) == 4
 
 
-def test_a_failed_run_is_shown_and_makes_the_exit_code_1(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_run_is_shown_and_makes_the_exit_code_1(task: str, named_model: toy.NamedModel) -> None:
     def answer(prompt: str, seed: int) -> str:
         if toy.is_asked_to_write(prompt):
             raise ModelError("it broke \u202e", "mend it")
         return toy.answer(prompt, seed)
 
-    monkeypatch.setattr(runs, "open_model", lambda name, **engine: toy.model(answer=answer))
-    result = _compare(task, "--model", "any", "--max-tokens", "6000", "--methods", "manual,random", "--seeds", "1")
+    named_model(toy.model(answer=answer))
+    result = _compare(task, "--model", "toy:1", "--max-tokens", "6000", "--methods", "manual,random", "--seeds", "1")
     assert result.exit_code == 1
     assert "omegas, random, seed 0 failed: it broke \\u{202e}; mend it" in result.stdout
     assert "tries again what failed" in result.stdout
@@ -173,18 +144,18 @@ def test_a_dry_run_says_what_each_method_will_cost_and_runs_nothing(task: str) -
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["TASK", "--model", "any"], 2, "--max-tokens are needed, or --resume"),
+        (["TASK", "--model", "toy:1"], 2, "--max-tokens are needed, or --resume"),
         (["TASK", "--max-tokens", "9"], 2, "--model and --max-tokens are needed"),
-        (["--model", "any", "--max-tokens", "9"], 2, "TASK..., --model"),
-        (["TASK", "--model", "any", "--max-tokens", "9", "--methods", "ape,oprro"], 2, "did you mean 'opro'?"),
-        (["TASK", "--model", "any", "--max-tokens", "9", "--set", "queries=2"], 2, "does not name a method"),
-        (["TASK", "--model", "any", "--max-tokens", "9", "--set", "ape.querys=2"], 2, "did you mean 'queries'?"),
-        (["TASK", "--model", "any", "--max-tokens", "9", "--preset", "papers"], 2, "did you mean 'paper'?"),
-        (["TASK", "--model", "any", "--max-tokens", "9", "--csv", "no-such/x.csv"], 2, "its folder does not exist"),
-        (["TASK", "--model", "any", "--max-tokens", "9", "--csv", "x", "--csv-runs", "./x"], 2, "both name x"),
-        (["TASK", "--model", "any", "--max-tokens", f"{10**19}"], 2, "is not in the range"),
-        (["TASK", "--model", "any", "--max-tokens", "9", "--max-calls", f"{10**19}"], 2, "is not in the range"),
-        (["no-such.yaml", "--model", "any", "--max-tokens", "9"], 1, "no-such.yaml"),
+        (["--model", "toy:1", "--max-tokens", "9"], 2, "TASK..., --model"),
+        (["TASK", "--model", "toy:1", "--max-tokens", "9", "--methods", "ape,oprro"], 2, "did you mean 'opro'?"),
+        (["TASK", "--model", "toy:1", "--max-tokens", "9", "--set", "queries=2"], 2, "does not name a method"),
+        (["TASK", "--model", "toy:1", "--max-tokens", "9", "--set", "ape.querys=2"], 2, "did you mean 'queries'?"),
+        (["TASK", "--model", "toy:1", "--max-tokens", "9", "--preset", "papers"], 2, "did you mean 'paper'?"),
+        (["TASK", "--model", "toy:1", "--max-tokens", "9", "--csv", "no-such/x.csv"], 2, "its folder does not exist"),
+        (["TASK", "--model", "toy:1", "--max-tokens", "9", "--csv", "x", "--csv-runs", "./x"], 2, "both name x"),
+        (["TASK", "--model", "toy:1", "--max-tokens", f"{10**19}"], 2, "is not in the range"),
+        (["TASK", "--model", "toy:1", "--max-tokens", "9", "--max-calls", f"{10**19}"], 2, "is not in the range"),
+        (["no-such.yaml", "--model", "toy:1", "--max-tokens", "9"], 1, "no-such.yaml"),
         (["--resume", "abc"], 1, "there is no store"),
         (["--resume", "abc", "--seeds", "9"], 2, "'--seeds' was decided when the comparison began"),
         (["TASK", "--resume", "abc"], 2, "was decided when the comparison began"),

@@ -15,24 +15,14 @@ from click.testing import CliRunner
 import localprompt
 from localprompt.cli.main import main
 from localprompt.errors import ModelError
-from localprompt.run import api as runs
 
 TABLE = (Path(__file__).parents[2] / "docs" / "json.md").read_text(encoding="utf-8").partition("## Exit codes")[0]
 NAMES = {
     name for line in TABLE.splitlines() if line.startswith("| `") for name in re.findall(r"\b[a-z][a-z_0-9]*\b", line)
 }
-TASK = "name: omegas\ndata: {file: rows.jsonl, split: {train: 8, dev: 16, test: 16}}\n"
+pytestmark = pytest.mark.usefixtures("lm")
 BY_NAME = {"configuration", "result", "settings", "changed", "discards", "labels", "presets", "methods", "inputs"}
 """What has keys that are no names of ours."""
-
-
-@pytest.fixture
-def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    rows = [json.dumps({"input": f"alpha{n}", "target": f"omega{n}"}) for n in range(40)]
-    (tmp_path / "rows.jsonl").write_text("\n".join(rows), encoding="utf-8")
-    (tmp_path / "task.yaml").write_text(TASK, encoding="utf-8")
-    monkeypatch.setattr(runs, "open_model", lambda name: toy.model())
-    return str(tmp_path / "task.yaml")
 
 
 def call(*arguments: str) -> Any:
@@ -44,7 +34,7 @@ def call(*arguments: str) -> Any:
 @pytest.fixture
 def printed(task: str, tmp_path: Path, tiny_qwen: Path) -> dict[str, Any]:
     """What every command prints with `--json`."""
-    of_model, file = ("--model", "any"), str(tmp_path / "it.run")
+    of_model, file = ("--model", "toy:1"), str(tmp_path / "it.run")
     compared = ("compare", task, *of_model, "--methods", "manual,random", "--max-tokens", "900", "--seeds", "2")
     found = call("optimize", task, *of_model)
     run_id = found["run_id"]
@@ -133,18 +123,18 @@ def code(*arguments: str) -> int:
 
 
 def test_exit_codes_are_what_the_table_says(task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    search = ("optimize", task, "--model", "any")
+    search = ("optimize", task, "--model", "toy:1")
     assert code(*search) == 0
     assert code(*search, "--max-calls", "40") == 0  # ended by its limit
     assert code(*search, "--max-minutes", "1e-9") == 0  # paused
     run_id = json.loads(CliRunner().invoke(main, ["runs", "list", "--json"]).stdout)[0]["run_id"]
     for failing in (
-        ("optimize", str(tmp_path), "--model", "any"),
+        ("optimize", str(tmp_path), "--model", "toy:1"),
         ("runs", "show", "xyz"),
         ("resume", "xyz"),
         ("runs", "delete", run_id),
         ("models", "info", str(tmp_path / "gone.gguf")),
-        ("compare", task, "--model", "any", "--max-tokens", "900", "--csv", "/dev/full", "--methods", "manual"),
+        ("compare", task, "--model", "toy:1", "--max-tokens", "900", "--csv", "/dev/full", "--methods", "manual"),
     ):
         if "/dev/full" in failing and not Path("/dev/full").exists():
             continue
@@ -163,25 +153,21 @@ def test_exit_codes_are_what_the_table_says(task: str, tmp_path: Path, monkeypat
         (*search, "--seed", "1.5"),
         (*search, "--max-minutes", "nan"),
         (*search, "--templates", str(tmp_path / "gone")),
-        ("evaluate", task, "--model", "any", "--prompt", f"@{tmp_path / 'gone'}"),
-        ("compare", task, "--model", "any", "--max-tokens", "900", "--set", "ape.queries=many"),
-        ("compare", task, "--model", "any", "--max-tokens", "900", "--set", "queries=8"),
-        ("compare", task, "--model", "any", "--max-tokens", "900", "--methods", "apes"),
+        ("evaluate", task, "--model", "toy:1", "--prompt", f"@{tmp_path / 'gone'}"),
+        ("compare", task, "--model", "toy:1", "--max-tokens", "900", "--set", "ape.queries=many"),
+        ("compare", task, "--model", "toy:1", "--max-tokens", "900", "--set", "queries=8"),
+        ("compare", task, "--model", "toy:1", "--max-tokens", "900", "--methods", "apes"),
         ("methods", "apes"),
         ("models", "path", "nothing-like-it"),
     ):
         assert code(*wrong) == 2, wrong
 
 
-def test_an_interrupted_search_and_one_that_failed_differ(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_search_and_one_that_failed_differ(task: str, named_model: toy.NamedModel) -> None:
     for error, expected in ((KeyboardInterrupt(), 130), (ModelError("it is too hot"), 1)):
-
-        def answer(prompt: str, seed: int, error: BaseException = error) -> str:
-            raise error
-
-        monkeypatch.setattr(runs, "open_model", lambda name, answer=answer: toy.model(answer=answer))
-        assert code("optimize", task, "--model", "any") == expected
-        assert code("compare", task, "--model", "any", "--max-tokens", "900", "--methods", "manual") == expected
+        named_model(toy.model(answer=toy.failing(error)))
+        assert code("optimize", task, "--model", "toy:1") == expected
+        assert code("compare", task, "--model", "toy:1", "--max-tokens", "900", "--methods", "manual") == expected
 
 
 def test_damage_that_check_finds_is_a_failure(task: str) -> None:

@@ -16,32 +16,16 @@ from click.testing import CliRunner, Result
 
 from localprompt.cli.main import main
 from localprompt.errors import ModelError
+from localprompt.lm.loading import scheme
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers.pe2 import PE2
-from localprompt.run import api as runs
 
-TASK = """\
-name: omegas
-data:
-  file: rows.jsonl
-  split: {train: 20, dev: 40, test: 40}
-"""
+SIZES = (20, 40, 40)
 
 
 @pytest.fixture
 def task(tmp_path: Path) -> str:
-    rows = [json.dumps({"input": f"alpha{n}", "target": f"omega{n}"}) for n in range(100)]
-    (tmp_path / "rows.jsonl").write_text("\n".join(rows), encoding="utf-8")
-    path = tmp_path / "task.yaml"
-    path.write_text(TASK, encoding="utf-8")
-    return str(path)
-
-
-@pytest.fixture
-def lm(monkeypatch: pytest.MonkeyPatch) -> ScriptedLM:
-    model = toy.model()
-    monkeypatch.setattr(runs, "open_model", lambda name: model)
-    return model
+    return toy.write_task(tmp_path, *SIZES)
 
 
 def _localprompt(*arguments: str) -> Result:
@@ -50,7 +34,7 @@ def _localprompt(*arguments: str) -> Result:
 
 @pytest.mark.usefixtures("lm")
 def test_optimize_prints_a_summary_that_a_person_can_read(task: str) -> None:
-    result = _localprompt("optimize", task, "--model", "any")
+    result = _localprompt("optimize", task, "--model", "toy:1")
     assert result.exit_code == 0, result.output
     for piece in (toy.BEST, "95 % interval", "difference +1.000", "significant improvement", "tokens", "not used: "):
         assert piece in " ".join(result.stdout.split())
@@ -60,7 +44,7 @@ def test_optimize_prints_a_summary_that_a_person_can_read(task: str) -> None:
 
 @pytest.mark.usefixtures("lm")
 def test_json_is_all_there_is_on_standard_output(task: str) -> None:
-    result = _localprompt("optimize", task, "--model", "any", "--seed", "4", "--json")
+    result = _localprompt("optimize", task, "--model", "toy:1", "--seed", "4", "--json")
     plain = json.loads(result.stdout)
     assert plain["best"]["prompt"]["instruction"] == toy.BEST
     assert plain["seed"] == 4
@@ -70,18 +54,18 @@ def test_json_is_all_there_is_on_standard_output(task: str) -> None:
 @pytest.mark.usefixtures("lm")
 def test_settings_and_limits_reach_the_search(task: str) -> None:
     arguments = ["--set", "queries=2", "--set", "per_query = 3", "--max-calls", "200", "--json"]
-    result = _localprompt("optimize", task, "--model", "any", *arguments)
+    result = _localprompt("optimize", task, "--model", "toy:1", *arguments)
     assert "asking the proposer for 6 texts" in result.stderr
     assert json.loads(result.stdout)["spend"]["calls"] <= 200
 
 
 def test_a_dry_run_says_what_to_expect_and_spends_nothing(task: str, lm: ScriptedLM) -> None:
-    shown = _localprompt("optimize", task, "--model", "any", "--dry-run")
+    shown = _localprompt("optimize", task, "--model", "toy:1", "--dry-run")
     assert shown.exit_code == 0, shown.output
     search = r"expected: about [\d,]+ proposals and [\d,]+ evaluations, [\d,]+ tokens \([\d,]+ decoded\)"
     cost = shown.stdout.splitlines()[-1]
     assert re.match(search + r"; after it, for noise and test, [\d,]+ evaluations, [\d,]+ tokens$", cost)
-    plain = json.loads(_localprompt("optimize", task, "--model", "any", "--dry-run", "--json").stdout)
+    plain = json.loads(_localprompt("optimize", task, "--model", "toy:1", "--dry-run", "--json").stdout)
     assert plain["proposals"] >= 48
     assert plain["seconds"] is None, "a scripted model has no rates"
     assert (lm.n_generated, lm.n_scored) == (0, 0)
@@ -90,7 +74,7 @@ def test_a_dry_run_says_what_to_expect_and_spends_nothing(task: str, lm: Scripte
 
 @pytest.mark.usefixtures("lm")
 def test_a_dry_run_shows_every_setting_and_which_are_not_the_default(task: str) -> None:
-    arguments = ["--model", "any", "--dry-run", "--method", "pe2", "--preset", "paper", "--set", "steps=1"]
+    arguments = ["--model", "toy:1", "--dry-run", "--method", "pe2", "--preset", "paper", "--set", "steps=1"]
     lines = _localprompt("optimize", task, *arguments).stdout.splitlines()
     assert lines[0] == "method pe2, preset paper:"
     shown = {line.split()[0]: " ".join(line.split()[1:]) for line in lines[1:-1]}
@@ -106,14 +90,16 @@ def test_a_dry_run_shows_every_setting_and_which_are_not_the_default(task: str) 
     assert (plain["settings"]["steps"], plain["settings"]["beam"]) == (1, 4)
 
 
-def test_a_wrong_folder_of_meta_prompts_is_refused_before_a_model_is_loaded(
-    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wrong_folder_of_meta_prompts_is_refused_before_a_model_is_loaded(task: str, tmp_path: Path) -> None:
+    arguments = ["--model", "toy:1", "--method", "random", "--templates", str(tmp_path / "nowhere")]
     loaded: list[str] = []
-    monkeypatch.setattr(runs, "open_model", loaded.append)
-    result = _localprompt(
-        "optimize", task, "--model", "any", "--method", "random", "--templates", str(tmp_path / "nowhere")
-    )
+
+    def load(text: str) -> ScriptedLM:
+        loaded.append(text)
+        return toy.model()
+
+    with scheme("toy", load):
+        result = _localprompt("optimize", task, *arguments)
     assert result.exit_code == 2
     assert "nowhere does not exist" in result.stderr
     assert loaded == []
@@ -121,8 +107,8 @@ def test_a_wrong_folder_of_meta_prompts_is_refused_before_a_model_is_loaded(
 
 @pytest.mark.usefixtures("lm")
 def test_the_estimate_stands_beside_the_truth(task: str) -> None:
-    plain = json.loads(_localprompt("optimize", task, "--model", "any", "--json").stdout)
-    expected = json.loads(_localprompt("optimize", task, "--model", "any", "--dry-run", "--json").stdout)
+    plain = json.loads(_localprompt("optimize", task, "--model", "toy:1", "--json").stdout)
+    expected = json.loads(_localprompt("optimize", task, "--model", "toy:1", "--dry-run", "--json").stdout)
     assert plain["expected"].items() <= expected.items()
     shown = _localprompt("resume", plain["run_id"])
     assert "spent " in shown.stdout
@@ -132,11 +118,11 @@ def test_the_estimate_stands_beside_the_truth(task: str) -> None:
 @pytest.mark.usefixtures("lm")
 def test_evaluate_measures_one_prompt(task: str, tmp_path: Path) -> None:
     (tmp_path / "prompt.txt").write_text(f"{toy.BEST}\n", encoding="utf-8-sig")
-    result = _localprompt("evaluate", task, "--model", "any", "--prompt", f"@{tmp_path / 'prompt.txt'}", "--json")
+    result = _localprompt("evaluate", task, "--model", "toy:1", "--prompt", f"@{tmp_path / 'prompt.txt'}", "--json")
     plain = json.loads(result.stdout)
     assert plain["prompt"]["instruction"] == toy.BEST
     assert (plain["split"], plain["score"]["mean"], plain["score"]["n"]) == ("test", 1.0, 40)
-    shown = _localprompt("evaluate", task, "--model", "any", "--prompt", "Be kind.", "--split", "dev")
+    shown = _localprompt("evaluate", task, "--model", "toy:1", "--prompt", "Be kind.", "--split", "dev")
     assert "dev: 0.000 (95 % interval 0.000 to" in shown.stdout
 
 
@@ -157,14 +143,14 @@ def _praising(context: str, continuation: str) -> float:
     return -0.5 if (continuation.strip() == "positive") == ("the omega" in context) else -4.0
 
 
-def test_the_doubts_about_a_task_stand_with_every_score(one_class: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "open_model", lambda name: toy.model(logprob=_praising))
+def test_the_doubts_about_a_task_stand_with_every_score(one_class: str, named_model: toy.NamedModel) -> None:
+    named_model(toy.model(logprob=_praising))
     missing = "test has no example of 'negative'"
     always = "labels are unbalanced in test: always answering 'positive' would score 1.00"
     for arguments in (
-        ["optimize", one_class, "--model", "any"],
-        ["evaluate", one_class, "--model", "any", "--prompt", toy.BEST],
-        ["compare", one_class, "--model", "any", "--methods", "random", "--max-tokens", "6000", "--seeds", "1"],
+        ["optimize", one_class, "--model", "toy:1"],
+        ["evaluate", one_class, "--model", "toy:1", "--prompt", toy.BEST],
+        ["compare", one_class, "--model", "toy:1", "--methods", "random", "--max-tokens", "6000", "--seeds", "1"],
     ):
         result = _localprompt(*arguments)
         assert result.exit_code == 0, result.output
@@ -175,19 +161,19 @@ def test_the_doubts_about_a_task_stand_with_every_score(one_class: str, monkeypa
         assert "*" not in shown.partition("test score: mean")[0]
         notes = json.loads(_localprompt(*arguments, "--json").stdout)["notes"]
         assert any(note.endswith(missing) for note in notes)
-    result = _localprompt("optimize", one_class, "--model", "any")
+    result = _localprompt("optimize", one_class, "--model", "toy:1")
     assert "no better than one constant answer" in " ".join(result.stdout.split())
     assert "Note: 3 more doubts: `localprompt tasks check TASK` shows them." in result.stdout
-    assert missing in _localprompt("optimize", one_class, "--model", "any", "--dry-run").stderr
+    assert missing in _localprompt("optimize", one_class, "--model", "toy:1", "--dry-run").stderr
 
 
 @pytest.mark.usefixtures("lm")
-def test_answers_that_cannot_fit_explain_a_score_of_0(task: str) -> None:
-    Path(task).write_text(TASK + "max_tokens: 1\n", encoding="utf-8")
+def test_answers_that_cannot_fit_explain_a_score_of_0(tmp_path: Path) -> None:
+    task = toy.write_task(tmp_path, *SIZES, keys="max_tokens: 1\n")
     doubt = "100 answers may not fit into max_tokens 1: train:"
     for command in ("evaluate", "optimize"):
         prompt = ["--prompt", toy.BEST] if command == "evaluate" else []
-        assert doubt in " ".join(_localprompt(command, task, "--model", "any", *prompt).stdout.split())
+        assert doubt in " ".join(_localprompt(command, task, "--model", "toy:1", *prompt).stdout.split())
 
 
 @pytest.mark.parametrize(
@@ -195,18 +181,30 @@ def test_answers_that_cannot_fit_explain_a_score_of_0(task: str) -> None:
     [
         (["optimise"], 2, "did you mean 'optimize'?"),
         (["optimize", "TASK"], 2, "Missing option '--model'"),
-        (["optimize", "TASK", "--model", "any", "--set", "queries"], 2, "'queries' is not NAME=VALUE"),
-        (["optimize", "TASK", "--model", "any", "--set", "querys=1"], 2, "did you mean 'queries'?"),
-        (["optimize", "TASK", "--model", "any", "--method", "app"], 2, "did you mean 'ape'?"),
-        (["optimize", "TASK", "--model", "any", "--engine", "n_ctx"], 2, "'n_ctx' is not NAME=VALUE"),
-        (["evaluate", "TASK", "--model", "any", "--prompt", "", "--engine", "n_ctx=many"], 2, "engine setting n_ctx"),
-        (["evaluate", "TASK", "--model", "any", "--prompt", "", "--engine", "kv_type=f8"], 2, "engine setting kv_type"),
-        (["optimize", "TASK", "--model", "any", "--max-calls", "0"], 2, "--max-calls"),
-        (["optimize", "TASK", "--model", "any", "--max-minutes", "nan"], 2, "--max-minutes"),
-        (["optimize", "TASK", "--model", "any", "--max-tokens", "10000000000000000000"], 2, "--max-tokens"),
-        (["optimize", "TASK", "--model", "any", "--set", "queries=2000000"], 2, "queries must be at most 1,000,000"),
-        (["optimize", "no-such.yaml", "--model", "any"], 1, "no-such.yaml"),
-        (["evaluate", "TASK", "--model", "any", "--prompt", "@no-such.txt"], 2, "no-such.txt"),
+        (["optimize", "TASK", "--model", "toy:1", "--set", "queries"], 2, "'queries' is not NAME=VALUE"),
+        (["optimize", "TASK", "--model", "toy:1", "--set", "querys=1"], 2, "did you mean 'queries'?"),
+        (["optimize", "TASK", "--model", "toy:1", "--method", "app"], 2, "did you mean 'ape'?"),
+        (["optimize", "TASK", "--model", "toy:1", "--engine", "n_ctx"], 2, "'n_ctx' is not NAME=VALUE"),
+        (
+            ["evaluate", "TASK", "--model", "toy:1", "--prompt", "", "--engine", "n_ctx=many"],
+            2,
+            "engine setting n_ctx",
+        ),
+        (
+            ["evaluate", "TASK", "--model", "toy:1", "--prompt", "", "--engine", "kv_type=f8"],
+            2,
+            "engine setting kv_type",
+        ),
+        (["optimize", "TASK", "--model", "toy:1", "--max-calls", "0"], 2, "--max-calls"),
+        (["optimize", "TASK", "--model", "toy:1", "--max-minutes", "nan"], 2, "--max-minutes"),
+        (["optimize", "TASK", "--model", "toy:1", "--max-tokens", "10000000000000000000"], 2, "--max-tokens"),
+        (
+            ["optimize", "TASK", "--model", "toy:1", "--set", "queries=2000000"],
+            2,
+            "queries must be at most 1,000,000",
+        ),
+        (["optimize", "no-such.yaml", "--model", "toy:1"], 1, "no-such.yaml"),
+        (["evaluate", "TASK", "--model", "toy:1", "--prompt", "@no-such.txt"], 2, "no-such.txt"),
     ],
 )
 @pytest.mark.usefixtures("lm")
@@ -218,19 +216,19 @@ def test_errors_are_a_sentence_and_an_exit_code(task: str, arguments: list[str],
     assert result.stdout == ""
 
 
-def test_engine_settings_are_read_as_their_types(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engine_settings_are_read_as_their_types(task: str) -> None:
     given: list[dict[str, object]] = []
 
-    def open_model(name: str, **engine: object) -> ScriptedLM:
+    def load(text: str, **engine: object) -> ScriptedLM:
         given.append(engine)
         return toy.model()
 
-    monkeypatch.setattr(runs, "open_model", open_model)
     engine = ["n_ctx=4096", "use_extra_bufts=true", "flash_attn=none", "kv_type=q8_0"]
     arguments = [piece for each in engine for piece in ("--engine", each)]
     values = {"n_ctx": 4096, "use_extra_bufts": True, "flash_attn": None, "kv_type": "q8_0"}
-    _localprompt("evaluate", task, "--model", "any", "--prompt", "", *arguments)
-    _localprompt("optimize", task, "--model", "any", "--max-calls", "1", *arguments)
+    with scheme("toy", load):
+        _localprompt("evaluate", task, "--model", "toy:1", "--prompt", "", *arguments)
+        _localprompt("optimize", task, "--model", "toy:1", "--max-calls", "1", *arguments)
     assert given == [values, values]
 
 
@@ -244,10 +242,10 @@ def test_an_unknown_model_or_engine_setting_is_wrong_usage(task: str, command: l
     assert "did you mean 'n_ctx'?" in result.stderr
 
 
-def test_completions_without_an_answer_are_a_line_of_the_summary(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_completions_without_an_answer_are_a_line_of_the_summary(task: str, named_model: toy.NamedModel) -> None:
     silent = toy.model(answer=lambda p, s: "" if "alpha" in p and "omega" not in p else toy.answer(p, s))
-    monkeypatch.setattr(runs, "open_model", lambda name: silent)
-    result = _localprompt("optimize", task, "--model", "any")
+    named_model(silent)
+    result = _localprompt("optimize", task, "--model", "toy:1")
     assert "40 completions with the seed and" in " ".join(result.stdout.split())
 
 
@@ -261,7 +259,7 @@ def test_debug_is_an_option_of_every_models_command(command: list[str]) -> None:
 @pytest.mark.usefixtures("lm")
 @pytest.mark.parametrize("before", [True, False])
 def test_debug_shows_the_traceback_of_an_error(before: bool) -> None:
-    arguments = ["optimize", "no-such.yaml", "--model", "any"]
+    arguments = ["optimize", "no-such.yaml", "--model", "toy:1"]
     result = _localprompt(*(["--debug", *arguments] if before else [*arguments, "--debug"]))
     assert result.exit_code == 1
     assert "Traceback" in result.stderr
@@ -272,46 +270,30 @@ def test_debug_shows_the_traceback_of_an_error(before: bool) -> None:
     [(KeyboardInterrupt(), 130, "interrupted"), (ModelError("it broke", "mend it"), 1, "it broke")],
 )
 def test_a_run_that_does_not_reach_its_end_says_the_best_so_far(
-    task: str, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, message: str
+    task: str, named_model: toy.NamedModel, error: BaseException, code: int, message: str
 ) -> None:
-    asked = []
-
-    def answer(prompt: str, seed: int) -> str:
-        asked.append(prompt)
-        if len(asked) > 280:
-            raise error
-        return toy.answer(prompt, seed)
-
-    monkeypatch.setattr(runs, "open_model", lambda name: toy.model(answer=answer))
-    result = _localprompt("optimize", task, "--model", "any", "--set", "queries=4", "--set", "stages=40")
+    named_model(toy.model(answer=toy.failing(error, 280)))
+    result = _localprompt("optimize", task, "--model", "toy:1", "--set", "queries=4", "--set", "stages=40")
     assert result.exit_code == code
     assert message in result.stderr
     assert f"The best prompt so far scores 1.00 on 40 dev examples:\n{toy.BEST}" in result.stderr
 
 
-def _run_that_was_interrupted(task: str, monkeypatch: pytest.MonkeyPatch, *options: str) -> str:
-    asked = []
-
-    def answer(prompt: str, seed: int) -> str:
-        asked.append(prompt)
-        if len(asked) > 100:
-            raise KeyboardInterrupt
-        return toy.answer(prompt, seed)
-
-    monkeypatch.setattr(runs, "open_model", lambda name: toy.model(answer=answer))
-    result = _localprompt("optimize", task, "--model", "any", *options)
+def _run_that_was_interrupted(task: str, named_model: toy.NamedModel, *options: str) -> str:
+    named_model(toy.model(answer=toy.failing(KeyboardInterrupt(), 100)))
+    result = _localprompt("optimize", task, "--model", "toy:1", *options)
     assert result.exit_code == 130
     run_id = re.findall(r"`localprompt resume ([0-9a-f]{12})` goes on", result.stderr)[0]
     assert f"run {run_id}, kept in " in " ".join(result.stderr.split())
     return str(run_id)
 
 
-def test_a_run_that_was_interrupted_is_resumed_and_replayed(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_id = _run_that_was_interrupted(task, monkeypatch)
+def test_a_run_that_was_interrupted_is_resumed_and_replayed(task: str, named_model: toy.NamedModel) -> None:
+    run_id = _run_that_was_interrupted(task, named_model)
     Path(task).unlink()
     half = _localprompt("replay", run_id)
     assert "answers that the store has of this run end here" in " ".join(half.stdout.split())
-    monkeypatch.setattr(runs, "open_model", lambda name: toy.model())
+    named_model(toy.model())
     resumed = _localprompt("resume", run_id[:6], "--json")
     plain = json.loads(resumed.stdout)
     assert (plain["run_id"], plain["status"], plain["best"]["prompt"]["instruction"]) == (run_id, "finished", toy.BEST)
@@ -324,9 +306,9 @@ def test_a_run_that_was_interrupted_is_resumed_and_replayed(task: str, monkeypat
         assert piece in " ".join(again.stdout.split())
 
 
-def test_a_run_that_cannot_go_on_as_it_began_says_why(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_id = _run_that_was_interrupted(task, monkeypatch, "--no-cache")
-    monkeypatch.setattr(runs, "open_model", lambda name: toy.model(name="other"))
+def test_a_run_that_cannot_go_on_as_it_began_says_why(task: str, named_model: toy.NamedModel) -> None:
+    run_id = _run_that_was_interrupted(task, named_model, "--no-cache")
+    named_model(toy.model(name="other"))
     refused = _localprompt("resume", run_id)
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert "the model differs" in refused.stderr
@@ -335,22 +317,22 @@ def test_a_run_that_cannot_go_on_as_it_began_says_why(task: str, monkeypatch: py
     assert _localprompt("resume", "no-such-run").exit_code == 1
 
 
-def test_each_store_is_for_itself(task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_store_is_for_itself(task: str, tmp_path: Path, named_model: toy.NamedModel) -> None:
     models = [toy.model() for _ in range(3)]
     for lm, name in zip(models, ("one", "two", "one"), strict=True):
-        monkeypatch.setattr(runs, "open_model", lambda _, lm=lm: lm)
-        arguments = ["--model", "any", "--store", str(tmp_path / name), "--json"]
+        named_model(lm)
+        arguments = ["--model", "toy:1", "--store", str(tmp_path / name), "--json"]
         assert _localprompt("evaluate", task, "--prompt", "Go.", *arguments).exit_code == 0
         assert _localprompt("optimize", task, "--max-calls", "100", *arguments).exit_code == 0
     assert models[0].seen == models[1].seen
     assert models[2].seen == []
 
 
-def test_model_text_cannot_command_the_terminal(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_text_cannot_command_the_terminal(task: str, named_model: toy.NamedModel) -> None:
     hostile = "Turn [red]alpha[/red] into omega\u202e \x9b31m [/] now."
     model = toy.model(answer=lambda p, s: hostile if toy.is_asked_to_write(p) else toy.answer(p, s))
-    monkeypatch.setattr(runs, "open_model", lambda name: model)
-    result = _localprompt("optimize", task, "--model", "any")
+    named_model(model)
+    result = _localprompt("optimize", task, "--model", "toy:1")
     assert result.exit_code == 0, result.output
     assert "Turn [red]alpha[/red] into omega" in result.stdout
     assert not any(c in result.output for c in "\x1b\x9b\u202e")

@@ -19,23 +19,17 @@ from click.testing import CliRunner
 import localprompt
 from localprompt.cli import streams
 from localprompt.cli.main import main
-from localprompt.run import api as runs
 from localprompt.store import Store
 from localprompt.types import Prompt
 
 SMILE = "Answer \U0001f600, café, 中文."
+pytestmark = pytest.mark.usefixtures("lm")
 KEPT = "what was done is done"
 
 
 @pytest.fixture
-def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    rows = [json.dumps({"input": f"alpha{n}", "target": f"omega{n}"}) for n in range(30)]
-    (tmp_path / "rows.jsonl").write_text("\n".join(rows), encoding="utf-8")
-    path = tmp_path / "task.yaml"
-    keys = f"name: omegas\ndata: {{file: rows.jsonl, split: {{train: 4, dev: 8, test: 8}}}}\nprompts: ['{SMILE}']\n"
-    path.write_text(keys, encoding="utf-8")
-    monkeypatch.setattr(runs, "open_model", lambda name: toy.model())
-    return str(path)
+def task(tmp_path: Path) -> str:
+    return toy.write_task(tmp_path, 4, 8, 8, keys=f"prompts: ['{SMILE}']\n")
 
 
 @pytest.fixture
@@ -45,7 +39,7 @@ def kept() -> str:
 
 
 def optimize(task: str, *more: str) -> list[str]:
-    return ["optimize", task, "--model", "any", "--method", "manual", *more]
+    return ["optimize", task, "--model", "toy:1", "--method", "manual", *more]
 
 
 def finished() -> int:

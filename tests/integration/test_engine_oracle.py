@@ -14,6 +14,7 @@ import textwrap
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from tiny import CHAIN, N_CTX, Oracle, oracle
 
+from localprompt.engine.process import EngineProcess
+from localprompt.engine.settings import EngineSettings
 from localprompt.errors import ContextOverflow, ModelError, WorkerDied
 from localprompt.lm.local import LocalModel, load_model
 from localprompt.types import Loglikelihood, Message, Sampling
@@ -632,8 +635,9 @@ def test_an_empty_prompt_that_fills_the_context_is_refused(qwen: LocalModel) -> 
         qwen.generate([""], Sampling(max_tokens=qwen.n_ctx), [0])
 
 
-def test_a_mistake_in_the_worker_is_reported_and_does_not_end_it(qwen: LocalModel) -> None:
-    pid = qwen.pid
-    with pytest.raises(ModelError, match="failed over 'chat'"):
-        qwen._engine.call("chat", requests=[[["user"]]])
-    assert qwen.pid == pid
+def test_a_mistake_in_the_worker_is_reported_and_does_not_end_it(tiny_qwen: Path) -> None:
+    with closing(EngineProcess(tiny_qwen, EngineSettings(n_threads=1))) as engine:
+        pid = engine.pid
+        with pytest.raises(ModelError, match="failed over 'chat'"):
+            engine.call("chat", requests=[[["user"]]])
+        assert engine.pid == pid

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import gguf
 import pytest
 import regex
 import tiny
@@ -108,7 +107,7 @@ def test_an_expression_that_does_not_compile_is_refused_before_anything_is_compu
 
 def test_a_vocabulary_without_the_bytes_is_a_dead_end_and_no_crash(tmp_path: Path) -> None:
     path = tmp_path / "letters.gguf"
-    write_letters(path)
+    tiny.write_letters(path)
     with load_model(path, tune=False, n_ctx=512) as model:
         pid = model.pid
         for pattern, text in (("ab☕", "ab"), ("[☕é]", ""), ("a[☕é]b", "a")):
@@ -117,22 +116,6 @@ def test_a_vocabulary_without_the_bytes_is_a_dead_end_and_no_crash(tmp_path: Pat
         (found,) = model.generate(["a"], Sampling(max_tokens=9, grammar="ab|c"), [0])
         assert (found.text in ("ab", "c"), found.finish_reason) == (True, "stop")
         assert model.pid == pid
-
-
-def write_letters(path: Path) -> None:
-    """Write a model that knows no bytes but these letters."""
-    tokens = ["<unk>", "<s>", "</s>", "▁", *"abcdef"]
-    control = gguf.TokenType.CONTROL
-    types = [gguf.TokenType.UNKNOWN, control, control] + [gguf.TokenType.NORMAL] * 7
-    writer = tiny._header(path, "llama")
-    writer.add_tokenizer_model("llama")
-    writer.add_token_list(tokens)
-    writer.add_token_scores([-float(rank) for rank in range(len(tokens))])
-    writer.add_token_types(types)
-    writer.add_unk_token_id(0)
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
-    tiny._write(writer, tiny._weights(tokens, types, [4, 5], biases=False))
 
 
 @pytest.mark.real

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,13 +33,13 @@ def test_a_message_that_is_none_is_named(tiny_model: Path) -> None:
 def test_a_text_in_the_place_of_a_list_is_refused_and_not_read_letter_by_letter(tiny_qwen: Path) -> None:
     with localprompt.load_model(tiny_qwen, tune=False) as lm:
         sampling = localprompt.Sampling(max_tokens=1)
-        calls = {
+        calls: dict[str, Callable[[], object]] = {
             "texts": lambda: lm.tokenize("ab"),
             "prompts": lambda: lm.generate("ab", sampling, [0, 1]),
-            "pairs": lambda: lm.loglikelihood("ab"),
-            r"pairs\[0\]": lambda: lm.loglikelihood(["ab"]),
-            "sampling": lambda: lm.generate(["ab"], 8, [0]),
-            r"seeds\[0\]": lambda: lm.generate(["ab"], sampling, [None]),
+            "pairs": lambda: lm.loglikelihood("ab"),  # type: ignore[arg-type]
+            r"pairs\[0\]": lambda: lm.loglikelihood(["ab"]),  # type: ignore[list-item]
+            "sampling": lambda: lm.generate(["ab"], 8, [0]),  # type: ignore[arg-type]
+            r"seeds\[0\]": lambda: lm.generate(["ab"], sampling, [None]),  # type: ignore[list-item]
             "1 prompts with 2 seeds": lambda: lm.generate(["ab"], sampling, [0, 1]),
         }
         for name, call in calls.items():

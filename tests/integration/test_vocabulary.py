@@ -9,6 +9,7 @@ import toy
 
 from localprompt.engine.settings import EngineSettings
 from localprompt.errors import ContextOverflow, ModelError, NotEnoughMemory
+from localprompt.lm.loading import scheme
 from localprompt.lm.local import LocalModel, load_model
 from localprompt.run import api as runs
 from localprompt.types import Message, Sampling
@@ -38,23 +39,22 @@ def test_what_needs_the_weights_is_refused(tiny_qwen: Path) -> None:
         assert words.count_tokens(["a b"]) == lm.count_tokens(["a b"])
 
 
-def test_a_search_with_models_in_turn_loads_weights_for_computing_alone(
-    tiny_qwen: Path, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_search_with_models_in_turn_loads_weights_for_computing_alone(tiny_qwen: Path, tiny_llama: Path) -> None:
     loaded: list[_Open] = []
 
-    def open_model(path: Path, **engine: object) -> LocalModel:
+    def load(path: str, **engine: object) -> LocalModel:
         if any(lm.is_open for lm in loaded):
             raise NotEnoughMemory(f"{path} needs about 9.9 GB of memory, 1.0 GB are free")
-        loaded.append(_Open(path, EngineSettings(n_threads=1)))
+        loaded.append(_Open(Path(path), EngineSettings(n_threads=1)))
         return loaded[-1]
 
-    monkeypatch.setattr(runs, "open_model", open_model)
     task = toy.task(train=4, dev=4, test=4)
     settings = {"queries": 2, "per_query": 2, "max_tokens": 8}
-    runs.dry_run(task, tiny_qwen, proposer=tiny_llama, settings=settings)
-    assert [lm.path for lm in loaded] == [tiny_qwen, tiny_qwen, tiny_llama]
-    result = runs.optimize(task, tiny_qwen, proposer=tiny_llama, settings=settings)
+    first, second = f"tiny:{tiny_qwen}", f"tiny:{tiny_llama}"
+    with scheme("tiny", load):
+        runs.dry_run(task, first, proposer=second, settings=settings)
+        assert [lm.path for lm in loaded] == [tiny_qwen, tiny_qwen, tiny_llama]
+        result = runs.optimize(task, first, proposer=second, settings=settings)
     assert result.status == "finished"
     assert f"took turns in memory, {len(loaded) - 6} swaps" in " ".join(result.notes)
     assert not any(lm.is_open for lm in loaded)

@@ -18,7 +18,7 @@ def test_a_search_without_a_step_is_worth_what_it_began_with() -> None:
 
 def test_the_earlier_of_two_equal_finds_is_worth_more() -> None:
     early, late = (area_under_best_so_far(0.0, [(at, 1.0)], 1000) for at in (100, 800))
-    assert (early, late) == (pytest.approx(0.9), pytest.approx(0.2))
+    assert (early, late) == pytest.approx((0.9, 0.2))
 
 
 def test_what_is_found_at_the_end_of_the_budget_or_beyond_adds_nothing() -> None:

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,8 +20,8 @@ from localprompt.search.observer import SilentObserver
 from localprompt.store import Store
 from localprompt.types import Example, Prompt, Sampling
 
-NO_NUMBERS = (None, True, 1.5, "a", -1, 10**400, [], b"1")
-RUN = {"task": toy.task(), "model": toy.model()}
+NO_NUMBERS: tuple[Any, ...] = (None, True, 1.5, "a", -1, 10**400, [], b"1")
+RUN: dict[str, Any] = {"task": toy.task(), "model": toy.model()}
 
 
 class Half:
@@ -37,8 +38,9 @@ def store(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("seed", NO_NUMBERS, ids=lambda seed: repr(seed)[:8])
 def test_a_seed_that_is_none_is_refused_and_nothing_is_written(seed: object, store: Path) -> None:
-    for function in (localprompt.optimize, localprompt.dry_run):
-        where = {"store": store} if function is localprompt.optimize else {}
+    functions: tuple[Callable[..., object], ...] = (localprompt.optimize, localprompt.dry_run)
+    for function in functions:
+        where: dict[str, Any] = {"store": store} if function is localprompt.optimize else {}
         with pytest.raises(ConfigError, match=r"^seed is ") as error:
             function(**RUN, seed=seed, **where)
         assert "whole number" in f"{error.value} {error.value.hint}"
@@ -50,7 +52,7 @@ def test_a_run_with_each_seed_that_is_accepted_can_be_read_again(store: Path) ->
         found = localprompt.optimize(**RUN, method="manual", seed=seed, store=store)
         assert localprompt.replay(found.run_id, store=store).seed == seed
     with Store(store) as opened:
-        assert [run.seed for run in opened.runs.every()] == [10**15, 1, 0]
+        assert [run.seed for run in opened.runs.all()] == [10**15, 1, 0]
 
 
 WRONG = {
@@ -68,7 +70,7 @@ WRONG = {
     "use_cache": (None, 1, "no"),
     "store": (5, b"s.db", [], True),
     "observer": (5, Half(), SilentObserver),
-    "prompt": (None, 5, b"x", ["x"], Prompt(None), Prompt("x", ("demo",))),
+    "prompt": (None, 5, b"x", ["x"], Prompt(None), Prompt("x", ("demo",))),  # type: ignore[arg-type]
     "split": (None, 5, "trains", ["test"]),
     "tasks": ("task.yaml", Path("task.yaml"), [], [None], {"task.yaml"}, None),
     "methods": ("ape", [], [None], {"ape"}, None),
@@ -119,7 +121,7 @@ def test_every_argument_of_a_public_function_is_checked_and_named(
 
 def test_a_text_in_the_place_of_a_list_is_not_taken_for_its_letters() -> None:
     with pytest.raises(ConfigError, match="tasks is 'a', not a list") as error:
-        localprompt.compare("a", toy.model(), max_tokens=10)  # type: ignore[arg-type]
+        localprompt.compare("a", toy.model(), max_tokens=10)
     assert error.value.hint == "put it into a list: [...]"
 
 
@@ -154,7 +156,7 @@ def test_an_observer_that_lacks_something_is_told_what() -> None:
     ],
     ids=repr,
 )
-def test_engine_settings_are_checked_before_a_model_is_looked_for(engine: dict[str, object], store: Path) -> None:
+def test_engine_settings_are_checked_before_a_model_is_looked_for(engine: dict[str, Any], store: Path) -> None:
     name = next(iter(engine))
     for call in (
         lambda: localprompt.optimize(toy.task(), "nowhere.gguf", engine=engine, store=store),
@@ -168,8 +170,8 @@ def test_engine_settings_are_checked_before_a_model_is_looked_for(engine: dict[s
 @pytest.mark.parametrize(
     "changes",
     [
-        {"dev": (Example("dev:1", {"input": "a"}, "omega"),)},
-        {"dev": (Example("dev:1", {"input": 5}, ("omega",)),)},
+        {"dev": (Example("dev:1", {"input": "a"}, "omega"),)},  # type: ignore[arg-type]
+        {"dev": (Example("dev:1", {"input": 5}, ("omega",)),)},  # type: ignore[dict-item]
         {"labels": "even"},
         {"seeds": ("Answer.",)},
         {"seeds": ()},
@@ -179,7 +181,7 @@ def test_engine_settings_are_checked_before_a_model_is_looked_for(engine: dict[s
     ],
     ids=lambda changes: next(iter(changes)),
 )
-def test_a_task_made_in_python_is_held_to_what_a_task_is(changes: dict[str, object], store: Path) -> None:
+def test_a_task_made_in_python_is_held_to_what_a_task_is(changes: dict[str, Any], store: Path) -> None:
     for run in (
         lambda task: localprompt.optimize(task, toy.model(), store=store),
         lambda task: localprompt.compare([task], toy.model(), max_tokens=100, store=store),

@@ -19,16 +19,9 @@ GREEDY = Sampling(max_tokens=4)
 PAIRS = [("b", " x"), ("a", " y"), ("b", " x"), ("c", " z")]
 
 
-class Batches(ScriptedLM):
-    """Remembers which texts came together."""
-
-    def __init__(self) -> None:
-        super().__init__(name="same")
-        self.batches: list[list[str]] = []
-
-    def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[module.Loglikelihood]:
-        self.batches.append([context for context, _ in pairs])
-        return super().loglikelihood(pairs)
+def batches(lm: toy.Watched) -> list[list[str]]:
+    """Which contexts came together."""
+    return [[context for context, _ in call] for call in lm.scored]
 
 
 def test_what_is_known_is_not_computed_again_and_costs_what_it_cost() -> None:
@@ -67,17 +60,21 @@ def test_what_is_computed_together_does_not_depend_on_the_order_of_the_requests(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "CHUNK", 2)
-    batches = []
+    seen = []
     for texts in ("dacb", "abcd"):
-        lm = Batches()
+        lm = toy.Watched(name="same", logprob=lambda context, continuation: -1.0)
         CachedLM(lm, MemoryAnswers()).loglikelihood([(text, " x") for text in texts])
-        batches.append(lm.batches)
-    assert batches == [[["a", "b"], ["c", "d"]]] * 2
+        seen.append(batches(lm))
+    assert seen == [[["a", "b"], ["c", "d"]]] * 2
 
 
 def test_time_that_runs_out_between_chunks_leaves_the_chunks_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CHUNK", 2)
-    answers, lm, chunks = MemoryAnswers(), Batches(), iter(range(2))
+    answers, lm, chunks = (
+        MemoryAnswers(),
+        toy.Watched(name="same", logprob=lambda context, continuation: -1.0),
+        iter(range(2)),
+    )
 
     def between() -> None:
         if next(chunks, None) is None:
@@ -86,10 +83,10 @@ def test_time_that_runs_out_between_chunks_leaves_the_chunks_before_it(monkeypat
     pairs = [(text, " x") for text in "abcdef"]
     with pytest.raises(OutOfTime):
         CachedLM(lm, answers, between=between).loglikelihood(pairs)
-    assert lm.batches == [["a", "b"], ["c", "d"]]
-    again = Batches()
+    assert batches(lm) == [["a", "b"], ["c", "d"]]
+    again = toy.Watched(name="same", logprob=lambda context, continuation: -1.0)
     assert len(CachedLM(again, answers).loglikelihood(pairs)) == 6
-    assert again.batches == [["e", "f"]]
+    assert batches(again) == [["e", "f"]]
 
 
 def test_progress_is_that_of_the_whole_call(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,13 +103,16 @@ def test_progress_is_that_of_the_whole_call(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_answer_that_another_process_kept_first_is_the_answer() -> None:
+    theirs = MemoryAnswers()
+    CachedLM(ScriptedLM(name="same", logprob=lambda *_: -9.0), theirs).loglikelihood([("a", " b")])
+
     class Rival(MemoryAnswers):
         """Another process answers everything meanwhile."""
 
         def put(self, rows: Sequence[tuple[bytes, str, bytes]], run_id: str | None = None) -> None:
-            super().put([(key, kind, module._packed([-9.0, 1, False, False, 2])) for key, kind, _ in rows])
+            super().put([(key, kind, theirs.values[key]) for key, kind, _ in rows], run_id)
 
-    assert CachedLM(ScriptedLM(), Rival()).loglikelihood([("a", " b")])[0].logprob == -9.0
+    assert CachedLM(ScriptedLM(name="same"), Rival()).loglikelihood([("a", " b")])[0].logprob == -9.0
 
 
 def test_renderings_and_counts_are_kept_with_the_next_answer() -> None:

@@ -13,22 +13,11 @@ from localprompt.errors import TaskError
 from localprompt.run import api as runs
 from localprompt.run import resume as resuming
 from localprompt.run.results import RunResult
-from localprompt.search.observer import SilentObserver
 from localprompt.store import Store
 from localprompt.tasks import Task
 from localprompt.tasks.constant import ConstantAnswer, constant_answer
 from localprompt.tasks.copies import n_different, numbered
 from localprompt.types import Example, Prompt
-
-
-class Notes(SilentObserver):
-    """Keeps what is noted."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.lines.append(text)
 
 
 def _agreeable(prompt: str, seed: int) -> str:
@@ -46,7 +35,7 @@ def _answered(task: Task, *answers: str) -> Task:
 
 
 def test_a_gain_that_one_answer_to_everything_makes_is_no_improvement() -> None:
-    given, observer = _answered(toy.task(), "yes"), Notes()
+    given, observer = _answered(toy.task(), "yes"), toy.Diary()
     result = runs.optimize(given, toy.model(answer=_agreeable), observer=observer)
     assert result.test is not None
     assert (result.test.seed.mean, result.test.best.mean, result.test.difference.p < 0.05) == (0.0, 1.0, True)
@@ -78,7 +67,7 @@ def test_a_result_of_before_is_read_and_keeps_its_verdict() -> None:
 
 @pytest.mark.parametrize("n", range(1, 8))
 def test_a_test_split_of_fewer_than_6_rows_never_shows_an_improvement(n: int) -> None:
-    observer = Notes()
+    observer = toy.Diary()
     result = runs.optimize(toy.task(test=n), toy.model(), observer=observer)
     assert result.test is not None
     assert (result.test.seed.mean, result.test.best.mean) == (0.0, 1.0)
@@ -102,7 +91,7 @@ def test_copies_of_test_rows_are_one_piece_of_evidence() -> None:
 def test_copies_count_once_in_a_comparison_too() -> None:
     given = toy.task(test=3)
     copied = replace(given, test=tuple(replace(given.test[i % 3], id=f"test:{i}") for i in range(30)))
-    observer = Notes()
+    observer = toy.Diary()
     found = comparing.compare([copied], toy.model(), max_tokens=6000, methods=["random"], n_seeds=2, observer=observer)
     (row,) = found.rows
     assert (row.from_seed.mean, row.from_seed.p, row.is_shown(row.from_seed)) == (1.0, 0.25, False)
@@ -143,7 +132,7 @@ def test_evaluate_says_what_is_doubtful_about_its_split_alone() -> None:
 
 
 def test_a_dry_run_a_resumed_run_and_a_replay_repeat_the_doubts() -> None:
-    given, observer = _answered(toy.task(), "yes"), Notes()
+    given, observer = _answered(toy.task(), "yes"), toy.Diary()
     lm = toy.model(answer=_agreeable)
     runs.dry_run(given, lm, observer=observer)
     assert any("unbalanced in test" in line for line in observer.lines)
@@ -189,7 +178,7 @@ def test_the_seed_prompt_is_told_apart_from_a_found_one_in_the_note() -> None:
 
 @pytest.mark.parametrize("n", [1, 2])
 def test_one_dev_example_is_said_to_be_too_few_to_choose_by_before_anything_is_spent(n: int) -> None:
-    given, observer = toy.task(), Notes()
+    given, observer = toy.task(), toy.Diary()
     dev = tuple(replace(given.dev[i % n], id=f"dev:{i}") for i in range(4))
     for rows, different in ((dev, "different "), (given.dev[:n], "")):
         result = runs.optimize(replace(given, dev=rows), toy.model(), observer=observer, use_cache=False)

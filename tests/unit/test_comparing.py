@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import toy
 
-from localprompt.comparison.plan import Comparison, compare, expected_costs, resume_comparison
+from localprompt.comparison.plan import compare, expected_costs, resume_comparison
+from localprompt.comparison.table import Comparison
 from localprompt.engine.process import RequestsDied
 from localprompt.errors import ConfigError, ContextOverflow, ModelError, RunMismatch, StoreError, TaskError
 from localprompt.lm.scripted import ScriptedLM
@@ -271,22 +272,6 @@ def test_a_prompt_never_measured_on_all_of_dev_has_no_part_in_the_area(instructi
     assert (again.runs[0].area is None) == (area is None)
 
 
-class Killed(BaseException):
-    """What no code of the project catches by name: the process is gone."""
-
-
-def dying(after: int) -> Callable[[str, int], str]:
-    left = [after]
-
-    def answer(prompt: str, seed: int) -> str:
-        left[0] -= 1
-        if left[0] < 0:
-            raise Killed
-        return toy.answer(prompt, seed)
-
-    return answer
-
-
 @pytest.mark.parametrize("after", [0, 30, 80])
 def test_a_comparison_that_was_killed_ends_as_if_it_had_not_been(tmp_path: Path, after: int) -> None:
     def run(lm: ScriptedLM, store: str) -> Comparison:
@@ -295,12 +280,12 @@ def test_a_comparison_that_was_killed_ends_as_if_it_had_not_been(tmp_path: Path,
         )
 
     whole = run(toy.model(), "whole")
-    with pytest.raises(Killed):
-        run(toy.model(answer=dying(after)), "killed")
+    with pytest.raises(toy.Killed):
+        run(toy.model(answer=toy.failing(toy.Killed(), after)), "killed")
     lm = toy.model()
     assert plain(run(lm, "killed")) == plain(whole)
-    with pytest.raises(Killed):
-        run(toy.model(answer=dying(after)), "other")
+    with pytest.raises(toy.Killed):
+        run(toy.model(answer=toy.failing(toy.Killed(), after)), "other")
     assert plain(resume_comparison(whole.id, model=toy.model(), store=tmp_path / "other")) == plain(whole)
 
 
@@ -377,12 +362,13 @@ def test_another_model_may_write_the_prompts() -> None:
     ],
 )
 def test_what_cannot_be_compared_is_refused_before_a_model_is_loaded(
-    changes: dict[str, object], error: type[Exception], message: str
+    changes: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    choices = {"tasks": [small()], "methods": METHODS, "max_tokens": LIMIT, **changes}
-    for function in (compare, expected_costs):
+    choices: dict[str, Any] = {"tasks": [small()], "methods": METHODS, "max_tokens": LIMIT, **changes}
+    functions: tuple[Callable[..., object], ...] = (compare, expected_costs)
+    for function in functions:
         with pytest.raises(error, match=message):
-            function(model="no-such-model", **choices)  # type: ignore[operator]
+            function(model="no-such-model", **choices)
 
 
 @pytest.mark.parametrize("n_seeds", [0, -1, 2.0])
@@ -446,15 +432,15 @@ def test_a_run_with_other_meta_prompts_is_not_taken() -> None:
     assert again.runs[0].result.run_id != first.runs[0].result.run_id
 
 
-def test_an_engine_that_dies_before_the_first_run_is_named_with_method_and_task(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def dies(lm: object) -> None:
-        raise RequestsDied("request 0 killed the engine", "update llama.cpp", [None])
+def test_an_engine_that_dies_before_the_first_run_is_named_with_method_and_task() -> None:
+    class Dying(ScriptedLM):
+        """A local model by its looks, which dies while its speed is measured."""
 
-    monkeypatch.setattr(runs, "measured_rates", dies)
+        def prefill_rate(self, n_tokens: int = 512) -> float:
+            raise RequestsDied("request 0 killed the engine", "update llama.cpp", [None])
+
     with pytest.raises(RequestsDied, match="random on the task toy: request 0 killed the engine") as error:
-        compare([small()], toy.model(), methods=["random"], n_seeds=1, max_tokens=LIMIT, settings=ONE)
+        compare([small()], Dying(), methods=["random"], n_seeds=1, max_tokens=LIMIT, settings=ONE)
     assert (error.value.message, error.value.hint) == (str(error.value), "update llama.cpp")
 
 

@@ -12,7 +12,8 @@ import pytest
 import toy
 
 from localprompt.errors import ConfigError, LocalPromptError, StoreError
-from localprompt.lm.base import LanguageModel
+from localprompt.lm.loading import scheme
+from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers import configure
 from localprompt.run import api as runs
 from localprompt.run import config as module
@@ -63,12 +64,11 @@ def described(**settings: object) -> dict[str, Any]:
     ],
 )
 def test_what_is_no_limit_is_refused_before_anything_is_loaded(limits: dict[str, Any], error: str) -> None:
-    def never(name: str, **engine: object) -> LanguageModel:
+    def never(name: str, **engine: object) -> ScriptedLM:
         raise AssertionError(name)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "open_model", never)
-        for call in (partial(runs.optimize, toy.task(), "any"), partial(resume, "anything")):
+    with scheme("toy", never):
+        for call in (partial(runs.optimize, toy.task(), "toy:1"), partial(resume, "anything")):
             with pytest.raises(ConfigError, match=error):
                 call(**limits)
 

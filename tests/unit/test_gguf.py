@@ -28,14 +28,19 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "tiny.gguf"
 
 
+def _call(writer: gguf.GGUFWriter, **values: object) -> None:
+    for name, value in values.items():
+        getattr(writer, f"add_{name}")(value)
+
+
 def test_a_good_file_is_read_and_valid(path: Path) -> None:
-    write(path, more=lambda writer: (writer.add_file_type(15), writer.add_chat_template("{{ messages }}")))
+    write(path, more=lambda writer: _call(writer, file_type=15, chat_template="{{ messages }}"))
 
     header = validate(path)
 
     assert (header.architecture, header.version, header.alignment) == ("llama", 3, 32)
     assert (header.context_length, header.block_count, header.embedding_length) == (128, 1, 32)
-    assert (header.n_vocab, list(header.tokens)) == (len(TOKENS), list(TOKENS))
+    assert (header.n_vocab, [header.tokens[n] for n in range(len(header.tokens))]) == (len(TOKENS), list(TOKENS))
     assert (header.file_type, header.chat_template) == ("Q4_K_M", "{{ messages }}")
     assert header.parameters == 512
     assert [(s.name, s.n_tensors, s.n_bytes) for s in header.quantisation] == [("F32", 1, 1024), ("F16", 1, 512)]
@@ -95,7 +100,7 @@ def test_special_tokens_come_from_keys_else_from_the_tokenizers_defaults(path: P
     header = read_header(write(path))
     assert (header.bos_id, header.bos_text, header.eos_id, header.eos_text) == (1, "<s>", 2, "</s>")
 
-    header = read_header(write(path, more=lambda writer: (writer.add_bos_token_id(3), writer.add_eos_token_id(999))))
+    header = read_header(write(path, more=lambda writer: _call(writer, bos_token_id=3, eos_token_id=999)))
     assert (header.bos_id, header.bos_text, header.eos_id) == (3, "the", 2)
 
     header = read_header(write(path, model="gpt2"))  # its default, 11, is beyond this vocabulary

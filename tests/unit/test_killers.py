@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -142,7 +143,7 @@ def test_an_evaluation_counts_its_killers_apart_from_what_held_no_answer() -> No
 def test_proposals_that_died_are_discarded_by_that_name() -> None:
     given, budget = toy.task(), Budget()
     lm = CachedLM(Mortal("deadly"), MemoryAnswers())
-    problem = Problem(given, Evaluator(lm, given, budget), MeteredLM(lm, budget), rng=toy.random.Random(0))
+    problem = Problem(given, Evaluator(lm, given, budget), MeteredLM(lm, budget), rng=random.Random(0))
     requests = [Request(text, ReplyFormat(), Prompt("")) for text in ("deadly alpha7", "Write of alpha7:")]
     dead, alive = problem.proposer.propose(requests, Sampling(max_tokens=20), "", n=4)
     assert (dead.accepted, {each.reason for each in dead.discarded}) == ((), {"engine died"})
@@ -153,7 +154,7 @@ def test_proposals_that_died_are_discarded_by_that_name() -> None:
 def test_a_budget_that_ends_beside_a_death_with_nothing_accepted_is_told() -> None:
     given, budget = toy.task(), Budget(max_calls=2)
     lm = CachedLM(Mortal("deadly", answer=lambda prompt, seed: ""), MemoryAnswers())
-    problem = Problem(given, Evaluator(lm, given, budget), MeteredLM(lm, budget), rng=toy.random.Random(0))
+    problem = Problem(given, Evaluator(lm, given, budget), MeteredLM(lm, budget), rng=random.Random(0))
     requests = [Request(text, ReplyFormat(), Prompt("")) for text in ("deadly", "other")]
     with pytest.raises(BudgetExhausted):
         problem.proposer.propose(requests, Sampling(max_tokens=20), "")
@@ -166,7 +167,7 @@ def test_a_group_of_errors_that_kills_is_not_asked_about_again() -> None:
     given = replace(toy.task(), seeds=(Prompt("Say it."),))
     budget = Budget()
     lm = CachedLM(Mortal("Input: alpha3\nGiven answer", answer=answer), MemoryAnswers())
-    problem = Problem(given, Evaluator(lm, given, budget), MeteredLM(lm, budget), rng=toy.random.Random(0))
+    problem = Problem(given, Evaluator(lm, given, budget), MeteredLM(lm, budget), rng=random.Random(0))
     # Every train example is wrong and in one of the groups.
     ProTeGi(rounds=1, minibatch=20, groups=4, errors=5, gradients=2, paraphrases=0, spread=False).run(problem)
     assert problem.proposer.discards == {"engine died": 2}
@@ -208,7 +209,7 @@ def test_the_same_of_completions(deadly: str, kept: object, monkeypatch: pytest.
 
 
 def test_people_are_told_of_killers(capsys: pytest.CaptureFixture[str]) -> None:
-    print_run(runs.optimize(toy.task(), Mortal("alpha21\n")), "`localprompt resume`")
+    print_run(runs.optimize(toy.task(), Mortal("alpha21\n")), None)
     shown = capsys.readouterr().out
     assert "requests killed the engine; they count as unanswered." in shown
     assert "spent on noise and test 1," in shown

@@ -11,8 +11,8 @@ import pytest
 from localprompt.errors import ConfigError, ModelError
 from localprompt.hub import cards
 from localprompt.hub import files as models
-from localprompt.hub.fetch import SourceFailed, _reach
-from localprompt.run import api as runs
+from localprompt.hub.fetch import SourceFailed, fetch_from_hub
+from localprompt.lm.loading import source_of
 
 CONTENT = b"GGUF and so on"
 CARD = """
@@ -128,16 +128,16 @@ def test_an_existing_file_wins_over_a_card(tmp_path: Path, monkeypatch: pytest.M
 def test_a_folder_that_is_named_as_a_card_stands_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "gemma-3-270m").mkdir()
-    assert runs.source_of("gemma-3-270m") == "gemma-3-270m"
+    assert source_of("gemma-3-270m") == "gemma-3-270m"
     assert models.card_named("gemma-3-270m").name == "gemma-3-270m"
     (tmp_path / "mine.gguf").touch()
-    assert runs.source_of("mine.gguf") == str(tmp_path / "mine.gguf")
+    assert source_of("mine.gguf") == str(tmp_path / "mine.gguf")
 
 
 def test_a_file_in_the_home_folder_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "mine.gguf").touch()
-    assert runs.source_of("~/mine.gguf") == str(models.resolve("~/mine.gguf")) == str(tmp_path / "mine.gguf")
+    assert source_of("~/mine.gguf") == str(models.resolve("~/mine.gguf")) == str(tmp_path / "mine.gguf")
 
 
 def test_an_unknown_model_names_the_nearest_card_and_a_missing_file_itself() -> None:
@@ -201,6 +201,10 @@ def test_a_damaged_memory_of_hashes_is_not_believed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("endpoint", ["hf-mirror.com", "ftp//nowhere", ""])
-def test_an_address_of_a_hub_that_is_none_fails_like_a_source(endpoint: str) -> None:
+def test_an_address_of_a_hub_that_is_none_fails_like_a_source(
+    endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
+    source, file = cards.HubSource("no/such", "main"), cards.ModelFile("x.gguf", 1)
     with pytest.raises(SourceFailed, match="cannot be reached"):
-        _reach(endpoint, 1.0)
+        fetch_from_hub(source, file, tmp_path)

@@ -330,15 +330,9 @@ def test_the_same_train_examples_score_every_instruction_and_dev_only_the_best()
 def test_the_temperature_follows_its_schedule_and_rises_with_barren_steps(
     settings: dict[str, Any], temperatures: list[float]
 ) -> None:
-    drawn: list[float] = []
-
-    class Thermometer(ScriptedLM):
-        def generate(self, prompts: Any, sampling: Any, seeds: Any) -> Any:
-            if toy.is_asked_to_write(prompts[0]):
-                drawn.append(sampling.temperature)
-            return super().generate(prompts, sampling, seeds)
-
-    _run(Thermometer(answer=lambda p, s: "" if toy.is_asked_to_write(p) else " no"), steps=4, **settings)
+    lm = toy.Watched(answer=lambda p, s: "" if toy.is_asked_to_write(p) else " no")
+    _run(lm, steps=4, **settings)
+    drawn = [call.sampling.temperature for call in lm.asked if toy.is_asked_to_write(call.prompts[0])]
     assert drawn[::2] == pytest.approx(temperatures)  # between them stand the second tries
 
 

@@ -13,7 +13,7 @@ from gguf_files import TENSORS, write
 from localprompt.engine.gguf_validator import validate
 from localprompt.engine.parts import files_of, split_paths
 from localprompt.errors import ModelError
-from localprompt.run.api import source_of
+from localprompt.lm.loading import source_of
 
 HEAD = TENSORS["token_embd.weight"]
 _REST = ("general.architecture", "llama.context_length", "llama.block_count", "llama.embedding_length")

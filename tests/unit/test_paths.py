@@ -44,7 +44,8 @@ def _nothing_is_made_here(home: Path) -> object:
 
 
 def test_a_store_is_in_the_home_folder_however_it_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for number, named in enumerate(("~/0.db", Path("~/1.db"))):
+    names: tuple[str | Path, ...] = ("~/0.db", Path("~/1.db"))
+    for number, named in enumerate(names):
         with Store(named) as store:
             assert store.path == home / f"{number}.db"
     monkeypatch.setenv("LOCALPROMPT_STORE", "~/2.db")
@@ -73,8 +74,8 @@ def test_what_only_reads_makes_no_store(home: Path, monkeypatch: pytest.MonkeyPa
     assert not (home / "gone").exists()
 
 
-def test_files_that_commands_read_and_write_are_in_the_home_folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(localprompt.run.api, "open_model", lambda name: toy.model())
+def test_files_that_commands_read_and_write_are_in_the_home_folder(home: Path, named_model: toy.NamedModel) -> None:
+    named_model(toy.model())
     (home / "prompt.txt").write_text(toy.BEST, encoding="utf-8")
     shutil.copy(home / "task.yaml", home / "other.yaml")
 
@@ -84,14 +85,14 @@ def test_files_that_commands_read_and_write_are_in_the_home_folder(home: Path, m
         return result.stdout
 
     assert run("tasks", "check", "~/task.yaml").startswith("omegas: 2 train")
-    scored = run("evaluate", "~/task.yaml", "--model", "any", "--prompt", "@~/prompt.txt", "--json")
+    scored = run("evaluate", "~/task.yaml", "--model", "toy:1", "--prompt", "@~/prompt.txt", "--json")
     assert json.loads(scored)["score"]["mean"] == 1.0
-    run_id = json.loads(run("optimize", "~/task.yaml", "--model", "any", "--method", "manual", "--json"))["run_id"]
+    run_id = json.loads(run("optimize", "~/task.yaml", "--model", "toy:1", "--method", "manual", "--json"))["run_id"]
     run("runs", "export", run_id, "~/it.run")
     assert (home / "it.run").is_file()
     run("runs", "import", "~/it.run", "--store=~/other.db")
     limits = ("--max-tokens", "500", "--seeds", "1", "--methods", "manual")
-    run("compare", "~/task.yaml", "--model", "any", *limits, "--csv=~/table.csv", "--csv-runs=~/runs.csv")
+    run("compare", "~/task.yaml", "--model", "toy:1", *limits, "--csv=~/table.csv", "--csv-runs=~/runs.csv")
     assert {"table.csv", "runs.csv", "other.db"} <= {path.name for path in home.iterdir()}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,7 +24,7 @@ from localprompt.search.evaluator import Evaluator
 from localprompt.search.problem import Problem
 from localprompt.tasks import Layout, Task
 from localprompt.tasks.metrics import find_metric
-from localprompt.types import Demo, Prompt
+from localprompt.types import Demo, Prompt, Sampling
 
 HALF = Prompt("Speak of the alpha.")
 REASON, REFINE = "Example 1:", "than before:"
@@ -55,12 +56,6 @@ def _run(lm: ScriptedLM, given: Task | None = None, *, seeds: tuple[Prompt, ...]
 
 def _asked(lm: ScriptedLM, ending: str) -> list[str]:
     return [text for text in lm.seen if text.endswith(ending)]
-
-
-def _listen(problem: Problem) -> list[str]:
-    heard: list[str] = []
-    problem.note = heard.append  # type: ignore[method-assign]
-    return heard
 
 
 @pytest.mark.parametrize("has_chat", [True, False])
@@ -167,7 +162,7 @@ def test_the_layout_of_a_chat_task_is_shown_with_all_its_turns() -> None:
     layout = Layout("Input: {{input}}\nOutput:", "", mode="chat", system="{{instruction}}")
     lm = toy.model(answer=lambda prompt, seed: "Say so." if "Step 1" in prompt else " omega")
     given = replace(toy.task(), layout=layout, seeds=(HALF,))
-    problem = Problem(given, Evaluator(lm, given, Budget()), MeteredLM(lm, Budget()), rng=toy.random.Random(0))
+    problem = Problem(given, Evaluator(lm, given, Budget()), MeteredLM(lm, Budget()), rng=random.Random(0))
     PE2(steps=1).run(problem)
     assert "```\nSpeak of the alpha.\n\nInput: <input>\nOutput:\n```" in _asked(lm, REASON)[0]
 
@@ -304,31 +299,26 @@ def test_what_breaks_a_limit_is_asked_for_once_more() -> None:
     assert problem.ranking.winner().candidate.prompt == Prompt(toy.BEST)
 
 
-class _Listening(ScriptedLM):
-    """Keeps how the texts were sampled, by how their requests end."""
-
-    def generate(self, prompts: Any, sampling: Any, seeds: Any) -> Any:
-        self.sampled: dict[str, Any] = getattr(self, "sampled", {})
-        for ending in (REASON, REFINE, " was to"):
-            if prompts[0].endswith(ending):
-                self.sampled[ending] = sampling
-        return super().generate(prompts, sampling, seeds)
+def _sampled(lm: toy.Watched) -> dict[str, Sampling]:
+    """How the texts were sampled, by how their requests end."""
+    endings = (REASON, REFINE, " was to")
+    return {end: call.sampling for call in lm.asked for end in endings if call.prompts[0].endswith(end)}
 
 
 @pytest.mark.parametrize(("preset", "top_p"), [("local", 0.95), ("paper", 1.0)])
 def test_all_that_the_proposer_writes_is_drawn_with_top_p(preset: str, top_p: float) -> None:
-    lm = _Listening(answer=_growing, logprob=toy.logprob)
+    lm = toy.Watched(answer=_growing)
     settings = {"steps": "2", "backtrack": "false", "init_prompts": "2"}
     configure("pe2", settings, preset).run(toy.problem(lm))
-    assert {ending: how.top_p for ending, how in lm.sampled.items()} == dict.fromkeys(
+    assert {ending: how.top_p for ending, how in _sampled(lm).items()} == dict.fromkeys(
         (" was to", REASON, REFINE), top_p
     )
 
 
 def test_a_model_without_a_chat_template_is_stopped_at_the_next_request_in_every_reply() -> None:
-    lm = _Listening(answer=_growing, logprob=toy.logprob, has_chat=False)
+    lm = toy.Watched(answer=_growing, has_chat=False)
     _run(lm, steps=2, backtrack=False)
-    assert [ending for ending, how in lm.sampled.items() if "\nRequest:" in how.stop] == [REASON, REFINE]
+    assert [ending for ending, how in _sampled(lm).items() if "\nRequest:" in how.stop] == [REASON, REFINE]
 
 
 def test_a_budget_with_room_for_one_measures_one_on_all_of_dev() -> None:
@@ -360,20 +350,18 @@ def test_demos_of_a_prompt_stay_with_its_children() -> None:
 def test_it_stops_with_a_reason_where_there_is_no_error_to_learn_from() -> None:
     given = toy.task(train=1)  # alpha0, which the seed gets right
     lm = toy.model(answer=_thinking)
-    problem = toy.problem(lm, replace(given, seeds=(HALF,)))
-    heard = _listen(problem)
-    PE2().run(problem)
-    assert len(heard) == 1
-    assert "no error to learn from" in heard[0]
+    diary = toy.Diary()
+    PE2().run(toy.problem(lm, replace(given, seeds=(HALF,)), observer=diary))
+    (note,) = diary.notes
+    assert "no error to learn from" in note
     assert not _asked(lm, REASON)
 
 
 def test_it_stops_with_a_reason_where_nothing_can_be_better() -> None:
     lm = toy.model(answer=_thinking)
-    problem = toy.problem(lm, replace(toy.task(), seeds=(HALF,)))
-    heard = _listen(problem)
-    PE2(steps=9).run(problem)
-    assert heard == ["stopped: a prompt is right on all of dev"]
+    diary = toy.Diary()
+    PE2(steps=9).run(toy.problem(lm, replace(toy.task(), seeds=(HALF,)), observer=diary))
+    assert diary.notes == ["step 1 of 9: stopped: a prompt is right on all of dev"]
     assert len(_asked(lm, REASON)) == 2
 
 

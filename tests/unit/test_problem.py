@@ -7,6 +7,7 @@ import random
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import toy
@@ -14,7 +15,6 @@ import toy
 from localprompt.errors import BudgetExhausted, ConfigError, ContextOverflow
 from localprompt.lm.budget import Budget
 from localprompt.lm.metered import MeteredLM
-from localprompt.lm.scripted import ScriptedLM
 from localprompt.proposals.metaprompts import MetaPrompt
 from localprompt.proposals.parsing import ReplyFormat, grammar_for
 from localprompt.proposals.validation import LeakCheck, Memory, filter_replies, retry_temperature, with_stop_and_grammar
@@ -134,43 +134,33 @@ def _asked(*texts: str, reading: ReplyFormat = LINE, demos: tuple[Demo, ...] = (
     return [Request(text, reading, Prompt("", demos)) for text in texts]
 
 
-class Writer(ScriptedLM):
-    """A model that writes the given texts one after the other and keeps how it was asked."""
-
-    def __init__(self, *texts: str, **changes: bool) -> None:
-        left = iter(texts)
-        super().__init__(answer=lambda prompt, seed: next(left), **changes)
-        self.asked: list[tuple[tuple[str, ...], Sampling]] = []
-        self.seeds: list[int] = []
-
-    def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
-        self.asked.append((tuple(prompts), sampling))
-        self.seeds += seeds
-        return super().generate(prompts, sampling, seeds)
+def writer(*texts: str, **changes: Any) -> toy.Watched:
+    """A model that writes the given texts one after the other."""
+    return toy.Watched(answer=toy.in_turn(*texts), **changes)
 
 
 def test_a_proposal_a_prompt_comes_back_in_order() -> None:
-    lm = Writer("Do one.", "Do two.", "x", "Do three.")
+    lm = writer("Do one.", "Do two.", "x", "Do three.")
     proposals = toy.problem(lm).proposer.propose(_asked("a", "b"), WARM, "", n=2)
     assert [each.accepted for each in proposals] == [("Do one.", "Do two."), ("Do three.",)]
     assert [each.reason for each in proposals[1].discarded] == ["too short"]
-    assert lm.asked == [(("a", "a", "b", "b"), WARM)]
+    assert [call[:2] for call in lm.asked] == [(["a", "a", "b", "b"], WARM)]
     assert toy.problem(lm).proposer.propose([], WARM, "") == []
 
 
 def test_a_prompt_without_a_usable_reply_is_asked_once_more_and_warmer() -> None:
-    lm = Writer("Do one.", "x", "", "", "Do two.")
+    lm = writer("Do one.", "x", "", "", "Do two.")
     problem = toy.problem(lm)
     proposals = problem.proposer.propose(_asked("a", "b", "c"), WARM, "")
     assert [each.accepted for each in proposals] == [("Do one.",), (), ("Do two.",)]
     assert [[each.reason for each in one.discarded] for one in proposals] == [[], ["too short", "empty"], ["empty"]]
-    assert lm.asked[1:] == [(("b", "c"), replace(WARM, temperature=0.8))]
-    assert len(set(lm.seeds)) == 5
+    assert [call[:2] for call in lm.asked[1:]] == [(["b", "c"], replace(WARM, temperature=0.8))]
+    assert len({seed for call in lm.asked for seed in call.seeds}) == 5
     assert problem.proposer.discards == {"empty": 2, "too short": 1}
 
 
 def test_nothing_known_proposed_or_rejected_before_is_accepted() -> None:
-    lm = Writer("Say omega one.", "Do it now.", "Do one.", "Please do one!", "Do two.", "Do three words.", "Do four.")
+    lm = writer("Say omega one.", "Do it now.", "Do one.", "Please do one!", "Do two.", "Do three words.", "Do four.")
     problem = toy.problem(lm)
     problem.record([Candidate(Prompt(text), "forward") for text in ("say OMEGA one", "do it now")])
     problem.proposer.discard([Discard("Do two!", "too far"), Discard("Do three words", "truncated")])
@@ -186,7 +176,7 @@ def test_a_method_may_object_to_a_text_for_one_parent_and_take_it_for_another() 
         return "too far" if parent == HALF and "two" in text else ""
 
     asked: list[tuple[str, Prompt]] = []
-    problem = toy.problem(Writer("Do two.", "Do two.", "Do one."))
+    problem = toy.problem(writer("Do two.", "Do two.", "Do one."))
     requests = [Request("a", LINE, HALF), Request("b", LINE, BEST)]
     proposals = problem.proposer.propose(requests, WARM, "", objection=objection)
     assert [each.accepted for each in proposals] == [("Do one.",), ("Do two.",)]
@@ -196,7 +186,7 @@ def test_a_method_may_object_to_a_text_for_one_parent_and_take_it_for_another() 
 
 
 def test_what_a_method_objected_to_is_no_rejected_idea() -> None:
-    problem = toy.problem(Writer("Do two.", "x", "Do two."))
+    problem = toy.problem(writer("Do two.", "x", "Do two."))
     problem.proposer.propose(_asked("a"), WARM, "", objection=lambda text, parent: "too far")
     (proposal,) = problem.proposer.propose(_asked("a"), WARM, "")
     assert proposal.accepted == ("Do two.",)
@@ -207,14 +197,14 @@ DEMOS = (Demo({"input": "alpha900"}, "omega900"),)
 
 def test_a_known_or_rejected_instruction_is_new_beside_other_worked_examples() -> None:
     texts = ("Say omega one.", "Do it.", "x", "Do two.")
-    problem = toy.problem(Writer(*texts, *texts, *texts))
+    problem = toy.problem(writer(*texts, *texts, *texts))
     problem.record([Candidate(Prompt("say OMEGA one"), "forward")])
     problem.proposer.discard([Discard("Do two!", "too far")])
     (bare,) = problem.proposer.propose(_asked("a"), WARM, "", n=4)
     (beside,) = problem.proposer.propose(_asked("a", demos=DEMOS), WARM, "", n=4)
     assert (bare.accepted, beside.accepted) == (("Do it.",), ("Say omega one.", "Do it.", "Do two."))
     problem.record([Candidate(Prompt(text, DEMOS), "forward") for text in beside.accepted])
-    replies = Writer("Do it.", "Do two.", "Do two.", "Do it.")
+    replies = writer("Do it.", "Do two.", "Do two.", "Do it.")
     again = toy.problem(replies)
     again.record(problem.ranking.candidates)
     found = again.proposer.propose([*_asked("a"), *_asked("b", demos=DEMOS)], WARM, "", n=1)
@@ -223,13 +213,13 @@ def test_a_known_or_rejected_instruction_is_new_beside_other_worked_examples() -
 
 
 def test_an_instruction_has_room_beside_the_worked_examples_of_its_parent() -> None:
-    lm = Writer("Say the omega of it.", "Say the omega of it.")
+    lm = writer("Say the omega of it.", "Say the omega of it.")
     lm.n_ctx = 40
     demos = DEMOS * 20
     problem = toy.problem(lm)
     (with_demos,) = problem.proposer.propose(_asked("a", demos=demos), WARM, "")
     assert [each.reason for each in with_demos.discarded] == ["too long for the context"] * 2
-    lm = Writer("Say the omega of it.")
+    lm = writer("Say the omega of it.")
     lm.n_ctx = 40
     (bare,) = toy.problem(lm).proposer.propose(_asked("a"), WARM, "")
     assert bare.accepted == ("Say the omega of it.",)
@@ -259,7 +249,7 @@ def test_no_worked_example_fits_a_layout_without_a_place_for_them() -> None:
 def test_an_open_tag_ends_the_reply_and_binds_a_proposer_that_knows_grammars() -> None:
     reading = ReplyFormat("line", max_chars=50, tag="rule")
     for can, grammar in ((True, " ?[^<\\s][^<\\n]{2,50}</rule>"), (False, "")):
-        lm = Writer("do one.</rule> So be it.", supports_grammar=can)
+        lm = writer("do one.</rule> So be it.", supports_grammar=can)
         problem = toy.problem(lm)
         prompt = problem.proposer.chat([Message("user", "Write.")], "<rule>")
         (proposal,) = problem.proposer.propose(_asked(prompt, reading=reading), WARM, "")
@@ -269,14 +259,14 @@ def test_an_open_tag_ends_the_reply_and_binds_a_proposer_that_knows_grammars() -
 
 def test_a_line_is_bound_to_begin_at_once_where_the_proposer_knows_grammars() -> None:
     for can, grammar in ((True, grammar_for(LINE)), (False, "")):
-        lm = Writer("do one.", supports_grammar=can)
+        lm = writer("do one.", supports_grammar=can)
         toy.problem(lm).proposer.propose(_asked("a"), WARM, "")
         assert lm.asked[0][1] == replace(WARM, grammar=grammar)
 
 
 @pytest.mark.parametrize("prompts", [["Write a <rule> here"], ["<rule>", "Write."]])
 def test_a_tag_that_is_not_open_changes_nothing(prompts: list[str]) -> None:
-    lm = Writer("<rule>Do one.</rule>", "<rule>Do two.</rule>", supports_grammar=True)
+    lm = writer("<rule>Do one.</rule>", "<rule>Do two.</rule>", supports_grammar=True)
     proposals = toy.problem(lm).proposer.propose(_asked(*prompts, reading=ReplyFormat("line", tag="rule")), WARM, "")
     assert all(len(each.accepted) == 1 for each in proposals)
     assert lm.asked[0][1] == WARM
@@ -360,7 +350,7 @@ class Record:
 
 
 def test_the_journal_is_told_everything_once_and_in_order() -> None:
-    record, given, budget, lm = Record(), toy.task(), Budget(), Writer("x", "Do one.")
+    record, given, budget, lm = Record(), toy.task(), Budget(), writer("x", "Do one.")
     evaluator = Evaluator(toy.model(), given, budget)
     announcer = Announcer(journal=record)
     problem = Problem(given, evaluator, MeteredLM(lm, budget), rng=random.Random(0), announcer=announcer)

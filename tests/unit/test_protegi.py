@@ -21,7 +21,7 @@ from localprompt.search.problem import Problem
 from localprompt.search.racing import RaceName
 from localprompt.types import Demo, Evaluation, Example, Generation, Prompt
 
-SMALL = {"rounds": 1, "minibatch": 8, "groups": 1, "errors": 2, "gradients": 1, "spread": False}
+SMALL: dict[str, Any] = {"rounds": 1, "minibatch": 8, "groups": 1, "errors": 2, "gradients": 1, "spread": False}
 
 
 GRADIENTS = ("because the instruction", "holds for other inputs:")
@@ -147,17 +147,10 @@ def test_all_of_the_beam_answers_one_minibatch_of_train() -> None:
 
 
 def test_what_is_asked_for_goes_to_the_model_in_one_call_a_step() -> None:
-    calls: list[list[str]] = []
-
-    class Watched(ScriptedLM):
-        def generate(self, prompts: Any, sampling: Any, seeds: Any) -> list[Generation]:
-            calls.append(list(prompts))
-            return super().generate(prompts, sampling, seeds)
-
-    lm = Watched(answer=_writing, logprob=toy.logprob)
+    lm = toy.Watched(answer=_writing)
     beam = (Prompt("Say it."), Prompt("Say this."), Prompt("Say that."))
     _run(lm, *beam, rounds=1, edits=2, paraphrases=2)
-    asked = [call for call in calls if toy.is_asked_to_write(call[0])]
+    asked = [call.prompts for call in lm.asked if toy.is_asked_to_write(call.prompts[0])]
     assert [len(call) for call in asked] == [3 * 2 * 2, 3 * 2 * 2 * 2, (3 * 2 * 2 * 2 + 3) * 2]
     assert all(map(is_gradient, asked[0]))
     assert all(map(is_edit, asked[1]))
@@ -165,18 +158,17 @@ def test_what_is_asked_for_goes_to_the_model_in_one_call_a_step() -> None:
 
 
 def test_without_errors_no_reasons_are_asked_for_only_paraphrases() -> None:
-    notes: list[str] = []
     lm = toy.model(answer=_learning)
     # With this instruction the even half of dev is right, and here all of train is even.
     given = replace(toy.task(), seeds=(Prompt("Say a word about the alpha."),))
     given = replace(given, train=tuple(each for each in given.train if int(each.inputs["input"][5:]) % 2 == 0))
-    problem = toy.problem(lm, given)
-    problem.note = notes.append  # type: ignore[method-assign]
+    diary = toy.Diary()
+    problem = toy.problem(lm, given, observer=diary)
     ProTeGi(rounds=1).run(problem)
     assert not _written(lm, is_gradient)
     assert not _written(lm, is_edit)
     assert _written(lm, is_paraphrase)
-    assert notes == ["no error in the minibatch, so there are no gradients, only paraphrases"]
+    assert diary.notes == ["round 1 of 1: no error in the minibatch, so there are no gradients, only paraphrases"]
 
 
 def test_a_perfect_seed_ends_the_search() -> None:

@@ -92,10 +92,9 @@ def test_the_proposer_never_learns_a_score_or_an_earlier_proposal() -> None:
 
 
 def test_as_many_proposals_are_asked_for_as_set() -> None:
-    asked = []
-    lm = toy.model(answer=lambda p, s: asked.append(s) or f" say {s}." if toy.is_asked_to_write(p) else " no")
+    lm = toy.model(answer=lambda p, s: f" say {s}." if toy.is_asked_to_write(p) else " no")
     _run(lm, "", proposals=24, per_round=8, per_request=4)
-    assert len(asked) == 24
+    assert sum(map(toy.is_asked_to_write, lm.seen)) == 24
 
 
 def test_all_of_a_budget_is_spent() -> None:
@@ -151,12 +150,11 @@ def test_what_was_best_in_a_round_can_win_although_the_budget_ends() -> None:
 
 def test_without_anything_new_the_search_ends_after_some_rounds() -> None:
     lm = toy.model(answer=lambda p, s: " say so now." if toy.is_asked_to_write(p) else " no")
-    notes: list[str] = []
-    problem = toy.problem(lm)
-    problem.note = notes.append  # type: ignore[method-assign]
+    diary = toy.Diary()
+    problem = toy.problem(lm, observer=diary)
     configure("random", {"unproductive": 2, "tiebreak": False}).run(problem)
     assert [each.prompt.instruction for each in problem.ranking.candidates] == ["", "Say so now."]
-    assert notes == ["nothing new and usable in 2 rounds: the proposer repeats itself"]
+    assert diary.notes == ["round 3 of at most 16: nothing new and usable in 2 rounds: the proposer repeats itself"]
 
 
 def test_a_prompt_that_is_always_right_ends_the_search() -> None:

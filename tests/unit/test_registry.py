@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -13,7 +13,7 @@ import pytest
 from localprompt.errors import ConfigError
 from localprompt.optimizers import configure, names, optimizer, presets
 from localprompt.optimizers.ape import APE
-from localprompt.optimizers.registry import Optimizer, Setting, settings_of, summary
+from localprompt.optimizers.registry import Optimizer, Setting, forget, settings_of, summary
 from localprompt.search.problem import Problem
 
 
@@ -97,10 +97,10 @@ class Counting:
 
 
 @pytest.fixture
-def counting(monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr("localprompt.optimizers.registry._REGISTRY", {})
+def counting() -> Iterator[str]:
     optimizer("counting")(Counting)
-    return "counting"
+    yield "counting"
+    forget("counting")
 
 
 def test_a_preset_changes_the_defaults_and_settings_change_the_preset(counting: str) -> None:

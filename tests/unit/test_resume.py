@@ -18,11 +18,11 @@ import pytest
 import toy
 
 from localprompt.errors import ConfigError, ModelError, RunMismatch, StoreError, TaskError
+from localprompt.lm.loading import scheme
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.run import api as runs
 from localprompt.run import config as configuration
 from localprompt.run import resume as resuming
-from localprompt.search.observer import SilentObserver
 from localprompt.store import Store
 from localprompt.tasks import load_task
 from localprompt.tasks.stored import from_plain, to_plain
@@ -32,32 +32,11 @@ TESTS = Path(__file__).parents[1]
 Answer = Callable[[str, int], str]
 
 
-class Notes(SilentObserver):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.lines.append(text)
-
-
-def _ends(error: BaseException, after: int = 150) -> Answer:
-    """A model that answers so often and then fails."""
-    asked = []
-
-    def answer(prompt: str, seed: int) -> str:
-        asked.append(prompt)
-        if len(asked) > after:
-            raise error
-        return toy.answer(prompt, seed)
-
-    return answer
-
-
 def _interrupted(error: BaseException | None = None, **choices: Any) -> str:
     """Return the id of a run that did not reach its end."""
     error = error or KeyboardInterrupt()
     with pytest.raises(type(error)):
-        runs.optimize(toy.task(), toy.model(answer=_ends(error)), **choices)
+        runs.optimize(toy.task(), toy.model(answer=toy.failing(error, 150)), **choices)
     with Store() as store:
         return store.runs.all()[0].id
 
@@ -89,7 +68,7 @@ def test_a_run_without_the_cache_is_resumed_from_its_own_answers() -> None:
 
 def test_a_finished_run_gives_its_result_without_a_model() -> None:
     result = runs.optimize(toy.task(), toy.model())
-    observer = Notes()
+    observer = toy.Diary()
     assert resuming.resume(result.run_id, observer=observer) == result
     assert observer.lines == [f"the run {result.run_id} is finished"]
 
@@ -161,7 +140,7 @@ def test_what_is_found_anew_is_asked_anew(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_run_begun_anew_shows_the_names_of_now_and_no_old_result() -> None:
     run_id = runs.optimize(toy.task(), toy.model(), max_calls=100).run_id
     other = replace(toy.task(), name="other", fingerprint="other", description="Something else.")
-    lm = toy.model(name="another", answer=_ends(KeyboardInterrupt()))
+    lm = toy.model(name="another", answer=toy.failing(KeyboardInterrupt(), 150))
     with pytest.raises(RunMismatch, match="task differs"):
         resuming.resume(run_id, model=toy.model(), task=other, max_calls=1000)
     with pytest.raises(KeyboardInterrupt):
@@ -231,7 +210,7 @@ def test_a_setting_of_the_engine_that_changed_is_named() -> None:
         def identity(self) -> dict[str, object]:
             return {"file": "abc", "n_ubatch": self.n_ubatch}
 
-    lm = Tuned(answer=_ends(KeyboardInterrupt()))
+    lm = Tuned(answer=toy.failing(KeyboardInterrupt(), 150))
     with pytest.raises(KeyboardInterrupt):
         runs.optimize(toy.task(), lm)
     with Store() as store:
@@ -242,23 +221,26 @@ def test_a_setting_of_the_engine_that_changed_is_named() -> None:
         resuming.resume(run_id, model=other)
 
 
-def test_a_model_is_loaded_again_with_the_settings_of_then(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_is_loaded_again_with_the_settings_of_then() -> None:
     loaded: list[tuple[str, dict[str, object]]] = []
 
-    def open_model(name: str, **engine: object) -> ScriptedLM:
-        loaded.append((name, engine))
-        return toy.model(answer=_ends(KeyboardInterrupt()) if len(loaded) == 1 else toy.answer)
+    class Tuned(ScriptedLM):
+        @property
+        def identity(self) -> dict[str, object]:
+            return {"file": "abc", "llama_cpp": "1", "n_ctx": 9999}
 
-    monkeypatch.setattr(runs, "open_model", open_model)
-    monkeypatch.setattr(
-        ScriptedLM, "identity", property(lambda self: {"file": "abc", "llama_cpp": "1", "n_ctx": 9999}), raising=False
-    )
-    with pytest.raises(KeyboardInterrupt):
-        runs.optimize(toy.task(), "a.gguf", engine={"n_ctx": 9999})
-    with Store() as store:
-        run_id = store.runs.all()[0].id
-    resuming.resume(run_id)
-    assert loaded == [("a.gguf", {"n_ctx": 9999})] * 2
+    def load(name: str, **engine: object) -> ScriptedLM:
+        loaded.append((name, engine))
+        answer = toy.failing(KeyboardInterrupt(), 150) if len(loaded) == 1 else toy.answer
+        return Tuned(answer=answer, logprob=toy.logprob, name="tuned")
+
+    with scheme("toy", load):
+        with pytest.raises(KeyboardInterrupt):
+            runs.optimize(toy.task(), "toy:1", engine={"n_ctx": 9999})
+        with Store() as store:
+            run_id = store.runs.all()[0].id
+        resuming.resume(run_id)
+    assert loaded == [("1", {"n_ctx": 9999})] * 2
 
 
 def test_another_version_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

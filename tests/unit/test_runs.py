@@ -17,37 +17,17 @@ import localprompt
 from localprompt.errors import ConfigError, ContextOverflow, OutOfTime, StoreError, TaskError
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.budget import Budget
+from localprompt.lm.loading import scheme
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.run import api as runs
 from localprompt.run.noise import measure_noise
 from localprompt.run.results import NoiseFloor, RunResult
 from localprompt.search.evaluator import Evaluator
 from localprompt.search.observer import SilentObserver
-from localprompt.search.problem import Problem
 from localprompt.search.ranking import Standing, choose_winner
 from localprompt.store import Store
 from localprompt.tasks import Task
 from localprompt.types import Candidate, Evaluation, Generation, Outcome, Prompt, Sampling
-
-
-class Diary(SilentObserver):
-    """Writes down what happens."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.done: list[tuple[int, int]] = []
-
-    def stage(self, text: str) -> None:
-        self.lines.append(text)
-
-    def note(self, text: str) -> None:
-        self.lines.append(text)
-
-    def best(self, prompt: Prompt, mean: float, n: int) -> None:
-        self.lines.append(f"best {mean:.2f} on {n}: {prompt.instruction}")
-
-    def progress(self, done: int, total: int) -> None:
-        self.done.append((done, total))
 
 
 def test_the_found_prompt_is_measured_once_on_test_against_the_seed() -> None:
@@ -55,8 +35,9 @@ def test_the_found_prompt_is_measured_once_on_test_against_the_seed() -> None:
     given = toy.task()
     result = localprompt.optimize(given, lm)
     assert result.best == Prompt(toy.BEST)
-    assert (result.test.seed.mean, result.test.best.mean, result.test.difference.mean) == (0.0, 1.0, 1.0)
-    assert (result.test.best.n, result.verdict) == (len(given.test), "significant improvement")
+    test = toy.on_test(result)
+    assert (test.seed.mean, test.best.mean, test.difference.mean) == (0.0, 1.0, 1.0)
+    assert (test.best.n, result.verdict) == (len(given.test), "significant improvement")
     on_test = [text for text in lm.seen if any(text.endswith(f"{ex.inputs['input']}\nOutput:") for ex in given.test)]
     assert lm.seen[-len(on_test) :] == on_test
     assert len(on_test) == 2 * len(given.test)
@@ -67,7 +48,7 @@ def test_the_test_measurement_is_not_charged_to_the_search() -> None:
     result = runs.optimize(toy.task(), lm, max_calls=60)
     assert result.spend.calls <= 60
     assert "model calls" in result.stopped
-    assert result.test.best.n == 40
+    assert toy.on_test(result).best.n == 40
     assert lm.n_generated == result.spend.calls + result.proof.calls
 
 
@@ -360,7 +341,7 @@ def test_a_winner_that_is_the_seed_is_said_to_be_the_seed() -> None:
     result = runs.optimize(toy.task(), lm)
     assert result.verdict == "no better prompt found"
     assert not result.found_better
-    assert (result.test.difference.mean, result.test.difference.p) == (0.0, 1.0)
+    assert (toy.on_test(result).difference.mean, toy.on_test(result).difference.p) == (0.0, 1.0)
     assert result.discards == {"empty": 96}
 
 
@@ -384,23 +365,17 @@ def test_a_budget_for_nothing_gives_the_seed_without_a_dev_score() -> None:
     result = runs.optimize(toy.task(), toy.model(), max_calls=1)
     assert result.best == Prompt("")
     assert result.verdict == "nothing was compared"
-    assert result.to_json()["best"]["dev"] == {"mean": None, "n": 0}  # type: ignore[index]
+    assert result.to_json()["best"]["dev"] == {"mean": None, "n": 0}
 
 
-def test_a_request_that_does_not_fit_the_context_ends_a_search_that_found_something_and_loses_nothing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def begin(problem: Problem, part: str) -> None:
-        if not problem.is_rehearsal:
-            raise ContextOverflow("it has 500 tokens", "raise n_ctx")
-
-    monkeypatch.setattr(Problem, "begin", begin)
+def test_a_request_that_does_not_fit_the_context_ends_a_search_that_found_something_and_loses_nothing() -> None:
+    overflow = ContextOverflow("it has 500 tokens", "raise n_ctx")
     given, settings = toy.task(labels=("omega1", "omega2")), {"resample_rounds": 1, "variants": 1}
-    result = runs.optimize(given, toy.model(), settings=settings)
+    result = runs.optimize(given, toy.model(answer=toy.too_long_to_reword), settings=settings)
     assert (result.status, result.stopped) == ("finished", "it has 500 tokens")
     assert result.dev is not None
     with pytest.raises(ContextOverflow, match="500 tokens"):  # in its first step, where nothing is found yet
-        runs.optimize(given, toy.model(), method="opro", settings={"init": "seeds"})
+        runs.optimize(given, toy.model(answer=toy.failing(overflow)), method="opro", settings={"init": "seeds"})
 
 
 def test_the_store_keeps_what_was_written_on_test_and_what_the_proposer_was_asked() -> None:
@@ -446,14 +421,15 @@ def test_whoever_waits_is_told_once_how_many_calls_are_expected() -> None:
     assert watcher.planned == [result.expected.proposals + result.expected.evaluations]
 
 
-def test_minutes_that_are_over_while_the_rest_of_a_budget_is_spent_pause_the_run(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def spend_remaining(problem: Problem) -> None:
-        raise OutOfTime("the minutes are over")
+def test_minutes_that_are_over_while_the_rest_of_a_budget_is_spent_pause_the_run() -> None:
+    class Clock(toy.Diary):
+        def stage(self, text: str) -> None:
+            super().stage(text)
+            if self.lines[-2:-1] and self.lines[-2].startswith("the search ends here"):
+                assert text == "scoring 1 prompt on all of dev"
+                raise OutOfTime("the minutes are over")
 
-    monkeypatch.setattr("localprompt.run.execute.spend_remaining", spend_remaining)
-    result = runs.optimize(toy.task(), toy.model(), max_calls=150)
+    result = runs.optimize(toy.task(), toy.model(), max_calls=130, observer=Clock())
     assert (result.status, result.stopped) == ("paused", "the minutes are over")
 
 
@@ -464,7 +440,7 @@ def test_luck_on_dev_is_pointed_out() -> None:
         return toy.answer(prompt, seed) if toy.is_asked_to_write(prompt) or int(last) < 60 else "no idea"
 
     result = runs.optimize(toy.task(), toy.model(answer=answer))
-    assert (result.dev.mean if result.dev else 0, result.test.best.mean) == (1.0, 0.0)
+    assert (result.dev.mean if result.dev else 0, toy.on_test(result).best.mean) == (1.0, 0.0)
     assert "partly luck" in result.notes[0]
     assert result.verdict == "no significant difference"
 
@@ -489,32 +465,32 @@ def test_unknown_settings_fail_before_a_model_is_loaded() -> None:
         runs.optimize(toy.task(), "no-such-model", settings={"steps": 3})
 
 
-def test_a_model_given_by_name_is_opened_and_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_given_by_name_is_opened_and_closed() -> None:
     events: list[str] = []
 
     @contextmanager
-    def opened(name: str) -> Iterator[LanguageModel]:
+    def load(name: str, **engine: object) -> Iterator[LanguageModel]:
         events.append(f"open {name}")
         yield toy.model()
         events.append("close")
 
-    monkeypatch.setattr(runs, "open_model", opened)
-    runs.evaluate(toy.task(), "mine.gguf", "")
-    runs.optimize(toy.task(), "mine.gguf", proposer="mine.gguf", max_calls=1)
-    assert events == ["open mine.gguf", "close"] * 2
+    with scheme("toy", load):
+        runs.evaluate(toy.task(), "toy:mine", "")
+        runs.optimize(toy.task(), "toy:mine", proposer="toy:mine", max_calls=1)
+    assert events == ["open mine", "close"] * 2
 
 
-def test_engine_settings_reach_every_model_that_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engine_settings_reach_every_model_that_is_opened() -> None:
     opened: list[tuple[str, dict[str, object]]] = []
 
-    def open_model(name: str, **engine: object) -> LanguageModel:
+    def load(name: str, **engine: object) -> ScriptedLM:
         opened.append((name, engine))
         return toy.model()
 
-    monkeypatch.setattr(runs, "open_model", open_model)
-    runs.optimize(toy.task(), "a.gguf", proposer="b.gguf", engine={"n_ctx": 512}, max_calls=1)
-    runs.evaluate(toy.task(), "a.gguf", "", engine={"lanes": 2})
-    assert opened == [("a.gguf", {"n_ctx": 512}), ("b.gguf", {"n_ctx": 512}), ("a.gguf", {"lanes": 2})]
+    with scheme("toy", load):
+        runs.optimize(toy.task(), "toy:a", proposer="toy:b", engine={"n_ctx": 512}, max_calls=1)
+        runs.evaluate(toy.task(), "toy:a", "", engine={"lanes": 2})
+    assert opened == [("a", {"n_ctx": 512}), ("b", {"n_ctx": 512}), ("a", {"lanes": 2})]
     with pytest.raises(ConfigError, match="no effect"):
         runs.evaluate(toy.task(), toy.model(), "", engine={"lanes": 2})
 
@@ -540,7 +516,7 @@ def test_room_is_left_for_a_longer_instruction_in_a_search_alone() -> None:
 
 def test_rows_in_two_splits_are_noted_at_the_start_and_in_the_result() -> None:
     given = toy.task()
-    diary = Diary()
+    diary = toy.Diary()
     result = runs.optimize(
         replace(given, test=(*given.test, replace(given.dev[0], id="test:x"))), toy.model(), observer=diary
     )
@@ -552,11 +528,11 @@ def test_completions_without_an_answer_are_counted_for_seed_and_best() -> None:
     given = replace(toy.task(), answer=lambda text: text.strip() if "omega" in text else None)
     result = runs.optimize(given, toy.model())
     assert result.best == Prompt(toy.BEST)
-    assert (result.test.seed_unparsed, result.test.best_unparsed) == (40, 0)
+    assert (toy.on_test(result).seed_unparsed, toy.on_test(result).best_unparsed) == (40, 0)
 
 
 def test_an_observer_is_told_what_happens() -> None:
-    diary = Diary()
+    diary = toy.Diary()
     lm = toy.model()
     before = lm.on_progress
     runs.optimize(toy.task(), lm, observer=diary)

@@ -191,7 +191,7 @@ def test_three_files_are_three_splits_and_sizes_take_a_sample(tmp_path: Path) ->
 
 def test_the_parts_of_a_data_set_are_splits_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Table(list[dict[str, object]]):
-        features: ClassVar = {}
+        features: ClassVar[dict[str, object]] = {}
 
     module = ModuleType("datasets")
     module.load_dataset = lambda name, config, split, revision: Table(  # type: ignore[attr-defined]

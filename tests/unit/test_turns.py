@@ -12,6 +12,7 @@ import toy
 from localprompt.comparison.plan import compare, expected_costs, resume_comparison
 from localprompt.errors import NotEnoughMemory
 from localprompt.lm.base import LanguageModel
+from localprompt.lm.loading import scheme
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.lm.turns import ModelSwapper, SwappedModel
 from localprompt.run import api as runs
@@ -73,21 +74,21 @@ def _take_turns(machine: Machine, first: SwappedModel, second: SwappedModel, tur
     assert first.stats.tokens_requested > 0, "what was done in an earlier turn counts"
 
 
-def test_models_that_fit_together_are_both_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_that_fit_together_are_both_kept() -> None:
     machine = Machine(2)
-    monkeypatch.setattr(runs, "open_model", machine.load)
-    result = runs.optimize(toy.task(), "small", proposer="other")
+    with scheme("toy", machine.load):
+        result = runs.optimize(toy.task(), "toy:small", proposer="toy:other")
     assert machine.loads == ["small", "other"]
     assert (result.model, result.proposer, result.best) == ("small", "other", Prompt(toy.BEST))
     assert machine.inside == []
 
 
-def test_models_that_do_not_fit_take_turns_and_the_swaps_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_that_do_not_fit_take_turns_and_the_swaps_are_counted() -> None:
     together, alone = Machine(2), Machine(1)
-    monkeypatch.setattr(runs, "open_model", together.load)
-    expected = runs.optimize(toy.task(), "small", proposer="other")
-    monkeypatch.setattr(runs, "open_model", alone.load)
-    result = runs.optimize(toy.task(), "small", proposer="other", use_cache=False)
+    with scheme("toy", together.load):
+        expected = runs.optimize(toy.task(), "toy:small", proposer="toy:other")
+    with scheme("toy", alone.load):
+        result = runs.optimize(toy.task(), "toy:small", proposer="toy:other", use_cache=False)
     assert (result.best, result.test, result.discards) == (expected.best, expected.test, expected.discards)
     assert any("took turns in memory" in note for note in result.notes)
     assert len(alone.loads) < 20, "a turn is long"
@@ -106,23 +107,29 @@ def test_tokenising_and_rendering_take_no_turn() -> None:
 
 
 @pytest.mark.parametrize("method", ["ape", "opro", "pe2", "protegi"])
-def test_an_estimate_swaps_nothing(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+def test_an_estimate_swaps_nothing(method: str) -> None:
     machine = Machine(1)
-    monkeypatch.setattr(runs, "open_model", machine.load)
-    runs.dry_run(toy.task(), "small", method=method, proposer="other", max_tokens=20_000)
+    with scheme("toy", machine.load):
+        runs.dry_run(toy.task(), "toy:small", method=method, proposer="toy:other", max_tokens=20_000)
     assert machine.loads == ["small", "small", "other"], "once more to see that both do not fit"
 
 
-def test_models_take_turns_in_a_comparison_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_take_turns_in_a_comparison_too() -> None:
     machine = Machine(1)
-    monkeypatch.setattr(runs, "open_model", machine.load)
+    with scheme("toy", machine.load):
+        _compare_in_turns(machine)
+
+
+def _compare_in_turns(machine: Machine) -> None:
     task = toy.task(dev=12, test=12)
-    assert len(expected_costs([task], "small", proposer="other", methods=("ape", "random"), max_tokens=6000)) == 2
+    methods = ("ape", "random")
+    costs = expected_costs([task], "toy:small", proposer="toy:other", methods=methods, max_tokens=6000)
+    assert len(costs) == 2
     machine.loads.clear()
     settings = {"ape": {"queries": 2, "per_query": 7}, "random": {"proposals": 14}}
-    how = {"methods": ("ape", "random"), "n_seeds": 1, "max_tokens": 6000, "settings": settings}
-    with pytest.raises(Killed):
-        compare([task], "small", proposer="other", observer=Killer("run 2"), **how)  # type: ignore[arg-type]
+    how = {"methods": methods, "n_seeds": 1, "max_tokens": 6000, "settings": settings}
+    with pytest.raises(toy.Killed):
+        compare([task], "toy:small", proposer="toy:other", observer=Killer("run 2"), **how)  # type: ignore[arg-type]
     assert machine.inside == []
     machine.loads.clear()
     with Store() as store:
@@ -134,14 +141,10 @@ def test_models_take_turns_in_a_comparison_too(monkeypatch: pytest.MonkeyPatch) 
     assert swaps(result.runs[1].result.notes) == len(machine.loads) - 3 > 0
 
 
-class Killed(BaseException):
-    """The process is gone."""
-
-
 class Killer(SilentObserver):
     def __init__(self, run: str) -> None:
         self._run = run
 
     def note(self, text: str) -> None:
         if text.startswith(self._run):
-            raise Killed
+            raise toy.Killed

@@ -1,0 +1,103 @@
+"""A model by its name: a card's, a path, or `scheme:text`, which a registered loader opens. Level 3."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from localprompt.engine.parts import split_paths
+from localprompt.errors import ConfigError, nearest
+from localprompt.hub.files import file_at
+from localprompt.interface.paths import expanded
+from localprompt.lm.base import LanguageModel
+
+Loader = Callable[..., AbstractContextManager[LanguageModel]]
+"""(text behind the colon, **engine settings) to a model, as a context manager that closes it."""
+
+_NAME = re.compile("[a-z][a-z0-9_-]+")
+"""Two characters or more: `C:` is a drive of Windows."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Scheme:
+    load: Loader
+    names_file: bool
+
+
+def _load_script(file: str, **engine: Any) -> AbstractContextManager[LanguageModel]:
+    from localprompt.lm.script import load_script  # noqa: PLC0415 - as few modules as a command needs
+
+    return load_script(file, **engine)
+
+
+_SCHEMES = {"scripted": _Scheme(_load_script, names_file=True)}
+
+
+def register_scheme(name: str, loader: Loader, *, names_file: bool = False) -> None:
+    """Let `loader` open every model that is named `name:...`: in Python, in commands, and where a run is resumed.
+
+    Args:
+        name: two or more of a-z, 0-9, `-` and `_`, the first a letter.
+        loader: gets the text behind the colon and the engine settings by name; raises ConfigError and ModelError.
+        names_file: the text is a path: a run keeps it absolute, so that it is found from everywhere.
+
+    Raises:
+        ValueError: if the name is another's already, or none.
+    """
+    if name in _SCHEMES or not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is {'registered already' if name in _SCHEMES else 'no name of a scheme'}")
+    _SCHEMES[name] = _Scheme(loader, names_file)
+
+
+@contextmanager
+def scheme(name: str, loader: Loader) -> Iterator[None]:
+    """Register a scheme for a time; see `register_scheme`."""
+    register_scheme(name, loader)
+    try:
+        yield
+    finally:
+        del _SCHEMES[name]
+
+
+def open_model(name_or_path: str | Path, **engine: Any) -> AbstractContextManager[LanguageModel]:
+    """Return a loaded model by card name, by path, or by `scheme:text`.
+
+    Raises:
+        ConfigError: for an unknown name or scheme, or an unknown or impossible engine setting.
+        ModelError: if it cannot be found or loaded.
+    """
+    name, text = _parts(name_or_path)
+    if name in _SCHEMES:
+        return _SCHEMES[name].load(text, **engine)
+    if name and file_at(name_or_path) is None:
+        problem = f"there is neither a file {str(name_or_path)!r} nor a scheme {name!r} of models"
+        raise ConfigError(problem, nearest(name, _SCHEMES))
+    from localprompt.lm.local import load_model  # noqa: PLC0415 - llama.cpp starts slowly
+
+    return load_model(name_or_path, **engine)
+
+
+def source_of(model: str | Path | LanguageModel | None) -> str | None:
+    """Return what a later sitting can load a model from, wherever it is started; None for one that came loaded."""
+    if not isinstance(model, str | Path):
+        return None
+    name, text = _parts(model)
+    if name in _SCHEMES:
+        return f"{name}:{expanded(text).absolute()}" if _SCHEMES[name].names_file else str(model)
+    file = file_at(model)
+    if file is None:
+        return str(model)
+    target = file.resolve()
+    # A hub's cache names its files by their hash, and by such a name the other parts of a split model are not found.
+    return str(target if len(split_paths(target)) == len(split_paths(file)) else file)
+
+
+def _parts(name_or_path: str | Path) -> tuple[str, str]:
+    """Return what may be a scheme, and the text behind it; an empty scheme for what can only be a card or a path."""
+    name, colon, text = str(name_or_path).partition(":")
+    is_scheme = colon and isinstance(name_or_path, str) and _NAME.fullmatch(name)
+    return (name, text) if is_scheme else ("", "")
