@@ -15,10 +15,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from localprompt.errors import ContextOverflow
+from localprompt.lm.base import LanguageModel
 from localprompt.lm.budget import Budget
 from localprompt.lm.metered import MeteredLM
 from localprompt.lm.scripted import ScriptedLM
+from localprompt.optimizers import Optimizer
+from localprompt.run.estimate import Estimate, Rates, estimate
+from localprompt.run.models import Models
 from localprompt.run.results import HeldOutScores, RunResult
+from localprompt.run.spec import Limits, RunSpec
 from localprompt.search.evaluator import Evaluator
 from localprompt.search.observer import Announcer, Observer, SilentObserver
 from localprompt.search.problem import Problem
@@ -214,3 +219,18 @@ def on_test(result: RunResult) -> HeldOutScores:
     """What a run that reached its end found on test."""
     assert result.test is not None
     return result.test
+
+
+def expected(
+    method: Optimizer,
+    task: Task,
+    lm: LanguageModel,
+    proposer: LanguageModel | None = None,
+    *,
+    rates: Rates | None = None,
+    max_tokens: int | None = None,
+    max_calls: int | None = None,
+) -> Estimate:
+    """What a search is expected to cost."""
+    spec = RunSpec(task, "any", method, 0, Limits(max_tokens, max_calls))
+    return estimate(spec, Models(lm, proposer or lm), rates)

@@ -24,7 +24,7 @@ from localprompt.lm import local
 from localprompt.lm.loading import register_scheme
 from localprompt.lm.local import LocalModel
 from localprompt.lm.scripted import ScriptedLM
-from localprompt.run import api as runs
+from localprompt.run import prepare
 from localprompt.types import Generation, Loglikelihood, Sampling
 
 MANNERS = ("plainly", "at once", "with care", "in one word", "as a list", "by heart", "in small letters", "briefly")
@@ -118,7 +118,7 @@ def _knows(prompt: str, number: int) -> bool:
 
 if __name__ == "__main__":
     register_scheme("watched", lambda text, **engine: WatchedScript())
-    runs.measured_rates = lambda lm: None  # type: ignore[attr-defined]  # taken once a machine, not once a run: they would make runs differ
+    prepare.measured_rates = lambda lm: None  # type: ignore[attr-defined]  # taken once a machine, not once a run: they would make runs differ
     local.LocalModel = WatchedModel  # type: ignore[misc]
     if limit := int(sys.argv[2]):
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))

@@ -6,16 +6,15 @@ import dataclasses
 import json
 import math
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from localprompt.comparison.table import ComparedRun, MethodSettings
 from localprompt.errors import StoreError
 from localprompt.lm.base import LanguageModel
 from localprompt.optimizers.registry import presets
-from localprompt.run.config import inline_files, limits_of, optimizer_of
+from localprompt.run.config import RunConfig
+from localprompt.run.inlined import inline_files
 from localprompt.run.results import RunResult
 from localprompt.run.resume import resume
 from localprompt.search.observer import Observer
@@ -26,16 +25,16 @@ from localprompt.tasks import Task
 from localprompt.tasks.copies import numbered
 
 
-def settings_of(configuration: Mapping[str, Any]) -> MethodSettings:
+def settings_of(config: RunConfig) -> MethodSettings:
     """Return how the method of a run was configured; of two presets that it is as near to, the first.
 
     Raises:
         ConfigError: if this version has no such method or setting.
     """
     with tempfile.TemporaryDirectory() as folder:
-        fields = dataclasses.fields(optimizer_of(configuration, Path(folder)))
+        fields = dataclasses.fields(config.optimizer(Path(folder)))
     defaults = {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
-    settings, method = configuration["settings"], configuration["method"]
+    settings, method = config.settings, config.method
     differing = {}
     for preset, values in presets(method).items():
         plain = json.loads(dumped(inline_files({**defaults, **values})))
@@ -54,8 +53,8 @@ class Bench:
     store: Store
     lm: LanguageModel | None
     """None where every run is finished."""
-    writer: LanguageModel | None
-    """The proposer, where it is not the task LM."""
+    proposer: LanguageModel | None
+    """Writes prompts, where it is not the task LM."""
     observer: Observer
 
     def execute_run(self, task: Task, record: RunRecord) -> ComparedRun:
@@ -65,7 +64,7 @@ class Bench:
             LocalPromptError: whatever ends the run before its end; it can be resumed.
         """
         result = resume(
-            record.id, model=self.lm, proposer=self.writer, task=task, store=self.store, observer=self.observer
+            record.id, model=self.lm, proposer=self.proposer, task=task, store=self.store, observer=self.observer
         )
         # A run may have gone on with a task that differs in its name alone.
         result = dataclasses.replace(result, task=task.name)
@@ -94,7 +93,7 @@ class Bench:
             scores = [outcome.score for outcome in evaluation.outcomes if outcome.example_id in dev]
             if len(scores) == len(dev):
                 means[evaluation.prompt.id] = math.fsum(scores) / len(scores)
-        start, limit = means.get(result.seed_prompt.id), limits_of(record.configuration).max_tokens
+        start, limit = means.get(result.seed_prompt.id), RunConfig.read(record.configuration).limits.max_tokens
         if start is None or limit is None:
             return None
         steps = [

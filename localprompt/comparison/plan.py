@@ -7,16 +7,13 @@ method asked costs the next one no time, and its whole price in tokens.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from localprompt.comparison.execute import Bench, settings_of
 from localprompt.comparison.table import ComparedRun, Comparison, FailedRun, rows_of
@@ -24,35 +21,25 @@ from localprompt.errors import ConfigError, LocalPromptError, StoreError, TaskEr
 from localprompt.interface.advice import command
 from localprompt.interface.arguments import checked
 from localprompt.lm.base import LanguageModel
-from localprompt.lm.loading import source_of
 from localprompt.optimizers import Optimizer, configure
 from localprompt.optimizers.registry import LOCAL, compared, presets
-from localprompt.run import api as runs
-from localprompt.run.config import (
-    Limits,
-    check_count,
-    check_shape,
-    check_version,
-    describe,
-    limits_of,
-    needs_code,
-)
+from localprompt.run.api import enter, sources
+from localprompt.run.config import RunConfig
 from localprompt.run.estimate import Estimate
-from localprompt.run.execute import placed
-from localprompt.run.resume import opened_models
+from localprompt.run.models import Models, check_engine, open_models
+from localprompt.run.prepare import expected_cost, prepare, tell_before
+from localprompt.run.resume import models_of
+from localprompt.run.session import opened_store
+from localprompt.run.spec import Limits, RunSpec, check_count, loaded_task
 from localprompt.search.observer import Observer, SilentObserver
-from localprompt.store import RunRecord, Store
-from localprompt.store.records import dumped, identity_hash
+from localprompt.store import RunRecord, Store, Study
+from localprompt.store.records import identity_hash
 from localprompt.tasks import Task
 from localprompt.tasks.check import main_doubts
 from localprompt.tasks.stored import from_plain
 
-_TAG = "comparisons"
-"""Key of a run's configuration: comparison id to [place of the run in it, number of its runs]."""
-_SAME = ("version", "search", "meta_prompts", "model", "proposer", "method", "settings", "seed", "limits", "use_cache")
-"""What a run's identity does not hold, or may have changed since it was given: resumed with a larger limit, say."""
-_SAME_OF_TASK = ("name", "fingerprint")
-"""The same of its task: tables tell tasks by their names, which no fingerprint holds."""
+KIND = "comparison"
+"""Of study in the store."""
 
 
 @checked
@@ -100,48 +87,29 @@ def compare(  # noqa: PLR0913 - a comparison has as many choices as the command
         ModelError: if a model cannot be found or loaded.
         StoreError: if the store cannot be read or written, or another process has a run that is new to this comparison.
     """
-    limits = _limits(max_tokens, max_calls)
+    methods_of = _configured(methods, preset, settings)
     check_count("n_seeds", n_seeds)
-    optimizers = _configured(methods, preset, settings)
-    runs.check_engine(engine, model, proposer)
-    loaded = _loaded(tasks, allow_code)
+    check_engine(engine, model, proposer)
+    specs = _specs(_loaded(tasks, allow_code), methods_of, n_seeds, _limits(max_tokens, max_calls))
     observer = observer or SilentObserver()
-    for task in loaded:
-        runs.tell_before(task, observer, f"{task.name}: ")
+    _tell_before(specs, observer)
     with ExitStack() as stack:
-        home = runs.opened_store(store, stack)
-        lm, writer = runs.opened_pair((model, proposer), (engine, engine), stack, observer)
-        sources = {"model": source_of(model), "proposer": source_of(proposer)}
-        other = None if writer is lm else writer
-        known: dict[str, list[RunRecord]] = {}
-        for record in _own_runs(home):
-            known.setdefault(identity_hash(record.configuration), []).append(record)
+        home = opened_store(store, stack)
+        models = open_models(*sources(model, proposer, engine), stack, observer)
+        known = _KnownRuns(home)
         costs: dict[tuple[str, str], Estimate] = {}
         planned = []
-        for task, seed, (method, optimizer) in itertools.product(loaded, range(n_seeds), optimizers.items()):
-            described = describe(
-                task,
-                lm,
-                other,
-                optimizer,
-                method=method,
-                seed=seed,
-                limits=limits,
-                sources=sources,
-                use_cache=use_cache,
-            )
-            wanted: dict[str, Any] = json.loads(dumped(described))
-            same = _known_run(known, wanted)
-            if same is None and (task.name, method) not in costs:
-                observer.stage(f"estimating what {method} will cost on {task.name}")
-                costs[task.name, method] = _cost(method, optimizer, task, (lm, writer), limits)
-            planned.append((task, method, wanted, same))
+        for spec in specs:
+            wanted = RunConfig.new(spec, models, use_cache=use_cache)
+            run_id = known.find(wanted)
+            if run_id is None and (place := (spec.task.name, spec.method)) not in costs:
+                costs[place] = _cost(spec, models, observer)
+            planned.append((spec, wanted, run_id))
         # Entered only now, when every row was found to fit.
-        entered = [
-            (task, _entered(home, wanted, costs[task.name, method]) if same is None else same)
-            for task, method, wanted, same in planned
-        ]
-        return _carried_out(_tagged(home, entered), Bench(home, lm, other, observer))
+        ids = [run_id or _entered(home, config, costs[spec.task.name, spec.method]) for spec, config, run_id in planned]
+        study = home.studies.enter(KIND, " ".join(ids), {"n_runs": len(ids)}, ids)
+        runs = [PlannedRun(spec.task, home.runs.get(each)) for spec, each in zip(specs, ids, strict=True)]
+        return _carried_out(study.id, runs, Bench(home, models.lm, models.other, observer))
 
 
 @checked
@@ -173,20 +141,29 @@ def resume_comparison(  # noqa: PLR0913 - as above
     """
     observer = observer or SilentObserver()
     with ExitStack() as stack:
-        home = runs.opened_store(store, stack, create=False)
-        name, records = _runs_of(home, comparison)
-        for record in records:
-            check_shape(record.configuration)
-            check_version(record.configuration, _again(home))
-        if proposer is not None and records[0].configuration["proposer"] is None:
-            raise ConfigError(f"the comparison {name} has no proposer of its own", "leave out the proposer")
-        planned = [(from_plain(each.configuration["task"], allow_code=allow_code), each) for each in records]
-        _check_alike(home, name, planned)
+        home = opened_store(store, stack, create=False)
+        study = home.studies.get(KIND, comparison)
+        configs = [(record, RunConfig.read(record.configuration)) for record in _runs_of(home, study)]
+        for _, config in configs:
+            config.check_version(_again(home))
+        if proposer is not None and configs[0][1].proposer is None:
+            raise ConfigError(f"the comparison {study.id} has no proposer of its own", "leave out the proposer")
+        planned = [PlannedRun(from_plain(each.task, allow_code=allow_code), record) for record, each in configs]
+        _check_alike(home, study.id, planned)
         for task in _different(planned):
-            runs.tell_before(task, observer, f"{task.name}: ")
-        left = [record.configuration for record in records if record.status != "finished"]
-        lm, writer = opened_models(left[0], (model, proposer), stack, observer) if left else (None, None)
-        return _carried_out((name, planned), Bench(home, lm, None if writer is lm else writer, observer))
+            tell_before(task, observer, f"{task.name}: ")
+        left = [config for record, config in configs if record.status != "finished"]
+        models = models_of(left[0], (model, proposer), {}, stack, observer) if left else None
+        bench = Bench(home, models.lm if models else None, models.other if models else None, observer)
+        return _carried_out(study.id, planned, bench)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRun:
+    """One run of a comparison, entered in the store."""
+
+    task: Task
+    record: RunRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,38 +197,41 @@ def expected_costs(  # noqa: PLR0913 - as `compare`
     Raises:
         ConfigError, TaskError, ModelError: as `compare`.
     """
-    limits = _limits(max_tokens, max_calls)
-    optimizers = _configured(methods, preset, settings)
-    runs.check_engine(engine, model, proposer)
-    loaded = _loaded(tasks, allow_code)
+    methods_of = _configured(methods, preset, settings)
+    check_engine(engine, model, proposer)
+    specs = _specs(_loaded(tasks, allow_code), methods_of, 1, _limits(max_tokens, max_calls))
     observer = observer or SilentObserver()
-    for task in loaded:
-        runs.tell_before(task, observer, f"{task.name}: ")
+    _tell_before(specs, observer)
     with ExitStack() as stack:
-        models = runs.opened_pair((model, proposer), (engine, engine), stack, observer)
-        observer.stage("estimating what the searches will cost")
-        return [
-            Expected(task.name, method, _cost(method, optimizer, task, models, limits))
-            for task in loaded
-            for method, optimizer in optimizers.items()
-        ]
+        models = open_models(*sources(model, proposer, engine), stack, observer)
+        return [Expected(spec.task.name, spec.method, _cost(spec, models, observer)) for spec in specs]
 
 
-def _cost(
-    method: str, optimizer: Optimizer, task: Task, models: tuple[LanguageModel, LanguageModel], limits: Limits
-) -> Estimate:
+def _cost(spec: RunSpec, models: Models, observer: Observer) -> Estimate:
     """Return what a search will cost.
 
     Raises:
         LocalPromptError: naming method and task; a ContextOverflow if a row does not fit the model.
     """
     try:
-        runs.check_fit(models[0], placed(task, optimizer))
-        return runs.expected(optimizer, task, models, limits)
+        return expected_cost(prepare(spec, models), observer)
     except LocalPromptError as error:
-        error.message = f"{method} on the task {task.name}: {error.message}"
+        error.message = f"{spec.method} on the task {spec.task.name}: {error.message}"
         error.args = (error.message,)
         raise
+
+
+def _specs(tasks: Sequence[Task], methods: Mapping[str, Optimizer], n_seeds: int, limits: Limits) -> list[RunSpec]:
+    """Return all searches, tasks outermost, methods innermost."""
+    return [
+        RunSpec(task, method, optimizer, seed, limits)
+        for task, seed, (method, optimizer) in itertools.product(tasks, range(n_seeds), methods.items())
+    ]
+
+
+def _tell_before(specs: Sequence[RunSpec], observer: Observer) -> None:
+    for task in {spec.task.name: spec.task for spec in specs}.values():
+        tell_before(task, observer, f"{task.name}: ")
 
 
 def _limits(max_tokens: int, max_calls: int | None) -> Limits:
@@ -281,90 +261,55 @@ def _configured(
 
 
 def _loaded(tasks: Sequence[str | os.PathLike[str] | Task], allow_code: bool) -> list[Task]:
-    loaded = [runs.loaded_task(task, allow_code) for task in tasks]
+    loaded = [loaded_task(task, allow_code=allow_code) for task in tasks]
     if not loaded:
         raise ConfigError("no tasks to compare on", "name one or more task files")
     for number, task in enumerate(loaded):
-        runs.check_splits(task)
         if any(other.name == task.name for other in loaded[:number]):
             raise TaskError(f"two tasks are called {task.name}", "give one of them another `name`")
     return loaded
 
 
-def _known_run(known: Mapping[str, Sequence[RunRecord]], wanted: Mapping[str, Any]) -> RunRecord | None:
-    """Return the run of a configuration that the store has, finished rather than not; None where it has none.
+class _KnownRuns:
+    """The runs of a store that were made here: an imported one can say anything of itself."""
 
-    Args:
-        known: hash of identity to its runs.
-        wanted: the configuration as the store would give it back.
-    """
-    same = [
-        record
-        for record in known.get(identity_hash(wanted), ())
-        if all(record.configuration.get(key) == wanted[key] for key in _SAME)
-        and all(record.configuration["task"].get(key) == wanted["task"][key] for key in _SAME_OF_TASK)
-    ]
-    return next((record for record in same if record.status == "finished"), same[0] if same else None)
+    def __init__(self, home: Store) -> None:
+        self._by_identity: dict[str, list[RunRecord]] = {}
+        for record in home.runs.all():
+            if not record.imported:
+                self._by_identity.setdefault(identity_hash(record.configuration), []).append(record)
+
+    def find(self, wanted: RunConfig) -> str | None:
+        """Return the id of the run of a configuration, finished rather than not, else the newest; None without one."""
+        same = []
+        for record in self._by_identity.get(identity_hash(wanted.to_json()), ()):
+            with suppress(StoreError):  # a damaged run is made again
+                if RunConfig.read(record.configuration).is_same_search(wanted):
+                    same.append(record)
+        return next((record.id for record in same if record.status == "finished"), same[0].id if same else None)
 
 
-def _entered(home: Store, configuration: Mapping[str, Any], cost: Estimate) -> RunRecord:
-    """Return a new run, which has not begun."""
-    names = {role: (configuration[role] or configuration["model"])["name"] for role in ("model", "proposer")}
-    names |= {"task": configuration["task"]["name"], "method": configuration["method"]}
-    record = home.runs.create({**configuration, "expected": asdict(cost)}, seed=configuration["seed"], **names)
+def _entered(home: Store, config: RunConfig, cost: Estimate) -> str:
+    """Return the id of a new run, which has not begun."""
+    record = enter(home, config.changed(expected=cost))
     home.runs.update(record.id, status="paused", stopped="it has not begun")
-    return home.runs.get(record.id)
+    return record.id
 
 
-def _tagged(home: Store, entered: Sequence[tuple[Task, RunRecord]]) -> tuple[str, list[tuple[Task, RunRecord]]]:
-    """Return the id of the comparison of these runs, which each of them bears then, and the runs."""
-    ids = [record.id for _, record in entered]
-    name = hashlib.sha256(" ".join(ids).encode()).hexdigest()[:12]
-    for place, (_, record) in enumerate(entered):
-        if name in _tags(record):
-            continue
-        with home.runs.hold(record.id):  # a process that has the run may be changing its limits
-            now = home.runs.get(record.id)
-            tagged = {**now.configuration, _TAG: {**_tags(now), name: [place, len(ids)]}}
-            home.runs.update(record.id, configuration=tagged)
-    return name, [(task, home.runs.get(record.id)) for task, record in entered]
+def _runs_of(home: Store, study: Study) -> list[RunRecord]:
+    """Return the runs of a comparison in their order.
 
-
-def _own_runs(home: Store) -> list[RunRecord]:
-    """Return the runs that were made here, newest first: an imported one can say anything of itself."""
-    return [record for record in home.runs.all() if not record.imported]
-
-
-def _tags(record: RunRecord) -> dict[str, list[int]]:
-    """Return comparison id to [place, number of runs]; what is none is left out."""
-    tags = record.configuration.get(_TAG)
-    return {
-        name: tag
-        for name, tag in (tags.items() if isinstance(tags, dict) else ())
-        if isinstance(tag, list) and [type(each) for each in tag] == [int, int]
-    }
-
-
-def _runs_of(home: Store, prefix: str) -> tuple[str, list[RunRecord]]:
-    """Return the id of a comparison and its runs in their order."""
-    found: dict[str, dict[int, RunRecord]] = {}
-    sizes: dict[str, int] = {}
-    for record in _own_runs(home):
-        for name, (place, size) in _tags(record).items():
-            if name.startswith(prefix):
-                found.setdefault(name, {})[place] = record
-                sizes[name] = size
-    if len(found) != 1:
-        several = f"several comparisons begin with {prefix!r}: {', '.join(sorted(found)[:5])}"
+    Raises:
+        StoreError: if one of them is gone.
+    """
+    there = {record.id: record for record in home.runs.all() if not record.imported}
+    n_runs = study.configuration.get("n_runs")
+    gone = (n_runs if type(n_runs) is int else len(study.runs)) - sum(run in there for run in study.runs)
+    if gone or not study.runs:
         raise StoreError(
-            several if found else f"no comparison begins with {prefix!r} in {home.path}",
-            "give more digits" if found else f"{_again(home)}; --store names another store",
+            f"{gone} runs of the comparison {study.id} are gone", "compare again: those that are left count"
         )
-    ((name, placed_runs),) = found.items()
-    gone = sizes[name] - sum(0 <= place < sizes[name] for place in placed_runs)
-    if gone:
-        raise StoreError(f"{gone} runs of the comparison {name} are gone", "compare again: those that are left count")
-    return name, [placed_runs[place] for place in range(sizes[name])]
+    return [there[run] for run in study.runs]
 
 
 def _again(home: Store) -> str:
@@ -373,42 +318,44 @@ def _again(home: Store) -> str:
     return f"call {anew} with its tasks, methods and limits: runs that have changed are made again"
 
 
-def _check_alike(home: Store, name: str, planned: Sequence[tuple[Task, RunRecord]]) -> None:
+def _check_alike(home: Store, name: str, planned: Sequence[PlannedRun]) -> None:
     """Check that runs still differ in nothing but task, method and seed; each can be gone on with by itself.
 
     Raises:
         StoreError: naming the first run that does, and in what.
     """
-    _, first = planned[0]
-    for task, record in planned:
-        if task.fingerprint != record.configuration["identity"]["task"]:
+    first = planned[0].record
+    expected = _shared_by_all(RunConfig.read(first.configuration))
+    for task, record in ((each.task, each.record) for each in planned):
+        config = RunConfig.read(record.configuration)
+        if task.fingerprint != config.identity.task:
             raise StoreError(
                 f"the run {record.id} of the comparison {name} has gone on with another task", _again(home)
             )
-        now, expected = _shared_by_all(record.configuration), _shared_by_all(first.configuration)
-        for what, value in now.items():
+        for what, value in _shared_by_all(config).items():
             if value != expected[what]:
                 two = f"the runs {first.id} and {record.id} of the comparison {name}"
                 raise StoreError(f"{two} differ in {what}", _again(home))
 
 
-def _shared_by_all(configuration: Mapping[str, Any]) -> dict[str, object]:
-    limits = limits_of(configuration)
+def _shared_by_all(config: RunConfig) -> dict[str, object]:
     return {
-        **{"max_tokens": limits.max_tokens, "max_calls": limits.max_calls},
-        **{role: (configuration[role] or configuration["model"])["fingerprint"] for role in ("model", "proposer")},
-        **{key: configuration[key] for key in ("version", "use_cache")},
+        "max_tokens": config.limits.max_tokens,
+        "max_calls": config.limits.max_calls,
+        "model": config.model.fingerprint,
+        "proposer": (config.proposer or config.model).fingerprint,
+        "version": config.version,
+        "use_cache": config.use_cache,
     }
 
 
-def _carried_out(comparison: tuple[str, Sequence[tuple[Task, RunRecord]]], bench: Bench) -> Comparison:
-    name, planned = comparison
+def _carried_out(name: str, planned: Sequence[PlannedRun], bench: Bench) -> Comparison:
     done: list[ComparedRun] = []
     failed: list[FailedRun] = []
-    configurations = {record.method: record.configuration for _, record in planned}
-    methods = {method: settings_of(configuration) for method, configuration in configurations.items()}
+    configs = {each.record.method: RunConfig.read(each.record.configuration) for each in planned}
+    methods = {method: settings_of(config) for method, config in configs.items()}
     bench.observer.note(f"comparison {name}, {len(planned)} runs, kept in {bench.store.path}")
-    for number, (task, record) in enumerate(planned, start=1):
+    for number, (task, record) in enumerate(((each.task, each.record) for each in planned), start=1):
         what = f"{task.name}, {record.method}, seed {record.seed}"
         bench.observer.note(f"run {number} of {len(planned)}: {what}")
         try:
@@ -417,13 +364,13 @@ def _carried_out(comparison: tuple[str, Sequence[tuple[Task, RunRecord]]], bench
             failed.append(FailedRun(record.id, task.name, record.method, record.seed, error.message, error.hint))
             bench.observer.note(f"{what} failed: {error.message}")
         except KeyboardInterrupt:
-            is_code = any(needs_code(record.configuration) for _, record in planned)
-            allowed = ("--allow-code",) if is_code else ()
+            allowed = ("--allow-code",) if any(config.needs_code for config in configs.values()) else ()
             again = command("compare", "--resume", name, *allowed, store=bench.store.path)
             bench.observer.note(f"{again} goes on where this ended")
             raise
-    first = planned[0][1]
-    limits = limits_of(first.configuration)
+    bench.store.studies.update(name, status="failed" if failed else "finished")
+    first = planned[0].record
+    limits = configs[first.method].limits
     tasks = _different(planned)
     rows, over_tasks = rows_of(done, [task.name for task in tasks])
     return Comparison(
@@ -441,6 +388,6 @@ def _carried_out(comparison: tuple[str, Sequence[tuple[Task, RunRecord]]], bench
     )
 
 
-def _different(planned: Sequence[tuple[Task, RunRecord]]) -> list[Task]:
+def _different(planned: Sequence[PlannedRun]) -> list[Task]:
     """Return the tasks of the runs in their order, each once."""
-    return list({task.name: task for task, _ in planned}.values())
+    return list({each.task.name: each.task for each in planned}.values())

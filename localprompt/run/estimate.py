@@ -25,7 +25,8 @@ from localprompt.lm.base import LanguageModel
 from localprompt.lm.budget import Budget
 from localprompt.lm.metered import MeteredLM
 from localprompt.lm.simulated import SimulatedLM
-from localprompt.optimizers import Optimizer
+from localprompt.run.models import Models
+from localprompt.run.spec import Limits, RunSpec
 from localprompt.search.evaluator import Evaluator
 from localprompt.search.filtering import spend_remaining
 from localprompt.search.problem import Problem
@@ -77,23 +78,14 @@ class _Measurable(Protocol):
     def prefill_rate(self, n_tokens: int = 512) -> float: ...
 
 
-def estimate(  # noqa: PLR0913 - what a run is
-    optimizer: Optimizer,
-    task: Task,
-    lm: LanguageModel,
-    proposer: LanguageModel,
-    *,
-    rates: Rates | None = None,
-    seed: int = 0,
-    max_tokens: int | None = None,
-    max_calls: int | None = None,
-) -> Estimate:
-    """Return what `optimizer` will cost on `task`; only tokenisers are asked, nothing is computed.
+def estimate(spec: RunSpec, models: Models, rates: Rates | None = None) -> Estimate:
+    """Return what a search will cost; only tokenisers are asked, nothing is computed.
 
     Half of the made-up answers are right, whatever the prompt, so a search that ends early because it found a perfect
     prompt, or goes on because it keeps getting better, costs less or more than this. No proposal is discarded. Of a
     method that only the budget ends a part is rehearsed, and the rest costs as much in proportion.
     """
+    task, lm, seed, limits = spec.placed, models.lm, spec.seed, spec.limits
     texts = [example.targets[0] for example in (*task.train, *task.dev)]
     lengths = lm.count_tokens(texts)
     coin = random.Random(seed)
@@ -103,22 +95,23 @@ def estimate(  # noqa: PLR0913 - what a run is
     )
     n_answer = math.ceil(sum(lengths) / len(lengths))
     answering = SimulatedLM(lm, task.sampling, n_answer, seed)
-    writing = answering if proposer is lm else SimulatedLM(proposer, task.sampling, n_answer, seed + 1)
-    budget = Budget(max_tokens=max_tokens, max_calls=max_calls)
+    other = models.other
+    writing = answering if other is None else SimulatedLM(other, task.sampling, n_answer, seed + 1)
+    budget = limits.without_minutes().budget()
     evaluator = Evaluator(answering, simulated_task, budget)
     problem = Problem(simulated_task, evaluator, MeteredLM(writing, budget), rng=random.Random(seed), is_rehearsal=True)
     times = 1.0
     try:
-        optimizer.run(problem)
-        if getattr(optimizer, "SPENDS_ALL", False):
-            times = _times(budget.spend, max_tokens, max_calls)
+        spec.optimizer.run(problem)
+        if getattr(spec.optimizer, "SPENDS_ALL", False):
+            times = _times(budget.spend, limits)
     except BudgetExhausted:
         with suppress(BudgetExhausted):
             spend_remaining(problem)
-    models = {id(model): model for model in (answering, writing)}.values()
+    simulated = {id(model): model for model in (answering, writing)}.values()
     drawn = answering.generated
-    proposals = sum(model.proposals for model in models)
-    prefilled, generated = sum(m.prefilled for m in models), sum(m.generated for m in models)
+    proposals = sum(model.proposals for model in simulated)
+    prefilled, generated = sum(m.prefilled for m in simulated), sum(m.generated for m in simulated)
     spend = budget.spend
     proof = _proof(answering, simulated_task, problem)
     return Estimate(
@@ -129,7 +122,7 @@ def estimate(  # noqa: PLR0913 - what a run is
         seconds=_seconds(rates, times * prefilled, times * generated),
         proof_calls=proof.calls,
         proof_tokens_requested=proof.tokens_requested,
-        proof_seconds=_seconds(rates, sum(m.prefilled for m in models) - prefilled, answering.generated - drawn),
+        proof_seconds=_seconds(rates, sum(m.prefilled for m in simulated) - prefilled, answering.generated - drawn),
     )
 
 
@@ -145,9 +138,9 @@ def _proof(lm: SimulatedLM, task: Task, problem: Problem) -> Spend:
     return budget.spend
 
 
-def _times(spend: Spend, max_tokens: int | None, max_calls: int | None) -> float:
+def _times(spend: Spend, limits: Limits) -> float:
     """Return how many times the limits hold what was spent; 1 without a limit."""
-    shares = ((max_tokens, spend.tokens_requested), (max_calls, spend.calls))
+    shares = ((limits.max_tokens, spend.tokens_requested), (limits.max_calls, spend.calls))
     return min((limit / max(1, used) for limit, used in shares if limit is not None), default=1.0)
 
 

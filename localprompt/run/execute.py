@@ -1,16 +1,16 @@
-"""One sitting at a run: search, noise, test, result. Level 7. How a sitting begins is in api.py and resume.py.
+"""One session of a run: search, noise, test, result. Level 7. How a session begins is in api.py and resume.py.
 
-A sitting may end anywhere. The next one begins the search again from its seed, and the store knows the answers.
+A session may end anywhere. The next one begins the search again from its seed, and the store knows the answers.
 """
 
 from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from pathlib import Path
 
 from localprompt.errors import (
     BudgetExhausted,
@@ -21,16 +21,21 @@ from localprompt.errors import (
     SearchEnded,
     StoreError,
 )
+from localprompt.interface.advice import command
 from localprompt.interface.rounding import score_text
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.budget import Budget
-from localprompt.lm.cached import Answers, CachedLM
 from localprompt.lm.metered import MeteredLM
+from localprompt.lm.replayed import ReadAnswers
 from localprompt.optimizers import Optimizer
-from localprompt.run.config import Limits
+from localprompt.run.config import RunConfig
 from localprompt.run.estimate import Estimate
+from localprompt.run.journal import RunJournal
 from localprompt.run.noise import measure_noise
+from localprompt.run.prepare import Prepared
 from localprompt.run.results import HeldOutScores, NoiseFloor, RunResult, constant_note
+from localprompt.run.session import CachedModels, cached_models
+from localprompt.run.spec import RunSpec
 from localprompt.search.evaluator import Evaluator
 from localprompt.search.filtering import spend_remaining
 from localprompt.search.observer import Announcer, Journal, Observer, pluralize
@@ -42,114 +47,84 @@ from localprompt.tasks import Task
 from localprompt.tasks.check import main_doubts
 from localprompt.tasks.constant import constant_answer
 from localprompt.tasks.copies import numbered
-from localprompt.tasks.template import Position
 from localprompt.types import Evaluation
 
-_MOST_TIMES = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Models:
-    """The models of a run, each with the store before it."""
-
-    lm: CachedLM
-    """Answers the examples."""
-    writer: CachedLM
-    """Writes prompts; the same object where one model does both."""
-    again: CachedLM
-    """The task LM knowing nothing of what `lm` was asked: for measuring again."""
-
-    @property
-    def n_failed(self) -> int:
-        """Different requests so far that kill the engine; measuring again asks the same ones."""
-        return self.lm.n_failed + (0 if self.writer is self.lm else self.writer.n_failed)
-
-    def flush(self) -> None:
-        """Commit what waits to be committed."""
-        for model in (self.lm, self.writer, self.again):
-            model.flush()
+TEST_SEEN = "the test split had been measured before this search went on; its score is not a single look"
 
 
 @dataclass(frozen=True, slots=True)
 class RunSession:
-    """What one sitting needs."""
+    """What one session of a run needs."""
 
     run_id: str
-    task: Task
-    models: Models
-    method: str
-    optimizer: Optimizer
-    seed: int
-    limits: Limits
+    spec: RunSpec
+    models: CachedModels
     observer: Observer
-    expected: Estimate | None = None
-    """What the search was expected to cost."""
-    journal: Journal | None = None
+    expected: Estimate | None
+    """What the search was expected to cost; None where that is not known."""
+    journal: Journal | None
     """None: nothing is written, as in a replay."""
-    notes: tuple[str, ...] = ()
-    """What a reader of the result should know of the sittings before."""
-    resume: Callable[..., str] = str
+    notes: tuple[str, ...]
+    """What a reader of the result should know of the sessions before."""
+    resume: Callable[..., str]
     """Returns the command that goes on with the run, with further options."""
 
+    @classmethod
+    def of(  # noqa: PLR0913 - a run and what it runs on
+        cls,
+        store: Store,
+        run_id: str,
+        config: RunConfig,
+        ready: Prepared,
+        observer: Observer,
+        *,
+        is_replay: bool = False,
+    ) -> RunSession:
+        """Return a session of a run that is in the store; its models answer from the store first.
 
-def cached_models(  # noqa: PLR0913 - two models and where their answers are
-    lm: LanguageModel,
-    writer: LanguageModel,
-    answers: Answers,
-    *,
-    run_id: str,
-    shared: bool,
-    observer: Observer,
-    anew: int = 0,
-) -> Models:
-    """Return the models of a run behind its store; without `shared` the answers are the run's own.
-
-    A run that was begun `anew`, for which time that may be, shares none either, also not with itself before.
-    """
-    namespace = "" if shared and not anew else run_id + (f" anew {anew}" if anew else "")
-
-    def behind(model: LanguageModel, space: str) -> CachedLM:
-        cached = CachedLM(model, answers, space, run_id=run_id)
-        cached.on_progress = observer.progress
-        return cached
-
-    first = behind(lm, namespace)
-    return Models(first, first if writer is lm else behind(writer, namespace), behind(lm, f"{namespace} again"))
-
-
-def restarts_of(configuration: Mapping[str, Any]) -> int:
-    """Return how often a run was begun anew with `--force`.
-
-    Raises:
-        StoreError: if the configuration is damaged.
-    """
-    times = configuration.get("anew", 0)
-    if type(times) is not int or not 0 <= times < _MOST_TIMES:
-        raise StoreError("the configuration of the run is damaged (anew)", "it was not written by localprompt")
-    return times
-
-
-def placed(task: Task, optimizer: Optimizer) -> Task:
-    """Return the task with the instruction where the optimiser wants it; most leave it where the task has it."""
-    position: Position = getattr(optimizer, "position", "task")
-    return replace(task, layout=task.layout.placed(position))
+        Args:
+            store: that has the run.
+            run_id: of the run.
+            config: its record.
+            ready: its search and models of now.
+            observer: told what happens.
+            is_replay: the store's answers are all there are, and nothing is written.
+        """
+        # A run that was begun again shares no answers either, also not with itself before.
+        restarts = f" anew {config.restarts}" if config.restarts else ""
+        namespace = "" if config.use_cache and not restarts else run_id + restarts
+        answers = ReadAnswers(store.answers) if is_replay else store.answers
+        return cls(
+            run_id=run_id,
+            spec=ready.spec,
+            models=cached_models(ready.models, answers, run_id, namespace, observer),
+            observer=observer,
+            expected=config.expected,
+            journal=None if is_replay else RunJournal(store.runs, run_id),
+            notes=(TEST_SEEN,) if config.test_seen else (),
+            resume=partial(_resume_command, run_id, config.resume_options, store.path),
+        )
 
 
-def execute_run(store: Store, sitting: RunSession) -> RunResult:
-    """Return the result of a sitting at a run that is held by this process, and keep it in the store.
+def _resume_command(run_id: str, options: Sequence[str], store: Path, *more: str) -> str:
+    return command("resume", run_id, *options, *more, store=store)
+
+
+def execute_run(store: Store, session: RunSession) -> RunResult:
+    """Return the result of a session at a run that is held by this process, and keep it in the store.
 
     Raises:
-        LocalPromptError, KeyboardInterrupt: whatever ends the sitting; the run can be resumed.
+        LocalPromptError, KeyboardInterrupt: whatever ends the session; the run can be resumed.
     """
-    run_id, runs = sitting.run_id, store.runs
+    run_id, runs = session.run_id, store.runs
     runs.update(run_id, status="running", stopped="")
     try:
-        result = search_and_test(sitting)
-        _flush(store, sitting)
+        result = search_and_test(session)
+        _flush(store, session)
     except BaseException as error:
-        sitting.observer.note(f"{sitting.resume()} goes on where this ended")
+        session.observer.note(f"{session.resume()} goes on where this ended")
         with contextlib.suppress(StoreError):  # the first error says more
-            _flush(store, sitting)
+            _flush(store, session)
             status, reason = _end(error)
             runs.update(run_id, status=status, stopped=reason)
         raise
@@ -157,53 +132,53 @@ def execute_run(store: Store, sitting: RunSession) -> RunResult:
     return result
 
 
-def _flush(store: Store, sitting: RunSession) -> None:
+def _flush(store: Store, session: RunSession) -> None:
     """Write what waits, answers and which of them the run used, before the run says how it ended."""
-    sitting.models.flush()
+    session.models.flush()
     store.answers.flush()
 
 
-def search_and_test(sitting: RunSession) -> RunResult:
+def search_and_test(session: RunSession) -> RunResult:
     """Return what the search found, measured once on test beside the seed prompt.
 
     Raises:
         LocalPromptError: whatever a model, the task or the store raises.
     """
-    task, lm, limits = placed(sitting.task, sitting.optimizer), sitting.models.lm, sitting.limits
-    budget = Budget(max_tokens=limits.max_tokens, max_calls=limits.max_calls, max_minutes=limits.max_minutes)
+    task, lm = session.spec.placed, session.models.lm
+    budget = session.spec.limits.budget()
     problem = Problem(
         task,
         Evaluator(lm, task, budget),
-        MeteredLM(sitting.models.writer, budget),
-        rng=random.Random(sitting.seed),
-        announcer=Announcer(sitting.observer, sitting.journal),
+        MeteredLM(session.models.proposer, budget),
+        rng=random.Random(session.spec.seed),
+        announcer=Announcer(session.observer, session.journal),
     )
-    if (cost := sitting.expected) is not None:
-        sitting.observer.plan(cost.proposals + cost.evaluations)
+    if (cost := session.expected) is not None:
+        session.observer.plan(cost.proposals + cost.evaluations)
     swaps = _swaps(lm.lm)
-    end = _search(sitting.optimizer, problem)
+    end = _search(session.spec.optimizer, problem)
     spend, winner, seed = budget.spend, problem.ranking.winner(), problem.ranking.best_seed()
     noise, test, proof = None, None, Budget()
     try:
-        noise = _measure_noise(sitting, task, problem, proof)
+        noise = _measure_noise(session, task, problem, proof)
         copies = {example.id: number for example, number in zip(task.dev, numbered(task.dev), strict=True)}
         winner = choose_winner(problem.ranking.finalists(), noise.floor, copies) if noise else winner
-        sitting.observer.stage(f"measuring seed and winner on {pluralize(len(task.test), 'test example')}")
+        session.observer.stage(f"measuring seed and winner on {pluralize(len(task.test), 'test example')}")
         before, after = Evaluator(lm, task, proof).evaluate([seed.candidate.prompt, winner.candidate.prompt], task.test)
-        if sitting.journal is not None:
-            sitting.journal.evaluations("test", [before, after])
+        if session.journal is not None:
+            session.journal.evaluations("test", [before, after])
         test = _on_test(task, before, after)
     except OutOfAnswers as missing:
         end = end or missing
     dev = _on_dev(task, winner)
     return RunResult(
-        run_id=sitting.run_id,
+        run_id=session.run_id,
         status="paused" if isinstance(end, OutOfTime | OutOfAnswers) else "finished",
         task=task.name,
         model=lm.name,
-        proposer=sitting.models.writer.name,
-        method=sitting.method,
-        seed=sitting.seed,
+        proposer=session.models.proposer.name,
+        method=session.spec.method,
+        seed=session.spec.seed,
         seed_prompt=seed.candidate.prompt,
         best=winner.candidate.prompt,
         op=winner.candidate.op,
@@ -212,17 +187,17 @@ def search_and_test(sitting: RunSession) -> RunResult:
         noise=noise,
         spend=spend,
         proof=proof.spend,
-        failed=sitting.models.n_failed,
-        expected=sitting.expected,
+        failed=session.models.n_failed,
+        expected=session.expected,
         discards=dict(problem.proposer.discards.most_common()),
         stopped=str(end) if end else "",
         notes=(
-            *sitting.notes,
+            *session.notes,
             *main_doubts(task, "test", "dev", "train"),
             *_notes(winner, dev, test),
             *_left(winner, problem.ranking.winner()),
             *_turns(_swaps(lm.lm) - swaps),
-            *_larger_context(end, sitting),
+            *_larger_context(end, session),
         ),
         trajectory=tuple(problem.ranking.trajectory),
     )
@@ -264,7 +239,7 @@ def _end(error: BaseException) -> tuple[RunStatus, str]:
     return "failed", error.message if isinstance(error, LocalPromptError) else type(error).__name__
 
 
-def _measure_noise(sitting: RunSession, task: Task, problem: Problem, budget: Budget) -> NoiseFloor | None:
+def _measure_noise(session: RunSession, task: Task, problem: Problem, budget: Budget) -> NoiseFloor | None:
     """Measure the best two prompts and the seed again; None where nothing was scored."""
     first, seed = problem.ranking.winner(), problem.ranking.best_seed()
     others = [each for each in problem.ranking.finalists() if each.candidate.prompt.id != first.candidate.prompt.id]
@@ -277,8 +252,8 @@ def _measure_noise(sitting: RunSession, task: Task, problem: Problem, budget: Bu
         for each in (first, second, seed)
         if each.evaluation is not None and len(each.evaluation.outcomes) == len(first.evaluation.outcomes)
     }
-    sitting.observer.stage(f"measuring {pluralize(len(known), 'prompt')} again on dev, for the noise of the numbers")
-    return measure_noise(sitting.models.again, task, list(known.values()), budget)
+    session.observer.stage(f"measuring {pluralize(len(known), 'prompt')} again on dev, for the noise of the numbers")
+    return measure_noise(session.models.again, task, list(known.values()), budget)
 
 
 def _on_test(task: Task, before: Evaluation, after: Evaluation) -> HeldOutScores:
@@ -317,10 +292,10 @@ def _turns(swaps: int) -> Sequence[str]:
     return (f"the two models took turns in memory, {swaps} swaps",) if swaps else ()
 
 
-def _larger_context(end: Exception | None, sitting: RunSession) -> Sequence[str]:
+def _larger_context(end: Exception | None, session: RunSession) -> Sequence[str]:
     if not isinstance(end, ContextOverflow):
         return ()
-    return (f"{sitting.resume('--force', '--engine', 'n_ctx=...')} begins the search anew in a larger context",)
+    return (f"{session.resume('--force', '--engine', 'n_ctx=...')} begins the search again in a larger context",)
 
 
 def _left(winner: Standing, ahead: Standing) -> Sequence[str]:

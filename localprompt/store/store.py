@@ -1,4 +1,4 @@
-"""The store: one SQLite file of runs and answers. Level 2."""
+"""The store: one SQLite file of runs, studies and answers. Level 2."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from localprompt.interface.paths import default_store, expanded
 from localprompt.store.answers import Answers
 from localprompt.store.database import Database, file_bytes, in_words, is_begun
 from localprompt.store.runs import Runs, in_use
+from localprompt.store.studies import Studies
 from localprompt.store.transfer import check_values
 
 _SHOWN = 20
@@ -44,6 +45,7 @@ class Store:
         self._database = Database(found)
         self.answers = Answers(self._database)
         self.runs = Runs(self._database, self.answers)
+        self.studies = Studies(self._database)
 
     @property
     def path(self) -> Path:

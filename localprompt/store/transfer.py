@@ -44,6 +44,7 @@ from localprompt.store.records import (
     read_texts,
     text_of,
 )
+from localprompt.store.studies import STUDY_COLUMNS, read_study
 
 MAX_FILE_BYTES = 4 << 30
 MAX_VALUE_BYTES = 64 << 20
@@ -258,7 +259,7 @@ def _read_answer(row: tuple[Any, ...]) -> None:
     msgpack.unpackb(value, raw=True, strict_map_key=False)
 
 
-_READERS: Mapping[str, tuple[str, Callable[[tuple[Any, ...]], None]]] = {
+_READERS: Mapping[str, tuple[str, Callable[[tuple[Any, ...]], object]]] = {
     "runs": (f"{RUN_COLUMNS}, ordinal", _read_run),
     "candidates": ("prompt_id, prompt, parents, op", _read_candidate),
     "evaluations": ("prompt_id, prompt, kind", _read_prompt),
@@ -266,6 +267,7 @@ _READERS: Mapping[str, tuple[str, Callable[[tuple[Any, ...]], None]]] = {
     "discards": ("number, text, reason", _read_text),
     "events": ("number, text, at, kind", _read_event),
     "requests": ("number, prompt, replies", _read_request),
+    "studies": (f"number, {STUDY_COLUMNS}", lambda row: read_study(row[1:])),
     "answers": ("key, value", _read_answer),
     "imported_answers": ("key, value", _read_answer),
 }

@@ -12,44 +12,28 @@ import pytest
 import toy
 
 from localprompt.errors import ConfigError, LocalPromptError, StoreError
-from localprompt.lm.loading import scheme
-from localprompt.lm.scripted import ScriptedLM
+from localprompt.lm import loading
+from localprompt.lm.base import LanguageModel
 from localprompt.optimizers import configure
 from localprompt.run import api as runs
-from localprompt.run import config as module
-from localprompt.run.config import (
-    Limits,
-    check_shape,
-    describe,
-    engine_settings,
-    expected_of,
-    limits_of,
-    optimizer_of,
-)
+from localprompt.run.config import RunConfig
 from localprompt.run.estimate import estimate
+from localprompt.run.inlined import write_files
+from localprompt.run.models import Models
 from localprompt.run.resume import resume
+from localprompt.run.spec import Limits, RunSpec
 from localprompt.tasks.stored import from_plain
 
 
 def described(**settings: object) -> dict[str, Any]:
     """A configuration as the store gives it back."""
-    ape, task, lm = configure("ape", settings), toy.task(), toy.model()
-    expected = estimate(ape, task, lm, lm)
-    plain = describe(
-        task,
-        lm,
-        None,
-        ape,
-        method="ape",
-        seed=0,
-        limits=Limits(),
-        sources={"model": "a.gguf", "proposer": None},
-        use_cache=True,
-        expected=expected,
-    )
-    read: dict[str, Any] = json.loads(json.dumps(plain))
-    assert expected_of(read) == expected
-    return read
+    ape, lm = configure("ape", settings), toy.model()
+    spec, models = RunSpec(toy.task(), "ape", ape, 0, Limits()), Models(lm, lm, {"model": "a.gguf", "proposer": None})
+    config = RunConfig.new(spec, models, use_cache=True, expected=estimate(spec, models))
+    plain: dict[str, Any] = json.loads(json.dumps(config.to_json()))
+    assert RunConfig.read(plain).is_same_search(config)
+    assert RunConfig.read(plain).expected == config.expected
+    return plain
 
 
 @pytest.mark.parametrize(
@@ -64,19 +48,20 @@ def described(**settings: object) -> dict[str, Any]:
     ],
 )
 def test_what_is_no_limit_is_refused_before_anything_is_loaded(limits: dict[str, Any], error: str) -> None:
-    def never(name: str, **engine: object) -> ScriptedLM:
+    def never(name: str, **engine: object) -> LanguageModel:
         raise AssertionError(name)
 
-    with scheme("toy", never):
-        for call in (partial(runs.optimize, toy.task(), "toy:1"), partial(resume, "anything")):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loading, "open_model", never)
+        for call in (partial(runs.optimize, toy.task(), "any"), partial(resume, "anything")):
             with pytest.raises(ConfigError, match=error):
                 call(**limits)
 
 
 @pytest.mark.parametrize("value", [0, -5, True, 1.5, "9" * 10**6, 10**16])
 def test_a_stored_limit_that_is_none_is_damage(value: object) -> None:
-    with pytest.raises(StoreError, match="the limits of the run are damaged: max_tokens is") as error:
-        limits_of(changed(described(), "limits.max_tokens", value))
+    with pytest.raises(StoreError, match=r"configuration of the run is damaged \(limits.*max_tokens") as error:
+        RunConfig.read(changed(described(), "limits.max_tokens", value))
     assert len(error.value.message) < 200
 
 
@@ -99,12 +84,15 @@ def changed(plain: dict[str, Any], place: str, value: object) -> dict[str, Any]:
         ("identity.task", None),
         ("model.name", None),
         ("model", {"fingerprint": "x", "identity": {}}),
+        ("seed", "0"),
+        ("use_cache", 1),
+        ("anew", -1),
+        ("looked", "yes"),
     ],
 )
 def test_a_configuration_of_another_shape_is_one_sentence(place: str, value: object) -> None:
-    check_shape(described())
-    with pytest.raises(StoreError, match="configuration of the run is damaged"):
-        check_shape(changed(described(), place, value))
+    with pytest.raises(StoreError, match=rf"configuration of the run is damaged \({place}"):
+        RunConfig.read(changed(described(), place, value))
 
 
 @pytest.mark.parametrize("value", ["x", [], None, float("inf"), True, 1.5])
@@ -112,41 +100,40 @@ def test_an_estimate_of_another_shape_is_one_sentence(value: object) -> None:
     for plain in (
         changed(described(), "expected.proposals", value),
         changed(described(), "expected", value or [1]),
-        changed(described(), "expected.more", value),
         changed(described(), "expected.seconds", 10**400),
     ):
-        with pytest.raises(StoreError, match="estimate of the run is damaged"):
-            expected_of(plain)
+        with pytest.raises(StoreError, match=r"configuration of the run is damaged \(expected"):
+            RunConfig.read(plain)
 
 
 def test_a_model_is_loaded_with_engine_settings_and_nothing_else() -> None:
     identity = {"file": "x", "n_ctx": 4096, "kv_type": "f32", "name_or_path": "y", "tune": False, "n_threads": 2}
     plain = changed(described(), "model.identity", identity)
-    assert engine_settings(plain, "model") == {"n_ctx": 4096, "kv_type": "f32", "n_threads": 2}
+    assert RunConfig.read(plain).model.engine() == {"n_ctx": 4096, "kv_type": "f32", "n_threads": 2}
 
 
 @pytest.mark.parametrize(("name", "value"), [("n_ctx", "x"), ("n_ctx", 2**40), ("lanes", 1.5), ("kv_type", "q3")])
 def test_an_engine_setting_that_cannot_be_is_one_sentence(name: str, value: object) -> None:
     with pytest.raises(LocalPromptError, match=f"the run's engine setting {name}"):
-        engine_settings(changed(described(), "model.identity", {name: value}), "model")
+        RunConfig.read(changed(described(), "model.identity", {name: value})).model.engine()
 
 
 @pytest.mark.parametrize(("name", "value"), [("queries", 10**12), ("stages", [6, 10**12]), ("ucb_exploration", 1e99)])
 def test_a_setting_that_would_never_end_is_refused(name: str, value: object, tmp_path: Path) -> None:
-    assert optimizer_of(described(), tmp_path) == configure("ape", {})
+    assert RunConfig.read(described()).optimizer(tmp_path) == configure("ape", {})
     with pytest.raises(ConfigError, match=f"the setting {name} must be at most 1,000,000"):
-        optimizer_of(changed(described(), f"settings.{name}", value), tmp_path)
+        RunConfig.read(changed(described(), f"settings.{name}", value)).optimizer(tmp_path)
 
 
 def test_a_setting_names_no_file_of_this_machine(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     with pytest.raises(StoreError, match="the run's setting templates is a file of this machine"):
-        optimizer_of(changed(described(), "settings.templates", str(tmp_path / "mine")), tmp_path / "run")
+        RunConfig.read(changed(described(), "settings.templates", str(tmp_path / "mine"))).optimizer(tmp_path / "run")
 
 
 def test_a_file_of_the_settings_may_hold_any_text(tmp_path: Path) -> None:
     settings = {"prompts": {"files": {"file.txt": "a\ud800b"}, "folder": False}}
-    assert module.write_files(settings, tmp_path)["prompts"].read_text(encoding="utf-8") == "a\\ud800b"
+    assert write_files(settings, tmp_path)["prompts"].read_text(encoding="utf-8") == "a\\ud800b"
 
 
 Change = Callable[[dict[str, Any]], object]

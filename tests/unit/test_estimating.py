@@ -16,16 +16,16 @@ from localprompt.lm.budget import Budget
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers import configure, names
 from localprompt.optimizers.ape import APE
-from localprompt.run.estimate import Estimate, Rates, estimate, measured_rates
+from localprompt.run.estimate import Estimate, Rates, measured_rates
 from localprompt.tasks.answers import find_answer
 from localprompt.types import Generation, Sampling
 
 QUARTERS = APE(queries=4, per_query=4, resample_rounds=0, tiebreak=False)
 
 
-def _estimate(method: APE = QUARTERS, **limits: int) -> Estimate:
+def _estimate(method: APE = QUARTERS, *, max_tokens: int | None = None, max_calls: int | None = None) -> Estimate:
     lm = toy.model()
-    result = estimate(method, toy.task(), lm, lm, rates=Rates(100.0, 50.0), **limits)
+    result = toy.expected(method, toy.task(), lm, rates=Rates(100.0, 50.0), max_tokens=max_tokens, max_calls=max_calls)
     assert (lm.n_generated, lm.n_scored) == (0, 0), "the model itself is asked for nothing"
     return result
 
@@ -44,8 +44,8 @@ def test_the_estimate_is_near_what_a_run_spends() -> None:
 def test_made_up_answers_are_right_as_often_where_a_number_is_looked_for() -> None:
     lm, task = toy.model(), toy.task()
     climbing = configure("random", {"unproductive": 1})
-    expected = estimate(climbing, task, lm, lm)
-    assert estimate(climbing, replace(task, answer=find_answer("last_number")), lm, lm) == expected
+    expected = toy.expected(climbing, task, lm)
+    assert toy.expected(climbing, replace(task, answer=find_answer("last_number")), lm) == expected
 
 
 def test_the_same_search_has_the_same_estimate() -> None:
@@ -58,12 +58,12 @@ def test_shared_prefixes_are_decoded_once() -> None:
 
 def test_seconds_follow_from_the_rates() -> None:
     lm = toy.model()
-    slow = estimate(QUARTERS, toy.task(), lm, lm, rates=Rates(10.0, 5.0))
-    fast = estimate(QUARTERS, toy.task(), lm, lm, rates=Rates(100.0, 50.0))
+    slow = toy.expected(QUARTERS, toy.task(), lm, rates=Rates(10.0, 5.0))
+    fast = toy.expected(QUARTERS, toy.task(), lm, rates=Rates(100.0, 50.0))
     assert slow.seconds is not None
     assert fast.seconds is not None
     assert slow.seconds == pytest.approx(10 * fast.seconds)
-    assert estimate(QUARTERS, toy.task(), lm, lm).seconds is None
+    assert toy.expected(QUARTERS, toy.task(), lm).seconds is None
 
 
 def test_a_limit_ends_the_estimate_where_it_ends_the_run() -> None:
@@ -74,7 +74,7 @@ def test_a_limit_ends_the_estimate_where_it_ends_the_run() -> None:
 
 def test_two_models_are_told_apart() -> None:
     task_lm, writer = toy.model(), toy.model(has_chat=False)
-    result = estimate(QUARTERS, toy.task(), task_lm, writer)
+    result = toy.expected(QUARTERS, toy.task(), task_lm, writer)
     assert result.proposals == 16
     assert writer.seen == task_lm.seen == []
 
@@ -83,7 +83,7 @@ def test_two_models_are_told_apart() -> None:
 @pytest.mark.parametrize("has_chat", [True, False])
 def test_every_method_can_be_estimated(name: str, has_chat: bool) -> None:
     lm = toy.model(has_chat=has_chat)
-    result = estimate(configure(name, {}), toy.task(), lm, lm, max_calls=5000)
+    result = toy.expected(configure(name, {}), toy.task(), lm, max_calls=5000)
     assert lm.seen == []
     assert result.evaluations > 0
     assert (result.proposals > 0) == (name != "manual")
@@ -91,12 +91,12 @@ def test_every_method_can_be_estimated(name: str, has_chat: bool) -> None:
 
 def test_the_ability_to_fill_blanks_is_taken_for_granted() -> None:
     lm = toy.model(has_fim=True)
-    assert estimate(APE(mode="fim"), toy.task(), lm, lm).proposals >= 48
+    assert toy.expected(APE(mode="fim"), toy.task(), lm).proposals >= 48
 
 
 def test_labels_are_counted_too() -> None:
     lm = toy.model()
-    result = estimate(QUARTERS, toy.task(labels=("yes", "no")), lm, lm)
+    result = toy.expected(QUARTERS, toy.task(labels=("yes", "no")), lm)
     assert result.evaluations > 0
     assert result.tokens_requested > result.tokens_decoded
 
@@ -135,7 +135,7 @@ def test_a_model_that_ends_every_completion_at_once_has_a_rate(memory: Path) -> 
     assert rates is not None
     assert rates.prefill == 20.0, "the faster of two tries"
     assert rates.generation > 0
-    assert estimate(QUARTERS, toy.task(), toy.model(), toy.model(), rates=rates).seconds is not None
+    assert toy.expected(QUARTERS, toy.task(), toy.model(), rates=rates).seconds is not None
 
 
 def test_rates_of_a_busy_machine_are_not_remembered_for_ever(memory: Path) -> None:

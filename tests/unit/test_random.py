@@ -13,7 +13,6 @@ from localprompt.errors import BudgetExhausted, ConfigError, ContextOverflow
 from localprompt.lm.budget import Budget
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers import configure
-from localprompt.run.estimate import estimate
 from localprompt.search.problem import Problem
 from localprompt.types import Prompt
 
@@ -133,10 +132,10 @@ def test_a_large_budget_too_ends_with_the_first_barren_rounds() -> None:
 
 def test_a_rehearsal_of_a_large_budget_is_short_and_expects_all_of_it_to_be_spent() -> None:
     lm = toy.model()
-    expected = estimate(configure("random", {}), toy.task(dev=100), lm, lm, max_tokens=50_000_000)
+    expected = toy.expected(configure("random", {}), toy.task(dev=100), lm, max_tokens=50_000_000)
     assert expected.tokens_requested == pytest.approx(50_000_000, rel=1e-6)
     assert expected.proposals > 10_000
-    free = estimate(configure("random", {}), toy.task(dev=100), lm, lm)
+    free = toy.expected(configure("random", {}), toy.task(dev=100), lm)
     assert free.proposals == 128
 
 

@@ -23,6 +23,8 @@ from localprompt.lm.scripted import ScriptedLM
 from localprompt.run import api as runs
 from localprompt.run import config as configuration
 from localprompt.run import resume as resuming
+from localprompt.run.execute import TEST_SEEN
+from localprompt.run.inlined import write_files
 from localprompt.store import Store
 from localprompt.tasks import load_task
 from localprompt.tasks.stored import from_plain, to_plain
@@ -157,8 +159,8 @@ def test_a_search_that_goes_on_after_its_test_score_was_known_says_so() -> None:
     first = runs.optimize(toy.task(), toy.model(), max_calls=100)
     assert first.notes == ()
     longer = resuming.resume(first.run_id, model=toy.model(), max_calls=1000)
-    assert longer.notes == (resuming.LOOKED,)
-    assert resuming.replay(first.run_id).notes == (resuming.LOOKED,)
+    assert longer.notes == (TEST_SEEN,)
+    assert resuming.replay(first.run_id).notes == (TEST_SEEN,)
 
 
 def test_an_extended_run_is_estimated_anew() -> None:
@@ -283,7 +285,7 @@ def test_files_that_settings_name_need_not_be_there_later(tmp_path: Path) -> Non
 def test_an_imported_run_writes_no_file_elsewhere(name: str, tmp_path: Path) -> None:
     settings = {"templates": {"files": {name: "text"}, "folder": True}}
     with pytest.raises(StoreError, match="file that cannot be"):
-        configuration.write_files(settings, tmp_path / "in")
+        write_files(settings, tmp_path / "in")
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 

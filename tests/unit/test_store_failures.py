@@ -213,15 +213,19 @@ def test_a_store_of_each_older_format_is_brought_up_to_date_with_all_it_holds(tm
         old.execute(
             "INSERT INTO runs (id, identity, ordinal, status, created, updated, task, model, proposer, method, seed,"
             " configuration, stopped) VALUES ('0123456789ab', 'i', 0, 'paused', 1.0, 2.0, 't', 'm', 'p', 'ape', '7',"
-            " '{\"identity\": 1}', '')"
+            ' \'{"identity": 1, "comparisons": {"aaaaaaaaaaaa": [0, 1], "x": [0, 1], "bbbbbbbbbbbb": "?"}}\', \'\')'
         )
-        old.execute("INSERT INTO candidates VALUES (1, 0, ?, ?, 'seed', '[]')", [Prompt("a").id, _plain("a")])
+        columns = "run, number, prompt_id, prompt, op, parents" + (", is_proposed" if version >= 4 else "")
+        values = "1, 0, ?, ?, 'seed', '[]'" + (", 0" if version >= 4 else "")
+        old.execute(f"INSERT INTO candidates ({columns}) VALUES ({values})", [Prompt("a").id, _plain("a")])
         old.executemany("INSERT INTO answers VALUES (?, ?, ?)", ROWS[:9])
     with Store(path) as store:
         (run,) = store.runs.all()
         assert (run.id, run.status, run.seed) == ("0123456789ab", "paused", 7)
         assert store.runs.candidates(run.id) == [Candidate(Prompt("a"), "seed", is_proposed=False)]
         assert store.answers.get([ROWS[5][0]]) == [ROWS[5][2]]
+        (study,) = store.studies.all("comparison")
+        assert (study.id, study.runs, study.configuration) == ("aaaaaaaaaaaa", (run.id,), {"n_runs": 1})
         assert store.check() == []
         with store.runs.hold(run.id):
             store.runs.add_event(run.id, "note", "still there")

@@ -133,7 +133,7 @@ def _compare_in_turns(machine: Machine) -> None:
     assert machine.inside == []
     machine.loads.clear()
     with Store() as store:
-        (unfinished,) = {tag for run in store.runs.all() for tag in run.configuration["comparisons"]}
+        (unfinished,) = {study.id for study in store.studies.all("comparison")}
     result = resume_comparison(unfinished)
     assert machine.inside == []
     assert [run.result.status for run in result.runs] == ["finished", "finished"]

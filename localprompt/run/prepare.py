@@ -1,0 +1,60 @@
+"""A run made ready: it fits its models, and what it will cost can be said. Level 7. Every run starts from here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from localprompt.lm.budget import Budget
+from localprompt.run.estimate import Estimate, estimate, measured_rates
+from localprompt.run.models import Models
+from localprompt.run.spec import RunSpec
+from localprompt.search.evaluator import Evaluator
+from localprompt.search.observer import Observer
+from localprompt.stats.power import smallest_detectable_gain
+from localprompt.tasks import Task
+from localprompt.tasks.check import main_doubts
+from localprompt.tasks.copies import n_different
+
+_ROOM = 128
+"""Tokens by which a found prompt may be longer than the seed before an example does not fit the context."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A search with its open models."""
+
+    spec: RunSpec
+    models: Models
+
+
+def prepare(spec: RunSpec, models: Models) -> Prepared:
+    """Return a search whose every dev and test example fits the context with a prompt somewhat longer than the seed.
+
+    Raises:
+        ContextOverflow: naming the first example that does not; only tokenisers were asked.
+    """
+    task = spec.placed
+    Evaluator(models.lm, task, Budget()).check_fit(task.seeds[0], (*task.dev, *task.test), room=_ROOM)
+    return Prepared(spec, models)
+
+
+def expected_cost(ready: Prepared, observer: Observer) -> Estimate:
+    """Return what a search will cost on this machine; the rates of a model that are not known are measured first.
+
+    Raises:
+        ModelError: if the model cannot be run.
+    """
+    observer.stage("estimating what the search will cost")
+    return estimate(ready.spec, ready.models, measured_rates(ready.models.lm))
+
+
+def tell_before(task: Task, observer: Observer, prefix: str = "") -> None:
+    """Note which gain a task can show, where it can show one, and what is doubtful about its scores."""
+    n = n_different(task.test)
+    gain = smallest_detectable_gain(n)
+    if gain is not None:
+        what = "different test examples" if n < len(task.test) else "test examples"
+        observer.note(f"{prefix}{n} {what} can show a gain of about {math.ceil(100 * gain)} points or more")
+    for doubt in main_doubts(task, "test", "dev", "train"):
+        observer.note(f"{prefix}{doubt}")
