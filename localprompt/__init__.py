@@ -26,10 +26,12 @@ if TYPE_CHECKING:
         WorkerDied,
     )
     from localprompt.lm.base import LanguageModel
+    from localprompt.lm.loading import register_scheme
     from localprompt.lm.local import LocalModel, load_model
     from localprompt.lm.scripted import ScriptedLM
     from localprompt.run.api import Estimate, EvaluationResult, RunResult, dry_run, evaluate, optimize
     from localprompt.run.resume import replay, resume
+    from localprompt.run.session import Session, open_session
     from localprompt.search.observer import Observer, SilentObserver
     from localprompt.store import Store
     from localprompt.tasks import Task, load_task
@@ -58,6 +60,7 @@ __all__ = [
     "RunResult",
     "Sampling",
     "ScriptedLM",
+    "Session",
     "SilentObserver",
     "Store",
     "StoreError",
@@ -69,7 +72,9 @@ __all__ = [
     "evaluate",
     "load_model",
     "load_task",
+    "open_session",
     "optimize",
+    "register_scheme",
     "replay",
     "resume",
 ]
@@ -89,10 +94,12 @@ _HOME = {
         "WorkerDied",
     ),
     "localprompt.lm.base": ("LanguageModel",),
+    "localprompt.lm.loading": ("register_scheme",),
     "localprompt.lm.local": ("LocalModel", "load_model"),
     "localprompt.lm.scripted": ("ScriptedLM",),
     "localprompt.search.observer": ("Observer", "SilentObserver"),
     "localprompt.run.resume": ("replay", "resume"),
+    "localprompt.run.session": ("Session", "open_session"),
     "localprompt.run.api": ("Estimate", "EvaluationResult", "RunResult", "dry_run", "evaluate", "optimize"),
     "localprompt.store": ("Store",),
     "localprompt.tasks": ("Task", "load_task"),

@@ -314,8 +314,8 @@ def _runs_of(home: Store, study: Study) -> list[RunRecord]:
 
 def _again(home: Store) -> str:
     """Return what to do about a comparison of which a run has changed."""
-    anew = command("compare", store=home.path)
-    return f"call {anew} with its tasks, methods and limits: runs that have changed are made again"
+    again = command("compare", store=home.path)
+    return f"call {again} with its tasks, methods and limits: runs that have changed are made again"
 
 
 def _check_alike(home: Store, name: str, planned: Sequence[PlannedRun]) -> None:

@@ -82,7 +82,7 @@ def open_model(name_or_path: str | Path, **engine: Any) -> AbstractContextManage
 
 
 def source_of(model: str | Path | LanguageModel | None) -> str | None:
-    """Return what a later sitting can load a model from, wherever it is started; None for one that came loaded."""
+    """Return what a later session can load a model from, wherever it is started; None for one that came loaded."""
     if not isinstance(model, str | Path):
         return None
     name, text = _parts(model)

@@ -155,7 +155,7 @@ def evaluate(  # noqa: PLR0913 - as above
         engine: settings of the engine, by name, such as `n_ctx`; where the model is loaded here.
         allow_code: permits a task file to name a metric in Python, which runs code.
         store: where answers are kept: open, by path, or the default one.
-        use_cache: False: compute everything anew, and touch no store.
+        use_cache: False: compute everything, and touch no store.
         observer: told what happens.
 
     Raises:

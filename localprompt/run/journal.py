@@ -1,7 +1,7 @@
 """What a search finds, written into the store as it is found. Level 7.
 
 A resumed run finds everything again and writes it again: candidates and outcomes have names, and the store numbers
-discards and events from the beginning of each sitting, so nothing is there twice.
+discards and events from the beginning of each session, so nothing is there twice.
 """
 
 from __future__ import annotations

@@ -57,11 +57,11 @@ def resume(  # noqa: PLR0913 - as many choices as the command
         proposer: the same of the proposer, for a run that has one of its own.
         task: needed where the task was made in Python with functions of its own; another one is a mismatch.
         engine: settings of the engine other than then, which is a mismatch.
-        max_minutes: for this sitting; by default none.
+        max_minutes: for this session; by default none.
         max_tokens: for the whole search; by default as before.
         max_calls: for the whole search; by default as before.
-        force: go on though the model, the version, its meta-prompts or a setting of the engine is another one; what was
-            found then is found anew.
+        force: go on though the model, the version, its meta-prompts or a setting of the engine differs; the search
+            begins again.
         allow_code: permits the metric in Python that the task names.
         store: where the run is kept: open, by path, or the default one.
         observer: told what happens.

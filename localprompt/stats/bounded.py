@@ -61,7 +61,7 @@ def _share_below(points: npt.NDArray[np.float64], mean: float) -> float:
     Uniform weights are exponential times over their sum. So this is a race: of a runner whose stages last such times,
     on average as long as the points above lie above, with one whose stages are the points below; it is the probability
     that the first one arrives first. In stages `a` and `b` the first ends its stage first with probability b / (a + b),
-    and then all begins anew. Worked backwards, a vector for each number of stages done.
+    and then all begins again. Worked backwards, a vector for each number of stages done.
     """
     up, down = points[points > mean] - mean, mean - points[points < mean]
     n_up, n_down = len(up), len(down)

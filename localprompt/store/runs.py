@@ -231,7 +231,7 @@ class Runs(Findings):
         )
 
     def reset(self, run_id: str, **names: str) -> None:
-        """Forget what a run found, its result too, for one that begins anew with other settings; its answers stay.
+        """Forget what a run found, its result too, for one that begins again with other settings; its answers stay.
 
         Args:
             run_id: which run.

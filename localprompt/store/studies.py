@@ -121,7 +121,7 @@ class Studies:
         return found
 
     @checked
-    def update(self, study_id: str, *, status: RunStatus, result: Mapping[str, Any] | None = None) -> None:
+    def update(self, study_id: str, *, status: RunStatus, result: Mapping[str, object] | None = None) -> None:
         """Change the status of a study, and its result where one is given.
 
         Raises:
