@@ -111,10 +111,7 @@ def _copy(source: sqlite3.Connection, number: int, target: sqlite3.Connection) -
         query = f"SELECT {columns} FROM {table} WHERE run = :a ORDER BY 1, 2"
         rows = source.execute(_ANSWERS_OF_A_RUN if table == "imported_answers" else query, named_params(number))
         places = ", ".join("?" * (columns.count(",") + 2))
-        target.executemany(
-            f"INSERT INTO {table} (run, {columns}) VALUES ({places})",
-            ((new, *row) for row in rows),
-        )
+        target.executemany(f"INSERT INTO {table} (run, {columns}) VALUES ({places})", ((new, *row) for row in rows))
 
 
 @contextmanager
@@ -165,30 +162,27 @@ def _problem(connection: sqlite3.Connection) -> str:
         return f"a value has more than {MAX_VALUE_BYTES >> 20} MiB"
     if connection.execute("SELECT count(*), min(number) FROM runs").fetchone() != (1, 1):
         return "it does not hold one run"
-    wrong = next(check_values(connection), "")
-    return wrong or _wrong_id(connection)
+    return next(check_values(connection), "") or _wrong_id(connection)
+
+
+def _wrong_id(connection: sqlite3.Connection) -> str:
+    query = "SELECT id, identity, ordinal, configuration FROM runs"
+    found, identity, ordinal, configuration = connection.execute(query).fetchone()
+    is_own = identity == identity_hash(json.loads(configuration)) and found == id_of_run(identity, ordinal)
+    return "" if is_own else "its id is not that of its configuration"
 
 
 def _longest(connection: sqlite3.Connection) -> int:
     """Return the bytes of the longest value, none of which is read into Python for that."""
     lengths = [0]
-    for table, columns in {"runs": _RUN, "answers": "key, kind, value", **COLUMNS}.items():
+    for table, (columns, _) in _READERS.items():
         each = ", ".join(f"max(length(CAST({column} AS BLOB)))" for column in columns.split(", "))
         lengths += [length or 0 for length in connection.execute(f"SELECT {each} FROM {table}").fetchone()]
     return max(lengths)
 
 
-def _wrong_id(connection: sqlite3.Connection) -> str:
-    found, identity, ordinal, configuration = connection.execute(
-        "SELECT id, identity, ordinal, configuration FROM runs"
-    ).fetchone()
-    if identity != identity_hash(json.loads(configuration)) or found != id_of_run(identity, ordinal):
-        return "its id is not that of its configuration"
-    return ""
-
-
 def _check_run(row: Sequence[Any]) -> None:
-    *columns, ordinal = row
+    *columns, _, ordinal = row
     run = read_run(columns)
     if not 0 <= ordinal < _MOST_RUNS:
         raise ValueError(f"{ordinal} is no ordinal")
@@ -196,7 +190,7 @@ def _check_run(row: Sequence[Any]) -> None:
 
 
 _READERS: Mapping[str, tuple[str, Callable[[Sequence[Any]], object]]] = {
-    "runs": (f"{RUN_COLUMNS}, ordinal", _check_run),
+    "runs": (f"{RUN_COLUMNS}, identity, ordinal", _check_run),
     **{table: (columns, partial(read_row, table)) for table, columns in COLUMNS.items()},
     "studies": (STUDY_COLUMNS, read_study),
     "answers": (COLUMNS["imported_answers"], lambda row: read_answer(*row)),
