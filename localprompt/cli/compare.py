@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from localprompt.cli.options import LIMIT, HomePath, assigned, cache_option, debug_option, engine_option, store_option
+from localprompt.cli.options import LIMIT, HomePath, assigned, model_options
 from localprompt.cli.streams import say_json
 from localprompt.errors import ConfigError, LocalPromptError
 from localprompt.interface.advice import command
@@ -46,16 +46,11 @@ _FILE = HomePath(dir_okay=False)
     "--preset", default="local", show_default=True, help="Settings of the methods that have it: local, paper."
 )
 @click.option("--set", "assignments", multiple=True, metavar="METHOD.NAME=VALUE", help="Repeatable.")
-@engine_option
-@click.option("--allow-code", is_flag=True, help="Run the code that a metric `module:function` names.")
 @click.option("--resume", metavar="COMPARISON", help="Go on with a comparison, by the beginning of its id.")
 @click.option("--dry-run", is_flag=True, help="Say what a run will cost, and run nothing.")
 @click.option("--csv", "csv_file", type=_FILE, help="Write the table to FILE: a row per task and method.")
 @click.option("--csv-runs", type=_FILE, help="Write a row per run to FILE.")
-@store_option
-@cache_option
-@debug_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else on standard output.")
+@model_options
 @click.pass_context
 def compare(
     ctx: click.Context,

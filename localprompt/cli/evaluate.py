@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import click
 
-from localprompt.cli.options import cache_option, debug_option, engine_option, store_option
+from localprompt.cli.options import model_options
 from localprompt.cli.streams import say_json
 from localprompt.errors import ConfigError
 from localprompt.interface.paths import expanded
@@ -18,24 +17,8 @@ from localprompt.interface.paths import expanded
 @click.option("--model", required=True, help="A card's name, a GGUF file, or scripted:FILE, a model of given replies.")
 @click.option("--prompt", required=True, metavar="TEXT|@FILE", help="The instruction, or @ and a file that holds it.")
 @click.option("--split", type=click.Choice(["dev", "test"]), default="test", show_default=True)
-@engine_option
-@click.option("--allow-code", is_flag=True, help="Run the code that a metric `module:function` names.")
-@store_option
-@cache_option
-@debug_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else on standard output.")
-def evaluate(
-    *,
-    task: str,
-    model: str,
-    prompt: str,
-    split: Literal["dev", "test"],
-    engine: dict[str, object],
-    allow_code: bool,
-    store: Path | None,
-    use_cache: bool,
-    as_json: bool,
-) -> None:
+@model_options
+def evaluate(*, task: str, prompt: str, as_json: bool, **choices: Any) -> None:
     """Measure one prompt on the dev or test split of the task file TASK."""
     from localprompt.cli.output import print_evaluation  # noqa: PLC0415
     from localprompt.cli.progress import progress  # noqa: PLC0415
@@ -43,17 +26,7 @@ def evaluate(
 
     instruction = _instruction(prompt)
     with progress() as observer:
-        result = runs.evaluate(
-            task,
-            model,
-            instruction,
-            split=split,
-            engine=engine,
-            allow_code=allow_code,
-            store=store,
-            use_cache=use_cache,
-            observer=observer,
-        )
+        result = runs.evaluate(task, prompt=instruction, **choices, observer=observer)
     if as_json:
         say_json(result.to_json())
     else:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from localprompt.cli.options import debug_option
+from localprompt.cli.options import report_options
 from localprompt.cli.printable import printable, printable_line
 from localprompt.cli.streams import console, say, say_json
 
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("name", required=False)
-@debug_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+@report_options
 def methods(name: str | None, as_json: bool) -> None:
     """List the search algorithms, or the settings of the one called NAME.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from localprompt.cli.options import debug_option
+from localprompt.cli.options import debug_option, report_options
 from localprompt.cli.printable import printable_line
 from localprompt.cli.streams import console, say, say_json
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from localprompt.engine.gguf import GGUFHeader
     from localprompt.hub.cards import ModelCard
 
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
-
 
 @click.group()
 def models() -> None:
@@ -27,8 +25,7 @@ def models() -> None:
 
 
 @models.command("list")
-@debug_option
-@_json_option
+@report_options
 def list_(as_json: bool) -> None:
     """List the models that can be asked for by name, the smallest first."""
     from localprompt.hub.cards import cards  # noqa: PLC0415 - `--help` must start fast
@@ -115,8 +112,7 @@ def path(name: str) -> None:
 
 @models.command()
 @click.argument("name_or_file", metavar="NAME|FILE")
-@debug_option
-@_json_option
+@report_options
 def info(name_or_file: str, as_json: bool) -> None:
     """Say what a GGUF file is, and what is doubtful about it; no weights are loaded."""
     from localprompt.engine.gguf_reader import read_header  # noqa: PLC0415

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import reduce
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 import click
 
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 DEBUG = "localprompt.debug"
 """Key of `Context.meta`, which a command shares with the group above it."""
 
@@ -100,7 +102,25 @@ cache_option = click.option(
 )
 """Reaches the command as `use_cache`, True unless given."""
 
+allow_code_option = click.option(
+    "--allow-code", is_flag=True, help="Run the code that a metric `module:function` names."
+)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else on standard output.")
+
 debug_option = click.option(
     "--debug", is_flag=True, expose_value=False, callback=_remember, help="Show the traceback of an error."
 )
 """May stand before the command or behind it."""
+
+
+def _together(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    return lambda command: reduce(lambda made, option: option(made), reversed(options), command)
+
+
+report_options = _together(debug_option, json_option)
+"""Of each command that prints something."""
+store_options = _together(store_option, report_options)
+"""Of each command that opens the store."""
+model_options = _together(engine_option, allow_code_option, store_option, cache_option, report_options)
+"""Of each command that begins to ask a model."""

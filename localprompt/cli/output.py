@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from localprompt.cli.printable import printable
-from localprompt.cli.streams import console
+from localprompt.cli.streams import console, say_json
 from localprompt.errors import StoreError
 from localprompt.interface.rounding import p_text, percent_text, score_text
 from localprompt.run.config import resume_command
@@ -34,9 +34,12 @@ def shown(prompt: Prompt) -> str:
     return f"{text} (and {len(prompt.demos)} demos)" if prompt.demos else text
 
 
-def print_run(result: RunResult, store: Path | None) -> None:
+def print_run(result: RunResult, store: Path | None, *, as_json: bool = False) -> None:
     """Print the found prompt, both scores on test, their difference, what it cost, and the command that goes on."""
-    print_parts(_run(result, store))
+    if as_json:
+        say_json(result.to_json())
+    else:
+        print_parts(_run(result, store))
 
 
 def print_parts(parts: Sequence[RenderableType]) -> None:

@@ -14,14 +14,16 @@ from rich.text import Text
 from localprompt.cli.output import shown
 from localprompt.cli.printable import printable
 from localprompt.cli.streams import console
+from localprompt.errors import LocalPromptError
 from localprompt.interface.rounding import score_text
+from localprompt.search.observer import SilentObserver
 from localprompt.types import Prompt, Spend
 
 _QUIET_S = 15.0
 """Without a terminal, a line about a long call at most so often."""
 
 
-class Reporter:
+class Reporter(SilentObserver):
     """An observer that prints lines, and remembers what an interrupted run should say."""
 
     def __init__(self, console: Console) -> None:
@@ -33,9 +35,6 @@ class Reporter:
         """Print what the run does now."""
         self._line(text)
 
-    def plan(self, calls: int) -> None:
-        """Ignore it: there is no bar."""
-
     def progress(self, done: int, total: int) -> None:
         """Print how far a long call is, now and then."""
         if done < total and time.monotonic() - self._last_line_s > _QUIET_S:
@@ -45,9 +44,6 @@ class Reporter:
         """Print the new best prompt."""
         self._best = (prompt, mean, n)
         self._line(f"  best so far {score_text(mean, 2)} on {n} dev examples: {shown(prompt)}")
-
-    def spend(self, spend: Spend) -> None:
-        """Ignore it: there is no bar."""
 
     def note(self, text: str) -> None:
         """Print it."""
@@ -155,6 +151,17 @@ def progress() -> Iterator[Reporter]:
         live = LiveReporter(page, bar)
         with logged(live.fetching):
             yield live
+
+
+@contextmanager
+def search_progress() -> Iterator[Reporter]:
+    """Yield the same for a search; one that ends early says what it has found."""
+    with progress() as reporter:
+        try:
+            yield reporter
+        except (KeyboardInterrupt, LocalPromptError):
+            reporter.say_best()
+            raise
 
 
 class _Saying(logging.Handler):

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from localprompt.cli.options import debug_option, store_option
-from localprompt.cli.streams import say_json
+from localprompt.cli.options import allow_code_option, store_options
 
 
 @click.command()
 @click.argument("run")
 @click.option("--force", is_flag=True, help="Repeat it though version or meta-prompts differ.")
-@click.option("--allow-code", is_flag=True, help="Run the code that a metric `module:function` names.")
-@store_option
-@debug_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else on standard output.")
-def replay(*, run: str, force: bool, allow_code: bool, store: Path | None, as_json: bool) -> None:
+@allow_code_option
+@store_options
+def replay(*, run: str, store: Path | None, as_json: bool, **choices: Any) -> None:
     """Repeat a run from its stored answers alone: no model is loaded, nothing is computed, nothing is written.
 
     RUN is the beginning of a run's id. The replay of an unfinished run ends where its answers end.
@@ -27,8 +25,5 @@ def replay(*, run: str, force: bool, allow_code: bool, store: Path | None, as_js
     from localprompt.run import resume as resuming  # noqa: PLC0415 - `--help` must start fast
 
     with progress() as observer:
-        result = resuming.replay(run, force=force, allow_code=allow_code, store=store, observer=observer)
-    if as_json:
-        say_json(result.to_json())
-    else:
-        print_run(result, store)
+        result = resuming.replay(run, store=store, observer=observer, **choices)
+    print_run(result, store, as_json=as_json)

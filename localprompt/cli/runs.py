@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from localprompt.cli.options import HomePath, debug_option, store_option
+from localprompt.cli.options import HomePath, store_options
 from localprompt.cli.printable import printable_line
 from localprompt.cli.run_facts import facts_of, listed, outcome, state, when
 from localprompt.cli.streams import console, say, say_json
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from localprompt.store import Store
 
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else on standard output.")
-
 
 @click.group()
 def runs() -> None:
@@ -29,9 +27,7 @@ def runs() -> None:
 
 
 @runs.command("list")
-@store_option
-@debug_option
-@_json_option
+@store_options
 def list_(store: Path | None, as_json: bool) -> None:
     """List the runs, newest first, and name those that are damaged."""
     from localprompt.store.database import in_words, is_begun  # noqa: PLC0415 - `--help` must start fast
@@ -60,9 +56,7 @@ def list_(store: Path | None, as_json: bool) -> None:
 @click.argument("run")
 @click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="Candidates to show.")
 @click.option("--settings", is_flag=True, help="Show how it was set up, too: settings, model, machine, identity.")
-@store_option
-@debug_option
-@_json_option
+@store_options
 def show(run: str, top: int, settings: bool, store: Path | None, as_json: bool) -> None:
     """Show a run: verdict, prompts, test scores, best candidates with their lineage, spend, discards.
 
@@ -82,9 +76,7 @@ def show(run: str, top: int, settings: bool, store: Path | None, as_json: bool) 
 @runs.command()
 @click.argument("names", metavar="RUN...", nargs=-1, required=True)
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@store_option
-@debug_option
-@_json_option
+@store_options
 def delete(names: tuple[str, ...], yes: bool, store: Path | None, as_json: bool) -> None:
     """Delete runs; their answers go with the next `runs vacuum`, unless another run used them."""
     with _open(store) as opened:
@@ -97,9 +89,7 @@ def delete(names: tuple[str, ...], yes: bool, store: Path | None, as_json: bool)
 
 
 @runs.command()
-@store_option
-@debug_option
-@_json_option
+@store_options
 @click.pass_context
 def check(ctx: click.Context, store: Path | None, as_json: bool) -> None:
     """Look through the whole store for damage; exit 1 if there is any."""
@@ -114,9 +104,7 @@ def check(ctx: click.Context, store: Path | None, as_json: bool) -> None:
 
 
 @runs.command()
-@store_option
-@debug_option
-@_json_option
+@store_options
 def vacuum(store: Path | None, as_json: bool) -> None:
     """Drop answers that no run used, and give free space back; refused while a run is going on."""
     with _open(store) as opened:
@@ -128,9 +116,7 @@ def vacuum(store: Path | None, as_json: bool) -> None:
 @runs.command()
 @click.argument("run")
 @click.argument("file", type=HomePath())
-@store_option
-@debug_option
-@_json_option
+@store_options
 def export(run: str, file: Path, store: Path | None, as_json: bool) -> None:
     """Write the run RUN with the answers it used to the new file FILE."""
     with _open(store) as opened:
@@ -142,9 +128,7 @@ def export(run: str, file: Path, store: Path | None, as_json: bool) -> None:
 
 @runs.command("import")
 @click.argument("file", type=HomePath())
-@store_option
-@debug_option
-@_json_option
+@store_options
 def import_(file: Path, store: Path | None, as_json: bool) -> None:
     """Take in a run that `runs export` wrote; its answers serve that run alone, and no comparison takes it in."""
     with _open(store, create=True) as opened:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from localprompt.cli.options import HomePath, debug_option
+from localprompt.cli.options import HomePath, allow_code_option, report_options
 from localprompt.cli.printable import printable
 from localprompt.cli.streams import say, say_json
 
@@ -33,9 +33,8 @@ def tasks() -> None:
 @tasks.command()
 @click.argument("file", type=HomePath())
 @click.option("--model", help="A card's name, a GGUF file, scripted:FILE; also show its template and count tokens.")
-@click.option("--allow-code", is_flag=True, help="Run the code that a metric `module:function` names.")
-@debug_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else on standard output.")
+@allow_code_option
+@report_options
 def check(file: Path, model: str | None, allow_code: bool, as_json: bool) -> None:
     """Show examples exactly as the model sees them, and what is doubtful about the task."""
     from localprompt.stats.power import smallest_detectable_gain  # noqa: PLC0415 - slow to start
