@@ -12,6 +12,7 @@ from rich.text import Text
 from localprompt.cli.output import note_text, shown
 from localprompt.cli.printable import printable, printable_line
 from localprompt.cli.streams import console
+from localprompt.cli.tables import table
 from localprompt.comparison.plan import Expected
 from localprompt.comparison.table import ComparedRun, Comparison, MethodSettings, Row
 from localprompt.interface.rounding import p_text, percent_text, score_text
@@ -59,16 +60,15 @@ def print_comparison(result: Comparison, again: str) -> None:
 
 def print_costs(costs: Sequence[Expected], n_seeds: int) -> None:
     """Print what one run of each method is expected to cost, and all together."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("task", "method", "proposals", "evaluations", "tokens", "decoded", "minutes"):
-        table.add_column(name, justify="left" if name in ("task", "method") else "right", no_wrap=True)
+    columns = ("task", "method", "proposals", "evaluations", "tokens", "decoded", "minutes")
+    rows = []
     for each in costs:
         cost = each.cost
         minutes = "not known" if cost.seconds is None else f"{cost.seconds / 60:.1f}"
         counts = (cost.proposals, cost.evaluations, cost.tokens_requested, cost.tokens_decoded)
-        table.add_row(printable_line(each.task), each.method, *(f"{count:,}" for count in counts), minutes)
+        rows.append((each.task, each.method, *(f"{count:,}" for count in counts), minutes))
     page = console(wide=True)
-    page.print(table)
+    page.print(table(columns, rows, right=columns[2:]))
     searches = n_seeds * sum(each.cost.tokens_requested for each in costs)
     proofs = n_seeds * sum(each.cost.proof_tokens_requested for each in costs)
     of_all = f"{n_seeds * len(costs)} runs with {n_seeds} seeds"
@@ -80,19 +80,19 @@ def print_costs(costs: Sequence[Expected], n_seeds: int) -> None:
 
 
 def _rows(rows: Sequence[Row]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in _COLUMNS:
-        # On a narrow terminal the wide columns take several lines; cut short they would say nothing.
-        table.add_column(name, justify="left" if name == "method" else "right", no_wrap=name not in _WIDE)
     best = max(row.test.mean for row in rows)
-    for row in rows:
-        cells = (
+    cells = [
+        (
             *(row.method, str(row.runs), _over_seeds(row.test), _difference(row, row.from_seed)),
             *(_difference(row, row.from_random), "-" if row.area is None else score_text(row.area.mean)),
             *(f"{row.tokens_requested:,.0f}", f"{percent_text(row.hit_rate)}%", f"{percent_text(row.discard_rate)}%"),
         )
-        table.add_row(*(Text(cell) for cell in cells), style="bold" if row.test.mean == best else "")
-    return table
+        for row in rows
+    ]
+    made = table(_COLUMNS, cells, right=_COLUMNS[1:], wide=_WIDE)
+    for row, line in zip(rows, made.rows, strict=True):
+        line.style = "bold" if row.test.mean == best else ""
+    return made
 
 
 def _over_seeds(value: OverSeeds) -> str:

@@ -97,12 +97,6 @@ def _show(
     if as_json:
         say_json(plain)
         return
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from localprompt.cli.tables import table  # noqa: PLC0415
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for head in heads:
-        table.add_column(head, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(printable_line(cell)) for cell in row))
-    console().print(table)
+    console().print(table(heads, rows, wide=heads))

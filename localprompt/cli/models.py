@@ -57,20 +57,11 @@ def _listed(card: ModelCard, path: Path | None) -> dict[str, Any]:
 
 
 def _list_table(rows: Iterable[dict[str, Any]]) -> RenderableType:
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from localprompt.cli.tables import table  # noqa: PLC0415
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("name", no_wrap=True)
-    table.add_column("parameters", justify="right", no_wrap=True)
-    table.add_column("mix", no_wrap=True)
-    table.add_column("size", justify="right", no_wrap=True)
-    table.add_column("context", justify="right", no_wrap=True)
-    table.add_column("kind", no_wrap=True)
-    table.add_column("licence")
-    table.add_column("installed", no_wrap=True)
-    for row in rows:
-        cells = [
+    columns = ("name", "parameters", "mix", "size", "context", "kind", "licence", "installed")
+    cells = [
+        (
             row["model"],
             _count(row["parameters"]),
             row["quantisation"],
@@ -79,9 +70,10 @@ def _list_table(rows: Iterable[dict[str, Any]]) -> RenderableType:
             row["kind"] + (" + FIM" if row["fim"] else ""),
             row["licence"],
             "yes" if row["path"] else "-",
-        ]
-        table.add_row(*(Text(printable_line(cell)) for cell in cells))
-    return table
+        )
+        for row in rows
+    ]
+    return table(columns, cells, right=("parameters", "size", "context"), wide=("licence",))
 
 
 @models.command()
@@ -190,8 +182,7 @@ def _token(token_id: int | None, text: str | None) -> dict[str, Any] | None:
 
 
 def _facts_table(facts: dict[str, Any]) -> RenderableType:
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from localprompt.cli.tables import facts_table  # noqa: PLC0415
 
     size = facts["size_bytes"]
     mix = ", ".join(
@@ -213,13 +204,7 @@ def _facts_table(facts: dict[str, Any]) -> RenderableType:
         "FIM tokens": "  ".join(f"{role} {_show_token(token)}" for role, token in fim.items()) or "none",
         "usable": f"no: {facts['problem']}" if facts["problem"] else "yes",
     }
-    labelled = [*rows.items(), *(("warning", warning) for warning in facts["warnings"])]
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for label, value in labelled:
-        table.add_row(label, Text(printable_line(value)))
-    return table
+    return facts_table([*rows.items(), *(("warning", warning) for warning in facts["warnings"])])
 
 
 def _show_token(token: dict[str, Any] | None) -> str:

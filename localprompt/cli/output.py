@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
 from rich.panel import Panel
-from rich.table import Table
 from rich.text import Text
 
-from localprompt.cli.printable import printable
+from localprompt.cli.printable import printable, printable_line
 from localprompt.cli.streams import console, say_json
+from localprompt.cli.tables import table
 from localprompt.errors import StoreError
 from localprompt.interface.rounding import p_text, percent_text, score_text
 from localprompt.run.config import resume_command
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from localprompt.run.results import EvaluationResult, HeldOutScores, RunResult
     from localprompt.stats.intervals import Difference, Interval
 
+_SHOWN_REASONS = 8
 _VERDICT_STYLE = {"significant improvement": "bold green", "significantly worse": "bold red"}
 
 
@@ -59,7 +60,7 @@ def print_evaluation(result: EvaluationResult) -> None:
     if result.unparsed:
         lines.append(Text(f"{result.unparsed} completions held no answer and score 0.", style="yellow"))
     lines += _failed(result.failed)
-    lines += _notes(result.notes)
+    lines += note_parts(result.notes)
     lines.append(_spend(result.spend))
     print_parts(lines)
 
@@ -79,18 +80,15 @@ def _run(result: RunResult, store: Path | None) -> list[RenderableType]:
         noise = result.noise
         again = f"measuring again changed {noise.changed} of {noise.n} scores"
         parts.append(Text(f"noise floor of a mean dev score: {score_text(noise.floor)} ({again})"))
-    parts += _failed(result.failed)
-    parts += [_spend(result.spend), _spend(result.proof, "spent on noise and test")]
+    parts += cost_parts(result)
     if result.expected is not None:
         parts.append(Text(f"expected {estimate_text(result.expected)}", style="dim"))
-    if result.discards:
-        reasons = ", ".join(f"{n} {reason}" for reason, n in result.discards.items())
-        parts.append(Text(f"proposals not used: {reasons}"))
+    parts += discard_parts(result.discards)
     if result.stopped:
         further = "" if result.status == "paused" else " with a higher limit"
         cut = f"The search was cut short: {result.stopped}. {_go_on(result.run_id, store)}{further} goes on."
         parts.append(Text(printable(cut), style="yellow"))
-    parts += _notes(result.notes)
+    parts += note_parts(result.notes)
     parts.append(Text(f"run {result.run_id}: {result.method}, seed {result.seed}", style="dim"))
     return parts
 
@@ -115,15 +113,28 @@ def cost_parts(result: RunResult) -> list[RenderableType]:
     return [*_failed(result.failed), _spend(result.spend), _spend(result.proof, "spent on noise and test")]
 
 
+def discard_parts(discards: Mapping[str, int]) -> list[RenderableType]:
+    """Return how many proposals were not used, by the most frequent reasons."""
+    reasons = list(discards.items())
+    shown = ", ".join(f"{n} {printable_line(reason)}" for reason, n in reasons[:_SHOWN_REASONS])
+    more = f" and {len(reasons) - _SHOWN_REASONS} more reasons" if len(reasons) > _SHOWN_REASONS else ""
+    return [Text(f"proposals not used: {shown}{more}")] if reasons else []
+
+
+def note_parts(notes: Iterable[str]) -> list[RenderableType]:
+    """Return notes, a sentence each."""
+    return [Text(printable(note_text(note)), style="yellow") for note in notes]
+
+
 def _test(test: HeldOutScores | None) -> list[RenderableType]:
     if test is None:
         return []
-    scores = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("", "test score", "95 % interval", "examples"):
-        scores.add_column(name, justify="right" if name else "left")
-    for name, each in (("seed", test.seed), ("found", test.best)):
-        interval = f"{score_text(each.low)} to {score_text(each.high)}"
-        scores.add_row(name, score_text(each.mean), interval, str(each.n))
+    columns = ("", "test score", "95 % interval", "examples")
+    rows = [
+        (name, score_text(each.mean), f"{score_text(each.low)} to {score_text(each.high)}", str(each.n))
+        for name, each in (("seed", test.seed), ("found", test.best))
+    ]
+    scores = table(columns, rows, right=columns[1:], wide=columns)
     if not test.seed_unparsed and not test.best_unparsed:
         return [scores]
     held = f"{test.seed_unparsed} completions with the seed and {test.best_unparsed} with the found prompt"
@@ -182,10 +193,6 @@ def _difference(difference: Difference) -> str:
 def _failed(n: int) -> list[RenderableType]:
     text = "1 request killed the engine; it counts" if n == 1 else f"{n:,} requests killed the engine; they count"
     return [Text(f"{text} as unanswered.", style="yellow")] if n else []
-
-
-def _notes(notes: Sequence[str]) -> list[RenderableType]:
-    return [Text(printable(note_text(note)), style="yellow") for note in notes]
 
 
 def note_text(note: str) -> str:

@@ -151,15 +151,11 @@ def _report(plain: dict[str, Any], text: str, *, as_json: bool) -> None:
 
 
 def _list_table(rows: Sequence[dict[str, Any]]) -> RenderableType:
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from localprompt.cli.tables import table  # noqa: PLC0415
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("run", "created", "status", "task", "method", "model"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("test score, seed to found")
-    for row in rows:
-        names = (state(row), row["task"], row["method"], row["model"])
-        cells = [row["run_id"], when(row["created"]), *names, outcome(row)]
-        table.add_row(*(Text(printable_line(cell)) for cell in cells))
-    return table
+    score = "test score, seed to found"
+    cells = [
+        (row["run_id"], when(row["created"]), state(row), row["task"], row["method"], row["model"], outcome(row))
+        for row in rows
+    ]
+    return table(("run", "created", "status", "task", "method", "model", score), cells, wide=(score,))

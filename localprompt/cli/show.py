@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from localprompt.cli.output import boxed, cost_parts, print_parts, proof_parts
+from localprompt.cli.output import boxed, cost_parts, discard_parts, note_parts, print_parts, proof_parts
 from localprompt.cli.printable import printable, printable_line
 from localprompt.cli.run_facts import outcome, state, when
+from localprompt.cli.tables import facts_table
 from localprompt.errors import StoreError
 from localprompt.interface.advice import command
 from localprompt.interface.rounding import score_text
@@ -23,7 +23,6 @@ from localprompt.search.observer import pluralize
 from localprompt.store.plain import read
 from localprompt.types import Prompt
 
-_SHOWN_REASONS = 8
 _LINEAGE = 6
 
 
@@ -35,7 +34,7 @@ def print_facts(facts: dict[str, Any], store: Path, *, top: int, settings: bool)
     parts += _candidate_parts(facts["candidates"], top)
     parts.append(Text(""))
     parts += cost_parts(result) if result else [Text(printable_line(f"spend: {_plain_spend(facts)}"))]
-    parts += [*_discards(facts["discards"]), *_notes(facts, result), *_go_on(facts, store)]
+    parts += [*discard_parts(facts["discards"]), *_notes(facts, result), *_go_on(facts, store)]
     if settings:
         parts += [Text(""), _settings(facts)]
     elif facts["configuration"] is not None:
@@ -101,18 +100,11 @@ def _plain_spend(facts: dict[str, Any]) -> str:
     return ", ".join(f"{name} {_short(value)}" for name, value in _items(facts["spend"])) or "not known"
 
 
-def _discards(discards: dict[str, int]) -> list[RenderableType]:
-    reasons = list(discards.items())
-    shown = ", ".join(f"{n} {printable_line(reason)}" for reason, n in reasons[:_SHOWN_REASONS])
-    more = f" and {len(reasons) - _SHOWN_REASONS} more reasons" if len(reasons) > _SHOWN_REASONS else ""
-    return [Text(f"proposals not used: {shown}{more}")] if reasons else []
-
-
 def _notes(facts: dict[str, Any], result: RunResult | None) -> list[RenderableType]:
     noted = [event["text"] for event in facts["events"] if event["kind"] == "note"]
     texts = dict.fromkeys([*(result.notes if result else ()), *noted])
     damage = [Text(f"Damage: {printable_line(text)}", style="red") for text in facts["damage"]]
-    return [*(Text(f"Note: {printable_line(text)}", style="yellow") for text in texts), *damage]
+    return [*note_parts(texts), *damage]
 
 
 def _go_on(facts: dict[str, Any], store: Path) -> list[RenderableType]:
@@ -131,14 +123,11 @@ def _go_on(facts: dict[str, Any], store: Path) -> list[RenderableType]:
 
 def _settings(facts: dict[str, Any]) -> RenderableType:
     """Return the configuration by name; what is long, such as a whole task, is for --json."""
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
+    rows: list[tuple[str, object]] = []
     for name, value in _items(facts["configuration"]):
         parts = _items(value)
-        for key, part in {f"{name}.{key}": part for key, part in parts}.items() if parts else [(name, value)]:
-            table.add_row(printable_line(key), Text(printable_line(_short(part))))
-    return table
+        rows += [(f"{name}.{key}", part) for key, part in parts] if parts else [(name, value)]
+    return facts_table((name, _short(value)) for name, value in rows)
 
 
 def _items(value: object) -> list[tuple[str, object]]:
