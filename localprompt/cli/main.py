@@ -70,25 +70,14 @@ class LazyGroup(click.Group):
         """Run the command; exit 1 on failure, 2 on wrong usage, 130 on Ctrl-C."""
         try:
             return super().invoke(ctx)
-        except LocalPromptError as error:
-            if ctx.meta.get(DEBUG):
-                traceback.print_exc()
-            _complain(error.message, error.hint)
-            ctx.exit(_USAGE if isinstance(error, ConfigError) else _FAILURE)
-        except KeyboardInterrupt:
-            if ctx.meta.get(DEBUG):
-                traceback.print_exc()
-            _complain("interrupted", "")
-            ctx.exit(_INTERRUPTED)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise  # click's own way to end
-        except Exception as error:  # noqa: BLE001 - a net below everything that files from elsewhere can cause
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - a net below all that foreign files can cause
             if ctx.meta.get(DEBUG):
                 traceback.print_exc()
-            _complain(
-                f"unexpected {type(error).__name__}: {str(error)[:_SHOWN]}", "--debug shows where; please report it"
-            )
-            ctx.exit(_FAILURE)
+            message, hint, code = _told(error)
+            _complain(message, hint)
+            ctx.exit(code)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -96,6 +85,16 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="localprompt")
 def main() -> None:
     """Optimise prompts for one quantised GGUF model, offline, with evidence that they are better."""
+
+
+def _told(error: BaseException) -> tuple[str, str, int]:
+    """Return what went wrong, what to do about it, and the exit code."""
+    if isinstance(error, LocalPromptError):
+        return error.message, error.hint, _USAGE if isinstance(error, ConfigError) else _FAILURE
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", "", _INTERRUPTED
+    message = f"unexpected {type(error).__name__}: {str(error)[:_SHOWN]}"
+    return message, "--debug shows where; please report it", _FAILURE
 
 
 def _complain(message: str, hint: str) -> None:

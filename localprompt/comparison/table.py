@@ -190,17 +190,6 @@ class Comparison:
 
     def _flat_row(self, task: str | None, method: str, row: Row | None) -> Flat:
         failed = sum(each.method == method and task in (None, each.task) for each in self.failures)
-        means = (
-            "noise",
-            "constant",
-            "tokens_requested",
-            "calls",
-            "seconds",
-            "hit_rate",
-            "proposals",
-            "discarded",
-            "discard_rate",
-        )
         return {
             **{"comparison": self.id, "task": task, "method": method, **self._settings(method)},
             **{"model": self.model, "proposer": self.proposer},
@@ -210,7 +199,7 @@ class Comparison:
             **_parts(row, "from_seed", "p"),
             **_parts(row, "from_random", "p"),
             **_parts(row, "area"),
-            **{name: getattr(row, name, None) for name in means},
+            **{name: getattr(row, name, None) for name in _MEANS},
             "discards": json.dumps(row.discards) if row else None,
         }
 
@@ -219,6 +208,10 @@ class Comparison:
         return {"preset": settings.preset, "changed": json.dumps(settings.changed)}
 
 
+_MEANS = (
+    *("noise", "constant", "tokens_requested", "calls", "seconds", "hit_rate"),
+    *("proposals", "discarded", "discard_rate"),
+)
 RUN_COLUMNS = (
     *("comparison", "task", "method", "preset", "changed", "model", "proposer", "seed", "run_id", "status"),
     *("error", "hint"),

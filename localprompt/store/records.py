@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from localprompt.types import Demo, Prompt
+from localprompt.store.plain import plain, read
+from localprompt.types import Prompt
 
 RunStatus = Literal["running", "finished", "paused", "failed"]
 
@@ -89,29 +90,27 @@ def named(text: str) -> str:
 
 def plain_prompt(prompt: Prompt) -> dict[str, Any]:
     """Return a prompt as plain data."""
-    demos = [{"inputs": dict(demo.inputs), "output": demo.output} for demo in prompt.demos]
-    return {"instruction": prompt.instruction, "demos": demos}
+    found: dict[str, Any] = plain(prompt)
+    return found
 
 
-def read_prompt(plain: Any) -> Prompt:
+def read_prompt(stored: Any) -> Prompt:
     """Return the prompt that `plain_prompt` made plain.
 
     Raises:
         ValueError: if the data is not of that shape.
     """
-    instruction, demos = text_of(item(plain, "instruction")), item(plain, "demos")
-    return Prompt(
-        instruction, tuple(Demo(texts_of(item(d, "inputs")), text_of(item(d, "output"))) for d in list_of(demos))
-    )
+    prompt: Prompt = read(Prompt, stored)
+    return prompt
 
 
-def read_texts(plain: Any) -> tuple[str, ...]:
+def read_texts(stored: Any) -> tuple[str, ...]:
     """Return a list of texts as a tuple.
 
     Raises:
         ValueError: if the data is not of that shape.
     """
-    return tuple(text_of(each) for each in list_of(plain))
+    return tuple(map(text_of, list_of(stored)))
 
 
 def item(plain: Any, key: str) -> Any:
@@ -125,24 +124,14 @@ def item(plain: Any, key: str) -> Any:
     return plain[key]
 
 
-def object_of(plain: Any) -> Mapping[str, Any]:
-    """Return the value if it is an object.
-
-    Raises:
-        ValueError: if not.
-    """
-    if not isinstance(plain, dict):
-        raise ValueError("an object was expected")
-    return plain
-
-
 def texts_of(plain: Any) -> dict[str, str]:
     """Return the value if it is an object of texts.
 
     Raises:
         ValueError: if not.
     """
-    return {text_of(key): text_of(value) for key, value in object_of(plain).items()}
+    texts: dict[str, str] = read(Mapping[str, str], plain)
+    return texts
 
 
 def list_of(plain: Any) -> Sequence[Any]:
