@@ -18,7 +18,6 @@ train has another order in each step. See docs/methods/pe2.md.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -43,7 +42,7 @@ from localprompt.proposals.metaprompts import (
     shortened,
     shown_chars,
 )
-from localprompt.proposals.parsing import MAX_CHARS, SENTENCE_END, reply_format_like, whole_sentences
+from localprompt.proposals.parsing import MAX_CHARS, reply_format_like, whole_sentences
 from localprompt.proposals.similarity import words
 from localprompt.search.filtering import Stages, filter_in_stages, measure_best_first
 from localprompt.search.problem import Problem
@@ -64,14 +63,6 @@ TEMPLATES = {
 
 _NO_PROMPT = "(empty: there is no prompt yet)"
 _NO_ANSWER = "(none that could be read)"
-_DISPUTE = re.compile(
-    r"\b(?:right|correct|gold|true) (?:answer|label|output)s? (?:is|are|was|were|seems?) (?:\w+ )?"
-    r"(?:wrong|incorrect|mistaken|not right|not correct)\b",
-    re.IGNORECASE,
-)
-"""What a proposer says that trusts itself more than the data, although it was told not to."""
-_CONDITION = re.compile(r"\b(?:if|whether)\b", re.IGNORECASE)
-"""A task may be to judge answers: `If the right answer is wrong in the text, write no.` claims nothing."""
 _ROLES = {"user": "Request:", "assistant": "Reply:", "system": "Note:"}
 """How a model without a chat template is shown who speaks."""
 
@@ -356,8 +347,6 @@ class PE2(Checked):
         """Return how a new prompt breaks what was asked for; empty if it does not."""
         if len(words(text)) > self._word_limit(parent):
             return "too many words"
-        if any(_DISPUTE.search(each) and not _CONDITION.search(each) for each in SENTENCE_END.split(text)):
-            return "disputes the right answers"
         return ""
 
     def _word_limit(self, parent: Prompt) -> int:
