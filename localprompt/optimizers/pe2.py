@@ -31,6 +31,7 @@ from localprompt.optimizers.induction import Induction, Init, closed_set
 from localprompt.optimizers.mistakes import Case, cases, deal
 from localprompt.optimizers.registry import optimizer
 from localprompt.optimizers.settings import Checked, Count, Limit, Share, Shrunk, Weight
+from localprompt.optimizers.worked_examples import Shots, starts
 from localprompt.proposals.metaprompts import (
     MIN_SHOWN_CHARS,
     SHRINK,
@@ -152,6 +153,9 @@ class PE2(Checked):
     """Of the guesses (the code's scripts: 0.7, its default: 0). As in APE."""
     init_tokens: Count = 50
     """Of a guess."""
+    shots: Shots = 0
+    """Worked examples of the prompts that it begins with, beside the seeds: the best of several sets, with the seeds'
+    instructions and alone. `auto`: as many as are best. New prompts carry their parent's."""
     templates: Path | None = None
     """Folder with meta-prompts of your own, `.txt` files named as the shipped ones; missing ones are the shipped."""
 
@@ -184,7 +188,7 @@ class PE2(Checked):
 
         # 1, 2. The first prompts; the seeds take part, so the result is never worse on dev than they are.
         found = self._first_guesses(search) if induction.is_wanted(self.init, problem) else []
-        tree = generation = self._score(problem, found, dev, beside=problem.seeds)
+        tree = generation = self._score(problem, found, dev, beside=starts(problem, self.shots, dev))
         for step in range(1, self.steps + 1):
             if max(each.mean for each in tree) >= 1.0:
                 problem.note("stopped: a prompt is right on all of dev")
