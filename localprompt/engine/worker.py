@@ -79,7 +79,7 @@ class TokenizerServer:
             "n_vocab": llama.n_vocab,
             "n_ctx_train": llama.n_ctx_train,
             "start_token": llama.start_token,
-            "fim": llama.fim_texts,
+            "special": {name: [token, llama.special_texts[name]] for name, token in llama.special_ids.items()},
             "chat_template": llama.has_chat_template,
             "chat": chat_facts(llama),
         }

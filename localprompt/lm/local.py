@@ -133,14 +133,22 @@ class LocalModel:
         problem = self._engine.info["chat"]["problem"]
         without = (f"{problem}; so prompts are asked of this model in plain text, not in a chat",) if problem else ()
         try:
-            return (*without, *find_faults(read_header(self.path), self._engine.call("writing")))
+            return (
+                *without,
+                *find_faults(read_header(self.path), {**self._engine.call("writing"), "special": self.special_tokens}),
+            )
         except WorkerDied:
             return (*without, "the engine dies over blank space or the marks of the chat template: bytes have no token")
 
     @property
     def has_fim(self) -> bool:
         """True if the vocabulary has the fill-in-the-middle tokens for prefix and suffix."""
-        return {"pre", "suf"} <= set(self._engine.info["fim"])
+        return {"fim_pre", "fim_suf"} <= set(self.special_tokens)
+
+    @property
+    def special_tokens(self) -> dict[str, tuple[int, str]]:
+        """Id and text of the tokens `bos`, `eos`, `fim_pre`, `fim_suf` and `fim_mid`, as far as there are any."""
+        return {name: (token, text) for name, (token, text) in self._engine.info["special"].items()}
 
     @checked
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
@@ -182,22 +190,11 @@ class LocalModel:
         """
         if not self.has_fim:
             raise ModelError(f"{self.name} has no fill-in-the-middle tokens", "use another mode, such as forward")
-        token = self._engine.info["fim"]
-        if "mid" in token:
-            pieces = [
-                (token["pre"], True),
-                (prefix, False),
-                (token["suf"], True),
-                (suffix, False),
-                (token["mid"], True),
-            ]
-        else:
-            pieces = [(token["suf"], True), (suffix, False), (token["pre"], True), (prefix, False)]
+        pre, suf, mid = (self.special_tokens.get(f"fim_{name}", (0, ""))[1] for name in ("pre", "suf", "mid"))
         text, spans = "", []
-        for piece, is_control in pieces:
-            if is_control:
-                spans.append((len(text), len(text) + len(piece)))
-            text += piece
+        for mark, behind in [(pre, prefix), (suf, suffix), (mid, "")] if mid else [(suf, suffix), (pre, prefix)]:
+            spans.append((len(text), len(text) + len(mark)))
+            text += mark + behind
         return Rendered(text, spans)
 
     @checked
