@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from localprompt.errors import StoreError
 from localprompt.interface.rounding import score_text
+from localprompt.store.plain import plain
 from localprompt.store.records import DamagedRun
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ def facts_of(store: Store, run_id: str) -> dict[str, Any]:
         "spend": at(result, "spend"),
         "candidates": _candidates(read(runs.candidates), read(runs.evaluations)),
         "discards": dict(Counter(each.reason for each in discards).most_common()),
-        "discarded_proposals": [asdict(each) for each in discards],
-        "events": [asdict(event) for event in events],
+        "discarded_proposals": plain(discards),
+        "events": plain(events),
         "damage": damage,
     }
 
@@ -84,7 +84,7 @@ def _candidates(candidates: Sequence[Candidate], evaluations: Sequence[Evaluatio
     rows = [
         {
             "prompt_id": each.prompt.id,
-            "prompt": asdict(each.prompt),
+            "prompt": plain(each.prompt),
             "op": each.op,
             "parents": list(each.parents),
             "dev": {"mean": sum(scores) / len(scores) if scores else None, "n": len(scores)},

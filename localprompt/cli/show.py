@@ -20,7 +20,8 @@ from localprompt.interface.rounding import score_text
 from localprompt.run.config import resume_command
 from localprompt.run.results import RunResult
 from localprompt.search.observer import pluralize
-from localprompt.store.records import read_prompt
+from localprompt.store.plain import read
+from localprompt.types import Prompt
 
 _SHOWN_REASONS = 8
 _LINEAGE = 6
@@ -67,8 +68,7 @@ def _so_far(facts: dict[str, Any]) -> list[RenderableType]:
     if best is None:
         return [*parts, Text("no prompt was scored yet")]
     score = f"{score_text(best['dev']['mean'])} on {best['dev']['n']} dev examples"
-    prompt = {"instruction": best["prompt"]["instruction"], "demos": [dict(demo) for demo in best["prompt"]["demos"]]}
-    return [*parts, boxed(f"Best prompt so far, {score}", read_prompt(prompt))]
+    return [*parts, boxed(f"Best prompt so far, {score}", read(Prompt, best["prompt"]))]
 
 
 def _candidate_parts(candidates: Sequence[dict[str, Any]], top: int) -> list[RenderableType]:

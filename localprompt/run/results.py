@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, TypeVar, get_type_hints
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from localprompt.errors import StoreError
 from localprompt.interface.rounding import score_text
 from localprompt.run.estimate import Estimate
 from localprompt.stats.intervals import Difference, Interval
-from localprompt.store.records import item, list_of, object_of, plain_prompt, read_prompt, read_texts, text_of
+from localprompt.store.plain import plain, read
 from localprompt.tasks.constant import ConstantAnswer
 from localprompt.types import Incumbent, Outcome, Prompt, Spend
 
 Split = Literal["train", "dev", "test"]
 _SIGNIFICANT = 0.05
 _ROUNDING = 1e-9
-_LARGEST = 10**18
-_Numbers = TypeVar("_Numbers")
+_SHOWN = 200
+"""Characters of what is wrong with a stored result."""
+_PROMPTS = ("seed", "best")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,71 +127,38 @@ class RunResult:
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as plain data."""
-        return {
-            "run_id": self.run_id,
-            "status": self.status,
-            "task": self.task,
-            "model": self.model,
-            "proposer": self.proposer,
-            "method": self.method,
-            "seed": self.seed,
-            "seed_prompt": plain_prompt(self.seed_prompt),
-            "best": {
-                "prompt": plain_prompt(self.best),
-                "op": self.op,
-                "dev": asdict(self.dev) if self.dev else {"mean": None, "n": 0},
-            },
-            "test": None if self.test is None else _plain_test(self.test),
-            "noise": None if self.noise is None else asdict(self.noise),
-            "spend": asdict(self.spend),
-            "proof": asdict(self.proof),
-            "failed": self.failed,
-            "expected": None if self.expected is None else asdict(self.expected),
-            "discards": dict(self.discards),
-            "stopped": self.stopped,
-            "verdict": self.verdict,
-            "notes": list(self.notes),
-            "trajectory": [asdict(each) for each in self.trajectory],
-        }
+        found: dict[str, Any] = plain(self)
+        dev = found.pop("dev") or {"mean": None, "n": 0}
+        found["best"] = {"prompt": found["best"], "op": found.pop("op"), "dev": dev}
+        if test := found["test"]:
+            for which in _PROMPTS:
+                test[which]["unparsed"] = test.pop(f"{which}_unparsed")
+        return {**found, "verdict": self.verdict}
 
     @classmethod
-    def from_json(cls, plain: Mapping[str, Any]) -> RunResult:
+    def from_json(cls, stored: Mapping[str, Any]) -> RunResult:
         """Return the result that `to_json` made plain.
 
         Raises:
             StoreError: if the data is not of that shape.
         """
         try:
-            best, test, noise, expected = (item(plain, name) for name in ("best", "test", "noise", "expected"))
-            dev, status = item(best, "dev"), item(plain, "status")
-            if status not in ("finished", "paused"):
-                raise ValueError(f"{status!r} is no status of a result")
-            texts = ("run_id", "task", "model", "proposer", "method", "stopped")
-            return cls(
-                **{name: text_of(item(plain, name)) for name in texts},
-                status=status,
-                seed=_whole(item(plain, "seed")),
-                seed_prompt=read_prompt(item(plain, "seed_prompt")),
-                best=read_prompt(item(best, "prompt")),
-                op=text_of(item(best, "op")),
-                dev=_numbers(Interval, dev) if item(dev, "n") else None,
-                test=None if test is None else _read_test(test),
-                noise=None if noise is None else _numbers(NoiseFloor, noise),
-                spend=_numbers(Spend, item(plain, "spend")),
-                # Results of before have neither of the two, and no trajectory.
-                proof=_numbers(Spend, plain.get("proof", {})),
-                failed=_whole(plain.get("failed", 0)),
-                expected=None if expected is None else _numbers(Estimate, expected),
-                discards={text_of(reason): _whole(n) for reason, n in object_of(item(plain, "discards")).items()},
-                notes=read_texts(item(plain, "notes")),
-                trajectory=_read_trajectory(plain.get("trajectory", [])),
-            )
-        except (TypeError, ValueError, OverflowError) as error:
-            said = str(error)[:200]
+            found = {name: stored[name] for name in cls.__dataclass_fields__ if name in stored}
+            best: Mapping[str, Any] = read(Mapping[str, Any], found.get("best"), "best")
+            dev: Mapping[str, Any] = read(Mapping[str, Any], best.get("dev"), "best.dev")
+            found |= {"best": best.get("prompt"), "op": best.get("op"), "dev": dev if dev.get("n") else None}
+            if found.get("test") is not None:
+                found["test"] = _flat_test(found["test"])
+            result: RunResult = read(cls, found)
+            spent = [each.tokens_requested for each in result.trajectory]
+            if spent != sorted(spent):
+                raise ValueError("a search spends more and more")
+        except ValueError as error:
             raise StoreError(
-                f"the result of the run is damaged ({said})",
+                f"the result of the run is damaged ({str(error)[:_SHOWN]})",
                 "`localprompt runs check`, with the --store of the run, says more",
             ) from error
+        return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,18 +182,8 @@ class EvaluationResult:
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as plain data."""
-        return {
-            "task": self.task,
-            "model": self.model,
-            "prompt": plain_prompt(self.prompt),
-            "split": self.split,
-            "score": asdict(self.score),
-            "unparsed": self.unparsed,
-            "failed": self.failed,
-            "spend": asdict(self.spend),
-            "outcomes": [asdict(outcome) for outcome in self.outcomes],
-            "notes": list(self.notes),
-        }
+        found: dict[str, Any] = plain(self)
+        return found
 
 
 def constant_note(constant: ConstantAnswer | None, score: Interval, whose: str, split: Split) -> tuple[str, ...]:
@@ -238,64 +194,10 @@ def constant_note(constant: ConstantAnswer | None, score: Interval, whose: str, 
     return (f"{text}, {whose} scores {score_text(score.mean)}",)
 
 
-def _plain_test(test: HeldOutScores) -> dict[str, Any]:
-    return {
-        "seed": {**asdict(test.seed), "unparsed": test.seed_unparsed},
-        "best": {**asdict(test.best), "unparsed": test.best_unparsed},
-        "difference": asdict(test.difference),
-        "constant": None if test.constant is None else asdict(test.constant),
-    }
-
-
-def _read_test(plain: Any) -> HeldOutScores:
-    seed, best = dict(object_of(item(plain, "seed"))), dict(object_of(item(plain, "best")))
-    seed_unparsed, best_unparsed = _whole(seed.pop("unparsed", None)), _whole(best.pop("unparsed", None))
-    difference = _numbers(Difference, item(plain, "difference"))
-    constant = object_of(plain).get("constant")
-    if constant is not None:
-        score = _number(item(constant, "score"), float)
-        constant = ConstantAnswer(text_of(item(constant, "answer")), float(score or 0))
-    seed_and_best = _numbers(Interval, seed), _numbers(Interval, best)
-    return HeldOutScores(*seed_and_best, difference, seed_unparsed, best_unparsed, constant)
-
-
-def _numbers(kind: type[_Numbers], plain: Any) -> _Numbers:
-    """Return a record of numbers, each checked: a result can come from anywhere.
-
-    Raises:
-        TypeError, ValueError: if the data is not of that shape.
-    """
-    wanted = get_type_hints(kind)
-    values = {name: _number(value, wanted.get(name)) for name, value in object_of(plain).items()}
-    return kind(**values)
-
-
-def _read_trajectory(plain: Any) -> tuple[Incumbent, ...]:
-    found = tuple(_read_incumbent(each) for each in list_of(plain))
-    if any(after.tokens_requested < before.tokens_requested for before, after in itertools.pairwise(found)):
-        raise ValueError("a search spends more and more")
-    return found
-
-
-def _read_incumbent(plain: Any) -> Incumbent:
-    tokens, n = _whole(item(plain, "tokens_requested")), _whole(item(plain, "n"))
-    mean = _number(item(plain, "mean"), float)
-    if mean is None:
-        raise ValueError("a number was expected")
-    return Incumbent(tokens, text_of(item(plain, "prompt_id")), mean, n)
-
-
-def _number(value: Any, wanted: Any) -> float | int | None:
-    if wanted is int:
-        return _whole(value)
-    if value is None and wanted == float | None:
-        return None
-    if type(value) not in (int, float) or not math.isfinite(value) or abs(value) > _LARGEST:
-        raise ValueError("a number was expected")
-    return float(value)
-
-
-def _whole(value: Any) -> int:
-    if type(value) is not int or abs(value) > _LARGEST:
-        raise ValueError("a whole number was expected")
-    return value
+def _flat_test(stored: Any) -> dict[str, Any]:
+    """Return what `HeldOutScores` is read from: the unparsed completions stand beside the scores."""
+    test = dict(read(Mapping[str, Any], stored, "test"))
+    for which in _PROMPTS:
+        test[which] = dict(read(Mapping[str, Any], test.get(which), f"test.{which}"))
+        test[f"{which}_unparsed"] = test[which].pop("unparsed", None)
+    return test

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -10,21 +9,13 @@ from localprompt.errors import StoreError
 from localprompt.interface.advice import command
 from localprompt.interface.arguments import checked
 from localprompt.store.database import Database
-from localprompt.store.records import (
-    Event,
-    check_finite,
-    check_texts,
-    named,
-    read_prompt,
-    read_texts,
-    text_of,
-)
+from localprompt.store.records import Event, named
+from localprompt.store.rows import COLUMNS, UNREADABLE, read_row
 from localprompt.types import Candidate, Discard, Evaluation, Exchange, Outcome
 
 _Read = TypeVar("_Read")
 _NUMBER = "SELECT number FROM runs WHERE id = ?"
-UNREADABLE = (ValueError, RecursionError)
-"""What reading a damaged value raises."""
+_OF_KIND = "evaluation IN (SELECT number FROM evaluations WHERE run = :run AND kind = :kind)"
 
 
 class Findings:
@@ -39,14 +30,7 @@ class Findings:
         Raises:
             StoreError: if there is no such run, or it is damaged.
         """
-        query = "SELECT prompt, op, parents, is_proposed FROM candidates WHERE run = ? ORDER BY number"
-        return self._read(
-            run_id,
-            query,
-            lambda row: Candidate(
-                read_prompt(json.loads(row[0])), row[1], read_texts(json.loads(row[2])), is_proposed=row[3] == 1
-            ),
-        )
+        return self._all(run_id, "candidates")
 
     def evaluations(self, run_id: str, kind: str = "metric") -> list[Evaluation]:
         """Return one evaluation per prompt with all its outcomes, prompts and outcomes in the order they came in.
@@ -54,18 +38,11 @@ class Findings:
         Raises:
             StoreError: if there is no such run, or it is damaged.
         """
-        query = (
-            "SELECT e.number, e.prompt, o.example_id, o.prediction, o.score, o.margin, o.completion FROM evaluations e"
-            " JOIN outcomes o ON o.run = e.run AND o.evaluation = e.number"
-            " WHERE e.run = ? AND e.kind = ? ORDER BY e.number, o.number"
-        )
-        grouped: dict[int, tuple[str, list[Outcome]]] = {}
-        for index, prompt, outcome in self._read(run_id, query, _outcome, kind):
-            grouped.setdefault(index, (prompt, []))[1].append(outcome)
-        return [
-            Evaluation(self._parsed(run_id, lambda text: read_prompt(json.loads(text)), prompt), tuple(outcomes))
-            for prompt, outcomes in grouped.values()
-        ]
+        found: dict[int, list[Outcome]] = {}
+        for evaluation, outcome in self._all(run_id, "outcomes", _OF_KIND, kind):
+            found.setdefault(evaluation, []).append(outcome)
+        prompts = self._all(run_id, "evaluations", "kind = :kind", kind)
+        return [Evaluation(prompt, tuple(found[number])) for number, prompt in prompts if number in found]
 
     def discards(self, run_id: str) -> list[Discard]:
         """Return the proposals that were not used, in order.
@@ -73,8 +50,7 @@ class Findings:
         Raises:
             StoreError: if there is no such run, or it is damaged.
         """
-        query = "SELECT text, reason FROM discards WHERE run = ? ORDER BY number"
-        return self._read(run_id, query, lambda row: Discard(text_of(json.loads(row[0])), row[1]))
+        return self._all(run_id, "discards")
 
     def exchanges(self, run_id: str) -> list[Exchange]:
         """Return what the proposer was asked with its replies, in order; empty for runs of before these were kept.
@@ -82,10 +58,7 @@ class Findings:
         Raises:
             StoreError: if there is no such run, or it is damaged.
         """
-        query = "SELECT prompt, replies FROM requests WHERE run = ? ORDER BY number"
-        return self._read(
-            run_id, query, lambda row: Exchange(text_of(json.loads(row[0])), read_texts(json.loads(row[1])))
-        )
+        return self._all(run_id, "requests")
 
     def events(self, run_id: str) -> list[Event]:
         """Return what happened, in order.
@@ -93,8 +66,7 @@ class Findings:
         Raises:
             StoreError: if there is no such run, or it is damaged.
         """
-        query = "SELECT at, kind, text FROM events WHERE run = ? ORDER BY number"
-        return self._read(run_id, query, lambda row: Event(row[0], row[1], text_of(json.loads(row[2]))))
+        return self._all(run_id, "events")
 
     @checked
     def _number(self, run_id: str) -> int:
@@ -110,16 +82,15 @@ class Findings:
         hint = f"{lists} shows those that are there; --store names another store"
         return StoreError(f"{what} in {self._database.path}", hint)
 
-    def _read(self, run_id: str, query: str, read: Callable[[Any], _Read], *parameters: object) -> list[_Read]:
-        number = self._number(run_id)
+    def _all(self, run_id: str, table: str, which: str = "TRUE", kind: str = "") -> list[Any]:
+        wanted = {"run": self._number(run_id), "kind": kind}
+        query = f"SELECT {COLUMNS[table]} FROM {table} WHERE run = :run AND {which} ORDER BY number"
         with self._database.reading() as connection:
-            rows = connection.execute(query, [number, *parameters]).fetchall()
-        return [self._parsed(run_id, read, row) for row in rows]
+            rows = connection.execute(query, wanted).fetchall()
+        return [self._parsed(run_id, lambda each: read_row(table, each), row) for row in rows]
 
     def _parsed(self, run_id: str, read: Callable[[Any], _Read], row: Any) -> _Read:
         try:
-            if isinstance(row, tuple):
-                check_texts(row)
             return read(row)
         except UNREADABLE as error:
             look, remove = (
@@ -127,10 +98,3 @@ class Findings:
             )
             hint = f"{look} says how far; {remove} removes the run"
             raise StoreError(f"the store {self._database.path}: the run {run_id} is damaged ({error})", hint) from error
-
-
-def _outcome(row: Any) -> tuple[int, str, Outcome]:
-    index, prompt, example_id, prediction, score, margin, completion = row
-    answer, written = (None if text is None else text_of(json.loads(text)) for text in (prediction, completion))
-    check_finite([score, margin])
-    return index, prompt, Outcome(example_id, answer, score, margin, completion=written)

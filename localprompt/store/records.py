@@ -1,26 +1,20 @@
-"""What the store keeps of runs, as records and as rows. Level 2."""
+"""What the store keeps of runs. Level 2."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from localprompt.types import Demo, Prompt
 
 RunStatus = Literal["running", "finished", "paused", "failed"]
 
-_ID = re.compile("[0-9a-f]{12}")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _LARGEST = 10**100
 _LONGEST = 1 << 20
 _DEEPEST = 100
-_END_OF_TIME = 4e9
-"""Seconds since 1970: what every calendar can show, also after a change of time zone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,105 +55,6 @@ class DamagedRun:
     model: str
     proposer: str
     method: str
-
-
-RUN_COLUMNS = (
-    "id, status, created, updated, task, model, proposer, method, seed, configuration, result, stopped, imported"
-)
-"""What `read_run` reads, in its order."""
-
-
-def read_run(row: Sequence[Any]) -> RunRecord:
-    """Return the run of a row of the store.
-
-    Raises:
-        ValueError: naming the column, if a value is not what it should be.
-    """
-    found = dict(zip(RUN_COLUMNS.split(", "), row, strict=True))
-    for name, value in found.items():
-        try:
-            check_texts([value])
-            found[name] = _COLUMN_READERS[name](value) if name in _COLUMN_READERS else value
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{name}: {error}") from error
-    return RunRecord(**found)
-
-
-def _read_configuration(text: str) -> Mapping[str, Any]:
-    configuration = json.loads(text)
-    item(configuration, "identity")
-    return object_of(configuration)
-
-
-def _read_result(text: str | None) -> Mapping[str, Any] | None:
-    return None if text is None else object_of(json.loads(text))
-
-
-def _read_id(text: str) -> str:
-    if not _ID.fullmatch(text):
-        raise ValueError(f"{text!r} is no id")
-    return text
-
-
-def _read_status(text: str) -> str:
-    if text not in get_args(RunStatus):
-        raise ValueError(f"{text!r} is no status")
-    return text
-
-
-def _read_time(seconds: float) -> float:
-    check_time(seconds)
-    return seconds
-
-
-_COLUMN_READERS: Mapping[str, Callable[[Any], Any]] = {
-    "id": _read_id,
-    "status": _read_status,
-    "created": _read_time,
-    "updated": _read_time,
-    "seed": int,
-    "configuration": _read_configuration,
-    "result": _read_result,
-    "imported": bool,
-}
-
-
-def read_damaged(row: Sequence[Any], why: str) -> DamagedRun:
-    """Return what is known of a run whose row cannot be read."""
-    found = dict(zip(RUN_COLUMNS.split(", "), row, strict=True))
-    names = {name: named(str(found[name])) for name in ("task", "model", "proposer", "method")}
-    return DamagedRun(id=found["id"], why=why, **names)
-
-
-def check_texts(row: Sequence[Any]) -> None:
-    """Check that texts of a row were UTF-8 in the store, which holds no lone surrogates.
-
-    Raises:
-        ValueError: if one was not.
-    """
-    for value in row:
-        if isinstance(value, str) and not value.isascii() and _SURROGATE.search(value):
-            raise ValueError("a text is not UTF-8")
-
-
-def check_finite(numbers: Sequence[float | None]) -> None:
-    """Check that numbers, where there are any, are finite.
-
-    Raises:
-        ValueError: if one is not.
-    """
-    if not all(number is None or math.isfinite(number) for number in numbers):
-        raise ValueError("a number is not finite")
-
-
-def check_time(seconds: float) -> None:
-    """Check that a number is a time that every calendar can show.
-
-    Raises:
-        ValueError: if it is not.
-    """
-    if not 0 <= seconds < _END_OF_TIME:
-        raise ValueError(f"{seconds} is no time")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,9 @@ from localprompt.interface.paths import expanded
 from localprompt.store import transfer
 from localprompt.store.answers import Answers
 from localprompt.store.database import Database, in_words
-from localprompt.store.findings import UNREADABLE, Findings
+from localprompt.store.findings import Findings
+from localprompt.store.plain import plain
 from localprompt.store.records import (
-    RUN_COLUMNS,
     DamagedRun,
     RunRecord,
     RunStatus,
@@ -28,10 +28,8 @@ from localprompt.store.records import (
     identity_hash,
     named,
     named_params,
-    plain_prompt,
-    read_damaged,
-    read_run,
 )
+from localprompt.store.rows import RUN_COLUMNS, UNREADABLE, read_damaged, read_run
 from localprompt.types import Candidate, Discard, Evaluation, Exchange, Outcome
 
 _NEXT_ORDINAL = (
@@ -71,7 +69,7 @@ class Runs(Findings):
             StoreError: if the store cannot be written, or could not read the run again; then nothing is written.
         """
         try:
-            identity, plain, now = identity_hash(configuration), dumped(configuration), time.time()
+            identity, written, now = identity_hash(configuration), dumped(configuration), time.time()
         except (TypeError, ValueError, RecursionError) as error:
             raise StoreError(f"a run of {task} cannot be kept ({error})", "a configuration is plain data") from error
         with self._database.transaction() as connection:
@@ -81,7 +79,7 @@ class Runs(Findings):
             connection.execute(
                 "INSERT INTO runs (id, identity, ordinal, status, created, updated, task, model, proposer, method,"
                 " seed, configuration, stopped) VALUES (?, ?, ?, 'running', ?, ?, ?, ?, ?, ?, ?, ?, '')",
-                [created, identity, ordinal, now, now, *names, str(seed), plain],
+                [created, identity, ordinal, now, now, *names, str(seed), written],
             )
             row = connection.execute(f"SELECT {RUN_COLUMNS} FROM runs WHERE id = ?", [created]).fetchone()
             return self._parsed(created, read_run, row)
@@ -265,7 +263,7 @@ class Runs(Findings):
                     named_params(
                         number,
                         each.prompt.id,
-                        dumped(plain_prompt(each.prompt)),
+                        dumped(plain(each.prompt)),
                         named(each.op),
                         dumped(each.parents),
                         each.is_proposed,
@@ -293,7 +291,7 @@ class Runs(Findings):
                 connection.execute(
                     "INSERT INTO evaluations SELECT :a, coalesce(max(number) + 1, 0), :b, :c, :d FROM evaluations"
                     " WHERE run = :a ON CONFLICT (run, kind, prompt_id) DO NOTHING",
-                    named_params(number, kind, prompt.id, dumped(plain_prompt(prompt))),
+                    named_params(number, kind, prompt.id, dumped(plain(prompt))),
                 )
                 which = "SELECT number FROM evaluations WHERE run = ? AND kind = ? AND prompt_id = ?"
                 index: int = connection.execute(which, (number, kind, prompt.id)).fetchone()[0]

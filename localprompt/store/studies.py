@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import Any
 
 from localprompt.errors import StoreError
 from localprompt.interface.arguments import checked
 from localprompt.store.database import Database
-from localprompt.store.records import RunStatus, check_texts, check_time, dumped, named, object_of
+from localprompt.store.records import RunStatus, dumped, named
+from localprompt.store.rows import read_columns
 
 STUDY_COLUMNS = "id, kind, status, created, updated, configuration, result"
 """What `read_study` reads, in its order."""
@@ -44,14 +44,7 @@ def read_study(row: Sequence[Any]) -> Study:
     Raises:
         ValueError: if a value is not what it should be.
     """
-    check_texts(row)
-    study_id, kind, status, created, updated, configuration, result = row
-    if status not in get_args(RunStatus):
-        raise ValueError(f"{status!r} is no status")
-    for seconds in (created, updated):
-        check_time(seconds)
-    found = None if result is None else object_of(json.loads(result))
-    return Study(study_id, kind, status, created, updated, object_of(json.loads(configuration)), found)
+    return Study(**read_columns(STUDY_COLUMNS, row))
 
 
 class Studies:

@@ -12,12 +12,11 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import msgpack
 
 from localprompt.errors import StoreError
 from localprompt.interface.advice import command
@@ -30,41 +29,18 @@ from localprompt.store.database import (
     migrate,
     schema,
 )
-from localprompt.store.records import (
-    RUN_COLUMNS,
-    check_finite,
-    check_plain,
-    check_texts,
-    check_time,
-    id_of_run,
-    identity_hash,
-    named_params,
-    read_prompt,
-    read_run,
-    read_texts,
-    text_of,
-)
+from localprompt.store.records import check_plain, id_of_run, identity_hash, named_params
+from localprompt.store.rows import COLUMNS, RUN_COLUMNS, UNREADABLE, read_answer, read_row, read_run
 from localprompt.store.studies import STUDY_COLUMNS, read_study
 
 MAX_FILE_BYTES = 4 << 30
 MAX_VALUE_BYTES = 64 << 20
-_KEY_BYTES = 64
 _MOST_RUNS = 10**9
 """Of one identity; a larger ordinal leaves no room for the next one."""
 _RUN = (
     "id, identity, ordinal, status, created, updated, task, model, proposer, method, seed,"
     " configuration, result, stopped"
 )
-_TABLES = {
-    "candidates": "number, prompt_id, prompt, op, parents, is_proposed",
-    "evaluations": "number, kind, prompt_id, prompt",
-    "outcomes": "evaluation, number, example_id, prediction, score, margin, completion",
-    "discards": "number, text, reason",
-    "events": "number, at, kind, text",
-    "requests": "number, prompt, replies",
-    "imported_answers": "key, kind, value",
-}
-"""Tables that belong to a run, with their columns behind `run`, in an order in which they can be filled."""
 _ANSWERS_OF_A_RUN = (
     "SELECT key, kind, value FROM imported_answers WHERE run = :a UNION ALL"
     " SELECT key, kind, value FROM answers JOIN run_answers USING (key) WHERE run = :a"
@@ -117,13 +93,11 @@ def import_(database: Database, path: Path) -> str:
 def check_values(connection: sqlite3.Connection) -> Iterator[str]:
     """Yield what is wrong with the values of a store, a sentence each."""
     for table, (columns, read) in _READERS.items():
-        whose = "(SELECT id FROM runs WHERE number = run)" if table in _TABLES else "NULL"
-        rows = connection.execute(f"SELECT {whose}, {columns} FROM {table}")
-        for run_id, *row in rows:
+        whose = "(SELECT id FROM runs WHERE number = run)" if table in COLUMNS else "NULL"
+        for run_id, *row in connection.execute(f"SELECT {whose}, {columns} FROM {table}"):
             try:
-                check_texts(row)
-                read(tuple(row))
-            except (ValueError, TypeError, RecursionError) as error:
+                read(row)
+            except UNREADABLE as error:
                 place = f"the row {row[0]!r}" + (f" of the run {run_id}" if run_id else "")
                 yield f"{table}: {place} cannot be read ({type(error).__name__}: {error})"
 
@@ -133,14 +107,11 @@ def _copy(source: sqlite3.Connection, number: int, target: sqlite3.Connection) -
     row = source.execute(f"SELECT {_RUN} FROM runs WHERE number = ?", [number]).fetchone()
     places = ", ".join("?" * len(row))
     new = target.execute(f"INSERT INTO runs ({_RUN}) VALUES ({places})", row).lastrowid
-    for table, columns in _TABLES.items():
+    for table, columns in COLUMNS.items():
         query = f"SELECT {columns} FROM {table} WHERE run = :a ORDER BY 1, 2"
         rows = source.execute(_ANSWERS_OF_A_RUN if table == "imported_answers" else query, named_params(number))
         places = ", ".join("?" * (columns.count(",") + 2))
-        target.executemany(
-            f"INSERT INTO {table} (run, {columns}) VALUES ({places})",
-            ((new, *row) for row in rows),
-        )
+        target.executemany(f"INSERT INTO {table} (run, {columns}) VALUES ({places})", ((new, *row) for row in rows))
 
 
 @contextmanager
@@ -191,84 +162,37 @@ def _problem(connection: sqlite3.Connection) -> str:
         return f"a value has more than {MAX_VALUE_BYTES >> 20} MiB"
     if connection.execute("SELECT count(*), min(number) FROM runs").fetchone() != (1, 1):
         return "it does not hold one run"
-    wrong = next(check_values(connection), "")
-    return wrong or _wrong_id(connection)
+    return next(check_values(connection), "") or _wrong_id(connection)
+
+
+def _wrong_id(connection: sqlite3.Connection) -> str:
+    query = "SELECT id, identity, ordinal, configuration FROM runs"
+    found, identity, ordinal, configuration = connection.execute(query).fetchone()
+    is_own = identity == identity_hash(json.loads(configuration)) and found == id_of_run(identity, ordinal)
+    return "" if is_own else "its id is not that of its configuration"
 
 
 def _longest(connection: sqlite3.Connection) -> int:
     """Return the bytes of the longest value, none of which is read into Python for that."""
     lengths = [0]
-    for table, columns in {"runs": _RUN, "answers": "key, kind, value", **_TABLES}.items():
+    for table, (columns, _) in _READERS.items():
         each = ", ".join(f"max(length(CAST({column} AS BLOB)))" for column in columns.split(", "))
         lengths += [length or 0 for length in connection.execute(f"SELECT {each} FROM {table}").fetchone()]
     return max(lengths)
 
 
-def _wrong_id(connection: sqlite3.Connection) -> str:
-    found, identity, ordinal, configuration = connection.execute(
-        "SELECT id, identity, ordinal, configuration FROM runs"
-    ).fetchone()
-    if identity != identity_hash(json.loads(configuration)) or found != id_of_run(identity, ordinal):
-        return "its id is not that of its configuration"
-    return ""
-
-
-def _read_run(row: tuple[Any, ...]) -> None:
-    *columns, ordinal = row
+def _check_run(row: Sequence[Any]) -> None:
+    *columns, _, ordinal = row
     run = read_run(columns)
     if not 0 <= ordinal < _MOST_RUNS:
         raise ValueError(f"{ordinal} is no ordinal")
     check_plain([run.seed, run.configuration, run.result, run.task, run.model, run.proposer, run.method, run.stopped])
 
 
-def _read_prompt(row: tuple[Any, ...]) -> None:
-    if read_prompt(json.loads(row[1])).id != row[0]:
-        raise ValueError("the prompt is not the one that its id names")
-
-
-def _read_candidate(row: tuple[Any, ...]) -> None:
-    _read_prompt(row)
-    read_texts(json.loads(row[2]))
-
-
-def _read_text(row: tuple[Any, ...]) -> None:
-    if row[1] is not None:
-        text_of(json.loads(row[1]))
-
-
-def _read_outcome(row: tuple[Any, ...]) -> None:
-    for text in row[1:3]:
-        _read_text((row[0], text))
-    check_finite(row[3:])
-
-
-def _read_request(row: tuple[Any, ...]) -> None:
-    _read_text(row)
-    read_texts(json.loads(row[2]))
-
-
-def _read_event(row: tuple[Any, ...]) -> None:
-    _read_text(row)
-    check_time(row[2])
-
-
-def _read_answer(row: tuple[Any, ...]) -> None:
-    key, value = row
-    if len(key) > _KEY_BYTES:
-        raise ValueError("the key is too long")
-    msgpack.unpackb(value, raw=True, strict_map_key=False)
-
-
-_READERS: Mapping[str, tuple[str, Callable[[tuple[Any, ...]], object]]] = {
-    "runs": (f"{RUN_COLUMNS}, ordinal", _read_run),
-    "candidates": ("prompt_id, prompt, parents, op", _read_candidate),
-    "evaluations": ("prompt_id, prompt, kind", _read_prompt),
-    "outcomes": ("example_id, prediction, completion, score, margin", _read_outcome),
-    "discards": ("number, text, reason", _read_text),
-    "events": ("number, text, at, kind", _read_event),
-    "requests": ("number, prompt, replies", _read_request),
-    "studies": (f"number, {STUDY_COLUMNS}", lambda row: read_study(row[1:])),
-    "answers": ("key, value", _read_answer),
-    "imported_answers": ("key, value", _read_answer),
+_READERS: Mapping[str, tuple[str, Callable[[Sequence[Any]], object]]] = {
+    "runs": (f"{RUN_COLUMNS}, identity, ordinal", _check_run),
+    **{table: (columns, partial(read_row, table)) for table, columns in COLUMNS.items()},
+    "studies": (STUDY_COLUMNS, read_study),
+    "answers": (COLUMNS["imported_answers"], lambda row: read_answer(*row)),
 }
 """What of each table must be readable, and how it is read."""

@@ -217,6 +217,10 @@ HOSTILE: dict[str, Callable[[sqlite3.Connection], object]] = {
     "a value without end": lambda file: file.execute(
         "UPDATE imported_answers SET value = zeroblob(5000) WHERE key = x'37'"
     ),
+    "a study without end": lambda file: file.execute(
+        "INSERT INTO studies VALUES (1, '0123456789ab', 'x', 'running', 1.0, 1.0, '{}', ?)",
+        [f'{{"a":"{"x" * 5000000}"}}'],
+    ),
     "a newer format": lambda file: file.execute("PRAGMA user_version = 99"),
     "a format that never was": lambda file: file.execute("PRAGMA user_version = -1"),
     "no format": lambda file: file.execute("PRAGMA user_version = 0"),
