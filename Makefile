@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 # For example: make bench-engine ARGS='--model my.gguf'
 ARGS ?=
 
-.PHONY: help demo test check lint format types setup setup-dev bench-engine bench-peers bench-induction bench-methods clean
+.PHONY: help demo test coverage check lint format types setup setup-dev bench-engine bench-peers bench-induction bench-methods clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -19,8 +19,11 @@ demo: setup  ## find a better prompt for an example task, on a real model, in a 
 	@$(BIN)/localprompt models pull $(DEMO_MODEL)
 	$(BIN)/localprompt optimize $(DEMO_TASK) --model $(DEMO_MODEL) --method ape $(ARGS)
 
-test: check  ## everything that must hold: format, lint, layers, types, tests with coverage
+test: check  ## everything that must hold: format, lint, layers, types, tests
 	@$(BIN)/localprompt models pull $(TEST_MODEL)
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+coverage: setup-dev  ## which lines and branches the tests leave out; twice as slow
 	$(BIN)/pytest --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
 
 check: lint types  ## what needs no model

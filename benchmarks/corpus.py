@@ -95,8 +95,13 @@ def task_of(data: Path, name: str) -> Task:
 
 def run_all(planned: Sequence[Search], data: Path, lm: LanguageModel, store: Store, file: Path) -> list[str]:
     """Carry out what is missing in the file, writing it after every search; return the searches that failed."""
-    corpus = read(file) or {"model": lm.fingerprint, "version": localprompt.__version__, "test": {}, "searches": {}}
-    if corpus["model"] != lm.fingerprint:
+    corpus = read(file) or {
+        "model": lm.facts.fingerprint,
+        "version": localprompt.__version__,
+        "test": {},
+        "searches": {},
+    }
+    if corpus["model"] != lm.facts.fingerprint:
         sys.exit(f"{file}: made with another model; choose another --json")
     failed: list[str] = []
     for search in planned:

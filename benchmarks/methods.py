@@ -99,8 +99,8 @@ def conditions(plan: Plan, name: str, task: Task) -> dict[str, object]:
 
 def run_all(plan: Plan, lm: LanguageModel, store: Store, file: Path) -> list[str]:
     """Carry out what is missing in the file, writing it after every run; return the runs that failed."""
-    results = read(file) or {"model": lm.fingerprint, "version": localprompt.__version__, "tasks": {}}
-    expect(file, "", results, {"model": lm.fingerprint, "version": localprompt.__version__})
+    results = read(file) or {"model": lm.facts.fingerprint, "version": localprompt.__version__, "tasks": {}}
+    expect(file, "", results, {"model": lm.facts.fingerprint, "version": localprompt.__version__})
     failed, code = [], code_hash()
     for seed, name, start, method in plan.runs():
         task = task_of(plan.data, name, start, sizes(plan.data, name, plan.rows))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         TaskError,
         WorkerDied,
     )
-    from localprompt.lm.base import LanguageModel
+    from localprompt.lm.base import LanguageModel, ModelFacts
     from localprompt.lm.loading import register_scheme
     from localprompt.lm.local import LocalModel, load_model
     from localprompt.lm.scripted import ScriptedLM
@@ -53,6 +53,7 @@ __all__ = [
     "Loglikelihood",
     "Message",
     "ModelError",
+    "ModelFacts",
     "NotEnoughMemory",
     "Observer",
     "Prompt",
@@ -93,7 +94,7 @@ _HOME = {
         "TaskError",
         "WorkerDied",
     ),
-    "localprompt.lm.base": ("LanguageModel",),
+    "localprompt.lm.base": ("LanguageModel", "ModelFacts"),
     "localprompt.lm.loading": ("register_scheme",),
     "localprompt.lm.local": ("LocalModel", "load_model"),
     "localprompt.lm.scripted": ("ScriptedLM",),

@@ -1,6 +1,6 @@
 """A worker without a model: answers each request with its square, and does as some of them say.
 
-"die" ends the process, "die once FILE" too, unless the file is there already; "hang" computes for ever with beats,
+"die" ends the process, "die once FILE" too, unless the file is there already; "hang" computes for ever with heartbeats,
 "stop" without; "rubbish" sends bytes that are no frame.
 """
 
@@ -24,7 +24,7 @@ def answer(request: Any) -> Any:
         Path(request[9:]).touch()
         os.abort()
     while request == "hang":
-        write_frame(out, {"beat": 1})
+        write_frame(out, {"heartbeat": 1})
         time.sleep(0.01)
     if request == "stop":
         os.kill(os.getpid(), signal.SIGSTOP)
@@ -45,7 +45,7 @@ def main() -> None:
         if asked["op"] != "load":
             results = [answer(request) for request in asked["requests"]]
             n = len(asked["requests"])
-        write_frame(sys.stdout.buffer, {"beat": 1})
+        write_frame(sys.stdout.buffer, {"heartbeat": 1})
         write_frame(sys.stdout.buffer, {"result": results, "stats": [n, 0, 0, 0, 0.0]})
 
 

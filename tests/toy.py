@@ -76,7 +76,6 @@ def task(
         answer=find_answer("first_line"),
         metric=find_metric("exact_match"),
         sampling=Sampling(max_tokens=8, stop=("\n",)),
-        fingerprint="toy",
     )
 
 

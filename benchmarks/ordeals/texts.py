@@ -105,7 +105,6 @@ def task(rows: Sequence[tuple[str, str]], *, labels: Sequence[str] = (), mode: L
         answer=find_answer("first_line"),
         metric=find_metric("equals" if labels else "exact_match"),
         sampling=Sampling(max_tokens=6, stop=("\n",)),
-        fingerprint=f"{random.Random(repr(rows)).getrandbits(128):x}",
     )
 
 

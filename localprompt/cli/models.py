@@ -118,7 +118,8 @@ def info(name_or_file: str, as_json: bool) -> None:
         header = validate(file)
     except ModelError as error:
         problem = error.message
-    facts = {**_facts(header), "problem": problem, "warnings": [] if problem else _doubts(file)}
+    tokens, warnings = ({}, []) if problem else _vocabulary_facts(file)
+    facts = {**_facts(header), **tokens, "problem": problem, "warnings": warnings}
     if as_json:
         say_json(facts)
     else:
@@ -135,21 +136,26 @@ def _installed_path(card: ModelCard) -> Path:
     return found
 
 
-def _doubts(file: Path) -> list[str]:
+def _vocabulary_facts(file: Path) -> tuple[dict[str, Any], list[str]]:
+    """Return the special tokens as llama.cpp sees them, and what is doubtful about the file."""
     from localprompt.engine.settings import EngineSettings  # noqa: PLC0415
     from localprompt.errors import ModelError  # noqa: PLC0415
     from localprompt.lm.local import LocalModel  # noqa: PLC0415 - starts a process
 
     try:
         with LocalModel(file, EngineSettings(), vocabulary_only=True) as words:
-            return list(words.doubts)
+            known = {name: {"id": token, "text": text} for name, (token, text) in words.special_tokens.items()}
+            fim = (
+                {role: known.get(f"fim_{role[:3]}") for role in ("prefix", "suffix", "middle")}
+                if words.has_fim
+                else None
+            )
+            return {"bos": known.get("bos"), "eos": known.get("eos"), "fim_tokens": fim}, list(words.doubts)
     except ModelError as error:
-        return [f"its vocabulary cannot be loaded: {error.message}"]
+        return {}, [f"its vocabulary cannot be loaded: {error.message}"]
 
 
 def _facts(header: GGUFHeader) -> dict[str, Any]:
-    fim = header.fim_ids
-    tokens = header.tokens
     return {
         "path": str(header.path),
         "architecture": header.architecture,
@@ -166,19 +172,10 @@ def _facts(header: GGUFHeader) -> dict[str, Any]:
         "n_vocab": header.n_vocab,
         "chat_template": header.chat_template is not None,
         "add_bos": header.add_bos,
-        "bos": _token(header.bos_id, header.bos_text),
-        "eos": _token(header.eos_id, header.eos_text),
-        "fim_tokens": fim
-        and {
-            "prefix": _token(fim.prefix, tokens[fim.prefix]),
-            "suffix": _token(fim.suffix, tokens[fim.suffix]),
-            "middle": None if fim.middle is None else _token(fim.middle, tokens[fim.middle]),
-        },
+        "bos": None,
+        "eos": None,
+        "fim_tokens": None,
     }
-
-
-def _token(token_id: int | None, text: str | None) -> dict[str, Any] | None:
-    return None if token_id is None else {"id": token_id, "text": text}
 
 
 def _facts_table(facts: dict[str, Any]) -> RenderableType:
@@ -201,14 +198,14 @@ def _facts_table(facts: dict[str, Any]) -> RenderableType:
         "chat template": "yes" if facts["chat_template"] else "no: a base model",
         "BOS": f"{_show_token(facts['bos'])}, {'added' if facts['add_bos'] else 'not added'} before a text",
         "EOS": _show_token(facts["eos"]),
-        "FIM tokens": "  ".join(f"{role} {_show_token(token)}" for role, token in fim.items()) or "none",
+        "FIM tokens": "  ".join(f"{role} {_show_token(token)}" for role, token in fim.items() if token) or "none known",
         "usable": f"no: {facts['problem']}" if facts["problem"] else "yes",
     }
     return facts_table([*rows.items(), *(("warning", warning) for warning in facts["warnings"])])
 
 
 def _show_token(token: dict[str, Any] | None) -> str:
-    return "none" if token is None else f"{token['text']} ({token['id']})"
+    return "none known" if token is None else f"{token['text']} ({token['id']})"
 
 
 def _count(n: int) -> str:

@@ -85,7 +85,7 @@ def _glued(llama: Vocabulary) -> str | None:
 
     The prefix is the beginning of a text and has its space, as in training.
     """
-    return llama.fim_texts.get("suf") if llama.writes_spaces_as_underlines else None
+    return llama.special_texts.get("fim_suf") if llama.writes_spaces_as_underlines else None
 
 
 def encode_pair(

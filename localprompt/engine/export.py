@@ -24,7 +24,8 @@ def find_faults(header: GGUFHeader, writing: Mapping[str, Any]) -> tuple[str, ..
 
     Args:
         header: of the file.
-        writing: how the loaded vocabulary writes blank space and the marks of the chat template, from the worker.
+        writing: how the loaded vocabulary writes blank space and the marks of the chat template, from the worker, and
+            as `special` the ids and texts of its tokens `bos` and `eos`.
     """
     return (*_wrongly_typed(header, writing), *_endless(writing), *_doubled(writing), *_spaces(writing))
 
@@ -44,9 +45,10 @@ def _wrongly_typed(header: GGUFHeader, writing: Mapping[str, Any]) -> Iterator[s
             f"the chat template writes {_some(faulty)}, in the vocabulary but not typed as control tokens "
             f"(NORMAL, a faulty export), so they are cut to pieces: {_some(pieces)} tokens"
         )
-    for name, token in (("EOS", header.eos_id), ("BOS", header.bos_id if header.add_bos else None)):
-        if token is not None and _type(header, token) == _NORMAL and not (pieces and header.tokens[token] in faulty):
-            yield f"the {name} token {header.tokens[token]} is typed NORMAL, not as a control token (a faulty export)"
+    for name in ("eos", "bos") if header.add_bos else ("eos",):
+        token, text = writing["special"].get(name, (-1, ""))
+        if token >= 0 and _type(header, token) == _NORMAL and not (pieces and text in faulty):
+            yield f"the {name.upper()} token {text} is typed NORMAL, not as a control token (a faulty export)"
 
 
 def _endless(writing: Mapping[str, Any]) -> Iterator[str]:

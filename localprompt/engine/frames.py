@@ -26,7 +26,7 @@ def read_frame(stream: BinaryIO) -> Any:
     """Return the next value.
 
     Raises:
-        EOFError: at the end of the stream, also in the middle of a frame; and where the bytes are no frame, after
+        EOFError: at the end of the stream, also in the middle of a frame; and where the bytes are malformed, after
             which nothing on this stream can be understood.
     """
     (length,) = _LENGTH.unpack(_read(stream, _LENGTH.size))
@@ -35,7 +35,7 @@ def read_frame(stream: BinaryIO) -> Any:
     try:
         return msgpack.unpackb(_read(stream, length), unicode_errors="surrogatepass")
     except (ValueError, msgpack.UnpackException) as error:
-        raise EOFError(f"a frame that is none: {error}") from None
+        raise EOFError(f"a malformed frame: {error}") from None
 
 
 def _read(stream: BinaryIO, n: int) -> bytes:

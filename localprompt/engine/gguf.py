@@ -66,50 +66,8 @@ FILE_TYPES: Mapping[int, str] = {number: name for number, name in enumerate(_MIX
 
 _U64 = struct.Struct("<Q")
 
-# Texts by which llama.cpp recognises fill-in-the-middle tokens where no key names them.
-_FIM_TEXTS: Mapping[str, tuple[str, ...]] = {
-    "pre": (
-        "<|fim_prefix|>",
-        "<fim-prefix>",
-        "<fim_prefix>",
-        "<｜fim▁begin｜>",
-        "<PRE>",
-        "▁<PRE>",
-        "<|code_prefix|>",
-        "<|prefix|>",
-    ),
-    # DeepSeek puts the suffix after the "hole" and the answer after the "end".
-    "suf": (
-        "<|fim_suffix|>",
-        "<fim-suffix>",
-        "<fim_suffix>",
-        "<｜fim▁hole｜>",
-        "<SUF>",
-        "▁<SUF>",
-        "<|code_suffix|>",
-        "<|suffix|>",
-    ),
-    "mid": (
-        "<|fim_middle|>",
-        "<fim-middle>",
-        "<fim_middle>",
-        "<｜fim▁end｜>",
-        "<MID>",
-        "▁<MID>",
-        "<|code_middle|>",
-        "<|middle|>",
-    ),
-}
-_FIM_OLD_KEYS: Mapping[str, str] = {"pre": "prefix", "suf": "suffix", "mid": "middle"}
-
-# What llama.cpp assumes where the header is silent: (bos id, eos id) for each tokenizer model, and who adds a BOS.
-_DEFAULT_IDS: Mapping[str, tuple[int | None, int | None]] = {
-    "llama": (1, 2),
-    "bert": (101, None),
-    "gpt2": (11, 11),
-    "t5": (None, 1),
-    "plamo2": (1, 2),
-}
+# What llama.cpp assumes where the header is silent: the BOS of each tokenizer model, and who adds it.
+_DEFAULT_BOS: Mapping[str, int] = {"llama": 1, "bert": 101, "gpt2": 11, "plamo2": 1}
 _ADDS_BOS = frozenset({"llama", "bert"})
 _BPE_ADDS_BOS = frozenset(
     {"llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "tekken", "chameleon"}
@@ -203,16 +161,6 @@ class TypeShare:
     name: str
     n_tensors: int
     n_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class FimIds:
-    """Token ids for filling in the middle. Presence says nothing about ability."""
-
-    prefix: int
-    suffix: int
-    middle: int | None
-    """None for models that are prompted suffix first and need no third token."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -315,24 +263,11 @@ class GGUFHeader:
 
     @property
     def bos_id(self) -> int | None:
-        """Id of the beginning-of-sequence token, by llama.cpp's rules."""
+        """Id of the beginning-of-sequence token, by llama.cpp's rules: it aborts where a text wants one that is not."""
         without = self._is_bpe and self.text("tokenizer.ggml.pre") in _BPE_WITHOUT_BOS
-        return self._special_id("bos", None if without else self._default_ids[0])
-
-    @property
-    def eos_id(self) -> int | None:
-        """Id of the end-of-sequence token, by llama.cpp's rules."""
-        return self._special_id("eos", self._default_ids[1])
-
-    @property
-    def bos_text(self) -> str | None:
-        """Text of the beginning-of-sequence token."""
-        return None if self.bos_id is None else self.tokens[self.bos_id]
-
-    @property
-    def eos_text(self) -> str | None:
-        """Text of the end-of-sequence token."""
-        return None if self.eos_id is None else self.tokens[self.eos_id]
+        default = None if without else _DEFAULT_BOS.get(self.text("tokenizer.ggml.model"))
+        ids = (self.integer("tokenizer.ggml.bos_token_id"), default)
+        return next((token for token in ids if token is not None and 0 <= token < self.n_vocab), None)
 
     @property
     def add_bos(self) -> bool:
@@ -346,32 +281,5 @@ class GGUFHeader:
         return model in _ADDS_BOS or (self._is_bpe and pre in _BPE_ADDS_BOS)
 
     @property
-    def fim_ids(self) -> FimIds | None:
-        """Tokens for filling in the middle, named by keys or known by their texts; None where there are none."""
-        ids = {role: self._fim_id(role) for role in _FIM_TEXTS}
-        if ids["pre"] is None or ids["suf"] is None:
-            return None
-        return FimIds(prefix=ids["pre"], suffix=ids["suf"], middle=ids["mid"])
-
-    @property
     def _is_bpe(self) -> bool:
         return self.text("tokenizer.ggml.model") == "gpt2"
-
-    @property
-    def _default_ids(self) -> tuple[int | None, int | None]:
-        return _DEFAULT_IDS.get(self.text("tokenizer.ggml.model"), (None, None))
-
-    def _special_id(self, role: str, default: int | None) -> int | None:
-        for token_id in (self.integer(f"tokenizer.ggml.{role}_token_id"), default):
-            if token_id is not None and 0 <= token_id < self.n_vocab:
-                return token_id
-        return None
-
-    def _fim_id(self, role: str) -> int | None:
-        keyed = self._special_id(f"fim_{role}", None)
-        if keyed is None:
-            keyed = self._special_id(_FIM_OLD_KEYS[role], None)
-        if keyed is not None:
-            return keyed
-        found = (self.tokens.index(text) for text in _FIM_TEXTS[role])
-        return next((token_id for token_id in found if token_id is not None), None)

@@ -62,8 +62,7 @@ class Vocabulary:
     @cached_property
     def bos(self) -> int | None:
         """BOS, where the model wants one before every text; else None."""
-        bos: int = C.llama_vocab_bos(self._vocab)
-        return bos if C.llama_vocab_get_add_bos(self._vocab) and bos >= 0 else None
+        return self.special_ids.get("bos") if C.llama_vocab_get_add_bos(self._vocab) else None
 
     @cached_property
     def writes_spaces_as_underlines(self) -> bool:
@@ -73,24 +72,23 @@ class Vocabulary:
     @cached_property
     def start_token(self) -> int:
         """What an empty context is replaced by: BOS, or the end-of-text token for models without (as in lm-eval)."""
-        for token in (C.llama_vocab_bos(self._vocab), C.llama_vocab_eos(self._vocab), 0):
-            if token >= 0:
-                return int(token)
-        raise AssertionError("unreachable")
+        return self.special_ids.get("bos", self.special_ids.get("eos", 0))
 
     @cached_property
-    def fim_texts(self) -> dict[str, str]:
-        """Texts of the fill-in-the-middle tokens under `pre`, `suf`, `mid`, as far as the vocabulary has them."""
-        return {name: self.text_of(token) for name, token in self._fim_ids.items()}
-
-    @cached_property
-    def _fim_ids(self) -> dict[str, int]:
-        ids = {
-            "pre": C.llama_vocab_fim_pre(self._vocab),
-            "suf": C.llama_vocab_fim_suf(self._vocab),
-            "mid": C.llama_vocab_fim_mid(self._vocab),
-        }
+    def special_ids(self) -> dict[str, int]:
+        """Tokens that have a role, as far as the vocabulary has them: `bos`, `eos`, `fim_pre`, `fim_suf`, `fim_mid`."""
+        names = ("bos", "eos", "fim_pre", "fim_suf", "fim_mid")
+        ids = {name: int(getattr(C, f"llama_vocab_{name}")(self._vocab)) for name in names}
         return {name: token for name, token in ids.items() if token >= 0}
+
+    @cached_property
+    def special_texts(self) -> dict[str, str]:
+        """The texts of `special_ids`."""
+        return {name: self.text_of(token) for name, token in self.special_ids.items()}
+
+    @cached_property
+    def _fim_ids(self) -> set[int]:
+        return {token for name, token in self.special_ids.items() if name.startswith("fim")}
 
     @cached_property
     def control_ids(self) -> dict[str, int]:
@@ -108,7 +106,7 @@ class Vocabulary:
     def _is_control(self, token: int) -> bool:
         # llama.cpp parses the text of the unknown token as a token too; marks that a key names may be of any type.
         is_unknown = C.llama_vocab_get_attr(self._vocab, token) & C.LLAMA_TOKEN_ATTR_UNKNOWN
-        return bool(C.llama_vocab_is_control(self._vocab, token) or is_unknown or token in self._fim_ids.values())
+        return bool(C.llama_vocab_is_control(self._vocab, token) or is_unknown or token in self._fim_ids)
 
     def text_of(self, token: int) -> str:
         """Return a token's text as the vocabulary writes it."""
@@ -163,8 +161,7 @@ class Vocabulary:
         source = C.llama_model_chat_template(self._model, None)
         if not source:
             return None
-        texts = {"bos_token": C.llama_vocab_bos(self._vocab), "eos_token": C.llama_vocab_eos(self._vocab)}
-        variables = {name: self.text_of(token) if token >= 0 else "" for name, token in texts.items()}
+        variables = {f"{name}_token": self.special_texts.get(name, "") for name in ("bos", "eos")}
         return ChatTemplate(source.decode(errors="replace"), self.control_pattern, variables)
 
 

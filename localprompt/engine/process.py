@@ -26,7 +26,7 @@ from localprompt.engine import memory
 from localprompt.engine.frames import read_frame, write_frame
 from localprompt.engine.gguf_validator import validate
 from localprompt.engine.settings import EngineSettings
-from localprompt.engine.watchdog import Patience, Watchdog
+from localprompt.engine.watchdog import Timeouts, Watchdog
 from localprompt.types import EngineStats
 
 Progress = Callable[[int, int], None]
@@ -43,6 +43,10 @@ def worker_command() -> list[str]:
 
 
 def _ignore(_done: int, _total: int) -> None: ...
+
+
+def _as_it_is(answer: Any) -> Any:
+    return answer
 
 
 class RequestsDied(errors.WorkerDied):
@@ -74,7 +78,7 @@ class EngineProcess:
     Args:
         path: the GGUF file.
         settings: how to load and batch.
-        patience: how long a worker may take before it counts as dead.
+        timeouts: how long a worker may take before it counts as dead.
         command: starts the worker, which speaks the protocol of `worker`.
         vocabulary_only: load no weights: only `encode`, `encode_pairs` and `chat` are answered.
 
@@ -88,7 +92,7 @@ class EngineProcess:
         path: Path,
         settings: EngineSettings,
         *,
-        patience: Patience = Patience(),  # noqa: B008 - frozen
+        timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
         command: Sequence[str] = (),
         vocabulary_only: bool = False,
     ) -> None:
@@ -103,7 +107,7 @@ class EngineProcess:
         if vocabulary_only:
             self._need = replace(self._need, weights=0, cells=0, compute=0, outputs=0)
         self._vocabulary_only = vocabulary_only
-        self._patience = patience
+        self._timeouts = timeouts
         self._command = list(command) or worker_command()
         self._process: subprocess.Popen[bytes] | None = None
         self._watchdog: Watchdog | None = None
@@ -117,7 +121,7 @@ class EngineProcess:
         try:
             self._start()
         except EOFError:
-            death = self._bury()
+            death = self._reap()
             tail = self._log_tail()
             self.close()
             raise errors.ModelError(f"the engine died while loading {path} ({death})", tail) from None
@@ -153,7 +157,7 @@ class EngineProcess:
             process.kill()  # whoever waits for its answer is told by the end of its pipe, and ends the rest
 
     def _end(self) -> None:
-        self._bury()
+        self._reap()
         self._log.close()
 
     def check_usable(self) -> None:
@@ -193,17 +197,29 @@ class EngineProcess:
             try:
                 return self._ask(op, arguments)
             except EOFError:
-                death = self._bury()
+                death = self._reap()
         raise errors.WorkerDied(f"the engine process died twice over {op!r} ({death})", self._log_tail())
 
-    def map(self, op: str, requests: Sequence[Any], progress: Progress = _ignore) -> list[Any]:
+    def map(
+        self,
+        op: str,
+        requests: Sequence[Any],
+        progress: Progress = _ignore,
+        read: Callable[[Any], Any] = _as_it_is,
+    ) -> list[Any]:
         """Return one result per request, same order and length; survives the death of workers.
+
+        Args:
+            op: what is asked of the worker.
+            requests: plain data.
+            progress: called with (requests done, requests in all).
+            read: what the worker says of one request to its result.
 
         Raises:
             RequestsDied: naming the requests that kill every worker that gets them, after all others were answered.
         """
         self.check_usable()
-        return _Supervised(self, op, requests, progress).run()
+        return _Supervised(self, op, requests, progress, read).run()
 
     # One worker
 
@@ -220,12 +236,12 @@ class EngineProcess:
             env={"OMP_WAIT_POLICY": "passive", **os.environ},
             start_new_session=True,  # Ctrl-C goes to the parent alone, which then ends the worker
         )
-        self._watchdog = Watchdog(self._process, self._patience.silence)
+        self._watchdog = Watchdog(self._process, self._timeouts.silence)
         try:
             how = {"settings": asdict(self.settings), "vocabulary_only": self._vocabulary_only}
             self.info = self._exchange("load", {"path": str(self.path), **how}, _ignore)
         except errors.ModelError as error:
-            self._bury()
+            self._reap()
             hint = "; ".join(filter(None, [error.hint, self._log_tail()]))
             raise errors.ModelError(error.message, hint) from None
 
@@ -242,7 +258,7 @@ class EngineProcess:
         if not self._busy.acquire(blocking=False):
             raise errors.ModelError("this model is answering another call", "make one call at a time")
         try:
-            if self._deaths >= self._patience.deaths:
+            if self._deaths >= self._timeouts.deaths:
                 message = f"the engine process died {self._deaths} times in a row and is not started again"
                 raise errors.WorkerDied(message, self._log_tail())
             if self._process is None:
@@ -276,18 +292,18 @@ class EngineProcess:
         process, watchdog = cast("subprocess.Popen[bytes]", self._process), cast("Watchdog", self._watchdog)
         stdin, stdout = cast("BinaryIO", process.stdin), cast("BinaryIO", process.stdout)
         with watchdog.waiting():
-            beats_left = allowed = self._beats(op, _send(stdin, {"op": op, **arguments}))
+            heartbeats_left = allowed = self._heartbeats(op, _send(stdin, {"op": op, **arguments}))
         while True:
             with watchdog.waiting():
                 frame = read_frame(stdout)
-            if "beat" in frame:
-                beats_left -= 1
-                if beats_left < 0:
+            if "heartbeat" in frame:
+                heartbeats_left -= 1
+                if heartbeats_left < 0:
                     self._verdict = f"no progress for {allowed} seconds"
                     process.kill()
                     raise EOFError(self._verdict)
             elif "progress" in frame:
-                beats_left = allowed
+                heartbeats_left = allowed
                 try:
                     progress(*frame["progress"])
                 except EOFError as error:  # the caller's, not the worker's end
@@ -295,18 +311,18 @@ class EngineProcess:
             else:
                 return frame
 
-    def _beats(self, op: str, n_bytes: int) -> int:
-        """Return how many beats without progress are too many."""
+    def _heartbeats(self, op: str, n_bytes: int) -> int:
+        """Return how many heartbeats without progress are too many."""
         if op in _DECODING:
-            return self._patience.for_batches(self.settings.n_ubatch, self.stats)
-        return self._patience.unmeasured if op in _UNMEASURED else self._patience.for_bytes(n_bytes)
+            return self._timeouts.for_batches(self.settings.n_ubatch, self.stats)
+        return self._timeouts.unmeasured if op in _UNMEASURED else self._timeouts.for_bytes(n_bytes)
 
     def _kill(self) -> None:
         if self._process is not None:
             self._process.kill()
-            self._bury()
+            self._reap()
 
-    def _bury(self) -> str:
+    def _reap(self) -> str:
         """Reap the dead worker and return how it died."""
         process, self._process = self._process, None
         watchdog, self._watchdog = self._watchdog, None
@@ -323,8 +339,8 @@ class EngineProcess:
         except subprocess.TimeoutExpired:
             process.kill()
             code = process.wait()
-        if watchdog is not None and watchdog.bit:
-            return f"no sign of life for {self._patience.silence} seconds"
+        if watchdog is not None and watchdog.fired:
+            return f"no sign of life for {self._timeouts.silence} seconds"
         return self._verdict or _cause(code)
 
     def _log_tail(self) -> str:
@@ -333,7 +349,7 @@ class EngineProcess:
         size = self._log.seek(0, os.SEEK_END)
         self._log.seek(max(0, size - 400))
         tail = self._log.read().decode(errors="replace").strip().splitlines()[-3:]
-        return "last words of the engine: " + " / ".join(tail) if tail else ""
+        return "the engine's log ends: " + " / ".join(tail) if tail else ""
 
 
 _LIVING: weakref.WeakSet[EngineProcess] = weakref.WeakSet()
@@ -369,11 +385,19 @@ def _cause(code: int) -> str:
 class _Supervised:
     """One call over many requests: retry once, then halve down to the requests that kill, and answer the others."""
 
-    def __init__(self, engine: EngineProcess, op: str, requests: Sequence[Any], progress: Progress) -> None:
+    def __init__(
+        self,
+        engine: EngineProcess,
+        op: str,
+        requests: Sequence[Any],
+        progress: Progress,
+        read: Callable[[Any], Any],
+    ) -> None:
         self._engine = engine
         self._op = op
         self._requests = requests
         self._progress = progress
+        self._read = read
         self._results: list[Any] = [None] * len(requests)
         self._killers: list[int] = []
         self._death = ""
@@ -398,21 +422,20 @@ class _Supervised:
         surely = high - low <= 1 or high - low == len(self._requests)
         for _ in range(2 if surely else 1):
             try:
-                self._results[low:high] = self._engine._ask(
-                    self._op, {"requests": list(self._requests[low:high])}, self._shifted(low)
+                part = {"requests": list(self._requests[low:high])}
+                answers = self._engine._ask(
+                    self._op, part, lambda done, _: self._progress(low + done, len(self._requests))
                 )
+                self._results[low:high] = map(self._read, answers)
                 return
             except EOFError:
-                self._death = self._engine._bury()
+                self._death = self._engine._reap()
         if high - low <= 1:
             self._killers.append(low)
             return
         middle = (low + high) // 2
         self._part(low, middle)
         self._part(middle, high)
-
-    def _shifted(self, low: int) -> Progress:
-        return lambda done, _: self._progress(low + done, len(self._requests))
 
 
 def _as_exception(kind: str, message: str, hint: str) -> errors.LocalPromptError:

@@ -1,9 +1,9 @@
 """Ending a worker that has fallen silent. Level 2.
 
-A worker that computes sends a beat every second, from a thread of its own. So there are two ways of hanging:
+A worker that computes sends a heartbeat every second, from a thread of its own. So there are two ways of hanging:
 
-    no beats          it is stopped, swapped out, or stuck in a call that lets no other thread run: `Watchdog`
-    beats, no result  it computes for ever: the reader of its frames counts beats against a `Patience`
+    no heartbeats         it is stopped, swapped out, or stuck in a call that lets no other thread run: `Watchdog`
+    heartbeats, no result it computes for ever: the reader of its frames counts heartbeats against `Timeouts`
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from localprompt.types import EngineStats
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Timeouts:
     """How long a worker may take, and how many may die.
 
-    Counted in beats, of which a starved worker has fewer: a busy machine ends nobody.
+    Counted in heartbeats, of which a starved worker has fewer: a busy machine ends nobody.
     """
 
     silence: int = 60
@@ -34,19 +34,19 @@ class Patience:
     """Beats without progress as long as there is no rate, and for loading."""
     deaths: int = 30
     """In a row, with no question answered between. Finding the killer among a million requests takes 23."""
-    bytes_a_beat: int = 100_000
+    bytes_per_heartbeat: int = 100_000
     """Of a request that is not decoded: tokenising and rendering are a hundred times faster."""
 
     def for_batches(self, n_rows: int, stats: EngineStats) -> int:
-        """Return the beats that one decode call of `n_rows` may take, by what the engine has shown so far."""
+        """Return the heartbeats that one decode call of `n_rows` may take, by what the engine has shown so far."""
         if stats.seconds < 1 or not stats.tokens_decoded:
             return self.unmeasured
         expected = n_rows * stats.seconds / stats.tokens_decoded
         return max(self.stall, round(self.slowdown * expected))
 
     def for_bytes(self, n_bytes: int) -> int:
-        """Return the beats that a request of this size may take where nothing is decoded."""
-        return self.stall + n_bytes // self.bytes_a_beat
+        """Return the heartbeats that a request of this size may take where nothing is decoded."""
+        return self.stall + n_bytes // self.bytes_per_heartbeat
 
 
 class Watchdog:
@@ -57,7 +57,7 @@ class Watchdog:
     """
 
     def __init__(self, process: subprocess.Popen[bytes], silence: int) -> None:
-        self.bit = False
+        self.fired = False
         """True once it has killed."""
         self._process = process
         self._silence = silence
@@ -83,6 +83,6 @@ class Watchdog:
         while not self._dismissed.wait(1.0):
             self._waited += 1
             if self._waiting and self._waited > self._silence:
-                self.bit = True
+                self.fired = True
                 self._process.kill()
                 return

@@ -1,7 +1,7 @@
 """The engine in a process of its own: this module is that process. Level 2, the parent's side is `process`.
 
 parent -> worker    {"op": name, **arguments}
-worker -> parent    any number of {"progress": [done, total]} and, a second apart, {"beat": 1}; then
+worker -> parent    any number of {"progress": [done, total]} and, a second apart, {"heartbeat": 1}; then
                     {"result": ..., "stats": [...]} or {"error": [class, message, hint]}
 """
 
@@ -28,14 +28,14 @@ from localprompt.engine.settings import EngineSettings
 from localprompt.types import EngineStats, Message, Sampling
 
 
-class Voice:
-    """Sends whole frames to the parent from two threads: the one that computes, and one that beats meanwhile."""
+class FrameWriter:
+    """Sends whole frames to the parent from two threads: one computes, the other sends heartbeats meanwhile."""
 
     def __init__(self, out: BinaryIO) -> None:
         self._out = out
         self._lock = threading.Lock()
         self._computing = threading.Event()
-        threading.Thread(target=self._beat, daemon=True, name="beat").start()
+        threading.Thread(target=self._send_heartbeats, daemon=True, name="heartbeat").start()
 
     def send(self, frame: dict[str, Any]) -> None:
         """Send one frame."""
@@ -44,23 +44,23 @@ class Voice:
 
     @contextlib.contextmanager
     def computing(self) -> Iterator[None]:
-        """The parent is waiting, and reads: only in this block beats are sent, or they would fill the pipe."""
+        """The parent is waiting, and reads: only in this block heartbeats are sent, or they would fill the pipe."""
         self._computing.set()
         try:
             yield
         finally:
             self._computing.clear()
 
-    def _beat(self) -> None:
+    def _send_heartbeats(self) -> None:
         with contextlib.suppress(OSError):  # the parent is gone
             while True:
                 self._computing.wait()
                 time.sleep(1.0)
                 if self._computing.is_set():
-                    self.send({"beat": 1})
+                    self.send({"heartbeat": 1})
 
 
-class Reader:
+class TokenizerServer:
     """Answers what the vocabulary of a model says. Each public method is one `op` of the protocol."""
 
     def __init__(self, path: str, llama: Vocabulary) -> None:
@@ -79,7 +79,7 @@ class Reader:
             "n_vocab": llama.n_vocab,
             "n_ctx_train": llama.n_ctx_train,
             "start_token": llama.start_token,
-            "fim": llama.fim_texts,
+            "special": {name: [token, llama.special_texts[name]] for name, token in llama.special_ids.items()},
             "chat_template": llama.has_chat_template,
             "chat": chat_facts(llama),
         }
@@ -107,13 +107,13 @@ class Reader:
         """Drop what a call that ended in the middle left: nothing."""
 
 
-class Server(Reader):
+class ModelServer(TokenizerServer):
     """Answers requests with one loaded model."""
 
-    def __init__(self, voice: Voice, path: str, settings: EngineSettings) -> None:
+    def __init__(self, writer: FrameWriter, path: str, settings: EngineSettings) -> None:
         llama = Llama(Path(path), settings)
         super().__init__(path, llama)
-        self._voice = voice
+        self._writer = writer
         self._clear = llama.clear
         self._engine = Engine(llama)
 
@@ -144,7 +144,7 @@ class Server(Reader):
         self._clear()
 
     def _report(self, done: int, total: int) -> None:
-        self._voice.send({"progress": [done, total]})
+        self._writer.send({"progress": [done, total]})
 
 
 _OPS = ("encode", "encode_pairs", "chat", "writing", "score", "generate", "prefill_rate")
@@ -156,8 +156,8 @@ def serve() -> None:
     os.dup2(2, 1)  # whatever native code prints must not fall between the frames
     _die_with_parent()
     _be_expendable()
-    voice = Voice(out)
-    server: Reader | None = None
+    writer = FrameWriter(out)
+    server: TokenizerServer | None = None
     while True:
         try:
             request = read_frame(sys.stdin.buffer)
@@ -166,30 +166,30 @@ def serve() -> None:
         op = request.pop("op")
         before = server.stats if server else EngineStats()
         try:
-            with voice.computing():
+            with writer.computing():
                 if server is None:
-                    server = _loaded(voice, **request)
+                    server = _loaded(writer, **request)
                     result: Any = server.info()
                 else:
                     known = {name: getattr(server, name) for name in _OPS if hasattr(server, name)}
                     result = known[op](**request)
         except errors.LocalPromptError as error:
-            voice.send({"error": [type(error).__name__, error.message, error.hint]})
+            writer.send({"error": [type(error).__name__, error.message, error.hint]})
             continue
         except Exception as error:  # noqa: BLE001 - a mistake in Python would come again in a new process: report it
             traceback.print_exc()
             message = f"the engine failed over {op!r}: {type(error).__name__}: {error}"
-            voice.send({"error": ["ModelError", message, ""]})
+            writer.send({"error": ["ModelError", message, ""]})
             if server is not None:
                 server.forget()
             continue
         delta = [after - then for after, then in zip(astuple(server.stats), astuple(before), strict=True)]
-        voice.send({"result": result, "stats": delta})
+        writer.send({"result": result, "stats": delta})
 
 
-def _loaded(voice: Voice, path: str, settings: dict[str, Any], vocabulary_only: bool) -> Reader:
+def _loaded(writer: FrameWriter, path: str, settings: dict[str, Any], vocabulary_only: bool) -> TokenizerServer:
     how = EngineSettings(**settings)
-    return Reader(path, Vocabulary(Path(path), how)) if vocabulary_only else Server(voice, path, how)
+    return TokenizerServer(path, Vocabulary(Path(path), how)) if vocabulary_only else ModelServer(writer, path, how)
 
 
 def _be_expendable() -> None:

@@ -170,7 +170,8 @@ def _advice(value: object, hint: Any) -> str:
     protocols = [each for each in (get_args(hint) or (hint,)) if getattr(each, "_is_protocol", False)]
     for protocol in protocols:
         if (lacking := _lacking(value, protocol)) and len(lacking) < len(_members(protocol)):
-            return f"it lacks {', '.join(lacking)}"
+            meaning = inspect.getdoc(getattr(protocol, lacking[0])) if len(lacking) == 1 else None
+            return f"it lacks {', '.join(lacking)}" + (f". {meaning.rstrip('.')}" if meaning else "")
     return "the documentation of the function says what each argument is"
 
 

@@ -30,9 +30,12 @@ def read_value(what: str, value: object, wanted: Any) -> object:
         ConfigError: naming `what`, for a value of the wrong kind.
     """
     if get_origin(wanted) in (Union, types.UnionType):
-        if value is None or (isinstance(value, str) and value.lower() == "none"):
+        kinds = [each for each in get_args(wanted) if each is not types.NoneType]
+        if value is None or (isinstance(value, str) and value.lower() == "none" and len(kinds) < len(get_args(wanted))):
             return None
-        wanted = next(each for each in get_args(wanted) if each is not types.NoneType)
+        if get_origin(kinds[0]) is Literal and value in get_args(kinds[0]):
+            return value
+        wanted = kinds[-1]
     if get_origin(wanted) is Literal:
         return _one_of(what, value, get_args(wanted))
     if get_origin(wanted) is tuple:

@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from localprompt.types import EngineStats, Generation, Loglikelihood, Message, Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What a model is; it stays as it is while the model is used."""
+
+    name: str
+    """Card name or file name, for people."""
+    fingerprint: str
+    """Hash of the weights and of every setting that changes numbers."""
+    n_ctx: int
+    """Most tokens one request may have, its completion included."""
+    has_chat: bool = False
+    """True if the model carries a chat template; a base model has none."""
+    has_fim: bool = False
+    """True if the vocabulary has fill-in-the-middle tokens. That says nothing about ability: probe it."""
+    supports_grammar: bool = False
+    """True if `Sampling.grammar` binds what `generate` returns; False: it is ignored."""
+    identity: Mapping[str, object] = field(default_factory=dict)
+    """What the fingerprint is a hash of, by name, for whoever asks why two models differ; may be empty."""
 
 
 class LanguageModel(Protocol):
@@ -16,33 +37,8 @@ class LanguageModel(Protocol):
     """
 
     @property
-    def name(self) -> str:
-        """Card name or file name, for people."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the weights and of every setting that changes numbers."""
-        ...
-
-    @property
-    def n_ctx(self) -> int:
-        """Most tokens one request may have, its completion included."""
-        ...
-
-    @property
-    def has_chat(self) -> bool:
-        """True if the model carries a chat template; a base model has none."""
-        ...
-
-    @property
-    def has_fim(self) -> bool:
-        """True if the vocabulary has fill-in-the-middle tokens. That says nothing about ability: probe it."""
-        ...
-
-    @property
-    def supports_grammar(self) -> bool:
-        """True if `Sampling.grammar` binds what `generate` returns; False: it is ignored."""
+    def facts(self) -> ModelFacts:
+        """What it is: `localprompt.ModelFacts(name, fingerprint, n_ctx, has_chat, has_fim, supports_grammar)`."""
         ...
 
     @property
@@ -80,7 +76,7 @@ class LanguageModel(Protocol):
         """Return how probable each continuation is after its context, for (context, continuation) pairs.
 
         Context and continuation are tokenised as one text and every token that reaches into the continuation is
-        scored, so a space at the border belongs to the continuation.
+        scored, so a space at the boundary belongs to the continuation.
 
         Raises:
             ContextOverflow: naming the request, before anything is computed.

@@ -107,8 +107,6 @@ class CachedLM:
         lm: computes what is missing.
         answers: where answers are kept.
         namespace: answers in different namespaces know nothing of each other.
-        between: called before each chunk that has something to compute; what it raises ends the call, and what was
-            committed stays.
         run_id: the run that uses the answers, so that it can be exported with them.
     """
 
@@ -117,11 +115,11 @@ class CachedLM:
         lm: LanguageModel,
         answers: Answers,
         namespace: str = "",
-        between: Callable[[], None] = _go_on,
         run_id: str | None = None,
     ) -> None:
         self.lm = lm
-        self.between = between
+        self.facts = lm.facts
+        """Those of the model."""
         self.answers_cached = 0
         """Answers given so far that were known before they were asked for."""
         self.answers_given = 0
@@ -135,36 +133,6 @@ class CachedLM:
         self._pending: dict[bytes, tuple[str, bytes]] = {}
         """Answers that cost next to nothing, by key: committed with the next one that does."""
         self._failed: dict[bytes, None] = {}
-
-    @property
-    def name(self) -> str:
-        """Name of the model, for people."""
-        return self.lm.name
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the weights and of every setting that changes numbers."""
-        return self.lm.fingerprint
-
-    @property
-    def n_ctx(self) -> int:
-        """Most tokens one request may have."""
-        return self.lm.n_ctx
-
-    @property
-    def has_chat(self) -> bool:
-        """True if the model carries a chat template."""
-        return self.lm.has_chat
-
-    @property
-    def has_fim(self) -> bool:
-        """True if the vocabulary has fill-in-the-middle tokens."""
-        return self.lm.has_fim
-
-    @property
-    def supports_grammar(self) -> bool:
-        """True if the model obeys `Sampling.grammar`."""
-        return self.lm.supports_grammar
 
     @property
     def stats(self) -> EngineStats:
@@ -199,11 +167,18 @@ class CachedLM:
         """Return a fill-in-the-middle prompt."""
         return self._text(self._key("fim", prefix, suffix), "fim", lambda: self.lm.fim(prefix, suffix))
 
-    def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[Loglikelihood]:
+    def loglikelihood(
+        self, pairs: Sequence[tuple[str, str]], before_chunk: Callable[[], None] = _go_on
+    ) -> list[Loglikelihood]:
         """Return the log-likelihood of each continuation after its context; see `LanguageModel`.
 
+        Args:
+            pairs: contexts with their continuations.
+            before_chunk: called before each chunk that has something to compute; what it raises ends the call, and
+                what was committed stays.
+
         Raises:
-            StoreError: if the store cannot be read or written; what `between` raises.
+            StoreError: if the store cannot be read or written; what `before_chunk` raises.
             RequestsDied: if all that is computed together kills the engine.
         """
         kind: _Kind[tuple[str, str]] = _Kind(
@@ -216,13 +191,19 @@ class CachedLM:
             contract="loglikelihood returns one localprompt.Loglikelihood a pair: n_tokens an int, greedy a bool",
         )
         keys = [self._key("score", context, spans_of(context), continuation) for context, continuation in pairs]
-        return [Loglikelihood(*row[:-1]) for row in self._answered(kind, keys, pairs)]
+        return [Loglikelihood(*row[:-1]) for row in self._answered(kind, keys, pairs, before_chunk)]
 
-    def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
-        """Return one completion per prompt; see `LanguageModel`.
+    def generate(
+        self,
+        prompts: Sequence[str],
+        sampling: Sampling,
+        seeds: Sequence[int],
+        before_chunk: Callable[[], None] = _go_on,
+    ) -> list[Generation]:
+        """Return one completion per prompt; see `LanguageModel`, and `loglikelihood` for the rest.
 
         Raises:
-            StoreError: if the store cannot be read or written; what `between` raises.
+            StoreError: if the store cannot be read or written; what `before_chunk` raises.
             RequestsDied: if all that is computed together kills the engine.
         """
         kind: _Kind[tuple[str, int]] = _Kind(
@@ -237,7 +218,7 @@ class CachedLM:
         how = asdict(sampling)
         requests = list(zip(prompts, seeds, strict=True))
         keys = [self._key("generate", prompt, spans_of(prompt), how, seed) for prompt, seed in requests]
-        rows = self._answered(kind, keys, requests)
+        rows = self._answered(kind, keys, requests, before_chunk)
         return [Generation(text, n_tokens, _reason(reason)) for text, n_tokens, reason, _ in rows]
 
     def flush(self) -> None:
@@ -245,10 +226,16 @@ class CachedLM:
         self._commit([])
 
     def _key(self, kind: str, *request: object) -> bytes:
-        content = [ANSWERS_VERSION, self._namespace, self.fingerprint, kind, *request]
+        content = [ANSWERS_VERSION, self._namespace, self.facts.fingerprint, kind, *request]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).digest()
 
-    def _answered(self, kind: _Kind[_Request], keys: Sequence[bytes], requests: Sequence[_Request]) -> list[_Row]:
+    def _answered(
+        self,
+        kind: _Kind[_Request],
+        keys: Sequence[bytes],
+        requests: Sequence[_Request],
+        before_chunk: Callable[[], None],
+    ) -> list[_Row]:
         """Return a row per request; a request that occurs twice is answered once and costs twice."""
         unique = dict(zip(keys, requests, strict=True))
         times = Counter(keys)
@@ -260,7 +247,7 @@ class CachedLM:
             known = self._known(chunk)
             missing = {key: unique[key] for key in chunk if key not in known}
             if missing:
-                self.between()
+                before_chunk()
                 with self._progress(start + len(known), len(order)):
                     self._compute(kind, missing)
                 # Another process may have been first; then its answer is the one that a replay will find.
@@ -317,13 +304,17 @@ class CachedLM:
                 None if each is None else kind.row(each, int(cost)) for each, cost in zip(answers, costs, strict=True)
             ]
         except (AttributeError, TypeError, ValueError) as error:
-            raise ModelError(f"the model {self.name} answers what is no answer ({error})", kind.contract) from error
+            raise ModelError(
+                f"the model {self.facts.name} answers what is no answer ({error})", kind.contract
+            ) from error
         if len(rows) != n or (is_whole and None in rows):
-            raise ModelError(f"the model {self.name} does not answer each of {n} requests", kind.contract)
+            raise ModelError(f"the model {self.facts.name} does not answer each of {n} requests", kind.contract)
         for row in rows:
             if row is not None and not all(map(_is_of, row, kind.fields)):
                 found = ", ".join(type(field).__name__ for field in row[:-1])
-                raise ModelError(f"the model {self.name} answers with fields of other types ({found})", kind.contract)
+                raise ModelError(
+                    f"the model {self.facts.name} answers with fields of other types ({found})", kind.contract
+                )
         return rows
 
     def _text(self, key: bytes, kind: str, compute: Callable[[], str]) -> str:

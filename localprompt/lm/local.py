@@ -10,7 +10,7 @@ from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 from localprompt.engine.export import find_faults
 from localprompt.engine.gguf_reader import read_header
@@ -22,10 +22,10 @@ from localprompt.engine.tuning import tuned
 from localprompt.errors import ConfigError, ContextOverflow, ModelError, WorkerDied
 from localprompt.hub import files as models
 from localprompt.interface.arguments import checked
+from localprompt.lm.base import ModelFacts
 from localprompt.lm.rendered import Rendered, spans_of
 from localprompt.types import EngineStats, Generation, Loglikelihood, Message, Sampling
 
-_Answer = TypeVar("_Answer")
 _SEED_BITS = 2**64 - 1
 """What the engine uses of a seed."""
 
@@ -52,7 +52,6 @@ class LocalModel:
         self.on_progress: Callable[[int, int], None] = lambda *_: None
         """Called during `loglikelihood` and `generate` with (requests done, requests in all)."""
         self._engine = EngineProcess(path, settings, vocabulary_only=vocabulary_only)
-        self._fingerprint = ""
 
     def __enter__(self) -> LocalModel:
         return self
@@ -94,22 +93,21 @@ class LocalModel:
         """Cumulative work, over restarts of the worker too."""
         return self._engine.stats
 
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the file's content, the llama.cpp build and the settings that change numbers."""
-        if not self._fingerprint:
-            content = json.dumps(self.identity, sort_keys=True)
-            self._fingerprint = hashlib.sha256(content.encode()).hexdigest()[:16]
-        return self._fingerprint
-
-    @property
-    def identity(self) -> dict[str, object]:
-        """What the fingerprint is a hash of, by name: `file`, `llama_cpp`, and fields of `EngineSettings`."""
+    @cached_property
+    def facts(self) -> ModelFacts:
+        """What the model is. Its identity: `file`, `llama_cpp`, and fields of `EngineSettings`; the file is read."""
         build = importlib.metadata.version("llama-cpp-python")
         # Templates that left text out were once given it all the same: those answers are to other questions.
         mended = self._engine.info["chat"].get("mended", "")
         chat = {"chat": mended} if mended else {}
-        return {"file": _content_hash(self.path), "llama_cpp": build, **self.settings.numerics(), **chat}
+        identity = {"file": _content_hash(self.path), "llama_cpp": build, **self.settings.numerics(), **chat}
+        fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+        return ModelFacts(self.name, fingerprint, self.n_ctx, self.has_chat, self.has_fim, True, identity)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the file's content, the llama.cpp build and the settings that change numbers."""
+        return self.facts.fingerprint
 
     @property
     def n_ctx(self) -> int:
@@ -135,19 +133,22 @@ class LocalModel:
         problem = self._engine.info["chat"]["problem"]
         without = (f"{problem}; so prompts are asked of this model in plain text, not in a chat",) if problem else ()
         try:
-            return (*without, *find_faults(read_header(self.path), self._engine.call("writing")))
+            return (
+                *without,
+                *find_faults(read_header(self.path), {**self._engine.call("writing"), "special": self.special_tokens}),
+            )
         except WorkerDied:
             return (*without, "the engine dies over blank space or the marks of the chat template: bytes have no token")
 
     @property
     def has_fim(self) -> bool:
         """True if the vocabulary has the fill-in-the-middle tokens for prefix and suffix."""
-        return {"pre", "suf"} <= set(self._engine.info["fim"])
+        return {"fim_pre", "fim_suf"} <= set(self.special_tokens)
 
     @property
-    def supports_grammar(self) -> bool:
-        """True: `Sampling.grammar` is obeyed, whatever the model."""
-        return True
+    def special_tokens(self) -> dict[str, tuple[int, str]]:
+        """Id and text of the tokens `bos`, `eos`, `fim_pre`, `fim_suf` and `fim_mid`, as far as there are any."""
+        return {name: (token, text) for name, (token, text) in self._engine.info["special"].items()}
 
     @checked
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
@@ -189,22 +190,11 @@ class LocalModel:
         """
         if not self.has_fim:
             raise ModelError(f"{self.name} has no fill-in-the-middle tokens", "use another mode, such as forward")
-        token = self._engine.info["fim"]
-        if "mid" in token:
-            pieces = [
-                (token["pre"], True),
-                (prefix, False),
-                (token["suf"], True),
-                (suffix, False),
-                (token["mid"], True),
-            ]
-        else:
-            pieces = [(token["suf"], True), (suffix, False), (token["pre"], True), (prefix, False)]
+        pre, suf, mid = (self.special_tokens.get(f"fim_{name}", (0, ""))[1] for name in ("pre", "suf", "mid"))
         text, spans = "", []
-        for piece, is_control in pieces:
-            if is_control:
-                spans.append((len(text), len(text) + len(piece)))
-            text += piece
+        for mark, behind in [(pre, prefix), (suf, suffix), (mid, "")] if mid else [(suf, suffix), (pre, prefix)]:
+            spans.append((len(text), len(text) + len(mark)))
+            text += mark + behind
         return Rendered(text, spans)
 
     @checked
@@ -214,7 +204,7 @@ class LocalModel:
         encoded = self._encoded("encode_pairs", wanted)
         for number, (tokens, _) in enumerate(encoded):
             self._check_length(number, len(tokens), 0, pairs[number][0])
-        return self._answers("score", encoded, Loglikelihood)
+        return self._engine.map("score", encoded, self._progress, lambda each: Loglikelihood(*each))
 
     @checked
     def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
@@ -229,7 +219,7 @@ class LocalModel:
         for number, tokens in enumerate(encoded):
             self._check_length(number, len(tokens), sampling.max_tokens, prompts[number])
         requests = [[t, asdict(sampling), s & _SEED_BITS] for t, s in zip(encoded, seeds, strict=True)]
-        return self._answers("generate", requests, Generation)
+        return self._engine.map("generate", requests, self._progress, lambda each: Generation(*each))
 
     @checked
     def prefill_rate(self, n_tokens: int = 512) -> float:
@@ -239,17 +229,8 @@ class LocalModel:
     def _encoded(self, op: str, texts: Sequence[Any]) -> list[Any]:
         try:
             return self._engine.map(op, texts)
-        except RequestsDied as died:
-            died.results = (None,) * len(texts)  # tokens answer nobody's question
-            raise
-
-    def _answers(self, op: str, requests: Sequence[Any], record: Callable[..., _Answer]) -> list[_Answer]:
-        """Return the engine's answers as records, also where an error carries them."""
-        try:
-            return [record(*each) for each in self._engine.map(op, requests, self._progress)]
-        except RequestsDied as died:
-            died.results = tuple(None if each is None else record(*each) for each in died.results)
-            raise
+        except RequestsDied as died:  # tokens answer nobody's question
+            raise RequestsDied(died.message, died.hint, [None] * len(texts), died.killers) from None
 
     def _progress(self, done: int, total: int) -> None:
         self.on_progress(done, total)

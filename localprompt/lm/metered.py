@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.budget import Budget
 from localprompt.lm.cached import CachedLM
 from localprompt.types import Generation, Loglikelihood, Sampling, Spend
+
+
+class _Uncached:
+    """A model without a store before it, asked as a `CachedLM` is: it computes everything, in one piece."""
+
+    answers_cached = 0
+
+    def __init__(self, lm: LanguageModel) -> None:
+        self.answers_given = 0
+        self._lm = lm
+
+    def loglikelihood(self, pairs: Sequence[tuple[str, str]], before_chunk: Callable[[], None]) -> list[Loglikelihood]:
+        before_chunk()
+        self.answers_given += len(pairs)
+        return self._lm.loglikelihood(pairs)
+
+    def generate(
+        self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int], before_chunk: Callable[[], None]
+    ) -> list[Generation]:
+        before_chunk()
+        self.answers_given += len(prompts)
+        return self._lm.generate(prompts, sampling, seeds)
 
 
 class MeteredLM:
@@ -23,6 +45,7 @@ class MeteredLM:
 
     def __init__(self, lm: LanguageModel, budget: Budget) -> None:
         self.lm = lm
+        self._asked = lm if isinstance(lm, CachedLM) else _Uncached(lm)
         self._budget = budget
 
     @property
@@ -42,7 +65,7 @@ class MeteredLM:
             BudgetExhausted: before anything is computed; for lack of time also between chunks.
         """
         with self._charged([context + continuation for context, continuation in pairs], 0, calls):
-            return self.lm.loglikelihood(pairs)
+            return self._asked.loglikelihood(pairs, self._budget.check_time)
 
     def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
         """Return one completion per prompt, each counted as one call.
@@ -51,44 +74,22 @@ class MeteredLM:
             BudgetExhausted: before anything is computed; for lack of time also between chunks.
         """
         with self._charged(prompts, sampling.max_tokens, len(prompts)):
-            return self.lm.generate(prompts, sampling, seeds)
+            return self._asked.generate(prompts, sampling, seeds, self._budget.check_time)
 
     @contextmanager
     def _charged(self, texts: Sequence[str], max_tokens: int, calls: int) -> Iterator[None]:
         # Tokenising everything twice is only worth its time where tokens are limited.
         tokens = sum(n + max_tokens for n in self.lm.count_tokens(texts)) if self._budget.counts_tokens else 0
-        if not isinstance(self.lm, CachedLM):
-            self._budget.check_time()
         self._budget.reserve(calls=calls, tokens=tokens)
-        before, (given_before, known_before) = self.lm.stats, self._answers
+        before, given, cached = self.lm.stats, self._asked.answers_given, self._asked.answers_cached
         try:
-            with self._timed():
-                yield
+            yield
         finally:
-            after, (given, known) = self.lm.stats, self._answers
-            answers = given - given_before if isinstance(self.lm, CachedLM) else len(texts)
-            made = math.ceil(calls * answers / max(1, len(texts)))
+            after, answers = self.lm.stats, self._asked.answers_given - given
             self._budget.settle(
                 tokens_requested=after.tokens_requested - before.tokens_requested,
                 tokens_decoded=after.tokens_decoded - before.tokens_decoded,
                 answers=answers,
-                answers_cached=known - known_before,
-                calls_not_made=calls - made,
+                answers_cached=self._asked.answers_cached - cached,
+                calls_not_made=calls - math.ceil(calls * answers / max(1, len(texts))),
             )
-
-    @property
-    def _answers(self) -> tuple[int, int]:
-        """How many answers a `CachedLM` has given, and how many of them were known."""
-        return (self.lm.answers_given, self.lm.answers_cached) if isinstance(self.lm, CachedLM) else (0, 0)
-
-    @contextmanager
-    def _timed(self) -> Iterator[None]:
-        """Have a `CachedLM` check the minutes before each chunk."""
-        if not isinstance(self.lm, CachedLM):
-            yield
-            return
-        before, self.lm.between = self.lm.between, self._budget.check_time
-        try:
-            yield
-        finally:
-            self.lm.between = before

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from localprompt.errors import OutOfAnswers, StoreError
-from localprompt.lm.base import LanguageModel
+from localprompt.lm.base import ModelFacts
 from localprompt.store import Answers
 from localprompt.types import EngineStats, Generation, Loglikelihood, Message, Sampling
 
 _FACTS: Mapping[str, type] = {
     "name": str, "fingerprint": str, "n_ctx": int, "has_chat": bool, "has_fim": bool, "supports_grammar": bool
 }  # fmt: skip
-
-
-def facts_of(lm: LanguageModel) -> dict[str, object]:
-    """Return what stands for a model where it is not loaded, as plain data."""
-    return {name: getattr(lm, name) for name in _FACTS}
 
 
 class ReadAnswers:
@@ -36,7 +31,10 @@ class ReadAnswers:
 
 
 class ReplayedLM:
-    """The model of which `facts_of` told; whatever it is asked to compute ends the search.
+    """The model of which the store has the facts; whatever it is asked to compute ends the search.
+
+    Args:
+        facts: those of `ModelFacts`, as plain data.
 
     Raises:
         StoreError: if the facts are not complete.
@@ -45,12 +43,8 @@ class ReplayedLM:
     def __init__(self, facts: Mapping[str, object]) -> None:
         if {name: type(facts.get(name)) for name in _FACTS} != _FACTS:
             raise StoreError("the run does not say which model it had", "it was not written by localprompt")
-        self.name = str(facts["name"])
-        self.fingerprint = str(facts["fingerprint"])
-        self.n_ctx = int(str(facts["n_ctx"]))
-        self.has_chat = facts["has_chat"] is True
-        self.has_fim = facts["has_fim"] is True
-        self.supports_grammar = facts["supports_grammar"] is True
+        known: dict[str, Any] = {name: facts[name] for name in _FACTS}
+        self.facts = ModelFacts(**known)
         self.stats = EngineStats()
 
     def tokenize(self, texts: Sequence[str]) -> NoReturn:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from localprompt.errors import ModelError
+from localprompt.lm.base import ModelFacts
 from localprompt.types import EngineStats, Generation, Loglikelihood, Message, Sampling
 
 _TOKEN = re.compile(r"\s*\S+|\s+")
@@ -75,6 +76,11 @@ class ScriptedLM:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Do nothing: there is nothing to close."""
+
+    @property
+    def facts(self) -> ModelFacts:
+        """What it is now: its attributes may be set."""
+        return ModelFacts(self.name, self.fingerprint, self.n_ctx, self.has_chat, self.has_fim, self.supports_grammar)
 
     @property
     def stats(self) -> EngineStats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 from localprompt.engine.radix import common_prefix
 from localprompt.lm.base import LanguageModel
@@ -32,6 +33,8 @@ class SimulatedLM:
     """
 
     def __init__(self, lm: LanguageModel, answer_sampling: Sampling, answer_tokens: int, seed: int) -> None:
+        self.facts = replace(lm.facts, supports_grammar=False)
+        """The real model's; what is made up matches no grammar, and the length of a reply hardly depends on it."""
         self._lm = lm
         self._answer_sampling = answer_sampling
         self._answer_tokens = answer_tokens
@@ -45,36 +48,6 @@ class SimulatedLM:
         """Tokens drawn."""
         self._requested = 0
         self._calls = 0
-
-    @property
-    def name(self) -> str:
-        """The real model's."""
-        return self._lm.name
-
-    @property
-    def fingerprint(self) -> str:
-        """The real model's."""
-        return self._lm.fingerprint
-
-    @property
-    def n_ctx(self) -> int:
-        """The real model's."""
-        return self._lm.n_ctx
-
-    @property
-    def has_chat(self) -> bool:
-        """The real model's."""
-        return self._lm.has_chat
-
-    @property
-    def has_fim(self) -> bool:
-        """The real model's."""
-        return self._lm.has_fim
-
-    @property
-    def supports_grammar(self) -> bool:
-        """False: what is made up matches no grammar, and the length of a reply hardly depends on it."""
-        return False
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return what the real model says."""

@@ -72,14 +72,9 @@ class SwappedModel:
         self.on_progress: Callable[[int, int], None] = lambda *_: None
         """Called during `loglikelihood` and `generate` with (requests done, requests in all)."""
         model = self._model()
-        self.name = model.name
-        self.fingerprint = model.fingerprint
-        self.identity: dict[str, object] = getattr(model, "identity", {"fingerprint": model.fingerprint})
-        self.n_ctx = model.n_ctx
-        self.has_chat = model.has_chat
+        self.facts = model.facts
+        """Those of the model."""
         self.doubts: tuple[str, ...] = getattr(model, "doubts", ())
-        self.has_fim = model.has_fim
-        self.supports_grammar = model.supports_grammar
         self._vocabulary = turns.keep(model.vocabulary()) if isinstance(model, _WithVocabulary) else None
 
     @property

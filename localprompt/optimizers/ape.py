@@ -19,8 +19,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -30,6 +31,7 @@ from localprompt.optimizers.induction import Induction
 from localprompt.optimizers.registry import optimizer
 from localprompt.optimizers.rewording import reworded
 from localprompt.optimizers.settings import AnyCount, Checked, Count, Must, Share, Shown, StageSizes, Weight
+from localprompt.optimizers.worked_examples import Shots, starts
 from localprompt.proposals.metaprompts import MetaPrompt, load
 from localprompt.proposals.similarity import normalised
 from localprompt.search.filtering import Score, Stages, filter_in_stages, measure_best_first
@@ -37,7 +39,7 @@ from localprompt.search.problem import Problem
 from localprompt.search.proposer import Style
 from localprompt.search.racing import UpperConfidence
 from localprompt.search.ranking import best_first
-from localprompt.types import Candidate, Demo, Example, Prompt, Sampling
+from localprompt.types import Candidate, Example, Prompt, Sampling
 
 Mode = Literal["forward", "fim", "cloze", "sir", "auto"]
 
@@ -95,10 +97,10 @@ class APE(Checked):
     """Worked examples per set, drawn without replacement (paper and code: 5); all of train where it has fewer."""
     demo_chars: Shown = 300
     """A longer text is shown with its middle left out: small models lose the question behind long examples."""
-    shots: AnyCount = 0
-    """Worked examples that every candidate carries, the same train examples for all: the few-shot setting of paper and
-    code (5 where its template has the slot). The layout needs a `{{demos}}` slot. The model reads a prompt's demos once
-    for all examples that it is scored on."""
+    shots: Shots = 0
+    """Worked examples that candidates carry: the few-shot setting of paper and code (5 where its template has the slot,
+    one set drawn by chance). Sets of them race first, with the seeds and alone. A number: every guess carries the best
+    set of so many. `auto`: as many as are best, and every other guess goes without."""
     temperature: Weight = 0.9
     """Of the proposer; code: 0.9."""
     top_p: Share = 0.9
@@ -151,10 +153,10 @@ class APE(Checked):
         if not problem.train:
             raise ConfigError("ape shows the proposer training examples and the task has none", "add a train split")
         dev = problem.shuffled(problem.dev)
-        seeds = list(problem.seeds)
+        seeds = starts(problem, self.shots, dev)
 
         # 1, 2. Propose and validate.
-        found = self._propose(problem, meta)
+        found = self._propose(problem, meta, seeds[len(problem.seeds) :])
 
         # 3, 4. Score on growing subsets, then the finalists on all of dev.
         finalists = self._select(problem, found, dev, beside=seeds)
@@ -176,23 +178,20 @@ class APE(Checked):
             if ranked[0][1] <= best:
                 break
 
-    def _propose(self, problem: Problem, meta: dict[str, MetaPrompt]) -> list[Prompt]:
+    def _propose(self, problem: Problem, meta: dict[str, MetaPrompt], examples: Sequence[Prompt]) -> list[Prompt]:
+        """Return the usable guesses, recorded; they carry the worked examples of the first of `examples`."""
         chats = problem.proposer.chats(self.style)
         mode = self._possible_mode(problem)
         asking = meta[mode if mode in ("fim", "cloze") else "induce_chat" if chats else "induce"]
         shown = [problem.minibatch(self.demos) for _ in range(self.queries)]
         drawn = [[(example, problem.rng.choice(example.targets)) for example in group] for group in shown]
-        carried = problem.minibatch(self.shots)
-        demos = tuple(Demo(example.inputs, problem.rng.choice(example.targets)) for example in carried)
+        parents = [Prompt("", each.demos) for each in examples[:1]] or [Prompt("")]
+        parents += [Prompt("")] if self.shots == "auto" and examples else []
         guessing = Induction(meta, asking, self.demo_chars, self._sampling, self.per_query)
-        found = [child for _, child in guessing.guesses(problem, drawn, [Prompt("", demos)] * len(drawn))]
+        found = [child for _, child in guessing.guesses(problem, drawn, list(islice(cycle(parents), len(drawn))))]
         problem.record([Candidate(prompt, mode) for prompt in found])
         if mode == "sir":
-            found = self._importance_resampled(problem, found, [*shown, carried])
-        if demos:  # what the examples do alone must not be taken for the merit of an instruction
-            with_demos = [replace(seed, demos=demos) for seed in problem.seeds]
-            problem.record([Candidate(prompt, "seed with demos", is_proposed=False) for prompt in with_demos])
-            found += with_demos
+            found = self._importance_resampled(problem, found, shown)
         return found
 
     def _possible_mode(self, problem: Problem) -> Mode:

@@ -32,6 +32,7 @@ from localprompt.optimizers import induction
 from localprompt.optimizers.induction import Induction, Init, Objection
 from localprompt.optimizers.registry import optimizer, require
 from localprompt.optimizers.settings import AnyCount, Checked, Count, Must, Share, Shown, Weight
+from localprompt.optimizers.worked_examples import Shots, starts
 from localprompt.proposals.metaprompts import MetaPrompt, in_a_row, load, set_off, shortened
 from localprompt.proposals.parsing import ReplyFormat
 from localprompt.proposals.similarity import normalised
@@ -179,6 +180,9 @@ class OPRO(Checked):
     """Worked examples behind a guess."""
     init_tokens: Count = 50
     """Of a guess."""
+    shots: Shots = 0
+    """Worked examples of the prompts that it begins with, beside the seeds: the best of several sets, with the seeds'
+    instructions and alone. `auto`: as many as are best. New prompts carry their parent's."""
     templates: Path | None = None
     """Folder with meta-prompts of your own, `.txt` files named as the shipped ones; missing ones are the shipped."""
 
@@ -214,7 +218,8 @@ class OPRO(Checked):
         sample, constant = problem.minibatch(self.score_examples), problem.minibatch(self.exemplars)
 
         # 1. Score the seeds; on dev too, so that a search cut short is never worse than they are.
-        search = _Search(problem, meta, asking, sample, constant, problem.evaluate(problem.seeds, sample))
+        first = problem.evaluate(starts(problem, self.shots), sample)
+        search = _Search(problem, meta, asking, sample, constant, first)
         done = _best_on_dev(problem, best_first(search.scored)) >= 1.0
         if not done and self._is_induced(problem):
             search.scored.extend(self._first_guesses(search))

@@ -18,7 +18,6 @@ train has another order in each step. See docs/methods/pe2.md.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,6 +31,7 @@ from localprompt.optimizers.induction import Induction, Init, closed_set
 from localprompt.optimizers.mistakes import Case, cases, deal
 from localprompt.optimizers.registry import optimizer
 from localprompt.optimizers.settings import Checked, Count, Limit, Share, Shrunk, Weight
+from localprompt.optimizers.worked_examples import Shots, starts
 from localprompt.proposals.metaprompts import (
     MIN_SHOWN_CHARS,
     SHRINK,
@@ -43,7 +43,7 @@ from localprompt.proposals.metaprompts import (
     shortened,
     shown_chars,
 )
-from localprompt.proposals.parsing import MAX_CHARS, SENTENCE_END, reply_format_like, whole_sentences
+from localprompt.proposals.parsing import MAX_CHARS, reply_format_like, whole_sentences
 from localprompt.proposals.similarity import words
 from localprompt.search.filtering import Stages, filter_in_stages, measure_best_first
 from localprompt.search.problem import Problem
@@ -64,14 +64,6 @@ TEMPLATES = {
 
 _NO_PROMPT = "(empty: there is no prompt yet)"
 _NO_ANSWER = "(none that could be read)"
-_DISPUTE = re.compile(
-    r"\b(?:right|correct|gold|true) (?:answer|label|output)s? (?:is|are|was|were|seems?) (?:\w+ )?"
-    r"(?:wrong|incorrect|mistaken|not right|not correct)\b",
-    re.IGNORECASE,
-)
-"""What a proposer says that trusts itself more than the data, although it was told not to."""
-_CONDITION = re.compile(r"\b(?:if|whether)\b", re.IGNORECASE)
-"""A task may be to judge answers: `If the right answer is wrong in the text, write no.` claims nothing."""
 _ROLES = {"user": "Request:", "assistant": "Reply:", "system": "Note:"}
 """How a model without a chat template is shown who speaks."""
 
@@ -161,6 +153,9 @@ class PE2(Checked):
     """Of the guesses (the code's scripts: 0.7, its default: 0). As in APE."""
     init_tokens: Count = 50
     """Of a guess."""
+    shots: Shots = 0
+    """Worked examples of the prompts that it begins with, beside the seeds: the best of several sets, with the seeds'
+    instructions and alone. `auto`: as many as are best. New prompts carry their parent's."""
     templates: Path | None = None
     """Folder with meta-prompts of your own, `.txt` files named as the shipped ones; missing ones are the shipped."""
 
@@ -193,7 +188,7 @@ class PE2(Checked):
 
         # 1, 2. The first prompts; the seeds take part, so the result is never worse on dev than they are.
         found = self._first_guesses(search) if induction.is_wanted(self.init, problem) else []
-        tree = generation = self._score(problem, found, dev, beside=problem.seeds)
+        tree = generation = self._score(problem, found, dev, beside=starts(problem, self.shots, dev))
         for step in range(1, self.steps + 1):
             if max(each.mean for each in tree) >= 1.0:
                 problem.note("stopped: a prompt is right on all of dev")
@@ -356,8 +351,6 @@ class PE2(Checked):
         """Return how a new prompt breaks what was asked for; empty if it does not."""
         if len(words(text)) > self._word_limit(parent):
             return "too many words"
-        if any(_DISPUTE.search(each) and not _CONDITION.search(each) for each in SENTENCE_END.split(text)):
-            return "disputes the right answers"
         return ""
 
     def _word_limit(self, parent: Prompt) -> int:

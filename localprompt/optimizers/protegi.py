@@ -33,6 +33,7 @@ from localprompt.optimizers.mistakes import Case, cases, deal
 from localprompt.optimizers.registry import optimizer
 from localprompt.optimizers.rewording import reading_of, reworded
 from localprompt.optimizers.settings import AnyCount, Checked, Count, Share, Shown, Weight
+from localprompt.optimizers.worked_examples import Shots, starts
 from localprompt.proposals.metaprompts import MetaPrompt, flat, in_a_row, inputs_of, load, shortened
 from localprompt.proposals.parsing import (
     ReplyFormat,
@@ -164,6 +165,9 @@ class ProTeGi(Checked):
     """Worked examples behind a guess."""
     init_tokens: Count = 50
     """Of a guess."""
+    shots: Shots = 0
+    """Worked examples of the prompts that it begins with, beside the seeds: the best of several sets, with the seeds'
+    instructions and alone. `auto`: as many as are best. New prompts carry their parent's."""
     templates: Path | None = None
     """Folder with meta-prompts of your own, `.txt` files named as the shipped ones; missing ones are the shipped."""
 
@@ -198,7 +202,7 @@ class ProTeGi(Checked):
         search = _Search(problem, load("protegi", TEMPLATES, self.templates), problem.proposer.chats(self.style))
         if not problem.train:
             raise ConfigError("protegi learns from errors on train and the task has no train split", "add one")
-        beam = best_first(measure_best_first(problem, problem.seeds))[: self.beam]
+        beam = best_first(measure_best_first(problem, starts(problem, self.shots)))[: self.beam]
         if induction.is_wanted(self.init, problem):
             sampling = replace(self._sampling, max_tokens=self.init_tokens)
             guessing = Induction(search.meta, search.template("induce"), self.shown_chars, sampling)

@@ -27,6 +27,7 @@ from localprompt.optimizers.induction import Induction
 from localprompt.optimizers.registry import optimizer
 from localprompt.optimizers.rewording import reworded
 from localprompt.optimizers.settings import Checked, Count, Share, Shown, Weight
+from localprompt.optimizers.worked_examples import Shots, starts
 from localprompt.proposals.metaprompts import MetaPrompt, load
 from localprompt.search.filtering import Stages, filter_in_stages, measure_best_first
 from localprompt.search.problem import Problem
@@ -74,6 +75,9 @@ class RandomSearch(Checked):
     """Of proposals that the metric finds equal keep those under which the right answers are most probable, as `ape`."""
     finalists: Count = 2
     """Best proposals of every round, measured on all of dev; about 5 in the first 64, and fewer and fewer."""
+    shots: Shots = 0
+    """Worked examples of the prompts that it begins with, beside the seeds: the best of several sets, with the seeds'
+    instructions and alone. `auto`: as many as are best. New prompts carry their parent's."""
     templates: Path | None = None
     """Folder with meta-prompts of your own, `.txt` files named as the shipped ones; missing ones are the shipped."""
 
@@ -90,7 +94,8 @@ class RandomSearch(Checked):
 
         # 1. The seeds, and the examples that every proposal will see.
         examples = problem.shuffled(problem.dev)[: self.score_examples]
-        measured = measure_best_first(problem, problem.seeds)
+        first = starts(problem, self.shots, examples)
+        measured = measure_best_first(problem, first)
 
         best: list[Prompt] = []
         n_unproductive = 0
@@ -100,8 +105,7 @@ class RandomSearch(Checked):
                 return
             # 2. Write.
             problem.begin(f"round {round_ + 1}" + ("" if is_endless else f" of at most {n_rounds}"))
-            first = round_ * n_requests
-            turns = [problem.seeds[(first + i) % len(problem.seeds)] for i in range(n_requests)]
+            turns = [first[(round_ * n_requests + i) % len(first)] for i in range(n_requests)]
             found = self._write(problem, meta, turns)
             problem.record(found)
             n_unproductive = 0 if found else n_unproductive + 1

@@ -6,13 +6,11 @@ stop in the middle of a sentence.
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 from typing import Literal
 
 from localprompt.engine.thoughts import listen
@@ -36,7 +34,6 @@ _CLOSING_TAG = re.compile(r"<\s*/\s*[A-Za-z][\w-]{0,30}\s*>")
 _COURTESY = re.compile(r"(?:(?:sure(?: thing)?|certainly|of course|okay|ok)[!.,:]\s+)+", re.IGNORECASE)
 _PREAMBLE = re.compile(
     r"""here(?:'s|’s|\ is|\ are|\ you\ go)\b[^:：\n]{0,100}[:：]\s*            # Here is a variation of it:
-      | here(?:'s|’s|\ is)\ [^.:\n]{0,60}\b(?:instruction|prompt|wording|version|variation)\b[^.:\n]{0,40}\.[ ]*\n\s*
       | (?:based\ on[^,:\n]{0,60},\ )?(?:the|this|your|an?|my|one|i|i['’](?:ve|d|ll)|we)\b[^.:\n]{0,80}
         \b(?:instruction|prompt)(?:\ [^.:\n]{0,60}\b(?:as|follow(?:s|ing)|is|be|reads?|to|this|like|way|below))?
         :\**[ ]*\n\s*                                                       # I have rewritten the prompt as follows:
@@ -47,9 +44,6 @@ _PREAMBLE = re.compile(
         (?:instruction|prompt|wording|version|variation|variant|paraphrase|task)(?:\ (?:[A-D]|\d{1,2}))?
         (?:(?:\ (?:is|was|(?:could|might|would)\ be))?\**[:：]\**\s*         # A better instruction would be:
           |\**[ ]*(?:\n\s*|\Z))                                             # **Revised prompt**
-      | 以下是[^:：\n]{0,30}(?:指令|提示词?|版本)[:：]\s*
-      | (?:新的?|更好的|(?:改进|修改|优化)后?的?)?(?:指令|提示词?|指示|プロンプト)[:：]\s*
-      | (?:the\ )?(?:instruction|task)\ (?:is|was)\ to\s+                    # The instruction was to
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -128,8 +122,6 @@ def parse_instruction(reply: Generation, reading: ReplyFormat) -> tuple[str, boo
     if reading.tag:
         text, whole, is_marked = _inside(text, reading.tag, whole)
     text = without_chatter(text)
-    if (found := _out_of_json(text)) != text:
-        text = without_chatter(found)
     if reading.suffix:
         text = _without_suffix(text, reading.suffix)
     # A closing tag says where the instruction ends: what stands before it, a list of labels say, belongs to it.
@@ -152,7 +144,6 @@ def parse_instruction(reply: Generation, reading: ReplyFormat) -> tuple[str, boo
         text = _with_period(_unwrapped(_first_sentence(text, _sentence_ends(text))))
         if text.endswith(_ABBREVIATIONS):
             return text, True
-    text = _without_echo(text)
     return text[:1].upper() + text[1:], False
 
 
@@ -269,23 +260,6 @@ def _without_thoughts(text: str) -> str:
     return _CONTROL_TOKEN.split(said[begun.end() :] if begun else said, maxsplit=1)[0]
 
 
-def _out_of_json(text: str) -> str:
-    """Return the text of `{"instruction": "..."}` or of a list of one text; any other text as it is."""
-    if not text.startswith(("{", "[")):
-        return text
-    try:
-        said, end = json.JSONDecoder(strict=False).raw_decode(text)
-    except (ValueError, RecursionError):
-        return text
-    is_all = not text[end:].strip()
-    if isinstance(said, list) and is_all and len(said) == 1:
-        said = said[0]
-    values = said if isinstance(said, dict) else {"": said}
-    named = [value for key, value in values.items() if re.search("instruction|prompt", key, re.IGNORECASE)]
-    found = named or (list(values.values()) if is_all and len(values) == 1 else [])
-    return found[0] if found and isinstance(found[0], str) else text
-
-
 def _without_suffix(text: str, suffix: str) -> str:
     """Cut where the text goes on with the first line of what follows the blank."""
     first_line = suffix.strip().partition("\n")[0].strip()
@@ -314,21 +288,6 @@ def _sentence_ends(text: str) -> list[int]:
     """Return where sentences end, rising; not after an abbreviation or the number of a list's item."""
     inner = {match.end() for pattern in (_ABBREVIATION, _NUMBER) for match in pattern.finditer(text)}
     return [match.end() for match in SENTENCE_END.finditer(text) if match.start() + 1 not in inner]
-
-
-def _without_echo(text: str) -> str:
-    """Return the text without a sentence or line that only says the one before it again: small models loop."""
-    ends = {*_sentence_ends(text), *(match.start() for match in re.finditer("\n", text)), len(text)}
-    kept: list[str] = []
-    last = ""
-    for start, end in pairwise(sorted({0, *ends})):
-        piece = text[start:end].strip()
-        said = piece[:1].upper() + piece[1:]
-        if said == last and words(said):
-            continue
-        kept.append(text[start:end])
-        last = said or last
-    return "".join(kept).strip()
 
 
 def _first_sentence(text: str, ends: Sequence[int]) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
-from itertools import groupby
 
 # Scripts written without spaces count by character, else every Chinese instruction would be one word.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
@@ -16,10 +14,6 @@ JOINERS = "\u200c\u200d"
 _IS_UNSPACED = re.compile(f"[{_UNSPACED}]")
 _FILLERS = frozenset({"a", "an", "the", "please", "just", "simply"})
 """Words without which an instruction is still the same one. No more of them: one word may change every answer."""
-
-
-_LOOPED_WORDS = 6
-_LOOP = 40  # words that are said again; more are sentences, whose repetition is cut off where replies are read
 
 
 class _Bare(dict[int, str]):
@@ -53,29 +47,7 @@ def normalised(text: str) -> str:
     return " ".join(words(text))
 
 
-def loops(text: str) -> bool:
-    """Return whether the text says the same few words three times in a row, at least six words in all.
-
-    In a script without spaces at least twelve characters. Small models do not leave a phrase any more once they have
-    said it twice.
-    """
-    tokens = words(text)
-    least = 2 * _LOOPED_WORDS if any(map(is_unspaced, tokens)) else _LOOPED_WORDS
-    return any(
-        run >= max(2 * size, least - size)
-        for size in range(1, min(_LOOP, len(tokens) // 3) + 1)
-        for run in _runs(tokens, size)
-    )
-
-
 def gist(text: str) -> str:
     """Return the normalised words of a text without those that carry nothing; all of them where no other is there."""
     tokens = words(text)
     return " ".join(token for token in tokens if token not in _FILLERS) or " ".join(tokens)
-
-
-def _runs(tokens: Sequence[str], size: int) -> Iterator[int]:
-    """Yield how many words in a row each equal the one `size` before."""
-    for is_same, pairs in groupby(zip(tokens, tokens[size:], strict=False), key=lambda pair: pair[0] == pair[1]):
-        if is_same:
-            yield sum(1 for _ in pairs)

@@ -20,7 +20,7 @@ from localprompt.proposals.parsing import (
     grammar_for,
     parse_instruction,
 )
-from localprompt.proposals.similarity import gist, is_unspaced, loops, normalised, words
+from localprompt.proposals.similarity import gist, is_unspaced, normalised, words
 from localprompt.types import Discard, Example, Generation, Proposal, Sampling
 
 _WARMER, _HOTTEST = 0.3, 1.5
@@ -32,48 +32,24 @@ COPIED_WORDS = 6
 """So many consecutive words of a training input or of the meta-prompt make a copy; twice as many characters of a script
 without spaces, where a word has about two."""
 _PLACEHOLDER = re.compile(
-    r"""\[insert | \[your | \{\{ | \}\} | <[a-z][^<>\n]{0,40}> | \.\.\. | … | _{3,} | \[(?:blank|input|output)\]
+    r"""\[(?:insert|your|blank|input|output)\b | \{\{ | \}\} | <[a-z][^<>\n]{0,40}> | \.\.\. | … | _{3,}
       | (?<![\\\w}])\{[a-z_]\w*\}                                           # {input}, but not \boxed{answer}
-      | \((?:insert|enter|paste|your)\b[^()\n]{0,40}\bhere\)
     """,
     re.VERBOSE | re.IGNORECASE,
 )
 _LABEL = re.compile(r"(?:^|[\s\"'(*])(?P<name>input|output)\s*\d*\**\s*:\**\s*(?=\S)", re.IGNORECASE)
 _BROKEN_OFF = re.compile(
-    r"""(?<![\w'’-])(?: (?:the|an?|and|or|nor|but|its|their|your)[\s,;:.]* | (?:that|which|if|than|as)[\s,;:]* )\Z
-      | :\s*\Z
-      | \A(?!.*\b(?:that|which|what|who|whom|whose|where)\b).*
-        (?<![\w'’-])(?:to|of|for|from|with|in|on|at|by|into|is|are)[\s,;]*\Z
-    """,
-    re.VERBOSE | re.DOTALL,
+    r"(?<![\w'’-])(?:(?:the|an?|and|or|nor|but|its|their|your)[\s,;:.]*|(?:that|which|if|than|as)[\s,;:]*)\Z|:\s*\Z"
 )
-"""A last word after which more must come, or the colon before a list. Prepositions may end a clause, with a period or
-after a word that they belong to: `Name what it is made of`."""
+"""A last word after which more must come, or the colon before a list."""
 _PIECE = re.compile(r"[.!?;](?=\s|$)|\n")
 """Where what stands after a label ends."""
 _TO_THE_USER = re.compile(
-    r"""\b(?:(?:could|can|would|will)\ you\ (?:please\ )?|please\ |need\ you\ to\ )
-          (?:provide|give|share|send|specify|clarify|supply|enter|paste)\ (?:me\ )?(?:with\ )?
-          (?:the\ |your\ |some\ |any\ |an?\ )?(?:more\ |additional\ |further\ |specific\ |full\ |complete\ )?
-          (?:details?|context|information|instructions?|prompts?|inputs?|texts?|examples?|clarification|questions?|words?)
-          (?=\s*(?:[.?!,]|$)|\ (?:that\ |which\ )?you\b|\ (?:so|for\ me|to\ be)\b)
-      | \bwhat\ (?:would|do|can)\ (?:you\ (?:like|want|need|mean)|i\ (?:do|help))\b
-      | \bhow\ (?:can|may)\ i\ (?:help|assist)\b
-      | \bdo\ you\ (?:want|need|have|mean)\b[^.!]*\?
-      | \blet\ me\ know\b(?!\ (?:whether|which|what)\b) | \bfeel\ free\ to\ ask\b | \bas\ an\ ai\b
-      | \bi(?:'m|\ am)\ (?:sorry|happy\ to|ready\ to|unable|not\ able|not\ sure)\b
-      | \bi(?:'d|\ would)\ be\ (?:happy|glad)\b
-      | \bi\ (?:can't|cannot|can\ not|don't|do\ not)\ (?:help|assist|understand|have|see)\b
-      | \A(?:sorry\b\W*(?:but\ )?|unfortunately,?\ )?i\ (?:can't|cannot|can\ not|won't|will\ not)\ (?:
-          (?:do\ (?:that|this|it)|fulfill?|comply|complete|provide|generate|create|process|rewrite|rephrase|improve)\b)
-      | \Asorry[,.!]
-      | \Ano\ (?:further\ |other\ )?(?:change|revision|improvement|modification)s?
-        \ (?:is|are|was|were)\ (?:needed|necessary|required)\W*\Z
-    """,
+    r"""\b(?:let\ me\ know\b(?!\ (?:whether|which|what)\b) | feel\ free\ to\ ask\b | as\ an\ ai\b
+          | i(?:'m|\ am)\ (?:sorry|happy\ to|unable|not\ able)\b | how\ (?:can|may)\ i\ (?:help|assist)\b )
+      | \A(?:sorry\b\W*(?:but\ )?)?i\ (?:can't|cannot|can\ not|won't)\b | \Asorry[,.!]""",
     re.VERBOSE,
 )
-_NOTHING = re.compile(r"\W*(?:n/a|(?:(?:score|rating)\W*)?\d{1,3}(?:\.\d+)?(?:\s*/\s*\d+)?)\W*", re.IGNORECASE)
-"""What a model writes that has nothing to say, and a score of the list that it was shown."""
 _STATES_ANSWER = re.compile(
     r"""(?:so\ |thus\ |therefore\ |hence\ )?,?\s*
         (?:(?:the|this|that|every|each)\ (?:\w+\ ){0,3}|it\ |this\ |that\ |here\ )
@@ -255,10 +231,8 @@ def objection(text: str, forbidden: LeakCheck, max_chars: int = MAX_CHARS) -> st
     checks = (
         ("empty", not tokens),
         ("answer instead of an instruction", flat in forbidden.bare),
-        ("empty", _NOTHING.fullmatch(text) is not None),
         ("too short", len(text) < MIN_CHARS or len(tokens) < MIN_WORDS),
         ("too long", len(text) > max_chars),
-        ("loops", loops(text)),
         ("placeholder", _PLACEHOLDER.search(text) is not None),
         ("copies an example", _shows_example(text, forbidden) or _quotes_example(text, flat, forbidden)),
         ("echoes the meta-prompt", not forbidden.meta_phrases.isdisjoint(_phrases(text))),

@@ -178,7 +178,7 @@ def evaluate(  # noqa: PLR0913 - as above
     score, constant = interval(evaluation.scores, numbered(examples)), constant_answer(loaded, examples)
     return EvaluationResult(
         task=loaded.name,
-        model=session.lm.name,
+        model=session.lm.facts.name,
         prompt=whole,
         split=split,
         score=score,

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Protocol, TypeVar, get_type_hints, runtime_checkable
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -24,7 +24,6 @@ from localprompt.interface.advice import command
 from localprompt.interface.values import read_value
 from localprompt.interface.version import __version__
 from localprompt.lm.base import LanguageModel
-from localprompt.lm.replayed import facts_of
 from localprompt.optimizers import Optimizer, configure
 from localprompt.proposals.metaprompts import shipped_hash
 from localprompt.run.estimate import Estimate
@@ -80,8 +79,8 @@ class ModelConfig(_Part):
     @classmethod
     def of(cls, lm: LanguageModel) -> ModelConfig:
         """Return what stands for a model."""
-        identity = lm.identity if isinstance(lm, _Identified) else {"fingerprint": lm.fingerprint}
-        return cls(**{**facts_of(lm), "identity": identity})  # type: ignore[arg-type]
+        facts = asdict(lm.facts)
+        return cls(**{**facts, "identity": facts["identity"] or {"fingerprint": facts["fingerprint"]}})
 
     def engine(self) -> dict[str, object]:
         """Return the engine settings with which the model was loaded, none where that is not known.
@@ -107,7 +106,7 @@ class ModelConfig(_Part):
         Raises:
             RunMismatch: naming the role, `model` or `proposer`, and what differs.
         """
-        if self.fingerprint == lm.fingerprint:
+        if self.fingerprint == lm.facts.fingerprint:
             return
         before, after = self.identity, ModelConfig.of(lm).identity
         changed = [name for name in (*before, *after) if before.get(name) != after.get(name)] or ["fingerprint"]
@@ -179,8 +178,8 @@ class RunConfig(_Part):
                 "task": task.fingerprint,
                 # The task's fingerprint covers what changes a score; the seed prompts change the search too.
                 "seeds": [prompt.id for prompt in task.seeds],
-                "model": models.lm.fingerprint,
-                "proposer": models.proposer.fingerprint,
+                "model": models.lm.facts.fingerprint,
+                "proposer": models.proposer.facts.fingerprint,
                 "method": spec.method,
                 "settings": settings,
                 "seed": spec.seed,
@@ -316,14 +315,6 @@ def resume_command(run_id: str, configuration: Mapping[str, Any] | None, store: 
         with suppress(StoreError):  # of a damaged run as much as can be said
             options = RunConfig.read(configuration).resume_options
     return command("resume", run_id, *options, *more, store=store)
-
-
-@runtime_checkable
-class _Identified(Protocol):
-    """A model that can say what its fingerprint is a hash of."""
-
-    @property
-    def identity(self) -> dict[str, object]: ...
 
 
 def _program(method: str) -> dict[str, Any]:

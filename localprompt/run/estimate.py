@@ -159,15 +159,15 @@ def measured_rates(lm: LanguageModel) -> Rates | None:
         return None
     memory = Path(platformdirs.user_cache_dir("localprompt")) / "rates.json"
     known = _read(memory)
-    before = known.get(lm.fingerprint)
+    before = known.get(lm.facts.fingerprint)
     if before is not None and lm.prefill_rate(probing.length(before.prefill, 1.0)) <= _FASTER * before.prefill:
         return before
-    _logger.info("%s: measuring how fast it reads and writes on this machine", lm.name)
+    _logger.info("%s: measuring how fast it reads and writes on this machine", lm.facts.name)
     n_tokens = probing.probe_length(lm.prefill_rate)
     tries = [Rates(lm.prefill_rate(n_tokens), _generation_rate(lm, n_tokens)) for _ in range(2)]
     tries += [before] if before else []
     best = Rates(max(each.prefill for each in tries), max(each.generation for each in tries))
-    known[lm.fingerprint] = best
+    known[lm.facts.fingerprint] = best
     write_atomic(memory, json.dumps({name: astuple(rates) for name, rates in known.items()}, indent=1))
     return best
 

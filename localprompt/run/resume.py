@@ -91,7 +91,9 @@ def resume(  # noqa: PLR0913 - as many choices as the command
             if not force:
                 raise mismatch
             observer.note(f"{mismatch.message}; what was found then is searched for again")
-            home.runs.reset(record.id, task=spec.task.name, model=models.lm.name, proposer=models.proposer.name)
+            home.runs.reset(
+                record.id, task=spec.task.name, model=models.lm.facts.name, proposer=models.proposer.facts.name
+            )
             config = config.restarted(spec.task, models)
         ready = prepare(spec, models)
         config = config.changed(test_seen=seen, limits=spec.limits.without_minutes())

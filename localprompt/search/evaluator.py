@@ -68,12 +68,12 @@ class Evaluator:
         answer, n_new = self._longest_label, self._n_new
         texts = [self._context(prompt, example.inputs) + answer for example in examples]
         for example, n in zip(examples, self._lm.lm.count_tokens(texts), strict=True):
-            if n + n_new + room > self._lm.lm.n_ctx:
+            if n + n_new + room > self._lm.lm.facts.n_ctx:
                 parts = f"{n} tokens with its {'longest label' if answer else 'prompt'}"
                 parts += f" and {n_new} to generate" if n_new else ""
                 parts += f", {room} are kept for a longer prompt" if room else ""
                 raise ContextOverflow(
-                    f"the example {example.id} has {parts}, the context has {self._lm.lm.n_ctx}",
+                    f"the example {example.id} has {parts}, the context has {self._lm.lm.facts.n_ctx}",
                     "shorten it, drop the row, or raise n_ctx with --engine n_ctx=...",
                 )
 
@@ -145,7 +145,7 @@ class Evaluator:
 
     def _overlong(self, kind: str, cells: Sequence[_Cell]) -> list[bool]:
         """Return which cells do not fit the context; what has few enough bytes is not counted."""
-        room = self._lm.lm.n_ctx - (self._n_new if kind == "metric" else 0)
+        room = self._lm.lm.facts.n_ctx - (self._n_new if kind == "metric" else 0)
         texts = [
             context + (self._longest_label if kind == "metric" else self._layout.separator + ex.targets[0])
             for _, ex, context in cells

@@ -104,7 +104,7 @@ class Proposer:
     @property
     def has_chat(self) -> bool:
         """True if the proposer has a chat template."""
-        return self._lm.lm.has_chat
+        return self._lm.lm.facts.has_chat
 
     def chats(self, style: Style) -> bool:
         """Return whether the proposer is asked in a chat: with `auto` where it has a template for one.
@@ -119,7 +119,7 @@ class Proposer:
     @property
     def has_fim(self) -> bool:
         """True if the proposer's vocabulary has fill-in-the-middle tokens."""
-        return self._lm.lm.has_fim
+        return self._lm.lm.facts.has_fim
 
     def complete(self, prompts: Sequence[str], sampling: Sampling, *, n: int = 1) -> list[list[Generation]]:
         """Return `n` completions of each prompt by the proposer, same order and length as `prompts`.
@@ -179,7 +179,7 @@ class Proposer:
         memories = self._memories(requests)
 
         def ask(asked: Sequence[Request], sampling: Sampling) -> list[Proposal]:
-            grammar, own = self._lm.lm.supports_grammar, set[Discard]()
+            grammar, own = self._lm.lm.facts.supports_grammar, set[Discard]()
             sampling = with_stop_and_grammar(sampling, [(each.text, each.reading) for each in asked], grammar=grammar)
 
             def refused(parent: Prompt, text: str) -> str:
@@ -245,7 +245,7 @@ class Proposer:
         Raises:
             ContextOverflow: if none of them fits.
         """
-        room = self._lm.lm.n_ctx - max_tokens
+        room = self._lm.lm.facts.n_ctx - max_tokens
         n_tokens = 0
         for version in versions:
             if len(version.encode("utf-8", "replace")) + TOKENS_BESIDE_BYTES <= room:
@@ -255,7 +255,7 @@ class Proposer:
                 return version
         raise ContextOverflow(
             f"a request to the proposer has {n_tokens} tokens at its shortest, and {max_tokens} to generate; its "
-            f"context has {self._lm.lm.n_ctx}",
+            f"context has {self._lm.lm.facts.n_ctx}",
             "raise n_ctx with --engine n_ctx=..., or show fewer or shorter examples",
         )
 

@@ -17,6 +17,7 @@ import regex
 
 from localprompt.engine.thoughts import listen
 from localprompt.errors import TaskError, nearest
+from localprompt.tasks.fingerprint import function_hash
 from localprompt.tasks.numbers import last_number
 
 Answer = Callable[[str], "str | None"]
@@ -102,6 +103,13 @@ def guarded_answer(answer: Answer) -> Answer:
     if isinstance(answer, Extraction | CodeAnswer):
         return answer
     return CodeAnswer(getattr(answer, "__qualname__", type(answer).__qualname__), answer)
+
+
+def answer_spec(answer: Answer) -> tuple[str, str]:
+    """Return what tells an extraction from another: its kind and argument, or of a function of the user's its hash."""
+    if isinstance(answer, Extraction):
+        return answer.kind, answer.argument
+    return function_hash(answer.function if isinstance(answer, CodeAnswer) else answer), ""
 
 
 def _line(text: str) -> str:

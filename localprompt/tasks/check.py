@@ -6,7 +6,7 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from localprompt.interface.rounding import score_text
 from localprompt.tasks.constant import constant_answer
@@ -29,6 +29,8 @@ _ALPHA = 0.05
 _MOST_TOLD = 3
 _Doubt = tuple[str, str]
 """The split that is doubtful, of two the later one, or "" for the task as a whole; and the sentence that says why."""
+_Pair = tuple[tuple[str, str], Example, Example]
+"""The splits of two examples, the later one first, and the two."""
 
 
 def find_doubts(task: Task) -> tuple[str, ...]:
@@ -92,43 +94,46 @@ def _splits(task: Task) -> dict[str, tuple[Example, ...]]:
     return dict(zip(SPLITS, (task.train, task.dev, task.test), strict=True))
 
 
-def _same_inputs(task: Task) -> Iterator[tuple[tuple[str, str], Example, Example]]:
-    """Yield each example whose inputs were there before and the first that had them, behind the splits of the two."""
+def _examples(task: Task) -> Sequence[Example]:
+    return (*task.train, *task.dev, *task.test)
+
+
+def _same_inputs(task: Task, read: Callable[[str], str] = str) -> Iterator[_Pair]:
+    """Yield each example whose inputs, so read, were there before, with the first that had them."""
     seen: dict[tuple[tuple[str, str], ...], tuple[str, Example]] = {}
     for split, examples in _splits(task).items():
         for example in examples:
-            other, first = seen.setdefault(inputs_of(example), (split, example))
+            inputs = tuple((name, read(text)) for name, text in inputs_of(example))
+            other, first = seen.setdefault(inputs, (split, example))
             if first is not example:
                 yield (split, other), example, first
 
 
-def _repeated(task: Task) -> Iterator[_Doubt]:
-    """Yield a doubt for each two splits that have inputs in common; what is in all three is in the first of them."""
+def _across(pairs: Iterable[_Pair]) -> dict[tuple[str, str], list[str]]:
+    """Return the pairs, written, by their two splits; what is in all three is in the first of them."""
     across: dict[tuple[str, str], list[str]] = {}
-    for places, example, first in _same_inputs(task):
+    for places, example, first in pairs:
         across.setdefault(places, []).append(f"{example.id} = {first.id}")
-    for (split, other), pairs in across.items():
+    return across
+
+
+def _repeated(task: Task) -> Iterator[_Doubt]:
+    same = list(_same_inputs(task))
+    for (split, other), pairs in _across(same).items():
         where = f"within {split}" if split == other else f"in {split} and in {other}"
         yield split, f"{_rows(pairs)} the same inputs {where}: {first_few(pairs)}"
-    contradictions = [
-        f"{example.id} = {first.id}"
-        for _, example, first in _same_inputs(task)
-        if set(example.targets).isdisjoint(first.targets)
-    ]
+    contradictions = [f"{ex.id} = {first.id}" for _, ex, first in same if set(ex.targets).isdisjoint(first.targets)]
     if contradictions:
         yield "", f"{_rows(contradictions)} the same inputs but different answers: {first_few(contradictions)}"
 
 
 def _nearly_repeated(task: Task) -> Iterator[_Doubt]:
-    seen: dict[tuple[tuple[str, str], ...], tuple[str, Example]] = {}
-    across: dict[tuple[str, str], list[str]] = {}
-    for split, examples in _splits(task).items():
-        for example in examples:
-            words = tuple((name, _words(text)) for name, text in inputs_of(example))
-            other, first = seen.setdefault(words, (split, example))
-            if other != split and first.inputs != example.inputs and any(text for _, text in words):
-                across.setdefault((split, other), []).append(f"{example.id} = {first.id}")
-    for (split, other), pairs in across.items():
+    nearly = (
+        ((split, other), example, first)
+        for (split, other), example, first in _same_inputs(task, _words)
+        if other != split and first.inputs != example.inputs and any(map(_words, example.inputs.values()))
+    )
+    for (split, other), pairs in _across(nearly).items():
         aside = "but for case, spacing and punctuation"
         yield split, f"{_rows(pairs)} the same inputs {aside} in {split} and in {other}: {first_few(pairs)}"
 
@@ -179,8 +184,7 @@ def _long_answers(task: Task) -> Iterator[_Doubt]:
     if task.labels:
         return
     limit = task.sampling.max_tokens * _CHARACTERS_A_TOKEN
-    examples = [example for split in _splits(task).values() for example in split]
-    long = [example.id for example in examples if min(map(len, example.targets)) > limit]
+    long = [example.id for example in _examples(task) if min(map(len, example.targets)) > limit]
     if long:
         yield "", f"{len(long)} answers may not fit into max_tokens {task.sampling.max_tokens}: {first_few(long)}"
 
@@ -190,7 +194,7 @@ def _same_to_the_metric(task: Task) -> Iterator[_Doubt]:
         return
     written: dict[str, str] = {}
     pairs: dict[str, str] = {}
-    targets = list(dict.fromkeys(ex.targets[0] for split in _splits(task).values() for ex in split))
+    targets = list(dict.fromkeys(example.targets[0] for example in _examples(task)))
     for target in targets:
         first = written.setdefault(normalise(target), target)
         if first.casefold() != target.casefold():
@@ -215,10 +219,9 @@ def _space_at_the_end(task: Task) -> Iterator[_Doubt]:
 def _not_one_number(task: Task) -> Iterator[_Doubt]:
     if task.metric is not numeric:
         return
-    examples = [example for split in _splits(task).values() for example in split]
     odd = [
         f"{example.id} {target!r}"
-        for example in examples
+        for example in _examples(task)
         for target in example.targets
         if len(numbers := read_numbers(target)) != 1 or numbers[0].shape
     ]

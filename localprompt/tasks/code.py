@@ -18,7 +18,6 @@ import sys
 import sysconfig
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import spec_from_file_location
@@ -189,24 +188,27 @@ class _Loader(SourceFileLoader):
     def exec_module(self, module: types.ModuleType) -> None:
         package = module.__name__.partition(".")[0]
         root = Path(sys.modules[package].__path__[0])
-        module.__dict__["__builtins__"] = {**vars(builtins), "__import__": partial(_import, package, root)}
+        module.__dict__["__builtins__"] = {**vars(builtins), "__import__": _import_for(package, root)}
         super().exec_module(module)
 
 
-def _import(  # noqa: PLR0913, PLR0917 - the arguments of `__import__`
-    package: str,
-    root: Path,
-    name: str,
-    globals: Mapping[str, object] | None = None,
-    locals: Mapping[str, object] | None = None,
-    fromlist: Sequence[str] | None = (),
-    level: int = 0,
-) -> types.ModuleType:
-    importer = str((globals or {}).get("__name__")).partition(".")[2]
-    if level or not any(_is_beside(root, each, importer) for each in (name, *(f"{name}.{f}" for f in fromlist or ()))):
-        return __import__(name, globals, locals, fromlist or (), level)
-    module = importlib.import_module(f"{package}.{name}")
-    for each in fromlist or ():
-        if not hasattr(module, each) and _source(root, f"{name}.{each}") is not None:
-            importlib.import_module(f"{module.__name__}.{each}")
-    return module if fromlist else sys.modules[f"{package}.{name.partition('.')[0]}"]
+def _import_for(package: str, root: Path) -> Callable[..., types.ModuleType]:
+    """Return an `__import__` that looks among the modules of a package made here first."""
+
+    def load(
+        name: str,
+        globals: Mapping[str, object] | None = None,
+        locals: Mapping[str, object] | None = None,
+        fromlist: Sequence[str] | None = (),
+        level: int = 0,
+    ) -> types.ModuleType:
+        importer, wanted = str((globals or {}).get("__name__")).partition(".")[2], fromlist or ()
+        if level or not any(_is_beside(root, each, importer) for each in (name, *(f"{name}.{f}" for f in wanted))):
+            return __import__(name, globals, locals, wanted, level)
+        module = importlib.import_module(f"{package}.{name}")
+        for each in wanted:
+            if not hasattr(module, each) and _source(root, f"{name}.{each}") is not None:
+                importlib.import_module(f"{module.__name__}.{each}")
+        return module if wanted else sys.modules[f"{package}.{name.partition('.')[0]}"]
+
+    return load

@@ -12,6 +12,7 @@ from typing import Any
 from localprompt.errors import TaskError, nearest
 from localprompt.tasks.choices import read_choice, read_option
 from localprompt.tasks.code import load_function
+from localprompt.tasks.fingerprint import function_hash
 from localprompt.tasks.normalising import holds, listed, normalise, parts
 from localprompt.tasks.numbers import Number, read_numbers, wanted_numbers
 
@@ -27,12 +28,12 @@ class CodeMetric:
     """
 
     name: str
-    """`module:function`."""
+    """`module:function`, or the name of a function that was given as it is, which nobody can import by it."""
     folder: Path
     """Where the module was looked for first."""
     function: Callable[..., Any] = field(repr=False, compare=False)
     digest: str = ""
-    """Hash of the files that it was imported from; empty for a function that was given as it is."""
+    """Hash of the files that it was imported from."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.digest:
@@ -50,8 +51,6 @@ class CodeMetric:
         """
         try:
             score = float(self.function(prediction, targets))
-        except TaskError:  # a guarded one, which has said it
-            raise
         except (Exception, SystemExit) as error:  # a user's function may raise anything
             problem = (
                 f"the metric {self.name!r} failed on the prediction {prediction!r} ({type(error).__name__}: {error})"
@@ -69,9 +68,7 @@ def guarded_metric(metric: Metric) -> Metric:
     """
     if isinstance(metric, CodeMetric) or any(metric is known for known in METRICS.values()):
         return metric
-    name = getattr(metric, "__qualname__", type(metric).__qualname__)
-    # The bound method: a metric that is a CodeMetric would be stored as one that can be imported again.
-    return CodeMetric(name, Path(), metric).__call__
+    return CodeMetric(getattr(metric, "__qualname__", type(metric).__qualname__), Path(), metric)
 
 
 def find_metric(name: str, *, folder: Path = Path(), allow_code: bool = False) -> Metric:
@@ -93,10 +90,20 @@ def find_metric(name: str, *, folder: Path = Path(), allow_code: bool = False) -
 
 
 def metric_hash(metric: Metric) -> str:
-    """Return what tells a metric from another: its name, and for code also the hash of the files it stands in."""
+    """Return what tells a metric from another: its name, and for code also the hash of the files it stands in.
+
+    Empty for a function that nobody can find again by a name.
+    """
     if isinstance(metric, CodeMetric):
-        return f"{metric.name} {metric.digest}".rstrip()
+        return f"{metric.name} {metric.digest}".rstrip() if ":" in metric.name else ""
     return next((name for name, known in METRICS.items() if known is metric), "")
+
+
+def metric_spec(metric: Metric) -> tuple[str, str]:
+    """Return the name and the hash that tell a metric from another; of a function without a name the hash is enough."""
+    if found := metric_hash(metric):
+        return found.partition(" ")[0], found
+    return "", function_hash(metric.function if isinstance(metric, CodeMetric) else metric)
 
 
 def equals(prediction: str, targets: tuple[str, ...]) -> float:

@@ -14,7 +14,7 @@ from typing import Any
 from localprompt.errors import ConfigError, StoreError, TaskError
 from localprompt.store.records import item, list_of, plain_prompt, read_prompt, read_texts, text_of, texts_of
 from localprompt.tasks.answers import Answer, Extraction, find_answer
-from localprompt.tasks.metrics import CodeMetric, Metric, find_metric, metric_hash
+from localprompt.tasks.metrics import CodeMetric, Metric, find_metric, metric_hash, metric_spec
 from localprompt.tasks.task import Task
 from localprompt.tasks.template import Layout
 from localprompt.types import Example, Sampling
@@ -103,10 +103,9 @@ def _read_examples(plain: Any) -> tuple[Example, ...]:
 
 
 def _plain_metric(metric: Metric) -> dict[str, str] | None:
-    if isinstance(metric, CodeMetric):
-        return {"name": metric.name, "folder": str(metric.folder), "hash": metric_hash(metric)}
-    name = metric_hash(metric)
-    return {"name": name, "folder": "", "hash": name} if name else None
+    name, found = metric_spec(metric)
+    folder = str(metric.folder) if isinstance(metric, CodeMetric) else ""
+    return {"name": name, "folder": folder, "hash": found} if name else None
 
 
 def _read_metric(plain: Any, allow_code: bool) -> Metric:

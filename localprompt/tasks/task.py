@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import os
 import pickle  # noqa: TID251 - to see whether a task can be sent; nothing is unpickled here
 import re
@@ -15,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localprompt.errors import ConfigError, TaskError, nearest
-from localprompt.interface.arguments import checked
+from localprompt.interface.arguments import check_record, checked
 from localprompt.interface.paths import expanded
-from localprompt.tasks.answers import Answer, find_answer
+from localprompt.tasks.answers import Answer, answer_spec, find_answer
 from localprompt.tasks.data import (
     DEFAULT_SIZES,
     SPLITS,
@@ -29,7 +27,8 @@ from localprompt.tasks.data import (
     reading_doubts,
     to_examples,
 )
-from localprompt.tasks.metrics import METRICS, Metric, find_metric, metric_hash
+from localprompt.tasks.fingerprint import fingerprint_of
+from localprompt.tasks.metrics import METRICS, Metric, find_metric, metric_spec
 from localprompt.tasks.records import composed
 from localprompt.tasks.template import RESERVED, Layout, check_slots, default_demo, default_template, demo_for, slots
 from localprompt.types import Demo, Example, Prompt, Sampling
@@ -65,10 +64,29 @@ class Task:
     """(prediction, targets) to a score in [0, 1]."""
     sampling: Sampling
     """How answers are generated: greedy."""
-    fingerprint: str
-    """Hash of everything above that changes scores, 64 hexadecimal digits; the same in every process."""
+    fingerprint: str = ""
+    """Tells the task from others: a hash of what changes scores (all but names, description and seeds), 64 hexadecimal
+    digits, the same in every process. A text that is given instead is kept until a field that changes scores is
+    replaced; that is for functions of your own, of which only name and bytecode count."""
     doubts: tuple[str, ...] = ()
     """What is doubtful about how the data was read, one sentence each; `find_doubts` repeats it."""
+
+    def __post_init__(self) -> None:
+        try:
+            found = fingerprint_of(self._content(), self.fingerprint)
+        except (AttributeError, TypeError):
+            check_record("task", self)  # it names the field
+            raise
+        object.__setattr__(self, "fingerprint", found)
+
+    def _content(self) -> list[list[object]]:
+        """Return what changes scores. Its form decides the fingerprint, to which stored runs are bound."""
+        examples = (*self.train, *self.dev, *self.test)
+        return [
+            [[example.id, sorted(example.inputs.items()), example.targets] for example in examples],
+            [self.labels, self.label_score, asdict(self.layout), asdict(self.sampling)],
+            [*answer_spec(self.answer), *metric_spec(self.metric)],
+        ]
 
     def __getstate__(self) -> list[Any]:
         """Return what is pickled.
@@ -124,18 +142,12 @@ def load_task(path: str | os.PathLike[str], *, allow_code: bool = False) -> Task
     sampling = Sampling(max_tokens=keys.max_tokens or _DEFAULT_MAX_TOKENS, stop=stop)
     splits, doubts = _splits(source, _fields(source, inputs), labels, metric_name)
     train, dev, test = (to_examples(split, rows) for split, rows in zip(SPLITS, splits, strict=True))
-    label_score = keys.label_score or "sum"
-    scored = [
-        [[example.id, sorted(example.inputs.items()), example.targets] for example in (*train, *dev, *test)],
-        [labels, label_score, asdict(layout), asdict(sampling)],
-        [answer_kind, argument, metric_name, metric_hash(metric)],
-    ]
     return Task(
         name=keys.name or _default_name(source.path),
         description=keys.description.strip(),
         inputs=inputs,
         labels=labels,
-        label_score=label_score,
+        label_score=keys.label_score or "sum",
         train=train,
         dev=dev,
         test=test,
@@ -144,7 +156,6 @@ def load_task(path: str | os.PathLike[str], *, allow_code: bool = False) -> Task
         answer=answer,
         metric=metric,
         sampling=sampling,
-        fingerprint=hashlib.sha256(json.dumps(scored).encode()).hexdigest(),
         doubts=doubts,
     )
 

@@ -52,10 +52,10 @@ def test_contents_as_parts_make_the_same_chat_but_other_answers_in_the_store(
         assert lm.has_chat
         assert lm.doubts == ()
         assert (
-            lm.identity["chat"]
+            lm.facts.identity["chat"]
             == "a turn each, content as parts; a turn each, content as parts; a turn each, content as parts"
         )
-        assert "chat" not in plain.identity
+        assert "chat" not in plain.facts.identity
 
 
 @pytest.mark.parametrize("template", [REFUSING, "chatml", "{% nonsense %}"])

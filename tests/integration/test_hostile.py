@@ -21,8 +21,8 @@ from tiny import CHATML, Oracle, oracle
 from localprompt.engine.frames import read_frame
 from localprompt.engine.process import EngineProcess
 from localprompt.engine.settings import EngineSettings
-from localprompt.engine.watchdog import Patience
-from localprompt.engine.worker import Voice
+from localprompt.engine.watchdog import Timeouts
+from localprompt.engine.worker import FrameWriter
 from localprompt.errors import ContextOverflow, ModelError
 from localprompt.lm.local import LocalModel, load_model
 from localprompt.types import Message, Sampling
@@ -120,7 +120,7 @@ def test_a_template_that_never_ends_is_given_up_and_the_model_lives_on(tiny_qwen
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_a_worker_that_is_stopped_is_replaced(tiny_qwen: Path) -> None:
-    engine = EngineProcess(tiny_qwen, SMALL, patience=Patience(silence=2))
+    engine = EngineProcess(tiny_qwen, SMALL, timeouts=Timeouts(silence=2))
     try:
         expected = engine.map("encode", [["the answer is", None]])
         first = engine.pid
@@ -134,11 +134,11 @@ def test_a_worker_that_is_stopped_is_replaced(tiny_qwen: Path) -> None:
 
 def test_a_worker_beats_while_it_computes_and_only_then() -> None:
     out = io.BytesIO()
-    voice = Voice(out)
-    with voice.computing():
+    writer = FrameWriter(out)
+    with writer.computing():
         time.sleep(2.2)
     n_bytes = len(out.getvalue())
     time.sleep(1.2)
     assert len(out.getvalue()) == n_bytes, "nobody reads between calls: the pipe would fill up"
     out.seek(0)
-    assert read_frame(out) == {"beat": 1}
+    assert read_frame(out) == {"heartbeat": 1}

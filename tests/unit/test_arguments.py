@@ -143,6 +143,17 @@ def test_an_observer_that_lacks_something_is_told_what() -> None:
     assert error.value.hint == "it lacks plan, progress, best, spend, note"
 
 
+def test_a_model_without_the_record_of_what_it_is_is_told_what_to_write() -> None:
+    members = {
+        name: value for name, value in vars(ScriptedLM).items() if name not in ("facts", "__dict__", "__weakref__")
+    }
+    old = type("OldShape", (), members)()
+    with pytest.raises(ConfigError, match=r"model is .*OldShape.*, not .*a localprompt.LanguageModel") as error:
+        localprompt.evaluate(toy.task(), old, "")
+    record = "`localprompt.ModelFacts(name, fingerprint, n_ctx, has_chat, has_fim, supports_grammar)`"
+    assert error.value.hint == f"it lacks facts. What it is: {record}"
+
+
 @pytest.mark.parametrize(
     "engine",
     [

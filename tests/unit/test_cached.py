@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import pytest
 import toy
@@ -11,7 +12,7 @@ from localprompt.errors import ModelError, OutOfAnswers, OutOfTime, StoreError
 from localprompt.lm import cached as module
 from localprompt.lm.cached import CachedLM, MemoryAnswers
 from localprompt.lm.rendered import Rendered
-from localprompt.lm.replayed import ReplayedLM, facts_of
+from localprompt.lm.replayed import ReplayedLM
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.types import Generation, Message, Sampling
 
@@ -82,7 +83,7 @@ def test_time_that_runs_out_between_chunks_leaves_the_chunks_before_it(monkeypat
 
     pairs = [(text, " x") for text in "abcdef"]
     with pytest.raises(OutOfTime):
-        CachedLM(lm, answers, between=between).loglikelihood(pairs)
+        CachedLM(lm, answers).loglikelihood(pairs, between)
     assert batches(lm) == [["a", "b"], ["c", "d"]]
     again = toy.Watched(name="same", logprob=lambda context, continuation: -1.0)
     assert len(CachedLM(again, answers).loglikelihood(pairs)) == 6
@@ -124,7 +125,7 @@ def test_renderings_and_counts_are_kept_with_the_next_answer() -> None:
     assert answers.values == {}
     lm.loglikelihood([("a", " b")])
     assert len(answers.values) == 5
-    replayed = CachedLM(ReplayedLM(facts_of(lm)), answers)
+    replayed = CachedLM(ReplayedLM(asdict(lm.facts)), answers)
     assert (replayed.chat(turns, "Well"), replayed.fim("a", "c")) == (text, middle)
     assert replayed.count_tokens(["one", "one two"]) == [1, 2]
     with pytest.raises(OutOfAnswers):
@@ -140,7 +141,7 @@ def test_control_spans_survive() -> None:
     lm = CachedLM(Chatty(), answers)
     lm.chat([Message("user", "hello")])
     lm.flush()
-    again = CachedLM(ReplayedLM(facts_of(lm)), answers).chat([Message("user", "hello")])
+    again = CachedLM(ReplayedLM(asdict(lm.facts)), answers).chat([Message("user", "hello")])
     assert isinstance(again, Rendered)
     assert (again, again.spans) == ("<user>hello", ((0, 6),))
 
@@ -164,8 +165,8 @@ def test_a_damaged_answer_is_an_error_and_not_a_score(value: bytes) -> None:
 
 
 def test_a_replay_needs_all_facts_of_its_model() -> None:
-    facts = facts_of(ScriptedLM())
-    assert ReplayedLM(facts).name == "scripted"
+    facts = asdict(ScriptedLM().facts)
+    assert ReplayedLM(facts).facts.name == "scripted"
     with pytest.raises(StoreError, match="which model"):
         ReplayedLM({**facts, "n_ctx": "many"})
 

@@ -15,7 +15,15 @@ from localprompt.engine.gguf import GGUFHeader
 from localprompt.engine.gguf_validator import validate
 
 TOKENS = ("<unk>", "<s>", "</s>", "the", "<|user|>", "<|end|>", "[INST]")
-SOUND = {"keeps_spaces": True, "marks": [["<|user|>", [4]]], "tail": "<|end|>", "ends": True, "doubled": ""}
+SPECIAL = {"bos": (1, "<s>"), "eos": (2, "</s>")}
+SOUND = {
+    "special": SPECIAL,
+    "keeps_spaces": True,
+    "marks": [["<|user|>", [4]]],
+    "tail": "<|end|>",
+    "ends": True,
+    "doubled": "",
+}
 
 
 def header(path: Path, **types: gguf.TokenType) -> GGUFHeader:
@@ -33,7 +41,7 @@ def header(path: Path, **types: gguf.TokenType) -> GGUFHeader:
 @pytest.mark.parametrize("kind", [gguf.TokenType.CONTROL, gguf.TokenType.USER_DEFINED])
 def test_nothing_is_said_of_a_file_that_is_right(tmp_path: Path, kind: gguf.TokenType) -> None:
     assert find_faults(header(tmp_path, t4=kind), SOUND) == ()
-    assert find_faults(header(tmp_path), {"keeps_spaces": True}) == (), "a base model"
+    assert find_faults(header(tmp_path), {"special": SPECIAL, "keeps_spaces": True}) == (), "a base model"
 
 
 @pytest.mark.parametrize("kind", [gguf.TokenType.NORMAL, gguf.TokenType.UNUSED])

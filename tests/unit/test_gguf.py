@@ -17,7 +17,7 @@ from gguf_files import TENSORS, TOKENS, write
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localprompt.engine.gguf import FILE_TYPES, GGML_TYPES, FimIds
+from localprompt.engine.gguf import FILE_TYPES, GGML_TYPES
 from localprompt.engine.gguf_reader import read_header
 from localprompt.engine.gguf_validator import validate
 from localprompt.errors import ModelError
@@ -96,31 +96,11 @@ def test_a_bos_is_added_as_llama_cpp_would(
     assert read_header(write(path, model=model, pre=pre, add_bos=said)).add_bos is expected
 
 
-def test_special_tokens_come_from_keys_else_from_the_tokenizers_defaults(path: Path) -> None:
-    header = read_header(write(path))
-    assert (header.bos_id, header.bos_text, header.eos_id, header.eos_text) == (1, "<s>", 2, "</s>")
-
-    header = read_header(write(path, more=lambda writer: _call(writer, bos_token_id=3, eos_token_id=999)))
-    assert (header.bos_id, header.bos_text, header.eos_id) == (3, "the", 2)
-
-    header = read_header(write(path, model="gpt2"))  # its default, 11, is beyond this vocabulary
-    assert (header.bos_id, header.bos_text, header.eos_text) == (None, None, None)
-
-
-def test_fim_tokens_are_known_by_their_texts_or_by_keys(path: Path) -> None:
-    assert read_header(write(path)).fim_ids == FimIds(prefix=5, suffix=6, middle=7)
-
-    keyed = write(path, more=lambda writer: writer.add_uint32("tokenizer.ggml.fim_pre_token_id", 3))
-    assert read_header(keyed).fim_ids == FimIds(prefix=3, suffix=6, middle=7)
-
-    def with_old_keys(writer: gguf.GGUFWriter) -> None:
-        writer.add_uint32("tokenizer.ggml.prefix_token_id", 1)
-        writer.add_uint32("tokenizer.ggml.suffix_token_id", 2)
-
-    old = write(path, tokens=("a", "b", "c"), more=with_old_keys)
-    assert read_header(old).fim_ids == FimIds(prefix=1, suffix=2, middle=None)
-
-    assert read_header(write(path, tokens=("a", "b", "not <PRE> alone", "<SUF>"))).fim_ids is None
+def test_the_bos_comes_from_its_key_else_from_the_tokenizers_default(path: Path) -> None:
+    assert read_header(write(path)).bos_id == 1
+    assert read_header(write(path, more=lambda writer: _call(writer, bos_token_id=3))).bos_id == 3
+    assert read_header(write(path, more=lambda writer: _call(writer, bos_token_id=999))).bos_id == 1
+    assert read_header(write(path, model="gpt2")).bos_id is None, "its default, 11, is beyond this vocabulary"
 
 
 def test_a_token_is_found_by_its_text_only_where_a_token_begins(path: Path) -> None:
@@ -383,7 +363,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def use_everything(path: Path) -> None:
     header = read_header(path)
     assert header.quantisation is not None
-    for name in ("size_label", "file_type", "chat_template", "bos_text", "eos_text", "add_bos", "fim_ids", "name"):
+    for name in ("size_label", "file_type", "chat_template", "bos_id", "add_bos", "name"):
         getattr(header, name)
     validate(path)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -181,9 +181,11 @@ class HalfDead:
         self.info = {"n_ctx_train": 100, "start_token": 0}
         self._deadly = deadly
 
-    def map(self, op: str, requests: Sequence[Any], progress: object = None) -> list[Any]:
+    def map(
+        self, op: str, requests: Sequence[Any], progress: object = None, read: Callable[[Any], Any] = lambda each: each
+    ) -> list[Any]:
         answer = {"encode": [1], "encode_pairs": ([1], 0), "score": (-1.0, 1, True), "generate": ("x", 1, "stop")}
-        results = [answer[op] for _ in requests]
+        results = [read(answer[op]) for _ in requests]
         if op == self._deadly:
             raise RequestsDied("request 1 killed", "", [*results[:1], None, *results[2:]], [1])
         return results

@@ -26,7 +26,7 @@ def test_a_registered_scheme_opens_its_models_with_what_stands_behind_the_colon(
         return toy.model(name=text)
 
     with scheme("mine", load), open_model("mine:a:b/c", n_ctx=512) as lm:
-        assert lm.name == "a:b/c"
+        assert lm.facts.name == "a:b/c"
     assert given == [("a:b/c", {"n_ctx": 512})]
     with pytest.raises(ConfigError, match="nor a scheme 'mine'"):
         open_model("mine:a:b/c")

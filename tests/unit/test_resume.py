@@ -18,6 +18,7 @@ import pytest
 import toy
 
 from localprompt.errors import ConfigError, ModelError, RunMismatch, StoreError, TaskError
+from localprompt.lm.base import ModelFacts
 from localprompt.lm.loading import scheme
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.run import api as runs
@@ -209,8 +210,8 @@ def test_a_setting_of_the_engine_that_changed_is_named() -> None:
         n_ubatch = 512
 
         @property
-        def identity(self) -> dict[str, object]:
-            return {"file": "abc", "n_ubatch": self.n_ubatch}
+        def facts(self) -> ModelFacts:
+            return replace(super().facts, identity={"file": "abc", "n_ubatch": self.n_ubatch})
 
     lm = Tuned(answer=toy.failing(KeyboardInterrupt(), 150))
     with pytest.raises(KeyboardInterrupt):
@@ -228,8 +229,8 @@ def test_a_model_is_loaded_again_with_the_settings_of_then() -> None:
 
     class Tuned(ScriptedLM):
         @property
-        def identity(self) -> dict[str, object]:
-            return {"file": "abc", "llama_cpp": "1", "n_ctx": 9999}
+        def facts(self) -> ModelFacts:
+            return replace(super().facts, identity={"file": "abc", "llama_cpp": "1", "n_ctx": 9999})
 
     def load(name: str, **engine: object) -> ScriptedLM:
         loaded.append((name, engine))

@@ -61,7 +61,7 @@ def test_a_run_finds_the_file_from_everywhere(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     assert source_of("scripted:replies.json") == f"scripted:{file}"
     with open_model("scripted:replies.json", n_ctx=512) as lm:
-        assert lm.name == "replies"
+        assert lm.facts.name == "replies"
 
 
 @pytest.mark.parametrize(

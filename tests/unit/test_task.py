@@ -1,21 +1,28 @@
 from __future__ import annotations
 
+import copy
 import json
 import os
+import pickle  # noqa: TID251 - users send tasks to other processes
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
+import toy
 
 from localprompt.errors import TaskError
+from localprompt.run.spec import loaded_task
 from localprompt.tasks import Task, load_task
+from localprompt.tasks.answers import find_answer
 from localprompt.tasks.check import find_doubts
-from localprompt.tasks.metrics import METRICS
+from localprompt.tasks.metrics import METRICS, Metric
 from localprompt.tasks.schema import DataSection, LayoutSection, TaskFile, read_task_file
+from localprompt.tasks.stored import from_plain, to_plain
 from localprompt.types import Demo, Example, Prompt, Sampling
 
 ROWS = "".join(f'{{"input": "i{n}", "target": "{"ab"[n % 2]}"}}\n' for n in range(20))
@@ -350,6 +357,81 @@ FINGERPRINTED = "data: {file: rows.jsonl}\nmax_tokens: 8\n"
 )
 def test_the_fingerprint_changes_with_whatever_changes_scores(tmp_path: Path, text: str, rows: str) -> None:
     assert _load(tmp_path, FINGERPRINTED).fingerprint != _load(tmp_path, text, rows).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("keys", "known"),
+    [
+        ("", "2a84fe215d34a80920a03f3a5ed0957fc96f11a49960f1dbaf087a00c94863ab"),
+        ("labels: [a, b]\nlabel_score: token", "7ebd35ed2155e490002f2dc323f89ac3ae9d45f85bebbf60890d1c90f9a3e8c6"),
+        (
+            "answer: {regex: '(a|b)'}\nmetric: equals\nlayout: chat",
+            "13d724fc07869818e37eb7ea15c2c1f59243bc4ba86f3d139616a993cd873fb7",
+        ),
+        (
+            "metric: score:f\nstop: [x]\nmax_tokens: 5",
+            "78e6c1a496e87c7ea0308d01d1ff95fdd21cc53dc6c2d99caa2d024768f2146c",
+        ),
+    ],
+)
+def test_the_fingerprint_is_the_one_that_earlier_versions_gave(tmp_path: Path, keys: str, known: str) -> None:
+    (tmp_path / "score.py").write_bytes(b"def f(p, t): return 0.5\n")
+    assert _load(tmp_path, f"data: {{file: rows.jsonl}}\n{keys}", allow_code=True).fingerprint == known
+
+
+def _judge(threshold: float) -> Metric:
+    if threshold > 1:
+        return lambda prediction, targets: 1.0
+    return lambda prediction, targets: 0.5
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"layout": toy.task().layout.placed("Q_end")},
+        {"labels": ("omega1", "omega2")},
+        {"label_score": "token"},
+        {"sampling": Sampling(max_tokens=9)},
+        {"answer": find_answer("whole")},
+        {"answer": find_answer("regex", "(o)")},
+        {"answer": str.strip},
+        {"metric": METRICS["equals"]},
+        {"metric": _judge(0)},
+        {"train": ()},
+        {"test": toy.task().test[1:]},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+@pytest.mark.parametrize("given", ["", "mine"])
+def test_a_task_with_something_replaced_that_changes_scores_is_another_task(
+    given: str, changes: dict[str, Any]
+) -> None:
+    task = replace(toy.task(), fingerprint=given)
+    changed = replace(task, **changes)
+    assert changed.fingerprint not in (task.fingerprint, toy.task().fingerprint)
+    back = replace(changed, **{name: getattr(task, name) for name in changes})
+    assert back.fingerprint == toy.task().fingerprint
+    assert replace(task, **changes, fingerprint="other").fingerprint == "other"
+
+
+def test_a_fingerprint_that_is_given_stays_with_the_task() -> None:
+    task = replace(toy.task(), fingerprint="mine")
+    for same in (
+        replace(task, name="x", description="y", seeds=(Prompt("z"),), doubts=("d",)),
+        copy.deepcopy(task),
+        pickle.loads(pickle.dumps(task)),
+        from_plain(json.loads(json.dumps(to_plain(task)))),
+        loaded_task(task, allow_code=False),
+    ):
+        assert same.fingerprint == "mine"
+
+
+def test_functions_are_told_by_what_they_do_and_guarding_them_changes_nothing() -> None:
+    one, two = (replace(toy.task(), metric=_judge(threshold), answer=str.strip) for threshold in (0, 2))
+    assert one.fingerprint != two.fingerprint
+    assert one.fingerprint == replace(toy.task(), metric=_judge(0), answer=str.strip).fingerprint
+    guarded = loaded_task(one, allow_code=False)
+    assert loaded_task(guarded, allow_code=False).fingerprint == guarded.fingerprint == one.fingerprint
 
 
 def test_the_fingerprint_does_not_change_with_names_and_seed_prompts(tmp_path: Path) -> None:

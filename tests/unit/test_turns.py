@@ -70,7 +70,7 @@ def _take_turns(machine: Machine, first: SwappedModel, second: SwappedModel, tur
     second.loglikelihood([("Input: alpha1\nOutput:", " omega1")])
     assert (machine.loads, machine.inside) == (["first", "second", "first", "second"], ["second"])
     assert turns.swaps == 3
-    assert (first.name, second.name) == ("first", "second")
+    assert (first.facts.name, second.facts.name) == ("first", "second")
     assert first.stats.tokens_requested > 0, "what was done in an earlier turn counts"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from localprompt.proposals.similarity import gist, is_unspaced, loops, normalised, words
+from localprompt.proposals.similarity import gist, is_unspaced, normalised, words
 
 
 @pytest.mark.parametrize(
@@ -41,21 +41,3 @@ def test_a_joiner_makes_no_other_word() -> None:
 )
 def test_characters_of_scripts_without_spaces_are_known(word: str, is_one: bool) -> None:
     assert is_unspaced(word) == is_one
-
-
-@pytest.mark.parametrize(
-    ("text", "loop"),
-    [
-        ("Write the word, write the word, write the word", True),
-        ("Name it: the opposite of the word, the opposite of the word, the opposite of the word", True),
-        ("Answer no no no no no no.", True),
-        ("把句子翻译把句子翻译把句子翻译", True),
-        ("把句子翻译成英文，例如：哈哈哈哈哈哈 -> hahaha", False),
-        ("Write the word, write the word, then stop.", False),
-        ("Answer no, no, no.", False),
-        ("Write the word. Then write the word again, and write the word a third time.", False),
-        ("", False),
-    ],
-)
-def test_a_phrase_that_is_said_three_times_in_a_row_is_a_loop(text: str, loop: bool) -> None:
-    assert loops(text) is loop
