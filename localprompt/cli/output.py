@@ -101,7 +101,7 @@ def _go_on(run_id: str, store: Path | None) -> str:
     return resume_command(run_id, configuration, path)
 
 
-def proof_parts(result: RunResult) -> list[RenderableType]:
+def evidence_parts(result: RunResult) -> list[RenderableType]:
     """Return the verdict, the found prompt and the seed prompt, and their scores on test."""
     seed = boxed("Seed prompt", result.seed_prompt)  # where nothing better was found it is the found one
     prompts = [boxed("Found prompt", result.best), seed] if result.found_better else [seed]
@@ -109,7 +109,7 @@ def proof_parts(result: RunResult) -> list[RenderableType]:
 
 
 def cost_parts(result: RunResult) -> list[RenderableType]:
-    """Return what the search and its proof cost."""
+    """Return what the search and its final evaluation cost."""
     return [*_failed(result.failed), _spend(result.spend), _spend(result.proof, "spent on noise and test")]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
-from localprompt.cli.output import boxed, cost_parts, discard_parts, note_parts, print_parts, proof_parts
+from localprompt.cli.output import boxed, cost_parts, discard_parts, evidence_parts, note_parts, print_parts
 from localprompt.cli.printable import printable, printable_line
 from localprompt.cli.run_facts import outcome, state, when
 from localprompt.cli.tables import facts_table
@@ -30,7 +30,7 @@ def print_facts(facts: dict[str, Any], store: Path, *, top: int, settings: bool)
     """Print what is known of a run of a store, its `top` best candidates, and with `settings` how it was set up."""
     result = _result(facts)
     parts: list[RenderableType] = [*_heading(facts), Text("")]
-    parts += proof_parts(result) if result else _so_far(facts)
+    parts += evidence_parts(result) if result else _so_far(facts)
     parts += _candidate_parts(facts["candidates"], top)
     parts.append(Text(""))
     parts += cost_parts(result) if result else [Text(printable_line(f"spend: {_plain_spend(facts)}"))]
