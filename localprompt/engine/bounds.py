@@ -1,7 +1,7 @@
 """Bounds of time and memory on a piece of Python that a foreign file controls. Level 2.
 
-They hold where the platform has them (time: POSIX, main thread; memory: Linux). Elsewhere the parent's patience with
-the worker is the bound.
+They hold where the platform has them (time: POSIX, main thread; memory: Linux). Elsewhere the parent's timeouts for
+the worker are the bound.
 """
 
 from __future__ import annotations

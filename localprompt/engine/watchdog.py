@@ -27,11 +27,11 @@ class Timeouts:
     silence: int = 60
     """Seconds without any frame."""
     stall: int = 120
-    """Beats without progress, at least."""
+    """Heartbeats without progress, at least."""
     slowdown: float = 30.0
     """Times what one batch takes at the rate measured so far."""
     unmeasured: int = 900
-    """Beats without progress as long as there is no rate, and for loading."""
+    """Heartbeats without progress as long as there is no rate, and for loading."""
     deaths: int = 30
     """In a row, with no question answered between. Finding the killer among a million requests takes 23."""
     bytes_per_heartbeat: int = 100_000
