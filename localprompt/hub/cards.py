@@ -3,7 +3,7 @@
 A card is a TOML file, in the repository under `models/`, in an installed package under `localprompt/cards/`. It names
 the files of a model with their SHA-256 and one or more sources, tried in order.
 
-Not here: the files themselves (`models.py`).
+Not here: the files themselves (`files.py`).
 """
 
 from __future__ import annotations
@@ -181,18 +181,16 @@ _TOML_TYPES = {"str": str, "int": int, "bool": bool, "tuple[str, ...]": list}
 def _record(cls: type[_T], table: Mapping[str, Any], where: str) -> _T:
     """Return the record made of a table whose keys are exactly the record's fields."""
     known = {field.name: field for field in fields(cls)}  # type: ignore[arg-type]
-    values: dict[str, Any] = {}
     for key, value in table.items():
         if key not in known:
             raise ConfigError(f"{where}: unknown key {key!r}", nearest(key, known))
         expected = _TOML_TYPES.get(str(known[key].type))
         if expected and type(value) is not expected:
             raise ConfigError(f"{where}: {key} must be {expected.__name__}, not {value!r}")
-        values[key] = tuple(value) if expected is list else value
     for key, field in known.items():
-        if key not in values and field.default is MISSING:
+        if key not in table and field.default is MISSING:
             raise ConfigError(f"{where}: {key} is missing")
     try:
-        return cls(**values)
+        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in table.items()})
     except ValueError as error:
         raise ConfigError(f"{where}: {error}") from error

