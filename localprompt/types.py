@@ -226,6 +226,9 @@ class Spend:
     answers_cached: int = 0
     """Answers that were known already and computed nothing."""
 
+    def __add__(self, other: Spend) -> Spend:
+        return Spend(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
     @property
     def hit_rate(self) -> float:
         """Share of the answers that were known already; 0.0 where there were none."""

@@ -35,8 +35,8 @@ def encode(llama: Vocabulary, text: str, spans: Sequence[Span] | None) -> list[i
 
 def _check_all_there(llama: Vocabulary, tokens: Sequence[int], text: str, spans: Sequence[Span]) -> None:
     marks = {llama.control_ids[text[start:end]] for start, end in spans}
-    borders = [0, *(offset for span in spans for offset in span), len(text)]
-    said = "".join(text[start:end] for start, end in zip(borders[::2], borders[1::2], strict=True))
+    bounds = [0, *(offset for span in spans for offset in span), len(text)]
+    said = "".join(text[start:end] for start, end in zip(bounds[::2], bounds[1::2], strict=True))
     there = b"".join(llama.piece(token) for token in tokens if token not in marks).decode("utf-8", "replace")
     said = utf8(said).decode()
     if said != there and (wanted := _visible(said)) != (found := _visible(there)):

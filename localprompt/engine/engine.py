@@ -57,7 +57,7 @@ class Engine:
         self.stats = EngineStats()
 
     def score(self, requests: Sequence[ScoreRequest], progress: Progress = lambda *_: None) -> list[Loglikelihood]:
-        """Return one log-likelihood a request, same order and length.
+        """Return one log-likelihood per request, same order and length.
 
         The last token of a request is never decoded: nothing is predicted after it.
         """
@@ -87,7 +87,8 @@ class Engine:
                 self._llama.drop(lane)
             progress(round(len(requests) * (batch.visits[-1].sequence + 1) / len(tree.sequences)), len(requests))
         self._llama.clear()
-        self._count(sum(len(path) for path in paths), time.perf_counter() - began)
+        requested = sum(len(path) for path in paths)
+        self.stats += EngineStats(tokens_requested=requested, seconds=time.perf_counter() - began)
         return [
             Loglikelihood(logprob, len(request.tokens) - request.start, is_greedy)
             for logprob, request, is_greedy in zip(logprobs, requests, greedy, strict=True)
@@ -133,7 +134,7 @@ class Engine:
         self._llama.clear()
         generations = [result for result in results if result is not None]
         requested = sum(len(r.tokens) + g.n_tokens for r, g in zip(requests, generations, strict=True))
-        self._count(requested, time.perf_counter() - began)
+        self.stats += EngineStats(tokens_requested=requested, seconds=time.perf_counter() - began)
         return generations
 
     def prefill_rate(self, n_tokens: int = 512) -> float:
@@ -189,14 +190,7 @@ class Engine:
         if not tokens:  # all visits of the batch equal the trunk: their first token comes from its kept logits
             return np.empty((0, self._llama.n_vocab), np.float32)
         logits = self._llama.decode(tokens, positions, sharers, ids, outputs)
-        s = self.stats
-        self.stats = EngineStats(
-            s.tokens_requested,
-            s.tokens_decoded + len(tokens),
-            s.output_rows + len(logits),
-            s.decode_calls + 1,
-            s.seconds,
-        )
+        self.stats += EngineStats(tokens_decoded=len(tokens), output_rows=len(logits), decode_calls=1)
         return logits
 
     def _park(self, batch: PlannedBatch, last_lane: int) -> None:
@@ -244,12 +238,6 @@ class Engine:
 
         return Grammars(self._llama)
 
-    def _count(self, requested: int, seconds: float) -> None:
-        s = self.stats
-        self.stats = EngineStats(
-            s.tokens_requested + requested, s.tokens_decoded, s.output_rows, s.decode_calls, s.seconds + seconds
-        )
-
 
 @dataclass(slots=True)
 class _Lane:
@@ -292,7 +280,7 @@ class _Lane:
             return
         self.tokens.append(token)
         piece = self.llama.written(token)
-        # A stop string may lie across token borders: look where it could have begun.
+        # A stop string may lie across token boundaries: look where it could have begun.
         begin = max(0, len(self.data) - max(map(len, self.stops), default=0))
         self.data += piece
         if self.constraint is not None:

@@ -10,7 +10,7 @@ above (`tests/real/test_real_memory.py`).
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -48,17 +48,11 @@ class MemoryNeed:
     @property
     def total(self) -> int:
         """All of it."""
-        return self.weights + self.cells + self.compute + self.outputs + self.process
+        return sum(astuple(self))
 
     def __str__(self) -> str:
-        parts = {
-            "weights": self.weights,
-            "KV cells": self.cells,
-            "batches": self.compute,
-            "logits": self.outputs,
-            "the process": self.process,
-        }
-        return ", ".join(f"{_readable(n)} {name}" for name, n in parts.items())
+        names = ("weights", "KV cells", "batches", "logits", "the process")
+        return ", ".join(f"{_readable(n)} {name}" for n, name in zip(astuple(self), names, strict=True))
 
 
 def needed(header: GGUFHeader, settings: EngineSettings) -> MemoryNeed:

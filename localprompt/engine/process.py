@@ -17,7 +17,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, astuple, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
@@ -45,17 +45,13 @@ def worker_command() -> list[str]:
 def _ignore(_done: int, _total: int) -> None: ...
 
 
-def _as_it_is(answer: Any) -> Any:
-    return answer
-
-
 class RequestsDied(errors.WorkerDied):
     """Some requests of a call kill every worker that gets them; the others have been answered.
 
     An engine that dies is neither an answer nor a score, so the call as a whole fails; what was computed is kept here.
 
     Attributes:
-        results: one a request, same order and length; None for those in `failed` (and for all that were not tried).
+        results: one per request, same order and length; None for those in `failed` (and for all that were not tried).
         failed: indices of the requests without a result.
         killers: indices of the requests that were found to kill, each alone; empty where the search for them was given
             up, since then the engine itself may be broken.
@@ -101,8 +97,6 @@ class EngineProcess:
         self.stats = EngineStats()
         self.info: dict[str, Any] = {}
         header = validate(path)  # nothing native reads a file before this says yes
-        self.asks_the_date = "strftime_now" in (header.chat_template or "")
-        """True if the chat template may print the date: it is told `chat.DATE`, always."""
         self._need = memory.needed(header, settings)
         if vocabulary_only:
             self._need = replace(self._need, weights=0, cells=0, compute=0, outputs=0)
@@ -192,20 +186,17 @@ class EngineProcess:
         Raises:
             WorkerDied: if the second one dies too.
         """
-        death = ""
-        for _ in range(2):
-            try:
-                return self._ask(op, arguments)
-            except EOFError:
-                death = self._reap()
-        raise errors.WorkerDied(f"the engine process died twice over {op!r} ({death})", self._log_tail())
+        try:
+            return self._insist(op, arguments, _ignore, tries=2)
+        except EOFError as death:
+            raise errors.WorkerDied(f"the engine process died twice over {op!r} ({death})", self._log_tail()) from None
 
     def map(
         self,
         op: str,
         requests: Sequence[Any],
         progress: Progress = _ignore,
-        read: Callable[[Any], Any] = _as_it_is,
+        read: Callable[[Any], Any] = lambda answer: answer,
     ) -> list[Any]:
         """Return one result per request, same order and length; survives the death of workers.
 
@@ -213,13 +204,53 @@ class EngineProcess:
             op: what is asked of the worker.
             requests: plain data.
             progress: called with (requests done, requests in all).
-            read: what the worker says of one request to its result.
+            read: makes a result of what the worker says of one request.
 
         Raises:
             RequestsDied: naming the requests that kill every worker that gets them, after all others were answered.
         """
         self.check_usable()
-        return _Supervised(self, op, requests, progress, read).run()
+        results: list[Any] = [None] * len(requests)
+        killers: list[int] = []
+        last_death = ""
+        parts = [(0, len(requests))] if requests else []
+        while parts:
+            low, high = parts.pop()
+            part = {"requests": list(requests[low:high])}
+            # One death may be chance, for the whole and for the last one left; between them it only means: halve.
+            tries = 2 if high - low in (1, len(requests)) else 1
+            try:
+                answers = self._insist(op, part, _shifted(progress, low, len(requests)), tries)
+                results[low:high] = map(read, answers)
+            except errors.WorkerDied as error:
+                raise RequestsDied(error.message, error.hint, results) from None
+            except EOFError as death:
+                last_death, middle = str(death), (low + high) // 2
+                if high - low == 1:
+                    killers.append(low)
+                else:
+                    parts += [(middle, high), (low, middle)]
+        if killers:
+            shown = " and ".join(f"request {i}" for i in killers[:5])
+            more = f" and {len(killers) - 5} more" if len(killers) > 5 else ""
+            message = f"{shown}{more} of {len(requests)} killed the engine process again and again ({last_death})"
+            raise RequestsDied(message, self._log_tail(), results, killers)
+        return results
+
+    def _insist(self, op: str, arguments: dict[str, Any], progress: Progress, tries: int) -> Any:
+        """Return the answer of a worker, which is replaced where it dies over the question.
+
+        Raises:
+            EOFError: saying how the last one of `tries` died.
+            WorkerDied: if too many have died in a row.
+        """
+        death = ""
+        for _ in range(tries):
+            try:
+                return self._ask(op, arguments, progress)
+            except EOFError:
+                death = self._reap()
+        raise EOFError(death)
 
     # One worker
 
@@ -245,7 +276,7 @@ class EngineProcess:
             hint = "; ".join(filter(None, [error.hint, self._log_tail()]))
             raise errors.ModelError(error.message, hint) from None
 
-    def _ask(self, op: str, arguments: dict[str, Any], progress: Progress = _ignore) -> Any:
+    def _ask(self, op: str, arguments: dict[str, Any], progress: Progress) -> Any:
         """Return the answer of a worker, started if there is none.
 
         Raises:
@@ -285,7 +316,7 @@ class EngineProcess:
             raise
         if "error" in frame:
             raise _as_exception(*frame["error"])
-        self.stats = _plus(self.stats, frame["stats"])
+        self.stats = self.stats + EngineStats(*frame["stats"])
         return frame["result"]
 
     def _converse(self, op: str, arguments: dict[str, Any], progress: Progress) -> Any:
@@ -382,66 +413,10 @@ def _cause(code: int) -> str:
     return f"signal {named.get(-code, -code)}"
 
 
-class _Supervised:
-    """One call over many requests: retry once, then halve down to the requests that kill, and answer the others."""
-
-    def __init__(
-        self,
-        engine: EngineProcess,
-        op: str,
-        requests: Sequence[Any],
-        progress: Progress,
-        read: Callable[[Any], Any],
-    ) -> None:
-        self._engine = engine
-        self._op = op
-        self._requests = requests
-        self._progress = progress
-        self._read = read
-        self._results: list[Any] = [None] * len(requests)
-        self._killers: list[int] = []
-        self._death = ""
-
-    def run(self) -> list[Any]:
-        try:
-            if self._requests:
-                self._part(0, len(self._requests))
-        except errors.WorkerDied as error:
-            raise RequestsDied(error.message, error.hint, self._results) from None
-        if self._killers:
-            shown = " and ".join(f"request {i}" for i in self._killers[:5])
-            more = f" and {len(self._killers) - 5} more" if len(self._killers) > 5 else ""
-            message = f"{shown}{more} of {len(self._requests)} killed the engine process again and again"
-            tail = self._engine._log_tail()
-            raise RequestsDied(f"{message} ({self._death})", tail, self._results, self._killers)
-        return self._results
-
-    def _part(self, low: int, high: int) -> None:
-        """Answer these requests, in halves if need be."""
-        # One death may be chance, for the whole and for the last one left; between them it only means: halve.
-        surely = high - low <= 1 or high - low == len(self._requests)
-        for _ in range(2 if surely else 1):
-            try:
-                part = {"requests": list(self._requests[low:high])}
-                answers = self._engine._ask(
-                    self._op, part, lambda done, _: self._progress(low + done, len(self._requests))
-                )
-                self._results[low:high] = map(self._read, answers)
-                return
-            except EOFError:
-                self._death = self._engine._reap()
-        if high - low <= 1:
-            self._killers.append(low)
-            return
-        middle = (low + high) // 2
-        self._part(low, middle)
-        self._part(middle, high)
+def _shifted(progress: Progress, before: int, total: int) -> Progress:
+    return lambda done, _: progress(before + done, total)
 
 
 def _as_exception(kind: str, message: str, hint: str) -> errors.LocalPromptError:
     known = {"ContextOverflow": errors.ContextOverflow, "ConfigError": errors.ConfigError}
     return known.get(kind, errors.ModelError)(message, hint)
-
-
-def _plus(stats: EngineStats, delta: Sequence[float]) -> EngineStats:
-    return EngineStats(*(a + b for a, b in zip(astuple(stats), delta, strict=True)))

@@ -10,7 +10,7 @@ import importlib.metadata
 import json
 import logging
 import platform
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from typing import Any
 import platformdirs
 
 from localprompt.engine.cachefile import write_atomic
-from localprompt.engine.probing import MOST, probe_length
 from localprompt.engine.process import EngineProcess
 from localprompt.engine.settings import EngineSettings, available_threads
 from localprompt.errors import ModelError
@@ -27,6 +26,10 @@ _logger = logging.getLogger("localprompt")
 
 _GAIN = 1.03
 """A later choice must be this much faster than an earlier one: below that it is noise."""
+_FEWEST = 16
+"""As many rows as keep all cores at matrix products: rates of fewer say little about batches."""
+_MOST = 512
+"""More would tell nothing new: a batch has no more rows."""
 _CPU_FIELDS = frozenset({"model name", "CPU implementer", "CPU part"})
 
 
@@ -53,7 +56,7 @@ def tuned(path: Path, sha256: str, settings: EngineSettings, fixed: Collection[s
 def measure(path: Path, settings: EngineSettings, open_choices: Collection[str]) -> EngineSettings:
     """Return the settings with the highest prefill rate among the open choices; each is loaded and timed."""
     _logger.info("%s: measuring which settings are fastest on this machine, once", path.name)
-    n_tokens, best_rate = _probe(path, settings, MOST)
+    n_tokens, best_rate = _probe(path, settings, _MOST)
     best = settings
     alternatives: dict[str, Any] = {
         "use_extra_bufts": not settings.use_extra_bufts,
@@ -89,6 +92,25 @@ def _probe(path: Path, settings: EngineSettings, most: int) -> tuple[int, float]
         return n_tokens, max(rate(n_tokens) for _ in range(2))
     finally:
         engine.close()
+
+
+def length_of(rate: float, seconds: float) -> int:
+    """Return how many tokens take `seconds` to twice that at `rate` tokens per second: a power of two, 16 to 512.
+
+    The noise of a rate depends on how long it was measured, not on how many tokens, so a slow model needs few. Powers
+    of two let candidates of about the same speed have the same length, where their rates can be compared.
+    """
+    return min(_MOST, max(_FEWEST, 1 << (max(1, round(rate * seconds)) - 1).bit_length()))
+
+
+def probe_length(prefill_rate: Callable[[int], float]) -> int:
+    """Return how many tokens a prefill of 3 to 5 seconds has, found by two short ones; they warm the model up, too.
+
+    Args:
+        prefill_rate: number of tokens to tokens per second; see `Engine.prefill_rate`.
+    """
+    # The first reads the file and starts the threads.
+    return length_of(max(prefill_rate(_FEWEST) for _ in range(2)), 2.5)
 
 
 def _key(sha256: str, settings: EngineSettings, open_choices: Collection[str]) -> str:

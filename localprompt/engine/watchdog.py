@@ -68,7 +68,7 @@ class Watchdog:
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """The parent waits for the process in this block; each block starts anew."""
+        """The parent waits for the process in this block; each block starts from zero."""
         self._waited, self._waiting = 0, True
         try:
             yield

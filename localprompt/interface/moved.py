@@ -23,6 +23,7 @@ MOVED = {
     "localprompt.compared": "localprompt.comparison.execute",
     "localprompt.comparing": "localprompt.comparison.plan",
     "localprompt.configuration": "localprompt.run.config",
+    "localprompt.engine.probing": "localprompt.engine.tuning",
     "localprompt.estimating": "localprompt.run.estimate",
     "localprompt.evaluator": "localprompt.search.evaluator",
     "localprompt.fetching": "localprompt.hub.fetch",

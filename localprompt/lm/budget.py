@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from localprompt.errors import BudgetExhausted, OutOfTime
 from localprompt.types import Spend
@@ -40,11 +41,7 @@ class Budget:
         self._max_minutes = max_minutes
         self._clock = clock
         self._started = clock()
-        self._calls = 0
-        self._tokens_requested = 0
-        self._tokens_decoded = 0
-        self._answers = 0
-        self._answers_cached = 0
+        self._spend = Spend()
 
     @property
     def counts_tokens(self) -> bool:
@@ -59,10 +56,7 @@ class Budget:
     @property
     def spend(self) -> Spend:
         """What has been spent so far."""
-        seconds = self._clock() - self._started
-        return Spend(
-            self._tokens_requested, self._tokens_decoded, self._calls, seconds, self._answers, self._answers_cached
-        )
+        return replace(self._spend, seconds=self._clock() - self._started)
 
     def check_time(self) -> None:
         """Do nothing while there is time.
@@ -79,28 +73,17 @@ class Budget:
         Raises:
             BudgetExhausted: if they do not; nothing was entered.
         """
-        if self._max_calls is not None and self._calls + calls > self._max_calls:
-            left = self._max_calls - self._calls
+        spent = self._spend
+        if self._max_calls is not None and spent.calls + calls > self._max_calls:
+            left = self._max_calls - spent.calls
             raise BudgetExhausted(f"the next step needs {calls} model calls and {left} of {self._max_calls} are left")
-        if self._max_tokens is not None and self._tokens_requested + tokens > self._max_tokens:
-            left = self._max_tokens - self._tokens_requested
+        if self._max_tokens is not None and spent.tokens_requested + tokens > self._max_tokens:
+            left = self._max_tokens - spent.tokens_requested
             raise BudgetExhausted(
                 f"the next step needs up to {tokens} tokens and {left} of {self._max_tokens} are left"
             )
-        self._calls += calls
+        self._spend += Spend(calls=calls)
 
-    def settle(
-        self,
-        *,
-        tokens_requested: int,
-        tokens_decoded: int,
-        answers: int = 0,
-        answers_cached: int = 0,
-        calls_not_made: int = 0,
-    ) -> None:
-        """Enter what a reserved call did cost, how many of its answers were known, and what it was cut short by."""
-        self._calls -= calls_not_made
-        self._tokens_requested += tokens_requested
-        self._tokens_decoded += tokens_decoded
-        self._answers += answers
-        self._answers_cached += answers_cached
+    def settle(self, cost: Spend) -> None:
+        """Enter what a reserved call did cost; its `calls` are negative where some of the reserved were not made."""
+        self._spend += cost

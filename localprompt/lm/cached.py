@@ -5,7 +5,7 @@ run that is killed and run again from its seed finds what it knew and computes t
 
 Quantised kernels give slightly different numbers in another batch. What is computed together therefore depends on
 nothing that a crash can change: the requests of a call are sorted, cut into chunks, and what a chunk lacks is computed
-and committed as a whole. A crash finds it either known or to be computed anew, in the same company. That company is
+and committed as a whole. A crash finds it either known or to be computed again, in the same batches. Those are
 smaller where other runs have left answers in a shared store: the same run in an empty store may differ in the last
 digits, and a run is repeated exactly from its own store.
 
@@ -36,7 +36,7 @@ request means: answers of before are then found no more. The fingerprint of a mo
 llama.cpp and all engine settings, layers on a GPU among them, but not this project's own code."""
 
 CHUNK = 256
-"""Requests computed and committed at once: what a crash can cost. A shared prefix is computed once a chunk."""
+"""Requests computed and committed at once: what a crash can cost. A shared prefix is computed once per chunk."""
 
 _MAX_PENDING = 4096
 
@@ -188,7 +188,7 @@ class CachedLM:
             row=lambda each, cost: [float(each.logprob), each.n_tokens, each.greedy, each.failed, cost],
             fields=(float, int, bool, bool, int),
             failed=(0.0, 0, False, True),
-            contract="loglikelihood returns one localprompt.Loglikelihood a pair: n_tokens an int, greedy a bool",
+            contract="loglikelihood returns one localprompt.Loglikelihood per pair: n_tokens an int, greedy a bool",
         )
         keys = [self._key("score", context, spans_of(context), continuation) for context, continuation in pairs]
         return [Loglikelihood(*row[:-1]) for row in self._answered(kind, keys, pairs, before_chunk)]
@@ -213,7 +213,7 @@ class CachedLM:
             row=lambda each, cost: [each.text, each.n_tokens, each.finish_reason, cost + each.n_tokens],
             fields=(str, int, str, int),
             failed=("", 0, "failed"),
-            contract="generate returns one localprompt.Generation a prompt: text a str, n_tokens an int",
+            contract="generate returns one localprompt.Generation per prompt: text a str, n_tokens an int",
         )
         how = asdict(sampling)
         requests = list(zip(prompts, seeds, strict=True))

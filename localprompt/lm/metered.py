@@ -86,10 +86,11 @@ class MeteredLM:
             yield
         finally:
             after, answers = self.lm.stats, self._asked.answers_given - given
-            self._budget.settle(
+            cost = Spend(
                 tokens_requested=after.tokens_requested - before.tokens_requested,
                 tokens_decoded=after.tokens_decoded - before.tokens_decoded,
+                calls=math.ceil(calls * answers / max(1, len(texts))) - calls,
                 answers=answers,
                 answers_cached=self._asked.answers_cached - cached,
-                calls_not_made=calls - math.ceil(calls * answers / max(1, len(texts))),
             )
+            self._budget.settle(cost)

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from localprompt.errors import OutOfAnswers, StoreError
 from localprompt.lm.base import ModelFacts
 from localprompt.store import Answers
-from localprompt.types import EngineStats, Generation, Loglikelihood, Message, Sampling
+from localprompt.types import EngineStats
 
 _FACTS: Mapping[str, type] = {
     "name": str, "fingerprint": str, "n_ctx": int, "has_chat": bool, "has_fim": bool, "supports_grammar": bool
@@ -47,29 +47,7 @@ class ReplayedLM:
         self.facts = ModelFacts(**known)
         self.stats = EngineStats()
 
-    def tokenize(self, texts: Sequence[str]) -> NoReturn:
-        """Refuse."""
-        self._refuse()
-
-    def count_tokens(self, texts: Sequence[str]) -> NoReturn:
-        """Refuse."""
-        self._refuse()
-
-    def chat(self, messages: Sequence[Message], opening: str = "") -> NoReturn:
-        """Refuse."""
-        self._refuse()
-
-    def fim(self, prefix: str, suffix: str) -> NoReturn:
-        """Refuse."""
-        self._refuse()
-
-    def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[Loglikelihood]:
-        """Refuse."""
-        self._refuse()
-
-    def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
-        """Refuse."""
-        self._refuse()
-
-    def _refuse(self) -> NoReturn:
+    def _refuse(self, *_: object) -> NoReturn:
         raise OutOfAnswers("the answers that the store has of this run end here")
+
+    tokenize = count_tokens = chat = fim = loglikelihood = generate = _refuse

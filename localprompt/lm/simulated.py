@@ -23,7 +23,7 @@ class SimulatedLM:
 
     An answer to the task is as long as the task's targets are on average, a proposal is a sentence of random words that
     any validation lets pass, and a log-likelihood is a random number: enough for a search to take its usual way. Every
-    token prefix is counted once a call, as the engine computes it.
+    token prefix is counted once per call, as the engine computes it.
 
     Args:
         lm: the real model; only its tokeniser and templates are used.
@@ -43,7 +43,7 @@ class SimulatedLM:
         self.proposals = 0
         """Completions that were no answers to the task."""
         self.prefilled = 0
-        """Distinct prompt tokens, each token prefix once a call."""
+        """Distinct prompt tokens, each token prefix once per call."""
         self.generated = 0
         """Tokens drawn."""
         self._requested = 0

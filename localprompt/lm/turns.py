@@ -42,8 +42,8 @@ class ModelSwapper:
         """Return what takes no turns because it is small, kept until the end."""
         return self._vocabularies.enter_context(vocabulary)
 
-    def give(self, model: SwappedModel) -> None:
-        """Let `model` have the memory; the one that has it is unloaded."""
+    def acquire(self, model: SwappedModel) -> None:
+        """Give `model` the memory; the one that has it is unloaded."""
         if self._current is model:
             return
         if self._current is not None:
@@ -60,12 +60,12 @@ class SwappedModel:
 
     Args:
         load: loads the model.
-        turns: shared by the models that take turns.
+        swapper: shared by the models that take turns.
     """
 
-    def __init__(self, load: Callable[[], AbstractContextManager[LanguageModel]], turns: ModelSwapper) -> None:
+    def __init__(self, load: Callable[[], AbstractContextManager[LanguageModel]], swapper: ModelSwapper) -> None:
         self._load = load
-        self._turns = turns
+        self._swapper = swapper
         self._loaded: LanguageModel | None = None
         self._memory = ExitStack()
         self._before = EngineStats()
@@ -75,7 +75,7 @@ class SwappedModel:
         self.facts = model.facts
         """Those of the model."""
         self.doubts: tuple[str, ...] = getattr(model, "doubts", ())
-        self._vocabulary = turns.keep(model.vocabulary()) if isinstance(model, _WithVocabulary) else None
+        self._vocabulary = swapper.keep(model.vocabulary()) if isinstance(model, _WithVocabulary) else None
 
     @property
     def stats(self) -> EngineStats:
@@ -85,7 +85,7 @@ class SwappedModel:
     @property
     def swaps(self) -> int:
         """How often one of the models had to go for another one."""
-        return self._turns.swaps
+        return self._swapper.swaps
 
     def unload(self) -> None:
         """Free the memory; the next question loads the model again."""
@@ -124,10 +124,10 @@ class SwappedModel:
 
     def _model(self) -> LanguageModel:
         """Return the loaded model."""
-        self._turns.give(self)
+        self._swapper.acquire(self)
         if self._loaded is None:
             self._loaded = self._memory.enter_context(self._load())
             if isinstance(self._loaded, Reporting):
-                # Looked up at each report: the caller sets it anew for every call.
+                # Looked up at each report: the caller sets it for every call.
                 self._loaded.on_progress = lambda done, total: self.on_progress(done, total)  # noqa: PLW0108
         return self._loaded

@@ -46,7 +46,8 @@ _PIECE = re.compile(r"[.!?;](?=\s|$)|\n")
 """Where what stands after a label ends."""
 _TO_THE_USER = re.compile(
     r"""\b(?:let\ me\ know\b(?!\ (?:whether|which|what)\b) | feel\ free\ to\ ask\b | as\ an\ ai\b
-          | i(?:'m|\ am)\ (?:sorry|happy\ to|unable|not\ able)\b | how\ (?:can|may)\ i\ (?:help|assist)\b )
+          | i(?:'m|\ am)\ (?:sorry|happy\ to|unable|not\ able)\b | how\ (?:can|may)\ i\ (?:help|assist)\b
+          | please\ provide\ (?:the|your|more)\ (?:input|text|context)(?=\s*(?:[.?!]|\Z)|\ you\b) )
       | \A(?:sorry\b\W*(?:but\ )?)?i\ (?:can't|cannot|can\ not|won't)\b | \Asorry[,.!]""",
     re.VERBOSE,
 )

@@ -18,8 +18,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import platformdirs
 
-from localprompt.engine import probing
 from localprompt.engine.cachefile import write_atomic
+from localprompt.engine.tuning import length_of, probe_length
 from localprompt.errors import BudgetExhausted
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.budget import Budget
@@ -162,10 +162,10 @@ def measured_rates(lm: LanguageModel) -> Rates | None:
     memory = Path(platformdirs.user_cache_dir("localprompt")) / "rates.json"
     known = _read(memory)
     before = known.get(lm.facts.fingerprint)
-    if before is not None and lm.prefill_rate(probing.length(before.prefill, 1.0)) <= _FASTER * before.prefill:
+    if before is not None and lm.prefill_rate(length_of(before.prefill, 1.0)) <= _FASTER * before.prefill:
         return before
     _logger.info("%s: measuring how fast it reads and writes on this machine", lm.facts.name)
-    n_tokens = probing.probe_length(lm.prefill_rate)
+    n_tokens = probe_length(lm.prefill_rate)
     tries = [Rates(lm.prefill_rate(n_tokens), _generation_rate(lm, n_tokens)) for _ in range(2)]
     tries += [before] if before else []
     best = Rates(max(each.prefill for each in tries), max(each.generation for each in tries))

@@ -150,10 +150,6 @@ def _after(marker: re.Pattern[str], text: str) -> str | None:
     return _line(text[ends[-1] :]) if ends else None
 
 
-def _json_field(name: str) -> Answer:
-    return partial(_field, name)
-
-
 def _field(name: str, text: str) -> str | None:
     # Numbers stay as they were written: 1.50 keeps its zero. Models break lines inside of texts.
     decoder = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str, strict=False)
@@ -178,6 +174,6 @@ _KINDS: dict[str, tuple[Callable[[str], Answer], str]] = {
     "last_number": (lambda _: last_number, ""),
     "regex": (_regex, "pattern"),
     "after_marker": (_after_marker, "marker"),
-    "json_field": (_json_field, "field name"),
+    "json_field": (lambda name: partial(_field, name), "field name"),
 }
 """Kind to its factory and to what its argument is; an empty name: it takes none."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from localprompt.tasks.code import load_function
 from localprompt.tasks.fingerprint import function_hash
 from localprompt.tasks.normalising import holds, listed, normalise, parts
 from localprompt.tasks.numbers import Number, read_numbers, wanted_numbers
+from localprompt.tasks.records import composed
 
 Metric = Callable[[str, tuple[str, ...]], float]
 """(prediction, acceptable answers) to a score in [0, 1]."""
@@ -108,7 +108,7 @@ def metric_spec(metric: Metric) -> tuple[str, str]:
 
 def equals(prediction: str, targets: tuple[str, ...]) -> float:
     """Return 1.0 if the prediction is an acceptable answer to the letter, blank space around it aside."""
-    return float(any(_composed(prediction) == _composed(target) for target in targets))
+    return float(any(_bare(prediction) == _bare(target) for target in targets))
 
 
 def exact_match(prediction: str, targets: tuple[str, ...]) -> float:
@@ -187,8 +187,8 @@ def _f1(found: list[str], wanted: list[str]) -> float:
     return 2 * common / (len(found) + len(wanted)) if common else 0.0
 
 
-def _composed(text: str) -> str:
-    return unicodedata.normalize("NFC", text).replace("\r\n", "\n").strip()
+def _bare(text: str) -> str:
+    return composed(text).replace("\r\n", "\n").strip()
 
 
 def _ends_in(found: Sequence[Number], wanted: Sequence[Number]) -> bool:

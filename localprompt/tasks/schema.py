@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import ErrorDetails
 
 from localprompt.errors import TaskError, nearest
+from localprompt.tasks.template import Mode
 
 _MAX_BYTES = 256 * 1024
 _MAX_DEPTH = 12
@@ -67,7 +68,7 @@ class DataSection(_Section):
 class LayoutSection(_Section):
     """How a prompt and an example are put together."""
 
-    mode: Literal["raw", "chat"] = "raw"
+    mode: Mode = "raw"
     template: str | None = None
     demo: str | None = None
     system: str = ""

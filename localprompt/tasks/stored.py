@@ -5,20 +5,22 @@ What comes back may have come from anywhere, so its shape is checked, and a metr
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from localprompt.errors import ConfigError, StoreError, TaskError
 from localprompt.store.records import item, list_of, plain_prompt, read_prompt, read_texts, text_of, texts_of
-from localprompt.tasks.answers import Answer, Extraction, find_answer
+from localprompt.tasks.answers import Extraction, answer_spec, find_answer
+from localprompt.tasks.data import SPLITS
 from localprompt.tasks.metrics import CodeMetric, Metric, find_metric, metric_hash, metric_spec
 from localprompt.tasks.task import Task
-from localprompt.tasks.template import Layout
+from localprompt.tasks.template import Layout, Mode
 from localprompt.types import Example, Sampling
 
+_TEXTS = ("name", "description", "label_score", "fingerprint")
+_LISTS = ("inputs", "labels", "doubts")
 _MAX_COUNT = 2**31 - 1
 """What llama.cpp can count to."""
 
@@ -28,23 +30,17 @@ def to_plain(task: Task) -> dict[str, Any]:
 
     `answer` or `metric` is None where it is a Python object without a name; such a task cannot be read back.
     """
-    answer, metric = task.answer, task.metric
+    answer, (metric, digest) = task.answer, metric_spec(task.metric)
+    folder = str(task.metric.folder) if isinstance(task.metric, CodeMetric) else ""
     return {
-        "name": task.name,
-        "description": task.description,
-        "inputs": list(task.inputs),
-        "labels": list(task.labels),
-        "label_score": task.label_score,
-        "train": _plain_examples(task.train),
-        "dev": _plain_examples(task.dev),
-        "test": _plain_examples(task.test),
+        **{key: getattr(task, key) for key in _TEXTS},
+        **{key: list(getattr(task, key)) for key in _LISTS},
+        **{key: [[each.id, dict(each.inputs), list(each.targets)] for each in getattr(task, key)] for key in SPLITS},
         "seeds": [plain_prompt(prompt) for prompt in task.seeds],
         "layout": asdict(task.layout),
-        "answer": [answer.kind, answer.argument] if isinstance(answer, Extraction) else None,
-        "metric": _plain_metric(metric),
+        "answer": list(answer_spec(answer)) if isinstance(answer, Extraction) else None,
+        "metric": {"name": metric, "folder": folder, "hash": digest} if metric else None,
         "sampling": {**asdict(task.sampling), "stop": list(task.sampling.stop)},
-        "fingerprint": task.fingerprint,
-        "doubts": list(task.doubts),
     }
 
 
@@ -57,60 +53,44 @@ def from_plain(plain: Mapping[str, Any], *, allow_code: bool = False) -> Task:
             changed since.
     """
     try:
-        return _read_task(plain, allow_code)
+        return _read_task({"doubts": [], **plain}, allow_code)  # older runs have no doubts
     except (TypeError, ValueError, ConfigError) as error:
         raise StoreError(f"the task of the run is damaged ({error})", "give the task itself") from error
 
 
 def _read_task(plain: Mapping[str, Any], allow_code: bool) -> Task:
-    task = Task(
-        name=text_of(item(plain, "name")),
-        description=text_of(item(plain, "description")),
-        inputs=read_texts(item(plain, "inputs")),
-        labels=read_texts(item(plain, "labels")),
-        label_score=text_of(item(plain, "label_score")),
-        train=_read_examples(item(plain, "train")),
-        dev=_read_examples(item(plain, "dev")),
-        test=_read_examples(item(plain, "test")),
-        seeds=tuple(read_prompt(prompt) for prompt in list_of(item(plain, "seeds"))),
-        layout=_read_layout(item(plain, "layout")),
-        answer=_read_answer(item(plain, "answer")),
-        metric=_read_metric(item(plain, "metric"), allow_code),
-        sampling=_read_sampling(item(plain, "sampling")),
-        fingerprint=text_of(item(plain, "fingerprint")),
-        doubts=read_texts(plain.get("doubts", [])),  # older runs have none
-    )
-    for name, part in {"seeds": task.seeds, "dev": task.dev, "test": task.test}.items():
-        if not part:
+    parts: dict[str, Any] = {
+        **{key: text_of(item(plain, key)) for key in _TEXTS},
+        **{key: read_texts(item(plain, key)) for key in _LISTS},
+        **{key: tuple(map(_read_example, list_of(item(plain, key)))) for key in SPLITS},
+        "seeds": tuple(map(read_prompt, list_of(item(plain, "seeds")))),
+    }
+    for name in ("seeds", "dev", "test"):
+        if not parts[name]:
             raise ValueError(f"it has no {name}")
-    if not all(task.labels):
+    layout: dict[str, Any] = texts_of(item(plain, "layout"))
+    sampling = Sampling(**item(plain, "sampling"))
+    if not all(parts["labels"]):
         raise ValueError("a label is empty")
-    return task
+    if layout.get("mode") not in get_args(Mode):
+        raise ValueError("no layout")
+    if max(sampling.max_tokens, sampling.top_k) > _MAX_COUNT:
+        raise ValueError("its sampling cannot be")
+    answer, metric = (
+        find_answer(*read_texts(_named(plain, "answer"))),
+        _read_metric(_named(plain, "metric"), allow_code),
+    )
+    return Task(**parts, layout=Layout(**layout), answer=answer, metric=metric, sampling=sampling)
 
 
-def _plain_examples(examples: Sequence[Example]) -> list[list[Any]]:
-    return [[example.id, dict(example.inputs), list(example.targets)] for example in examples]
-
-
-def _read_examples(plain: Any) -> tuple[Example, ...]:
-    examples = []
-    for row in list_of(plain):
-        name, inputs, targets = list_of(row)
-        if not targets:
-            raise ValueError("an example has no targets")
-        examples.append(Example(text_of(name), texts_of(inputs), read_texts(targets)))
-    return tuple(examples)
-
-
-def _plain_metric(metric: Metric) -> dict[str, str] | None:
-    name, found = metric_spec(metric)
-    folder = str(metric.folder) if isinstance(metric, CodeMetric) else ""
-    return {"name": name, "folder": folder, "hash": found} if name else None
+def _read_example(plain: Any) -> Example:
+    name, inputs, targets = list_of(plain)
+    if not targets:
+        raise ValueError("an example has no targets")
+    return Example(text_of(name), texts_of(inputs), read_texts(targets))
 
 
 def _read_metric(plain: Any, allow_code: bool) -> Metric:
-    if plain is None:
-        raise _unnamed("metric")
     name, folder = text_of(item(plain, "name")), text_of(item(plain, "folder"))
     metric = find_metric(name, folder=Path(folder), allow_code=allow_code)
     if metric_hash(metric) != text_of(item(plain, "hash")):
@@ -118,28 +98,8 @@ def _read_metric(plain: Any, allow_code: bool) -> Metric:
     return metric
 
 
-def _read_answer(plain: Any) -> Answer:
-    if plain is None:
-        raise _unnamed("answer")
-    kind, argument = read_texts(plain)
-    return find_answer(kind, argument)
-
-
-def _unnamed(what: str) -> TaskError:
-    return TaskError(f"the task's {what} is a Python object, which is not kept with a run", "give the task itself")
-
-
-def _read_layout(plain: Any) -> Layout:
-    fields = texts_of(plain)
-    if fields.get("mode") not in ("raw", "chat"):
-        raise ValueError("no layout")
-    return Layout(**fields)  # type: ignore[arg-type]  # the mode was checked
-
-
-def _read_sampling(plain: Any) -> Sampling:
-    sampling = Sampling(**{**plain, "stop": read_texts(item(plain, "stop"))})
-    text_of(sampling.grammar)
-    counts = (sampling.max_tokens, sampling.top_k)
-    if any(type(count) is not int or count > _MAX_COUNT for count in counts) or math.isinf(sampling.temperature):
-        raise ValueError("its sampling cannot be")
-    return sampling
+def _named(plain: Mapping[str, Any], what: str) -> Any:
+    found = item(plain, what)
+    if found is None:
+        raise TaskError(f"the task's {what} is a Python object, which is not kept with a run", "give the task itself")
+    return found

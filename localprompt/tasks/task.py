@@ -132,7 +132,7 @@ def load_task(path: str | os.PathLike[str], *, allow_code: bool = False) -> Task
     labels = _labels(source)
     inputs = _inputs(source)
     layout = _layout(source, inputs)
-    answer_kind, argument = _answer_spec(source)
+    answer_kind, argument = _answer_of(source)
     with _blame(source, "answer"):
         answer = find_answer(answer_kind, argument)
     metric_name = keys.metric or ("equals" if labels else "exact_match")
@@ -255,7 +255,7 @@ def _check_layout(source: Source, layout: Layout, inputs: Sequence[str]) -> None
             raise TaskError(problem, f"add {{{{{name}}}}} or remove it from data.fields")
 
 
-def _answer_spec(source: Source) -> tuple[str, str]:
+def _answer_of(source: Source) -> tuple[str, str]:
     spec = source.keys.answer
     if spec is None:
         return ("whole" if source.keys.labels else "first_line"), ""

@@ -21,7 +21,8 @@ from localprompt.types import Demo, Message, Prompt
 Position = Literal["task", "Q_begin", "Q_end", "A_begin"]
 """Where an instruction stands, in OPRO's words: as the layout has it, before the question, after it, or where the
 answer begins."""
-
+Mode = Literal["raw", "chat"]
+"""Whether a text is continued, or a turn answered."""
 RESERVED = ("instruction", "demos", "output")
 """Slot names with a meaning of their own; no input may have one of them."""
 
@@ -53,7 +54,7 @@ class Layout:
     """Slots: `{{instruction}}`, `{{demos}}` and the input slots."""
     demo: str
     """One worked example, its separation from the next included; slots: the input slots and `{{output}}`."""
-    mode: Literal["raw", "chat"] = "raw"
+    mode: Mode = "raw"
     """chat: the filled template is the user's turn. raw: it is the text to continue."""
     system: str = ""
     """Chat only: the system turn, left out where it comes out empty; may hold `{{instruction}}`."""

@@ -191,5 +191,5 @@ def test_a_model_of_ones_own_that_breaks_its_contract_is_named_and_nothing_is_ke
     kept = MemoryAnswers()
     with pytest.raises(ModelError, match=f"the model own {said}") as error:
         CachedLM(Own(name="own"), kept).generate(["a", "b"], GREEDY, [0, 0])
-    assert error.value.hint.startswith("generate returns one localprompt.Generation a prompt")
+    assert error.value.hint.startswith("generate returns one localprompt.Generation per prompt")
     assert len(CachedLM(ScriptedLM(name="own"), kept).generate(["a", "b"], GREEDY, [0, 0])) == 2

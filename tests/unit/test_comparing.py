@@ -417,8 +417,8 @@ def test_prompts_that_nobody_proposed_are_no_proposals(tmp_path: Path) -> None:
     (ape,) = compare([small()], lm, methods=["ape"], n_seeds=1, max_tokens=LIMIT, settings=settings).runs
     with Store() as store:
         origins = [candidate.op for candidate in store.runs.candidates(ape.result.run_id)]
-    assert "seed with demos" in origins
-    proposed = [op for op in origins if op not in ("seed", "seed with demos")]
+    assert "examples" in origins
+    proposed = [op for op in origins if op not in ("seed", "examples")]
     assert ape.proposals == len(proposed) + ape.discarded
 
 

@@ -256,6 +256,8 @@ def test_chatter_is_what_stands_before_the_matter() -> None:
         ("Could you name the opposite of the word?", ""),
         ("Could you provide the plural of the input word?", ""),
         ("Please give the input in upper case.", ""),
+        ("Please provide the text you want me to judge.", "speaks to the user"),
+        ("Could you please provide the input?", "speaks to the user"),
         ("I’m sorry, but there is no rule here.", "speaks to the user"),
         ("As an AI language model, judge the film.", "speaks to the user"),
         ("Say positive or negative.", ""),
