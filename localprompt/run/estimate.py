@@ -71,8 +71,7 @@ class Estimate:
 
     def to_json(self) -> dict[str, float | int | None]:
         """Return the estimate as plain data."""
-        found: dict[str, float | int | None] = plain(self)
-        return found
+        return dict(plain(self))
 
 
 @runtime_checkable

@@ -182,8 +182,7 @@ class EvaluationResult:
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as plain data."""
-        found: dict[str, Any] = plain(self)
-        return found
+        return dict(plain(self))
 
 
 def constant_note(constant: ConstantAnswer | None, score: Interval, whose: str, split: Split) -> tuple[str, ...]:

@@ -29,8 +29,7 @@ def plain(value: Any) -> Any:
 
 def key_of(field: Field[Any]) -> str:
     """Return the key of a field of a record: its name, or what its metadata has for `key`, a name of before."""
-    key: str = field.metadata.get("key", field.name)
-    return key
+    return str(field.metadata.get("key", field.name))
 
 
 def read(kind: Any, value: Any, place: str = "") -> Any:
