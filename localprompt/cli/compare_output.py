@@ -70,10 +70,10 @@ def print_costs(costs: Sequence[Expected], n_seeds: int) -> None:
     page = console(wide=True)
     page.print(table(columns, rows, right=columns[2:]))
     searches = n_seeds * sum(each.cost.tokens_requested for each in costs)
-    final = n_seeds * sum(each.cost.proof_tokens_requested for each in costs)
+    final = n_seeds * sum(each.cost.final_tokens_requested for each in costs)
     of_all = f"{n_seeds * len(costs)} runs with {n_seeds} seeds"
     total = f"{of_all}: about {searches:,} tokens, then {final:,} for noise and test"
-    seconds = [each for row in costs for each in (row.cost.seconds, row.cost.proof_seconds) if each is not None]
+    seconds = [each for row in costs for each in (row.cost.seconds, row.cost.final_seconds) if each is not None]
     if len(seconds) == 2 * len(costs):
         total += f", about {n_seeds * sum(seconds) / 60:.0f} minutes"
     page.print(Text(f"{total}; answers that runs share cost no time", style="dim"))

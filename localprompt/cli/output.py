@@ -110,7 +110,7 @@ def evidence_parts(result: RunResult) -> list[RenderableType]:
 
 def cost_parts(result: RunResult) -> list[RenderableType]:
     """Return what the search and its final evaluation cost."""
-    return [*_failed(result.failed), _spend(result.spend), _spend(result.proof, "spent on noise and test")]
+    return [*_failed(result.failed), _spend(result.spend), _spend(result.final_evaluation, "spent on noise and test")]
 
 
 def discard_parts(discards: Mapping[str, int]) -> list[RenderableType]:
@@ -168,11 +168,11 @@ def estimate_text(expected: Estimate, max_minutes: float | None = None) -> str:
         text += f", {expected.seconds / 60:.1f} minutes on this machine"
         if max_minutes is not None and max_minutes < expected.seconds / 60:
             text += f"; the search would pause after {max_minutes:g}"
-    if expected.proof_calls:
-        text += f"; after it, for noise and test, {expected.proof_calls:,} evaluations"
-        text += f", {expected.proof_tokens_requested:,} tokens"
-    if expected.proof_seconds is not None:
-        text += f", {expected.proof_seconds / 60:.1f} minutes"
+    if expected.final_calls:
+        text += f"; after it, for noise and test, {expected.final_calls:,} evaluations"
+        text += f", {expected.final_tokens_requested:,} tokens"
+    if expected.final_seconds is not None:
+        text += f", {expected.final_seconds / 60:.1f} minutes"
     return text
 
 

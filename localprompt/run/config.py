@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from localprompt.engine.settings import EngineSettings
 from localprompt.errors import ConfigError, RunMismatch, StoreError
@@ -30,7 +30,8 @@ from localprompt.run.estimate import Estimate
 from localprompt.run.inlined import inline_files, write_files
 from localprompt.run.models import Models
 from localprompt.run.spec import Limits, RunSpec
-from localprompt.store.records import check_plain, dumped, identity_hash, text_of
+from localprompt.store.plain import plain, read
+from localprompt.store.records import dumped, identity_hash, text_of
 from localprompt.tasks import Task
 from localprompt.tasks.stored import to_plain
 
@@ -46,20 +47,11 @@ _SEARCH = 3
 
 _Text = Annotated[Any, AfterValidator(text_of)]
 """A text; a `str` of pydantic has no lone surrogates, which paths and names can hold."""
-_Record = TypeVar("_Record")
 
 
-def _numbers(kind: type[_Record]) -> BeforeValidator:
-    """Return what reads a record of numbers from plain data."""
-    reader = TypeAdapter(kind)
-
-    def read(plain: object) -> object:
-        if not isinstance(plain, Mapping):
-            return plain
-        check_plain(plain)
-        return reader.validate_json(dumped(plain), strict=True)
-
-    return BeforeValidator(read)
+def _record(kind: Any) -> BeforeValidator:
+    """Return what reads a record from plain data."""
+    return BeforeValidator(lambda stored: read(kind, stored))
 
 
 class _Part(BaseModel):
@@ -152,11 +144,11 @@ class RunConfig(_Part):
     settings: Mapping[str, Any]
     """Of the method, files with their text."""
     seed: int
-    limits: Annotated[Limits, _numbers(Limits)]
+    limits: Annotated[Limits, _record(Limits)]
     """On tokens and calls those of now, on minutes those of the first session."""
     use_cache: bool
     """False: the run shares no answers with others."""
-    expected: Annotated[Estimate | None, _numbers(Estimate)] = None
+    expected: Annotated[Estimate | None, _record(Estimate | None), PlainSerializer(plain)] = None
     """What the search was expected to cost."""
     restarts: Annotated[int, Field(alias="anew", ge=0, lt=_MAX_RESTARTS)] = 0
     """How often the run was begun again with `--force`; each has a cache of its own."""
@@ -172,7 +164,7 @@ class RunConfig(_Part):
         """
         task, settings, limits = spec.task, inline_files(asdict(spec.optimizer)), asdict(spec.limits)
         proposer = models.other
-        plain = {
+        record = {
             "identity": {
                 "version": __version__,
                 "task": task.fingerprint,
@@ -201,9 +193,9 @@ class RunConfig(_Part):
             "seed": spec.seed,
             "limits": limits,
             "use_cache": use_cache,
-            "expected": None if expected is None else asdict(expected),
+            "expected": plain(expected),
         }
-        return cls.read(json.loads(dumped(plain)))  # as the store gives it back
+        return cls.read(json.loads(dumped(record)))  # as the store gives it back
 
     @classmethod
     def read(cls, plain: Mapping[str, Any]) -> RunConfig:

@@ -12,7 +12,7 @@ import math
 import random
 import time
 from contextlib import suppress
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -30,6 +30,7 @@ from localprompt.run.spec import Limits, RunSpec
 from localprompt.search.evaluator import Evaluator
 from localprompt.search.filtering import spend_remaining
 from localprompt.search.problem import Problem
+from localprompt.store.plain import plain
 from localprompt.tasks import Task
 from localprompt.types import Sampling, Spend
 
@@ -53,7 +54,7 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a search is expected to cost, and apart from it the proof: measuring noise and test after it."""
+    """What a search is expected to cost, and apart from it the final evaluation: measuring noise and test after it."""
 
     proposals: int
     """Texts that the proposer is asked for."""
@@ -63,14 +64,14 @@ class Estimate:
     tokens_decoded: int
     seconds: float | None
     """None where the rates of the model are not known."""
-    proof_calls: int = 0
-    """Model calls of the proof: three prompts again on dev, two on test."""
-    proof_tokens_requested: int = 0
-    proof_seconds: float | None = None
+    final_calls: int = field(default=0, metadata={"key": "proof_calls"})
+    """Model calls of the final evaluation: three prompts again on dev, two on test."""
+    final_tokens_requested: int = field(default=0, metadata={"key": "proof_tokens_requested"})
+    final_seconds: float | None = field(default=None, metadata={"key": "proof_seconds"})
 
     def to_json(self) -> dict[str, float | int | None]:
         """Return the estimate as plain data."""
-        return asdict(self)
+        return dict(plain(self))
 
 
 @runtime_checkable
@@ -113,20 +114,20 @@ def estimate(spec: RunSpec, models: Models, rates: Rates | None = None) -> Estim
     proposals = sum(model.proposals for model in simulated)
     prefilled, generated = sum(m.prefilled for m in simulated), sum(m.generated for m in simulated)
     spend = budget.spend
-    proof = _proof(answering, simulated_task, problem)
+    final = _final_evaluation(answering, simulated_task, problem)
     return Estimate(
         proposals=int(times * proposals),
         evaluations=int(times * (spend.calls - proposals)),
         tokens_requested=int(times * spend.tokens_requested),
         tokens_decoded=int(times * (prefilled + generated)),
         seconds=_seconds(rates, times * prefilled, times * generated),
-        proof_calls=proof.calls,
-        proof_tokens_requested=proof.tokens_requested,
-        proof_seconds=_seconds(rates, sum(m.prefilled for m in simulated) - prefilled, answering.generated - drawn),
+        final_calls=final.calls,
+        final_tokens_requested=final.tokens_requested,
+        final_seconds=_seconds(rates, sum(m.prefilled for m in simulated) - prefilled, answering.generated - drawn),
     )
 
 
-def _proof(lm: SimulatedLM, task: Task, problem: Problem) -> Spend:
+def _final_evaluation(lm: SimulatedLM, task: Task, problem: Problem) -> Spend:
     """Measure what is measured after a search, and return what that takes."""
     budget = Budget()
     found = [problem.ranking.winner(), problem.ranking.best_seed(), *problem.ranking.finalists()]

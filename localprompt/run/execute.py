@@ -158,13 +158,13 @@ def search_and_test(session: RunSession) -> RunResult:
     swaps = _swaps(lm.lm)
     end = _search(session.spec.optimizer, problem)
     spend, winner, seed = budget.spend, problem.ranking.winner(), problem.ranking.best_seed()
-    noise, test, proof = None, None, Budget()
+    noise, test, final = None, None, Budget()
     try:
-        noise = _measure_noise(session, task, problem, proof)
+        noise = _measure_noise(session, task, problem, final)
         copies = {example.id: number for example, number in zip(task.dev, numbered(task.dev), strict=True)}
         winner = choose_winner(problem.ranking.finalists(), noise.floor, copies) if noise else winner
         session.observer.stage(f"measuring seed and winner on {pluralize(len(task.test), 'test example')}")
-        before, after = Evaluator(lm, task, proof).evaluate([seed.candidate.prompt, winner.candidate.prompt], task.test)
+        before, after = Evaluator(lm, task, final).evaluate([seed.candidate.prompt, winner.candidate.prompt], task.test)
         if session.journal is not None:
             session.journal.evaluations("test", [before, after])
         test = _on_test(task, before, after)
@@ -186,7 +186,7 @@ def search_and_test(session: RunSession) -> RunResult:
         test=test,
         noise=noise,
         spend=spend,
-        proof=proof.spend,
+        final_evaluation=final.spend,
         failed=session.models.n_failed,
         expected=session.expected,
         discards=dict(problem.proposer.discards.most_common()),

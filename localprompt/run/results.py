@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from localprompt.errors import StoreError
 from localprompt.interface.rounding import score_text
 from localprompt.run.estimate import Estimate
 from localprompt.stats.intervals import Difference, Interval
-from localprompt.store.plain import plain, read
+from localprompt.store.plain import key_of, plain, read
 from localprompt.tasks.constant import ConstantAnswer
 from localprompt.types import Incumbent, Outcome, Prompt, Spend
 
@@ -93,7 +93,7 @@ class RunResult:
     """Why the search ended before its end; empty where it did not."""
     notes: tuple[str, ...]
     """What a reader of the numbers should know."""
-    proof: Spend = field(default_factory=Spend)
+    final_evaluation: Spend = field(default_factory=Spend, metadata={"key": "proof"})
     """Of what came after the search, measuring noise and test; no limit ends that."""
     failed: int = 0
     """Requests of search and test that killed the engine; they count as unanswered."""
@@ -143,7 +143,7 @@ class RunResult:
             StoreError: if the data is not of that shape.
         """
         try:
-            found = {name: stored[name] for name in cls.__dataclass_fields__ if name in stored}
+            found = {key: stored[key] for key in map(key_of, fields(cls)) if key in stored}
             best: Mapping[str, Any] = read(Mapping[str, Any], found.get("best"), "best")
             dev: Mapping[str, Any] = read(Mapping[str, Any], best.get("dev"), "best.dev")
             found |= {"best": best.get("prompt"), "op": best.get("op"), "dev": dev if dev.get("n") else None}
@@ -182,8 +182,7 @@ class EvaluationResult:
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as plain data."""
-        found: dict[str, Any] = plain(self)
-        return found
+        return dict(plain(self))
 
 
 def constant_note(constant: ConstantAnswer | None, score: Interval, whose: str, split: Split) -> tuple[str, ...]:

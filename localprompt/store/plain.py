@@ -7,7 +7,7 @@ record, and it refuses lone surrogates, which prompts and data may hold; and lis
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import lru_cache
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -21,10 +21,15 @@ _hints = lru_cache(get_type_hints)
 def plain(value: Any) -> Any:
     """Return a value as plain data: records and mappings as objects, tuples as lists."""
     if is_dataclass(value):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+        return {key_of(field): plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
         return {key: plain(part) for key, part in value.items()}
     return [plain(part) for part in value] if isinstance(value, tuple | list) else value
+
+
+def key_of(field: Field[Any]) -> str:
+    """Return the key of a field of a record: its name, or what its metadata has for `key`, a name of before."""
+    return str(field.metadata.get("key", field.name))
 
 
 def read(kind: Any, value: Any, place: str = "") -> Any:
@@ -58,13 +63,15 @@ def read(kind: Any, value: Any, place: str = "") -> Any:
 
 
 def _read_record(kind: Any, found: Mapping[str, Any], place: str) -> Any:
-    known = {field.name: field for field in fields(kind) if field.init}
+    known = {key_of(field): field for field in fields(kind) if field.init}
     needed = [name for name, field in known.items() if field.default is field.default_factory is MISSING]
     for name in [name for name in needed if name not in found]:
         raise ValueError(f"an object with the key {_below(place, name)!r} was expected")
     for name in [name for name in found if name not in known]:
         raise ValueError(f"{_below(place, name)} is unknown")
-    return kind(**{name: read(_hints(kind)[name], part, _below(place, name)) for name, part in found.items()})
+    hints = _hints(kind)
+    names = {key: field.name for key, field in known.items()}
+    return kind(**{names[key]: read(hints[names[key]], part, _below(place, key)) for key, part in found.items()})
 
 
 def _below(place: str, name: str) -> str:

@@ -90,8 +90,7 @@ def named(text: str) -> str:
 
 def plain_prompt(prompt: Prompt) -> dict[str, Any]:
     """Return a prompt as plain data."""
-    found: dict[str, Any] = plain(prompt)
-    return found
+    return dict(plain(prompt))
 
 
 def read_prompt(stored: Any) -> Prompt:

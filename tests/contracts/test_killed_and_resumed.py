@@ -94,7 +94,7 @@ def test_a_finished_run_is_repeated_without_a_model(name: str, tmp_path: Path) -
     again = resuming.replay(first.run_id, store=tmp_path / "s")
     assert again.spend.answers_cached == again.spend.answers
     assert again.spend.tokens_requested == first.spend.tokens_requested
-    assert replace(again, spend=first.spend, proof=first.proof) == first
+    assert replace(again, spend=first.spend, final_evaluation=first.final_evaluation) == first
 
 
 @every_optimizer

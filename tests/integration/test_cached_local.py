@@ -50,9 +50,9 @@ def test_a_run_is_resumed_with_the_engine_settings_of_then(tiny_qwen: Path, tmp_
         resuming.resume(paused.run_id, engine={"n_ctx": 2048})
     resumed = resuming.resume(paused.run_id)
     whole = runs.optimize(given, tiny_qwen, engine=engine, settings=SETTINGS, store=tmp_path / "other")
-    same = {"spend": whole.spend, "proof": whole.proof, "notes": whole.notes}
+    same = {"spend": whole.spend, "final_evaluation": whole.final_evaluation, "notes": whole.notes}
     assert replace(resumed, run_id=whole.run_id, **same) == whole  # type: ignore[arg-type]
     replayed = resuming.replay(paused.run_id)
-    assert replace(replayed, spend=resumed.spend, proof=resumed.proof) == resumed
+    assert replace(replayed, spend=resumed.spend, final_evaluation=resumed.final_evaluation) == resumed
     with Store() as store:
         assert store.runs.get(paused.run_id).configuration["model"]["identity"]["n_ctx"] == 1024

@@ -185,9 +185,9 @@ def test_it_is_said_that_rates_are_measured(memory: Path, caplog: pytest.LogCapt
     ]
 
 
-def test_the_proof_is_expected_too() -> None:
+def test_the_final_evaluation_is_expected_too() -> None:
     expected = _estimate()
-    assert expected.proof_calls == 3 * 40 + 2 * 40
-    assert expected.proof_tokens_requested > 0
-    assert expected.proof_seconds is not None
-    assert expected.proof_seconds > 0
+    assert expected.final_calls == 3 * 40 + 2 * 40
+    assert expected.final_tokens_requested > 0
+    assert expected.final_seconds is not None
+    assert expected.final_seconds > 0

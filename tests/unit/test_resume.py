@@ -135,7 +135,7 @@ def test_what_is_found_anew_is_asked_anew(monkeypatch: pytest.MonkeyPatch) -> No
     run_id, lm = _interrupted(), toy.model()
     monkeypatch.setattr(configuration, "__version__", "99")
     forced = resuming.resume(run_id, model=lm, force=True)
-    assert len(lm.seen) == forced.spend.answers - forced.spend.answers_cached + forced.proof.answers
+    assert len(lm.seen) == forced.spend.answers - forced.spend.answers_cached + forced.final_evaluation.answers
     assert forced.spend.answers_cached < forced.spend.answers / 10, "of this run's own alone"
     assert resuming.replay(run_id).best == forced.best
 
@@ -279,7 +279,7 @@ def test_files_that_settings_name_need_not_be_there_later(tmp_path: Path) -> Non
     result = runs.optimize(toy.task(), toy.model(), settings={"templates": tmp_path / "mine"})
     text.unlink()
     again = resuming.replay(result.run_id)
-    assert replace(again, spend=result.spend, proof=result.proof) == result
+    assert replace(again, spend=result.spend, final_evaluation=result.final_evaluation) == result
 
 
 @pytest.mark.parametrize("name", ["../evil.txt", "/tmp/evil.txt", "a/b.txt", "..", "", "x" * 200])
@@ -374,5 +374,5 @@ def test_a_process_that_is_killed_loses_nothing_that_was_committed(delay_s: floa
     assert killed.status == "running"
     resumed = resuming.resume(killed.id, model=toy.model(), store=path)
     whole = runs.optimize(toy.task(), toy.model(), store=tmp_path / "whole.sqlite")
-    assert replace(resumed, spend=whole.spend, proof=whole.proof) == whole
+    assert replace(resumed, spend=whole.spend, final_evaluation=whole.final_evaluation) == whole
     assert resumed.spend.tokens_requested == whole.spend.tokens_requested

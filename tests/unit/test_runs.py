@@ -49,7 +49,7 @@ def test_the_test_measurement_is_not_charged_to_the_search() -> None:
     assert result.spend.calls <= 60
     assert "model calls" in result.stopped
     assert toy.on_test(result).best.n == 40
-    assert lm.n_generated == result.spend.calls + result.proof.calls
+    assert lm.n_generated == result.spend.calls + result.final_evaluation.calls
 
 
 def test_the_json_has_its_shape() -> None:
@@ -237,9 +237,11 @@ def test_a_difference_on_test_that_noise_may_make_is_not_significant() -> None:
 def test_noise_and_test_are_counted_apart_from_the_search_and_expected() -> None:
     result = runs.optimize(toy.task(), toy.model())
     assert result.expected is not None
-    assert result.proof.calls == result.expected.proof_calls == 3 * 40 + 2 * 40
-    assert result.proof.tokens_requested == pytest.approx(result.expected.proof_tokens_requested, rel=0.5)
-    assert result.to_json()["proof"]["calls"] == 200
+    assert result.final_evaluation.calls == result.expected.final_calls == 3 * 40 + 2 * 40
+    assert result.final_evaluation.tokens_requested == pytest.approx(result.expected.final_tokens_requested, rel=0.5)
+    stored = result.to_json()
+    assert stored["proof"]["calls"] == stored["expected"]["proof_calls"] == 200
+    assert RunResult.from_json(json.loads(json.dumps(stored))) == result
 
 
 @pytest.mark.parametrize(
