@@ -112,5 +112,5 @@ class Bench:
         known = {each.prompt.id: each.scores for each in self.store.runs.evaluations(record.id, "test")}
         seed, best = (known.get(prompt.id, ()) for prompt in (result.seed_prompt, result.best))
         if not len(seed) == len(best) == len(task.test):
-            raise StoreError(f"the run {record.id} has lost its test scores", "delete the run and compare again")
+            raise StoreError(f"the run {record.id} has no test scores any more", "delete the run and compare again")
         return seed, best

@@ -245,7 +245,7 @@ def _configured(
     """Return each method configured, in their order."""
     wanted = tuple(dict.fromkeys(compared() if methods is None else methods))
     if not wanted:
-        raise ConfigError("no methods to compare", f"such as {', '.join(compared())}")
+        raise ConfigError("there are no methods to compare", f"such as {', '.join(compared())}")
     having = {method: presets(method) for method in wanted}
     if not any(preset in known for known in having.values()):
         raise ConfigError(
@@ -263,7 +263,7 @@ def _configured(
 def _loaded(tasks: Sequence[str | os.PathLike[str] | Task], allow_code: bool) -> list[Task]:
     loaded = [loaded_task(task, allow_code=allow_code) for task in tasks]
     if not loaded:
-        raise ConfigError("no tasks to compare on", "name one or more task files")
+        raise ConfigError("there are no tasks to compare on", "name one or more task files")
     for number, task in enumerate(loaded):
         if any(other.name == task.name for other in loaded[:number]):
             raise TaskError(f"two tasks are called {task.name}", "give one of them another `name`")
@@ -292,7 +292,7 @@ class _KnownRuns:
 def _entered(home: Store, config: RunConfig, cost: Estimate) -> str:
     """Return the id of a new run, which has not begun."""
     record = enter(home, config.changed(expected=cost))
-    home.runs.update(record.id, status="paused", stopped="it has not begun")
+    home.runs.update(record.id, status="paused", stopped="it has not started")
     return record.id
 
 
@@ -307,7 +307,7 @@ def _runs_of(home: Store, study: Study) -> list[RunRecord]:
     gone = (n_runs if type(n_runs) is int else len(study.runs)) - sum(run in there for run in study.runs)
     if gone or not study.runs:
         raise StoreError(
-            f"{gone} runs of the comparison {study.id} are gone", "compare again: those that are left count"
+            f"{gone} runs of the comparison {study.id} are gone", "compare again: the remaining runs count"
         )
     return [there[run] for run in study.runs]
 
@@ -315,7 +315,7 @@ def _runs_of(home: Store, study: Study) -> list[RunRecord]:
 def _again(home: Store) -> str:
     """Return what to do about a comparison of which a run has changed."""
     again = command("compare", store=home.path)
-    return f"call {again} with its tasks, methods and limits: runs that have changed are made again"
+    return f"call {again} with its tasks, methods and limits: runs that have changed are repeated"
 
 
 def _check_alike(home: Store, name: str, planned: Sequence[PlannedRun]) -> None:
@@ -330,7 +330,7 @@ def _check_alike(home: Store, name: str, planned: Sequence[PlannedRun]) -> None:
         config = RunConfig.read(record.configuration)
         if task.fingerprint != config.identity.task:
             raise StoreError(
-                f"the run {record.id} of the comparison {name} has gone on with another task", _again(home)
+                f"the run {record.id} of the comparison {name} was resumed with a different task", _again(home)
             )
         for what, value in _shared_by_all(config).items():
             if value != expected[what]:
@@ -366,7 +366,7 @@ def _carried_out(name: str, planned: Sequence[PlannedRun], bench: Bench) -> Comp
         except KeyboardInterrupt:
             allowed = ("--allow-code",) if any(config.needs_code for config in configs.values()) else ()
             again = command("compare", "--resume", name, *allowed, store=bench.store.path)
-            bench.observer.note(f"{again} goes on where this ended")
+            bench.observer.note(f"{again} continues from here")
             raise
     bench.store.studies.update(name, status="failed" if failed else "finished")
     first = planned[0].record

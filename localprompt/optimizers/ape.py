@@ -92,7 +92,7 @@ class APE(Checked):
     queries: Count = 8
     """Sets of demos. The code has 5 with 50 guesses each; more sets and fewer guesses give more variety for less."""
     per_query: Count = 6
-    """Guesses a set: 48 in all, near the paper's 50."""
+    """Guesses per set: 48 in all, near the paper's 50."""
     demos: Count = 5
     """Worked examples per set, drawn without replacement (paper and code: 5); all of train where it has fewer."""
     demo_chars: Shown = 300
@@ -138,14 +138,14 @@ class APE(Checked):
     sir_temperature: Annotated[float, Must("above 0", lambda value: value > 0)] = 0.25
     """Divides the mean token log-probability before it becomes a weight; lower trusts it more."""
     resample_rounds: AnyCount = 0
-    """At most so many rounds of variants, while they help (paper: off by default, about 3 until nothing changes). Off:
-    with a 1.5B on two tasks, two rounds cost 60 % more and gained nothing on test."""
+    """Maximum number of rounds of variants, while they help (paper: off by default, about 3 until nothing changes).
+    Off: with a 1.5B on two tasks, two rounds cost 60 % more and gained nothing on test."""
     resample_keep: Count = 2
     """Best prompts that get variants."""
     variants: Count = 4
     """Variants of each of them."""
     templates: Path | None = None
-    """Folder with meta-prompts of your own, `.txt` files named as the shipped ones; missing ones are the shipped."""
+    """Folder with your own meta-prompts: `.txt` files named like the shipped ones, which they replace."""
 
     def run(self, problem: Problem) -> None:
         """Search for the best instruction; everything stays with `problem`."""

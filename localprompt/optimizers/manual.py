@@ -33,7 +33,7 @@ class Manual(Checked):
 
     prompts: Path | None = None
     """A text file with more prompts beside the task's seed prompts: blocks separated by blank lines or, where there is
-    no blank line, one a line."""
+    no blank line, one per line."""
     stages: StageSizes = (12, 24)
     """Fresh dev examples of each stage."""
     keep: Share = 0.5
@@ -75,6 +75,6 @@ def prompts_in(path: Path) -> list[str]:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text", "save it as UTF-8") from error
     if not text:
-        raise ConfigError(f"{path} holds no prompt", "write one a line, or blocks with blank lines between them")
+        raise ConfigError(f"{path} holds no prompt", "write one per line, or blocks separated by blank lines")
     blocks = _BLANK_LINES.split(text)
     return [block.strip() for block in (blocks if len(blocks) > 1 else text.splitlines())]

@@ -131,7 +131,7 @@ class OPRO(Checked):
     exemplars: AnyCount = 4
     """Worked examples in a meta-prompt (paper and code: 3; 10 were no better, 0 much worse)."""
     exemplar_choice: Exemplars = "random"
-    """`random`: others every step, from all of train (paper and code: the default). `constant`: the same all the time.
+    """`random`: new ones every step, from all of train (paper and code: the default). `constant`: always the same.
     `accumulated_most_wrong`: those of the sample answered wrong most often so far. `current_most_wrong`: by the
     instructions shown. The last two were no better in the paper."""
     exemplar_chars: Shown = 300
@@ -143,7 +143,7 @@ class OPRO(Checked):
     by its score is measured as soon as it is the best: a budget may end a search early, and what was not measured
     cannot win."""
     finalists: Count = 3
-    """The so many best by their score are measured then, one by one, the best first (code: all that the step has
+    """This many of the best by score are measured then, one by one, the best first (code: all that the step has
     found)."""
     position: Position = "task"
     """Where the instruction stands: as the task's layout has it, or at OPRO's Q_begin, Q_end or A_begin."""
@@ -157,7 +157,7 @@ class OPRO(Checked):
     end_temperature: Weight = 1.5
     """Where `linear_increase` would be after the last step (code: to be set)."""
     warmer: Weight = 0.1
-    """Added to the temperature for every step without a usable proposal since the last one with; neither paper nor
+    """Added to the temperature for every step since the last usable proposal; neither paper nor
     code."""
     top_p: Share = 0.95
     """Of the proposer (paper and code: not set). The many improbable tokens of a large vocabulary add up at 1.0."""
@@ -175,16 +175,16 @@ class OPRO(Checked):
     with `A_begin`, where no instruction is wanted: the score of an empty text teaches nothing, and a small budget has
     only two or three steps."""
     init_prompts: Count = 12
-    """Guesses. A third of them goes on, by a third of the sample."""
+    """Guesses. A third of them advance, by a third of the sample."""
     init_demos: Count = 5
     """Worked examples behind a guess."""
     init_tokens: Count = 50
     """Of a guess."""
     shots: Shots = 0
-    """Worked examples of the prompts that it begins with, beside the seeds: the best of several sets, with the seeds'
-    instructions and alone. `auto`: as many as are best. New prompts carry their parent's."""
+    """Worked examples of the prompts that it starts with, besides the seeds: the best of several sets, with the seeds'
+    instructions and on their own. `auto`: the best number. New prompts carry their parent's."""
     templates: Path | None = None
-    """Folder with meta-prompts of your own, `.txt` files named as the shipped ones; missing ones are the shipped."""
+    """Folder with your own meta-prompts: `.txt` files named like the shipped ones, which they replace."""
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "paper": {

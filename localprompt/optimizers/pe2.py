@@ -124,7 +124,7 @@ class PE2(Checked):
     prompt_tokens: Count = 150
     """Of a new prompt (paper and code: 300); more where the parent is longer."""
     temperature: Weight = 0.9
-    """Of a new prompt (paper and code: 0.7, where a 1.5B wrote a good prompt down again 25 times in
+    """Of a new prompt (paper and code: 0.7, where a 1.5B repeated a good prompt 25 times in
     80)."""
     top_p: Share = 0.95
     """Of all that the proposer writes (paper and code: not set, so 1.0). The many improbable tokens of a large
@@ -154,10 +154,10 @@ class PE2(Checked):
     init_tokens: Count = 50
     """Of a guess."""
     shots: Shots = 0
-    """Worked examples of the prompts that it begins with, beside the seeds: the best of several sets, with the seeds'
-    instructions and alone. `auto`: as many as are best. New prompts carry their parent's."""
+    """Worked examples of the prompts that it starts with, besides the seeds: the best of several sets, with the seeds'
+    instructions and on their own. `auto`: the best number. New prompts carry their parent's."""
     templates: Path | None = None
-    """Folder with meta-prompts of your own, `.txt` files named as the shipped ones; missing ones are the shipped."""
+    """Folder with your own meta-prompts: `.txt` files named like the shipped ones, which they replace."""
 
     REMOVED: ClassVar[Mapping[str, object]] = {"step_size": None, "history": False, "tutorial": False}
     PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {
@@ -201,7 +201,7 @@ class PE2(Checked):
             # 4. What they get wrong.
             lessons = self._lessons(problem, beam)
             if not lessons:
-                problem.note("stopped: the best prompts are right on all of train, so there is no error to learn from")
+                problem.note("stopped: the best prompts are right on all of train, so no errors are left to learn from")
                 break
 
             # 5. Reason about it, then refine.

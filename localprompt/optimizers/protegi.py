@@ -106,20 +106,20 @@ class ProTeGi(Checked):
     rounds: Count = 3
     """Times the beam is expanded (paper and code: 6; the paper saw the best prompts after about 3)."""
     beam: Count = 3
-    """Prompts that go on after a round (paper and code: 4)."""
+    """Prompts that survive a round (paper and code: 4)."""
     minibatch: Count = 24
     """Train examples per round, the same for all of the beam (paper and code: 64)."""
     groups: Count = 2
     """Groups of errors per prompt (code: 4)."""
     errors: Count = 3
-    """Errors a group (paper and code: 4)."""
+    """Errors per group (paper and code: 4)."""
     gradients: Count = 2
-    """Reasons a group (paper: 4, code: 1)."""
+    """Reasons per group (paper: 4, code: 1)."""
     disjoint: bool = True
     """Groups of a prompt share errors only where these are too few, and there are no more groups than errors. False:
     each is drawn from all of them (code), so one error fills all groups."""
     edits: Count = 1
-    """New instructions a reason (paper and code: 1)."""
+    """New instructions per reason (paper and code: 1)."""
     paraphrases: AnyCount = 1
     """Of each edit and of each prompt of the beam (paper and code: 2)."""
     successors: Count = 6
@@ -137,11 +137,11 @@ class ProTeGi(Checked):
     """Whose examples races score on (paper and code: train). Those of dev were not shown to the proposer, and the last
     measurement, on all of dev, needs their scores anyway."""
     evaluations: Count = 180
-    """Scores, one a prompt and example, that a race may take (code: 2048; paper: 12 to 50 per prompt)."""
+    """Scores, one per prompt and example, that a race may take (code: 2048; paper: 12 to 50 per prompt)."""
     arms_per_round: Count = 4
-    """Prompts a round of `ucb`, `ucb-e` and `thompson` (code: 8)."""
+    """Prompts per round of `ucb`, `ucb-e` and `thompson` (code: 8)."""
     examples_per_pull: Count = 5
-    """Examples a pull of them (code: 32)."""
+    """Examples per pull of them (code: 32)."""
     exploration: Weight = 1.0
     """Weight of the bonus of `ucb`, `a` of `ucb-e`, in units of the range of scores (paper: 2.0, code: 1.0)."""
     temperature: Weight = 0.9
@@ -166,10 +166,10 @@ class ProTeGi(Checked):
     init_tokens: Count = 50
     """Of a guess."""
     shots: Shots = 0
-    """Worked examples of the prompts that it begins with, beside the seeds: the best of several sets, with the seeds'
-    instructions and alone. `auto`: as many as are best. New prompts carry their parent's."""
+    """Worked examples of the prompts that it starts with, besides the seeds: the best of several sets, with the seeds'
+    instructions and on their own. `auto`: the best number. New prompts carry their parent's."""
     templates: Path | None = None
-    """Folder with meta-prompts of your own, `.txt` files named as the shipped ones; missing ones are the shipped."""
+    """Folder with your own meta-prompts: `.txt` files named like the shipped ones, which they replace."""
 
     REMOVED: ClassVar[Mapping[str, object]] = {"sampling": "random", "rejection_errors": 16, "rejection_pool": 16}
     PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {
@@ -218,7 +218,7 @@ class ProTeGi(Checked):
             everything = cases(problem, beam, problem.minibatch(self.minibatch))
             mistakes = [[case for case in each if case.is_error] for each in everything]
             if not any(mistakes):
-                problem.note("no error in the minibatch, so there are no gradients, only paraphrases")
+                problem.note("no errors in the minibatch, so there are only paraphrases, no gradients")
 
             # 2, 3, 4. Gradients, edits, paraphrases: each one call for all of the beam.
             share = math.ceil(self.beam / len(beam)) if self.spread else 1

@@ -52,11 +52,11 @@ class RandomSearch(Checked):
 
     proposals: Count = 128
     """Instructions asked for in all where the budget limits neither tokens nor calls; about twice what the other
-    methods spend then. Under a limit it is of no account: the search goes on until the limit."""
+    methods spend then. Under a limit it has no effect: the search continues until the limit."""
     per_round: Count = 8
     """Instructions asked for before they are scored: the budget may end after any round."""
     unproductive: Count = 3
-    """After so many rounds without anything new and usable the search ends: it would go on repeating itself."""
+    """The search ends after this many rounds without anything new and usable: it would only repeat itself."""
     per_request: Count = 4
     """Replies to one request; requests differ in the seed prompt or in the worked examples."""
     demos: Count = 5
@@ -76,10 +76,10 @@ class RandomSearch(Checked):
     finalists: Count = 2
     """Best proposals of every round, measured on all of dev; about 5 in the first 64, and fewer and fewer."""
     shots: Shots = 0
-    """Worked examples of the prompts that it begins with, beside the seeds: the best of several sets, with the seeds'
-    instructions and alone. `auto`: as many as are best. New prompts carry their parent's."""
+    """Worked examples of the prompts that it starts with, besides the seeds: the best of several sets, with the seeds'
+    instructions and on their own. `auto`: the best number. New prompts carry their parent's."""
     templates: Path | None = None
-    """Folder with meta-prompts of your own, `.txt` files named as the shipped ones; missing ones are the shipped."""
+    """Folder with your own meta-prompts: `.txt` files named like the shipped ones, which they replace."""
 
     def run(self, problem: Problem) -> None:
         """Search; everything stays with `problem`."""

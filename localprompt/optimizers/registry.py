@@ -62,7 +62,7 @@ class Setting:
     presets: Mapping[str, object]
     """Preset to its value there, where it differs from the default."""
     description: str
-    """One line: the text below the field in its class; empty where the source is not at hand."""
+    """One line: the text below the field in its class; empty if the source is not available."""
 
 
 def optimizer(name: str, meta_prompts: Mapping[str, tuple[str, ...]] | None = None) -> Callable[[type[_T]], type[_T]]:
@@ -76,7 +76,7 @@ def optimizer(name: str, meta_prompts: Mapping[str, tuple[str, ...]] | None = No
 
     def register(cls: type[_T]) -> type[_T]:
         if name in _REGISTRY:
-            raise ValueError(f"an optimizer {name!r} is registered already")
+            raise ValueError(f"an optimizer {name!r} is already registered")
         _REGISTRY[name] = cls
         ship(name, cls.__module__)
         if meta_prompts is not None:
@@ -224,7 +224,7 @@ def configure(name: str, settings: Mapping[str, object], preset: str = LOCAL) ->
         if key in removed:
             # In a run that was kept it mostly has the value that changes nothing.
             if str(value).lower() != str(removed[key]).lower():
-                hint = f"leave it out: the method goes on as with {key}={removed[key]}"
+                hint = f"omit it: the method runs as with {key}={removed[key]}"
                 raise ConfigError(f"{name} no longer has the setting {key}, so it cannot be {told(value)}", hint)
             continue
         if key not in known:

@@ -29,7 +29,7 @@ from localprompt.types import Candidate, Demo, Example, Outcome, Prompt
 Shots = Annotated[
     Literal["auto"] | int, Must("auto, or a whole number of at least 0", lambda value: value == "auto" or value >= 0)
 ]
-"""Worked examples of a candidate. `auto`: as many as are best on dev. A number: so many. 0: none but a seed's own."""
+"""Worked examples per candidate. `auto`: the number that is best on dev. A number: that many. 0: only a seed's own."""
 
 SETS = 4
 """Orders in which train is dealt."""

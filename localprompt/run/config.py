@@ -35,7 +35,7 @@ from localprompt.store.records import dumped, identity_hash, text_of
 from localprompt.tasks import Task
 from localprompt.tasks.stored import to_plain
 
-_FOREIGN = "it was not written by localprompt, or by another version"
+_FOREIGN = "it was written by another version, or not by localprompt"
 _MAX_ENGINE_SETTING = 2**31 - 1
 """What llama.cpp can count to."""
 _MAX_RESTARTS = 1_000_000
@@ -104,8 +104,8 @@ class ModelConfig(_Part):
         changed = [name for name in (*before, *after) if before.get(name) != after.get(name)] or ["fingerprint"]
         name = changed[0]
         raise RunMismatch(
-            f"the {role} differs: {name} was {before.get(name)!r} when the run began and is {after.get(name)!r}",
-            "use the model and settings that the run was begun with, or pass --force",
+            f"the {role} differs: {name} was {before.get(name)!r} when the run started, now {after.get(name)!r}",
+            "use the model and settings that the run was started with, or pass --force",
         )
 
 
@@ -243,7 +243,7 @@ class RunConfig(_Part):
         optimizer = configure(self.method, write_files(self.settings, folder))
         for name, value in asdict(optimizer).items():
             if isinstance(value, Path) and not value.is_relative_to(folder):
-                raise StoreError(f"the run's setting {name} is a file of this machine", _FOREIGN)
+                raise StoreError(f"the run's setting {name} names a file on this machine", _FOREIGN)
         return optimizer
 
     @property
@@ -268,7 +268,7 @@ class RunConfig(_Part):
             and all(self.task.get(key) == other.task.get(key) for key in ("name", "fingerprint"))
         )
 
-    def check_version(self, hint: str = "use the version that the run was begun with, or pass --force") -> None:
+    def check_version(self, hint: str = "use the version that the run was started with, or pass --force") -> None:
         """Check that this version of the project would begin the run as it was begun.
 
         Raises:
@@ -283,7 +283,7 @@ class RunConfig(_Part):
         }
         for key, now in _program(self.method).items():
             if (then := getattr(self, key)) != now:
-                raise RunMismatch(f"{what[key]} was {repr(then)[:_SHOWN]} when the run began and is {now!r}", hint)
+                raise RunMismatch(f"{what[key]} was {repr(then)[:_SHOWN]} when the run started, now {now!r}", hint)
 
     @property
     def resume_options(self) -> list[str]:

@@ -59,7 +59,7 @@ class Estimate:
     proposals: int
     """Texts that the proposer is asked for."""
     evaluations: int
-    """Model calls for scores, one a (prompt, example)."""
+    """Model calls for scores, one per (prompt, example)."""
     tokens_requested: int
     tokens_decoded: int
     seconds: float | None
@@ -163,7 +163,7 @@ def measured_rates(lm: LanguageModel) -> Rates | None:
     before = known.get(lm.facts.fingerprint)
     if before is not None and lm.prefill_rate(length_of(before.prefill, 1.0)) <= _FASTER * before.prefill:
         return before
-    _logger.info("%s: measuring how fast it reads and writes on this machine", lm.facts.name)
+    _logger.info("%s: measuring its prompt and generation speed on this machine", lm.facts.name)
     n_tokens = probe_length(lm.prefill_rate)
     tries = [Rates(lm.prefill_rate(n_tokens), _generation_rate(lm, n_tokens)) for _ in range(2)]
     tries += [before] if before else []

@@ -49,7 +49,7 @@ from localprompt.tasks.constant import constant_answer
 from localprompt.tasks.copies import numbered
 from localprompt.types import Evaluation
 
-TEST_SEEN = "the test split had been measured before this search went on; its score is not a single look"
+TEST_SEEN = "the test split was measured before this search continued, so its score is not a single look"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def execute_run(store: Store, session: RunSession) -> RunResult:
         result = search_and_test(session)
         _flush(store, session)
     except BaseException as error:
-        session.observer.note(f"{session.resume()} goes on where this ended")
+        session.observer.note(f"{session.resume()} continues from here")
         with contextlib.suppress(StoreError):  # the first error says more
             _flush(store, session)
             status, reason = _end(error)
@@ -163,7 +163,7 @@ def search_and_test(session: RunSession) -> RunResult:
         noise = _measure_noise(session, task, problem, final)
         copies = {example.id: number for example, number in zip(task.dev, numbered(task.dev), strict=True)}
         winner = choose_winner(problem.ranking.finalists(), noise.floor, copies) if noise else winner
-        session.observer.stage(f"measuring seed and winner on {pluralize(len(task.test), 'test example')}")
+        session.observer.stage(f"measuring the seed and the winner on {pluralize(len(task.test), 'test example')}")
         before, after = Evaluator(lm, task, final).evaluate([seed.candidate.prompt, winner.candidate.prompt], task.test)
         if session.journal is not None:
             session.journal.evaluations("test", [before, after])
@@ -252,7 +252,7 @@ def _measure_noise(session: RunSession, task: Task, problem: Problem, budget: Bu
         for each in (first, second, seed)
         if each.evaluation is not None and len(each.evaluation.outcomes) == len(first.evaluation.outcomes)
     }
-    session.observer.stage(f"measuring {pluralize(len(known), 'prompt')} again on dev, for the noise of the numbers")
+    session.observer.stage(f"measuring {pluralize(len(known), 'prompt')} again on dev to estimate the noise")
     return measure_noise(session.models.again, task, list(known.values()), budget)
 
 
@@ -295,7 +295,7 @@ def _turns(swaps: int) -> Sequence[str]:
 def _larger_context(end: Exception | None, session: RunSession) -> Sequence[str]:
     if not isinstance(end, ContextOverflow):
         return ()
-    return (f"{session.resume('--force', '--engine', 'n_ctx=...')} begins the search again in a larger context",)
+    return (f"{session.resume('--force', '--engine', 'n_ctx=...')} restarts the search with a larger context",)
 
 
 def _left(winner: Standing, ahead: Standing) -> Sequence[str]:
@@ -305,7 +305,7 @@ def _left(winner: Standing, ahead: Standing) -> Sequence[str]:
     gain = ahead.evaluation.mean - winner.evaluation.mean
     if gain <= 0:
         return ()
-    text = f"a prompt is {score_text(gain, 2)} ahead of the seed on dev, not more than noise or one standard error"
+    text = f"a prompt is {score_text(gain, 2)} ahead of the seed on dev, which is within noise or one standard error"
     return (f"{text}, so the seed stays: {ahead.candidate.prompt.instruction!r}",)
 
 
@@ -316,7 +316,7 @@ def _notes(winner: Standing, dev: Interval | None, test: HeldOutScores | None) -
     constant = constant_note(test.constant, test.best, f"the {'seed' if is_seed else 'found'} prompt", "test")
     if is_seed or differ_by_chance(dev, test.best) or dev.mean < test.best.mean:
         return constant
-    scores = f"dev {score_text(dev.mean, 2)} is further above test {score_text(test.best.mean, 2)}"
-    apart = f"{scores} than chance explains"
+    scores = f"dev {score_text(dev.mean, 2)} exceeds test {score_text(test.best.mean, 2)}"
+    apart = f"{scores} by more than chance explains"
     luck = f"{apart}: the best of many on {dev.n} dev examples is partly luck, so trust the test score"
     return (*constant, luck)

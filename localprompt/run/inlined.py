@@ -56,6 +56,6 @@ def _write_file(value: dict[str, Any], folder: Path) -> Path:
     folder.mkdir(parents=True)
     for name, text in files.items():
         if not _FILE_NAME.fullmatch(name) or not isinstance(text, str) or len(text) > _MAX_FILE_BYTES:
-            raise StoreError(f"the run's settings have a file that cannot be: {name[:100]!r}", "do not trust this run")
+            raise StoreError(f"the run's settings have an invalid file: {name[:100]!r}", "do not trust this run")
         (folder / name).write_text(text, encoding="utf-8", errors="backslashreplace")
     return folder if value.get("folder") is True else folder / next(iter(files))

@@ -71,7 +71,7 @@ def check_engine(engine: Mapping[str, object], *models: object) -> None:
     """
     read_settings(engine)
     if engine and not any(isinstance(model, str | Path) for model in models):
-        raise ConfigError("engine settings have no effect on a model that is loaded", "give them to load_model")
+        raise ConfigError("engine settings have no effect on a model that is loaded", "pass them to load_model")
 
 
 def open_model(source: ModelSource, stack: ExitStack, observer: Observer) -> LanguageModel:
@@ -107,7 +107,7 @@ def open_models(model: ModelSource, proposer: ModelSource | None, stack: ExitSta
         except NotEnoughMemory as error:
             if model.is_loaded or proposer.is_loaded:
                 raise
-            observer.note(f"the two models do not fit into memory together and take turns: {error}")
+            observer.note(f"the two models do not fit into memory together, so they take turns: {error}")
         else:
             stack.push(first.pop_all())
             return Models(lm, other, sources)

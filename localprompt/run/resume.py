@@ -90,7 +90,7 @@ def resume(  # noqa: PLR0913 - as many choices as the command
         if mismatch is not None:
             if not force:
                 raise mismatch
-            observer.note(f"{mismatch.message}; what was found then is searched for again")
+            observer.note(f"{mismatch.message}; the search restarts from the beginning")
             home.runs.reset(
                 record.id, task=spec.task.name, model=models.lm.facts.name, proposer=models.proposer.facts.name
             )
@@ -99,7 +99,7 @@ def resume(  # noqa: PLR0913 - as many choices as the command
         config = config.changed(test_seen=seen, limits=spec.limits.without_minutes())
         is_unchanged = mismatch is None and config.limits == begun.limits.without_minutes()
         if record.status == "finished" and record.result is not None and is_unchanged:
-            observer.note(f"the run {record.id} is finished, and nothing differs from then")
+            observer.note(f"the run {record.id} is finished, and nothing has changed since")
             return RunResult.from_json(record.result)
         if not is_unchanged:
             config = config.changed(expected=expected_cost(ready, observer))
@@ -169,7 +169,7 @@ def _other_task(config: RunConfig, task: Task) -> RunMismatch | None:
     if task.fingerprint == config.task.get("fingerprint"):
         return None
     return RunMismatch(
-        "the task differs from that of the run", "give the task that the run was begun with, or pass --force"
+        "the task differs from that of the run", "pass the task that the run was started with, or pass --force"
     )
 
 
@@ -221,7 +221,7 @@ def _source(
     before = config.roles[role]
     model = getattr(config.sources, role) if given is None else given
     if model is None:
-        raise ConfigError(f"the run had a loaded {role}, {before.name!r}", f"give the {role} to go on with")
+        raise ConfigError(f"the run used a loaded {role}, {before.name!r}", f"pass the {role} to continue with")
     check_engine(engine, model)
     return ModelSource(model, {**before.engine(), **engine})
 

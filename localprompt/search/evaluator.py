@@ -26,7 +26,7 @@ CONTENT_FREE = ("N/A", "", "[MASK]")
 """Inputs that say nothing: a label has its prior on them (contextual calibration, Zhao 2021)."""
 
 UNLIKELY = -100.0
-"""Nats a token, what a target scores that the model could not be asked about; no real one is as improbable."""
+"""Nats per token for a target that the model could not be asked about; no real target is as improbable."""
 TOKENS_BESIDE_BYTES = 2
 """No token is shorter than a byte, but a tokeniser may put a token for the beginning and one for a space first."""
 
@@ -71,9 +71,9 @@ class Evaluator:
             if n + n_new + room > self._lm.lm.facts.n_ctx:
                 parts = f"{n} tokens with its {'longest label' if answer else 'prompt'}"
                 parts += f" and {n_new} to generate" if n_new else ""
-                parts += f", {room} are kept for a longer prompt" if room else ""
+                parts += f", and {room} are reserved for a longer prompt" if room else ""
                 raise ContextOverflow(
-                    f"the example {example.id} has {parts}, the context has {self._lm.lm.facts.n_ctx}",
+                    f"the example {example.id} has {parts}, but the context has {self._lm.lm.facts.n_ctx}",
                     "shorten it, drop the row, or raise n_ctx with --engine n_ctx=...",
                 )
 

@@ -254,7 +254,7 @@ class Proposer:
             if n_tokens <= room:
                 return version
         raise ContextOverflow(
-            f"a request to the proposer has {n_tokens} tokens at its shortest, and {max_tokens} to generate; its "
+            f"a request to the proposer needs at least {n_tokens} tokens, and {max_tokens} to generate, but its "
             f"context has {self._lm.lm.facts.n_ctx}",
             "raise n_ctx with --engine n_ctx=..., or show fewer or shorter examples",
         )

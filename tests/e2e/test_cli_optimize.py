@@ -283,7 +283,7 @@ def _run_that_was_interrupted(task: str, named_model: toy.NamedModel, *options: 
     named_model(toy.model(answer=toy.failing(KeyboardInterrupt(), 100)))
     result = _localprompt("optimize", task, "--model", "toy:1", *options)
     assert result.exit_code == 130
-    run_id = re.findall(r"`localprompt resume ([0-9a-f]{12})` goes on", result.stderr)[0]
+    run_id = re.findall(r"`localprompt resume ([0-9a-f]{12})` continues from here", result.stderr)[0]
     assert f"run {run_id}, kept in " in " ".join(result.stderr.split())
     return str(run_id)
 

@@ -46,7 +46,7 @@ def test_a_run_is_resumed_with_the_engine_settings_of_then(tiny_qwen: Path, tmp_
     engine = {"n_ctx": 1024, "n_threads": 1}
     paused = runs.optimize(given, tiny_qwen, engine=engine, settings=SETTINGS, max_minutes=1e-9)
     assert paused.status == "paused"
-    with pytest.raises(RunMismatch, match="n_ctx was 1024 when the run began and is 2048"):
+    with pytest.raises(RunMismatch, match="n_ctx was 1024 when the run started, now 2048"):
         resuming.resume(paused.run_id, engine={"n_ctx": 2048})
     resumed = resuming.resume(paused.run_id)
     whole = runs.optimize(given, tiny_qwen, engine=engine, settings=SETTINGS, store=tmp_path / "other")

@@ -161,7 +161,7 @@ def test_runs_that_have_gone_on_by_themselves_are_no_comparison_any_more(tmp_pat
     # A finished run goes on only where a limit is given.
     changed("differ in model", model=toy.model(name="bigger"), force=True, max_tokens=700)
     fewer = replace(small(test=7), fingerprint="fewer")
-    changed("has gone on with another task", task=fewer, force=True, max_tokens=700)
+    changed("was resumed with a different task", task=fewer, force=True, max_tokens=700)
 
 
 def test_a_task_under_another_name_is_another_task() -> None:
@@ -258,7 +258,7 @@ def test_answers_that_were_lost_take_nothing_from_a_finished_comparison() -> Non
 def test_a_run_that_lost_its_test_scores_is_told_as_failed() -> None:
     again = changed_by("DELETE FROM evaluations WHERE kind = 'test'")
     assert not again.runs
-    assert "has lost its test scores" in again.failures[0].error
+    assert "has no test scores any more" in again.failures[0].error
 
 
 @pytest.mark.parametrize(("instruction", "area"), [(toy.BEST, 0.0), ("", None)])
@@ -451,7 +451,7 @@ def test_a_comparison_with_other_meta_prompts_or_an_older_search_is_not_gone_on_
     with Store() as store:
         (record,) = store.runs.all()
         store.runs.update(record.id, configuration={**record.configuration, key: value})
-    with pytest.raises(RunMismatch, match="when the run began") as error:
+    with pytest.raises(RunMismatch, match="when the run started") as error:
         resume_comparison(first.id, model=lm)
     assert error.value.hint.startswith("call `localprompt compare`")
 

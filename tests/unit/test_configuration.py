@@ -128,7 +128,7 @@ def test_a_setting_that_would_never_end_is_refused(name: str, value: object, tmp
 
 def test_a_setting_names_no_file_of_this_machine(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
-    with pytest.raises(StoreError, match="the run's setting templates is a file of this machine"):
+    with pytest.raises(StoreError, match="the run's setting templates names a file on this machine"):
         RunConfig.read(changed(described(), "settings.templates", str(tmp_path / "mine"))).optimizer(tmp_path / "run")
 
 

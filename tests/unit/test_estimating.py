@@ -181,7 +181,7 @@ def test_it_is_said_that_rates_are_measured(memory: Path, caplog: pytest.LogCapt
         measured_rates(Timed(30.0))
         measured_rates(Timed(30.0))
     assert [record.getMessage() for record in caplog.records] == [
-        "timed: measuring how fast it reads and writes on this machine"
+        "timed: measuring its prompt and generation speed on this machine"
     ]
 
 

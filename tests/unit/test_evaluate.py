@@ -73,7 +73,9 @@ def test_an_example_that_does_not_fit_is_named_and_nothing_is_charged() -> None:
     n_prompt = len(lm.tokenize([given.layout.render(BEST, given.dev[0].inputs).text])[0])
     lm.n_ctx = n_prompt + given.sampling.max_tokens
     evaluator.check_fit(BEST, given.dev)
-    with pytest.raises(ContextOverflow, match=rf"dev:20 has {n_prompt} tokens .* 8 to generate, 1 are kept") as error:
+    with pytest.raises(
+        ContextOverflow, match=rf"dev:20 has {n_prompt} tokens .* 8 to generate, and 1 are reserved"
+    ) as error:
         evaluator.check_fit(BEST, given.dev, room=1)
     assert "--engine n_ctx=" in error.value.hint
     long = replace(given.dev[1], inputs={"input": "alpha one"})
@@ -88,7 +90,7 @@ def test_an_example_must_fit_with_the_longest_label() -> None:
     lm.n_ctx = len(lm.tokenize([given.layout.render(BEST, given.dev[0].inputs).text])[0]) + 3
     Evaluator(lm, given, Budget()).check_fit(BEST, given.dev)
     lm.n_ctx -= 1
-    with pytest.raises(ContextOverflow, match="with its longest label, the context has"):
+    with pytest.raises(ContextOverflow, match="with its longest label, but the context has"):
         Evaluator(lm, given, Budget()).check_fit(BEST, given.dev)
 
 

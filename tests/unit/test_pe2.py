@@ -333,7 +333,7 @@ def test_it_stops_with_a_reason_where_there_is_no_error_to_learn_from() -> None:
     diary = toy.Diary()
     PE2().run(toy.problem(lm, replace(given, seeds=(HALF,)), observer=diary))
     (note,) = diary.notes
-    assert "no error to learn from" in note
+    assert "no errors are left to learn from" in note
     assert not _asked(lm, REASON)
 
 

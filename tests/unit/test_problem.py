@@ -315,7 +315,7 @@ def test_the_first_version_that_fits_is_chosen_and_the_poorer_ones_are_not_made(
 
 
 def test_a_request_that_never_fits_is_refused_with_its_numbers() -> None:
-    with pytest.raises(ContextOverflow, match=r"has 100 tokens at its shortest, and 4000 to generate.* has 4096"):
+    with pytest.raises(ContextOverflow, match=r"needs at least 100 tokens, and 4000 to generate.* has 4096"):
         toy.problem(toy.model()).proposer.first_fitting(["word " * 200, " word" * 100], max_tokens=4000)
 
 

@@ -168,7 +168,7 @@ def test_without_errors_no_reasons_are_asked_for_only_paraphrases() -> None:
     assert not _written(lm, is_gradient)
     assert not _written(lm, is_edit)
     assert _written(lm, is_paraphrase)
-    assert diary.notes == ["round 1 of 1: no error in the minibatch, so there are no gradients, only paraphrases"]
+    assert diary.notes == ["round 1 of 1: no errors in the minibatch, so there are only paraphrases, no gradients"]
 
 
 def test_a_perfect_seed_ends_the_search() -> None:
@@ -347,7 +347,7 @@ def test_errors_are_shortened_and_then_left_out_where_the_context_is_small() -> 
     assert len(wide) > len(narrow) > len(narrower)
     assert [text.count("Input: ") for text in (wide, narrow)] == [4, 4]
     assert 1 <= narrower.count("Input: ") < 4
-    with pytest.raises(ContextOverflow, match="at its shortest"):
+    with pytest.raises(ContextOverflow, match="needs at least"):
         shown(30)
 
 

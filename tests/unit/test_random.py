@@ -206,7 +206,7 @@ def test_a_paraphrase_has_room_for_half_as_many_tokens_again_and_is_refused_befo
     long = "Name the colour of the rare stone. " * 20  # 141 tokens
     lm = toy.model(answer=_endless())
     lm.n_ctx = 300
-    with pytest.raises(ContextOverflow, match="212 to generate; its context has 300"):
+    with pytest.raises(ContextOverflow, match="212 to generate, but its context has 300"):
         _run(lm, long)
     assert not _asked(lm)
     lm.n_ctx = 500

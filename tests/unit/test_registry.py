@@ -77,7 +77,7 @@ def test_a_folder_of_meta_prompts_is_checked_before_a_search(name: str, tmp_path
 
 
 def test_a_name_is_registered_once() -> None:
-    with pytest.raises(ValueError, match="registered already"):
+    with pytest.raises(ValueError, match="already registered"):
         optimizer("ape")(APE)
 
 
@@ -138,7 +138,7 @@ def test_a_removed_setting_is_passed_over_where_it_changes_nothing_and_else_refu
     assert configure("protegi", {"sampling": "random", "rejection_pool": 16}) == configure("protegi", {})
     with pytest.raises(ConfigError, match="pe2 no longer has the setting history, so it cannot be True") as error:
         configure("pe2", {"history": True})
-    assert error.value.hint == "leave it out: the method goes on as with history=False"
+    assert error.value.hint == "omit it: the method runs as with history=False"
     with pytest.raises(ConfigError, match="the setting negatives cannot be 'hard_weighted'"):
         configure("pe2", {"negatives": "hard_weighted"})
 

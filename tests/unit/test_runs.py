@@ -359,7 +359,7 @@ def test_what_was_left_for_the_seed_is_said() -> None:
     result = runs.optimize(given, toy.model(answer=answer))
     assert (result.best, result.verdict) == (given.seeds[0], "no better prompt found")
     (note,) = result.notes
-    assert note.startswith("a prompt is 0.03 ahead of the seed on dev, not more than noise or one standard error")
+    assert note.startswith("a prompt is 0.03 ahead of the seed on dev, which is within noise or one standard error")
     assert note.endswith("'Say something about the alpha.'")
 
 
@@ -511,7 +511,7 @@ def test_a_row_that_does_not_fit_is_refused_before_anything_is_spent() -> None:
 def test_room_is_left_for_a_longer_instruction_in_a_search_alone() -> None:
     lm = toy.model()
     lm.n_ctx = 100
-    with pytest.raises(ContextOverflow, match="128 are kept for a longer prompt"):
+    with pytest.raises(ContextOverflow, match="128 are reserved for a longer prompt"):
         runs.optimize(toy.task(), lm)
     assert runs.evaluate(toy.task(), lm, "").score.n == 40
 
@@ -540,7 +540,7 @@ def test_an_observer_is_told_what_happens() -> None:
     runs.optimize(toy.task(), lm, observer=diary)
     assert diary.lines[0] == "40 test examples can show a gain of about 20 points or more"
     assert f"best 1.00 on 40: {toy.BEST}" in diary.lines
-    assert diary.lines[-1] == "measuring seed and winner on 40 test examples"
+    assert diary.lines[-1] == "measuring the seed and the winner on 40 test examples"
     assert diary.done[0] == (48, 48)
     assert lm.on_progress is before
 
