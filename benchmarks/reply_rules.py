@@ -119,14 +119,12 @@ def rules() -> Iterator[tuple[str, ModuleType, str, object]]:
                 label = " ".join(part.split())[:60]
                 yield f"{name}[{number}] {label}", module, name, re.compile(rest, value.flags)
     unchanged: dict[str, Callable[..., object]] = {
-        "_out_of_json": lambda text: text,
         "_without_suffix": lambda text, suffix: text,
-        "_without_echo": lambda text: text,
         "_unwrapped": lambda text: text,
     }
     for name, function in unchanged.items():
         yield f"{name}()", parsing, name, function
-    for name in ("loops", "_gives_answer_away", "_shows_example", "_quotes_example"):
+    for name in ("_gives_answer_away", "_shows_example", "_quotes_example"):
         yield f"{name}()", validation, name, lambda *args: False
 
 

@@ -28,7 +28,7 @@ _FILE = HomePath(dir_okay=False)
 @click.command()
 @click.argument("tasks", metavar="TASK...", nargs=-1, type=click.Path())
 @click.option(
-    "--methods", metavar="NAME,NAME,...", help="By default all that search, see `localprompt methods`; not `manual`."
+    "--methods", metavar="NAME,NAME,...", help="Default: all search methods, see `localprompt methods`; not `manual`."
 )
 @click.option("--model", help="The model that answers: a card's name, a GGUF file, scripted:FILE.")
 @click.option("--proposer", help="The model that writes prompts; the same by default.")
@@ -46,7 +46,7 @@ _FILE = HomePath(dir_okay=False)
     "--preset", default="local", show_default=True, help="Settings of the methods that have it: local, paper."
 )
 @click.option("--set", "assignments", multiple=True, metavar="METHOD.NAME=VALUE", help="Repeatable.")
-@click.option("--resume", metavar="COMPARISON", help="Go on with a comparison, by the beginning of its id.")
+@click.option("--resume", metavar="COMPARISON", help="Continue a comparison, named by the beginning of its id.")
 @click.option("--dry-run", is_flag=True, help="Say what a run will cost, and run nothing.")
 @click.option("--csv", "csv_file", type=_FILE, help="Write the table to FILE: a row per task and method.")
 @click.option("--csv-runs", type=_FILE, help="Write a row per run to FILE.")
@@ -65,7 +65,8 @@ def compare(
 ) -> None:
     """Compare methods on the task files TASK... with the same budget, seed prompts and splits.
 
-    Called again with the same arguments, or with --resume alone, it goes on where it ended: nothing is computed twice.
+    Called again with the same arguments, or with --resume alone, it continues where it stopped; nothing is computed
+    twice.
     The exit code is 1 if a run failed; the others are compared all the same.
     """
     from localprompt.cli.compare_output import print_comparison  # noqa: PLC0415
@@ -129,7 +130,7 @@ def _kept(ctx: click.Context, choices: Mapping[str, Any]) -> dict[str, Any]:
     decided = [name for name in given if name not in _OF_A_SITTING]
     if decided:
         options = {param.name: param.get_error_hint(ctx) for param in ctx.command.params}
-        raise click.UsageError(f"{options[decided[0]]} was decided when the comparison began; leave it out", ctx)
+        raise click.UsageError(f"{options[decided[0]]} was fixed when the comparison started; omit it", ctx)
     return {name: choices[name] for name in ("model", "proposer", "allow_code", "store")}
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def methods(name: str | None, as_json: bool) -> None:
     """List the search algorithms, or the settings of the one called NAME.
 
-    A setting is changed with `--set name=value`. In the column of a preset stands only what differs from the default.
+    A setting is changed with `--set name=value`. A preset's column shows only what differs from the default.
     """
     from localprompt.optimizers import names  # noqa: PLC0415 - `--help` must start fast
     from localprompt.optimizers.registry import presets, settings_of, summary  # noqa: PLC0415

@@ -106,7 +106,7 @@ def path(name: str) -> None:
 @click.argument("name_or_file", metavar="NAME|FILE")
 @report_options
 def info(name_or_file: str, as_json: bool) -> None:
-    """Say what a GGUF file is, and what is doubtful about it; no weights are loaded."""
+    """Describe a GGUF file and report problems; no weights are loaded."""
     from localprompt.engine.gguf_reader import read_header  # noqa: PLC0415
     from localprompt.engine.gguf_validator import validate  # noqa: PLC0415
     from localprompt.errors import ModelError  # noqa: PLC0415

@@ -86,7 +86,7 @@ def _run(result: RunResult, store: Path | None) -> list[RenderableType]:
     parts += discard_parts(result.discards)
     if result.stopped:
         further = "" if result.status == "paused" else " with a higher limit"
-        cut = f"The search was cut short: {result.stopped}. {_go_on(result.run_id, store)}{further} goes on."
+        cut = f"The search was cut short: {result.stopped}. {_go_on(result.run_id, store)}{further} continues."
         parts.append(Text(printable(cut), style="yellow"))
     parts += note_parts(result.notes)
     parts.append(Text(f"run {result.run_id}: {result.method}, seed {result.seed}", style="dim"))

@@ -12,7 +12,7 @@ from localprompt.cli.options import allow_code_option, store_options
 
 @click.command()
 @click.argument("run")
-@click.option("--force", is_flag=True, help="Repeat it though version or meta-prompts differ.")
+@click.option("--force", is_flag=True, help="Replay even if the version or meta-prompts differ.")
 @allow_code_option
 @store_options
 def replay(*, run: str, store: Path | None, as_json: bool, **choices: Any) -> None:

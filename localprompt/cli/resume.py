@@ -12,17 +12,17 @@ from localprompt.cli.options import LIMIT, MINUTES, allow_code_option, engine_op
 
 @click.command()
 @click.argument("run")
-@click.option("--model", help="Where the model is now; by default where it was.")
+@click.option("--model", help="Current location of the model; default: its original location.")
 @click.option("--proposer", help="Where the proposer is now; by default where it was.")
 @engine_option
-@click.option("--max-minutes", type=MINUTES, help="Pause again after so long.")
-@click.option("--max-tokens", type=LIMIT, help="Tokens for the whole search, instead of those of then.")
-@click.option("--max-calls", type=LIMIT, help="Model calls for the whole search, instead of those of then.")
-@click.option("--force", is_flag=True, help="Begin anew where model, version or settings differ.")
+@click.option("--max-minutes", type=MINUTES, help="Pause again after this many minutes.")
+@click.option("--max-tokens", type=LIMIT, help="New token limit for the whole search.")
+@click.option("--max-calls", type=LIMIT, help="New limit on model calls for the whole search.")
+@click.option("--force", is_flag=True, help="Restart the search if model, version or settings differ.")
 @allow_code_option
 @store_options
 def resume(*, run: str, store: Path | None, as_json: bool, **choices: Any) -> None:
-    """Go on with a run that was interrupted, killed or paused, or that ended at a limit.
+    """Continue a run that was interrupted, killed or paused, or that ended at a limit.
 
     RUN is the beginning of a run's id. Nothing is computed twice, and the result is that of a run which was never
     interrupted.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def runs() -> None:
-    """Look at the runs in the store, and look after it."""
+    """Inspect the runs in the store, and maintain it."""
 
 
 @runs.command("list")
@@ -130,7 +130,7 @@ def export(run: str, file: Path, store: Path | None, as_json: bool) -> None:
 @click.argument("file", type=HomePath())
 @store_options
 def import_(file: Path, store: Path | None, as_json: bool) -> None:
-    """Take in a run that `runs export` wrote; its answers serve that run alone, and no comparison takes it in."""
+    """Import a run that `runs export` wrote; its answers serve that run alone, and comparisons ignore it."""
     with _open(store, create=True) as opened:
         record = opened.runs.import_(file)
         row = listed(opened, record)

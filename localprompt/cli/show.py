@@ -53,10 +53,10 @@ def _result(facts: dict[str, Any]) -> RunResult | None:
 
 def _heading(facts: dict[str, Any]) -> list[RenderableType]:
     seed = "" if facts["seed"] is None else f", seed {facts['seed']}"
-    writer = "" if facts["proposer"] == facts["model"] else f", prompts by {facts['proposer']}"
+    proposer = "" if facts["proposer"] == facts["model"] else f", prompts by {facts['proposer']}"
     stopped = f": {facts['stopped']}" if facts["stopped"] else ""
     times = f" ({when(facts['created'])} to {when(facts['updated'])})" if facts["created"] is not None else ""
-    about = f"run {facts['run_id']}: {facts['task']}, {facts['method']}{seed}, {facts['model']}{writer}"
+    about = f"run {facts['run_id']}: {facts['task']}, {facts['method']}{seed}, {facts['model']}{proposer}"
     return [Text(printable_line(about), style="bold"), Text(printable_line(f"{state(facts)}{stopped}{times}"))]
 
 
@@ -115,7 +115,7 @@ def _go_on(facts: dict[str, Any], store: Path) -> list[RenderableType]:
         text = f"{look} says how far the damage goes; {remove} removes the run"
     elif facts["status"] in ("paused", "failed", "interrupted") or facts["stopped"]:
         further = " with a higher limit" if facts["status"] == "finished" else ""
-        text = f"{resume_command(facts['run_id'], facts['configuration'], store)}{further} goes on"
+        text = f"{resume_command(facts['run_id'], facts['configuration'], store)}{further} continues"
     else:
         return []
     return [Text(printable(text), style="yellow")]

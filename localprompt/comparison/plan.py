@@ -364,6 +364,7 @@ def _carried_out(name: str, planned: Sequence[PlannedRun], bench: Bench) -> Comp
             failed.append(FailedRun(record.id, task.name, record.method, record.seed, error.message, error.hint))
             bench.observer.note(f"{what} failed: {error.message}")
         except KeyboardInterrupt:
+            bench.store.studies.update(name, status="paused")
             allowed = ("--allow-code",) if any(config.needs_code for config in configs.values()) else ()
             again = command("compare", "--resume", name, *allowed, store=bench.store.path)
             bench.observer.note(f"{again} continues from here")

@@ -30,12 +30,14 @@ def read_value(what: str, value: object, wanted: Any) -> object:
         ConfigError: naming `what`, for a value of the wrong kind.
     """
     if get_origin(wanted) in (Union, types.UnionType):
-        kinds = [each for each in get_args(wanted) if each is not types.NoneType]
-        if value is None or (isinstance(value, str) and value.lower() == "none" and len(kinds) < len(get_args(wanted))):
+        *words, kind = [each for each in get_args(wanted) if each is not types.NoneType]
+        is_optional = types.NoneType in get_args(wanted)
+        if is_optional and (value is None or (isinstance(value, str) and value.lower() == "none")):
             return None
-        if get_origin(kinds[0]) is Literal and value in get_args(kinds[0]):
+        known = [word for each in words for word in get_args(each)]
+        if isinstance(value, str) and value in known:
             return value
-        wanted = kinds[-1]
+        return read_value(" or ".join([f"{what} is {known[0]!r}", "it"]) if known else what, value, kind)
     if get_origin(wanted) is Literal:
         return _one_of(what, value, get_args(wanted))
     if get_origin(wanted) is tuple:

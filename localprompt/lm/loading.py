@@ -49,7 +49,7 @@ def register_scheme(name: str, loader: Loader, *, names_file: bool = False) -> N
         ValueError: if the name is another's already, or none.
     """
     if name in _SCHEMES or not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is {'registered already' if name in _SCHEMES else 'no name of a scheme'}")
+        raise ValueError(f"{name!r} is {'already registered' if name in _SCHEMES else 'not a valid scheme name'}")
     _SCHEMES[name] = _Scheme(loader, names_file)
 
 

@@ -3,8 +3,8 @@
 For a small model a few solved rows often say more than any instruction. Every method begins with the best of them
 beside the seeds, so that what it writes has to be better than that, and new instructions keep their parent's examples.
 
-1. Deal `SETS` orders of train in which the answers take turns; each order gives nested sets, of which the shorter costs
-   nothing more than the longer: they share their tokens.
+1. Deal `SETS` orders of train in which the answers take turns; each order gives nested sets, so that the examples of
+   the shorter are read with those of the longer.
 2. Put each set behind each seed's instruction, and behind none. Only what fits the context takes part.
 3. Race all on growing subsets of dev; the `KEPT` best are measured on all of it by the method.
 
@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import chain, zip_longest
+from itertools import zip_longest
 from typing import Annotated, Literal
 
 from localprompt.optimizers.settings import Must
@@ -114,7 +114,6 @@ def _in_turn(problem: Problem, demos: Sequence[Demo]) -> Iterator[Demo]:
     groups: defaultdict[str, list[Demo]] = defaultdict(list)
     for demo in problem.rng.sample(demos, len(demos)):
         groups[demo.output if problem.outputs else ""].append(demo)
-    rounds = zip_longest(*groups.values())
-    for each in rounds:
+    for each in zip_longest(*groups.values()):
         turn = [demo for demo in each if demo is not None]
-        yield from chain(problem.rng.sample(turn, len(turn)))
+        yield from problem.rng.sample(turn, len(turn))

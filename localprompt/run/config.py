@@ -13,6 +13,7 @@ import platform
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -31,7 +32,7 @@ from localprompt.run.inlined import inline_files, write_files
 from localprompt.run.models import Models
 from localprompt.run.spec import Limits, RunSpec
 from localprompt.store.plain import plain, read
-from localprompt.store.records import dumped, identity_hash, text_of
+from localprompt.store.records import dumped, identity_hash
 from localprompt.tasks import Task
 from localprompt.tasks.stored import to_plain
 
@@ -41,11 +42,14 @@ _MAX_ENGINE_SETTING = 2**31 - 1
 _MAX_RESTARTS = 1_000_000
 _SHOWN = 100
 """Characters of a value that a file brought."""
-_SEARCH = 3
+_SEARCH = 4
 """Raised where the same settings, models and seed make another search than before."""
+_REPEATED = (3,)
+"""Forms whose searches this one repeats but for rare cases (APE with `shots`, replies that a deleted rule changed), so
+that their runs can be resumed; where one goes another way, a replay says that the answers end."""
 
 
-_Text = Annotated[Any, AfterValidator(text_of)]
+_Text = Annotated[Any, AfterValidator(partial(read, str))]
 """A text; a `str` of pydantic has no lone surrogates, which paths and names can hold."""
 
 
@@ -282,7 +286,8 @@ class RunConfig(_Part):
             "meta_prompts": f"the hash of the meta-prompts of {self.method}",
         }
         for key, now in _program(self.method).items():
-            if (then := getattr(self, key)) != now:
+            then = getattr(self, key)
+            if then != now and not (key == "search" and then in _REPEATED):
                 raise RunMismatch(f"{what[key]} was {repr(then)[:_SHOWN]} when the run started, now {now!r}", hint)
 
     @property

@@ -10,7 +10,6 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from localprompt.errors import (
     BudgetExhausted,
@@ -102,12 +101,8 @@ class RunSession:
             expected=config.expected,
             journal=None if is_replay else RunJournal(store.runs, run_id),
             notes=(TEST_SEEN,) if config.test_seen else (),
-            resume=partial(_resume_command, run_id, config.resume_options, store.path),
+            resume=partial(command, "resume", run_id, *config.resume_options, store=store.path),
         )
-
-
-def _resume_command(run_id: str, options: Sequence[str], store: Path, *more: str) -> str:
-    return command("resume", run_id, *options, *more, store=store)
 
 
 def execute_run(store: Store, session: RunSession) -> RunResult:

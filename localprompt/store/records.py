@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
-
-from localprompt.store.plain import plain, read
-from localprompt.types import Prompt
 
 RunStatus = Literal["running", "finished", "paused", "failed"]
 
@@ -86,73 +83,6 @@ def dumped(value: object, *, canonical: bool = False) -> str:
 def named(text: str) -> str:
     """Return a name in a form that every column holds: what UTF-8 cannot say is written as an escape."""
     return text.encode("utf-8", "backslashreplace").decode()
-
-
-def plain_prompt(prompt: Prompt) -> dict[str, Any]:
-    """Return a prompt as plain data."""
-    return dict(plain(prompt))
-
-
-def read_prompt(stored: Any) -> Prompt:
-    """Return the prompt that `plain_prompt` made plain.
-
-    Raises:
-        ValueError: if the data is not of that shape.
-    """
-    prompt: Prompt = read(Prompt, stored)
-    return prompt
-
-
-def read_texts(stored: Any) -> tuple[str, ...]:
-    """Return a list of texts as a tuple.
-
-    Raises:
-        ValueError: if the data is not of that shape.
-    """
-    return tuple(map(text_of, list_of(stored)))
-
-
-def item(plain: Any, key: str) -> Any:
-    """Return the item of an object.
-
-    Raises:
-        ValueError: if it is no object or has no such item.
-    """
-    if not isinstance(plain, dict) or key not in plain:
-        raise ValueError(f"an object with the key {key!r} was expected")
-    return plain[key]
-
-
-def texts_of(plain: Any) -> dict[str, str]:
-    """Return the value if it is an object of texts.
-
-    Raises:
-        ValueError: if not.
-    """
-    texts: dict[str, str] = read(Mapping[str, str], plain)
-    return texts
-
-
-def list_of(plain: Any) -> Sequence[Any]:
-    """Return the value if it is a list.
-
-    Raises:
-        ValueError: if not.
-    """
-    if not isinstance(plain, list):
-        raise ValueError("a list was expected")
-    return plain
-
-
-def text_of(plain: Any) -> str:
-    """Return the value if it is a text.
-
-    Raises:
-        ValueError: if not.
-    """
-    if not isinstance(plain, str):
-        raise ValueError("a text was expected")
-    return plain
 
 
 def check_plain(plain: Any, depth: int = 0) -> None:

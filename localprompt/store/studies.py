@@ -67,6 +67,9 @@ class Studies:
         """
         study_id, now = hashlib.sha256(key.encode("utf-8", "backslashreplace")).hexdigest()[:12], time.time()
         with self._database.transaction() as connection:
+            before = connection.execute("SELECT kind FROM studies WHERE id = ?", [study_id]).fetchone()
+            if before not in (None, (named(kind),)):
+                raise StoreError(f"the study {study_id} is a {before[0]}, not a {kind}", "choose another key")
             connection.execute(
                 f"INSERT INTO studies ({STUDY_COLUMNS}) VALUES (?, ?, 'running', ?, ?, ?, NULL)"
                 " ON CONFLICT (id) DO UPDATE SET status = 'running', updated = excluded.updated",

@@ -174,7 +174,7 @@ def reading_doubts(name: str, rows: Sequence[Row]) -> tuple[str, ...]:
     if long:
         lines = sum(row.lines for row in rows)
         doubts.append(
-            f"{name}: {len(rows)} rows take {lines} lines, since quoted fields go on from line {first_few(long)}: "
+            f"{name}: {len(rows)} rows take {lines} lines, since quoted fields continue from line {first_few(long)}: "
             "see that each is one text"
         )
     kind = Path(name).suffix.lower()

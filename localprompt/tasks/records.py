@@ -108,7 +108,7 @@ def _check_first(source: str, text: str) -> None:
     if not text[end:].strip():
         _check_only(source, value)
     if "\n" in text[:end]:
-        raise TaskError(f"{source}: its JSON objects go on over several lines", "write one a line: jq -c . FILE")
+        raise TaskError(f"{source}: its JSON objects span several lines", "write one per line: jq -c . FILE")
 
 
 def _check_only(source: str, content: Mapping[str, Any]) -> None:

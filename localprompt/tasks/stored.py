@@ -6,18 +6,17 @@ What comes back may have come from anywhere, so its shape is checked, and a metr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from localprompt.errors import ConfigError, StoreError, TaskError
-from localprompt.store.records import item, list_of, plain_prompt, read_prompt, read_texts, text_of, texts_of
+from localprompt.store.plain import plain, read
 from localprompt.tasks.answers import Extraction, answer_spec, find_answer
 from localprompt.tasks.data import SPLITS
 from localprompt.tasks.metrics import CodeMetric, Metric, find_metric, metric_hash, metric_spec
 from localprompt.tasks.task import Task
-from localprompt.tasks.template import Layout, Mode
-from localprompt.types import Example, Sampling
+from localprompt.tasks.template import Layout
+from localprompt.types import Example, Prompt, Sampling
 
 _TEXTS = ("name", "description", "label_score", "fingerprint")
 _LISTS = ("inputs", "labels", "doubts")
@@ -33,18 +32,18 @@ def to_plain(task: Task) -> dict[str, Any]:
     answer, (metric, digest) = task.answer, metric_spec(task.metric)
     folder = str(task.metric.folder) if isinstance(task.metric, CodeMetric) else ""
     return {
-        **{key: getattr(task, key) for key in _TEXTS},
+        **{key: str(getattr(task, key)) for key in _TEXTS},
         **{key: list(getattr(task, key)) for key in _LISTS},
         **{key: [[each.id, dict(each.inputs), list(each.targets)] for each in getattr(task, key)] for key in SPLITS},
-        "seeds": [plain_prompt(prompt) for prompt in task.seeds],
-        "layout": asdict(task.layout),
+        "seeds": plain(task.seeds),
+        "layout": plain(task.layout),
         "answer": list(answer_spec(answer)) if isinstance(answer, Extraction) else None,
         "metric": {"name": metric, "folder": folder, "hash": digest} if metric else None,
-        "sampling": {**asdict(task.sampling), "stop": list(task.sampling.stop)},
+        "sampling": plain(task.sampling),
     }
 
 
-def from_plain(plain: Mapping[str, Any], *, allow_code: bool = False) -> Task:
+def from_plain(stored: Mapping[str, Any], *, allow_code: bool = False) -> Task:
     """Return the task that `to_plain` made plain.
 
     Raises:
@@ -53,53 +52,51 @@ def from_plain(plain: Mapping[str, Any], *, allow_code: bool = False) -> Task:
             changed since.
     """
     try:
-        return _read_task({"doubts": [], **plain}, allow_code)  # older runs have no doubts
-    except (TypeError, ValueError, ConfigError) as error:
+        return _read_task({"doubts": [], **stored}, allow_code)  # older runs have no doubts
+    except (KeyError, TypeError, ValueError, ConfigError) as error:
         raise StoreError(f"the task of the run is damaged ({error})", "give the task itself") from error
 
 
-def _read_task(plain: Mapping[str, Any], allow_code: bool) -> Task:
+def _read_task(stored: Mapping[str, Any], allow_code: bool) -> Task:
+    def part(kind: Any, key: str) -> Any:
+        return read(kind, stored.get(key), key)
+
     parts: dict[str, Any] = {
-        **{key: text_of(item(plain, key)) for key in _TEXTS},
-        **{key: read_texts(item(plain, key)) for key in _LISTS},
-        **{key: tuple(map(_read_example, list_of(item(plain, key)))) for key in SPLITS},
-        "seeds": tuple(map(read_prompt, list_of(item(plain, "seeds")))),
+        **{key: part(str, key) for key in _TEXTS},
+        **{key: part(tuple[str, ...], key) for key in _LISTS},
+        **{key: tuple(map(_read_example, part(tuple[Any, ...], key))) for key in SPLITS},
+        "seeds": part(tuple[Prompt, ...], "seeds"),
+        "layout": part(Layout, "layout"),
+        "sampling": part(Sampling, "sampling"),
     }
     for name in ("seeds", "dev", "test"):
         if not parts[name]:
             raise ValueError(f"it has no {name}")
-    layout: dict[str, Any] = texts_of(item(plain, "layout"))
-    sampling = Sampling(**item(plain, "sampling"))
     if not all(parts["labels"]):
         raise ValueError("a label is empty")
-    if layout.get("mode") not in get_args(Mode):
-        raise ValueError("no layout")
-    if max(sampling.max_tokens, sampling.top_k) > _MAX_COUNT:
+    if max(parts["sampling"].max_tokens, parts["sampling"].top_k) > _MAX_COUNT:
         raise ValueError("its sampling cannot be")
-    answer, metric = (
-        find_answer(*read_texts(_named(plain, "answer"))),
-        _read_metric(_named(plain, "metric"), allow_code),
-    )
-    return Task(**parts, layout=Layout(**layout), answer=answer, metric=metric, sampling=sampling)
+    kind, argument = read(tuple[str, ...], _named(stored, "answer"), "answer")
+    metric = read(Mapping[str, str], _named(stored, "metric"), "metric")
+    return Task(**parts, answer=find_answer(kind, argument), metric=_found_metric(metric, allow_code))
 
 
-def _read_example(plain: Any) -> Example:
-    name, inputs, targets = list_of(plain)
+def _read_example(stored: Any) -> Example:
+    name, inputs, targets = read(tuple[Any, ...], stored, "an example")
     if not targets:
         raise ValueError("an example has no targets")
-    return Example(text_of(name), texts_of(inputs), read_texts(targets))
+    return Example(read(str, name), read(Mapping[str, str], inputs), read(tuple[str, ...], targets))
 
 
-def _read_metric(plain: Any, allow_code: bool) -> Metric:
-    name, folder = text_of(item(plain, "name")), text_of(item(plain, "folder"))
+def _found_metric(stored: Mapping[str, str], allow_code: bool) -> Metric:
+    name, folder, digest = (read(str, stored.get(key), f"metric.{key}") for key in ("name", "folder", "hash"))
     metric = find_metric(name, folder=Path(folder), allow_code=allow_code)
-    if metric_hash(metric) != text_of(item(plain, "hash")):
-        raise TaskError(f"the code of the metric {name!r} has changed since the run began", "give the task itself")
+    if metric_hash(metric) != digest:
+        raise TaskError(f"the code of the metric {name!r} has changed since the run started", "pass the task itself")
     return metric
 
 
-def _named(plain: Mapping[str, Any], what: str) -> Any:
-    found = item(plain, what)
-    if found is None:
-        raise TaskError(f"the task's {what} is a Python object, which is not kept with a run", "give the task itself")
-    return found
+def _named(stored: Mapping[str, Any], what: str) -> Any:
+    if stored[what] is None:
+        raise TaskError(f"the task's {what} is a Python object, which is not kept with a run", "pass the task itself")
+    return stored[what]

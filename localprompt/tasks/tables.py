@@ -126,11 +126,11 @@ def _check_header(source: str, table: _Table, needed: Needed) -> None:
     if not missing:
         return
     if header.end > header.line:
-        problem = f"line {header.line}: a quote mark makes the header go on to line {header.end}"
+        problem = f"line {header.line}: a quote mark makes the header continue to line {header.end}"
         raise _quoting_error(source, f"{problem}, and it has no column {missing[0]!r}")
     for row in table.rows[:_LOOKED_AT]:
         if _has(row.cells, needed):
-            raise TaskError(f"{source}, line {row.line}: the header stands only here", "remove the lines before it")
+            raise TaskError(f"{source}, line {row.line}: the header appears only here", "remove the lines before it")
     if _is_data(table):
         first = table.delimiter.join(header.cells)[:_LONG]
         hint = f"begin it with the names of the columns, such as {table.delimiter.join(g[0] for g in needed)!r}"
@@ -245,7 +245,7 @@ def _ragged(table: _Table, row: _Row) -> str:
     found, wanted = len(row.cells), len(table.header.cells)
     reason = f"{found} column{'s'[: found != 1]}, the header has {wanted}"
     if row.end > row.line:
-        return f"a quoted field goes on to line {row.end}; then the row has {reason}"
+        return f"a quoted field continues to line {row.end}; then the row has {reason}"
     if table.delimiter == "\t" and any(cell.count('"') % 2 for cell in row.cells):
         reason += " (a quote mark joins neither cells nor lines in a TSV file)"
     return reason

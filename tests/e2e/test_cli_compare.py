@@ -157,8 +157,8 @@ def test_a_dry_run_says_what_each_method_will_cost_and_runs_nothing(task: str) -
         (["TASK", "--model", "toy:1", "--max-tokens", "9", "--max-calls", f"{10**19}"], 2, "is not in the range"),
         (["no-such.yaml", "--model", "toy:1", "--max-tokens", "9"], 1, "no-such.yaml"),
         (["--resume", "abc"], 1, "there is no store"),
-        (["--resume", "abc", "--seeds", "9"], 2, "'--seeds' was decided when the comparison began"),
-        (["TASK", "--resume", "abc"], 2, "was decided when the comparison began"),
+        (["--resume", "abc", "--seeds", "9"], 2, "'--seeds' was fixed when the comparison started"),
+        (["TASK", "--resume", "abc"], 2, "was fixed when the comparison started"),
     ],
 )
 def test_errors_are_a_sentence_and_an_exit_code(

@@ -68,7 +68,7 @@ def test_a_paused_run_shows_what_is_known_and_how_to_go_on() -> None:
     found = localprompt.optimize(toy.task(), toy.model(), max_minutes=1e-9)
     text = show(found.run_id)
     assert f"paused: {found.stopped}" in text
-    assert f"`localprompt resume {found.run_id} --model MODEL` goes on" in text
+    assert f"`localprompt resume {found.run_id} --model MODEL` continues" in text
 
 
 def test_a_failed_run_shows_its_best_prompt_so_far_and_how_to_go_on() -> None:
@@ -83,7 +83,7 @@ def test_a_failed_run_shows_its_best_prompt_so_far_and_how_to_go_on() -> None:
     assert "failed: the machine is too hot" in text
     assert "Best prompt so far, 1.000 on " in text
     assert toy.BEST in text
-    assert f"`localprompt resume {newest()} --model MODEL` goes on" in text
+    assert f"`localprompt resume {newest()} --model MODEL` continues" in text
 
 
 def test_a_run_that_found_nothing_yet_says_so() -> None:

@@ -84,7 +84,7 @@ def test_two_joined_rows_of_which_nothing_tells_are_named_as_doubtful(tmp_path: 
     rows = _read(tmp_path, _table(_with(FREE, '"verb,x', 4, 'verb",y', 5)))
     assert len(rows) == 29
     assert reading_doubts("rows.csv", rows) == (
-        "rows.csv: 29 rows take 30 lines, since quoted fields go on from line 6 to 7: see that each is one text",
+        "rows.csv: 29 rows take 30 lines, since quoted fields continue from line 6 to 7: see that each is one text",
     )
 
 
@@ -99,7 +99,7 @@ def test_several_joins_are_named_and_counted(tmp_path: Path) -> None:
 
 def test_a_header_that_swallows_rows_is_refused(tmp_path: Path) -> None:
     message = _refused(tmp_path, 'input,"target\na,b\nc,d"\ne,f\n')
-    assert message == "line 1: a quote mark makes the header go on to line 3, and it has no column 'target'"
+    assert message == "line 1: a quote mark makes the header continue to line 3, and it has no column 'target'"
     message = _refused(tmp_path, 'input,target,"note\na,b,1\nc,d,2"\ne,f,3\n')
     assert message == "line 1: a quote mark opens a field that ends only in line 3 and joins 3 rows"
 
@@ -114,7 +114,7 @@ def test_a_header_that_swallows_rows_is_refused(tmp_path: Path) -> None:
         ),
         (
             _table(_with(FREE, '"verb,x', 4, 'verb,y"', 7)),
-            "line 6: a quoted field goes on to line 9; then the row has 1 column, the header has 2",
+            "line 6: a quoted field continues to line 9; then the row has 1 column, the header has 2",
         ),
         (_table(['"verb,x', *FREE * 500]), "line 2: a quote mark opens a field that has not ended in line "),
         (_table(["a\rb,x"]), "line 2: a carriage return in the middle"),

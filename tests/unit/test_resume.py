@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,20 @@ def test_a_run_begun_anew_shows_the_names_of_now_and_no_old_result() -> None:
     assert record.configuration["task"]["description"] == "Something else."
     resumed = resuming.resume(run_id, model=toy.model(name="another"))
     assert (resumed.task, resumed.model, resumed.notes) == ("other", "another", ())
+
+
+@pytest.mark.parametrize(("form", "is_refused"), [(3, False), (2, True)])
+def test_a_run_of_the_form_before_is_repeated_and_an_older_one_is_not(form: int, is_refused: bool) -> None:
+    first = runs.optimize(toy.task(), toy.model(), max_calls=100)
+    with Store() as store:
+        found = store.runs.get(first.run_id).configuration
+        store.runs.update(first.run_id, configuration={**found, "search": form})
+    for again in (resuming.replay, partial(resuming.resume, model=toy.model(), max_calls=200)):
+        if is_refused:
+            with pytest.raises(RunMismatch, match="the version of its methods was 2"):
+                again(first.run_id)
+        else:
+            assert again(first.run_id).run_id == first.run_id
 
 
 def test_a_search_that_goes_on_after_its_test_score_was_known_says_so() -> None:

@@ -79,5 +79,8 @@ def test_other_work_than_runs_is_entered_in_the_store_and_found_again() -> None:
         with pytest.raises(localprompt.StoreError, match="no comparison begins with"):
             store.studies.get("comparison", entered.id)
         assert store.check() == []
+        with pytest.raises(localprompt.StoreError, match="is a sensitivity, not a comparison"):
+            store.studies.enter("comparison", "a key", {}, ["1" * 12])
+        assert store.studies.get("sensitivity", entered.id) == found, "nothing is half done"
         store.studies.delete(entered.id)
         assert store.studies.all("sensitivity") == []

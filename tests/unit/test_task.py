@@ -148,7 +148,7 @@ def test_what_is_doubtful_about_a_file_is_told_of_the_task(tmp_path: Path) -> No
         (tmp_path / f"{name}.csv").write_text("input,target\na,x\nb,y\n")
     (tmp_path / "test.csv").write_text('input,target\n"c\nd",x\n')
     task = _load(tmp_path, "data: {train: train.csv, dev: dev.csv, test: test.csv}")
-    doubt = "test.csv: 1 rows take 2 lines, since quoted fields go on from line 2 to 3: see that each is one text"
+    doubt = "test.csv: 1 rows take 2 lines, since quoted fields continue from line 2 to 3: see that each is one text"
     assert task.doubts == (doubt,)
     assert find_doubts(task)[0] == doubt
 

@@ -132,7 +132,15 @@ def test_what_examples_cost_is_estimated(method: str) -> None:
     assert lm.n_generated == 0
 
 
-@pytest.mark.parametrize(("value", "error"), [("some", "a whole number, not 'some'"), (-1, "at least 0, not -1")])
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        ("some", "is 'auto' or it is a whole number, not 'some'"),
+        (-1, "at least 0, not -1"),
+        (None, "not None"),
+        (True, "not True"),
+    ],
+)
 def test_what_is_no_number_of_examples_is_one_sentence(value: object, error: str) -> None:
     with pytest.raises(ConfigError, match=error):
         configure("opro", {"shots": value})
