@@ -456,6 +456,28 @@ def test_a_comparison_with_other_meta_prompts_or_an_older_search_is_not_gone_on_
     assert error.value.hint.startswith("call `localprompt compare`")
 
 
+def test_a_run_of_the_search_form_before_is_no_run_of_a_new_comparison() -> None:
+    lm = toy.model()
+    first = compare([small()], lm, methods=["random"], n_seeds=1, max_tokens=LIMIT, settings=ONE)
+    with Store() as store:
+        (record,) = store.runs.all()
+        store.runs.update(record.id, configuration={**record.configuration, "search": 3})
+    again = compare([small()], lm, methods=["random"], n_seeds=1, max_tokens=LIMIT, settings=ONE)
+    assert again.runs[0].result.run_id != first.runs[0].result.run_id
+
+
+def test_an_interrupted_comparison_is_paused_in_the_store() -> None:
+    lm = toy.model(answer=toy.failing(KeyboardInterrupt(), 5))
+    with pytest.raises(KeyboardInterrupt):
+        compare([small()], lm, methods=["random"], n_seeds=1, max_tokens=LIMIT, settings=ONE)
+    with Store() as store:
+        (study,) = store.studies.all("comparison")
+    assert study.status == "paused"
+    resume_comparison(study.id, model=toy.model())
+    with Store() as store:
+        assert store.studies.get("comparison", study.id).status == "finished"
+
+
 def test_where_a_row_does_not_fit_no_run_is_entered() -> None:
     long = replace(other(small()), dev=(*small().dev, Example("dev:99", {"input": "alpha " * 9000}, ("omega",))))
     with pytest.raises(ContextOverflow, match="random on the task other: the example dev:99 has"):
