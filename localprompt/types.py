@@ -217,7 +217,9 @@ class Spend:
     """What a run has used so far. Counted logically: a cached answer costs what it cost."""
 
     tokens_requested: int = 0
+    """As one-at-a-time evaluation would decode them."""
     tokens_decoded: int = 0
+    """What the engine did: nothing for an answer that was known, and a prefix again where a call is cut in chunks."""
     calls: int = 0
     """Model calls: one for each (prompt, example) evaluated or text asked for."""
     seconds: float = 0.0
@@ -225,6 +227,8 @@ class Spend:
     """Single answers of a model: each label's probability is one, each completion is one."""
     answers_cached: int = 0
     """Answers that were known already and computed nothing."""
+    tokens_computed: int = 0
+    """Each distinct prefix of a call once, and what was drawn: a pure function of the requests. 0 in runs of before."""
 
     def __add__(self, other: Spend) -> Spend:
         return Spend(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
@@ -254,6 +258,8 @@ class Incumbent:
     """Its score on dev then."""
     n: int
     """Dev examples behind the score."""
+    tokens_computed: int = 0
+    """As in `Spend`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,11 @@ from typing import Any, NamedTuple
 from localprompt.errors import ContextOverflow
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.budget import Budget
+from localprompt.lm.deadline import Rates
 from localprompt.lm.metered import MeteredLM
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers import Optimizer
-from localprompt.run.estimate import Estimate, Rates, estimate
+from localprompt.run.estimate import Estimate, estimate
 from localprompt.run.models import Models
 from localprompt.run.results import HeldOutScores, RunResult
 from localprompt.run.spec import Limits, RunSpec

@@ -60,17 +60,17 @@ def print_comparison(result: Comparison, again: str) -> None:
 
 def print_costs(costs: Sequence[Expected], n_seeds: int) -> None:
     """Print what one run of each method is expected to cost, and all together."""
-    columns = ("task", "method", "proposals", "evaluations", "tokens", "decoded", "minutes")
+    columns = ("task", "method", "proposals", "evaluations", "tokens", "requested", "minutes")
     rows = []
     for each in costs:
         cost = each.cost
         minutes = "not known" if cost.seconds is None else f"{cost.seconds / 60:.1f}"
-        counts = (cost.proposals, cost.evaluations, cost.tokens_requested, cost.tokens_decoded)
+        counts = (cost.proposals, cost.evaluations, cost.tokens_computed, cost.tokens_requested)
         rows.append((each.task, each.method, *(f"{count:,}" for count in counts), minutes))
     page = console(wide=True)
     page.print(table(columns, rows, right=columns[2:]))
-    searches = n_seeds * sum(each.cost.tokens_requested for each in costs)
-    final = n_seeds * sum(each.cost.final_tokens_requested for each in costs)
+    searches = n_seeds * sum(each.cost.tokens_computed for each in costs)
+    final = n_seeds * sum(each.cost.final_tokens_computed for each in costs)
     of_all = f"{n_seeds * len(costs)} runs with {n_seeds} seeds"
     total = f"{of_all}: about {searches:,} tokens, then {final:,} for noise and test"
     seconds = [each for row in costs for each in (row.cost.seconds, row.cost.final_seconds) if each is not None]
@@ -85,7 +85,11 @@ def _rows(rows: Sequence[Row]) -> Table:
         (
             *(row.method, str(row.runs), _over_seeds(row.test), _difference(row, row.from_seed)),
             *(_difference(row, row.from_random), "-" if row.area is None else score_text(row.area.mean)),
-            *(f"{row.tokens_requested:,.0f}", f"{percent_text(row.hit_rate)}%", f"{percent_text(row.discard_rate)}%"),
+            *(
+                f"{row.tokens_computed or row.tokens_requested:,.0f}",
+                f"{percent_text(row.hit_rate)}%",
+                f"{percent_text(row.discard_rate)}%",
+            ),
         )
         for row in rows
     ]

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 @click.option("--templates", type=click.Path(), metavar="DIR", help="A folder with meta-prompts of your own.")
 @click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="A setting of the method; repeatable.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Random seed.")
-@click.option("--max-minutes", type=MINUTES, help="Pause the search after this many minutes.")
-@click.option("--max-tokens", type=LIMIT, help="Tokens that the search may request.")
+@click.option("--max-minutes", type=MINUTES, help="Minutes after which the result is there; the method is sized to it.")
+@click.option("--pause-after", type=MINUTES, help="Pause the search after this many minutes.")
+@click.option("--max-tokens", type=LIMIT, help="Tokens that the search may compute; the method is sized to it.")
 @click.option("--max-calls", type=LIMIT, help="Model calls that the search may make.")
 @click.option("--dry-run", is_flag=True, help="Only say what would run and what it is expected to cost.")
 @model_options
@@ -39,7 +40,7 @@ def optimize(
     task: str,
     templates: str | None,
     assignments: tuple[str, ...],
-    max_minutes: float | None,
+    pause_after: float | None,
     dry_run: bool,
     store: Path | None,
     use_cache: bool,
@@ -57,23 +58,24 @@ def optimize(
     }
     with search_progress() as observer:
         if dry_run:
-            _say_expected(runs.dry_run(task, **search, observer=observer), max_minutes, search, as_json=as_json)
+            _say_expected(runs.dry_run(task, **search, observer=observer), pause_after, search, as_json=as_json)
             return
         result = runs.optimize(
-            task, **search, max_minutes=max_minutes, store=store, use_cache=use_cache, observer=observer
+            task, **search, pause_after=pause_after, store=store, use_cache=use_cache, observer=observer
         )
     print_run(result, store, as_json=as_json)
 
 
-def _say_expected(expected: Estimate, max_minutes: float | None, search: Mapping[str, Any], *, as_json: bool) -> None:
+def _say_expected(expected: Estimate, pause_after: float | None, search: Mapping[str, Any], *, as_json: bool) -> None:
     from localprompt.cli.methods import plain_settings, settings_text  # noqa: PLC0415
     from localprompt.cli.output import estimate_text  # noqa: PLC0415
     from localprompt.optimizers import configure  # noqa: PLC0415
 
     method, preset = search["method"], search["preset"]
-    chosen = configure(method, search["settings"], preset)
+    sizes = {name: size for name, size in expected.sizes.items() if name != "dev_examples"}
+    chosen = configure(method, {**search["settings"], **sizes}, preset)
     if as_json:
         say_json({**expected.to_json(), "method": method, "preset": preset, "settings": plain_settings(chosen)})
     else:
         say(settings_text(method, preset, chosen))
-        say(f"expected: {estimate_text(expected, max_minutes)}")
+        say(f"expected: {estimate_text(expected, pause_after)}")

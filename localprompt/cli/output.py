@@ -160,17 +160,17 @@ def boxed(title: str, prompt: Prompt) -> Panel:
     return Panel(text, title=title, title_align="left")
 
 
-def estimate_text(expected: Estimate, max_minutes: float | None = None) -> str:
+def estimate_text(expected: Estimate, pause_after: float | None = None) -> str:
     """Return an estimate in words."""
     text = f"about {expected.proposals:,} proposals and {expected.evaluations:,} evaluations, "
-    text += f"{expected.tokens_requested:,} tokens ({expected.tokens_decoded:,} decoded)"
+    text += f"{expected.tokens_computed:,} tokens ({expected.tokens_requested:,} requested)"
     if expected.seconds is not None:
         text += f", {expected.seconds / 60:.1f} minutes on this machine"
-        if max_minutes is not None and max_minutes < expected.seconds / 60:
-            text += f"; the search would pause after {max_minutes:g}"
+        if pause_after is not None and pause_after < expected.seconds / 60:
+            text += f"; the search would pause after {pause_after:g}"
     if expected.final_calls:
         text += f"; after it, for noise and test, {expected.final_calls:,} evaluations"
-        text += f", {expected.final_tokens_requested:,} tokens"
+        text += f", {expected.final_tokens_computed:,} tokens"
     if expected.final_seconds is not None:
         text += f", {expected.final_seconds / 60:.1f} minutes"
     return text
@@ -201,7 +201,9 @@ def note_text(note: str) -> str:
 
 
 def _spend(spend: Spend, what: str = "spent") -> Text:
-    shared = f" ({spend.tokens_decoded:,} decoded: the rest was shared)" if spend.tokens_decoded else ""
+    # Runs of before were not counted so.
+    computed = f"{spend.tokens_computed:,} tokens, {spend.tokens_requested:,} requested"
+    tokens = computed if spend.tokens_computed else f"{spend.tokens_requested:,} requested tokens"
     known = f", {percent_text(spend.hit_rate)} % of the answers from the store" if spend.answers_cached else ""
     calls = f"{spend.calls:,} model calls{known}"
-    return Text(f"{what} {spend.tokens_requested:,} tokens{shared}, {calls}, {spend.seconds:.0f} s")
+    return Text(f"{what} {tokens}, {calls}, {spend.seconds:.0f} s")

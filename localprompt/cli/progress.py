@@ -111,7 +111,7 @@ class LiveReporter(Reporter):
 
     def _redraw(self) -> None:
         parts = [f"best {score_text(self._best[1], 2)}"] if self._best else []
-        parts.append(f"{self._spent.tokens_requested:,} tokens")
+        parts.append(f"{self._spent.tokens_computed:,} tokens")
         left = self._planned - self._spent.calls
         if self._spent.calls and left > 0:
             seconds = self._spent.seconds / self._spent.calls * left

@@ -17,6 +17,7 @@ from localprompt.run.config import RunConfig
 from localprompt.run.inlined import inline_files
 from localprompt.run.results import RunResult
 from localprompt.run.resume import resume
+from localprompt.run.spec import seen_dev
 from localprompt.search.observer import Observer
 from localprompt.stats.anytime import area_under_best_so_far
 from localprompt.store import RunRecord, Store
@@ -87,17 +88,21 @@ class Bench:
         the best of many, and methods differ in how many they choose by. A prompt that was never measured on all of dev
         has no mean that compares, so the one before it goes on.
         """
-        dev = {example.id for example in task.dev}
+        config = RunConfig.read(record.configuration)
+        dev = {example.id for example in seen_dev(task, config.n_dev, config.seed)}
         means: dict[str, float] = {}
         for evaluation in self.store.runs.evaluations(record.id, "metric"):
             scores = [outcome.score for outcome in evaluation.outcomes if outcome.example_id in dev]
             if len(scores) == len(dev):
                 means[evaluation.prompt.id] = math.fsum(scores) / len(scores)
-        start, limit = means.get(result.seed_prompt.id), RunConfig.read(record.configuration).limits.max_tokens
+        start, limits = means.get(result.seed_prompt.id), config.limits
+        limit = limits.max_tokens or limits.max_requested
         if start is None or limit is None:
             return None
         steps = [
-            (each.tokens_requested, means[each.prompt_id]) for each in result.trajectory if each.prompt_id in means
+            (each.tokens_computed if limits.max_tokens else each.tokens_requested, means[each.prompt_id])
+            for each in result.trajectory
+            if each.prompt_id in means
         ]
         return area_under_best_so_far(start, steps, limit)
 

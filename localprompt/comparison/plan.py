@@ -11,7 +11,7 @@ import itertools
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -27,9 +27,10 @@ from localprompt.run.api import enter, sources
 from localprompt.run.config import RunConfig
 from localprompt.run.estimate import Estimate
 from localprompt.run.models import Models, check_engine, open_models
-from localprompt.run.prepare import expected_cost, prepare, tell_before
+from localprompt.run.prepare import prepare, tell_before
 from localprompt.run.resume import models_of
 from localprompt.run.session import opened_store
+from localprompt.run.sizing import planned
 from localprompt.run.spec import Limits, RunSpec, check_count, loaded_task
 from localprompt.search.observer import Observer, SilentObserver
 from localprompt.store import RunRecord, Store, Study
@@ -69,7 +70,7 @@ def compare(  # noqa: PLR0913 - a comparison has as many choices as the command
     Args:
         tasks: task files or loaded tasks, with different names.
         model: the task LM, by card name, path, or loaded; loaded once.
-        max_tokens: for each search, tokens requested; also what the area under best-so-far is measured over.
+        max_tokens: for each search, tokens computed; also what the area under best-so-far is measured over.
         methods: registered optimisers; None: all that search.
         n_seeds: runs of each method on each task.
         proposer: the model that writes prompts; the task LM itself by default.
@@ -97,16 +98,15 @@ def compare(  # noqa: PLR0913 - a comparison has as many choices as the command
         home = opened_store(store, stack)
         models = open_models(*sources(model, proposer, engine), stack, observer)
         known = _KnownRuns(home)
-        costs: dict[tuple[str, str], Estimate] = {}
-        planned = []
-        for spec in specs:
-            wanted = RunConfig.new(spec, models, use_cache=use_cache)
-            run_id = known.find(wanted)
-            if run_id is None and (place := (spec.task.name, spec.method)) not in costs:
-                costs[place] = _cost(spec, models, observer)
-            planned.append((spec, wanted, run_id))
+        sizes = _sizes(specs, models, observer)
         # Entered only now, when every row was found to fit.
-        ids = [run_id or _entered(home, config, costs[spec.task.name, spec.method]) for spec, config, run_id in planned]
+        ids = []
+        for spec in specs:
+            size, cost = sizes[spec.task.name, spec.method]
+            wanted = RunConfig.new(
+                replace(spec, optimizer=size.optimizer, n_dev=size.n_dev), models, use_cache=use_cache, expected=cost
+            )
+            ids.append(known.find(wanted) or _entered(home, wanted))
         study = home.studies.enter(KIND, " ".join(ids), {"n_runs": len(ids)}, ids)
         runs = [PlannedRun(spec.task, home.runs.get(each)) for spec, each in zip(specs, ids, strict=True)]
         return _carried_out(study.id, runs, Bench(home, models.lm, models.other, observer))
@@ -204,28 +204,40 @@ def expected_costs(  # noqa: PLR0913 - as `compare`
     _tell_before(specs, observer)
     with ExitStack() as stack:
         models = open_models(*sources(model, proposer, engine), stack, observer)
-        return [Expected(spec.task.name, spec.method, _cost(spec, models, observer)) for spec in specs]
+        return [Expected(*place, cost) for place, (_, cost) in _sizes(specs, models, observer).items()]
 
 
-def _cost(spec: RunSpec, models: Models, observer: Observer) -> Estimate:
-    """Return what a search will cost.
+def _sizes(
+    specs: Sequence[RunSpec], models: Models, observer: Observer
+) -> dict[tuple[str, str], tuple[RunSpec, Estimate]]:
+    """Return, by task and method, the search in its size, which is that of the first seed, and what it will cost.
 
     Raises:
         LocalPromptError: naming method and task; a ContextOverflow if a row does not fit the model.
     """
-    try:
-        return expected_cost(prepare(spec, models), observer)
-    except LocalPromptError as error:
-        error.message = f"{spec.method} on the task {spec.task.name}: {error.message}"
-        error.args = (error.message,)
-        raise
+    sizes: dict[tuple[str, str], tuple[RunSpec, Estimate]] = {}
+    for spec in specs:
+        place = spec.task.name, spec.method
+        try:
+            if place not in sizes:
+                ready, cost = planned(prepare(spec, models), observer)
+                sizes[place] = ready.spec, cost
+        except LocalPromptError as error:
+            error.message = f"{spec.method} on the task {spec.task.name}: {error.message}"
+            error.args = (error.message,)
+            raise
+    return sizes
 
 
-def _specs(tasks: Sequence[Task], methods: Mapping[str, Optimizer], n_seeds: int, limits: Limits) -> list[RunSpec]:
+_Methods = Mapping[str, tuple[Optimizer, Sequence[str] | None]]
+"""Each configured, with the settings that no budget changes."""
+
+
+def _specs(tasks: Sequence[Task], methods: _Methods, n_seeds: int, limits: Limits) -> list[RunSpec]:
     """Return all searches, tasks outermost, methods innermost."""
     return [
-        RunSpec(task, method, optimizer, seed, limits)
-        for task, seed, (method, optimizer) in itertools.product(tasks, range(n_seeds), methods.items())
+        RunSpec(task, method, optimizer, seed, limits, fixed)
+        for task, seed, (method, (optimizer, fixed)) in itertools.product(tasks, range(n_seeds), methods.items())
     ]
 
 
@@ -239,9 +251,7 @@ def _limits(max_tokens: int, max_calls: int | None) -> Limits:
     return Limits(max_tokens, max_calls)
 
 
-def _configured(
-    methods: Sequence[str] | None, preset: str, settings: Mapping[str, Mapping[str, object]]
-) -> dict[str, Optimizer]:
+def _configured(methods: Sequence[str] | None, preset: str, settings: Mapping[str, Mapping[str, object]]) -> _Methods:
     """Return each method configured, in their order."""
     wanted = tuple(dict.fromkeys(compared() if methods is None else methods))
     if not wanted:
@@ -254,8 +264,12 @@ def _configured(
     for method in settings:
         if method not in having:
             raise ConfigError(f"settings for {method!r}, which is not compared", nearest(method, wanted))
+    of_each = {method: preset if preset in having[method] else LOCAL for method in wanted}
     return {
-        method: configure(method, settings.get(method, {}), preset if preset in having[method] else LOCAL)
+        method: (
+            configure(method, settings.get(method, {}), of_each[method]),
+            tuple(settings.get(method, {})) if of_each[method] == LOCAL else None,
+        )
         for method in wanted
     }
 
@@ -289,9 +303,9 @@ class _KnownRuns:
         return next((record.id for record in same if record.status == "finished"), same[0].id if same else None)
 
 
-def _entered(home: Store, config: RunConfig, cost: Estimate) -> str:
+def _entered(home: Store, config: RunConfig) -> str:
     """Return the id of a new run, which has not begun."""
-    record = enter(home, config.changed(expected=cost))
+    record = enter(home, config)
     home.runs.update(record.id, status="paused", stopped="it has not started")
     return record.id
 
@@ -340,7 +354,7 @@ def _check_alike(home: Store, name: str, planned: Sequence[PlannedRun]) -> None:
 
 def _shared_by_all(config: RunConfig) -> dict[str, object]:
     return {
-        "max_tokens": config.limits.max_tokens,
+        "max_tokens": config.limits.max_tokens or config.limits.max_requested,
         "max_calls": config.limits.max_calls,
         "model": config.model.fingerprint,
         "proposer": (config.proposer or config.model).fingerprint,
@@ -378,7 +392,7 @@ def _carried_out(name: str, planned: Sequence[PlannedRun], bench: Bench) -> Comp
         id=name,
         model=first.model,
         proposer=first.proposer,
-        max_tokens=limits.max_tokens or 0,
+        max_tokens=limits.max_tokens or limits.max_requested or 0,
         max_calls=limits.max_calls,
         methods=methods,
         runs=tuple(done),

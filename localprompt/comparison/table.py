@@ -92,6 +92,7 @@ class Row:
     area: OverSeeds | None
     """Under the best-so-far score on dev, a value a seed that has one."""
     tokens_requested: float
+    tokens_computed: float
     """Mean of a run, as `calls` and `seconds`."""
     calls: float
     seconds: float
@@ -209,14 +210,14 @@ class Comparison:
 
 
 _MEANS = (
-    *("noise", "constant", "tokens_requested", "calls", "seconds", "hit_rate"),
+    *("noise", "constant", "tokens_requested", "tokens_computed", "calls", "seconds", "hit_rate"),
     *("proposals", "discarded", "discard_rate"),
 )
 RUN_COLUMNS = (
     *("comparison", "task", "method", "preset", "changed", "model", "proposer", "seed", "run_id", "status"),
     *("error", "hint"),
     *("dev", "test", "test_of_seed_prompt", "difference", "p", "area"),
-    *("tokens_requested", "tokens_decoded", "calls", "seconds", "answers", "answers_cached"),
+    *("tokens_requested", "tokens_computed", "tokens_decoded", "calls", "seconds", "answers", "answers_cached"),
     *("proposals", "discarded", "discards", "stopped", "op", "demos", "instruction"),
 )
 
@@ -261,6 +262,7 @@ def _row(tasks: Sequence[str], method: str, runs: Sequence[ComparedRun]) -> Row 
         constant=_constant(found),
         area=over_seeds([_mean(each) for each in areas]) if areas else None,
         tokens_requested=_mean([run.result.spend.tokens_requested for run in mine]),
+        tokens_computed=_mean([run.result.spend.tokens_computed for run in mine]),
         calls=_mean([run.result.spend.calls for run in mine]),
         seconds=_mean([run.result.spend.seconds for run in mine]),
         hit_rate=sum(run.result.spend.answers_cached for run in mine) / answers if answers else 0.0,

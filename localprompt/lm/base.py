@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from localprompt.engine.radix import RadixTree
 from localprompt.types import EngineStats, Generation, Loglikelihood, Message, Sampling
 
 
@@ -92,3 +93,11 @@ class LanguageModel(Protocol):
             ContextOverflow: naming the request that with `max_tokens` does not fit, before anything is computed.
         """
         ...
+
+
+def unique_tokens(lm: LanguageModel, texts: Sequence[str]) -> int:
+    """Return how many tokens are computed where the texts are read in one call: each distinct prefix once.
+
+    Only the tokeniser is asked.
+    """
+    return RadixTree.of(sorted(map(tuple, lm.tokenize(texts)))).n_tokens

@@ -1,7 +1,8 @@
-"""Limits on what a run may spend. Level 3: imports types and errors only.
+"""Limits on what a run may spend. Level 3.
 
 Counting is logical: an answer that comes out of a cache costs what it cost when it was computed, so a replayed run
-ends where the first one ended. Only the limit in minutes depends on the machine: it pauses a run.
+ends where the first one ended. Only minutes depend on the machine: `max_minutes` pauses a run, and which calls a
+deadline refused is kept, so that a replay refuses the same ones.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from localprompt.errors import BudgetExhausted, OutOfTime
+from localprompt.lm.deadline import Deadline, Work
 from localprompt.types import Spend
+
+TIME_IS_OVER = "the time that is left is needed for the final evaluation"
 
 
 class Budget:
@@ -22,66 +26,86 @@ class Budget:
     asked for apart, by `check_time`, before whatever takes time: an answer that is known takes none.
 
     Args:
-        max_tokens: tokens requested, prompts and completions together, as one-at-a-time evaluation would decode them.
+        max_tokens: tokens computed, as `Spend` counts them: each distinct prefix of a call once, and what is drawn.
+        max_requested: tokens requested, as one-at-a-time evaluation would decode them; what stored runs may have.
         max_calls: model calls, one for each (prompt, example) evaluated or text asked for.
-        max_minutes: minutes since this object was made.
+        max_minutes: minutes since this object was made, after which it is out of time.
+        deadline: before which everything must be done; it refuses a call that would end too late.
         clock: seconds that only grow.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a limit each
         self,
         *,
         max_tokens: int | None = None,
+        max_requested: int | None = None,
         max_calls: int | None = None,
         max_minutes: float | None = None,
+        deadline: Deadline | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._max_tokens = max_tokens
+        self._max_requested = max_requested
         self._max_calls = max_calls
         self._max_minutes = max_minutes
+        self.deadline = deadline
+        """Learns how long calls take."""
+        self._n = 0
+        """Calls asked for so far."""
         self._clock = clock
         self._started = clock()
         self._spend = Spend()
 
     @property
-    def counts_tokens(self) -> bool:
-        """True if `reserve` needs to know how many tokens a call can cost."""
-        return self._max_tokens is not None
+    def counts_requested(self) -> bool:
+        """True if `reserve` needs to know how many tokens a call can request."""
+        return self._max_requested is not None
 
     @property
     def is_limited(self) -> bool:
-        """True if tokens or calls are limited: the whole of them is there to be spent."""
-        return self._max_tokens is not None or self._max_calls is not None
+        """True if tokens, calls or the time until the result are limited: the whole of it is there to be spent."""
+        return any(
+            limit is not None for limit in (self._max_tokens, self._max_requested, self._max_calls, self.deadline)
+        )
 
     @property
     def spend(self) -> Spend:
         """What has been spent so far."""
         return replace(self._spend, seconds=self._clock() - self._started)
 
-    def check_time(self) -> None:
-        """Do nothing while there is time.
+    def check_time(self, work: Callable[[], Work]) -> None:
+        """Do nothing while there is time for what is computed next.
+
+        Args:
+            work: returns how much that is; called only where it matters.
 
         Raises:
             OutOfTime: if the minutes are over.
+            BudgetExhausted: if it would not be done before the deadline.
         """
+        if self.deadline is not None and not self.deadline.fits(work()):
+            self.deadline.refused.append(self._n)
+            raise BudgetExhausted(TIME_IS_OVER)
         if self._max_minutes is not None and self._clock() - self._started >= self._max_minutes * 60:
             raise OutOfTime(f"the {self._max_minutes:g} minutes are over")
 
-    def reserve(self, *, calls: int, tokens: int) -> None:
-        """Enter `calls` if they and at most `tokens` tokens fit.
+    def reserve(self, *, calls: int, tokens: int, requested: int = 0) -> None:
+        """Enter `calls` if they, `tokens` computed and `requested` tokens at most, fit.
 
         Raises:
             BudgetExhausted: if they do not; nothing was entered.
         """
+        self._n += 1
+        if self.deadline is not None and self._n in self.deadline.refused:
+            raise BudgetExhausted(TIME_IS_OVER)
         spent = self._spend
-        if self._max_calls is not None and spent.calls + calls > self._max_calls:
-            left = self._max_calls - spent.calls
-            raise BudgetExhausted(f"the next step needs {calls} model calls and {left} of {self._max_calls} are left")
-        if self._max_tokens is not None and spent.tokens_requested + tokens > self._max_tokens:
-            left = self._max_tokens - spent.tokens_requested
-            raise BudgetExhausted(
-                f"the next step needs up to {tokens} tokens and {left} of {self._max_tokens} are left"
-            )
+        for limit, used, needed, what in (
+            (self._max_calls, spent.calls, calls, f"{calls} model calls"),
+            (self._max_tokens, spent.tokens_computed, tokens, f"up to {tokens} tokens"),
+            (self._max_requested, spent.tokens_requested, requested, f"up to {requested} requested tokens"),
+        ):
+            if limit is not None and used + needed > limit:
+                raise BudgetExhausted(f"the next step needs {what} and {limit - used} of {limit} are left")
         self._spend += Spend(calls=calls)
 
     def settle(self, cost: Spend) -> None:

@@ -26,7 +26,7 @@ import msgpack
 
 from localprompt.engine.process import RequestsDied
 from localprompt.errors import ModelError, StoreError
-from localprompt.lm.base import LanguageModel
+from localprompt.lm.base import LanguageModel, unique_tokens
 from localprompt.lm.rendered import Rendered, spans_of
 from localprompt.types import EngineStats, FinishReason, Generation, Loglikelihood, Message, Sampling
 
@@ -97,7 +97,11 @@ class Reporting(Protocol):
     on_progress: Callable[[int, int], None]
 
 
-def _go_on() -> None: ...
+BeforeChunk = Callable[[Sequence[str]], None]
+"""Told the texts that are about to be computed."""
+
+
+def _go_on(missing: Sequence[str]) -> None: ...
 
 
 class CachedLM:
@@ -158,6 +162,13 @@ class CachedLM:
             known.update({key: self._remember(key, "tokens", [n]) for key, n in zip(missing, counts, strict=True)})
         return [_unpacked(known[self._key("tokens", str(text), spans_of(text))], int)[0] for text in texts]
 
+    def unique_tokens(self, texts: Sequence[str]) -> int:
+        """Return how many tokens are computed where the texts are read in one call: each distinct prefix once."""
+        key = self._key("unique", *sorted([str(text), json.dumps(spans_of(text))] for text in texts))
+        known = self._known([key]).get(key)
+        n: int = _unpacked(known or self._remember(key, "unique", [unique_tokens(self.lm, texts)]), int)[0]
+        return n
+
     def chat(self, messages: Sequence[Message], opening: str = "") -> str:
         """Return the text of a chat up to the assistant's answer, which begins with `opening`."""
         key = self._key("chat", [[message.role, message.content] for message in messages], opening)
@@ -168,14 +179,14 @@ class CachedLM:
         return self._text(self._key("fim", prefix, suffix), "fim", lambda: self.lm.fim(prefix, suffix))
 
     def loglikelihood(
-        self, pairs: Sequence[tuple[str, str]], before_chunk: Callable[[], None] = _go_on
+        self, pairs: Sequence[tuple[str, str]], before_chunk: BeforeChunk = _go_on
     ) -> list[Loglikelihood]:
         """Return the log-likelihood of each continuation after its context; see `LanguageModel`.
 
         Args:
             pairs: contexts with their continuations.
-            before_chunk: called before each chunk that has something to compute; what it raises ends the call, and
-                what was committed stays.
+            before_chunk: called with the texts of each chunk that are to be computed, before they are; what it raises
+                ends the call, and what was committed stays.
 
         Raises:
             StoreError: if the store cannot be read or written; what `before_chunk` raises.
@@ -198,7 +209,7 @@ class CachedLM:
         prompts: Sequence[str],
         sampling: Sampling,
         seeds: Sequence[int],
-        before_chunk: Callable[[], None] = _go_on,
+        before_chunk: BeforeChunk = _go_on,
     ) -> list[Generation]:
         """Return one completion per prompt; see `LanguageModel`, and `loglikelihood` for the rest.
 
@@ -234,7 +245,7 @@ class CachedLM:
         kind: _Kind[_Request],
         keys: Sequence[bytes],
         requests: Sequence[_Request],
-        before_chunk: Callable[[], None],
+        before_chunk: BeforeChunk,
     ) -> list[_Row]:
         """Return a row per request; a request that occurs twice is answered once and costs twice."""
         unique = dict(zip(keys, requests, strict=True))
@@ -247,7 +258,7 @@ class CachedLM:
             known = self._known(chunk)
             missing = {key: unique[key] for key in chunk if key not in known}
             if missing:
-                before_chunk()
+                before_chunk([kind.text(request) for request in missing.values()])
                 with self._progress(start + len(known), len(order)):
                     self._compute(kind, missing)
                 # Another process may have been first; then its answer is the one that a replay will find.

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
 
-from localprompt.lm.base import LanguageModel
+from localprompt.engine.process import RequestsDied
+from localprompt.errors import OutOfAnswers
+from localprompt.lm.base import LanguageModel, unique_tokens
 from localprompt.lm.budget import Budget
-from localprompt.lm.cached import CachedLM
+from localprompt.lm.cached import BeforeChunk, CachedLM
+from localprompt.lm.deadline import Work
 from localprompt.types import Generation, Loglikelihood, Sampling, Spend
+
+_Answer = TypeVar("_Answer", Loglikelihood, Generation)
 
 
 class _Uncached:
@@ -21,15 +28,18 @@ class _Uncached:
         self.answers_given = 0
         self._lm = lm
 
-    def loglikelihood(self, pairs: Sequence[tuple[str, str]], before_chunk: Callable[[], None]) -> list[Loglikelihood]:
-        before_chunk()
+    def unique_tokens(self, texts: Sequence[str]) -> int:
+        return unique_tokens(self._lm, texts)
+
+    def loglikelihood(self, pairs: Sequence[tuple[str, str]], before_chunk: BeforeChunk) -> list[Loglikelihood]:
+        before_chunk([context + continuation for context, continuation in pairs])
         self.answers_given += len(pairs)
         return self._lm.loglikelihood(pairs)
 
     def generate(
-        self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int], before_chunk: Callable[[], None]
+        self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int], before_chunk: BeforeChunk
     ) -> list[Generation]:
-        before_chunk()
+        before_chunk(prompts)
         self.answers_given += len(prompts)
         return self._lm.generate(prompts, sampling, seeds)
 
@@ -64,8 +74,8 @@ class MeteredLM:
         Raises:
             BudgetExhausted: before anything is computed; for lack of time also between chunks.
         """
-        with self._charged([context + continuation for context, continuation in pairs], 0, calls):
-            return self._asked.loglikelihood(pairs, self._budget.check_time)
+        texts = [context + continuation for context, continuation in pairs]
+        return self._charged(texts, 0, calls, lambda before: self._asked.loglikelihood(pairs, before))
 
     def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
         """Return one completion per prompt, each counted as one call.
@@ -73,24 +83,60 @@ class MeteredLM:
         Raises:
             BudgetExhausted: before anything is computed; for lack of time also between chunks.
         """
-        with self._charged(prompts, sampling.max_tokens, len(prompts)):
-            return self._asked.generate(prompts, sampling, seeds, self._budget.check_time)
+        return self._charged(
+            prompts,
+            sampling.max_tokens,
+            len(prompts),
+            lambda before: self._asked.generate(prompts, sampling, seeds, before),
+        )
 
-    @contextmanager
-    def _charged(self, texts: Sequence[str], max_tokens: int, calls: int) -> Iterator[None]:
-        # Tokenising everything twice is only worth its time where tokens are limited.
-        tokens = sum(n + max_tokens for n in self.lm.count_tokens(texts)) if self._budget.counts_tokens else 0
-        self._budget.reserve(calls=calls, tokens=tokens)
-        before, given, cached = self.lm.stats, self._asked.answers_given, self._asked.answers_cached
+    def _charged(
+        self, texts: Sequence[str], max_tokens: int, calls: int, ask: Callable[[BeforeChunk], list[_Answer]]
+    ) -> list[_Answer]:
+        """Return the answers to `texts`, of which each may draw `max_tokens`."""
+        n, budget, asked = len(texts), self._budget, self._asked
+        unique = _alive(asked.unique_tokens, texts)
+        # The store has these counts: a replay of a run whose limit was on requested tokens asks for them.
+        requested = sum(self.lm.count_tokens(texts)) + n * max_tokens if budget.counts_requested else 0
+        budget.reserve(calls=calls, tokens=unique + n * max_tokens, requested=requested)
+        before, given, cached = self.lm.stats, asked.answers_given, asked.answers_cached
+        began, answers = time.monotonic(), list[_Answer]()
+
+        def check_time(missing: Sequence[str]) -> None:
+            budget.check_time(lambda: Work(_alive(partial(unique_tokens, self.lm), missing), len(missing) * max_tokens))
+
         try:
-            yield
+            answers = ask(check_time)
         finally:
-            after, answers = self.lm.stats, self._asked.answers_given - given
-            cost = Spend(
-                tokens_requested=after.tokens_requested - before.tokens_requested,
-                tokens_decoded=after.tokens_decoded - before.tokens_decoded,
-                calls=math.ceil(calls * answers / max(1, len(texts))) - calls,
-                answers=answers,
-                answers_cached=self._asked.answers_cached - cached,
+            after, n_given = self.lm.stats, asked.answers_given - given
+            share = n_given / max(1, n)
+            drawn = sum(each.n_tokens for each in answers if isinstance(each, Generation))
+            if budget.deadline is not None and answers and asked.answers_cached == cached:
+                budget.deadline.learn(unique, drawn, n * max_tokens, time.monotonic() - began)
+            budget.settle(
+                Spend(
+                    tokens_requested=after.tokens_requested - before.tokens_requested,
+                    tokens_decoded=after.tokens_decoded - before.tokens_decoded,
+                    calls=math.ceil(calls * share) - calls,
+                    answers=n_given,
+                    answers_cached=asked.answers_cached - cached,
+                    tokens_computed=math.ceil(unique * share) + drawn,
+                )
             )
-            self._budget.settle(cost)
+        return answers
+
+
+def _alive(count: Callable[[Sequence[str]], int], texts: Sequence[str]) -> int:
+    """Return the distinct tokens of the texts that do not kill the engine; 0 in a replay of a run without such counts.
+
+    Raises:
+        RequestsDied: if the engine dies of all of them.
+    """
+    try:
+        return count(texts)
+    except OutOfAnswers:
+        return 0
+    except RequestsDied as died:
+        if not died.killers:
+            raise
+        return _alive(count, [text for i, text in enumerate(texts) if i not in died.killers])

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from localprompt.engine.radix import common_prefix
 from localprompt.lm.base import LanguageModel
+from localprompt.lm.rendered import spans_of
 from localprompt.types import EngineStats, Generation, Loglikelihood, Message, Sampling
 
 _WORDS = """
@@ -48,14 +49,19 @@ class SimulatedLM:
         """Tokens drawn."""
         self._requested = 0
         self._calls = 0
+        self._tokens: dict[tuple[str, str], list[int]] = {}
+        """Text and its control spans to its tokens: each is asked for when it is reserved and when it is computed."""
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return what the real model says."""
-        return self._lm.tokenize(texts)
+        keys = [(str(text), str(spans_of(text))) for text in texts]
+        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._tokens}
+        self._tokens.update(zip(missing, self._lm.tokenize(list(missing.values())), strict=True))
+        return [self._tokens[key] for key in keys]
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return what the real model says."""
-        return self._lm.count_tokens(texts)
+        return [len(tokens) for tokens in self.tokenize(texts)]
 
     def chat(self, messages: Sequence[Message], opening: str = "") -> str:
         """Return what the real model says."""
@@ -72,14 +78,14 @@ class SimulatedLM:
 
     def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[Loglikelihood]:
         """Return random numbers in nats."""
-        tokens = self._lm.tokenize([context + continuation for context, continuation in pairs])
+        tokens = self.tokenize([context + continuation for context, continuation in pairs])
         self._count(tokens)
         lengths = [max(1, len(continuation) // 4) for _, continuation in pairs]
         return [Loglikelihood(-self._rng.expovariate(0.5), n, greedy=False) for n in lengths]
 
     def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
         """Return answers of the usual length, or sentences of random words."""
-        self._count(self._lm.tokenize(prompts))
+        self._count(self.tokenize(prompts))
         is_answer = sampling == self._answer_sampling
         n_tokens = min(sampling.max_tokens, self._answer_tokens if is_answer else _PROPOSAL_WORDS + 2)
         self.generated += n_tokens * len(prompts)

@@ -28,7 +28,7 @@ from typing import Annotated, ClassVar, Literal
 from localprompt.errors import ConfigError
 from localprompt.optimizers import induction
 from localprompt.optimizers.induction import Induction
-from localprompt.optimizers.registry import optimizer
+from localprompt.optimizers.registry import Scales, optimizer
 from localprompt.optimizers.rewording import reworded
 from localprompt.optimizers.settings import AnyCount, Checked, Count, Must, Share, Shown, StageSizes, Weight
 from localprompt.optimizers.worked_examples import Shots, starts
@@ -65,6 +65,7 @@ _FIM_PROBE = (
 class APE(Checked):
     """Hyperparameters of APE; the defaults spend about 800 short answers on a dev split of 100 rows."""
 
+    SCALES: ClassVar[Scales] = {"queries": (2, 0.5), "per_query": (2, 0.5), "finalists": (1, 0.5)}
     PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "paper": {
             "queries": 5,

@@ -30,7 +30,7 @@ from typing import Annotated, ClassVar, Literal
 from localprompt.errors import ConfigError
 from localprompt.optimizers import induction
 from localprompt.optimizers.induction import Induction, Init, Objection
-from localprompt.optimizers.registry import optimizer, require
+from localprompt.optimizers.registry import Scales, optimizer, require
 from localprompt.optimizers.settings import AnyCount, Checked, Count, Must, Share, Shown, Weight
 from localprompt.optimizers.worked_examples import Shots, starts
 from localprompt.proposals.metaprompts import MetaPrompt, in_a_row, load, set_off, shortened
@@ -186,6 +186,7 @@ class OPRO(Checked):
     templates: Path | None = None
     """Folder with your own meta-prompts: `.txt` files named like the shipped ones, which they replace."""
 
+    SCALES: ClassVar[Scales] = {"steps": (1, 1.0), "init_prompts": (3, 0.5)}
     PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "paper": {
             "steps": 200,

@@ -29,7 +29,7 @@ from localprompt.errors import ConfigError
 from localprompt.optimizers import induction
 from localprompt.optimizers.induction import Induction, Init, closed_set
 from localprompt.optimizers.mistakes import Case, cases, deal
-from localprompt.optimizers.registry import optimizer
+from localprompt.optimizers.registry import Scales, optimizer
 from localprompt.optimizers.settings import Checked, Count, Limit, Share, Shrunk, Weight
 from localprompt.optimizers.worked_examples import Shots, starts
 from localprompt.proposals.metaprompts import (
@@ -160,6 +160,7 @@ class PE2(Checked):
     """Folder with your own meta-prompts: `.txt` files named like the shipped ones, which they replace."""
 
     REMOVED: ClassVar[Mapping[str, object]] = {"step_size": None, "history": False, "tutorial": False}
+    SCALES: ClassVar[Scales] = {"steps": (1, 1.0), "init_prompts": (3, 0.5)}
     PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "paper": {
             "beam": 4,

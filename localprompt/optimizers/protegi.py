@@ -30,7 +30,7 @@ from localprompt.errors import ConfigError
 from localprompt.optimizers import induction
 from localprompt.optimizers.induction import Induction, Init
 from localprompt.optimizers.mistakes import Case, cases, deal
-from localprompt.optimizers.registry import optimizer
+from localprompt.optimizers.registry import Scales, optimizer
 from localprompt.optimizers.rewording import reading_of, reworded
 from localprompt.optimizers.settings import AnyCount, Checked, Count, Share, Shown, Weight
 from localprompt.optimizers.worked_examples import Shots, starts
@@ -172,6 +172,7 @@ class ProTeGi(Checked):
     """Folder with your own meta-prompts: `.txt` files named like the shipped ones, which they replace."""
 
     REMOVED: ClassVar[Mapping[str, object]] = {"sampling": "random", "rejection_errors": 16, "rejection_pool": 16}
+    SCALES: ClassVar[Scales] = {"rounds": (1, 0.5), "evaluations": (40, 0.5), "init_prompts": (3, 0.5)}
     PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "paper": {
             "rounds": 6,

@@ -13,7 +13,7 @@ import inspect
 import itertools
 import sys
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar, get_type_hints
 
 from localprompt.errors import ConfigError, nearest
@@ -27,7 +27,8 @@ class Optimizer(Protocol):
 
     Optional class variables: `PRESETS`, name to the hyperparameters that differ from the defaults, of which `paper` is
     the setting of the publication; `RENAMED`, former names of hyperparameters to those of now; `REMOVED`, former
-    hyperparameters to the values that change nothing; `SPENDS_ALL`, true if only a limit on tokens or calls ends the
+    hyperparameters to the values that change nothing; `SCALES`, hyperparameters that follow the budget, see `scaled`;
+    `SPENDS_ALL`, true if only a limit on tokens or calls ends the
     search; `COMPARED`, false if `compare` leaves it out where no methods are named.
     """
 
@@ -46,6 +47,8 @@ LOCAL = "local"
 
 ENTRY_POINTS = "localprompt.optimizers"
 """Group of entry points, each the name of a method and the module that registers it."""
+Scales = Mapping[str, tuple[int, float]]
+"""Hyperparameter to its least value, and the power of the budget's share that it follows."""
 _MAX_SETTING = 1_000_000
 _T = TypeVar("_T")
 _REGISTRY: dict[str, type[Any]] = {}
@@ -90,6 +93,24 @@ def forget(name: str) -> None:
     """Take a method out again, for whoever registers one for a time."""
     _REGISTRY.pop(name, None)
     _META_PROMPTS.pop(name, None)
+
+
+def scaled(chosen: Optimizer, share: float, fixed: Sequence[str]) -> Optimizer:
+    """Return the optimiser sized to a share of what it spends by default: its `SCALES` times a power of the share.
+
+    Args:
+        chosen: the optimiser.
+        share: 1 changes nothing; 0.5 about halves what it spends.
+        fixed: hyperparameters that stay as they are.
+    """
+    scales: Scales = getattr(chosen, "SCALES", {})
+    sizes = {
+        name: max(least, round(getattr(chosen, name) * share**power))
+        for name, (least, power) in scales.items()
+        if name not in fixed and share != 1
+    }
+    made: Optimizer = dataclasses.replace(chosen, **sizes)
+    return made
 
 
 def require(chosen: object, name: str, holds: bool, what: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -19,9 +20,10 @@ from localprompt.run.config import RunConfig
 from localprompt.run.estimate import Estimate
 from localprompt.run.execute import RunSession, execute_run, unparsed
 from localprompt.run.models import ModelSource, check_engine, open_models
-from localprompt.run.prepare import expected_cost, prepare, tell_before
+from localprompt.run.prepare import prepare, tell_before
 from localprompt.run.results import EvaluationResult, RunResult, Split, constant_note
 from localprompt.run.session import open_session, opened_store
+from localprompt.run.sizing import planned
 from localprompt.run.spec import Limits, loaded_task, read_spec
 from localprompt.search.observer import Observer, SilentObserver, pluralize
 from localprompt.stats.intervals import interval
@@ -47,6 +49,7 @@ def optimize(  # noqa: PLR0913 - a run has as many choices as the command
     engine: Mapping[str, object] = MappingProxyType({}),
     seed: int = 0,
     max_minutes: float | None = None,
+    pause_after: float | None = None,
     max_tokens: int | None = None,
     max_calls: int | None = None,
     allow_code: bool = False,
@@ -67,9 +70,12 @@ def optimize(  # noqa: PLR0913 - a run has as many choices as the command
         settings: hyperparameters of the method, by name; text is read as the field's type.
         engine: settings of the engine, by name, such as `n_ctx`; for both models, where they are loaded here.
         seed: of everything random, 0 or more. Same seed, same models, same task: same result.
-        max_minutes: for the search, checked before anything is computed; the run pauses then.
-        max_tokens: for the search, tokens requested; never exceeded.
-        max_calls: for the search, model calls; never exceeded.
+        max_minutes: until the result is there, loading, noise and test included. The method is sized to them, test is
+            measured on as many examples as the time allows.
+        pause_after: minutes of the search, checked before anything is computed; the run pauses then.
+        max_tokens: for the search, tokens computed: each distinct prefix of a call once, and what is drawn. Never
+            exceeded; the method is sized to them, where `settings` and `preset` leave its sizes open.
+        max_calls: for the search, model calls; as `max_tokens`.
         allow_code: permits a task file to name a metric in Python, which runs code.
         store: where runs and answers are kept: open, by path, or the default one.
         use_cache: False: share no answers with other runs; the run itself can be resumed all the same.
@@ -82,7 +88,8 @@ def optimize(  # noqa: PLR0913 - a run has as many choices as the command
         ContextOverflow: if a dev or test example is too long for the model; nothing was spent then.
         StoreError: if the store cannot be read or written.
     """
-    limits = Limits(max_tokens, max_calls, max_minutes)
+    limits = Limits(max_tokens, max_calls, max_minutes, pause_after)
+    deadline = limits.deadline()
     check_engine(engine, model, proposer)
     spec = read_spec(task, (method, preset, settings), seed, limits, allow_code=allow_code)
     observer = observer or SilentObserver()
@@ -90,13 +97,13 @@ def optimize(  # noqa: PLR0913 - a run has as many choices as the command
     with ExitStack() as stack:
         home = opened_store(store, stack)
         models = open_models(*sources(model, proposer, engine), stack, observer)
-        ready = prepare(spec, models)
-        expected = expected_cost(ready, observer)
-        config = RunConfig.new(spec, models, use_cache=use_cache, expected=expected)
+        ready, expected = planned(prepare(spec, models), observer, deadline)
+        config = RunConfig.new(ready.spec, models, use_cache=use_cache, expected=expected)
         record = enter(home, config)
         stack.enter_context(home.runs.hold(record.id))
         observer.note(f"run {record.id}, kept in {home.path}")
-        return execute_run(home, RunSession.of(home, record.id, config, ready, observer))
+        session = RunSession.of(home, record.id, config, ready, observer)
+        return execute_run(home, replace(session, deadline=deadline))
 
 
 @checked
@@ -110,6 +117,7 @@ def dry_run(  # noqa: PLR0913 - as above
     settings: Mapping[str, object] = MappingProxyType({}),
     engine: Mapping[str, object] = MappingProxyType({}),
     seed: int = 0,
+    max_minutes: float | None = None,
     max_tokens: int | None = None,
     max_calls: int | None = None,
     allow_code: bool = False,
@@ -122,14 +130,15 @@ def dry_run(  # noqa: PLR0913 - as above
     Raises:
         ConfigError, TaskError, ModelError, ContextOverflow: as `optimize`.
     """
-    limits = Limits(max_tokens, max_calls)
+    limits = Limits(max_tokens, max_calls, max_minutes)
+    deadline = limits.deadline()
     check_engine(engine, model, proposer)
     spec = read_spec(task, (method, preset, settings), seed, limits, allow_code=allow_code)
     observer = observer or SilentObserver()
     tell_before(spec.task, observer)
     with ExitStack() as stack:
         models = open_models(*sources(model, proposer, engine), stack, observer)
-        return expected_cost(prepare(spec, models), observer)
+        return planned(prepare(spec, models), observer, deadline)[1]
 
 
 @checked

@@ -42,9 +42,9 @@ _MAX_ENGINE_SETTING = 2**31 - 1
 _MAX_RESTARTS = 1_000_000
 _SHOWN = 100
 """Characters of a value that a file brought."""
-_SEARCH = 4
+_SEARCH = 5
 """Raised where the same settings, models and seed make another search than before."""
-_REPEATED = (3,)
+_REPEATED = (3, 4)
 """Forms whose searches this one repeats but for rare cases (APE with `shots`, replies that a deleted rule changed), so
 that their runs can be resumed; where one goes another way, a replay says that the answers end."""
 
@@ -148,8 +148,10 @@ class RunConfig(_Part):
     settings: Mapping[str, Any]
     """Of the method, files with their text."""
     seed: int
-    limits: Annotated[Limits, _record(Limits)]
+    limits: Annotated[Limits, _record(Limits), PlainSerializer(plain)]
     """On tokens and calls those of now, on minutes those of the first session."""
+    n_dev: Annotated[int | None, Field(alias="dev_examples", ge=1)] = None
+    """Dev examples that the search sees, where its budget was too small for all of them."""
     use_cache: bool
     """False: the run shares no answers with others."""
     expected: Annotated[Estimate | None, _record(Estimate | None), PlainSerializer(plain)] = None
@@ -166,7 +168,7 @@ class RunConfig(_Part):
         Raises:
             ConfigError: if a file that a setting names cannot be read.
         """
-        task, settings, limits = spec.task, inline_files(asdict(spec.optimizer)), asdict(spec.limits)
+        task, settings, limits = spec.task, inline_files(asdict(spec.optimizer)), plain(spec.limits)
         proposer = models.other
         record = {
             "identity": {
@@ -196,6 +198,7 @@ class RunConfig(_Part):
             "settings": settings,
             "seed": spec.seed,
             "limits": limits,
+            "dev_examples": spec.n_dev,
             "use_cache": use_cache,
             "expected": plain(expected),
         }
@@ -220,7 +223,7 @@ class RunConfig(_Part):
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as the store keeps it."""
-        left_out = {name for name in ("restarts", "test_seen") if not getattr(self, name)}
+        left_out = {name for name in ("restarts", "test_seen", "n_dev") if not getattr(self, name)}
         return self.model_dump(by_alias=True, exclude=left_out)
 
     def changed(self, **values: object) -> RunConfig:
@@ -263,7 +266,10 @@ class RunConfig(_Part):
 
     def is_same_search(self, other: RunConfig) -> bool:
         """Return whether two records are of one search: a run of one is a run of the other."""
-        same = ("version", "search", "meta_prompts", "model", "proposer", "method", "settings", "seed", "use_cache")
+        same = (
+            *("version", "search", "meta_prompts", "model", "proposer"),
+            *("method", "settings", "seed", "n_dev", "use_cache"),
+        )
         return (
             identity_hash(self.to_json()) == identity_hash(other.to_json())
             and self.limits == other.limits  # a run that went on with other ones is another search

@@ -11,6 +11,7 @@ import logging
 import math
 import random
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from localprompt.engine.tuning import length_of, probe_length
 from localprompt.errors import BudgetExhausted
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.budget import Budget
+from localprompt.lm.deadline import Rates
 from localprompt.lm.metered import MeteredLM
 from localprompt.lm.simulated import SimulatedLM
 from localprompt.run.models import Models
@@ -43,16 +45,6 @@ _FASTER = 1.25
 
 
 @dataclass(frozen=True, slots=True)
-class Rates:
-    """How fast a model is on this machine."""
-
-    prefill: float
-    """Prompt tokens per second."""
-    generation: float
-    """Drawn tokens per second, many completions at once."""
-
-
-@dataclass(frozen=True, slots=True)
 class Estimate:
     """What a search is expected to cost, and apart from it the final evaluation: measuring noise and test after it."""
 
@@ -61,15 +53,19 @@ class Estimate:
     evaluations: int
     """Model calls for scores, one per (prompt, example)."""
     tokens_requested: int
-    tokens_decoded: int
+    tokens_computed: int = field(metadata={"key": "tokens_decoded"})
+    """Each distinct prefix of a call once, and what is drawn."""
     seconds: float | None
     """None where the rates of the model are not known."""
     final_calls: int = field(default=0, metadata={"key": "proof_calls"})
     """Model calls of the final evaluation: three prompts again on dev, two on test."""
     final_tokens_requested: int = field(default=0, metadata={"key": "proof_tokens_requested"})
+    final_tokens_computed: int = 0
     final_seconds: float | None = field(default=None, metadata={"key": "proof_seconds"})
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    """What the budget made of the method's settings, and `dev_examples` where the search sees fewer than there are."""
 
-    def to_json(self) -> dict[str, float | int | None]:
+    def to_json(self) -> dict[str, Any]:
         """Return the estimate as plain data."""
         return dict(plain(self))
 
@@ -119,10 +115,11 @@ def estimate(spec: RunSpec, models: Models, rates: Rates | None = None) -> Estim
         proposals=int(times * proposals),
         evaluations=int(times * (spend.calls - proposals)),
         tokens_requested=int(times * spend.tokens_requested),
-        tokens_decoded=int(times * (prefilled + generated)),
+        tokens_computed=int(times * (prefilled + generated)),
         seconds=_seconds(rates, times * prefilled, times * generated),
         final_calls=final.calls,
         final_tokens_requested=final.tokens_requested,
+        final_tokens_computed=final.tokens_computed,
         final_seconds=_seconds(rates, sum(m.prefilled for m in simulated) - prefilled, answering.generated - drawn),
     )
 
@@ -141,7 +138,7 @@ def _final_evaluation(lm: SimulatedLM, task: Task, problem: Problem) -> Spend:
 
 def _times(spend: Spend, limits: Limits) -> float:
     """Return how many times the limits hold what was spent; 1 without a limit."""
-    shares = ((limits.max_tokens, spend.tokens_requested), (limits.max_calls, spend.calls))
+    shares = ((limits.max_tokens, spend.tokens_computed), (limits.max_calls, spend.calls))
     return min((limit / max(1, used) for limit, used in shares if limit is not None), default=1.0)
 
 

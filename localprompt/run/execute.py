@@ -24,17 +24,19 @@ from localprompt.interface.advice import command
 from localprompt.interface.rounding import score_text
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.budget import Budget
+from localprompt.lm.deadline import Deadline
 from localprompt.lm.metered import MeteredLM
 from localprompt.lm.replayed import ReadAnswers
 from localprompt.optimizers import Optimizer
 from localprompt.run.config import RunConfig
 from localprompt.run.estimate import Estimate
+from localprompt.run.final import measured_in_time
 from localprompt.run.journal import RunJournal
 from localprompt.run.noise import measure_noise
 from localprompt.run.prepare import Prepared
 from localprompt.run.results import HeldOutScores, NoiseFloor, RunResult, constant_note
 from localprompt.run.session import CachedModels, cached_models
-from localprompt.run.spec import RunSpec
+from localprompt.run.spec import RunSpec, in_proportion
 from localprompt.search.evaluator import Evaluator
 from localprompt.search.filtering import spend_remaining
 from localprompt.search.observer import Announcer, Journal, Observer, pluralize
@@ -46,8 +48,10 @@ from localprompt.tasks import Task
 from localprompt.tasks.check import main_doubts
 from localprompt.tasks.constant import constant_answer
 from localprompt.tasks.copies import numbered
-from localprompt.types import Evaluation
+from localprompt.types import Evaluation, Prompt
 
+_NOISE_SHARE = 0.3
+"""Of the time that is left after a search, for measuring again; the rest is for test."""
 TEST_SEEN = "the test split was measured before this search continued, so its score is not a single look"
 
 
@@ -67,6 +71,10 @@ class RunSession:
     """What a reader of the result should know of the sessions before."""
     resume: Callable[..., str]
     """Returns the command that goes on with the run, with further options."""
+    deadline: Deadline | None = None
+    """Before which the result must be there."""
+    known: RunResult | None = None
+    """What a replay repeats: a deadline refuses the same calls then, and the same examples are measured at the end."""
 
     @classmethod
     def of(  # noqa: PLR0913 - a run and what it runs on
@@ -79,7 +87,7 @@ class RunSession:
         *,
         is_replay: bool = False,
     ) -> RunSession:
-        """Return a session of a run that is in the store; its models answer from the store first.
+        """Return a session of a run that is in the store, without a deadline; its models answer from the store first.
 
         Args:
             store: that has the run.
@@ -140,7 +148,8 @@ def search_and_test(session: RunSession) -> RunResult:
         LocalPromptError: whatever a model, the task or the store raises.
     """
     task, lm = session.spec.placed, session.models.lm
-    budget = session.spec.limits.budget()
+    repeated = Deadline.repeated(session.known.refused) if session.known else None
+    budget = session.spec.limits.budget(session.deadline or repeated)
     problem = Problem(
         task,
         Evaluator(lm, task, budget),
@@ -158,8 +167,7 @@ def search_and_test(session: RunSession) -> RunResult:
         noise = _measure_noise(session, task, problem, final)
         copies = {example.id: number for example, number in zip(task.dev, numbered(task.dev), strict=True)}
         winner = choose_winner(problem.ranking.finalists(), noise.floor, copies) if noise else winner
-        session.observer.stage(f"measuring the seed and the winner on {pluralize(len(task.test), 'test example')}")
-        before, after = Evaluator(lm, task, final).evaluate([seed.candidate.prompt, winner.candidate.prompt], task.test)
+        before, after = _test(session, Evaluator(lm, task, final), [seed.candidate.prompt, winner.candidate.prompt])
         if session.journal is not None:
             session.journal.evaluations("test", [before, after])
         test = _on_test(task, before, after)
@@ -191,10 +199,12 @@ def search_and_test(session: RunSession) -> RunResult:
             *main_doubts(task, "test", "dev", "train"),
             *_notes(winner, dev, test),
             *_left(winner, problem.ranking.winner()),
+            *_untested(task, test),
             *_turns(_swaps(lm.lm) - swaps),
             *_larger_context(end, session),
         ),
         trajectory=tuple(problem.ranking.trajectory),
+        refused=tuple(budget.deadline.refused) if budget.deadline else (),
     )
 
 
@@ -248,19 +258,37 @@ def _measure_noise(session: RunSession, task: Task, problem: Problem, budget: Bu
         if each.evaluation is not None and len(each.evaluation.outcomes) == len(first.evaluation.outcomes)
     }
     session.observer.stage(f"measuring {pluralize(len(known), 'prompt')} again on dev to estimate the noise")
-    return measure_noise(session.models.again, task, list(known.values()), budget)
+    n_known = None if session.known is None or session.known.noise is None else session.known.noise.n // len(known)
+    examples = in_proportion(task, task.dev, session.spec.seed)[:n_known]
+    evaluator = Evaluator(session.models.again, task, budget)
+    again = partial(measured_in_time, evaluator, deadline=session.deadline, share=_NOISE_SHARE)
+    return measure_noise(again, examples, list(known.values()))
+
+
+def _test(session: RunSession, evaluator: Evaluator, prompts: Sequence[Prompt]) -> list[Evaluation]:
+    """Return the prompts on test, on as many of its examples as there is time for, in the order of the task."""
+    task, known = session.spec.placed, session.known.test if session.known else None
+    session.observer.stage(f"measuring the seed and the winner on {pluralize(len(task.test), 'test example')}")
+    if session.deadline is None and known is None:
+        return evaluator.evaluate(prompts, task.test)
+    mixed = in_proportion(task, task.test, session.spec.seed)[: known.seed.n if known else None]
+    measured = measured_in_time(evaluator, prompts, mixed, session.deadline)
+    ids = {outcome.example_id for outcome in measured[0].outcomes}
+    return evaluator.evaluate(prompts, [example for example in task.test if example.id in ids])
 
 
 def _on_test(task: Task, before: Evaluation, after: Evaluation) -> HeldOutScores:
-    """Return what two prompts have on test, measured in one call."""
-    copies = numbered(task.test)
+    """Return what two prompts have on the same examples of test."""
+    ids = {outcome.example_id for outcome in after.outcomes}
+    examples = [example for example in task.test if example.id in ids]
+    copies = numbered(examples)
     return HeldOutScores(
         seed=interval(before.scores, copies),
         best=interval(after.scores, copies),
         difference=paired_difference(before.scores, after.scores, copies),
         seed_unparsed=unparsed(before),
         best_unparsed=unparsed(after),
-        constant=constant_answer(task, task.test),
+        constant=constant_answer(task, examples),
     )
 
 
@@ -291,6 +319,12 @@ def _larger_context(end: Exception | None, session: RunSession) -> Sequence[str]
     if not isinstance(end, ContextOverflow):
         return ()
     return (f"{session.resume('--force', '--engine', 'n_ctx=...')} restarts the search with a larger context",)
+
+
+def _untested(task: Task, test: HeldOutScores | None) -> Sequence[str]:
+    if test is None or test.seed.n == len(task.test):
+        return ()
+    return (f"there was time for {test.seed.n} of {len(task.test)} test examples",)
 
 
 def _left(winner: Standing, ahead: Standing) -> Sequence[str]:

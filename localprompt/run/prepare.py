@@ -1,4 +1,4 @@
-"""A run made ready: it fits its models, and what it will cost can be said. Level 7. Every run starts from here."""
+"""A run made ready: it fits its models. Level 7. Every run starts from here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 
 from localprompt.lm.budget import Budget
-from localprompt.run.estimate import Estimate, estimate, measured_rates
 from localprompt.run.models import Models
 from localprompt.run.spec import RunSpec
 from localprompt.search.evaluator import Evaluator
@@ -37,16 +36,6 @@ def prepare(spec: RunSpec, models: Models) -> Prepared:
     task = spec.placed
     Evaluator(models.lm, task, Budget()).check_fit(task.seeds[0], (*task.dev, *task.test), room=_ROOM)
     return Prepared(spec, models)
-
-
-def expected_cost(ready: Prepared, observer: Observer) -> Estimate:
-    """Return what a search will cost on this machine; the rates of a model that are not known are measured first.
-
-    Raises:
-        ModelError: if the model cannot be run.
-    """
-    observer.stage("estimating what the search will cost")
-    return estimate(ready.spec, ready.models, measured_rates(ready.models.lm))
 
 
 def tell_before(task: Task, observer: Observer, prefix: str = "") -> None:

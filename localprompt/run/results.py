@@ -99,6 +99,8 @@ class RunResult:
     """Requests of search and test that killed the engine; they count as unanswered."""
     trajectory: tuple[Incumbent, ...] = ()
     """The best prompt so far, each time it changed; empty for runs of before this was kept."""
+    refused: tuple[int, ...] = ()
+    """Calls of the search, by their numbers from 1 on, that would not have ended before the deadline."""
 
     @property
     def found_better(self) -> bool:

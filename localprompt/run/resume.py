@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -17,11 +18,13 @@ from localprompt.interface.arguments import checked
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.replayed import ReplayedLM
 from localprompt.run.config import RunConfig
+from localprompt.run.estimate import measured_rates
 from localprompt.run.execute import RunSession, execute_run, search_and_test
 from localprompt.run.models import Models, ModelSource, check_engine, open_models
-from localprompt.run.prepare import Prepared, expected_cost, prepare
+from localprompt.run.prepare import Prepared, prepare
 from localprompt.run.results import RunResult
 from localprompt.run.session import opened_store
+from localprompt.run.sizing import planned, reserve_final
 from localprompt.run.spec import Limits, RunSpec, loaded_task
 from localprompt.search.observer import Observer, SilentObserver
 from localprompt.store import RunRecord, Store
@@ -38,6 +41,7 @@ def resume(  # noqa: PLR0913 - as many choices as the command
     task: Task | None = None,
     engine: Mapping[str, object] = MappingProxyType({}),
     max_minutes: float | None = None,
+    pause_after: float | None = None,
     max_tokens: int | None = None,
     max_calls: int | None = None,
     force: bool = False,
@@ -48,8 +52,8 @@ def resume(  # noqa: PLR0913 - as many choices as the command
     """Return the result of a run that ended early, or was killed, gone on with to its end.
 
     It is the result of a run that was never interrupted. A finished run gives its result at once, unless a limit
-    on tokens or calls is given, to which it goes on, or `force`. Where a result with a test score was known already,
-    the new one says so.
+    on tokens, calls or minutes is given, to which it goes on, or `force`. Where a result with a test score was known
+    already, the new one says so. A search keeps the size that it was begun with.
 
     Args:
         run: the beginning of its id.
@@ -57,7 +61,8 @@ def resume(  # noqa: PLR0913 - as many choices as the command
         proposer: the same of the proposer, for a run that has one of its own.
         task: needed where the task was made in Python with functions of its own; another one is a mismatch.
         engine: settings of the engine other than then, which is a mismatch.
-        max_minutes: for this session; by default none.
+        max_minutes: for this session, after which the result is there; by default none.
+        pause_after: minutes of this session, after which the run pauses; by default none.
         max_tokens: for the whole search; by default as before.
         max_calls: for the whole search; by default as before.
         force: go on though the model, the version, its meta-prompts or a setting of the engine differs; the search
@@ -71,14 +76,15 @@ def resume(  # noqa: PLR0913 - as many choices as the command
         StoreError: if there is no such run, another process has it, or the store fails.
         ConfigError, TaskError, ModelError: as `optimize`.
     """
-    wanted = Limits(max_tokens, max_calls, max_minutes)
+    wanted = Limits(max_tokens, max_calls, max_minutes, pause_after)
+    deadline = wanted.deadline()
     observer = observer or SilentObserver()
     with ExitStack() as stack:
         home = opened_store(store, stack, create=False)
         record = home.runs.get(run)
         stack.enter_context(home.runs.hold(record.id))
         record = home.runs.get(record.id)  # another process may just have finished it
-        if record.status == "finished" and record.result is not None and not (max_tokens or max_calls or force):
+        if record.status == "finished" and record.result is not None and wanted == Limits() and not force:
             observer.note(f"the run {record.id} is finished")
             return RunResult.from_json(record.result)
         begun = config = RunConfig.read(record.configuration)
@@ -98,13 +104,17 @@ def resume(  # noqa: PLR0913 - as many choices as the command
         ready = prepare(spec, models)
         config = config.changed(test_seen=seen, limits=spec.limits.without_minutes())
         is_unchanged = mismatch is None and config.limits == begun.limits.without_minutes()
+        is_unchanged = is_unchanged and not (deadline and _was_refused(record))
         if record.status == "finished" and record.result is not None and is_unchanged:
             observer.note(f"the run {record.id} is finished, and nothing has changed since")
             return RunResult.from_json(record.result)
         if not is_unchanged:
-            config = config.changed(expected=expected_cost(ready, observer))
+            config = config.changed(expected=planned(ready, observer)[1])
         home.runs.update(record.id, configuration=config.to_json())
-        return execute_run(home, RunSession.of(home, record.id, config, ready, observer))
+        if deadline is not None:
+            reserve_final(ready, measured_rates(models.lm), deadline)
+        session = RunSession.of(home, record.id, config, ready, observer)
+        return execute_run(home, replace(session, deadline=deadline))
 
 
 @checked
@@ -145,15 +155,22 @@ def replay(  # noqa: PLR0913 - as above
         lm = ReplayedLM(config.model.model_dump())
         proposer = lm if config.proposer is None else ReplayedLM(config.proposer.model_dump())
         ready = Prepared(spec, Models(lm, proposer))
-        return search_and_test(RunSession.of(home, record.id, config, ready, observer, is_replay=True))
+        known = RunResult.from_json(record.result) if record.status == "finished" and record.result else None
+        session = RunSession.of(home, record.id, config, ready, observer, is_replay=True)
+        return search_and_test(replace(session, known=known))
 
 
 def _spec(config: RunConfig, task: Task, wanted: Limits, stack: ExitStack) -> RunSpec:
     """Return the search of a run; its limits on tokens and calls, where no others are wanted, are those of before."""
     before = config.limits
-    limits = Limits(wanted.max_tokens or before.max_tokens, wanted.max_calls or before.max_calls, wanted.max_minutes)
+    limits = replace(
+        wanted,
+        max_tokens=wanted.max_tokens or before.max_tokens,
+        max_calls=wanted.max_calls or before.max_calls,
+        max_requested=None if wanted.max_tokens else before.max_requested,
+    )
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    return RunSpec(task, config.method, config.optimizer(folder), config.seed, limits)
+    return RunSpec(task, config.method, config.optimizer(folder), config.seed, limits, None, config.n_dev)
 
 
 def _known_task(config: RunConfig, given: Task | None, allow_code: bool, *, force: bool) -> Task:
@@ -224,6 +241,11 @@ def _source(
         raise ConfigError(f"the run used a loaded {role}, {before.name!r}", f"pass the {role} to continue with")
     check_engine(engine, model)
     return ModelSource(model, {**before.engine(), **engine})
+
+
+def _was_refused(record: RunRecord) -> bool:
+    """Return whether a deadline ended the search of a run."""
+    return isinstance(record.result, Mapping) and bool(record.result.get("refused"))
 
 
 def _has_test(record: RunRecord) -> bool:

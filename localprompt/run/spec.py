@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from localprompt.errors import ConfigError, TaskError
 from localprompt.interface.arguments import check_record
 from localprompt.interface.values import told
 from localprompt.lm.budget import Budget
+from localprompt.lm.deadline import Deadline
 from localprompt.optimizers import Optimizer, configure
+from localprompt.optimizers.registry import LOCAL
 from localprompt.tasks import Task, load_task
 from localprompt.tasks.answers import guarded_answer
+from localprompt.tasks.data import mixed
 from localprompt.tasks.metrics import guarded_metric
 from localprompt.tasks.template import Position
+from localprompt.types import Example
 
 _MOST = 10**15  # an estimate goes a little beyond a limit, and the store keeps whole numbers up to 10 ** 18
 
@@ -27,27 +32,44 @@ class Limits:
         ConfigError: naming the limit that is none.
     """
 
-    max_tokens: int | None = None
+    max_tokens: int | None = field(default=None, metadata={"key": "max_computed"})
+    """Tokens computed, as `Spend` counts them."""
     max_calls: int | None = None
-    max_minutes: float | None = None
+    max_minutes: float | None = field(default=None, metadata={"key": "finish_within"})
+    """Minutes from the beginning of the session, after which its result is there, test included."""
+    pause_after: float | None = field(default=None, metadata={"key": "max_minutes"})
+    """Minutes after which the search pauses."""
+    max_requested: int | None = field(default=None, metadata={"key": "max_tokens"})
+    """Tokens requested: the limit that runs of before have."""
 
     def __post_init__(self) -> None:
-        for name in ("max_tokens", "max_calls"):
+        for name in ("max_tokens", "max_calls", "max_requested"):
             if (value := getattr(self, name)) is not None:
                 check_count(name, value)
-        minutes = self.max_minutes
-        # `nan` is below no number, so no time would ever be over.
-        is_number = isinstance(minutes, int | float) and not isinstance(minutes, bool)
-        if minutes is not None and not (is_number and 0 < minutes <= _MOST):
-            raise ConfigError(f"max_minutes is {told(minutes)}", "give a number above 0, or none for no limit")
+        for name in ("max_minutes", "pause_after"):
+            minutes = getattr(self, name)
+            # `nan` is below no number, so no time would ever be over.
+            is_number = isinstance(minutes, int | float) and not isinstance(minutes, bool)
+            if minutes is not None and not (is_number and 0 < minutes <= _MOST):
+                raise ConfigError(f"{name} is {told(minutes)}", "give a number above 0, or none for no limit")
+
+    def deadline(self) -> Deadline | None:
+        """Return the end of a session that begins now; None where no minutes are given."""
+        return None if self.max_minutes is None else Deadline(self.max_minutes)
 
     def without_minutes(self) -> Limits:
         """Return the limits on tokens and calls alone: minutes are those of one session."""
-        return Limits(self.max_tokens, self.max_calls)
+        return replace(self, max_minutes=None, pause_after=None)
 
-    def budget(self) -> Budget:
-        """Return a new budget with these limits; its minutes begin now."""
-        return Budget(max_tokens=self.max_tokens, max_calls=self.max_calls, max_minutes=self.max_minutes)
+    def budget(self, deadline: Deadline | None = None) -> Budget:
+        """Return a new budget with these limits, and a deadline if there is one; its minutes begin now."""
+        return Budget(
+            max_tokens=self.max_tokens,
+            max_requested=self.max_requested,
+            max_calls=self.max_calls,
+            max_minutes=self.pause_after,
+            deadline=deadline,
+        )
 
 
 def check_count(name: str, value: object, least: int = 1) -> None:
@@ -75,8 +97,12 @@ class RunSpec:
     optimizer: Optimizer
     seed: int
     limits: Limits
+    fixed: Sequence[str] | None = ()
+    """Settings that the user gave, which no budget changes; None: all, as in a preset of a paper."""
+    n_dev: int | None = None
+    """Dev examples that the search sees, where its budget is too small for all of them."""
     placed: Task = field(init=False)
-    """The task with the instruction where the optimiser wants it; most leave it where the task has it."""
+    """The task as the search sees it: with the instruction where the optimiser wants it, and `n_dev` dev examples."""
 
     def __post_init__(self) -> None:
         check_count("seed", self.seed, least=0)
@@ -87,7 +113,22 @@ class RunSpec:
             missing = "test" if task.dev else "dev"
             raise TaskError(f"the task {task.name} has no {missing} examples", "a search needs both")
         position: Position = getattr(self.optimizer, "position", "task")
-        object.__setattr__(self, "placed", replace(task, layout=task.layout.placed(position)))
+        dev = seen_dev(task, self.n_dev, self.seed)
+        object.__setattr__(self, "placed", replace(task, dev=dev, layout=task.layout.placed(position)))
+
+
+def in_proportion(task: Task, examples: Sequence[Example], seed: int) -> list[Example]:
+    """Return examples of a task in an order of chance of which every piece holds each label in proportion."""
+    rng = random.Random(seed)
+    if task.labels:
+        return mixed(examples, lambda example: example.targets[0], rng)
+    return rng.sample(examples, len(examples))
+
+
+def seen_dev(task: Task, n_dev: int | None, seed: int) -> tuple[Example, ...]:
+    """Return the dev examples that a search sees, in the order of the task; all of them where `n_dev` is None."""
+    chosen = {example.id for example in in_proportion(task, task.dev, seed)[:n_dev]}
+    return tuple(example for example in task.dev if example.id in chosen)
 
 
 def read_spec(
@@ -114,7 +155,8 @@ def read_spec(
     name, preset, settings = method
     optimizer = configure(name, settings, preset)
     check_count("seed", seed, least=0)
-    return RunSpec(loaded_task(task, allow_code=allow_code), name, optimizer, seed, limits)
+    fixed = tuple(settings) if preset == LOCAL else None
+    return RunSpec(loaded_task(task, allow_code=allow_code), name, optimizer, seed, limits, fixed)
 
 
 def loaded_task(task: str | os.PathLike[str] | Task, *, allow_code: bool) -> Task:

@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from localprompt.errors import ContextOverflow, TaskError
-from localprompt.lm.base import LanguageModel
+from localprompt.lm.base import LanguageModel, unique_tokens
 from localprompt.lm.budget import Budget
+from localprompt.lm.deadline import Work
 from localprompt.lm.metered import MeteredLM
 from localprompt.tasks import Task
 from localprompt.types import Evaluation, Example, Loglikelihood, Outcome, Prompt
@@ -80,6 +81,16 @@ class Evaluator:
     def fits(self, prompt: Prompt, example: Example) -> bool:
         """Return whether an example fits the context with `prompt` and its answer."""
         return not any(self._overlong("metric", [(prompt, example, self._context(prompt, example.inputs))]))
+
+    def work(self, prompts: Sequence[Prompt], examples: Sequence[Example]) -> Work:
+        """Return what evaluating prompts on examples in one call computes where nothing of it is known.
+
+        Tokenises and computes nothing else, so the budget is not charged.
+        """
+        endings = [self._layout.separator + label for label in self._labels] or [""]
+        contexts = [self._context(prompt, example.inputs) for prompt in prompts for example in examples]
+        read = unique_tokens(self._lm.lm, [context + ending for context in contexts for ending in endings])
+        return Work(read, len(contexts) * self._n_new)
 
     def overflowed(self, evaluation: Evaluation) -> bool:
         """Return whether some outcome has failed because the prompt is too long for the context with its example."""

@@ -90,7 +90,7 @@ class Problem:
         for evaluation in evaluations:
             self.ranking.add(evaluation)
         self._announcer.spend(self._lm.spend)
-        if new := self.ranking.lead(self._lm.spend.tokens_requested):
+        if new := self.ranking.lead(self._lm.spend):
             self._announcer.best(new.prompt, new.mean, len(new.outcomes))
         return evaluations
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from localprompt.types import Candidate, Evaluation, Example, Incumbent, Prompt
+from localprompt.types import Candidate, Evaluation, Example, Incumbent, Prompt, Spend
 
 _ROUNDING = 1e-9
 """Of sums of floats; no difference of means is as small."""
@@ -83,7 +83,7 @@ class Ranking:
         self._known.pop(prompt_id, None)
         return is_new
 
-    def lead(self, tokens_requested: int) -> Evaluation | None:
+    def lead(self, spent: Spend) -> Evaluation | None:
         """Return the scores of a prompt that is the best so far and was not, or not on as many examples; else None.
 
         It is entered in the trajectory with what the search has spent until now.
@@ -94,7 +94,10 @@ class Ranking:
         n, last = len(evaluation.outcomes), self.trajectory[-1] if self.trajectory else None
         if last is not None and (evaluation.prompt.id, n) == (last.prompt_id, last.n):
             return None
-        self.trajectory.append(Incumbent(tokens_requested, evaluation.prompt.id, evaluation.mean, n))
+        point = Incumbent(
+            spent.tokens_requested, evaluation.prompt.id, evaluation.mean, n, tokens_computed=spent.tokens_computed
+        )
+        self.trajectory.append(point)
         return evaluation
 
     def winner(self) -> Standing:

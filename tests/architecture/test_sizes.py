@@ -16,8 +16,10 @@ import size  # noqa: E402 - it counts for people too
 MAX_FUNCTION_LINES = 60
 MAX_FILE_LINES = 450
 # These only fall; one that must rise says why behind its number.
-MAX_CODE_LINES = 14_199  # 12,165 before exact statistics, data, scripts, thoughts; models by scheme 107; studies 87
-MAX_OF_OPTIMIZER = {"ape": 177, "manual": 43, "opro": 244, "pe2": 242, "protegi": 238, "random_search": 85}
+# 12,165 before exact statistics, data, scripts, thoughts; models by scheme 107; studies 87; budgets that size a search,
+# in minutes and computed tokens, 350
+MAX_CODE_LINES = 14_560
+MAX_OF_OPTIMIZER = {"ape": 178, "manual": 43, "opro": 245, "pe2": 243, "protegi": 239, "random_search": 85}
 MAX_OF_NEW_OPTIMIZER = 250
 MAX_MEMBERS_OF_PROBLEM = 17
 MAX_ON_TOP_LEVEL = 19

@@ -17,7 +17,7 @@ import toy
 from worlds import world
 
 from localprompt.lm.scripted import ScriptedLM
-from localprompt.optimizers import names
+from localprompt.optimizers import configure, names
 from localprompt.run import api as runs
 from localprompt.run import resume as resuming
 from localprompt.store import Store
@@ -99,8 +99,11 @@ def test_a_finished_run_is_repeated_without_a_model(name: str, tmp_path: Path) -
 
 @every_optimizer
 def test_a_limit_that_is_raised_later_ends_where_it_would_have_ended(name: str, tmp_path: Path) -> None:
+    """A small budget makes a small search, and what is given stays: here every setting that follows a budget."""
     place = world(name)
-    settings: dict[str, Any] = {"method": name, "settings": place.settings}
+    chosen = configure(name, place.settings)
+    sizes = {size: getattr(chosen, size) for size in getattr(chosen, "SCALES", {})}
+    settings: dict[str, Any] = {"method": name, "settings": {**place.settings, **sizes}}
     whole = runs.optimize(TASK, place.model(), store=tmp_path / "whole", **settings)
     short = runs.optimize(TASK, place.model(), store=tmp_path / "short", max_calls=100, **settings)
     longer = resuming.resume(short.run_id, model=place.model(), store=tmp_path / "short", max_calls=100_000)

@@ -71,6 +71,9 @@ def test_it_is_never_over_budget(name: str) -> None:
     for max_tokens in (10, 1000, 5000, 20_000):
         lm, budget = world(name).model(), Budget(max_tokens=max_tokens)
         _search(name, lm, budget=budget)
+        assert budget.spend.tokens_computed <= max_tokens
+        lm, budget = world(name).model(), Budget(max_requested=max_tokens)
+        _search(name, lm, budget=budget)
         assert lm.stats.tokens_requested == budget.spend.tokens_requested <= max_tokens
 
 

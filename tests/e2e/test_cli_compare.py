@@ -40,7 +40,7 @@ def test_a_difference_within_the_noise_floor_has_no_star(capsys: pytest.CaptureF
     gain = Difference(mean=0.05, low=0.02, high=0.08, n=400, p=0.001)
     for noise, cell in ((0.05, "+0.050 (p = 0.001) "), (0.02, "+0.050 (p = 0.001)*"), (None, "+0.050 (p = 0.001)*")):
         test = OverSeeds(0.6, None, None, 1)
-        row = Row("t", "ape", 1, test, gain, None, noise, None, 100.0, 10.0, 1.0, 0.0, 4, {})
+        row = Row("t", "ape", 1, test, gain, None, noise, None, 100.0, 50.0, 10.0, 1.0, 0.0, 4, {})
         print_comparison(Comparison("c", "m", "m", 100, None, {}, (), (), (row,), ()), "again")
         assert cell in capsys.readouterr().out
 
@@ -56,7 +56,7 @@ def test_a_person_sees_a_row_a_method_and_the_prompts(task: str) -> None:
     assert "+1.000 (p < 0.001)*" in " ".join(ape)
     assert f"omegas, random, seed 1, test 1.000: {toy.BEST}" in result.stdout
     assert "over all tasks" not in result.stdout
-    assert "settings: ape local, queries=2; random local, proposals=14" in result.stdout
+    assert "settings: ape local, queries=2, per_query=12, finalists=6; random local, proposals=14" in result.stdout
     assert "run 4 of 4: omegas, random, seed 1" in result.stderr
 
 
@@ -82,7 +82,7 @@ def test_json_is_all_there_is_on_standard_output_and_csv_has_the_table_and_the_r
         ("omegas", "ape", "2", "1.0"),
         ("omegas", "random", "2", "1.0"),
     ]
-    assert [row["changed"] for row in table] == ['{"queries": 2}', '{"proposals": 14}']
+    assert [row["changed"] for row in table] == ['{"queries": 2, "per_query": 12, "finalists": 6}', '{"proposals": 14}']
 
 
 def test_where_every_run_failed_the_files_are_written_all_the_same(
@@ -136,7 +136,7 @@ def test_a_dry_run_says_what_each_method_will_cost_and_runs_nothing(task: str) -
     assert "4 runs with 2 seeds: about" in result.stdout
     costs = json.loads(_small(task, "--dry-run", "--json").stdout)
     assert [each["method"] for each in costs] == ["ape", "random"]
-    assert all(0 < each["tokens_requested"] <= 6000 for each in costs)
+    assert all(0 < each["tokens_decoded"] <= 6000 for each in costs)
     listed = CliRunner().invoke(main, ["runs", "list", "--json"])
     assert json.loads(listed.stdout) == []
 
@@ -183,4 +183,4 @@ def test_a_narrow_terminal_shows_every_number_whole(
     print_comparison(result, "again")
     printed = capsys.readouterr().out
     assert "\u2026" not in printed
-    assert f"{result.rows[0].tokens_requested:,.0f}" in printed
+    assert f"{result.rows[0].tokens_computed:,.0f}" in printed

@@ -126,7 +126,7 @@ def test_exit_codes_are_what_the_table_says(task: str, tmp_path: Path, monkeypat
     search = ("optimize", task, "--model", "toy:1")
     assert code(*search) == 0
     assert code(*search, "--max-calls", "40") == 0  # ended by its limit
-    assert code(*search, "--max-minutes", "1e-9") == 0  # paused
+    assert code(*search, "--pause-after", "1e-9") == 0  # paused
     run_id = json.loads(CliRunner().invoke(main, ["runs", "list", "--json"]).stdout)[0]["run_id"]
     for failing in (
         ("optimize", str(tmp_path), "--model", "toy:1"),

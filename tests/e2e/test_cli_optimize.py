@@ -62,7 +62,7 @@ def test_settings_and_limits_reach_the_search(task: str) -> None:
 def test_a_dry_run_says_what_to_expect_and_spends_nothing(task: str, lm: ScriptedLM) -> None:
     shown = _localprompt("optimize", task, "--model", "toy:1", "--dry-run")
     assert shown.exit_code == 0, shown.output
-    search = r"expected: about [\d,]+ proposals and [\d,]+ evaluations, [\d,]+ tokens \([\d,]+ decoded\)"
+    search = r"expected: about [\d,]+ proposals and [\d,]+ evaluations, [\d,]+ tokens \([\d,]+ requested\)"
     cost = shown.stdout.splitlines()[-1]
     assert re.match(search + r"; after it, for noise and test, [\d,]+ evaluations, [\d,]+ tokens$", cost)
     plain = json.loads(_localprompt("optimize", task, "--model", "toy:1", "--dry-run", "--json").stdout)

@@ -65,7 +65,7 @@ def test_so_many_candidates_are_shown_as_are_asked_for() -> None:
 
 
 def test_a_paused_run_shows_what_is_known_and_how_to_go_on() -> None:
-    found = localprompt.optimize(toy.task(), toy.model(), max_minutes=1e-9)
+    found = localprompt.optimize(toy.task(), toy.model(), pause_after=1e-9)
     text = show(found.run_id)
     assert f"paused: {found.stopped}" in text
     assert f"`localprompt resume {found.run_id} --model MODEL` continues" in text

@@ -44,7 +44,7 @@ def test_answers_from_the_store_are_those_of_the_model(tiny_qwen: Path) -> None:
 def test_a_run_is_resumed_with_the_engine_settings_of_then(tiny_qwen: Path, tmp_path: Path) -> None:
     given = toy.task(train=4, dev=4, test=4)
     engine = {"n_ctx": 1024, "n_threads": 1}
-    paused = runs.optimize(given, tiny_qwen, engine=engine, settings=SETTINGS, max_minutes=1e-9)
+    paused = runs.optimize(given, tiny_qwen, engine=engine, settings=SETTINGS, pause_after=1e-9)
     assert paused.status == "paused"
     with pytest.raises(RunMismatch, match="n_ctx was 1024 when the run started, now 2048"):
         resuming.resume(paused.run_id, engine={"n_ctx": 2048})

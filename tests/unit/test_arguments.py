@@ -64,6 +64,7 @@ WRONG = {
     "settings": (None, [], "queries=8", {5: 1}),
     "engine": (None, [], "n_ctx=8", {5: 1}),
     "max_minutes": (True, "5", float("nan"), float("inf"), 10**400, -1, 0, []),
+    "pause_after": (True, "5", float("nan"), float("inf"), 10**400, -1, 0, []),
     "max_tokens": (True, 1.5, "5", -1, 0, 10**400),
     "max_calls": (True, 1.5, "5", -1, 0, float("nan")),
     "allow_code": (None, 1, "yes"),

@@ -77,7 +77,7 @@ def test_time_that_runs_out_between_chunks_leaves_the_chunks_before_it(monkeypat
         iter(range(2)),
     )
 
-    def between() -> None:
+    def between(missing: Sequence[str]) -> None:
         if next(chunks, None) is None:
             raise OutOfTime("over")
 

@@ -402,7 +402,7 @@ def test_settings_are_told_as_what_differs_from_a_preset(tmp_path: Path) -> None
     settings = {"ape": {**SMALL["ape"], "templates": tmp_path}}
     result = compare([small()], toy.model(), methods=["ape"], n_seeds=1, max_tokens=LIMIT, settings=settings)
     how = result.methods["ape"]
-    assert (how.preset, how.changed) == ("local", {**SMALL["ape"], "templates": ["forward.txt"]})
+    assert (how.preset, how.changed) == ("local", {**SMALL["ape"], "finalists": 6, "templates": ["forward.txt"]})
     assert how.settings["templates"]["files"]["forward.txt"].startswith("{{demos}}")
     assert resume_comparison(result.id).methods == result.methods
 
@@ -535,5 +535,5 @@ def test_costs_are_expected_for_each_method_within_the_budget() -> None:
     lm = toy.model()
     costs = expected_costs([small()], lm, methods=METHODS, max_tokens=LIMIT, settings=SMALL)
     assert [(each.task, each.method) for each in costs] == [("toy", "ape"), ("toy", "random")]
-    assert all(0 < each.cost.tokens_requested <= LIMIT for each in costs)
+    assert all(0 < each.cost.tokens_computed <= LIMIT for each in costs)
     assert lm.seen == []

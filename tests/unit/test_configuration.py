@@ -59,10 +59,11 @@ def test_what_is_no_limit_is_refused_before_anything_is_loaded(limits: dict[str,
                 call(**limits)
 
 
+@pytest.mark.parametrize("key", ["max_computed", "max_tokens", "max_calls"])
 @pytest.mark.parametrize("value", [0, -5, True, 1.5, "9" * 10**6, 10**16])
-def test_a_stored_limit_that_is_none_is_damage(value: object) -> None:
-    with pytest.raises(StoreError, match=r"configuration of the run is damaged \(limits.*max_tokens") as error:
-        RunConfig.read(changed(described(), "limits.max_tokens", value))
+def test_a_stored_limit_that_is_none_is_damage(key: str, value: object) -> None:
+    with pytest.raises(StoreError, match=r"configuration of the run is damaged \(limits.*max_") as error:
+        RunConfig.read(changed(described(), f"limits.{key}", value))
     assert len(error.value.message) < 200
 
 

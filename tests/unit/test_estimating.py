@@ -13,10 +13,11 @@ import pytest
 import toy
 
 from localprompt.lm.budget import Budget
+from localprompt.lm.deadline import Rates
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers import configure, names
 from localprompt.optimizers.ape import APE
-from localprompt.run.estimate import Estimate, Rates, measured_rates
+from localprompt.run.estimate import Estimate, measured_rates
 from localprompt.tasks.answers import find_answer
 from localprompt.types import Generation, Sampling
 
@@ -53,7 +54,7 @@ def test_the_same_search_has_the_same_estimate() -> None:
 
 
 def test_shared_prefixes_are_decoded_once() -> None:
-    assert 0 < _estimate().tokens_decoded < _estimate().tokens_requested / 2
+    assert 0 < _estimate().tokens_computed < _estimate().tokens_requested / 2
 
 
 def test_seconds_follow_from_the_rates() -> None:
@@ -69,7 +70,7 @@ def test_seconds_follow_from_the_rates() -> None:
 def test_a_limit_ends_the_estimate_where_it_ends_the_run() -> None:
     free, limited = _estimate(), _estimate(max_calls=100)
     assert limited.proposals + limited.evaluations <= 100 < free.proposals + free.evaluations
-    assert _estimate(max_tokens=3000).tokens_requested <= 3000
+    assert _estimate(max_tokens=3000).tokens_computed <= 3000
 
 
 def test_two_models_are_told_apart() -> None:
@@ -98,7 +99,7 @@ def test_labels_are_counted_too() -> None:
     lm = toy.model()
     result = toy.expected(QUARTERS, toy.task(labels=("yes", "no")), lm)
     assert result.evaluations > 0
-    assert result.tokens_requested > result.tokens_decoded
+    assert result.tokens_requested > result.tokens_computed
 
 
 def test_what_is_no_local_model_has_no_rates() -> None:

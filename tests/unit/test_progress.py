@@ -60,7 +60,7 @@ def test_on_a_terminal_a_bar_shows_best_spend_and_the_time_left(calls: int, left
         reporter.stage("comparing [9] prompts")
         reporter.plan(1000)
         reporter.best(Prompt("Say it."), 0.75, 32)
-        reporter.spend(Spend(12_345, 678, calls, 10.0))
+        reporter.spend(Spend(99_999, 678, calls, 10.0, tokens_computed=12_345))
         reporter.progress(3, 4)
         bar.refresh()
         assert not bar.finished

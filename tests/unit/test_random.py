@@ -117,7 +117,7 @@ def test_a_budget_is_spent_whatever_the_number_of_proposals() -> None:
     budget = Budget(max_tokens=60_000)
     with pytest.raises(BudgetExhausted):
         configure("random", few).run(toy.problem(toy.model(answer=answer), budget=budget))
-    assert budget.spend.tokens_requested > 50_000
+    assert 60_000 >= budget.spend.tokens_computed > 50_000
     asked.clear()
     configure("random", few).run(toy.problem(toy.model(answer=answer), budget=Budget(max_minutes=1000)))
     assert sum(map(toy.is_asked_to_write, asked)) == 8, "minutes pause a run, they are nothing to be spent"
@@ -133,7 +133,7 @@ def test_a_large_budget_too_ends_with_the_first_barren_rounds() -> None:
 def test_a_rehearsal_of_a_large_budget_is_short_and_expects_all_of_it_to_be_spent() -> None:
     lm = toy.model()
     expected = toy.expected(configure("random", {}), toy.task(dev=100), lm, max_tokens=50_000_000)
-    assert expected.tokens_requested == pytest.approx(50_000_000, rel=1e-6)
+    assert expected.tokens_computed == pytest.approx(50_000_000, rel=1e-6)
     assert expected.proposals > 10_000
     free = toy.expected(configure("random", {}), toy.task(dev=100), lm)
     assert free.proposals == 128

@@ -101,9 +101,9 @@ def test_other_meta_prompts_are_another_search() -> None:
 
 
 def test_a_paused_run_goes_on() -> None:
-    paused = runs.optimize(toy.task(), toy.model(), max_minutes=1e-9)
+    paused = runs.optimize(toy.task(), toy.model(), pause_after=1e-9)
     assert paused.status == "paused"
-    again = resuming.resume(paused.run_id, model=toy.model(), max_minutes=1e-9)
+    again = resuming.resume(paused.run_id, model=toy.model(), pause_after=1e-9)
     assert again.status == "paused"
     whole = resuming.resume(paused.run_id, model=toy.model())
     assert (whole.status, whole.stopped, whole.best) == ("finished", "", Prompt(toy.BEST))
@@ -180,12 +180,12 @@ def test_a_search_that_goes_on_after_its_test_score_was_known_says_so() -> None:
 
 
 def test_an_extended_run_is_estimated_anew() -> None:
-    first = runs.optimize(toy.task(), toy.model(), max_calls=100)
+    first = runs.optimize(toy.task(), toy.model(), preset="paper", max_calls=100)
     longer = resuming.resume(first.run_id, model=toy.model(), max_calls=1000)
     assert first.expected is not None
     assert longer.expected is not None
     assert first.expected.evaluations <= 100 < longer.expected.evaluations <= 1000
-    assert longer.expected == runs.dry_run(toy.task(), toy.model(), max_calls=1000)
+    assert longer.expected == runs.dry_run(toy.task(), toy.model(), preset="paper", max_calls=1000)
 
 
 def test_a_replay_writes_nothing(tmp_path: Path) -> None:

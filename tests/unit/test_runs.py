@@ -69,6 +69,7 @@ def test_the_json_has_its_shape() -> None:
         "seconds",
         "answers",
         "answers_cached",
+        "tokens_computed",
     }
     assert plain["discards"]["empty"] > 0
     assert (plain["task"], plain["model"], plain["method"]) == ("toy", "scripted", "ape")
@@ -149,7 +150,7 @@ def test_an_evaluation_takes_what_is_known_from_the_store() -> None:
 
 
 def test_minutes_that_are_over_pause_a_run_with_its_best_so_far() -> None:
-    result = runs.optimize(toy.task(), toy.model(), max_minutes=1e-9)
+    result = runs.optimize(toy.task(), toy.model(), pause_after=1e-9)
     assert (result.status, result.verdict) == ("paused", "nothing was compared")
     assert "minutes are over" in result.stopped
 
@@ -198,8 +199,8 @@ def _alone_or_not(prompts: list[str]) -> bool:
 
 def test_a_seed_that_is_known_on_a_few_examples_only_says_nothing_about_the_noise_of_all_of_dev() -> None:
     """The second stage does not fit the budget, and what is left measures the best prompt and not the empty seed."""
-    settings = {"stages": "6,34", "keep": 1.0, "finalists": 1}
-    result = runs.optimize(toy.task(), toy.model(), settings=settings, max_calls=170)
+    settings = {"stages": "6,34", "keep": 1.0, "finalists": 1, "queries": 8, "per_query": 6, "tiebreak": True}
+    result = runs.optimize(toy.task(), toy.model(), preset="paper", settings=settings, max_calls=170)
     assert result.dev is not None
     assert result.noise is not None
     assert (result.op, result.dev.n, result.noise.n) == ("forward", 40, 40)
@@ -222,7 +223,7 @@ def test_a_prompt_that_was_measured_alone_is_measured_again_in_company() -> None
     prompts = [Prompt(toy.BEST), Prompt("Say something about the alpha.")]
     alone = [Evaluator(lm, given, Budget()).evaluate([prompt], given.dev)[0] for prompt in prompts]
     budget = Budget()
-    noise = measure_noise(lm, given, alone, budget)
+    noise = measure_noise(Evaluator(lm, given, budget).evaluate, given.dev, alone)
     assert (noise.floor, noise.changed, noise.n, budget.spend.calls) == (1 / 40, 1, 80, 80)
 
 
@@ -431,7 +432,8 @@ def test_minutes_that_are_over_while_the_rest_of_a_budget_is_spent_pause_the_run
                 assert text == "scoring 1 prompt on all of dev"
                 raise OutOfTime("the minutes are over")
 
-    result = runs.optimize(toy.task(), toy.model(), max_calls=130, observer=Clock())
+    settings = {"queries": 8, "per_query": 6, "tiebreak": True}
+    result = runs.optimize(toy.task(), toy.model(), preset="paper", settings=settings, max_calls=130, observer=Clock())
     assert (result.status, result.stopped) == ("paused", "the minutes are over")
 
 

@@ -1,0 +1,66 @@
+"""The final evaluation: what is measured after a search, as much of it as there is time for. Level 7."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from localprompt.lm.deadline import Deadline, Work
+from localprompt.search.evaluator import Evaluator
+from localprompt.tasks import Task
+from localprompt.types import Evaluation, Example, Prompt
+
+_AGAIN, _TESTED = 3, 2
+"""Prompts that are measured again on dev, to know the noise, and prompts on test."""
+LEAST = 8
+"""Examples that are measured even where there is no time left."""
+
+
+def final_work(evaluator: Evaluator, task: Task) -> Work:
+    """Return about what the final evaluation computes: it is like the first seed's, several times."""
+    again, tested = (evaluator.work(task.seeds[:1], examples) for examples in (task.dev, task.test))
+    return Work(
+        _AGAIN * again.read + _TESTED * tested.read,
+        _AGAIN * again.drawn + _TESTED * tested.drawn,
+    )
+
+
+def measured_in_time(
+    evaluator: Evaluator,
+    prompts: Sequence[Prompt],
+    examples: Sequence[Example],
+    deadline: Deadline | None,
+    share: float = 1.0,
+) -> list[Evaluation]:
+    """Return the prompts on as many of the examples, from the first on, as the time allows; on all without a deadline.
+
+    At least on `LEAST`. The first call is sized by what calls took before; further ones use what time is left then.
+
+    Args:
+        evaluator: of the task.
+        prompts: compared on the same examples.
+        examples: in an order of chance.
+        deadline: the end of the session.
+        share: of the time left that may be used.
+    """
+    if deadline is None:
+        return evaluator.evaluate(prompts, examples)
+    until = deadline.left * (1 - share)
+    done = 0
+    while done < len(examples):
+        n = _fitting(evaluator, prompts, examples[done:], deadline, deadline.left - until)
+        if n < LEAST and done:
+            break
+        done = min(done + max(n, LEAST), len(examples))
+        evaluator.evaluate(prompts, examples[:done])
+    return evaluator.evaluate(prompts, examples[:done])
+
+
+def _fitting(
+    evaluator: Evaluator, prompts: Sequence[Prompt], examples: Sequence[Example], deadline: Deadline, seconds: float
+) -> int:
+    """Return on how many of the examples the prompts can be measured in one call of so many seconds."""
+    one, every = (deadline.seconds(evaluator.work(prompts, part)) for part in (examples[:1], examples))
+    if every <= seconds:
+        return len(examples)
+    each = (every - one) / max(1, len(examples) - 1)
+    return int((seconds - one) / each) + 1 if seconds > one else 0

@@ -1,0 +1,209 @@
+"""Budgets: tokens that are computed, a search sized to them, and minutes after which the result is there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+import toy
+
+from localprompt.errors import BudgetExhausted
+from localprompt.lm.base import unique_tokens
+from localprompt.lm.budget import Budget
+from localprompt.lm.cached import CachedLM, MemoryAnswers
+from localprompt.lm.deadline import Deadline, Rates, Work
+from localprompt.lm.metered import MeteredLM
+from localprompt.lm.scripted import ScriptedLM
+from localprompt.optimizers import configure
+from localprompt.optimizers.registry import scaled
+from localprompt.run import api as runs
+from localprompt.run import resume as resuming
+from localprompt.run import spec as specs
+from localprompt.run.config import RunConfig
+from localprompt.run.models import Models
+from localprompt.run.prepare import prepare
+from localprompt.run.sizing import LEAST_DEV, sized
+from localprompt.run.spec import Limits, read_spec
+from localprompt.store import Store
+from localprompt.types import Generation, Loglikelihood, Sampling, Spend
+
+
+class Clock:
+    """Seconds that pass when a model says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Slow(ScriptedLM):
+    """Takes a time for each token that it computes, on a clock of its own."""
+
+    def __init__(self, clock: Clock, rate: float) -> None:
+        super().__init__(name="slow", answer=toy.answer, logprob=toy.logprob)
+        self.clock = clock
+        self.rate = rate
+
+    def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
+        found = super().generate(prompts, sampling, seeds)
+        self.clock.now += (unique_tokens(self, prompts) + sum(each.n_tokens for each in found)) / self.rate
+        return found
+
+    def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[Loglikelihood]:
+        self.clock.now += unique_tokens(self, [context + answer for context, answer in pairs]) / self.rate
+        return super().loglikelihood(pairs)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of all deadlines."""
+    clock = Clock()
+    monkeypatch.setattr(specs, "Deadline", lambda minutes: Deadline(minutes, clock))
+    monkeypatch.setattr("localprompt.lm.metered.time.monotonic", clock)
+    monkeypatch.setattr("localprompt.run.sizing.time.monotonic", clock)
+    return clock
+
+
+def test_each_prefix_of_a_call_counts_once_and_what_is_drawn() -> None:
+    lm = toy.model(answer=lambda prompt, seed: "one two", logprob=lambda context, continuation: -1.0)
+    for model in (lm, CachedLM(lm, MemoryAnswers())):
+        budget = Budget()
+        metered = MeteredLM(model, budget)
+        metered.loglikelihood([("a b c", " x"), ("a b c", " y"), ("a b d", " x")], calls=2)
+        assert budget.spend.tokens_computed == 5 + 2
+        metered.generate(["a b", "a c"], Sampling(max_tokens=10), [0, 0])
+        assert budget.spend.tokens_computed == 7 + 3 + 4
+
+
+def test_known_answers_cost_the_same_and_the_count_is_known_without_a_model() -> None:
+    answers = MemoryAnswers()
+    spends = []
+    for lm in (toy.model(), toy.model()):
+        budget = Budget()
+        cached = CachedLM(lm, answers)
+        MeteredLM(cached, budget).generate(["a b", "a c"], Sampling(max_tokens=4), [0, 1])
+        cached.flush()
+        spends.append(replace(budget.spend, seconds=0, tokens_decoded=0, answers_cached=0))
+    assert spends[0] == spends[1]
+    assert spends[0].tokens_computed > 0
+
+
+def test_a_limit_on_requested_tokens_keeps_its_meaning() -> None:
+    budget = Budget(max_requested=10)
+    with pytest.raises(BudgetExhausted, match="up to 12 requested tokens and 10 of 10"):
+        MeteredLM(toy.model(), budget).loglikelihood([("a b c", " x"), ("a b c", " y"), ("a b c", " z")], calls=1)
+    assert budget.spend.calls == 0
+
+
+def test_sizes_follow_a_share_and_what_is_fixed_stays() -> None:
+    ape = configure("ape", {"per_query": 6, "queries": 8})
+    small = scaled(ape, 0.25, ("per_query",))
+    assert (small.queries, small.per_query) == (4, 6)  # type: ignore[attr-defined]
+    assert scaled(ape, 1, ()) == ape
+    assert scaled(ape, 1e-9, ()).queries == 2  # type: ignore[attr-defined]
+
+
+def _sized(limits: Limits, settings: dict[str, object] | None = None, preset: str = "local") -> specs.RunSpec:
+    lm = toy.model()
+    spec = read_spec(toy.task(dev=200), ("ape", preset, settings or {}), 0, limits, allow_code=False)
+    return sized(prepare(spec, Models(lm, lm)), None).spec
+
+
+def test_a_small_budget_makes_a_small_search_that_fits_it() -> None:
+    def expected(limits: Limits) -> tuple[int, int, int]:
+        spec = _sized(limits)
+        cost = runs.dry_run(toy.task(dev=200), toy.model(), max_tokens=limits.max_tokens)
+        return cost.tokens_computed, len(spec.placed.dev), cost.proposals
+
+    tokens = [500, 4_000, 20_000, 200_000]
+    found = [expected(Limits(max_tokens=each)) for each in tokens]
+    assert all(cost <= each for (cost, _, _), each in zip(found, tokens, strict=True))
+    assert [n for _, n, _ in found] == sorted(n for _, n, _ in found)
+    assert found[0][1] == LEAST_DEV
+    assert found[-1][1] == 200
+    assert found[0][2] < found[-1][2]
+
+
+def test_what_the_user_or_a_paper_fixes_no_budget_changes() -> None:
+    assert _sized(Limits(max_tokens=500), {"queries": 9}).optimizer.queries == 9  # type: ignore[attr-defined]
+    paper = _sized(Limits(max_tokens=500), preset="paper")
+    assert paper.optimizer == configure("ape", {}, "paper")
+    assert paper.n_dev is None
+    free = _sized(Limits())
+    assert (free.optimizer, free.n_dev) == (configure("ape", {}), None)
+
+
+def test_dev_is_cut_with_each_label_in_proportion_and_so_it_is_again_when_the_run_goes_on(tmp_path: object) -> None:
+    task = toy.task(dev=200)
+    first = runs.optimize(task, toy.model(), max_tokens=1000)
+    with Store() as store:
+        config = RunConfig.read(store.runs.get(first.run_id).configuration)
+    assert config.n_dev == LEAST_DEV
+    assert first.dev is not None
+    assert first.dev.n == LEAST_DEV
+    again = resuming.replay(first.run_id)
+    assert replace(again, spend=first.spend, final_evaluation=first.final_evaluation) == first
+    longer = resuming.resume(first.run_id, model=toy.model(), max_tokens=100_000)
+    assert longer.dev is not None
+    assert longer.dev.n == LEAST_DEV
+
+
+@pytest.mark.parametrize(
+    ("method", "rate"),
+    [("ape", 2.0), ("ape", 20.0), ("ape", 5000.0), ("opro", 20.0), ("protegi", 20.0), ("pe2", 20.0), ("random", 20.0)],
+)
+def test_after_the_minutes_there_is_a_finished_result(clock: Clock, method: str, rate: float) -> None:
+    task = toy.task(dev=100, test=200)
+    result = runs.optimize(task, Slow(clock, rate), method=method, max_minutes=1, use_cache=False)
+    assert result.status == "finished"
+    assert result.test is not None
+    if rate > 2:  # else not even the least fits
+        assert clock.now <= 66
+        assert result.test.seed.n >= 8
+    else:
+        assert result.best == result.seed_prompt
+
+
+def test_more_minutes_measure_more_of_test(clock: Clock) -> None:
+    found = []
+    for minutes in (1, 3, 10):
+        clock.now = 0.0
+        result = runs.optimize(toy.task(dev=100, test=200), Slow(clock, 15), max_minutes=minutes, use_cache=False)
+        assert clock.now <= 66 * minutes
+        assert result.test is not None
+        found.append((result.test.best.mean, result.test.seed.n))
+    assert [n for _, n in found] == sorted(n for _, n in found)
+    assert found[0][1] < 200 == found[-1][1]
+    assert found[-1][0] == 1.0
+
+
+def test_a_run_that_a_deadline_ended_is_repeated_without_a_clock(clock: Clock) -> None:
+    task = toy.task(dev=100, test=200)
+    first = runs.optimize(task, Slow(clock, 25), method="protegi", settings={"rounds": 9}, max_minutes=1)
+    assert first.refused
+    assert "there was time for" in " ".join(first.notes)
+    again = resuming.replay(first.run_id)
+    apart = {"spend": Spend(), "final_evaluation": Spend()}
+    assert replace(again, **apart) == replace(first, **apart)  # type: ignore[arg-type]
+    clock.now = 0.0
+    longer = resuming.resume(first.run_id, model=Slow(clock, 25), max_minutes=10)
+    assert clock.now <= 660
+    assert longer.spend.calls > first.spend.calls
+
+
+def test_a_deadline_learns_how_slow_a_machine_is() -> None:
+    clock = Clock()
+    deadline = Deadline(10, clock)
+    deadline.begin(Rates(100.0, 10.0))
+    assert deadline.seconds(Work(1000, 0)) == pytest.approx(10)
+    assert deadline.seconds(Work(0, 100)) == pytest.approx(5), "half of what may be drawn"
+    deadline.learn(1000, 0, 0, 50.0)
+    assert deadline.seconds(Work(1000, 0)) > 40
+    for _ in range(20):
+        deadline.learn(1000, 0, 0, 10.0)
+    assert deadline.seconds(Work(1000, 0)) == pytest.approx(10, rel=0.1)
+    deadline.learn(0, 100, 100, 10.0)
+    assert deadline.seconds(Work(0, 100)) > 9
