@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from localprompt.lm.local import LocalModel, load_model
     from localprompt.lm.scripted import ScriptedLM
     from localprompt.run.api import Estimate, EvaluationResult, RunResult, dry_run, evaluate, optimize
+    from localprompt.run.diagnosis import Diagnosis, diagnose
     from localprompt.run.resume import replay, resume
     from localprompt.run.session import Session, open_session
     from localprompt.search.observer import Observer, SilentObserver
@@ -42,6 +43,7 @@ __all__ = [
     "ConfigError",
     "ContextOverflow",
     "Demo",
+    "Diagnosis",
     "EngineStats",
     "Estimate",
     "EvaluationResult",
@@ -69,6 +71,7 @@ __all__ = [
     "TaskError",
     "WorkerDied",
     "compare",
+    "diagnose",
     "dry_run",
     "evaluate",
     "load_model",
@@ -101,6 +104,7 @@ _HOME = {
     "localprompt.search.observer": ("Observer", "SilentObserver"),
     "localprompt.run.resume": ("replay", "resume"),
     "localprompt.run.session": ("Session", "open_session"),
+    "localprompt.run.diagnosis": ("Diagnosis", "diagnose"),
     "localprompt.run.api": ("Estimate", "EvaluationResult", "RunResult", "dry_run", "evaluate", "optimize"),
     "localprompt.store": ("Store",),
     "localprompt.tasks": ("Task", "load_task"),

@@ -1,0 +1,112 @@
+"""What the seed prompt does with a model, for people. Level 9."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from localprompt.cli.output import print_parts
+from localprompt.cli.printable import printable, printable_line
+from localprompt.cli.tables import table
+from localprompt.interface.rounding import score_text
+from localprompt.run.diagnosis import Diagnosis, Trial
+from localprompt.run.estimate import Estimate
+from localprompt.tasks import Task
+from localprompt.types import Prompt
+
+_WIDTH = 40
+"""Characters of an instruction or an answer in a table."""
+_SHOWN = 200
+"""Characters of a completion."""
+_MOST_ANSWERS = 10
+
+
+def print_diagnosis(found: Diagnosis, task: Task) -> None:
+    """Print scores, answers, what is wrong with them, what a search would take, and what follows."""
+    print_parts(list(_parts(found, task)))
+
+
+def _parts(found: Diagnosis, task: Task) -> Iterator[RenderableType]:
+    n = found.trials[0].score.n
+    yield Text(printable(f"\nWhat {found.model} makes of {n} dev rows, the same for each prompt:\n"))
+    yield _scores(found, task)
+    if found.answer_counts:
+        yield Text("\nIts answers with the best seed prompt:\n" if len(task.seeds) > 1 else "\nIts answers:\n")
+        yield _answers(found)
+    if found.wrong and not task.labels:
+        yield Text("\nWrong answers of the seed prompt, as the model wrote them:")
+        yield from _wrong(found, task)
+    yield Text("")
+    for warning in found.warnings:
+        yield Text(printable(f"warning: {warning}"), style="yellow")
+    for note in found.notes:
+        yield Text(printable(f"note: {note}"))
+    yield Text(_minutes(found.expected))
+    yield Text("\nWhat follows:", style="bold")
+    yield from (Text(printable(f"- {sentence}")) for sentence in found.conclusions)
+
+
+def _scores(found: Diagnosis, task: Task) -> RenderableType:
+    columns = ("prompt", "score", "95 % interval", "no answer")
+    rows = [
+        (
+            _name(trial.prompt, task),
+            score_text(trial.score.mean),
+            f"{score_text(trial.score.low, 2)} to {score_text(trial.score.high, 2)}",
+            _unread(trial),
+        )
+        for trial in found.trials
+    ]
+    return table(columns, rows, right=columns[1:], wide=columns[:1])
+
+
+def _unread(trial: Trial) -> str:
+    return f"{trial.unparsed}" + (f" and {trial.failed} failed" if trial.failed else "")
+
+
+def _name(prompt: Prompt, task: Task) -> str:
+    """Return what a prompt is to the task, and how it begins."""
+    is_seed = prompt.instruction in [seed.instruction for seed in task.seeds]
+    if prompt.instruction:
+        name = f"seed prompt: {_cut(prompt.instruction, _WIDTH)}"
+    else:
+        name = "no instruction (a seed prompt)" if is_seed else "no instruction"
+    return f"{name} + {len(prompt.demos)} examples" if prompt.demos else name
+
+
+def _answers(found: Diagnosis) -> RenderableType:
+    columns = ("answer", "given for rows", "right for rows", "both")
+    counts = found.answer_counts
+    rows = [
+        (_cut(each.answer, _WIDTH), str(each.given), str(each.wanted), str(each.right))
+        for each in counts[:_MOST_ANSWERS]
+    ]
+    if left := counts[_MOST_ANSWERS:]:
+        given, wanted, right = (
+            sum(column) for column in zip(*((a.given, a.wanted, a.right) for a in left), strict=True)
+        )
+        rows.append((f"{len(left)} others", str(given), str(wanted), str(right)))
+    return table(columns, rows, right=columns[1:])
+
+
+def _wrong(found: Diagnosis, task: Task) -> Iterator[RenderableType]:
+    targets = {example.id: example.targets[0] for example in task.dev}
+    for outcome in found.wrong:
+        written = printable_line(repr(_cut(outcome.completion or "", _SHOWN)))
+        unread = ", which holds no answer" if outcome.prediction is None else ""
+        yield Text(printable(f"  {outcome.example_id}: {written}{unread}; right: {targets[outcome.example_id]!r}"))
+
+
+def _minutes(expected: Estimate) -> str:
+    text = f"A default search would make about {expected.proposals + expected.evaluations:,} model calls"
+    if expected.seconds is not None:
+        text += f" and take about {expected.seconds / 60:.1f} minutes on this machine"
+    if expected.final_seconds is not None:
+        text += f"; its final evaluation {expected.final_seconds / 60:.1f}"
+    return text + "."
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
