@@ -13,12 +13,13 @@ from localprompt.cli.tables import table
 from localprompt.interface.rounding import score_text
 from localprompt.run.diagnosis import Diagnosis, Trial
 from localprompt.run.estimate import Estimate
+from localprompt.search.observer import pluralize
 from localprompt.tasks import Task
 from localprompt.types import Prompt
 
 _WIDTH = 40
 """Characters of an instruction or an answer in a table."""
-_SHOWN = 200
+_COMPLETION = 200
 """Characters of a completion."""
 _MOST_ANSWERS = 10
 
@@ -30,13 +31,15 @@ def print_diagnosis(found: Diagnosis, task: Task) -> None:
 
 def _parts(found: Diagnosis, task: Task) -> Iterator[RenderableType]:
     n = found.trials[0].score.n
-    yield Text(printable(f"\nWhat {found.model} makes of {n} dev rows, the same for each prompt:\n"))
+    yield Text(printable(f"\nScores with {found.model} on {n} dev rows, the same rows for each prompt:\n"))
     yield _scores(found, task)
+    if len(task.seeds) > 1:
+        yield Text(f"\nThe best seed prompt is number {_number(found.seed_prompt, task)}; the rest is about it.")
     if found.answer_counts:
-        yield Text("\nIts answers with the best seed prompt:\n" if len(task.seeds) > 1 else "\nIts answers:\n")
+        yield Text("\nAnswers with the seed prompt:\n")
         yield _answers(found)
     if found.wrong and not task.labels:
-        yield Text("\nWrong answers of the seed prompt, as the model wrote them:")
+        yield Text("\nWrong answers with the seed prompt, as the model wrote them:")
         yield from _wrong(found, task)
     yield Text("")
     for warning in found.warnings:
@@ -68,44 +71,46 @@ def _unread(trial: Trial) -> str:
 
 def _name(prompt: Prompt, task: Task) -> str:
     """Return what a prompt is to the task, and how it begins."""
-    is_seed = prompt.instruction in [seed.instruction for seed in task.seeds]
-    if prompt.instruction:
-        name = f"seed prompt: {_cut(prompt.instruction, _WIDTH)}"
-    else:
-        name = "no instruction (a seed prompt)" if is_seed else "no instruction"
-    return f"{name} + {len(prompt.demos)} examples" if prompt.demos else name
+    number = _number(prompt, task)
+    name = "seed prompt" + (f" {number}" if len(task.seeds) > 1 else "") + ": " if number else ""
+    name += _cut(prompt.instruction, _WIDTH) or "(no instruction)"
+    return f"{name} + {pluralize(len(prompt.demos), 'example')}" if prompt.demos else name
+
+
+def _number(prompt: Prompt, task: Task) -> int:
+    """Return which seed prompt has the instruction, from 1 on; 0 for none."""
+    instructions = ["", *(seed.instruction for seed in task.seeds)]
+    return instructions.index(prompt.instruction, 1) if prompt.instruction in instructions[1:] else 0
 
 
 def _answers(found: Diagnosis) -> RenderableType:
     columns = ("answer", "given for rows", "right for rows", "both")
     counts = found.answer_counts
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (_cut(each.answer, _WIDTH), str(each.given), str(each.wanted), str(each.right))
         for each in counts[:_MOST_ANSWERS]
     ]
     if left := counts[_MOST_ANSWERS:]:
-        given, wanted, right = (
-            sum(column) for column in zip(*((a.given, a.wanted, a.right) for a in left), strict=True)
-        )
-        rows.append((f"{len(left)} others", str(given), str(wanted), str(right)))
+        sums = map(sum, zip(*((each.given, each.wanted, each.right) for each in left), strict=True))
+        rows.append((f"{len(left)} others", *map(str, sums)))
     return table(columns, rows, right=columns[1:])
 
 
 def _wrong(found: Diagnosis, task: Task) -> Iterator[RenderableType]:
     targets = {example.id: example.targets[0] for example in task.dev}
     for outcome in found.wrong:
-        written = printable_line(repr(_cut(outcome.completion or "", _SHOWN)))
+        written = printable_line(repr(_cut(outcome.completion or "", _COMPLETION)))
         unread = ", which holds no answer" if outcome.prediction is None else ""
         yield Text(printable(f"  {outcome.example_id}: {written}{unread}; right: {targets[outcome.example_id]!r}"))
 
 
 def _minutes(expected: Estimate) -> str:
-    text = f"A default search would make about {expected.proposals + expected.evaluations:,} model calls"
-    if expected.seconds is not None:
-        text += f" and take about {expected.seconds / 60:.1f} minutes on this machine"
-    if expected.final_seconds is not None:
-        text += f"; its final evaluation {expected.final_seconds / 60:.1f}"
-    return text + "."
+    calls = f"{expected.proposals + expected.evaluations:,} model calls"
+    text = "A search with default settings is expected to "
+    if expected.seconds is None or expected.final_seconds is None:
+        return f"{text}make about {calls}."
+    minutes, final = expected.seconds / 60, expected.final_seconds / 60
+    return f"{text}take {minutes:.1f} minutes on this machine (about {calls}), and its final evaluation {final:.1f}."
 
 
 def _cut(text: str, most: int) -> str:

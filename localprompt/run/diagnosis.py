@@ -82,7 +82,8 @@ class Diagnosis:
     seed_gain: Difference | None
     """The seed prompt's score less that of no instruction; None where it is no instruction."""
     shots_gain: Difference | None
-    """The score of the seed prompt with two worked examples less that without; None where that was not tried."""
+    """What two worked examples add to the score, on average over the prompts that were tried with and without; None
+    where none was."""
     smallest_gain: float | None
     """Difference in score that the rows show with power 0.8; None where they can show none."""
     answer_counts: tuple[AnswerCount, ...]
@@ -147,8 +148,9 @@ def diagnose(  # noqa: PLR0913 - options of a user
     copies, none = numbered(rows), known[Prompt("").id]
     seed_gain = None if seed is none else paired_difference(none.scores, seed.scores, copies)
     shots_gain = None
-    if seed.prompt.id in shown:
-        shots_gain = paired_difference(seed.scores, known[shown[seed.prompt.id].id].scores, copies)
+    if shown:
+        without, beside = [known[each] for each in shown], [known[each.id] for each in shown.values()]
+        shots_gain = paired_difference(_means(without), _means(beside), copies)
     counts = _counted(problem.outputs, seed, rows)
     smallest = smallest_detectable_gain(n_different(rows))
     all_wrong = not any(each.mean for each in known.values())
@@ -163,7 +165,7 @@ def diagnose(  # noqa: PLR0913 - options of a user
         answer_counts=counts if problem.outputs else (),
         wrong=_wrong(seed),
         expected=expected,
-        warnings=(*_warnings(loaded, seed, counts),),
+        warnings=tuple(_warnings(loaded, seed, counts)),
         conclusions=(
             *(_ALL_WRONG if all_wrong else _conclusions(seed, seed_gain, shots_gain)),
             _caveat(len(rows), smallest),
@@ -214,6 +216,11 @@ def _trial(evaluation: Evaluation, copies: Sequence[int]) -> Trial:
     return Trial(evaluation.prompt, interval(evaluation.scores, copies), unparsed(evaluation), failed)
 
 
+def _means(evaluations: Sequence[Evaluation]) -> list[float]:
+    """Return the mean score of each row over all prompts."""
+    return [math.fsum(row) / len(row) for row in zip(*(each.scores for each in evaluations), strict=True)]
+
+
 def _counted(outputs: Sequence[str], seed: Evaluation, rows: Sequence[Example]) -> tuple[AnswerCount, ...]:
     """Return how often each output, and each other answer, is given, wanted and right; most often given first."""
     given = ["" if each.prediction is None else _form(each.prediction) for each in seed.outcomes]
@@ -248,7 +255,7 @@ def _warnings(task: Task, seed: Evaluation, counts: Sequence[AnswerCount]) -> It
         extra, missed = each.given - each.right, each.wanted - each.right
         if extra > missed and exact_mcnemar(extra, missed) < _ALPHA:
             favours = f"the seed prompt gives the answer {each.answer!r:.{_QUOTED}} for {each.given} of {n} rows"
-            calibrated = "; `label_score: calibrated` may mend that" if task.label_score != "calibrated" else ""
+            calibrated = "; `label_score: calibrated` may correct that" if task.label_score != "calibrated" else ""
             yield f"{favours}, though it is right for {each.wanted}{calibrated if task.labels else ''}"
     if n_unparsed := unparsed(seed):
         yield f"{n_unparsed} of {n} completions of the seed prompt hold no answer that can be read, and score 0"
@@ -271,11 +278,11 @@ def _conclusions(seed: Evaluation, seed_gain: Difference | None, shots_gain: Dif
             yield f"The seed prompt is no better than no instruction: {_said(seed_gain)}."
     if shots_gain is not None:
         if shots_gain.p >= _ALPHA:
-            yield f"Two worked examples change its score by {_said(shots_gain)}, which may be chance."
+            yield f"Two worked examples change the score by {_said(shots_gain)}, which may be chance."
         elif shots_gain.mean > 0:
-            yield f"Two worked examples raise its score by {_said(shots_gain)}: a search tries more with --set shots=auto."
+            yield f"Two worked examples raise the score by {_said(shots_gain)}: `--set shots=auto` searches for more."
         else:
-            yield f"Two worked examples change its score by {_said(shots_gain)}: they do harm."
+            yield f"Two worked examples change the score by {_said(shots_gain)}: they do harm."
 
 
 def _said(difference: Difference) -> str:

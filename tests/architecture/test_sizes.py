@@ -17,8 +17,8 @@ MAX_FUNCTION_LINES = 60
 MAX_FILE_LINES = 450
 # These only fall; one that must rise says why behind its number.
 # 12,165 before exact statistics, data, scripts, thoughts; models by scheme 107; studies 87; budgets that size a search,
-# in minutes and computed tokens, 350
-MAX_CODE_LINES = 14_560
+# in minutes and computed tokens, 350; diagnosis 340
+MAX_CODE_LINES = 14_895
 MAX_OF_OPTIMIZER = {"ape": 178, "manual": 43, "opro": 245, "pe2": 243, "protegi": 239, "random_search": 85}
 MAX_OF_NEW_OPTIMIZER = 250
 MAX_MEMBERS_OF_PROBLEM = 17

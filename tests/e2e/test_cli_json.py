@@ -58,6 +58,7 @@ def printed(task: str, tmp_path: Path, tiny_qwen: Path) -> dict[str, Any]:
         "models list": call("models", "list"),
         "models info": call("models", "info", str(tiny_qwen)),
         "tasks check": call("tasks", "check", task),
+        "tasks check --model": call("tasks", "check", task, *of_model),
     }
 
 
