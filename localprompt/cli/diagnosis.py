@@ -34,7 +34,7 @@ def _parts(found: Diagnosis, task: Task) -> Iterator[RenderableType]:
     yield Text(printable(f"\nScores with {found.model} on {n} dev rows, the same rows for each prompt:\n"))
     yield _scores(found, task)
     if len(task.seeds) > 1:
-        yield Text(f"\nThe best seed prompt is number {_number(found.seed_prompt, task)}; the rest is about it.")
+        yield Text(f"\nBelow, the seed prompt is number {_number(found.seed_prompt, task)}, the best on these rows.")
     if found.answer_counts:
         yield Text("\nAnswers with the seed prompt:\n")
         yield _answers(found)

@@ -278,11 +278,11 @@ def _conclusions(seed: Evaluation, seed_gain: Difference | None, shots_gain: Dif
             yield f"The seed prompt is no better than no instruction: {_said(seed_gain)}."
     if shots_gain is not None:
         if shots_gain.p >= _ALPHA:
-            yield f"Two worked examples change the score by {_said(shots_gain)}, which may be chance."
+            yield f"Two worked examples change scores on average by {_said(shots_gain)}, which may be chance."
         elif shots_gain.mean > 0:
-            yield f"Two worked examples raise the score by {_said(shots_gain)}: `--set shots=auto` searches for more."
+            yield f"Two worked examples raise scores on average by {_said(shots_gain)}: `--set shots=auto` tries more."
         else:
-            yield f"Two worked examples change the score by {_said(shots_gain)}: they do harm."
+            yield f"Two worked examples change scores on average by {_said(shots_gain)}: they do harm."
 
 
 def _said(difference: Difference) -> str:

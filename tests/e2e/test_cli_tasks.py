@@ -48,6 +48,25 @@ def test_check_with_a_model_counts_tokens_and_applies_its_chat_template(tmp_path
     assert example["n_tokens"] > 0
 
 
+def test_check_loads_the_model_with_the_engine_settings(tmp_path: Path, tiny_qwen: Path) -> None:
+    task = _write(tmp_path, "max_tokens: 500\n", "dog")
+    result = CliRunner().invoke(
+        main, ["tasks", "check", str(task), "--model", str(tiny_qwen), "--engine", "n_ctx=512", "--json"]
+    )
+    assert result.exit_code == 1
+    assert "but the context has 512" in result.stderr
+    assert result.stdout == ""
+
+
+def test_check_of_several_seed_prompts_says_which_is_meant(task: str, named_model: toy.NamedModel) -> None:
+    named_model(toy.model())
+    _with_seed(task, f"Hum., {toy.BEST}")
+    output = CliRunner().invoke(main, ["tasks", "check", task, "--model", "toy:1"]).output
+    assert "\nBelow, the seed prompt is number 2, the best on these rows.\n" in output
+    assert re.search(r"^seed prompt 1: Hum\. +0\.000 ", output, re.MULTILINE)
+    assert "- The seed prompt is right on every row" in output
+
+
 def test_check_shows_a_chat_as_turns(tmp_path: Path) -> None:
     task = _write(
         tmp_path, "layout: {mode: chat, system: '{{instruction}}', template: '{{input}}', opening: It is}\n", "dog"
