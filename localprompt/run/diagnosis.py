@@ -82,8 +82,7 @@ class Diagnosis:
     seed_gain: Difference | None
     """The seed prompt's score less that of no instruction; None where it is no instruction."""
     shots_gain: Difference | None
-    """What two worked examples add to the score, on average over the prompts that were tried with and without; None
-    where none was."""
+    """The seed prompt's score with two worked examples less that without; None where that was not tried."""
     smallest_gain: float | None
     """Difference in score that the rows show with power 0.8; None where they can show none."""
     answer_counts: tuple[AnswerCount, ...]
@@ -148,9 +147,8 @@ def diagnose(  # noqa: PLR0913 - options of a user
     copies, none = numbered(rows), known[Prompt("").id]
     seed_gain = None if seed is none else paired_difference(none.scores, seed.scores, copies)
     shots_gain = None
-    if shown:
-        without, beside = [known[each] for each in shown], [known[each.id] for each in shown.values()]
-        shots_gain = paired_difference(_means(without), _means(beside), copies)
+    if seed.prompt.id in shown:  # a mean over all prompts would credit the seed with what no instruction gains
+        shots_gain = paired_difference(seed.scores, known[shown[seed.prompt.id].id].scores, copies)
     counts = _counted(problem.outputs, seed, rows)
     smallest = smallest_detectable_gain(n_different(rows))
     all_wrong = not any(each.mean for each in known.values())
@@ -216,11 +214,6 @@ def _trial(evaluation: Evaluation, copies: Sequence[int]) -> Trial:
     return Trial(evaluation.prompt, interval(evaluation.scores, copies), unparsed(evaluation), failed)
 
 
-def _means(evaluations: Sequence[Evaluation]) -> list[float]:
-    """Return the mean score of each row over all prompts."""
-    return [math.fsum(row) / len(row) for row in zip(*(each.scores for each in evaluations), strict=True)]
-
-
 def _counted(outputs: Sequence[str], seed: Evaluation, rows: Sequence[Example]) -> tuple[AnswerCount, ...]:
     """Return how often each output, and each other answer, is given, wanted and right; most often given first."""
     given = ["" if each.prediction is None else _form(each.prediction) for each in seed.outcomes]
@@ -277,12 +270,13 @@ def _conclusions(seed: Evaluation, seed_gain: Difference | None, shots_gain: Dif
         else:
             yield f"The seed prompt is no better than no instruction: {_said(seed_gain)}."
     if shots_gain is not None:
+        gained = _said(shots_gain)
         if shots_gain.p >= _ALPHA:
-            yield f"Two worked examples change scores on average by {_said(shots_gain)}, which may be chance."
+            yield f"Two worked examples change the seed prompt's score by {gained}, which may be chance."
         elif shots_gain.mean > 0:
-            yield f"Two worked examples raise scores on average by {_said(shots_gain)}: `--set shots=auto` tries more."
+            yield f"Two worked examples raise the seed prompt's score by {gained}: `--set shots=auto` tries more."
         else:
-            yield f"Two worked examples change scores on average by {_said(shots_gain)}: they do harm."
+            yield f"Two worked examples change the seed prompt's score by {gained}: they do harm."
 
 
 def _said(difference: Difference) -> str:
