@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 # For example: make bench-engine ARGS='--model my.gguf'
 ARGS ?=
 
-.PHONY: help demo test coverage check lint format types setup setup-dev bench-engine bench-peers bench-induction bench-methods clean
+.PHONY: help demo test coverage check lint format types setup setup-dev bench-engine bench-peers bench-induction bench-methods bench-classification clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -51,6 +51,9 @@ bench-induction: setup-dev  ## APE against empty and hand-written instructions
 
 bench-methods: setup-dev  ## all methods with the same budget: ARGS="DATA --tasks antonyms --seeds 1"
 	$(BIN)/python benchmarks/methods.py $(ARGS)
+
+bench-classification: setup-dev  ## all methods against what people have: ARGS="DATA --json FILE --store FILE"
+	$(BIN)/python benchmarks/classification.py $(ARGS)
 
 setup: .venv/.installed  ## the environment to use localprompt
 

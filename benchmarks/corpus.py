@@ -75,21 +75,30 @@ def searches(tasks: Sequence[str], methods: Sequence[str], n_seeds: int) -> Iter
 def task_of(data: Path, name: str) -> Task:
     """Return a task that starts from what people wrote for it."""
     kind = "classification" if name in LABELS else "instruction_induction"
-    folder = (data / kind / name).resolve()
+    folder = data / kind / name
     if name in LABELS:
-        prompts = (folder / "prompts.txt").read_text(encoding="utf-8").splitlines()
-        keys: dict[str, object] = {"labels": list(LABELS[name]), "prompts": prompts[:1]}
+        keys: dict[str, object] = {"labels": list(LABELS[name]), "prompts": published(folder)[:1]}
     else:
         keys = {"metric": "exact_match", "max_tokens": 8, "prompts": [HAND_WRITTEN[name]]}
+    return task_in(folder, keys, {"train": TRAIN, "dev": DEV, "test": TEST})
+
+
+def published(folder: Path) -> list[str]:
+    """Return the instructions of a classification task's folder, the published one first."""
+    return (folder / "prompts.txt").read_text(encoding="utf-8").splitlines()
+
+
+def task_in(folder: Path, keys: Mapping[str, object], most: Mapping[str, int]) -> Task:
+    """Return the task of a folder's rows, mixed, at most so many of each split; `keys` are those beside the data."""
     sizes = {}
-    for split, most in (("train", TRAIN), ("dev", DEV), ("test", TEST)):
+    for split, n in most.items():
         with (folder / f"{split}.jsonl").open("rb") as file:
-            sizes[split] = min(most, sum(1 for line in file if line.strip()))
-    files = {split: str(folder / f"{split}.jsonl") for split in sizes}
+            sizes[split] = min(n, sum(1 for line in file if line.strip()))
+    files = {split: str(folder.resolve() / f"{split}.jsonl") for split in sizes}
     data_keys = {**files, "fields": {"input": "input", "target": "targets"}, "split": sizes}
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "task.yaml"
-        path.write_text(json.dumps({"name": name, "data": data_keys, **keys}), encoding="utf-8")  # JSON is YAML
+        path.write_text(json.dumps({"name": folder.name, "data": data_keys, **keys}), encoding="utf-8")  # JSON is YAML
         return load_task(path)
 
 
@@ -136,12 +145,7 @@ def carry_out(search: Search, task: Task, lm: LanguageModel, store: Store) -> tu
         max_tokens=BUDGETS.get(search.task, INDUCTION_BUDGET),
         store=store,
     )
-    evaluations = {each.prompt.id: each for each in store.runs.evaluations(run.run_id)}
-    dev = {example.id for example in task.dev}
-    on_dev = {
-        prompt_id: Evaluation(each.prompt, tuple(o for o in each.outcomes if o.example_id in dev))
-        for prompt_id, each in evaluations.items()
-    }
+    on_dev = scored_on_dev(store, run.run_id, task)
     most = max(len(each.outcomes) for each in on_dev.values())
     whole = [each for each in on_dev.values() if len(each.outcomes) == most]
     others = [each for each in whole if each.prompt.id not in {prompt.id for prompt in task.seeds}]
@@ -166,6 +170,15 @@ def carry_out(search: Search, task: Task, lm: LanguageModel, store: Store) -> tu
         ],
     }
     return found, [each.prompt for each in shown]
+
+
+def scored_on_dev(store: Store, run_id: str, task: Task) -> dict[str, Evaluation]:
+    """Return what a run knows of its prompts on dev, by prompt id; without outcomes where it knows nothing."""
+    dev = {example.id for example in task.dev}
+    return {
+        each.prompt.id: Evaluation(each.prompt, tuple(o for o in each.outcomes if o.example_id in dev))
+        for each in store.runs.evaluations(run_id)
+    }
 
 
 def digits(evaluation: Evaluation) -> str:
