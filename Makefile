@@ -1,7 +1,7 @@
 # `make demo` and `make test` do all their set-up themselves, inside .venv; nothing is installed globally.
 
 BIN := .venv/bin
-DEMO_TASK ?= examples/past-tense/task.yaml
+DEMO_TASK ?= examples/support-routing/task.yaml
 DEMO_MODEL ?= qwen2.5-coder-1.5b-instruct
 TEST_MODEL := smollm2-135m-instruct
 # For example: make test PYTEST_ARGS='-m "not real"'
@@ -15,7 +15,7 @@ ARGS ?=
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 20
 
-demo: setup  ## find a better prompt for an example task, on a real model, in a few minutes
+demo: setup  ## find a better prompt than a hand-written one for an example task, on a real model, in a few minutes
 	@$(BIN)/localprompt models pull $(DEMO_MODEL)
 	$(BIN)/localprompt optimize $(DEMO_TASK) --model $(DEMO_MODEL) --method ape $(ARGS)
 

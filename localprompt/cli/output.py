@@ -11,6 +11,7 @@ from rich.console import RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
+from localprompt.cli.changed_rows import ChangedRow, changed_parts, changed_rows
 from localprompt.cli.printable import printable, printable_line
 from localprompt.cli.streams import console, say_json
 from localprompt.cli.tables import table
@@ -36,7 +37,7 @@ def shown(prompt: Prompt) -> str:
 
 
 def print_run(result: RunResult, store: Path | None, *, as_json: bool = False) -> None:
-    """Print the found prompt, both scores on test, their difference, what it cost, and the command that goes on."""
+    """Print the found prompt, its scores and rows that changed, what it cost, and the command that goes on."""
     if as_json:
         say_json(result.to_json())
     else:
@@ -72,6 +73,7 @@ def _run(result: RunResult, store: Path | None) -> list[RenderableType]:
         Text(""),
         *_test(result.test),
         _verdict(result),
+        *changed_parts(_changed(result.run_id, store)),
         Text(""),
     ]
     if result.dev is not None:
@@ -91,6 +93,12 @@ def _run(result: RunResult, store: Path | None) -> list[RenderableType]:
     parts += note_parts(result.notes)
     parts.append(Text(f"run {result.run_id}: {result.method}, seed {result.seed}", style="dim"))
     return parts
+
+
+def _changed(run_id: str, store: Path | None) -> Sequence[ChangedRow]:
+    with suppress(StoreError), Store(store or default_store(), create=False) as opened:
+        return changed_rows(opened, run_id)
+    return ()
 
 
 def _go_on(run_id: str, store: Path | None) -> str:

@@ -58,19 +58,22 @@ def list_(store: Path | None, as_json: bool) -> None:
 @click.option("--settings", is_flag=True, help="Show how it was set up, too: settings, model, machine, identity.")
 @store_options
 def show(run: str, top: int, settings: bool, store: Path | None, as_json: bool) -> None:
-    """Show a run: verdict, prompts, test scores, best candidates with their lineage, spend, discards.
+    """Show a run: verdict, prompts, test scores, changed rows, best candidates with their lineage, spend, discards.
 
     RUN is the beginning of a run's id. With --json everything is printed, all candidates too.
     """
-    from localprompt.cli.show import print_facts  # noqa: PLC0415 - `--help` must start fast
+    from localprompt.cli.changed_rows import changed_rows  # noqa: PLC0415 - `--help` must start fast
+    from localprompt.cli.show import print_facts  # noqa: PLC0415
+    from localprompt.store.plain import plain  # noqa: PLC0415
 
     with _open(store) as opened:
-        facts = facts_of(opened, opened.runs.find(run))
+        facts = facts_of(opened, run_id := opened.runs.find(run))
+        changed = changed_rows(opened, run_id)
         path = opened.path
     if as_json:
-        say_json(facts)
+        say_json({**facts, "changed_rows": plain(changed)})
     else:
-        print_facts(facts, path, top=top, settings=settings)
+        print_facts(facts, path, changed, top=top, settings=settings)
 
 
 @runs.command()

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
+from localprompt.cli.changed_rows import ChangedRow, changed_parts
 from localprompt.cli.output import boxed, cost_parts, discard_parts, evidence_parts, note_parts, print_parts
 from localprompt.cli.printable import printable, printable_line
 from localprompt.cli.run_facts import outcome, state, when
@@ -26,11 +27,11 @@ from localprompt.types import Prompt
 _LINEAGE = 6
 
 
-def print_facts(facts: dict[str, Any], store: Path, *, top: int, settings: bool) -> None:
-    """Print what is known of a run of a store, its `top` best candidates, and with `settings` how it was set up."""
+def print_facts(facts: dict[str, Any], store: Path, changed: Sequence[ChangedRow], *, top: int, settings: bool) -> None:
+    """Print what is known of a run, its changed rows and `top` best candidates, and with `settings` its set-up."""
     result = _result(facts)
     parts: list[RenderableType] = [*_heading(facts), Text("")]
-    parts += evidence_parts(result) if result else _so_far(facts)
+    parts += [*evidence_parts(result), *changed_parts(changed)] if result else _so_far(facts)
     parts += _candidate_parts(facts["candidates"], top)
     parts.append(Text(""))
     parts += cost_parts(result) if result else [Text(printable_line(f"spend: {_plain_spend(facts)}"))]

@@ -64,7 +64,7 @@ def _read_task(stored: Mapping[str, Any], allow_code: bool) -> Task:
     parts: dict[str, Any] = {
         **{key: part(str, key) for key in _TEXTS},
         **{key: part(tuple[str, ...], key) for key in _LISTS},
-        **{key: tuple(map(_read_example, part(tuple[Any, ...], key))) for key in SPLITS},
+        **{key: tuple(map(read_example, part(tuple[Any, ...], key))) for key in SPLITS},
         "seeds": part(tuple[Prompt, ...], "seeds"),
         "layout": part(Layout, "layout"),
         "sampling": part(Sampling, "sampling"),
@@ -81,7 +81,12 @@ def _read_task(stored: Mapping[str, Any], allow_code: bool) -> Task:
     return Task(**parts, answer=find_answer(kind, argument), metric=_found_metric(metric, allow_code))
 
 
-def _read_example(stored: Any) -> Example:
+def read_example(stored: Any) -> Example:
+    """Return the example that `to_plain` made plain.
+
+    Raises:
+        ValueError: if the data is not of that shape.
+    """
     name, inputs, targets = read(tuple[Any, ...], stored, "an example")
     if not targets:
         raise ValueError("an example has no targets")
