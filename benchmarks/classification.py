@@ -18,10 +18,11 @@ What people have, measured once a task:
 What a search finds, from the published instruction, with `--tokens` as its budget (max_tokens of `optimize`): `random`
 and the four methods with worked examples (shots=auto), and the four without (shots=0).
 
-The file is written after every baseline and every search; what it has is not repeated. All baselines come first, then
-one seed of everything before the next; `--seeds 0` measures the baselines alone. The scores of all rows of dev and test
-are in the file, a digit a row, so that other differences can be taken later. `--report` prints what there is so far
-and loads no model. All answers are in --store, so what was interrupted goes on where it was.
+The file is written after every baseline and every search; what it has is not repeated. All baselines come first, each on
+all tasks before the next, then one seed of everything before the next; `--seeds 0` measures the baselines alone. The
+scores of all rows of dev and test are in the file, a digit a row, so that other differences can be taken later.
+`--report` prints what there is so far and loads no model. All answers are in --store, so what was interrupted goes on
+where it was.
 """
 
 from __future__ import annotations
@@ -131,12 +132,12 @@ def run_all(plan: Plan, lm: LanguageModel, store: Store, file: Path) -> list[str
     expect(file, "", results, {"model": lm.facts.fingerprint})
     tasks = {name: task_of(plan.data, name) for name in plan.tasks}
     failed: list[str] = []
-    for name, task in tasks.items():
-        known = known_of(results, file, task)
-        for baseline, prompts in baselines_of(plan.data, task).items():
-            if baseline not in known["baselines"]:
+    for baseline in BASELINES:
+        for name, task in tasks.items():
+            known, prompts = known_of(results, file, task)["baselines"], baselines_of(plan.data, task)[baseline]
+            if baseline not in known:
                 found = _tried(f"{name}, {baseline}", failed, lambda: measured(task, prompts, lm, store))  # noqa: B023
-                _keep(found, known["baselines"], baseline, results, file)
+                _keep(found, known, baseline, results, file)
     for seed, name, column in plan.searches():
         known, key = known_of(results, file, tasks[name]), f"{column} {seed}"
         if key in known["searches"]:
