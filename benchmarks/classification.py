@@ -18,7 +18,7 @@ What people have, measured once a task:
 What a search finds, from the published instruction, with `--tokens` as its budget (max_tokens of `optimize`): `random`
 and the four methods with worked examples (shots=auto), and the four without (shots=0).
 
-The file is written after every baseline and every search; what it has is not repeated. All baselines come first, each on
+The file is written after every baseline and every search; what it has is not repeated. Baselines come first, each on
 all tasks before the next, then one seed of everything before the next; `--seeds 0` measures the baselines alone. The
 scores of all rows of dev and test are in the file, a digit a row, so that other differences can be taken later.
 `--report` prints what there is so far and loads no model. All answers are in --store, so what was interrupted goes on
