@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
 from rich.text import Text
@@ -14,6 +14,7 @@ from localprompt.cli.printable import printable_line
 from localprompt.cli.run_facts import at
 from localprompt.errors import StoreError
 from localprompt.run.results import RunResult
+from localprompt.store.plain import plain
 from localprompt.tasks.stored import read_example
 from localprompt.types import Example, Outcome
 
@@ -39,6 +40,12 @@ class ChangedRow:
     def is_fixed(self) -> bool:
         """True if the found prompt has the higher score, False if it has the lower one."""
         return self.after.score > self.before.score
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row as plain data."""
+        found: dict[str, Any] = plain(self)
+        example = found.pop("example")
+        return {"example_id": example.pop("id"), **example, **found}
 
 
 def changed_rows(store: Store, run_id: str) -> list[ChangedRow]:

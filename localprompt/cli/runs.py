@@ -64,14 +64,13 @@ def show(run: str, top: int, settings: bool, store: Path | None, as_json: bool) 
     """
     from localprompt.cli.changed_rows import changed_rows  # noqa: PLC0415 - `--help` must start fast
     from localprompt.cli.show import print_facts  # noqa: PLC0415
-    from localprompt.store.plain import plain  # noqa: PLC0415
 
     with _open(store) as opened:
         facts = facts_of(opened, run_id := opened.runs.find(run))
         changed = changed_rows(opened, run_id)
         path = opened.path
     if as_json:
-        say_json({**facts, "changed_rows": plain(changed)})
+        say_json({**facts, "changed_rows": [row.to_json() for row in changed]})
     else:
         print_facts(facts, path, changed, top=top, settings=settings)
 

@@ -14,7 +14,6 @@ import localprompt
 from localprompt.cli.changed_rows import ChangedRow, changed_parts, changed_rows
 from localprompt.cli.main import main
 from localprompt.store import Store
-from localprompt.store.plain import plain
 from localprompt.types import Example, Outcome
 
 
@@ -51,8 +50,8 @@ def test_a_search_shows_three_rows_before_and_after(task: str) -> None:
     assert "\n".join(lines[start : start + 7]) in _localprompt("runs", "show", run["run_id"])
     (shown,) = _localprompt("runs", "show", run["run_id"], "--json").splitlines()
     rows = json.loads(shown)["changed_rows"]
-    assert len(rows) == 16
-    assert rows[0]["example"]["targets"] == [rows[0]["after"]["prediction"]]
+    assert len(rows) == len({row["example_id"] for row in rows}) == 16
+    assert rows[0]["targets"] == [rows[0]["after"]["prediction"]]
 
 
 def test_nothing_is_said_where_nothing_changed() -> None:
@@ -100,4 +99,4 @@ def test_an_answer_that_is_none_is_told_from_one_that_failed() -> None:
         Example("b", {"x": "1", "y": "2"}, ("r",)), Outcome("b", None, 0, failed=True), Outcome("b", "r", 1)
     )
     assert _lines(failed)[1:] == ["fixed   x: 1 | y: 2", "        target r, before (failed), after r"]
-    assert plain(failed)["before"]["failed"] is True
+    assert failed.to_json()["before"]["failed"] is True
