@@ -11,9 +11,9 @@ What people have, measured once a task:
 
 - no instruction; the published instruction
 - best of prompts: the best on dev of all of prompts.txt
-- best of examples: the best on dev of 16 prompts, which are eight random sets of worked examples, each with no
-  instruction and with the published one. A set has each label equally often, and as many examples as the smallest
-  multiple of the number of labels that is 8 or more; their order is random.
+- best of examples: the best on dev of eight random sets of worked examples without an instruction. A set has each label
+  equally often, and as many examples as the smallest multiple of the number of labels that is 8 or more; their order is
+  random.
 
 What a search finds, from the published instruction, with `--tokens` as its budget (max_tokens of `optimize`): `random`
 and the four methods with worked examples (shots=auto), and the four without (shots=0).
@@ -109,7 +109,7 @@ def baselines_of(data: Path, task: Task) -> dict[str, list[Prompt]]:
         NOTHING: [Prompt("")],
         PUBLISHED: list(task.seeds),
         BEST_PROMPT: [Prompt(text) for text in published(data / task.name)],
-        BEST_SET: [Prompt(each.instruction, demos) for demos in sets_of(task) for each in (Prompt(""), *task.seeds)],
+        BEST_SET: [Prompt("", demos) for demos in sets_of(task)],
     }
 
 

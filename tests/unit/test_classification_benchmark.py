@@ -65,8 +65,8 @@ def test_a_set_of_examples_has_each_label_equally_often(benchmark: ModuleType, d
     for demos in sets:
         assert sorted(demo.output for demo in demos) == ["objective"] * 4 + ["subjective"] * 4
     prompts = benchmark.baselines_of(data, task)[benchmark.BEST_SET]
-    assert [prompt.instruction for prompt in prompts[:4]] == ["", TESTED, "", TESTED]
-    assert len({prompt.id for prompt in prompts}) == 16
+    assert {prompt.instruction for prompt in prompts} == {""}
+    assert len({prompt.id for prompt in prompts}) == 8
 
 
 def test_baselines_are_the_best_on_dev(benchmark: ModuleType, data: Path, tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_baselines_are_the_best_on_dev(benchmark: ModuleType, data: Path, tmp_pa
         benchmark.BEST_PROMPT: 0.7,
         benchmark.BEST_SET: 1.0,
     }
-    assert [len(found[name]["chosen_from"]) for name in benchmark.BASELINES] == [0, 0, 3, 16]
+    assert [len(found[name]["chosen_from"]) for name in benchmark.BASELINES] == [0, 0, 3, 8]
     assert all(len(each["dev"]) == 20 and len(each["test"]) == 30 for each in found.values())
 
 
