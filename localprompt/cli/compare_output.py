@@ -72,7 +72,7 @@ def print_costs(costs: Sequence[Expected], n_seeds: int) -> None:
     searches = n_seeds * sum(each.cost.tokens_computed for each in costs)
     final = n_seeds * sum(each.cost.final_tokens_computed for each in costs)
     of_all = f"{n_seeds * len(costs)} runs with {n_seeds} seeds"
-    total = f"{of_all}: about {searches:,} tokens, then {final:,} for noise and test"
+    total = f"{of_all}: about {searches:,} tokens, then {final:,} for noise, choice and test"
     seconds = [each for row in costs for each in (row.cost.seconds, row.cost.final_seconds) if each is not None]
     if len(seconds) == 2 * len(costs):
         total += f", about {n_seeds * sum(seconds) / 60:.0f} minutes"

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from localprompt.stats.intervals import Difference, Interval
 
 _SHOWN_REASONS = 8
+_SHOWN_CHARS = 80
+_ROUNDING = 1e-9
 _VERDICT_STYLE = {"significant improvement": "bold green", "significantly worse": "bold red"}
 
 
@@ -82,6 +84,7 @@ def _run(result: RunResult, store: Path | None) -> list[RenderableType]:
         noise = result.noise
         again = f"measuring again changed {noise.changed} of {noise.n} scores"
         parts.append(Text(f"noise floor of a mean dev score: {score_text(noise.floor)} ({again})"))
+    parts += runner_up_parts(result)
     parts += cost_parts(result)
     if result.expected is not None:
         parts.append(Text(f"expected {estimate_text(result.expected)}", style="dim"))
@@ -116,9 +119,43 @@ def evidence_parts(result: RunResult) -> list[RenderableType]:
     return [_verdict(result), *prompts, *_test(result.test)]
 
 
+def runner_up_parts(result: RunResult) -> list[RenderableType]:
+    """Return a line on the prompt that came second: how far it is from the winner, and what would decide."""
+    second = result.runner_up
+    if second is None:
+        return []
+    difference, n = second.difference, second.difference.n
+    winner = "found prompt" if result.found_better else "seed prompt"
+    direction = "ahead of" if difference.mean > 0 else "behind"
+    by = f"{score_text(abs(difference.mean))} {direction}" if abs(difference.mean) > _ROUNDING else "level with"
+    of_rows = f"{n - second.n_unseen} dev and {second.n_unseen} unused train" if second.n_unseen else f"{n} dev"
+    text = f"runner-up: {by} the {winner} on {of_rows} examples"
+    low, high = (score_text(each, sign="+") for each in (difference.low, difference.high))
+    text += f" (95 % interval {low} to {high})"
+    if difference.mean > _ROUNDING and not result.found_better:
+        text += ", within one standard error, so the seed stays"
+    if not second.is_decided and second.decided_by is not None:
+        text += f"; about {_rounded(max(second.decided_by, n + 1)):,} examples in all would decide"
+    return [Text(printable_line(f"{text}: {_shortened(shown(second.prompt))}"))]
+
+
+def _rounded(n: int) -> int:
+    """Return a number of at most two digits and noughts, no smaller: what is extrapolated is not known to the unit."""
+    unit = int("1".ljust(len(str(n)) - 1, "0"))
+    return -(-n // unit) * unit
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}..."
+
+
 def cost_parts(result: RunResult) -> list[RenderableType]:
     """Return what the search and its final evaluation cost."""
-    return [*_failed(result.failed), _spend(result.spend), _spend(result.final_evaluation, "spent on noise and test")]
+    return [
+        *_failed(result.failed),
+        _spend(result.spend),
+        _spend(result.final_evaluation, "spent on noise, choice and test"),
+    ]
 
 
 def discard_parts(discards: Mapping[str, int]) -> list[RenderableType]:
@@ -177,7 +214,7 @@ def estimate_text(expected: Estimate, pause_after: float | None = None) -> str:
         if pause_after is not None and pause_after < expected.seconds / 60:
             text += f"; the search would pause after {pause_after:g}"
     if expected.final_calls:
-        text += f"; after it, for noise and test, {expected.final_calls:,} evaluations"
+        text += f"; after it, for noise, choice and test, {expected.final_calls:,} evaluations"
         text += f", {expected.final_tokens_computed:,} tokens"
     if expected.final_seconds is not None:
         text += f", {expected.final_seconds / 60:.1f} minutes"

@@ -11,7 +11,15 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from localprompt.cli.changed_rows import ChangedRow, changed_parts
-from localprompt.cli.output import boxed, cost_parts, discard_parts, evidence_parts, note_parts, print_parts
+from localprompt.cli.output import (
+    boxed,
+    cost_parts,
+    discard_parts,
+    evidence_parts,
+    note_parts,
+    print_parts,
+    runner_up_parts,
+)
 from localprompt.cli.printable import printable, printable_line
 from localprompt.cli.run_facts import outcome, state, when
 from localprompt.cli.tables import facts_table
@@ -31,7 +39,7 @@ def print_facts(facts: dict[str, Any], store: Path, changed: Sequence[ChangedRow
     """Print what is known of a run, its changed rows and `top` best candidates, and with `settings` its set-up."""
     result = _result(facts)
     parts: list[RenderableType] = [*_heading(facts), Text("")]
-    parts += [*evidence_parts(result), *changed_parts(changed)] if result else _so_far(facts)
+    parts += [*evidence_parts(result), *changed_parts(changed), *runner_up_parts(result)] if result else _so_far(facts)
     parts += _candidate_parts(facts["candidates"], top)
     parts.append(Text(""))
     parts += cost_parts(result) if result else [Text(printable_line(f"spend: {_plain_spend(facts)}"))]

@@ -249,7 +249,7 @@ class PE2(Checked):
         """Return how the prompts did on train, each run until it made enough errors; same order as `beam`."""
         half = math.ceil(self.batch_size * max(self.expand, 2) / 2)
         enough = self.batch_size * self.expand if self.disjoint else half
-        order = problem.minibatch(len(problem.train))
+        order = problem.rng.sample(problem.train, len(problem.train))  # not all of it will be used
         tried: dict[str, list[Case]] = {prompt.id: [] for prompt in beam}
         for start in range(0, len(order), self.train_batch):
             left = [prompt for prompt in beam if sum(case.is_error for case in tried[prompt.id]) < enough]

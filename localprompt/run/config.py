@@ -43,7 +43,7 @@ _MAX_RESTARTS = 1_000_000
 _SHOWN = 100
 """Characters of a value that a file brought."""
 _SEARCH = 5
-"""Raised where the same settings, models and seed make another search than before."""
+"""Raised where the same settings, models and seed make another search or choose otherwise than before."""
 _REPEATED = (3, 4)
 """Forms whose searches this one repeats but for rare cases (APE with `shots`, replies that a deleted rule changed), so
 that their runs can be resumed; where one goes another way, a replay says that the answers end."""

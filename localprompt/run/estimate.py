@@ -30,6 +30,7 @@ from localprompt.lm.simulated import SimulatedLM
 from localprompt.run.models import Models
 from localprompt.run.spec import Limits, RunSpec
 from localprompt.search.evaluator import Evaluator
+from localprompt.search.evidence import MOST_OTHERS, on_unseen_rows
 from localprompt.search.filtering import spend_remaining
 from localprompt.search.problem import Problem
 from localprompt.store.plain import plain
@@ -46,7 +47,7 @@ _FASTER = 1.25
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a search is expected to cost, and apart from it the final evaluation: measuring noise and test after it."""
+    """What a search is expected to cost, and apart from it the final evaluation: noise, choice and test."""
 
     proposals: int
     """Texts that the proposer is asked for."""
@@ -58,7 +59,7 @@ class Estimate:
     seconds: float | None
     """None where the rates of the model are not known."""
     final_calls: int = field(default=0, metadata={"key": "proof_calls"})
-    """Model calls of the final evaluation: three prompts again on dev, two on test."""
+    """Model calls of the final evaluation: three prompts again on dev, contenders on unseen train, two on test."""
     final_tokens_requested: int = field(default=0, metadata={"key": "proof_tokens_requested"})
     final_tokens_computed: int = 0
     final_seconds: float | None = field(default=None, metadata={"key": "proof_seconds"})
@@ -131,6 +132,8 @@ def _final_evaluation(lm: SimulatedLM, task: Task, problem: Problem) -> Spend:
     prompts = list({each.candidate.prompt.id: each.candidate.prompt for each in found}.values())[:3]
     evaluator = Evaluator(lm, task, budget)
     evaluator.evaluate(prompts, task.dev)
+    contenders = problem.ranking.finalists()[: 1 + MOST_OTHERS]  # as if all were close
+    on_unseen_rows(problem, evaluator, contenders, evaluator.evaluate)
     if task.test:
         evaluator.evaluate(prompts[:2], task.test)
     return budget.spend

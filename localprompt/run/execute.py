@@ -28,20 +28,22 @@ from localprompt.lm.deadline import Deadline
 from localprompt.lm.metered import MeteredLM
 from localprompt.lm.replayed import ReadAnswers
 from localprompt.optimizers import Optimizer
+from localprompt.run.choice import choose, on_dev
 from localprompt.run.config import RunConfig
 from localprompt.run.estimate import Estimate
 from localprompt.run.final import measured_in_time
 from localprompt.run.journal import RunJournal
 from localprompt.run.noise import measure_noise
 from localprompt.run.prepare import Prepared
-from localprompt.run.results import HeldOutScores, NoiseFloor, RunResult, constant_note
+from localprompt.run.results import HeldOutScores, NoiseFloor, RunnerUp, RunResult, constant_note
 from localprompt.run.session import CachedModels, cached_models
 from localprompt.run.spec import RunSpec, in_proportion
 from localprompt.search.evaluator import Evaluator
+from localprompt.search.evidence import MOST_ROWS
 from localprompt.search.filtering import spend_remaining
 from localprompt.search.observer import Announcer, Journal, Observer, pluralize
 from localprompt.search.problem import Problem
-from localprompt.search.ranking import Standing, by_mean, choose_winner
+from localprompt.search.ranking import Standing, by_mean
 from localprompt.stats.intervals import Interval, differ_by_chance, interval, paired_difference
 from localprompt.store import RunStatus, Store
 from localprompt.tasks import Task
@@ -52,6 +54,8 @@ from localprompt.types import Evaluation, Prompt
 
 _NOISE_SHARE = 0.3
 """Of the time that is left after a search, for measuring again; the rest is for test."""
+_CHOICE_SHARE = 0.3
+"""Of what is left then, for the contenders."""
 TEST_SEEN = "the test split was measured before this search continued, so its score is not a single look"
 
 
@@ -162,18 +166,18 @@ def search_and_test(session: RunSession) -> RunResult:
     swaps = _swaps(lm.lm)
     end = _search(session.spec.optimizer, problem)
     spend, winner, seed = budget.spend, problem.ranking.winner(), problem.ranking.best_seed()
-    noise, test, final = None, None, Budget()
+    noise, runner_up, test, final = None, None, None, Budget()
     try:
         noise = _measure_noise(session, task, problem, final)
-        copies = {example.id: number for example, number in zip(task.dev, numbered(task.dev), strict=True)}
-        winner = choose_winner(problem.ranking.finalists(), noise.floor, copies) if noise else winner
+        if noise is not None:
+            winner, runner_up = _choose(session, problem, Evaluator(lm, task, final))
         before, after = _test(session, Evaluator(lm, task, final), [seed.candidate.prompt, winner.candidate.prompt])
         if session.journal is not None:
             session.journal.evaluations("test", [before, after])
         test = _on_test(task, before, after)
     except OutOfAnswers as missing:
         end = end or missing
-    dev = _on_dev(task, winner)
+    dev = on_dev(winner, task.dev)
     return RunResult(
         run_id=session.run_id,
         status="paused" if isinstance(end, OutOfTime | OutOfAnswers) else "finished",
@@ -198,11 +202,11 @@ def search_and_test(session: RunSession) -> RunResult:
             *session.notes,
             *main_doubts(task, "test", "dev", "train"),
             *_notes(winner, dev, test),
-            *_left(winner, problem.ranking.winner()),
             *_untested(task, test),
             *_turns(_swaps(lm.lm) - swaps),
             *_larger_context(end, session),
         ),
+        runner_up=runner_up,
         trajectory=tuple(problem.ranking.trajectory),
         refused=tuple(budget.deadline.refused) if budget.deadline else (),
     )
@@ -277,6 +281,19 @@ def _test(session: RunSession, evaluator: Evaluator, prompts: Sequence[Prompt]) 
     return evaluator.evaluate(prompts, [example for example in task.test if example.id in ids])
 
 
+def _choose(session: RunSession, problem: Problem, evaluator: Evaluator) -> tuple[Standing, RunnerUp | None]:
+    """Return the winner and who came second; what was measured to choose is kept."""
+    if problem.unseen:
+        session.observer.stage("measuring the contenders on train examples that the search did not use")
+    known = session.known
+    most = MOST_ROWS if known is None else known.runner_up.n_unseen if known.runner_up else 0
+    measure = partial(measured_in_time, evaluator, deadline=session.deadline, share=_CHOICE_SHARE)
+    choice = choose(problem, evaluator, measure, most)
+    if session.journal is not None and choice.evidence:
+        session.journal.evaluations("evidence", choice.evidence)
+    return choice.winner, choice.runner_up
+
+
 def _on_test(task: Task, before: Evaluation, after: Evaluation) -> HeldOutScores:
     """Return what two prompts have on the same examples of test."""
     ids = {outcome.example_id for outcome in after.outcomes}
@@ -290,15 +307,6 @@ def _on_test(task: Task, before: Evaluation, after: Evaluation) -> HeldOutScores
         best_unparsed=unparsed(after),
         constant=constant_answer(task, examples),
     )
-
-
-def _on_dev(task: Task, winner: Standing) -> Interval | None:
-    """Return the winner's score on the dev examples that it was given; None where nothing was scored."""
-    if winner.evaluation is None:
-        return None
-    examples = {example.id: example for example in task.dev}
-    copies = numbered([examples[outcome.example_id] for outcome in winner.evaluation.outcomes])
-    return interval(winner.evaluation.scores, copies)
 
 
 def unparsed(evaluation: Evaluation) -> int:
@@ -325,17 +333,6 @@ def _untested(task: Task, test: HeldOutScores | None) -> Sequence[str]:
     if test is None or test.seed.n == len(task.test):
         return ()
     return (f"there was time for {test.seed.n} of {len(task.test)} test examples",)
-
-
-def _left(winner: Standing, ahead: Standing) -> Sequence[str]:
-    """Say what was left for the seed prompt, to whoever reads the scores of all candidates."""
-    if winner.candidate.op != "seed" or winner.evaluation is None or ahead.evaluation is None:
-        return ()
-    gain = ahead.evaluation.mean - winner.evaluation.mean
-    if gain <= 0:
-        return ()
-    text = f"a prompt is {score_text(gain, 2)} ahead of the seed on dev, which is within noise or one standard error"
-    return (f"{text}, so the seed stays: {ahead.candidate.prompt.instruction!r}",)
 
 
 def _notes(winner: Standing, dev: Interval | None, test: HeldOutScores | None) -> Sequence[str]:

@@ -1,7 +1,7 @@
 """How far scores move by themselves. Level 7.
 
 The kernels of a quantised model round a little differently in another batch, so a score measured again beside other
-requests may differ. A difference below that floor says nothing; what else a winner needs is in `search/ranking.py`.
+requests may differ. A difference on test below that floor says nothing, whatever its p.
 """
 
 from __future__ import annotations

@@ -54,6 +54,28 @@ class NoiseFloor:
     """Scores that were measured again."""
 
 
+@dataclass(frozen=True, slots=True)
+class RunnerUp:
+    """The prompt that came second, and what would decide between it and the winner."""
+
+    prompt: Prompt
+    op: str
+    """How it came about."""
+    dev: Interval
+    """Its score on the dev examples that it was given."""
+    difference: Difference
+    """From the winner, on all examples that both were given: positive where it scored more."""
+    n_unseen: int
+    """How many of these are train examples that the search did not use; the others are dev."""
+    decided_by: int | None
+    """Examples in all with which the same difference would be 1.96 standard errors; None where there is none."""
+
+    @property
+    def is_decided(self) -> bool:
+        """True if the interval of the difference leaves out 0."""
+        return not self.difference.low <= 0 <= self.difference.high
+
+
 def is_significant(difference: Difference, noise: float) -> bool:
     """Return whether neither chance nor a noise floor of `noise` explains a difference of mean scores."""
     return difference.p < _SIGNIFICANT and abs(difference.mean) > noise + _ROUNDING
@@ -94,9 +116,11 @@ class RunResult:
     notes: tuple[str, ...]
     """What a reader of the numbers should know."""
     final_evaluation: Spend = field(default_factory=Spend, metadata={"key": "proof"})
-    """Of what came after the search, measuring noise and test; no limit ends that."""
+    """Of what came after the search: noise, unseen rows for the choice, test; no limit ends that."""
     failed: int = 0
     """Requests of search and test that killed the engine; they count as unanswered."""
+    runner_up: RunnerUp | None = None
+    """None where no other prompt was compared, and in results of before this was kept."""
     trajectory: tuple[Incumbent, ...] = ()
     """The best prompt so far, each time it changed; empty for runs of before this was kept."""
     refused: tuple[int, ...] = ()

@@ -59,7 +59,7 @@ class Journal(Protocol):
         """Prompts that are new, with their lineage."""
 
     def evaluations(self, kind: str, evaluations: Sequence[Evaluation]) -> None:
-        """Scores of prompts; `kind` is `metric`, `likelihood token`, `likelihood sequence` or `test`."""
+        """Scores of prompts; `kind` is `metric`, `likelihood token`, `likelihood sequence`, `evidence` or `test`."""
 
     def discards(self, discards: Sequence[Discard]) -> None:
         """Proposals that were not used."""

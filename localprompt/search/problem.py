@@ -60,6 +60,8 @@ class Problem:
         self._layout = task.layout
         self._evaluator = evaluator
         self._lm = proposer
+        self._seen: dict[str, None] = {}
+        """Ids of examples that were scored or drawn."""
         self._announcer = announcer or Announcer()
         self._longest = max(task.dev, key=_n_bytes, default=None)
         self.proposer = Proposer(
@@ -81,7 +83,7 @@ class Problem:
         Raises:
             BudgetExhausted: before anything is computed; calibrated labels may have had their content-free inputs.
         """
-        examples = self.dev if examples is None else examples
+        examples = self._used(self.dev if examples is None else examples)
         self._announcer.stage(f"scoring {pluralize(len(prompts), 'prompt')} on {self._named(examples)}")
         evaluations = self._evaluator.evaluate(prompts, examples)
         self.record([Candidate(evaluation.prompt, "evaluated") for evaluation in evaluations])
@@ -102,7 +104,7 @@ class Problem:
         Raises:
             BudgetExhausted: before anything is computed.
         """
-        examples = self.dev if examples is None else examples
+        examples = self._used(self.dev if examples is None else examples)
         what = f"the likelihood of answers under {pluralize(len(prompts), 'prompt')}"
         self._announcer.stage(f"measuring {what} on {self._named(examples)}")
         evaluations = self._evaluator.likelihood(prompts, examples, norm=norm)
@@ -126,7 +128,16 @@ class Problem:
 
     def minibatch(self, size: int) -> tuple[Example, ...]:
         """Return `size` different train examples, or all of them, shuffled, where there are fewer."""
-        return tuple(self.rng.sample(self.train, min(size, len(self.train))))
+        return tuple(self._used(self.rng.sample(self.train, min(size, len(self.train)))))
+
+    @property
+    def unseen(self) -> tuple[Example, ...]:
+        """Train examples that the search has neither scored nor drawn: what is left to choose the winner by."""
+        return tuple(example for example in self.train if example.id not in self._seen)
+
+    def _used(self, examples: Sequence[Example]) -> Sequence[Example]:
+        self._seen.update(dict.fromkeys(example.id for example in examples))
+        return examples
 
     def shuffled(self, examples: Sequence[Example]) -> list[Example]:
         """Return dev or train shuffled, of a task with labels so that every piece of it holds each in proportion.

@@ -169,49 +169,76 @@ def by_mean(standing: Standing) -> tuple[float, bool, float, int]:
     return -standing.mean, *preference(standing)
 
 
-def choose_winner(
-    finalists: Sequence[Standing], floor: float, copies: Mapping[str, int] = MappingProxyType({})
-) -> Standing:
-    """Return the winner: first who is ahead of the seed is asked, then who is the shortest of them.
+def contenders(
+    finalists: Sequence[Standing], most: int, copies: Mapping[str, int] = MappingProxyType({})
+) -> list[Standing]:
+    """Return who may win: the best seed, then at most `most` others, best first.
 
-    Ahead of the best seed is a prompt whose mean gain is above both the noise `floor` and the standard error of the
-    paired difference (the one-standard-error rule of Breiman et al. 1984, the simplest model here being the one that is
-    there already). Of those ahead the winner is the shortest, of equals the earliest, that is at most `floor` below the
-    best of them. Where nobody is ahead the best seed stays.
-
-    The order matters: the shortest of all that noise cannot tell from the best may itself not be ahead of the seed, and
-    comparing only that one would throw away a longer prompt that is.
+    Others more than one standard error behind the seed take no part: `choose_winner` asks that they are as much ahead.
 
     Args:
         finalists: scored, as those of `Ranking.finalists` are, and at least one.
-        floor: the noise floor.
+        most: how many beside the seed.
+        copies: as in `choose_winner`.
+    """
+    seeds = [each for each in finalists if each.candidate.op == "seed"]
+    seed = min(seeds, key=preference, default=None)
+    near = []
+    for each in sorted(finalists, key=by_mean):
+        if each.candidate.op != "seed":
+            gain, error = (0.0, 0.0) if seed is None else _gain(each, seed, copies)
+            near += [each] if gain >= -error - _ROUNDING else []
+    return [*([seed] if seed else []), *near[:most]]
+
+
+def choose_winner(finalists: Sequence[Standing], copies: Mapping[str, int] = MappingProxyType({})) -> Standing:
+    """Return the winner: the highest mean of those who are ahead of the best seed; of equals the shortest.
+
+    Ahead is a prompt whose mean gain is above the standard error of the paired difference (the one-standard-error rule
+    of Breiman et al. 1984, the simplest model here being the one that is there already). Where nobody is ahead the best
+    seed stays.
+
+    The noise of measuring is in that error already: asking for more than the noise floor too, or for the shortest
+    within it, is a second caution that costs gain on test and hardly prevents a loss. Half an error gains a little
+    more and loses more than 0.02 in over 5 % of searches with 30 dev rows (benchmarks/winner_rules.py).
+
+    Args:
+        finalists: scored, as those of `Ranking.finalists` are, and at least one.
         copies: example id to a number that its copies share; they count as one example for the standard error.
     """
     seed = min((each for each in finalists if each.candidate.op == "seed"), key=preference, default=None)
-    ahead = [each for each in finalists if seed is None or _is_ahead(each, seed, floor, copies)]
-    if not ahead:
-        assert seed is not None  # without a seed everybody is ahead
-        return seed
-    enough = max(each.mean for each in ahead) - floor - _ROUNDING
-    return min((each for each in ahead if each.mean >= enough), key=preference)
+    if seed is None:
+        return min(finalists, key=by_mean)
+    gains = [(each, *_gain(each, seed, copies)) for each in finalists]
+    ahead = [each for each, gain, error in gains if gain > error + _ROUNDING]
+    return min(ahead, key=by_mean, default=seed)
 
 
-def _is_ahead(standing: Standing, seed: Standing, floor: float, copies: Mapping[str, int]) -> bool:
-    """Return whether the gain over the seed, on the examples that both were given, is above noise and its error."""
+def _gain(standing: Standing, seed: Standing, copies: Mapping[str, int]) -> tuple[float, float]:
+    """Return the mean gain over the seed on the examples that both were given, and its standard error.
+
+    One example has no standard error and shows nothing: it is infinite.
+    """
+    parts = paired_gains(standing, seed, copies)
+    if len(parts) < 2:
+        return 0.0, math.inf
+    return statistics.fmean(parts), statistics.stdev(parts) / math.sqrt(len(parts))
+
+
+def paired_gains(standing: Standing, other: Standing, copies: Mapping[str, int]) -> list[float]:
+    """Return how much better a prompt is than another on each example that both were given; copies are one.
+
+    Each has the weight of its copies, so that the mean is that over all examples.
+    """
     assert standing.evaluation is not None
-    assert seed.evaluation is not None
-    before = {outcome.example_id: outcome.score for outcome in seed.evaluation.outcomes}
+    assert other.evaluation is not None
+    before = {outcome.example_id: outcome.score for outcome in other.evaluation.outcomes}
     common = [outcome for outcome in standing.evaluation.outcomes if outcome.example_id in before]
     gains: dict[object, list[float]] = {}
     for outcome in common:
         which = copies.get(outcome.example_id, outcome.example_id)
         gains.setdefault(which, []).append(outcome.score - before[outcome.example_id])
-    n = len(gains)
-    if n < 2:  # one example has no standard error and shows nothing
-        return False
-    # Each example has the weight of its copies, as in the mean.
-    parts = [math.fsum(each) * n / len(common) for each in gains.values()]
-    return statistics.fmean(parts) > max(floor, statistics.stdev(parts) / math.sqrt(n)) + _ROUNDING
+    return [math.fsum(each) * len(gains) / len(common) for each in gains.values()]
 
 
 def best_first(evaluations: Sequence[Evaluation]) -> list[Prompt]:

@@ -277,8 +277,8 @@ class Runs(Findings):
 
         Args:
             run_id: of which run.
-            kind: what was measured: `metric`, `likelihood token`, `likelihood sequence`, or `test`: the metric on the
-                test split.
+            kind: what was measured: `metric`, `likelihood token`, `likelihood sequence`, `evidence`: the metric on rows
+                that the search did not use, or `test`: the metric on the test split.
             evaluations: may hold any part of the examples each.
 
         Raises:

@@ -87,7 +87,8 @@ def _too_few(task: Task) -> Iterator[_Doubt]:
         yield "test", f"test has {what}, too few to show any gain: were all gained, p would be {p:g}"
     if n_different(task.dev) == 1:
         different = "different " if len(task.dev) > 1 else ""
-        yield "dev", f"dev has 1 {different}example, too few to choose a prompt by: the seed prompt stays"
+        few = f"dev has 1 {different}example, too few to choose a prompt by"
+        yield "dev", f"{few}: the seed prompt stays unless unused train examples show a gain"
 
 
 def _splits(task: Task) -> dict[str, tuple[Example, ...]]:

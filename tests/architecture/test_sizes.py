@@ -17,11 +17,11 @@ MAX_FUNCTION_LINES = 60
 MAX_FILE_LINES = 450
 # These only fall; one that must rise says why behind its number.
 # 12,165 before exact statistics, data, scripts, thoughts; models by scheme 107; studies 87; budgets that size a search,
-# in minutes and computed tokens, 350; diagnosis 340
-MAX_CODE_LINES = 14_895
+# in minutes and computed tokens, 350; diagnosis 340; choice and runner-up 155
+MAX_CODE_LINES = 15_125
 MAX_OF_OPTIMIZER = {"ape": 178, "manual": 43, "opro": 245, "pe2": 243, "protegi": 239, "random_search": 85}
 MAX_OF_NEW_OPTIMIZER = 250
-MAX_MEMBERS_OF_PROBLEM = 17
+MAX_MEMBERS_OF_PROBLEM = 18  # 17 before `unseen`: the winner is chosen by rows that no method used
 MAX_ON_TOP_LEVEL = 19
 MAX_CIRCLES = 0
 MAX_LONG_SIGNATURES = 6

@@ -38,6 +38,9 @@ def test_optimize_prints_a_summary_that_a_person_can_read(task: str) -> None:
     assert result.exit_code == 0, result.output
     for piece in (toy.BEST, "95 % interval", "difference +1.000", "significant improvement", "tokens", "not used: "):
         assert piece in " ".join(result.stdout.split())
+    (second,) = [line for line in result.stdout.splitlines() if line.startswith("runner-up: ")]
+    assert re.match(r"runner-up: 0\.\d+ behind the found prompt on 40 dev and \d unused train examples \(95 %", second)
+    assert second.endswith(": Say something kind about the alpha.")
     assert "asking the proposer for 48 texts" in result.stderr
     assert f"best so far 1.00 on 40 dev examples: {toy.BEST}" in result.stderr
 
@@ -48,6 +51,7 @@ def test_json_is_all_there_is_on_standard_output(task: str) -> None:
     plain = json.loads(result.stdout)
     assert plain["best"]["prompt"]["instruction"] == toy.BEST
     assert plain["seed"] == 4
+    assert plain["runner_up"]["difference"]["mean"] < 0
     assert result.stdout.count("\n") == 1
 
 
@@ -64,7 +68,7 @@ def test_a_dry_run_says_what_to_expect_and_spends_nothing(task: str, lm: Scripte
     assert shown.exit_code == 0, shown.output
     search = r"expected: about [\d,]+ proposals and [\d,]+ evaluations, [\d,]+ tokens \([\d,]+ requested\)"
     cost = shown.stdout.splitlines()[-1]
-    assert re.match(search + r"; after it, for noise and test, [\d,]+ evaluations, [\d,]+ tokens$", cost)
+    assert re.match(search + r"; after it, for noise, choice and test, [\d,]+ evaluations, [\d,]+ tokens$", cost)
     plain = json.loads(_localprompt("optimize", task, "--model", "toy:1", "--dry-run", "--json").stdout)
     assert plain["proposals"] >= 48
     assert plain["seconds"] is None, "a scripted model has no rates"

@@ -38,6 +38,7 @@ def test_a_finished_run_begins_with_what_came_out() -> None:
         toy.BEST,
         "Seed prompt",
         "test score   95 % interval  examples",
+        "runner-up: ",
         "candidates, the best first:",
         "dev 1.000 on 40  forward",
         "spent ",

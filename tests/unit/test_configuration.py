@@ -33,7 +33,7 @@ def described(**settings: object) -> dict[str, Any]:
     plain: dict[str, Any] = json.loads(json.dumps(config.to_json()))
     assert RunConfig.read(plain).is_same_search(config)
     assert RunConfig.read(plain).expected == config.expected
-    assert plain["expected"]["proof_calls"] == 200
+    assert plain["expected"]["proof_calls"] == 216
     return plain
 
 

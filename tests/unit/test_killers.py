@@ -214,6 +214,6 @@ def test_people_are_told_of_killers(capsys: pytest.CaptureFixture[str]) -> None:
     print_run(runs.optimize(toy.task(), Mortal("alpha21\n")), None)
     shown = capsys.readouterr().out
     assert "requests killed the engine; they count as unanswered." in shown
-    assert "spent on noise and test " in shown
+    assert "spent on noise, choice and test " in shown
     print_evaluation(runs.evaluate(toy.task(), Mortal("alpha61\n"), "Say its omega."))
     assert "1 request killed the engine; it counts as unanswered." in capsys.readouterr().out

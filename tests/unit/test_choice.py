@@ -1,0 +1,184 @@
+"""Who wins and who comes second: by rows that the search did not use, beside those that it did."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+import toy
+
+from localprompt.cli.output import runner_up_parts
+from localprompt.errors import OutOfAnswers
+from localprompt.lm.budget import Budget
+from localprompt.lm.scripted import ScriptedLM
+from localprompt.optimizers.registry import configure
+from localprompt.run import api as runs
+from localprompt.run import resume as resuming
+from localprompt.run.choice import choose, rows_to_decide
+from localprompt.run.results import RunResult
+from localprompt.search.evaluator import Evaluator
+from localprompt.search.evidence import MOST_ROWS
+from localprompt.search.problem import Problem
+from localprompt.store import Store
+from localprompt.tasks import Task
+from localprompt.types import Demo, Prompt
+
+LUCKY, SOUND = Prompt("Lucky."), Prompt("Sound.")
+"""On dev, rows 100 to 119, the one answers 16 and the other 14; on train one in four and three in four."""
+TASK = replace(toy.task(train=100, dev=20), seeds=(Prompt("Half."),))
+
+
+def _answer(prompt: str, seed: int) -> str:
+    number = int(re.findall(r"alpha(\d+)", prompt)[-1])
+    is_dev = 100 <= number < 120
+    right = {
+        "Lucky.": number < 116 if is_dev else number % 4 == 0,
+        "Sound.": number < 114 if is_dev else number % 4 != 0,
+        "Half.": number % 2 == 0,
+    }
+    return f" omega{number}" if right[prompt.splitlines()[0]] else " no"
+
+
+def _searched(task: Task = TASK, prompts: Sequence[Prompt] = (LUCKY, SOUND)) -> tuple[Problem, toy.Watched]:
+    lm = toy.Watched(answer=_answer)
+    problem = toy.problem(lm, task)
+    problem.evaluate([*task.seeds, *prompts])
+    lm.asked.clear()
+    return problem, lm
+
+
+def _chosen(problem: Problem, lm: ScriptedLM, task: Task = TASK) -> Prompt:
+    return choose(problem, Evaluator(lm, task, Budget())).winner.candidate.prompt
+
+
+def test_rows_that_the_search_did_not_use_overrule_luck_on_dev() -> None:
+    problem, lm = _searched()
+    choice = choose(problem, Evaluator(lm, TASK, Budget()))
+    assert choice.winner.candidate.prompt == SOUND
+    assert choice.winner.mean == 0.7, "what is said of dev is of dev alone"
+    assert {len(each.outcomes) for each in choice.evidence} == {MOST_ROWS}
+    without = replace(TASK, train=())
+    assert _chosen(*_searched(without), without) == LUCKY
+
+
+def test_rows_that_were_drawn_or_scored_are_no_evidence() -> None:
+    problem, lm = _searched()
+    used = [*problem.minibatch(30), *problem.train[:20]]
+    problem.evaluate([LUCKY], problem.train[:10])
+    problem.likelihood([LUCKY], problem.train[10:20])
+    unseen = {example.id for example in problem.train} - {example.id for example in used}
+    assert {example.id for example in problem.unseen} == unseen
+    choice = choose(problem, Evaluator(lm, TASK, Budget()))
+    assert {outcome.example_id for each in choice.evidence for outcome in each.outcomes} <= unseen
+
+
+def test_rows_that_a_contender_shows_are_no_evidence() -> None:
+    row, other = TASK.train[0], TASK.train[1]
+    shows = replace(SOUND, demos=(Demo(row.inputs, row.targets[0]),))
+    task = replace(TASK, train=(row, other))
+    problem, lm = _searched(task, [LUCKY, shows])
+    choice = choose(problem, Evaluator(lm, task, Budget()))
+    assert {outcome.example_id for each in choice.evidence for outcome in each.outcomes} == {other.id}
+
+
+def test_where_nobody_is_near_the_seed_nothing_is_measured() -> None:
+    task = replace(TASK, seeds=(LUCKY,))
+    problem, lm = _searched(task, [Prompt("Half.")])
+    choice = choose(problem, Evaluator(lm, task, Budget()))
+    assert (choice.winner.candidate.prompt, choice.evidence, lm.asked) == (LUCKY, (), [])
+    assert choice.runner_up is not None
+    assert (choice.runner_up.prompt, choice.runner_up.n_unseen) == (Prompt("Half."), 0)
+
+
+def test_a_replay_without_answers_on_unseen_rows_chooses_by_dev() -> None:
+    problem, _ = _searched()
+    missing = toy.model(answer=toy.failing(OutOfAnswers("the run has no more answers")))
+    assert _chosen(problem, missing) == LUCKY
+
+
+def test_a_replay_chooses_as_the_run_did() -> None:
+    found = runs.optimize(toy.task(train=60), toy.model())
+    assert found.runner_up is not None
+    assert found.runner_up.n_unseen > 0
+    with Store() as store:
+        (kept, *_) = store.runs.evaluations(found.run_id, "evidence")
+    assert len(kept.outcomes) == found.runner_up.n_unseen
+    again = resuming.replay(found.run_id)
+    assert (again.best, again.runner_up, again.final_evaluation.calls) == (
+        found.best,
+        found.runner_up,
+        found.final_evaluation.calls,
+    )
+
+
+@pytest.mark.parametrize("method", ["ape", "protegi", "opro", "pe2"])
+def test_a_method_leaves_rows_of_a_large_train(method: str) -> None:
+    task = toy.task(train=400)
+    problem = toy.problem(toy.model(), task)
+    configure(method, {}).run(problem)
+    assert len(problem.unseen) >= MOST_ROWS
+
+
+def test_rows_to_decide_are_those_at_which_the_difference_is_two_errors() -> None:
+    gains = [1.0, 1.0, -1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]  # mean 0.1, standard deviation 0.568
+    assert rows_to_decide(gains) == 124  # (1.96 * 0.568 / 0.1) ** 2
+    assert rows_to_decide([-gain for gain in gains]) == 124
+    assert rows_to_decide([1.0, -1.0]) is None
+    assert rows_to_decide([1.0]) is None
+    assert rows_to_decide([0.5, 0.5, 0.5]) == 2
+
+
+def _line(result: RunResult) -> str:
+    return "\n".join(str(part) for part in runner_up_parts(result))
+
+
+def test_the_runner_up_is_told_with_what_would_decide() -> None:
+    result = runs.optimize(toy.task(), toy.model())
+    second = result.runner_up
+    assert second is not None
+    assert second.is_decided
+    assert _line(result) == (
+        "runner-up: 0.523 behind the found prompt on 40 dev and 4 unused train examples "
+        "(95 % interval -0.675 to -0.329): Say something kind about the alpha."
+    )
+    open_ = replace(second.difference, mean=-0.02, low=-0.1, high=0.06)
+    undecided = replace(result, runner_up=replace(second, difference=open_, n_unseen=0, decided_by=691))
+    assert "0.020 behind the found prompt on 44 dev examples" in _line(undecided)
+    assert "-0.100 to +0.060); about 700 examples in all would decide: Say" in _line(undecided)
+    few = replace(result, runner_up=replace(second, difference=open_, decided_by=30))
+    assert "about 45 examples in all" in _line(few), "the interval, which says more than an approximation, is open"
+    level = replace(second, difference=replace(open_, mean=0.0), decided_by=None)
+    assert "level with the found prompt" in _line(replace(result, runner_up=level))
+    assert "would decide" not in _line(replace(result, runner_up=level))
+    long = replace(second, prompt=Prompt("many words " * 20))
+    assert _line(replace(result, runner_up=long)).endswith("many words man...")
+    assert _line(replace(result, runner_up=None)) == ""
+
+
+def test_who_is_ahead_of_a_seed_that_stays_is_told_once() -> None:
+    def answer(prompt: str, seed: int) -> str:
+        """The seed answers all but one row of dev, whatever speaks of the alpha all."""
+        if toy.is_asked_to_write(prompt):
+            return " say something about the alpha."
+        number = re.findall(r"alpha(\d+)", prompt)[-1]
+        return f" omega{number}" if "about" in prompt or ("Solid" in prompt and number != "25") else " no"
+
+    given = replace(toy.task(), seeds=(Prompt("Solid."),))
+    result = runs.optimize(given, toy.model(answer=answer))
+    assert (result.best, result.verdict) == (given.seeds[0], "no better prompt found")
+    assert result.notes == ()
+    line = _line(result)
+    assert line.startswith("runner-up: 0.023 ahead of the seed prompt on 40 dev and 4 unused train examples")
+    assert "within one standard error, so the seed stays; about 170 examples in all would decide: " in line
+    assert line.endswith(": Say something about the alpha.")
+
+
+def test_a_result_from_before_runners_up_is_read() -> None:
+    plain = runs.optimize(toy.task(), toy.model()).to_json()
+    read = RunResult.from_json(plain)
+    assert read.runner_up is not None
+    assert read.to_json() == plain
+    assert plain.pop("runner_up")["prompt"]["instruction"] == "Say something kind about the alpha."
+    assert RunResult.from_json(plain).runner_up is None
