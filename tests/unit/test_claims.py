@@ -137,7 +137,7 @@ def test_a_dry_run_a_resumed_run_and_a_replay_repeat_the_doubts() -> None:
     runs.dry_run(given, lm, observer=observer)
     assert any("unbalanced in test" in line for line in observer.lines)
     with Store() as store:
-        result = runs.optimize(given, lm, max_calls=120, store=store)
+        result = runs.optimize(given, lm, settings={"queries": 8, "per_query": 6}, max_calls=120, store=store)
         assert result.stopped
         later = resuming.resume(result.run_id, model=lm, task=given, max_calls=400, store=store)
         again = resuming.replay(result.run_id, task=given, store=store)
