@@ -50,10 +50,18 @@ GUESSES = (
 )
 
 
+BARE = "{{instruction}}\n\nInput: {{input}}\nOutput:"
+"""A template without a place for worked examples, so that a search is about instructions alone."""
+SHOWING = Layout(BARE.replace("Input:", "{{demos}}Input:"), "Input: {{input}}\nOutput: {{output}}\n\n")
+
+
 def task(
     *, train: int = 20, dev: int = 40, test: int = 40, labels: tuple[str, ...] = (), label_score: str = "sum"
 ) -> Task:
-    """Numbers run through all splits, so a word tells its split. With labels the answers are these, in turn."""
+    """Numbers run through all splits, so a word tells its split. With labels the answers are these, in turn.
+
+    There is no place for worked examples; with the layout `SHOWING` there is.
+    """
 
     def rows(split: str, numbers: range) -> tuple[Example, ...]:
         return tuple(
@@ -71,9 +79,7 @@ def task(
         dev=rows("dev", range(train, train + dev)),
         test=rows("test", range(train + dev, train + dev + test)),
         seeds=(Prompt(""),),
-        layout=Layout(
-            "{{instruction}}\n\n{{demos}}Input: {{input}}\nOutput:", "Input: {{input}}\nOutput: {{output}}\n\n"
-        ),
+        layout=Layout(BARE, ""),
         answer=find_answer("first_line"),
         metric=find_metric("exact_match"),
         sampling=Sampling(max_tokens=8, stop=("\n",)),

@@ -31,7 +31,7 @@ from localprompt.optimizers.induction import Induction
 from localprompt.optimizers.registry import Scales, optimizer
 from localprompt.optimizers.rewording import reworded
 from localprompt.optimizers.settings import AnyCount, Checked, Count, Must, Share, Shown, StageSizes, Weight
-from localprompt.optimizers.worked_examples import Shots, starts
+from localprompt.optimizers.worked_examples import SETS, Shots, other_way, starts
 from localprompt.proposals.metaprompts import MetaPrompt, load
 from localprompt.proposals.similarity import normalised
 from localprompt.search.filtering import Score, Stages, filter_in_stages, measure_best_first
@@ -68,6 +68,7 @@ class APE(Checked):
     SCALES: ClassVar[Scales] = {"queries": (2, 0.5), "per_query": (2, 0.5), "finalists": (1, 0.5)}
     PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "paper": {
+            "shots": 0,
             "queries": 5,
             "per_query": 10,
             "demos": 5,
@@ -98,10 +99,13 @@ class APE(Checked):
     """Worked examples per set, drawn without replacement (paper and code: 5); all of train where it has fewer."""
     demo_chars: Shown = 300
     """A longer text is shown with its middle left out: small models lose the question behind long examples."""
-    shots: Shots = 0
+    shots: Shots = "auto"
     """Worked examples that candidates carry: the few-shot setting of paper and code (5 where its template has the slot,
-    one set drawn by chance). Sets of them race first, with the seeds and alone. A number: every guess carries the best
-    set of so many. `auto`: as many as are best, and every other guess goes without."""
+    one set drawn by chance). Sets of them race first, with the best seed's instruction and alone. A number: every guess
+    carries the best set of so many. `auto`: as many as are best, and the guesses from every other set of demos go
+    without. Finalists are measured both ways. 0: none, the paper's main results."""
+    example_sets: Count = SETS
+    """Orders in which train is dealt for such sets; 1 is cheap."""
     temperature: Weight = 0.9
     """Of the proposer; code: 0.9."""
     top_p: Share = 0.9
@@ -154,14 +158,15 @@ class APE(Checked):
         if not problem.train:
             raise ConfigError("ape shows the proposer training examples and the task has none", "add a train split")
         dev = problem.shuffled(problem.dev)
-        seeds = starts(problem, self.shots, dev)
+        seeds = starts(problem, self.shots, self.example_sets, dev)
+        examples = seeds[len(problem.seeds) :]
 
         # 1, 2. Propose and validate.
-        found = self._propose(problem, meta, seeds[len(problem.seeds) :])
+        found = self._propose(problem, meta, examples)
 
         # 3, 4. Score on growing subsets, then the finalists on all of dev.
         finalists = self._select(problem, found, dev, beside=seeds)
-        ranked = self._measure(problem, [*seeds, *finalists])
+        ranked = self._measure(problem, [*seeds, *finalists, *other_way(finalists, examples)])
 
         # 5. Vary the best, while that helps.
         for round_ in range(self.resample_rounds):
@@ -175,7 +180,7 @@ class APE(Checked):
                 break
             # Among themselves: the incumbents won on the very examples that the first stage would compare them on.
             finalists = self._select(problem, variants, dev)
-            ranked = self._measure(problem, [*finalists, *incumbents])
+            ranked = self._measure(problem, [*finalists, *other_way(finalists, examples), *incumbents])
             if ranked[0][1] <= best:
                 break
 

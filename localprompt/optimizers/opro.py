@@ -32,7 +32,7 @@ from localprompt.optimizers import induction
 from localprompt.optimizers.induction import Induction, Init, Objection
 from localprompt.optimizers.registry import Scales, optimizer, require
 from localprompt.optimizers.settings import AnyCount, Checked, Count, Must, Share, Shown, Weight
-from localprompt.optimizers.worked_examples import Shots, starts
+from localprompt.optimizers.worked_examples import SETS, Shots, other_way, starts
 from localprompt.proposals.metaprompts import MetaPrompt, in_a_row, load, set_off, shortened
 from localprompt.proposals.parsing import ReplyFormat
 from localprompt.proposals.similarity import normalised
@@ -180,15 +180,18 @@ class OPRO(Checked):
     """Worked examples behind a guess."""
     init_tokens: Count = 50
     """Of a guess."""
-    shots: Shots = 0
-    """Worked examples of the prompts that it starts with, besides the seeds: the best of several sets, with the seeds'
-    instructions and on their own. `auto`: the best number. New prompts carry their parent's."""
+    shots: Shots = "auto"
+    """Worked examples of the prompts that it starts with, besides the seeds: the best of several sets, with the best
+    seed's instruction and on their own. `auto`: the best number. New prompts carry their parent's. 0: none (paper)."""
+    example_sets: Count = SETS
+    """Orders in which train is dealt for such sets; 1 is cheap."""
     templates: Path | None = None
     """Folder with your own meta-prompts: `.txt` files named like the shipped ones, which they replace."""
 
     SCALES: ClassVar[Scales] = {"steps": (1, 1.0), "init_prompts": (3, 0.5)}
     PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "paper": {
+            "shots": 0,
             "steps": 200,
             "draws": 1,
             "history": 20,
@@ -219,8 +222,8 @@ class OPRO(Checked):
         sample, constant = problem.minibatch(self.score_examples), problem.minibatch(self.exemplars)
 
         # 1. Score the seeds; on dev too, so that a search cut short is never worse than they are.
-        first = problem.evaluate(starts(problem, self.shots), sample)
-        search = _Search(problem, meta, asking, sample, constant, first)
+        begun = starts(problem, self.shots, self.example_sets)
+        search = _Search(problem, meta, asking, sample, constant, problem.evaluate(begun, sample))
         done = _best_on_dev(problem, best_first(search.scored)) >= 1.0
         if not done and self._is_induced(problem):
             search.scored.extend(self._first_guesses(search))
@@ -247,6 +250,7 @@ class OPRO(Checked):
             # 5. Measure the best on dev; mostly it is still the one that was, which costs nothing.
             is_due = (step + 1) % self.eval_interval == 0 or step + 1 == self.steps
             done = _best_on_dev(problem, best_first(search.scored)[: self.finalists if is_due else 1]) >= 1.0
+        measure_best_first(problem, other_way(best_first(search.scored)[:1], begun[len(problem.seeds) :]))
 
     def _first_guesses(self, search: _Search) -> list[Evaluation]:
         """Return the best guesses of the instruction behind worked examples, scored on all of the sample."""

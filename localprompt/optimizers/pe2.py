@@ -31,7 +31,7 @@ from localprompt.optimizers.induction import Induction, Init, closed_set
 from localprompt.optimizers.mistakes import Case, cases, deal
 from localprompt.optimizers.registry import Scales, optimizer
 from localprompt.optimizers.settings import Checked, Count, Limit, Share, Shrunk, Weight
-from localprompt.optimizers.worked_examples import Shots, starts
+from localprompt.optimizers.worked_examples import SETS, Shots, other_way, starts
 from localprompt.proposals.metaprompts import (
     MIN_SHOWN_CHARS,
     SHRINK,
@@ -153,9 +153,11 @@ class PE2(Checked):
     """Of the guesses (the code's scripts: 0.7, its default: 0). As in APE."""
     init_tokens: Count = 50
     """Of a guess."""
-    shots: Shots = 0
-    """Worked examples of the prompts that it starts with, besides the seeds: the best of several sets, with the seeds'
-    instructions and on their own. `auto`: the best number. New prompts carry their parent's."""
+    shots: Shots = "auto"
+    """Worked examples of the prompts that it starts with, besides the seeds: the best of several sets, with the best
+    seed's instruction and on their own. `auto`: the best number. New prompts carry their parent's. 0: none (paper)."""
+    example_sets: Count = SETS
+    """Orders in which train is dealt for such sets; 1 is cheap."""
     templates: Path | None = None
     """Folder with your own meta-prompts: `.txt` files named like the shipped ones, which they replace."""
 
@@ -163,6 +165,7 @@ class PE2(Checked):
     SCALES: ClassVar[Scales] = {"steps": (1, 1.0), "init_prompts": (3, 0.5)}
     PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "paper": {
+            "shots": 0,
             "beam": 4,
             "expand": 4,
             "rewrites": 1,
@@ -189,7 +192,8 @@ class PE2(Checked):
 
         # 1, 2. The first prompts; the seeds take part, so the result is never worse on dev than they are.
         found = self._first_guesses(search) if induction.is_wanted(self.init, problem) else []
-        tree = generation = self._score(problem, found, dev, beside=starts(problem, self.shots, dev))
+        begun = starts(problem, self.shots, self.example_sets, dev)
+        tree = generation = self._score(problem, found, dev, beside=begun)
         for step in range(1, self.steps + 1):
             if max(each.mean for each in tree) >= 1.0:
                 problem.note("stopped: a prompt is right on all of dev")
@@ -212,6 +216,7 @@ class PE2(Checked):
             if newest:
                 generation = self._score(problem, newest, dev)
                 tree = [*tree, *generation]
+        measure_best_first(problem, other_way(best_first(tree)[:1], begun[len(problem.seeds) :]))
 
     def _first_guesses(self, search: _Search) -> list[Prompt]:
         asking = search.meta["induce_chat" if search.problem.proposer.has_chat else "induce"]

@@ -33,7 +33,7 @@ from localprompt.optimizers.mistakes import Case, cases, deal
 from localprompt.optimizers.registry import Scales, optimizer
 from localprompt.optimizers.rewording import reading_of, reworded
 from localprompt.optimizers.settings import AnyCount, Checked, Count, Share, Shown, Weight
-from localprompt.optimizers.worked_examples import Shots, starts
+from localprompt.optimizers.worked_examples import SETS, Shots, other_way, starts
 from localprompt.proposals.metaprompts import MetaPrompt, flat, in_a_row, inputs_of, load, shortened
 from localprompt.proposals.parsing import (
     ReplyFormat,
@@ -165,9 +165,11 @@ class ProTeGi(Checked):
     """Worked examples behind a guess."""
     init_tokens: Count = 50
     """Of a guess."""
-    shots: Shots = 0
-    """Worked examples of the prompts that it starts with, besides the seeds: the best of several sets, with the seeds'
-    instructions and on their own. `auto`: the best number. New prompts carry their parent's."""
+    shots: Shots = "auto"
+    """Worked examples of the prompts that it starts with, besides the seeds: the best of several sets, with the best
+    seed's instruction and on their own. `auto`: the best number. New prompts carry their parent's. 0: none (paper)."""
+    example_sets: Count = SETS
+    """Orders in which train is dealt for such sets; 1 is cheap."""
     templates: Path | None = None
     """Folder with your own meta-prompts: `.txt` files named like the shipped ones, which they replace."""
 
@@ -175,6 +177,7 @@ class ProTeGi(Checked):
     SCALES: ClassVar[Scales] = {"rounds": (1, 0.5), "evaluations": (40, 0.5), "init_prompts": (3, 0.5)}
     PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "paper": {
+            "shots": 0,
             "rounds": 6,
             "beam": 4,
             "minibatch": 64,
@@ -203,7 +206,8 @@ class ProTeGi(Checked):
         search = _Search(problem, load("protegi", TEMPLATES, self.templates), problem.proposer.chats(self.style))
         if not problem.train:
             raise ConfigError("protegi learns from errors on train and the task has no train split", "add one")
-        beam = best_first(measure_best_first(problem, starts(problem, self.shots)))[: self.beam]
+        begun = starts(problem, self.shots, self.example_sets)
+        beam = best_first(measure_best_first(problem, begun))[: self.beam]
         if induction.is_wanted(self.init, problem):
             sampling = replace(self._sampling, max_tokens=self.init_tokens)
             guessing = Induction(search.meta, search.template("induce"), self.shown_chars, sampling)
@@ -234,7 +238,7 @@ class ProTeGi(Checked):
                 beam = self._select(problem, [*beam, *successors])
 
         # 7. The last word has the metric, on all of dev.
-        measure_best_first(problem, beam)
+        measure_best_first(problem, [*beam, *other_way(beam, begun[len(problem.seeds) :])])
 
     def _groups(
         self, search: _Search, beam: Sequence[Prompt], mistakes: Sequence[Sequence[Case]], n: int

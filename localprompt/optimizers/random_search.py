@@ -27,7 +27,7 @@ from localprompt.optimizers.induction import Induction
 from localprompt.optimizers.registry import optimizer
 from localprompt.optimizers.rewording import reworded
 from localprompt.optimizers.settings import Checked, Count, Share, Shown, Weight
-from localprompt.optimizers.worked_examples import Shots, starts
+from localprompt.optimizers.worked_examples import SETS, Shots, starts
 from localprompt.proposals.metaprompts import MetaPrompt, load
 from localprompt.search.filtering import Stages, filter_in_stages, measure_best_first
 from localprompt.search.problem import Problem
@@ -76,8 +76,10 @@ class RandomSearch(Checked):
     finalists: Count = 2
     """Best proposals of every round, measured on all of dev; about 5 in the first 64, and fewer and fewer."""
     shots: Shots = 0
-    """Worked examples of the prompts that it starts with, besides the seeds: the best of several sets, with the seeds'
-    instructions and on their own. `auto`: the best number. New prompts carry their parent's."""
+    """Worked examples of the prompts that it starts with, besides the seeds: the best of several sets, with the best
+    seed's instruction and on their own. `auto`: the best number. New prompts carry their parent's."""
+    example_sets: Count = SETS
+    """Orders in which train is dealt for such sets; 1 is cheap."""
     templates: Path | None = None
     """Folder with your own meta-prompts: `.txt` files named like the shipped ones, which they replace."""
 
@@ -94,7 +96,7 @@ class RandomSearch(Checked):
 
         # 1. The seeds, and the examples that every proposal will see.
         examples = problem.shuffled(problem.dev)[: self.score_examples]
-        first = starts(problem, self.shots, examples)
+        first = starts(problem, self.shots, self.example_sets, examples)
         measured = measure_best_first(problem, first)
 
         best: list[Prompt] = []

@@ -1,106 +1,239 @@
-"""Worked examples as a part of candidates: sets from train, raced on dev with and without the seeds. Level 6.
+"""Worked examples as a part of candidates: sets from train, raced on dev with and without the seed. Level 6.
 
 For a small model a few solved rows often say more than any instruction. Every method begins with the best of them
 beside the seeds, so that what it writes has to be better than that, and new instructions keep their parent's examples.
 
-1. Deal `SETS` orders of train in which the answers take turns; each order gives nested sets, so that the examples of
-   the shorter are read with those of the longer.
-2. Put each set behind each seed's instruction, and behind none. Only what fits the context takes part.
-3. Race all on growing subsets of dev; the `KEPT` best are measured on all of it by the method.
+1. Measure the seeds on all of dev: a budget that ends in the race leaves their scores.
+2. Deal orders of train in which the answers take turns. Each gives nested sets, so that the examples of the shorter are
+   read with those of the longer; only what fits the context takes part.
+3. Race the sets behind the best seed's instruction on a few rows of dev; a quarter goes on.
+4. Race these with it and without on rows that double until all of dev is seen, half of them going on; measure the
+   `KEPT` best on all of it. Equal scores: the shorter goes first.
+5. Vary the best set, by another example with the same answer, another order, more examples or fewer, and race the
+   variants from the other end of dev, where the best was not chosen; repeat while one of them is better on all of dev.
 
-Where answers are reasoned out, an example shows the model's own reasoning that led to the right answer (bootstrapped
-demonstrations of DSPy, Khattab et al. 2024, arXiv 2310.03714); one without would teach it not to reason.
+Successive halving (Jamieson & Talwalkar 2016) over sets drawn by chance (random search of DSPy, Khattab et al. 2024,
+arXiv 2310.03714). Where answers are reasoned out, an example shows the model's own reasoning that led to the right
+answer (its bootstrapped demonstrations); one without would teach it not to reason.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from itertools import zip_longest
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice, zip_longest
 from typing import Annotated, Literal
 
 from localprompt.optimizers.settings import Must
 from localprompt.proposals.similarity import words
-from localprompt.search.filtering import Stages, filter_in_stages
+from localprompt.search.filtering import Stages, filter_in_stages, measure_best_first
 from localprompt.search.problem import Problem
-from localprompt.types import Candidate, Demo, Example, Outcome, Prompt
+from localprompt.search.ranking import best_first, size
+from localprompt.types import Candidate, Demo, Evaluation, Example, Outcome, Prompt
 
 Shots = Annotated[
     Literal["auto"] | int, Must("auto, or a whole number of at least 0", lambda value: value == "auto" or value >= 0)
 ]
 """Worked examples per candidate. `auto`: the number that is best on dev. A number: that many. 0: only a seed's own."""
 
-SETS = 4
-"""Orders in which train is dealt."""
+SETS = 8
+"""Orders in which train is dealt, unless a setting says otherwise."""
 KEPT = 2
 """Prompts with examples that a method begins with beside the seeds."""
 _LEAST, _MOST = 4, 8
-"""Of the smaller set of `auto`, which has each answer once if that is possible; the larger is twice as large."""
-_STAGES = (8, 16)
-"""Fresh dev examples of each stage of the race."""
-_BOOTSTRAPPED = 24
-"""Train examples that are answered to find reasoning to show."""
+"""Of the smallest set of `auto`, which has each answer once if that is possible; the others are twice and four times as
+large."""
+_FEW, _MANY = 8, 32
+"""Dev examples of the first stage: a sixteenth of them all, but so many at least and at most."""
+_VARIANTS, _ROUNDS = 6, 4
+"""Of the best set in a round, and rounds at most."""
+_SWAPPED = 8
+"""One example of so many is another in a variant, and at least one."""
+_BATCH, _BATCHES = 24, 4
+"""Train examples that are answered at once to find reasoning to show, and how often at most."""
 _REASONED = 3
 """Words by which a completion must be longer than its answer to be reasoning."""
 
 
-def starts(problem: Problem, shots: Literal["auto"] | int, dev: Sequence[Example] | None = None) -> list[Prompt]:
-    """Return what a method begins with: the seeds, then the best of their versions with worked examples, recorded.
+@dataclass(frozen=True, slots=True)
+class _Solved:
+    """A train example as it is shown."""
 
-    Only the seeds where `shots` is 0, the layout has no place for examples, none fits, or there is no train split.
+    example: Example
+    answer: str
+    """The right one; empty where answers are no closed set."""
+    demo: Demo
+
+
+_Set = list[_Solved]
+
+
+@dataclass(frozen=True, slots=True)
+class _Race:
+    """What a race knows."""
+
+    problem: Problem
+    dev: Sequence[Example]
+    """In the order in which the race sees it."""
+    pool: Sequence[_Solved]
+    sizes: tuple[int, ...]
+    """Of sets, the smallest first."""
+
+    @property
+    def n_first(self) -> int:
+        """Dev examples of the first stage."""
+        return min(max(len(self.dev) // 16, _FEW), _MANY)
+
+    def select(self, prompts: Sequence[Prompt], dev: Sequence[Example], first: int, finalists: int) -> list[Prompt]:
+        """Return the best by stages that double from `first` examples on, half of the prompts going on."""
+        sizes = [first]
+        while sum(sizes) < len(dev):
+            sizes.append(sum(sizes))
+        return filter_in_stages(self.problem.evaluate, prompts, dev, Stages(tuple(sizes), 0.5, finalists))
+
+
+def starts(
+    problem: Problem, shots: Literal["auto"] | int, sets: int, dev: Sequence[Example] | None = None
+) -> list[Prompt]:
+    """Return what a method begins with: the seeds, then the best prompts with worked examples, best first, recorded.
+
+    All are measured on all of dev. Only the seeds, and then not measured, where `shots` is 0, the layout has no place
+    for examples, none fits, there is no train split, or every seed has examples, which it keeps.
 
     Args:
         problem: its train examples are shown, never those of dev.
-        shots: how many; a seed that has some keeps them and gets none.
+        shots: how many.
+        sets: orders of train that are dealt; with one there are two sizes, one stage and no variants.
         dev: in the order in which the race sees it; by default in one of chance.
 
     Raises:
-        BudgetExhausted: before the call of the race that does not fit.
+        BudgetExhausted: before the call that does not fit; the seeds are measured first.
     """
     bare = [seed for seed in problem.seeds if not seed.demos]
-    if shots == 0 or not problem.train or not bare:
+    if shots == 0 or not bare or not any(problem.demos_that_fit(bare[0], [each.demo]) for each in _from_data(problem)):
         return list(problem.seeds)
     dev = problem.shuffled(problem.dev) if dev is None else dev
-    parents = list({prompt.id: prompt for prompt in (*bare, Prompt(""))}.values())
-    sizes = _sizes(problem, shots)
-    pool = _shown(problem, bare[0], dev)
-    dealt = [list(_in_turn(problem, pool))[: max(sizes)] for _ in range(SETS)]
-    versions: dict[str, Candidate] = {}
-    for parent in parents:
-        for demos in dealt:
-            room = problem.demos_that_fit(parent, demos)
-            for size in sizes:
-                if n := min(size, room, len(demos)):
-                    version = replace(parent, demos=tuple(demos[:n]))
-                    versions[version.id] = Candidate(version, "examples", (parent.id,), is_proposed=False)
-    if not versions:
+    measured = measure_best_first(problem, problem.seeds)
+    if max(each.mean for each in measured) >= 1.0:
         return list(problem.seeds)
-    problem.record(list(versions.values()))
-    stages = Stages(_STAGES, 1 / 3, KEPT, problem.likelihood)
-    prompts = [candidate.prompt for candidate in versions.values()]
-    return [*problem.seeds, *filter_in_stages(problem.evaluate, prompts, dev, stages)]
+    seed = best_first([each for each in measured if not each.prompt.demos])[0]
+    sizes = _sizes(problem, shots)[: 2 if sets == 1 else None]
+    race = _Race(problem, dev, _shown(problem, seed, dev, 2 * max(sizes)), sizes)
+    found = _first_race(race, seed, sets)
+    for _ in range(min(_ROUNDS, sets // 2) if found else 0):
+        problem.begin("varying the best worked examples")
+        better = _varied(race, found[0])
+        if not better:
+            break
+        found = [better, *found]
+    return [*problem.seeds, *found[:KEPT]]
+
+
+def other_way(prompts: Sequence[Prompt], examples: Sequence[Prompt]) -> list[Prompt]:
+    """Return the prompts with examples without them, and those without with the best set; none where there is no set.
+
+    Args:
+        prompts: an instruction that is good with examples may be as good without, and the other way round.
+        examples: prompts with examples, those of `starts`, the best first.
+    """
+    if not examples:
+        return []
+    return [replace(each, demos=() if each.demos else examples[0].demos) for each in prompts]
 
 
 def _sizes(problem: Problem, shots: Literal["auto"] | int) -> tuple[int, ...]:
     if shots != "auto":
         return (int(shots),)
     least = min(max(_LEAST, len(problem.outputs)), _MOST)
-    return least, 2 * least
+    return least, 2 * least, 4 * least
 
 
-def _shown(problem: Problem, seed: Prompt, dev: Sequence[Example]) -> list[Demo]:
-    """Return the train examples as they are shown: as in the data or, where the model reasons, as it came to them."""
-    (first,) = problem.evaluate([seed], dev[: _STAGES[0]])
-    if sum(map(_is_reasoned, first.outcomes)) * 2 <= len(first.outcomes):
-        return [Demo(example.inputs, example.targets[0]) for example in problem.train]
-    examples = problem.minibatch(_BOOTSTRAPPED)
-    (evaluation,) = problem.evaluate([seed], examples)
+def _first_race(race: _Race, seed: Prompt, sets: int) -> list[Prompt]:
+    """Return at most `KEPT` prompts with examples, known on all of dev, the best first."""
+    problem, versions = race.problem, list[Prompt]()
+    for _ in range(sets):
+        dealt = [each.demo for each in _in_turn(problem, race.pool)][: max(race.sizes)]
+        room = problem.demos_that_fit(seed, dealt)
+        versions += [replace(seed, demos=tuple(dealt[: min(n, room)])) for n in race.sizes if min(n, room, len(dealt))]
+    versions = _recorded(problem, versions, seed)
+    n_first = race.n_first
+    first = Stages((n_first,), 0.0, -(-len(versions) // 4))
+    left = filter_in_stages(problem.evaluate, versions, race.dev, first)
+    alone = _recorded(problem, [replace(each, instruction="") for each in left], seed)
+    both = list({each.id: each for each in (*left, *alone)}.values())
+    return _in_order(problem.evaluate([each])[0] for each in race.select(both, race.dev, 2 * n_first, KEPT))
+
+
+def _varied(race: _Race, best: Prompt) -> Prompt | None:
+    """Return a variant of the best set that is better on all of dev, or as good and shorter; None where none is."""
+    problem = race.problem
+    in_set = [next(each for each in race.pool if each.demo == demo) for demo in best.demos]
+    prompts = [replace(best, demos=tuple(each.demo for each in variant)) for variant in _variants(race, in_set)]
+    alone = replace(best, demos=())
+    fitting = [each for each in prompts if each.demos and problem.demos_that_fit(alone, each.demos) == len(each.demos)]
+    variants = [each for each in _recorded(problem, fitting, best) if each != best]
+    (first,) = race.select([best, *variants], race.dev[::-1], race.n_first, 1)
+    return _in_order(problem.evaluate([best, first]))[0] if first != best else None
+
+
+def _variants(race: _Race, chosen: _Set) -> Iterator[_Set]:
+    """Yield other sets: three with other examples and one in another order; of `auto` also a larger and a smaller."""
+    problem, step = race.problem, race.sizes[0]
+    others = [each for each in race.pool if each not in chosen]
+    for _ in range(3):
+        fresh, variant = list(_in_turn(problem, others)), list(chosen)
+        for i in problem.rng.sample(range(len(chosen)), max(1, len(chosen) // _SWAPPED)):
+            if other := next((each for each in fresh if each.answer == chosen[i].answer), None):
+                fresh.remove(other)
+                variant[i] = other
+        yield variant
+    yield problem.rng.sample(chosen, len(chosen))
+    if len(race.sizes) > 1:
+        yield [*chosen, *islice(_in_turn(problem, others), step)]
+        yield chosen[:-step]
+
+
+def _recorded(problem: Problem, prompts: Sequence[Prompt], parent: Prompt) -> list[Prompt]:
+    """Return the prompts, each once."""
+    unique = list({each.id: each for each in prompts}.values())
+    problem.record([Candidate(each, "examples", (parent.id,), is_proposed=False) for each in unique])
+    return unique
+
+
+def _in_order(evaluations: Iterable[Evaluation]) -> list[Prompt]:
+    """Return the prompts, best mean first, of equal ones the shorter first."""
+    return [each.prompt for each in sorted(evaluations, key=lambda each: (-each.mean, size(each.prompt)))]
+
+
+def _from_data(problem: Problem) -> list[_Solved]:
+    """Return the train examples as they are in the data."""
     return [
-        Demo(example.inputs, (outcome.completion or "").strip())
-        for example, outcome in zip(examples, evaluation.outcomes, strict=True)
-        if outcome.score == 1.0 and _is_reasoned(outcome)
+        _Solved(each, each.targets[0] if problem.outputs else "", Demo(each.inputs, each.targets[0]))
+        for each in problem.train
     ]
+
+
+def _shown(problem: Problem, seed: Prompt, dev: Sequence[Example], enough: int) -> list[_Solved]:
+    """Return the train examples as they are shown: as in the data or, where the model reasons, as it came to them.
+
+    Reasoning comes of train rows whose answers take turns, batch by batch until `enough` of them are right.
+    """
+    (first,) = problem.evaluate([seed], dev[:_FEW])
+    if sum(map(_is_reasoned, first.outcomes)) * 2 <= len(first.outcomes):
+        return _from_data(problem)
+    found, order = list[_Solved](), list(_in_turn(problem, _from_data(problem)))
+    for start in range(0, min(len(order), _BATCH * _BATCHES), _BATCH):
+        batch = order[start : start + _BATCH]
+        (evaluation,) = problem.evaluate([seed], [each.example for each in batch])
+        found += [
+            replace(each, demo=Demo(each.example.inputs, (outcome.completion or "").strip()))
+            for each, outcome in zip(batch, evaluation.outcomes, strict=True)
+            if outcome.score == 1.0 and _is_reasoned(outcome)
+        ]
+        if len(found) >= enough:
+            break
+    return found
 
 
 def _is_reasoned(outcome: Outcome) -> bool:
@@ -109,11 +242,11 @@ def _is_reasoned(outcome: Outcome) -> bool:
     return outcome.completion is not None and len(words(outcome.completion)) >= len(words(answer)) + _REASONED
 
 
-def _in_turn(problem: Problem, demos: Sequence[Demo]) -> Iterator[Demo]:
-    """Yield demos in an order of chance in which different answers take turns while there are any left."""
-    groups: defaultdict[str, list[Demo]] = defaultdict(list)
-    for demo in problem.rng.sample(demos, len(demos)):
-        groups[demo.output if problem.outputs else ""].append(demo)
-    for each in zip_longest(*groups.values()):
-        turn = [demo for demo in each if demo is not None]
+def _in_turn(problem: Problem, solved: Sequence[_Solved]) -> Iterator[_Solved]:
+    """Yield examples in an order of chance in which different answers take turns while there are any left."""
+    groups: defaultdict[str, _Set] = defaultdict(list)
+    for each in problem.rng.sample(solved, len(solved)):
+        groups[each.answer].append(each)
+    for row in zip_longest(*groups.values()):
+        turn = [each for each in row if each is not None]
         yield from problem.rng.sample(turn, len(turn))

@@ -26,6 +26,7 @@ from localprompt.interface.values import read_value
 from localprompt.interface.version import __version__
 from localprompt.lm.base import LanguageModel
 from localprompt.optimizers import Optimizer, configure
+from localprompt.optimizers.registry import settings_of
 from localprompt.proposals.metaprompts import shipped_hash
 from localprompt.run.estimate import Estimate
 from localprompt.run.inlined import inline_files, write_files
@@ -45,8 +46,10 @@ _SHOWN = 100
 _SEARCH = 5
 """Raised where the same settings, models and seed make another search or choose otherwise than before."""
 _REPEATED = (3, 4)
-"""Forms whose searches this one repeats but for rare cases (APE with `shots`, replies that a deleted rule changed), so
-that their runs can be resumed; where one goes another way, a replay says that the answers end."""
+"""Forms whose searches this one repeats but for rare cases (those with `shots`, replies that a deleted rule changed),
+so that their runs can be resumed; where one goes another way, a replay says that the answers end."""
+_BEFORE = {"shots": 0}
+"""Settings that a run has where its record is older than the setting, and the default changes its search."""
 
 
 _Text = Annotated[Any, AfterValidator(partial(read, str))]
@@ -247,7 +250,9 @@ class RunConfig(_Part):
             ConfigError: if this version has no such method or setting, or one of them is beyond all reason.
             StoreError: if the settings are damaged.
         """
-        optimizer = configure(self.method, write_files(self.settings, folder))
+        known = {setting.name for setting in settings_of(self.method)}
+        before = {name: value for name, value in _BEFORE.items() if name in known}
+        optimizer = configure(self.method, {**before, **write_files(self.settings, folder)})
         for name, value in asdict(optimizer).items():
             if isinstance(value, Path) and not value.is_relative_to(folder):
                 raise StoreError(f"the run's setting {name} names a file on this machine", _FOREIGN)

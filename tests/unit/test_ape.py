@@ -187,7 +187,8 @@ def test_a_default_run_on_a_hundred_dev_rows_costs_about_a_thousand_answers() ->
 
 
 def test_candidates_of_a_few_shot_search_carry_the_same_training_examples() -> None:
-    problem = _run(toy.model(), shots=3, resample_rounds=0)
+    problem = toy.problem(toy.model(), replace(toy.task(), layout=toy.SHOWING))
+    APE(shots=3, resample_rounds=0).run(problem)
     found = [candidate.prompt for candidate in problem.ranking.candidates if candidate.op == "forward"]
     assert found
     assert {prompt.demos for prompt in problem.seeds} == {()}

@@ -403,7 +403,7 @@ def test_with_other_buckets_the_meta_prompt_speaks_of_their_number(has_chat: boo
 
 def test_new_instructions_carry_the_demos_of_the_best_one() -> None:
     demos = (Demo({"input": "alpha0"}, "nothing"),)
-    given = replace(toy.task(), seeds=(Prompt("Speak of the alpha.", demos),))
+    given = replace(toy.task(), seeds=(Prompt("Speak of the alpha.", demos),), layout=toy.SHOWING)
     problem = _run(toy.model(), given, steps=1)
     assert all(candidate.prompt.demos == demos for candidate in problem.ranking.candidates)
     assert len(problem.ranking.candidates) > 1
@@ -526,7 +526,8 @@ def test_guesses_are_held_to_the_filters_of_every_instruction() -> None:
 
 def test_guesses_carry_the_demos_of_a_seed_that_is_nothing_else() -> None:
     demos = (Demo({"input": "beta"}, "gamma"),)
-    problem = _run(_learner(), replace(toy.task(), seeds=(Prompt("", demos),)), init="auto", steps=1)
+    given = replace(toy.task(), seeds=(Prompt("", demos),), layout=toy.SHOWING)
+    problem = _run(_learner(), given, init="auto", steps=1)
     found = [each for each in problem.ranking.candidates if each.op in ("induce", "propose")]
     assert {each.op for each in found} == {"induce", "propose"}
     assert all(each.prompt.demos == demos for each in found)

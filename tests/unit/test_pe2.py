@@ -322,7 +322,7 @@ def test_a_long_parent_may_have_long_children() -> None:
 def test_demos_of_a_prompt_stay_with_its_children() -> None:
     demos = (Demo({"input": "alpha900"}, "a kind word"),)
     lm = toy.model(answer=_thinking)
-    problem = _run(lm, seeds=(replace(HALF, demos=demos),))
+    problem = _run(lm, replace(toy.task(), layout=toy.SHOWING), seeds=(replace(HALF, demos=demos),))
     assert "Input: alpha900\nOutput: a kind word\n\nInput: <input>" in _asked(lm, REASON)[0]
     assert problem.ranking.winner().candidate.prompt == Prompt(toy.BEST, demos)
 

@@ -281,7 +281,9 @@ def test_paraphrases_descend_from_what_they_say_again() -> None:
 
 def test_only_the_instruction_is_edited() -> None:
     demos = (Demo({"input": "alpha1"}, "Say it."),)
-    problem = _run(toy.model(answer=_learning), Prompt("Say it.", demos), rounds=1)
+    given = replace(toy.task(), seeds=(Prompt("Say it.", demos),), layout=toy.SHOWING)
+    problem = toy.problem(toy.model(answer=_learning), given)
+    ProTeGi(rounds=1).run(problem)
     assert len(problem.ranking.candidates) > 3
     assert all(candidate.prompt.demos == demos for candidate in problem.ranking.candidates)
 

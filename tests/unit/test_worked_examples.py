@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 import toy
 
-from localprompt.errors import ConfigError
+from localprompt.errors import BudgetExhausted, ConfigError
 from localprompt.lm.budget import Budget
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers import configure
-from localprompt.optimizers.worked_examples import starts
+from localprompt.optimizers.worked_examples import SETS, starts
 from localprompt.search.problem import Problem
+from localprompt.search.ranking import size
 from localprompt.tasks import Layout, Task
 from localprompt.tasks.answers import find_answer
-from localprompt.types import Demo, Prompt
+from localprompt.types import Demo, Evaluation, Example, Prompt
 
 SEED = Prompt("Say something.")
 METHODS = ("ape", "opro", "pe2", "protegi", "random")
@@ -30,8 +32,16 @@ def needs_examples(prompt: str, seed: int) -> str:
     return f" omega{word}" if prompt.count("Output: omega") >= 1 else " no idea"
 
 
+def fooled_by_most(prompt: str, seed: int) -> str:
+    """A model to which some sets of examples are of more use than others."""
+    word = prompt.rpartition("alpha")[2].partition("\n")[0]
+    worth = sum(map(int, re.findall(r"Output: omega(\d+)", prompt))) % 20
+    return f" omega{word}" if int(word) % 20 < worth else " no idea"
+
+
 def task(**changes: object) -> Task:
-    return replace(toy.task(), seeds=(SEED,), **changes)  # type: ignore[arg-type]
+    labels = changes.pop("labels", ())
+    return replace(toy.task(labels=labels), **{"seeds": (SEED,), "layout": toy.SHOWING, **changes})  # type: ignore[arg-type]
 
 
 def problem(lm: ScriptedLM | None = None, given: Task | None = None, budget: Budget | None = None) -> Problem:
@@ -41,66 +51,140 @@ def problem(lm: ScriptedLM | None = None, given: Task | None = None, budget: Bud
 @pytest.mark.parametrize("method", METHODS)
 def test_each_method_finds_what_examples_are_worth(method: str) -> None:
     search = problem()
-    configure(method, {"shots": "auto"}).run(search)
+    configure(method, {"shots": "auto"} if method == "random" else {}).run(search)
     winner = search.ranking.winner()
     assert (winner.mean, bool(winner.candidate.prompt.demos)) == (1.0, True)
     bare = problem()
-    configure(method, {}).run(bare)
+    configure(method, {"shots": 0}).run(bare)
     assert bare.ranking.winner().mean == 0.0
+
+
+def raced(search: Problem) -> list[Prompt]:
+    """What was tried with examples, in order."""
+    return [each.prompt for each in search.ranking.candidates if each.op == "examples"]
+
+
+def seen(search: Problem) -> list[tuple[str, int, list[str]]]:
+    """Watch a search: what is evaluated, how many prompts of it, on which examples."""
+    calls: list[tuple[str, int, list[str]]] = []
+    evaluate = search.evaluate
+
+    def watching(prompts: Sequence[Prompt], examples: Sequence[Example] | None = None) -> list[Evaluation]:
+        ids = [example.id for example in (search.dev if examples is None else examples)]
+        calls.append(("examples" if any(each.demos for each in prompts) else "seeds", len(prompts), ids))
+        return evaluate(prompts, examples)
+
+    search.evaluate = watching  # type: ignore[method-assign]
+    return calls
 
 
 def test_sets_are_of_train_alone_and_raced_with_the_seed_and_without() -> None:
     search = problem()
-    found = starts(search, "auto")
+    found = starts(search, "auto", SETS)
     assert found[0] == SEED
     assert 1 <= len(found) - 1 <= 2
-    raced = [each for each in search.ranking.candidates if each.op == "examples"]
-    assert {each.is_proposed for each in raced} == {False}
-    assert {each.prompt.instruction for each in raced} == {SEED.instruction, ""}
-    assert Counter(len(each.prompt.demos) for each in raced) == {4: 8, 8: 8}
+    assert not any(each.is_proposed for each in search.ranking.candidates)
+    assert {each.instruction for each in raced(search)} == {SEED.instruction, ""}
     train = {(example.inputs["input"], example.targets[0]) for example in search.train}
-    assert {(demo.inputs["input"], demo.output) for each in raced for demo in each.prompt.demos} <= train
-    large = [each.prompt.demos[:4] for each in raced if len(each.prompt.demos) == 8]
-    assert [each.prompt.demos for each in raced if len(each.prompt.demos) == 4] == large, "no tokens of their own"
+    assert {(demo.inputs["input"], demo.output) for each in raced(search) for demo in each.demos} <= train
+    dealt = [each.demos for each in raced(search)[: 3 * SETS]]
+    orders = [demos for demos in dealt if len(demos) == 16]
+    assert len({Prompt("", demos).id for demos in orders}) == SETS
+    assert dealt == [order[:n] for order in orders for n in (4, 8, 16)], "no tokens of their own"
 
 
 def test_different_answers_take_turns() -> None:
     labels = tuple("abcde")
-    search = problem(toy.model(), replace(toy.task(labels=labels, train=40), seeds=(SEED,)))
-    starts(search, "auto")
-    for each in search.ranking.candidates:
-        outputs = [demo.output for demo in each.prompt.demos]
-        assert len(outputs) in (0, 5, 10)
+    search = problem(toy.model(), task(labels=labels))
+    starts(search, "auto", SETS)
+    for each in raced(search)[: 3 * SETS]:
+        outputs = [demo.output for demo in each.demos]
+        assert len(outputs) in (5, 10, 20)
         assert all(sorted(outputs[i : i + 5]) == sorted(labels) for i in range(0, len(outputs), 5))
+
+
+def test_the_seed_is_known_on_all_of_dev_before_the_race_begins() -> None:
+    budget = Budget(max_calls=60)
+    search = problem(budget=budget)
+    with pytest.raises(BudgetExhausted):
+        starts(search, "auto", SETS)
+    (known,) = search.ranking.finalists()
+    assert (known.candidate.prompt, budget.spend.calls) == (SEED, len(search.dev))
+
+
+def test_sets_race_on_common_rows_that_double_and_variants_from_the_other_end() -> None:
+    search = problem(lm=toy.model(answer=fooled_by_most))
+    calls = seen(search)
+    dev = search.shuffled(search.dev)
+    found = starts(search, "auto", SETS, dev)
+    ids = [example.id for example in dev]
+    stages = [(n, len(rows)) for who, n, rows in calls if who == "examples" and rows == ids[: len(rows)]]
+    assert stages[:3] == [(24, 8), (12, 16), (6, 32)]
+    assert any(rows == ids[::-1][:8] for _, _, rows in calls)
+    means = [search.evaluate([each])[0].mean for each in found[1:]]
+    assert means == sorted(means, reverse=True)
+
+
+def test_with_one_set_there_are_two_sizes_and_one_small_stage() -> None:
+    budget = Budget()
+    search = problem(budget=budget)
+    starts(search, "auto", 1)
+    assert [len(each.demos) for each in raced(search)[:2]] == [4, 8]
+    assert len(raced(search)) == 3
+    assert budget.spend.calls == 40 + 2 * 8 + (40 - 8) + 40, "seed, stage, the better one with the seed and alone"
+
+
+def test_the_best_set_is_varied_while_that_helps() -> None:
+    """Where each example with a number of a kind is worth something, the search finds more and more of them."""
+
+    def counts(prompt: str, seed: int) -> str:
+        if toy.is_asked_to_write(prompt):
+            return "..."
+        numbers = [int(number) for number in re.findall(r"Output: omega(\d+)", prompt)]
+        word = prompt.rpartition("alpha")[2].partition("\n")[0]
+        share = sum(number % 4 == 0 for number in numbers) / max(8, len(numbers))
+        return f" omega{word}" if int(word) % 20 < 20 * share else " no idea"
+
+    train = toy.task(train=200).train
+    search = problem(toy.model(answer=counts), task(train=(*train[:20], *train[100:])))
+    best = search.evaluate(starts(search, 8, SETS)[1:2])[0]
+    assert best.mean > max(each.mean for each in search.evaluate(raced(search)[:SETS]))
+    parents = {each.parents for each in search.ranking.candidates if each.op == "examples"}
+    assert len(parents) > 1, "variants descend from the set that they vary"
+
+
+def test_of_equal_scores_the_shorter_prompt_goes_first() -> None:
+    found = starts(problem(), "auto", SETS)
+    assert [size(each) for each in found[1:]] == sorted(size(each) for each in found[1:])
+    assert len(found[1].demos) == 4
 
 
 def test_a_number_is_so_many_and_none_is_what_it_was() -> None:
     search = problem()
-    assert {len(prompt.demos) for prompt in starts(search, 3)[1:]} == {3}
+    assert {len(prompt.demos) for prompt in starts(search, 3, SETS)[1:]} == {3}
     budget = Budget()
-    assert starts(problem(budget=budget), 0) == [SEED]
+    assert starts(problem(budget=budget), 0, SETS) == [SEED]
     assert budget.spend.calls == 0
 
 
 def test_without_a_place_for_examples_or_a_train_split_nothing_is_spent() -> None:
-    layout = Layout("{{instruction}}\n\nInput: {{input}}\nOutput:", "")
-    for given in (task(layout=layout), task(train=())):
+    for given in (task(layout=Layout(toy.BARE, "")), task(train=())):
         search = problem(given=given)
-        assert starts(search, 4) == [SEED]
+        assert starts(search, 4, SETS) == [SEED]
         assert [each.op for each in search.ranking.candidates] == ["seed"]
 
 
 def test_a_seed_with_examples_keeps_them() -> None:
     own = Prompt("Say it.", (Demo({"input": "alpha900"}, "omega900"),))
-    search = problem(given=replace(task(), seeds=(own,)))
-    assert starts(search, "auto") == [own]
+    search = problem(given=task(seeds=(own,)))
+    assert starts(search, "auto", SETS) == [own]
 
 
 def test_only_as_many_as_fit_the_context_are_shown() -> None:
     lm = toy.model(answer=needs_examples)
     lm.n_ctx = 60
     search = problem(lm)
-    found = starts(search, 16)
+    found = starts(search, 16, SETS)
     assert all(0 < len(prompt.demos) < 16 for prompt in found[1:])
     assert not any(outcome.failed for each in search.evaluate(found) for outcome in each.outcomes)
 
@@ -115,7 +199,7 @@ def test_where_a_model_reasons_its_own_right_reasoning_is_shown() -> None:
         answer=find_answer("after_marker", "is:"), sampling=replace(toy.task().sampling, stop=(), max_tokens=60)
     )
     search = problem(toy.model(answer=reasons), given)
-    starts(search, 3)
+    starts(search, 3, SETS)
     demos = [demo for each in search.ranking.candidates for demo in each.prompt.demos]
     assert demos
     for demo in demos:
