@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from localprompt.cli.output import (
 )
 from localprompt.cli.printable import printable, printable_line
 from localprompt.cli.run_facts import outcome, state, when
-from localprompt.cli.tables import facts_table
+from localprompt.cli.tables import facts_table, table
 from localprompt.errors import StoreError
 from localprompt.interface.advice import command
 from localprompt.interface.rounding import score_text
@@ -33,13 +34,18 @@ from localprompt.store.plain import read
 from localprompt.types import Prompt
 
 _LINEAGE = 6
+_CHARS = 40
+"""Of an instruction in a table."""
 
 
 def print_facts(facts: dict[str, Any], store: Path, changed: Sequence[ChangedRow], *, top: int, settings: bool) -> None:
     """Print what is known of a run, its changed rows and `top` best candidates, and with `settings` its set-up."""
     result = _result(facts)
     parts: list[RenderableType] = [*_heading(facts), Text("")]
-    parts += [*evidence_parts(result), *changed_parts(changed), *runner_up_parts(result)] if result else _so_far(facts)
+    if result:
+        parts += [*evidence_parts(result), *changed_parts(changed), *runner_up_parts(result), *_front(result)]
+    else:
+        parts += _so_far(facts)
     parts += _candidate_parts(facts["candidates"], top)
     parts.append(Text(""))
     parts += cost_parts(result) if result else [Text(printable_line(f"spend: {_plain_spend(facts)}"))]
@@ -67,6 +73,26 @@ def _heading(facts: dict[str, Any]) -> list[RenderableType]:
     times = f" ({when(facts['created'])} to {when(facts['updated'])})" if facts["created"] is not None else ""
     about = f"run {facts['run_id']}: {facts['task']}, {facts['method']}{seed}, {facts['model']}{proposer}"
     return [Text(printable_line(about), style="bold"), Text(printable_line(f"{state(facts)}{stopped}{times}"))]
+
+
+def _front(result: RunResult) -> list[RenderableType]:
+    """Return a table of what each length of prompt buys on dev; nothing where only one prompt is not beaten."""
+    if len(result.front) < 2:
+        return []
+    marks = {result.seed_prompt.id: "seed", result.best.id: "found"}
+    columns = ("", "dev score", "characters", "demos", "instruction")
+    rows = [
+        (
+            marks.get(each.prompt.id, ""),
+            score_text(each.mean),
+            f"{each.size:,}",
+            str(len(each.prompt.demos)),
+            textwrap.shorten(each.prompt.instruction, _CHARS, placeholder=" …") or "(no instruction)",
+        )
+        for each in result.front
+    ]
+    heading = Text("\nprompts that no other beats in both score and length:", style="bold")
+    return [heading, table(columns, rows, right=columns[1:4])]
 
 
 def _so_far(facts: dict[str, Any]) -> list[RenderableType]:

@@ -35,7 +35,7 @@ from localprompt.run.final import measured_in_time
 from localprompt.run.journal import RunJournal
 from localprompt.run.noise import measure_noise
 from localprompt.run.prepare import Prepared
-from localprompt.run.results import HeldOutScores, NoiseFloor, RunnerUp, RunResult, constant_note
+from localprompt.run.results import FrontPrompt, HeldOutScores, NoiseFloor, RunnerUp, RunResult, constant_note
 from localprompt.run.session import CachedModels, cached_models
 from localprompt.run.spec import RunSpec, in_proportion
 from localprompt.search.evaluator import Evaluator
@@ -43,7 +43,7 @@ from localprompt.search.evidence import MOST_ROWS
 from localprompt.search.filtering import spend_remaining
 from localprompt.search.observer import Announcer, Journal, Observer, pluralize
 from localprompt.search.problem import Problem
-from localprompt.search.ranking import Standing, by_mean
+from localprompt.search.ranking import Standing, by_mean, size
 from localprompt.stats.intervals import Interval, differ_by_chance, interval, paired_difference
 from localprompt.store import RunStatus, Store
 from localprompt.tasks import Task
@@ -209,6 +209,10 @@ def search_and_test(session: RunSession) -> RunResult:
         runner_up=runner_up,
         trajectory=tuple(problem.ranking.trajectory),
         refused=tuple(budget.deadline.refused) if budget.deadline else (),
+        front=tuple(
+            FrontPrompt(each.candidate.prompt, each.mean, size(each.candidate.prompt))
+            for each in problem.ranking.front()
+        ),
     )
 
 

@@ -82,6 +82,17 @@ def is_significant(difference: Difference, noise: float) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class FrontPrompt:
+    """A prompt that no other of a search beats in both score and length."""
+
+    prompt: Prompt
+    mean: float
+    """On all of dev."""
+    size: int
+    """Characters of the instruction and the examples; a replay has no tokeniser."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunResult:
     """What a run found, how sure that is, and what it cost."""
 
@@ -125,6 +136,8 @@ class RunResult:
     """The best prompt so far, each time it changed; empty for runs of before this was kept."""
     refused: tuple[int, ...] = ()
     """Calls of the search, by their numbers from 1 on, that would not have ended before the deadline."""
+    front: tuple[FrontPrompt, ...] = ()
+    """What each length of prompt buys, the shortest first; empty for runs of before this was kept."""
 
     @property
     def found_better(self) -> bool:

@@ -111,6 +111,21 @@ class Ranking:
         """
         return self._finalists(tuple(self._candidates))
 
+    def front(self) -> list[Standing]:
+        """Return the prompts known on all of dev that no other beats in mean and length, the shortest first.
+
+        The Pareto front: each has a higher mean than all that are shorter or as long. Empty where no prompt is known on
+        all of dev.
+        """
+        known = [
+            each for each in self.finalists() if each.evaluation and len(each.evaluation.outcomes) == len(self._dev)
+        ]
+        front = list[Standing]()
+        for each in sorted(known, key=lambda standing: (size(standing.candidate.prompt), *by_mean(standing))):
+            if not front or each.mean > front[-1].mean + _ROUNDING:
+                front.append(each)
+        return front
+
     def best_seed(self) -> Standing:
         """Return the best of the seed prompts by the same rule."""
         return self._first(self._seeds)

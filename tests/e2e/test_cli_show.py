@@ -39,6 +39,9 @@ def test_a_finished_run_begins_with_what_came_out() -> None:
         "Seed prompt",
         "test score   95 % interval  examples",
         "runner-up: ",
+        "prompts that no other beats in both score and length:",
+        "seed       0.000           0      0  (no instruction)",
+        f"found      1.000          {len(toy.BEST)}      0  Turn every alpha into the omega that …",
         "candidates, the best first:",
         "dev 1.000 on 40  forward",
         "spent ",
@@ -49,7 +52,7 @@ def test_a_finished_run_begins_with_what_came_out() -> None:
     assert -1 not in places, pieces[places.index(-1)]
     assert places == sorted(places)
     assert not any(internal in text for internal in ("identity", "machine.", "settings.", "fingerprint"))
-    assert len(text.splitlines()) < 45
+    assert len(text.splitlines()) < 50
 
 
 def test_how_a_run_was_set_up_is_shown_if_wanted() -> None:

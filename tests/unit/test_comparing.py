@@ -414,7 +414,8 @@ def test_prompts_that_nobody_proposed_are_no_proposals(tmp_path: Path) -> None:
     (manual,) = compare([small()], lm, methods=["manual"], n_seeds=1, max_tokens=LIMIT, settings=given).runs
     assert (manual.result.op, manual.proposals, manual.discarded) == ("manual", 0, 0)
     settings = {"ape": {**SMALL["ape"], "shots": 2}}
-    (ape,) = compare([small()], lm, methods=["ape"], n_seeds=1, max_tokens=LIMIT, settings=settings).runs
+    showing = replace(small(), layout=toy.SHOWING)
+    (ape,) = compare([showing], lm, methods=["ape"], n_seeds=1, max_tokens=LIMIT, settings=settings).runs
     with Store() as store:
         origins = [candidate.op for candidate in store.runs.candidates(ape.result.run_id)]
     assert "examples" in origins

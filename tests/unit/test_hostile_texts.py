@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import toy
 
@@ -31,7 +33,9 @@ def test_the_model_sees_every_row_and_instruction_as_it_is(labels: tuple[str, ..
     ]
     prompts = [Prompt(text, (Demo({"input": text}, text),)) for text in HOSTILE]
     lm = ScriptedLM()
-    evaluations = Evaluator(lm, toy.task(labels=labels), Budget()).evaluate(prompts, examples)
+    evaluations = Evaluator(lm, replace(toy.task(labels=labels), layout=toy.SHOWING), Budget()).evaluate(
+        prompts, examples
+    )
     assert [evaluation.prompt for evaluation in evaluations] == prompts
     for prompt, evaluation in zip(prompts, evaluations, strict=True):
         assert [outcome.example_id for outcome in evaluation.outcomes] == [example.id for example in examples]

@@ -109,7 +109,8 @@ def test_exemplars_of_opro_stand_in_the_layout_as_the_model_sees_them() -> None:
 
 def test_worked_examples_of_a_prompt_are_shown_with_their_lines_and_the_layout_in_a_longer_fence() -> None:
     demos = (Demo({"input": f"alpha900{BODY}"}, "a\n```\nb"),)
-    asked = _asked("pe2", given=_task(Prompt("Say it.", demos)), init="seeds")
+    given = replace(_task(Prompt("Say it.", demos)), layout=toy.SHOWING)
+    asked = _asked("pe2", given=given, init="seeds")
     shown = f"````\nSay it.\n\nInput: alpha900{BODY}\nOutput: a\n```\nb\n\nInput: <input>\nOutput:\n````\n"
     assert any(shown in text for text in asked)
 

@@ -193,11 +193,12 @@ def test_what_a_method_objected_to_is_no_rejected_idea() -> None:
 
 
 DEMOS = (Demo({"input": "alpha900"}, "omega900"),)
+SHOWING = replace(toy.task(), layout=toy.SHOWING)
 
 
 def test_a_known_or_rejected_instruction_is_new_beside_other_worked_examples() -> None:
     texts = ("Say omega one.", "Do it.", "x", "Do two.")
-    problem = toy.problem(writer(*texts, *texts, *texts))
+    problem = toy.problem(writer(*texts, *texts, *texts), SHOWING)
     problem.record([Candidate(Prompt("say OMEGA one"), "forward")])
     problem.proposer.discard([Discard("Do two!", "too far")])
     (bare,) = problem.proposer.propose(_asked("a"), WARM, "", n=4)
@@ -216,7 +217,7 @@ def test_an_instruction_has_room_beside_the_worked_examples_of_its_parent() -> N
     lm = writer("Say the omega of it.", "Say the omega of it.")
     lm.n_ctx = 40
     demos = DEMOS * 20
-    problem = toy.problem(lm)
+    problem = toy.problem(lm, SHOWING)
     (with_demos,) = problem.proposer.propose(_asked("a", demos=demos), WARM, "")
     assert [each.reason for each in with_demos.discarded] == ["too long for the context"] * 2
     lm = writer("Say the omega of it.")
@@ -227,7 +228,7 @@ def test_an_instruction_has_room_beside_the_worked_examples_of_its_parent() -> N
 
 def test_of_worked_examples_as_many_fit_as_the_context_holds_beside_the_longest_dev_example() -> None:
     many = tuple(Demo({"input": f"alpha{n}"}, f"omega{n}") for n in range(50))
-    given = toy.task()
+    given = SHOWING
     long = replace(given.dev[3], inputs={"input": "alpha23 " * 20})
     lm = toy.model()
     lm.n_ctx = 100
@@ -241,9 +242,8 @@ def test_of_worked_examples_as_many_fit_as_the_context_holds_beside_the_longest_
 
 
 def test_no_worked_example_fits_a_layout_without_a_place_for_them() -> None:
-    layout = Layout("{{instruction}}\n\nInput: {{input}}\nOutput:", "")
-    assert toy.problem(toy.model(), replace(toy.task(), layout=layout)).demos_that_fit(BEST, DEMOS) == 0
-    assert toy.problem(toy.model()).demos_that_fit(BEST, DEMOS) == 1
+    assert toy.problem(toy.model()).demos_that_fit(BEST, DEMOS) == 0
+    assert toy.problem(toy.model(), SHOWING).demos_that_fit(BEST, DEMOS) == 1
 
 
 def test_an_open_tag_ends_the_reply_and_binds_a_proposer_that_knows_grammars() -> None:
@@ -288,7 +288,7 @@ def test_a_proposer_is_asked_in_a_chat_where_it_has_a_template_unless_the_style_
 
 
 def test_what_is_shown_is_what_the_task_makes_of_a_prompt() -> None:
-    problem = toy.problem(toy.model())
+    problem = toy.problem(toy.model(), SHOWING)
     demo = Demo({"input": "a"}, "b")
     shown = problem.shown(Prompt("Do it.", (demo,)), {"input": "{{demos}}"})
     assert shown == "Do it.\n\nInput: a\nOutput: b\n\nInput: {{demos}}\nOutput:"

@@ -27,7 +27,7 @@ from localprompt.search.observer import SilentObserver
 from localprompt.search.ranking import Standing, choose_winner, contenders
 from localprompt.store import Store
 from localprompt.tasks import Task
-from localprompt.types import Candidate, Evaluation, Generation, Outcome, Prompt, Sampling
+from localprompt.types import Candidate, Demo, Evaluation, Generation, Outcome, Prompt, Sampling
 
 
 def test_the_found_prompt_is_measured_once_on_test_against_the_seed() -> None:
@@ -399,6 +399,29 @@ def test_a_result_says_when_the_best_prompt_changed_and_reads_that_back() -> Non
         RunResult.from_json(plain)
     del plain["trajectory"]  # of a run before it was kept
     assert RunResult.from_json(plain).trajectory == ()
+
+
+def test_a_result_keeps_what_no_other_prompt_beats_in_score_and_length_and_reads_that_back() -> None:
+    result = runs.optimize(toy.task(), toy.model())
+    known = {each.prompt.id: each for each in result.front}
+    assert (known[result.seed_prompt.id].mean, known[result.seed_prompt.id].size) == (0.0, 0)
+    assert (known[result.best.id].mean, known[result.best.id].size) == (1.0, len(toy.BEST))
+    assert all(a.size < b.size and a.mean < b.mean for a, b in itertools.pairwise(result.front))
+    plain = result.to_json()
+    assert RunResult.from_json(plain) == result
+    del plain["front"]  # of a run before it was kept
+    assert RunResult.from_json(plain).front == ()
+
+
+def test_only_prompts_known_on_all_of_dev_are_on_the_front() -> None:
+    demos = (Demo({"input": "alpha0"}, "omega0"),)
+    problem = toy.problem(toy.model(), replace(toy.task(), layout=toy.SHOWING))
+    longer, both = Prompt(f"Please! {toy.BEST}"), Prompt(toy.BEST, demos)
+    half = Prompt("Say something kind about the alpha.")
+    problem.evaluate([longer], problem.dev[:30])
+    assert problem.ranking.front() == []
+    problem.evaluate([longer, both, *problem.seeds, half, Prompt(toy.BEST)])
+    assert [each.candidate.prompt for each in problem.ranking.front()] == [Prompt(""), half, Prompt(toy.BEST)]
 
 
 def test_whoever_waits_is_told_once_how_many_calls_are_expected() -> None:
