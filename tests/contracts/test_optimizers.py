@@ -19,14 +19,21 @@ from localprompt.lm.budget import Budget
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers import configure, names, presets
 from localprompt.search.problem import Problem
+from localprompt.tasks import Layout
 from localprompt.types import Prompt
 
 TESTS = Path(__file__).parents[1]
 every_optimizer = pytest.mark.parametrize("name", names())
+with_and_without_examples = pytest.mark.parametrize(
+    "layout", [toy.task().layout, toy.SHOWING], ids=["no place for examples", "examples"]
+)
 
 
-def _search(name: str, lm: ScriptedLM, *, seed: int = 0, budget: Budget | None = None) -> Problem:
-    problem = toy.problem(lm, seed=seed, budget=budget)
+def _search(
+    name: str, lm: ScriptedLM, *, seed: int = 0, budget: Budget | None = None, layout: Layout | None = None
+) -> Problem:
+    given = replace(toy.task(), layout=layout) if layout else toy.task()
+    problem = toy.problem(lm, given, seed=seed, budget=budget)
     try:
         configure(name, world(name).settings).run(problem)
     except BudgetExhausted:
@@ -34,10 +41,10 @@ def _search(name: str, lm: ScriptedLM, *, seed: int = 0, budget: Budget | None =
     return problem
 
 
-def trace(name: str, seed: int) -> str:
+def trace(name: str, seed: int, layout: Layout | None = None) -> str:
     """Hash of everything the model was shown."""
     lm = world(name).model()
-    _search(name, lm, seed=seed)
+    _search(name, lm, seed=seed, layout=layout)
     return hashlib.sha256("\0".join(lm.seen).encode()).hexdigest()
 
 
@@ -48,32 +55,34 @@ def test_it_finds_the_known_best_prompt(name: str) -> None:
 
 
 @every_optimizer
-def test_the_same_seed_gives_the_same_trace_and_another_seed_another(name: str) -> None:
-    assert trace(name, 0) == trace(name, 0) != trace(name, 1)
+@with_and_without_examples
+def test_the_same_seed_gives_the_same_trace_and_another_seed_another(name: str, layout: Layout) -> None:
+    assert trace(name, 0, layout) == trace(name, 0, layout) != trace(name, 1, layout)
 
 
 @every_optimizer
 @pytest.mark.parametrize("hash_seed", ["1", "2"])
 def test_the_trace_does_not_depend_on_the_hash_seed_of_python(name: str, hash_seed: str) -> None:
-    code = f"import test_optimizers; print(test_optimizers.trace({name!r}, 0))"
+    code = f"import toy, test_optimizers; print(test_optimizers.trace({name!r}, 0, toy.SHOWING))"
     path = os.pathsep.join([str(TESTS), str(TESTS / "contracts")])
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": path}
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == trace(name, 0)
+    assert run.stdout.strip() == trace(name, 0, toy.SHOWING)
 
 
 @every_optimizer
-def test_it_is_never_over_budget(name: str) -> None:
+@with_and_without_examples
+def test_it_is_never_over_budget(name: str, layout: Layout) -> None:
     for max_calls in (1, 47, 48, 49, 100, 333, 500, 900):
         lm, budget = world(name).model(), Budget(max_calls=max_calls)
-        _search(name, lm, budget=budget)
+        _search(name, lm, budget=budget, layout=layout)
         assert lm.n_generated + lm.n_scored == budget.spend.calls <= max_calls
     for max_tokens in (10, 1000, 5000, 20_000):
         lm, budget = world(name).model(), Budget(max_tokens=max_tokens)
-        _search(name, lm, budget=budget)
+        _search(name, lm, budget=budget, layout=layout)
         assert budget.spend.tokens_computed <= max_tokens
         lm, budget = world(name).model(), Budget(max_requested=max_tokens)
-        _search(name, lm, budget=budget)
+        _search(name, lm, budget=budget, layout=layout)
         assert lm.stats.tokens_requested == budget.spend.tokens_requested <= max_tokens
 
 
@@ -100,9 +109,10 @@ def test_it_survives_a_proposer_of_no_use(name: str, writes: object) -> None:
 
 
 @every_optimizer
-def test_it_never_sees_a_test_example(name: str) -> None:
+@with_and_without_examples
+def test_it_never_sees_a_test_example(name: str, layout: Layout) -> None:
     lm = world(name).model()
-    given = toy.task()
+    given = replace(toy.task(), layout=layout)
     configure(name, world(name).settings).run(toy.problem(lm, given))
     shown = "\n".join(lm.seen) + "\n"
     assert f"{given.dev[0].inputs['input']}\n" in shown
@@ -110,7 +120,8 @@ def test_it_never_sees_a_test_example(name: str) -> None:
 
 
 @every_optimizer
-def test_small_and_lopsided_tasks_are_all_right(name: str) -> None:
+@with_and_without_examples
+def test_small_and_lopsided_tasks_are_all_right(name: str, layout: Layout) -> None:
     seeds = (Prompt("Say it."), Prompt(toy.BEST))
     for given in (
         toy.task(train=1, dev=1),
@@ -119,7 +130,7 @@ def test_small_and_lopsided_tasks_are_all_right(name: str) -> None:
         replace(toy.task(), seeds=seeds),
         replace(toy.task(), seeds=(Prompt(toy.BEST),)),
     ):
-        problem = toy.problem(world(name).model(), given)
+        problem = toy.problem(world(name).model(), replace(given, layout=layout))
         configure(name, world(name).settings).run(problem)
         winner = problem.ranking.winner()
         assert winner.evaluation is not None

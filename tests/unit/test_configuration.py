@@ -127,6 +127,15 @@ def test_a_setting_that_would_never_end_is_refused(name: str, value: object, tmp
         RunConfig.read(changed(described(), f"settings.{name}", value)).optimizer(tmp_path)
 
 
+def test_a_run_from_before_worked_examples_has_none(tmp_path: Path) -> None:
+    plain = described()
+    assert RunConfig.read(plain).optimizer(tmp_path) == configure("ape", {"shots": "auto"})
+    del plain["settings"]["shots"]
+    assert RunConfig.read(plain).optimizer(tmp_path) == configure("ape", {"shots": 0})
+    manual = {**plain, "method": "manual", "settings": {}}
+    assert RunConfig.read(manual).optimizer(tmp_path) == configure("manual", {})
+
+
 def test_a_setting_names_no_file_of_this_machine(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     with pytest.raises(StoreError, match="the run's setting templates names a file on this machine"):
