@@ -21,7 +21,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import cycle, islice
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -63,7 +62,7 @@ _FIM_PROBE = (
 @optimizer("ape", TEMPLATES)
 @dataclass(frozen=True, slots=True)
 class APE(Checked):
-    """Hyperparameters of APE; the defaults spend about 800 short answers on a dev split of 100 rows."""
+    """Hyperparameters of APE; the defaults spend about 800 short answers on 100 dev rows, 800 on worked examples."""
 
     SCALES: ClassVar[Scales] = {"queries": (2, 0.5), "per_query": (2, 0.5), "finalists": (1, 0.5)}
     PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {
@@ -102,8 +101,8 @@ class APE(Checked):
     shots: Shots = "auto"
     """Worked examples that candidates carry: the few-shot setting of paper and code (5 where its template has the slot,
     one set drawn by chance). Sets of them race first, with the best seed's instruction and alone. A number: every guess
-    carries the best set of so many. `auto`: as many as are best, and the guesses from every other set of demos go
-    without. Finalists are measured both ways. 0: none, the paper's main results."""
+    carries the best set of so many. `auto`: as many as are best; guesses are filtered without, which is cheap, and the
+    finalists are measured with the best set too. 0: none, the paper's main results."""
     example_sets: Count = SETS
     """Orders in which train is dealt for such sets; 1 is cheap."""
     temperature: Weight = 0.9
@@ -185,16 +184,15 @@ class APE(Checked):
                 break
 
     def _propose(self, problem: Problem, meta: dict[str, MetaPrompt], examples: Sequence[Prompt]) -> list[Prompt]:
-        """Return the usable guesses, recorded; they carry the worked examples of the first of `examples`."""
+        """Return the usable guesses, recorded; where `shots` is a number they carry the best of `examples`."""
         chats = problem.proposer.chats(self.style)
         mode = self._possible_mode(problem)
         asking = meta[mode if mode in ("fim", "cloze") else "induce_chat" if chats else "induce"]
         shown = [problem.minibatch(self.demos) for _ in range(self.queries)]
         drawn = [[(example, problem.rng.choice(example.targets)) for example in group] for group in shown]
-        parents = [Prompt("", each.demos) for each in examples[:1]] or [Prompt("")]
-        parents += [Prompt("")] if self.shots == "auto" and examples else []
+        demos = examples[0].demos if examples and self.shots != "auto" else ()
         guessing = Induction(meta, asking, self.demo_chars, self._sampling, self.per_query)
-        found = [child for _, child in guessing.guesses(problem, drawn, list(islice(cycle(parents), len(drawn))))]
+        found = [child for _, child in guessing.guesses(problem, drawn, [Prompt("", demos)] * len(drawn))]
         problem.record([Candidate(prompt, mode) for prompt in found])
         if mode == "sir":
             found = self._importance_resampled(problem, found, shown)

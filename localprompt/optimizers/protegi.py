@@ -101,7 +101,7 @@ class _Search:
 @optimizer("protegi", TEMPLATES)
 @dataclass(frozen=True, slots=True)
 class ProTeGi(Checked):
-    """Hyperparameters of ProTeGi; the defaults spend about 1400 short answers on a dev split of 100 rows."""
+    """Hyperparameters of ProTeGi; the defaults spend 1400 short answers on 100 dev rows, 700 on worked examples."""
 
     rounds: Count = 3
     """Times the beam is expanded (paper and code: 6; the paper saw the best prompts after about 3)."""
@@ -238,7 +238,7 @@ class ProTeGi(Checked):
                 beam = self._select(problem, [*beam, *successors])
 
         # 7. The last word has the metric, on all of dev.
-        measure_best_first(problem, [*beam, *other_way(beam, begun[len(problem.seeds) :])])
+        measure_best_first(problem, [*beam, *other_way(beam[:1], begun[len(problem.seeds) :])])
 
     def _groups(
         self, search: _Search, beam: Sequence[Prompt], mistakes: Sequence[Sequence[Case]], n: int

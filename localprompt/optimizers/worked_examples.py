@@ -6,7 +6,7 @@ beside the seeds, so that what it writes has to be better than that, and new ins
 1. Measure the seeds on all of dev: a budget that ends in the race leaves their scores.
 2. Deal orders of train in which the answers take turns. Each gives nested sets, so that the examples of the shorter are
    read with those of the longer; only what fits the context takes part.
-3. Race the sets behind the best seed's instruction on a few rows of dev; a quarter goes on.
+3. Race the sets behind the best seed's instruction on a few rows of dev; a sixth goes on.
 4. Race these with it and without on rows that double until all of dev is seen, half of them going on; measure the
    `KEPT` best on all of it. Equal scores: the shorter goes first.
 5. Vary the best set, by another example with the same answer, another order, more examples or fewer, and race the
@@ -44,10 +44,12 @@ KEPT = 2
 _LEAST, _MOST = 4, 8
 """Of the smallest set of `auto`, which has each answer once if that is possible; the others are twice and four times as
 large."""
-_FEW, _MANY = 8, 32
+_FEW, _MANY = 6, 32
 """Dev examples of the first stage: a sixteenth of them all, but so many at least and at most."""
-_VARIANTS, _ROUNDS = 6, 4
-"""Of the best set in a round, and rounds at most."""
+_ADVANCING = 6
+"""One set of so many goes on after it."""
+_ROUNDS = 4
+"""Times that the best set is varied at most."""
 _SWAPPED = 8
 """One example of so many is another in a variant, and at least one."""
 _BATCH, _BATCHES = 24, 4
@@ -122,7 +124,6 @@ def starts(
     race = _Race(problem, dev, _shown(problem, seed, dev, 2 * max(sizes)), sizes)
     found = _first_race(race, seed, sets)
     for _ in range(min(_ROUNDS, sets // 2) if found else 0):
-        problem.begin("varying the best worked examples")
         better = _varied(race, found[0])
         if not better:
             break
@@ -158,7 +159,7 @@ def _first_race(race: _Race, seed: Prompt, sets: int) -> list[Prompt]:
         versions += [replace(seed, demos=tuple(dealt[: min(n, room)])) for n in race.sizes if min(n, room, len(dealt))]
     versions = _recorded(problem, versions, seed)
     n_first = race.n_first
-    first = Stages((n_first,), 0.0, -(-len(versions) // 4))
+    first = Stages((n_first,), 0.0, -(-len(versions) // _ADVANCING))
     left = filter_in_stages(problem.evaluate, versions, race.dev, first)
     alone = _recorded(problem, [replace(each, instruction="") for each in left], seed)
     both = list({each.id: each for each in (*left, *alone)}.values())
@@ -174,7 +175,8 @@ def _varied(race: _Race, best: Prompt) -> Prompt | None:
     fitting = [each for each in prompts if each.demos and problem.demos_that_fit(alone, each.demos) == len(each.demos)]
     variants = [each for each in _recorded(problem, fitting, best) if each != best]
     (first,) = race.select([best, *variants], race.dev[::-1], race.n_first, 1)
-    return _in_order(problem.evaluate([best, first]))[0] if first != best else None
+    better = _in_order(problem.evaluate([best, first]))[0]
+    return None if better == best else better
 
 
 def _variants(race: _Race, chosen: _Set) -> Iterator[_Set]:

@@ -209,10 +209,7 @@ def search_and_test(session: RunSession) -> RunResult:
         runner_up=runner_up,
         trajectory=tuple(problem.ranking.trajectory),
         refused=tuple(budget.deadline.refused) if budget.deadline else (),
-        front=tuple(
-            FrontPrompt(each.candidate.prompt, each.mean, size(each.candidate.prompt))
-            for each in problem.ranking.front()
-        ),
+        front=_front(problem),
     )
 
 
@@ -311,6 +308,12 @@ def _on_test(task: Task, before: Evaluation, after: Evaluation) -> HeldOutScores
         best_unparsed=unparsed(after),
         constant=constant_answer(task, examples),
     )
+
+
+def _front(problem: Problem) -> tuple[FrontPrompt, ...]:
+    """Return the prompts that no other of the search beats in both score and length."""
+    front = ((each.candidate.prompt, each.mean) for each in problem.ranking.front())
+    return tuple(FrontPrompt(prompt, mean, size(prompt)) for prompt, mean in front)
 
 
 def unparsed(evaluation: Evaluation) -> int:

@@ -119,8 +119,8 @@ def test_sets_race_on_common_rows_that_double_and_variants_from_the_other_end() 
     found = starts(search, "auto", SETS, dev)
     ids = [example.id for example in dev]
     stages = [(n, len(rows)) for who, n, rows in calls if who == "examples" and rows == ids[: len(rows)]]
-    assert stages[:3] == [(24, 8), (12, 16), (6, 32)]
-    assert any(rows == ids[::-1][:8] for _, _, rows in calls)
+    assert stages[:3] == [(24, 6), (8, 12), (4, 24)]
+    assert any(rows == ids[::-1][:6] for _, _, rows in calls)
     means = [search.evaluate([each])[0].mean for each in found[1:]]
     assert means == sorted(means, reverse=True)
 
@@ -131,7 +131,7 @@ def test_with_one_set_there_are_two_sizes_and_one_small_stage() -> None:
     starts(search, "auto", 1)
     assert [len(each.demos) for each in raced(search)[:2]] == [4, 8]
     assert len(raced(search)) == 3
-    assert budget.spend.calls == 40 + 2 * 8 + (40 - 8) + 40, "seed, stage, the better one with the seed and alone"
+    assert budget.spend.calls == 40 + 2 * 6 + (40 - 6) + 40, "seed, stage, the better one with the seed and alone"
 
 
 def test_the_best_set_is_varied_while_that_helps() -> None:
@@ -151,6 +151,16 @@ def test_the_best_set_is_varied_while_that_helps() -> None:
     assert best.mean > max(each.mean for each in search.evaluate(raced(search)[:SETS]))
     parents = {each.parents for each in search.ranking.candidates if each.op == "examples"}
     assert len(parents) > 1, "variants descend from the set that they vary"
+
+
+def test_variants_that_are_not_better_end_the_search() -> None:
+    search = problem(
+        toy.model(answer=lambda prompt, seed: needs_examples(prompt, seed) if "5" in prompt[-16:] else "-")
+    )
+    calls, dev = seen(search), search.shuffled(search.dev)
+    starts(search, 4, SETS, dev)
+    from_the_end = [example.id for example in dev[::-1][:6]]
+    assert [n for _, n, rows in calls if rows == from_the_end] == [5], "the best and four variants, once"
 
 
 def test_of_equal_scores_the_shorter_prompt_goes_first() -> None:
@@ -214,6 +224,20 @@ def test_what_examples_cost_is_estimated(method: str) -> None:
     few, none = (toy.expected(configure(method, {"shots": shots}), task(), lm) for shots in (4, 0))
     assert few.evaluations > none.evaluations
     assert lm.n_generated == 0
+
+
+@pytest.mark.parametrize(("method", "calls"), [("ape", 800), ("opro", 500), ("pe2", 700), ("protegi", 700)])
+def test_examples_cost_by_default_what_the_docstring_says_on_a_hundred_dev_rows(method: str, calls: int) -> None:
+    given = task(train=toy.task(train=60).train, dev=toy.task(train=60, dev=100).dev)
+    lm = toy.model(answer=needs_examples)
+    most, one, none = (
+        toy.expected(configure(method, settings), given, lm).evaluations
+        for settings in ({}, {"example_sets": 1}, {"shots": 0})
+    )
+    assert 0.6 * calls < most - none < 1.4 * calls
+    assert one - none < 600
+    doc = " ".join((type(configure(method, {})).__doc__ or "").split())
+    assert f"{calls} on worked examples" in doc
 
 
 @pytest.mark.parametrize(
