@@ -86,13 +86,14 @@ def task(
     )
 
 
-def write_task(folder: Path, *sizes: int, keys: str = "", name: str = "task.yaml") -> str:
+def write_task(folder: Path, *sizes: int, keys: str = "", name: str = "task.yaml", template: str = BARE) -> str:
     """Return the path of a task file about omegas with so many rows in train, dev and test."""
     rows = [json.dumps({"input": f"alpha{n}", "target": f"omega{n}"}) for n in range(sum(sizes))]
     (folder / "rows.jsonl").write_text("\n".join(rows), encoding="utf-8")
     split = "{{train: {}, dev: {}, test: {}}}".format(*sizes)
     path = folder / name
-    path.write_text(f"name: omegas\ndata: {{file: rows.jsonl, split: {split}}}\n{keys}", encoding="utf-8")
+    layout = f"layout: {{template: {json.dumps(template)}}}\n"
+    path.write_text(f"name: omegas\ndata: {{file: rows.jsonl, split: {split}}}\n{layout}{keys}", encoding="utf-8")
     return str(path)
 
 

@@ -64,7 +64,12 @@ _FIM_PROBE = (
 class APE(Checked):
     """Hyperparameters of APE; the defaults spend about 800 short answers on 100 dev rows, 800 on worked examples."""
 
-    SCALES: ClassVar[Scales] = {"queries": (2, 0.5), "per_query": (2, 0.5), "finalists": (1, 0.5)}
+    SCALES: ClassVar[Scales] = {
+        "queries": (2, 0.5),
+        "per_query": (2, 0.5),
+        "finalists": (1, 0.5),
+        "example_sets": (1, 1.0),
+    }
     PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "paper": {
             "shots": 0,

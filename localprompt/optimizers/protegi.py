@@ -174,7 +174,12 @@ class ProTeGi(Checked):
     """Folder with your own meta-prompts: `.txt` files named like the shipped ones, which they replace."""
 
     REMOVED: ClassVar[Mapping[str, object]] = {"sampling": "random", "rejection_errors": 16, "rejection_pool": 16}
-    SCALES: ClassVar[Scales] = {"rounds": (1, 0.5), "evaluations": (40, 0.5), "init_prompts": (3, 0.5)}
+    SCALES: ClassVar[Scales] = {
+        "rounds": (1, 0.5),
+        "evaluations": (40, 0.5),
+        "init_prompts": (3, 0.5),
+        "example_sets": (1, 1.0),
+    }
     PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "paper": {
             "shots": 0,

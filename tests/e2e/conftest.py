@@ -12,7 +12,7 @@ from localprompt.lm.scripted import ScriptedLM
 
 @pytest.fixture
 def task(tmp_path: Path) -> str:
-    return toy.write_task(tmp_path, 8, 16, 16)
+    return toy.write_task(tmp_path, 8, 16, 16, template=toy.SHOWING.template)
 
 
 @pytest.fixture

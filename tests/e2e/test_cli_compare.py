@@ -56,7 +56,10 @@ def test_a_person_sees_a_row_a_method_and_the_prompts(task: str) -> None:
     assert "+1.000 (p < 0.001)*" in " ".join(ape)
     assert f"omegas, random, seed 1, test 1.000: {toy.BEST}" in result.stdout
     assert "over all tasks" not in result.stdout
-    assert "settings: ape local, queries=2, per_query=12, finalists=6; random local, proposals=14" in result.stdout
+    assert (
+        "settings: ape local, queries=2, per_query=12, example_sets=32, finalists=6; random local, proposals=14"
+        in result.stdout
+    )
     assert "run 4 of 4: omegas, random, seed 1" in result.stderr
 
 
@@ -82,7 +85,10 @@ def test_json_is_all_there_is_on_standard_output_and_csv_has_the_table_and_the_r
         ("omegas", "ape", "2", "1.0"),
         ("omegas", "random", "2", "1.0"),
     ]
-    assert [row["changed"] for row in table] == ['{"queries": 2, "per_query": 12, "finalists": 6}', '{"proposals": 14}']
+    assert [row["changed"] for row in table] == [
+        '{"queries": 2, "per_query": 12, "example_sets": 32, "finalists": 6}',
+        '{"proposals": 14}',
+    ]
 
 
 def test_where_every_run_failed_the_files_are_written_all_the_same(
