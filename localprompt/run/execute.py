@@ -163,8 +163,7 @@ def search_and_test(session: RunSession) -> RunResult:
     )
     if (cost := session.expected) is not None:
         session.observer.plan(cost.proposals + cost.evaluations)
-    swaps = _swaps(lm.lm)
-    end = _search(session.spec.optimizer, problem)
+    swaps, end = _swaps(lm.lm), _search(session.spec.optimizer, problem)
     spend, winner, seed = budget.spend, problem.ranking.winner(), problem.ranking.best_seed()
     noise, runner_up, test, final = None, None, None, Budget()
     try:

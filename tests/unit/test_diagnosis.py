@@ -21,7 +21,7 @@ WITHOUT_DEMOS = Layout("{{instruction}}\n\nInput: {{input}}\nOutput:", "")
 
 
 def given(*seeds: Prompt, **changes: object) -> Task:
-    return replace(toy.task(), seeds=seeds, **changes)  # type: ignore[arg-type]
+    return replace(toy.task(), **{"layout": toy.SHOWING, "seeds": seeds, **changes})  # type: ignore[arg-type]
 
 
 def always(text: str) -> toy.Answer:
@@ -57,14 +57,14 @@ def test_rows_come_from_dev_examples_from_train_and_nothing_from_test() -> None:
 
 
 def test_rows_hold_each_label_in_proportion_and_examples_have_different_answers() -> None:
-    task = replace(toy.task(labels=("even", "odd")), seeds=(Prompt("Is it even or odd?"),))
+    task = replace(toy.task(labels=("even", "odd")), seeds=(Prompt("Is it even or odd?"),), layout=toy.SHOWING)
     found = diagnose(task, toy.model(logprob=toy.parity))
     assert {each.answer: each.wanted for each in found.answer_counts} == {"even": 10, "odd": 10}
     assert sorted(demo.output for demo in found.trials[-1].prompt.demos) == ["even", "odd"]
 
 
 def test_a_worked_example_is_no_copy_of_a_row() -> None:
-    task = toy.task(dev=20)
+    task = replace(toy.task(dev=20), layout=toy.SHOWING)
     copied = (*task.dev, Example("train:a", {"input": "alpha1"}, ("a",)), Example("train:b", {"input": "b"}, ("a",)))
     demos = diagnose(replace(task, train=copied), toy.model()).trials[-1].prompt.demos
     assert sorted(demo.inputs["input"] for demo in demos) == ["alpha1", "b"], "also where their answers are equal"
@@ -125,7 +125,7 @@ def test_where_no_row_is_right_the_wrong_answers_are_pointed_to() -> None:
 
 
 def test_an_answer_that_is_given_to_everything_is_a_warning() -> None:
-    task = replace(toy.task(labels=("even", "odd", "neither")), seeds=(HALF,))
+    task = replace(toy.task(labels=("even", "odd", "neither")), seeds=(HALF,), layout=toy.SHOWING)
     found = diagnose(task, toy.model(logprob=lambda _, label: -0.1 if label.strip() == "odd" else -5.0))
     first, *others = found.answer_counts
     assert (first.answer, first.given, first.right) == ("odd", 20, first.wanted)
@@ -139,7 +139,7 @@ def test_an_answer_that_is_given_to_everything_is_a_warning() -> None:
 
 
 def test_answers_that_are_as_frequent_as_they_should_be_are_no_warning() -> None:
-    task = replace(toy.task(labels=("even", "odd")), seeds=(Prompt("Is it even or odd?"),))
+    task = replace(toy.task(labels=("even", "odd")), seeds=(Prompt("Is it even or odd?"),), layout=toy.SHOWING)
     found = diagnose(task, toy.model(logprob=toy.parity))
     assert found.answer_counts == (AnswerCount("even", 10, 10, 10), AnswerCount("odd", 10, 10, 10))
     assert found.warnings == ()
@@ -147,7 +147,9 @@ def test_answers_that_are_as_frequent_as_they_should_be_are_no_warning() -> None
 
 def test_answers_of_a_few_targets_are_counted_whatever_their_case_and_others_beside_them() -> None:
     rows = [Example(f"x:{n}", {"input": f"alpha{n}"}, (("Yes", "No")[n % 2],)) for n in range(60)]
-    task = replace(toy.task(), train=tuple(rows[:20]), dev=tuple(rows[20:40]), test=tuple(rows[40:]))
+    task = replace(
+        toy.task(), layout=toy.SHOWING, train=tuple(rows[:20]), dev=tuple(rows[20:40]), test=tuple(rows[40:])
+    )
 
     def answer(prompt: str, seed: int) -> str:
         return "yes." if int(re.findall(r"\d+", prompt)[-1]) % 2 == 0 else "perhaps"
@@ -223,7 +225,7 @@ def test_the_cost_is_that_of_a_default_search() -> None:
 
 
 def test_few_rows_say_that_they_show_nothing() -> None:
-    found = diagnose(replace(toy.task(dev=5), seeds=(HALF,)), toy.model())
+    found = diagnose(replace(toy.task(dev=5), seeds=(HALF,), layout=toy.SHOWING), toy.model())
     assert found.smallest_gain is None
     assert found.conclusions[-1] == "5 rows can show no difference at all."
 
