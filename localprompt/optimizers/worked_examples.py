@@ -7,8 +7,8 @@ beside the seeds, so that what it writes has to be better than that, and new ins
 2. Deal orders of train in which the answers take turns. Each gives nested sets, so that the examples of the shorter are
    read with those of the longer; only what fits the context takes part.
 3. Race the sets behind the best seed's instruction on a few rows of dev; a sixth goes on.
-4. Race these with it and without on rows that double until all of dev is seen, half of them going on; measure the
-   `KEPT` best on all of it. Equal scores: the shorter goes first.
+4. Race these with it and without on rows that double until all of dev is seen, half of them going on by a score that
+   is smooth where there are labels; measure the `KEPT` best on all of dev. Equal scores: the shorter goes first.
 5. Vary the best set, by another example with the same answer, another order, more examples or fewer, and race the
    variants from the other end of dev, where the best was not chosen; repeat while one of them is better on all of dev.
 
@@ -29,7 +29,7 @@ from localprompt.optimizers.settings import Must
 from localprompt.proposals.similarity import words
 from localprompt.search.filtering import Stages, filter_in_stages, measure_best_first
 from localprompt.search.problem import Problem
-from localprompt.search.ranking import best_first, size
+from localprompt.search.ranking import best_first, size, smooth_key
 from localprompt.types import Candidate, Demo, Evaluation, Example, Outcome, Prompt
 
 Shots = Annotated[
@@ -92,7 +92,8 @@ class _Race:
         sizes = [first]
         while sum(sizes) < len(dev):
             sizes.append(sum(sizes))
-        return filter_in_stages(self.problem.evaluate, prompts, dev, Stages(tuple(sizes), 0.5, finalists))
+        stages = Stages(tuple(sizes), 0.5, finalists, order=smooth_key)
+        return filter_in_stages(self.problem.evaluate, prompts, dev, stages)
 
 
 def starts(
@@ -159,7 +160,7 @@ def _first_race(race: _Race, seed: Prompt, sets: int) -> list[Prompt]:
         versions += [replace(seed, demos=tuple(dealt[: min(n, room)])) for n in race.sizes if min(n, room, len(dealt))]
     versions = _recorded(problem, versions, seed)
     n_first = race.n_first
-    first = Stages((n_first,), 0.0, -(-len(versions) // _ADVANCING))
+    first = Stages((n_first,), 0.0, -(-len(versions) // _ADVANCING), order=smooth_key)
     left = filter_in_stages(problem.evaluate, versions, race.dev, first)
     alone = _recorded(problem, [replace(each, instruction="") for each in left], seed)
     both = list({each.id: each for each in (*left, *alone)}.values())

@@ -31,6 +31,8 @@ class Stages:
     """Prompts left at the end; no stage leaves fewer."""
     tiebreak: Score | None = None
     """Decides between prompts that are equal where a stage cuts."""
+    order: Callable[[Evaluation], tuple[float, ...]] = search_key
+    """What decides in a stage, lower first."""
 
 
 def measure_best_first(problem: Problem, prompts: Sequence[Prompt]) -> list[Evaluation]:
@@ -107,15 +109,13 @@ def filter_in_stages(
         evaluations = [each for each in score(pool, examples[:used]) if each.prompt.id not in apart]
         is_last = number == len(stages.sizes) or used >= len(examples)
         places = stages.finalists if is_last else max(stages.finalists, math.ceil(stages.keep * len(left)))
-        left = _first(evaluations, places, stages.tiebreak, examples[:used])
+        left = _first(evaluations, places, stages, examples[:used])
     return left[: stages.finalists]
 
 
-def _first(
-    evaluations: Sequence[Evaluation], places: int, tiebreak: Score | None, examples: Sequence[Example]
-) -> list[Prompt]:
-    """Return the first `places` prompts by rank, those equal to the last of them put in the order of `tiebreak`."""
-    ordered = sorted(evaluations, key=search_key)
+def _first(evaluations: Sequence[Evaluation], places: int, stages: Stages, examples: Sequence[Example]) -> list[Prompt]:
+    """Return the first `places` prompts by rank, those equal to the last of them put in the order of the tiebreak."""
+    ordered, tiebreak = sorted(evaluations, key=stages.order), stages.tiebreak
     if tiebreak is None or len(ordered) <= places or merit(ordered[places]) != merit(ordered[places - 1]):
         return [each.prompt for each in ordered[:places]]
     tied = [each for each in ordered if merit(each) == merit(ordered[places])]

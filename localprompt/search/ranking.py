@@ -14,6 +14,8 @@ from types import MappingProxyType
 
 from localprompt.types import Candidate, Evaluation, Example, Incumbent, Prompt, Spend
 
+_STEEP = 500.0
+"""Nats of a wrong margin beyond which a probability is 0 all the same."""
 _ROUNDING = 1e-9
 """Of sums of floats; no difference of means is as small."""
 
@@ -270,6 +272,20 @@ def search_key(evaluation: Evaluation) -> tuple[float, float, bool, int]:
     """Return what decides in a search, lower first; see `best_first`."""
     mean, margin = merit(evaluation)
     return -mean, -margin, *brevity(evaluation.prompt)
+
+
+def smooth_key(evaluation: Evaluation) -> tuple[float, float]:
+    """Return what decides between prompts with examples on a few rows, lower first: a smooth score, then the length.
+
+    The smooth score is the mean probability of the right label against the best wrong one, the logistic function of the
+    margin in nats, and the score itself where there are no labels. On six rows most means are equal, and the mean
+    margin follows the one row that is right by far; this lies between the two.
+    """
+    parts = [
+        each.score if each.margin is None else 1 / (1 + math.exp(min(-each.margin, _STEEP)))
+        for each in evaluation.outcomes
+    ]
+    return -math.fsum(parts) / len(parts), size(evaluation.prompt)
 
 
 def brevity(prompt: Prompt) -> tuple[bool, int]:

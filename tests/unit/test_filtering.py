@@ -11,6 +11,7 @@ from localprompt.errors import BudgetExhausted
 from localprompt.lm.budget import Budget
 from localprompt.search.filtering import Stages, filter_in_stages, measure_best_first
 from localprompt.search.ranking import best_first as rank
+from localprompt.search.ranking import search_key, smooth_key
 from localprompt.types import Demo, Evaluation, Example, Outcome, Prompt
 
 EXAMPLES = [Example(f"dev:{n}", {"input": str(n)}, ("x",)) for n in range(100)]
@@ -123,6 +124,21 @@ def test_equals_are_ranked_by_margin_then_by_length_then_by_order() -> None:
     assert rank([_evaluation(long, 0.5), _evaluation(short, 0.5)]) == [short, long]
     assert rank([_evaluation(early, 0.5), _evaluation(late, 0.5)]) == [early, late]
     assert rank([_evaluation(short, 0.4), _evaluation(long, 0.5)]) == [long, short]
+
+
+def test_a_smooth_score_lies_between_the_mean_and_the_margin() -> None:
+    def measured(*margins: float, text: str = "Say it.") -> Evaluation:
+        outcomes = [Outcome(f"dev:{n}", "x", float(margin > 0), margin) for n, margin in enumerate(margins)]
+        return Evaluation(Prompt(text), tuple(outcomes))
+
+    sure, one_by_far, hardly = measured(2.0, 2.0, 2.0), measured(40.0, 0.1, 0.1), measured(3.0, 3.0, -0.1)
+    assert sorted((one_by_far, hardly, sure), key=smooth_key) == [sure, hardly, one_by_far]
+    assert sorted((one_by_far, hardly, sure), key=search_key) == [one_by_far, sure, hardly]
+    assert smooth_key(measured(-1e9))[0] == pytest.approx(0.0, abs=1e-9)
+    generated = Evaluation(Prompt("Say it."), (Outcome("dev:0", "x", 0.5), Outcome("dev:1", "x", 1.0)))
+    assert smooth_key(generated) == (-0.75, 7)
+    long, short = measured(1.0, text="Say it, please."), measured(1.0)
+    assert min((long, short), key=smooth_key) == short
 
 
 def test_a_budget_with_room_for_one_prompt_measures_the_best() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from localprompt.errors import BudgetExhausted, ConfigError
 from localprompt.lm.budget import Budget
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers import configure
-from localprompt.optimizers.worked_examples import SETS, starts
+from localprompt.optimizers.worked_examples import SETS, other_way, starts
 from localprompt.search.problem import Problem
 from localprompt.search.ranking import size
 from localprompt.tasks import Layout, Task
@@ -216,6 +217,69 @@ def test_where_a_model_reasons_its_own_right_reasoning_is_shown() -> None:
         number = demo.inputs["input"].removeprefix("alpha")
         assert int(number) % 2, "it was right"
         assert demo.output == f"I look at the word, I find its number and say it. The answer is: omega{number}"
+
+
+def test_reasoning_is_shown_of_answers_in_turn_and_looked_for_until_there_is_enough() -> None:
+    """A model that reasons, is right on one train row of three, and has far more rows with the answer yes."""
+
+    def reasons(prompt: str, seed: int) -> str:
+        number = int(prompt.rpartition("alpha")[2].partition("\n")[0])
+        right = "no" if number % 10 == 0 else "yes"
+        return f"I look at the number {number} and think. The answer is: {right if number % 20 < 13 else 'who knows'}"
+
+    rows = toy.task(train=150).train
+    train = tuple(replace(each, targets=("no" if n % 10 == 0 else "yes",)) for n, each in enumerate(rows))
+    given = task(
+        train=train,
+        answer=find_answer("after_marker", "is:"),
+        sampling=replace(toy.task().sampling, stop=(), max_tokens=60),
+    )
+    search = problem(toy.model(answer=reasons), given)
+    asked: list[str] = []
+    evaluate = search.evaluate
+
+    def watching(prompts: Sequence[Prompt], examples: Sequence[Example] | None = None) -> list[Evaluation]:
+        asked.extend(each.id for each in examples or () if each.id.startswith("train:"))
+        return evaluate(prompts, examples)
+
+    search.evaluate = watching  # type: ignore[method-assign]
+    starts(search, 8, SETS)
+    no = {each.id for each in train if each.targets == ("no",)}
+    assert len(asked) == 24, "16 of them are right, twice as many as a set has"
+    assert len(no & set(asked)) == 12, "all answers in turn"
+    for each in raced(search)[:SETS]:
+        assert Counter("no" if demo.output.endswith("no") else "yes" for demo in each.demos)["no"] >= 3
+
+
+def test_an_instruction_is_tried_the_other_way_too() -> None:
+    demos, other = (Demo({"input": "alpha1"}, "omega1"),), (Demo({"input": "alpha2"}, "omega2"),)
+    bare, shown = Prompt("Say it."), Prompt("Do it.", other)
+    assert other_way([bare, shown], [Prompt("", demos)]) == [Prompt("Say it.", demos), Prompt("Do it.")]
+    assert other_way([bare, shown], []) == []
+
+
+@pytest.mark.parametrize("method", ["ape", "opro", "pe2", "protegi"])
+def test_finalists_hold_the_best_instruction_with_examples_and_without(method: str) -> None:
+    def answer(prompt: str, seed: int) -> str:
+        """Examples are worth half of the rows, an instruction that is found the same, both nearly all."""
+        if toy.is_asked_to_write(prompt):
+            return (
+                toy.answer(prompt, seed)
+                if method != "pe2"
+                else f" Turn {seed} alphas into omegas, all of them.</prompt>"
+            )
+        number = int(prompt.rpartition("alpha")[2].partition("\n")[0])
+        before = prompt.rpartition("Input:")[0]
+        knows = ("Output: omega" in before and number % 2) or ("omega" in before.partition("Input:")[0] and number % 4)
+        return f" omega{number}" if knows else " no idea"
+
+    search = problem(toy.model(answer=answer))
+    configure(method, {}).run(search)
+    finalists = [each.candidate.prompt for each in search.ranking.finalists()]
+    both = {each.instruction for each in finalists if each.demos} & {
+        each.instruction for each in finalists if not each.demos
+    }
+    assert {text for text in both if "omega" in text}
 
 
 @pytest.mark.parametrize("method", METHODS)
