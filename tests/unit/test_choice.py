@@ -77,7 +77,7 @@ def test_rows_that_were_drawn_or_scored_are_no_evidence() -> None:
 def test_rows_that_a_contender_shows_are_no_evidence() -> None:
     row, other = TASK.train[0], TASK.train[1]
     shows = replace(SOUND, demos=(Demo(row.inputs, row.targets[0]),))
-    task = replace(TASK, train=(row, other))
+    task = replace(TASK, train=(row, other), layout=toy.SHOWING)
     problem, lm = _searched(task, [LUCKY, shows])
     choice = choose(problem, Evaluator(lm, task, Budget()))
     assert {outcome.example_id for each in choice.evidence for outcome in each.outcomes} == {other.id}
