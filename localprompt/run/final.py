@@ -6,22 +6,23 @@ from collections.abc import Sequence
 
 from localprompt.lm.deadline import Deadline, Work
 from localprompt.search.evaluator import Evaluator
+from localprompt.search.evidence import MOST_OTHERS, MOST_ROWS
 from localprompt.tasks import Task
 from localprompt.types import Evaluation, Example, Prompt
 
 _AGAIN, _TESTED = 3, 2
-"""Prompts that are measured again on dev, to know the noise, and prompts on test."""
+"""Prompts that are measured again on dev, to know the noise, and prompts on test; between them are the contenders."""
 LEAST = 8
 """Examples that are measured even where there is no time left."""
 
 
 def final_work(evaluator: Evaluator, task: Task) -> Work:
     """Return about what the final evaluation computes: it is like the first seed's, several times."""
-    again, tested = (evaluator.work(task.seeds[:1], examples) for examples in (task.dev, task.test))
-    return Work(
-        _AGAIN * again.read + _TESTED * tested.read,
-        _AGAIN * again.drawn + _TESTED * tested.drawn,
-    )
+    work, measured = Work(0), ((_AGAIN, task.dev), (1 + MOST_OTHERS, task.train[:MOST_ROWS]), (_TESTED, task.test))
+    for times, examples in measured:
+        once = evaluator.work(task.seeds[:1], examples)
+        work += Work(times * once.read, times * once.drawn)
+    return work
 
 
 def measured_in_time(
