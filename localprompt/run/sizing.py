@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, replace
+from functools import partial
 
 from localprompt.lm.budget import Budget
 from localprompt.lm.deadline import UNKNOWN_RATES, Deadline, Rates
@@ -39,37 +40,42 @@ def reserve_final(ready: Prepared, rates: Rates | None, deadline: Deadline) -> N
     deadline.reserve(final_work(Evaluator(ready.models.lm, task, Budget()), task), _FINAL_SHARE)
 
 
-def sized(ready: Prepared, rates: Rates | None, deadline: Deadline | None = None) -> Prepared:
-    """Return the search in the largest size that fits its limits; as it is where it has none.
+def sized(ready: Prepared, rates: Rates | None, deadline: Deadline | None = None) -> tuple[Prepared, Estimate]:
+    """Return the search in the largest size that fits its limits, as it is where it has none, and what it will cost.
 
     Only tokenisers are asked. Tokens and calls are those of the search; minutes hold the final evaluation too.
     """
     spec, limits, seconds = ready.spec, ready.spec.limits, None
     if deadline is not None:
         reserve_final(ready, rates, deadline)
-        seconds = deadline.left - deadline.seconds(deadline.reserved)
+        seconds = max(deadline.left - deadline.seconds(deadline.reserved), 1e-6)
     fixed = spec.fixed
     if fixed is None or (seconds, limits.max_tokens, limits.max_calls) == (None, None, None):
-        return ready
+        return ready, estimate(spec, ready.models, rates)
 
-    def share_of(size: RunSpec) -> float:
+    def share_of(cost: Estimate) -> float:
         """Return which share of the budget a search takes, by the limit that is nearest."""
-        cost = estimate(size, ready.models, rates)
         used = [(cost.tokens_computed, limits.max_tokens), (cost.evaluations + cost.proposals, limits.max_calls)]
         took = cost.seconds if cost.seconds is not None else cost.tokens_computed / UNKNOWN_RATES.prefill
         return max(amount / limit for amount, limit in (*used, (took, seconds)) if limit is not None)
 
-    unlimited = replace(spec, limits=Limits())
-    share_of_one = share_of(replace(unlimited, optimizer=Manual())) / len(spec.task.seeds)
-    n_dev = max(LEAST_DEV, int(len(spec.task.dev) / (MEASURED * share_of_one)))
-    unlimited = replace(unlimited, n_dev=n_dev if n_dev < len(spec.task.dev) else None)
-    sizes = {scaled(spec.optimizer, share, fixed): None for share in SHARES}
-    best, *larger = (replace(unlimited, optimizer=size) for size in sizes)
-    for size in larger:
-        if share_of(size) > 1:
+    rehearsed = partial(estimate, models=ready.models, rates=rates)
+    free = replace(spec, limits=Limits())
+    of_one = share_of(rehearsed(replace(free, optimizer=Manual()))) / len(spec.task.seeds)
+    n_dev = max(LEAST_DEV, int(len(spec.task.dev) / (MEASURED * of_one)))
+    free = replace(free, n_dev=n_dev if n_dev < len(spec.task.dev) else None)
+    optimizers = [scaled(spec.optimizer, share, fixed) for share in SHARES]
+    best, *larger = (
+        optimizer for optimizer, before in zip(optimizers, [None, *optimizers], strict=False) if optimizer != before
+    )
+    cost = None
+    for optimizer in larger:
+        expected = rehearsed(replace(free, optimizer=optimizer))
+        if share_of(expected) > 1:
             break
-        best = size
-    return replace(ready, spec=replace(best, limits=limits))
+        best, cost = optimizer, expected
+    spec = replace(free, optimizer=best, limits=limits)
+    return replace(ready, spec=spec), cost or rehearsed(spec)
 
 
 def planned(ready: Prepared, observer: Observer, deadline: Deadline | None = None) -> tuple[Prepared, Estimate]:
@@ -84,8 +90,8 @@ def planned(ready: Prepared, observer: Observer, deadline: Deadline | None = Non
     rates = measured_rates(ready.models.lm)
     if rates is None and deadline is not None:
         rates = _tried(ready)
-    size = sized(ready, rates, deadline)
-    return size, replace(estimate(size.spec, size.models, rates), sizes=_changes(ready.spec, size.spec))
+    size, cost = sized(ready, rates, deadline)
+    return size, replace(cost, sizes=_changes(ready.spec, size.spec))
 
 
 def _tried(ready: Prepared) -> Rates:

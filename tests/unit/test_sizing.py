@@ -109,7 +109,7 @@ def test_sizes_follow_a_share_and_what_is_fixed_stays() -> None:
 def _sized(limits: Limits, settings: dict[str, object] | None = None, preset: str = "local") -> specs.RunSpec:
     lm = toy.model()
     spec = read_spec(toy.task(dev=200), ("ape", preset, settings or {}), 0, limits, allow_code=False)
-    return sized(prepare(spec, Models(lm, lm)), None).spec
+    return sized(prepare(spec, Models(lm, lm)), None)[0].spec
 
 
 def test_a_small_budget_makes_a_small_search_that_fits_it() -> None:
