@@ -80,12 +80,12 @@ def _front(result: RunResult) -> list[RenderableType]:
     if len(result.front) < 2:
         return []
     marks = {result.seed_prompt.id: "seed", result.best.id: "found"}
-    columns = ("", "dev score", "characters", "demos", "instruction")
+    columns = ("", "dev score", "tokens", "demos", "instruction")
     rows = [
         (
             marks.get(each.prompt.id, ""),
             score_text(each.mean),
-            f"{each.size:,}",
+            f"{each.tokens:,}",
             str(len(each.prompt.demos)),
             textwrap.shorten(each.prompt.instruction, _CHARS, placeholder=" …") or "(no instruction)",
         )

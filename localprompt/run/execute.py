@@ -43,7 +43,7 @@ from localprompt.search.evidence import MOST_ROWS
 from localprompt.search.filtering import spend_remaining
 from localprompt.search.observer import Announcer, Journal, Observer, pluralize
 from localprompt.search.problem import Problem
-from localprompt.search.ranking import Standing, by_mean, size
+from localprompt.search.ranking import Standing, by_mean
 from localprompt.stats.intervals import Interval, differ_by_chance, interval, paired_difference
 from localprompt.store import RunStatus, Store
 from localprompt.tasks import Task
@@ -208,7 +208,7 @@ def search_and_test(session: RunSession) -> RunResult:
         runner_up=runner_up,
         trajectory=tuple(problem.ranking.trajectory),
         refused=tuple(budget.deadline.refused) if budget.deadline else (),
-        front=_front(problem),
+        front=_front(problem, Evaluator(lm, task, final)),
     )
 
 
@@ -309,10 +309,13 @@ def _on_test(task: Task, before: Evaluation, after: Evaluation) -> HeldOutScores
     )
 
 
-def _front(problem: Problem) -> tuple[FrontPrompt, ...]:
-    """Return the prompts that no other of the search beats in both score and length."""
-    front = ((each.candidate.prompt, each.mean) for each in problem.ranking.front())
-    return tuple(FrontPrompt(prompt, mean, size(prompt)) for prompt, mean in front)
+def _front(problem: Problem, evaluator: Evaluator) -> tuple[FrontPrompt, ...]:
+    """Return the prompts that no other of the search beats in both score and length; none where tokens are unknown."""
+    try:
+        front = problem.ranking.front(evaluator.lengths)
+    except OutOfAnswers:  # the replay of a run of before
+        return ()
+    return tuple(FrontPrompt(each.candidate.prompt, each.mean, length) for each, length in front)
 
 
 def unparsed(evaluation: Evaluation) -> int:

@@ -88,8 +88,8 @@ class FrontPrompt:
     prompt: Prompt
     mean: float
     """On all of dev."""
-    size: int
-    """Characters of the instruction and the examples; a replay has no tokeniser."""
+    tokens: int
+    """As the model reads it, with its examples, for an empty input."""
 
 
 @dataclass(frozen=True, slots=True)

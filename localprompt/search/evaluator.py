@@ -92,6 +92,10 @@ class Evaluator:
         read = unique_tokens(self._lm.lm, [context + ending for context in contexts for ending in endings])
         return Work(read, len(contexts) * self._n_new)
 
+    def lengths(self, prompts: Sequence[Prompt]) -> list[int]:
+        """Return how many tokens the model reads of each prompt for an empty input; not charged to the budget."""
+        return self._lm.lm.count_tokens([self._context(prompt, dict.fromkeys(self._inputs, "")) for prompt in prompts])
+
     def overflowed(self, evaluation: Evaluation) -> bool:
         """Return whether some outcome has failed because the prompt is too long for the context with its example."""
         return any((evaluation.prompt.id, outcome.example_id) in self._too_long for outcome in evaluation.outcomes)

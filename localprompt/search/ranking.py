@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -113,19 +113,23 @@ class Ranking:
         """
         return self._finalists(tuple(self._candidates))
 
-    def front(self) -> list[Standing]:
+    def front(self, lengths: Callable[[Sequence[Prompt]], Sequence[int]]) -> list[tuple[Standing, int]]:
         """Return the prompts known on all of dev that no other beats in mean and length, the shortest first.
 
         The Pareto front: each has a higher mean than all that are shorter or as long. Empty where no prompt is known on
         all of dev.
+
+        Args:
+            lengths: returns those of prompts, in their order.
         """
         known = [
             each for each in self.finalists() if each.evaluation and len(each.evaluation.outcomes) == len(self._dev)
         ]
-        front = list[Standing]()
-        for each in sorted(known, key=lambda standing: (size(standing.candidate.prompt), *by_mean(standing))):
-            if not front or each.mean > front[-1].mean + _ROUNDING:
-                front.append(each)
+        sized = zip(known, lengths([each.candidate.prompt for each in known]), strict=True)
+        front = list[tuple[Standing, int]]()
+        for each, length in sorted(sized, key=lambda pair: (pair[1], *by_mean(pair[0]))):
+            if not front or each.mean > front[-1][0].mean + _ROUNDING:
+                front.append((each, length))
         return front
 
     def best_seed(self) -> Standing:

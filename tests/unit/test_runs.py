@@ -404,13 +404,17 @@ def test_a_result_says_when_the_best_prompt_changed_and_reads_that_back() -> Non
 def test_a_result_keeps_what_no_other_prompt_beats_in_score_and_length_and_reads_that_back() -> None:
     result = runs.optimize(toy.task(), toy.model())
     known = {each.prompt.id: each for each in result.front}
-    assert (known[result.seed_prompt.id].mean, known[result.seed_prompt.id].size) == (0.0, 0)
-    assert (known[result.best.id].mean, known[result.best.id].size) == (1.0, len(toy.BEST))
-    assert all(a.size < b.size and a.mean < b.mean for a, b in itertools.pairwise(result.front))
+    assert (known[result.seed_prompt.id].mean, known[result.seed_prompt.id].tokens) == (0.0, 2)
+    assert (known[result.best.id].mean, known[result.best.id].tokens) == (1.0, 12)
+    assert all(a.tokens < b.tokens and a.mean < b.mean for a, b in itertools.pairwise(result.front))
     plain = result.to_json()
     assert RunResult.from_json(plain) == result
     del plain["front"]  # of a run before it was kept
     assert RunResult.from_json(plain).front == ()
+
+
+def _characters(prompts: Sequence[Prompt]) -> list[int]:
+    return [len(prompt.instruction) for prompt in prompts]
 
 
 def test_only_prompts_known_on_all_of_dev_are_on_the_front() -> None:
@@ -419,9 +423,13 @@ def test_only_prompts_known_on_all_of_dev_are_on_the_front() -> None:
     longer, both = Prompt(f"Please! {toy.BEST}"), Prompt(toy.BEST, demos)
     half = Prompt("Say something kind about the alpha.")
     problem.evaluate([longer], problem.dev[:30])
-    assert problem.ranking.front() == []
+    assert problem.ranking.front(_characters) == []
     problem.evaluate([longer, both, *problem.seeds, half, Prompt(toy.BEST)])
-    assert [each.candidate.prompt for each in problem.ranking.front()] == [Prompt(""), half, Prompt(toy.BEST)]
+    assert [each.candidate.prompt for each, _ in problem.ranking.front(_characters)] == [
+        Prompt(""),
+        half,
+        Prompt(toy.BEST),
+    ]
 
 
 def test_whoever_waits_is_told_once_how_many_calls_are_expected() -> None:
