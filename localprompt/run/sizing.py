@@ -11,6 +11,7 @@ import time
 from dataclasses import asdict, replace
 from functools import partial
 
+from localprompt.errors import ContextOverflow
 from localprompt.lm.budget import Budget
 from localprompt.lm.deadline import UNKNOWN_RATES, Deadline, Rates
 from localprompt.optimizers.manual import Manual
@@ -70,7 +71,10 @@ def sized(ready: Prepared, rates: Rates | None, deadline: Deadline | None = None
     )
     cost = None
     for optimizer in larger:
-        expected = rehearsed(replace(free, optimizer=optimizer))
+        try:
+            expected = rehearsed(replace(free, optimizer=optimizer))
+        except ContextOverflow:  # a larger search asks the proposer longer things
+            break
         if share_of(expected) > 1:
             break
         best, cost = optimizer, expected
