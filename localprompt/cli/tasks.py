@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from localprompt.types import Example
 
 _SHOWN = 3
+_FEW = 60
+"""Rows below which cross-validation is offered."""
 _CHANGED = 0.2
 """Share of the answers that are taken to change where the smallest gain is no larger."""
 
@@ -51,10 +53,13 @@ def check(
     and what a search would take: in seconds where rows are short.
     """
     from localprompt.tasks import load_task  # noqa: PLC0415 - slow to start
+    from localprompt.tasks.task import check_one_split  # noqa: PLC0415
 
     if model is None and (engine or store):
         raise click.UsageError("--engine and --store are for a model: name it with --model")
     task = load_task(file, allow_code=allow_code)
+    if model is not None:
+        check_one_split(task, "all its rows are tested, so none are there to try the seed prompt on")
     if model is None:
         _say_report(_report(task, None), as_json=as_json)
     else:
@@ -86,7 +91,7 @@ def _report(task: Task, lm: LanguageModel | None) -> dict[str, Any]:
     from localprompt.stats.power import smallest_detectable_gain  # noqa: PLC0415 - as above
     from localprompt.tasks.check import find_doubts  # noqa: PLC0415
 
-    splits = {"train": task.train, "dev": task.dev, "test": task.test}
+    splits = {"train": task.train, "dev": task.dev, "test": task.tested}
     counts = {name: _counts(task, examples) for name, examples in splits.items()}
     examples, doubts = _rendered(task, task.dev[:_SHOWN], lm)
     return {
@@ -94,10 +99,24 @@ def _report(task: Task, lm: LanguageModel | None) -> dict[str, Any]:
         "fingerprint": task.fingerprint,
         "labels": list(task.labels),
         "splits": counts,
+        "folds": task.folds,
         "smallest_gain": smallest_detectable_gain(counts["test"]["different"]),
+        "cross_validation": _offer(task),
         "warnings": [*find_doubts(task), *doubts],
         "examples": examples,
     }
+
+
+def _offer(task: Task) -> dict[str, Any] | None:
+    """Return what cross-validation could show of a small task; None where there are enough rows, or it is done."""
+    from localprompt.stats.power import smallest_detectable_gain  # noqa: PLC0415 - as above
+    from localprompt.tasks.copies import n_different  # noqa: PLC0415
+
+    rows = (*task.train, *task.dev, *task.test)
+    gain = smallest_detectable_gain(n_different(rows))
+    if task.folds or len(rows) >= _FEW or gain is None:
+        return None
+    return {"rows": len(rows), "smallest_gain": gain}
 
 
 def _say_report(report: dict[str, Any], *, as_json: bool) -> None:
@@ -147,7 +166,12 @@ def _as_the_model_sees(
 
 
 def _text(report: dict[str, Any]) -> str:
-    lines = [f"{report['task']}: " + ", ".join(f"{split['n']} {name}" for name, split in report["splits"].items())]
+    sizes = {name: split["n"] for name, split in report["splits"].items()}
+    if report["folds"]:
+        how = f"{sizes['test']} rows, each tested once in {report['folds']} folds"
+        lines = [f"{report['task']}: {how}; the last search has {sizes['train']} train, {sizes['dev']} dev"]
+    else:
+        lines = [f"{report['task']}: " + ", ".join(f"{n} {name}" for name, n in sizes.items())]
     if report["labels"]:
         width = max(map(len, report["labels"]))
         lines += ["", " " * width + "".join(f"{name:>8}" for name in report["splits"])]
@@ -160,14 +184,21 @@ def _text(report: dict[str, Any]) -> str:
     gain = report["smallest_gain"]
     if gain is not None:
         lines.append(_smallest_gain(gain, **report["splits"]["test"]))
+    if (offer := report["cross_validation"]) is not None:
+        shown = f"so that a gain of {_rounded_up(offer['smallest_gain'])} or more can be shown"
+        lines.append(f"{offer['rows']} rows: `data.split: cv` tests each of them once, {shown} (docs/tasks.md).")
     return "\n".join(lines)
 
 
 def _smallest_gain(gain: float, *, n: int, different: int, **_: object) -> str:
     examples = f"The {n} test examples" + (f", {different} of them different," if different < n else "")
     change = "a fifth of the answers change" if gain <= _CHANGED else "no answer gets worse"
-    rounded = f"{math.ceil(1000 * gain) / 1000:.3f}"
-    return f"{examples} can show a gain of {rounded} or more (exact two-sided test, 5 % level, power 80 % if {change})."
+    shown = f"can show a gain of {_rounded_up(gain)} or more"
+    return f"{examples} {shown} (exact two-sided test, 5 % level, power 80 % if {change})."
+
+
+def _rounded_up(gain: float) -> str:
+    return f"{math.ceil(1000 * gain) / 1000:.3f}"
 
 
 def _example_lines(example: dict[str, Any]) -> list[str]:

@@ -23,9 +23,10 @@ from localprompt.interface.arguments import checked
 from localprompt.lm.base import LanguageModel
 from localprompt.optimizers import Optimizer, configure
 from localprompt.optimizers.registry import LOCAL, compared, presets
-from localprompt.run.api import enter, sources
+from localprompt.run.api import sources
 from localprompt.run.config import RunConfig
 from localprompt.run.estimate import Estimate
+from localprompt.run.journal import enter
 from localprompt.run.models import Models, check_engine, open_models
 from localprompt.run.prepare import prepare, tell_before
 from localprompt.run.resume import models_of
@@ -38,6 +39,7 @@ from localprompt.store.records import identity_hash
 from localprompt.tasks import Task
 from localprompt.tasks.check import main_doubts
 from localprompt.tasks.stored import from_plain
+from localprompt.tasks.task import check_one_split
 
 KIND = "comparison"
 """Of study in the store."""
@@ -279,6 +281,7 @@ def _loaded(tasks: Sequence[str | os.PathLike[str] | Task], allow_code: bool) ->
     if not loaded:
         raise ConfigError("there are no tasks to compare on", "name one or more task files")
     for number, task in enumerate(loaded):
+        check_one_split(task, "compare cannot do that yet")
         if any(other.name == task.name for other in loaded[:number]):
             raise TaskError(f"two tasks are called {task.name}", "give one of them another `name`")
     return loaded

@@ -19,6 +19,8 @@ from localprompt.lm.base import LanguageModel
 from localprompt.run.config import RunConfig
 from localprompt.run.estimate import Estimate
 from localprompt.run.execute import RunSession, execute_run, unparsed
+from localprompt.run.folds import folded
+from localprompt.run.journal import enter
 from localprompt.run.models import ModelSource, check_engine, open_models
 from localprompt.run.prepare import prepare, tell_before
 from localprompt.run.results import EvaluationResult, RunResult, Split, constant_note
@@ -27,11 +29,12 @@ from localprompt.run.sizing import planned
 from localprompt.run.spec import Limits, loaded_task, read_spec
 from localprompt.search.observer import Observer, SilentObserver, pluralize
 from localprompt.stats.intervals import interval
-from localprompt.store import RunRecord, Store
+from localprompt.store import Store
 from localprompt.tasks import Task
 from localprompt.tasks.check import main_doubts
 from localprompt.tasks.constant import constant_answer
 from localprompt.tasks.copies import numbered
+from localprompt.tasks.task import check_one_split
 from localprompt.types import Prompt
 
 __all__ = ["Estimate", "EvaluationResult", "RunResult", "dry_run", "evaluate", "optimize"]
@@ -60,6 +63,10 @@ def optimize(  # noqa: PLR0913 - a run has as many choices as the command
     """Return the best prompt for a task that one search found, measured on the test split against the seed.
 
     The run is kept in the store as it goes, so that `resume` goes on with it wherever it ended.
+
+    A cross-validated task takes a search for each fold, on the rows of the others, and a last one on all rows. The
+    result is that of the last, and its test scores are those of the others on their folds. The limits are those of all
+    searches together, in equal parts. Called again with the same arguments, it goes on with what is not finished.
 
     Args:
         task: a task file or a loaded task.
@@ -92,11 +99,14 @@ def optimize(  # noqa: PLR0913 - a run has as many choices as the command
     deadline = limits.deadline()
     check_engine(engine, model, proposer)
     spec = read_spec(task, (method, preset, settings), seed, limits, allow_code=allow_code)
+    searches = folded(spec)
     observer = observer or SilentObserver()
     tell_before(spec.task, observer)
     with ExitStack() as stack:
         home = opened_store(store, stack)
         models = open_models(*sources(model, proposer, engine), stack, observer)
+        if searches is not None:
+            return searches.carried_out(home, models, observer, deadline, use_cache=use_cache)
         ready, expected = planned(prepare(spec, models), observer, deadline)
         config = RunConfig.new(ready.spec, models, use_cache=use_cache, expected=expected)
         record = enter(home, config)
@@ -123,7 +133,7 @@ def dry_run(  # noqa: PLR0913 - as above
     allow_code: bool = False,
     observer: Observer | None = None,
 ) -> Estimate:
-    """Return what `optimize` with these arguments is expected to cost; nothing is spent or stored.
+    """Return what `optimize` with these arguments is expected to cost, all searches; nothing is spent or stored.
 
     The first time a model is asked about on a machine its rates are measured, which takes some seconds.
 
@@ -134,10 +144,13 @@ def dry_run(  # noqa: PLR0913 - as above
     deadline = limits.deadline()
     check_engine(engine, model, proposer)
     spec = read_spec(task, (method, preset, settings), seed, limits, allow_code=allow_code)
+    searches = folded(spec)
     observer = observer or SilentObserver()
     tell_before(spec.task, observer)
     with ExitStack() as stack:
         models = open_models(*sources(model, proposer, engine), stack, observer)
+        if searches is not None:
+            return searches.expected(models, observer, deadline)
         return planned(prepare(spec, models), observer, deadline)[1]
 
 
@@ -172,6 +185,8 @@ def evaluate(  # noqa: PLR0913 - as above
     """
     check_engine(engine, model)
     loaded = loaded_task(task, allow_code=allow_code)
+    if split == "test":
+        check_one_split(loaded, "it has no test split to evaluate a prompt on")
     splits = {"train": loaded.train, "dev": loaded.dev, "test": loaded.test}
     examples = splits[split]
     if not examples:
@@ -204,11 +219,3 @@ def sources(
 ) -> tuple[ModelSource, ModelSource | None]:
     """Return where the two models of a run are, each loaded with the same settings of the engine."""
     return ModelSource(model, engine), None if proposer is None else ModelSource(proposer, engine)
-
-
-def enter(store: Store, config: RunConfig) -> RunRecord:
-    """Return a new run, which has not begun."""
-    names = {"model": config.model.name, "proposer": (config.proposer or config.model).name}
-    return store.runs.create(
-        config.to_json(), task=str(config.task["name"]), method=config.method, seed=config.seed, **names
-    )

@@ -31,6 +31,7 @@ from localprompt.proposals.metaprompts import shipped_hash
 from localprompt.run.estimate import Estimate
 from localprompt.run.inlined import inline_files, write_files
 from localprompt.run.models import Models
+from localprompt.run.results import CrossValidation
 from localprompt.run.spec import Limits, RunSpec
 from localprompt.store.plain import plain, read
 from localprompt.store.records import dumped, identity_hash
@@ -163,6 +164,8 @@ class RunConfig(_Part):
     """How often the run was begun again with `--force`; each has a cache of its own."""
     test_seen: Annotated[bool, Field(alias="looked")] = False
     """True if the score on test was known before the search went on."""
+    cross_validation: Annotated[CrossValidation | None, _record(CrossValidation | None), PlainSerializer(plain)] = None
+    """What the searches on other rows found, of the last run of a cross-validated task."""
 
     @classmethod
     def new(cls, spec: RunSpec, models: Models, *, use_cache: bool, expected: Estimate | None = None) -> RunConfig:
@@ -226,7 +229,7 @@ class RunConfig(_Part):
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as the store keeps it."""
-        left_out = {name for name in ("restarts", "test_seen", "n_dev") if not getattr(self, name)}
+        left_out = {name for name in ("restarts", "test_seen", "n_dev", "cross_validation") if not getattr(self, name)}
         return self.model_dump(by_alias=True, exclude=left_out)
 
     def changed(self, **values: object) -> RunConfig:
@@ -312,12 +315,16 @@ class RunConfig(_Part):
 def resume_command(run_id: str, configuration: Mapping[str, Any] | None, store: Path, *more: str) -> str:
     """Return the command that goes on with a run, with `more` and the options that it needs as far as that is known.
 
+    The last run of a cross-validated task goes on with all the others.
+
     Args:
         run_id: of the run.
         configuration: of the run, as the store keeps it; None where it is not known.
         store: that it is kept in.
         more: further options.
     """
+    if configuration is not None and configuration.get("cross_validation"):  # it is as good as its other searches
+        return command("optimize", "TASK", *more, store=store)
     options: list[str] = []
     if configuration is not None:
         with suppress(StoreError):  # of a damaged run as much as can be said

@@ -30,6 +30,7 @@ from localprompt.store.plain import plain
 from localprompt.tasks import Task
 from localprompt.tasks.copies import inputs_of, n_different, numbered
 from localprompt.tasks.normalising import normalise
+from localprompt.tasks.task import check_one_split
 from localprompt.types import Demo, Evaluation, Example, Outcome, Prompt, Spend
 
 _ROWS = 20
@@ -132,6 +133,7 @@ def diagnose(  # noqa: PLR0913 - options of a user
     """
     check_engine(engine, model)
     loaded = loaded_task(task, allow_code=allow_code)
+    check_one_split(loaded, "all its rows are tested, so the seed prompt cannot be tried on some of them before")
     observer = observer or SilentObserver()
     with open_session(model, store=store, engine=engine, observer=observer) as session:
         observer.stage("estimating what a default search will cost")

@@ -50,7 +50,7 @@ from localprompt.tasks import Task
 from localprompt.tasks.check import main_doubts
 from localprompt.tasks.constant import constant_answer
 from localprompt.tasks.copies import numbered
-from localprompt.types import Evaluation, Prompt
+from localprompt.types import Evaluation, Example, Prompt
 
 _NOISE_SHARE = 0.3
 """Of the time that is left after a search, for measuring again; the rest is for test."""
@@ -77,6 +77,8 @@ class RunSession:
     """Returns the command that goes on with the run, with further options."""
     deadline: Deadline | None = None
     """Before which the result must be there."""
+    held_out: HeldOutScores | None = None
+    """Scores that were measured before the search, by cross-validation; None: test is measured after it."""
     known: RunResult | None = None
     """What a replay repeats: a deadline refuses the same calls then, and the same examples are measured at the end."""
 
@@ -105,6 +107,7 @@ class RunSession:
         restarts = f" anew {config.restarts}" if config.restarts else ""
         namespace = "" if config.use_cache and not restarts else run_id + restarts
         answers = ReadAnswers(store.answers) if is_replay else store.answers
+        folds = config.cross_validation
         return cls(
             run_id=run_id,
             spec=ready.spec,
@@ -112,7 +115,8 @@ class RunSession:
             observer=observer,
             expected=config.expected,
             journal=None if is_replay else RunJournal(store.runs, run_id),
-            notes=(TEST_SEEN,) if config.test_seen else (),
+            notes=(*((TEST_SEEN,) if config.test_seen else ()), *((folds.note,) if folds else ())),
+            held_out=folds.test if folds else None,
             resume=partial(command, "resume", run_id, *config.resume_options, store=store.path),
         )
 
@@ -170,10 +174,7 @@ def search_and_test(session: RunSession) -> RunResult:
         noise = _measure_noise(session, task, problem, final)
         if noise is not None:
             winner, runner_up = _choose(session, problem, Evaluator(lm, task, final))
-        before, after = _test(session, Evaluator(lm, task, final), [seed.candidate.prompt, winner.candidate.prompt])
-        if session.journal is not None:
-            session.journal.evaluations("test", [before, after])
-        test = _on_test(task, before, after)
+        test = _on_test(session, Evaluator(lm, task, final), [seed.candidate.prompt, winner.candidate.prompt])
     except OutOfAnswers as missing:
         end = end or missing
     dev = on_dev(winner, task.dev)
@@ -294,10 +295,19 @@ def _choose(session: RunSession, problem: Problem, evaluator: Evaluator) -> tupl
     return choice.winner, choice.runner_up
 
 
-def _on_test(task: Task, before: Evaluation, after: Evaluation) -> HeldOutScores:
-    """Return what two prompts have on the same examples of test."""
-    ids = {outcome.example_id for outcome in after.outcomes}
-    examples = [example for example in task.test if example.id in ids]
+def _on_test(session: RunSession, evaluator: Evaluator, prompts: Sequence[Prompt]) -> HeldOutScores:
+    """Return what seed and winner have on test; of a cross-validated task what was measured before on each fold."""
+    if session.held_out is not None:
+        return session.held_out
+    before, after = _test(session, evaluator, prompts)
+    if session.journal is not None:
+        session.journal.evaluations("test", [before, after])
+    ids, task = {outcome.example_id for outcome in after.outcomes}, session.spec.placed
+    return held_out_scores(task, [example for example in task.test if example.id in ids], before, after)
+
+
+def held_out_scores(task: Task, examples: Sequence[Example], before: Evaluation, after: Evaluation) -> HeldOutScores:
+    """Return what seed and winner have on examples; both evaluations have their order and length."""
     copies = numbered(examples)
     return HeldOutScores(
         seed=interval(before.scores, copies),
@@ -339,9 +349,9 @@ def _larger_context(end: Exception | None, session: RunSession) -> Sequence[str]
 
 
 def _untested(task: Task, test: HeldOutScores | None) -> Sequence[str]:
-    if test is None or test.seed.n == len(task.test):
+    if test is None or test.seed.n == len(task.tested):
         return ()
-    return (f"there was time for {test.seed.n} of {len(task.test)} test examples",)
+    return (f"there was time for {test.seed.n} of {len(task.tested)} test examples",)
 
 
 def _notes(winner: Standing, dev: Interval | None, test: HeldOutScores | None) -> Sequence[str]:

@@ -8,8 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from localprompt.store import Runs
+from localprompt.run.config import RunConfig
+from localprompt.store import RunRecord, Runs, Store
 from localprompt.types import Candidate, Discard, Evaluation, Exchange
+
+
+def enter(store: Store, config: RunConfig) -> RunRecord:
+    """Return a new run, which has not begun."""
+    names = {"model": config.model.name, "proposer": (config.proposer or config.model).name}
+    return store.runs.create(
+        config.to_json(), task=str(config.task["name"]), method=config.method, seed=config.seed, **names
+    )
 
 
 class RunJournal:

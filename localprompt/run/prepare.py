@@ -40,10 +40,10 @@ def prepare(spec: RunSpec, models: Models) -> Prepared:
 
 def tell_before(task: Task, observer: Observer, prefix: str = "") -> None:
     """Note which gain a task can show, where it can show one, and what is doubtful about its scores."""
-    n = n_different(task.test)
+    n = n_different(task.tested)
     gain = smallest_detectable_gain(n)
     if gain is not None:
-        what = "different test examples" if n < len(task.test) else "test examples"
+        what = "different test examples" if n < len(task.tested) else "test examples"
         observer.note(f"{prefix}{n} {what} can show a gain of about {math.ceil(100 * gain)} points or more")
     for doubt in main_doubts(task, "test", "dev", "train"):
         observer.note(f"{prefix}{doubt}")

@@ -43,6 +43,27 @@ class HeldOutScores:
 
 
 @dataclass(frozen=True, slots=True)
+class CrossValidation:
+    """What the searches of a cross-validated task found on the rows that each of them never saw."""
+
+    runs: tuple[str, ...]
+    """Their ids, one a fold."""
+    rows: int
+    """Of all folds."""
+    tokens_computed: int
+    """By all of them, their final evaluations included."""
+    test: HeldOutScores
+    """Seed and found prompt of each search on its fold, pooled: each row once."""
+
+    @property
+    def note(self) -> str:
+        """What a reader of the pooled scores should know."""
+        searches = f"{len(self.runs)} searches on other rows ({self.tokens_computed:,} tokens; {', '.join(self.runs)})"
+        whose = f"the score is that of the procedure, the prompt is from a search on all {self.rows} rows"
+        return f"cross-validation: {searches}; {whose}"
+
+
+@dataclass(frozen=True, slots=True)
 class NoiseFloor:
     """How far scores move when nothing but the batch composition changes."""
 
@@ -113,7 +134,7 @@ class RunResult:
     dev: Interval | None
     """Of the best prompt: chosen among many, so optimistic. None where the budget ended before any was scored."""
     test: HeldOutScores | None
-    """None only in the replay of a run that did not get there."""
+    """Of a cross-validated task pooled over the folds. None only in the replay of a run that did not get there."""
     noise: NoiseFloor | None
     """None where nothing was compared."""
     spend: Spend

@@ -88,6 +88,7 @@ def resume(  # noqa: PLR0913 - as many choices as the command
             observer.note(f"the run {record.id} is finished")
             return RunResult.from_json(record.result)
         begun = config = RunConfig.read(record.configuration)
+        _check_not_one_of_many(record, config, wanted, force=force)
         spec = _spec(config, _known_task(config, task, allow_code, force=force), wanted, stack)
         models = models_of(config, (model, proposer), engine, stack, observer)
         is_same_task = spec.task.fingerprint == config.task.get("fingerprint")
@@ -158,6 +159,20 @@ def replay(  # noqa: PLR0913 - as above
         known = RunResult.from_json(record.result) if record.status == "finished" and record.result else None
         session = RunSession.of(home, record.id, config, ready, observer, is_replay=True)
         return search_and_test(replace(session, known=known))
+
+
+def _check_not_one_of_many(record: RunRecord, config: RunConfig, wanted: Limits, *, force: bool) -> None:
+    """Check that a search of a cross-validated task does not get what the others on whose folds it is judged had not.
+
+    Raises:
+        ConfigError: if it would.
+    """
+    is_other = force or wanted.without_minutes() != Limits() or record.status == "finished"
+    if config.task.get("folds") and (is_other or config.cross_validation is None):
+        raise ConfigError(
+            f"the run {record.id} is the last search of a cross-validation, whose score is that of other searches",
+            "call optimize with the new limits, model or settings, for all of them",
+        )
 
 
 def _spec(config: RunConfig, task: Task, wanted: Limits, stack: ExitStack) -> RunSpec:

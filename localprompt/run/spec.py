@@ -109,7 +109,7 @@ class RunSpec:
         task = self.task
         if not task.seeds:
             raise TaskError(f"the task {task.name} has no seed prompts", "the empty one is Prompt('')")
-        if not task.dev or not task.test:
+        if not task.dev or not task.tested:
             missing = "test" if task.dev else "dev"
             raise TaskError(f"the task {task.name} has no {missing} examples", "a search needs both")
         position: Position = getattr(self.optimizer, "position", "task")

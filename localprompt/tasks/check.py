@@ -79,10 +79,10 @@ def _doubts(task: Task) -> Iterator[_Doubt]:
 
 
 def _too_few(task: Task) -> Iterator[_Doubt]:
-    n = n_different(task.test)
+    n = n_different(task.tested)
     p = 2 * 0.5**n  # of McNemar's test and of any other that flips signs, where every example is gained
     if n and p >= _ALPHA:
-        different = "different " if n < len(task.test) else ""
+        different = "different " if n < len(task.tested) else ""
         what = f"{n} {different}example{'s'[: n != 1]}"
         yield "test", f"test has {what}, too few to show any gain: were all gained, p would be {p:g}"
     if n_different(task.dev) == 1:
@@ -92,7 +92,8 @@ def _too_few(task: Task) -> Iterator[_Doubt]:
 
 
 def _splits(task: Task) -> dict[str, tuple[Example, ...]]:
-    return dict(zip(SPLITS, (task.train, task.dev, task.test), strict=True))
+    splits = zip(SPLITS, (task.train, task.dev, task.test), strict=True)
+    return {name: examples for name, examples in splits if not (task.folds and name == "test")}
 
 
 def _examples(task: Task) -> Sequence[Example]:

@@ -24,6 +24,11 @@ _T = TypeVar("_T")
 SPLITS = ("train", "dev", "test")
 DEFAULT_SIZES = (0.2, 0.4, 0.4)
 """Few rows to show in prompts, many to choose by and to prove with."""
+TRAIN_OF_ALL = 1 / 3
+"""Train beside dev as with `DEFAULT_SIZES`, where no rows are kept for test."""
+LEAST_FOLDS = 2
+LEAST_DIFFERENT = 4
+"""Different rows that cross-validation needs."""
 
 _MAX_TEXT = 131_072
 _MAX_SHOWN = 5
@@ -144,6 +149,28 @@ def divide(rows: Sequence[Row], sizes: Sequence[float], *, seed: int, stratify: 
     in_order = mixed(rows, lambda row: row.targets[0] if by_target else "", random.Random(seed))
     starts = [sum(counts[:index]) for index in range(len(counts))]
     return [in_order[start : start + count] for start, count in zip(starts, counts, strict=True)]
+
+
+def divide_all(rows: Sequence[Row], folds: int, *, seed: int, stratify: bool) -> list[list[Row]]:
+    """Return all rows as train, about a third of them, and dev, for a search of a cross-validated task.
+
+    Raises:
+        TaskError: if there are too few rows for so many folds.
+    """
+    check_folds(folds, len({tuple(sorted(row.inputs.items())) for row in rows}))
+    n_train = round(len(rows) * TRAIN_OF_ALL)
+    return divide(rows, [n_train, len(rows) - n_train], seed=seed, stratify=stratify)
+
+
+def check_folds(folds: int, n_different: int) -> None:
+    """Check that each fold gets a row of its own, and that the others have one for train and one for dev.
+
+    Raises:
+        TaskError: if that is not so.
+    """
+    if folds < LEAST_FOLDS or n_different < max(folds, LEAST_DIFFERENT):
+        problem = f"{folds} folds of {n_different} different rows cannot be made"
+        raise TaskError(problem, f"from {LEAST_FOLDS} folds on, as many rows as folds, and at least {LEAST_DIFFERENT}")
 
 
 def to_examples(split: str, rows: Sequence[Row]) -> tuple[Example, ...]:

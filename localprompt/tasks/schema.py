@@ -10,10 +10,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from localprompt.errors import TaskError, nearest
@@ -22,6 +31,10 @@ from localprompt.tasks.template import Mode
 _MAX_BYTES = 256 * 1024
 _MAX_DEPTH = 12
 _SEE = "docs/tasks.md describes every key"
+_FOLDS = 5
+"""Of cross-validation, where no number is given."""
+_SIZES, _CV = "[sizes]", "[cv]"
+"""The two kinds of `data.split`, which pydantic puts into the place of an error."""
 
 Key = tuple[str | int, ...]
 
@@ -50,6 +63,26 @@ class SplitSection(_Section):
         return value
 
 
+class FoldSection(_Section):
+    """Cross-validation: `cv`, or `{cv: 10}` with the number of folds."""
+
+    cv: int = Field(_FOLDS, ge=2)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _folds_by_name(cls, value: object) -> object:
+        if value == "cv":
+            return {}
+        if isinstance(value, dict) and value.keys() == {"cv"}:
+            return value
+        what = f"not {value!r:.40}" if isinstance(value, str) else "and nothing else"
+        raise ValueError(f"must be cv, {{cv: {_FOLDS}}} or {{train: 50, dev: 70, test: 70}}, {what}")
+
+
+def _kind_of_split(value: object) -> str:
+    return _SIZES if isinstance(value, dict) and "cv" not in value else _CV
+
+
 class DataSection(_Section):
     """Where the rows come from."""
 
@@ -62,7 +95,23 @@ class DataSection(_Section):
     revision: str | None = None
     fields: dict[str, str] | None = None
     target_separator: str | None = Field(None, min_length=1)
-    split: SplitSection | None = None
+    split: (
+        Annotated[
+            Annotated[SplitSection, Tag(_SIZES)] | Annotated[FoldSection, Tag(_CV)], Discriminator(_kind_of_split)
+        ]
+        | None
+    ) = None
+
+    @property
+    def folds(self) -> int:
+        """Number of folds of cross-validation; 0 without."""
+        return self.split.cv if isinstance(self.split, FoldSection) else 0
+
+    @property
+    def sizes(self) -> list[float] | None:
+        """Sizes of train, dev and test; None where they are not given."""
+        split = self.split
+        return [split.train, split.dev, split.test] if isinstance(split, SplitSection) else None
 
 
 class LayoutSection(_Section):
@@ -157,7 +206,7 @@ def read_task_file(path: Path) -> Source:
 
 
 def _explain(path: Path, lines: Mapping[Key, int], detail: ErrorDetails) -> TaskError:
-    key = detail["loc"]
+    key = tuple(part for part in detail["loc"] if part not in (_SIZES, _CV))
     if detail["type"] == "extra_forbidden":
         section = ".".join(str(part) for part in key[:-1] if isinstance(part, str))
         known = _SECTIONS[section].model_fields

@@ -40,6 +40,7 @@ def to_plain(task: Task) -> dict[str, Any]:
         "answer": list(answer_spec(answer)) if isinstance(answer, Extraction) else None,
         "metric": {"name": metric, "folder": folder, "hash": digest} if metric else None,
         "sampling": plain(task.sampling),
+        **({"folds": task.folds} if task.folds else {}),
     }
 
 
@@ -52,7 +53,7 @@ def from_plain(stored: Mapping[str, Any], *, allow_code: bool = False) -> Task:
             changed since.
     """
     try:
-        return _read_task({"doubts": [], **stored}, allow_code)  # older runs have no doubts
+        return _read_task({"doubts": [], "folds": 0, **stored}, allow_code)  # older runs have no doubts
     except (KeyError, TypeError, ValueError, ConfigError) as error:
         raise StoreError(f"the task of the run is damaged ({error})", "give the task itself") from error
 
@@ -68,8 +69,9 @@ def _read_task(stored: Mapping[str, Any], allow_code: bool) -> Task:
         "seeds": part(tuple[Prompt, ...], "seeds"),
         "layout": part(Layout, "layout"),
         "sampling": part(Sampling, "sampling"),
+        "folds": part(int, "folds"),
     }
-    for name in ("seeds", "dev", "test"):
+    for name in ("seeds", "dev", *(() if parts["folds"] else ("test",))):
         if not parts[name]:
             raise ValueError(f"it has no {name}")
     if not all(parts["labels"]):

@@ -22,6 +22,7 @@ from localprompt.tasks.data import (
     Fields,
     Row,
     divide,
+    divide_all,
     read_dataset,
     read_file,
     reading_doubts,
@@ -42,7 +43,10 @@ _INPUT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a prompt is for: examples in three disjoint splits, how they are shown, and how an answer is judged."""
+    """What a prompt is for: examples in three disjoint splits, how they are shown, and how an answer is judged.
+
+    A task with `folds` is cross-validated: all its examples are in train and dev, and each of them is tested once.
+    """
 
     name: str
     description: str
@@ -70,6 +74,13 @@ class Task:
     replaced; that is for functions of your own, of which only name and bytecode count."""
     doubts: tuple[str, ...] = ()
     """What is doubtful about how the data was read, one sentence each; `find_doubts` repeats it."""
+    folds: int = 0
+    """Of cross-validation; 0: the task has a test split."""
+
+    @property
+    def tested(self) -> tuple[Example, ...]:
+        """The examples that a search is tested on: test, or all of a cross-validated task."""
+        return (*self.train, *self.dev) if self.folds else self.test
 
     def __post_init__(self) -> None:
         try:
@@ -82,11 +93,12 @@ class Task:
     def _content(self) -> list[list[object]]:
         """Return what changes scores. Its form decides the fingerprint, to which stored runs are bound."""
         examples = (*self.train, *self.dev, *self.test)
-        return [
+        content: list[list[object]] = [
             [[example.id, sorted(example.inputs.items()), example.targets] for example in examples],
             [self.labels, self.label_score, asdict(self.layout), asdict(self.sampling)],
             [*answer_spec(self.answer), *metric_spec(self.metric)],
         ]
+        return [*content, [self.folds]] if self.folds else content
 
     def __getstate__(self) -> list[Any]:
         """Return what is pickled.
@@ -141,7 +153,7 @@ def load_task(path: str | os.PathLike[str], *, allow_code: bool = False) -> Task
     stop = _stop(source, layout, answer_kind)
     sampling = Sampling(max_tokens=keys.max_tokens or _DEFAULT_MAX_TOKENS, stop=stop)
     splits, doubts = _splits(source, _fields(source, inputs), labels, metric_name)
-    train, dev, test = (to_examples(split, rows) for split, rows in zip(SPLITS, splits, strict=True))
+    train, dev, *test = (to_examples(split, rows) for split, rows in zip(SPLITS, splits, strict=False))
     return Task(
         name=keys.name or _default_name(source.path),
         description=keys.description.strip(),
@@ -150,14 +162,30 @@ def load_task(path: str | os.PathLike[str], *, allow_code: bool = False) -> Task
         label_score=keys.label_score or "sum",
         train=train,
         dev=dev,
-        test=test,
+        test=test[0] if test else (),
         seeds=_seeds(source, layout, inputs),
         layout=layout,
         answer=answer,
         metric=metric,
         sampling=sampling,
         doubts=doubts,
+        folds=keys.data.folds,
     )
+
+
+def check_one_split(task: Task, what: str) -> None:
+    """Check that a task has a test split.
+
+    Args:
+        task: to be checked.
+        what: cannot be done without one, as a sentence goes on: `compare has ...`.
+
+    Raises:
+        TaskError: if it is cross-validated.
+    """
+    if task.folds:
+        hint = "give data.split the sizes of train, dev and test"
+        raise TaskError(f"the task {task.name} is cross-validated: {what}", hint)
 
 
 def _check_combination(source: Source) -> None:
@@ -287,12 +315,16 @@ def _stop(source: Source, layout: Layout, answer_kind: str) -> tuple[str, ...]:
 def _splits(
     source: Source, fields: Fields, labels: Sequence[str], metric_name: str
 ) -> tuple[list[list[Row]], tuple[str, ...]]:
-    """Return the rows of train, dev and test, and what is doubtful about how they were read."""
+    """Return the rows of train, dev and, unless cross-validated, test, and what is doubtful about their reading."""
     data, seed = source.keys.data, source.keys.seed
     parts = [data.train, data.dev, data.test]
     if (data.file is None) == (parts == [None, None, None]) or (data.file is None and None in parts):
         raise TaskError(f"{source.at('data')} needs either file, or all of train, dev and test", "see docs/tasks.md")
-    sizes = [data.split.train, data.split.dev, data.split.test] if data.split else None
+    if data.folds and data.file is None:
+        raise TaskError(
+            f"{source.at('data', 'split')}: cross-validation needs all rows in one `file`", "join the files"
+        )
+    sizes = data.sizes
     if data.file is None and len(set(parts)) < len(parts):
         raise TaskError(f"{source.at('data')} has the same rows in two splits", "train, dev and test are disjoint")
     sources: list[list[Row]] = []
@@ -303,6 +335,8 @@ def _splits(
         sources.append(rows)
         doubts += reading_doubts(part, rows)
     with _blame(source, "data", "split"):
+        if data.folds:
+            return divide_all(sources[0], data.folds, seed=seed, stratify=bool(labels)), doubts
         if data.file is not None:
             return divide(sources[0], sizes or DEFAULT_SIZES, seed=seed, stratify=bool(labels)), doubts
         if sizes is None:

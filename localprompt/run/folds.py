@@ -1,0 +1,263 @@
+"""Cross-validation: each row of a small task is tested once, by a prompt found without it. Level 7.
+
+The whole search is run once for each fold, on the rows of the others; what it found is measured on the fold, beside its
+seed prompt. One last search on all rows finds the prompt that is returned. All of them are runs like others. They are
+listed in a study of the store, which the same call finds again.
+
+Source: Stone, Cross-validatory choice and assessment of statistical predictions (1974). Choosing, which is the search,
+is a part of what is assessed, so it is repeated too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from localprompt.errors import ConfigError, StoreError, TaskError
+from localprompt.lm.deadline import Deadline
+from localprompt.run.config import RunConfig
+from localprompt.run.estimate import Estimate
+from localprompt.run.execute import held_out_scores
+from localprompt.run.journal import enter
+from localprompt.run.models import Models
+from localprompt.run.prepare import Prepared, prepare
+from localprompt.run.results import CrossValidation, RunResult
+from localprompt.run.resume import resume
+from localprompt.run.sizing import planned
+from localprompt.run.spec import RunSpec, in_proportion
+from localprompt.search.observer import Observer
+from localprompt.store import RunStatus, Store
+from localprompt.store.records import dumped, identity_hash
+from localprompt.tasks import Task
+from localprompt.tasks.copies import n_different, numbered
+from localprompt.tasks.data import check_folds
+from localprompt.types import Evaluation, Example, Outcome
+
+KIND = "cross-validation"
+"""Of study in the store."""
+_LEAST_MINUTES = 0.01
+
+
+def without_each_fold(task: Task, seed: int) -> list[Task]:
+    """Return the task once for each fold: the fold is its test split, the other rows are its train and dev splits.
+
+    Folds have the labels in proportion and as many different inputs, to one; rows with the same inputs are in one fold.
+    Of the other rows as large a part is train as in the task.
+
+    Raises:
+        TaskError: if it has too few rows for so many folds, or a test split beside them.
+    """
+    if task.test:
+        raise TaskError(f"the task {task.name} has folds and test examples", "leave test empty, or set folds to 0")
+    rows = (*task.train, *task.dev)
+    check_folds(task.folds, n_different(rows))
+    same: dict[int, list[Example]] = {}
+    for number, example in zip(numbered(rows), rows, strict=True):
+        same.setdefault(number, []).append(example)
+    groups = {group[0].id: group for group in same.values()}
+    # Every piece of them has the labels in proportion, also what is left without one.
+    order = [groups[first.id] for first in in_proportion(task, [group[0] for group in same.values()], seed)]
+    found = []
+    for number in range(task.folds):
+        start, end = (len(order) * each // task.folds for each in (number, number + 1))
+        fold, others = _flat(order[start:end]), _flat([*order[:start], *order[end:]])
+        n_train = min(max(1, round(len(others) * len(task.train) / len(rows))), len(others) - 1)
+        found.append(
+            replace(
+                task,
+                name=f"{task.name}, fold {number + 1} of {task.folds}",
+                train=_named("train", others[:n_train]),
+                dev=_named("dev", others[n_train:]),
+                test=_named("test", fold),
+                folds=0,
+            )
+        )
+    return found
+
+
+def _flat(groups: Sequence[Sequence[Example]]) -> list[Example]:
+    return [example for group in groups for example in group]
+
+
+def _named(split: str, examples: Sequence[Example]) -> tuple[Example, ...]:
+    """Return the examples with the names of a split: it and the number of the row, or where that is not one, all."""
+    rows = [example.id.rpartition(":")[2] for example in examples]
+    names = rows if len(set(rows)) == len(rows) else [example.id for example in examples]
+    return tuple(replace(each, id=f"{split}:{name}") for each, name in zip(examples, names, strict=True))
+
+
+def folded(spec: RunSpec) -> FoldedSearch | None:
+    """Return the searches of a cross-validated task; None for one with a test split.
+
+    Raises:
+        ConfigError: for limits that cannot be divided.
+        TaskError: as `without_each_fold`.
+    """
+    return FoldedSearch.of(spec) if spec.task.folds else None
+
+
+@dataclass(frozen=True, slots=True)
+class FoldedSearch:
+    """A search for each fold and a last one on all rows."""
+
+    whole: RunSpec
+    """As it is asked for, with the limits of all searches together."""
+    parts: tuple[RunSpec, ...]
+    """Each with its share of tokens and calls; the last one is on all rows."""
+
+    @classmethod
+    def of(cls, spec: RunSpec) -> FoldedSearch:
+        """Divide a search; see `folded`."""
+        tasks, limits = [*without_each_fold(spec.task, spec.seed), spec.task], spec.limits
+        if limits.pause_after is not None:
+            hint = "interrupt it at any time: the same call goes on"
+            raise ConfigError("pause_after is for one search, and a cross-validated task takes several", hint)
+        shares = {}
+        for name in ("max_tokens", "max_calls"):
+            if (limit := getattr(limits, name)) is not None:
+                if limit < len(tasks):
+                    raise ConfigError(f"{name} is {limit}, for {len(tasks)} searches", f"give {len(tasks)} or more")
+                shares[name] = limit // len(tasks)
+        limits = replace(limits.without_minutes(), **shares)
+        return cls(spec, tuple(replace(spec, task=task, limits=limits) for task in tasks))
+
+    def expected(self, models: Models, observer: Observer, deadline: Deadline | None) -> Estimate:
+        """Return what all searches will cost together; its sizes are those of the last one.
+
+        Raises:
+            ModelError, ContextOverflow: as `dry_run`.
+        """
+        minutes = None if deadline is None else deadline.left / 60 / len(self.parts)
+        costs = [
+            planned(prepare(part, models), observer, None if minutes is None else Deadline(minutes))[1]
+            for part in self.parts
+        ]
+        names = [field.name for field in fields(Estimate) if field.name != "sizes"]
+        every = {name: [getattr(cost, name) for cost in costs] for name in names}
+        sums: dict[str, Any] = {name: None if None in each else sum(each) for name, each in every.items()}
+        return replace(costs[-1], **sums)
+
+    def carried_out(
+        self, home: Store, models: Models, observer: Observer, deadline: Deadline | None, *, use_cache: bool
+    ) -> RunResult:
+        """Return what the last search found, with the scores of the others on their folds as its scores on test.
+
+        Searches that the store has from the same call before are taken as they are, or gone on with.
+
+        Raises:
+            LocalPromptError, KeyboardInterrupt: whatever ends a search; the same call goes on.
+        """
+        ready = [prepare(part, models) for part in self.parts]  # every row fits, or nothing is spent
+        study = _Study(home, RunConfig.new(self.whole, models, use_cache=use_cache))
+        observer.note(f"cross-validation {study.id}, {len(ready)} searches, kept in {home.path}")
+        results: list[RunResult] = []
+        for number, each in enumerate(ready):
+            task, n_left = each.spec.task, len(ready) - number
+            what = f"tested on {len(task.test)}" if task.test else "for the prompt that is returned"
+            rows = len(task.train) + len(task.dev)
+            observer.note(f"search {number + 1} of {len(ready)}: on {rows} rows, {what}")
+            held_out = None if task.test else self._held_out(home, results)
+            minutes = None if deadline is None else max(_LEAST_MINUTES, deadline.left / 60 / n_left)
+            try:
+                run_id = study.known(number, each.spec, held_out)
+                if run_id is None:
+                    share = None if minutes is None else Deadline(minutes)
+                    sized, cost = planned(each, observer, share)
+                    config = RunConfig.new(sized.spec, models, use_cache=use_cache, expected=cost)
+                    run_id = study.entered(number, config.changed(cross_validation=held_out))
+                results.append(_gone_on(home, run_id, each, observer, minutes))
+            except BaseException as error:
+                study.end("paused" if isinstance(error, KeyboardInterrupt) else "failed")
+                observer.note(
+                    f"resuming goes on with search {number + 1} of {len(ready)} alone, the same call with all of them"
+                )
+                raise
+        study.end("finished")
+        return results[-1]
+
+    def _held_out(self, home: Store, results: Sequence[RunResult]) -> CrossValidation:
+        """Return what the searches without a fold found on their folds.
+
+        Raises:
+            StoreError: if scores of theirs are gone.
+        """
+        examples: list[Example] = []
+        outcomes: tuple[list[Outcome], list[Outcome]] = [], []
+        for part, result in zip(self.parts, results, strict=False):
+            known = {each.prompt.id: each.outcomes for each in home.runs.evaluations(result.run_id, "test")}
+            prompts = result.seed_prompt, result.best
+            seed, best = ({each.example_id: each for each in known.get(prompt.id, ())} for prompt in prompts)
+            tested = [example for example in part.task.test if example.id in seed and example.id in best]
+            if result.test is None or len(tested) < result.test.best.n:
+                problem = f"the run {result.run_id} has no test scores any more"
+                raise StoreError(problem, "delete it, and the same call makes it again")
+            examples += tested
+            for pooled, of_prompt in zip(outcomes, (seed, best), strict=True):
+                pooled += [of_prompt[example.id] for example in tested]
+        before, after = (Evaluation(results[0].seed_prompt, tuple(pooled)) for pooled in outcomes)
+        spent = sum(each.spend.tokens_computed + each.final_evaluation.tokens_computed for each in results)
+        test = held_out_scores(self.whole.task, examples, before, after)
+        return CrossValidation(tuple(each.run_id for each in results), len(self.whole.task.tested), spent, test)
+
+
+class _Study:
+    """The runs of one cross-validation, in the order of its searches."""
+
+    def __init__(self, home: Store, whole: RunConfig) -> None:
+        self._home = home
+        plain = whole.to_json()
+        made_by = [whole.version, whole.search, whole.meta_prompts]
+        self._key = dumped([KIND, identity_hash(plain), made_by, plain["task"]["name"], whole.use_cache])
+        self._facts: Mapping[str, object] = {"folds": plain["task"]["folds"]}
+        study = home.studies.enter(KIND, self._key, self._facts)
+        self.id, self._runs = study.id, list(study.runs)
+
+    def known(self, number: int, spec: RunSpec, held_out: CrossValidation | None) -> str | None:
+        """Return the id of the run of a search, None where there is none or somebody went on with it otherwise."""
+        if number >= len(self._runs):
+            return None
+        try:
+            record = self._home.runs.get(self._runs[number])
+            config = RunConfig.read(record.configuration)
+        except StoreError:  # deleted or damaged: it is made again
+            return None
+        is_same = (
+            not record.imported
+            and not config.restarts
+            and not config.test_seen
+            and (config.identity.task, config.limits) == (spec.task.fingerprint, spec.limits)
+            and config.cross_validation == held_out
+        )
+        return record.id if is_same else None
+
+    def entered(self, number: int, config: RunConfig) -> str:
+        """Return the id of a new run, in the place of a search."""
+        record = enter(self._home, config)
+        self._home.runs.update(record.id, status="paused", stopped="it has not started")
+        if number < len(self._runs):
+            self._home.studies.delete(self.id)
+        self._runs[number : number + 1] = [record.id]
+        self._home.studies.enter(KIND, self._key, self._facts, self._runs)
+        return record.id
+
+    def end(self, status: RunStatus) -> None:
+        """Keep how it ended."""
+        self._home.studies.update(self.id, status=status)
+
+
+def _gone_on(home: Store, run_id: str, ready: Prepared, observer: Observer, minutes: float | None) -> RunResult:
+    """Return the result of a run, which is carried out to its end if need be."""
+    record, models = home.runs.get(run_id), ready.models
+    if record.status == "finished" and record.result is not None:
+        observer.note(f"the run {run_id} is finished")
+        return RunResult.from_json(record.result)
+    return resume(
+        run_id,
+        model=models.lm,
+        proposer=models.other,
+        task=ready.spec.task,
+        max_minutes=minutes,
+        store=home,
+        observer=observer,
+    )
