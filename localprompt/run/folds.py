@@ -214,7 +214,7 @@ class _Study:
         self.id, self._runs = study.id, list(study.runs)
 
     def known(self, number: int, spec: RunSpec, held_out: CrossValidation | None) -> str | None:
-        """Return the id of the run of a search, None where there is none or somebody went on with it otherwise."""
+        """Return the id of the run of a search; None where there is none, or one that went on in another way."""
         if number >= len(self._runs):
             return None
         try:
@@ -226,6 +226,7 @@ class _Study:
             not record.imported
             and not config.restarts
             and not config.test_seen
+            and (record.status == "finished") == (record.result is not None)
             and (config.identity.task, config.limits) == (spec.task.fingerprint, spec.limits)
             and config.cross_validation == held_out
         )

@@ -30,6 +30,7 @@ from localprompt.search.observer import Observer, SilentObserver
 from localprompt.store import RunRecord, Store
 from localprompt.tasks import Task
 from localprompt.tasks.stored import from_plain
+from localprompt.tasks.task import check_one_split
 
 
 @checked
@@ -167,8 +168,8 @@ def _check_not_one_of_many(record: RunRecord, config: RunConfig, wanted: Limits,
     Raises:
         ConfigError: if it would.
     """
-    is_other = force or wanted.without_minutes() != Limits() or record.status == "finished"
-    if config.task.get("folds") and (is_other or config.cross_validation is None):
+    is_other = force or wanted != Limits(max_minutes=wanted.max_minutes) or record.status == "finished"
+    if config.cross_validation is not None and is_other:
         raise ConfigError(
             f"the run {record.id} is the last search of a cross-validation, whose score is that of other searches",
             "call optimize with the new limits, model or settings, for all of them",
@@ -177,6 +178,8 @@ def _check_not_one_of_many(record: RunRecord, config: RunConfig, wanted: Limits,
 
 def _spec(config: RunConfig, task: Task, wanted: Limits, stack: ExitStack) -> RunSpec:
     """Return the search of a run; its limits on tokens and calls, where no others are wanted, are those of before."""
+    if config.cross_validation is None:
+        check_one_split(task, "its searches begin together, so only optimize can begin one")
     before = config.limits
     limits = replace(
         wanted,
