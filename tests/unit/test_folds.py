@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -222,6 +222,33 @@ def test_a_search_that_was_deleted_or_got_more_is_made_again_and_the_last_one_wi
     assert first not in note
     assert second not in note
     assert _optimized(home, max_calls=1_200) == again
+
+
+def _looked_at(home: Store, run: str, _: Path) -> None:
+    home.runs.update(run, configuration={**home.runs.get(run).configuration, "looked": True})
+
+
+def _cut_off_after_its_test(home: Store, run: str, _: Path) -> None:
+    home.runs.update(run, status="paused")
+
+
+def _from_elsewhere(home: Store, run: str, file: Path) -> None:
+    home.runs.export(run, file)
+    home.runs.delete(run)
+    home.runs.import_(file)
+
+
+@pytest.mark.parametrize("change", [_looked_at, _cut_off_after_its_test, _from_elsewhere])
+def test_a_search_whose_test_is_no_single_look_of_this_store_is_made_again(
+    home: Store, tmp_path: Path, change: Callable[[Store, str, Path], None]
+) -> None:
+    result = _optimized(home)
+    first = home.runs.all()[-1].id
+    change(home, first, tmp_path / "run.json")
+    again = _optimized(home)
+    assert again.run_id != result.run_id
+    (note,) = [note for note in again.notes if note.startswith("cross-validation")]
+    assert first not in note
 
 
 def test_the_last_search_cannot_get_what_the_others_had_not(home: Store) -> None:
