@@ -49,9 +49,14 @@ class ChangedRow:
 
 
 def changed_rows(store: Store, run_id: str) -> list[ChangedRow]:
-    """Return the test rows that changed, in the order of the task; none where the store does not know them."""
+    """Return the test rows that changed, in the order of the task; none where the store does not know them.
+
+    Of a cross-validated task they are those of all folds, each with the prompts of the search that was tested on it.
+    """
     with suppress(StoreError, TypeError, ValueError):  # of another version, or damaged: `runs check` says that
         record = store.runs.get(run_id)
+        if folds := at(record.configuration, "cross_validation", "runs"):
+            return [row for fold in folds for row in changed_rows(store, fold)]
         result = RunResult.from_json(record.result or {})
         examples = map(read_example, at(record.configuration, "task", "test") or ())
         known = {each.prompt.id: each.outcomes for each in store.runs.evaluations(run_id, "test")}

@@ -196,9 +196,15 @@ class FoldedSearch:
             for pooled, of_prompt in zip(outcomes, (seed, best), strict=True):
                 pooled += [of_prompt[example.id] for example in tested]
         before, after = (Evaluation(results[0].seed_prompt, tuple(pooled)) for pooled in outcomes)
-        spent = sum(each.spend.tokens_computed + each.final_evaluation.tokens_computed for each in results)
-        test = held_out_scores(self.whole.task, examples, before, after)
-        return CrossValidation(tuple(each.run_id for each in results), len(self.whole.task.tested), spent, test)
+        return CrossValidation(
+            runs=tuple(each.run_id for each in results),
+            rows=len(self.whole.task.tested),
+            better=sum(each.found_better for each in results),
+            cut_short=sum(bool(each.stopped) for each in results),
+            seeds=len({each.seed_prompt.id for each in results}),
+            tokens_computed=sum(each.spend.tokens_computed + each.final_evaluation.tokens_computed for each in results),
+            test=held_out_scores(self.whole.task, examples, before, after),
+        )
 
 
 class _Study:

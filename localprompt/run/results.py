@@ -50,6 +50,12 @@ class CrossValidation:
     """Their ids, one a fold."""
     rows: int
     """Of all folds."""
+    better: int
+    """Searches that found another prompt than their seed prompt."""
+    cut_short: int
+    """Searches that a limit ended."""
+    seeds: int
+    """Different prompts that the searches, the last one aside, took for their seed prompt."""
     tokens_computed: int
     """By all of them, their final evaluations included."""
     test: HeldOutScores
@@ -59,8 +65,11 @@ class CrossValidation:
     def note(self) -> str:
         """What a reader of the pooled scores should know."""
         searches = f"{len(self.runs)} searches on other rows ({self.tokens_computed:,} tokens; {', '.join(self.runs)})"
-        whose = f"the score is that of the procedure, the prompt is from a search on all {self.rows} rows"
-        return f"cross-validation: {searches}; {whose}"
+        cut = f", {self.cut_short} were cut short" if self.cut_short else ""
+        found = f"{self.better} of them found a better prompt than the seed{cut}"
+        seeds = f", the seed's score that of {self.seeds} seed prompts, each the best on its dev rows"
+        whose = f"the score is that of the procedure{seeds if self.seeds > 1 else ''}"
+        return f"cross-validation: {searches}; {found}; {whose}; the prompt is from a search on all {self.rows} rows"
 
 
 @dataclass(frozen=True, slots=True)

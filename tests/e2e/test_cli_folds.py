@@ -28,6 +28,7 @@ def test_a_small_task_is_cross_validated_shown_and_gone_on_with(tmp_path: Path, 
     assert done.exit_code == 0, done.output
     assert "search 4 of 4: on 30 rows, for the prompt that is returned" in done.stderr
     assert "significant improvement" in done.stdout
+    assert "test rows that changed: 30 fixed, 0 broken" in done.stdout
     shown = " ".join(done.stdout.split())
     assert "Note: cross-validation: 3 searches on other rows" in shown
     plain = _run(*words, "--json")

@@ -105,11 +105,30 @@ def test_the_note_says_what_the_score_is_of_and_which_runs_it_comes_from(home: S
     result = _optimized(home)
     (note,) = [note for note in result.notes if note.startswith("cross-validation")]
     assert note.startswith("cross-validation: 5 searches on other rows (")
-    assert note.endswith("the score is that of the procedure, the prompt is from a search on all 30 rows")
+    assert note.endswith(
+        "; 0 of them found a better prompt than the seed; the score is that of the procedure; the prompt is from a "
+        "search on all 30 rows"
+    )
     others = [record for record in home.runs.all() if record.id != result.run_id]
     assert all(record.id in note for record in others)
     assert sorted(record.task for record in others) == [f"toy, fold {number} of 5" for number in range(1, 6)]
     assert home.runs.get(result.run_id).task == "toy"
+
+
+def test_the_note_says_where_searches_were_cut_short_or_had_different_seed_prompts(home: Store) -> None:
+    """One seed prompt is right on even numbers, the other on odd ones, so dev rows decide which is ahead."""
+
+    def answer(prompt: str, seed: int) -> str:
+        number = int(re.findall(r"alpha(\d+)", prompt)[-1])
+        return f" omega{number}" if ("even", "odd")[number % 2] in prompt else " none"
+
+    given = replace(_task(), seeds=(localprompt.Prompt("even"), localprompt.Prompt("odd")))
+    lm = toy.model(answer=answer)
+    cut = localprompt.optimize(given, lm, method="manual", store=home, max_calls=120).notes
+    whole = localprompt.optimize(given, lm, method="manual", seed=3, store=home).notes
+    assert any("; 0 of them found a better prompt than the seed, 5 were cut short; the score" in note for note in cut)
+    said = "of the procedure, the seed's score that of 2 seed prompts, each the best on its dev rows; the prompt"
+    assert any(said in note and "cut short" not in note for note in whole)
 
 
 def test_folds_have_the_labels_in_proportion_and_copies_together() -> None:
