@@ -201,7 +201,7 @@ def search_and_test(session: RunSession) -> RunResult:
         notes=(
             *session.notes,
             *main_doubts(task, "test", "dev", "train"),
-            *_notes(winner, dev, test),
+            *_notes(session, winner, dev, test),
             *_untested(task, test),
             *_turns(_swaps(lm.lm) - swaps),
             *_larger_context(end, session),
@@ -354,12 +354,13 @@ def _untested(task: Task, test: HeldOutScores | None) -> Sequence[str]:
     return (f"there was time for {test.seed.n} of {len(task.tested)} test examples",)
 
 
-def _notes(winner: Standing, dev: Interval | None, test: HeldOutScores | None) -> Sequence[str]:
+def _notes(session: RunSession, winner: Standing, dev: Interval | None, test: HeldOutScores | None) -> Sequence[str]:
     if dev is None or test is None:
         return ()
     is_seed = winner.candidate.op == "seed"
     constant = constant_note(test.constant, test.best, f"the {'seed' if is_seed else 'found'} prompt", "test")
-    if is_seed or differ_by_chance(dev, test.best) or dev.mean < test.best.mean:
+    is_apart = session.held_out is None and not is_seed  # scores of other prompts may differ from this one's
+    if not is_apart or differ_by_chance(dev, test.best) or dev.mean < test.best.mean:
         return constant
     scores = f"dev {score_text(dev.mean, 2)} exceeds test {score_text(test.best.mean, 2)}"
     apart = f"{scores} by more than chance explains"

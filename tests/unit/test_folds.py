@@ -131,6 +131,31 @@ def test_the_note_says_where_searches_were_cut_short_or_had_different_seed_promp
     assert any(said in note and "cut short" not in note for note in whole)
 
 
+class _Examiner(toy.Diary):
+    """Tells when folds are tested."""
+
+    is_test = False
+
+    def note(self, text: str) -> None:
+        self.is_test = False
+
+    def stage(self, text: str) -> None:
+        self.is_test = self.is_test or text.startswith("measuring the seed and the winner")
+
+
+def test_a_dev_score_far_from_the_scores_of_other_prompts_is_not_called_luck() -> None:
+    examiner = _Examiner()
+
+    def answer(prompt: str, seed: int) -> str:
+        return " none" if examiner.is_test else toy.answer(prompt, seed)
+
+    result = localprompt.optimize(_task(folds=2), toy.model(answer=answer), use_cache=False, observer=examiner)
+    assert (result.found_better, toy.on_test(result).best.mean) == (True, 0.0)
+    assert result.dev is not None
+    assert result.dev.mean == 1.0
+    assert not any("luck" in note for note in result.notes)
+
+
 def test_folds_have_the_labels_in_proportion_and_copies_together() -> None:
     given = _task(20, 20, folds=4, labels=("even", "odd"))
     first = given.train[0]
