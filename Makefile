@@ -15,9 +15,9 @@ ARGS ?=
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 20
 
-demo: setup  ## find a better prompt than a hand-written one for an example task, on a real model, in a few minutes
+demo: setup  ## find a better prompt than a hand-written one for an example task, on a real model, in three minutes
 	@$(BIN)/localprompt models pull $(DEMO_MODEL)
-	$(BIN)/localprompt optimize $(DEMO_TASK) --model $(DEMO_MODEL) --method ape $(ARGS)
+	$(BIN)/localprompt optimize $(DEMO_TASK) --model $(DEMO_MODEL) --max-minutes 3 $(ARGS)
 
 test: check  ## everything that must hold: format, lint, layers, types, tests
 	@$(BIN)/localprompt models pull $(TEST_MODEL)

@@ -276,9 +276,9 @@ def _conclusions(seed: Evaluation, seed_gain: Difference | None, shots_gain: Dif
         if shots_gain.p >= _ALPHA:
             yield f"Two worked examples change the seed prompt's score by {gained}, which may be chance."
         elif shots_gain.mean > 0:
-            yield f"Two worked examples raise the seed prompt's score by {gained}: `--set shots=auto` tries more."
+            yield f"Two worked examples raise the seed prompt's score by {gained}; a search tries more of them."
         else:
-            yield f"Two worked examples change the seed prompt's score by {gained}: they do harm."
+            yield f"Two worked examples change the seed prompt's score by {gained}: these do harm."
 
 
 def _said(difference: Difference) -> str:

@@ -115,7 +115,7 @@ def test_worked_examples_that_do_harm_are_named() -> None:
         toy.model(answer=lambda p, s: confused(p, s) if re.search(r"[3-9]\nOutput:$", p) else "zero", name="half"),
     )
     assert lost.conclusions[0].startswith("Two worked examples change the seed prompt's score by -")
-    assert lost.conclusions[0].endswith("they do harm.")
+    assert lost.conclusions[0].endswith("these do harm.")
     assert lost.seed_gain is None, "the seed is no instruction"
 
 
