@@ -4,7 +4,7 @@
 
 DATA is a folder with `instruction_induction/`, `bbh/` and `gsm8k/`, where every task has train.jsonl, dev.jsonl and
 test.jsonl of {"input", "targets"}. Each method runs on each task with each seed from an empty and from a hand-written
-prompt, with the same number of requested tokens; one model answers and writes prompts. `random` paraphrases without
+prompt, with the same number of computed tokens; one model answers and writes prompts. `random` paraphrases without
 feedback, `manual` chooses among four wordings by people whatever the start.
 
 Why these six of the instruction-induction tasks (Honovich et al. 2022): they are the ones with short answers that an
@@ -266,7 +266,7 @@ def costs(plan: Plan, cells: Cells) -> str:
         "method",
         "runs",
         "cut off by the budget",
-        "tokens requested",
+        "tokens computed",
         "known answers",
         "proposed",
         "discarded",
@@ -277,7 +277,8 @@ def costs(plan: Plan, cells: Cells) -> str:
         runs = runs_of(cells, method)
         if not runs:
             continue
-        tokens = statistics.median(run["spend"]["tokens_requested"] for run in runs)
+        # Rows of before this was counted have nothing here.
+        tokens = statistics.median(run["spend"].get("tokens_computed", 0) for run in runs)
         cached, answers = (sum(run["spend"][name] for run in runs) for name in ("answers_cached", "answers"))
         reasons = {
             reason: sum(run["discards"].get(reason, 0) for run in runs) for run in runs for reason in run["discards"]
