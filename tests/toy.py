@@ -240,4 +240,4 @@ def expected(
 ) -> Estimate:
     """What a search is expected to cost."""
     spec = RunSpec(task, "any", method, 0, Limits(max_tokens, max_calls))
-    return estimate(spec, Models(lm, proposer or lm), rates)
+    return estimate(spec, Models(lm, proposer or lm), {lm.facts.fingerprint: rates} if rates else {})

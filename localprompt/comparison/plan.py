@@ -22,13 +22,14 @@ from localprompt.interface.advice import command
 from localprompt.interface.arguments import checked
 from localprompt.lm.base import LanguageModel
 from localprompt.optimizers import Optimizer, configure
-from localprompt.optimizers.registry import LOCAL, compared, presets
+from localprompt.optimizers.registry import LOCAL, compared, current_names, presets
 from localprompt.run.api import sources
 from localprompt.run.config import RunConfig
 from localprompt.run.estimate import Estimate
 from localprompt.run.journal import enter
 from localprompt.run.models import Models, check_engine, open_models
 from localprompt.run.prepare import prepare, tell_before
+from localprompt.run.results import RunResult
 from localprompt.run.resume import models_of
 from localprompt.run.session import opened_store
 from localprompt.run.sizing import planned
@@ -270,7 +271,7 @@ def _configured(methods: Sequence[str] | None, preset: str, settings: Mapping[st
     return {
         method: (
             configure(method, settings.get(method, {}), of_each[method]),
-            tuple(settings.get(method, {})) if of_each[method] == LOCAL else None,
+            current_names(method, settings.get(method, {})) if of_each[method] == LOCAL else None,
         )
         for method in wanted
     }
@@ -301,9 +302,15 @@ class _KnownRuns:
         same = []
         for record in self._by_identity.get(identity_hash(wanted.to_json()), ()):
             with suppress(StoreError):  # a damaged run is made again
-                if RunConfig.read(record.configuration).is_same_search(wanted):
+                is_same = RunConfig.read(record.configuration).is_same_search(wanted)
+                if is_same and not _is_cut(record, len(wanted.task["test"])):
                     same.append(record)
         return next((record.id for record in same if record.status == "finished"), same[0].id if same else None)
+
+
+def _is_cut(record: RunRecord, n_test: int) -> bool:
+    """Return whether minutes ended a run or left test examples out: it is not comparable."""
+    return record.result is not None and RunResult.from_json(record.result).is_cut(n_test)
 
 
 def _entered(home: Store, config: RunConfig) -> str:
@@ -349,6 +356,11 @@ def _check_alike(home: Store, name: str, planned: Sequence[PlannedRun]) -> None:
             raise StoreError(
                 f"the run {record.id} of the comparison {name} was resumed with a different task", _again(home)
             )
+        if _is_cut(record, len(task.test)):
+            problem = (
+                f"the run {record.id} of the comparison {name} was resumed with minutes that left out test examples"
+            )
+            raise StoreError(problem, _again(home))
         for what, value in _shared_by_all(config).items():
             if value != expected[what]:
                 two = f"the runs {first.id} and {record.id} of the comparison {name}"
@@ -357,7 +369,8 @@ def _check_alike(home: Store, name: str, planned: Sequence[PlannedRun]) -> None:
 
 def _shared_by_all(config: RunConfig) -> dict[str, object]:
     return {
-        "max_tokens": config.limits.max_tokens or config.limits.max_requested,
+        "max_tokens": config.limits.max_tokens,
+        "max_requested": config.limits.max_requested,
         "max_calls": config.limits.max_calls,
         "model": config.model.fingerprint,
         "proposer": (config.proposer or config.model).fingerprint,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from localprompt.engine.process import RequestsDied
 from localprompt.engine.radix import RadixTree
 from localprompt.types import EngineStats, Generation, Loglikelihood, Message, Sampling
 
@@ -98,6 +99,14 @@ class LanguageModel(Protocol):
 def unique_tokens(lm: LanguageModel, texts: Sequence[str]) -> int:
     """Return how many tokens are computed where the texts are read in one call: each distinct prefix once.
 
-    Only the tokeniser is asked.
+    Only the tokeniser is asked. Texts that kill it are not counted.
+
+    Raises:
+        RequestsDied: if the engine dies of all of them.
     """
-    return RadixTree.of(sorted(map(tuple, lm.tokenize(texts)))).n_tokens
+    try:
+        return RadixTree.of(sorted(map(tuple, lm.tokenize(texts)))).n_tokens
+    except RequestsDied as died:
+        if not died.killers:
+            raise
+        return unique_tokens(lm, [text for i, text in enumerate(texts) if i not in died.killers])

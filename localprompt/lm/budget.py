@@ -73,21 +73,29 @@ class Budget:
         """What has been spent so far."""
         return replace(self._spend, seconds=self._clock() - self._started)
 
-    def check_time(self, work: Callable[[], Work]) -> None:
-        """Do nothing while there is time for what is computed next.
-
-        Args:
-            work: returns how much that is; called only where it matters.
+    def check_time(self) -> None:
+        """Do nothing while there is time.
 
         Raises:
             OutOfTime: if the minutes are over.
-            BudgetExhausted: if it would not be done before the deadline.
         """
-        if self.deadline is not None and not self.deadline.fits(work()):
-            self.deadline.refused.append(self._n)
-            raise BudgetExhausted(TIME_IS_OVER)
         if self._max_minutes is not None and self._clock() - self._started >= self._max_minutes * 60:
             raise OutOfTime(f"the {self._max_minutes:g} minutes are over")
+
+    def check_deadline(self, work: Work) -> None:
+        """Do nothing while there is time for what is computed next.
+
+        Raises:
+            BudgetExhausted: if it would not be done before the deadline.
+        """
+        if self.deadline is not None and not self.deadline.fits(work):
+            self.deadline.refused.append(self._n)
+            raise BudgetExhausted(TIME_IS_OVER)
+
+    @property
+    def n_refused(self) -> int:
+        """Calls that the deadline has refused so far."""
+        return len(self.deadline.refused) if self.deadline else 0
 
     def reserve(self, *, calls: int, tokens: int, requested: int = 0) -> None:
         """Enter `calls` if they, `tokens` computed and `requested` tokens at most, fit.

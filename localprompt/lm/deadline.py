@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 _DECAY = 0.7
@@ -17,19 +17,22 @@ _PRIOR = 1.0
 """Seconds of calls that the measured rates count for, beside what the calls then took."""
 _MARGIN = 0.03
 """Share of the minutes that is left free: for closing the model and the store."""
+_DRAWN = 0.5
+"""Part of its most tokens that a completion draws, until such completions were seen."""
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
     """What a call of a model computes."""
 
+    model: str
+    """Its fingerprint."""
     read: int
     """Tokens of prompts, each distinct prefix once."""
-    drawn: int = 0
-    """Most tokens that are drawn."""
-
-    def __add__(self, other: Work) -> Work:
-        return Work(self.read + other.read, self.drawn + other.drawn)
+    n: int = 0
+    """Completions."""
+    each: int = 0
+    """Most tokens that each of them draws."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +60,16 @@ class Deadline:
     def __init__(self, minutes: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.refused: list[int] = []
         """Calls of the search that would have ended too late, by their numbers from 1 on."""
-        self.reserved = Work(0)
-        """What must still be computed after the search."""
         self._clock = clock
         self._ends = clock() + minutes * 60 * (1 - _MARGIN)
-        self._rates = UNKNOWN_RATES
-        self._took, self._expected = _PRIOR, _PRIOR
-        self._drawn, self._most = 0.5, 1.0
-        """Tokens drawn so far, and how many they could have been."""
+        self._reserved: Sequence[Work] = ()
+        self._part = 1.0
+        """Of what is reserved."""
+        self._rates: dict[str, Rates] = {}
+        self._pace: dict[str, tuple[float, float]] = {}
+        """Model to the seconds that its calls took, and would have taken at its rates."""
+        self._lengths: dict[int, float] = {}
+        """Most tokens of completions to the mean of what they drew."""
 
     @classmethod
     def repeated(cls, refused: Sequence[int]) -> Deadline:
@@ -73,35 +78,44 @@ class Deadline:
         repeated.refused += refused
         return repeated
 
-    def begin(self, rates: Rates | None) -> None:
-        """Enter how fast the model was measured to be."""
-        self._rates = rates or UNKNOWN_RATES
+    def expect(self, rates: Mapping[str, Rates], lengths: Mapping[int, float]) -> None:
+        """Enter how fast models were measured to be, and how many tokens completions of at most so many draw."""
+        self._rates.update(rates)
+        self._lengths.update(lengths)
 
-    def reserve(self, work: Work, share: float) -> None:
-        """Keep time for what must be computed after the search: for that work, or a share of the time that is left."""
-        needed, most = self.seconds(work), share * self.left
-        part = 1.0 if needed <= most else most / needed
-        self.reserved = Work(int(work.read * part), int(work.drawn * part))
+    def reserve(self, works: Sequence[Work], share: float) -> None:
+        """Keep time for what must be computed after the search: for all of it, or a share of the time that is left."""
+        needed = math.fsum(map(self.seconds, works))
+        self._reserved, self._part = works, min(1.0, share * max(0.0, self.left) / needed) if needed else 1.0
 
     @property
     def left(self) -> float:
         """Seconds until the end."""
         return self._ends - self._clock()
 
+    @property
+    def left_for_search(self) -> float:
+        """Seconds until what is reserved must begin."""
+        return self.left - self._part * math.fsum(map(self.seconds, self._reserved))
+
     def seconds(self, work: Work) -> float:
         """Return how long some work will take."""
-        drawn = work.drawn * self._drawn / self._most
-        return self._at_rates(work.read, drawn) * self._took / self._expected
+        took, expected = self._pace.get(work.model, (_PRIOR, _PRIOR))
+        drawn = work.n * self._lengths.get(work.each, _DRAWN * work.each)
+        return self._at_rates(work, drawn) * took / expected
 
     def fits(self, work: Work) -> bool:
         """Return whether some work and what is reserved can be done in time."""
-        return self.seconds(work) + self.seconds(self.reserved) <= self.left
+        return self.seconds(work) <= self.left_for_search
 
-    def learn(self, read: int, drawn: int, most: int, seconds: float) -> None:
-        """Learn from a call that read and drew so many tokens, of at most `most`, in so many seconds."""
-        self._took = _DECAY * self._took + seconds
-        self._expected = _DECAY * self._expected + self._at_rates(read, drawn)
-        self._drawn, self._most = self._drawn + drawn, self._most + most
+    def learn(self, work: Work, drawn: float, seconds: float) -> None:
+        """Learn from a call that did some work, drew so many tokens, and took so many seconds."""
+        took, expected = self._pace.get(work.model, (_PRIOR, _PRIOR))
+        self._pace[work.model] = _DECAY * took + seconds, _DECAY * expected + self._at_rates(work, drawn)
+        if work.n:
+            mean = drawn / work.n
+            self._lengths[work.each] = (self._lengths.get(work.each, mean) + mean) / 2
 
-    def _at_rates(self, read: float, drawn: float) -> float:
-        return read / self._rates.prefill + drawn / self._rates.generation
+    def _at_rates(self, work: Work, drawn: float) -> float:
+        rates = self._rates.get(work.model, UNKNOWN_RATES)
+        return work.read / rates.prefill + drawn / rates.generation

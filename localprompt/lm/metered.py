@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
+from contextlib import suppress
 from typing import TypeVar
 
-from localprompt.engine.process import RequestsDied
 from localprompt.errors import OutOfAnswers
 from localprompt.lm.base import LanguageModel, unique_tokens
 from localprompt.lm.budget import Budget
@@ -95,48 +94,52 @@ class MeteredLM:
     ) -> list[_Answer]:
         """Return the answers to `texts`, of which each may draw `max_tokens`."""
         n, budget, asked = len(texts), self._budget, self._asked
-        unique = _alive(asked.unique_tokens, texts)
+        unique = self._unique(texts)
         # The store has these counts: a replay of a run whose limit was on requested tokens asks for them.
         requested = sum(self.lm.count_tokens(texts)) + n * max_tokens if budget.counts_requested else 0
         budget.reserve(calls=calls, tokens=unique + n * max_tokens, requested=requested)
         before, given, cached = self.lm.stats, asked.answers_given, asked.answers_cached
-        began, answers = time.monotonic(), list[_Answer]()
+        answers, computed, refused = list[_Answer](), list[Work](), budget.n_refused
+        began = time.monotonic()
 
         def check_time(missing: Sequence[str]) -> None:
-            budget.check_time(lambda: Work(_alive(partial(unique_tokens, self.lm), missing), len(missing) * max_tokens))
+            budget.check_time()
+            if budget.deadline is not None:
+                n_new = len(missing) if max_tokens else 0
+                work = Work(self.lm.facts.fingerprint, unique_tokens(self.lm, missing), n_new, max_tokens)
+                budget.check_deadline(work)
+                computed.append(work)
 
         try:
             answers = ask(check_time)
         finally:
             after, n_given = self.lm.stats, asked.answers_given - given
-            share = n_given / max(1, n)
-            drawn = sum(each.n_tokens for each in answers if isinstance(each, Generation))
-            if budget.deadline is not None and answers and asked.answers_cached == cached:
-                budget.deadline.learn(unique, drawn, n * max_tokens, time.monotonic() - began)
-            budget.settle(
-                Spend(
-                    tokens_requested=after.tokens_requested - before.tokens_requested,
-                    tokens_decoded=after.tokens_decoded - before.tokens_decoded,
-                    calls=math.ceil(calls * share) - calls,
-                    answers=n_given,
-                    answers_cached=asked.answers_cached - cached,
-                    tokens_computed=math.ceil(unique * share) + drawn,
+            decoded = after.tokens_decoded - before.tokens_decoded
+            if budget.n_refused > refused:
+                # A replay refuses the call at once, so nothing of it is charged.
+                budget.settle(Spend(calls=-calls, tokens_decoded=decoded))
+            else:
+                share = n_given / max(1, n)
+                drawn = sum(each.n_tokens for each in answers if isinstance(each, Generation))
+                budget.settle(
+                    Spend(
+                        tokens_requested=after.tokens_requested - before.tokens_requested,
+                        tokens_decoded=decoded,
+                        calls=math.ceil(calls * share) - calls,
+                        answers=n_given,
+                        answers_cached=asked.answers_cached - cached,
+                        tokens_computed=math.ceil(unique * share) + drawn,
+                    )
                 )
-            )
+                if answers and computed and budget.deadline is not None:
+                    read, n_new = sum(each.read for each in computed), sum(each.n for each in computed)
+                    every = Work(self.lm.facts.fingerprint, read, n_new, max_tokens)
+                    # Of a call that was partly known the computed completions are taken to be as long as all.
+                    budget.deadline.learn(every, drawn / n * every.n, time.monotonic() - began)
         return answers
 
-
-def _alive(count: Callable[[Sequence[str]], int], texts: Sequence[str]) -> int:
-    """Return the distinct tokens of the texts that do not kill the engine; 0 in a replay of a run without such counts.
-
-    Raises:
-        RequestsDied: if the engine dies of all of them.
-    """
-    try:
-        return count(texts)
-    except OutOfAnswers:
+    def _unique(self, texts: Sequence[str]) -> int:
+        """Return the distinct tokens of the texts; 0 in the replay of a run of before they were counted."""
+        with suppress(OutOfAnswers):
+            return self._asked.unique_tokens(texts)
         return 0
-    except RequestsDied as died:
-        if not died.killers:
-            raise
-        return _alive(count, [text for i, text in enumerate(texts) if i not in died.killers])

@@ -13,7 +13,7 @@ import inspect
 import itertools
 import sys
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar, get_type_hints
 
 from localprompt.errors import ConfigError, nearest
@@ -107,7 +107,7 @@ def scaled(chosen: Optimizer, share: float, fixed: Sequence[str]) -> Optimizer:
     sizes = {
         name: max(least, round(getattr(chosen, name) * share**power))
         for name, (least, power) in scales.items()
-        if name not in fixed and share != 1
+        if name not in fixed and share != 1 and isinstance(getattr(chosen, name, None), int)
     }
     made: Optimizer = dataclasses.replace(chosen, **sizes)
     return made
@@ -221,6 +221,12 @@ def _descriptions(cls: type[Any]) -> dict[str, str]:
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
         if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
     }
+
+
+def current_names(name: str, settings: Iterable[str]) -> tuple[str, ...]:
+    """Return the names that hyperparameters of the optimiser `name` have now; former ones may be given."""
+    renamed: Mapping[str, str] = getattr(_found(name), "RENAMED", {})
+    return tuple(renamed.get(each, each) for each in settings)
 
 
 def configure(name: str, settings: Mapping[str, object], preset: str = LOCAL) -> Optimizer:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
 import platformdirs
@@ -76,12 +77,23 @@ class _Measurable(Protocol):
     def prefill_rate(self, n_tokens: int = 512) -> float: ...
 
 
-def estimate(spec: RunSpec, models: Models, rates: Rates | None = None) -> Estimate:
+def estimate(
+    spec: RunSpec,
+    models: Models,
+    rates: Mapping[str, Rates] = MappingProxyType({}),
+    n_answer: float | None = None,
+) -> Estimate:
     """Return what a search will cost; only tokenisers are asked, nothing is computed.
 
     Half of the made-up answers are right, whatever the prompt, so a search that ends early because it found a perfect
     prompt, or goes on because it keeps getting better, costs less or more than this. No proposal is discarded. Of a
     method that only the budget ends a part is rehearsed, and the rest costs as much in proportion.
+
+    Args:
+        spec: the search.
+        models: of it.
+        rates: of the models, by fingerprint; the task LM's stand for a proposer without.
+        n_answer: mean tokens of an answer; by default those of a target.
     """
     task, lm, seed, limits = spec.placed, models.lm, spec.seed, spec.limits
     texts = [example.targets[0] for example in (*task.train, *task.dev)]
@@ -91,10 +103,10 @@ def estimate(spec: RunSpec, models: Models, rates: Rates | None = None) -> Estim
     simulated_task = replace(
         task, answer=lambda completion: completion, metric=lambda prediction, targets: float(coin.getrandbits(1))
     )
-    n_answer = math.ceil(sum(lengths) / len(lengths))
-    answering = SimulatedLM(lm, task.sampling, n_answer, seed)
+    length = math.ceil(n_answer or sum(lengths) / len(lengths))
+    answering = SimulatedLM(lm, task.sampling, length, seed)
     other = models.other
-    writing = answering if other is None else SimulatedLM(other, task.sampling, n_answer, seed + 1)
+    writing = answering if other is None else SimulatedLM(other, task.sampling, length, seed + 1)
     budget = limits.without_minutes().budget()
     evaluator = Evaluator(answering, simulated_task, budget)
     problem = Problem(simulated_task, evaluator, MeteredLM(writing, budget), rng=random.Random(seed), is_rehearsal=True)
@@ -107,7 +119,10 @@ def estimate(spec: RunSpec, models: Models, rates: Rates | None = None) -> Estim
         with suppress(BudgetExhausted):
             spend_remaining(problem)
     simulated = {id(model): model for model in (answering, writing)}.values()
-    drawn = answering.generated
+    before = (answering.prefilled, answering.generated)
+    of_lm = rates.get(lm.facts.fingerprint)
+    of_both = [(answering, of_lm), (writing, rates.get(writing.facts.fingerprint, of_lm))][: len(simulated)]
+    times_of = [_seconds(rate, times * m.prefilled, times * m.generated) for m, rate in of_both]
     proposals = sum(model.proposals for model in simulated)
     prefilled, generated = sum(m.prefilled for m in simulated), sum(m.generated for m in simulated)
     spend = budget.spend
@@ -117,11 +132,11 @@ def estimate(spec: RunSpec, models: Models, rates: Rates | None = None) -> Estim
         evaluations=int(times * (spend.calls - proposals)),
         tokens_requested=int(times * spend.tokens_requested),
         tokens_computed=int(times * (prefilled + generated)),
-        seconds=_seconds(rates, times * prefilled, times * generated),
+        seconds=None if of_lm is None else math.fsum(each or 0.0 for each in times_of),
         final_calls=final.calls,
         final_tokens_requested=final.tokens_requested,
         final_tokens_computed=final.tokens_computed,
-        final_seconds=_seconds(rates, sum(m.prefilled for m in simulated) - prefilled, answering.generated - drawn),
+        final_seconds=_seconds(of_lm, answering.prefilled - before[0], answering.generated - before[1]),
     )
 
 

@@ -76,11 +76,16 @@ class RunSession:
     resume: Callable[..., str]
     """Returns the command that goes on with the run, with further options."""
     deadline: Deadline | None = None
-    """Before which the result must be there."""
+    """Before which the result must be there; in a replay it refuses the same calls as then."""
     held_out: HeldOutScores | None = None
     """Scores that were measured before the search, by cross-validation; None: test is measured after it."""
     known: RunResult | None = None
-    """What a replay repeats: a deadline refuses the same calls then, and the same examples are measured at the end."""
+    """What a replay repeats: the same examples are measured at the end."""
+
+    @property
+    def clock(self) -> Deadline | None:
+        """The deadline where time passes: not in a replay."""
+        return None if self.known else self.deadline
 
     @classmethod
     def of(  # noqa: PLR0913 - a run and what it runs on
@@ -156,8 +161,7 @@ def search_and_test(session: RunSession) -> RunResult:
         LocalPromptError: whatever a model, the task or the store raises.
     """
     task, lm = session.spec.placed, session.models.lm
-    repeated = Deadline.repeated(session.known.refused) if session.known else None
-    budget = session.spec.limits.budget(session.deadline or repeated)
+    budget = session.spec.limits.budget(session.deadline)
     problem = Problem(
         task,
         Evaluator(lm, task, budget),
@@ -264,20 +268,20 @@ def _measure_noise(session: RunSession, task: Task, problem: Problem, budget: Bu
     }
     session.observer.stage(f"measuring {pluralize(len(known), 'prompt')} again on dev to estimate the noise")
     n_known = None if session.known is None or session.known.noise is None else session.known.noise.n // len(known)
-    examples = in_proportion(task, task.dev, session.spec.seed)[:n_known]
+    examples = in_proportion(task, task.dev, session.spec.seed)
     evaluator = Evaluator(session.models.again, task, budget)
-    again = partial(measured_in_time, evaluator, deadline=session.deadline, share=_NOISE_SHARE)
-    return measure_noise(again, examples, list(known.values()))
+    again = partial(measured_in_time, evaluator, deadline=session.clock, share=_NOISE_SHARE)
+    return measure_noise(again, examples, list(known.values()), n_known)
 
 
 def _test(session: RunSession, evaluator: Evaluator, prompts: Sequence[Prompt]) -> list[Evaluation]:
     """Return the prompts on test, on as many of its examples as there is time for, in the order of the task."""
     task, known = session.spec.placed, session.known.test if session.known else None
     session.observer.stage(f"measuring the seed and the winner on {pluralize(len(task.test), 'test example')}")
-    if session.deadline is None and known is None:
+    if session.clock is None and known is None:
         return evaluator.evaluate(prompts, task.test)
     mixed = in_proportion(task, task.test, session.spec.seed)[: known.seed.n if known else None]
-    measured = measured_in_time(evaluator, prompts, mixed, session.deadline)
+    measured = measured_in_time(evaluator, prompts, mixed, session.clock)
     ids = {outcome.example_id for outcome in measured[0].outcomes}
     return evaluator.evaluate(prompts, [example for example in task.test if example.id in ids])
 
@@ -288,7 +292,7 @@ def _choose(session: RunSession, problem: Problem, evaluator: Evaluator) -> tupl
         session.observer.stage("measuring the contenders on train examples that the search did not use")
     known = session.known
     most = MOST_ROWS if known is None else known.runner_up.n_unseen if known.runner_up else 0
-    measure = partial(measured_in_time, evaluator, deadline=session.deadline, share=_CHOICE_SHARE)
+    measure = partial(measured_in_time, evaluator, deadline=session.clock, share=_CHOICE_SHARE)
     choice = choose(problem, evaluator, measure, most)
     if session.journal is not None and choice.evidence:
         session.journal.evaluations("evidence", choice.evidence)

@@ -16,13 +16,15 @@ LEAST = 8
 """Examples that are measured even where there is no time left."""
 
 
-def final_work(evaluator: Evaluator, task: Task) -> Work:
-    """Return about what the final evaluation computes: it is like the first seed's, several times."""
-    work, measured = Work(0), ((_AGAIN, task.dev), (1 + MOST_OTHERS, task.train[:MOST_ROWS]), (_TESTED, task.test))
-    for times, examples in measured:
-        once = evaluator.work(task.seeds[:1], examples)
-        work += Work(times * once.read, times * once.drawn)
-    return work
+def final_work(evaluator: Evaluator, task: Task) -> list[Work]:
+    """Return about what the final evaluation computes: what the first seed would, once for each prompt."""
+    measured = ((_AGAIN, task.dev), (1 + MOST_OTHERS, task.train[:MOST_ROWS]), (_TESTED, task.test))
+    return [
+        work
+        for n_prompts, examples in measured
+        if examples
+        for work in [evaluator.work(task.seeds[:1], examples)] * n_prompts
+    ]
 
 
 def measured_in_time(
@@ -34,7 +36,8 @@ def measured_in_time(
 ) -> list[Evaluation]:
     """Return the prompts on as many of the examples, from the first on, as the time allows; on all without a deadline.
 
-    At least on `LEAST`. The first call is sized by what calls took before; further ones use what time is left then.
+    At least on `LEAST`. Completions are measured on so many first, since those of other prompts may be longer than
+    what was seen; then each call is as large as the time that is left allows.
 
     Args:
         evaluator: of the task.
@@ -48,8 +51,9 @@ def measured_in_time(
     until = deadline.left * (1 - share)
     done = 0
     while done < len(examples):
-        n = _fitting(evaluator, prompts, examples[done:], deadline, deadline.left - until)
-        if n < LEAST and done:
+        is_first_look = not done and evaluator.generates
+        n = LEAST if is_first_look else _fitting(evaluator, prompts, examples[done:], deadline, deadline.left - until)
+        if done and n < min(LEAST, len(examples) - done):
             break
         done = min(done + max(n, LEAST), len(examples))
         evaluator.evaluate(prompts, examples[:done])

@@ -15,7 +15,9 @@ from localprompt.types import Evaluation, Example, Prompt
 Measure = Callable[[Sequence[Prompt], Sequence[Example]], list[Evaluation]]
 
 
-def measure_noise(measure: Measure, examples: Sequence[Example], known: Sequence[Evaluation]) -> NoiseFloor:
+def measure_noise(
+    measure: Measure, examples: Sequence[Example], known: Sequence[Evaluation], most: int | None = None
+) -> NoiseFloor:
     """Return the noise floor: the prompts measured again, all in one call.
 
     So most of them are in another batch than before: one that was first measured alone now has neighbours. Measured
@@ -26,9 +28,11 @@ def measure_noise(measure: Measure, examples: Sequence[Example], known: Sequence
             answers of `known`.
         examples: those that were measured, in an order of chance; others are passed over.
         known: how they were measured first, in whatever batch; at least one.
+        most: examples that are measured, the first of them; None: no limit.
     """
     ids = {outcome.example_id for before in known for outcome in before.outcomes}
-    again = measure([before.prompt for before in known], [example for example in examples if example.id in ids])
+    measured = [example for example in examples if example.id in ids][:most]
+    again = measure([before.prompt for before in known], measured)
     floor, changed, n = 0.0, 0, 0
     for before, after in zip(known, again, strict=True):
         scores = {outcome.example_id: outcome.score for outcome in before.outcomes}

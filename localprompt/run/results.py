@@ -174,6 +174,10 @@ class RunResult:
         """True if the winner is not the seed prompt itself."""
         return self.best.id != self.seed_prompt.id
 
+    def is_cut(self, n_test: int) -> bool:
+        """Return whether a deadline ended the search, or left some of `n_test` test examples unmeasured."""
+        return bool(self.refused) or self.test is None or self.test.best.n < n_test
+
     @property
     def verdict(self) -> str:
         """One of seven sentences about the difference on test.

@@ -16,15 +16,15 @@ from types import MappingProxyType
 from localprompt.errors import ConfigError, RunMismatch
 from localprompt.interface.arguments import checked
 from localprompt.lm.base import LanguageModel
+from localprompt.lm.deadline import Deadline
 from localprompt.lm.replayed import ReplayedLM
 from localprompt.run.config import RunConfig
-from localprompt.run.estimate import measured_rates
 from localprompt.run.execute import RunSession, execute_run, search_and_test
 from localprompt.run.models import Models, ModelSource, check_engine, open_models
 from localprompt.run.prepare import Prepared, prepare
 from localprompt.run.results import RunResult
 from localprompt.run.session import opened_store
-from localprompt.run.sizing import planned, reserve_final
+from localprompt.run.sizing import learn_speed, planned
 from localprompt.run.spec import Limits, RunSpec, loaded_task
 from localprompt.search.observer import Observer, SilentObserver
 from localprompt.store import RunRecord, Store
@@ -62,7 +62,7 @@ def resume(  # noqa: PLR0913 - as many choices as the command
         proposer: the same of the proposer, for a run that has one of its own.
         task: needed where the task was made in Python with functions of its own; another one is a mismatch.
         engine: settings of the engine other than then, which is a mismatch.
-        max_minutes: for this session, after which the result is there; by default none.
+        max_minutes: for this session, after which the result is there; by default those that the run was begun with.
         pause_after: minutes of this session, after which the run pauses; by default none.
         max_tokens: for the whole search; by default as before.
         max_calls: for the whole search; by default as before.
@@ -89,6 +89,9 @@ def resume(  # noqa: PLR0913 - as many choices as the command
             observer.note(f"the run {record.id} is finished")
             return RunResult.from_json(record.result)
         begun = config = RunConfig.read(record.configuration)
+        if wanted == Limits() and begun.limits.max_minutes is not None:  # the promise holds for each session
+            wanted = Limits(max_minutes=begun.limits.max_minutes)
+            deadline = wanted.deadline()
         _check_not_one_of_many(record, config, wanted, force=force)
         spec = _spec(config, _known_task(config, task, allow_code, force=force), wanted, stack)
         models = models_of(config, (model, proposer), engine, stack, observer)
@@ -104,9 +107,10 @@ def resume(  # noqa: PLR0913 - as many choices as the command
             )
             config = config.restarted(spec.task, models)
         ready = prepare(spec, models)
-        config = config.changed(test_seen=seen, limits=spec.limits.without_minutes())
-        is_unchanged = mismatch is None and config.limits == begun.limits.without_minutes()
-        is_unchanged = is_unchanged and not (deadline and _was_refused(record))
+        # The minutes that it was begun with stay: they are those of each further session.
+        limits = replace(spec.limits, max_minutes=begun.limits.max_minutes, pause_after=begun.limits.pause_after)
+        config = config.changed(test_seen=seen, limits=limits)
+        is_unchanged = mismatch is None and limits == begun.limits and not (deadline and _was_cut(record, spec.task))
         if record.status == "finished" and record.result is not None and is_unchanged:
             observer.note(f"the run {record.id} is finished, and nothing has changed since")
             return RunResult.from_json(record.result)
@@ -114,7 +118,7 @@ def resume(  # noqa: PLR0913 - as many choices as the command
             config = config.changed(expected=planned(ready, observer)[1])
         home.runs.update(record.id, configuration=config.to_json())
         if deadline is not None:
-            reserve_final(ready, measured_rates(models.lm), deadline)
+            learn_speed(ready, deadline)
         session = RunSession.of(home, record.id, config, ready, observer)
         return execute_run(home, replace(session, deadline=deadline))
 
@@ -157,9 +161,11 @@ def replay(  # noqa: PLR0913 - as above
         lm = ReplayedLM(config.model.model_dump())
         proposer = lm if config.proposer is None else ReplayedLM(config.proposer.model_dump())
         ready = Prepared(spec, Models(lm, proposer))
-        known = RunResult.from_json(record.result) if record.status == "finished" and record.result else None
+        known = RunResult.from_json(record.result) if record.result else None
+        refused = known.refused if known else ()
+        deadline = Deadline.repeated(refused) if refused or config.limits.max_minutes else None
         session = RunSession.of(home, record.id, config, ready, observer, is_replay=True)
-        return search_and_test(replace(session, known=known))
+        return search_and_test(replace(session, known=known, deadline=deadline))
 
 
 def _check_not_one_of_many(record: RunRecord, config: RunConfig, wanted: Limits, *, force: bool) -> None:
@@ -261,9 +267,9 @@ def _source(
     return ModelSource(model, {**before.engine(), **engine})
 
 
-def _was_refused(record: RunRecord) -> bool:
-    """Return whether a deadline ended the search of a run."""
-    return isinstance(record.result, Mapping) and bool(record.result.get("refused"))
+def _was_cut(record: RunRecord, task: Task) -> bool:
+    """Return whether a deadline ended the search of a run, or left test examples unmeasured."""
+    return record.result is None or RunResult.from_json(record.result).is_cut(len(task.test))
 
 
 def _has_test(record: RunRecord) -> bool:

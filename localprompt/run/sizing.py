@@ -8,11 +8,14 @@ as let the budget measure some twenty prompts on all of them. What the user or t
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 from localprompt.errors import ContextOverflow
+from localprompt.lm.base import LanguageModel, unique_tokens
 from localprompt.lm.budget import Budget
+from localprompt.lm.cached import CachedLM, MemoryAnswers
 from localprompt.lm.deadline import UNKNOWN_RATES, Deadline, Rates
 from localprompt.optimizers.manual import Manual
 from localprompt.optimizers.registry import scaled
@@ -22,6 +25,7 @@ from localprompt.run.prepare import Prepared
 from localprompt.run.spec import Limits, RunSpec
 from localprompt.search.evaluator import Evaluator
 from localprompt.search.observer import Observer
+from localprompt.types import Sampling
 
 SHARES = (0.06, 0.125, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
 """Of what a method spends by default, smallest first."""
@@ -29,30 +33,75 @@ MEASURED = 20
 """Prompts on all of dev that a budget should allow."""
 LEAST_DEV = 24
 _TRIED = 4
-"""Dev examples that tell how fast a foreign model is."""
+"""Dev examples that tell how long answers are, and how fast a foreign model is."""
+_WRITTEN = 16
+"""Most tokens that tell how fast a foreign proposer is."""
 _FINAL_SHARE = 0.35
 """Most of the minutes that is reserved for noise and test."""
 
 
-def reserve_final(ready: Prepared, rates: Rates | None, deadline: Deadline) -> None:
-    """Keep time for noise and test before the deadline: what they need, or their share of it."""
-    task = ready.spec.placed
-    deadline.begin(rates)
-    deadline.reserve(final_work(Evaluator(ready.models.lm, task, Budget()), task), _FINAL_SHARE)
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """What is known of how long things take."""
+
+    rates: Mapping[str, Rates]
+    """By model's fingerprint."""
+    n_answer: float | None = None
+    """Mean tokens of an answer; None where that was not tried."""
 
 
-def sized(ready: Prepared, rates: Rates | None, deadline: Deadline | None = None) -> tuple[Prepared, Estimate]:
+def learn_speed(ready: Prepared, deadline: Deadline | None = None) -> Speed:
+    """Return how fast the models are on this machine; rates that are not known are measured first.
+
+    With a deadline a few dev examples are answered with the first seed, where answers are completions or the model has
+    no rates of its own. The deadline learns all that, and what the final evaluation needs.
+
+    Raises:
+        ModelError: if a model cannot be run.
+    """
+    lm, other, task = ready.models.lm, ready.models.other, ready.spec.placed
+    asked = [lm] if deadline is None or other is None else [lm, other]
+    measured = {each.facts.fingerprint: measured_rates(each) for each in asked}
+    rates = {name: found for name, found in measured.items() if found is not None}
+    if deadline is None:
+        return Speed(rates)
+    if other is not None and other.facts.fingerprint not in rates:
+        rates[other.facts.fingerprint] = _rates_of_writing(other)
+    evaluator, n_answer = Evaluator(CachedLM(lm, MemoryAnswers()), task, Budget()), None
+    if evaluator.generates or lm.facts.fingerprint not in rates:
+        examples, began = task.dev[:_TRIED], time.monotonic()
+        (tried,) = evaluator.evaluate(task.seeds[:1], examples)
+        seconds, read = time.monotonic() - began, evaluator.work(task.seeds[:1], examples).read
+        drawn = sum(lm.count_tokens([outcome.completion or "" for outcome in tried.outcomes]))
+        n_answer = drawn / len(examples) if evaluator.generates else None
+        rates.setdefault(lm.facts.fingerprint, _rates(read + (drawn if evaluator.generates else 0), seconds))
+    deadline.expect(rates, {} if n_answer is None else {task.sampling.max_tokens: n_answer})
+    deadline.reserve(final_work(evaluator, task), _FINAL_SHARE)
+    return Speed(rates, n_answer)
+
+
+def _rates_of_writing(lm: LanguageModel) -> Rates:
+    """Return how fast a foreign proposer writes a few tokens."""
+    texts, began = ["Once upon a time"], time.monotonic()
+    (written,) = lm.generate(texts, Sampling(max_tokens=_WRITTEN, temperature=1.0), [0])
+    return _rates(unique_tokens(lm, texts) + written.n_tokens, time.monotonic() - began)
+
+
+def _rates(n_tokens: int, seconds: float) -> Rates:
+    rate = n_tokens / max(seconds, 1e-6)
+    return Rates(rate, rate)
+
+
+def sized(ready: Prepared, speed: Speed, deadline: Deadline | None = None) -> tuple[Prepared, Estimate]:
     """Return the search in the largest size that fits its limits, as it is where it has none, and what it will cost.
 
     Only tokenisers are asked. Tokens and calls are those of the search; minutes hold the final evaluation too.
     """
-    spec, limits, seconds = ready.spec, ready.spec.limits, None
-    if deadline is not None:
-        reserve_final(ready, rates, deadline)
-        seconds = max(deadline.left - deadline.seconds(deadline.reserved), 1e-6)
-    fixed = spec.fixed
+    spec, limits, fixed = ready.spec, ready.spec.limits, ready.spec.fixed
+    seconds = None if deadline is None else max(deadline.left_for_search, 1e-6)
+    rehearsed = partial(estimate, models=ready.models, rates=speed.rates, n_answer=speed.n_answer)
     if fixed is None or (seconds, limits.max_tokens, limits.max_calls) == (None, None, None):
-        return ready, estimate(spec, ready.models, rates)
+        return ready, rehearsed(spec)
 
     def share_of(cost: Estimate) -> float:
         """Return which share of the budget a search takes, by the limit that is nearest."""
@@ -60,7 +109,6 @@ def sized(ready: Prepared, rates: Rates | None, deadline: Deadline | None = None
         took = cost.seconds if cost.seconds is not None else cost.tokens_computed / UNKNOWN_RATES.prefill
         return max(amount / limit for amount, limit in (*used, (took, seconds)) if limit is not None)
 
-    rehearsed = partial(estimate, models=ready.models, rates=rates)
     free = replace(spec, limits=Limits())
     of_one = share_of(rehearsed(replace(free, optimizer=Manual()))) / len(spec.task.seeds)
     n_dev = max(LEAST_DEV, int(len(spec.task.dev) / (MEASURED * of_one)))
@@ -85,27 +133,12 @@ def sized(ready: Prepared, rates: Rates | None, deadline: Deadline | None = None
 def planned(ready: Prepared, observer: Observer, deadline: Deadline | None = None) -> tuple[Prepared, Estimate]:
     """Return a search sized to its limits, and what it will cost on this machine.
 
-    The rates of a model that are not known are measured first.
-
     Raises:
-        ModelError: if the model cannot be run.
+        ModelError: if a model cannot be run.
     """
     observer.stage("estimating what the search will cost")
-    rates = measured_rates(ready.models.lm)
-    if rates is None and deadline is not None:
-        rates = _tried(ready)
-    size, cost = sized(ready, rates, deadline)
+    size, cost = sized(ready, learn_speed(ready, deadline), deadline)
     return size, replace(cost, sizes=_changes(ready.spec, size.spec))
-
-
-def _tried(ready: Prepared) -> Rates:
-    """Return how fast a model that cannot be measured by itself answers a few examples of the task."""
-    task = ready.spec.placed
-    evaluator = Evaluator(ready.models.lm, task, Budget())
-    examples, began = task.dev[:_TRIED], time.monotonic()
-    evaluator.evaluate(task.seeds[:1], examples)
-    rate = evaluator.work(task.seeds[:1], examples).read / max(time.monotonic() - began, 1e-6)
-    return Rates(rate, rate)
 
 
 def _changes(before: RunSpec, now: RunSpec) -> dict[str, int]:

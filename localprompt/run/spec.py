@@ -13,7 +13,7 @@ from localprompt.interface.values import told
 from localprompt.lm.budget import Budget
 from localprompt.lm.deadline import Deadline
 from localprompt.optimizers import Optimizer, configure
-from localprompt.optimizers.registry import LOCAL
+from localprompt.optimizers.registry import LOCAL, current_names
 from localprompt.tasks import Task, load_task
 from localprompt.tasks.answers import guarded_answer
 from localprompt.tasks.data import mixed
@@ -155,7 +155,7 @@ def read_spec(
     name, preset, settings = method
     optimizer = configure(name, settings, preset)
     check_count("seed", seed, least=0)
-    fixed = tuple(settings) if preset == LOCAL else None
+    fixed = current_names(name, settings) if preset == LOCAL else None
     return RunSpec(loaded_task(task, allow_code=allow_code), name, optimizer, seed, limits, fixed)
 
 

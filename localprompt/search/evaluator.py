@@ -90,7 +90,7 @@ class Evaluator:
         endings = [self._layout.separator + label for label in self._labels] or [""]
         contexts = [self._context(prompt, example.inputs) for prompt in prompts for example in examples]
         read = unique_tokens(self._lm.lm, [context + ending for context in contexts for ending in endings])
-        return Work(read, len(contexts) * self._n_new)
+        return Work(self._lm.lm.facts.fingerprint, read, len(contexts) if self._n_new else 0, self._n_new)
 
     def lengths(self, prompts: Sequence[Prompt]) -> list[int]:
         """Return how many tokens the model reads of each prompt for an empty input; not charged to the budget."""
@@ -178,6 +178,11 @@ class Evaluator:
         # A target has no more tokens than bytes.
         of_whole = UNLIKELY * max(1, len(example.targets[0].encode("utf-8", "replace")))
         return Outcome(example.id, None, worst.get(kind, of_whole), failed=True)
+
+    @property
+    def generates(self) -> bool:
+        """True if answers are completions; False if the most likely label is the answer."""
+        return not self._labels
 
     @property
     def _longest_label(self) -> str:

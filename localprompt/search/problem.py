@@ -14,6 +14,7 @@ from localprompt.search.observer import Announcer, pluralize
 from localprompt.search.proposer import TOO_LONG, Proposer, id_of_demos
 from localprompt.search.ranking import Ranking
 from localprompt.tasks import Task
+from localprompt.tasks.copies import inputs_of
 from localprompt.tasks.data import mixed
 from localprompt.types import Candidate, Demo, Discard, Evaluation, Example, Prompt
 
@@ -132,8 +133,9 @@ class Problem:
 
     @property
     def unseen(self) -> tuple[Example, ...]:
-        """Train examples that the search has neither scored nor drawn: what is left to choose the winner by."""
-        return tuple(example for example in self.train if example.id not in self._seen)
+        """Train examples that the search has not scored or drawn, and no copies of such: what is left to choose by."""
+        seen = {inputs_of(example) for example in (*self.train, *self.dev) if example.id in self._seen}
+        return tuple(example for example in self.train if inputs_of(example) not in seen)
 
     def _used(self, examples: Sequence[Example]) -> Sequence[Example]:
         self._seen.update(dict.fromkeys(example.id for example in examples))

@@ -9,7 +9,6 @@ from localprompt.errors import BudgetExhausted, OutOfTime
 from localprompt.lm import cached as cached_module
 from localprompt.lm.budget import Budget
 from localprompt.lm.cached import CachedLM, MemoryAnswers
-from localprompt.lm.deadline import Work
 from localprompt.lm.metered import MeteredLM
 from localprompt.types import Sampling
 
@@ -39,10 +38,10 @@ def test_minutes_are_those_of_the_clock_that_is_given() -> None:
     now = [100.0]
     budget = Budget(max_minutes=2, clock=lambda: now[0])
     now[0] += 119
-    budget.check_time(lambda: Work(0))
+    budget.check_time()
     now[0] += 1
     with pytest.raises(OutOfTime, match="the 2 minutes are over"):
-        budget.check_time(lambda: Work(0))
+        budget.check_time()
     assert budget.spend.seconds == 120
 
 

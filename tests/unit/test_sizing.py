@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 import toy
 
-from localprompt.errors import BudgetExhausted
+from localprompt.comparison.plan import compare, resume_comparison
+from localprompt.errors import BudgetExhausted, StoreError
 from localprompt.lm.base import unique_tokens
 from localprompt.lm.budget import Budget
 from localprompt.lm.cached import CachedLM, MemoryAnswers
@@ -23,7 +25,7 @@ from localprompt.run import spec as specs
 from localprompt.run.config import RunConfig
 from localprompt.run.models import Models
 from localprompt.run.prepare import prepare
-from localprompt.run.sizing import LEAST_DEV, sized
+from localprompt.run.sizing import LEAST_DEV, Speed, sized
 from localprompt.run.spec import Limits, read_spec
 from localprompt.store import Store
 from localprompt.types import Generation, Loglikelihood, Sampling, Spend
@@ -42,8 +44,8 @@ class Clock:
 class Slow(ScriptedLM):
     """Takes a time for each token that it computes, on a clock of its own."""
 
-    def __init__(self, clock: Clock, rate: float) -> None:
-        super().__init__(name="slow", answer=toy.answer, logprob=toy.logprob)
+    def __init__(self, clock: Clock, rate: float, name: str = "slow") -> None:
+        super().__init__(name=name, answer=toy.answer, logprob=toy.logprob)
         self.clock = clock
         self.rate = rate
 
@@ -109,7 +111,7 @@ def test_sizes_follow_a_share_and_what_is_fixed_stays() -> None:
 def _sized(limits: Limits, settings: dict[str, object] | None = None, preset: str = "local") -> specs.RunSpec:
     lm = toy.model()
     spec = read_spec(toy.task(dev=200), ("ape", preset, settings or {}), 0, limits, allow_code=False)
-    return sized(prepare(spec, Models(lm, lm)), None)[0].spec
+    return sized(prepare(spec, Models(lm, lm)), Speed({}))[0].spec
 
 
 def test_a_small_budget_makes_a_small_search_that_fits_it() -> None:
@@ -136,7 +138,17 @@ def test_what_the_user_or_a_paper_fixes_no_budget_changes() -> None:
     assert (free.optimizer, free.n_dev) == (configure("ape", {}), None)
 
 
-def test_dev_is_cut_with_each_label_in_proportion_and_so_it_is_again_when_the_run_goes_on(tmp_path: object) -> None:
+def test_dev_is_cut_with_each_label_in_proportion() -> None:
+    task = toy.task(dev=90, labels=("yes", "no", "maybe"))
+    labels = 30 * ["yes"] + 50 * ["no"] + 10 * ["maybe"]
+    dev = [replace(each, targets=(label,)) for each, label in zip(task.dev, labels, strict=True)]
+    cut = specs.seen_dev(replace(task, dev=tuple(dev)), 27, 0)
+    counts = Counter(each.targets[0] for each in cut)
+    assert all(abs(counts[label] - n) <= 1 for label, n in (("yes", 9), ("no", 15), ("maybe", 3)))
+    assert [each.id for each in cut] == [each.id for each in dev if each.id in {example.id for example in cut}]
+
+
+def test_dev_is_cut_and_so_it_is_again_when_the_run_goes_on() -> None:
     task = toy.task(dev=200)
     first = runs.optimize(task, toy.model(), max_tokens=1000)
     with Store() as store:
@@ -194,16 +206,85 @@ def test_a_run_that_a_deadline_ended_is_repeated_without_a_clock(clock: Clock) -
     assert longer.spend.calls > first.spend.calls
 
 
-def test_a_deadline_learns_how_slow_a_machine_is() -> None:
+def test_a_deadline_learns_how_slow_a_machine_is_and_how_long_completions_are() -> None:
     clock = Clock()
     deadline = Deadline(10, clock)
-    deadline.begin(Rates(100.0, 10.0))
-    assert deadline.seconds(Work(1000, 0)) == pytest.approx(10)
-    assert deadline.seconds(Work(0, 100)) == pytest.approx(5), "half of what may be drawn"
-    deadline.learn(1000, 0, 0, 50.0)
-    assert deadline.seconds(Work(1000, 0)) > 40
+    deadline.expect({"m": Rates(100.0, 10.0), "other": Rates(100.0, 10.0)}, {})
+    assert deadline.seconds(Work("m", 1000)) == pytest.approx(10)
+    assert deadline.seconds(Work("m", 0, 10, 10)) == pytest.approx(5), "half of what may be drawn"
+    deadline.expect({}, {10: 2.0})
+    assert deadline.seconds(Work("m", 0, 10, 10)) == pytest.approx(2)
+    deadline.learn(Work("m", 1000), 0, 50.0)
+    assert deadline.seconds(Work("m", 1000)) > 40
+    assert deadline.seconds(Work("other", 1000)) == pytest.approx(10), "each model has a pace of its own"
     for _ in range(20):
-        deadline.learn(1000, 0, 0, 10.0)
-    assert deadline.seconds(Work(1000, 0)) == pytest.approx(10, rel=0.1)
-    deadline.learn(0, 100, 100, 10.0)
-    assert deadline.seconds(Work(0, 100)) > 9
+        deadline.learn(Work("m", 1000), 0, 10.0)
+    assert deadline.seconds(Work("m", 1000)) == pytest.approx(10, rel=0.1)
+    deadline.learn(Work("m", 0, 10, 10), 100, 10.0)
+    assert deadline.seconds(Work("m", 0, 10, 10)) > 5
+
+
+def test_answers_much_shorter_than_they_may_be_do_not_end_a_search(clock: Clock) -> None:
+    task = replace(toy.task(dev=100, test=100), sampling=Sampling(max_tokens=512))
+    result = runs.optimize(task, Slow(clock, 300), method="protegi", max_minutes=2)
+    assert result.dev is not None
+    assert result.spend.calls > 100
+    assert clock.now <= 132
+
+
+def test_a_slow_proposer_is_known_to_be_slow(clock: Clock) -> None:
+    lm, proposer = Slow(clock, 500), Slow(clock, 20, "writer")
+    assert lm.facts.fingerprint != proposer.facts.fingerprint
+    result = runs.optimize(toy.task(dev=60, test=60), lm, proposer=proposer, max_minutes=1)
+    assert clock.now <= 66
+    assert result.found_better
+
+
+@pytest.mark.parametrize("limits", [{"max_tokens": 400}, {"max_calls": 12}, {}])
+@pytest.mark.parametrize("method", ["ape", "pe2", "random"])
+def test_a_replay_repeats_a_run_with_whatever_limits(method: str, limits: dict[str, int]) -> None:
+    lm = toy.model(answer=lambda p, s: toy.answer(p, s) if toy.is_asked_to_write(p) or s % 2 == 0 else "no idea")
+    first = runs.optimize(toy.task(dev=40), lm, method=method, **limits)  # type: ignore[arg-type]
+    again = resuming.replay(first.run_id)
+    assert replace(again, spend=first.spend, final_evaluation=first.final_evaluation) == first
+
+
+def test_what_a_refused_call_computed_is_not_charged_and_the_replay_spends_the_same(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("localprompt.lm.cached.CHUNK", 16)
+    first = runs.optimize(toy.task(dev=100, test=100), Slow(clock, 20), method="protegi", max_minutes=1)
+    assert first.refused
+    again = resuming.replay(first.run_id)
+    logical = ("tokens_requested", "tokens_computed", "calls", "answers")
+    assert [getattr(again.spend, name) for name in logical] == [getattr(first.spend, name) for name in logical]
+
+
+def test_a_foreign_model_keeps_the_promise_where_a_run_goes_on(clock: Clock) -> None:
+    task = toy.task(dev=100, test=200)
+    first = runs.optimize(task, Slow(clock, 20), max_minutes=1)
+    assert first.test is not None
+    clock.now = 0.0
+    longer = resuming.resume(first.run_id, model=Slow(clock, 20), max_minutes=3)
+    assert clock.now <= 198
+    assert longer.test is not None
+    assert longer.test.best.n > first.test.best.n
+
+
+def test_a_run_that_minutes_cut_is_not_compared_with_others() -> None:
+    task = toy.task(dev=30, test=30)
+    compared = compare([task], toy.model(), methods=["manual"], n_seeds=1, max_tokens=5000)
+    (run_id,) = (run.result.run_id for run in compared.runs)
+    with Store() as store:
+        result = dict(store.runs.get(run_id).result or {})
+        store.runs.update(run_id, result={**result, "refused": [3]})
+    with pytest.raises(StoreError, match="left out test examples"):
+        resume_comparison(compared.id)
+    again = compare([task], toy.model(), methods=["manual"], n_seeds=1, max_tokens=5000)
+    assert again.runs[0].result.run_id != run_id
+
+
+def test_the_last_examples_are_measured_too_where_there_is_time(clock: Clock) -> None:
+    result = runs.optimize(toy.task(dev=30, test=15), Slow(clock, 500), max_minutes=1)
+    assert result.test is not None
+    assert result.test.best.n == 15
