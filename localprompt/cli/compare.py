@@ -41,7 +41,7 @@ _FILE = HomePath(dir_okay=False)
     help="Runs of each method on a task.",
 )
 @click.option("--max-tokens", type=LIMIT, help="Tokens that each search may compute; methods are sized to it.")
-@click.option("--max-calls", type=LIMIT, help="Model calls that each search may make.")
+@click.option("--max-calls", type=LIMIT, help="Model calls that each search may make; methods are sized to it.")
 @click.option(
     "--preset", default="local", show_default=True, help="Settings of the methods that have it: local, paper."
 )

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--max-minutes", type=MINUTES, help="Minutes after which the result is there; the method is sized to it.")
 @click.option("--pause-after", type=MINUTES, help="Pause the search after this many minutes.")
 @click.option("--max-tokens", type=LIMIT, help="Tokens that the search may compute; the method is sized to it.")
-@click.option("--max-calls", type=LIMIT, help="Model calls that the search may make.")
+@click.option("--max-calls", type=LIMIT, help="Model calls that the search may make; the method is sized to it.")
 @click.option("--dry-run", is_flag=True, help="Only say what would run and what it is expected to cost.")
 @model_options
 def optimize(

@@ -59,7 +59,7 @@ class MeteredLM:
 
     @property
     def is_limited(self) -> bool:
-        """True if the budget limits tokens or calls."""
+        """True if the budget limits tokens, calls or the time until the result."""
         return self._budget.is_limited
 
     @property

@@ -40,7 +40,7 @@ TEMPLATES = {**induction.TEMPLATES, "paraphrase": ("instruction",), "paraphrase_
 @optimizer("random", TEMPLATES)
 @dataclass(frozen=True, slots=True)
 class RandomSearch(Checked):
-    """Hyperparameters of random search; it goes on until the budget in tokens or calls ends.
+    """Hyperparameters of random search; it goes on until the budget ends.
 
     Without a limit on either it ends after `proposals`, at most some 4,000 short answers. It ends sooner where nothing
     new comes.
@@ -51,7 +51,7 @@ class RandomSearch(Checked):
     """It has no end of its own within a budget, so a rehearsal ends after `proposals`: the rest goes on like that."""
 
     proposals: Count = 128
-    """Instructions asked for in all where the budget limits neither tokens nor calls; about twice what the other
+    """Instructions asked for in all where no budget limits tokens, calls or minutes; about twice what the other
     methods spend then. Under a limit it has no effect: the search continues until the limit."""
     per_round: Count = 8
     """Instructions asked for before they are scored: the budget may end after any round."""

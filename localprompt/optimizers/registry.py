@@ -28,7 +28,7 @@ class Optimizer(Protocol):
     Optional class variables: `PRESETS`, name to the hyperparameters that differ from the defaults, of which `paper` is
     the setting of the publication; `RENAMED`, former names of hyperparameters to those of now; `REMOVED`, former
     hyperparameters to the values that change nothing; `SCALES`, hyperparameters that follow the budget, see `scaled`;
-    `SPENDS_ALL`, true if only a limit on tokens or calls ends the
+    `SPENDS_ALL`, true if only a budget ends the
     search; `COMPARED`, false if `compare` leaves it out where no methods are named.
     """
 

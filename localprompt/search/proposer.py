@@ -98,7 +98,7 @@ class Proposer:
 
     @property
     def is_limited(self) -> bool:
-        """True if the budget limits tokens or calls."""
+        """True if the budget limits tokens, calls or the time until the result."""
         return self._lm.is_limited
 
     @property
