@@ -52,9 +52,9 @@ def resume(  # noqa: PLR0913 - as many choices as the command
 ) -> RunResult:
     """Return the result of a run that ended early, or was killed, gone on with to its end.
 
-    It is the result of a run that was never interrupted; with minutes, what there is time for. A finished run gives its result at once, unless a limit
-    on tokens, calls or minutes is given, to which it goes on, or `force`. Where a result with a test score was known
-    already, the new one says so. A search keeps the size that it was begun with.
+    It is the result of a run that was never interrupted; with minutes, what there is time for. A finished run gives its
+    result at once, unless a limit on tokens, calls or minutes is given, to which it goes on, or `force`. Where a result
+    with a test score was known already, the new one says so. A search keeps the size that it was begun with.
 
     Args:
         run: the beginning of its id.
