@@ -68,7 +68,7 @@ class APE(Checked):
         "queries": (2, 0.5),
         "per_query": (2, 0.5),
         "finalists": (1, 0.5),
-        "example_sets": (1, 1.0),
+        "example_sets": (1, 0.5),
     }
     PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "paper": {

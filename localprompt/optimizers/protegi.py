@@ -178,7 +178,7 @@ class ProTeGi(Checked):
         "rounds": (1, 0.5),
         "evaluations": (40, 0.5),
         "init_prompts": (3, 0.5),
-        "example_sets": (1, 1.0),
+        "example_sets": (1, 0.5),
     }
     PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "paper": {

@@ -27,7 +27,7 @@ from localprompt.search.evaluator import Evaluator
 from localprompt.search.observer import Observer
 from localprompt.types import Sampling
 
-SHARES = (0.06, 0.125, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
+SHARES = (0.015, 0.03, 0.06, 0.09, 0.13, 0.18, 0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
 """Of what a method spends by default, smallest first."""
 MEASURED = 20
 """Prompts on all of dev that a budget should allow."""
