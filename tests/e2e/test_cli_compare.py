@@ -57,7 +57,7 @@ def test_a_person_sees_a_row_a_method_and_the_prompts(task: str) -> None:
     assert f"omegas, random, seed 1, test 1.000: {toy.BEST}" in result.stdout
     assert "over all tasks" not in result.stdout
     assert (
-        "settings: ape local, queries=2, per_query=12, example_sets=32, finalists=6; random local, proposals=14"
+        "settings: ape local, queries=2, per_query=12, example_sets=16, finalists=6; random local, proposals=14"
         in result.stdout
     )
     assert "run 4 of 4: omegas, random, seed 1" in result.stderr
@@ -86,7 +86,7 @@ def test_json_is_all_there_is_on_standard_output_and_csv_has_the_table_and_the_r
         ("omegas", "random", "2", "1.0"),
     ]
     assert [row["changed"] for row in table] == [
-        '{"queries": 2, "per_query": 12, "example_sets": 32, "finalists": 6}',
+        '{"queries": 2, "per_query": 12, "example_sets": 16, "finalists": 6}',
         '{"proposals": 14}',
     ]
 

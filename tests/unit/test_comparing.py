@@ -402,7 +402,7 @@ def test_settings_are_told_as_what_differs_from_a_preset(tmp_path: Path) -> None
     settings = {"ape": {**SMALL["ape"], "templates": tmp_path}}
     result = compare([small()], toy.model(), methods=["ape"], n_seeds=1, max_tokens=LIMIT, settings=settings)
     how = result.methods["ape"]
-    sized = {"finalists": 6, "example_sets": 32}
+    sized = {"finalists": 6, "example_sets": 16}
     assert (how.preset, how.changed) == ("local", {**SMALL["ape"], **sized, "templates": ["forward.txt"]})
     assert how.settings["templates"]["files"]["forward.txt"].startswith("{{demos}}")
     assert resume_comparison(result.id).methods == result.methods
