@@ -22,7 +22,7 @@ import platformdirs
 
 from localprompt.engine.cachefile import write_atomic
 from localprompt.engine.tuning import length_of, probe_length
-from localprompt.errors import BudgetExhausted
+from localprompt.errors import BudgetExhausted, ContextOverflow
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.budget import Budget
 from localprompt.lm.deadline import Rates
@@ -118,6 +118,9 @@ def estimate(
     except BudgetExhausted:
         with suppress(BudgetExhausted):
             spend_remaining(problem)
+    except ContextOverflow:  # ends a run too, once it has found something
+        if len(problem.ranking.candidates) == len(problem.seeds):
+            raise
     simulated = {id(model): model for model in (answering, writing)}.values()
     before = (answering.prefilled, answering.generated)
     of_lm = rates.get(lm.facts.fingerprint)

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 
-from localprompt.errors import ContextOverflow
 from localprompt.lm.base import LanguageModel, unique_tokens
 from localprompt.lm.budget import Budget
 from localprompt.lm.cached import CachedLM, MemoryAnswers
@@ -119,10 +118,7 @@ def sized(ready: Prepared, speed: Speed, deadline: Deadline | None = None) -> tu
     )
     cost = None
     for optimizer in larger:
-        try:
-            expected = rehearsed(replace(free, optimizer=optimizer))
-        except ContextOverflow:  # a larger search asks the proposer longer things
-            break
+        expected = rehearsed(replace(free, optimizer=optimizer))
         if share_of(expected) > 1:
             break
         best, cost = optimizer, expected
