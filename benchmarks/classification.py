@@ -36,10 +36,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from corpus import LABELS, digits, published, scored_on_dev, task_in
-from methods import METHODS, Check, Results, chosen, code_hash, expect, read, write
+from methods import METHODS, Check, Results, carry_out, chosen, code_hash, expect, read, write
 
 import localprompt
 from localprompt.errors import LocalPromptError
@@ -419,13 +420,7 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="only print what there is")
     options = parser.parse_args()
     plan = Plan(options.data, options.tasks, options.methods, options.seeds, options.tokens)
-    failed: list[str] = []
-    if not options.report:
-        with localprompt.load_model(options.model) as lm, Store(options.store) as store:
-            failed = run_all(plan, lm, store, options.json)
-    print(report(plan, read(options.json) or {"tasks": {}}))
-    if failed:
-        sys.exit("\n".join(["", "failed; start again to try them again:", *failed]))
+    carry_out(options, partial(run_all, plan), partial(report, plan))
 
 
 if __name__ == "__main__":

@@ -33,8 +33,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -455,11 +456,20 @@ def main() -> None:
         options.max_tokens,
         rows,
     )
+    carry_out(options, partial(run_all, plan), partial(report, plan))
+
+
+def carry_out(
+    options: argparse.Namespace,
+    run: Callable[[LanguageModel, Store, Path], list[str]],
+    told: Callable[[Results], str],
+) -> None:
+    """Run what is missing, unless only the report is wanted, print it, and exit with what failed."""
     failed: list[str] = []
     if not options.report:
         with localprompt.load_model(options.model) as lm, Store(options.store) as store:
-            failed = run_all(plan, lm, store, options.json)
-    print(report(plan, read(options.json) or {"tasks": {}}))
+            failed = run(lm, store, options.json)
+    print(told(read(options.json) or {"tasks": {}}))
     if failed:
         sys.exit("\n".join(["", "failed; start again to try them again:", *failed]))
 

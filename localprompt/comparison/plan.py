@@ -29,7 +29,7 @@ from localprompt.run.estimate import Estimate
 from localprompt.run.journal import enter
 from localprompt.run.models import Models, check_engine, open_models
 from localprompt.run.prepare import prepare, tell_before
-from localprompt.run.results import RunResult
+from localprompt.run.results import is_cut
 from localprompt.run.resume import models_of
 from localprompt.run.session import opened_store
 from localprompt.run.sizing import planned
@@ -303,14 +303,9 @@ class _KnownRuns:
         for record in self._by_identity.get(identity_hash(wanted.to_json()), ()):
             with suppress(StoreError):  # a damaged run is made again
                 is_same = RunConfig.read(record.configuration).is_same_search(wanted)
-                if is_same and not _is_cut(record, len(wanted.task["test"])):
+                if is_same and not is_cut(record, wanted.task["test"]):
                     same.append(record)
         return next((record.id for record in same if record.status == "finished"), same[0].id if same else None)
-
-
-def _is_cut(record: RunRecord, n_test: int) -> bool:
-    """Return whether minutes ended a run or left test examples out: it is not comparable."""
-    return record.result is not None and RunResult.from_json(record.result).is_cut(n_test)
 
 
 def _entered(home: Store, config: RunConfig) -> str:
@@ -356,7 +351,7 @@ def _check_alike(home: Store, name: str, planned: Sequence[PlannedRun]) -> None:
             raise StoreError(
                 f"the run {record.id} of the comparison {name} was resumed with a different task", _again(home)
             )
-        if _is_cut(record, len(task.test)):
+        if is_cut(record, task.test):
             problem = (
                 f"the run {record.id} of the comparison {name} was resumed with minutes that left out test examples"
             )

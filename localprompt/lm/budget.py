@@ -1,7 +1,7 @@
 """Limits on what a run may spend. Level 3.
 
 Counting is logical: an answer that comes out of a cache costs what it cost when it was computed, so a replayed run
-ends where the first one ended. Only minutes depend on the machine: `max_minutes` pauses a run, and which calls a
+ends where the first one ended. Only minutes depend on the machine: `pause_after` pauses a run, and which calls a
 deadline refused is kept, so that a replay refuses the same ones.
 """
 
@@ -29,7 +29,7 @@ class Budget:
         max_tokens: tokens computed, as `Spend` counts them: each distinct prefix of a call once, and what is drawn.
         max_requested: tokens requested, as one-at-a-time evaluation would decode them; what stored runs may have.
         max_calls: model calls, one for each (prompt, example) evaluated or text asked for.
-        max_minutes: minutes since this object was made, after which it is out of time.
+        pause_after: minutes since this object was made, after which it is out of time.
         deadline: before which everything must be done; it refuses a call that would end too late.
         clock: seconds that only grow.
     """
@@ -40,14 +40,14 @@ class Budget:
         max_tokens: int | None = None,
         max_requested: int | None = None,
         max_calls: int | None = None,
-        max_minutes: float | None = None,
+        pause_after: float | None = None,
         deadline: Deadline | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._max_tokens = max_tokens
         self._max_requested = max_requested
         self._max_calls = max_calls
-        self._max_minutes = max_minutes
+        self._pause_after = pause_after
         self.deadline = deadline
         """Learns how long calls take."""
         self._n = 0
@@ -79,8 +79,8 @@ class Budget:
         Raises:
             OutOfTime: if the minutes are over.
         """
-        if self._max_minutes is not None and self._clock() - self._started >= self._max_minutes * 60:
-            raise OutOfTime(f"the {self._max_minutes:g} minutes are over")
+        if self._pause_after is not None and self._clock() - self._started >= self._pause_after * 60:
+            raise OutOfTime(f"the {self._pause_after:g} minutes are over")
 
     def check_deadline(self, work: Work) -> None:
         """Do nothing while there is time for what is computed next.

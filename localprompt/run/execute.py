@@ -37,7 +37,7 @@ from localprompt.run.noise import measure_noise
 from localprompt.run.prepare import Prepared
 from localprompt.run.results import FrontPrompt, HeldOutScores, NoiseFloor, RunnerUp, RunResult, constant_note
 from localprompt.run.session import CachedModels, cached_models
-from localprompt.run.spec import RunSpec, in_proportion
+from localprompt.run.spec import RunSpec, order_of
 from localprompt.search.evaluator import Evaluator
 from localprompt.search.evidence import MOST_ROWS
 from localprompt.search.filtering import spend_remaining
@@ -268,7 +268,7 @@ def _measure_noise(session: RunSession, task: Task, problem: Problem, budget: Bu
     }
     session.observer.stage(f"measuring {pluralize(len(known), 'prompt')} again on dev to estimate the noise")
     n_known = None if session.known is None or session.known.noise is None else session.known.noise.n // len(known)
-    examples = in_proportion(task, task.dev, session.spec.seed)
+    examples = order_of(task, task.dev, session.spec.seed)
     evaluator = Evaluator(session.models.again, task, budget)
     again = partial(measured_in_time, evaluator, deadline=session.clock, share=_NOISE_SHARE)
     return measure_noise(again, examples, list(known.values()), n_known)
@@ -280,7 +280,7 @@ def _test(session: RunSession, evaluator: Evaluator, prompts: Sequence[Prompt]) 
     session.observer.stage(f"measuring the seed and the winner on {pluralize(len(task.test), 'test example')}")
     if session.clock is None and known is None:
         return evaluator.evaluate(prompts, task.test)
-    mixed = in_proportion(task, task.test, session.spec.seed)[: known.seed.n if known else None]
+    mixed = order_of(task, task.test, session.spec.seed)[: known.seed.n if known else None]
     measured = measured_in_time(evaluator, prompts, mixed, session.clock)
     ids = {outcome.example_id for outcome in measured[0].outcomes}
     return evaluator.evaluate(prompts, [example for example in task.test if example.id in ids])

@@ -25,7 +25,7 @@ from localprompt.run.prepare import Prepared, prepare
 from localprompt.run.results import CrossValidation, RunResult
 from localprompt.run.resume import resume
 from localprompt.run.sizing import planned
-from localprompt.run.spec import RunSpec, in_proportion
+from localprompt.run.spec import RunSpec, order_of
 from localprompt.search.observer import Observer
 from localprompt.store import RunStatus, Store
 from localprompt.store.records import dumped, identity_hash
@@ -57,7 +57,7 @@ def without_each_fold(task: Task, seed: int) -> list[Task]:
         same.setdefault(number, []).append(example)
     groups = {group[0].id: group for group in same.values()}
     # Every piece of them has the labels in proportion, also what is left without one.
-    order = [groups[first.id] for first in in_proportion(task, [group[0] for group in same.values()], seed)]
+    order = [groups[first.id] for first in order_of(task, [group[0] for group in same.values()], seed)]
     found = []
     for number in range(task.folds):
         start, end = (len(order) * each // task.folds for each in (number, number + 1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ from localprompt.errors import StoreError
 from localprompt.interface.rounding import score_text
 from localprompt.run.estimate import Estimate
 from localprompt.stats.intervals import Difference, Interval
+from localprompt.store import RunRecord
 from localprompt.store.plain import key_of, plain, read
 from localprompt.tasks.constant import ConstantAnswer
 from localprompt.types import Incumbent, Outcome, Prompt, Spend
@@ -174,10 +175,6 @@ class RunResult:
         """True if the winner is not the seed prompt itself."""
         return self.best.id != self.seed_prompt.id
 
-    def is_cut(self, n_test: int) -> bool:
-        """Return whether a deadline ended the search, or left some of `n_test` test examples unmeasured."""
-        return bool(self.refused) or self.test is None or self.test.best.n < n_test
-
     @property
     def verdict(self) -> str:
         """One of seven sentences about the difference on test.
@@ -256,6 +253,18 @@ class EvaluationResult:
     def to_json(self) -> dict[str, Any]:
         """Return the result as plain data."""
         return dict(plain(self))
+
+
+def is_cut(record: RunRecord, test: Sequence[object]) -> bool:
+    """Return whether a run has a result, but a deadline ended its search or left some of its test examples out.
+
+    Raises:
+        StoreError: if the result is damaged.
+    """
+    if record.result is None:
+        return False
+    result = RunResult.from_json(record.result)
+    return bool(result.refused) or result.test is None or result.test.best.n < len(test)
 
 
 def constant_note(constant: ConstantAnswer | None, score: Interval, whose: str, split: Split) -> tuple[str, ...]:

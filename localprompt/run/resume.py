@@ -22,7 +22,7 @@ from localprompt.run.config import RunConfig
 from localprompt.run.execute import RunSession, execute_run, search_and_test
 from localprompt.run.models import Models, ModelSource, check_engine, open_models
 from localprompt.run.prepare import Prepared, prepare
-from localprompt.run.results import RunResult
+from localprompt.run.results import RunResult, is_cut
 from localprompt.run.session import opened_store
 from localprompt.run.sizing import learn_speed, planned
 from localprompt.run.spec import Limits, RunSpec, loaded_task
@@ -110,7 +110,7 @@ def resume(  # noqa: PLR0913 - as many choices as the command
         # The minutes that it was begun with stay: they are those of each further session.
         limits = replace(spec.limits, max_minutes=begun.limits.max_minutes, pause_after=begun.limits.pause_after)
         config = config.changed(test_seen=seen, limits=limits)
-        is_unchanged = mismatch is None and limits == begun.limits and not (deadline and _was_cut(record, spec.task))
+        is_unchanged = mismatch is None and limits == begun.limits and not (deadline and is_cut(record, spec.task.test))
         if record.status == "finished" and record.result is not None and is_unchanged:
             observer.note(f"the run {record.id} is finished, and nothing has changed since")
             return RunResult.from_json(record.result)
@@ -265,11 +265,6 @@ def _source(
         raise ConfigError(f"the run used a loaded {role}, {before.name!r}", f"pass the {role} to continue with")
     check_engine(engine, model)
     return ModelSource(model, {**before.engine(), **engine})
-
-
-def _was_cut(record: RunRecord, task: Task) -> bool:
-    """Return whether a deadline ended the search of a run, or left test examples unmeasured."""
-    return record.result is None or RunResult.from_json(record.result).is_cut(len(task.test))
 
 
 def _has_test(record: RunRecord) -> bool:

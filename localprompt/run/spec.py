@@ -16,7 +16,7 @@ from localprompt.optimizers import Optimizer, configure
 from localprompt.optimizers.registry import LOCAL, current_names
 from localprompt.tasks import Task, load_task
 from localprompt.tasks.answers import guarded_answer
-from localprompt.tasks.data import mixed
+from localprompt.tasks.data import in_proportion
 from localprompt.tasks.metrics import guarded_metric
 from localprompt.tasks.template import Position
 from localprompt.types import Example
@@ -67,7 +67,7 @@ class Limits:
             max_tokens=self.max_tokens,
             max_requested=self.max_requested,
             max_calls=self.max_calls,
-            max_minutes=self.pause_after,
+            pause_after=self.pause_after,
             deadline=deadline,
         )
 
@@ -117,17 +117,14 @@ class RunSpec:
         object.__setattr__(self, "placed", replace(task, dev=dev, layout=task.layout.placed(position)))
 
 
-def in_proportion(task: Task, examples: Sequence[Example], seed: int) -> list[Example]:
-    """Return examples of a task in an order of chance of which every piece holds each label in proportion."""
-    rng = random.Random(seed)
-    if task.labels:
-        return mixed(examples, lambda example: example.targets[0], rng)
-    return rng.sample(examples, len(examples))
+def order_of(task: Task, examples: Sequence[Example], seed: int) -> list[Example]:
+    """Return examples of a task in the order in which those come first that are measured where not all can be."""
+    return in_proportion(examples, random.Random(seed), has_labels=bool(task.labels))
 
 
 def seen_dev(task: Task, n_dev: int | None, seed: int) -> tuple[Example, ...]:
     """Return the dev examples that a search sees, in the order of the task; all of them where `n_dev` is None."""
-    chosen = {example.id for example in in_proportion(task, task.dev, seed)[:n_dev]}
+    chosen = {example.id for example in order_of(task, task.dev, seed)[:n_dev]}
     return tuple(example for example in task.dev if example.id in chosen)
 
 

@@ -15,7 +15,7 @@ from localprompt.search.proposer import TOO_LONG, Proposer, id_of_demos
 from localprompt.search.ranking import Ranking
 from localprompt.tasks import Task
 from localprompt.tasks.copies import inputs_of
-from localprompt.tasks.data import mixed
+from localprompt.tasks.data import in_proportion
 from localprompt.types import Candidate, Demo, Discard, Evaluation, Example, Prompt
 
 _MOST_OUTPUTS = 6
@@ -147,9 +147,7 @@ class Problem:
         A prompt that gives one label to everything must not win the first six examples because they lack the others,
         and not gain or lose by seeing more: races compare prompts that have seen different numbers of examples.
         """
-        if self._labels:
-            return mixed(examples, lambda example: example.targets[0], self.rng)
-        return self.rng.sample(examples, len(examples))
+        return in_proportion(examples, self.rng, has_labels=bool(self._labels))
 
     def record(self, candidates: Sequence[Candidate]) -> None:
         """Remember where prompts come from; the first origin of a prompt stays."""

@@ -194,6 +194,13 @@ def mixed(items: Sequence[_T], kind: Callable[[_T], str], rng: random.Random) ->
     return [item for _, item in sorted(placed, key=lambda pair: pair[0])]
 
 
+def in_proportion(examples: Sequence[Example], rng: random.Random, *, has_labels: bool) -> list[Example]:
+    """Return examples in an order of chance; with labels, every piece of it holds each of them in proportion."""
+    if has_labels:
+        return mixed(examples, lambda example: example.targets[0], rng)
+    return rng.sample(examples, len(examples))
+
+
 def reading_doubts(name: str, rows: Sequence[Row]) -> tuple[str, ...]:
     """Return one sentence for each thing that makes it doubtful that the rows of a file were read as they are meant."""
     doubts = []

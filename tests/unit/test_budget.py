@@ -36,7 +36,7 @@ def test_the_worst_case_is_reserved_and_the_truth_is_entered() -> None:
 
 def test_minutes_are_those_of_the_clock_that_is_given() -> None:
     now = [100.0]
-    budget = Budget(max_minutes=2, clock=lambda: now[0])
+    budget = Budget(pause_after=2, clock=lambda: now[0])
     now[0] += 119
     budget.check_time()
     now[0] += 1
@@ -47,7 +47,7 @@ def test_minutes_are_those_of_the_clock_that_is_given() -> None:
 
 def test_a_call_after_the_minutes_costs_nothing() -> None:
     now = [0.0]
-    lm, budget = toy.model(), Budget(max_minutes=1, clock=lambda: now[0])
+    lm, budget = toy.model(), Budget(pause_after=1, clock=lambda: now[0])
     now[0] = 60.0
     with pytest.raises(OutOfTime):
         MeteredLM(lm, budget).generate(["a"], Sampling(max_tokens=1), [0])
@@ -57,7 +57,7 @@ def test_a_call_after_the_minutes_costs_nothing() -> None:
 def test_answers_that_are_known_are_given_after_the_minutes_too() -> None:
     now = [0.0]
     cached = CachedLM(toy.model(), MemoryAnswers())
-    budget = Budget(max_minutes=1, clock=lambda: now[0])
+    budget = Budget(pause_after=1, clock=lambda: now[0])
     metered = MeteredLM(cached, budget)
     first = metered.loglikelihood([("a1", " b"), ("a2", " b")], calls=2)
     now[0] = 60.0
@@ -78,7 +78,7 @@ def test_of_a_call_that_ends_between_two_chunks_what_was_answered_is_charged(mon
         now[0] += 25.0
         return -1.0
 
-    budget = Budget(max_minutes=1, clock=lambda: now[0])
+    budget = Budget(pause_after=1, clock=lambda: now[0])
     metered = MeteredLM(CachedLM(toy.model(logprob=tick), MemoryAnswers()), budget)
     pairs = [(f"a{n}", label) for n in range(4) for label in (" b", " c")]  # two answers a call
     with pytest.raises(OutOfTime):

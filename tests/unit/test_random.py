@@ -119,7 +119,7 @@ def test_a_budget_is_spent_whatever_the_number_of_proposals() -> None:
         configure("random", few).run(toy.problem(toy.model(answer=answer), budget=budget))
     assert 60_000 >= budget.spend.tokens_computed > 50_000
     asked.clear()
-    configure("random", few).run(toy.problem(toy.model(answer=answer), budget=Budget(max_minutes=1000)))
+    configure("random", few).run(toy.problem(toy.model(answer=answer), budget=Budget(pause_after=1000)))
     assert sum(map(toy.is_asked_to_write, asked)) == 8, "minutes pause a run, they are nothing to be spent"
 
 
