@@ -28,7 +28,6 @@ from localprompt.errors import ConfigError
 from localprompt.optimizers import induction
 from localprompt.optimizers.induction import Induction
 from localprompt.optimizers.registry import Scales, optimizer
-from localprompt.optimizers.rewording import reworded
 from localprompt.optimizers.settings import AnyCount, Checked, Count, Must, Share, Shown, StageSizes, Weight
 from localprompt.optimizers.worked_examples import SETS, Shots, other_way, starts
 from localprompt.proposals.metaprompts import MetaPrompt, load
@@ -38,6 +37,7 @@ from localprompt.search.problem import Problem
 from localprompt.search.proposer import Style
 from localprompt.search.racing import UpperConfidence
 from localprompt.search.ranking import best_first
+from localprompt.search.rewording import reworded
 from localprompt.types import Candidate, Example, Prompt, Sampling
 
 Mode = Literal["forward", "fim", "cloze", "sir", "auto"]

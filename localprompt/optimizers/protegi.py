@@ -31,7 +31,6 @@ from localprompt.optimizers import induction
 from localprompt.optimizers.induction import Induction, Init
 from localprompt.optimizers.mistakes import Case, cases, deal
 from localprompt.optimizers.registry import Scales, optimizer
-from localprompt.optimizers.rewording import reading_of, reworded
 from localprompt.optimizers.settings import AnyCount, Checked, Count, Share, Shown, Weight
 from localprompt.optimizers.worked_examples import SETS, Shots, other_way, starts
 from localprompt.proposals.metaprompts import MetaPrompt, flat, in_a_row, inputs_of, load, shortened
@@ -49,6 +48,7 @@ from localprompt.search.problem import Problem
 from localprompt.search.proposer import Request, Style, children
 from localprompt.search.racing import Pulls, RaceName, race
 from localprompt.search.ranking import best_first
+from localprompt.search.rewording import reading_of, reworded
 from localprompt.types import Candidate, Generation, Prompt, Sampling
 
 _INSTRUCTION, _ERRORS = ("instruction", "errors"), ("errors",)

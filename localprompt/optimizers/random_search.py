@@ -25,12 +25,12 @@ from localprompt.errors import ConfigError
 from localprompt.optimizers import induction
 from localprompt.optimizers.induction import Induction
 from localprompt.optimizers.registry import optimizer
-from localprompt.optimizers.rewording import reworded
 from localprompt.optimizers.settings import Checked, Count, Share, Shown, Weight
 from localprompt.optimizers.worked_examples import SETS, Shots, starts
 from localprompt.proposals.metaprompts import MetaPrompt, load
 from localprompt.search.filtering import Stages, filter_in_stages, measure_best_first
 from localprompt.search.problem import Problem
+from localprompt.search.rewording import reworded
 from localprompt.types import Candidate, Example, Prompt, Sampling
 
 TEMPLATES = {**induction.TEMPLATES, "paraphrase": ("instruction",), "paraphrase_chat": ("instruction",)}

@@ -18,12 +18,12 @@ MAX_FILE_LINES = 450
 # These only fall; one that must rise says why behind its number.
 # 12,165 before exact statistics, data, scripts, thoughts; models by scheme 107; studies 87; budgets that size a search,
 # in minutes and computed tokens, 440; diagnosis 340; choice and runner-up 155; races of worked
-# examples 102, fronts of score and length 49; cross-validation 344
-MAX_CODE_LINES = 15_717
+# examples 102, fronts of score and length 49; cross-validation 344; 15,717 before sensitivity to wording
+MAX_CODE_LINES = 19_000
 MAX_OF_OPTIMIZER = {"ape": 184, "manual": 43, "opro": 248, "pe2": 247, "protegi": 247, "random_search": 86}  # examples
 MAX_OF_NEW_OPTIMIZER = 250
 MAX_MEMBERS_OF_PROBLEM = 18  # 17 before `unseen`: the winner is chosen by rows that no method used
-MAX_ON_TOP_LEVEL = 19
+MAX_ON_TOP_LEVEL = 20  # 18 before variants and sensitivity, which is a use of its own
 MAX_CIRCLES = 0
 MAX_LONG_SIGNATURES = 6
 

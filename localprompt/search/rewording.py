@@ -1,4 +1,4 @@
-"""Prompts in other words, for methods that vary what they have. Level 6."""
+"""Prompts in other words, for methods that vary what they have. Level 5."""
 
 from __future__ import annotations
 
