@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from localprompt.errors import ContextOverflow, TaskError
@@ -36,13 +37,31 @@ _Cell = tuple[Prompt, Example, str]
 _Measure = Callable[[Sequence[_Cell]], list[Outcome]]
 
 
+@dataclass(frozen=True, slots=True)
+class LabelLikelihoods:
+    """How probable the labels of a task are after one prompt and example, in the order of the labels."""
+
+    logprobs: tuple[float, ...]
+    """Nats of the label as text."""
+    n_tokens: tuple[int, ...]
+    scores: tuple[float, ...]
+    """What the labels are compared by: nats, normalised as the task has it."""
+
+
 class Evaluator:
     """Scores prompts on examples with one model, charged to one budget.
 
     Holds how the task asks and judges, not its data: nothing reachable from here leads to the test split.
+
+    Args:
+        lm: the task LM.
+        task: how it asks and judges.
+        budget: charged for everything that is asked.
+        seed: of the completions, where they are not greedy; constant, because an answer must not depend on which other
+            prompts are asked.
     """
 
-    def __init__(self, lm: LanguageModel, task: Task, budget: Budget) -> None:
+    def __init__(self, lm: LanguageModel, task: Task, budget: Budget, *, seed: int = 0) -> None:
         self._lm = MeteredLM(lm, budget)
         self._layout = task.layout
         self._inputs = task.inputs
@@ -51,9 +70,12 @@ class Evaluator:
         self._answer = task.answer
         self._metric = task.metric
         self._sampling = task.sampling
+        self._seed = seed
         self._memory: dict[tuple[str, str, str], Outcome] = {}
         self._label_prior: dict[str, tuple[float, ...]] = {}
         """Prompt id to the log of each label's probability on content-free inputs, in the order of the labels."""
+        self._likelihoods: dict[tuple[str, str], LabelLikelihoods] = {}
+        """By prompt id and example id."""
         self._too_long: dict[tuple[str, str], None] = {}
         """(prompt id, example id) that do not fit the context."""
 
@@ -112,6 +134,10 @@ class Evaluator:
             ValueError: if there are no examples.
         """
         return self._evaluate("metric", prompts, examples, self._choose_labels if self._labels else self._generate)
+
+    def label_likelihoods(self, prompt: Prompt, example: Example) -> LabelLikelihoods | None:
+        """Return how probable the labels were when the prompt was evaluated on the example; None where that failed."""
+        return self._likelihoods.get((prompt.id, example.id))
 
     def likelihood(self, prompts: Sequence[Prompt], examples: Sequence[Example], *, norm: Norm) -> list[Evaluation]:
         """Return how probable the right answers are, APE's other score: nats, at most 0, prediction None.
@@ -200,9 +226,7 @@ class Evaluator:
 
     def _generate(self, cells: Sequence[_Cell]) -> list[Outcome]:
         contexts = [context for _, _, context in cells]
-        # Answers are judged greedily unless the task says otherwise, so the seed rarely matters; it is constant because
-        # an answer must not depend on which other prompts are asked.
-        completions = self._lm.generate(contexts, self._sampling, [0] * len(contexts))
+        completions = self._lm.generate(contexts, self._sampling, [self._seed] * len(contexts))
         return [
             self._failure("metric", example)
             if completion.finish_reason == "failed"
@@ -236,6 +260,9 @@ class Evaluator:
         if any(each.failed for each in row):
             return self._failure("metric", example)
         scores = [self._normalised(prompt, i, each) for i, each in enumerate(row)]
+        self._likelihoods[prompt.id, example.id] = LabelLikelihoods(
+            tuple(each.logprob for each in row), tuple(each.n_tokens for each in row), tuple(scores)
+        )
         right = [score for score, label in zip(scores, self._labels, strict=True) if label in example.targets]
         wrong = [score for score, label in zip(scores, self._labels, strict=True) if label not in example.targets]
         margin = max(right) - max(wrong) if right and wrong else None

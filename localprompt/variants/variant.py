@@ -26,8 +26,16 @@ class Variant:
     the order of the original's."""
     outputs: Mapping[str, str] = field(default_factory=dict)
     """Its answers to those of the original, where they differ, such as other label words; others mean themselves."""
+    answer_of: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """The same by example id, where it differs from row to row, such as letters of options in another order."""
     span: tuple[int, int] | None = None
     """Where the original's instruction was changed, first character and the one behind the last, of one-word edits."""
+    seed: int = 0
+    """Of the completions, where they are not greedy."""
+
+    def meaning(self, example_id: str, answer: str) -> str:
+        """Return an answer in the words of the original."""
+        return self.answer_of.get(example_id, self.outputs).get(answer, answer)
 
 
 @dataclass(frozen=True, slots=True)
