@@ -93,8 +93,9 @@ def constrained(task: Task) -> Task:
 def free(task: Task) -> Task:
     """Return a task with labels as one whose answers are written freely and read for the label that they name."""
     longest = max(len(label.encode()) for label in task.labels)
-    stop = ("\n\n", "\n" + task.layout.demo.partition("{{")[0].strip()) if task.layout.mode == "raw" else ()
-    return _written(task, Sampling(max_tokens=longest + _ROOM, stop=tuple(each for each in stop if each.strip(" "))))
+    # After its answer a model goes on with an example of its own making; its beginning is the demo's.
+    head = task.layout.demo.partition("{{")[0].strip() if task.layout.mode == "raw" else ""
+    return _written(task, Sampling(max_tokens=longest + _ROOM, stop=(f"\n{head}",) if head else ()))
 
 
 def named_label(labels: Sequence[str], text: str) -> str | None:

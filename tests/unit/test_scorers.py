@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import toy
@@ -47,7 +48,7 @@ def test_a_label_prior_is_taken_away_by_calibration_alone() -> None:
 
     def logprob(context: str, continuation: str) -> float:
         is_right = ("alpha" in context) and continuation.strip() == ("no", "yes")[
-            int(context.split("alpha")[1].split()[0]) % 2
+            int(context.split("alpha")[1].split(maxsplit=1)[0]) % 2
         ]
         return math.log(0.9 if continuation.strip() == "yes" else 0.1) + (1.0 if is_right else 0.0)
 
@@ -79,7 +80,7 @@ def test_a_written_answer_that_names_no_label_is_unreadable_and_not_wrong_like_o
 def test_a_constrained_answer_can_only_be_a_label_and_separators_are_part_of_it() -> None:
     task = toy.task(labels=("a.b", "(c)"), test=2)
     seen = scorers_of(task)[2].task(task).sampling.grammar
-    assert seen == r"\ (?:a\.b|\(c\))" or seen == r" (?:a\.b|\(c\))"
+    assert seen == r" (?:a\.b|\(c\))"
 
 
 def test_without_labels_the_second_scorer_is_the_probability_of_the_target() -> None:
@@ -91,4 +92,5 @@ def test_without_labels_the_second_scorer_is_the_probability_of_the_target() -> 
 
 
 def test_a_free_answer_ends_where_the_model_goes_on_with_an_example_of_its_own() -> None:
-    assert "\nInput:" in free(toy.task(labels=("no", "yes"))).sampling.stop
+    task = replace(toy.task(labels=("no", "yes")), layout=toy.SHOWING)
+    assert free(task).sampling.stop == ("\nInput:",)
