@@ -31,7 +31,8 @@ from localprompt.search.problem import Problem
 from localprompt.tasks import Layout, Task
 from localprompt.tasks.answers import find_answer
 from localprompt.tasks.metrics import find_metric
-from localprompt.types import Example, Generation, Loglikelihood, Prompt, Sampling
+from localprompt.types import Demo, Example, Generation, Loglikelihood, Prompt, Sampling
+from localprompt.variants.variant import Origin
 
 Answer = Callable[[str, int], str]
 NamedModel = Callable[[ScriptedLM], None]
@@ -220,6 +221,12 @@ def problem(
     given, budget = given or task(), budget or Budget()
     evaluator, proposer = Evaluator(lm, given, budget), MeteredLM(lm, budget)
     return Problem(given, evaluator, proposer, rng=random.Random(seed), announcer=Announcer(observer))
+
+
+def origin(instruction: str, given: Task | None = None, *, demos: tuple[Demo, ...] = (), seed: int = 0) -> Origin:
+    """What variants of an instruction are made of."""
+    given = given or task()
+    return Origin(Prompt(instruction, demos), given, problem(model(), given), seed)
 
 
 def on_test(result: RunResult) -> HeldOutScores:

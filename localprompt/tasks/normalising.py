@@ -9,14 +9,14 @@ import unicodedata
 
 import regex
 
-_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}ー\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}"
+UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}ー\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}"
 """Scripts that put no blanks between words."""
 _SIGNS = r"\p{P}$+<=>^`|~"
 """Punctuation, and the symbols that ASCII counts to it."""
-_BETWEEN = regex.compile(rf"(?<=[{_UNSPACED}])[{_SIGNS}\s]+(?=[{_UNSPACED}])")
+_BETWEEN = regex.compile(rf"(?<=[{UNSPACED}])[{_SIGNS}\s]+(?=[{UNSPACED}])")
 _SIGN = regex.compile(f"[{_SIGNS}]")
-_BESIDE = regex.compile(rf"(?<=[{_UNSPACED}]) | (?=[{_UNSPACED}])")
-_PART = regex.compile(rf"(?=[{_UNSPACED}])\X|[^{_UNSPACED}]+")
+_BESIDE = regex.compile(rf"(?<=[{UNSPACED}]) | (?=[{UNSPACED}])")
+_PART = regex.compile(rf"(?=[{UNSPACED}])\X|[^{UNSPACED}]+")
 _SENTENCE_END = regex.compile("[.。।۔።։]")
 _EDGES = "\"'.,;:!?…。、！？；：，؟،؛।۔።։ "
 _TIGHT = regex.compile(r"(?<=\S)[,;、](?!\d{3}(?!\d))(?=\S)")
@@ -99,8 +99,8 @@ def holds(text: str, wanted: str) -> bool:
     wanted = wanted.strip(_EDGES[:2]).rstrip(_EDGES) or wanted
     if not wanted:
         return False
-    before = "" if _is_unspaced(wanted[0]) else rf"(?<![\w--[{_UNSPACED}]])"
-    after = "" if _is_unspaced(wanted[-1]) else rf"(?![\w--[{_UNSPACED}]])"
+    before = "" if _is_unspaced(wanted[0]) else rf"(?<![\w--[{UNSPACED}]])"
+    after = "" if _is_unspaced(wanted[-1]) else rf"(?![\w--[{UNSPACED}]])"
     before += _NO_NUMBER_BEFORE if wanted[0].isdecimal() else ""
     after += _NO_NUMBER_AFTER if wanted[-1].isdecimal() else ""
     return regex.search(f"(?V1){before}{regex.escape(wanted)}{after}", _spoken(text)) is not None
@@ -116,4 +116,4 @@ def _lower(text: str) -> str:
 
 
 def _is_unspaced(sign: str) -> bool:
-    return regex.match(f"[{_UNSPACED}]", sign) is not None
+    return regex.match(f"[{UNSPACED}]", sign) is not None

@@ -1,0 +1,85 @@
+"""Changes of an instruction's surface that mean nothing: full stop, case, blanks, politeness. Level 6."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import regex
+
+from localprompt.variants.variant import Origin, Variant
+from localprompt.variants.wording import Edit, Span, changed, edited, fixed
+
+_STOP = regex.compile(r"(?<!\.)[.。।۔](?=\s*\Z)")
+_MARKED = regex.compile(r"[\p{L}\p{M}\p{N}][\"'”’»」』)\]]*\s*\Z")
+"""The end of a sentence that has no sign there."""
+_FULL_STOPS = (
+    ("[\\p{Han}\\p{Hiragana}\\p{Katakana}]", "。"),
+    ("\\p{Devanagari}", "।"),
+    ("[\\p{Latin}\\p{Cyrillic}\\p{Greek}\\p{Arabic}\\p{Hebrew}]", "."),
+)
+_FIRST = regex.compile(r"\A([^\p{L}\p{N}{]*)(\p{Lu}(?!\p{Lu})|\p{Ll})")
+_BETWEEN = regex.compile(r"(?<=\p{L}{2}[\"'”’)\]]*[.!?][\"'”’)\]]*)[ ]+(?=\S)|(?<=[。！？])(?=[^\s」』）])")
+"""The borders of sentences; abbreviations such as `e.g.` end none."""
+_ENGLISH = regex.compile(r"\b(?:the|of|each|this|which|what|your)\b", regex.IGNORECASE)
+"""Courtesies are put into no other language."""
+_POLITE = regex.compile(r"\A\s*please[,:]?\s+|,?\s*\bplease(?=[.!?]?\s*\Z)", regex.IGNORECASE)
+
+
+class Surface:
+    """The instruction with another surface; names of outputs and `{{slots}}` in it stay as they are."""
+
+    name = "surface"
+
+    def variants(self, origin: Origin, most: int) -> Sequence[Variant]:
+        """Return the variants, the most visible first."""
+        text = origin.prompt.instruction
+        return edited(origin, self.name, _edits(text, fixed(origin)), most) if text.strip() else []
+
+
+def _edits(text: str, spans: Sequence[Span]) -> Iterator[Edit]:
+    yield _other_end(text)
+    yield Edit("all in capitals", changed(text, spans, str.upper))
+    yield Edit("all in lower case", changed(text, spans, str.lower))
+    yield _other_politeness(text)
+    yield _other_first_letter(text, spans)
+    yield Edit("a line break between sentences", _BETWEEN.sub("\n", text))
+    yield Edit("two spaces between sentences", _BETWEEN.sub(lambda match: "  " if match[0] else "", text))
+    yield Edit("a space at the end", f"{text} ")
+    if text[-1:].isalnum() or _STOP.search(text):
+        yield Edit("with thanks", _thanked(text))
+
+
+def _other_end(text: str) -> Edit:
+    if _STOP.search(text):
+        return Edit("without the final full stop", _STOP.sub("", text))
+    return Edit("with a final full stop", _ended(text))
+
+
+def _ended(text: str) -> str:
+    """Return a text that ends in a letter or a quotation mark with the full stop of its script, others as they are."""
+    last = regex.findall(r"\p{L}", text)[-1:]
+    if not last or not _MARKED.search(text):
+        return text
+    stop = next((stop for script, stop in _FULL_STOPS if regex.match(script, last[0])), "")
+    return f"{text.rstrip()}{stop}"
+
+
+def _other_politeness(text: str) -> Edit:
+    if match := _POLITE.search(text):
+        rest = text[: match.start()] + text[match.end() :]
+        is_first = match.start() == 0 and match[0].lstrip()[:1].isupper()
+        return Edit("without 'please'", rest[:1].upper() + rest[1:] if is_first else rest)
+    return Edit("with 'please'", f"Please help with this: {text}" if _ENGLISH.search(text) else text)
+
+
+def _thanked(text: str) -> str:
+    return f"{_ended(text)} Thank you." if _ENGLISH.search(text) else text
+
+
+def _other_first_letter(text: str, spans: Sequence[Span]) -> Edit:
+    match = _FIRST.match(text)
+    if match is None or any(start <= match.start(2) < end for start, end in spans):
+        return Edit("", text)
+    case = "lower" if match[2].isupper() else "upper"
+    letter = match[2].lower() if case == "lower" else match[2].upper()
+    return Edit(f"first letter in {case} case", text[: match.start(2)] + letter + text[match.end(2) :])

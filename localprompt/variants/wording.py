@@ -1,0 +1,104 @@
+"""A prompt with its instruction written in another way; what no change of its text may touch. Level 6."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import regex
+
+from localprompt.tasks.normalising import UNSPACED
+from localprompt.variants.variant import Origin, Variant
+
+Span = tuple[int, int]
+"""First character and the one behind the last."""
+
+_SLOT = r"\{\{[^{}]*\}\}"
+_LETTER = rf"[\w--[{UNSPACED}]]"
+"""What a name must not stand beside; scripts without spaces have no such borders."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Another text of an instruction."""
+
+    change: str
+    text: str
+    span: Span | None = None
+    """Where the original was changed, of one-word edits."""
+
+
+def edited(origin: Origin, family: str, edits: Iterable[Edit], most: int, *, may_lose: bool = False) -> list[Variant]:
+    """Return variants with the first `most` different and valid texts.
+
+    Args:
+        origin: its prompt with other instructions is what comes out.
+        family: name of it.
+        edits: in the order of the result; taken until there are enough.
+        most: variants.
+        may_lose: whether an output that the instruction names may be gone.
+    """
+    original = origin.prompt.instruction
+    named = () if may_lose else tuple(name for name in names_of(origin) if name in original)
+    found: dict[str, Variant] = {}
+    for edit in edits:
+        if len(found) >= most:
+            break
+        is_kept = edit.text != original and is_valid(edit.text) and all(name in edit.text for name in named)
+        if is_kept and edit.text not in found:
+            prompt = replace(origin.prompt, instruction=edit.text)
+            found[edit.text] = Variant(family, edit.change, prompt, origin.task, span=edit.span)
+    return list(found.values())
+
+
+def names_of(origin: Origin) -> tuple[str, ...]:
+    """Return the outputs that an instruction may name: labels, or the closed set of targets."""
+    return origin.task.labels or origin.problem.outputs
+
+
+def is_valid(text: str) -> bool:
+    """Return whether a text can be shown to a model: no NUL, no half of a surrogate pair."""
+    return "\0" not in text and text.encode("utf-8", "ignore").decode() == text
+
+
+def found_names(text: str, names: Sequence[str]) -> list[Span]:
+    """Return where a text names outputs, in whatever case, as whole words, of overlapping ones the longest."""
+    pattern = _names(tuple(names))
+    return [match.span() for match in pattern.finditer(text)] if pattern else []
+
+
+def fixed(origin: Origin) -> list[Span]:
+    """Return what no change may touch in the instruction: names of outputs, and what looks like a slot; in order."""
+    text = origin.prompt.instruction
+    slots = [match.span() for match in regex.finditer(_SLOT, text)]
+    return sorted([*found_names(text, names_of(origin)), *slots])
+
+
+def changed(text: str, spans: Sequence[Span], change: Callable[[str], str]) -> str:
+    """Return a text with `change` made to all that lies outside of `spans`, which may overlap but are in order."""
+    pieces, at = list[str](), 0
+    for start, end in spans:
+        if start >= at:
+            pieces += change(text[at:start]), text[start:end]
+        else:
+            pieces.append(text[at:end])
+        at = max(at, end)
+    return "".join([*pieces, change(text[at:])])
+
+
+@lru_cache(maxsize=8)
+def _names(names: tuple[str, ...]) -> regex.Pattern[str] | None:
+    longest_first = sorted((name for name in names if name.strip()), key=len, reverse=True)
+    if not longest_first:
+        return None
+    bounded = (
+        f"{_border('<!', name[0])}{regex.escape(name)}{_border('!', name[-1])}"
+        for name in map(str.strip, longest_first)
+    )
+    return regex.compile("|".join(bounded), regex.IGNORECASE | regex.VERSION1)
+
+
+def _border(look: str, edge: str) -> str:
+    """Return the pattern of no letter beside a name that has a letter at its edge."""
+    return f"(?{look}{_LETTER})" if regex.match(_LETTER, edge, regex.VERSION1) else ""

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pytest
+import toy
+
+from localprompt.variants.surface import Surface
+
+SENTIMENT = toy.task(labels=("Good", "bad"))
+
+
+def changes(instruction: str) -> dict[str, str]:
+    origin = toy.origin(instruction, SENTIMENT)
+    return {each.change: each.prompt.instruction for each in Surface().variants(origin, 20)}
+
+
+def test_each_change_of_the_surface_leaves_what_is_said() -> None:
+    assert changes("Rate the review. Answer Good or bad.") == {
+        "without the final full stop": "Rate the review. Answer Good or bad",
+        "all in capitals": "RATE THE REVIEW. ANSWER Good OR bad.",
+        "all in lower case": "rate the review. answer Good or bad.",
+        "with 'please'": "Please help with this: Rate the review. Answer Good or bad.",
+        "first letter in lower case": "rate the review. Answer Good or bad.",
+        "a line break between sentences": "Rate the review.\nAnswer Good or bad.",
+        "two spaces between sentences": "Rate the review.  Answer Good or bad.",
+        "a space at the end": "Rate the review. Answer Good or bad. ",
+        "with thanks": "Rate the review. Answer Good or bad. Thank you.",
+    }
+
+
+def test_a_polite_prompt_loses_its_please_and_a_bare_end_gets_a_full_stop() -> None:
+    found = changes('please rate it as "Good" or "bad"')
+    assert found["without 'please'"] == 'rate it as "Good" or "bad"'
+    assert found["with a final full stop"] == 'please rate it as "Good" or "bad".'
+    assert changes("Please rate it.")["without 'please'"] == "Rate it."
+    assert changes("Rate it, please.")["without 'please'"] == "Rate it."
+
+
+@pytest.mark.parametrize(
+    ("instruction", "texts"),
+    [
+        ("判断评论。回答好或坏", ["判断评论。回答好或坏。", "判断评论。\n回答好或坏", "判断评论。回答好或坏 "]),
+        ("שלום", ["שלום.", "שלום "]),
+        ("ตอบ", ["ตอบ "]),
+        ("🙂", ["🙂 "]),
+        ("good", ["good.", "good "]),
+        ("{{Input}}", ["{{Input}} "]),
+        ("", []),
+        (" \n", []),
+    ],
+)
+def test_scripts_without_case_and_texts_without_words_get_only_what_fits(instruction: str, texts: list[str]) -> None:
+    assert list(changes(instruction).values()) == texts
+
+
+def test_no_more_than_asked_for_and_no_end_of_abbreviations() -> None:
+    assert len(Surface().variants(toy.origin("Rate the review.", SENTIMENT), 2)) == 2
+    assert "a line break between sentences" not in changes("Rate it, e.g. With a word.")
