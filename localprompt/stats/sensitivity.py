@@ -105,11 +105,15 @@ def consistency_rate(answers: npt.ArrayLike, copies: Sequence[int] | None = None
         ValueError: if there are no answers, or `copies` has another length.
     """
     codes = _codes(answers)
+    return interval(agreement(codes).tolist(), copies) if len(codes) > 1 else None
+
+
+def agreement(codes: Codes) -> Values:
+    """Return for each example the share of pairs of rows, of at least two, with the same answer."""
     n = len(codes)
-    if n < 2:
-        return None
     same = np.sum([(codes == row).sum(axis=0) for row in codes], axis=0)
-    return interval(((same - n) / (n * (n - 1))).tolist(), copies)
+    shares: Values = (same - n) / (n * (n - 1))
+    return shares
 
 
 def prompt_sensi_score(scores: npt.ArrayLike, copies: Sequence[int] | None = None) -> Interval | None:
