@@ -8,7 +8,7 @@ import pickle  # noqa: TID251 - to see whether a task can be sent; nothing is un
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +81,13 @@ class Task:
     def tested(self) -> tuple[Example, ...]:
         """The examples that a search is tested on: test, or all of a cross-validated task."""
         return (*self.train, *self.dev) if self.folds else self.test
+
+    def laid_out(self, layout: Layout) -> Task:
+        """Return this task in another layout; a stop that came of the layout comes of the new one."""
+        kind, stop = answer_spec(self.answer)[0], self.sampling.stop
+        if not self.labels and stop == self.layout.default_stop(kind):
+            stop = layout.default_stop(kind)
+        return replace(self, layout=layout, sampling=replace(self.sampling, stop=stop))
 
     def __post_init__(self) -> None:
         try:
@@ -302,14 +309,7 @@ def _stop(source: Source, layout: Layout, answer_kind: str) -> tuple[str, ...]:
             if not text:
                 raise TaskError(f"{source.at('stop', index)} is empty", "remove it")
         return stop
-    if source.keys.labels or layout.mode == "chat":
-        # A chat turn ends by itself; it may begin with a line break or with a block of thoughts.
-        return ()
-    if answer_kind == "first_line":
-        return ("\n",)
-    # After its answer a model goes on with an example of its own making; its beginning is the demo's.
-    head = layout.demo.partition("{{")[0].strip()
-    return (f"\n{head}",) if head else ()
+    return () if source.keys.labels else layout.default_stop(answer_kind)
 
 
 def _splits(

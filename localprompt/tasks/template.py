@@ -68,6 +68,23 @@ class Layout:
         """True if there is a place for worked examples."""
         return "demos" in slots(self.template)
 
+    @property
+    def bare(self) -> Layout:
+        """This layout without a place for an instruction, as an empty one leaves it."""
+        template, system = _without_instruction(self.template), _without_instruction(self.system)
+        return replace(self, template=template, system=system, opening=_without_instruction(self.opening))
+
+    def default_stop(self, answer_kind: str) -> tuple[str, ...]:
+        """Return where a generated answer of this kind ends if the task does not say it."""
+        if self.mode == "chat":
+            # A chat turn ends by itself; it may begin with a line break or with a block of thoughts.
+            return ()
+        if answer_kind == "first_line":
+            return ("\n",)
+        # After its answer a model goes on with an example of its own making; its beginning is the demo's.
+        head = self.demo.partition("{{")[0].strip()
+        return (f"\n{head}",) if head else ()
+
     def render(self, prompt: Prompt, inputs: Mapping[str, str]) -> Rendering:
         """Return `prompt` applied to one example's inputs.
 
@@ -99,9 +116,8 @@ class Layout:
         """
         if position == "task":
             return self
-        template = _without_instruction(self.template)
-        system, opening = _without_instruction(self.system), _without_instruction(self.opening)
-        bare = replace(self, template=template, system=system, opening=opening)
+        bare = self.bare
+        template, opening = bare.template, bare.opening
         if position == "A_begin" and self.mode == "raw":
             gap = "" if not template or template[-1].isspace() else self.separator or " "
             return replace(bare, template=f"{template}{gap}{_INSTRUCTION}")

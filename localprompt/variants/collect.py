@@ -62,4 +62,4 @@ def _shown(variant: Variant) -> tuple[object, ...]:
         return (*turns, rendering.text, rendering.opening)
 
     rows = tuple(rendered(example) for example in task.test)
-    return (rows, task.layout.separator, task.labels, task.sampling)
+    return (rows, task.layout.separator, task.labels, task.sampling, variant.seed)

@@ -5,11 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from localprompt.errors import ConfigError, nearest
+from localprompt.variants.chat import Chat
+from localprompt.variants.deletion import Deletion
+from localprompt.variants.examples import Examples
 from localprompt.variants.format import Format
+from localprompt.variants.labels import Labels
+from localprompt.variants.order import Order
+from localprompt.variants.position import Position
+from localprompt.variants.sampling import Sampling
+from localprompt.variants.spelling import Spelling
 from localprompt.variants.surface import Surface
 from localprompt.variants.variant import Family
 
-FAMILIES: tuple[Family, ...] = (Surface(), Format())
+FAMILIES: tuple[Family, ...] = (
+    Position(), Chat(), Labels(), Surface(), Order(), Sampling(), Examples(), Spelling(), Format(), Deletion(),
+)  # fmt: skip
+"""Those that have few variants come first: what they cannot use goes to the later ones."""
 
 
 def find_families(names: Sequence[str]) -> tuple[Family, ...]:

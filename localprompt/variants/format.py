@@ -14,7 +14,7 @@ from string import capwords
 
 import regex
 
-from localprompt.tasks import Layout, Task
+from localprompt.tasks import Layout
 from localprompt.variants.variant import Origin, Variant
 from localprompt.variants.wording import found_names, names_of
 
@@ -65,7 +65,7 @@ class Format:
             found.setdefault((layout.template, layout.demo, layout.separator), (form, layout))
         found.pop((origin.task.layout.template, origin.task.layout.demo, origin.task.layout.separator), None)
         drawn = origin.rng(self.name).sample(list(found.values()), min(most, len(found)))
-        return [Variant(self.name, str(form), origin.prompt, _asked_in(origin.task, layout)) for form, layout in drawn]
+        return [Variant(self.name, str(form), origin.prompt, origin.task.laid_out(layout)) for form, layout in drawn]
 
 
 def _forms(origin: Origin) -> Iterator[_Form]:
@@ -121,10 +121,3 @@ def _spaced(text: str, spacing: str) -> str:
     if spacing == _TIGHT:
         return regex.sub(r"\n(?:[ \t]*\n)+", "\n", text)
     return regex.sub(r"(?<!\n)\n(?!\n)", "\n\n", text) if spacing == _LOOSE else text
-
-
-def _asked_in(task: Task, layout: Layout) -> Task:
-    """Return a task in another layout; a stop that is the beginning of the next worked example is it there too."""
-    old, new = (f"\n{each.demo.partition('{{')[0].strip()}" for each in (task.layout, layout))
-    stop = tuple(new if each == old else each for each in task.sampling.stop)
-    return replace(task, layout=layout, sampling=replace(task.sampling, stop=stop))

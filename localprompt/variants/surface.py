@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import regex
 
 from localprompt.variants.variant import Origin, Variant
-from localprompt.variants.wording import Edit, Span, changed, edited, fixed
+from localprompt.variants.wording import Edit, Span, changed, edited, fixed, is_english
 
 _STOP = regex.compile(r"(?<!\.)[.。।۔](?=\s*\Z)")
 _MARKED = regex.compile(r"[\p{L}\p{M}\p{N}][\"'”’»」』)\]]*\s*\Z")
@@ -20,8 +20,6 @@ _FULL_STOPS = (
 _FIRST = regex.compile(r"\A([^\p{L}\p{N}{]*)(\p{Lu}(?!\p{Lu})|\p{Ll})")
 _BETWEEN = regex.compile(r"(?<=\p{L}{2}[\"'”’)\]]*[.!?][\"'”’)\]]*)[ ]+(?=\S)|(?<=[。！？])(?=[^\s」』）])")
 """The borders of sentences; abbreviations such as `e.g.` end none."""
-_ENGLISH = regex.compile(r"\b(?:the|of|each|this|which|what|your)\b", regex.IGNORECASE)
-"""Courtesies are put into no other language."""
 _POLITE = regex.compile(r"\A\s*please[,:]?\s+|,?\s*\bplease(?=[.!?]?\s*\Z)", regex.IGNORECASE)
 
 
@@ -69,11 +67,11 @@ def _other_politeness(text: str) -> Edit:
         rest = text[: match.start()] + text[match.end() :]
         is_first = match.start() == 0 and match[0].lstrip()[:1].isupper()
         return Edit("without 'please'", rest[:1].upper() + rest[1:] if is_first else rest)
-    return Edit("with 'please'", f"Please help with this: {text}" if _ENGLISH.search(text) else text)
+    return Edit("with 'please'", f"Please help with this: {text}" if is_english(text) else text)
 
 
 def _thanked(text: str) -> str:
-    return f"{_ended(text)} Thank you." if _ENGLISH.search(text) else text
+    return f"{_ended(text)} Thank you." if is_english(text) else text
 
 
 def _other_first_letter(text: str, spans: Sequence[Span]) -> Edit:

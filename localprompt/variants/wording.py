@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 
 import regex
 
@@ -17,6 +18,12 @@ Span = tuple[int, int]
 _SLOT = r"\{\{[^{}]*\}\}"
 _LETTER = rf"[\w--[{UNSPACED}]]"
 """What a name must not stand beside; scripts without spaces have no such borders."""
+
+_PART = rf"[[\p{{L}}\p{{N}}]--[{UNSPACED}]][[\p{{L}}\p{{M}}\p{{N}}_]--[{UNSPACED}]]*"
+_WORD = regex.compile(
+    rf"{_SLOT}|{_PART}(?:['’./@&\-‐\u200c\u200d]{_PART})*|(?:(?=[{UNSPACED}])\X){{1,2}}", regex.VERSION1
+)
+_ENGLISH = regex.compile(r"\b(?:the|of|and|or|each|this|with|from|which|what|your)\b", regex.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +80,26 @@ def fixed(origin: Origin) -> list[Span]:
     text = origin.prompt.instruction
     slots = [match.span() for match in regex.finditer(_SLOT, text)]
     return sorted([*found_names(text, names_of(origin)), *slots])
+
+
+def words_in(text: str, spans: Sequence[Span] = ()) -> list[Span]:
+    """Return where the words of a text stand.
+
+    In scripts without spaces these are two characters each, as most words have, of what lies in or between `spans`.
+    """
+    borders = {at for start, end in spans if is_unspaced(text[start:end]) for at in (start, end)}
+    cuts = sorted({0, len(text), *borders})
+    return [match.span() for start, end in pairwise(cuts) for match in _WORD.finditer(text, start, end)]
+
+
+def is_unspaced(word: str) -> bool:
+    """Return whether a word of `words_in` is of a script without spaces."""
+    return regex.match(f"[{UNSPACED}]", word) is not None
+
+
+def is_english(text: str) -> bool:
+    """Return whether a text has one of the most frequent words of English: no other gets English words added."""
+    return _ENGLISH.search(text) is not None
 
 
 def changed(text: str, spans: Sequence[Span], change: Callable[[str], str]) -> str:

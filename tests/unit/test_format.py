@@ -6,6 +6,7 @@ import pytest
 import toy
 
 from localprompt.tasks import Layout
+from localprompt.tasks.answers import find_answer
 from localprompt.types import Sampling
 from localprompt.variants.format import Format
 from localprompt.variants.variant import Variant
@@ -87,7 +88,11 @@ def test_cues_that_name_outputs_stay() -> None:
 
 
 def test_answers_end_where_the_next_example_begins_in_its_new_format() -> None:
-    task = replace(toy.task(), layout=toy.SHOWING, sampling=Sampling(8, stop=("\nInput:", "###")))
+    task = replace(
+        toy.task(), layout=toy.SHOWING, answer=find_answer("last_number"), sampling=Sampling(8, stop=("\nInput:",))
+    )
     found = {each.change: each.task.sampling.stop for each in Format().variants(toy.origin("", task), MANY)}
-    assert found["cues in upper case, ':: ' after cues"] == ("\nINPUT::", "###")
-    assert found["no blank lines"] == ("\nInput:", "###")
+    assert found["cues in upper case, ':: ' after cues"] == ("\nINPUT::",)
+    assert found["no blank lines"] == ("\nInput:",)
+    own = replace(task, sampling=Sampling(8, stop=("###",)))
+    assert {each.task.sampling.stop for each in Format().variants(toy.origin("", own), MANY)} == {("###",)}
