@@ -12,6 +12,8 @@ from localprompt.interface.moved import find_moved as _find_moved
 from localprompt.interface.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from localprompt.battery.results import Sensitivity
+    from localprompt.battery.sensitivity import sensitivity
     from localprompt.comparison.plan import compare
     from localprompt.comparison.table import Comparison
     from localprompt.errors import (
@@ -63,6 +65,7 @@ __all__ = [
     "RunResult",
     "Sampling",
     "ScriptedLM",
+    "Sensitivity",
     "Session",
     "SilentObserver",
     "Store",
@@ -81,9 +84,12 @@ __all__ = [
     "register_scheme",
     "replay",
     "resume",
+    "sensitivity",
 ]
 
 _HOME = {
+    "localprompt.battery.results": ("Sensitivity",),
+    "localprompt.battery.sensitivity": ("sensitivity",),
     "localprompt.comparison.table": ("Comparison",),
     "localprompt.comparison.plan": ("compare",),
     "localprompt.errors": (

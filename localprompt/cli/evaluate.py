@@ -7,9 +7,8 @@ from typing import Any
 import click
 
 from localprompt.cli.options import model_options
+from localprompt.cli.prompts import read_instruction
 from localprompt.cli.streams import say_json
-from localprompt.errors import ConfigError
-from localprompt.interface.paths import expanded
 
 
 @click.command()
@@ -24,23 +23,10 @@ def evaluate(*, task: str, prompt: str, as_json: bool, **choices: Any) -> None:
     from localprompt.cli.progress import progress  # noqa: PLC0415
     from localprompt.run import api as runs  # noqa: PLC0415 - `--help` must start fast
 
-    instruction = _instruction(prompt)
+    instruction = read_instruction(prompt)
     with progress() as observer:
         result = runs.evaluate(task, prompt=instruction, **choices, observer=observer)
     if as_json:
         say_json(result.to_json())
     else:
         print_evaluation(result)
-
-
-def _instruction(prompt: str) -> str:
-    """Return the text itself, or that of the file behind an @ without the line break at its end."""
-    if not prompt.startswith("@"):
-        return prompt
-    path = expanded(prompt[1:])
-    try:
-        return path.read_text(encoding="utf-8-sig").removesuffix("\n")
-    except OSError as error:
-        raise ConfigError(f"the prompt file {path} cannot be read: {error.strerror}", "check its path") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"the prompt file {path} is not UTF-8 text", "save it as UTF-8") from error

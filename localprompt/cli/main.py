@@ -17,6 +17,7 @@ _COMMANDS = {
     "optimize": "localprompt.cli.optimize:optimize",
     "evaluate": "localprompt.cli.evaluate:evaluate",
     "compare": "localprompt.cli.compare:compare",
+    "sensitivity": "localprompt.cli.sensitivity:sensitivity",
     "resume": "localprompt.cli.resume:resume",
     "replay": "localprompt.cli.replay:replay",
     "runs": "localprompt.cli.runs:runs",

@@ -1,0 +1,274 @@
+"""Answers become measures. Level 8. The measures themselves, with formulas and sources, are in stats/."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+
+from localprompt.battery.ask import Answered, ByScorer
+from localprompt.battery.results import (
+    ALL,
+    FamilyMeasures,
+    ModelSensitivity,
+    Noise,
+    RankAgreement,
+    ScorerMeasures,
+    VariantMeasures,
+    WordEffect,
+)
+from localprompt.battery.scorers import Measured
+from localprompt.stats.equality import differences_from_original
+from localprompt.stats.intervals import Interval, interval
+from localprompt.stats.noise import noise_band
+from localprompt.stats.ranks import kendall_tau
+from localprompt.stats.resampling import Estimate, Values, estimate, n_different, resampled_means
+from localprompt.stats.sensitivity import (
+    class_consistency,
+    consistency_rate,
+    flip_rates,
+    label_shifts,
+    performance_drop,
+    posix,
+    prompt_sensi_score,
+    sensitivity_entropy,
+    spread,
+)
+from localprompt.tasks.copies import numbered
+from localprompt.tasks.normalising import normalise
+from localprompt.types import Spend
+from localprompt.variants.variant import Variant
+
+DELETION = "deletion"
+"""The family that makes the word map."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which model answered."""
+
+    model: str
+    fingerprint: str
+    base: str
+    quantisation: str
+
+
+def analyse(
+    who: Identity, variants: Sequence[Variant], answered: Answered, spend: Spend, *, unlabelled: bool
+) -> ModelSensitivity:
+    """Return what one model's answers say.
+
+    Args:
+        who: answered.
+        variants: all that there are, the original first.
+        answered: to them.
+        spend: what it took.
+        unlabelled: no right answers are known, so there are no scores.
+    """
+    codes = _Codes(bool(variants[0].task.labels))
+    own = answered.by_scorer[0]
+    found = [_Scored(each, variants, codes, unlabelled=unlabelled).measures(own) for each in answered.by_scorer]
+    nats = next((each for each in answered.by_scorer if each.measured[0].right), None)
+    return ModelSensitivity(
+        model=who.model,
+        fingerprint=who.fingerprint,
+        base=who.base,
+        quantisation=who.quantisation,
+        scorers=tuple(found),
+        words=() if unlabelled else tuple(_words(variants, found[0], nats)),
+        noise=None if unlabelled else _noise(own.measured[0], answered.again, codes, numbered(variants[0].task.test)),
+        answers=tuple(codes.texts),
+        too_long=answered.too_long,
+        spend=spend,
+    )
+
+
+class _Codes:
+    """Numbers for answers: equal answers have equal ones."""
+
+    def __init__(self, is_closed: bool) -> None:
+        self.texts: list[str] = []
+        self._is_closed = is_closed
+        self._numbers: dict[str, int] = {}
+
+    def of(self, answer: str | None) -> int:
+        """Return the number of an answer; -1 for none."""
+        if answer is None:
+            return -1
+        # Written answers that differ in case or punctuation alone are one.
+        form = answer if self._is_closed else normalise(answer) or answer
+        if form not in self._numbers:
+            self._numbers[form] = len(self.texts)
+            self.texts.append(answer)
+        return self._numbers[form]
+
+
+class _Scored:
+    """The variants by one scorer, as tables."""
+
+    def __init__(self, by: ByScorer, variants: Sequence[Variant], codes: _Codes, *, unlabelled: bool) -> None:
+        self._by = by
+        self._families = [variants[place].family for place in by.places]
+        self._rows = variants[0].task.test[: by.rows]
+        self._labels = variants[0].task.labels
+        self._copies = numbered(self._rows)
+        self._scores = None if unlabelled else np.array([each.scores for each in by.measured])
+        answers = [[codes.of(answer) for answer in each.answers] for each in by.measured]
+        self._answers = [] if by.scorer.of_target else answers
+        self._texts = codes.texts
+        is_known = bool(by.measured[0].right) and not unlabelled
+        self._right = np.array([each.right for each in by.measured]) if is_known else None
+
+    def measures(self, own: ByScorer) -> ScorerMeasures:
+        """Return all measures; `own` is by the task's own scorer."""
+        everything = list(range(len(self._families)))
+        families = dict.fromkeys(self._families[1:])
+        of_families = [[0, *(i for i in everything[1:] if self._families[i] == name)] for name in families]
+        groups = [(ALL, everything), *zip(families, of_families, strict=True)]
+        return ScorerMeasures(
+            scorer=self._by.scorer.name,
+            what=self._by.scorer.what,
+            rows=self._by.rows,
+            variants=tuple(self._variants()),
+            families=tuple(self._family(name, places) for name, places in groups),
+            agreement=None if self._by is own or self._scores is None else self._agreement(own),
+            scores=() if self._scores is None else tuple(map(tuple, self._scores.tolist())),
+            answers=tuple(map(tuple, self._answers)),
+        )
+
+    def _variants(self) -> list[VariantMeasures]:
+        scores = self._scores
+        differences = () if scores is None else (None, *differences_from_original(scores, self._copies))
+        flips = (None, *flip_rates(self._answers, self._copies)) if self._answers else ()
+        shifts = label_shifts(self._answers) if self._answers else ()
+        found = []
+        for i, measured in enumerate(self._by.measured):
+            favourite = shifts[i].favourite if shifts else None
+            found.append(
+                VariantMeasures(
+                    variant=self._by.places[i],
+                    score=None if scores is None else interval(scores[i].tolist(), self._copies),
+                    difference=differences[i] if differences else None,
+                    flips=flips[i] if flips else None,
+                    nats=float((self._right[i] - self._right[0]).mean()) if self._right is not None and i else None,
+                    favourite=None if favourite is None else self._texts[favourite],
+                    favourite_share=shifts[i].share if shifts else 0.0,
+                    label_shift=shifts[i].distance if shifts else 0.0,
+                    unreadable=measured.unreadable if self._answers else 0,
+                    failed=measured.failed,
+                )
+            )
+        return found
+
+    def _family(self, name: str, places: Sequence[int]) -> FamilyMeasures:
+        copies = self._copies
+        scores = None if self._scores is None else self._scores[list(places)]
+        answers = np.array([self._answers[i] for i in places]) if self._answers else None
+        means = [0.0] * len(places) if scores is None else scores.mean(axis=1).tolist()
+        drop = None if scores is None else performance_drop(scores, copies)
+        flips = None
+        if answers is not None and len(places) > 1:
+            flips = interval((answers[1:] != answers[0]).mean(axis=0).tolist(), copies)
+        entropy, of_classes, of_replies = self._of_distributions(places)
+        return FamilyMeasures(
+            family=name,
+            variants=len(places) - 1,
+            spread=None if scores is None else spread(scores, copies),
+            worst=self._by.places[places[means.index(min(means))]],
+            best=self._by.places[places[means.index(max(means))]],
+            flip_rate=flips,
+            consistency=None if answers is None else consistency_rate(answers, copies),
+            prompt_sensi_score=None if scores is None else prompt_sensi_score(scores, copies),
+            performance_drop=None if drop is None else drop.mean,
+            entropy=entropy,
+            class_consistency=of_classes,
+            posix=of_replies,
+        )
+
+    def _of_distributions(self, places: Sequence[int]) -> tuple[Interval | None, Estimate | None, Estimate | None]:
+        """Return entropy, consistency of classes and POSIX; None where the labels' likelihoods are not known."""
+        chosen = [self._by.measured[i] for i in places]
+        if not chosen[0].distributions:
+            return None, None, None
+        table = np.array([each.distributions for each in chosen])
+        consistency = None
+        if self._scores is not None:
+            right = [next((self._labels.index(t) for t in row.targets if t in self._labels), -1) for row in self._rows]
+            consistency = class_consistency(table, right, self._copies)
+        return sensitivity_entropy(table, self._copies), consistency, self._posix(chosen, places)
+
+    def _posix(self, chosen: Sequence[Measured], places: Sequence[int]) -> Estimate | None:
+        """Return POSIX with the chosen label as the reply, whose log-probability every variant has given."""
+        per_token = np.array([each.label_logprobs for each in chosen])  # K x N x C
+        chosen_label = np.array([[self._texts[code] if code >= 0 else "" for code in self._answers[i]] for i in places])
+        numbers = {label: number for number, label in enumerate(self._labels)}
+        replies = np.vectorize(lambda label: numbers.get(label, 0), otypes=[np.int64])(chosen_label)  # K x N
+        rows = np.arange(per_token.shape[1])
+        of_replies = np.array([[per_token[k][rows, reply] for reply in replies] for k in range(len(chosen))])
+        return posix(np.minimum(of_replies, 0.0), np.ones(replies.shape), self._copies)
+
+    def _agreement(self, own: ByScorer) -> float | None:
+        theirs = dict(zip(own.places, own.measured, strict=True))
+        shared = [(i, theirs[place]) for i, place in enumerate(self._by.places) if place in theirs]
+        n = self._by.rows
+        return kendall_tau(
+            [fmean(self._by.measured[i].scores) for i, _ in shared], [fmean(each.scores[:n]) for _, each in shared]
+        )
+
+
+def rank_agreement(models: Sequence[ModelSensitivity]) -> tuple[RankAgreement, ...]:
+    """Return whether each pair of models agrees on which wording is better."""
+    means = [
+        {each.variant: each.score.mean for each in model.own.variants if each.score is not None} for model in models
+    ]
+    return tuple(
+        RankAgreement(models[i].model, models[j].model, _tau(means[i], means[j]))
+        for i in range(len(models))
+        for j in range(i + 1, len(models))
+    )
+
+
+def _tau(first: Mapping[int, float], second: Mapping[int, float]) -> float | None:
+    shared = [place for place in first if place in second]
+    return kendall_tau([first[place] for place in shared], [second[place] for place in shared]) if shared else None
+
+
+def _words(variants: Sequence[Variant], own: ScorerMeasures, nats: ByScorer | None) -> list[WordEffect]:
+    """Return what each deletion does, in the order of the prompt."""
+    original, instruction = variants[0], variants[0].prompt.instruction
+    right = dict(zip(nats.places, nats.measured, strict=True)) if nats is not None else {}
+    copies = numbered(original.task.test)
+    found = []
+    for measures in own.variants:
+        variant = variants[measures.variant]
+        if variant.family != DELETION or variant.span is None or measures.difference is None:
+            continue
+        changes = None
+        if measures.variant in right:
+            changes = np.array(right[measures.variant].right) - np.array(right[0].right)
+        start, end = variant.span
+        found.append(
+            WordEffect(
+                text=instruction[start:end],
+                span=variant.span,
+                variant=measures.variant,
+                nats=None if changes is None else _mean(changes, copies),
+                flips=measures.flips,
+                difference=measures.difference,
+            )
+        )
+    return sorted(found, key=lambda each: each.span)
+
+
+def _mean(values: Values, copies: Sequence[int]) -> Estimate:
+    resampled = resampled_means(values[None], copies)[:, 0]
+    return estimate(float(values.mean()), resampled, n_different(len(values), copies))
+
+
+def _noise(original: Measured, again: Sequence[Measured], codes: _Codes, copies: Sequence[int]) -> Noise:
+    every = [original, *again]
+    answers = [[codes.of(answer) for answer in each.answers] for each in every]
+    band = noise_band([each.scores for each in every], answers, copies)
+    return Noise(len(again), band.half_width, band.changed)

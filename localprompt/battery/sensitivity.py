@@ -1,0 +1,339 @@
+"""Sensitivity of models to the wording of a prompt, from a user's arguments to the result. Level 8.
+
+Models are measured one after another; only one is in memory. The first one writes the variants that a model writes, and
+all are asked the same ones. Every answer is in the store, so whoever calls again after an interruption, with the same
+arguments, waits for what is missing and gets what an undisturbed call would have given.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from localprompt.battery.analyse import Identity, analyse, rank_agreement
+from localprompt.battery.ask import Size, ask, expected, find_size, make_variants, seconds
+from localprompt.battery.results import ModelSensitivity, Sensitivity, VariantText
+from localprompt.battery.scorers import Scorer, scorers_of
+from localprompt.battery.verdict import verdict
+from localprompt.engine.gguf_reader import read_header
+from localprompt.errors import ConfigError, TaskError, nearest
+from localprompt.interface.arguments import checked
+from localprompt.interface.version import __version__
+from localprompt.lm.base import LanguageModel
+from localprompt.run.estimate import measured_rates
+from localprompt.run.models import check_engine
+from localprompt.run.results import Split
+from localprompt.run.session import Session, open_session, opened_store
+from localprompt.run.spec import check_count, loaded_task, order_of
+from localprompt.search.observer import Observer, SilentObserver, pluralize
+from localprompt.stats.power import smallest_detectable_gain
+from localprompt.stats.variance import VarianceShares, variance_shares
+from localprompt.store import Store
+from localprompt.store.records import dumped
+from localprompt.tasks import Task
+from localprompt.tasks.copies import n_different, numbered
+from localprompt.tasks.task import check_one_split
+from localprompt.types import Prompt
+from localprompt.variants.families import FAMILIES, find_families
+from localprompt.variants.given import Given
+from localprompt.variants.variant import Family, Variant
+
+KIND = "sensitivity"
+"""Of study in the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """About what a measurement takes with the first model, the same again with each other one."""
+
+    model: str
+    variants: int
+    """At most, beside the original."""
+    rows: int
+    tokens: int
+    """Computed: each distinct prefix of a call once, and half of what may be drawn."""
+    seconds: float | None
+    """None where the rates of the model are not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Battery:
+    """What is measured, the models apart."""
+
+    task: Task
+    """With one seed prompt, the original, and the rows as `test`."""
+    split: Split
+    size: str
+    sizes: Size
+    families: tuple[Family, ...]
+    scorers: tuple[Scorer, ...]
+    seed: int
+    unlabelled: bool
+
+
+@checked
+def sensitivity(  # noqa: PLR0913 - options of a user
+    task: str | os.PathLike[str] | Task,
+    models: Sequence[str | Path | LanguageModel],
+    *,
+    prompts: Sequence[str | Prompt] = (),
+    size: str = "standard",
+    families: Sequence[str | Family] | None = None,
+    scorers: Sequence[str] | None = None,
+    split: Split = "test",
+    seed: int = 0,
+    unlabelled: bool = False,
+    engine: Mapping[str, object] = MappingProxyType({}),
+    allow_code: bool = False,
+    store: Store | str | os.PathLike[str] | None = None,
+    use_cache: bool = True,
+    observer: Observer | None = None,
+) -> Sensitivity:
+    """Return how far changes of a prompt that should not matter move the answers of models.
+
+    Args:
+        task: a task file or a loaded task.
+        models: by card name, path, or loaded; what is loaded here is closed here. The first writes what a model writes.
+        prompts: the original, by default the task's first seed prompt, and others that mean the same: variants too.
+        size: `quick`, `standard` or `full`: 12, 30 or 100 variants on 60, 200 or 500 rows.
+        families: of variants, by name or your own; None: all that apply.
+        scorers: ways to take answers, by name; the task's own is always the first. None: all of the size.
+        split: whose rows are measured.
+        seed: of everything random.
+        unlabelled: the rows have no right answers, or they are not to be used: flips, consistency, entropy and POSIX.
+        engine: settings of the engine, by name; where models are loaded here.
+        allow_code: permits a task file to name a metric in Python, which runs code.
+        store: where answers and the result are kept: open, by path, or the default one.
+        use_cache: False: compute everything, and touch no store; the result has an id that no store knows.
+        observer: told what happens.
+
+    Raises:
+        ConfigError, TaskError: for unknown names, a task without such rows, models without names; before anything is
+            loaded.
+        ModelError: if a model cannot be found, loaded or run.
+        ContextOverflow: if a row does not fit a model's context with the original; nothing was computed with it then.
+        StoreError: if the store cannot be read or written.
+    """
+    plan = plan_battery(
+        task,
+        prompts=prompts,
+        size=size,
+        families=families,
+        scorers=scorers,
+        split=split,
+        seed=seed,
+        unlabelled=unlabelled,
+        allow_code=allow_code,
+    )
+    _check_models(models, engine)
+    observer = observer or SilentObserver()
+    with ExitStack() as stack:
+        home = opened_store(store, stack) if use_cache else None
+        found, variants, notes = list[ModelSensitivity](), list[Variant](), list[str]()
+        study = ""
+        for number, model in enumerate(models, start=1):
+            if len(models) > 1:
+                observer.note(f"model {number} of {len(models)}")
+            with open_session(model, store=home, engine=engine, use_cache=use_cache, observer=observer) as session:
+                if not variants:
+                    variants, notes = _made(plan, session, observer)
+                    study = _begun(home, plan, models, session) if home else ""
+                answered = ask(session, variants, plan.scorers, plan.sizes, observer)
+                found.append(
+                    analyse(identity(session), variants, answered, session.budget.spend, unlabelled=plan.unlabelled)
+                )
+        result = _result(plan, study, variants, found, notes)
+        if home is not None:
+            home.studies.update(study, status="finished", result=result.to_json())
+        return result
+
+
+def expected_cost(
+    plan: Battery,
+    models: Sequence[str | Path | LanguageModel],
+    engine: Mapping[str, object] = MappingProxyType({}),
+    observer: Observer | None = None,
+) -> list[Cost]:
+    """Return about what measuring takes with each model where no answer is known.
+
+    Only rates are measured, where they are not known. Variants are taken to be as long as the original; what a model
+    writes for them, some hundred tokens, is not counted.
+
+    Raises:
+        ConfigError, ModelError, ContextOverflow: as `sensitivity`.
+    """
+    _check_models(models, engine)
+    costs = []
+    for model in models:
+        with open_session(model, engine=engine, use_cache=False, observer=observer) as session:
+            original = Variant("original", "as it is", plan.task.seeds[0], plan.task)
+            session.evaluator(plan.task).check_fit(original.prompt, plan.task.test)
+            works = expected(session, original, plan.scorers, plan.sizes, plan.sizes.variants)
+            rates = measured_rates(session.lm.lm)
+            costs.append(
+                Cost(
+                    session.lm.facts.name,
+                    plan.sizes.variants,
+                    len(plan.task.test),
+                    sum(work.read + work.n * work.each // 2 for work in works),
+                    None if rates is None else seconds(works, rates),
+                )
+            )
+    return costs
+
+
+def identity(session: Session) -> Identity:
+    """Return which model a session has; what its file says of itself where it has one."""
+    facts, path = session.lm.facts, getattr(session.lm.lm, "path", None)
+    if not isinstance(path, Path):
+        return Identity(facts.name, facts.fingerprint, facts.name, "")
+    header = read_header(path)
+    return Identity(facts.name, facts.fingerprint, header.name or facts.name, header.file_type)
+
+
+@checked
+def plan_battery(  # noqa: PLR0913 - as above
+    task: str | os.PathLike[str] | Task,
+    *,
+    prompts: Sequence[str | Prompt] = (),
+    size: str = "standard",
+    families: Sequence[str | Family] | None = None,
+    scorers: Sequence[str] | None = None,
+    split: Split = "test",
+    seed: int = 0,
+    unlabelled: bool = False,
+    allow_code: bool = False,
+) -> Battery:
+    """Return what `sensitivity` with these arguments measures; nothing is loaded but the task.
+
+    Raises:
+        ConfigError, TaskError: as `sensitivity`.
+    """
+    check_count("seed", seed, least=0)
+    sizes = find_size(size)
+    named = [family for family in families or () if isinstance(family, str)]
+    of_names = {family.name: family for family in find_families(named)}
+    loaded = loaded_task(task, allow_code=allow_code)
+    if split == "test":
+        check_one_split(loaded, "sensitivity is measured on a test split; give --split dev")
+    examples = {"train": loaded.train, "dev": loaded.dev, "test": loaded.test}[split]
+    if not examples:
+        raise TaskError(f"the task {loaded.name} has no {split} examples", "choose another split")
+    original, *others = [Prompt(each) if isinstance(each, str) else each for each in prompts] or loaded.seeds[:1]
+    rows = tuple(order_of(loaded, examples, seed)[: sizes.rows])
+    train = loaded.train if split != "train" else ()
+    asked = replace(loaded, seeds=(original,), train=train, dev=(), test=rows, folds=0)
+    chosen = FAMILIES if families is None else [of_names[f] if isinstance(f, str) else f for f in families]
+    given = (Given(tuple(others)),) if others else ()
+    return Battery(
+        task=asked,
+        split=split,
+        size=size,
+        sizes=sizes,
+        families=(*given, *chosen),
+        scorers=_chosen_scorers(asked, scorers, sizes, unlabelled=unlabelled),
+        seed=seed,
+        unlabelled=unlabelled,
+    )
+
+
+def _chosen_scorers(task: Task, names: Sequence[str] | None, size: Size, *, unlabelled: bool) -> tuple[Scorer, ...]:
+    having = [each for each in scorers_of(task) if not (unlabelled and each.of_target)]
+    known = {each.name: each for each in having}
+    for name in names or ():
+        if name not in known:
+            raise ConfigError(f"unknown scorer {name!r} for the task {task.name}", nearest(name, known))
+    if names is not None:
+        return (having[0], *(known[name] for name in dict.fromkeys(names) if known[name] is not having[0]))
+    return tuple(each for each in having if each is having[0] or size.written_variants or not each.writes)
+
+
+def _check_models(models: Sequence[str | Path | LanguageModel], engine: Mapping[str, object]) -> None:
+    if not models:
+        raise ConfigError("there is no model to measure", "name one or more")
+    check_engine(engine, *models)
+    paths = [str(each) for each in models if isinstance(each, str | Path)]
+    if len(set(paths)) < len(paths):
+        raise ConfigError("a model is named twice", "name each once")
+
+
+def _made(plan: Battery, session: Session, observer: Observer) -> tuple[list[Variant], list[str]]:
+    """Return the variants, the original first, and what is worth saying about how they were made."""
+    observer.stage(f"making up to {pluralize(plan.sizes.variants, 'variant')}")
+    collected = make_variants(plan.task, plan.families, plan.sizes.variants, session, plan.seed)
+    notes = []
+    if collected.none_of:
+        notes.append(f"no variants of these families: {', '.join(collected.none_of)}")
+    if len(collected.variants) == 1:
+        hint = "give another prompt, or other families"
+        raise TaskError(f"the prompt {plan.task.seeds[0].instruction!r:.60} has no variants", hint)
+    return list(collected.variants), notes
+
+
+def _begun(home: Store, plan: Battery, models: Sequence[str | Path | LanguageModel], session: Session) -> str:
+    """Enter the study in the store, unless it is there, and return its id."""
+    configuration = {
+        "task": plan.task.name,
+        "fingerprint": str(plan.task.fingerprint),
+        "prompt": plan.task.seeds[0].id,
+        "given": [prompt.id for family in plan.families if isinstance(family, Given) for prompt in family.prompts],
+        "models": [str(each) if isinstance(each, str | Path) else each.facts.fingerprint for each in models],
+        "writer": session.lm.facts.fingerprint,
+        "families": [family.name for family in plan.families],
+        "scorers": [scorer.name for scorer in plan.scorers],
+        "split": plan.split,
+        "size": plan.size,
+        "seed": plan.seed,
+        "unlabelled": plan.unlabelled,
+        "version": __version__,
+    }
+    return home.studies.enter(KIND, f"{KIND} {dumped(configuration, canonical=True)}", configuration).id
+
+
+def _result(
+    plan: Battery, study: str, variants: Sequence[Variant], found: Sequence[ModelSensitivity], notes: Sequence[str]
+) -> Sensitivity:
+    different = n_different(plan.task.test)
+    without = Sensitivity(
+        id=study,
+        task=plan.task.name,
+        split=plan.split,
+        size=plan.size,
+        seed=plan.seed,
+        unlabelled=plan.unlabelled,
+        rows=tuple(row.id for row in plan.task.test),
+        variants=tuple(_text(each) for each in variants),
+        models=tuple(found),
+        variance=None if plan.unlabelled else _variance(found, numbered(plan.task.test)),
+        rank_agreement=() if plan.unlabelled else rank_agreement(found),
+        smallest_difference=None if plan.unlabelled else smallest_detectable_gain(different),
+        notes=tuple(notes),
+        verdict="",
+    )
+    return replace(without, verdict=verdict(without))
+
+
+def _text(variant: Variant) -> VariantText:
+    inputs = {name: f"<{name}>" for name in variant.task.inputs}
+    rendering = variant.task.layout.render(variant.prompt, inputs)
+    turns = [f"[{turn.role}] {turn.content}" for turn in rendering.messages]
+    shown = "\n".join([*turns, f"[assistant] {rendering.opening}"]) if turns else rendering.text
+    return VariantText(variant.family, variant.change, variant.prompt, shown, variant.span)
+
+
+def _variance(found: Sequence[ModelSensitivity], copies: Sequence[int]) -> VarianceShares | None:
+    """Return where the scores of the variants that all models were asked come from; None for a single one."""
+    places = [{each.variant: i for i, each in enumerate(model.own.variants)} for model in found]
+    shared = sorted(set.intersection(*map(set, places)))
+    if len(shared) < 2 or len(set(copies)) < 2:
+        return None
+    table = np.array(
+        [[model.own.scores[at[place]] for model, at in zip(found, places, strict=True)] for place in shared]
+    )
+    return variance_shares(table, [model.base for model in found], copies)

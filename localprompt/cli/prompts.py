@@ -1,0 +1,68 @@
+"""Prompts as a user names them: the text, a file, a run. Level 9."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from localprompt.errors import ConfigError
+from localprompt.interface.advice import command
+from localprompt.interface.paths import expanded
+
+if TYPE_CHECKING:
+    from localprompt.types import Prompt
+
+_RUN = re.compile(r"[0-9a-f]{6,}")
+"""The beginning of a run's id."""
+
+
+def read_instruction(prompt: str) -> str:
+    """Return the text itself, or that of the file behind an @ without the line break at its end.
+
+    Raises:
+        ConfigError: if the file cannot be read.
+    """
+    if not prompt.startswith("@"):
+        return prompt
+    return _content(expanded(prompt[1:])).removesuffix("\n")
+
+
+def named_prompt(prompt: str, store: Path | None) -> str | Prompt:
+    """Return a prompt: the text itself, that of a file behind an @, or what a run of the store found.
+
+    Raises:
+        ConfigError: if the file cannot be read, or the run has found nothing yet.
+        StoreError: if several runs have ids that begin so, or the store cannot be read.
+    """
+    if not _RUN.fullmatch(prompt):
+        return read_instruction(prompt)
+    from localprompt.run.results import RunResult  # noqa: PLC0415 - only for runs
+    from localprompt.store import Store  # noqa: PLC0415
+
+    with Store(store, create=False) as opened:
+        record = opened.runs.get(prompt)
+    if record.result is None:
+        raise ConfigError(f"the run {record.id} has found nothing yet", command("resume", record.id, store=store))
+    return RunResult.from_json(record.result).best
+
+
+def listed_instructions(path: Path) -> list[str]:
+    """Return the instructions of a file, one a line, without empty lines.
+
+    Raises:
+        ConfigError: if the file cannot be read, or holds none.
+    """
+    found = [line for line in _content(path).splitlines() if line.strip()]
+    if not found:
+        raise ConfigError(f"the prompt file {path} holds no prompt", "write one prompt a line")
+    return found
+
+
+def _content(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"the prompt file {path} cannot be read: {error.strerror}", "check its path") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the prompt file {path} is not UTF-8 text", "save it as UTF-8") from error

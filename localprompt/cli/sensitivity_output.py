@@ -1,0 +1,275 @@
+"""Sensitivity for people: a verdict, then tables. Level 9."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from localprompt.battery.results import ALL, FamilyMeasures, ModelSensitivity, ScorerMeasures, Sensitivity
+from localprompt.battery.sensitivity import Cost
+from localprompt.cli.output import print_parts
+from localprompt.cli.printable import printable
+from localprompt.cli.tables import table
+from localprompt.interface.rounding import p_text, percent_text, score_text
+from localprompt.search.observer import pluralize
+from localprompt.stats.intervals import Interval
+from localprompt.stats.resampling import Estimate
+
+_MOST_WORDS = 10
+_CHANGE = 60
+"""Characters of what a variant changes."""
+_STRONG, _WEAK = 0.10, 0.02
+"""Shares of answers that a word changes from which it is shown in the prompt."""
+
+_SOURCES = {
+    "prompt": "wording",
+    "model": "model",
+    "quantisation": "quantisation",
+    "example": "example",
+    "prompt_model": "wording that is better for some models",
+    "prompt_example": "wording that is better for some examples",
+    "model_example": "model that is better for some examples",
+    "residual": "the rest",
+}
+
+
+def print_costs(costs: Sequence[Cost]) -> None:
+    """Print about what a measurement takes with each model."""
+    columns = ("model", "variants", "rows", "tokens", "minutes")
+    rows = [
+        (
+            each.model,
+            f"{each.variants}",
+            f"{each.rows}",
+            f"{each.tokens:,}",
+            "?" if each.seconds is None else f"{each.seconds / 60:.1f}",
+        )
+        for each in costs
+    ]
+    print_parts([Text("At most about:"), table(columns, rows, right=columns[1:])])
+
+
+def print_sensitivity(found: Sensitivity) -> None:
+    """Print the verdict, then families, words, scorers, worst and best, and over models what they have in common."""
+    print_parts(list(_parts(found)))
+
+
+def _parts(found: Sensitivity) -> Iterator[RenderableType]:
+    yield Text(printable(found.verdict), style="bold")
+    rows = pluralize(len(found.rows), f"{found.split} row")
+    variants = pluralize(len(found.variants) - 1, "variant")
+    what = "`changed`: answers that are not those to the prompt as it is; `chance`: the spread of equal prompts"
+    yield Text(printable(f"\n{found.task}: {variants} of one prompt on {rows} ({what})."))
+    if len(found.models) > 1:
+        yield from _models(found)
+    for model in found.models:
+        yield from _model(found, model)
+    yield from _variance(found)
+    for note in (*_notes(found), *found.notes):
+        yield Text(printable(f"note: {note}"))
+    if found.id:
+        yield Text(f"sensitivity {found.id}", style="dim")
+
+
+def _model(found: Sensitivity, model: ModelSensitivity) -> Iterator[RenderableType]:
+    yield Text(printable(f"\n{model.model}{f' ({model.quantisation})' if model.quantisation else ''}\n"), style="bold")
+    yield _families(model.own, unlabelled=found.unlabelled)
+    if model.words:
+        yield Text("\nWords of the prompt: the share of answers that change without them.\n")
+        yield _word_map(found, model)
+        yield Text("")
+        yield _words(model)
+    if len(model.scorers) > 1 and not found.unlabelled:
+        yield Text("\nThe same variants, answers taken in other ways:\n")
+        yield _scorers(model)
+    if not found.unlabelled:
+        yield from _extremes(found, model)
+
+
+def _families(measures: ScorerMeasures, *, unlabelled: bool) -> RenderableType:
+    if unlabelled:
+        columns: tuple[str, ...] = ("family", "n", "changed", "consistency", "entropy", "POSIX")
+        rows: list[tuple[str, ...]] = [
+            (
+                _family(each),
+                f"{each.variants}",
+                _percent(each.flip_rate),
+                _mean(each.consistency),
+                _mean(each.entropy),
+                _value(each.posix),
+            )
+            for each in measures.families
+        ]
+        return table(columns, rows, right=columns[1:])
+    columns = ("family", "n", "worst", "best", "spread", "95 % interval", "chance", "p", "changed")
+    rows = [(_family(each), f"{each.variants}", *_spread(each), _percent(each.flip_rate)) for each in measures.families]
+    return table(columns, rows, right=columns[1:])
+
+
+def _family(measures: FamilyMeasures) -> str:
+    return "all together" if measures.family == ALL else measures.family
+
+
+def _spread(measures: FamilyMeasures) -> tuple[str, ...]:
+    spread = measures.spread
+    if spread is None:
+        return ("", "", "", "", "", "")
+    within = "" if spread.low is None or spread.high is None else f"{_two(spread.low)} to {_two(spread.high)}"
+    return (
+        _two(spread.worst),
+        _two(spread.best),
+        _two(spread.value),
+        within,
+        _two(spread.by_chance.median),
+        _p(spread.by_chance.p),
+    )
+
+
+def _word_map(found: Sensitivity, model: ModelSensitivity) -> RenderableType:
+    """Return the prompt with what matters in it marked: reversed and bold by how much."""
+    text, instruction, end = Text(), found.variants[0].prompt.instruction, 0
+    for word in model.words:
+        start, stop = word.span
+        share = word.flips.mean if word.flips else 0.0
+        style = "bold reverse" if share >= _STRONG else "underline" if share >= _WEAK else ""
+        text.append(printable(instruction[end:start]))
+        text.append(printable(instruction[start:stop]), style=style)
+        text.append(f"({percent_text(share)})" if share >= _WEAK else "", style="dim")
+        end = stop
+    text.append(printable(instruction[end:]))
+    return text
+
+
+def _words(model: ModelSensitivity) -> RenderableType:
+    columns = ("without", "changed", "log-probability", "95 % interval", "score")
+    by_weight = sorted(model.words, key=lambda each: -(each.flips.mean if each.flips else 0.0))
+    rows = []
+    for each in by_weight[:_MOST_WORDS]:
+        nats = each.nats
+        within = "" if nats is None or nats.low is None or nats.high is None else f"{nats.low:+.2f} to {nats.high:+.2f}"
+        rows.append(
+            (
+                _cut(each.text),
+                _percent(each.flips),
+                "" if nats is None else f"{nats.value:+.2f} nats",
+                within,
+                score_text(each.difference.difference.mean, 2, "+"),
+            )
+        )
+    return table(columns, rows, right=columns[1:])
+
+
+def _scorers(model: ModelSensitivity) -> RenderableType:
+    columns = ("scorer", "n", "mean", "spread", "chance", "p", "unreadable", "agreement")
+    rows = []
+    for each in model.scorers:
+        spread = each.families[0].spread
+        if spread is None:
+            continue
+        unread = sum(variant.unreadable for variant in each.variants)
+        rows.append(
+            (
+                each.scorer,
+                f"{len(each.variants) - 1}",
+                _two(spread.mean),
+                _two(spread.value),
+                _two(spread.by_chance.median),
+                _p(spread.by_chance.p),
+                f"{percent_text(unread / (len(each.variants) * each.rows))} %",
+                "" if each.agreement is None else f"{each.agreement:+.2f}",
+            )
+        )
+    return table(columns, rows, right=columns[1:])
+
+
+def _extremes(found: Sensitivity, model: ModelSensitivity) -> Iterator[RenderableType]:
+    overall, scores = model.overall, {each.variant: each.score for each in model.own.variants}
+    for name, place in (("Worst", overall.worst), ("Best", overall.best)):
+        text, score = found.variants[place], scores[place]
+        if score is None:
+            continue
+        what = f"{name}, {_two(score.mean)}: {text.family}, {text.change}"
+        yield Text(printable(f"\n{what}"), style="bold")
+        yield Text(printable(_cut(text.shown, 600)), style="dim")
+
+
+def _models(found: Sensitivity) -> Iterator[RenderableType]:
+    columns = ("model", "levels", "as it is", "mean", "worst", "best", "spread", "chance", "changed")
+    rows = []
+    for model in found.models:
+        overall, original = model.overall, model.own.variants[0].score
+        spread = overall.spread
+        numbers = ("",) * 5
+        if spread is not None:
+            numbers = (
+                _two(spread.mean),
+                _two(spread.worst),
+                _two(spread.best),
+                _two(spread.value),
+                _two(spread.by_chance.median),
+            )
+        own = "" if original is None else _two(original.mean)
+        rows.append((model.model, model.quantisation, own, *numbers, _percent(overall.flip_rate)))
+    yield Text("")
+    yield table(columns, rows, right=columns[2:])
+    taus = [f"{each.first} and {each.second}: {each.tau:+.2f}" for each in found.rank_agreement if each.tau is not None]
+    if taus:
+        yield Text(printable("\nDo models agree on which wording is better? Kendall's tau: " + "; ".join(taus)))
+
+
+def _variance(found: Sensitivity) -> Iterator[RenderableType]:
+    if found.variance is None:
+        return
+    columns = ("share of the variance of scores", "%", "95 % interval")
+    rows = []
+    for name, source in _SOURCES.items():
+        share = getattr(found.variance, name)
+        if share is not None:
+            known = share.low is not None and share.high is not None
+            within = f"{percent_text(share.low)} to {percent_text(share.high)}" if known else ""
+            rows.append((source, percent_text(share.value), within))
+    yield Text("")
+    yield table(columns, rows, right=columns[1:])
+
+
+def _notes(found: Sensitivity) -> Iterator[str]:
+    if found.smallest_difference is not None:
+        points = f"{100 * found.smallest_difference:.0f}"
+        yield f"two prompts must differ by about {points} points for {len(found.rows)} rows to show it reliably"
+    for model in found.models:
+        if model.noise is not None:
+            band, changed = score_text(model.noise.band, 3), percent_text(model.noise.changed)
+            again = f"the same prompt in other batches: scores within {band}, {changed} % of the answers change"
+            yield f"{model.model}: {again}" if len(found.models) > 1 else again
+        if model.too_long:
+            yield f"{model.model}: {pluralize(len(model.too_long), 'variant')} did not fit its context"
+    decoded = sum(model.spend.tokens_computed for model in found.models)
+    cached = sum(model.spend.answers_cached for model in found.models)
+    answers = sum(model.spend.answers for model in found.models)
+    yield f"{decoded:,} tokens; {cached:,} of {answers:,} answers were known"
+
+
+def _percent(interval: Interval | None) -> str:
+    return "" if interval is None else f"{percent_text(interval.mean)} %"
+
+
+def _mean(interval: Interval | None) -> str:
+    return "" if interval is None else _two(interval.mean)
+
+
+def _value(estimate: Estimate | None) -> str:
+    return "" if estimate is None else f"{estimate.value:.2f}"
+
+
+def _p(p: float) -> str:
+    return p_text(p, 3).removeprefix("p = ").removeprefix("p ")
+
+
+def _two(score: float) -> str:
+    return score_text(score, 2)
+
+
+def _cut(text: str, most: int = _CHANGE) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"

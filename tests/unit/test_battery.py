@@ -1,0 +1,254 @@
+"""Sensitivity on scripted models whose answers are known: what they depend on is what is found."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import toy
+
+import localprompt
+from localprompt.battery.results import Sensitivity
+from localprompt.errors import ConfigError, TaskError
+from localprompt.lm.scripted import ScriptedLM
+from localprompt.store import Store
+from localprompt.tasks import Task
+from localprompt.types import Prompt
+from localprompt.variants.variant import Origin, Variant
+
+LABELS = ("even", "odd")
+MODEL_FREE = ("surface", "format", "spelling", "deletion")
+PROMPT = "Say whether the number is even or odd, please."
+
+
+def _task(prompt: str = PROMPT, test: int = 40) -> Task:
+    task = toy.task(labels=LABELS, test=test)
+    return replace(task, seeds=(Prompt(prompt),), layout=toy.SHOWING)
+
+
+def _number(context: str) -> int:
+    """Return the number of the last `alpha` of a text, in whatever case; 0 without one."""
+    return int((re.findall(r"lpha(\d+)", context, re.IGNORECASE) or ["0"])[-1])
+
+
+def _right(context: str) -> str:
+    return LABELS[_number(context) % 2]
+
+
+def _blind(context: str, continuation: str) -> float:
+    """Knows the answer to two rows of three, whatever the prompt says."""
+    knows = _number(context) % 3 > 0 and continuation.strip().lower() == _right(context)
+    return -0.2 if knows else -1.0 - 0.001 * len(continuation)
+
+
+def _needs_a_word(context: str, continuation: str) -> float:
+    """Knows the answer only where the prompt says `number`."""
+    instruction = context.lower().rpartition("lpha")[0]
+    knows = "number" in instruction and continuation.strip().lower() == _right(context)
+    return -0.2 if knows else -1.0 - 0.001 * len(continuation)
+
+
+def _sensitivity(lm: ScriptedLM, task: Task | None = None, **options: object) -> Sensitivity:
+    options = {"size": "quick", "families": MODEL_FREE, **options}
+    return localprompt.sensitivity(task or _task(), [lm], **options)  # type: ignore[arg-type]
+
+
+def test_a_model_that_ignores_wording_has_nothing_in_any_measure() -> None:
+    found = _sensitivity(ScriptedLM(logprob=_blind, name="blind"))
+    for measures in (*found.models[0].scorers[0].families, found.models[0].overall):
+        assert measures.spread is not None
+        assert measures.spread.value == measures.spread.by_chance.quantile == 0
+        assert measures.flip_rate is not None
+        assert measures.flip_rate.mean == 0
+        assert measures.consistency is not None
+        assert measures.consistency.mean == 1
+        assert measures.prompt_sensi_score is not None
+        assert measures.prompt_sensi_score.mean == 0
+        assert measures.performance_drop is not None
+        assert measures.performance_drop.value == 0
+        assert measures.posix is not None
+        assert measures.posix.value == 0
+    assert all(each.flips is not None and each.flips.mean == 0 for each in found.models[0].words)
+    assert all(each.label_shift == 0 for each in found.models[0].own.variants)
+    assert found.models[0].noise is not None
+    assert found.models[0].noise.band == found.models[0].noise.changed == 0
+    assert found.verdict.startswith("The wording moves the score by nothing")
+    assert "No word of the prompt matters" in found.verdict
+
+
+def test_the_word_that_a_model_depends_on_is_on_top() -> None:
+    found = _sensitivity(ScriptedLM(logprob=_needs_a_word, name="needs"), size="standard", scorers=())
+    model = found.models[0]
+    most = max(model.words, key=lambda each: each.flips.mean if each.flips else 0.0)
+    assert "number" in most.text
+    assert most.nats is not None
+    assert most.nats.high is not None
+    assert most.nats.high < 0
+    others = [each for each in model.words if "number" not in each.text]
+    assert others
+    assert all(each.flips is not None and each.flips.mean == 0 for each in others)
+    assert "number' matters most" in found.verdict
+    assert model.overall.spread is not None
+    assert model.overall.spread.by_chance.p < 0.05
+
+
+def test_a_label_prior_is_named_and_what_calibration_takes_away_is_said() -> None:
+    def logprob(context: str, continuation: str) -> float:
+        """Without a full stop at its end the prompt makes one label more probable, and nothing else."""
+        prior = 3.0 if "please.\n" not in context and continuation.strip() == "odd" else 0.0
+        is_right = "lpha" in context and continuation.strip() == _right(context)
+        return prior + (-0.5 if is_right else -2.0)
+
+    found = _sensitivity(ScriptedLM(logprob=logprob, name="prior"), families=("surface",), scorers=("calibrated",))
+    assert "'odd' for 100 % of the rows" in found.verdict
+    assert "Calibration removes 100 % of it" in found.verdict
+
+
+def test_scores_and_answers_are_those_of_the_variants_in_the_order_of_the_rows() -> None:
+    found = _sensitivity(ScriptedLM(logprob=_needs_a_word, name="needs"))
+    own = found.models[0].own
+    assert [each.variant for each in own.variants] == list(range(len(found.variants)))
+    assert {len(scores) for scores in own.scores} == {len(found.rows)} == {40}
+    for text, scores, variant in zip(found.variants, own.scores, own.variants, strict=True):
+        assert variant.score is not None
+        assert math.isclose(variant.score.mean, sum(scores) / 40)
+        assert (variant.score.mean == 1) == ("number" in text.shown.lower().partition("alpha")[0].partition("<")[0])
+
+
+def test_called_again_nothing_is_asked_again_and_all_is_the_same(tmp_path: Path) -> None:
+    asked = []
+
+    def logprob(context: str, continuation: str) -> float:
+        asked.append(context)
+        return _needs_a_word(context, continuation)
+
+    lm = ScriptedLM(logprob=logprob, name="needs")
+    store = tmp_path / "s.sqlite"
+    first = _sensitivity(lm, store=store)
+    n = len(asked)
+    second = _sensitivity(lm, store=store)
+    assert len(asked) == n
+    assert replace(second.models[0], spend=first.models[0].spend) == first.models[0]
+    assert (second.id, second.verdict, second.variants) == (first.id, first.verdict, first.variants)
+    with Store(store) as opened:
+        (study,) = opened.studies.all("sensitivity")
+        assert study.status == "finished"
+        assert study.result is not None
+        assert Sensitivity.read(json.loads(json.dumps(study.result))) == second
+
+
+@pytest.mark.parametrize("dies_after", [1, 200, 900, 1100])
+def test_killed_at_any_moment_and_called_again_it_ends_as_undisturbed(tmp_path: Path, dies_after: int) -> None:
+    undisturbed = _sensitivity(ScriptedLM(logprob=_needs_a_word, name="needs"), store=tmp_path / "a.sqlite")
+    asked = dict.fromkeys(("n", "after"), 0)
+
+    def logprob(context: str, continuation: str) -> float:
+        asked["n"] += 1
+        if asked["n"] == dies_after:
+            raise KeyboardInterrupt
+        return _needs_a_word(context, continuation)
+
+    lm, store = ScriptedLM(logprob=logprob, name="needs"), tmp_path / "b.sqlite"
+    with pytest.raises(KeyboardInterrupt):
+        _sensitivity(lm, store=store)
+    found = _sensitivity(lm, store=store)
+    assert replace(found.models[0], spend=undisturbed.models[0].spend) == undisturbed.models[0]
+
+
+def test_several_models_are_asked_the_same_variants() -> None:
+    lms = [ScriptedLM(logprob=f, name=name) for f, name in ((_blind, "blind"), (_needs_a_word, "needs"))]
+    found = localprompt.sensitivity(_task(), lms, size="quick", families=MODEL_FREE)
+    assert [model.model for model in found.models] == ["scripted", "scripted"] or len(found.models) == 2
+    assert [each.variant for each in found.models[0].own.variants] == [
+        each.variant for each in found.models[1].own.variants
+    ]
+    assert found.variance is not None
+    assert found.rank_agreement[0].tau is None  # one model has no ranks
+
+
+def test_without_right_answers_there_are_flips_and_no_scores() -> None:
+    found = _sensitivity(ScriptedLM(logprob=_needs_a_word, name="needs"), unlabelled=True)
+    overall = found.models[0].overall
+    assert overall.spread is None
+    assert overall.flip_rate is not None
+    assert overall.flip_rate.mean > 0
+    assert overall.entropy is not None
+    assert overall.posix is not None
+    assert found.models[0].own.scores == ()
+    assert "changes" in found.verdict
+
+
+def test_answers_that_are_written_have_the_probability_of_the_target_beside() -> None:
+    task = replace(toy.task(test=20), seeds=(Prompt("Turn alpha into omega, please."),))
+    found = _sensitivity(toy.model(), task, families=("deletion", "surface"))
+    model = found.models[0]
+    assert [each.scorer for each in model.scorers] == ["answers", "target"]
+    top = max(model.words, key=lambda each: each.flips.mean if each.flips else 0.0)
+    assert "omega" in top.text
+    assert top.nats is not None
+    assert top.nats.value < 0
+
+
+def test_a_family_of_ones_own_is_any_object_with_a_name_and_variants() -> None:
+    class Shouting:
+        name = "shouting"
+
+        def variants(self, origin: Origin, most: int) -> list[Variant]:
+            return [Variant(self.name, "with !!!", Prompt(origin.prompt.instruction + "!!!"), origin.task)][:most]
+
+    found = _sensitivity(ScriptedLM(logprob=_blind, name="blind"), families=[Shouting()])
+    assert [each.family for each in found.variants] == ["original", "shouting"]
+
+
+def test_other_given_prompts_are_variants_of_the_first() -> None:
+    prompts = ("Even or odd?", "Is the number even or odd?")
+    found = _sensitivity(ScriptedLM(logprob=_needs_a_word, name="needs"), prompts=prompts, families=())
+    assert [each.prompt.instruction for each in found.variants] == list(prompts)
+    assert found.models[0].overall.best == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": "quik"}, "quick"),
+        ({"families": ["surfase"]}, "surface"),
+        ({"scorers": ["calibratd"]}, "calibrated"),
+        ({"split": "dev", "seed": -1}, "seed"),
+    ],
+)
+def test_a_name_that_is_none_is_met_by_the_nearest_before_anything_is_asked(
+    options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises((ConfigError, TaskError)) as error:
+        _sensitivity(ScriptedLM(name="never"), **options)
+    assert message in f"{error.value} {error.value.hint}"
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "even",
+        "",
+        "Sort!",
+        "判断这个数字是偶数还是奇数。",
+        "קבע אם המספר זוגי או אי-זוגי",
+        "word " * 5000,
+        "odd",
+        "🙂",
+        "{{input}}",
+    ],
+    ids=["label", "empty", "one word", "chinese", "hebrew", "5000 words", "other label", "emoji", "slot"],
+)
+@pytest.mark.parametrize("test", [1, 3])
+def test_odd_prompts_and_few_rows_have_a_result_or_one_sentence(prompt: str, test: int) -> None:
+    lm = ScriptedLM(logprob=_blind, name="blind")
+    lm.n_ctx = 100_000
+    found = _sensitivity(lm, _task(prompt, test))
+    assert found.verdict
+    json.dumps(found.to_json(), allow_nan=False)
+    assert list(found.to_csv())
