@@ -123,3 +123,10 @@ def test_each_variant_is_compared_with_the_original() -> None:
     assert [each.adjusted_p for each in found] == holm([each.difference.p for each in found])
     assert found[1].adjusted_p == pytest.approx(2 * found[1].difference.p)
     assert differences_from_original(scores[:1]) == ()
+
+
+@pytest.mark.parametrize(("n", "median", "quantile"), [(100, 0.12, 0.18), (500, 0.06, 0.08)])
+def test_equal_prompts_have_the_spread_that_the_manual_says(n: int, median: float, quantile: float) -> None:
+    nulls = [equal_prompts(equal_scores(np.random.default_rng(k), 12, n)) for k in range(10)]
+    assert np.mean([each.median for each in nulls]) == pytest.approx(median, abs=0.006)
+    assert np.mean([each.quantile for each in nulls]) == pytest.approx(quantile, abs=0.006)
