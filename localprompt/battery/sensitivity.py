@@ -219,7 +219,7 @@ def plan_battery(  # noqa: PLR0913 - as above
     sizes = find_size(size)
     named = [family for family in families or () if isinstance(family, str)]
     of_names = {family.name: family for family in find_families(named)}
-    loaded = loaded_task(task, allow_code=allow_code)
+    loaded = loaded_task(task, allow_code=allow_code, unlabelled=unlabelled)
     if split == "test":
         check_one_split(loaded, "sensitivity is measured on a test split; give --split dev")
     examples = {"train": loaded.train, "dev": loaded.dev, "test": loaded.test}[split]

@@ -156,8 +156,10 @@ def read_spec(
     return RunSpec(loaded_task(task, allow_code=allow_code), name, optimizer, seed, limits, fixed)
 
 
-def loaded_task(task: str | os.PathLike[str] | Task, *, allow_code: bool) -> Task:
-    """Return the task, read if need be; a metric or an answer function of the user's own that raises is a TaskError.
+def loaded_task(task: str | os.PathLike[str] | Task, *, allow_code: bool, unlabelled: bool = False) -> Task:
+    """Return the task, read if need be, without its answers if `unlabelled`.
+
+    A metric or an answer function of the user's own that raises is a TaskError.
 
     Raises:
         ConfigError: if it was made in Python, and holds what it cannot.
@@ -166,5 +168,5 @@ def loaded_task(task: str | os.PathLike[str] | Task, *, allow_code: bool) -> Tas
     if isinstance(task, Task):
         check_record("task", task)
     else:
-        task = load_task(task, allow_code=allow_code)
+        task = load_task(task, allow_code=allow_code, unlabelled=unlabelled)
     return replace(task, answer=guarded_answer(task.answer), metric=guarded_metric(task.metric))

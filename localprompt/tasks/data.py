@@ -57,6 +57,8 @@ class Fields:
     """Column of the answers; None: `target`, or `targets` where the row has no `target`."""
     separator: str | None = None
     """Divides several acceptable answers inside one text; None: a text is one answer."""
+    has_targets: bool = True
+    """False: answers are not read, whether there are any or not; the target of each row is empty."""
 
     def __post_init__(self) -> None:
         # A name that was typed and one that was copied may be written with other code points.
@@ -96,7 +98,8 @@ def read_file(path: Path, fields: Fields) -> list[Row]:
     if kind == ".jsonl":
         return _rows(source, "line", read_json_lines(source, text), fields)
     needed = [[column] for column in fields.inputs.values()]
-    needed.append([fields.target] if fields.target else ["target", "targets"])
+    if fields.has_targets:
+        needed.append([fields.target] if fields.target else ["target", "targets"])
     return _rows(source, "line", read_table(source, text, _DELIMITERS[kind], needed), fields)
 
 
@@ -260,6 +263,8 @@ def _row(record: Record, fields: Fields) -> Row:
     inputs = {slot: _text(_value(values, column), column) for slot, column in fields.inputs.items()}
     if not any(text.strip() for text in inputs.values()):
         raise BadRow(f"empty {' and '.join(map(repr, fields.inputs.values()))}")
+    if not fields.has_targets:
+        return Row(record.line, inputs, ("",), record.lines)
     column = fields.target or ("target" if "target" in values or "targets" not in values else "targets")
     return Row(record.line, inputs, _targets(_value(values, column), column, fields.separator), record.lines)
 

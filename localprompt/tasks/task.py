@@ -133,12 +133,13 @@ class Task:
 
 
 @checked
-def load_task(path: str | os.PathLike[str], *, allow_code: bool = False) -> Task:
+def load_task(path: str | os.PathLike[str], *, allow_code: bool = False, unlabelled: bool = False) -> Task:
     """Return the task that a task file describes, its data read and checked.
 
     Args:
         path: the YAML file; paths inside it are relative to its folder.
         allow_code: permits `metric: module:function`, which runs code.
+        unlabelled: read no answers; the target of each row is empty, and its score means nothing.
 
     Raises:
         TaskError: naming file, line and key, or data file and rows, with a hint. Nothing is half-read.
@@ -159,7 +160,8 @@ def load_task(path: str | os.PathLike[str], *, allow_code: bool = False) -> Task
         metric = find_metric(metric_name, folder=source.path.parent, allow_code=allow_code)
     stop = _stop(source, layout, answer_kind)
     sampling = Sampling(max_tokens=keys.max_tokens or _DEFAULT_MAX_TOKENS, stop=stop)
-    splits, doubts = _splits(source, _fields(source, inputs), labels, metric_name)
+    columns = replace(_fields(source, inputs), has_targets=not unlabelled)
+    splits, doubts = _splits(source, columns, labels, metric_name)
     train, dev, *test = (to_examples(split, rows) for split, rows in zip(SPLITS, splits, strict=False))
     return Task(
         name=keys.name or _default_name(source.path),
@@ -331,7 +333,8 @@ def _splits(
     doubts: tuple[str, ...] = ()
     for part in [data.file] if data.file is not None else [part for part in parts if part is not None]:
         where, rows = _read(source, part, fields)
-        _check_targets(where, rows, labels, metric_name)
+        if fields.has_targets:
+            _check_targets(where, rows, labels, metric_name)
         sources.append(rows)
         doubts += reading_doubts(part, rows)
     with _blame(source, "data", "split"):

@@ -183,6 +183,17 @@ def test_without_right_answers_there_are_flips_and_no_scores() -> None:
     assert "changes" in found.verdict
 
 
+def test_rows_without_answers_are_read_where_none_are_wanted(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps({"input": f"alpha{n}"}) for n in range(20)))
+    keys = "labels: [even, odd]\nprompts: [Even or odd please]\n"
+    (tmp_path / "task.yaml").write_text(f"data: {{file: rows.jsonl}}\n{keys}")
+    lm = ScriptedLM(logprob=_needs_a_word, name="needs")
+    with pytest.raises(TaskError, match="target"):
+        localprompt.sensitivity(tmp_path / "task.yaml", [lm], size="quick")
+    found = localprompt.sensitivity(tmp_path / "task.yaml", [lm], size="quick", unlabelled=True)
+    assert found.models[0].overall.flip_rate is not None
+
+
 def test_answers_that_are_written_have_the_probability_of_the_target_beside() -> None:
     task = replace(toy.task(test=20), seeds=(Prompt("Turn alpha into omega, please."),))
     found = _sensitivity(toy.model(), task, families=("deletion", "surface"))
