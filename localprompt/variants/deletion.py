@@ -8,7 +8,7 @@ from itertools import pairwise
 import regex
 
 from localprompt.variants.variant import Origin, Variant
-from localprompt.variants.wording import Edit, Span, edited, found_names, names_of, words_in
+from localprompt.variants.wording import Edit, Span, edited, found_names, is_unspaced, names_of, words_in
 
 _SHOWN = 40
 """Characters of a piece that are shown."""
@@ -39,9 +39,10 @@ class Deletion:
 def _units(text: str, names: Sequence[Span]) -> list[Span]:
     """Return the words, each short one together with what stands beside it, with only blanks between."""
     named = {at for start, end in names for at in range(start, end)}
+    words = words_in(text, names)
     units = list[Span]()
     is_open = False
-    for start, end in words_in(text, names):
+    for start, end in words:
         is_short = start not in named and _is_short(text[start:end])
         touches = bool(units) and text[units[-1][1] : start].isspace()
         if is_open and touches:
@@ -51,7 +52,7 @@ def _units(text: str, names: Sequence[Span]) -> list[Span]:
             units.append((start, end))
         is_open = is_short
     _close(text, units, is_open=is_open)
-    return units
+    return units if len(units) > 1 else words
 
 
 def _close(text: str, units: list[Span], *, is_open: bool) -> None:
@@ -62,9 +63,8 @@ def _close(text: str, units: list[Span], *, is_open: bool) -> None:
 
 
 def _is_short(word: str) -> bool:
-    return len(regex.findall(r"\p{L}|\p{N}", word)) <= _SHORT and not regex.search(
-        r"[^\p{L}\p{M}\p{N}]|\p{Hangul}", word
-    )
+    is_of_letters = regex.fullmatch(r"[\p{L}\p{M}\p{N}]+", word) and not regex.search(r"\p{Hangul}", word)
+    return bool(is_of_letters) and not is_unspaced(word) and len(regex.findall(r"\X", word)) <= _SHORT
 
 
 def _joined(units: Sequence[Span], most: int) -> list[Span]:

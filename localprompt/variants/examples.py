@@ -18,6 +18,8 @@ _NUMBERS = (4, 1, 2, 3)
 """Worked examples of a prompt that has none, in the order in which they are tried."""
 _DRAWS = 4
 """Sets and orders that are drawn for each one that is wanted: some are too long, or there already."""
+_TOO_LONG = 100
+"""So many sets that do not fit are enough to know that there is no room."""
 _REASONED = 2
 """Words more than the longest answer has are reasoning."""
 _Shown = tuple[str, tuple[Demo, ...]]
@@ -38,15 +40,18 @@ class Examples:
         if not origin.task.layout.has_demos:
             return []
         alone, rng = replace(origin.prompt, demos=()), origin.rng(self.name)
-        found = dict[str, Variant]()
+        found, too_long = {origin.prompt.id: Variant(self.name, "", origin.prompt, origin.task)}, 0
         for change, demos in _sets(origin, rng, most * _DRAWS):
-            if len(found) >= most:
+            if len(found) > most or too_long > _TOO_LONG:
                 break
             prompt = replace(alone, demos=demos)
-            is_new = prompt.id not in found and prompt.id != origin.prompt.id
-            if is_new and origin.problem.demos_that_fit(alone, demos) == len(demos):
+            if prompt.id in found:
+                continue
+            if origin.problem.demos_that_fit(alone, demos) == len(demos):
                 found[prompt.id] = Variant(self.name, change, prompt, origin.task)
-        return list(found.values())
+            else:
+                too_long += 1
+        return list(found.values())[1:]
 
 
 def _sets(origin: Origin, rng: random.Random, n: int) -> Iterator[_Shown]:
