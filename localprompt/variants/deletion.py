@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import regex
 
 from localprompt.variants.variant import Origin, Variant
-from localprompt.variants.wording import Edit, Span, edited, found_names, is_unspaced, names_of, words_in
+from localprompt.variants.wording import Edit, Span, edited, found_names, is_unspaced, names_of, outside, words_in
 
 _SHOWN = 40
 """Characters of a piece that are shown."""
@@ -24,35 +25,29 @@ class Deletion:
     def variants(self, origin: Origin, most: int) -> Sequence[Variant]:
         """Return the variants in the order of the text, each with the span that it lacks.
 
-        A short word goes with the next one. Outputs that the instruction names may be lost: what that does is to be
-        seen.
+        A short word goes with the next one. Names of outputs stay: without one of them the task would be another.
         """
-        text = origin.prompt.instruction
-        pieces = _joined(_units(text, found_names(text, names_of(origin))), max(most, 2))
-        edits = (
-            Edit(f"without {_shown(text[start:end])}", _without(text, start, end), (start, end))
-            for start, end in pieces
-        )
-        return edited(origin, self.name, edits, most, may_lose=True)
+        text, names = origin.prompt.instruction, found_names(origin.prompt.instruction, names_of(origin))
+        words = outside(words_in(text, names), names)
+        units = _units(text, words)
+        pieces = _joined(units if len(units) > 1 else words, names, max(most, 2))
+        edits = (Edit(f"without {_shown(text[a:b])}", _without(text, a, b), (a, b)) for a, b in pieces)
+        return edited(origin, self.name, edits, most)
 
 
-def _units(text: str, names: Sequence[Span]) -> list[Span]:
+def _units(text: str, words: Sequence[Span]) -> list[Span]:
     """Return the words, each short one together with what stands beside it, with only blanks between."""
-    named = {at for start, end in names for at in range(start, end)}
-    words = words_in(text, names)
     units = list[Span]()
     is_open = False
     for start, end in words:
-        is_short = start not in named and _is_short(text[start:end])
-        touches = bool(units) and text[units[-1][1] : start].isspace()
-        if is_open and touches:
+        if is_open and text[units[-1][1] : start].isspace():
             units[-1] = (units[-1][0], end)
         else:
             _close(text, units, is_open=is_open)
             units.append((start, end))
-        is_open = is_short
+        is_open = _is_short(text[start:end])
     _close(text, units, is_open=is_open)
-    return units if len(units) > 1 else words
+    return units
 
 
 def _close(text: str, units: list[Span], *, is_open: bool) -> None:
@@ -67,11 +62,19 @@ def _is_short(word: str) -> bool:
     return bool(is_of_letters) and not is_unspaced(word) and len(regex.findall(r"\X", word)) <= _SHORT
 
 
-def _joined(units: Sequence[Span], most: int) -> list[Span]:
-    """Return at most so many pieces of about equal numbers of units."""
-    n = min(most, len(units))
-    bounds = [i * len(units) // n for i in range(n + 1)] if n else [0]
-    return [(units[first][0], units[last - 1][1]) for first, last in pairwise(bounds)]
+def _joined(units: Sequence[Span], names: Sequence[Span], most: int) -> list[Span]:
+    """Return at most so many pieces of about equal numbers of units; none goes over a name."""
+    starts = [start for start, _ in names]
+    runs = [list(run) for _, run in groupby(units, key=lambda unit: bisect(starts, unit[0]))]
+    longest = max(map(len, runs), default=0)
+    size = next((n for n in range(1, longest) if sum(-(-len(run) // n) for run in runs) <= most), longest)
+    pieces = list[tuple[int, Span]]()
+    for run in runs:
+        n = -(-len(run) // size)
+        bounds = [i * len(run) // n for i in range(n + 1)]
+        pieces += [(last - first, (run[first][0], run[last - 1][1])) for first, last in pairwise(bounds)]
+    largest = sorted(pieces, key=lambda piece: -piece[0])[:most]
+    return sorted(span for _, span in largest)
 
 
 def _without(text: str, start: int, end: int) -> str:
@@ -85,7 +88,7 @@ def _without(text: str, start: int, end: int) -> str:
         before = regex.sub(r"[,、，]?\s*\Z", "", before)
     elif regex.match(r"[,，、]", after):
         before = before.rstrip()
-    if not before or before[-1].isspace() or (before[-1] in "([{" and after[:1].isspace()):
+    if not before or regex.search(r"(?:\s|[(\[{]|(?:\A|[\s(\[{])[\"'“‘«「])\Z", before):
         after = after.lstrip(" ")
     rest = before + after
     return rest if regex.search(r"[\p{L}\p{N}]", rest) else ""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import regex
 
 from localprompt.variants.variant import Origin, Variant
-from localprompt.variants.wording import Edit, Span, edited, fixed, is_unspaced, words_in
+from localprompt.variants.wording import Edit, edited, fixed, is_unspaced, outside, words_in
 
 _ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 _BESIDE = {key: row[max(i - 1, 0) : i] + row[i + 1 : i + 2] for row in _ROWS for i, key in enumerate(row)}
@@ -30,10 +30,8 @@ class Spelling:
 
 
 def _edits(origin: Origin) -> Iterator[Edit]:
-    text, rng = origin.prompt.instruction, origin.rng(Spelling.name)
-    words = [
-        word for word in _outside(words_in(text, fixed(origin)), fixed(origin)) if _is_open(text[word[0] : word[1]])
-    ]
+    text, kept, rng = origin.prompt.instruction, fixed(origin), origin.rng(Spelling.name)
+    words = [word for word in outside(words_in(text, kept), kept) if _is_open(text[word[0] : word[1]])]
     known = {text[start:end].casefold() for start, end in words}
     turns = [(word, rng.sample(_SLIPS, len(_SLIPS))) for word in rng.sample(words, len(words))]
     for turn in range(len(_SLIPS)):
@@ -42,11 +40,6 @@ def _edits(origin: Origin) -> Iterator[Edit]:
             new = "".join(slips[turn](regex.findall(r"\X", old), rng) or [])
             if new and (new.casefold() not in known or new.casefold() == old.casefold()):
                 yield Edit(f"{new!r} for {old!r}", text[:start] + new + text[end:], (start, end))
-
-
-def _outside(words: Sequence[Span], spans: Sequence[Span]) -> list[Span]:
-    taken = {at for start, end in spans for at in range(start, end)}
-    return [(start, end) for start, end in words if taken.isdisjoint(range(start, end))]
 
 
 def _is_open(word: str) -> bool:

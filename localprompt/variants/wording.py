@@ -92,6 +92,12 @@ def words_in(text: str, spans: Sequence[Span] = ()) -> list[Span]:
     return [match.span() for start, end in pairwise(cuts) for match in _WORD.finditer(text, start, end)]
 
 
+def outside(words: Sequence[Span], spans: Sequence[Span]) -> list[Span]:
+    """Return the words that have nothing in common with `spans`."""
+    taken = {at for start, end in spans for at in range(start, end)}
+    return [(start, end) for start, end in words if taken.isdisjoint(range(start, end))]
+
+
 def is_unspaced(word: str) -> bool:
     """Return whether a word of `words_in` is of a script without spaces."""
     return regex.match(f"[{UNSPACED}]", word) is not None
