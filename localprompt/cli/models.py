@@ -1,4 +1,4 @@
-"""`localprompt models`: list, pull and look at models. Level 9."""
+"""`localprompt models`: list, pull and look at models; `quantize` is in a file of its own. Level 9."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import click
 
 from localprompt.cli.options import debug_option, report_options
 from localprompt.cli.printable import printable_line
+from localprompt.cli.quantise import quantize
 from localprompt.cli.streams import console, say, say_json
+from localprompt.interface.rounding import size_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -21,7 +23,10 @@ if TYPE_CHECKING:
 
 @click.group()
 def models() -> None:
-    """List, pull and look at models."""
+    """List, pull and look at models; write them at other levels of quantisation."""
+
+
+models.add_command(quantize)
 
 
 @models.command("list")
@@ -65,7 +70,7 @@ def _list_table(rows: Iterable[dict[str, Any]]) -> RenderableType:
             row["model"],
             _count(row["parameters"]),
             row["quantisation"],
-            _size(row["size_bytes"]),
+            size_text(row["size_bytes"]),
             f"{row['context_length']:,}",
             row["kind"] + (" + FIM" if row["fim"] else ""),
             row["licence"],
@@ -164,6 +169,7 @@ def _facts(header: GGUFHeader) -> dict[str, Any]:
         "parameters": header.parameters,
         "size_bytes": header.file_size,
         "quantisation": header.file_type,
+        "requantised_from": header.requantised_from or None,
         "tensor_types": [
             {"type": share.name, "n_tensors": share.n_tensors, "n_bytes": share.n_bytes}
             for share in header.quantisation
@@ -187,12 +193,13 @@ def _facts_table(facts: dict[str, Any]) -> RenderableType:
         for share in facts["tensor_types"]
     )
     fim = facts["fim_tokens"] or {}
+    made_from = f", requantised from {facts['requantised_from']}" if facts["requantised_from"] else ""
     rows = {
         "file": facts["path"],
         "architecture": facts["architecture"] or "not stated",
         "name": facts["name"] or "not stated",
-        "size": f"{facts['size_label']} ({facts['parameters']:,} parameters), {_size(size)}",
-        "quantisation": f"{facts['quantisation'] or 'mix'}: {mix}",
+        "size": f"{facts['size_label']} ({facts['parameters']:,} parameters), {size_text(size)}",
+        "quantisation": f"{facts['quantisation'] or 'mix'}{made_from}: {mix}",
         "context": f"{facts['context_length']:,} tokens",
         "vocabulary": f"{facts['n_vocab']:,} tokens",
         "chat template": "yes" if facts["chat_template"] else "no: a base model",
@@ -210,10 +217,6 @@ def _show_token(token: dict[str, Any] | None) -> str:
 
 def _count(n: int) -> str:
     return f"{n / 1e9:.1f}B" if n >= 1e9 else f"{n / 1e6:.0f}M"
-
-
-def _size(n_bytes: int) -> str:
-    return f"{n_bytes / 1e9:.2f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f} MB"
 
 
 def _print(table: RenderableType) -> None:

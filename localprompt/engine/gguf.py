@@ -64,6 +64,11 @@ _MIXES = """
 FILE_TYPES: Mapping[int, str] = {number: name for number, name in enumerate(_MIXES.split()) if name != "-"}
 """`general.file_type` to the name of the quantisation mix."""
 
+FULL_TYPES = frozenset({"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8"})
+"""Types, and mixes, in which nothing is quantised."""
+REQUANTISED_KEY = "localprompt.requantised_from"
+"""Metadata of a file that was made from a quantised one: its level, behind those that it was made from itself."""
+
 _U64 = struct.Struct("<Q")
 
 # What llama.cpp assumes where the header is silent: the BOS of each tokenizer model, and who adds it.
@@ -244,6 +249,21 @@ class GGUFHeader:
             shares[name] = (count + 1, size + tensor.n_bytes)
         mix = (TypeShare(name, count, size) for name, (count, size) in shares.items())
         return tuple(sorted(mix, key=lambda share: (-share.n_bytes, share.name)))
+
+    @property
+    def rounded_to(self) -> str:
+        """The levels at which the weights were rounded, the last one last, such as `Q4_K_M-Q2_K`; "" for none."""
+        types = [share.name for share in self.quantisation if share.name not in FULL_TYPES]
+        if not types:
+            return ""
+        level = types[0] if self.file_type in FULL_TYPES else self.file_type or types[0]
+        return "-".join(filter(None, [self.requantised_from, level]))
+
+    @property
+    def requantised_from(self) -> str:
+        """The same of the file that this one was made from, where that was quantised and this file says so."""
+        levels = self.text(REQUANTISED_KEY).split("-")
+        return "-".join(levels) if set(levels) <= set(FILE_TYPES.values()) else ""
 
     @property
     def tokens(self) -> StringArray:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import ctypes
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -240,6 +241,58 @@ def utf8(text: str) -> bytes:
         return text.encode()
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+
+
+@contextmanager
+def log_to(said: Callable[[int, str], None]) -> Iterator[None]:
+    """Give the level and the text of what llama.cpp logs, often less than a line, to a function for a time."""
+    log = C.llama_log_callback(lambda level, text, _: said(level, text.decode(errors="replace")))
+    C.llama_log_set(log, ctypes.c_void_p(0))
+    try:
+        yield
+    finally:
+        C.llama_log_set(_log, ctypes.c_void_p(0))
+
+
+def quantise(
+    source: Path,
+    target: Path,
+    how: Mapping[str, int],
+    marks: Mapping[str, str],
+    importance: Mapping[str, NDArray[np.float32]],
+) -> None:
+    """Write a model with its weights at another level; what llama.cpp logs meanwhile says how far it is.
+
+    Args:
+        source: a validated file.
+        target: the file that is made.
+        how: fields of llama.cpp's `llama_model_quantize_params`.
+        marks: texts for the metadata of the target; what is beyond 127 bytes of one is left out.
+        importance: of the columns of weights, by their names.
+
+    Raises:
+        ModelError: if llama.cpp refuses; a part of the target may be left.
+    """
+    params = C.llama_model_quantize_default_params()
+    if (params.ftype, params.quantize_output_tensor, params.dry_run, params.max_buf_size) != (7, True, False, 8 << 30):
+        raise ModelError("this llama-cpp-python has other struct layouts", "install llama-cpp-python==0.3.36")
+    params.allow_requantize = True
+    for name, value in how.items():
+        setattr(params, name, value)
+    # Both lists end with an entry that is all zero.
+    overrides = (C.llama_model_kv_override * (len(marks) + 1))()
+    for override, (key, text) in zip(overrides, marks.items(), strict=False):
+        override.tag, override.key = C.LLAMA_KV_OVERRIDE_TYPE_STR, key.encode()
+        override.value.val_str = utf8(text)[:127]
+    params.kv_overrides = overrides
+    if importance:
+        columns = (C.llama_model_imatrix_data * (len(importance) + 1))()
+        for entry, (name, values) in zip(columns, importance.items(), strict=False):
+            data = values.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+            entry.name, entry.data, entry.size = name.encode(), data, len(values)
+        params.imatrix = columns
+    if C.llama_model_quantize(str(source).encode(), str(target).encode(), ctypes.byref(params)) != 0:
+        raise ModelError(f"llama.cpp cannot quantise {source}")
 
 
 class _Batch:

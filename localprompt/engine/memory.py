@@ -73,8 +73,13 @@ def needed(header: GGUFHeader, settings: EngineSettings) -> MemoryNeed:
         cells=round(cells * per_cell * _CELL_BYTES[settings.kv_type]),
         compute=max(logits, feed_forward, attention) + 4 * rows * (cells + 4 * n_embd),
         outputs=logits,
-        process=_PROCESS_BYTES + _TOKEN_BYTES * n_vocab,
+        process=process_bytes(header),
     )
+
+
+def process_bytes(header: GGUFHeader) -> int:
+    """Return what the process itself occupies, with the vocabulary."""
+    return _PROCESS_BYTES + _TOKEN_BYTES * header.n_vocab
 
 
 def check(path: Path, need: MemoryNeed) -> None:

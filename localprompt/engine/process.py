@@ -12,7 +12,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import weakref
@@ -23,6 +22,7 @@ from typing import IO, Any, BinaryIO, cast
 
 from localprompt import errors
 from localprompt.engine import memory
+from localprompt.engine.child import child_command
 from localprompt.engine.frames import read_frame, write_frame
 from localprompt.engine.gguf_validator import validate
 from localprompt.engine.settings import EngineSettings
@@ -33,13 +33,6 @@ Progress = Callable[[int, int], None]
 
 _DECODING = frozenset({"score", "generate"})
 _UNMEASURED = frozenset({"load", "prefill_rate"})
-
-
-def worker_command() -> list[str]:
-    """Return the command that starts a worker."""
-    # -P: a file `numpy.py` in the working directory must not be imported (Python 3.11 and later know the flag).
-    isolation = ["-P"] if sys.version_info >= (3, 11) else []
-    return [sys.executable, *isolation, "-m", "localprompt.engine.worker"]
 
 
 def _ignore(_done: int, _total: int) -> None: ...
@@ -102,7 +95,7 @@ class EngineProcess:
             self._need = replace(self._need, weights=0, cells=0, compute=0, outputs=0)
         self._vocabulary_only = vocabulary_only
         self._timeouts = timeouts
-        self._command = list(command) or worker_command()
+        self._command = list(command) or child_command("localprompt.engine.worker")
         self._process: subprocess.Popen[bytes] | None = None
         self._watchdog: Watchdog | None = None
         self._verdict = ""
@@ -372,15 +365,10 @@ class EngineProcess:
             code = process.wait()
         if watchdog is not None and watchdog.fired:
             return f"no sign of life for {self._timeouts.silence} seconds"
-        return self._verdict or _cause(code)
+        return self._verdict or cause(code)
 
     def _log_tail(self) -> str:
-        if self._log.closed:
-            return ""
-        size = self._log.seek(0, os.SEEK_END)
-        self._log.seek(max(0, size - 400))
-        tail = self._log.read().decode(errors="replace").strip().splitlines()[-3:]
-        return "the engine's log ends: " + " / ".join(tail) if tail else ""
+        return "" if self._log.closed else tail_of(self._log)
 
 
 _LIVING: weakref.WeakSet[EngineProcess] = weakref.WeakSet()
@@ -403,7 +391,15 @@ def _send(stdin: BinaryIO, request: dict[str, Any]) -> int:
         raise EOFError("the worker closed its pipe") from None
 
 
-def _cause(code: int) -> str:
+def tail_of(log: IO[bytes]) -> str:
+    """Return the last lines of a log as a hint."""
+    size = log.seek(0, os.SEEK_END)
+    log.seek(max(0, size - 400))
+    tail = log.read().decode(errors="replace").strip().splitlines()[-3:]
+    return "the engine's log ends: " + " / ".join(tail) if tail else ""
+
+
+def cause(code: int) -> str:
     """Return an exit status in words."""
     if code >= 0:
         return f"exit status {code}"

@@ -8,7 +8,6 @@ worker -> parent    any number of {"progress": [done, total]} and, a second apar
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import threading
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from localprompt import errors
+from localprompt.engine.child import become_child
 from localprompt.engine.encode import encode, encode_pair
 from localprompt.engine.engine import Engine, GenerateRequest, ScoreRequest
 from localprompt.engine.frames import read_frame, write_frame
@@ -152,11 +152,7 @@ _OPS = ("encode", "encode_pairs", "chat", "writing", "score", "generate", "prefi
 
 def serve() -> None:
     """Answer the parent's requests until it closes the pipe; the first one loads the model."""
-    out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever native code prints must not fall between the frames
-    _die_with_parent()
-    _be_expendable()
-    writer = FrameWriter(out)
+    writer = FrameWriter(become_child())
     server: TokenizerServer | None = None
     while True:
         try:
@@ -190,28 +186,6 @@ def serve() -> None:
 def _loaded(writer: FrameWriter, path: str, settings: dict[str, Any], vocabulary_only: bool) -> TokenizerServer:
     how = EngineSettings(**settings)
     return TokenizerServer(path, Vocabulary(Path(path), how)) if vocabulary_only else ModelServer(writer, path, how)
-
-
-def _be_expendable() -> None:
-    """When memory runs out, end this process and not its parent; and leave no core dump of gigabytes."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("500")
-    with contextlib.suppress(ImportError):  # Windows
-        import resource  # noqa: PLC0415
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-
-
-def _die_with_parent() -> None:
-    """End this process when its parent is gone, also in the middle of a long decode (ctypes frees the GIL)."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 if __name__ == "__main__":

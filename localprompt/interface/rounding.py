@@ -35,3 +35,8 @@ def p_text(p: float, digits: int = 4) -> str:
     while (float(f"{p:.{digits}f}") < _ALPHA) != (p < _ALPHA):
         digits += 1
     return f"p = {p:.{digits}f}"
+
+
+def size_text(n_bytes: int) -> str:
+    """Return the size of a file, such as `491 MB` or `1.12 GB`."""
+    return f"{n_bytes / 1e9:.2f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f} MB"

@@ -1,0 +1,52 @@
+"""What every process of llama.cpp does first, since it may abort or take all memory. Level 2."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+
+def child_command(module: str) -> list[str]:
+    """Return the command that starts a module of this package in a process of its own."""
+    # -P: a file `numpy.py` in the working directory must not be imported (Python 3.11 and later know the flag).
+    isolation = ["-P"] if sys.version_info >= (3, 11) else []
+    return [sys.executable, *isolation, "-m", module]
+
+
+def become_child() -> BinaryIO:
+    """Return the stream to the parent, and make this a process whose end does no harm.
+
+    What native code prints goes to standard error. The process ends when its parent is gone, is the first one to end
+    where memory runs out, and leaves no core dump of gigabytes.
+    """
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever native code prints must not fall between the frames
+    _die_with_parent()
+    _be_expendable()
+    return out
+
+
+def _be_expendable() -> None:
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")
+    with contextlib.suppress(ImportError):  # Windows
+        import resource  # noqa: PLC0415
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
+def _die_with_parent() -> None:
+    """End this process when its parent is gone, also in the middle of a long computation (ctypes frees the GIL)."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
