@@ -80,11 +80,11 @@ def _values(header: GGUFHeader, file: BinaryIO, tensor: TensorInfo, lengths: tup
     if tensor.type != _F32 or tensor.parameters not in lengths:
         what = f"{header.path} does not fit the model: {tensor.name} has {tensor.parameters} values, not {lengths[-1]}"
         raise ModelError(what, _SAME_MODEL)
-    file.seek(header.data_offset + tensor.offset)
-    data = file.read(4 * tensor.parameters)
-    if len(data) < 4 * tensor.parameters:
+    place = header.data_offset + tensor.offset
+    if place + tensor.n_bytes > header.file_size:
         raise ModelError(f"{header.path} is truncated: {tensor.name} lies beyond its end", "make or download it again")
-    values = np.frombuffer(data, "<f4").astype(np.float64)
+    file.seek(place)
+    values = np.frombuffer(file.read(tensor.n_bytes), "<f4").astype(np.float64)
     if not (np.isfinite(values) & (values >= 0)).all():
         raise ModelError(
             f"{header.path} is damaged: {tensor.name} has values that are no sums of squares", "make it again"

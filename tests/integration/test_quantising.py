@@ -149,6 +149,16 @@ def test_a_file_that_is_there_stays_unless_forced(source: Path) -> None:
     assert first.path.stat().st_mtime_ns != before
 
 
+def test_a_file_of_that_name_that_is_another_one_is_not_taken_for_it(source: Path, tiny_llama: Path) -> None:
+    target = source.with_name("wide.Q8_0.gguf")
+    for content in (b"text", tiny_llama.read_bytes()):
+        target.write_bytes(content)
+        with pytest.raises(ModelError, match="is there, and it is not this model at Q8_0"):
+            plan(source, ["Q8_0"])
+    (anew,) = made(source, "Q8_0", force=True)
+    assert validate(anew.path).file_type == "Q8_0"
+
+
 def test_the_model_itself_is_never_replaced(source: Path) -> None:
     liar = source.rename(source.with_name("wide.Q8_0.gguf"))
     with pytest.raises(ConfigError, match="is the model itself"):
@@ -241,7 +251,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
         ("sys.stderr.write('GGML_ASSERT(x) failed'); sys.stderr.flush(); os.abort()", "signal SIGABRT"),
         ("os.kill(os.getpid(), signal.SIGKILL)", "signal SIGKILL"),
         ("sys.exit(3)", "exit status 3"),
-        ("write_frame(sys.stdout.buffer, {'result': []})", "is not a usable GGUF file"),
+        ("write_frame(sys.stdout.buffer, {'result': []})", "what llama.cpp wrote is not"),
     ],
 )
 def test_a_child_that_dies_or_writes_half_a_file_leaves_none(
@@ -265,7 +275,7 @@ def test_another_model_is_not_taken_for_the_result(
         f"open(job['target'], 'wb').write(open({str(tiny_llama)!r}, 'rb').read());"
         "write_frame(sys.stdout.buffer, {'result': []})",
     )
-    with pytest.raises(ModelError, match="is not the model of"):
+    with pytest.raises(ModelError, match=r"what llama\.cpp wrote is not .*wide-f32.gguf at Q8_0"):
         list(carry_out(chosen))
     assert names(source.parent) == {source.name}
 
