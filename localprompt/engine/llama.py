@@ -8,6 +8,7 @@ without BOS, and sorts the vocabulary in Python for each token.
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -291,7 +292,7 @@ def quantise(
             data = values.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
             entry.name, entry.data, entry.size = name.encode(), data, len(values)
         params.imatrix = columns
-    if C.llama_model_quantize(str(source).encode(), str(target).encode(), ctypes.byref(params)) != 0:
+    if C.llama_model_quantize(os.fsencode(source), os.fsencode(target), ctypes.byref(params)) != 0:
         raise ModelError(f"llama.cpp cannot quantise {source}")
 
 
