@@ -14,12 +14,14 @@ The work: 4 instructions x 48 short reviews = 192 prompts; for each, how probabl
 
 - The server computes no log-probabilities of a given text: it gives the N most probable next tokens, as `completion`
   does here (--n-probs; 1,000 cost the server some milliseconds a prompt). So both are asked once for every beginning of
-  a label, the prompt cached, and score only what is among the N: "both labels" says how often that was everything.
+  a label, the prompt cached, and score only what is among the N: "all labels" says how often that was everything.
   "same label" is the share of those prompts where the more probable label is localprompt's; near ties differ by
   rounding. `echo` scores any label, but llama-cpp-python shifts its log-probabilities by one token for models without
   BOS: there its labels mean nothing.
 - `completion` and `echo` do a few prompts only (--subset), neighbours of one instruction, whose prefix they reuse;
   their prompts/s is extrapolated from these.
+- With `--battery FILE` the prompts and labels are those that `benchmarks/sensitivity.py --battery FILE` wrote: a prompt
+  in many wordings on many rows. --reviews then limits the rows: the first so many prompts are asked.
 - The words of a label must be one token each, else the server's answers are no words; this is checked first.
 - "computed" is the tokens that went through the model for each prompt: what sharing saves, whatever the build. The
   prompts come an instruction at a time, the best order for the others' caches; for localprompt any order is the same.
@@ -89,6 +91,14 @@ def workload(n_reviews: int, cue: str) -> list[str]:
         (what, also), (verdict, other) = rng.sample(SUBJECTS, 2), rng.sample(rng.choice(VERDICTS), 2)
         reviews.append(f"In the film that we saw, {what} {verdict}, and {also} {other}.")
     return [f"{instruction}\n\nReview: {review}\n{cue}" for instruction in INSTRUCTIONS for review in reviews]
+
+
+def work_of(options: argparse.Namespace) -> tuple[list[str], tuple[str, ...]]:
+    """Return the prompts and the labels."""
+    if options.battery is None:
+        return workload(options.reviews, CUES[options.labels]), LABELS[options.labels]
+    battery = json.loads(options.battery.read_text(encoding="utf-8"))
+    return battery["prompts"][: options.reviews], tuple(battery["labels"])
 
 
 def words_of(label: str) -> list[str]:
@@ -218,8 +228,9 @@ CONTENDERS: Mapping[str, Callable[[Work], dict[str, Any]]] = {
 def measure_here(options: argparse.Namespace) -> dict[str, Any]:
     """Return one contender's measurement, made in this process."""
     n_prompts = options.subset if options.only in ("completion", "echo") else None
-    prompts = workload(options.reviews, CUES[options.labels])[:n_prompts]
-    work = Work(options.model, prompts, LABELS[options.labels], options.threads, options.n_probs)
+    prompts, labels = work_of(options)
+    prompts = prompts[:n_prompts]
+    work = Work(options.model, prompts, labels, options.threads, options.n_probs)
     result = CONTENDERS[options.only](work)
     unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
     peak = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / unit
@@ -230,6 +241,7 @@ def measure_elsewhere(name: str, model: Path, options: argparse.Namespace) -> di
     """Return one contender's measurement, made in a process of its own."""
     kept = {key: getattr(options, key) for key in ("labels", "reviews", "subset", "threads", "n_probs")}
     arguments = [f"--{key.replace('_', '-')}={value}" for key, value in kept.items()]
+    arguments += [] if options.battery is None else [f"--battery={options.battery}"]
     command = [sys.executable, __file__, f"--only={name}", f"--model={model}", *arguments]
     environment = {"OMP_WAIT_POLICY": "passive", **os.environ}  # what localprompt gives its engine
     run = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
@@ -241,7 +253,7 @@ def row_of(runs: Sequence[Mapping[str, Any]], reference: Sequence[Mapping[str, A
     rates, ours = ([run["prompts"] / run["seconds"] for run in each] for each in (runs, reference))
     rate, spread = statistics.median(rates), f" [{min(rates):.3g}, {max(rates):.3g}]" if rates[1:] else ""
     both = [pair for pair in zip(runs[0]["scores"], reference[0]["scores"], strict=False) if None not in pair[0]]
-    agree = [(theirs[0] > theirs[1]) == (mine[0] > mine[1]) for theirs, mine in both]
+    agree = [theirs.index(max(theirs)) == mine.index(max(mine)) for theirs, mine in both]
     return {
         "contender": runs[0]["name"],
         "prompts": runs[0]["prompts"],
@@ -249,7 +261,7 @@ def row_of(runs: Sequence[Mapping[str, Any]], reference: Sequence[Mapping[str, A
         "localprompt is": f"{statistics.median(ours) / rate:.1f} x",
         "computed": f"{runs[0]['computed'] / runs[0]['prompts']:.1f}",
         "peak MiB": max(run["peak_mib"] for run in runs),
-        "both labels": f"{len(both) / runs[0]['prompts']:.0%}",
+        "all labels": f"{len(both) / runs[0]['prompts']:.0%}",
         "same label": f"{sum(agree) / len(agree):.0%}" if agree else "",
     }
 
@@ -260,7 +272,8 @@ def main() -> None:
     parser.add_argument("--model", default="qwen2.5-coder-0.5b-instruct", help="a model card's name or a GGUF file")
     parser.add_argument("--labels", choices=LABELS, default="words")
     parser.add_argument("--contenders", help="by default all, echo only with phrases")
-    parser.add_argument("--reviews", type=int, default=48, help="there are 4 prompts for each")
+    parser.add_argument("--reviews", type=int, default=48, help="there are 4 prompts for each; of a battery: prompts")
+    parser.add_argument("--battery", type=Path, help="prompts and labels of a battery")
     parser.add_argument("--subset", type=int, default=6, help="prompts for completion and echo")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--threads", type=int, default=default_threads())
@@ -279,7 +292,7 @@ def main() -> None:
         print("llama.cpp's server is left out: `pip install xllamacpp` brings it")
         names = [name for name in names if not name.startswith("server")]
     with load_model(options.model, n_threads=options.threads, n_ctx=N_CTX) as lm:  # pulls and tunes before all else
-        path, labels = lm.path, LABELS[options.labels]
+        path, labels = lm.path, work_of(options)[1]
         answers = lm.loglikelihood([(WARM_UP, label) for label in labels])
     asks_for_words = not set(names) <= {"localprompt", "echo"}
     if asks_for_words and any(a.n_tokens != len(words_of(label)) for a, label in zip(answers, labels, strict=True)):
