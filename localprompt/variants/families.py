@@ -18,7 +18,7 @@ from localprompt.variants.surface import Surface
 from localprompt.variants.variant import Family
 
 FAMILIES: tuple[Family, ...] = (
-    Position(), Chat(), Labels(), Surface(), Order(), Sampling(), Examples(), Spelling(), Format(), Deletion(),
+    Position(), Chat(), Labels(), Surface(), Order(), Sampling(), Deletion(), Examples(), Spelling(), Format(),
 )  # fmt: skip
 """Those that have few variants come first: what they cannot use goes to the later ones."""
 

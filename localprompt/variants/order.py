@@ -52,7 +52,7 @@ def _relisted(origin: Origin, rng: random.Random) -> Iterator[Edit]:
 
 
 def _list_in(text: str, names: Sequence[Span]) -> list[Span]:
-    """Return the longest list of different outputs, the first of several; nothing where no two stand together."""
+    """Return the list of different outputs; nothing where no two stand together, or another list may go with it."""
     lists: list[list[Span]] = [[]]
     for start, end in names:
         last, name = lists[-1], text[start:end].casefold()
@@ -61,8 +61,8 @@ def _list_in(text: str, names: Sequence[Span]) -> list[Span]:
             last.append((start, end))
         else:
             lists.append([(start, end)])
-    longest = max(lists, key=len)
-    return longest if len(longest) > 1 else []
+    found = [each for each in lists if len(each) > 1]
+    return found[0] if len(found) == 1 else []
 
 
 def _orders(n: int, rng: random.Random) -> Iterator[tuple[int, ...]]:

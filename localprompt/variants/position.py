@@ -22,11 +22,16 @@ class Position:
     name = "position"
 
     def variants(self, origin: Origin, most: int) -> Sequence[Variant]:
-        """Return the variants; none of an empty instruction."""
+        """Return the variants; none of an empty instruction.
+
+        It does not stand where an answer begins that ends with its line: after a sentence a model ends the line.
+        """
         task, prompt = origin.task, origin.prompt
         if not prompt.instruction.strip():
             return []
-        layouts = {change: task.layout.placed(place) for place, change in _PLACES.items()}
+        ends_with_line = task.layout.mode == "raw" and "\n" in task.sampling.stop
+        places = {place: change for place, change in _PLACES.items() if place != "A_begin" or not ends_with_line}
+        layouts = {change: task.layout.placed(place) for place, change in places.items()}
         as_it_is = _shown(task.layout, prompt, task.inputs)
         moved = [
             (change, layout) for change, layout in layouts.items() if _shown(layout, prompt, task.inputs) != as_it_is

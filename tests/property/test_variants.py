@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import toy
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from localprompt.tasks import Layout, Task
@@ -68,6 +68,7 @@ def seen(each: Variant) -> object:
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+@settings(max_examples=50, deadline=None)
 @given(origin=origins(), most=st.integers(0, 12))
 @example(origin=toy.origin("word " * 5_000), most=5)
 @example(origin=toy.origin("判" * 20_000), most=5)

@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+import toy
 
 from localprompt.errors import ConfigError
+from localprompt.lm.budget import Budget
+from localprompt.search.evaluator import Evaluator
 from localprompt.variants.families import FAMILIES, find_families
+from localprompt.variants.variant import Family
 
 
 def test_families_are_found_by_name_each_once_in_the_order_named() -> None:
@@ -19,3 +25,17 @@ def test_an_unknown_family_is_refused_with_the_nearest_name() -> None:
 
 def test_no_two_families_have_one_name() -> None:
     assert len({family.name for family in FAMILIES}) == len(FAMILIES)
+
+
+@pytest.mark.parametrize("labels", [(), ("even", "odd")])
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_each_variant_can_be_asked_as_it_is(family: Family, labels: tuple[str, ...]) -> None:
+    task = replace(toy.task(labels=labels), layout=toy.SHOWING)
+    origin = toy.origin("Turn every alpha into the omega that is even or odd.", task)
+    variants = family.variants(origin, 8)
+    assert bool(variants) == (family.name not in (["sampling"] if labels else ["labels", "order"]))
+    for each in variants:
+        (found,) = Evaluator(toy.model(), each.task, Budget()).evaluate([each.prompt], each.task.test[:4])
+        answers = {each.outputs.get(label, label) for label in each.task.labels}
+        assert answers == set(labels)
+        assert [outcome.failed for outcome in found.outcomes] == [False] * 4

@@ -16,8 +16,11 @@ from localprompt.variants.variant import Variant
 CHAT = Layout("Message: {{input}}", "Message: {{input}}\nTeam: {{output}}\n\n", "chat", "{{instruction}}", "", "")
 
 
-def layouts(family: Position | Chat, layout: Layout, instruction: str = "Do it.") -> dict[str, Layout]:
-    origin = toy.origin(instruction, replace(toy.task(), layout=layout))
+def layouts(
+    family: Position | Chat, layout: Layout, instruction: str = "Do it.", labels: tuple[str, ...] = ("a", "b")
+) -> dict[str, Layout]:
+    sampling = Drawing(8) if labels else toy.task().sampling
+    origin = toy.origin(instruction, replace(toy.task(labels=labels), layout=layout, sampling=sampling))
     return {each.change: each.task.layout for each in family.variants(origin, 10)}
 
 
@@ -29,6 +32,7 @@ def test_the_instruction_stands_where_it_did_not() -> None:
     }
     assert "instruction after the question" not in layouts(Position(), Layout("{{input}}\n{{instruction}}", ""))
     assert not layouts(Position(), toy.SHOWING, " ")
+    assert "instruction where the answer begins" not in layouts(Position(), toy.SHOWING, labels=())
 
 
 def test_a_raw_task_becomes_a_chat_as_an_author_would_write_it() -> None:
