@@ -14,7 +14,7 @@ from localprompt.variants.wording import Edit, Span, edited, found_names, is_uns
 _SHOWN = 40
 """Characters of a piece that are shown."""
 _SHORT = 3
-"""Letters of a word that goes with its neighbour: articles, prepositions, conjunctions of most languages."""
+"""Letters of a word that goes with the next one: articles, prepositions, conjunctions of most languages."""
 
 
 class Deletion:
@@ -36,25 +36,16 @@ class Deletion:
 
 
 def _units(text: str, words: Sequence[Span]) -> list[Span]:
-    """Return the words, each short one together with what stands beside it, with only blanks between."""
+    """Return the words, each short one together with the next if only blanks stand between."""
     units = list[Span]()
     is_open = False
     for start, end in words:
         if is_open and text[units[-1][1] : start].isspace():
             units[-1] = (units[-1][0], end)
         else:
-            _close(text, units, is_open=is_open)
             units.append((start, end))
         is_open = _is_short(text[start:end])
-    _close(text, units, is_open=is_open)
     return units
-
-
-def _close(text: str, units: list[Span], *, is_open: bool) -> None:
-    """Give the last unit, if it is a short word that has no neighbour behind it, to the one before it."""
-    if is_open and len(units) > 1 and text[units[-2][1] : units[-1][0]].isspace():
-        _, end = units.pop()
-        units[-1] = (units[-1][0], end)
 
 
 def _is_short(word: str) -> bool:
@@ -82,6 +73,8 @@ def _without(text: str, start: int, end: int) -> str:
     before, after = text[:start], text[end:]
     while before and after and before[-1] + after[0] in ('""', "''", "“”", "‘’", "«»", "「」", "``", "**", "()"):
         before, after = before[:-1], after[1:]
+    if regex.search(r"(?:\A|[.!?。！？])\s*\Z", before):  # a whole sentence is gone, and its sign with it
+        after = regex.sub(r"\A[.!?。！？]", "", after)
     if regex.search(r"(?:\A|[,:(\[{])\s*\Z", before):
         after = regex.sub(r"\A[,、，]", "", after)
     if regex.match(r"\s*(?:\Z|[.;:)\]}?!])", after):

@@ -22,7 +22,7 @@ def test_each_word_is_left_out_in_turn_and_a_short_one_goes_with_the_next() -> N
         "Given the item, a label from ['World', 'Sports', 'Tech']. Say it.",
         "Given the item, assign from ['World', 'Sports', 'Tech']. Say it.",
         "Given the item, assign a label ['World', 'Sports', 'Tech']. Say it.",
-        "Given the item, assign a label from ['World', 'Sports', 'Tech']..",
+        "Given the item, assign a label from ['World', 'Sports', 'Tech'].",
     ]
     assert [instruction[slice(*each.span or ())] for each in variants][:3] == ["Given", "the item", "assign"]
     assert variants[1].change == "without 'the item'"
