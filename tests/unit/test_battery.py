@@ -156,6 +156,8 @@ def test_killed_at_any_moment_and_called_again_it_ends_as_undisturbed(tmp_path: 
     lm, store = ScriptedLM(logprob=logprob, name="needs"), tmp_path / "b.sqlite"
     with pytest.raises(KeyboardInterrupt):
         _sensitivity(lm, store=store)
+    with Store(store) as opened:
+        assert [study.status for study in opened.studies.all("sensitivity")] == ["paused"]
     found = _sensitivity(lm, store=store)
     assert replace(found.models[0], spend=undisturbed.models[0].spend) == undisturbed.models[0]
 
