@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from localprompt.lm.scripted import ScriptedLM
     from localprompt.run.api import Estimate, EvaluationResult, RunResult, dry_run, evaluate, optimize
     from localprompt.run.diagnosis import Diagnosis, diagnose
+    from localprompt.run.port import port
+    from localprompt.run.ported import Port
     from localprompt.run.resume import replay, resume
     from localprompt.run.session import Session, open_session
     from localprompt.search.observer import Observer, SilentObserver
@@ -60,6 +62,7 @@ __all__ = [
     "ModelFacts",
     "NotEnoughMemory",
     "Observer",
+    "Port",
     "Prompt",
     "RunMismatch",
     "RunResult",
@@ -81,6 +84,7 @@ __all__ = [
     "load_task",
     "open_session",
     "optimize",
+    "port",
     "register_scheme",
     "replay",
     "resume",
@@ -108,6 +112,8 @@ _HOME = {
     "localprompt.lm.local": ("LocalModel", "load_model"),
     "localprompt.lm.scripted": ("ScriptedLM",),
     "localprompt.search.observer": ("Observer", "SilentObserver"),
+    "localprompt.run.port": ("port",),
+    "localprompt.run.ported": ("Port",),
     "localprompt.run.resume": ("replay", "resume"),
     "localprompt.run.session": ("Session", "open_session"),
     "localprompt.run.diagnosis": ("Diagnosis", "diagnose"),

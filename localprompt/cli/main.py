@@ -20,6 +20,7 @@ _COMMANDS = {
     "sensitivity": "localprompt.cli.sensitivity:sensitivity",
     "resume": "localprompt.cli.resume:resume",
     "replay": "localprompt.cli.replay:replay",
+    "port": "localprompt.cli.port:port",
     "runs": "localprompt.cli.runs:runs",
     "methods": "localprompt.cli.methods:methods",
     "models": "localprompt.cli.models:models",

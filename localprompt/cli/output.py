@@ -189,7 +189,7 @@ def _test(test: HeldOutScores | None) -> list[RenderableType]:
 def _verdict(result: RunResult) -> Text:
     text = Text()
     if result.found_better and result.test is not None:
-        text.append(f"difference {_difference(result.test.difference)}: ")
+        text.append(f"difference {difference_text(result.test.difference)}: ")
     text.append(result.verdict, style=_VERDICT_STYLE.get(result.verdict, "bold yellow"))
     return text
 
@@ -230,7 +230,8 @@ def _interval(score: Interval) -> str:
     return f"{score_text(score.mean)} (95 % interval {low} to {high})"
 
 
-def _difference(difference: Difference) -> str:
+def difference_text(difference: Difference) -> str:
+    """Return a paired difference with its interval and p in words."""
     mean, low, high = (score_text(each, sign="+") for each in (difference.mean, difference.low, difference.high))
     return f"{mean} (95 % interval {low} to {high}, paired, {p_text(difference.p)})"
 

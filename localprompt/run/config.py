@@ -37,6 +37,7 @@ from localprompt.store.plain import plain, read
 from localprompt.store.records import dumped, identity_hash
 from localprompt.tasks import Task
 from localprompt.tasks.stored import to_plain
+from localprompt.types import Prompt
 
 _FOREIGN = "it was written by another version, or not by localprompt"
 _MAX_ENGINE_SETTING = 2**31 - 1
@@ -60,6 +61,9 @@ _Text = Annotated[Any, AfterValidator(partial(read, str))]
 def _record(kind: Any) -> BeforeValidator:
     """Return what reads a record from plain data."""
     return BeforeValidator(lambda stored: read(kind, stored))
+
+
+_Prompts = Annotated[tuple[Prompt, ...], _record(tuple[Prompt, ...]), PlainSerializer(plain)]
 
 
 class _Part(BaseModel):
@@ -164,6 +168,10 @@ class RunConfig(_Part):
     """How often the run was begun again with `--force`; each has a cache of its own."""
     test_seen: Annotated[bool, Field(alias="looked")] = False
     """True if the score on test was known before the search went on."""
+    warm: _Prompts = ()
+    """What the search begins with beside the task's seeds, as in `RunSpec`."""
+    tested_too: _Prompts = ()
+    """What is measured on test beside the seed and the winner."""
     cross_validation: Annotated[CrossValidation | None, _record(CrossValidation | None), PlainSerializer(plain)] = None
     """What the searches on other rows found, of the last run of a cross-validated task."""
 
@@ -176,6 +184,8 @@ class RunConfig(_Part):
         """
         task, settings, limits = spec.task, inline_files(asdict(spec.optimizer)), plain(spec.limits)
         proposer = models.other
+        found = {"warm": spec.warm, "tested_too": spec.tested_too}
+        beside = {name: prompts for name, prompts in found.items() if prompts}
         record = {
             "identity": {
                 "version": __version__,
@@ -188,6 +198,7 @@ class RunConfig(_Part):
                 "settings": settings,
                 "seed": spec.seed,
                 "limits": limits,
+                **{name: [prompt.id for prompt in prompts] for name, prompts in beside.items()},
             },
             **_program(spec.method),
             "machine": {
@@ -207,6 +218,7 @@ class RunConfig(_Part):
             "dev_examples": spec.n_dev,
             "use_cache": use_cache,
             "expected": plain(expected),
+            **plain(beside),
         }
         return cls.read(json.loads(dumped(record)))  # as the store gives it back
 
@@ -229,7 +241,8 @@ class RunConfig(_Part):
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as the store keeps it."""
-        left_out = {name for name in ("restarts", "test_seen", "n_dev", "cross_validation") if not getattr(self, name)}
+        seldom = ("restarts", "test_seen", "n_dev", "warm", "tested_too", "cross_validation")
+        left_out = {name for name in seldom if not getattr(self, name)}
         return self.model_dump(by_alias=True, exclude=left_out)
 
     def changed(self, **values: object) -> RunConfig:

@@ -11,7 +11,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
@@ -36,7 +36,7 @@ from localprompt.search.filtering import spend_remaining
 from localprompt.search.problem import Problem
 from localprompt.store.plain import plain
 from localprompt.tasks import Task
-from localprompt.types import Sampling, Spend
+from localprompt.types import Prompt, Sampling, Spend
 
 _logger = logging.getLogger("localprompt")
 
@@ -109,7 +109,9 @@ def estimate(
     writing = answering if other is None else SimulatedLM(other, task.sampling, length, seed + 1)
     budget = limits.without_minutes().budget()
     evaluator = Evaluator(answering, simulated_task, budget)
-    problem = Problem(simulated_task, evaluator, MeteredLM(writing, budget), rng=random.Random(seed), is_rehearsal=True)
+    proposer = MeteredLM(writing, budget)
+    problem = Problem(simulated_task, evaluator, proposer, rng=random.Random(seed), warm=spec.warm)
+    problem.is_rehearsal = True
     times = 1.0
     try:
         spec.optimizer.run(problem)
@@ -129,7 +131,7 @@ def estimate(
     proposals = sum(model.proposals for model in simulated)
     prefilled, generated = sum(m.prefilled for m in simulated), sum(m.generated for m in simulated)
     spend = budget.spend
-    final = _final_evaluation(answering, simulated_task, problem)
+    final = _final_evaluation(answering, simulated_task, problem, spec.tested_too)
     return Estimate(
         proposals=int(times * proposals),
         evaluations=int(times * (spend.calls - proposals)),
@@ -143,7 +145,7 @@ def estimate(
     )
 
 
-def _final_evaluation(lm: SimulatedLM, task: Task, problem: Problem) -> Spend:
+def _final_evaluation(lm: SimulatedLM, task: Task, problem: Problem, tested_too: Sequence[Prompt]) -> Spend:
     """Measure what is measured after a search, and return what that takes."""
     budget = Budget()
     found = [problem.ranking.winner(), problem.ranking.best_seed(), *problem.ranking.finalists()]
@@ -153,7 +155,7 @@ def _final_evaluation(lm: SimulatedLM, task: Task, problem: Problem) -> Spend:
     contenders = problem.ranking.finalists()[: 1 + MOST_OTHERS]  # as if all were close
     on_unseen_rows(problem, evaluator, contenders, evaluator.evaluate)
     if task.test:
-        evaluator.evaluate(prompts[:2], task.test)
+        evaluator.evaluate([*prompts[:2], *tested_too], task.test)
     return budget.spend
 
 

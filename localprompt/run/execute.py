@@ -167,6 +167,7 @@ def search_and_test(session: RunSession) -> RunResult:
         Evaluator(lm, task, budget),
         MeteredLM(session.models.proposer, budget),
         rng=random.Random(session.spec.seed),
+        warm=session.spec.warm,
         announcer=Announcer(session.observer, session.journal),
     )
     if (cost := session.expected) is not None:
@@ -303,9 +304,9 @@ def _on_test(session: RunSession, evaluator: Evaluator, prompts: Sequence[Prompt
     """Return what seed and winner have on test; of a cross-validated task what was measured before on each fold."""
     if session.held_out is not None:
         return session.held_out
-    before, after = _test(session, evaluator, prompts)
+    before, after, *others = _test(session, evaluator, [*prompts, *session.spec.tested_too])
     if session.journal is not None:
-        session.journal.evaluations("test", [before, after])
+        session.journal.evaluations("test", [before, after, *others])
     ids, task = {outcome.example_id for outcome in after.outcomes}, session.spec.placed
     return held_out_scores(task, [example for example in task.test if example.id in ids], before, after)
 

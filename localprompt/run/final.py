@@ -16,9 +16,15 @@ LEAST = 8
 """Examples that are measured even where there is no time left."""
 
 
-def final_work(evaluator: Evaluator, task: Task) -> list[Work]:
-    """Return about what the final evaluation computes: what the first seed would, once for each prompt."""
-    measured = ((_AGAIN, task.dev), (1 + MOST_OTHERS, task.train[:MOST_ROWS]), (_TESTED, task.test))
+def final_work(evaluator: Evaluator, task: Task, n_more: int = 0) -> list[Work]:
+    """Return about what the final evaluation computes: what the first seed would, once for each prompt.
+
+    Args:
+        evaluator: of the task.
+        task: that is searched.
+        n_more: prompts on test beside the seed and the winner.
+    """
+    measured = ((_AGAIN, task.dev), (1 + MOST_OTHERS, task.train[:MOST_ROWS]), (_TESTED + n_more, task.test))
     return [
         work
         for n_prompts, examples in measured

@@ -10,7 +10,7 @@ is a part of what is assessed, so it is repeated too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -19,16 +19,14 @@ from localprompt.lm.deadline import Deadline
 from localprompt.run.config import RunConfig
 from localprompt.run.estimate import Estimate
 from localprompt.run.execute import held_out_scores
-from localprompt.run.journal import enter
 from localprompt.run.models import Models
-from localprompt.run.prepare import Prepared, prepare
+from localprompt.run.prepare import prepare
 from localprompt.run.results import CrossValidation, RunResult
-from localprompt.run.resume import resume
 from localprompt.run.sizing import planned
 from localprompt.run.spec import RunSpec, order_of
+from localprompt.run.study import SearchStudy, gone_on
 from localprompt.search.observer import Observer
-from localprompt.store import RunStatus, Store
-from localprompt.store.records import dumped, identity_hash
+from localprompt.store import Store
 from localprompt.tasks import Task
 from localprompt.tasks.copies import n_different, numbered
 from localprompt.tasks.data import check_folds
@@ -149,7 +147,8 @@ class FoldedSearch:
             LocalPromptError, KeyboardInterrupt: whatever ends a search; the same call goes on.
         """
         ready = [prepare(part, models) for part in self.parts]  # every row fits, or nothing is spent
-        study = _Study(home, RunConfig.new(self.whole, models, use_cache=use_cache))
+        whole = RunConfig.new(self.whole, models, use_cache=use_cache)
+        study = SearchStudy(home, KIND, whole, {"folds": self.whole.task.folds})
         observer.note(f"cross-validation {study.id}, {len(ready)} searches, kept in {home.path}")
         results: list[RunResult] = []
         for number, each in enumerate(ready):
@@ -166,7 +165,7 @@ class FoldedSearch:
                     sized, cost = planned(each, observer, share)
                     config = RunConfig.new(sized.spec, models, use_cache=use_cache, expected=cost)
                     run_id = study.entered(number, config.changed(cross_validation=held_out))
-                results.append(_gone_on(home, run_id, each, observer, minutes))
+                results.append(gone_on(home, run_id, each, observer, minutes))
             except BaseException as error:
                 study.end("paused" if isinstance(error, KeyboardInterrupt) else "failed")
                 observer.note(
@@ -205,66 +204,3 @@ class FoldedSearch:
             tokens_computed=sum(each.spend.tokens_computed + each.final_evaluation.tokens_computed for each in results),
             test=held_out_scores(self.whole.task, examples, before, after),
         )
-
-
-class _Study:
-    """The runs of one cross-validation, in the order of its searches."""
-
-    def __init__(self, home: Store, whole: RunConfig) -> None:
-        self._home = home
-        plain = whole.to_json()
-        made_by = [whole.version, whole.search, whole.meta_prompts]
-        self._key = dumped([KIND, identity_hash(plain), made_by, plain["task"]["name"], whole.use_cache])
-        self._facts: Mapping[str, object] = {"folds": plain["task"]["folds"]}
-        study = home.studies.enter(KIND, self._key, self._facts)
-        self.id, self._runs = study.id, list(study.runs)
-
-    def known(self, number: int, spec: RunSpec, held_out: CrossValidation | None) -> str | None:
-        """Return the id of the run of a search; None where there is none, or one that went on in another way."""
-        if number >= len(self._runs):
-            return None
-        try:
-            record = self._home.runs.get(self._runs[number])
-            config = RunConfig.read(record.configuration)
-        except StoreError:  # deleted or damaged: it is made again
-            return None
-        is_same = (
-            not record.imported
-            and not config.restarts
-            and not config.test_seen
-            and (record.status == "finished") == (record.result is not None)
-            and (config.identity.task, config.limits) == (spec.task.fingerprint, spec.limits)
-            and config.cross_validation == held_out
-        )
-        return record.id if is_same else None
-
-    def entered(self, number: int, config: RunConfig) -> str:
-        """Return the id of a new run, in the place of a search."""
-        record = enter(self._home, config)
-        self._home.runs.update(record.id, status="paused", stopped="it has not started")
-        if number < len(self._runs):
-            self._home.studies.delete(self.id)
-        self._runs[number : number + 1] = [record.id]
-        self._home.studies.enter(KIND, self._key, self._facts, self._runs)
-        return record.id
-
-    def end(self, status: RunStatus) -> None:
-        """Keep how it ended."""
-        self._home.studies.update(self.id, status=status)
-
-
-def _gone_on(home: Store, run_id: str, ready: Prepared, observer: Observer, minutes: float | None) -> RunResult:
-    """Return the result of a run, which is carried out to its end if need be."""
-    record, models = home.runs.get(run_id), ready.models
-    if record.status == "finished" and record.result is not None:
-        observer.note(f"the run {run_id} is finished")
-        return RunResult.from_json(record.result)
-    return resume(
-        run_id,
-        model=models.lm,
-        proposer=models.other,
-        task=ready.spec.task,
-        max_minutes=minutes,
-        store=home,
-        observer=observer,
-    )

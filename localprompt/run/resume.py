@@ -93,7 +93,7 @@ def resume(  # noqa: PLR0913 - as many choices as the command
             wanted = Limits(max_minutes=begun.limits.max_minutes)
             deadline = wanted.deadline()
         _check_not_one_of_many(record, config, wanted, force=force)
-        spec = _spec(config, _known_task(config, task, allow_code, force=force), wanted, stack)
+        spec = _spec(config, known_task(config, task, allow_code, force=force), wanted, stack)
         models = models_of(config, (model, proposer), engine, stack, observer)
         is_same_task = spec.task.fingerprint == config.task.get("fingerprint")
         seen = is_same_task and (config.test_seen or _has_test(record))
@@ -157,7 +157,7 @@ def replay(  # noqa: PLR0913 - as above
         config = RunConfig.read(record.configuration)
         if not force:
             config.check_version()
-        spec = _spec(config, _known_task(config, task, allow_code, force=force), Limits(), stack)
+        spec = _spec(config, known_task(config, task, allow_code, force=force), Limits(), stack)
         lm = ReplayedLM(config.model.model_dump())
         proposer = lm if config.proposer is None else ReplayedLM(config.proposer.model_dump())
         ready = Prepared(spec, Models(lm, proposer))
@@ -194,10 +194,26 @@ def _spec(config: RunConfig, task: Task, wanted: Limits, stack: ExitStack) -> Ru
         max_requested=None if wanted.max_tokens else before.max_requested,
     )
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    return RunSpec(task, config.method, config.optimizer(folder), config.seed, limits, None, config.n_dev)
+    return RunSpec(
+        task,
+        config.method,
+        config.optimizer(folder),
+        config.seed,
+        limits,
+        fixed=None,
+        n_dev=config.n_dev,
+        warm=config.warm,
+        tested_too=config.tested_too,
+    )
 
 
-def _known_task(config: RunConfig, given: Task | None, allow_code: bool, *, force: bool) -> Task:
+def known_task(config: RunConfig, given: Task | None, allow_code: bool, *, force: bool) -> Task:
+    """Return the task of a run, or the one that is given for it.
+
+    Raises:
+        RunMismatch: if another one is given, without `force`.
+        TaskError: if it needs code that was not allowed, or functions that are not kept with a run.
+    """
     if given is None:
         return from_plain(config.task, allow_code=allow_code)
     given = loaded_task(given, allow_code=allow_code)
@@ -247,18 +263,22 @@ def models_of(
         ModelError: if a model cannot be found or loaded.
     """
     model, proposer = given
-    first = _source(config, "model", model, engine)
+    first = source_of(config, "model", model, engine)
     if config.proposer is not None:
-        return open_models(first, _source(config, "proposer", proposer, engine), stack, observer)
+        return open_models(first, source_of(config, "proposer", proposer, engine), stack, observer)
     if proposer is not None:
         raise ConfigError("the run has no proposer of its own", "leave out the proposer")
     return open_models(first, None, stack, observer)
 
 
-def _source(
+def source_of(
     config: RunConfig, role: str, given: str | Path | LanguageModel | None, engine: Mapping[str, object]
 ) -> ModelSource:
-    """Return where the model of a role is, with the engine settings of then and those of now over them."""
+    """Return where the model of a role is, with the engine settings of then and those of now over them.
+
+    Raises:
+        ConfigError: for a model that came loaded and is not given now.
+    """
     before = config.roles[role]
     model = getattr(config.sources, role) if given is None else given
     if model is None:

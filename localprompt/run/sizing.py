@@ -75,7 +75,7 @@ def learn_speed(ready: Prepared, deadline: Deadline | None = None) -> Speed:
         n_answer = drawn / len(examples) if evaluator.generates else None
         rates.setdefault(lm.facts.fingerprint, _rates(read + (drawn if evaluator.generates else 0), seconds))
     deadline.expect(rates, {} if n_answer is None else {task.sampling.max_tokens: n_answer})
-    deadline.reserve(final_work(evaluator, task), _FINAL_SHARE)
+    deadline.reserve(final_work(evaluator, task, len(ready.spec.tested_too)), _FINAL_SHARE)
     return Speed(rates, n_answer)
 
 
@@ -109,7 +109,7 @@ def sized(ready: Prepared, speed: Speed, deadline: Deadline | None = None) -> tu
         return max(amount / limit for amount, limit in (*used, (took, seconds)) if limit is not None)
 
     free = replace(spec, limits=Limits())
-    of_one = share_of(rehearsed(replace(free, optimizer=Manual()))) / len(spec.task.seeds)
+    of_one = share_of(rehearsed(replace(free, optimizer=Manual()))) / (len(spec.task.seeds) + len(spec.warm))
     n_dev = max(LEAST_DEV, int(len(spec.task.dev) / (MEASURED * of_one)))
     free = replace(free, n_dev=n_dev if n_dev < len(spec.task.dev) else None)
     optimizers = [scaled(spec.optimizer, share, fixed) for share in SHARES]

@@ -19,7 +19,7 @@ from localprompt.tasks.answers import guarded_answer
 from localprompt.tasks.data import in_proportion
 from localprompt.tasks.metrics import guarded_metric
 from localprompt.tasks.template import Position
-from localprompt.types import Example
+from localprompt.types import Example, Prompt
 
 _MOST = 10**15  # an estimate goes a little beyond a limit, and the store keeps whole numbers up to 10 ** 18
 
@@ -101,6 +101,11 @@ class RunSpec:
     """Settings that the user gave, which no budget changes; None: all, as in a preset of a paper."""
     n_dev: int | None = None
     """Dev examples that the search sees, where its budget is too small for all of them."""
+    warm: tuple[Prompt, ...] = ()
+    """Prompts that the search begins with beside the task's seeds, such as those found for another model. They are
+    candidates like others: one that wins is ahead of the seed."""
+    tested_too: tuple[Prompt, ...] = ()
+    """Prompts that are measured on test beside the seed and the winner, in the same call."""
     placed: Task = field(init=False)
     """The task as the search sees it: with the instruction where the optimiser wants it, and `n_dev` dev examples."""
 

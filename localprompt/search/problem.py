@@ -33,25 +33,29 @@ class Problem:
         evaluator: the task LM.
         proposer: writes prompts, charged to the same budget as the evaluator.
         rng: the only source of chance.
+        warm: prompts to begin with beside the task's seeds.
         announcer: told what happens and what is found.
-        is_rehearsal: the answers are made up, to see what a search would cost; nothing may be concluded from them.
     """
 
-    def __init__(  # noqa: PLR0913 - made in one place
+    def __init__(  # noqa: PLR0913 - made in two places
         self,
         task: Task,
         evaluator: Evaluator,
         proposer: MeteredLM,
         *,
         rng: random.Random,
+        warm: Sequence[Prompt] = (),
         announcer: Announcer | None = None,
-        is_rehearsal: bool = False,
     ) -> None:
-        self.seeds = task.seeds
+        seeds = {prompt.id for prompt in task.seeds}
+        further = [prompt for prompt in warm if prompt.id not in seeds]
+        self.seeds = (*task.seeds, *further)
+        """What a search begins with; of these only the task's own are what a winner has to beat."""
         self.train = task.train
         self.dev = task.dev
         self.rng = rng
-        self.is_rehearsal = is_rehearsal
+        self.is_rehearsal = False
+        """True where the answers are made up, to see what a search would cost: nothing may be concluded from them."""
         self.outputs = _outputs(task)
         """The closed set of outputs, sorted; empty where there is none."""
         self.ranking = Ranking(task.seeds, task.dev)
@@ -74,6 +78,7 @@ class Problem:
             announcer=self._announcer,
         )
         self.record([Candidate(prompt, "seed", is_proposed=False) for prompt in task.seeds])
+        self.record([Candidate(prompt, "warm", is_proposed=False) for prompt in further])
 
     def evaluate(self, prompts: Sequence[Prompt], examples: Sequence[Example] | None = None) -> list[Evaluation]:
         """Return the task's metric on `examples` (all of dev by default), same order and length as `prompts`.

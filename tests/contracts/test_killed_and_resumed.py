@@ -20,6 +20,7 @@ from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers import configure, names
 from localprompt.run import api as runs
 from localprompt.run import resume as resuming
+from localprompt.run.port import port
 from localprompt.store import Store
 from localprompt.types import Generation, Loglikelihood, Prompt, Sampling
 
@@ -85,6 +86,19 @@ def test_killed_at_any_call_and_resumed_is_never_interrupted(name: str, limits: 
         resuming.resume(run_id, model=second, store=copy)
         assert second.seen == lm.seen[n_answered:]
         assert found(copy, run_id) == whole
+
+
+def test_a_port_killed_at_any_call_and_asked_for_again_is_never_interrupted(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    old = runs.optimize(TASK, toy.model(name="old"), method="random", store=path).run_id
+    lm = Photographed(path, tmp_path / "album", answer=toy.answer, logprob=toy.logprob, name="new")
+    whole = port(old, lm, store=path)
+    assert len(lm.copies) > 4
+    for copy, n_answered in lm.copies:
+        second = toy.model(name="new")
+        assert replace(port(old, second, store=copy), seconds=0.0) == replace(whole, seconds=0.0)
+        assert second.seen == lm.seen[n_answered:]
+        assert found(copy, whole.run_id) == found(path, whole.run_id)
 
 
 @every_optimizer

@@ -38,11 +38,14 @@ def printed(task: str, tmp_path: Path, tiny_qwen: Path) -> dict[str, Any]:
     compared = ("compare", task, *of_model, "--methods", "manual,random", "--max-tokens", "900", "--seeds", "2")
     found = call("optimize", task, *of_model)
     run_id = found["run_id"]
+    script = tmp_path / "new.json"
+    script.write_text(json.dumps({"replies": {"": "omega1"}}), encoding="utf-8")
     return {
         "optimize": found,
         "optimize --dry-run": call("optimize", task, *of_model, "--dry-run"),
         "resume": call("resume", run_id),
         "replay": call("replay", run_id),
+        "port": call("port", run_id, "--model", f"scripted:{script}"),
         "evaluate": call("evaluate", task, *of_model, "--prompt", toy.BEST),
         "compare": call(*compared),
         "compare --dry-run": call(*compared, "--dry-run"),

@@ -208,7 +208,7 @@ def test_minutes_are_shared_by_all_searches(home: Store, monkeypatch: pytest.Mon
         given.append(max_minutes)
         return resume(run, max_minutes=max_minutes, **choices)
 
-    monkeypatch.setattr("localprompt.run.folds.resume", resumed)
+    monkeypatch.setattr("localprompt.run.study.resume", resumed)
     result = localprompt.optimize(_task(folds=2), toy.model(), store=home, max_minutes=0.3)
     assert (result.status, toy.on_test(result).best.n) == ("finished", 30)
     first, second, last = given

@@ -1,0 +1,344 @@
+"""A found prompt moved to another model: what the swap loses, and what a new search wins back. Level 7.
+
+1. Measure the old winner and the old seed prompt on dev with the new model; what they had before is in the store.
+2. Search again from the old winner. It is the seed, which another prompt has to beat; the best other candidates of the
+   old run and its seed prompts are candidates from the beginning, whatever the method.
+3. Measure the old seed, the old winner and the new winner once on test, in one call.
+
+The search is a run like others. The study of kind `port` in the store leads to it and keeps the result.
+
+Gap and relative regret as in work on prompts that drift between models (PromptBridge, arXiv 2512.01420).
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from localprompt.errors import ConfigError, StoreError
+from localprompt.interface.arguments import checked
+from localprompt.interface.rounding import score_text
+from localprompt.lm.base import LanguageModel
+from localprompt.optimizers import Optimizer, configure
+from localprompt.proposals.similarity import gist
+from localprompt.run.config import RunConfig, resume_command
+from localprompt.run.models import Models, ModelSource, check_engine, open_models
+from localprompt.run.ported import Port, PortedPrompt
+from localprompt.run.prepare import Prepared, prepare, tell_before
+from localprompt.run.results import RunResult
+from localprompt.run.resume import known_task, source_of
+from localprompt.run.session import open_session, opened_store
+from localprompt.run.sizing import planned
+from localprompt.run.spec import Limits, RunSpec
+from localprompt.run.study import SearchStudy, gone_on
+from localprompt.search.observer import Observer, SilentObserver
+from localprompt.stats.intervals import Difference, Interval, interval, paired_difference
+from localprompt.store import Store
+from localprompt.tasks import Layout, Task
+from localprompt.tasks.copies import numbered
+from localprompt.types import Evaluation, Example, Prompt
+
+KIND = "port"
+"""Of study in the store."""
+_MOST_OTHERS = 4
+"""Candidates of the old run, beside its winner and its seeds, that the new search begins with."""
+_LEAST_MINUTES = 0.01
+
+Scores = Mapping[str, float]
+"""Example id to score."""
+
+
+@checked
+def port(  # noqa: PLR0913 - as many choices as the command
+    run: str,
+    model: str | Path | LanguageModel,
+    *,
+    proposer: str | Path | LanguageModel | None = None,
+    method: str | None = None,
+    task: Task | None = None,
+    engine: Mapping[str, object] = MappingProxyType({}),
+    max_minutes: float | None = None,
+    max_tokens: int | None = None,
+    max_calls: int | None = None,
+    allow_code: bool = False,
+    store: Store | str | os.PathLike[str] | None = None,
+    observer: Observer | None = None,
+) -> Port:
+    """Return what the prompt of a finished run loses with another model, and what a new search wins back.
+
+    The old model is not asked: its scores are in the store. The new search begins with the old winner, which another
+    prompt has to beat, and with the old run's best other candidates and seed prompts. Called again with the same
+    arguments, it goes on with what is not finished and repeats nothing.
+
+    Args:
+        run: the beginning of the old run's id.
+        model: the new task LM, by card name, path, or loaded; what is loaded here is closed here.
+        proposer: writes prompts; by default the old run's where it had one of its own, else the new model.
+        method: of the new search, with its defaults; by default the old run's with its settings.
+        task: needed where the task was made in Python with functions of its own.
+        engine: settings of the engine, by name, such as `n_ctx`; for models that are loaded here.
+        max_minutes: until the result is there, as of `optimize`.
+        max_tokens: for the search, as of `optimize`. Without any limit those of the old run hold.
+        max_calls: for the search, as of `optimize`.
+        allow_code: permits the metric in Python that the task names.
+        store: where the old run is, and the new one is kept: open, by path, or the default one.
+        observer: told what happens.
+
+    Raises:
+        ConfigError: if the run is unfinished, imported or cross-validated, or the model is its own; nothing was spent.
+        TaskError: if the task needs code that was not allowed.
+        ModelError: if a model cannot be found, loaded or run.
+        ContextOverflow: if a dev or test example is too long for the new model; nothing was spent then.
+        StoreError: if there is no such run, or the store cannot be read or written.
+    """
+    wanted = Limits(max_tokens, max_calls, max_minutes)
+    deadline = wanted.deadline()
+    check_engine(engine, model, proposer)
+    observer = observer or SilentObserver()
+    with ExitStack() as stack:
+        home = opened_store(store, stack, create=False)
+        old = OldRun.of(home, run, task, allow_code=allow_code)
+        limits = replace(old.config.limits, pause_after=None) if wanted == Limits() else wanted
+        deadline = deadline or limits.deadline()
+        optimizer, fixed = _optimizer(old.config, method, stack)
+        spec = RunSpec(
+            replace(old.task, seeds=(old.result.best,), layout=old.layout(method, stack)),
+            method or old.config.method,
+            optimizer,
+            old.config.seed,
+            limits,
+            fixed,
+            warm=old.others,
+            tested_too=(old.result.seed_prompt,),
+        )
+        tell_before(spec.task, observer)
+        other = None if proposer is None else ModelSource(proposer, engine)
+        models = _models(old.config, ModelSource(model, engine), other, stack, observer)
+        ready = prepare(spec, models)
+        study = SearchStudy(home, KIND, RunConfig.new(spec, models, use_cache=True), {"run": old.id}, [old.id])
+        run_id = study.known(0, spec)
+        if run_id is not None and study.result is not None:
+            observer.note(f"the port {study.id} is finished")
+            study.end("finished")
+            return Port.from_json(study.result)
+        observer.note(f"port {study.id} of the run {old.id} from {old.result.model} to {models.lm.facts.name}")
+        try:
+            if run_id is None:
+                sized, cost = planned(ready, observer, deadline)
+                run_id = study.entered(0, RunConfig.new(sized.spec, models, use_cache=True, expected=cost))
+            _say_dev(home, old, ready, run_id, observer)
+            minutes = None if deadline is None else max(_LEAST_MINUTES, deadline.left / 60)
+            result = gone_on(home, run_id, ready, observer, minutes)
+            found = _ported(study.id, home, old, spec.task, result)
+        except BaseException as error:
+            study.end("paused" if isinstance(error, KeyboardInterrupt) else "failed")
+            observer.note("the same call goes on from here")
+            raise
+        study.end("finished", found.to_json())
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class OldRun:
+    """A finished run, and what the store knows of its prompts."""
+
+    id: str
+    config: RunConfig
+    task: Task
+    result: RunResult
+    dev: Mapping[str, Evaluation]
+    """Prompt id to what it had on dev."""
+    test: Mapping[str, Evaluation]
+
+    @classmethod
+    def of(cls, home: Store, prefix: str, task: Task | None = None, *, allow_code: bool = False) -> OldRun:
+        """Return the run whose id begins with `prefix`; its task is in the store unless it has Python functions.
+
+        Raises:
+            ConfigError: if there is nothing of it that could be ported.
+            TaskError: if the task needs code that was not allowed, or functions that are not kept with a run.
+            StoreError: if there is no such run, or something of it is damaged or gone.
+        """
+        record = home.runs.get(prefix)
+        if record.imported:
+            problem = f"the run {record.id} was imported, and nobody can tell here whether its scores are true"
+            raise ConfigError(problem, "port a run that was made here")
+        config = RunConfig.read(record.configuration)
+        if config.cross_validation is not None or config.task.get("folds"):
+            problem = f"the run {record.id} is of a cross-validated task, so its prompt was never measured on test"
+            raise ConfigError(problem, "call optimize with the new model, for all of its searches")
+        if record.status != "finished" or record.result is None:
+            hint = f"{resume_command(record.id, record.configuration, home.path)} finishes it"
+            raise ConfigError(f"the run {record.id} is {record.status}, and only a finished one can be ported", hint)
+        result = RunResult.from_json(record.result)
+        if result.dev is None or result.test is None:
+            raise ConfigError(f"the run {record.id} compared nothing", "run the search again with a higher limit")
+        test = {each.prompt.id: each for each in home.runs.evaluations(record.id, "test")}
+        if not {result.best.id, result.seed_prompt.id} <= test.keys():
+            raise StoreError(f"the run {record.id} has no test scores any more", "run the search again")
+        known = known_task(config, task, allow_code, force=False)
+        return cls(record.id, config, known, result, _on_dev(home, record.id, known), test)
+
+    @property
+    def others(self) -> tuple[Prompt, ...]:
+        """Return what a new search begins with beside the winner: the best different candidates, then the seeds.
+
+        Candidates are those with as many dev rows as any, best first; two that say the same count once.
+        """
+        seeds = self.task.seeds
+        most = max((len(each.outcomes) for each in self.dev.values()), default=0)
+        finalists = [each for each in self.dev.values() if len(each.outcomes) == most > 0]
+        seen = {_content(prompt) for prompt in (self.result.best, *seeds)}
+        chosen: list[Prompt] = []
+        for each in sorted(finalists, key=lambda each: -each.mean):
+            if _content(each.prompt) not in seen and len(chosen) < _MOST_OTHERS:
+                seen.add(_content(each.prompt))
+                chosen.append(each.prompt)
+        return (*chosen, *(seed for seed in seeds if seed.id != self.result.best.id))
+
+    def layout(self, method: str | None, stack: ExitStack) -> Layout:
+        """Return the layout for a new search: with another method the instruction stays where the old one put it."""
+        if method in (None, self.config.method):
+            return self.task.layout
+        optimizer = self.config.optimizer(_folder(stack))
+        return self.task.layout.placed(getattr(optimizer, "position", "task"))
+
+
+def _content(prompt: Prompt) -> tuple[str, tuple[object, ...]]:
+    return gist(prompt.instruction), prompt.demos and tuple((str(dict(d.inputs)), d.output) for d in prompt.demos)
+
+
+def _folder(stack: ExitStack) -> Path:
+    return Path(stack.enter_context(tempfile.TemporaryDirectory()))
+
+
+def _optimizer(config: RunConfig, method: str | None, stack: ExitStack) -> tuple[Optimizer, tuple[str, ...]]:
+    """Return the method of a new search, and its settings that no budget changes.
+
+    What the old budget made of the old settings is undone: the new search is sized anew.
+    """
+    if method is not None and method != config.method:
+        return configure(method, {}), ()
+    optimizer = config.optimizer(_folder(stack))
+    defaults = asdict(configure(config.method, {}))
+    sizes = config.expected.sizes if config.expected else {}
+    changed: Any = replace(optimizer, **{name: defaults[name] for name in sizes if name in defaults})
+    return changed, tuple(each.name for each in fields(changed) if getattr(changed, each.name) != defaults[each.name])
+
+
+def _models(
+    config: RunConfig, model: ModelSource, proposer: ModelSource | None, stack: ExitStack, observer: Observer
+) -> Models:
+    """Return the new task LM and the proposer, opened if need be; without a proposer it is that of the old run.
+
+    Raises:
+        ConfigError: if the task LM is the old one, or the old proposer came loaded and none is given.
+        ModelError: if one cannot be found or loaded.
+    """
+    if proposer is None and config.proposer is not None:
+        proposer = source_of(config, "proposer", None, {})
+    models = open_models(model, proposer, stack, observer)
+    if models.lm.facts.fingerprint == config.model.fingerprint:
+        raise ConfigError(f"{models.lm.facts.name} is the model of the run itself", "name the new one")
+    return models
+
+
+def _say_dev(home: Store, old: OldRun, ready: Prepared, run_id: str, observer: Observer) -> None:
+    """Say what the old winner and the old seed have on dev with the new model, before the search begins."""
+    config = RunConfig.read(home.runs.get(run_id).configuration)
+    spec = replace(ready.spec, n_dev=config.n_dev)
+    prompts = {"winner": old.result.best, "seed": old.result.seed_prompt}
+    known = {which: _scores(old.dev.get(prompt.id)) for which, prompt in prompts.items()}
+    rows = [example for example in spec.placed.dev if all(example.id in scores for scores in known.values())]
+    if not rows:
+        return
+    observer.stage(f"measuring the old winner and the old seed on {len(rows)} dev examples")
+    with open_session(ready.models.lm, store=home, observer=observer) as session:
+        measured = session.evaluator(spec.placed).evaluate(list(prompts.values()), rows)
+    for (which, scores), now in zip(known.items(), measured, strict=True):
+        before = interval([scores[example.id] for example in rows])
+        swap = f"{score_text(before.mean)} with {old.result.model}, {score_text(now.mean)} with {session.lm.facts.name}"
+        observer.note(f"the old {which} on {len(rows)} dev examples: {swap}")
+
+
+def _ported(study_id: str, home: Store, old: OldRun, task: Task, result: RunResult) -> Port:
+    """Return what the finished search says about the swap.
+
+    Raises:
+        StoreError: if scores of it are gone.
+    """
+    dev = _on_dev(home, result.run_id, task)
+    test = {each.prompt.id: _scores(each) for each in home.runs.evaluations(result.run_id, "test")}
+    seed, winner = old.result.seed_prompt, old.result.best
+    tested = [each for each in task.test if each.id in test.get(winner.id, {})]
+    is_whole = all(each.id in test.get(prompt.id, {}) for prompt in (seed, result.best) for each in tested)
+    common = [each for each in tested if each.id in _scores(old.test[winner.id])]
+    if not (tested and common and is_whole and result.test is not None):
+        raise StoreError(f"the run {result.run_id} has no test scores any more", "delete it, and port again")
+
+    def known(prompt: Prompt) -> PortedPrompt:
+        old_dev, old_test = _scores(old.dev.get(prompt.id)), _scores(old.test.get(prompt.id))
+        return PortedPrompt(
+            prompt,
+            _interval(_scores(dev.get(prompt.id)), [each for each in task.dev if each.id in old_dev or not old_dev]),
+            _on(test[prompt.id], tested),
+            _interval(old_dev, [each for each in task.dev if each.id in _scores(dev.get(prompt.id))]),
+            _interval(old_test, tested),
+        )
+
+    def difference(first: Scores, second: Scores, examples: list[Example]) -> Difference:
+        before, after = ([scores[each.id] for each in examples] for scores in (first, second))
+        return paired_difference(before, after, numbered(examples))
+
+    rows = (known(seed), known(winner), known(result.best))
+    gain = difference(test[winner.id], test[result.best.id], tested)
+    return Port(
+        id=study_id,
+        old_run_id=old.id,
+        run_id=result.run_id,
+        task=result.task,
+        old_model=old.result.model,
+        model=result.model,
+        method=result.method,
+        old_seed=rows[0],
+        old_best=rows[1],
+        new_best=rows[2],
+        swap=difference(_scores(old.test[winner.id]), test[winner.id], common),
+        kept=difference(test[seed.id], test[winner.id], tested),
+        gain=gain,
+        regret=1 - rows[1].new_test.mean / rows[2].new_test.mean if rows[2].new_test.mean else None,
+        verdict=result.verdict,
+        tokens_computed=result.spend.tokens_computed + result.final_evaluation.tokens_computed,
+        seconds=result.spend.seconds + result.final_evaluation.seconds,
+        notes=result.notes,
+    )
+
+
+def _on_dev(home: Store, run_id: str, task: Task) -> dict[str, Evaluation]:
+    """Return what the prompts of a run had on dev, by id; some of them on all rows that its search saw."""
+    ids = {example.id for example in task.dev}
+    found = {}
+    for each in home.runs.evaluations(run_id, "metric"):
+        outcomes = tuple(outcome for outcome in each.outcomes if outcome.example_id in ids)
+        found[each.prompt.id] = replace(each, outcomes=outcomes)
+    return found
+
+
+def _scores(evaluation: Evaluation | None) -> dict[str, float]:
+    return {} if evaluation is None else {each.example_id: each.score for each in evaluation.outcomes}
+
+
+def _interval(scores: Scores, examples: list[Example]) -> Interval | None:
+    """Return the score on those of the examples that have one; None where none has."""
+    known = [example for example in examples if example.id in scores]
+    return _on(scores, known) if known else None
+
+
+def _on(scores: Scores, examples: list[Example]) -> Interval:
+    return interval([scores[example.id] for example in examples], numbered(examples))

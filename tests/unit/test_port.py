@@ -1,0 +1,211 @@
+"""A found prompt moved to another model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import toy
+
+import localprompt
+from localprompt.errors import ConfigError, TaskError
+from localprompt.optimizers import names
+from localprompt.run.config import RunConfig
+from localprompt.run.port import OldRun
+from localprompt.run.ported import Port
+from localprompt.run.results import RunResult
+from localprompt.store import Store
+from localprompt.types import Prompt
+
+NEXT = "Turn every alpha into the omicron that has its number."
+OTHER = "Say something kind about the alpha."
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Store]:
+    with Store(tmp_path / "here.db") as store:
+        yield store
+
+
+def _answer_of_new(prompt: str, seed: int) -> str:
+    """The omega is nothing to the new model, which answers half of the rows then; it knows what an omicron is."""
+    if toy.is_asked_to_write(prompt):
+        return " turn every alpha into the omicron that has its number."
+    return f" {toy.solved(prompt.replace('omega', 'beta').replace('omicron', 'omega'))}\n"
+
+
+def _new(**changes: Any) -> toy.Watched:
+    return toy.Watched(**{"answer": _answer_of_new, "name": "new", **changes})
+
+
+def _old(store: Store, **choices: Any) -> RunResult:
+    given = replace(toy.task(train=10, dev=20, test=30), seeds=(Prompt(OTHER), Prompt("")))
+    return localprompt.optimize(given, toy.model(name="old"), store=store, **choices)
+
+
+def test_what_the_swap_lost_and_a_warm_search_won_back(home: Store) -> None:
+    old = _old(home)
+    assert old.best.instruction.lower().endswith("omega that has its number.")
+    lm, diary = _new(), toy.Diary()
+    found = localprompt.port(old.run_id[:5], lm, store=home, observer=diary)
+    assert (found.old_model, found.model, found.task) == ("old", "new", "toy")
+    assert found.old_best.old_test is not None
+    assert (found.old_best.old_test.mean, found.old_best.new_test.mean, found.new_best.new_test.mean) == (1.0, 0.5, 1.0)
+    assert (found.swap.mean, found.gain.mean, found.regret) == (-0.5, 0.5, 0.5)
+    assert found.old_best.old_dev is not None
+    assert found.old_best.new_dev is not None
+    assert (found.old_best.old_dev.mean, found.old_best.new_dev.mean) == (1.0, 0.5)
+    assert found.is_worth_it
+    assert found.conclusion.startswith(
+        "on test the swap to new lost 0.500 for the old prompt (1.000 to 0.500); the new search won back 0.500"
+    )
+    assert found.conclusion.endswith("it was worth it")
+    assert "the old winner on 20 dev examples: 1.000 with old, 0.500 with new" in diary.notes
+    assert Port.from_json(json.loads(json.dumps(found.to_json()))) == found
+
+
+def test_the_new_search_is_a_run_that_begins_with_what_the_old_one_found(home: Store) -> None:
+    old = _old(home)
+    found = localprompt.port(old.run_id, _new(), store=home)
+    candidates = home.runs.candidates(found.run_id)
+    assert [each.prompt for each in candidates if each.op == "seed"] == [old.best]
+    warm = [each.prompt for each in candidates if each.op == "warm"]
+    assert warm[-2:] == [Prompt(OTHER), Prompt("")]
+    assert 0 < len(warm) - 2 <= 4
+    of_old = {each.prompt.id for each in home.runs.candidates(old.run_id)}
+    assert {each.id for each in warm} <= of_old
+    result = localprompt.resume(found.run_id, model=_new(), store=home)
+    assert (result.seed_prompt, result.best) == (old.best, found.new_best.prompt)
+    replayed = localprompt.replay(found.run_id, store=home)
+    assert (replayed.best, replayed.test) == (result.best, result.test)
+
+
+def test_test_rows_are_asked_in_one_call_at_the_end_with_three_prompts(home: Store) -> None:
+    old = _old(home)
+    lm = _new()
+    found = localprompt.port(old.run_id, lm, store=home)
+    numbers = range(30, 60)
+    calls = [call for call in lm.asked if any(f"alpha{n}\n" in text for n in numbers for text in call.prompts)]
+    assert len(calls) == 1
+    assert calls[0] is lm.asked[-1]
+    prompts = (old.best, old.seed_prompt, found.new_best.prompt)
+    assert len({each.id for each in prompts}) == 3
+    assert len(calls[0].prompts) == len(set(calls[0].prompts)) == 3 * 30
+    kept = {each.prompt.id for each in home.runs.evaluations(found.run_id, "test")}
+    assert kept == {each.id for each in prompts}
+
+
+def test_the_same_call_repeats_nothing_and_another_is_another_port(home: Store) -> None:
+    old = _old(home)
+    first = localprompt.port(old.run_id, _new(), store=home)
+    again = _new()
+    assert localprompt.port(old.run_id, again, store=home) == first
+    assert not again.seen
+    (study,) = home.studies.all("port")
+    assert (study.id, study.runs, study.status) == (first.id, (first.run_id,), "finished")
+    other = localprompt.port(old.run_id, _new(), store=home, max_tokens=3000)
+    assert other.id != first.id
+    home.runs.delete(first.run_id)
+    anew = localprompt.port(old.run_id, _new(), store=home)
+    assert (anew.id, anew.new_best.prompt) == (first.id, first.new_best.prompt)
+    assert anew.run_id != first.run_id
+
+
+def test_the_limits_and_the_method_are_those_of_the_old_run_unless_given(home: Store) -> None:
+    old = _old(home, method="random", settings={"max_tokens": 33}, max_tokens=20_000)
+    first = RunConfig.read(home.runs.get(localprompt.port(old.run_id, _new(), store=home).run_id).configuration)
+    assert (first.method, first.limits.max_tokens, first.settings["max_tokens"]) == ("random", 20_000, 33)
+    given = localprompt.port(old.run_id, _new(), method="manual", max_calls=500, store=home)
+    second = RunConfig.read(home.runs.get(given.run_id).configuration)
+    assert (second.method, second.limits.max_tokens, second.limits.max_calls) == ("manual", None, 500)
+
+
+def test_what_the_old_budget_made_of_the_method_is_sized_anew(home: Store) -> None:
+    old = _old(home, max_tokens=6_000)
+    small = RunConfig.read(home.runs.get(old.run_id).configuration)
+    assert small.expected is not None
+    assert "queries" in small.expected.sizes
+    found = localprompt.port(old.run_id, _new(), max_tokens=10**6, store=home)
+    large = RunConfig.read(home.runs.get(found.run_id).configuration)
+    assert large.settings["queries"] > small.settings["queries"]
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_method_searches_from_several_prompts(name: str, home: Store) -> None:
+    old = _old(home)
+    found = localprompt.port(old.run_id, _new(), method=name, store=home, max_tokens=60_000)
+    known = {each.prompt.id: len(each.outcomes) for each in home.runs.evaluations(found.run_id)}
+    begun = [each for each in home.runs.candidates(found.run_id) if each.op in ("seed", "warm")]
+    assert len(begun) > 3
+    if name != "manual":  # which measures the finalists and the seeds
+        assert all(known[each.prompt.id] >= 20 for each in begun)
+    assert found.new_best.new_test.mean >= found.old_best.new_test.mean
+
+
+def test_a_model_to_which_it_makes_no_difference_is_told_so(home: Store) -> None:
+    old = _old(home)
+    found = localprompt.port(old.run_id, toy.model(name="new"), store=home)
+    assert (found.new_best.prompt, found.swap.mean, found.gain.mean) == (old.best, 0.0, 0.0)
+    assert "shows no difference for the old prompt (1.000 to 1.000)" in found.conclusion
+    assert "found no better prompt" in found.conclusion
+    assert found.conclusion.endswith("it was not worth it: keep the old prompt")
+
+
+def test_a_port_that_ends_early_goes_on_with_the_same_call(home: Store, tmp_path: Path) -> None:
+    old = _old(home)
+    whole = localprompt.port(old.run_id, _new(), store=home)
+    for after in (0, 10, 45, 90, 200):
+        with Store(tmp_path / f"{after}.db") as store:
+            assert _old(store).run_id == old.run_id
+            left = [after]
+
+            def answer(prompt: str, seed: int, left: list[int] = left) -> str:
+                left[0] -= 1
+                if left[0] < 0:
+                    raise KeyboardInterrupt
+                return _answer_of_new(prompt, seed)
+
+            with pytest.raises(KeyboardInterrupt):
+                localprompt.port(old.run_id, _new(answer=answer), store=store)
+            assert store.studies.all("port")[0].status == "paused"
+            resumed = localprompt.port(old.run_id, _new(), store=store)
+            assert replace(resumed, seconds=0.0) == replace(whole, seconds=0.0)
+
+
+def test_what_cannot_be_ported_is_one_sentence(home: Store, tmp_path: Path) -> None:
+    def refused(run_id: str, lm: Any = None, **choices: Any) -> str:
+        with pytest.raises((ConfigError, TaskError)) as error:
+            localprompt.port(run_id, lm or _new(), store=home, **choices)
+        return error.value.message
+
+    old = _old(home)
+    assert "is the model of the run itself" in refused(old.run_id, toy.model(name="old"))
+    folded = replace(toy.task(train=10, dev=20, test=0), folds=2)
+    crossed = localprompt.optimize(folded, toy.model(name="old"), store=home, method="manual")
+    assert "cross-validated" in refused(crossed.run_id)
+    with pytest.raises(KeyboardInterrupt):
+        localprompt.optimize(toy.task(), toy.model(answer=toy.failing(KeyboardInterrupt(), 5)), store=home)
+    assert "only a finished one can be ported" in refused(home.runs.all()[0].id)
+    home.runs.export(old.run_id, tmp_path / "run.json")
+    with Store(tmp_path / "there.db") as there:
+        imported = there.runs.import_(tmp_path / "run.json")
+        with pytest.raises(ConfigError, match="was imported"):
+            localprompt.port(imported.id, _new(), store=there)
+    judged = replace(toy.task(), metric=lambda prediction, targets: float(prediction in targets))
+    of_code = localprompt.optimize(judged, toy.model(name="old"), store=home, method="manual")
+    assert "Python object" in refused(of_code.run_id)
+    assert localprompt.port(of_code.run_id, _new(), task=judged, store=home).old_best.prompt == of_code.best
+
+
+def test_candidates_that_say_the_same_are_begun_with_once(home: Store) -> None:
+    given = replace(
+        toy.task(train=10, dev=20, test=30),
+        seeds=(Prompt(toy.BEST), Prompt(f"Please {toy.BEST.lower()}"), Prompt(OTHER)),
+    )
+    old = localprompt.optimize(given, toy.model(name="old"), store=home, method="manual")
+    warm = OldRun.of(home, old.run_id).others
+    assert [each.instruction for each in warm] == [f"Please {toy.BEST.lower()}", OTHER]  # seeds all, and once each
