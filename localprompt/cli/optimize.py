@@ -28,6 +28,14 @@ if TYPE_CHECKING:
 )
 @click.option("--templates", type=click.Path(), metavar="DIR", help="A folder with meta-prompts of your own.")
 @click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="A setting of the method; repeatable.")
+@click.option(
+    "--objective",
+    type=click.Choice(["score", "robust", "worst"]),
+    default="score",
+    show_default=True,
+    help="What is maximised: the score of a prompt as it is; or of it and four cheap variants, which costs 5 times as "
+    "many tokens: robust, the mean less half the distance to the worst, or worst.",
+)
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Random seed.")
 @click.option("--max-minutes", type=MINUTES, help="Minutes after which the result is there; the method is sized to it.")
 @click.option("--pause-after", type=MINUTES, help="Pause the search after this many minutes.")

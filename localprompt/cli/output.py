@@ -23,7 +23,7 @@ from localprompt.types import Prompt, Spend
 
 if TYPE_CHECKING:
     from localprompt.run.estimate import Estimate
-    from localprompt.run.results import EvaluationResult, HeldOutScores, RunResult
+    from localprompt.run.results import EvaluationResult, HeldOutScores, RunResult, VariantScores
     from localprompt.stats.intervals import Difference, Interval
 
 _SHOWN_REASONS = 8
@@ -79,7 +79,10 @@ def _run(result: RunResult, store: Path | None) -> list[RenderableType]:
         Text(""),
     ]
     if result.dev is not None:
-        parts.append(Text(f"dev score of the found prompt: {score_text(result.dev.mean)} on {_examples(result.dev.n)}"))
+        what = "score" if result.objective == "score" else f"{result.objective} score"
+        parts.append(
+            Text(f"dev {what} of the found prompt: {score_text(result.dev.mean)} on {_examples(result.dev.n)}")
+        )
     if result.noise is not None:
         noise = result.noise
         again = f"measuring again changed {noise.changed} of {noise.n} scores"
@@ -179,11 +182,23 @@ def _test(test: HeldOutScores | None) -> list[RenderableType]:
         (name, score_text(each.mean), f"{score_text(each.low)} to {score_text(each.high)}", str(each.n))
         for name, each in (("seed", test.seed), ("found", test.best))
     ]
+    rows += _variant_rows("seed", test.seed_variants) + _variant_rows("found", test.best_variants)
     scores = table(columns, rows, right=columns[1:], wide=columns)
     if not test.seed_unparsed and not test.best_unparsed:
         return [scores]
     held = f"{test.seed_unparsed} completions with the seed and {test.best_unparsed} with the found prompt"
     return [scores, Text(f"{held} held no answer and score 0.", style="yellow")]
+
+
+def _variant_rows(name: str, found: VariantScores | None) -> list[tuple[str, str, str, str]]:
+    """Return the rows of a prompt with its variants; none where they were not measured."""
+    if found is None:
+        return []
+    ways = ((f"{name}, mean of 5 variants", found.mean), (f"{name}, worst: {found.change}", found.worst))
+    return [
+        (what, score_text(each.mean), f"{score_text(each.low)} to {score_text(each.high)}", str(each.n))
+        for what, each in ways
+    ]
 
 
 def _verdict(result: RunResult) -> Text:

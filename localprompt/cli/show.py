@@ -22,7 +22,7 @@ from localprompt.cli.output import (
     runner_up_parts,
 )
 from localprompt.cli.printable import printable, printable_line
-from localprompt.cli.run_facts import outcome, state, when
+from localprompt.cli.run_facts import at, outcome, state, when
 from localprompt.cli.tables import facts_table, table
 from localprompt.errors import StoreError
 from localprompt.interface.advice import command
@@ -71,7 +71,9 @@ def _heading(facts: dict[str, Any]) -> list[RenderableType]:
     proposer = "" if facts["proposer"] == facts["model"] else f", prompts by {facts['proposer']}"
     stopped = f": {facts['stopped']}" if facts["stopped"] else ""
     times = f" ({when(facts['created'])} to {when(facts['updated'])})" if facts["created"] is not None else ""
-    about = f"run {facts['run_id']}: {facts['task']}, {facts['method']}{seed}, {facts['model']}{proposer}"
+    objective = at(facts["configuration"], "objective")
+    aim = "" if objective is None else f", objective {objective}"
+    about = f"run {facts['run_id']}: {facts['task']}, {facts['method']}{seed}, {facts['model']}{proposer}{aim}"
     return [Text(printable_line(about), style="bold"), Text(printable_line(f"{state(facts)}{stopped}{times}"))]
 
 

@@ -36,6 +36,7 @@ from localprompt.tasks.constant import constant_answer
 from localprompt.tasks.copies import numbered
 from localprompt.tasks.task import check_one_split
 from localprompt.types import Prompt
+from localprompt.variants.robust import Objective
 
 __all__ = ["Estimate", "EvaluationResult", "RunResult", "dry_run", "evaluate", "optimize"]
 
@@ -49,6 +50,7 @@ def optimize(  # noqa: PLR0913 - a run has as many choices as the command
     preset: str = "local",
     proposer: str | Path | LanguageModel | None = None,
     settings: Mapping[str, object] = MappingProxyType({}),
+    objective: Objective = "score",
     engine: Mapping[str, object] = MappingProxyType({}),
     seed: int = 0,
     max_minutes: float | None = None,
@@ -75,6 +77,8 @@ def optimize(  # noqa: PLR0913 - a run has as many choices as the command
         preset: `local`, the optimiser's defaults, or another preset of it such as `paper`.
         proposer: the model that writes prompts; the task LM itself by default.
         settings: hyperparameters of the method, by name; text is read as the field's type.
+        objective: `score`, that of a prompt as it is; `robust` and `worst` score each prompt with four cheap variants,
+            by the mean less half the distance to the worst, or by the worst, for about five times as many tokens.
         engine: settings of the engine, by name, such as `n_ctx`; for both models, where they are loaded here.
         seed: of everything random, 0 or more. Same seed, same models, same task: same result.
         max_minutes: until the result is there, loading, noise and test included. The method is sized to them, test is
@@ -99,6 +103,7 @@ def optimize(  # noqa: PLR0913 - a run has as many choices as the command
     deadline = limits.deadline()
     check_engine(engine, model, proposer)
     spec = read_spec(task, (method, preset, settings), seed, limits, allow_code=allow_code)
+    spec = replace(spec, objective=objective)
     searches = folded(spec)
     observer = observer or SilentObserver()
     tell_before(spec.task, observer)
@@ -125,6 +130,7 @@ def dry_run(  # noqa: PLR0913 - as above
     preset: str = "local",
     proposer: str | Path | LanguageModel | None = None,
     settings: Mapping[str, object] = MappingProxyType({}),
+    objective: Objective = "score",
     engine: Mapping[str, object] = MappingProxyType({}),
     seed: int = 0,
     max_minutes: float | None = None,
@@ -144,6 +150,7 @@ def dry_run(  # noqa: PLR0913 - as above
     deadline = limits.deadline()
     check_engine(engine, model, proposer)
     spec = read_spec(task, (method, preset, settings), seed, limits, allow_code=allow_code)
+    spec = replace(spec, objective=objective)
     searches = folded(spec)
     observer = observer or SilentObserver()
     tell_before(spec.task, observer)

@@ -38,6 +38,7 @@ from localprompt.store.records import dumped, identity_hash
 from localprompt.tasks import Task
 from localprompt.tasks.stored import to_plain
 from localprompt.types import Prompt
+from localprompt.variants.robust import Objective
 
 _FOREIGN = "it was written by another version, or not by localprompt"
 _MAX_ENGINE_SETTING = 2**31 - 1
@@ -168,6 +169,8 @@ class RunConfig(_Part):
     """How often the run was begun again with `--force`; each has a cache of its own."""
     test_seen: Annotated[bool, Field(alias="looked")] = False
     """True if the score on test was known before the search went on."""
+    objective: Objective = "score"
+    """What the search maximises; runs of before have the score."""
     warm: _Prompts = ()
     """What the search begins with beside the task's seeds, as in `RunSpec`."""
     tested_too: _Prompts = ()
@@ -186,6 +189,7 @@ class RunConfig(_Part):
         proposer = models.other
         found = {"warm": spec.warm, "tested_too": spec.tested_too}
         beside = {name: prompts for name, prompts in found.items() if prompts}
+        objective = {} if spec.objective == "score" else {"objective": spec.objective}
         record = {
             "identity": {
                 "version": __version__,
@@ -199,6 +203,7 @@ class RunConfig(_Part):
                 "seed": spec.seed,
                 "limits": limits,
                 **{name: [prompt.id for prompt in prompts] for name, prompts in beside.items()},
+                **objective,
             },
             **_program(spec.method),
             "machine": {
@@ -219,6 +224,7 @@ class RunConfig(_Part):
             "use_cache": use_cache,
             "expected": plain(expected),
             **plain(beside),
+            **objective,
         }
         return cls.read(json.loads(dumped(record)))  # as the store gives it back
 
@@ -241,8 +247,8 @@ class RunConfig(_Part):
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as the store keeps it."""
-        seldom = ("restarts", "test_seen", "n_dev", "warm", "tested_too", "cross_validation")
-        left_out = {name for name in seldom if not getattr(self, name)}
+        seldom = ("restarts", "test_seen", "n_dev", "objective", "warm", "tested_too", "cross_validation")
+        left_out = {name for name in seldom if getattr(self, name) == type(self).model_fields[name].default}
         return self.model_dump(by_alias=True, exclude=left_out)
 
     def changed(self, **values: object) -> RunConfig:

@@ -11,7 +11,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
@@ -30,13 +30,12 @@ from localprompt.lm.metered import MeteredLM
 from localprompt.lm.simulated import SimulatedLM
 from localprompt.run.models import Models
 from localprompt.run.spec import Limits, RunSpec
-from localprompt.search.evaluator import Evaluator
 from localprompt.search.evidence import MOST_OTHERS, on_unseen_rows
 from localprompt.search.filtering import spend_remaining
 from localprompt.search.problem import Problem
 from localprompt.store.plain import plain
 from localprompt.tasks import Task
-from localprompt.types import Prompt, Sampling, Spend
+from localprompt.types import Sampling, Spend
 
 _logger = logging.getLogger("localprompt")
 
@@ -108,7 +107,7 @@ def estimate(
     other = models.other
     writing = answering if other is None else SimulatedLM(other, task.sampling, length, seed + 1)
     budget = limits.without_minutes().budget()
-    evaluator = Evaluator(answering, simulated_task, budget)
+    evaluator = spec.evaluator(answering, budget, simulated_task)
     proposer = MeteredLM(writing, budget)
     problem = Problem(simulated_task, evaluator, proposer, rng=random.Random(seed), warm=spec.warm)
     problem.is_rehearsal = True
@@ -131,7 +130,7 @@ def estimate(
     proposals = sum(model.proposals for model in simulated)
     prefilled, generated = sum(m.prefilled for m in simulated), sum(m.generated for m in simulated)
     spend = budget.spend
-    final = _final_evaluation(answering, simulated_task, problem, spec.tested_too)
+    final = _final_evaluation(answering, simulated_task, problem, spec)
     return Estimate(
         proposals=int(times * proposals),
         evaluations=int(times * (spend.calls - proposals)),
@@ -145,17 +144,17 @@ def estimate(
     )
 
 
-def _final_evaluation(lm: SimulatedLM, task: Task, problem: Problem, tested_too: Sequence[Prompt]) -> Spend:
+def _final_evaluation(lm: SimulatedLM, task: Task, problem: Problem, spec: RunSpec) -> Spend:
     """Measure what is measured after a search, and return what that takes."""
     budget = Budget()
     found = [problem.ranking.winner(), problem.ranking.best_seed(), *problem.ranking.finalists()]
     prompts = list({each.candidate.prompt.id: each.candidate.prompt for each in found}.values())[:3]
-    evaluator = Evaluator(lm, task, budget)
+    evaluator = spec.evaluator(lm, budget, task)
     evaluator.evaluate(prompts, task.dev)
     contenders = problem.ranking.finalists()[: 1 + MOST_OTHERS]  # as if all were close
     on_unseen_rows(problem, evaluator, contenders, evaluator.evaluate)
     if task.test:
-        evaluator.evaluate([*prompts[:2], *tested_too], task.test)
+        evaluator.evaluate([*prompts[:2], *spec.tested_too], task.test)
     return budget.spend
 
 

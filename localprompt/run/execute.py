@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from localprompt.errors import (
@@ -35,7 +35,15 @@ from localprompt.run.final import measured_in_time
 from localprompt.run.journal import RunJournal
 from localprompt.run.noise import measure_noise
 from localprompt.run.prepare import Prepared
-from localprompt.run.results import FrontPrompt, HeldOutScores, NoiseFloor, RunnerUp, RunResult, constant_note
+from localprompt.run.results import (
+    FrontPrompt,
+    HeldOutScores,
+    NoiseFloor,
+    RunnerUp,
+    RunResult,
+    VariantScores,
+    constant_note,
+)
 from localprompt.run.session import CachedModels, cached_models
 from localprompt.run.spec import RunSpec, order_of
 from localprompt.search.evaluator import Evaluator
@@ -51,6 +59,7 @@ from localprompt.tasks.check import main_doubts
 from localprompt.tasks.constant import constant_answer
 from localprompt.tasks.copies import numbered
 from localprompt.types import Evaluation, Example, Prompt
+from localprompt.variants.robust import RobustEvaluator
 
 _NOISE_SHARE = 0.3
 """Of the time that is left after a search, for measuring again; the rest is for test."""
@@ -164,7 +173,7 @@ def search_and_test(session: RunSession) -> RunResult:
     budget = session.spec.limits.budget(session.deadline)
     problem = Problem(
         task,
-        Evaluator(lm, task, budget),
+        session.spec.evaluator(lm, budget),
         MeteredLM(session.models.proposer, budget),
         rng=random.Random(session.spec.seed),
         warm=session.spec.warm,
@@ -178,8 +187,8 @@ def search_and_test(session: RunSession) -> RunResult:
     try:
         noise = _measure_noise(session, task, problem, final)
         if noise is not None:
-            winner, runner_up = _choose(session, problem, Evaluator(lm, task, final))
-        test = _on_test(session, Evaluator(lm, task, final), [seed.candidate.prompt, winner.candidate.prompt])
+            winner, runner_up = _choose(session, problem, session.spec.evaluator(lm, final))
+        test = _on_test(session, session.spec.evaluator(lm, final), [seed.candidate.prompt, winner.candidate.prompt])
     except OutOfAnswers as missing:
         end = end or missing
     dev = on_dev(winner, task.dev)
@@ -191,6 +200,7 @@ def search_and_test(session: RunSession) -> RunResult:
         proposer=session.models.proposer.facts.name,
         method=session.spec.method,
         seed=session.spec.seed,
+        objective=session.spec.objective,
         seed_prompt=seed.candidate.prompt,
         best=winner.candidate.prompt,
         op=winner.candidate.op,
@@ -270,7 +280,7 @@ def _measure_noise(session: RunSession, task: Task, problem: Problem, budget: Bu
     session.observer.stage(f"measuring {pluralize(len(known), 'prompt')} again on dev to estimate the noise")
     n_known = None if session.known is None or session.known.noise is None else session.known.noise.n // len(known)
     examples = order_of(task, task.dev, session.spec.seed)
-    evaluator = Evaluator(session.models.again, task, budget)
+    evaluator = session.spec.evaluator(session.models.again, budget)
     again = partial(measured_in_time, evaluator, deadline=session.clock, share=_NOISE_SHARE)
     return measure_noise(again, examples, list(known.values()), n_known)
 
@@ -301,14 +311,30 @@ def _choose(session: RunSession, problem: Problem, evaluator: Evaluator) -> tupl
 
 
 def _on_test(session: RunSession, evaluator: Evaluator, prompts: Sequence[Prompt]) -> HeldOutScores:
-    """Return what seed and winner have on test; of a cross-validated task what was measured before on each fold."""
+    """Return what seed and winner have on test; of a cross-validated task what was measured before on each fold.
+
+    That is the score of the prompts as they are, whatever the objective; their variants stand beside it.
+    """
     if session.held_out is not None:
         return session.held_out
-    before, after, *others = _test(session, evaluator, [*prompts, *session.spec.tested_too])
+    asked, task = [*prompts, *session.spec.tested_too], session.spec.placed
+    measured = _test(session, evaluator, asked)
+    ids = {outcome.example_id for outcome in measured[0].outcomes}
+    examples = [example for example in task.test if example.id in ids]
+    robust = evaluator if isinstance(evaluator, RobustEvaluator) else None
+    ways = robust.neighbourhoods(asked, examples) if robust else [(each,) for each in measured]
     if session.journal is not None:
-        session.journal.evaluations("test", [before, after, *others])
-    ids, task = {outcome.example_id for outcome in after.outcomes}, session.spec.placed
-    return held_out_scores(task, [example for example in task.test if example.id in ids], before, after)
+        for number, kind in enumerate(["test", *(f"test variant {i}" for i in range(1, len(ways[0])))]):
+            of_kind = [replace(each[number], prompt=prompt) for each, prompt in zip(ways, asked, strict=True)]
+            session.journal.evaluations(kind, of_kind)
+    scores = held_out_scores(task, examples, ways[0][0], ways[1][0])
+    if robust is None:
+        return scores
+    seed, best = (
+        VariantScores.of(of_prompt, robust.changes(prompt), numbered(examples))
+        for of_prompt, prompt in zip(ways[:2], prompts, strict=True)
+    )
+    return replace(scores, seed_variants=seed, best_variants=best)
 
 
 def held_out_scores(task: Task, examples: Sequence[Example], before: Evaluation, after: Evaluation) -> HeldOutScores:

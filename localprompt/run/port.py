@@ -16,7 +16,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -40,7 +40,7 @@ from localprompt.run.study import SearchStudy, gone_on
 from localprompt.search.observer import Observer, SilentObserver
 from localprompt.stats.intervals import Difference, Interval, interval, paired_difference
 from localprompt.store import Store
-from localprompt.tasks import Layout, Task
+from localprompt.tasks import Task
 from localprompt.tasks.copies import numbered
 from localprompt.types import Evaluation, Example, Prompt
 
@@ -106,17 +106,7 @@ def port(  # noqa: PLR0913 - as many choices as the command
         old = OldRun.of(home, run, task, allow_code=allow_code)
         limits = replace(old.config.limits, pause_after=None) if wanted == Limits() else wanted
         deadline = deadline or limits.deadline()
-        optimizer, fixed = _optimizer(old.config, method, stack)
-        spec = RunSpec(
-            replace(old.task, seeds=(old.result.best,), layout=old.layout(method, stack)),
-            method or old.config.method,
-            optimizer,
-            old.config.seed,
-            limits,
-            fixed,
-            warm=old.others,
-            tested_too=(old.result.seed_prompt,),
-        )
+        spec = old.search_for(limits, method, stack)
         tell_before(spec.task, observer)
         other = None if proposer is None else ModelSource(proposer, engine)
         models = _models(old.config, ModelSource(model, engine), other, stack, observer)
@@ -185,6 +175,26 @@ class OldRun:
         known = known_task(config, task, allow_code, force=False)
         return cls(record.id, config, known, result, _on_dev(home, record.id, known), test)
 
+    def search_for(self, limits: Limits, method: str | None, stack: ExitStack) -> RunSpec:
+        """Return the new search; with another method the instruction stays where the old one put it."""
+        name, layout = method or self.config.method, self.task.layout
+        old = self.config.optimizer(Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        optimizer, fixed = _unsized(self.config, old)
+        if name != self.config.method:
+            optimizer, fixed = configure(name, {}), ()
+            layout = layout.placed(getattr(old, "position", "task"))
+        return RunSpec(
+            replace(self.task, seeds=(self.result.best,), layout=layout),
+            name,
+            optimizer,
+            self.config.seed,
+            limits,
+            fixed,
+            objective=self.config.objective,
+            warm=self.others,
+            tested_too=(self.result.seed_prompt,),
+        )
+
     @property
     def others(self) -> tuple[Prompt, ...]:
         """Return what a new search begins with beside the winner: the best different candidates, then the seeds.
@@ -202,34 +212,17 @@ class OldRun:
                 chosen.append(each.prompt)
         return (*chosen, *(seed for seed in seeds if seed.id != self.result.best.id))
 
-    def layout(self, method: str | None, stack: ExitStack) -> Layout:
-        """Return the layout for a new search: with another method the instruction stays where the old one put it."""
-        if method in (None, self.config.method):
-            return self.task.layout
-        optimizer = self.config.optimizer(_folder(stack))
-        return self.task.layout.placed(getattr(optimizer, "position", "task"))
-
 
 def _content(prompt: Prompt) -> tuple[str, tuple[object, ...]]:
     return gist(prompt.instruction), prompt.demos and tuple((str(dict(d.inputs)), d.output) for d in prompt.demos)
 
 
-def _folder(stack: ExitStack) -> Path:
-    return Path(stack.enter_context(tempfile.TemporaryDirectory()))
-
-
-def _optimizer(config: RunConfig, method: str | None, stack: ExitStack) -> tuple[Optimizer, tuple[str, ...]]:
-    """Return the method of a new search, and its settings that no budget changes.
-
-    What the old budget made of the old settings is undone: the new search is sized anew.
-    """
-    if method is not None and method != config.method:
-        return configure(method, {}), ()
-    optimizer = config.optimizer(_folder(stack))
+def _unsized(config: RunConfig, old: Optimizer) -> tuple[Optimizer, tuple[str, ...]]:
+    """Return the method without what the old budget made of its settings, and those that no budget changes."""
     defaults = asdict(configure(config.method, {}))
     sizes = config.expected.sizes if config.expected else {}
-    changed: Any = replace(optimizer, **{name: defaults[name] for name in sizes if name in defaults})
-    return changed, tuple(each.name for each in fields(changed) if getattr(changed, each.name) != defaults[each.name])
+    unsized: Any = replace(old, **{name: defaults[name] for name in sizes if name in defaults})
+    return unsized, tuple(name for name, default in defaults.items() if getattr(unsized, name) != default)
 
 
 def _models(
@@ -260,7 +253,7 @@ def _say_dev(home: Store, old: OldRun, ready: Prepared, run_id: str, observer: O
         return
     observer.stage(f"measuring the old winner and the old seed on {len(rows)} dev examples")
     with open_session(ready.models.lm, store=home, observer=observer) as session:
-        measured = session.evaluator(spec.placed).evaluate(list(prompts.values()), rows)
+        measured = spec.evaluator(session.lm, session.budget).evaluate(list(prompts.values()), rows)
     for (which, scores), now in zip(known.items(), measured, strict=True):
         before = interval([scores[example.id] for example in rows])
         swap = f"{score_text(before.mean)} with {old.result.model}, {score_text(now.mean)} with {session.lm.facts.name}"

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from localprompt.lm.budget import Budget
 from localprompt.run.models import Models
 from localprompt.run.spec import RunSpec
-from localprompt.search.evaluator import Evaluator
 from localprompt.search.observer import Observer
 from localprompt.stats.power import smallest_detectable_gain
 from localprompt.tasks import Task
@@ -34,7 +33,7 @@ def prepare(spec: RunSpec, models: Models) -> Prepared:
         ContextOverflow: naming the first example that does not; only tokenisers were asked.
     """
     task = spec.placed
-    Evaluator(models.lm, task, Budget()).check_fit(task.seeds[0], (*task.dev, *task.test), room=_ROOM)
+    spec.evaluator(models.lm, Budget()).check_fit(task.seeds[0], (*task.dev, *task.test), room=_ROOM)
     return Prepared(spec, models)
 
 

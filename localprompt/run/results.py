@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
@@ -9,11 +10,12 @@ from typing import Any, Literal
 from localprompt.errors import StoreError
 from localprompt.interface.rounding import score_text
 from localprompt.run.estimate import Estimate
-from localprompt.stats.intervals import Difference, Interval
+from localprompt.stats.intervals import Difference, Interval, interval
 from localprompt.store import RunRecord
 from localprompt.store.plain import key_of, plain, read
 from localprompt.tasks.constant import ConstantAnswer
-from localprompt.types import Incumbent, Outcome, Prompt, Spend
+from localprompt.types import Evaluation, Incumbent, Outcome, Prompt, Spend
+from localprompt.variants.robust import Objective
 
 Split = Literal["train", "dev", "test"]
 _SIGNIFICANT = 0.05
@@ -21,6 +23,31 @@ _ROUNDING = 1e-9
 _SHOWN = 200
 """Characters of what is wrong with a stored result."""
 _PROMPTS = ("seed", "best")
+
+
+@dataclass(frozen=True, slots=True)
+class VariantScores:
+    """A prompt and its variants on the test split, each way to ask on the same examples."""
+
+    mean: Interval
+    """Over the ways to ask, example by example."""
+    worst: Interval
+    """Of the way to ask that scored least."""
+    change: str
+    """What is different there; `original` where that is the prompt as it is."""
+
+    @classmethod
+    def of(cls, ways: Sequence[Evaluation], changes: Sequence[str], copies: Sequence[int]) -> VariantScores:
+        """Return the scores of a prompt.
+
+        Args:
+            ways: the prompt as it is, then each variant, on the same examples.
+            changes: what each changes, in their order.
+            copies: as in `interval`.
+        """
+        worst = min(range(len(ways)), key=lambda i: ways[i].mean)
+        means = [math.fsum(scores) / len(ways) for scores in zip(*(each.scores for each in ways), strict=True)]
+        return cls(interval(means, copies), interval(ways[worst].scores, copies), changes[worst])
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +63,9 @@ class HeldOutScores:
     """The same with the found prompt."""
     constant: ConstantAnswer | None = None
     """What always giving one answer would score; None where no answer is frequent, and in results of before."""
+    seed_variants: VariantScores | None = None
+    """Of the seed; None where the objective is the plain score, and of a cross-validated task."""
+    best_variants: VariantScores | None = None
 
     @property
     def is_beaten_by_constant(self) -> bool:
@@ -165,6 +195,9 @@ class RunResult:
     """None where no other prompt was compared, and in results of before this was kept."""
     trajectory: tuple[Incumbent, ...] = ()
     """The best prompt so far, each time it changed; empty for runs of before this was kept."""
+    objective: Objective = "score"
+    """What the search maximised, and `dev`, `runner_up`, `noise` and `front` are of: the score of a prompt as it is, or
+    with its variants. `test` is of prompts as they are."""
     refused: tuple[int, ...] = ()
     """Calls of the search, by their numbers from 1 on, that would not have ended before the deadline."""
     front: tuple[FrontPrompt, ...] = ()

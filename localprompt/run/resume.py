@@ -202,6 +202,7 @@ def _spec(config: RunConfig, task: Task, wanted: Limits, stack: ExitStack) -> Ru
         limits,
         fixed=None,
         n_dev=config.n_dev,
+        objective=config.objective,
         warm=config.warm,
         tested_too=config.tested_too,
     )

@@ -75,7 +75,7 @@ def learn_speed(ready: Prepared, deadline: Deadline | None = None) -> Speed:
         n_answer = drawn / len(examples) if evaluator.generates else None
         rates.setdefault(lm.facts.fingerprint, _rates(read + (drawn if evaluator.generates else 0), seconds))
     deadline.expect(rates, {} if n_answer is None else {task.sampling.max_tokens: n_answer})
-    deadline.reserve(final_work(evaluator, task, len(ready.spec.tested_too)), _FINAL_SHARE)
+    deadline.reserve(final_work(ready.spec.evaluator(lm, Budget()), task, len(ready.spec.tested_too)), _FINAL_SHARE)
     return Speed(rates, n_answer)
 
 

@@ -10,16 +10,19 @@ from dataclasses import dataclass, field, replace
 from localprompt.errors import ConfigError, TaskError
 from localprompt.interface.arguments import check_record
 from localprompt.interface.values import told
+from localprompt.lm.base import LanguageModel
 from localprompt.lm.budget import Budget
 from localprompt.lm.deadline import Deadline
 from localprompt.optimizers import Optimizer, configure
 from localprompt.optimizers.registry import LOCAL, current_names
+from localprompt.search.evaluator import Evaluator
 from localprompt.tasks import Task, load_task
 from localprompt.tasks.answers import guarded_answer
 from localprompt.tasks.data import in_proportion
 from localprompt.tasks.metrics import guarded_metric
 from localprompt.tasks.template import Position
 from localprompt.types import Example, Prompt
+from localprompt.variants.robust import WEIGHTS, Objective, RobustEvaluator
 
 _MOST = 10**15  # an estimate goes a little beyond a limit, and the store keeps whole numbers up to 10 ** 18
 
@@ -106,6 +109,8 @@ class RunSpec:
     candidates like others: one that wins is ahead of the seed."""
     tested_too: tuple[Prompt, ...] = ()
     """Prompts that are measured on test beside the seed and the winner, in the same call."""
+    objective: Objective = "score"
+    """What the search maximises."""
     placed: Task = field(init=False)
     """The task as the search sees it: with the instruction where the optimiser wants it, and `n_dev` dev examples."""
 
@@ -120,6 +125,19 @@ class RunSpec:
         position: Position = getattr(self.optimizer, "position", "task")
         dev = seen_dev(task, self.n_dev, self.seed)
         object.__setattr__(self, "placed", replace(task, dev=dev, layout=task.layout.placed(position)))
+
+    def evaluator(self, lm: LanguageModel, budget: Budget, task: Task | None = None) -> Evaluator:
+        """Return what scores prompts by the objective.
+
+        Args:
+            lm: the task LM.
+            budget: that everything asked is charged to.
+            task: by default `placed`.
+        """
+        asked = task or self.placed
+        if self.objective == "score":
+            return Evaluator(lm, asked, budget)
+        return RobustEvaluator(lm, asked, budget, WEIGHTS[self.objective], self.seed)
 
 
 def order_of(task: Task, examples: Sequence[Example], seed: int) -> list[Example]:

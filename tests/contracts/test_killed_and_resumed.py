@@ -74,11 +74,13 @@ def found(path: Path, run_id: str) -> dict[str, object]:
 
 
 @every_optimizer
-@pytest.mark.parametrize("limits", [{}, {"max_tokens": 12_000}], ids=["whole", "limited"])
-def test_killed_at_any_call_and_resumed_is_never_interrupted(name: str, limits: dict[str, int], tmp_path: Path) -> None:
+@pytest.mark.parametrize("choices", [{}, {"max_tokens": 12_000}, {"objective": "robust"}], ids=str)
+def test_killed_at_any_call_and_resumed_is_never_interrupted(
+    name: str, choices: dict[str, Any], tmp_path: Path
+) -> None:
     path, place = tmp_path / "store.sqlite", world(name)
     lm = Photographed(path, tmp_path / "album", answer=place.answer, logprob=toy.logprob, name="scripted")
-    run_id = runs.optimize(TASK, lm, method=name, settings=place.settings, store=path, **limits).run_id  # type: ignore[arg-type]
+    run_id = runs.optimize(TASK, lm, method=name, settings=place.settings, store=path, **choices).run_id
     whole = found(path, run_id)
     assert lm.copies
     for copy, n_answered in lm.copies:

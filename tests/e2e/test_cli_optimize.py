@@ -349,3 +349,21 @@ def test_python_dash_m_is_the_same_program() -> None:
     )
     for command in ("optimize", "evaluate", "resume", "replay", "runs", "methods", "models", "tasks"):
         assert f"  {command} " in run.stdout
+
+
+@pytest.mark.usefixtures("lm")
+def test_a_robust_search_shows_the_variants_beside_the_score(task: str) -> None:
+    words = ("optimize", task, "--model", "toy:1", "--objective", "robust")
+    done = _localprompt(*words)
+    assert done.exit_code == 0, done.output
+    shown = " ".join(done.stdout.split())
+    for piece in ("found, mean of 5 variants", "seed, worst: ", "dev robust score of the found prompt"):
+        assert piece in shown
+    found = json.loads(_localprompt(*words, "--json").stdout)
+    assert found["objective"] == "robust"
+    assert found["test"]["best_variants"].keys() == {"mean", "worst", "change"}
+    of_run = _localprompt("runs", "show", found["run_id"])
+    assert "objective robust" in of_run.stdout
+    wrong = _localprompt(*words[:-1], "best")
+    assert wrong.exit_code == 2
+    assert "'score', 'robust', 'worst'" in wrong.stderr
