@@ -109,6 +109,19 @@ def answer(prompt: str, seed: int) -> str:
     return f" {solved(prompt) or 'no idea'}\nInput: one more"
 
 
+BRITTLE = "Turn every alpha into the omega, sharply."
+STABLE = "Turn every alpha into the omega."
+
+
+def brittle(prompt: str, seed: int) -> str:
+    """Right on every row with the brittle prompt, but only while its full stop is there; on two in three else."""
+    before, _, question = prompt.rpartition("alpha")
+    number = int(re.findall(r"\d+", question)[0])
+    text = before.lower()
+    is_right = "sharply." in text or ("sharply" not in text and "omega" in text and number % 3 > 0)
+    return f" omega{number}\n" if is_right else " none\n"
+
+
 def too_long_to_reword(prompt: str, seed: int) -> str:
     """An `answer` of a model whose context has no room for an instruction that shall be said in other words."""
     if "other words" in prompt:

@@ -25,8 +25,7 @@ from localprompt.types import Prompt
 from localprompt.variants.collect import ORIGINAL
 from localprompt.variants.robust import N_VARIANTS, RobustEvaluator
 
-BRITTLE = "Turn every alpha into the omega, sharply."
-STABLE = "Turn every alpha into the omega."
+BRITTLE, STABLE, brittle = toy.BRITTLE, toy.STABLE, toy.brittle
 
 
 @pytest.fixture
@@ -35,27 +34,18 @@ def home(tmp_path: Path) -> Iterator[Store]:
         yield store
 
 
-def _full_stop(prompt: str, seed: int) -> str:
-    """Right on every row with the brittle prompt, but only while its full stop is there; on two in three else."""
-    before, _, question = prompt.rpartition("alpha")
-    number = int(re.findall(r"\d+", question)[0])
-    text = before.lower()
-    is_right = "sharply." in text or ("sharply" not in text and "omega" in text and number % 3 > 0)
-    return f" omega{number}\n" if is_right else " none\n"
-
-
 def _task(**changes: Any) -> Task:
     given = replace(toy.task(train=0, dev=30, test=30), seeds=(Prompt(BRITTLE), Prompt(STABLE), Prompt("")))
     return replace(given, **changes)
 
 
 def _found(store: Store, objective: Any, **choices: Any) -> RunResult:
-    lm = toy.model(answer=_full_stop)
+    lm = toy.model(answer=brittle)
     return localprompt.optimize(_task(), lm, method="manual", objective=objective, store=store, **choices)
 
 
 def _evaluator(weight: float = 0.5, lm: Any = None, task: Task | None = None, seed: int = 0) -> RobustEvaluator:
-    return RobustEvaluator(lm or toy.model(answer=_full_stop), task or _task(), Budget(), weight, seed)
+    return RobustEvaluator(lm or toy.model(answer=brittle), task or _task(), Budget(), weight, seed)
 
 
 def test_plain_picks_the_brittle_prompt_and_robust_the_stable_one(home: Store) -> None:
@@ -69,7 +59,7 @@ def test_plain_picks_the_brittle_prompt_and_robust_the_stable_one(home: Store) -
 
 def test_test_has_the_plain_score_and_beside_it_mean_and_worst_variant(home: Store) -> None:
     both = replace(_task(), seeds=(Prompt(BRITTLE),))
-    lm = toy.Watched(answer=_full_stop)
+    lm = toy.Watched(answer=brittle)
     result = localprompt.optimize(both, lm, method="manual", objective="robust", store=home)
     test = toy.on_test(result)
     assert (test.seed.mean, result.objective) == (1.0, "robust")
@@ -138,7 +128,7 @@ def test_labels_and_likelihoods_are_robust_too() -> None:
 
 
 def test_it_costs_five_times_as_many_calls_and_estimates_count_them(home: Store) -> None:
-    task, lm = replace(_task(), seeds=(Prompt(BRITTLE), Prompt(STABLE))), toy.model(answer=_full_stop)
+    task, lm = replace(_task(), seeds=(Prompt(BRITTLE), Prompt(STABLE))), toy.model(answer=brittle)
     plain, robust = (
         localprompt.dry_run(task, lm, method="manual", objective=objective) for objective in ("score", "robust")
     )
@@ -150,7 +140,7 @@ def test_it_costs_five_times_as_many_calls_and_estimates_count_them(home: Store)
 
 
 def test_a_budget_that_ends_between_two_formats_repeats_nothing() -> None:
-    lm = toy.Watched(answer=_full_stop)
+    lm = toy.Watched(answer=brittle)
     evaluator = RobustEvaluator(lm, _task(), Budget(max_calls=100), 0.5, 0)
     with pytest.raises(BudgetExhausted):
         evaluator.evaluate([Prompt(BRITTLE)], _task().dev)  # 90 calls as it is laid out, 30 in each format
@@ -192,13 +182,13 @@ def test_runs_of_before_have_the_score_as_their_objective(home: Store) -> None:
 
 def test_a_port_keeps_the_objective(home: Store) -> None:
     old = _found(home, "worst")
-    found = localprompt.port(old.run_id, toy.model(name="new", answer=_full_stop), store=home)
+    found = localprompt.port(old.run_id, toy.model(name="new", answer=brittle), store=home)
     assert RunConfig.read(home.runs.get(found.run_id).configuration).objective == "worst"
     assert found.old_best.old_dev == found.old_best.new_dev
 
 
 def test_variants_that_two_prompts_share_are_asked_once() -> None:
-    lm = toy.Watched(answer=_full_stop)
+    lm = toy.Watched(answer=brittle)
     pair = [Prompt("Say it."), Prompt("Say it")]
     evaluator = _evaluator(lm=lm)
     evaluator.evaluate(pair, _task().dev[:4])
