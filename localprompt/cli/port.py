@@ -11,6 +11,8 @@ from localprompt.cli.options import LIMIT, MINUTES, allow_code_option, engine_op
 from localprompt.cli.streams import say_json
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from localprompt.run.ported import Port
     from localprompt.stats.intervals import Difference, Interval
 
@@ -71,11 +73,22 @@ def _print(result: Port) -> None:
             table(_COLUMNS, rows, right=_COLUMNS[1:], wide=_COLUMNS[1:]),
             Text(""),
             *(Text(f"{what}: {_difference(each)}") for what, each in differences),
+            *_regret(result),
             *note_parts(result.notes),
             Text(printable(f"port {result.id}: {result.old_model} to {result.model}, {result.method}"), style="dim"),
             Text(f"run {result.run_id}, from run {result.old_run_id}", style="dim"),
         ]
     )
+
+
+def _regret(result: Port) -> list[Text]:
+    from rich.text import Text  # noqa: PLC0415 - `--help` must start fast
+
+    from localprompt.interface.rounding import percent_text  # noqa: PLC0415
+
+    if result.regret is None or result.regret <= 0:
+        return []
+    return [Text(f"who keeps the old prompt has {percent_text(result.regret)} % less than with the new one (regret)")]
 
 
 def _interval(score: Interval | None) -> str:

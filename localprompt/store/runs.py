@@ -278,7 +278,8 @@ class Runs(Findings):
         Args:
             run_id: of which run.
             kind: what was measured: `metric`, `likelihood token`, `likelihood sequence`, `evidence`: the metric on rows
-                that the search did not use, or `test`: the metric on the test split.
+                that the search did not use, `test`: the metric on the test split, or `test variant 1` and so on: the
+                same with the prompt asked in other ways.
             evaluations: may hold any part of the examples each.
 
         Raises:

@@ -124,6 +124,15 @@ def test_the_limits_and_the_method_are_those_of_the_old_run_unless_given(home: S
     assert (second.method, second.limits.max_tokens, second.limits.max_calls) == ("manual", None, 500)
 
 
+def test_minutes_are_those_of_the_call_and_of_each_later_session(home: Store) -> None:
+    old = _old(home)
+    found = localprompt.port(old.run_id, _new(), max_minutes=5, store=home)
+    config = RunConfig.read(home.runs.get(found.run_id).configuration)
+    assert (config.limits.max_minutes, config.limits.max_tokens) == (5, None)
+    assert found.gain.n == 30
+    assert found.seconds < 300
+
+
 def test_what_the_old_budget_made_of_the_method_is_sized_anew(home: Store) -> None:
     old = _old(home, max_tokens=6_000)
     small = RunConfig.read(home.runs.get(old.run_id).configuration)
