@@ -75,7 +75,8 @@ class Port:
     @property
     def conclusion(self) -> str:
         """One sentence: what the swap lost, what the search won back, what it cost, whether it was worth it."""
-        took = f"for {self.tokens_computed:,} tokens and {self.seconds / 60:.1f} minutes"
+        time = f"{self.seconds / 60:.1f} minutes" if self.seconds >= 60 else f"{self.seconds:.0f} seconds"
+        took = f"for {self.tokens_computed:,} tokens and {time}"
         worth = "it was worth it" if self.is_worth_it else "it was not worth it: keep the old prompt"
         return f"{self._lost}; {self._won_back} {took}; {worth}"
 

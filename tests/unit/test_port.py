@@ -218,3 +218,22 @@ def test_candidates_that_say_the_same_are_begun_with_once(home: Store) -> None:
     old = localprompt.optimize(given, toy.model(name="old"), store=home, method="manual")
     warm = OldRun.of(home, old.run_id).others
     assert [each.instruction for each in warm] == [f"Please {toy.BEST.lower()}", OTHER]  # seeds all, and once each
+
+
+def test_the_conclusion_says_what_was_shown_and_what_was_not(home: Store) -> None:
+    found = localprompt.port(_old(home).run_id, _new(), store=home)
+    assert "tokens and 0 seconds" in replace(found, seconds=0.1).conclusion
+    assert "tokens and 2.5 minutes" in replace(found, seconds=150.0).conclusion
+    none = replace(found.swap, mean=-0.01, p=0.7)
+    for verdict, what, is_worth in (
+        ("significant improvement", "the new search gained 0.500", True),
+        ("no significant difference", "the prompt of the new search shows no difference", False),
+        ("significantly worse", "the prompt of the new search is worse by 0.500", False),
+        ("no better than one constant answer", "no more than one answer to everything would score", False),
+        ("no better prompt found", "the new search found no better prompt than the old one", False),
+    ):
+        other = replace(found, verdict=verdict, swap=none)
+        assert "on test the swap to new shows no difference" in other.conclusion
+        assert what in other.conclusion
+        assert other.is_worth_it == is_worth
+        assert other.conclusion.endswith("it was worth it" if is_worth else "keep the old prompt")
