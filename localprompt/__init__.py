@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from localprompt.battery.sensitivity import sensitivity
     from localprompt.comparison.plan import compare
     from localprompt.comparison.table import Comparison
+    from localprompt.comparison.transfer import transfer
+    from localprompt.comparison.transfer_results import Transfer
     from localprompt.errors import (
         ConfigError,
         ContextOverflow,
@@ -75,6 +77,7 @@ __all__ = [
     "StoreError",
     "Task",
     "TaskError",
+    "Transfer",
     "WorkerDied",
     "compare",
     "diagnose",
@@ -89,6 +92,7 @@ __all__ = [
     "replay",
     "resume",
     "sensitivity",
+    "transfer",
 ]
 
 _HOME = {
@@ -96,6 +100,8 @@ _HOME = {
     "localprompt.battery.sensitivity": ("sensitivity",),
     "localprompt.comparison.table": ("Comparison",),
     "localprompt.comparison.plan": ("compare",),
+    "localprompt.comparison.transfer": ("transfer",),
+    "localprompt.comparison.transfer_results": ("Transfer",),
     "localprompt.errors": (
         "ConfigError",
         "ContextOverflow",

@@ -131,7 +131,7 @@ def sensitivity(  # noqa: PLR0913 - options of a user
         unlabelled=unlabelled,
         allow_code=allow_code,
     )
-    _check_models(models, engine)
+    check_models(models, engine)
     observer = observer or SilentObserver()
     with ExitStack() as stack:
         home = opened_store(store, stack) if use_cache else None
@@ -167,7 +167,7 @@ def expected_cost(
     Raises:
         ConfigError, ModelError, ContextOverflow: as `sensitivity`.
     """
-    _check_models(models, engine)
+    check_models(models, engine)
     costs = []
     for model in models:
         with open_session(model, engine=engine, use_cache=False, observer=observer) as session:
@@ -253,7 +253,12 @@ def _chosen_scorers(task: Task, names: Sequence[str] | None, size: Size, *, unla
     return tuple(each for each in having if each is having[0] or size.written_variants or not each.writes)
 
 
-def _check_models(models: Sequence[str | Path | LanguageModel], engine: Mapping[str, object]) -> None:
+def check_models(models: Sequence[str | Path | LanguageModel], engine: Mapping[str, object]) -> None:
+    """Check that there are models, each once, and that the settings of the engine have one to be loaded with.
+
+    Raises:
+        ConfigError: otherwise.
+    """
     if not models:
         raise ConfigError("there is no model to measure", "name one or more")
     check_engine(engine, *models)

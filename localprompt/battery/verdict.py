@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from localprompt.battery.results import FamilyMeasures, ModelSensitivity, ScorerMeasures, Sensitivity, WordEffect
+from localprompt.battery.results import (
+    FamilyMeasures,
+    ModelSensitivity,
+    RankAgreement,
+    ScorerMeasures,
+    Sensitivity,
+    WordEffect,
+)
 from localprompt.interface.rounding import percent_text, score_text
 
 _ALPHA = 0.05
@@ -36,11 +43,16 @@ def _of_many(found: Sensitivity) -> Iterator[str]:
     most, least = by_spread[0], by_spread[-1]
     yield _moved(most.overall, f"The wording moves {most.model} most: its score")
     yield _moved(least.overall, f"It moves {least.model} least: its score")
-    taus = [each.tau for each in found.rank_agreement if each.tau is not None]
+    yield from agreement(found.rank_agreement, "wording")
+
+
+def agreement(found: Sequence[RankAgreement], what: str) -> Iterator[str]:
+    """Yield whether models agree on which of several things of a kind is better, where it is known."""
+    taus = [each.tau for each in found if each.tau is not None]
     if taus:
         agree = "agree" if min(taus) > 0.5 else "do not agree" if max(taus) < 0.3 else "agree in part"
         between = f"tau {min(taus):.2f} to {max(taus):.2f}" if len(taus) > 1 else f"tau {taus[0]:.2f}"
-        yield f"The models {agree} on which wording is better ({between})."
+        yield f"The models {agree} on which {what} is better ({between})."
 
 
 def _moved(overall: FamilyMeasures, what: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from localprompt.cli.options import LIMIT, HomePath, assigned, model_options
+from localprompt.cli.options import LIMIT, HomePath, assigned, listed, model_options
+from localprompt.cli.spreadsheets import check_folder, write_csv
 from localprompt.cli.streams import say_json
-from localprompt.errors import ConfigError, LocalPromptError
+from localprompt.errors import ConfigError
 from localprompt.interface.advice import command
 
 if TYPE_CHECKING:
@@ -74,8 +74,7 @@ def compare(
     from localprompt.comparison import plan as comparing  # noqa: PLC0415 - `--help` must start fast
 
     for path in (csv_file, csv_runs):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise ConfigError(f"{path} cannot be written: its folder does not exist", "make the folder first")
+        check_folder(path)
     if csv_file is not None and csv_runs is not None and csv_file.resolve() == csv_runs.resolve():
         raise ConfigError(f"--csv and --csv-runs both name {csv_file}", "give each its own file")
     with progress() as observer:
@@ -93,9 +92,9 @@ def compare(
     else:
         print_comparison(result, again())
     if csv_file is not None:
-        _write_csv(csv_file, result.to_csv(), again("--csv", "FILE"))
+        _write(csv_file, result.to_csv(), again("--csv", "FILE"))
     if csv_runs is not None:
-        _write_csv(csv_runs, result.runs_to_csv(), again("--csv-runs", "FILE"))
+        _write(csv_runs, result.runs_to_csv(), again("--csv-runs", "FILE"))
     if result.failures:
         ctx.exit(1)
 
@@ -117,8 +116,7 @@ def _wanted(ctx: click.Context, choices: Mapping[str, Any]) -> dict[str, Any]:
     missing = [name for name in ("tasks", "model", "max_tokens") if not choices[name]]
     if missing:
         raise click.UsageError("TASK..., --model and --max-tokens are needed, or --resume", ctx)
-    named = choices["methods"]
-    methods = None if named is None else [name.strip() for name in named.split(",") if name.strip()]
+    methods = listed(choices["methods"])
     settings = _by_method(assigned("--set", choices["assignments"], _EXAMPLE))
     rest = {name: value for name, value in choices.items() if name != "assignments"}
     return {**rest, "methods": methods, "settings": settings}
@@ -145,12 +143,5 @@ def _by_method(assignments: Mapping[str, str]) -> dict[str, dict[str, str]]:
     return settings
 
 
-def _write_csv(path: Path, rows: Sequence[Flat], hint: str) -> None:
-    try:
-        # Names and errors may hold what UTF-8 cannot say.
-        with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-    except OSError as error:
-        raise LocalPromptError(f"{path} cannot be written: {error.strerror}", f"{hint} writes it elsewhere") from error
+def _write(path: Path, rows: Sequence[Flat], again: str) -> None:
+    write_csv(path, list(rows[0]), rows, f"{again} writes it elsewhere")

@@ -18,6 +18,7 @@ _COMMANDS = {
     "evaluate": "localprompt.cli.evaluate:evaluate",
     "compare": "localprompt.cli.compare:compare",
     "sensitivity": "localprompt.cli.sensitivity:sensitivity",
+    "transfer": "localprompt.cli.transfer:transfer",
     "resume": "localprompt.cli.resume:resume",
     "replay": "localprompt.cli.replay:replay",
     "port": "localprompt.cli.port:port",

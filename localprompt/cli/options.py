@@ -34,6 +34,11 @@ def assigned(option: str, assignments: Sequence[str], example: str) -> dict[str,
     return values
 
 
+def listed(names: str | None) -> list[str] | None:
+    """Return the names of an option that takes several with commas between them; None where it was not given."""
+    return None if names is None else [name.strip() for name in names.split(",") if name.strip()]
+
+
 class HomePath(click.Path):
     """A path, in which `~` is the home folder also where no shell has replaced it, as behind `--store=`."""
 

@@ -11,6 +11,7 @@ from localprompt.interface.advice import command
 from localprompt.interface.paths import expanded
 
 if TYPE_CHECKING:
+    from localprompt.comparison.transfer_results import GivenPrompt
     from localprompt.types import Prompt
 
 _RUN = re.compile(r"[0-9a-f]{6,}")
@@ -45,6 +46,28 @@ def named_prompt(prompt: str, store: Path | None) -> str | Prompt:
     if record.result is None:
         raise ConfigError(f"the run {record.id} has found nothing yet", command("resume", record.id, store=store))
     return RunResult.from_json(record.result).best
+
+
+def listed_prompts(source: str, store: Path | None) -> list[GivenPrompt]:
+    """Return prompts with where they come from: what a run found, a text of two words or more, or a file's lines.
+
+    Raises:
+        ConfigError: if the file cannot be read or holds none, or the run has found nothing yet.
+        StoreError: if several runs have ids that begin so, or the store cannot be read.
+    """
+    from localprompt.comparison.transfer import of_run  # noqa: PLC0415 - `--help` must start fast
+    from localprompt.comparison.transfer_results import GivenPrompt  # noqa: PLC0415
+    from localprompt.store import Store  # noqa: PLC0415
+    from localprompt.types import Prompt  # noqa: PLC0415
+
+    if _RUN.fullmatch(source):
+        with Store(store, create=False) as opened:
+            return [of_run(opened.runs.get(source), opened.path)]
+    if not source.startswith("@") and len(source.split()) > 1:
+        return [GivenPrompt(Prompt(source), "given")]
+    path = expanded(source.removeprefix("@"))
+    instructions = listed_instructions(path)
+    return [GivenPrompt(Prompt(text), f"{path.name}:{n}") for n, text in enumerate(instructions, start=1)]
 
 
 def listed_instructions(path: Path) -> list[str]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from localprompt.cli.options import SEED, HomePath, assigned, model_options
+from localprompt.cli.options import SEED, HomePath, assigned, listed, model_options
 from localprompt.cli.prompts import named_prompt
+from localprompt.cli.spreadsheets import check_folder, write_csv
 from localprompt.cli.streams import say_json
-from localprompt.errors import ConfigError, LocalPromptError, nearest
+from localprompt.errors import nearest
 
 if TYPE_CHECKING:
     from localprompt.battery.results import Sensitivity
@@ -77,19 +77,19 @@ def sensitivity(
     stands what chance alone gives. Interrupted and called again, it goes on.
     """
     from localprompt.battery import sensitivity as measuring  # noqa: PLC0415 - `--help` must start fast
+    from localprompt.battery.results import CSV_COLUMNS  # noqa: PLC0415
     from localprompt.cli.progress import progress  # noqa: PLC0415
     from localprompt.cli.sensitivity_output import print_costs, print_sensitivity  # noqa: PLC0415
     from localprompt.store.plain import plain  # noqa: PLC0415
 
     limits = _limits(bounds)
-    if csv_file is not None and not csv_file.absolute().parent.is_dir():
-        raise ConfigError(f"{csv_file} cannot be written: its folder does not exist", "make the folder first")
+    check_folder(csv_file)
     arguments: dict[str, Any] = {
         **choices,
         "prompts": [named_prompt(each, choices["store"]) for each in prompts],
         "size": size or "standard",
-        "families": _listed(families),
-        "scorers": _listed(scorers),
+        "families": listed(families),
+        "scorers": listed(scorers),
     }
     if dry_run:
         kept = {name: value for name, value in arguments.items() if name not in ("store", "use_cache", "engine")}
@@ -109,7 +109,7 @@ def sensitivity(
     else:
         print_sensitivity(result)
     if csv_file is not None:
-        _write(csv_file, result)
+        write_csv(csv_file, CSV_COLUMNS, result.to_csv(), "the result is in the store; --csv FILE writes it elsewhere")
     if above := _above(result, limits):
         click.echo(above, err=True)
         ctx.exit(_ABOVE)
@@ -144,21 +144,3 @@ def _above(result: Sensitivity, limits: Mapping[str, float]) -> str:
             elif value > limit:
                 said.append(f"{name} of {model.model} is {value:.3f}, above {limit:g}")
     return "\n".join(said)
-
-
-def _listed(names: str | None) -> list[str] | None:
-    return None if names is None else [name.strip() for name in names.split(",") if name.strip()]
-
-
-def _write(path: Path, result: Sensitivity) -> None:
-    from localprompt.battery.results import CSV_COLUMNS  # noqa: PLC0415 - `--help` must start fast
-
-    try:
-        # Names may hold what UTF-8 cannot say.
-        with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            writer = csv.DictWriter(file, CSV_COLUMNS)
-            writer.writeheader()
-            writer.writerows(result.to_csv())
-    except OSError as error:
-        hint = "the result is in the store; --csv FILE writes it elsewhere"
-        raise LocalPromptError(f"{path} cannot be written: {error.strerror}", hint) from error

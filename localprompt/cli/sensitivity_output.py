@@ -7,7 +7,14 @@ from collections.abc import Iterator, Sequence
 from rich.console import RenderableType
 from rich.text import Text
 
-from localprompt.battery.results import ALL, FamilyMeasures, ModelSensitivity, ScorerMeasures, Sensitivity
+from localprompt.battery.results import (
+    ALL,
+    FamilyMeasures,
+    ModelSensitivity,
+    RankAgreement,
+    ScorerMeasures,
+    Sensitivity,
+)
 from localprompt.battery.sensitivity import Cost
 from localprompt.cli.output import print_parts
 from localprompt.cli.printable import printable
@@ -16,6 +23,7 @@ from localprompt.interface.rounding import p_text, percent_text, score_text
 from localprompt.search.observer import pluralize
 from localprompt.stats.intervals import Interval
 from localprompt.stats.resampling import Estimate
+from localprompt.stats.variance import VarianceShares
 
 _MOST_WORDS = 10
 _CHANGE = 60
@@ -66,7 +74,9 @@ def _parts(found: Sensitivity) -> Iterator[RenderableType]:
         yield from _models(found)
     for model in found.models:
         yield from _model(found, model)
-    yield from _variance(found)
+    if found.variance is not None:
+        yield Text("")
+        yield variance_table(found.variance)
     for note in (*_notes(found), *found.notes):
         yield Text(printable(f"note: {note}"))
     if found.id:
@@ -214,24 +224,27 @@ def _models(found: Sensitivity) -> Iterator[RenderableType]:
         rows.append((model.model, model.quantisation, own, *numbers, _percent(overall.flip_rate)))
     yield Text("")
     yield table(columns, rows, right=columns[2:])
-    taus = [f"{each.first} and {each.second}: {each.tau:+.2f}" for each in found.rank_agreement if each.tau is not None]
+    yield from agreement_lines(found.rank_agreement, "wording")
+
+
+def agreement_lines(found: Sequence[RankAgreement], what: str) -> Iterator[RenderableType]:
+    """Yield a line with the rank correlations of each pair of models, where they are known."""
+    taus = [f"{each.first} and {each.second}: {each.tau:+.2f}" for each in found if each.tau is not None]
     if taus:
-        yield Text(printable("\nDo models agree on which wording is better? Kendall's tau: " + "; ".join(taus)))
+        yield Text(printable(f"\nDo models agree on which {what} is better? Kendall's tau: " + "; ".join(taus)))
 
 
-def _variance(found: Sensitivity) -> Iterator[RenderableType]:
-    if found.variance is None:
-        return
+def variance_table(variance: VarianceShares) -> RenderableType:
+    """Return where scores come from, a line a source."""
     columns = ("share of the variance of scores", "%", "95 % interval")
     rows = []
     for name, source in _SOURCES.items():
-        share = getattr(found.variance, name)
+        share = getattr(variance, name)
         if share is not None:
             known = share.low is not None and share.high is not None
             within = f"{percent_text(share.low)} to {percent_text(share.high)}" if known else ""
             rows.append((source, percent_text(share.value), within))
-    yield Text("")
-    yield table(columns, rows, right=columns[1:])
+    return table(columns, rows, right=columns[1:])
 
 
 def _notes(found: Sensitivity) -> Iterator[str]:

@@ -1,1 +1,1 @@
-"""Several methods on several tasks with the same budget: planned, carried out, told."""
+"""Several methods on several tasks with the same budget, and prompts on several models."""

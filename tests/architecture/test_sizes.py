@@ -25,7 +25,7 @@ MAX_OF_NEW_OPTIMIZER = 250
 MAX_MEMBERS_OF_PROBLEM = 18  # 17 before `unseen`: the winner is chosen by rows that no method used
 MAX_ON_TOP_LEVEL = 21  # 19 before variants and battery: sensitivity is a use of its own
 MAX_CIRCLES = 0
-MAX_LONG_SIGNATURES = 9  # 6 before sensitivity and its plan, and `port`, which has the limits of `optimize`
+MAX_LONG_SIGNATURES = 10  # 6 before sensitivity and its plan, `port` with the limits of `optimize`, and `transfer`
 
 
 def _name(path: Path) -> str:

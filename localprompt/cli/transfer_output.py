@@ -1,0 +1,144 @@
+"""A transfer study for people: a verdict, the matrix of prompts and models, then what each loses. Level 9."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from localprompt.cli.output import print_parts, shown
+from localprompt.cli.printable import printable
+from localprompt.cli.sensitivity_output import agreement_lines, variance_table
+from localprompt.cli.tables import table
+from localprompt.comparison.transfer import Cost
+from localprompt.comparison.transfer_results import Cell, MeasuredModel, TaskTransfer, Transfer
+from localprompt.interface.rounding import p_text, percent_text, score_text
+from localprompt.search.observer import pluralize
+
+_LEGEND = "`*`: the best prompt of a model, chosen on dev; `o`: found on that model"
+_LETTERS = 26
+
+
+def print_costs(costs: Sequence[Cost]) -> None:
+    """Print about what measuring takes with each model."""
+    columns = ("model", "prompts", "rows", "tokens", "minutes")
+    rows = [
+        (
+            each.model,
+            f"{each.prompts}",
+            f"{each.rows}",
+            f"{each.tokens:,}",
+            "?" if each.seconds is None else f"{each.seconds / 60:.1f}",
+        )
+        for each in costs
+    ]
+    print_parts([Text("At most about:"), table(columns, rows, right=columns[1:])])
+
+
+def print_transfer(found: Transfer) -> None:
+    """Print the verdict of each task and its tables, then notes."""
+    print_parts(list(_parts(found)))
+
+
+def _parts(found: Transfer) -> Iterator[RenderableType]:
+    many = len(found.tasks) > 1
+    for task in found.tasks:
+        yield Text(printable(f"{task.task}: {task.verdict}" if many else task.verdict), style="bold")
+    for task in found.tasks:
+        yield from _task(task, found.models)
+    yield Text("")
+    for note in (*_notes(found), *found.notes):
+        yield Text(printable(f"note: {note}"))
+    if found.id:
+        yield Text(f"transfer {found.id}", style="dim")
+
+
+def _task(task: TaskTransfer, models: Sequence[MeasuredModel]) -> Iterator[RenderableType]:
+    yield Text(printable(f"\n{task.task}: scores on {pluralize(len(task.rows), 'test row')} ({_LEGEND})\n"))
+    letters = [f"{chr(ord('A') + place)}" if len(models) <= _LETTERS else f"{place}" for place in range(len(models))]
+    for letter, model in zip(letters, models, strict=True):
+        yield Text(printable(f"{letter}: {model.model}{f' ({model.quantisation})' if model.quantisation else ''}"))
+    rows = []
+    for place, given in enumerate(task.prompts):
+        cells = [task.cell(place, model) for model in range(len(models))]
+        means = [cell.test.mean for cell in cells]
+        ends = (_two(min(means)), _two(sum(means) / len(means)))
+        rows.append((f"{place}", *map(_score, cells), *ends, f"{given.name}: {shown(given.prompt)}"))
+    yield Text("")
+    yield table(("", *letters, "lowest", "mean", "prompt"), rows, right=("lowest", "mean"), wide=("prompt",))
+    for number, model in enumerate(models):
+        yield Text(printable(f"\n{letters[number]}: {model.model}\n"), style="bold")
+        yield _of_model([cell for cell in task.cells if cell.model == number])
+    yield Text("\nOne prompt for all models:\n")
+    yield _for_all(task, letters)
+    yield from agreement_lines(task.rank_agreement, "prompt")
+    if task.variance is not None:
+        yield Text("")
+        yield variance_table(task.variance)
+
+
+def _of_model(cells: Sequence[Cell]) -> RenderableType:
+    columns = ("", "score", "95 %", "from seed", "gap", "95 % ", "p", "regret")
+    rows = []
+    for cell in cells:
+        gain = "" if cell.from_seed is None else _signed(cell.from_seed.difference.mean)
+        gap = ("", "", "")
+        if cell.gap is not None:
+            lost = cell.gap.difference
+            gap = (_signed(lost.mean), f"{_signed(lost.low)} to {_signed(lost.high)}", _p(cell.gap.adjusted_p))
+        regret = "" if cell.regret is None else f"{percent_text(cell.regret.value)} %"
+        test = cell.test
+        rows.append((f"{cell.prompt}", _two(test.mean), f"{_two(test.low)} to {_two(test.high)}", gain, *gap, regret))
+    return table(columns, rows, right=columns[1:])
+
+
+def _for_all(task: TaskTransfer, letters: Sequence[str]) -> RenderableType:
+    columns = ("best in", "prompt", "mean", "95 %", "lowest", "95 % ", "of", "cost", "p")
+    rows = []
+    for each in task.best_for_all:
+        low, high = each.worst.low, each.worst.high
+        within = "" if low is None or high is None else f"{_two(low)} to {_two(high)}"
+        rows.append(
+            (
+                "the mean" if each.by == "mean" else "the lowest",
+                *(f"{each.prompt}", _two(each.mean.mean), f"{_two(each.mean.low)} to {_two(each.mean.high)}"),
+                *(_two(each.worst.value), within, letters[each.worst_model]),
+                *(_signed(each.cost.mean), _p(each.cost.p)),
+            )
+        )
+    return table(columns, rows, right=("prompt", *columns[2:6], "cost", "p"))
+
+
+def _score(cell: Cell) -> str:
+    return f"{_two(cell.test.mean)}{'*' * cell.is_best}{'o' * cell.is_own}"
+
+
+def _notes(found: Transfer) -> Iterator[str]:
+    yield "gap: score less that of the model's best prompt; p: after Holm, for all of a task; regret: its share lost"
+    for task in found.tasks:
+        unreadable = sum(cell.unreadable for cell in task.cells)
+        if unreadable:
+            share = percent_text(unreadable / (len(task.cells) * len(task.rows)))
+            yield f"{task.task}: {share} % of the answers on test could not be read; they score 0"
+        if failed := sum(cell.failed for cell in task.cells):
+            yield f"{task.task}: the models could not be asked {pluralize(failed, 'question')}; these score 0"
+        if task.smallest_difference is not None:
+            points = f"{100 * task.smallest_difference:.0f}"
+            what = f"two prompts must differ by about {points} points for {len(task.rows)} rows to show it reliably"
+            yield f"{task.task}: {what}" if len(found.tasks) > 1 else what
+    spends = [model.spend for model in found.models]
+    tokens, cached = sum(each.tokens_computed for each in spends), sum(each.answers_cached for each in spends)
+    yield f"{tokens:,} tokens; {cached:,} of {sum(each.answers for each in spends):,} answers were known"
+
+
+def _p(p: float) -> str:
+    return p_text(p, 3).removeprefix("p = ").removeprefix("p ")
+
+
+def _signed(difference: float) -> str:
+    return score_text(difference, 2, "+")
+
+
+def _two(score: float) -> str:
+    return score_text(score, 2)

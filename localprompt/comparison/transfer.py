@@ -1,0 +1,306 @@
+"""Whether a prompt carries over to other models, from a user's arguments to the result. Level 8.
+
+Each prompt is measured with each model on the same rows. Models are measured one after another; only one is in memory.
+Every answer is in the store, so whoever calls again after an interruption, with the same arguments, waits for what is
+missing and gets what an undisturbed call would have given.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+
+from localprompt.battery.ask import seconds
+from localprompt.battery.sensitivity import check_models, identity
+from localprompt.comparison.transfer_analysis import Answered, analyse
+from localprompt.comparison.transfer_results import GivenPrompt, MeasuredModel, Transfer
+from localprompt.errors import ConfigError, TaskError
+from localprompt.interface.advice import command
+from localprompt.interface.arguments import check_record, checked
+from localprompt.interface.version import __version__
+from localprompt.lm.base import LanguageModel
+from localprompt.run.config import RunConfig
+from localprompt.run.estimate import measured_rates
+from localprompt.run.execute import unparsed
+from localprompt.run.results import RunResult
+from localprompt.run.session import Session, open_session, opened_store
+from localprompt.run.spec import loaded_task
+from localprompt.search.observer import Observer, SilentObserver, pluralize
+from localprompt.store import RunRecord, Store
+from localprompt.store.records import dumped
+from localprompt.tasks import Task
+from localprompt.tasks.check import main_doubts
+from localprompt.tasks.task import check_one_split
+from localprompt.types import Prompt
+
+KIND = "transfer"
+"""Of study in the store."""
+_CHOSEN = (
+    "the best prompts are chosen on dev and reported on test; the highest score among several on test is partly luck"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """About what measuring takes with one model."""
+
+    model: str
+    prompts: int
+    """On all tasks."""
+    rows: int
+    """Of dev and test of all tasks."""
+    tokens: int
+    """Computed: each distinct prefix of a call once, and half of what may be drawn."""
+    seconds: float | None
+    """None where the rates of the model are not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Prompts to be measured on one task, the seed prompt first."""
+
+    task: Task
+    prompts: tuple[GivenPrompt, ...]
+
+
+@checked
+def transfer(  # noqa: PLR0913 - options of a user
+    tasks: Sequence[str | os.PathLike[str] | Task],
+    models: Sequence[str | Path | LanguageModel],
+    *,
+    prompts: Sequence[str | Prompt | GivenPrompt] = (),
+    engine: Mapping[str, object] = MappingProxyType({}),
+    allow_code: bool = False,
+    store: Store | str | os.PathLike[str] | None = None,
+    use_cache: bool = True,
+    observer: Observer | None = None,
+) -> Transfer:
+    """Return the score of each prompt on each model, what a prompt loses on another model, and which is best for all.
+
+    The best prompt of a model, and the one for all, are chosen on dev and reported on test.
+
+    Args:
+        tasks: task files or loaded tasks, with different names.
+        models: two or more, by card name, path, or loaded; what is loaded here is closed here.
+        prompts: measured beside the first seed prompt of each task; those with a task on that one alone, see
+            `of_run`. None: all seed prompts of the tasks.
+        engine: settings of the engine, by name; where models are loaded here.
+        allow_code: permits a task file to name a metric in Python, which runs code.
+        store: where answers and the study are kept: open, by path, or the default one.
+        use_cache: False: compute everything, and touch no store.
+        observer: told what happens.
+
+    Raises:
+        ConfigError, TaskError: before anything is loaded, for fewer than two models or prompts, a prompt of another
+            task, and wrong tasks.
+        ModelError: if a model cannot be found, loaded or run.
+        ContextOverflow: before anything is computed with a model, if a row does not fit its context with some prompt.
+        StoreError: if the store cannot be opened, read or written.
+    """
+    _check_models(models, engine)
+    plan = plan_transfer(tasks, prompts, allow_code=allow_code)
+    observer = observer or SilentObserver()
+    found, answered, study = [], [], ""
+    with ExitStack() as stack:
+        home = opened_store(store, stack) if use_cache else None
+        for number, model in enumerate(models, start=1):
+            observer.note(f"model {number} of {len(models)}")
+            with open_session(model, store=home, engine=engine, use_cache=use_cache, observer=observer) as session:
+                _check_fit(session, plan)
+                if home is not None and not study:
+                    study = _begun(home, plan, models)
+                answered.append([_asked(session, matrix, observer) for matrix in plan])
+                who = identity(session)
+                spend = session.budget.spend
+                found.append(MeasuredModel(who.model, who.fingerprint, who.base, who.quantisation, spend))
+        result = Transfer(
+            id=study,
+            models=tuple(found),
+            tasks=tuple(
+                analyse(matrix.task, matrix.prompts, found, [of_model[i] for of_model in answered])
+                for i, matrix in enumerate(plan)
+            ),
+            notes=tuple(_notes(plan)),
+        )
+        if home is not None:
+            home.studies.update(study, status="finished", result=result.to_json())
+    return result
+
+
+def expected_costs(
+    plan: Sequence[Matrix],
+    models: Sequence[str | Path | LanguageModel],
+    engine: Mapping[str, object] = MappingProxyType({}),
+    observer: Observer | None = None,
+) -> list[Cost]:
+    """Return about what measuring takes with each model where no answer is known; only rates are measured.
+
+    Raises:
+        ConfigError, ModelError, ContextOverflow: as `transfer`.
+    """
+    _check_models(models, engine)
+    costs = []
+    for model in models:
+        with open_session(model, engine=engine, use_cache=False, observer=observer) as session:
+            _check_fit(session, plan)
+            works = [
+                session.evaluator(each.task).work([given.prompt for given in each.prompts], rows)
+                for each in plan
+                for rows in (each.task.dev, each.task.test)
+            ]
+            rates = measured_rates(session.lm.lm)
+            costs.append(
+                Cost(
+                    session.lm.facts.name,
+                    sum(len(each.prompts) for each in plan),
+                    sum(len(each.task.dev) + len(each.task.test) for each in plan),
+                    sum(work.read + work.n * work.each // 2 for work in works),
+                    None if rates is None else seconds(works, rates),
+                )
+            )
+    return costs
+
+
+@checked
+def plan_transfer(
+    tasks: Sequence[str | os.PathLike[str] | Task],
+    prompts: Sequence[str | Prompt | GivenPrompt] = (),
+    *,
+    allow_code: bool = False,
+) -> list[Matrix]:
+    """Return what `transfer` with these arguments measures with each model; nothing is loaded but the tasks.
+
+    Raises:
+        ConfigError, TaskError: as `transfer`.
+    """
+    given = [_given(each, number) for number, each in enumerate(prompts, start=1)]
+    loaded = [loaded_task(task, allow_code=allow_code) for task in tasks]
+    if not loaded:
+        raise ConfigError("there is no task to measure on", "name one or more task files")
+    names = [task.name for task in loaded]
+    for task in loaded:
+        check_one_split(task, "prompts are chosen on dev and reported on test")
+        if names.count(task.name) > 1:
+            raise TaskError(f"two tasks are called {task.name}", "give one of them another `name`")
+        if not task.dev or not task.test:
+            missing = "test" if task.dev else "dev"
+            hint = "prompts are chosen on dev and reported on test"
+            raise TaskError(f"the task {task.name} has no {missing} examples", hint)
+    for each in given:
+        if each.task and each.task not in names:
+            raise ConfigError(f"{each.name} was found for the task {each.task}, which is not measured", "add that task")
+    return [_matrix(task, [_for(task, each) for each in given if each.task in ("", task.name)]) for task in loaded]
+
+
+def of_run(record: RunRecord, store: Path) -> GivenPrompt:
+    """Return what a run found, to be measured on the task of that run alone.
+
+    Args:
+        record: of the run.
+        store: that has it, for the hint.
+
+    Raises:
+        ConfigError: if the run has found nothing yet.
+        StoreError: if its record is damaged.
+    """
+    if record.result is None:
+        raise ConfigError(f"the run {record.id} has found nothing yet", command("resume", record.id, store=store))
+    config, name = RunConfig.read(record.configuration), f"run {record.id} on {record.model}"
+    notes = ["it was chosen on the dev rows of its run, which favours it where these choose"]
+    if config.settings.get("position", "task") != "task":
+        notes.append("its method has its own place for the instruction; here it stands where the task has it")
+    return GivenPrompt(
+        prompt=RunResult.from_json(record.result).best,
+        name=name,
+        task=record.task,
+        fingerprint=config.identity.task,
+        found_on=(config.model.fingerprint,),
+        notes=tuple(f"{name}: {note}" for note in notes),
+    )
+
+
+def _check_models(models: Sequence[str | Path | LanguageModel], engine: Mapping[str, object]) -> None:
+    check_models(models, engine)
+    if len(models) < 2:
+        hint = "`localprompt sensitivity` measures several prompts with one model"
+        raise ConfigError("a prompt carries over from one model to another, and there is one model", hint)
+
+
+def _given(prompt: str | Prompt | GivenPrompt, number: int) -> GivenPrompt:
+    if not isinstance(prompt, GivenPrompt):
+        prompt = GivenPrompt(Prompt(prompt) if isinstance(prompt, str) else prompt, f"prompt {number}")
+    check_record("prompt", prompt.prompt)
+    return prompt
+
+
+def _for(task: Task, given: GivenPrompt) -> GivenPrompt:
+    """Return a prompt with what is doubtful about it on a task."""
+    if given.fingerprint in ("", task.fingerprint):
+        return given
+    note = f"{given.name}: the task has changed since; what was found may have been chosen on rows that are test now"
+    return replace(given, notes=(*given.notes, note))
+
+
+def _matrix(task: Task, given: Sequence[GivenPrompt]) -> Matrix:
+    """Return the prompts of a task, those with the same text as one."""
+    seeds = task.seeds[:1] if given else task.seeds
+    wanted = [
+        GivenPrompt(prompt, "seed prompt" if i == 0 else f"seed prompt {i + 1}") for i, prompt in enumerate(seeds)
+    ]
+    found: dict[str, GivenPrompt] = {}
+    for each in (*wanted, *given):
+        first = found.setdefault(each.prompt.id, each)
+        if first is not each:
+            name = first.name if each.name == first.name else f"{first.name}, {each.name}"
+            on = (*first.found_on, *each.found_on)
+            found[each.prompt.id] = replace(first, name=name, found_on=on, notes=(*first.notes, *each.notes))
+    if len(found) < 2:
+        hint = "give prompts beside the task's seed prompt"
+        raise ConfigError(f"there is only one prompt to measure on the task {task.name}", hint)
+    return Matrix(task, tuple(found.values()))
+
+
+def _check_fit(session: Session, plan: Sequence[Matrix]) -> None:
+    for matrix in plan:
+        evaluator = session.evaluator(matrix.task)
+        for given in matrix.prompts:
+            evaluator.check_fit(given.prompt, (*matrix.task.dev, *matrix.task.test))
+
+
+def _asked(session: Session, matrix: Matrix, observer: Observer) -> Answered:
+    task, prompts = matrix.task, [given.prompt for given in matrix.prompts]
+    evaluator, scores = session.evaluator(task), []
+    what = f"{task.name}: {pluralize(len(prompts), 'prompt')}"
+    evaluations = []
+    for name, rows in (("dev", task.dev), ("test", task.test)):
+        observer.stage(f"{what} on {pluralize(len(rows), f'{name} row')} with {session.lm.facts.name}")
+        evaluations = evaluator.evaluate(prompts, rows)
+        scores.append(tuple(each.scores for each in evaluations))
+    return Answered(
+        dev=scores[0],
+        test=scores[1],
+        unreadable=tuple(unparsed(each) for each in evaluations),
+        failed=tuple(sum(outcome.failed for outcome in each.outcomes) for each in evaluations),
+    )
+
+
+def _begun(home: Store, plan: Sequence[Matrix], models: Sequence[str | Path | LanguageModel]) -> str:
+    """Enter the study in the store, unless it is there, and return its id."""
+    configuration = {
+        "tasks": [[each.task.name, str(each.task.fingerprint)] for each in plan],
+        "prompts": [[[given.prompt.id, given.name, list(given.found_on)] for given in each.prompts] for each in plan],
+        "models": [str(each) if isinstance(each, str | Path) else each.facts.fingerprint for each in models],
+        "version": __version__,
+    }
+    return home.studies.enter(KIND, f"{KIND} {dumped(configuration, canonical=True)}", configuration).id
+
+
+def _notes(plan: Sequence[Matrix]) -> list[str]:
+    several = [(f"{matrix.task.name}: " if len(plan) > 1 else "", matrix) for matrix in plan]
+    doubts = [f"{name}{doubt}" for name, each in several for doubt in main_doubts(each.task, "test", "dev")]
+    of_prompts = [note for each in plan for given in each.prompts for note in given.notes]
+    return [_CHOSEN, *dict.fromkeys(of_prompts), *doubts]

@@ -1,0 +1,166 @@
+"""What a transfer study found of prompts and models, as records and as JSON. Level 8."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from localprompt.battery.results import RankAgreement
+from localprompt.errors import StoreError
+from localprompt.stats.equality import FromOriginal
+from localprompt.stats.intervals import Difference, Interval
+from localprompt.stats.resampling import Estimate
+from localprompt.stats.variance import VarianceShares
+from localprompt.store.plain import plain, read
+from localprompt.types import Prompt, Spend
+
+_SHOWN = 200
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredModel:
+    """A model that all prompts were measured on."""
+
+    model: str
+    fingerprint: str
+    base: str
+    """What the file says the model is called: the same for all its quantisations."""
+    quantisation: str
+    """Such as `Q4_K_M`; empty where it is not known."""
+    spend: Spend
+    """On all tasks."""
+
+
+@dataclass(frozen=True, slots=True)
+class GivenPrompt:
+    """A prompt that is measured, and where it comes from."""
+
+    prompt: Prompt
+    name: str
+    """For people, such as `prompts.txt:3`."""
+    task: str = ""
+    """Name of the task that it was found on and is measured on alone; empty: of no task, and measured on all."""
+    fingerprint: str = ""
+    """Of that task."""
+    found_on: tuple[str, ...] = ()
+    """Fingerprints of the models that it was found on."""
+    notes: tuple[str, ...] = ()
+    """What is doubtful about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One prompt on one model."""
+
+    prompt: int
+    """Place of the prompt."""
+    model: int
+    """Place of the model."""
+    dev: Interval
+    """By which prompts are chosen."""
+    test: Interval
+    scores: tuple[float, ...]
+    """Of the test rows, in their order."""
+    is_best: bool
+    """True for the prompt with the highest score of this model on dev, the first of equal ones."""
+    is_own: bool
+    """True for a prompt that was found on this model."""
+    from_seed: FromOriginal | None
+    """Transfer gain on test: this prompt minus the seed prompt; None for the seed prompt."""
+    gap: FromOriginal | None
+    """On test: this prompt minus this model's best prompt; None for that one. Below 0 where the prompt loses."""
+    regret: Estimate | None
+    """1 - A(prompt) / A(best) on test; below 0 where it scores more. None for the best one, and where that scores 0."""
+    unreadable: int
+    """Completions of test rows that hold no answer; they score 0."""
+    failed: int
+    """Test rows that the model could not be asked about; they score 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class BestForAll:
+    """The one prompt that all models would have to share, chosen on dev, measured on test."""
+
+    by: Literal["mean", "worst"]
+    """What it is the best in on dev: the mean over the models, or the score of the model that it is worst for."""
+    prompt: int
+    mean: Interval
+    """Over models and test rows."""
+    worst: Estimate
+    """Lowest score of a model on test."""
+    worst_model: int
+    cost: Difference
+    """Its mean minus the mean of each model's best prompt, on test."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskTransfer:
+    """One task."""
+
+    task: str
+    n_dev: int
+    rows: tuple[str, ...]
+    """Ids of the test rows."""
+    prompts: tuple[GivenPrompt, ...]
+    """The seed prompt first."""
+    cells: tuple[Cell, ...]
+    """Prompts outermost."""
+    best_for_all: tuple[BestForAll, ...]
+    rank_agreement: tuple[RankAgreement, ...]
+    """Of each pair of models, on test."""
+    variance: VarianceShares | None
+    """Where the scores on test come from; None for a single test row."""
+    smallest_difference: float | None
+    """Between two prompts that so many rows reliably show; None where they can show none."""
+    verdict: str
+    """In a sentence or two."""
+
+    def cell(self, prompt: int, model: int) -> Cell:
+        """Return a prompt on a model, each by its place."""
+        return self.cells[prompt * (len(self.cells) // len(self.prompts)) + model]
+
+    def best(self, model: int) -> Cell:
+        """Return the best prompt of a model, chosen on dev."""
+        return next(each for each in self.cells if each.model == model and each.is_best)
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Whether prompts carry over from model to model."""
+
+    id: str
+    """Of the study in the store; 12 hexadecimal digits; empty where nothing is kept."""
+    models: tuple[MeasuredModel, ...]
+    """In the order in which they were given."""
+    tasks: tuple[TaskTransfer, ...]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it as plain data."""
+        return dict(plain(self))
+
+    @classmethod
+    def read(cls, stored: Mapping[str, Any]) -> Transfer:
+        """Return what `to_json` made plain.
+
+        Raises:
+            StoreError: if it is damaged.
+        """
+        try:
+            found: Transfer = read(cls, stored)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise StoreError(f"the result is damaged ({str(error)[:_SHOWN]})", "measure again") from error
+        return found
+
+    def to_csv(self) -> Iterator[dict[str, object]]:
+        """Yield a row for each score on test, in the long form that `evalstats` reads."""
+        for task in self.tasks:
+            for cell in task.cells:
+                named = f"{cell.prompt} {task.prompts[cell.prompt].name}"
+                model = self.models[cell.model].model
+                for item, score in zip(task.rows, cell.scores, strict=True):
+                    yield dict(zip(CSV_COLUMNS, (named, item, score, model, 0, task.task), strict=True))
+
+
+CSV_COLUMNS = ("prompt", "item", "score", "model", "run", "task")

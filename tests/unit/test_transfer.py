@@ -1,0 +1,256 @@
+"""Transfer of prompts on scripted models whose answers are known: what each follows is what is found."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import toy
+
+import localprompt
+from localprompt.comparison.transfer_results import GivenPrompt, Transfer
+from localprompt.errors import ConfigError, ContextOverflow, LocalPromptError, TaskError
+from localprompt.lm.base import LanguageModel
+from localprompt.lm.scripted import ScriptedLM
+from localprompt.store import Store
+from localprompt.tasks import Task
+from localprompt.types import Prompt
+
+LABELS = ("even", "odd")
+PROMPTS = ("Say the number.", "Name the parity.", "Both the number and the parity.")
+
+
+def _task(**changes: Any) -> Task:
+    made = toy.task(labels=LABELS, train=2, dev=20, test=30)
+    return replace(made, seeds=(Prompt("Answer."),), layout=toy.SHOWING, **changes)
+
+
+def _obeys(word: str, *, only: int = 1, name: str = "") -> ScriptedLM:
+    """A model that knows rows whose number `only` divides where the prompt holds a word, and is wrong without it."""
+
+    def logprob(context: str, continuation: str) -> float:
+        instruction, _, question = context.rpartition("Input:")
+        number = int(re.findall(r"\d+", question)[0])
+        knows = word in instruction and number % only == 0
+        return -0.1 if (continuation.strip() == LABELS[number % 2]) == knows else -3.0
+
+    return ScriptedLM(logprob=logprob, name=name or word)
+
+
+def _models() -> list[LanguageModel]:
+    return [_obeys("number"), _obeys("parity")]
+
+
+def _transfer(models: list[LanguageModel] | None = None, task: Task | None = None, **options: Any) -> Transfer:
+    return localprompt.transfer([task or _task()], models or _models(), **{"prompts": PROMPTS[:2], **options})
+
+
+def test_each_model_has_its_best_prompt_and_the_others_lose_all_of_it() -> None:
+    (task,) = _transfer().tasks
+    assert [given.name for given in task.prompts] == ["seed prompt", "prompt 1", "prompt 2"]
+    assert [task.best(model).prompt for model in (0, 1)] == [1, 2]
+    right, wrong = task.cell(1, 0), task.cell(2, 0)
+    assert (right.test.mean, right.gap, right.regret) == (1, None, None)
+    assert right.from_seed is not None
+    assert right.from_seed.difference.mean == 1
+    assert wrong.gap is not None
+    assert wrong.gap.difference.mean == -1
+    assert wrong.gap.adjusted_p < 0.05
+    assert wrong.regret is not None
+    assert (wrong.regret.value, wrong.regret.low, wrong.regret.high) == (1, 1, 1)
+    assert task.cell(0, 0).from_seed is None
+    assert len(right.scores) == len(task.rows) == 30
+    assert task.rank_agreement[0].tau == -0.5
+    assert task.verdict.startswith("Prompts do not carry over: the best of one model scores -1.00 on another")
+
+
+def test_the_prompt_for_all_is_the_one_that_no_model_is_bad_at() -> None:
+    models = [*_models(), _obeys("the ", only=2, name="the")]
+    (task,) = _transfer(models, prompts=PROMPTS).tasks
+    for each in task.best_for_all:
+        assert each.prompt == 3
+        assert each.worst.value == 0.5
+        assert each.worst_model == 2
+        assert math.isclose(each.mean.mean, 2.5 / 3)
+        assert each.mean.low < 2.5 / 3 < each.mean.high
+        assert each.cost.mean == 0
+    assert task.variance is not None
+    assert task.variance.quantisation is None
+
+
+def test_test_never_chooses() -> None:
+    """A model that is right with one prompt on dev alone, and with another on test alone."""
+
+    def logprob(context: str, continuation: str) -> float:
+        instruction, _, question = context.rpartition("Input:")
+        number = int(re.findall(r"\d+", question)[0])
+        knows = ("number" if number < 22 else "parity") in instruction
+        return -0.1 if (continuation.strip() == LABELS[number % 2]) == knows else -3.0
+
+    (task,) = _transfer([ScriptedLM(logprob=logprob, name="a"), ScriptedLM(logprob=logprob, name="b")]).tasks
+    assert {task.best(model).prompt for model in (0, 1)} == {each.prompt for each in task.best_for_all} == {1}
+    assert task.best(0).test.mean == 0
+    better = task.cell(2, 0)
+    assert better.gap is not None
+    assert better.gap.difference.mean == 1
+    assert better.regret is None  # the best one scores nothing
+    assert task.verdict.startswith("One prompt is the best for every model")
+
+
+def test_equal_models_agree_and_lose_nothing() -> None:
+    (task,) = _transfer([_obeys("number", name="a"), _obeys("number", name="b")]).tasks
+    assert task.rank_agreement[0].tau == 1
+    assert all(each.cost.mean == 0 for each in task.best_for_all)
+
+
+def test_what_runs_found_is_marked_on_its_model_and_measured_on_its_task_alone() -> None:
+    models = _models()
+    own = [
+        GivenPrompt(Prompt(text), f"run on {lm.facts.name}", "toy", found_on=(lm.facts.fingerprint,))
+        for text, lm in zip(PROMPTS, models, strict=False)
+    ]
+    tasks = [_task(), replace(_task(), name="other")]
+    first, other = localprompt.transfer(tasks, models, prompts=[*own, PROMPTS[2]]).tasks
+    assert [(cell.prompt, cell.model) for cell in first.cells if cell.is_own] == [(1, 0), (2, 1)]
+    assert [given.name for given in other.prompts] == ["seed prompt", "prompt 3"]
+
+
+def test_the_same_prompt_given_twice_is_measured_once() -> None:
+    own = [GivenPrompt(Prompt(PROMPTS[0]), f"run {n}", "toy", found_on=(f"f{n}",)) for n in (1, 2)]
+    (task,) = _transfer(prompts=[PROMPTS[0], *own]).tasks
+    assert [given.name for given in task.prompts] == ["seed prompt", "prompt 1, run 1, run 2"]
+    assert task.prompts[1].found_on == ("f1", "f2")
+
+
+def test_without_prompts_all_seed_prompts_of_the_task_are_measured() -> None:
+    task = replace(_task(), seeds=tuple(map(Prompt, PROMPTS)))
+    (found,) = _transfer(task=task, prompts=()).tasks
+    assert [given.name for given in found.prompts] == ["seed prompt", "seed prompt 2", "seed prompt 3"]
+
+
+def test_called_again_nothing_is_asked_again_and_all_is_the_same(tmp_path: Path) -> None:
+    store, models = tmp_path / "s.sqlite", [_obeys("number"), _obeys("parity")]
+    first = _transfer([*models], store=store)
+    asked = [lm.n_scored for lm in models]
+    assert all(asked)
+    second = _transfer([*models], store=store)
+    assert [lm.n_scored for lm in models] == asked
+    assert second.id == first.id
+    assert replace(second, models=first.models) == first
+    with Store(store) as opened:
+        (study,) = opened.studies.all("transfer")
+        assert study.status == "finished"
+        assert Transfer.read(json.loads(json.dumps(study.result))) == second
+
+
+@pytest.mark.parametrize("dies_after", [1, 100, 250, 500])
+def test_killed_at_any_moment_and_called_again_it_ends_as_undisturbed(tmp_path: Path, dies_after: int) -> None:
+    undisturbed = _transfer(store=tmp_path / "a.sqlite")
+    asked, whole = dict.fromkeys(("n",), 0), _models()
+
+    def watched(lm: Any) -> ScriptedLM:
+        def logprob(context: str, continuation: str) -> float:
+            asked["n"] += 1
+            if asked["n"] == dies_after:
+                raise toy.Killed
+            score: float = lm.loglikelihood([(context, continuation)])[0].logprob
+            return score
+
+        return ScriptedLM(logprob=logprob, name=lm.facts.name)
+
+    models: list[LanguageModel] = [watched(lm) for lm in whole]
+    with pytest.raises(toy.Killed):
+        _transfer(models, store=tmp_path / "b.sqlite")
+    found = _transfer(models, store=tmp_path / "b.sqlite")
+    assert asked["n"] > dies_after
+    assert found.id == undisturbed.id
+    assert replace(found, models=undisturbed.models) == undisturbed
+
+
+def test_levels_of_one_model_have_their_share_of_the_variance(monkeypatch: pytest.MonkeyPatch) -> None:
+    from localprompt.battery.analyse import Identity  # noqa: PLC0415
+    from localprompt.comparison import transfer  # noqa: PLC0415
+
+    def identity(session: Any) -> Identity:
+        name = session.lm.facts.name
+        return Identity(name, name, name.partition(":")[0], name.partition(":")[2])
+
+    monkeypatch.setattr(transfer, "identity", identity)
+    models: list[LanguageModel] = [
+        _obeys("number", only=only, name=name) for name, only in (("m:Q8", 1), ("m:Q4", 3), ("n:Q8", 2))
+    ]
+    found = _transfer(models, prompts=PROMPTS)
+    assert [(each.base, each.quantisation) for each in found.models] == [("m", "Q8"), ("m", "Q4"), ("n", "Q8")]
+    variance = found.tasks[0].variance
+    assert variance is not None
+    assert variance.quantisation is not None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"models": [ScriptedLM(name="never")]}, "there is one model"),
+        ({"models": []}, "no model"),
+        ({"prompts": ()}, "only one prompt"),
+        ({"prompts": ["Answer."]}, "only one prompt"),
+        ({"prompts": [GivenPrompt(Prompt("x y"), "run 1", "elsewhere")]}, "elsewhere"),
+        ({"tasks": []}, "no task"),
+        ({"tasks": [_task(), _task()]}, "two tasks"),
+        ({"tasks": [_task(test=())]}, "no test"),
+        ({"tasks": [_task(dev=())]}, "no dev"),
+        ({"tasks": [_task(folds=3)]}, "cross-validated"),
+        ({"engine": {"n_ctx": 1024}}, "loaded"),
+    ],
+)
+def test_bad_input_gets_a_sentence_before_anything_is_asked(options: dict[str, Any], message: str) -> None:
+    models = _models()
+    given = {"tasks": [_task()], "models": models, "prompts": PROMPTS, **options}
+    with pytest.raises((ConfigError, TaskError), match=message):
+        localprompt.transfer(given.pop("tasks"), given.pop("models"), **given)
+    assert not any(lm.seen for lm in models if isinstance(lm, ScriptedLM))
+
+
+def test_a_prompt_that_does_not_fit_a_model_ends_it_before_that_model_is_asked() -> None:
+    small = _obeys("parity")
+    small.n_ctx = 40
+    with pytest.raises(ContextOverflow):
+        _transfer([_obeys("number"), small], prompts=["word " * 60])
+    assert small.n_scored == 0
+
+
+@pytest.mark.parametrize("prompt", ["even", "", "判断奇偶", "קבע אם המספר זוגי", "{{input}}"])
+def test_odd_prompts_and_one_row_have_a_result(prompt: str) -> None:
+    task = replace(toy.task(labels=LABELS, dev=1, test=1), seeds=(Prompt("Answer."),), layout=toy.SHOWING)
+    found = _transfer(task=task, prompts=[prompt])
+    assert found.tasks[0].verdict
+    assert found.tasks[0].variance is None
+    json.dumps(found.to_json(), allow_nan=False)
+    assert len(list(found.to_csv())) == 4
+
+
+def test_what_a_run_found_comes_with_its_task_and_model(tmp_path: Path) -> None:
+    from localprompt.comparison.transfer import of_run  # noqa: PLC0415
+
+    task = toy.write_task(tmp_path, 8, 16, 16)
+    lm = toy.model(name="finder")
+    run = localprompt.optimize(task, lm, store=tmp_path / "s.sqlite")
+    with Store(tmp_path / "s.sqlite") as store:
+        given = of_run(store.runs.get(run.run_id), store.path)
+    assert (given.prompt, given.task, given.found_on) == (run.best, "omegas", (lm.facts.fingerprint,))
+    models = [lm, toy.model(name="another")]
+    (found,) = localprompt.transfer([task], models, prompts=[given]).tasks
+    assert [(cell.prompt, cell.model) for cell in found.cells if cell.is_own] == [(1, 0)]
+    (tmp_path / "changed").mkdir()
+    changed = toy.write_task(tmp_path / "changed", 8, 16, 20)
+    result = localprompt.transfer([changed], models, prompts=[given])
+    assert any("rows that are test now" in note for note in result.notes)
+
+
+def test_a_damaged_result_is_named() -> None:
+    with pytest.raises(LocalPromptError, match="damaged"):
+        Transfer.read({"id": 3})
