@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -22,7 +22,7 @@ from localprompt.battery.results import ModelSensitivity, Sensitivity, VariantTe
 from localprompt.battery.scorers import Scorer, scorers_of
 from localprompt.battery.verdict import verdict
 from localprompt.engine.gguf_reader import read_header
-from localprompt.errors import ConfigError, StoreError, TaskError, nearest
+from localprompt.errors import ConfigError, TaskError, nearest
 from localprompt.interface.arguments import checked
 from localprompt.interface.version import __version__
 from localprompt.lm.base import LanguageModel
@@ -135,21 +135,24 @@ def sensitivity(  # noqa: PLR0913 - options of a user
     observer = observer or SilentObserver()
     with ExitStack() as stack:
         home = opened_store(store, stack) if use_cache else None
-        study = stack.enter_context(_Study(home, plan, models))
         found, variants, notes = list[ModelSensitivity](), list[Variant](), list[str]()
+        study = ""
         for number, model in enumerate(models, start=1):
             if len(models) > 1:
                 observer.note(f"model {number} of {len(models)}")
             with open_session(model, store=home, engine=engine, use_cache=use_cache, observer=observer) as session:
                 if not variants:
-                    study.begin(session)
+                    if home is not None:
+                        study = _begun(home, plan, models, session)
+                        stack.enter_context(home.studies.ending(study))
                     variants, notes = _made(plan, session, observer)
                 answered = ask(session, variants, plan.scorers, plan.sizes, observer)
                 found.append(
                     analyse(identity(session), variants, answered, session.budget.spend, unlabelled=plan.unlabelled)
                 )
-        result = _result(plan, study.id, variants, found, notes)
-        study.end(result)
+        result = _result(plan, study, variants, found, notes)
+        if home is not None:
+            home.studies.update(study, status="finished", result=result.to_json())
         return result
 
 
@@ -280,54 +283,24 @@ def _made(plan: Battery, session: Session, observer: Observer) -> tuple[list[Var
     return list(collected.variants), notes
 
 
-class _Study:
-    """The study in the store, if there is one: entered with the first model, and how it ended."""
-
-    def __init__(self, home: Store | None, plan: Battery, models: Sequence[str | Path | LanguageModel]) -> None:
-        self.id = ""
-        self._home = home
-        self._plan = plan
-        self._models = models
-        self._is_open = False
-
-    def __enter__(self) -> _Study:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if self._home is not None and self._is_open:
-            with suppress(StoreError):  # the first error says more
-                self._home.studies.update(
-                    self.id, status="paused" if isinstance(error, KeyboardInterrupt) else "failed"
-                )
-
-    def begin(self, session: Session) -> None:
-        """Enter it, unless it is there; `session` has the model that writes."""
-        if self._home is None:
-            return
-        plan = self._plan
-        configuration = {
-            "task": plan.task.name,
-            "fingerprint": str(plan.task.fingerprint),
-            "prompt": plan.task.seeds[0].id,
-            "given": [prompt.id for family in plan.families if isinstance(family, Given) for prompt in family.prompts],
-            "models": [str(each) if isinstance(each, str | Path) else each.facts.fingerprint for each in self._models],
-            "writer": session.lm.facts.fingerprint,
-            "families": [family.name for family in plan.families],
-            "scorers": [scorer.name for scorer in plan.scorers],
-            "split": plan.split,
-            "size": plan.size,
-            "seed": plan.seed,
-            "unlabelled": plan.unlabelled,
-            "version": __version__,
-        }
-        key = f"{KIND} {dumped(configuration, canonical=True)}"
-        self.id, self._is_open = self._home.studies.enter(KIND, key, configuration).id, True
-
-    def end(self, result: Sensitivity) -> None:
-        """Keep the result."""
-        if self._home is not None:
-            self._home.studies.update(self.id, status="finished", result=result.to_json())
-            self._is_open = False
+def _begun(home: Store, plan: Battery, models: Sequence[str | Path | LanguageModel], session: Session) -> str:
+    """Enter the study in the store, unless it is there, and return its id; `session` has the model that writes."""
+    configuration = {
+        "task": plan.task.name,
+        "fingerprint": str(plan.task.fingerprint),
+        "prompt": plan.task.seeds[0].id,
+        "given": [prompt.id for family in plan.families if isinstance(family, Given) for prompt in family.prompts],
+        "models": [str(each) if isinstance(each, str | Path) else each.facts.fingerprint for each in models],
+        "writer": session.lm.facts.fingerprint,
+        "families": [family.name for family in plan.families],
+        "scorers": [scorer.name for scorer in plan.scorers],
+        "split": plan.split,
+        "size": plan.size,
+        "seed": plan.seed,
+        "unlabelled": plan.unlabelled,
+        "version": __version__,
+    }
+    return home.studies.enter(KIND, f"{KIND} {dumped(configuration, canonical=True)}", configuration).id
 
 
 def _result(

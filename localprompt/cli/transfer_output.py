@@ -26,9 +26,9 @@ def print_costs(costs: Sequence[Cost]) -> None:
     rows = [
         (
             each.model,
-            f"{each.prompts}",
-            f"{each.rows}",
-            f"{each.tokens:,}",
+            f"{each.n_prompts}",
+            f"{each.n_rows}",
+            f"{each.tokens_computed:,}",
             "?" if each.seconds is None else f"{each.seconds / 60:.1f}",
         )
         for each in costs
@@ -55,16 +55,16 @@ def _parts(found: Transfer) -> Iterator[RenderableType]:
 
 
 def _task(task: TaskTransfer, models: Sequence[MeasuredModel]) -> Iterator[RenderableType]:
-    yield Text(printable(f"\n{task.task}: scores on {pluralize(len(task.rows), 'test row')} ({_LEGEND})\n"))
+    yield Text(printable(f"\n{task.task}: scores on {pluralize(len(task.example_ids), 'test row')} ({_LEGEND})\n"))
     letters = [f"{chr(ord('A') + place)}" if len(models) <= _LETTERS else f"{place}" for place in range(len(models))]
     for letter, model in zip(letters, models, strict=True):
         yield Text(printable(f"{letter}: {model.model}{f' ({model.quantisation})' if model.quantisation else ''}"))
     rows = []
     for place, given in enumerate(task.prompts):
         cells = [task.cell(place, model) for model in range(len(models))]
-        means = [cell.test.mean for cell in cells]
+        means = [cell.score.mean for cell in cells]
         ends = (_two(min(means)), _two(sum(means) / len(means)))
-        rows.append((f"{place}", *map(_score, cells), *ends, f"{given.name}: {shown(given.prompt)}"))
+        rows.append((f"{place}", *map(_score, cells), *ends, f"{given.origin}: {shown(given.prompt)}"))
     yield Text("")
     yield table(("", *letters, "lowest", "mean", "prompt"), rows, right=("lowest", "mean"), wide=("prompt",))
     for number, model in enumerate(models):
@@ -82,14 +82,16 @@ def _of_model(cells: Sequence[Cell]) -> RenderableType:
     columns = ("", "score", "95 %", "from seed", "gap", "95 % ", "p", "regret")
     rows = []
     for cell in cells:
-        gain = "" if cell.from_seed is None else _signed(cell.from_seed.difference.mean)
+        gain = "" if cell.gain is None else _signed(cell.gain.difference.mean)
         gap = ("", "", "")
         if cell.gap is not None:
             lost = cell.gap.difference
             gap = (_signed(lost.mean), f"{_signed(lost.low)} to {_signed(lost.high)}", _p(cell.gap.adjusted_p))
         regret = "" if cell.regret is None else f"{percent_text(cell.regret.value)} %"
-        test = cell.test
-        rows.append((f"{cell.prompt}", _two(test.mean), f"{_two(test.low)} to {_two(test.high)}", gain, *gap, regret))
+        score = cell.score
+        rows.append(
+            (f"{cell.prompt}", _two(score.mean), f"{_two(score.low)} to {_two(score.high)}", gain, *gap, regret)
+        )
     return table(columns, rows, right=columns[1:])
 
 
@@ -102,7 +104,7 @@ def _for_all(task: TaskTransfer, letters: Sequence[str]) -> RenderableType:
         rows.append(
             (
                 "the mean" if each.by == "mean" else "the lowest",
-                *(f"{each.prompt}", _two(each.mean.mean), f"{_two(each.mean.low)} to {_two(each.mean.high)}"),
+                *(f"{each.prompt}", _two(each.score.mean), f"{_two(each.score.low)} to {_two(each.score.high)}"),
                 *(_two(each.worst.value), within, letters[each.worst_model]),
                 *(_signed(each.cost.mean), _p(each.cost.p)),
             )
@@ -111,7 +113,7 @@ def _for_all(task: TaskTransfer, letters: Sequence[str]) -> RenderableType:
 
 
 def _score(cell: Cell) -> str:
-    return f"{_two(cell.test.mean)}{'*' * cell.is_best}{'o' * cell.is_own}"
+    return f"{_two(cell.score.mean)}{'*' * cell.is_best}{'o' * cell.is_own}"
 
 
 def _notes(found: Transfer) -> Iterator[str]:
@@ -119,13 +121,15 @@ def _notes(found: Transfer) -> Iterator[str]:
     for task in found.tasks:
         unreadable = sum(cell.unreadable for cell in task.cells)
         if unreadable:
-            share = percent_text(unreadable / (len(task.cells) * len(task.rows)))
+            share = percent_text(unreadable / (len(task.cells) * len(task.example_ids)))
             yield f"{task.task}: {share} % of the answers on test could not be read; they score 0"
         if failed := sum(cell.failed for cell in task.cells):
             yield f"{task.task}: the models could not be asked {pluralize(failed, 'question')}; these score 0"
         if task.smallest_difference is not None:
             points = f"{100 * task.smallest_difference:.0f}"
-            what = f"two prompts must differ by about {points} points for {len(task.rows)} rows to show it reliably"
+            what = (
+                f"two prompts must differ by about {points} points for {len(task.example_ids)} rows to show it reliably"
+            )
             yield f"{task.task}: {what}" if len(found.tasks) > 1 else what
     spends = [model.spend for model in found.models]
     tokens, cached = sum(each.tokens_computed for each in spends), sum(each.answers_cached for each in spends)

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from localprompt.battery.ask import seconds
 from localprompt.battery.sensitivity import check_models, identity
 from localprompt.comparison.transfer_analysis import Answered, analyse
-from localprompt.comparison.transfer_results import GivenPrompt, MeasuredModel, Transfer
+from localprompt.comparison.transfer_results import KIND, GivenPrompt, MeasuredModel, Transfer
 from localprompt.errors import ConfigError, TaskError
 from localprompt.interface.advice import command
 from localprompt.interface.arguments import check_record, checked
@@ -37,8 +37,6 @@ from localprompt.tasks.check import main_doubts
 from localprompt.tasks.task import check_one_split
 from localprompt.types import Prompt
 
-KIND = "transfer"
-"""Of study in the store."""
 _CHOSEN = (
     "the best prompts are chosen on dev and reported on test; the highest score among several on test is partly luck"
 )
@@ -49,12 +47,12 @@ class Cost:
     """About what measuring takes with one model."""
 
     model: str
-    prompts: int
+    n_prompts: int
     """On all tasks."""
-    rows: int
+    n_rows: int
     """Of dev and test of all tasks."""
-    tokens: int
-    """Computed: each distinct prefix of a call once, and half of what may be drawn."""
+    tokens_computed: int
+    """Each distinct prefix of a call once, and half of what may be drawn."""
     seconds: float | None
     """None where the rates of the model are not known."""
 
@@ -113,6 +111,7 @@ def transfer(  # noqa: PLR0913 - options of a user
                 _check_fit(session, plan)
                 if home is not None and not study:
                     study = _begun(home, plan, models)
+                    stack.enter_context(home.studies.ending(study))
                 answered.append([_asked(session, matrix, observer) for matrix in plan])
                 who = identity(session)
                 spend = session.budget.spend
@@ -192,7 +191,9 @@ def plan_transfer(
             raise TaskError(f"the task {task.name} has no {missing} examples", hint)
     for each in given:
         if each.task and each.task not in names:
-            raise ConfigError(f"{each.name} was found for the task {each.task}, which is not measured", "add that task")
+            raise ConfigError(
+                f"{each.origin} was found for the task {each.task}, which is not measured", "add that task"
+            )
     return [_matrix(task, [_for(task, each) for each in given if each.task in ("", task.name)]) for task in loaded]
 
 
@@ -215,7 +216,7 @@ def of_run(record: RunRecord, store: Path) -> GivenPrompt:
         notes.append("its method has its own place for the instruction; here it stands where the task has it")
     return GivenPrompt(
         prompt=RunResult.from_json(record.result).best,
-        name=name,
+        origin=name,
         task=record.task,
         fingerprint=config.identity.task,
         found_on=(config.model.fingerprint,),
@@ -241,7 +242,7 @@ def _for(task: Task, given: GivenPrompt) -> GivenPrompt:
     """Return a prompt with what is doubtful about it on a task."""
     if given.fingerprint in ("", task.fingerprint):
         return given
-    note = f"{given.name}: the task has changed since; what was found may have been chosen on rows that are test now"
+    note = f"{given.origin}: the task has changed since; what was found may have been chosen on rows that are test now"
     return replace(given, notes=(*given.notes, note))
 
 
@@ -255,9 +256,9 @@ def _matrix(task: Task, given: Sequence[GivenPrompt]) -> Matrix:
     for each in (*wanted, *given):
         first = found.setdefault(each.prompt.id, each)
         if first is not each:
-            name = first.name if each.name == first.name else f"{first.name}, {each.name}"
+            origin = first.origin if each.origin == first.origin else f"{first.name}, {each.origin}"
             on = (*first.found_on, *each.found_on)
-            found[each.prompt.id] = replace(first, name=name, found_on=on, notes=(*first.notes, *each.notes))
+            found[each.prompt.id] = replace(first, origin=origin, found_on=on, notes=(*first.notes, *each.notes))
     if len(found) < 2:
         hint = "give prompts beside the task's seed prompt"
         raise ConfigError(f"there is only one prompt to measure on the task {task.name}", hint)
@@ -292,7 +293,7 @@ def _begun(home: Store, plan: Sequence[Matrix], models: Sequence[str | Path | La
     """Enter the study in the store, unless it is there, and return its id."""
     configuration = {
         "tasks": [[each.task.name, str(each.task.fingerprint)] for each in plan],
-        "prompts": [[[given.prompt.id, given.name, list(given.found_on)] for given in each.prompts] for each in plan],
+        "prompts": [[[given.prompt.id, given.origin, list(given.found_on)] for given in each.prompts] for each in plan],
         "models": [str(each) if isinstance(each, str | Path) else each.facts.fingerprint for each in models],
         "version": __version__,
     }

@@ -56,7 +56,7 @@ def analyse(
     found = TaskTransfer(
         task=task.name,
         n_dev=len(task.dev),
-        rows=tuple(row.id for row in task.test),
+        example_ids=tuple(row.id for row in task.test),
         prompts=tuple(prompts),
         cells=tuple(table.cells()),
         best_for_all=(table.for_all("worst"), table.for_all("mean")),
@@ -86,8 +86,8 @@ class _Table:
     def cells(self) -> list[Cell]:
         """Return the cells, prompts outermost, their p-values adjusted for how many there are."""
         cells = [self._cell(p, m) for p in range(len(self._prompts)) for m in range(len(self._models))]
-        gains, gaps = _adjusted([cell.from_seed for cell in cells]), _adjusted([cell.gap for cell in cells])
-        return [replace(cell, from_seed=gain, gap=gap) for cell, gain, gap in zip(cells, gains, gaps, strict=True)]
+        gains, gaps = _adjusted([cell.gain for cell in cells]), _adjusted([cell.gap for cell in cells])
+        return [replace(cell, gain=gain, gap=gap) for cell, gain, gap in zip(cells, gains, gaps, strict=True)]
 
     def for_all(self, by: Literal["mean", "worst"]) -> BestForAll:
         """Return the best prompt for all models, chosen on dev; of equally good ones the first."""
@@ -99,7 +99,7 @@ class _Table:
         return BestForAll(
             by=by,
             prompt=chosen,
-            mean=interval(_within(mean), self.copies),
+            score=interval(_within(mean), self.copies),
             worst=estimate(float(means.min()), resampled, len(set(self.copies))),
             worst_model=int(means.argmin()),
             cost=paired_difference(_within(best), _within(mean), self.copies),
@@ -124,11 +124,11 @@ class _Table:
             prompt=prompt,
             model=model,
             dev=interval(answered.dev[prompt], self._dev_copies),
-            test=interval(scores, self.copies),
+            score=interval(scores, self.copies),
             scores=scores,
             is_best=prompt == best,
             is_own=self._models[model].fingerprint in self._prompts[prompt].found_on,
-            from_seed=compared(0),
+            gain=compared(0),
             gap=compared(best),
             regret=None if prompt == best else self._regret(scores, answered.test[best]),
             unreadable=answered.unreadable[prompt],
@@ -160,14 +160,14 @@ def _within(means: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> list[fl
 def _verdict(found: TaskTransfer, models: Sequence[MeasuredModel]) -> Iterator[str]:
     best = [found.best(model) for model in range(len(models))]
     if len({cell.prompt for cell in best}) == 1:
-        scores = [cell.test.mean for cell in best]
+        scores = [cell.score.mean for cell in best]
         span = f"its score is {score_text(min(scores), 2)} to {score_text(max(scores), 2)}"
         yield f"One prompt is the best for every model: {_named(found, best[0].prompt)}; {span}."
     else:
         yield _carried(found, models, best)
         shared = found.best_for_all[0]
         cost = f"{score_text(shared.cost.mean, 2, '+')} against each model's best ({p_text(shared.cost.p, 3)})"
-        mean = f"scores {score_text(shared.mean.mean, 2)} on average"
+        mean = f"scores {score_text(shared.score.mean, 2)} on average"
         yield f"One prompt for all, {_named(found, shared.prompt)}, {mean}, {cost}."
     yield from agreement(found.rank_agreement, "prompt")
 

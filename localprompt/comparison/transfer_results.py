@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from localprompt.battery.results import RankAgreement
@@ -15,6 +15,8 @@ from localprompt.stats.variance import VarianceShares
 from localprompt.store.plain import plain, read
 from localprompt.types import Prompt, Spend
 
+KIND = "transfer"
+"""Of study in the store."""
 _SHOWN = 200
 
 
@@ -37,7 +39,7 @@ class GivenPrompt:
     """A prompt that is measured, and where it comes from."""
 
     prompt: Prompt
-    name: str
+    origin: str
     """For people, such as `prompts.txt:3`."""
     task: str = ""
     """Name of the task that it was found on and is measured on alone; empty: of no task, and measured on all."""
@@ -53,21 +55,22 @@ class GivenPrompt:
 class Cell:
     """One prompt on one model."""
 
-    prompt: int
+    prompt: int = field(metadata={"key": "prompt_number"})
     """Place of the prompt."""
-    model: int
+    model: int = field(metadata={"key": "model_number"})
     """Place of the model."""
     dev: Interval
     """By which prompts are chosen."""
-    test: Interval
+    score: Interval
+    """On test."""
     scores: tuple[float, ...]
     """Of the test rows, in their order."""
     is_best: bool
     """True for the prompt with the highest score of this model on dev, the first of equal ones."""
     is_own: bool
     """True for a prompt that was found on this model."""
-    from_seed: FromOriginal | None
-    """Transfer gain on test: this prompt minus the seed prompt; None for the seed prompt."""
+    gain: FromOriginal | None
+    """On test: this prompt minus the seed prompt; None for the seed prompt."""
     gap: FromOriginal | None
     """On test: this prompt minus this model's best prompt; None for that one. Below 0 where the prompt loses."""
     regret: Estimate | None
@@ -84,9 +87,9 @@ class BestForAll:
 
     by: Literal["mean", "worst"]
     """What it is the best in on dev: the mean over the models, or the score of the model that it is worst for."""
-    prompt: int
-    mean: Interval
-    """Over models and test rows."""
+    prompt: int = field(metadata={"key": "prompt_number"})
+    score: Interval
+    """Mean over models and test rows."""
     worst: Estimate
     """Lowest score of a model on test."""
     worst_model: int
@@ -100,8 +103,8 @@ class TaskTransfer:
 
     task: str
     n_dev: int
-    rows: tuple[str, ...]
-    """Ids of the test rows."""
+    example_ids: tuple[str, ...]
+    """Of the test rows, in their order."""
     prompts: tuple[GivenPrompt, ...]
     """The seed prompt first."""
     cells: tuple[Cell, ...]
@@ -129,7 +132,7 @@ class TaskTransfer:
 class Transfer:
     """Whether prompts carry over from model to model."""
 
-    id: str
+    id: str = field(metadata={"key": KIND})
     """Of the study in the store; 12 hexadecimal digits; empty where nothing is kept."""
     models: tuple[MeasuredModel, ...]
     """In the order in which they were given."""
@@ -157,9 +160,9 @@ class Transfer:
         """Yield a row for each score on test, in the long form that `evalstats` reads."""
         for task in self.tasks:
             for cell in task.cells:
-                named = f"{cell.prompt} {task.prompts[cell.prompt].name}"
+                named = f"{cell.prompt} {task.prompts[cell.prompt].origin}"
                 model = self.models[cell.model].model
-                for item, score in zip(task.rows, cell.scores, strict=True):
+                for item, score in zip(task.example_ids, cell.scores, strict=True):
                     yield dict(zip(CSV_COLUMNS, (named, item, score, model, 0, task.task), strict=True))
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -128,6 +129,16 @@ class Studies:
                 "UPDATE studies SET status = ?, updated = ?, result = coalesce(?, result) WHERE id = ?",
                 [status, time.time(), None if result is None else dumped(result), study_id],
             )
+
+    @contextmanager
+    def ending(self, study_id: str) -> Iterator[None]:
+        """Keep how the work on a study ended, if an error ends it: paused by Ctrl-C, or failed."""
+        try:
+            yield
+        except BaseException as error:
+            with suppress(StoreError):  # the first error says more
+                self.update(study_id, status="paused" if isinstance(error, KeyboardInterrupt) else "failed")
+            raise
 
     @checked
     def delete(self, study_id: str) -> None:

@@ -21,7 +21,18 @@ NAMES = {
     name for line in TABLE.splitlines() if line.startswith("| `") for name in re.findall(r"\b[a-z][a-z_0-9]*\b", line)
 }
 pytestmark = pytest.mark.usefixtures("lm")
-BY_NAME = {"configuration", "result", "settings", "changed", "discards", "labels", "presets", "methods", "inputs"}
+BY_NAME = {
+    "configuration",
+    "result",
+    "settings",
+    "changed",
+    "discards",
+    "labels",
+    "presets",
+    "methods",
+    "inputs",
+    "variance",
+}
 """What has keys that are no names of ours."""
 
 
@@ -36,6 +47,8 @@ def printed(task: str, tmp_path: Path, tiny_qwen: Path) -> dict[str, Any]:
     """What every command prints with `--json`."""
     of_model, file = ("--model", "toy:1"), str(tmp_path / "it.run")
     compared = ("compare", task, *of_model, "--methods", "manual,random", "--max-tokens", "900", "--seeds", "2")
+    (tmp_path / "other.json").write_text('{"replies": {"": "nothing"}}', encoding="utf-8")
+    moved = ("transfer", task, "--models", f"toy:1,scripted:{tmp_path}/other.json", "--prompts", toy.BEST)
     found = call("optimize", task, *of_model)
     run_id = found["run_id"]
     script = tmp_path / "new.json"
@@ -49,6 +62,8 @@ def printed(task: str, tmp_path: Path, tiny_qwen: Path) -> dict[str, Any]:
         "evaluate": call("evaluate", task, *of_model, "--prompt", toy.BEST),
         "compare": call(*compared),
         "compare --dry-run": call(*compared, "--dry-run"),
+        "transfer": call(*moved),
+        "transfer --dry-run": call(*moved, "--dry-run"),
         "runs list": call("runs", "list"),
         "runs show": call("runs", "show", run_id),
         "runs check": call("runs", "check"),

@@ -68,7 +68,7 @@ def test_json_and_csv_hold_the_same_scores(tmp_path: Path, task: str, models: tu
     with (tmp_path / "scores.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 3 * 2 * 20
-    cell = next(each for each in found["tasks"][0]["cells"] if each["is_best"] and each["model"] == 1)
+    cell = next(each for each in found["tasks"][0]["cells"] if each["is_best"] and each["model_number"] == 1)
     scores = [float(row["score"]) for row in rows if row["prompt"] == "2 prompts.txt:2" and row["model"] == "parity"]
     assert scores == cell["scores"] == [1.0] * 20
 
@@ -86,8 +86,11 @@ def test_what_a_run_found_is_marked_where_it_was_found(tmp_path: Path, task: str
 def test_a_dry_run_says_what_it_costs_and_keeps_nothing(task: str, models: tuple[str, ...], prompts: str) -> None:
     result = _transfer(task, models, "--prompts", prompts, "--dry-run", "--json")
     costs = json.loads(result.stdout)
-    assert [(each["model"], each["prompts"], each["rows"]) for each in costs] == [("number", 3, 40), ("parity", 3, 40)]
-    assert costs[0]["tokens"] > 0
+    assert [(each["model"], each["n_prompts"], each["n_rows"]) for each in costs] == [
+        ("number", 3, 40),
+        ("parity", 3, 40),
+    ]
+    assert costs[0]["tokens_computed"] > 0
     assert "At most about" in _transfer(task, models, "--prompts", prompts, "--dry-run").stdout
     with Store() as store:
         assert not store.studies.all("transfer")

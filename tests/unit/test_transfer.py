@@ -52,19 +52,19 @@ def _transfer(models: list[LanguageModel] | None = None, task: Task | None = Non
 
 def test_each_model_has_its_best_prompt_and_the_others_lose_all_of_it() -> None:
     (task,) = _transfer().tasks
-    assert [given.name for given in task.prompts] == ["seed prompt", "prompt 1", "prompt 2"]
+    assert [given.origin for given in task.prompts] == ["seed prompt", "prompt 1", "prompt 2"]
     assert [task.best(model).prompt for model in (0, 1)] == [1, 2]
     right, wrong = task.cell(1, 0), task.cell(2, 0)
-    assert (right.test.mean, right.gap, right.regret) == (1, None, None)
-    assert right.from_seed is not None
-    assert right.from_seed.difference.mean == 1
+    assert (right.score.mean, right.gap, right.regret) == (1, None, None)
+    assert right.gain is not None
+    assert right.gain.difference.mean == 1
     assert wrong.gap is not None
     assert wrong.gap.difference.mean == -1
     assert wrong.gap.adjusted_p < 0.05
     assert wrong.regret is not None
     assert (wrong.regret.value, wrong.regret.low, wrong.regret.high) == (1, 1, 1)
-    assert task.cell(0, 0).from_seed is None
-    assert len(right.scores) == len(task.rows) == 30
+    assert task.cell(0, 0).gain is None
+    assert len(right.scores) == len(task.example_ids) == 30
     assert task.rank_agreement[0].tau == -0.5
     assert task.verdict.startswith("Prompts do not carry over: the best of one model scores -1.00 on another")
 
@@ -76,8 +76,8 @@ def test_the_prompt_for_all_is_the_one_that_no_model_is_bad_at() -> None:
         assert each.prompt == 3
         assert each.worst.value == 0.5
         assert each.worst_model == 2
-        assert math.isclose(each.mean.mean, 2.5 / 3)
-        assert each.mean.low < 2.5 / 3 < each.mean.high
+        assert math.isclose(each.score.mean, 2.5 / 3)
+        assert each.score.low < 2.5 / 3 < each.score.high
         assert each.cost.mean == 0
     assert task.variance is not None
     assert task.variance.quantisation is None
@@ -94,7 +94,7 @@ def test_test_never_chooses() -> None:
 
     (task,) = _transfer([ScriptedLM(logprob=logprob, name="a"), ScriptedLM(logprob=logprob, name="b")]).tasks
     assert {task.best(model).prompt for model in (0, 1)} == {each.prompt for each in task.best_for_all} == {1}
-    assert task.best(0).test.mean == 0
+    assert task.best(0).score.mean == 0
     better = task.cell(2, 0)
     assert better.gap is not None
     assert better.gap.difference.mean == 1
@@ -117,20 +117,20 @@ def test_what_runs_found_is_marked_on_its_model_and_measured_on_its_task_alone()
     tasks = [_task(), replace(_task(), name="other")]
     first, other = localprompt.transfer(tasks, models, prompts=[*own, PROMPTS[2]]).tasks
     assert [(cell.prompt, cell.model) for cell in first.cells if cell.is_own] == [(1, 0), (2, 1)]
-    assert [given.name for given in other.prompts] == ["seed prompt", "prompt 3"]
+    assert [given.origin for given in other.prompts] == ["seed prompt", "prompt 3"]
 
 
 def test_the_same_prompt_given_twice_is_measured_once() -> None:
     own = [GivenPrompt(Prompt(PROMPTS[0]), f"run {n}", "toy", found_on=(f"f{n}",)) for n in (1, 2)]
     (task,) = _transfer(prompts=[PROMPTS[0], *own]).tasks
-    assert [given.name for given in task.prompts] == ["seed prompt", "prompt 1, run 1, run 2"]
+    assert [given.origin for given in task.prompts] == ["seed prompt", "prompt 1, run 1, run 2"]
     assert task.prompts[1].found_on == ("f1", "f2")
 
 
 def test_without_prompts_all_seed_prompts_of_the_task_are_measured() -> None:
     task = replace(_task(), seeds=tuple(map(Prompt, PROMPTS)))
     (found,) = _transfer(task=task, prompts=()).tasks
-    assert [given.name for given in found.prompts] == ["seed prompt", "seed prompt 2", "seed prompt 3"]
+    assert [given.origin for given in found.prompts] == ["seed prompt", "seed prompt 2", "seed prompt 3"]
 
 
 def test_called_again_nothing_is_asked_again_and_all_is_the_same(tmp_path: Path) -> None:
