@@ -12,6 +12,7 @@ from localprompt.interface.moved import find_moved as _find_moved
 from localprompt.interface.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from localprompt.battery.leaderboard import Leaderboard, leaderboard
     from localprompt.battery.results import Sensitivity
     from localprompt.battery.sensitivity import sensitivity
     from localprompt.comparison.plan import compare
@@ -56,6 +57,7 @@ __all__ = [
     "Example",
     "Generation",
     "LanguageModel",
+    "Leaderboard",
     "LocalModel",
     "LocalPromptError",
     "Loglikelihood",
@@ -83,6 +85,7 @@ __all__ = [
     "diagnose",
     "dry_run",
     "evaluate",
+    "leaderboard",
     "load_model",
     "load_task",
     "open_session",
@@ -96,6 +99,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "localprompt.battery.leaderboard": ("Leaderboard", "leaderboard"),
     "localprompt.battery.results": ("Sensitivity",),
     "localprompt.battery.sensitivity": ("sensitivity",),
     "localprompt.comparison.table": ("Comparison",),

@@ -196,6 +196,8 @@ class Sensitivity:
     notes: tuple[str, ...]
     verdict: str
     """In a sentence or two."""
+    copies: tuple[int, ...] = ()
+    """Of each row a number, which copies of a row share; empty in results of before."""
 
     def to_json(self) -> dict[str, Any]:
         """Return all of it as plain data."""

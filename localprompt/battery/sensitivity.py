@@ -322,6 +322,7 @@ def _result(
         smallest_difference=None if plan.unlabelled else smallest_detectable_gain(different),
         notes=tuple(notes),
         verdict="",
+        copies=numbered(plan.task.test),
     )
     return replace(without, verdict=verdict(without))
 

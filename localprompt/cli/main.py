@@ -19,6 +19,7 @@ _COMMANDS = {
     "compare": "localprompt.cli.compare:compare",
     "sensitivity": "localprompt.cli.sensitivity:sensitivity",
     "transfer": "localprompt.cli.transfer:transfer",
+    "leaderboard": "localprompt.cli.leaderboard:leaderboard",
     "resume": "localprompt.cli.resume:resume",
     "replay": "localprompt.cli.replay:replay",
     "port": "localprompt.cli.port:port",

@@ -21,7 +21,8 @@ _ABOVE = 3
 """Exit code where a measure is above what --fail-above allows."""
 
 
-def _sizes(command: Any) -> Any:
+def size_options(command: Any) -> Any:
+    """Give a command the sizes of a battery; it gets `size`, None where none is named."""
     for name, count in (("full", 100), ("standard", 30), ("quick", 12)):
         by_default = ", the default" if name == "standard" else ""
         command = click.option(f"--{name}", "size", flag_value=name, help=f"{count} variants{by_default}.")(command)
@@ -38,7 +39,7 @@ def _sizes(command: Any) -> Any:
     metavar="TEXT|@FILE|RUN",
     help="The instruction, a file that holds it, or a run that found it; further ones are variants of the first.",
 )
-@_sizes
+@size_options
 @click.option("--families", metavar="NAME,NAME,...", help="Kinds of variants; by default all that apply.")
 @click.option("--scorers", metavar="NAME,NAME,...", help="Ways to take answers, beside the task's own.")
 @click.option("--split", type=click.Choice(["train", "dev", "test"]), default="test", show_default=True)

@@ -99,13 +99,13 @@ def _for_all(task: TaskTransfer, letters: Sequence[str]) -> RenderableType:
     columns = ("best in", "prompt", "mean", "95 %", "lowest", "95 % ", "of", "cost", "p")
     rows = []
     for each in task.best_for_all:
-        low, high = each.worst.low, each.worst.high
+        low, high = each.lowest.low, each.lowest.high
         within = "" if low is None or high is None else f"{_two(low)} to {_two(high)}"
         rows.append(
             (
                 "the mean" if each.by == "mean" else "the lowest",
                 *(f"{each.prompt}", _two(each.score.mean), f"{_two(each.score.low)} to {_two(each.score.high)}"),
-                *(_two(each.worst.value), within, letters[each.worst_model]),
+                *(_two(each.lowest.value), within, letters[each.lowest_model]),
                 *(_signed(each.cost.mean), _p(each.cost.p)),
             )
         )

@@ -256,7 +256,7 @@ def _matrix(task: Task, given: Sequence[GivenPrompt]) -> Matrix:
     for each in (*wanted, *given):
         first = found.setdefault(each.prompt.id, each)
         if first is not each:
-            origin = first.origin if each.origin == first.origin else f"{first.name}, {each.origin}"
+            origin = first.origin if each.origin == first.origin else f"{first.origin}, {each.origin}"
             on = (*first.found_on, *each.found_on)
             found[each.prompt.id] = replace(first, origin=origin, found_on=on, notes=(*first.notes, *each.notes))
     if len(found) < 2:

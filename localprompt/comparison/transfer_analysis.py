@@ -100,8 +100,8 @@ class _Table:
             by=by,
             prompt=chosen,
             score=interval(_within(mean), self.copies),
-            worst=estimate(float(means.min()), resampled, len(set(self.copies))),
-            worst_model=int(means.argmin()),
+            lowest=estimate(float(means.min()), resampled, len(set(self.copies))),
+            lowest_model=int(means.argmin()),
             cost=paired_difference(_within(best), _within(mean), self.copies),
         )
 

@@ -90,9 +90,9 @@ class BestForAll:
     prompt: int = field(metadata={"key": "prompt_number"})
     score: Interval
     """Mean over models and test rows."""
-    worst: Estimate
+    lowest: Estimate
     """Lowest score of a model on test."""
-    worst_model: int
+    lowest_model: int
     cost: Difference
     """Its mean minus the mean of each model's best prompt, on test."""
 

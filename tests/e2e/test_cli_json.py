@@ -63,6 +63,7 @@ def printed(task: str, tmp_path: Path, tiny_qwen: Path) -> dict[str, Any]:
         "compare": call(*compared),
         "compare --dry-run": call(*compared, "--dry-run"),
         "transfer": call(*moved),
+        "leaderboard": call("leaderboard", task, "--quick", "--models", "toy:1"),
         "transfer --dry-run": call(*moved, "--dry-run"),
         "runs list": call("runs", "list"),
         "runs show": call("runs", "show", run_id),

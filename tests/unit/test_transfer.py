@@ -74,8 +74,8 @@ def test_the_prompt_for_all_is_the_one_that_no_model_is_bad_at() -> None:
     (task,) = _transfer(models, prompts=PROMPTS).tasks
     for each in task.best_for_all:
         assert each.prompt == 3
-        assert each.worst.value == 0.5
-        assert each.worst_model == 2
+        assert each.lowest.value == 0.5
+        assert each.lowest_model == 2
         assert math.isclose(each.score.mean, 2.5 / 3)
         assert each.score.low < 2.5 / 3 < each.score.high
         assert each.cost.mean == 0

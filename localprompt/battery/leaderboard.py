@@ -1,0 +1,273 @@
+"""Models side by side by how well they answer however they are asked: from sensitivity studies. Level 8."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from localprompt.battery.ask import find_size
+from localprompt.battery.results import ModelSensitivity, Sensitivity
+from localprompt.battery.sensitivity import KIND, sensitivity
+from localprompt.errors import ConfigError, StoreError
+from localprompt.interface.arguments import checked
+from localprompt.lm.base import LanguageModel
+from localprompt.run.session import opened_store
+from localprompt.run.spec import loaded_task
+from localprompt.stats.intervals import Difference, Interval, interval, paired_difference
+from localprompt.stats.resampling import Values
+from localprompt.stats.sensitivity import Spread
+from localprompt.store import Store, Study
+from localprompt.store.plain import plain
+from localprompt.tasks import Task
+from localprompt.types import Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One model on one task."""
+
+    model: str
+    fingerprint: str
+    quantisation: str
+    """Empty where it is not known."""
+    study: str
+    """Id of the sensitivity study; empty where nothing is kept."""
+    n_variants: int
+    """The original too."""
+    score: Interval
+    """Mean over variants and rows."""
+    original: Interval
+    """The prompt as it is."""
+    spread: Spread
+    """Best minus worst variant, what these score, and what chance alone gives."""
+    unreadable_share: float
+    """Largest share of a scorer's answers that could not be read; they score 0."""
+    behind: Difference | None
+    """Its score minus the first model's, paired over rows; None for the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskBoard:
+    """The models on one task, the best mean score first; all were asked variants of one prompt on the same rows."""
+
+    task: str
+    split: str
+    prompt: Prompt
+    """The original."""
+    n_rows: int
+    models: tuple[Standing, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OverTasks:
+    """One model over all tasks, each of the same weight."""
+
+    model: str
+    quantisation: str
+    score: Interval
+    """Mean of its scores."""
+    worst: float
+    """Lowest score of a variant on a task."""
+    largest_spread: float
+    """Of a task."""
+    unreadable_share: float
+    """Mean of the shares."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaderboard:
+    """Models on tasks."""
+
+    size: str
+    tasks: tuple[TaskBoard, ...]
+    over_tasks: tuple[OverTasks, ...]
+    """Models that were measured on all of several tasks, the best first."""
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it as plain data."""
+        return dict(plain(self))
+
+    def to_csv(self) -> list[dict[str, object]]:
+        """Return a row for each task and model."""
+        return [
+            {
+                **{"task": board.task, "split": board.split, "size": self.size, "rows": board.n_rows},
+                **{"model": each.model, "quantisation": each.quantisation, "variants": each.n_variants},
+                **{"mean": each.score.mean, "low": each.score.low, "high": each.score.high},
+                **{"original": each.original.mean, "worst": each.spread.worst, "best": each.spread.best},
+                **{"spread": each.spread.value, "spread_low": each.spread.low, "spread_high": each.spread.high},
+                **{"by_chance": each.spread.by_chance.median, "p": each.spread.by_chance.p},
+                **{"unreadable_share": each.unreadable_share, "study": each.study},
+            }
+            for board in self.tasks
+            for each in board.models
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """One finished study that can be read, with what must be the same in what is compared."""
+
+    alike: tuple[str, ...]
+    result: Sensitivity
+
+
+@checked
+def leaderboard(
+    tasks: Sequence[str | os.PathLike[str] | Task] = (),
+    models: Sequence[str | Path | LanguageModel] = (),
+    *,
+    size: str = "standard",
+    store: Store | str | os.PathLike[str] | None = None,
+    **options: Any,
+) -> Leaderboard:
+    """Return models by their mean score over variants of a prompt, with the worst variant and the spread.
+
+    Without models, what the store has of sensitivity studies is read: of each task those on the same rows and with the
+    same prompt as the newest one, and of each model the newest of these. With models, these alone are measured, by
+    `sensitivity`, which asks nothing again that the store knows.
+
+    Args:
+        tasks: task files, loaded tasks, or names of tasks in the store; none: all that are in the store.
+        models: as of `sensitivity`; all are asked the same variants of a task.
+        size: of the studies, as of `sensitivity`.
+        store: where the studies are kept: open, by path, or the default one.
+        options: others of `sensitivity`, where models are measured.
+
+    Raises:
+        ConfigError: for an unknown size, and models without tasks.
+        StoreError: if the store has no such study, or cannot be read.
+        TaskError, ModelError, ContextOverflow: as `sensitivity`.
+    """
+    find_size(size)
+    if models and not tasks:
+        raise ConfigError("there is no task to measure on", "name one or more task files, or leave out the models")
+    notes: list[str] = []
+    if models:
+        measured = [sensitivity(task, models, size=size, store=store, **options) for task in tasks]
+        found = [_Found((each.task,), each) for each in measured]
+    else:
+        with ExitStack() as stack:
+            home = opened_store(store, stack, create=False)
+            names = [_name(task, allow_code=options.get("allow_code", False)) for task in tasks]
+            found = _stored(home.studies.all(KIND), names, size, notes)
+        if not found:
+            hint = "with --models they are measured now; or --store names another store"
+            raise StoreError(f"there is no finished sensitivity study of size {size}", hint)
+    by_task: dict[str, list[_Found]] = {}
+    for each in found:
+        by_task.setdefault(each.result.task, []).append(each)
+    boards = [_board(studies, notes) for studies in by_task.values()]
+    return Leaderboard(size, tuple(boards), tuple(_over(boards)), tuple(notes))
+
+
+def _name(task: str | os.PathLike[str] | Task, *, allow_code: bool) -> str:
+    is_read = isinstance(task, Task) or Path(task).is_file()
+    return loaded_task(task, allow_code=allow_code).name if is_read else str(task)
+
+
+def _stored(studies: Sequence[Study], names: Sequence[str], size: str, notes: list[str]) -> list[_Found]:
+    """Return the finished studies of the tasks and the size, newest first, and note what is passed over."""
+    found, n_left_out = [], 0
+    for study in studies:
+        told: Mapping[str, Any] = study.configuration
+        if names and told.get("task") not in names:
+            continue
+        if study.result is None or told.get("size") != size or told.get("unlabelled"):
+            n_left_out += 1
+            continue
+        try:
+            result = Sensitivity.read(study.result)
+        except StoreError as error:
+            notes.append(f"the study {study.id} was passed over: {error.message}")
+        else:
+            alike = [str(told.get(key)) for key in ("task", "fingerprint", "prompt", "split")]
+            found.append(_Found(tuple(alike), result))
+    if n_left_out:
+        notes.append(f"left out: {n_left_out} that are unfinished, of another size, or without right answers")
+    missing = [name for name in names if name not in {each.result.task for each in found}]
+    if missing and found:
+        notes.append(f"no finished study of size {size} of these tasks: {', '.join(missing)}")
+    return found
+
+
+def _board(studies: Sequence[_Found], notes: list[str]) -> TaskBoard:
+    """Return the models of one task, given its studies, newest first."""
+    first = studies[0].result
+    same = [each.result for each in studies if each.alike == studies[0].alike]
+    if len(same) < len(studies):
+        notes.append(f"{first.task}: left out {len(studies) - len(same)} older with other rows or of another prompt")
+    newest: dict[str, tuple[ModelSensitivity, Sensitivity]] = {}
+    for result in same:
+        for model in result.models:
+            newest.setdefault(model.fingerprint, (model, result))
+    if len({tuple(text.prompt.id + text.shown for text in result.variants) for _, result in newest.values()}) > 1:
+        notes.append(f"{first.task}: not all models were asked the same variants; measure them together with --models")
+    by_score = sorted(newest.values(), key=lambda each: -_by_row(each[0]).mean())
+    leader = _by_row(by_score[0][0])
+    standings = [_standing(model, result, None if i == 0 else leader) for i, (model, result) in enumerate(by_score)]
+    prompt = first.variants[0].prompt
+    return TaskBoard(first.task, first.split, prompt, len(first.rows), tuple(standings))
+
+
+def _standing(model: ModelSensitivity, found: Sensitivity, leader: Values | None) -> Standing:
+    own, copies, spread = model.own, found.copies or None, model.overall.spread
+    original, scores = own.variants[0].score, _by_row(model).tolist()
+    assert spread is not None  # those without right answers are left out
+    assert original is not None
+    return Standing(
+        model=model.model,
+        fingerprint=model.fingerprint,
+        quantisation=model.quantisation,
+        study=found.id,
+        n_variants=len(own.variants),
+        score=interval(scores, copies),
+        original=original,
+        spread=spread,
+        unreadable_share=max(
+            sum(each.unreadable for each in scorer.variants) / (len(scorer.variants) * scorer.rows)
+            for scorer in model.scorers
+        ),
+        behind=None if leader is None else paired_difference(leader.tolist(), scores, copies),
+    )
+
+
+def _by_row(model: ModelSensitivity) -> Values:
+    """Return the mean score of each row over the variants; rounding may put it a little above 1."""
+    means: Values = np.clip(np.mean(model.own.scores, axis=0), 0, 1)
+    return means
+
+
+def _over(boards: Sequence[TaskBoard]) -> list[OverTasks]:
+    by_model: dict[str, list[Standing]] = {}
+    for standing in (each for board in boards for each in board.models):
+        by_model.setdefault(standing.fingerprint, []).append(standing)
+    whole = [each for each in by_model.values() if len(each) == len(boards) > 1]
+    return sorted((_over_tasks(each) for each in whole), key=lambda each: -each.score.mean)
+
+
+def _over_tasks(standings: Sequence[Standing]) -> OverTasks:
+    """Return a model over its tasks.
+
+    The interval of the mean recovers variances from those of the tasks (MOVER; Zou and Donner 2008, Statist. Med. 27).
+    """
+    n, scores = len(standings), [each.score for each in standings]
+    mean = math.fsum(each.mean for each in scores) / n
+    low = mean - math.hypot(*(each.mean - each.low for each in scores)) / n
+    high = mean + math.hypot(*(each.high - each.mean for each in scores)) / n
+    return OverTasks(
+        model=standings[0].model,
+        quantisation=standings[0].quantisation,
+        score=Interval(mean, max(0.0, low), min(1.0, high), sum(each.n for each in scores)),
+        worst=min(each.spread.worst for each in standings),
+        largest_spread=max(each.spread.value for each in standings),
+        unreadable_share=math.fsum(each.unreadable_share for each in standings) / n,
+    )
