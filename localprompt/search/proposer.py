@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, TypeVar
@@ -95,6 +96,15 @@ class Proposer:
         self._announcer = announcer
         self._rejected: dict[str, dict[str, None]] = {}
         """Id of worked examples to the proposals discarded beside them so far, normalised, in order."""
+
+    def seeded(self, rng: random.Random) -> Proposer:
+        """Return this proposer with a chance of its own, and without memory of what was discarded.
+
+        So what it writes does not depend on what was asked before. Its discards are counted here too.
+        """
+        other = copy(self)
+        other._rng, other._rejected = rng, {}
+        return other
 
     @property
     def is_limited(self) -> bool:

@@ -11,6 +11,7 @@ from localprompt.variants.examples import Examples
 from localprompt.variants.format import Format
 from localprompt.variants.labels import Labels
 from localprompt.variants.order import Order
+from localprompt.variants.paraphrase import Paraphrase
 from localprompt.variants.position import Position
 from localprompt.variants.sampling import Sampling
 from localprompt.variants.spelling import Spelling
@@ -19,6 +20,8 @@ from localprompt.variants.variant import Family
 
 FAMILIES: tuple[Family, ...] = (
     Position(), Chat(), Labels(), Surface(), Order(), Sampling(), Deletion(), Examples(), Spelling(), Format(),
+    Position(), Chat(), Labels(), Surface(), Order(), Sampling(), Examples(), Spelling(), Format(),
+    Paraphrase(), Deletion(),
 )  # fmt: skip
 """Those that have few variants come first: what they cannot use goes to the later ones."""
 

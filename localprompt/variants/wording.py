@@ -23,6 +23,14 @@ _PART = rf"[[\p{{L}}\p{{N}}]--[{UNSPACED}]][[\p{{L}}\p{{M}}\p{{N}}_]--[{UNSPACED
 _WORD = regex.compile(
     rf"{_SLOT}|{_PART}(?:['’./@&\-‐\u200c\u200d]{_PART})*|(?:(?=[{UNSPACED}])\X){{1,2}}", regex.VERSION1
 )
+_LITERAL = regex.compile(
+    r"""\p{N}+(?:[.,:/]\p{N}+)*  # numbers
+      | (?<![\p{L}\p{N}])(?:"[^"\n]{1,60}"|'[^'\n]{1,60}'|`[^`\n]{1,60}`)(?![\p{L}\p{N}])
+      | “[^”\n]{1,60}”|‘[^’\n]{1,60}’(?!\p{L})|«[^»\n]{1,60}»|「[^」\n]{1,60}」|『[^』\n]{1,60}』
+      | <[^<>\s]{1,40}>|\{\w{1,40}\}|\[\w{1,40}\]  # what looks like a slot
+    """,
+    regex.VERBOSE,
+)
 _ENGLISH = regex.compile(r"\b(?:the|of|and|or|each|this|with|from|which|what|your)\b", regex.IGNORECASE)
 
 
@@ -75,11 +83,24 @@ def found_names(text: str, names: Sequence[str]) -> list[Span]:
     return [match.span() for match in pattern.finditer(text)] if pattern else []
 
 
+def stands(name: str, text: str) -> bool:
+    """Return whether a text has a name as it is written, as a whole word."""
+    return any(text[start:end] == name for start, end in found_names(text, (name,)))
+
+
 def fixed(origin: Origin) -> list[Span]:
     """Return what no change may touch in the instruction: names of outputs, and what looks like a slot; in order."""
     text = origin.prompt.instruction
     slots = [match.span() for match in regex.finditer(_SLOT, text)]
     return sorted([*found_names(text, names_of(origin)), *slots])
+
+
+def literal(origin: Origin) -> list[Span]:
+    """Return what the instruction may only say in the same words: what is `fixed`, numbers, and what is quoted.
+
+    In order; they may overlap.
+    """
+    return sorted({*fixed(origin), *(match.span() for match in _LITERAL.finditer(origin.prompt.instruction))})
 
 
 def words_in(text: str, spans: Sequence[Span] = ()) -> list[Span]:
