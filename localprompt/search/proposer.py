@@ -154,6 +154,21 @@ class Proposer:
         )
         return replies
 
+    def likelihood(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        """Return how probable each continuation is after its context, in nats, same order and length as `pairs`.
+
+        Each pair counts as a call. Minus infinity where one killed the engine.
+
+        Raises:
+            BudgetExhausted, ContextOverflow: before anything is computed.
+        """
+        if not pairs:
+            return []
+        self._announcer.stage(f"asking the proposer how likely {pluralize(len(pairs), 'text')} are")
+        found = self._lm.loglikelihood(pairs, calls=len(pairs))
+        self._announcer.spend(self._lm.spend)
+        return [-math.inf if each.failed else each.logprob for each in found]
+
     def propose(
         self,
         requests: Sequence[Request],

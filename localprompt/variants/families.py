@@ -16,12 +16,13 @@ from localprompt.variants.position import Position
 from localprompt.variants.sampling import Sampling
 from localprompt.variants.spelling import Spelling
 from localprompt.variants.surface import Surface
+from localprompt.variants.synonym import Synonym
 from localprompt.variants.variant import Family
 
 FAMILIES: tuple[Family, ...] = (
     Position(), Chat(), Labels(), Surface(), Order(), Sampling(), Deletion(), Examples(), Spelling(), Format(),
     Position(), Chat(), Labels(), Surface(), Order(), Sampling(), Examples(), Spelling(), Format(),
-    Paraphrase(), Deletion(),
+    Paraphrase(), Synonym(), Deletion(),
 )  # fmt: skip
 """Those that have few variants come first: what they cannot use goes to the later ones."""
 

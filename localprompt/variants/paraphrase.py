@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Sequence
 
 from localprompt.errors import ContextOverflow
@@ -12,7 +11,17 @@ from localprompt.search.proposer import Proposer, Request
 from localprompt.search.rewording import reading_of
 from localprompt.types import Prompt, Sampling
 from localprompt.variants.variant import Origin, Variant
-from localprompt.variants.wording import Edit, edited, found_names, is_english, literal, names_of, stands
+from localprompt.variants.wording import (
+    Edit,
+    edited,
+    found_names,
+    is_english,
+    is_valid,
+    literal,
+    names_of,
+    scripts_of,
+    stands,
+)
 
 _SLOTS = ("instruction",)
 _TEMPLATES = {
@@ -50,7 +59,7 @@ class Paraphrase:
             BudgetExhausted: if there is no budget left for the first request.
         """
         text = origin.prompt.instruction
-        if most < 1 or not text.strip():
+        if most < 1 or not text.strip() or not is_valid(text):
             return []
         edits = [Edit("in other words", each) for each in _written(origin, most)]
         return edited(origin, self.name, edits, most)
@@ -95,7 +104,7 @@ def _refused(origin: Origin, memory: Memory) -> Callable[[str, Prompt], str]:
     text, names = origin.prompt.instruction, names_of(origin)
     kept = sorted({text[start:end].strip(_QUOTES).strip() for start, end in literal(origin)} - {""})
     named = {text[start:end].casefold() for start, end in found_names(text, names)}
-    scripts, is_foreign = _scripts(text), len(text.split()) >= _LONG and not is_english(text)
+    scripts, is_foreign = scripts_of(text), len(text.split()) >= _LONG and not is_english(text)
 
     def refused(new: str, _: Prompt) -> str:
         also = {new[start:end].casefold() for start, end in found_names(new, names)}
@@ -103,14 +112,9 @@ def _refused(origin: Origin, memory: Memory) -> Callable[[str, Prompt], str]:
             ("not the length of the instruction", not _LENGTHS[0] <= len(new) / len(text) <= _LENGTHS[1]),
             ("lacks an output, number or quotation", any(not stands(each, new) for each in kept)),
             ("names another output", bool(also - named)),
-            ("in another script", bool(_scripts(new) - scripts)),
+            ("in another script", bool(scripts_of(new) - scripts)),
             ("in another language", is_foreign and is_english(new)),
         )
         return next((reason for reason, applies in checks if applies), "") or memory.objection(new)
 
     return refused
-
-
-def _scripts(text: str) -> set[str]:
-    """Return the scripts of the letters of a text, as Unicode names them; Japanese has several."""
-    return {unicodedata.name(letter, "").partition(" ")[0] for letter in text if letter.isalpha()}

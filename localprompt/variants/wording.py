@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -127,6 +128,11 @@ def is_unspaced(word: str) -> bool:
 def is_english(text: str) -> bool:
     """Return whether a text has one of the most frequent words of English: no other gets English words added."""
     return _ENGLISH.search(text) is not None
+
+
+def scripts_of(text: str) -> set[str]:
+    """Return the scripts of the letters of a text, as Unicode names them; Japanese has several."""
+    return {unicodedata.name(letter, "").partition(" ")[0] for letter in text if letter.isalpha()}
 
 
 def changed(text: str, spans: Sequence[Span], change: Callable[[str], str]) -> str:
