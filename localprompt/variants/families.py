@@ -20,9 +20,8 @@ from localprompt.variants.synonym import Synonym
 from localprompt.variants.variant import Family
 
 FAMILIES: tuple[Family, ...] = (
-    Position(), Chat(), Labels(), Surface(), Order(), Sampling(), Deletion(), Examples(), Spelling(), Format(),
-    Position(), Chat(), Labels(), Surface(), Order(), Sampling(), Examples(), Spelling(), Format(),
-    Paraphrase(), Synonym(), Deletion(),
+    Position(), Chat(), Labels(), Surface(), Order(), Sampling(),
+    Paraphrase(), Synonym(), Examples(), Spelling(), Format(), Deletion(),
 )  # fmt: skip
 """Those that have few variants come first: what they cannot use goes to the later ones."""
 
