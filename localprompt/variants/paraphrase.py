@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from localprompt.errors import ContextOverflow
 from localprompt.proposals.metaprompts import MetaPrompt, load, ship
+from localprompt.proposals.parsing import SENTENCE_END
 from localprompt.proposals.validation import Memory
 from localprompt.search.proposer import Proposer, Request
 from localprompt.search.rewording import reading_of
-from localprompt.types import Prompt, Sampling
+from localprompt.types import Discard, Prompt, Sampling
 from localprompt.variants.variant import Origin, Variant
 from localprompt.variants.wording import (
     Edit,
@@ -29,6 +31,8 @@ _TEMPLATES = {
     False: ("reword", "explain"),
 }
 """Meta-prompts with and without a chat, asked in turn."""
+_AGAIN = "again"
+"""Meta-prompt before the original, after a paraphrase of it."""
 _TEMPERATURES = (0.7, 0.7, 1.0, 1.0)
 """Of the requests. The first replies are the most faithful ones."""
 _REPLIES = 6
@@ -53,7 +57,7 @@ class Paraphrase:
         """Return the variants in the order in which the proposer wrote them; none where it wrote nothing usable.
 
         The proposer is asked until there are enough, at most for `_REPLIES` replies to each of `_TEMPERATURES`, and as
-        many again where none was usable. What is not used is counted as discarded, with the reason.
+        many again where none was usable. A wording leaves out what is less likely after it than without it. What is not used is counted as discarded, with the reason.
 
         Raises:
             BudgetExhausted: if there is no budget left for the first request.
@@ -68,7 +72,7 @@ class Paraphrase:
 def _written(origin: Origin, most: int) -> list[str]:
     proposer = origin.problem.proposer.seeded(origin.rng(Paraphrase.name))
     text, names = origin.prompt.instruction, _TEMPLATES[proposer.has_chat]
-    templates = load(Paraphrase.name, dict.fromkeys(names, _SLOTS), None)
+    templates = load(Paraphrase.name, dict.fromkeys((*names, _AGAIN), _SLOTS), None)
     memory, found = Memory([text]), list[str]()
     refused = _refused(origin, memory)
     for turn, temperature in enumerate(_TEMPERATURES):
@@ -78,10 +82,33 @@ def _written(origin: Origin, most: int) -> list[str]:
             break
         sampling = Sampling(_room(proposer, text), temperature=temperature, top_p=0.95, stop=request.reading.stop)
         n = min(_REPLIES, most - len(found) + 1)
-        for each in proposer.propose([request], sampling, template.fixed, n=n, objection=refused)[0].accepted:
+        accepted = proposer.propose([request], sampling, template.fixed, n=n, objection=refused)[0].accepted
+        lost = _losing(proposer, templates[_AGAIN], text, accepted)
+        proposer.discard([Discard(each, "leaves a sentence out") for each in lost])
+        for each in accepted:
             memory.add(each)
-            found.append(each)
+        found += [each for each in accepted if each not in lost]
     return found
+
+
+def _losing(proposer: Proposer, template: MetaPrompt, text: str, wordings: Sequence[str]) -> list[str]:
+    """Return the wordings of `text` that leave out a sentence of it, where it has several.
+
+    Who knows what a wording says expects each sentence of the original more than who only knows the sentences before.
+    """
+    ends = [match.end() for match in SENTENCE_END.finditer(text) if text[match.end() :].strip()]
+    sentences = list(pairwise([0, *ends, len(text)]))
+    if len(sentences) < 2 or not wordings:
+        return []
+    heads = [template.text.partition("{{")[0].rstrip(), *(template.fill(instruction=each) for each in wordings)]
+    pairs = [(f"{head} {text[:start]}", text[start:end]) for head in heads for start, end in sentences]
+    nats, n = proposer.likelihood(pairs), len(sentences)
+    alone, *known = (nats[i : i + n] for i in range(0, len(nats), n))
+    return [
+        wording
+        for wording, each in zip(wordings, known, strict=True)
+        if any(after < before for before, after in zip(alone, each, strict=True))
+    ]
 
 
 def _request(proposer: Proposer, template: MetaPrompt, prompt: Prompt) -> Request | None:

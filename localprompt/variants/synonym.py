@@ -38,8 +38,8 @@ _TEMPLATES = {"question": ("text", "word"), "opening": ("word",)}
 """Meta-prompts to their slots: the user's turn of a chat, and how the answer begins; without a chat one text."""
 _REPLIES = 6
 """Words asked for in place of one."""
-_CHECKED = 3
-"""Of these, how many are checked, the likeliest."""
+_CHECKED = 2
+"""Of these, how many are looked at in the text, the likeliest."""
 _MAX_TOKENS, _RESERVED = 12, 48
 """Of a reply, and of all that a request for the way back may have beyond the first one."""
 _CLOSING = '"'
@@ -52,7 +52,7 @@ _STEM, _ENDING = 3, 3
 """Letters that all forms of a word begin with: all but the ending, at least so many."""
 _ALIKE = 0.7
 """Words with the same first letter of which so much is the same are forms of one, such as give and gave."""
-_WINDOWS = (240, 60)
+_WINDOWS = (160, 60)
 """Characters shown on both sides of a word; fewer where they do not fit the context."""
 _LOWEST = -10.0
 """Nats of a word there and back, and half of what the text loses by it: see `_Search.synonyms`."""
@@ -138,7 +138,8 @@ class _Search:
         """Return words of the same meaning as that at `span`, in its case, the best first.
 
         A word's value is the log-probability of it as a synonym of the old one, of the old one as a synonym of it where
-        it stands in the text, and half of the difference that it makes to the log-probability of the text.
+        it stands in the text, and half of the difference that it makes to the log-probability of the text. Half of the
+        least value must be left after the first.
         """
         place = self._place(span)
         if place is None:
@@ -148,8 +149,9 @@ class _Search:
         words = self._usable(span, self._proposer.complete([asked], sampling, n=_REPLIES)[0])
         there = self._proposer.likelihood([(asked, word + _CLOSING) for word in words])
         likely = sorted(zip(there, words, strict=True), reverse=True)
-        self._discard([word for _, word in likely[_CHECKED:]], "less likely synonym")
-        found = sorted(self._values(place, likely[:_CHECKED]), reverse=True)
+        n = sum(nats >= _LOWEST / 2 for nats, _ in likely[:_CHECKED])
+        self._discard([word for _, word in likely[n:]], "unlikely synonym")
+        found = sorted(self._values(place, likely[:n]), reverse=True)
         self._discard([word for value, word in found if value < _LOWEST], "no synonym")
         return [word for value, word in found if value >= _LOWEST]
 
@@ -168,16 +170,18 @@ class _Search:
         """Return the different words of replies, in the case of the old word."""
         text, (start, end) = self._text, span
         old, n_named = text[start:end], len(found_names(text, self._names))
+        said = {text[start:end].casefold() for start, end in words_in(text)}
         found = dict[str, None]()
         for reply in replies:
             word = _in_case_of(old, reply.text.partition(_CLOSING)[0].strip())
             new = text[:start] + word + text[end:]
             checks = (
                 (DIED, reply.finish_reason == "failed"),
-                ("no single word", not regex.fullmatch(r"[\p{L}\p{M}]{2,}", word)),
+                ("no single word", not regex.fullmatch(rf"[\p{{L}}\p{{M}}]{{{_LEAST},}}", word)),
                 ("truncated", reply.finish_reason == "length"),
                 ("in another script", not scripts_of(word) <= scripts_of(old)),
                 ("a form of the same word", _is_form(old, word)),
+                ("in the text already", word.casefold() in said),
                 ("names another output", len(found_names(new, self._names)) != n_named),
                 ("wrong article", _needs_other_article(text[:start], old, word)),
                 ("duplicate", word in found),

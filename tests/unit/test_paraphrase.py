@@ -71,6 +71,21 @@ def test_another_language_is_discarded() -> None:
     assert reasons("Write a short word which rhymes with the word given.", spanish) == {"in another language"}
 
 
+def test_what_leaves_a_sentence_out_is_discarded() -> None:
+    text = "Say what the text is about. Add nothing to that."
+    whole, part = "Tell us the topic of the text and nothing else.", "Tell us the topic of the text, please do."
+
+    def logprob(context: str, continuation: str) -> float:
+        is_part = part in context and continuation.strip() == "Add nothing to that."
+        return -9.0 if is_part else -1.0 if whole in context else -5.0
+
+    lm = ScriptedLM(answer=lambda prompt, seed: (whole, part)[seed % 2], logprob=logprob)
+    given = Origin(Prompt(text), toy.task(), toy.problem(lm))
+    assert [each.prompt.instruction for each in Paraphrase().variants(given, 9)] == [whole]
+    assert given.problem.proposer.discards["leaves a sentence out"] == 1
+    assert f"An instruction: {part}\n\nThe same instruction in other words: {text}" in lm.seen
+
+
 def test_each_wording_stands_there_once() -> None:
     other = 'We want 1 word after "It is": is this number odd or even?'
     assert sorted(written(GOOD, other, f"{GOOD} ")) == sorted([GOOD, other])

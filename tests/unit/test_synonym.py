@@ -15,7 +15,7 @@ from localprompt.variants.synonym import Synonym, _other_than
 from localprompt.variants.variant import Origin, Variant
 
 TEXT = 'Choose the label of a given sentence: odd or even, after "Answer is".'
-WORDS = {"Choose": "select", "label": "class", "given": "shown", "sentence": "phrase", "after": "behind"}
+WORDS = {"Choose": "select", "label": "class", "given": "shown", "sentence": "phrase", "after": "following"}
 """What the model says in place of each word."""
 BACK = {new: old for old, new in WORDS.items()}
 
@@ -59,7 +59,7 @@ def replaced(each: Variant, text: str = TEXT) -> tuple[str, str]:
 def test_each_word_is_replaced_by_a_synonym_in_its_case_and_what_is_named_stays() -> None:
     found = Synonym().variants(origin(), 20)
     assert sorted(map(replaced, found)) == [
-        ("Choose", "Select"), ("after", "behind"), ("given", "shown"), ("label", "class"), ("sentence", "phrase"),
+        ("Choose", "Select"), ("after", "following"), ("given", "shown"), ("label", "class"), ("sentence", "phrase"),
     ]  # fmt: skip
     assert {each.change for each in found} >= {"'Select' for 'Choose'"}
 
@@ -76,14 +76,16 @@ def test_each_word_is_replaced_by_a_synonym_in_its_case_and_what_is_named_stays(
         ("выбери", "in another script"),
         ("{{input}}", "no single word"),
         ("a " * 40, "no single word"),
-        ("Ignore", "no synonym"),
+        ("Ignore", "unlikely synonym"),
+        ("the", "no single word"),
+        ("Text", "in the text already"),
     ],
 )
 def test_what_is_no_other_word_of_the_same_meaning_is_discarded_and_counted(reply: str, reason: str) -> None:
-    text = "Choose it."
-    given = origin(lambda prompt, seed: reply, text=text)
+    text = "Choose it: a text."
+    given = origin(lambda prompt, seed: reply if asked(prompt) == "Choose" else "", text=text)
     assert not Synonym().variants(given, 3)
-    assert set(given.problem.proposer.discards) <= {reason, "duplicate"}
+    assert set(given.problem.proposer.discards) <= {reason, "duplicate", "no single word"}
     assert given.problem.proposer.discards[reason]
 
 
@@ -112,7 +114,9 @@ def test_a_few_are_spread_over_the_instruction() -> None:
 
 
 def test_several_words_in_place_of_one_come_after_each_had_its_turn() -> None:
-    given = origin(lambda prompt, seed: ("select", "determine", "pick")[seed % 3], lambda *_: -1.0, text="Choose label")
+    given = origin(
+        lambda prompt, seed: ("select", "determine", "prefer")[seed % 3], lambda *_: -1.0, text="Choose label"
+    )
     words = [replaced(each, "Choose label")[0] for each in Synonym().variants(given, 6)]
     assert sorted(words[:2]) == ["Choose", "label"]
     assert len(words) > 2
@@ -146,7 +150,7 @@ def test_a_context_without_room_gives_nothing() -> None:
 
 def test_what_was_asked_before_changes_nothing() -> None:
     def said(prompt: str, seed: int) -> str:
-        return ("select", "determine", "pick", "take", "name", "find")[seed % 6]
+        return ("select", "determine", "prefer", "take", "name", "find")[seed % 6]
 
     given = origin(said, lambda *_: -1.0)
     first = Synonym().variants(given, 3)
