@@ -57,7 +57,8 @@ class Paraphrase:
         """Return the variants in the order in which the proposer wrote them; none where it wrote nothing usable.
 
         The proposer is asked until there are enough, at most for `_REPLIES` replies to each of `_TEMPERATURES`, and as
-        many again where none was usable. A wording leaves out what is less likely after it than without it. What is not used is counted as discarded, with the reason.
+        many again where none was usable. A wording leaves out a sentence that is less likely after it than without it.
+        What is not used is counted as discarded, with the reason.
 
         Raises:
             BudgetExhausted: if there is no budget left for the first request.
