@@ -33,7 +33,10 @@ def test_each_variant_can_be_asked_as_it_is(family: Family, labels: tuple[str, .
     task = replace(toy.task(labels=labels), layout=toy.SHOWING)
     origin = toy.origin("Turn every alpha into the omega that is even or odd.", task)
     variants = family.variants(origin, 8)
-    assert bool(variants) == (family.name not in (["sampling"] if labels else ["labels", "order"]))
+    # What the toy model writes need not be of use.
+    assert family.name in ("paraphrase", "synonym") or bool(variants) == (
+        family.name not in (["sampling"] if labels else ["labels", "order"])
+    )
     for each in variants:
         (found,) = Evaluator(toy.model(), each.task, Budget()).evaluate([each.prompt], each.task.test[:4])
         answers = {each.outputs.get(label, label) for label in each.task.labels}
