@@ -161,7 +161,8 @@ def leaderboard(
             found = _stored(home.studies.all(KIND), names, size, notes)
         if not found:
             hint = "with --models they are measured now; or --store names another store"
-            raise StoreError(f"there is no finished sensitivity study of size {size}", hint)
+            why = "".join(f"; {note}" for note in notes)
+            raise StoreError(f"there is no finished sensitivity study of size {size}{why}", hint)
     by_task: dict[str, list[_Found]] = {}
     for each in found:
         by_task.setdefault(each.result.task, []).append(each)
@@ -186,6 +187,7 @@ def _stored(studies: Sequence[Study], names: Sequence[str], size: str, notes: li
             continue
         try:
             result = Sensitivity.read(study.result)
+            _check_whole(result)
         except StoreError as error:
             notes.append(f"the study {study.id} was passed over: {error.message}")
         else:
@@ -197,6 +199,29 @@ def _stored(studies: Sequence[Study], names: Sequence[str], size: str, notes: li
     if missing and found:
         notes.append(f"no finished study of size {size} of these tasks: {', '.join(missing)}")
     return found
+
+
+def _check_whole(found: Sensitivity) -> None:
+    """Check that what a board is made of fits together: a store may come from anywhere.
+
+    Raises:
+        StoreError: if it does not.
+    """
+    n = len(found.rows)
+    is_whole = bool(n and found.variants and found.models) and len(found.copies) in (0, n)
+    for model in found.models:
+        own = model.scorers[0] if model.scorers and all(each.variants and each.rows for each in model.scorers) else None
+        is_whole = (
+            is_whole
+            and own is not None
+            and len(own.scores) == len(own.variants)
+            and all(len(scores) == n and 0 <= min(scores) <= max(scores) <= 1 for scores in own.scores)
+            and own.variants[0].score is not None
+            and bool(own.families)
+            and own.families[0].spread is not None
+        )
+    if not is_whole:
+        raise StoreError("the result is damaged (its parts do not fit together)", "measure again")
 
 
 def _board(studies: Sequence[_Found], notes: list[str]) -> TaskBoard:

@@ -114,6 +114,36 @@ def test_damaged_unfinished_and_other_studies_are_passed_over_with_a_note(tmp_pa
     assert any("of these tasks: bad" in note for note in _board(store, "toy", "bad").notes)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda result: result.update(rows=[]),
+        lambda result: result.update(variants=[]),
+        lambda result: result.update(models=[]),
+        lambda result: result.update(copies=[1]),
+        lambda result: result["models"][0].update(scorers=[]),
+        lambda result: result["models"][0]["scorers"][0].update(variants=[]),
+        lambda result: result["models"][0]["scorers"][0].update(rows=0),
+        lambda result: result["models"][0]["scorers"][0].update(families=[]),
+        lambda result: result["models"][0]["scorers"][0].update(scores=[[0.5]]),
+        lambda result: result["models"][0]["scorers"][0]["scores"][0].__setitem__(0, 7.0),
+        lambda result: result["models"][0]["scorers"][0]["scores"][0].pop(),
+        lambda result: result["models"][0]["scorers"][0]["variants"][0].update(score=None),
+        lambda result: result["models"][0]["scorers"][0]["families"][0].update(spread=None),
+    ],
+)
+def test_a_result_whose_parts_do_not_fit_together_is_passed_over(tmp_path: Path, damage: Any) -> None:
+    store = tmp_path / "s.sqlite"
+    study = _measured(store, _task("bad"), _knows(7, "a"), families=("surface",), scorers=())
+    with Store(store) as opened:
+        (kept,) = opened.studies.all("sensitivity")
+        result = json.loads(json.dumps(kept.result))
+        damage(result)
+        opened.studies.update(study, status="finished", result=result)
+    with pytest.raises(StoreError, match=f"no finished .* size quick; the study {study} was passed over"):
+        _board(store)
+
+
 def test_with_models_they_are_measured_and_the_store_answers_the_second_time(tmp_path: Path) -> None:
     store, models = tmp_path / "s.sqlite", [_knows(3, "b"), _knows(7, "a")]
     found = _board(store, _task(), models=models, families=FAMILIES)

@@ -240,7 +240,10 @@ def test_what_a_run_found_comes_with_its_task_and_model(tmp_path: Path) -> None:
     lm = toy.model(name="finder")
     run = localprompt.optimize(task, lm, store=tmp_path / "s.sqlite")
     with Store(tmp_path / "s.sqlite") as store:
-        given = of_run(store.runs.get(run.run_id), store.path)
+        record = store.runs.get(run.run_id)
+        given = of_run(record, store.path)
+        with pytest.raises(ConfigError, match="found nothing yet"):
+            of_run(replace(record, result=None), store.path)
     assert (given.prompt, given.task, given.found_on) == (run.best, "omegas", (lm.facts.fingerprint,))
     models = [lm, toy.model(name="another")]
     (found,) = localprompt.transfer([task], models, prompts=[given]).tasks
