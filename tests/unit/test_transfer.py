@@ -166,6 +166,8 @@ def test_killed_at_any_moment_and_called_again_it_ends_as_undisturbed(tmp_path: 
     models: list[LanguageModel] = [watched(lm) for lm in whole]
     with pytest.raises(toy.Killed):
         _transfer(models, store=tmp_path / "b.sqlite")
+    with Store(tmp_path / "b.sqlite") as store:
+        assert [study.status for study in store.studies.all("transfer")] == ["failed"]
     found = _transfer(models, store=tmp_path / "b.sqlite")
     assert asked["n"] > dies_after
     assert found.id == undisturbed.id
