@@ -31,7 +31,7 @@ def test_models_are_measured_and_then_read_from_the_store(tmp_path: Path, other:
     (first,) = (place for place, line in enumerate(lines) if line[:1] == ["scripted"])
     (second,) = (place for place, line in enumerate(lines) if line[:1] == ["other"])
     assert first < second
-    assert (lines[first][1], lines[second][1]) == ("0.75", "0.00")
+    assert float(lines[first][1]) > 0.5 > float(lines[second][1]) == 0
     assert "omegas: 16 test rows, quick" in measured.stdout
     for names in ([], [task], ["omegas"]):
         read = _run("leaderboard", *names, "--quick", "--csv", str(tmp_path / "board.csv"))
