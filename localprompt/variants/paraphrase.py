@@ -130,7 +130,11 @@ def _room(proposer: Proposer, text: str) -> int:
 def _refused(origin: Origin, memory: Memory) -> Callable[[str, Prompt], str]:
     """Return the test of a paraphrase: why it does not say the same, of what can be seen without a model."""
     text, names = origin.prompt.instruction, names_of(origin)
-    kept = sorted({text[start:end].strip(_QUOTES).strip() for start, end in literal(origin)} - {""})
+    # In prose an output may stand in another case too; its name is what must stay.
+    spelled = {name for name in names if stands(name, text)}
+    folded = {name.casefold() for name in spelled}
+    pieces = (text[start:end].strip(_QUOTES).strip() for start, end in literal(origin))
+    kept = sorted({*spelled, *(piece for piece in pieces if piece and piece.casefold() not in folded)})
     named = {text[start:end].casefold() for start, end in found_names(text, names)}
     scripts, is_foreign = scripts_of(text), len(text.split()) >= _LONG and not is_english(text)
 

@@ -66,6 +66,11 @@ def test_an_output_that_the_instruction_does_not_name_is_not_added() -> None:
     assert reasons("Tell me whether this is even.", "Say of which parity this is.") == {"names another output"}
 
 
+def test_an_output_that_prose_has_in_another_case_need_not_stay_there() -> None:
+    text = "Say odd or even, if the number is one of the Odd numbers or not."
+    assert written("Is the number odd or even? Tell me which of them it is.", text=text)
+
+
 def test_another_language_is_discarded() -> None:
     spanish = "Escribe una palabra corta que rime bien con la palabra dada."
     assert reasons("Write a short word which rhymes with the word given.", spanish) == {"in another language"}
