@@ -8,7 +8,7 @@ computed tokens, one for the plain score and one for the other objective, which 
 are measured on the same rows of test in two sets of ways to ask:
 
 - `searched`: the five ways that the robust search was about
-- `others`: up to twelve variants of the families `surface` and `format` that another seed draws
+- `others`: eight formats of the layout that another seed draws, the same for both prompts
 
 Of each set there are the mean over the ways and the worst way, and the difference of the two prompts: of the means
 paired by rows, of the worst ways by bootstrap over rows. Aims: worst way at least +0.05, mean at least -0.02.
@@ -47,18 +47,16 @@ from localprompt.store import Store
 from localprompt.tasks import Task, load_task
 from localprompt.tasks.copies import numbered
 from localprompt.types import Prompt
-from localprompt.variants.collect import collect
 from localprompt.variants.format import Format
-from localprompt.variants.robust import WEIGHTS, Objective, RobustEvaluator
-from localprompt.variants.surface import Surface
+from localprompt.variants.robust import SPEAKS_OF_ALL, WEIGHTS, Objective, RobustEvaluator
 from localprompt.variants.variant import Origin
 
 Results = dict[str, Any]
 
 PROMPTS = 8
 """Seed prompts from prompts.txt."""
-OTHERS = 12
-"""Variants that the search did not see."""
+OTHERS = 8
+"""Formats that the search did not see."""
 ANOTHER_SEED = 1000
 AIMS = {"worst": 0.05, "mean": -0.02}
 
@@ -105,14 +103,12 @@ def ways_of(task: Task, prompt: Prompt, session: Session, seed: int) -> Results:
     (searched,) = robust.neighbourhoods([prompt], task.test)
     evaluator = Evaluator(session.lm, task, session.budget)
     problem = Problem(task, evaluator, MeteredLM(session.lm, session.budget), rng=random.Random(seed))
-    origin = Origin(prompt, task, problem, seed + ANOTHER_SEED)
-    variants = collect(origin, (Surface(), Format()), OTHERS).variants
-    others = [
-        Evaluator(session.lm, each.task, Budget()).evaluate([each.prompt], each.task.test)[0] for each in variants
-    ]
+    origin = Origin(SPEAKS_OF_ALL, task, problem, seed + ANOTHER_SEED)
+    formats = [each for each in Format().variants(origin, OTHERS) if each.change not in robust.changes(prompt)]
+    others = [Evaluator(session.lm, each.task, Budget()).evaluate([prompt], task.test)[0] for each in formats]
     return {
         "searched": {"changes": robust.changes(prompt), "scores": [each.scores for each in searched]},
-        "others": {"changes": [each.change for each in variants], "scores": [each.scores for each in others]},
+        "others": {"changes": [each.change for each in formats], "scores": [each.scores for each in others]},
     }
 
 

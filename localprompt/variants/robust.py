@@ -42,7 +42,7 @@ _SURFACES = (
 )
 """Changes of an instruction, those that apply to most first; of each, one of its directions applies or none."""
 _EDITS = 16
-_SPEAKS_OF_ALL = Prompt("Input Text Question Output Answer Label")
+SPEAKS_OF_ALL = Prompt("Input Text Question Output Answer Label")
 """Whose formats exchange no cue word: an instruction may speak of it."""
 
 _Measure = Callable[[Evaluator, Sequence[Prompt]], list[Evaluation]]
@@ -67,7 +67,7 @@ class RobustEvaluator(Evaluator):
         self._weight = weight
         task = replace(task, test=())
         problem = Problem(task, Evaluator(lm, task, budget), self._lm, rng=random.Random(seed))
-        self._origin = Origin(_SPEAKS_OF_ALL, task, problem, seed)
+        self._origin = Origin(SPEAKS_OF_ALL, task, problem, seed)
         formats = Format().variants(self._origin, _FORMATS)
         self._formats = [(each.change, Evaluator(lm, each.task, budget)) for each in formats]
         self._surfaces = _SURFACES[: N_VARIANTS - len(formats)]
