@@ -37,12 +37,15 @@ from localprompt.stats.sensitivity import (
     spread,
 )
 from localprompt.tasks.copies import numbered
-from localprompt.tasks.normalising import normalise
 from localprompt.types import Spend
 from localprompt.variants.variant import Variant
 
 DELETION = "deletion"
 """The family that makes the word map."""
+SAMPLING = "sampling"
+"""The family that changes no wording: it is no part of what all families together do."""
+_AROUND = " .,;:!?\"'"
+"""Signs around a written answer that do not make it another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,7 @@ class _Codes:
         if answer is None:
             return -1
         # Written answers that differ in case or punctuation alone are one.
-        form = answer if self._is_closed else normalise(answer) or answer
+        form = answer if self._is_closed else " ".join(answer.casefold().split()).strip(_AROUND) or answer
         if form not in self._numbers:
             self._numbers[form] = len(self.texts)
             self.texts.append(answer)
@@ -111,6 +114,7 @@ class _Scored:
     def __init__(self, by: ByScorer, variants: Sequence[Variant], codes: _Codes, *, unlabelled: bool) -> None:
         self._by = by
         self._families = [variants[place].family for place in by.places]
+        self._renames = [bool(variants[place].outputs) for place in by.places]
         self._rows = variants[0].task.test[: by.rows]
         self._labels = variants[0].task.labels
         self._copies = numbered(self._rows)
@@ -123,10 +127,11 @@ class _Scored:
 
     def measures(self, own: ByScorer) -> ScorerMeasures:
         """Return all measures; `own` is by the task's own scorer."""
-        everything = list(range(len(self._families)))
+        places = range(len(self._families))
         families = dict.fromkeys(self._families[1:])
-        of_families = [[0, *(i for i in everything[1:] if self._families[i] == name)] for name in families]
-        groups = [(ALL, everything), *zip(families, of_families, strict=True)]
+        of_families = [[0, *(i for i in places[1:] if self._families[i] == name)] for name in families]
+        wordings = [i for i in places if self._families[i] != SAMPLING]
+        groups = [(ALL, wordings), *zip(families, of_families, strict=True)]
         return ScorerMeasures(
             scorer=self._by.scorer.name,
             what=self._by.scorer.what,
@@ -155,12 +160,18 @@ class _Scored:
                     nats=float((self._right[i] - self._right[0]).mean()) if self._right is not None and i else None,
                     favourite=None if favourite is None else self._texts[favourite],
                     favourite_share=shifts[i].share if shifts else 0.0,
+                    favourite_change=shifts[i].change if shifts else 0.0,
+                    favourite_wanted=None if favourite is None or scores is None else self._wanted(favourite),
                     label_shift=shifts[i].distance if shifts else 0.0,
                     unreadable=measured.unreadable if self._answers else 0,
                     failed=measured.failed,
                 )
             )
         return found
+
+    def _wanted(self, code: int) -> float | None:
+        """Return the share of rows of which an answer is a right one; None where answers are written."""
+        return fmean(self._texts[code] in row.targets for row in self._rows) if self._labels else None
 
     def _family(self, name: str, places: Sequence[int]) -> FamilyMeasures:
         copies = self._copies
@@ -197,17 +208,25 @@ class _Scored:
         if self._scores is not None:
             right = [next((self._labels.index(t) for t in row.targets if t in self._labels), -1) for row in self._rows]
             consistency = class_consistency(table, right, self._copies)
-        return sensitivity_entropy(table, self._copies), consistency, self._posix(chosen, places)
+        return sensitivity_entropy(table, self._copies), consistency, self._posix(places)
 
-    def _posix(self, chosen: Sequence[Measured], places: Sequence[int]) -> Estimate | None:
-        """Return POSIX with the chosen label as the reply, whose log-probability every variant has given."""
-        per_token = np.array([each.label_logprobs for each in chosen])  # K x N x C
-        chosen_label = np.array([[self._texts[code] if code >= 0 else "" for code in self._answers[i]] for i in places])
-        numbers = {label: number for number, label in enumerate(self._labels)}
-        replies = np.vectorize(lambda label: numbers.get(label, 0), otypes=[np.int64])(chosen_label)  # K x N
-        rows = np.arange(per_token.shape[1])
-        of_replies = np.array([[per_token[k][rows, reply] for reply in replies] for k in range(len(chosen))])
-        return posix(np.minimum(of_replies, 0.0), np.ones(replies.shape), self._copies)
+    def _posix(self, places: Sequence[int]) -> Estimate | None:
+        """Return POSIX with the chosen label as the reply, whose log-probability every variant has given.
+
+        Variants with other label words are left out: the same reply is another text for them. So are rows that the
+        model could not be asked about.
+        """
+        places = [i for i in places if not self._renames[i]]
+        codes = np.array([self._answers[i] for i in places])
+        asked = np.flatnonzero((codes >= 0).all(axis=0))
+        if not asked.size:
+            return None
+        per_token = np.array([self._by.measured[i].label_logprobs for i in places])[:, asked]  # K x N x C
+        numbers = np.array([self._labels.index(text) if text in self._labels else 0 for text in self._texts])
+        replies, rows = numbers[codes[:, asked]], np.arange(asked.size)
+        of_replies = np.array([[each[rows, reply] for reply in replies] for each in per_token])
+        copies = [self._copies[i] for i in asked]
+        return posix(np.minimum(of_replies, 0.0), np.ones(replies.shape), copies)
 
     def _agreement(self, own: ByScorer) -> float | None:
         theirs = dict(zip(own.places, own.measured, strict=True))

@@ -14,7 +14,7 @@ from localprompt.lm.cached import CachedLM, MemoryAnswers
 from localprompt.lm.deadline import Rates, Work
 from localprompt.lm.metered import MeteredLM
 from localprompt.run.session import Session
-from localprompt.search.evaluator import Evaluator
+from localprompt.search.evaluator import CONTENT_FREE, Evaluator
 from localprompt.search.observer import Observer, pluralize
 from localprompt.search.problem import Problem
 from localprompt.tasks import Task
@@ -37,10 +37,12 @@ class Size:
     """Variants by scorers for which the model writes, which take longer; those of a task without labels are all."""
     written_rows: int
     """Rows of these."""
+    writes: bool = True
+    """Whether they are asked unless named."""
 
 
 SIZES = {
-    "quick": Size(variants=12, rows=60, repeats=2, written_variants=0, written_rows=0),
+    "quick": Size(variants=12, rows=60, repeats=2, written_variants=4, written_rows=40, writes=False),
     "standard": Size(variants=30, rows=200, repeats=3, written_variants=8, written_rows=100),
     "full": Size(variants=100, rows=500, repeats=4, written_variants=100, written_rows=500),
 }
@@ -107,11 +109,17 @@ def ask(
         ContextOverflow: before anything is computed, if a row does not fit the context with the original.
         BudgetExhausted, TaskError, StoreError, WorkerDied: as the evaluator; what was answered is in the store.
     """
-    rows = variants[0].task.test
+    rows, labels = variants[0].task.test, variants[0].task.labels
     session.evaluator(variants[0].task).check_fit(variants[0].prompt, rows)
-    longest = max(rows, key=lambda row: sum(len(text.encode("utf-8", "replace")) for text in row.inputs.values()))
-    place = rows.index(longest)
-    fits = [session.evaluator(each.task).fits(each.prompt, each.task.test[place]) for each in variants]
+    fits = [
+        all(
+            session.evaluator(scorer.task(each.task)).fits(each.prompt, row)
+            for scorer in scorers
+            for row in each.task.test
+        )
+        for each in variants
+    ]
+    fits[0] = True  # a row that is too long for another scorer alone fails there
     fitting = [i for i, is_fitting in enumerate(fits) if is_fitting]
     found = []
     for scorer in scorers:
@@ -123,7 +131,7 @@ def ask(
         for i in places:
             each = variants[i]
             evaluator = Evaluator(session.lm, scorer.task(each.task), session.budget, seed=each.seed)
-            measured.append(measure(scorer, evaluator, each, each.task.test[:n]))
+            measured.append(measure(scorer, evaluator, each, each.task.test[:n], labels))
             observer.progress(len(measured), len(places))
         found.append(ByScorer(scorer, tuple(places), n, tuple(measured)))
     observer.stage(f"the prompt itself {size.repeats} times again, in other batches")
@@ -136,8 +144,12 @@ def expected(session: Session, original: Variant, scorers: Sequence[Scorer], siz
     works, n_rows = [], len(original.task.test)
     for scorer in scorers:
         places, n = _chosen(range(n_variants + 1), scorer, scorers[0], size, n_rows)
-        task = scorer.task(original.task)
-        work = session.evaluator(task).work([original.prompt], original.task.test[:n])
+        task, rows = scorer.task(original.task), original.task.test[:n]
+        if task.labels and scorer is not scorers[0]:  # it shares the answers of the task's own scorer
+            blank = rows[0]
+            rows = tuple(replace(blank, inputs=dict.fromkeys(blank.inputs, text)) for text in CONTENT_FREE)
+        work = session.evaluator(task).work([original.prompt], rows)
+        work = replace(work, n=0, each=0) if scorer.of_target else work
         times = len(places) + (size.repeats if scorer is scorers[0] else 0)
         works += [work] * times
     return works
@@ -172,6 +184,7 @@ def _again(session: Session, scorer: Scorer, original: Variant, number: int) -> 
             Evaluator(again, scorer.task(original.task), session.budget, seed=original.seed),
             original,
             [rows[i] for i in half],
+            original.task.labels,
         )
         for half in halves
     ]

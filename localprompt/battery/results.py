@@ -51,6 +51,10 @@ class VariantMeasures:
     """Answer given most often; None without answers."""
     favourite_share: float
     """Of the rows."""
+    favourite_change: float
+    """That share minus the share to which the original gives the same answer."""
+    favourite_wanted: float | None
+    """Share of rows of which it is a right answer; None where that is not known."""
     label_shift: float
     """Total variation distance of its distribution of answers to the original's."""
     unreadable: int
@@ -175,7 +179,7 @@ class Sensitivity:
     """How far the wording of a prompt moves the answers of models."""
 
     id: str
-    """Of the study in the store; 12 hexadecimal digits."""
+    """Of the study in the store, 12 hexadecimal digits; empty where nothing is kept."""
     task: str
     split: str
     size: str

@@ -17,6 +17,7 @@ import regex
 from localprompt.search.evaluator import UNLIKELY, Evaluator
 from localprompt.tasks import Task
 from localprompt.tasks.answers import Extraction
+from localprompt.tasks.choices import read_choice
 from localprompt.tasks.normalising import holds
 from localprompt.types import Example, Sampling
 from localprompt.variants.variant import Variant
@@ -100,6 +101,9 @@ def free(task: Task) -> Task:
 
 def named_label(labels: Sequence[str], text: str) -> str | None:
     """Return the label that a text is or names; None if it names none, or several and begins with none."""
+    letters = {label.upper(): label for label in labels if regex.fullmatch("[A-Za-z]", label)}
+    if len(letters) == len(labels):
+        return letters.get(read_choice(text)[0] or "")
     said = text.strip().casefold()
     starting = [label for label in labels if said.startswith(label.casefold()) and holds(said[: len(label) + 1], label)]
     if starting:
@@ -110,7 +114,9 @@ def named_label(labels: Sequence[str], text: str) -> str | None:
     return longest[0] if len(longest) == 1 else None
 
 
-def measure(scorer: Scorer, evaluator: Evaluator, variant: Variant, rows: Sequence[Example]) -> Measured:
+def measure(
+    scorer: Scorer, evaluator: Evaluator, variant: Variant, rows: Sequence[Example], labels: Sequence[str]
+) -> Measured:
     """Return a variant on its rows.
 
     Args:
@@ -118,6 +124,7 @@ def measure(scorer: Scorer, evaluator: Evaluator, variant: Variant, rows: Sequen
         evaluator: of the scorer's task for the variant.
         variant: what is measured.
         rows: of the variant's own task, in the order of the result.
+        labels: those of the original, in their order.
 
     Raises:
         BudgetExhausted, TaskError, StoreError, WorkerDied: as the evaluator.
@@ -135,23 +142,29 @@ def measure(scorer: Scorer, evaluator: Evaluator, variant: Variant, rows: Sequen
     failed = sum(outcome.failed for outcome in outcomes)
     if scorer.writes:
         return Measured(evaluation.scores, answers, failed)
-    return _with_likelihoods(evaluator, variant, rows, Measured(evaluation.scores, answers, failed))
+    return _with_likelihoods(evaluator, variant, rows, labels, Measured(evaluation.scores, answers, failed))
 
 
-def _with_likelihoods(evaluator: Evaluator, variant: Variant, rows: Sequence[Example], measured: Measured) -> Measured:
-    """Return the same with how probable the labels were; where the model could not be asked, all are alike."""
-    labels = variant.task.labels
+def _with_likelihoods(
+    evaluator: Evaluator, variant: Variant, rows: Sequence[Example], labels: Sequence[str], measured: Measured
+) -> Measured:
+    """Return the same with how probable the original's labels were; where the model could not be asked, all alike."""
+    own = variant.task.labels
     distributions, right, per_token = [], [], []
     for row in rows:
         found = evaluator.label_likelihoods(variant.prompt, row)
-        scores = found.scores if found else (0.0,) * len(labels)
+        scores = [max(UNLIKELY, score) for score in found.scores] if found else [0.0] * len(own)
         total = _log_sum_exp(scores)
         normalised = [score - total for score in scores]
-        distributions.append(tuple(normalised))
-        wanted = [nats for nats, label in zip(normalised, labels, strict=True) if label in row.targets]
+        wanted = [nats for nats, label in zip(normalised, own, strict=True) if label in row.targets]
         right.append(_log_sum_exp(wanted) if wanted else 0.0)
-        logprobs, n_tokens = (found.logprobs, found.n_tokens) if found else ((0.0,) * len(labels), (1,) * len(labels))
-        per_token.append(tuple(nats / max(1, n) for nats, n in zip(logprobs, n_tokens, strict=True)))
+        pairs = zip(found.logprobs, found.n_tokens, strict=True) if found else [(0.0, 1)] * len(own)
+        of_tokens = [max(UNLIKELY, nats / max(1, n)) for nats, n in pairs]
+        # Options of a row may have changed their letters: entry i is what the original calls its label i.
+        meanings = [variant.meaning(row.id, label) for label in own]
+        places = [meanings.index(label) for label in labels]
+        distributions.append(tuple(normalised[place] for place in places))
+        per_token.append(tuple(of_tokens[place] for place in places))
     return replace(measured, distributions=tuple(distributions), right=tuple(right), label_logprobs=tuple(per_token))
 
 

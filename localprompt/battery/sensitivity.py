@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from localprompt.battery.analyse import Identity, analyse, rank_agreement
+from localprompt.battery.analyse import SAMPLING, Identity, analyse, rank_agreement
 from localprompt.battery.ask import Size, ask, expected, find_size, make_variants, seconds
 from localprompt.battery.results import ModelSensitivity, Sensitivity, VariantText
 from localprompt.battery.scorers import Scorer, scorers_of
@@ -37,7 +37,7 @@ from localprompt.stats.variance import VarianceShares, variance_shares
 from localprompt.store import Store
 from localprompt.store.records import dumped
 from localprompt.tasks import Task
-from localprompt.tasks.copies import n_different, numbered
+from localprompt.tasks.copies import inputs_of, n_different, numbered
 from localprompt.tasks.task import check_one_split
 from localprompt.types import Prompt
 from localprompt.variants.families import FAMILIES, find_families
@@ -76,6 +76,12 @@ class Battery:
     seed: int
     unlabelled: bool
 
+    @property
+    def most_variants(self) -> int:
+        """As many as the size allows, and all prompts that were given."""
+        given = sum(len(family.prompts) for family in self.families if isinstance(family, Given))
+        return self.sizes.variants + given
+
 
 @checked
 def sensitivity(  # noqa: PLR0913 - options of a user
@@ -110,7 +116,7 @@ def sensitivity(  # noqa: PLR0913 - options of a user
         engine: settings of the engine, by name; where models are loaded here.
         allow_code: permits a task file to name a metric in Python, which runs code.
         store: where answers and the result are kept: open, by path, or the default one.
-        use_cache: False: compute everything, and touch no store; the result has an id that no store knows.
+        use_cache: False: compute everything, and touch no store; the result has no id.
         observer: told what happens.
 
     Raises:
@@ -147,6 +153,7 @@ def sensitivity(  # noqa: PLR0913 - options of a user
                         stack.enter_context(home.studies.ending(study))
                     variants, notes = _made(plan, session, observer)
                 answered = ask(session, variants, plan.scorers, plan.sizes, observer)
+                observer.stage("computing measures")
                 found.append(
                     analyse(identity(session), variants, answered, session.budget.spend, unlabelled=plan.unlabelled)
                 )
@@ -176,12 +183,12 @@ def expected_cost(
         with open_session(model, engine=engine, use_cache=False, observer=observer) as session:
             original = Variant("original", "as it is", plan.task.seeds[0], plan.task)
             session.evaluator(plan.task).check_fit(original.prompt, plan.task.test)
-            works = expected(session, original, plan.scorers, plan.sizes, plan.sizes.variants)
+            works = expected(session, original, plan.scorers, plan.sizes, plan.most_variants)
             rates = measured_rates(session.lm.lm)
             costs.append(
                 Cost(
                     session.lm.facts.name,
-                    plan.sizes.variants,
+                    plan.most_variants,
                     len(plan.task.test),
                     sum(work.read + work.n * work.each // 2 for work in works),
                     None if rates is None else seconds(works, rates),
@@ -228,11 +235,17 @@ def plan_battery(  # noqa: PLR0913 - as above
     if not examples:
         raise TaskError(f"the task {loaded.name} has no {split} examples", "choose another split")
     original, *others = [Prompt(each) if isinstance(each, str) else each for each in prompts] or loaded.seeds[:1]
-    rows = tuple(order_of(loaded, examples, seed)[: sizes.rows])
+    shown = {tuple(sorted(demo.inputs.items())) for prompt in (original, *others) for demo in prompt.demos}
+    unseen = [example for example in examples if inputs_of(example) not in shown]
+    rows = tuple(order_of(loaded, unseen, seed)[: sizes.rows])
+    if not rows:
+        raise TaskError(f"all {split} examples of the task {loaded.name} stand in the prompt", "choose another split")
     train = loaded.train if split != "train" else ()
     asked = replace(loaded, seeds=(original,), train=train, dev=(), test=rows, folds=0)
     chosen = FAMILIES if families is None else [of_names[f] if isinstance(f, str) else f for f in families]
     given = (Given(tuple(others)),) if others else ()
+    if not (*given, *chosen):
+        raise ConfigError("there are no families of variants and no further prompts", "name a family or a prompt")
     return Battery(
         task=asked,
         split=split,
@@ -253,7 +266,7 @@ def _chosen_scorers(task: Task, names: Sequence[str] | None, size: Size, *, unla
             raise ConfigError(f"unknown scorer {name!r} for the task {task.name}", nearest(name, known))
     if names is not None:
         return (having[0], *(known[name] for name in dict.fromkeys(names) if known[name] is not having[0]))
-    return tuple(each for each in having if each is having[0] or size.written_variants or not each.writes)
+    return tuple(each for each in having if each is having[0] or size.writes or not each.writes)
 
 
 def check_models(models: Sequence[str | Path | LanguageModel], engine: Mapping[str, object]) -> None:
@@ -272,8 +285,8 @@ def check_models(models: Sequence[str | Path | LanguageModel], engine: Mapping[s
 
 def _made(plan: Battery, session: Session, observer: Observer) -> tuple[list[Variant], list[str]]:
     """Return the variants, the original first, and what is worth saying about how they were made."""
-    observer.stage(f"making up to {pluralize(plan.sizes.variants, 'variant')}")
-    collected = make_variants(plan.task, plan.families, plan.sizes.variants, session, plan.seed)
+    observer.stage(f"making up to {pluralize(plan.most_variants, 'variant')}")
+    collected = make_variants(plan.task, plan.families, plan.most_variants, session, plan.seed)
     notes = []
     if collected.none_of:
         notes.append(f"no variants of these families: {', '.join(collected.none_of)}")
@@ -317,7 +330,7 @@ def _result(
         rows=tuple(row.id for row in plan.task.test),
         variants=tuple(_text(each) for each in variants),
         models=tuple(found),
-        variance=None if plan.unlabelled else _variance(found, numbered(plan.task.test)),
+        variance=None if plan.unlabelled else _variance(found, variants, numbered(plan.task.test)),
         rank_agreement=() if plan.unlabelled else rank_agreement(found),
         smallest_difference=None if plan.unlabelled else smallest_detectable_gain(different),
         notes=tuple(notes),
@@ -335,9 +348,12 @@ def _text(variant: Variant) -> VariantText:
     return VariantText(variant.family, variant.change, variant.prompt, shown, variant.span)
 
 
-def _variance(found: Sequence[ModelSensitivity], copies: Sequence[int]) -> VarianceShares | None:
+def _variance(
+    found: Sequence[ModelSensitivity], variants: Sequence[Variant], copies: Sequence[int]
+) -> VarianceShares | None:
     """Return where the scores of the variants that all models were asked come from; None for a single one."""
-    places = [{each.variant: i for i, each in enumerate(model.own.variants)} for model in found]
+    wordings = {place for place, variant in enumerate(variants) if variant.family != SAMPLING}
+    places = [{each.variant: i for i, each in enumerate(m.own.variants) if each.variant in wordings} for m in found]
     shared = sorted(set.intersection(*map(set, places)))
     if len(shared) < 2 or len(set(copies)) < 2:
         return None

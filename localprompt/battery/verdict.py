@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from statistics import fmean
 
 from localprompt.battery.results import (
     FamilyMeasures,
@@ -19,6 +20,11 @@ _FAVOURED = 0.15
 """Share of the rows by which an answer is given more often by a variant than by the original, or than is right."""
 _WORD = 40
 """Characters of a piece of the prompt."""
+_NAMES = {"calibrated": "Calibration", "free": "Letting the model write freely"}
+_WORSE, _UNREAD = 0.05, 0.1
+"""Score that another scorer may lose, and share of answers it may not read, for its spread to be compared."""
+_WORTH = 0.1
+"""Share of a spread that is worth a sentence."""
 
 
 def verdict(found: Sensitivity) -> str:
@@ -41,8 +47,11 @@ def _of_one(found: Sensitivity, model: ModelSensitivity) -> Iterator[str]:
 def _of_many(found: Sensitivity) -> Iterator[str]:
     by_spread = sorted(found.models, key=lambda model: -_spread(model.overall))
     most, least = by_spread[0], by_spread[-1]
-    yield _moved(most.overall, f"The wording moves {most.model} most: its score")
-    yield _moved(least.overall, f"It moves {least.model} least: its score")
+    if _spread(most.overall) == _spread(least.overall):
+        yield _moved(most.overall, f"The wording moves all models alike: the score of {most.model}")
+    else:
+        yield _moved(most.overall, f"The wording moves {most.model} most: its score")
+        yield _moved(least.overall, f"It moves {least.model} least: its score")
     yield from agreement(found.rank_agreement, "wording")
 
 
@@ -65,7 +74,8 @@ def _moved(overall: FamilyMeasures, what: str) -> str:
     chance = score_text(moved.by_chance.median, 2)
     if moved.by_chance.p < _ALPHA:
         return f"{what} {verb} {ends}; chance alone gives {chance}."
-    return f"{what} {verb} {ends}, which is no more than chance: equal prompts give {chance}."
+    most = score_text(moved.by_chance.quantile, 2)
+    return f"{what} {verb} {ends}, which is no more than chance: equal prompts give up to {most}."
 
 
 def _word(model: ModelSensitivity) -> Iterator[str]:
@@ -86,40 +96,51 @@ def _weight(word: WordEffect) -> tuple[float, float]:
 
 
 def _scorers(model: ModelSensitivity) -> Iterator[str]:
-    own = _spread(model.overall)
-    if own <= 0 or (model.overall.spread and model.overall.spread.by_chance.p >= _ALPHA):
+    """Yield how much of the spread another scorer removes, on the rows and variants that it measured.
+
+    Nothing is said where it takes answers less well: what scores nothing does not move.
+    """
+    if model.overall.spread is None or model.overall.spread.by_chance.p >= _ALPHA:
         return
     for measures in model.scorers[1:]:
-        if measures.scorer not in ("calibrated", "free"):
+        name = _NAMES.get(measures.scorer)
+        unread = sum(each.unreadable + each.failed for each in measures.variants)
+        theirs, ours = _means(measures, measures.rows), _means(model.own, measures.rows)
+        shared = [place for place in theirs if place in ours]
+        own = _range([ours[place] for place in shared])
+        lost = fmean(ours[place] - theirs[place] for place in shared)
+        if name is None or own == 0 or lost > _WORSE or unread > _UNREAD * len(measures.variants) * measures.rows:
             continue
-        name = {"calibrated": "Calibration", "free": "Letting the model write freely"}[measures.scorer]
-        share = 1 - _spread(measures.families[0]) / _same_variants(model.own, measures)
-        if share >= 0.1:
+        share = 1 - _range([theirs[place] for place in shared]) / own
+        if share >= _WORTH:
             yield f"{name} removes {percent_text(share)} % of it."
-        elif share <= -0.1:
+        elif share <= -_WORTH:
             yield f"{name} does not reduce it."
 
 
-def _same_variants(own: ScorerMeasures, other: ScorerMeasures) -> float:
-    """Return the spread by the task's own scorer over the variants that another scorer measured."""
-    places = {each.variant for each in other.variants}
-    means = [each.score.mean for each in own.variants if each.variant in places and each.score is not None]
-    return max(max(means) - min(means), 1e-9)
+def _means(measures: ScorerMeasures, rows: int) -> dict[int, float]:
+    """Return the score of each variant on the first rows."""
+    return {each.variant: fmean(scores[:rows]) for each, scores in zip(measures.variants, measures.scores, strict=True)}
+
+
+def _range(values: Sequence[float]) -> float:
+    return max(values) - min(values)
 
 
 def _favourite(model: ModelSensitivity, found: Sensitivity) -> Iterator[str]:
-    original = model.own.variants[0]
-    most = max(model.own.variants, key=lambda each: each.favourite_share)
-    if most.favourite is None:
-        return
-    text = most.favourite[:_WORD]
-    if original.favourite == most.favourite and most.favourite_share - original.favourite_share < _FAVOURED:
-        if original.favourite_share > 0.5 + _FAVOURED:
-            yield f"The prompt gets the answer '{text}' for {percent_text(original.favourite_share)} % of the rows."
-        return
-    change = found.variants[most.variant].change
-    where = "as it is" if most.variant == 0 else f"with the variant '{change}'"
-    yield f"It favours an answer: {where}, '{text}' for {percent_text(most.favourite_share)} % of the rows."
+    original, *others = model.own.variants
+    if original.favourite is not None and original.favourite_wanted is not None:
+        share, wanted = original.favourite_share, original.favourite_wanted
+        if share - wanted >= _FAVOURED:
+            given = f"answers '{original.favourite[:_WORD]}' for {percent_text(share)} % of the rows"
+            yield f"The model {given}, though it is right for {percent_text(wanted)} %."
+            return
+    most = max(others, key=lambda each: each.favourite_change)
+    if most.favourite is not None and most.favourite_change >= _FAVOURED:
+        before = percent_text(max(0.0, most.favourite_share - most.favourite_change))
+        given = f"'{most.favourite[:_WORD]}' for {percent_text(most.favourite_share)} % of the rows"
+        change = found.variants[most.variant].change
+        yield f'With the variant "{change}" the model answers {given}, as it is for {before} %.'
 
 
 def _unlabelled(model: ModelSensitivity, *, many: bool) -> str:

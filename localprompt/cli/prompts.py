@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localprompt.errors import ConfigError
+from localprompt.errors import ConfigError, StoreError
 from localprompt.interface.advice import command
 from localprompt.interface.paths import expanded
 
@@ -34,7 +34,7 @@ def named_prompt(prompt: str, store: Path | None) -> str | Prompt:
 
     Raises:
         ConfigError: if the file cannot be read, or the run has found nothing yet.
-        StoreError: if several runs have ids that begin so, or the store cannot be read.
+        StoreError: if no run or several have ids that begin so, or the store cannot be read.
     """
     if not _RUN.fullmatch(prompt):
         return read_instruction(prompt)
@@ -42,7 +42,10 @@ def named_prompt(prompt: str, store: Path | None) -> str | Prompt:
     from localprompt.store import Store  # noqa: PLC0415
 
     with Store(store, create=False) as opened:
-        record = opened.runs.get(prompt)
+        try:
+            record = opened.runs.get(prompt)
+        except StoreError as error:
+            raise StoreError(error.message, error.hint or "a prompt of such letters is given as @FILE") from error
     if record.result is None:
         raise ConfigError(f"the run {record.id} has found nothing yet", command("resume", record.id, store=store))
     return RunResult.from_json(record.result).best

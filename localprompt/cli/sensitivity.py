@@ -83,7 +83,9 @@ def sensitivity(
     from localprompt.cli.sensitivity_output import print_costs, print_sensitivity  # noqa: PLC0415
     from localprompt.store.plain import plain  # noqa: PLC0415
 
-    limits = _limits(bounds)
+    limits = _limits(bounds, unlabelled=choices["unlabelled"])
+    if csv_file is not None and choices["unlabelled"]:
+        raise click.UsageError("--csv holds scores, and with --unlabelled there are none", ctx)
     check_folder(csv_file)
     arguments: dict[str, Any] = {
         **choices,
@@ -116,14 +118,20 @@ def sensitivity(
         ctx.exit(_ABOVE)
 
 
-MEASURES = ("spread", "flip_rate", "prompt_sensi_score", "performance_drop", "entropy", "posix")
+_OF_ANSWERS = ("flip_rate", "entropy", "posix")
+MEASURES = ("spread", "prompt_sensi_score", "performance_drop", *_OF_ANSWERS)
+_ROUNDING = 1e-9
 
 
-def _limits(bounds: Sequence[str]) -> dict[str, float]:
+def _limits(bounds: Sequence[str], *, unlabelled: bool) -> dict[str, float]:
     limits = {}
     for name, text in assigned("--fail-above", bounds, "spread=0.05").items():
         if name not in MEASURES:
             raise click.BadParameter(f"unknown measure {name!r}; {nearest(name, MEASURES)}", param_hint="--fail-above")
+        if unlabelled and name not in _OF_ANSWERS:
+            raise click.BadParameter(
+                f"{name} needs right answers; without: {', '.join(_OF_ANSWERS)}", param_hint="--fail-above"
+            )
         try:
             limits[name] = float(text)
         except ValueError:
@@ -142,6 +150,6 @@ def _above(result: Sensitivity, limits: Mapping[str, float]) -> str:
             value = getattr(found, "mean" if name in ("flip_rate", "prompt_sensi_score", "entropy") else "value", None)
             if value is None:
                 said.append(f"{name} of {model.model} is not known here, so it is not within {limit:g}")
-            elif value > limit:
+            elif value > limit + _ROUNDING:
                 said.append(f"{name} of {model.model} is {value:.3f}, above {limit:g}")
     return "\n".join(said)

@@ -56,7 +56,7 @@ def print_costs(costs: Sequence[Cost]) -> None:
         )
         for each in costs
     ]
-    print_parts([Text("At most about:"), table(columns, rows, right=columns[1:])])
+    print_parts([Text("About:"), table(columns, rows, right=columns[1:])])
 
 
 def print_sensitivity(found: Sensitivity) -> None:
@@ -258,6 +258,8 @@ def _notes(found: Sensitivity) -> Iterator[str]:
             yield f"{model.model}: {again}" if len(found.models) > 1 else again
         if model.too_long:
             yield f"{model.model}: {pluralize(len(model.too_long), 'variant')} did not fit its context"
+        if failed := sum(variant.failed for measures in model.scorers for variant in measures.variants):
+            yield f"{model.model}: {pluralize(failed, 'answer')} could not be computed, and score 0"
     decoded = sum(model.spend.tokens_computed for model in found.models)
     cached = sum(model.spend.answers_cached for model in found.models)
     answers = sum(model.spend.answers for model in found.models)

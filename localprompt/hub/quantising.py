@@ -32,6 +32,8 @@ LEVELS = tuple(name for name in FILE_TYPES.values() if name != "F32")
 _ENDING = ".quantising"
 """Of a file that is being made: `.NAME.gguf.quantising`."""
 _LOCK = ".localprompt-quantising.lock"
+_TELLING = ("general.name", "general.basename", "general.finetune", "general.version", "general.size_label")
+"""What tells a model from others of the same shapes, and stays as it is at another level."""
 _LEVEL_IN_NAME = re.compile(
     rf"[-._ ]({'|'.join(sorted([*FILE_TYPES.values(), 'FP16', 'FP32'], key=len, reverse=True))})(\.from-[\w-]+)?$",
     re.IGNORECASE,
@@ -244,7 +246,8 @@ def _is_of(source: GGUFHeader, path: Path, level: str) -> bool:
     except ModelError:
         return False
     shapes = [{(tensor.name, tensor.dims) for tensor in header.tensors} for header in (source, made)]
-    return (made.architecture, made.file_type, shapes[1]) == (source.architecture, level, shapes[0])
+    names = [[header.text(key) for key in _TELLING] for header in (source, made)]
+    return (made.architecture, made.file_type, shapes[1], names[1]) == (source.architecture, level, shapes[0], names[0])
 
 
 def _there(target: Target, seconds: float | None = None) -> Quantised:

@@ -70,7 +70,8 @@ def spread(scores: npt.ArrayLike, copies: Sequence[int] | None = None) -> Spread
         covariance = np.atleast_2d(np.cov(moved, rowvar=False))
         own = np.diag(covariance)
         of_pairs = own[:, None] + own - 2 * covariance
-        high = min(1.0, value + _Z * math.sqrt(max(0.0, float(of_pairs.max()))))
+        largest = float(of_pairs.max())
+        high = min(1.0, value + (_Z * math.sqrt(largest) if largest > _ROUNDING**2 else 0.0))
     return Spread(
         value=value,
         low=low,

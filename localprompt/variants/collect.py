@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from localprompt.types import Example
 from localprompt.variants.variant import Family, Origin, Variant
 
 ORIGINAL = "original"
 """The family of the prompt itself."""
-WEIGHTS = {"deletion": 3}
-"""Parts that a family gets where others get one: the word map needs a variant for each word."""
+WEIGHTS = {"deletion": 3, "given": 10**9}
+"""Parts that a family gets where others get one: the word map needs a variant for each word, and what is given is
+measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +53,12 @@ def collect(origin: Origin, families: Sequence[Family], n: int) -> Collected:
     return Collected(tuple(kept.values()), tuple(none_of), repeated)
 
 
-def _shown(variant: Variant) -> tuple[object, ...]:
-    """Return all that the model is asked of a variant."""
-    task = variant.task
-
-    def rendered(example: Example) -> object:
+def _shown(variant: Variant) -> str:
+    """Return a hash of all that the model is asked of a variant."""
+    task, digest = variant.task, hashlib.sha256()
+    for example in task.test:
         rendering = task.layout.render(variant.prompt, example.inputs)
-        turns = tuple((turn.role, turn.content) for turn in rendering.messages)
-        return (*turns, rendering.text, rendering.opening)
-
-    rows = tuple(rendered(example) for example in task.test)
-    return (rows, task.layout.separator, task.labels, task.sampling, variant.seed)
+        turns = [(turn.role, turn.content) for turn in rendering.messages]
+        digest.update(repr((turns, rendering.text, rendering.opening)).encode())
+    digest.update(repr((task.layout.separator, task.labels, task.sampling, variant.seed)).encode())
+    return digest.hexdigest()

@@ -69,10 +69,10 @@ def _sets(origin: Origin, rng: random.Random, n: int) -> Iterator[_Shown]:
 
 
 def _pool(origin: Origin) -> list[Example]:
-    """Return the train examples that are no copies of rows, or of each other."""
+    """Return the train examples that have an answer and are no copies of rows, or of each other."""
     rows = {inputs_of(row) for row in origin.task.test}
     different = {inputs_of(example): example for example in origin.problem.train}
-    return [example for inputs, example in different.items() if inputs not in rows]
+    return [example for inputs, example in different.items() if inputs not in rows and example.targets[0]]
 
 
 def _drawn(pool: Sequence[Example], sizes: Sequence[int], rng: random.Random, n: int) -> Iterator[_Shown]:

@@ -86,6 +86,8 @@ def _row(example: Example, labels: Sequence[str]) -> _Row:
             targets = [each for each in example.targets if read_option(each)[0] in set(letters)]
             moved = {_with_letter(target, letter) for target in targets for letter in letters}
             can_move = not any(_OF_OTHERS.search(option[2]) for option in found)
+            texts = {option[2].strip() for option in found}
+            can_move = can_move and all(each in targets or each.strip() in texts for each in example.targets)
             can_move = can_move and (not labels or moved <= set(labels))
             return _Row(example, slot, found) if can_move else _Row(example)
     return _Row(example)

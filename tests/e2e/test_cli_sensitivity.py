@@ -110,6 +110,10 @@ def test_without_right_answers_there_is_no_score_to_be_seen(task: str) -> None:
     result = _run(task, "--unlabelled")
     assert result.exit_code == 0, result.output
     assert "consistency" in result.stdout
+    for option in (("--csv", "scores.csv"), ("--fail-above", "spread=0.1")):
+        refused = _run(task, "--unlabelled", *option)
+        assert refused.exit_code == 2
+        assert option[0] in refused.stderr
     assert "worst" not in result.stdout
 
 

@@ -18,7 +18,7 @@ from localprompt.errors import ConfigError, TaskError
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.store import Store
 from localprompt.tasks import Task
-from localprompt.types import Prompt
+from localprompt.types import Demo, Prompt
 from localprompt.variants.variant import Origin, Variant
 
 LABELS = ("even", "odd")
@@ -105,7 +105,7 @@ def test_a_label_prior_is_named_and_what_calibration_takes_away_is_said() -> Non
         return prior + (-0.5 if is_right else -2.0)
 
     found = _sensitivity(ScriptedLM(logprob=logprob, name="prior"), families=("surface",), scorers=("calibrated",))
-    assert "'odd' for 100 % of the rows" in found.verdict
+    assert "the model answers 'odd' for 100 % of the rows, as it is for 50 %" in found.verdict
     assert "Calibration removes 100 % of it" in found.verdict
 
 
@@ -265,3 +265,65 @@ def test_odd_prompts_and_few_rows_have_a_result_or_one_sentence(prompt: str, tes
     assert found.verdict
     json.dumps(found.to_json(), allow_nan=False)
     assert list(found.to_csv())
+
+
+def test_all_given_prompts_are_measured_beside_what_the_size_allows() -> None:
+    prompts = (PROMPT, *(f"Even or odd, number {n}?" for n in range(20)))
+    found = _sensitivity(ScriptedLM(logprob=_blind, name="blind"), prompts=prompts)
+    assert [each.family for each in found.variants].count("given") == 20
+    assert len(found.variants) > 1 + 20 + 8
+
+
+def test_a_prompt_that_is_answered_by_one_label_is_said_to_be_with_how_often_it_is_right() -> None:
+    lm = ScriptedLM(logprob=lambda context, continuation: 0.0 if continuation.strip() == "odd" else -1.0, name="odd")
+    assert "answers 'odd' for 100 % of the rows, though it is right for 50 %" in _sensitivity(lm).verdict
+
+
+def test_answers_drawn_again_are_no_effect_of_wording() -> None:
+    def answer(prompt: str, seed: int) -> str:
+        return f" omega{_number(prompt)}" if seed == 0 else " nothing"
+
+    lm = ScriptedLM(answer=answer, logprob=lambda context, continuation: -1.0, name="drawn")
+    task = replace(toy.task(test=20), seeds=(Prompt("Turn alpha into omega."),))
+    found = _sensitivity(lm, task, families=("surface", "sampling"))
+    families = {each.family: each for each in found.models[0].own.families}
+    assert families["sampling"].spread is not None
+    assert families["sampling"].spread.value == 1
+    assert families["all"].spread is not None
+    assert families["all"].spread.value == 0
+
+
+def test_written_answers_that_differ_in_a_digit_or_sign_are_different_ones() -> None:
+    def answer(prompt: str, seed: int) -> str:
+        return " 5.5" if prompt.startswith("Say it.") else " 5.7"
+
+    lm = ScriptedLM(answer=answer, name="digits")
+    task = replace(toy.task(test=10), seeds=(Prompt("Say it."),))
+    found = _sensitivity(lm, task, families=("surface",))
+    assert found.models[0].overall.flip_rate is not None
+    assert found.models[0].overall.flip_rate.mean > 0
+
+
+def test_free_answers_that_cannot_be_read_remove_no_spread() -> None:
+    lm = ScriptedLM(logprob=_needs_a_word, answer=lambda prompt, seed: " who knows", name="mute")
+    found = _sensitivity(lm, scorers=("free",))
+    free = found.models[0].scorers[1]
+    assert sum(each.unreadable for each in free.variants) == len(free.variants) * free.rows
+    assert "freely" not in found.verdict
+
+
+def test_rows_that_stand_in_the_prompt_are_not_measured() -> None:
+    task = _task(test=20)
+    demos = tuple(Demo(row.inputs, row.targets[0]) for row in task.test[:3])
+    found = _sensitivity(ScriptedLM(logprob=_blind, name="blind"), task, prompts=(Prompt(PROMPT, demos),))
+    assert len(found.rows) == 17
+
+
+def test_a_variant_that_does_not_fit_with_some_row_is_left_out() -> None:
+    lm = ScriptedLM(logprob=_blind, name="blind")
+    lm.n_ctx = 32
+    task = _task(PROMPT, 12)
+    found = _sensitivity(lm, task, families=("examples", "surface"), scorers=())
+    texts = {found.variants[place].family for place in found.models[0].too_long}
+    assert texts <= {"examples"}
+    assert all(each.failed == 0 for each in found.models[0].own.variants)

@@ -19,10 +19,10 @@ from localprompt.variants.variant import Variant
 LABELS = ("bad", "good", "very good")
 
 
-def _measured(task: Task, lm: ScriptedLM, place: int, **changes: object) -> Measured:
+def _measured(task: Task, lm: ScriptedLM, place: int, labels: tuple[str, ...] = (), **changes: object) -> Measured:
     variant = Variant("original", "as it is", Prompt("Judge."), task, **changes)  # type: ignore[arg-type]
     scorer = scorers_of(task)[place]
-    return measure(scorer, Evaluator(lm, scorer.task(task), Budget()), variant, task.test)
+    return measure(scorer, Evaluator(lm, scorer.task(task), Budget()), variant, task.test, labels or task.labels)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_a_label_prior_is_taken_away_by_calibration_alone() -> None:
 def test_answers_are_told_in_the_words_of_the_original() -> None:
     task = toy.task(labels=("A", "B"), test=2)
     lm = ScriptedLM(logprob=lambda context, continuation: 0.0 if continuation.strip() == "B" else -1.0)
-    measured = _measured(task, lm, 0, outputs={"A": "no", "B": "yes"})
+    measured = _measured(task, lm, 0, ("no", "yes"), outputs={"A": "no", "B": "yes"})
     assert measured.answers == ("yes", "yes")
 
 
@@ -94,3 +94,21 @@ def test_without_labels_the_second_scorer_is_the_probability_of_the_target() -> 
 def test_a_free_answer_ends_where_the_model_goes_on_with_an_example_of_its_own() -> None:
     task = replace(toy.task(labels=("no", "yes")), layout=toy.SHOWING)
     assert free(task).sampling.stop == ("\nInput:",)
+
+
+def test_where_options_changed_their_letters_the_likelihoods_are_those_of_what_they_say() -> None:
+    task = toy.task(labels=("A", "B"), test=2)
+    lm = ScriptedLM(logprob=lambda context, continuation: -0.1 if continuation.strip() == "B" else -3.0)
+    swapped = {row.id: {"A": "B", "B": "A"} for row in task.test[:1]}
+    measured = _measured(task, lm, 0, answer_of=swapped)
+    first, second = measured.distributions
+    assert first == tuple(reversed(second))
+    assert measured.answers == ("A", "B")
+    assert measured.label_logprobs == ((-0.1, -3.0), (-3.0, -0.1))
+
+
+@pytest.mark.parametrize(
+    ("text", "label"), [("B", "B"), ("It is a sports story: (B)", "B"), ("A good film", None), ("b)", "B")]
+)
+def test_a_letter_is_named_as_options_are(text: str, label: str | None) -> None:
+    assert named_label(("A", "B"), text) == label
