@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from localprompt.errors import StoreError
@@ -178,7 +178,7 @@ class RankAgreement:
 class Sensitivity:
     """How far the wording of a prompt moves the answers of models."""
 
-    id: str
+    id: str = field(metadata={"key": "sensitivity"})
     """Of the study in the store, 12 hexadecimal digits; empty where nothing is kept."""
     task: str
     split: str

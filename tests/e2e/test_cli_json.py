@@ -62,6 +62,8 @@ def printed(task: str, tmp_path: Path, tiny_qwen: Path) -> dict[str, Any]:
         "evaluate": call("evaluate", task, *of_model, "--prompt", toy.BEST),
         "compare": call(*compared),
         "compare --dry-run": call(*compared, "--dry-run"),
+        "sensitivity": call("sensitivity", task, *of_model, "--quick"),
+        "sensitivity --dry-run": call("sensitivity", task, *of_model, "--quick", "--dry-run"),
         "transfer": call(*moved),
         "leaderboard": call("leaderboard", task, "--quick", "--models", "toy:1"),
         "transfer --dry-run": call(*moved, "--dry-run"),
