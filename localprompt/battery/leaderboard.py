@@ -15,7 +15,7 @@ import numpy as np
 from localprompt.battery.ask import find_size
 from localprompt.battery.results import ModelSensitivity, Sensitivity
 from localprompt.battery.sensitivity import KIND, sensitivity
-from localprompt.errors import ConfigError, StoreError
+from localprompt.errors import ConfigError, StoreError, TaskError
 from localprompt.interface.arguments import checked
 from localprompt.lm.base import LanguageModel
 from localprompt.run.session import opened_store
@@ -152,6 +152,10 @@ def leaderboard(
         raise ConfigError("there is no task to measure on", "name one or more task files, or leave out the models")
     notes: list[str] = []
     if models:
+        named = [_name(task, allow_code=options.get("allow_code", False)) for task in tasks]
+        for name in named:
+            if named.count(name) > 1:
+                raise TaskError(f"two tasks are called {name}", "give one of them another `name`")
         measured = [sensitivity(task, models, size=size, store=store, **options) for task in tasks]
         found = [_Found((each.task,), each) for each in measured]
     else:

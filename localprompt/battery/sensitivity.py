@@ -278,7 +278,7 @@ def check_models(models: Sequence[str | Path | LanguageModel], engine: Mapping[s
     if not models:
         raise ConfigError("there is no model to measure", "name one or more")
     check_engine(engine, *models)
-    paths = [str(each) for each in models if isinstance(each, str | Path)]
+    paths = [str(each) if isinstance(each, str | Path) else each.facts.fingerprint for each in models]
     if len(set(paths)) < len(paths):
         raise ConfigError("a model is named twice", "name each once")
 

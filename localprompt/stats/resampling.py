@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,8 @@ _SEED = 0
 _N_RESAMPLES = 2_000
 _BLOCK = 1_000_000
 """Numbers drawn at once: a bound on memory."""
+_MOST_KEPT = 1_000
+"""Examples up to which the samples are kept for the next measure: 16 MB."""
 _OUTSIDE = (0.025, 0.975)
 
 
@@ -71,11 +74,22 @@ def sums_of_copies(values: Values, copies: Sequence[int] | None) -> tuple[Values
 def resampled_means(values: Values, copies: Sequence[int] | None) -> Values:
     """Return the means of the rows of `values` on 2,000 seeded samples of as many examples, a row a sample."""
     sums, sizes = sums_of_copies(values, copies)
-    n, columns, rng = len(sizes), np.vstack((sums, sizes)).T, np.random.default_rng(_SEED)
-    drawn = [rng.multinomial(n, np.full(n, 1 / n), size=rows) @ columns for rows in blocks(_N_RESAMPLES, n)]
-    totals = np.concatenate(drawn)
+    columns, draw = np.vstack((sums, sizes)).T, _kept_samples if len(sizes) <= _MOST_KEPT else _samples
+    totals = np.concatenate([drawn @ columns for drawn in draw(len(sizes))])
     means: Values = totals[:, :-1] / totals[:, -1:]
     return means
+
+
+def _samples(n: int) -> Iterator[npt.NDArray[np.int64]]:
+    """Yield how often each of `n` examples is in each sample, blocks of samples x examples."""
+    rng = np.random.default_rng(_SEED)
+    for rows in blocks(_N_RESAMPLES, n):
+        yield rng.multinomial(n, np.full(n, 1 / n), size=rows)
+
+
+@lru_cache(maxsize=2)
+def _kept_samples(n: int) -> tuple[npt.NDArray[np.int64], ...]:
+    return tuple(_samples(n))
 
 
 def estimate(value: float, resampled: Values, n_different: int) -> Estimate:

@@ -13,7 +13,7 @@ import toy
 
 import localprompt
 from localprompt.battery.leaderboard import Leaderboard, leaderboard
-from localprompt.errors import ConfigError, StoreError
+from localprompt.errors import ConfigError, StoreError, TaskError
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.store import Store
 from localprompt.tasks import Task
@@ -172,3 +172,9 @@ def test_a_store_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(StoreError):
         _board(tmp_path / "none.sqlite")
     assert not (tmp_path / "none.sqlite").exists()
+
+
+def test_two_tasks_of_one_name_are_no_leaderboard() -> None:
+    tasks = [toy.task(labels=("even", "odd"), test=n) for n in (10, 20)]
+    with pytest.raises(TaskError, match="two tasks are called toy"):
+        leaderboard(tasks, [ScriptedLM(name="never")])
