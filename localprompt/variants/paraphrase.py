@@ -20,6 +20,7 @@ from localprompt.variants.wording import (
     is_english,
     is_valid,
     literal,
+    literals_in,
     names_of,
     scripts_of,
     stands,
@@ -144,9 +145,15 @@ def _refused(origin: Origin, memory: Memory) -> Callable[[str, Prompt], str]:
             ("not the length of the instruction", not _LENGTHS[0] <= len(new) / len(text) <= _LENGTHS[1]),
             ("lacks an output, number or quotation", any(not stands(each, new) for each in kept)),
             ("names another output", bool(also - named)),
+            ("adds a number or quotation", any(not stands(each, text.casefold()) for each in _literals(new))),
             ("in another script", bool(scripts_of(new) - scripts)),
             ("in another language", is_foreign and is_english(new)),
         )
         return next((reason for reason, applies in checks if applies), "") or memory.objection(new)
 
     return refused
+
+
+def _literals(text: str) -> set[str]:
+    """Return the numbers, quotations and slots of a text, case-folded, without quotation marks and commas in them."""
+    return {text[start:end].strip(_QUOTES).strip(" .,").casefold() for start, end in literals_in(text)} - {""}

@@ -101,7 +101,12 @@ def literal(origin: Origin) -> list[Span]:
 
     In order; they may overlap.
     """
-    return sorted({*fixed(origin), *(match.span() for match in _LITERAL.finditer(origin.prompt.instruction))})
+    return sorted({*fixed(origin), *literals_in(origin.prompt.instruction)})
+
+
+def literals_in(text: str) -> list[Span]:
+    """Return where a text has numbers, quotations, and what looks like a slot, in order."""
+    return [match.span() for match in _LITERAL.finditer(text)]
 
 
 def words_in(text: str, spans: Sequence[Span] = ()) -> list[Span]:

@@ -39,6 +39,8 @@ def reasons(reply: str, text: str = TEXT) -> set[str]:
 
 def test_an_instruction_is_said_in_other_words() -> None:
     assert written(GOOD) == [GOOD]
+    quoted = GOOD.replace("odd or even", "'odd' or “even”").replace('"It is"', "“It is,”")
+    assert written(quoted) == [quoted]
 
 
 @pytest.mark.parametrize(
@@ -53,6 +55,10 @@ def test_an_instruction_is_said_in_other_words() -> None:
         (GOOD.replace("It is", "It was"), "lacks an output, number or quotation"),
         ('1 word, odd or even: "It is".', "not the length of the instruction"),
         (f"{GOOD} {'And be good about it. ' * 4}", "not the length of the instruction"),
+        (GOOD.replace("1 word", "1 word of 11"), "adds a number or quotation"),
+        (GOOD.replace("number", '"whole" number'), "adds a number or quotation"),
+        (GOOD.replace("number", "<number>"), "placeholder"),
+        (GOOD.replace("number", "number [here]"), "adds a number or quotation"),
         (GOOD.replace("number", "число"), "in another script"),
         ("Sorry, I cannot do that.", "speaks to the user"),
         (GOOD.replace("number", "alpha3, omega3 number"), "copies an example"),
@@ -105,7 +111,7 @@ def test_the_number_of_requests_is_bounded() -> None:
 
 def test_what_was_asked_before_changes_nothing() -> None:
     def answer(prompt: str, seed: int) -> str:
-        return f'Give 1 word, odd or even, of number {random.Random(seed).randrange(99)}, after "It is".'
+        return f'Give 1 word, odd or even, of number {"x" * random.Random(seed).randrange(30)}, after "It is".'
 
     given = origin(answer)
     first = Paraphrase().variants(given, 3)
