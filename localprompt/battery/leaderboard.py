@@ -148,6 +148,8 @@ def leaderboard(
         TaskError, ModelError, ContextOverflow: as `sensitivity`.
     """
     find_size(size)
+    if options.get("unlabelled"):
+        raise ConfigError("models are ranked by their scores, and unlabelled rows have none", "leave out unlabelled")
     if models and not tasks:
         raise ConfigError("there is no task to measure on", "name one or more task files, or leave out the models")
     notes: list[str] = []

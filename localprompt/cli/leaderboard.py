@@ -106,6 +106,7 @@ def _parts(found: Leaderboard) -> Iterator[RenderableType]:
         if unread:
             yield Text(printable(f"note: {board.task}: answers that could not be read: {', '.join(unread)}"))
     yield Text("note: chance: the spread of equally good prompts; `*`: a larger one (p < 0.05)")
-    yield Text("note: the first model is ahead on these rows, partly by luck")
+    if any(len(board.models) > 1 for board in found.tasks):
+        yield Text("note: the first model is ahead on these rows, partly by luck")
     for note in found.notes:
         yield Text(printable(f"note: {note}"))

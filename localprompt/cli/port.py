@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from localprompt.run.ported import Port
     from localprompt.stats.intervals import Difference, Interval
 
-_COLUMNS = ("", "dev, old model", "dev, new model", "test, old model", "test, new model")
-
 
 @click.command()
 @click.argument("run")
@@ -59,6 +57,8 @@ def _print(result: Port) -> None:
         (name, *(_interval(each) for each in (prompt.old_dev, prompt.new_dev, prompt.old_test, prompt.new_test)))
         for name, prompt in prompts
     ]
+    dev = "dev" if result.objective == "score" else f"dev ({result.objective})"
+    columns = ("", f"{dev}, old model", f"{dev}, new model", "test, old model", "test, new model")
     differences = (
         ("old winner, from the old model to the new one", result.swap),
         ("with the new model, from the old seed to the old winner", result.kept),
@@ -70,7 +70,7 @@ def _print(result: Port) -> None:
         [
             Text(printable(f"{conclusion[0].upper()}{conclusion[1:]}."), style=style),
             boxed("New winner", result.new_best.prompt),
-            table(_COLUMNS, rows, right=_COLUMNS[1:], wide=_COLUMNS[1:]),
+            table(columns, rows, right=columns[1:], wide=columns[1:]),
             Text(""),
             *(Text(f"{what}: {_difference(each)}") for what, each in differences),
             *_regret(result),

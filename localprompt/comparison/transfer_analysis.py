@@ -81,7 +81,7 @@ class _Table:
         self.copies = numbered(task.test)
         self._dev_copies = numbered(task.dev)
         self._dev = np.array([each.dev for each in answered]).mean(axis=2).T
-        self._best = [int(place) for place in self._dev.argmax(axis=0)]
+        self._best = self._best_of_each()
 
     def cells(self) -> list[Cell]:
         """Return the cells, prompts outermost, their p-values adjusted for how many there are."""
@@ -91,7 +91,9 @@ class _Table:
 
     def for_all(self, by: Literal["mean", "worst"]) -> BestForAll:
         """Return the best prompt for all models, chosen on dev; of equally good ones the first."""
-        chosen = int((self._dev.mean(axis=1) if by == "mean" else self._dev.min(axis=1)).argmax())
+        means, worsts = self._dev.mean(axis=1).tolist(), self._dev.min(axis=1).tolist()
+        keys = list(zip(means, worsts, strict=True) if by == "mean" else zip(worsts, means, strict=True))
+        chosen = keys.index(max(keys))
         of_models = self.test[chosen]
         mean, best = of_models.mean(axis=0), self.test[self._best, range(len(self._models))].mean(axis=0)
         resampled = resampled_means(of_models, self.copies).min(axis=1)
@@ -104,6 +106,12 @@ class _Table:
             lowest_model=int(means.argmin()),
             cost=paired_difference(_within(best), _within(mean), self.copies),
         )
+
+    def _best_of_each(self) -> list[int]:
+        """Return the best prompt of each model on dev: of those that tie, one that is best for all, else for most."""
+        is_top = self._dev == self._dev.max(axis=0)
+        ties = np.lexsort((self._dev.mean(axis=1), is_top.sum(axis=1)))[::-1]
+        return [int(next(p for p in ties if is_top[p, model])) for model in range(self._dev.shape[1])]
 
     def agreement(self) -> Iterator[RankAgreement]:
         """Yield whether each pair of models has the prompts in the same order."""
@@ -159,6 +167,9 @@ def _within(means: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> list[fl
 
 def _verdict(found: TaskTransfer, models: Sequence[MeasuredModel]) -> Iterator[str]:
     best = [found.best(model) for model in range(len(models))]
+    if not any(_tells(found, model) for model in range(len(models))):
+        yield "No prompt is better than another on dev, with any model."
+        return
     if len({cell.prompt for cell in best}) == 1:
         scores = [cell.score.mean for cell in best]
         span = f"its score is {score_text(min(scores), 2)} to {score_text(max(scores), 2)}"
@@ -173,12 +184,16 @@ def _verdict(found: TaskTransfer, models: Sequence[MeasuredModel]) -> Iterator[s
 
 
 def _carried(found: TaskTransfer, models: Sequence[MeasuredModel], best: Sequence[Cell]) -> str:
-    """Return what happens to the best prompts of models on other models."""
-    pairs = [(source, cell) for source in best for cell in found.cells if cell.prompt == source.prompt and cell.gap]
+    """Return what happens to the best prompts of models on other models; one without a best prompt is no source."""
+    sources = [source for source in best if _tells(found, source.model)]
+    pairs = [(source, cell) for source in sources for cell in found.cells if cell.prompt == source.prompt and cell.gap]
     pairs = [(source, cell) for source, cell in pairs if source.model != cell.model]
+    if not pairs:
+        return "The best prompt of each model that has one is the best of the others too."
     gaps = [(cell.gap, source, cell) for source, cell in pairs if cell.gap is not None]
     lowest, source, target = min(gaps, key=lambda each: each[0].difference.mean)
-    mean = sum(gap.difference.mean for gap, _, _ in gaps) / len(gaps)
+    # Where the best of two models is the same, nothing is lost.
+    mean = sum(gap.difference.mean for gap, _, _ in gaps) / (len(sources) * (len(models) - 1))
     shown = [gap for gap, _, _ in gaps if gap.adjusted_p < _ALPHA and gap.difference.mean < 0]
     what = "Prompts do not carry over" if shown else "No loss of a prompt that goes to another model is shown"
     on_average = (
@@ -193,3 +208,8 @@ def _named(found: TaskTransfer, place: int) -> str:
     given = found.prompts[place]
     text = " ".join(given.prompt.instruction.split()) or "no instruction"
     return f"'{text if len(text) <= _NAME else text[: _NAME - 1] + '…'}'"
+
+
+def _tells(found: TaskTransfer, model: int) -> bool:
+    """Return whether the prompts differ on dev with a model."""
+    return len({cell.dev.mean for cell in found.cells if cell.model == model}) > 1

@@ -280,7 +280,13 @@ def _measure_noise(session: RunSession, task: Task, problem: Problem, budget: Bu
     session.observer.stage(f"measuring {pluralize(len(known), 'prompt')} again on dev to estimate the noise")
     n_known = None if session.known is None or session.known.noise is None else session.known.noise.n // len(known)
     examples = order_of(task, task.dev, session.spec.seed)
-    evaluator = session.spec.evaluator(session.models.again, budget)
+    if session.spec.objective != "score":  # test compares plain scores; these were asked already
+        plain = Evaluator(session.models.lm, task, budget)
+        seen = {outcome.example_id for outcome in first.evaluation.outcomes}
+        prompts = [each.prompt for each in known.values()]
+        found = plain.evaluate(prompts, [example for example in task.dev if example.id in seen])
+        known = {each.prompt.id: each for each in found}
+    evaluator = Evaluator(session.models.again, task, budget)
     again = partial(measured_in_time, evaluator, deadline=session.clock, share=_NOISE_SHARE)
     return measure_noise(again, examples, list(known.values()), n_known)
 
@@ -390,7 +396,8 @@ def _notes(session: RunSession, winner: Standing, dev: Interval | None, test: He
         return ()
     is_seed = winner.candidate.op == "seed"
     constant = constant_note(test.constant, test.best, f"the {'seed' if is_seed else 'found'} prompt", "test")
-    is_apart = session.held_out is None and not is_seed  # scores of other prompts may differ from this one's
+    # Scores of other prompts, and those of another objective, may differ from this one's.
+    is_apart = session.held_out is None and not is_seed and session.spec.objective == "score"
     if not is_apart or differ_by_chance(dev, test.best) or dev.mean < test.best.mean:
         return constant
     scores = f"dev {score_text(dev.mean, 2)} exceeds test {score_text(test.best.mean, 2)}"

@@ -14,17 +14,18 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from localprompt.errors import ConfigError, StoreError
+from localprompt.errors import BudgetExhausted, ConfigError, StoreError
 from localprompt.interface.arguments import checked
 from localprompt.interface.rounding import score_text
 from localprompt.lm.base import LanguageModel
+from localprompt.lm.budget import Budget
 from localprompt.optimizers import Optimizer, configure
 from localprompt.proposals.similarity import gist
 from localprompt.run.config import RunConfig, resume_command
@@ -49,6 +50,8 @@ KIND = "port"
 _MOST_OTHERS = 4
 """Candidates of the old run, beside its winner and its seeds, that the new search begins with."""
 _LEAST_MINUTES = 0.01
+_SAYING = 5
+"""Part of the tokens and calls that may be spent before the search, to say what the swap loses on dev."""
 
 Scores = Mapping[str, float]
 """Example id to score."""
@@ -180,7 +183,7 @@ class OldRun:
         name, layout = method or self.config.method, self.task.layout
         old = self.config.optimizer(Path(stack.enter_context(tempfile.TemporaryDirectory())))
         optimizer, fixed = _unsized(self.config, old)
-        if name != self.config.method:
+        if method is not None:
             optimizer, fixed = configure(name, {}), ()
             layout = layout.placed(getattr(old, "position", "task"))
         return RunSpec(
@@ -243,7 +246,15 @@ def _models(
 
 
 def _say_dev(home: Store, old: OldRun, ready: Prepared, run_id: str, observer: Observer) -> None:
-    """Say what the old winner and the old seed have on dev with the new model, before the search begins."""
+    """Say what the old winner and the old seed have on dev with the new model, before the search begins.
+
+    Not where minutes are limited, and for at most a fifth of the tokens and calls.
+    """
+    limits = ready.spec.limits
+    if limits.max_minutes is not None:
+        return
+    parts = [limit and limit // _SAYING for limit in (limits.max_tokens, limits.max_calls)]
+    budget = Budget(max_tokens=parts[0], max_calls=parts[1])
     config = RunConfig.read(home.runs.get(run_id).configuration)
     spec = replace(ready.spec, n_dev=config.n_dev)
     prompts = {"winner": old.result.best, "seed": old.result.seed_prompt}
@@ -252,12 +263,27 @@ def _say_dev(home: Store, old: OldRun, ready: Prepared, run_id: str, observer: O
     if not rows:
         return
     observer.stage(f"measuring the old winner and the old seed on {len(rows)} dev examples")
-    with open_session(ready.models.lm, store=home, observer=observer) as session:
+    with (
+        suppress(BudgetExhausted),
+        open_session(ready.models.lm, store=home, budget=budget, observer=observer) as session,
+    ):
         measured = spec.evaluator(session.lm, session.budget).evaluate(list(prompts.values()), rows)
+        _note_dev(old, known, measured, rows, observer)
+
+
+def _note_dev(
+    old: OldRun,
+    known: Mapping[str, Scores],
+    measured: Sequence[Evaluation],
+    rows: Sequence[Example],
+    observer: Observer,
+) -> None:
+    objective = old.config.objective
+    what = "" if objective == "score" else f" (objective {objective})"
     for (which, scores), now in zip(known.items(), measured, strict=True):
         before = interval([scores[example.id] for example in rows])
-        swap = f"{score_text(before.mean)} with {old.result.model}, {score_text(now.mean)} with {session.lm.facts.name}"
-        observer.note(f"the old {which} on {len(rows)} dev examples: {swap}")
+        swap = f"{score_text(before.mean)} with {old.result.model}, {score_text(now.mean)} with the new model"
+        observer.note(f"the old {which} on {len(rows)} dev examples{what}: {swap}")
 
 
 def _ported(study_id: str, home: Store, old: OldRun, task: Task, result: RunResult) -> Port:
@@ -310,6 +336,7 @@ def _ported(study_id: str, home: Store, old: OldRun, task: Task, result: RunResu
         tokens_computed=result.spend.tokens_computed + result.final_evaluation.tokens_computed,
         seconds=result.spend.seconds + result.final_evaluation.seconds,
         notes=result.notes,
+        objective=result.objective,
     )
 
 

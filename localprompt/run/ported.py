@@ -18,7 +18,7 @@ _IMPROVED = "significant improvement"
 
 @dataclass(frozen=True, slots=True)
 class PortedPrompt:
-    """A prompt and its scores; those with both models are on the same examples."""
+    """A prompt and its scores; on test the old run may have had fewer examples, as its minutes allowed."""
 
     prompt: Prompt
     new_dev: Interval | None
@@ -66,6 +66,8 @@ class Port:
     """That this took in its last session."""
     notes: tuple[str, ...] = ()
     """What a reader of the numbers should know."""
+    objective: str = "score"
+    """What dev scores are: other than `score`, of a prompt and its variants together; test scores are plain."""
 
     @property
     def is_worth_it(self) -> bool:
@@ -85,6 +87,8 @@ class Port:
         swap, before, now = self.swap, self.old_best.old_test, self.old_best.new_test
         assert before is not None
         by = f"({score_text(before.mean)} to {score_text(now.mean)})"
+        if before.n != now.n:
+            by = f"on the {swap.n} test rows that both models were measured on"
         if swap.p >= _SIGNIFICANT:
             return f"on test the swap to {self.model} shows no difference for the old prompt {by}"
         what = "lost" if swap.mean < 0 else "gained"

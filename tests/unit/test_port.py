@@ -64,7 +64,7 @@ def test_what_the_swap_lost_and_a_warm_search_won_back(home: Store) -> None:
         "on test the swap to new lost 0.500 for the old prompt (1.000 to 0.500); the new search won back 0.500"
     )
     assert found.conclusion.endswith("it was worth it")
-    assert "the old winner on 20 dev examples: 1.000 with old, 0.500 with new" in diary.notes
+    assert "the old winner on 20 dev examples: 1.000 with old, 0.500 with the new model" in diary.notes
     assert Port.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 

@@ -259,3 +259,26 @@ def test_what_a_run_found_comes_with_its_task_and_model(tmp_path: Path) -> None:
 def test_a_damaged_result_is_named() -> None:
     with pytest.raises(LocalPromptError, match="damaged"):
         Transfer.read({"id": 3})
+
+
+def test_a_model_that_no_prompt_moves_decides_nothing() -> None:
+    models: list[LanguageModel] = [
+        _obeys("number", name="a"),
+        _obeys("number", name="b"),
+        _obeys("nowhere", name="weak"),
+    ]
+    (task,) = _transfer(models).tasks
+    assert {task.best(model).prompt for model in range(3)} == {each.prompt for each in task.best_for_all} == {1}
+    assert all(each.cost.mean == 0 for each in task.best_for_all)
+    assert task.verdict.startswith("One prompt is the best for every model")
+
+
+def test_where_all_prompts_tie_none_is_said_to_be_best() -> None:
+    (task,) = _transfer([_obeys("nowhere", name="a"), _obeys("nowhere", name="b")]).tasks
+    assert task.verdict.startswith("No prompt is better than another on dev, with any model.")
+
+
+def test_the_loss_on_average_is_over_all_pairs_of_models() -> None:
+    models: list[LanguageModel] = [_obeys("number", name="a"), _obeys("number", name="b"), _obeys("parity", name="c")]
+    (task,) = _transfer(models).tasks
+    assert "scores -0.67 on another against that one's best, on average" in task.verdict
