@@ -276,7 +276,7 @@ def check_models(models: Sequence[str | Path | LanguageModel], engine: Mapping[s
         ConfigError: otherwise.
     """
     if not models:
-        raise ConfigError("there is no model to measure", "name one or more")
+        raise ConfigError("models is empty: there is none to measure", "name one or more")
     check_engine(engine, *models)
     paths = [str(each) if isinstance(each, str | Path) else each.facts.fingerprint for each in models]
     if len(set(paths)) < len(paths):

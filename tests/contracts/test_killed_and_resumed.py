@@ -73,8 +73,14 @@ def found(path: Path, run_id: str) -> dict[str, object]:
         }
 
 
-@every_optimizer
-@pytest.mark.parametrize("choices", [{}, {"max_tokens": 12_000}, {"objective": "robust"}], ids=str)
+@pytest.mark.parametrize(
+    ("name", "choices"),
+    [
+        *((name, choices) for name in names() for choices in ({}, {"max_tokens": 12_000})),
+        *((name, {"objective": "robust"}) for name in ("ape", "random")),  # an evaluator, the same for all methods
+    ],
+    ids=str,
+)
 def test_killed_at_any_call_and_resumed_is_never_interrupted(
     name: str, choices: dict[str, Any], tmp_path: Path
 ) -> None:

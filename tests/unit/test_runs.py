@@ -59,7 +59,7 @@ def test_the_json_has_its_shape() -> None:
     assert set(plain["best"]["dev"]) == {"mean", "low", "high", "n"}
     assert (plain["best"]["dev"]["mean"], plain["best"]["dev"]["n"]) == (1.0, 40)
     assert plain["noise"] == {"floor": 0.0, "changed": 0, "n": 120}
-    assert set(plain["test"]) == {"seed", "best", "difference", "constant"}
+    assert set(plain["test"]) == {"seed", "best", "difference", "constant", "seed_variants", "best_variants"}
     assert set(plain["test"]["seed"]) == set(plain["test"]["best"]) == {"mean", "low", "high", "n", "unparsed"}
     assert set(plain["test"]["difference"]) >= {"mean", "low", "high", "p"}
     assert set(plain["spend"]) == {

@@ -197,7 +197,7 @@ def test_levels_of_one_model_have_their_share_of_the_variance(monkeypatch: pytes
     ("options", "message"),
     [
         ({"models": [ScriptedLM(name="never")]}, "there is one model"),
-        ({"models": []}, "no model"),
+        ({"models": []}, "models is empty"),
         ({"prompts": ()}, "only one prompt"),
         ({"prompts": ["Answer."]}, "only one prompt"),
         ({"prompts": [GivenPrompt(Prompt("x y"), "run 1", "elsewhere")]}, "elsewhere"),
