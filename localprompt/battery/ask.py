@@ -111,14 +111,10 @@ def ask(
     """
     rows, labels = variants[0].task.test, variants[0].task.labels
     session.evaluator(variants[0].task).check_fit(variants[0].prompt, rows)
-    fits = [
-        all(
-            session.evaluator(scorer.task(each.task)).fits(each.prompt, row)
-            for scorer in scorers
-            for row in each.task.test
-        )
-        for each in variants
-    ]
+    fits = []
+    for each in variants:
+        evaluators = [session.evaluator(scorer.task(each.task)) for scorer in scorers]
+        fits.append(all(evaluator.fits(each.prompt, row) for evaluator in evaluators for row in each.task.test))
     fits[0] = True  # a row that is too long for another scorer alone fails there
     fitting = [i for i, is_fitting in enumerate(fits) if is_fitting]
     found = []
