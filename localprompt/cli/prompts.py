@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localprompt.errors import ConfigError, StoreError
-from localprompt.interface.advice import command
 from localprompt.interface.paths import expanded
 
 if TYPE_CHECKING:
@@ -38,17 +37,14 @@ def named_prompt(prompt: str, store: Path | None) -> str | Prompt:
     """
     if not _RUN.fullmatch(prompt):
         return read_instruction(prompt)
-    from localprompt.run.results import RunResult  # noqa: PLC0415 - only for runs
+    from localprompt.comparison.transfer import of_run  # noqa: PLC0415 - only for runs
     from localprompt.store import Store  # noqa: PLC0415
 
     with Store(store, create=False) as opened:
         try:
-            record = opened.runs.get(prompt)
+            return of_run(opened.runs.get(prompt), opened.path).prompt
         except StoreError as error:
             raise StoreError(error.message, error.hint or "a prompt of such letters is given as @FILE") from error
-    if record.result is None:
-        raise ConfigError(f"the run {record.id} has found nothing yet", command("resume", record.id, store=store))
-    return RunResult.from_json(record.result).best
 
 
 def listed_prompts(source: str, store: Path | None) -> list[GivenPrompt]:
