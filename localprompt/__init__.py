@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from localprompt.lm.loading import register_scheme
     from localprompt.lm.local import LocalModel, load_model
     from localprompt.lm.scripted import ScriptedLM
+    from localprompt.reports.report import report
     from localprompt.run.api import Estimate, EvaluationResult, RunResult, dry_run, evaluate, optimize
     from localprompt.run.diagnosis import Diagnosis, diagnose
     from localprompt.run.port import port
@@ -93,6 +94,7 @@ __all__ = [
     "port",
     "register_scheme",
     "replay",
+    "report",
     "resume",
     "sensitivity",
     "transfer",
@@ -121,6 +123,7 @@ _HOME = {
     "localprompt.lm.loading": ("register_scheme",),
     "localprompt.lm.local": ("LocalModel", "load_model"),
     "localprompt.lm.scripted": ("ScriptedLM",),
+    "localprompt.reports.report": ("report",),
     "localprompt.search.observer": ("Observer", "SilentObserver"),
     "localprompt.run.port": ("port",),
     "localprompt.run.ported": ("Port",),

@@ -268,6 +268,8 @@ class Exchange:
 
     prompt: str
     replies: tuple[str, ...]
+    kind: str = ""
+    """Name of the meta-prompt; empty where it is not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from localprompt.search.observer import Announcer
 from localprompt.search.problem import Problem
 from localprompt.search.ranking import Standing
 from localprompt.tasks import Task
-from localprompt.types import Candidate, Discard, Evaluation, Exchange, Generation, Prompt, Sampling
+from localprompt.types import Candidate, Discard, Evaluation, Exchange, Generation, Prompt, Sampling, Spend
 
 TRACES = Path(__file__).parent / "unit" / "traces"
 
@@ -61,6 +61,9 @@ class TraceJournal:
         self._sizes = Counter({"train": len(given.train), "dev": len(given.dev)})
         self._prompts: dict[str, int] = {}
         self._requests: dict[str, int] = {}
+
+    def spend(self, spend: Spend) -> None:
+        """Not written down: it is in the result."""
 
     def event(self, kind: str, text: str) -> None:
         self.lines += ["", f"{kind.upper()} {text}"]

@@ -1,1 +1,1 @@
-"""The command line. Level 9."""
+"""The command line. Level 10."""

@@ -1,4 +1,4 @@
-"""Test rows that the found prompt fixes or breaks, from what the store keeps of a run. Level 9."""
+"""Test rows that the found prompt fixes or breaks, from what the store keeps of a run. Level 10."""
 
 from __future__ import annotations
 

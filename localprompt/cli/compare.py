@@ -1,4 +1,4 @@
-"""`localprompt compare`: several methods with the same budget. Level 9."""
+"""`localprompt compare`: several methods with the same budget. Level 10."""
 
 from __future__ import annotations
 

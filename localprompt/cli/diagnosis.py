@@ -1,4 +1,4 @@
-"""What the seed prompt does with a model, for people. Level 9."""
+"""What the seed prompt does with a model, for people. Level 10."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`localprompt evaluate`: the score of one prompt. Level 9."""
+"""`localprompt evaluate`: the score of one prompt. Level 10."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`localprompt leaderboard`: models by how well they answer however they are asked. Level 9."""
+"""`localprompt leaderboard`: models by how well they answer however they are asked. Level 10."""
 
 from __future__ import annotations
 

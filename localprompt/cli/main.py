@@ -1,4 +1,4 @@
-"""The command line. Level 9. Commands are imported when they are asked for, so that `--help` is quick."""
+"""The command line. Level 10. Commands are imported when they are asked for, so that `--help` is quick."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ _COMMANDS = {
     "sensitivity": "localprompt.cli.sensitivity:sensitivity",
     "transfer": "localprompt.cli.transfer:transfer",
     "leaderboard": "localprompt.cli.leaderboard:leaderboard",
+    "report": "localprompt.cli.report:report",
     "resume": "localprompt.cli.resume:resume",
     "replay": "localprompt.cli.replay:replay",
     "port": "localprompt.cli.port:port",

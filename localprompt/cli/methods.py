@@ -1,4 +1,4 @@
-"""`localprompt methods`: the search algorithms and their settings. Level 9."""
+"""`localprompt methods`: the search algorithms and their settings. Level 10."""
 
 from __future__ import annotations
 

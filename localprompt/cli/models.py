@@ -1,4 +1,4 @@
-"""`localprompt models`: list, pull and look at models; `quantize` is in a file of its own. Level 9."""
+"""`localprompt models`: list, pull and look at models; `quantize` is in a file of its own. Level 10."""
 
 from __future__ import annotations
 

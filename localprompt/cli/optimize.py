@@ -1,4 +1,4 @@
-"""`localprompt optimize`: the main job. Level 9."""
+"""`localprompt optimize`: the main job. Level 10."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options that several commands share. Level 9."""
+"""Options that several commands share. Level 10."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results for people. Level 9. Model text is shown as text: never as markup, never with control characters."""
+"""Results for people. Level 10. Model text is shown as text: never as markup, never with control characters."""
 
 from __future__ import annotations
 

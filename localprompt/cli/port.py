@@ -1,4 +1,4 @@
-"""`localprompt port`: a found prompt and another model. Level 9."""
+"""`localprompt port`: a found prompt and another model. Level 10."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text from models, data and files, made fit for a terminal. Level 9."""
+"""Text from models, data and files, made fit for a terminal. Level 10."""
 
 from __future__ import annotations
 

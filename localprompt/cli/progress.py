@@ -1,4 +1,4 @@
-"""What a run does, for the person who waits. Level 9. Everything goes to standard error."""
+"""What a run does, for the person who waits. Level 10. Everything goes to standard error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prompts as a user names them: the text, a file, a run. Level 9."""
+"""Prompts as a user names them: the text, a file, a run. Level 10."""
 
 from __future__ import annotations
 

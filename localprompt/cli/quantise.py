@@ -1,4 +1,4 @@
-"""`localprompt models quantize`: a model at other levels of quantisation. Level 9."""
+"""`localprompt models quantize`: a model at other levels of quantisation. Level 10."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`localprompt replay`: repeat a run without its model. Level 9."""
+"""`localprompt replay`: repeat a run without its model. Level 10."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`localprompt resume`: go on with a run. Level 9."""
+"""`localprompt resume`: go on with a run. Level 10."""
 
 from __future__ import annotations
 

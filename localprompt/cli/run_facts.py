@@ -1,4 +1,4 @@
-"""What the store knows of a run, as plain data: for lists, for `runs show` and for JSON. Level 9.
+"""What the store knows of a run, as plain data: for lists, for `runs show` and for JSON. Level 10.
 
 A result comes from the store and may be of another version, or damaged: what cannot be read is None.
 """

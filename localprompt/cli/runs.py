@@ -1,4 +1,4 @@
-"""`localprompt runs`: what the store holds. Level 9."""
+"""`localprompt runs`: what the store holds. Level 10."""
 
 from __future__ import annotations
 

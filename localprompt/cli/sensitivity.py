@@ -1,4 +1,4 @@
-"""`localprompt sensitivity`: how far wording moves a model. Level 9."""
+"""`localprompt sensitivity`: how far wording moves a model. Level 10."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sensitivity for people: a verdict, then tables. Level 9."""
+"""Sensitivity for people: a verdict, then tables. Level 10."""
 
 from __future__ import annotations
 

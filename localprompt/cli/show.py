@@ -1,4 +1,4 @@
-"""A run of the store for people: first what it found, then what it cost; how it was set up if wanted. Level 9."""
+"""A run of the store for people: first what it found, then what it cost; how it was set up if wanted. Level 10."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CSV files that a command writes beside what it prints. Level 9."""
+"""CSV files that a command writes beside what it prints. Level 10."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Standard output and error that cost a character or a line where they fail, never a result. Level 9.
+"""Standard output and error that cost a character or a line where they fail, never a result. Level 10.
 
 A stream may lack a character (a redirected output on Windows, a latin-1 locale), its reader may have gone (`| head`),
 its disk may be full. The command goes on all the same, since what it does is kept in the store; what could not be

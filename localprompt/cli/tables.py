@@ -1,4 +1,4 @@
-"""Tables for a terminal. Level 9. Cells are shown as text: never as markup, never with control characters."""
+"""Tables for a terminal. Level 10. Cells are shown as text: never as markup, never with control characters."""
 
 from __future__ import annotations
 

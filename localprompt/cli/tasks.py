@@ -1,4 +1,4 @@
-"""`localprompt tasks`: look at a task before spending on it. Level 9."""
+"""`localprompt tasks`: look at a task before spending on it. Level 10."""
 
 from __future__ import annotations
 

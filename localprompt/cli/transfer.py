@@ -1,4 +1,4 @@
-"""`localprompt transfer`: whether a prompt carries over to other models. Level 9."""
+"""`localprompt transfer`: whether a prompt carries over to other models. Level 10."""
 
 from __future__ import annotations
 

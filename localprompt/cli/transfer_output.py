@@ -1,4 +1,4 @@
-"""A transfer study for people: a verdict, the matrix of prompts and models, then what each loses. Level 9."""
+"""A transfer study for people: a verdict, the matrix of prompts and models, then what each loses. Level 10."""
 
 from __future__ import annotations
 

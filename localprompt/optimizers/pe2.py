@@ -282,7 +282,7 @@ class PE2(Checked):
             return _rendered(search, self._inspection(search, lesson, shrink), opening)
 
         requests = [_fitting(search, partial(request, lesson), max_tokens) for lesson in lessons]
-        replies = search.problem.proposer.complete(requests, sampling)
+        replies = search.problem.proposer.complete(requests, sampling, kind="inspect")
         return [
             replace(lesson, reasoning=f"{opening}\n{whole_sentences(reply)}".strip())
             for lesson, (reply,) in zip(lessons, replies, strict=True)

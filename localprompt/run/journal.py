@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from localprompt.run.config import RunConfig
 from localprompt.store import RunRecord, Runs, Store
-from localprompt.types import Candidate, Discard, Evaluation, Exchange
+from localprompt.store.records import Mark
+from localprompt.types import Candidate, Discard, Evaluation, Exchange, Spend
 
 
 def enter(store: Store, config: RunConfig) -> RunRecord:
@@ -27,6 +28,11 @@ class RunJournal:
     def __init__(self, runs: Runs, run_id: str) -> None:
         self._runs = runs
         self._run_id = run_id
+        self._spent = Mark(0, 0.0)
+
+    def spend(self, spend: Spend) -> None:
+        """Remember it: what is kept next says what the search had spent."""
+        self._spent = Mark(spend.tokens_computed, spend.seconds)
 
     def candidates(self, candidates: Sequence[Candidate]) -> None:
         """Keep prompts with their lineage."""
@@ -34,7 +40,7 @@ class RunJournal:
 
     def evaluations(self, kind: str, evaluations: Sequence[Evaluation]) -> None:
         """Keep outcomes by how they were measured."""
-        self._runs.add_evaluations(self._run_id, kind, evaluations)
+        self._runs.add_evaluations(self._run_id, kind, evaluations, self._spent)
 
     def discards(self, discards: Sequence[Discard]) -> None:
         """Keep proposals that were not used."""
@@ -46,4 +52,4 @@ class RunJournal:
 
     def event(self, kind: str, text: str) -> None:
         """Keep what happened."""
-        self._runs.add_event(self._run_id, kind, text)
+        self._runs.add_event(self._run_id, kind, text, self._spent)

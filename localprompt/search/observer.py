@@ -55,6 +55,9 @@ class SilentObserver:
 class Journal(Protocol):
     """Who keeps what a run found. Told of everything in order, and of the same again when a run is replayed."""
 
+    def spend(self, spend: Spend) -> None:
+        """What the search has spent so far, before it tells what it spent that on."""
+
     def candidates(self, candidates: Sequence[Candidate]) -> None:
         """Prompts that are new, with their lineage."""
 
@@ -73,6 +76,9 @@ class Journal(Protocol):
 
 class SilentJournal:
     """A journal that keeps nothing."""
+
+    def spend(self, spend: Spend) -> None:
+        """Ignore it."""
 
     def candidates(self, candidates: Sequence[Candidate]) -> None:
         """Ignore them."""
@@ -99,7 +105,6 @@ class Announcer:
 
     def __init__(self, observer: Observer | None = None, journal: Journal | None = None) -> None:
         observer, journal = observer or SilentObserver(), journal or SilentJournal()
-        self.spend = observer.spend
         self.best = observer.best
         self.candidates = journal.candidates
         self.evaluations = journal.evaluations
@@ -109,6 +114,11 @@ class Announcer:
         self._journal = journal
         self._part = ""
         self._last = ""
+
+    def spend(self, spend: Spend) -> None:
+        """Tell what the search has spent so far."""
+        self._journal.spend(spend)
+        self._observer.spend(spend)
 
     def begin(self, part: str) -> None:
         """Name the part of the search that the next stages belong to."""

@@ -92,12 +92,12 @@ class Problem:
         examples = self._used(self.dev if examples is None else examples)
         self._announcer.stage(f"scoring {pluralize(len(prompts), 'prompt')} on {self._named(examples)}")
         evaluations = self._evaluator.evaluate(prompts, examples)
+        self._announcer.spend(self._lm.spend)
         self.record([Candidate(evaluation.prompt, "evaluated") for evaluation in evaluations])
         self._announcer.evaluations("metric", evaluations)
         self._refuse_too_long(evaluations)
         for evaluation in evaluations:
             self.ranking.add(evaluation)
-        self._announcer.spend(self._lm.spend)
         if new := self.ranking.lead(self._lm.spend):
             self._announcer.best(new.prompt, new.mean, len(new.outcomes))
         return evaluations
@@ -114,9 +114,9 @@ class Problem:
         what = f"the likelihood of answers under {pluralize(len(prompts), 'prompt')}"
         self._announcer.stage(f"measuring {what} on {self._named(examples)}")
         evaluations = self._evaluator.likelihood(prompts, examples, norm=norm)
+        self._announcer.spend(self._lm.spend)
         self._announcer.evaluations(f"likelihood {norm}", evaluations)
         self._refuse_too_long(evaluations)
-        self._announcer.spend(self._lm.spend)
         return evaluations
 
     def shown(self, prompt: Prompt, inputs: Mapping[str, str] | None = None) -> str:

@@ -96,6 +96,8 @@ class Proposer:
         self._announcer = announcer
         self._rejected: dict[str, dict[str, None]] = {}
         """Id of worked examples to the proposals discarded beside them so far, normalised, in order."""
+        self._kinds: dict[str, str] = {}
+        """Request to the name of its meta-prompt."""
 
     def seeded(self, rng: random.Random) -> Proposer:
         """Return this proposer with a chance of its own, and without memory of what was discarded.
@@ -131,11 +133,13 @@ class Proposer:
         """True if the proposer's vocabulary has fill-in-the-middle tokens."""
         return self._lm.lm.facts.has_fim
 
-    def complete(self, prompts: Sequence[str], sampling: Sampling, *, n: int = 1) -> list[list[Generation]]:
+    def complete(
+        self, prompts: Sequence[str], sampling: Sampling, *, n: int = 1, kind: str = ""
+    ) -> list[list[Generation]]:
         """Return `n` completions of each prompt by the proposer, same order and length as `prompts`.
 
         Each completion has its own seed, drawn from the generator of the search. A text cut at `max_tokens`
-        has finish reason `length`.
+        has finish reason `length`. `kind` names the requests for people, where `request` did not make them.
 
         Raises:
             BudgetExhausted: before anything is computed.
@@ -148,7 +152,7 @@ class Proposer:
         replies = [flat[start : start + n] for start in range(0, len(flat), n)]
         self._announcer.exchanges(
             [
-                Exchange(str(prompt), tuple(reply.text for reply in group))
+                Exchange(str(prompt), tuple(reply.text for reply in group), kind or self._kinds.get(str(prompt), ""))
                 for prompt, group in zip(prompts, replies, strict=True)
             ]
         )
@@ -290,10 +294,13 @@ class Proposer:
         Raises:
             ModelError: if it is one for a chat and the proposer has no chat template.
         """
-        if not template.is_chat:
-            return template.fill(**values)
-        user, opening = template.turns
-        return self.chat([Message("user", user.fill(**values))], opening)
+        if template.is_chat:
+            user, opening = template.turns
+            request = self.chat([Message("user", user.fill(**values))], opening)
+        else:
+            request = template.fill(**values)
+        self._kinds[str(request)] = template.name.removesuffix("_chat")
+        return request
 
     def chat(self, messages: Sequence[Message], opening: str = "") -> str:
         """Return a chat as a prompt for `complete`, up to and including the opening of the answer.
@@ -309,7 +316,9 @@ class Proposer:
         Raises:
             ModelError: if the proposer has no fill-in-the-middle tokens.
         """
-        return self._lm.lm.fim(prefix, suffix)
+        request = self._lm.lm.fim(prefix, suffix)
+        self._kinds[str(request)] = "fim"
+        return request
 
     def discard(
         self, discarded: Sequence[Discard], *, beside: str = NO_DEMOS, forget: AbstractSet[Discard] = frozenset()

@@ -9,7 +9,7 @@ from localprompt.errors import StoreError
 from localprompt.interface.advice import command
 from localprompt.interface.arguments import checked
 from localprompt.store.database import Database
-from localprompt.store.records import Event, named
+from localprompt.store.records import Event, Mark, named
 from localprompt.store.rows import COLUMNS, UNREADABLE, read_row
 from localprompt.types import Candidate, Discard, Evaluation, Exchange, Outcome
 
@@ -42,7 +42,21 @@ class Findings:
         for evaluation, outcome in self._all(run_id, "outcomes", _OF_KIND, kind):
             found.setdefault(evaluation, []).append(outcome)
         prompts = self._all(run_id, "evaluations", "kind = :kind", kind)
-        return [Evaluation(prompt, tuple(found[number])) for number, prompt in prompts if number in found]
+        return [Evaluation(prompt, tuple(found[number])) for number, prompt, _ in prompts if number in found]
+
+    def first_measured(self, run_id: str) -> dict[str, Mark]:
+        """Return, by the id of each prompt, what the search had spent when it was first measured in any way.
+
+        Prompts of before this was kept are missing.
+
+        Raises:
+            StoreError: if there is no such run, or it is damaged.
+        """
+        marks: dict[str, Mark] = {}
+        for _, prompt, spent in self._all(run_id, "evaluations"):
+            if spent is not None:
+                marks.setdefault(prompt.id, spent)
+        return marks
 
     def discards(self, run_id: str) -> list[Discard]:
         """Return the proposals that were not used, in order.

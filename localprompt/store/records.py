@@ -56,6 +56,16 @@ class DamagedRun:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """What a search had spent at some point of it."""
+
+    tokens: int
+    """Computed, as in `Spend`."""
+    seconds: float
+    """Of model calls, in the session that got there first; an answer from the store takes none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """Something that happened in a run."""
 
@@ -63,6 +73,8 @@ class Event:
     """Seconds since 1970."""
     kind: str
     text: str
+    spent: Mark | None = None
+    """By the search until then; None in runs of before this was kept."""
 
 
 def id_of_run(identity_hash: str, ordinal: int) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import msgpack
 
 from localprompt.store.plain import read
-from localprompt.store.records import DamagedRun, Event, RunRecord, RunStatus, named
+from localprompt.store.records import DamagedRun, Event, Mark, RunRecord, RunStatus, named
 from localprompt.types import Candidate, Discard, Exchange, Outcome, Prompt
 
 _ID = re.compile("[0-9a-f]{12}")
@@ -30,11 +30,11 @@ RUN_COLUMNS = (
 
 COLUMNS = {
     "candidates": "number, prompt_id, prompt, op, parents, is_proposed",
-    "evaluations": "number, kind, prompt_id, prompt",
+    "evaluations": "number, kind, prompt_id, prompt, tokens, seconds",
     "outcomes": "example_id, evaluation, number, prediction, score, margin, completion",
     "discards": "number, text, reason",
-    "events": "number, at, kind, text",
-    "requests": "number, prompt, replies",
+    "events": "number, at, kind, text, tokens, seconds",
+    "requests": "number, prompt, replies, kind",
     "imported_answers": "key, kind, value",
 }
 """Tables that belong to a run, with their columns behind `run`, in an order in which they can be filled."""
@@ -138,6 +138,10 @@ def _outcome(example_id: str, evaluation: int, number: int, prediction: str | No
     return evaluation, Outcome(example_id, _loaded(str, prediction), score, margin, completion=_loaded(str, completion))
 
 
+def _mark(tokens: int | None, seconds: float | None) -> Mark | None:
+    return None if tokens is None or seconds is None else Mark(read(int, tokens), read(float, seconds))
+
+
 _object = partial(_loaded, Mapping[str, Any])
 
 _COLUMN_READERS: Mapping[str, Callable[[Any], Any]] = {
@@ -153,10 +157,12 @@ _COLUMN_READERS: Mapping[str, Callable[[Any], Any]] = {
 
 _READERS: Mapping[str, Callable[..., Any]] = {
     "candidates": _candidate,
-    "evaluations": lambda number, kind, prompt_id, prompt: (number, _prompt(prompt_id, prompt)),
+    "evaluations": lambda number, kind, prompt_id, prompt, *spent: (number, _prompt(prompt_id, prompt), _mark(*spent)),
     "outcomes": _outcome,
     "discards": lambda number, text, reason: Discard(_loaded(str, text), reason),
-    "events": lambda number, at, kind, text: Event(_time(at), kind, _loaded(str, text)),
-    "requests": lambda number, prompt, replies: Exchange(_loaded(str, prompt), _loaded(tuple[str, ...], replies)),
+    "events": lambda number, at, kind, text, *spent: Event(_time(at), kind, _loaded(str, text), _mark(*spent)),
+    "requests": lambda number, prompt, replies, kind: Exchange(
+        _loaded(str, prompt), _loaded(tuple[str, ...], replies), kind
+    ),
     "imported_answers": read_answer,
 }

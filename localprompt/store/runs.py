@@ -21,6 +21,7 @@ from localprompt.store.findings import Findings
 from localprompt.store.plain import plain
 from localprompt.store.records import (
     DamagedRun,
+    Mark,
     RunRecord,
     RunStatus,
     dumped,
@@ -272,7 +273,9 @@ class Runs(Findings):
                 ],
             )
 
-    def add_evaluations(self, run_id: str, kind: str, evaluations: Sequence[Evaluation]) -> None:
+    def add_evaluations(
+        self, run_id: str, kind: str, evaluations: Sequence[Evaluation], spent: Mark | None = None
+    ) -> None:
         """Keep outcomes; of a (prompt, example) measured twice in the same way the last one stays.
 
         Args:
@@ -281,18 +284,19 @@ class Runs(Findings):
                 that the search did not use, `test`: the metric on the test split, or `test variant 1` and so on: the
                 same with the prompt asked in other ways.
             evaluations: may hold any part of the examples each.
+            spent: by the search until now; kept of a prompt that is new in this way.
 
         Raises:
             StoreError: if there is no such run, or the store cannot be written.
         """
-        number = self._number(run_id)
+        number, mark = self._number(run_id), _columns_of(spent)
         with self._database.transaction() as connection:
             for evaluation in evaluations:
                 prompt = evaluation.prompt
                 connection.execute(
-                    "INSERT INTO evaluations SELECT :a, coalesce(max(number) + 1, 0), :b, :c, :d FROM evaluations"
-                    " WHERE run = :a ON CONFLICT (run, kind, prompt_id) DO NOTHING",
-                    named_params(number, kind, prompt.id, dumped(plain(prompt))),
+                    "INSERT INTO evaluations SELECT :a, coalesce(max(number) + 1, 0), :b, :c, :d, :e, :f"
+                    " FROM evaluations WHERE run = :a ON CONFLICT (run, kind, prompt_id) DO NOTHING",
+                    named_params(number, kind, prompt.id, dumped(plain(prompt)), *mark),
                 )
                 which = "SELECT number FROM evaluations WHERE run = ? AND kind = ? AND prompt_id = ?"
                 index: int = connection.execute(which, (number, kind, prompt.id)).fetchone()[0]
@@ -313,13 +317,14 @@ class Runs(Findings):
         rows = [(dumped(each.text), named(each.reason)) for each in discards]
         self._add(run_id, "discards", "text, reason", rows)
 
-    def add_event(self, run_id: str, kind: str, text: str) -> None:
-        """Keep something that happened, with the time.
+    def add_event(self, run_id: str, kind: str, text: str, spent: Mark | None = None) -> None:
+        """Keep something that happened, with the time and what the search had spent.
 
         Raises:
             StoreError: if there is no such run, or the store cannot be written.
         """
-        self._add(run_id, "events", "at, kind, text", [(time.time(), named(kind), dumped(text))])
+        row = (time.time(), named(kind), dumped(text), *_columns_of(spent))
+        self._add(run_id, "events", "at, kind, text, tokens, seconds", [row])
 
     def add_exchanges(self, run_id: str, exchanges: Sequence[Exchange]) -> None:
         """Keep what the proposer was asked, with its replies.
@@ -327,8 +332,8 @@ class Runs(Findings):
         Raises:
             StoreError: if there is no such run, or the store cannot be written.
         """
-        rows = [(dumped(each.prompt), dumped(each.replies)) for each in exchanges]
-        self._add(run_id, "requests", "prompt, replies", rows)
+        rows = [(dumped(each.prompt), dumped(each.replies), named(each.kind)) for each in exchanges]
+        self._add(run_id, "requests", "prompt, replies, kind", rows)
 
     @checked
     def export(self, run_id: str, path: str | os.PathLike[str]) -> None:
@@ -396,6 +401,10 @@ def in_use(run_id: str, pid: int | None) -> StoreError:
 def _row_of(outcome: Outcome) -> tuple[object, ...]:
     texts = _optional(outcome.prediction), outcome.score, outcome.margin, _optional(outcome.completion)
     return named(outcome.example_id), *texts
+
+
+def _columns_of(spent: Mark | None) -> tuple[int | None, float | None]:
+    return (spent.tokens, spent.seconds) if spent else (None, None)
 
 
 def _optional(text: str | None) -> str | None:

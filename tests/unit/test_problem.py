@@ -36,6 +36,7 @@ from localprompt.types import (
     Prompt,
     Proposal,
     Sampling,
+    Spend,
 )
 
 HALF, BEST = Prompt("Say something about the alpha."), Prompt(toy.BEST)
@@ -332,6 +333,9 @@ class Record:
 
     def __init__(self) -> None:
         self.rows: list[tuple[object, ...]] = []
+
+    def spend(self, spend: Spend) -> None:
+        """What was spent is in the result."""
 
     def candidates(self, candidates: Sequence[Candidate]) -> None:
         self.rows += [("candidate", each.prompt.instruction, each.op) for each in candidates]

@@ -195,7 +195,7 @@ def test_check_names_values_that_cannot_be_read_and_rows_that_are_lost(tmp_path:
         connection.execute("UPDATE candidates SET prompt = '{\"instruction\": 3}' WHERE number = 1")
         connection.execute("UPDATE candidates SET prompt_id = 'other' WHERE number = 2")
         connection.execute("DELETE FROM answers WHERE key = ?", [ROWS[1][0]])
-        connection.execute("INSERT INTO events VALUES (77, 0, 0.0, 'note', '\"x\"')")
+        connection.execute("INSERT INTO events (run, number, at, kind, text) VALUES (77, 0, 0.0, 'note', '\"x\"')")
     with Store(path) as store:
         problems = "\n".join(store.check())
         for part in ("answers: the row b'key 0'", "a text was expected", "not the one that its id names", "1 answers"):
@@ -217,6 +217,12 @@ def test_a_store_of_each_older_format_is_brought_up_to_date_with_all_it_holds(tm
         )
         columns = "run, number, prompt_id, prompt, op, parents" + (", is_proposed" if version >= 4 else "")
         values = "1, 0, ?, ?, 'seed', '[]'" + (", 0" if version >= 4 else "")
+        if version >= 5:
+            old.execute(
+                "INSERT INTO studies (id, kind, status, created, updated, configuration)"
+                " VALUES ('aaaaaaaaaaaa', 'comparison', 'paused', 1.0, 2.0, '{\"n_runs\": 1}')"
+            )
+            old.execute("INSERT INTO study_runs VALUES (1, 0, '0123456789ab')")
         old.execute(f"INSERT INTO candidates ({columns}) VALUES ({values})", [Prompt("a").id, _plain("a")])
         old.executemany("INSERT INTO answers VALUES (?, ?, ?)", ROWS[:9])
     with Store(path) as store:

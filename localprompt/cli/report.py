@@ -1,0 +1,36 @@
+"""`localprompt report`: a run or a study as a page to look at. Level 10."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from localprompt.cli.options import HomePath, store_options
+from localprompt.cli.printable import printable_line
+from localprompt.cli.streams import say, say_json
+
+
+@click.command()
+@click.argument("what", metavar="[RUN|COMPARISON|SENSITIVITY|TRANSFER]", required=False)
+@click.option("--out", type=HomePath(dir_okay=False), help="Write the page to FILE.  [default: localprompt-ID.html]")
+@click.option("--open", "is_opened", is_flag=True, help="Open the page in the browser.")
+@store_options
+def report(what: str | None, out: Path | None, is_opened: bool, store: Path | None, as_json: bool) -> None:
+    """Write a page that shows a run or a study: one HTML file, which asks nothing of any network.
+
+    The argument is the beginning of an id; by default the newest is shown. No model is loaded. With --json the data is
+    printed instead.
+    """
+    from localprompt.reports import report as reports  # noqa: PLC0415 - `--help` must start fast
+    from localprompt.run.session import opened_store  # noqa: PLC0415
+
+    if as_json:
+        with ExitStack() as stack:
+            say_json(reports.find(opened_store(store, stack, create=False), what)[1].to_json())
+        return
+    path = reports.report(what, out=out, store=store)
+    say(printable_line(str(path)))
+    if is_opened:
+        click.launch(str(path))

@@ -1,0 +1,97 @@
+"""The report of whatever the store has: a run, or a study made of several. Level 9."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Protocol
+
+from localprompt.errors import StoreError
+from localprompt.interface.advice import command
+from localprompt.interface.arguments import checked
+from localprompt.interface.paths import expanded
+from localprompt.reports.page import page
+from localprompt.reports.run_report import run_report
+from localprompt.run.history import read_history
+from localprompt.run.session import opened_store
+from localprompt.store import Store, Study
+
+
+class Report(Protocol):
+    """What every kind of report has."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as plain data; the key `report` says of which kind it is."""
+
+
+_OF_STUDY: Mapping[str, Callable[[Store, Study], Report]] = {}
+"""Kind of study to what makes its report."""
+
+
+@checked
+def report(
+    what: str | None = None,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    store: Store | str | os.PathLike[str] | None = None,
+) -> Path:
+    """Return the path of the HTML file that shows a run or a study; it is written whole or not at all.
+
+    Args:
+        what: the beginning of its id; None: the newest.
+        out: the file, which is replaced if it is there; None: `localprompt-ID.html` in the working folder.
+        store: that has it: open, by path, or the default one.
+
+    Raises:
+        StoreError: if there is no such thing, it is ambiguous or damaged, or the file cannot be written.
+    """
+    with ExitStack() as stack:
+        home = opened_store(store, stack, create=False)
+        found_id, made = find(home, what)
+        path = Path(f"localprompt-{found_id}.html") if out is None else expanded(out)
+        write(path, page(made.to_json()))
+    return path
+
+
+def find(home: Store, what: str | None) -> tuple[str, Report]:
+    """Return the id and the report of the run or study whose id begins with `what`, of the newest one for None.
+
+    Raises:
+        StoreError: if there is none, or several are meant.
+    """
+    runs = {each.id: each for each in home.runs.every()}
+    studies = {each.id: each for kind in _OF_STUDY for each in home.studies.all(kind)}
+    made = {each.id: each.created for each in home.runs.all()}
+    made |= {each.id: each.created for each in studies.values()}
+    if what is None:
+        meant = [max(made, key=lambda each: made[each])] if made else []
+    else:
+        meant = [each for each in (*studies, *runs) if each.startswith(what)]
+    if not meant:
+        lists = command("runs", "list", store=home.path)
+        named = "nothing" if what is None else f"no run and no study begins with {what!r}"
+        raise StoreError(f"{named} in {home.path}", f"{lists} shows what is there; --store names another store")
+    if len(meant) > 1:
+        raise StoreError(f"several begin with {what!r}: {', '.join(sorted(meant)[:5])}", "give more digits")
+    (found,) = meant
+    if found in studies:
+        return found, _OF_STUDY[studies[found].kind](home, studies[found])
+    return found, run_report(read_history(home, found), home.path)
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        StoreError: if it cannot be written.
+    """
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written ({error.strerror or error})", "choose another file") from error
+    finally:
+        part.unlink(missing_ok=True)
