@@ -1,2 +1,249 @@
 "use strict";
+// What the pages of all kinds share. Texts of users and models become text nodes, never markup.
+
 const report = JSON.parse(document.getElementById("data").textContent);
+const main = document.getElementById("main");
+const drawn = []; // promises of charts that are being drawn
+const redraw = []; // what a change of colours draws again
+
+// Return an element. Props are attributes; `on` holds listeners by event; `text` is its text. Children may be strings.
+function el(tag, props = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(props)) {
+    if (name === "on") {
+      for (const [event, listener] of Object.entries(value)) node.addEventListener(event, listener);
+    } else if (name === "text") {
+      node.textContent = visible(value);
+    } else if (value !== null && value !== undefined && value !== false) {
+      node.setAttribute(name, value === true ? "" : value);
+    }
+  }
+  node.append(...children.flat().filter((each) => each !== null && each !== undefined));
+  return node;
+}
+
+// Return a text in which control characters can be seen, and which cannot change the direction of what follows.
+function visible(text) {
+  return String(text).replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/g, (each) => {
+    const code = each.codePointAt(0);
+    return code < 32 ? String.fromCodePoint(0x2400 + code) : `\u27e8U+${code.toString(16).toUpperCase().padStart(4, "0")}\u27e9`;
+  });
+}
+
+// Return a text for a label or hover of plotly, which reads some tags; cut to so many characters, lines kept short.
+function plotText(text, most = 300) {
+  const cut = text.length > most ? `${text.slice(0, most)}\u2026` : text;
+  const lines = visible(cut).replace(/[^\s]{60}/g, "$& ").replace(/(?=[^\n]{70})(.{1,70})\s/g, "$1\n");
+  return lines.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;").replace(/\n/g, "<br>");
+}
+
+const shortened = (text, most = 160) => (text.length > most ? `${text.slice(0, most)}\u2026` : text);
+const score = (value) => (value === null || value === undefined ? "\u2013" : value.toFixed(3));
+const signed = (value) => (value === null || value === undefined ? "\u2013" : `${value < 0 ? "\u2212" : "+"}${Math.abs(value).toFixed(3)}`);
+const count = (value) => (value === null || value === undefined ? "\u2013" : value.toLocaleString("en"));
+const shownPrompt = (prompt) => prompt.instruction || "(no instruction)";
+
+// Return a new section at the end of the page, with a link to it in the head.
+function section(id, title, ...children) {
+  const node = el("section", { id, "aria-labelledby": `h-${id}` }, el("h2", { id: `h-${id}`, text: title }), children);
+  main.append(node);
+  link(id, title);
+  return node;
+}
+
+function link(id, title) {
+  document.getElementById("sections").append(el("a", { href: `#${id}`, text: title }));
+}
+
+// Return a text as it was written, line breaks and all.
+const verbatim = (text, name = "pre") => el(name, { class: "verbatim", dir: "auto", text });
+
+function copyButton(text, what) {
+  const button = el("button", { type: "button", class: "copy", text: "Copy" });
+  button.setAttribute("aria-label", `Copy ${what}`);
+  button.addEventListener("click", async () => {
+    let done = true;
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      const area = el("textarea", { class: "offscreen" });
+      area.value = text;
+      document.body.append(area);
+      area.select();
+      done = document.execCommand("copy");
+      area.remove();
+      button.focus();
+    }
+    button.textContent = done ? "Copied" : "Select and copy it by hand";
+    setTimeout(() => (button.textContent = "Copy"), 2000);
+  });
+  return button;
+}
+
+// Return a prompt with its worked examples under a title, and a button that copies the instruction.
+function promptBox(title, prompt) {
+  const demos = prompt.demos.map((demo, i) =>
+    el("li", {}, Object.entries(demo.inputs).map(([name, value]) => verbatim(`${name}: ${value}`, "div")), verbatim(`\u21d2 ${demo.output}`, "div")));
+  return el("div", { class: "prompt" },
+    el("div", { class: "prompt-head" }, el("h3", { text: title }), copyButton(prompt.instruction, `the ${title.toLowerCase()}`)),
+    prompt.instruction ? verbatim(prompt.instruction) : el("p", { class: "quiet", text: "(no instruction)" }),
+    demos.length ? el("details", { open: demos.length < 3 }, el("summary", { text: `${demos.length} worked examples` }), el("ol", {}, demos)) : null);
+}
+
+// Return the words of `after` as nodes, with what was added and what was taken away from `before` marked.
+function wordDiff(before, after) {
+  const [a, b] = [before, after].map((text) => text.match(/\s+|[^\s]+/g) || []);
+  let start = 0, end = 0;
+  while (start < a.length && start < b.length && a[start] === b[start]) start++;
+  while (end < a.length - start && end < b.length - start && a[a.length - 1 - end] === b[b.length - 1 - end]) end++;
+  const [left, right] = [a.slice(start, a.length - end), b.slice(start, b.length - end)];
+  const steps = left.length * right.length > 4e6 ? [["del", left.join("")], ["ins", right.join("")]] : commonSteps(left, right);
+  const pieces = [["same", a.slice(0, start).join("")], ...steps, ["same", a.slice(a.length - end).join("")]];
+  const merged = [];
+  for (const [kind, text] of pieces) {
+    if (!text) continue;
+    if (merged.length && merged[merged.length - 1][0] === kind) merged[merged.length - 1][1] += text;
+    else merged.push([kind, text]);
+  }
+  return merged.map(([kind, text]) => (kind === "same" ? document.createTextNode(visible(text)) : el(kind, { text })));
+}
+
+// Return the steps from one list of words to another along their longest common part.
+function commonSteps(a, b) {
+  const width = b.length + 1, lengths = new Uint32Array((a.length + 1) * width);
+  for (let i = a.length - 1; i >= 0; i--)
+    for (let j = b.length - 1; j >= 0; j--)
+      lengths[i * width + j] = a[i] === b[j] ? lengths[(i + 1) * width + j + 1] + 1 : Math.max(lengths[(i + 1) * width + j], lengths[i * width + j + 1]);
+  const steps = [];
+  let i = 0, j = 0;
+  while (i < a.length || j < b.length) {
+    if (i < a.length && j < b.length && a[i] === b[j]) { steps.push(["same", a[i++]]); j++; }
+    else if (j >= b.length || (i < a.length && lengths[(i + 1) * width + j] >= lengths[i * width + j + 1])) steps.push(["del", a[i++]]);
+    else steps.push(["ins", b[j++]]);
+  }
+  return steps;
+}
+
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+
+// Draw a chart at the end of `parent`. `about` says in words what it shows, for those who do not see it; `traces` and
+// `layout` are functions, called again when the colours change; `onClick` gets the point that was chosen.
+function chart(parent, about, traces, layout = () => ({}), onClick = null) {
+  const place = el("div", { class: "chart" });
+  parent.append(el("figure", { role: "group", "aria-label": about }, place, el("figcaption", { text: about })));
+  const draw = () => {
+    const grid = { gridcolor: colour("line"), zerolinecolor: colour("line"), linecolor: colour("line"), automargin: true };
+    const own = layout();
+    const whole = {
+      font: { family: "system-ui, sans-serif", size: 13, color: colour("text") },
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      margin: { l: 48, r: 16, t: 16, b: 44 }, height: 340, showlegend: false, hovermode: "closest",
+      hoverlabel: { bgcolor: colour("panel"), bordercolor: colour("line"), font: { color: colour("text") }, align: "left" },
+      legend: { orientation: "h", y: -0.2 },
+      ...own, xaxis: { ...grid, ...own.xaxis }, yaxis: { ...grid, ...own.yaxis },
+    };
+    return Plotly.react(place, traces(), whole, { displayModeBar: false, responsive: true, scrollZoom: false });
+  };
+  drawn.push(Promise.resolve(draw()).then(() => {
+    if (onClick) place.on("plotly_click", (event) => onClick(event.points[0]));
+  }));
+  redraw.push(draw);
+  return place;
+}
+
+// Draw a table at the end of `parent`: sorted by the heads, searched, filtered, some rows at a time.
+//   columns: [{ name, value: (row) => what is sorted and searched, cell: (row) => node or text, right: numbers }]
+//   filters: [{ name, value: (row) => text, start: chosen at first }]
+//   options: { size: rows at a time, detail: (row) => node shown below a row, search: false for none }
+function dataTable(parent, caption, columns, rows, filters = [], options = {}) {
+  const { size = 25, detail = null, search = rows.length > 8 } = options;
+  const chosen = new Map(filters.filter((each) => each.start).map((each) => [each.name, each.start]));
+  let sorted = null, descending = false, shown = size, wanted = "";
+  const body = el("tbody"), status = el("p", { class: "quiet", role: "status" });
+  const more = el("button", { type: "button", text: "Show more", on: { click: () => { shown += 4 * size; update(); } } });
+  const heads = columns.map((column) => {
+    const button = el("button", { type: "button", text: column.name, on: { click: () => {
+      descending = sorted === column ? !descending : Boolean(column.right);
+      sorted = column;
+      update();
+    } } });
+    return el("th", { scope: "col", class: column.right ? "right" : null }, button);
+  });
+  const found = rows.map((row) => ({ row, text: null }));
+  const matches = (each) => {
+    for (const filter of filters) if (chosen.get(filter.name) && filter.value(each.row) !== chosen.get(filter.name)) return false;
+    if (!wanted) return true;
+    each.text ??= columns.map((column) => String(column.value(each.row) ?? "")).join("\n").toLowerCase();
+    return each.text.includes(wanted);
+  };
+  function update() {
+    let some = found.filter(matches);
+    if (sorted) {
+      const sign = descending ? -1 : 1;
+      some = some.map((each) => [sorted.value(each.row), each]).sort(([a], [b]) => {
+        if (a === null || a === undefined) return b === null || b === undefined ? 0 : 1;
+        if (b === null || b === undefined) return -1;
+        return sign * (a < b ? -1 : a > b ? 1 : 0);
+      }).map(([, each]) => each);
+    }
+    columns.forEach((column, i) => heads[i].setAttribute("aria-sort", column !== sorted ? "none" : descending ? "descending" : "ascending"));
+    body.replaceChildren(...some.slice(0, shown).flatMap(({ row }) => rowOf(row)));
+    status.textContent = `${count(Math.min(shown, some.length))} of ${count(some.length)} shown${some.length < rows.length ? ` (of ${count(rows.length)} in all)` : ""}`;
+    more.hidden = shown >= some.length;
+  }
+  function rowOf(row) {
+    const cells = columns.map((column, i) => {
+      const content = column.cell ? column.cell(row) : visible(column.value(row) ?? "\u2013");
+      return el(i ? "td" : "th", { class: column.right ? "right" : null, scope: i ? null : "row", dir: column.right ? null : "auto" }, content);
+    });
+    const line = el("tr", {}, cells);
+    if (!detail) return [line];
+    const below = el("tr", { class: "detail", hidden: true });
+    const button = el("button", { type: "button", class: "expand", "aria-expanded": "false", "aria-label": "Details", text: "+" });
+    button.addEventListener("click", () => {
+      if (!below.childElementCount) below.append(el("td", { colspan: columns.length }, detail(row)));
+      below.hidden = !below.hidden;
+      button.setAttribute("aria-expanded", String(!below.hidden));
+      button.textContent = below.hidden ? "+" : "\u2212";
+    });
+    cells[0].prepend(button, " ");
+    return [line, below];
+  }
+  const controls = el("div", { class: "controls" });
+  if (search) controls.append(el("label", {}, "Search ", el("input", { type: "search", on: { input: (event) => { wanted = event.target.value.toLowerCase(); shown = size; update(); } } })));
+  for (const filter of filters) {
+    const values = [...new Set(rows.map(filter.value))].sort();
+    const tally = new Map(values.map((value) => [value, rows.filter((row) => filter.value(row) === value).length]));
+    const select = el("select", { on: { change: (event) => { chosen.set(filter.name, event.target.value); shown = size; update(); } } },
+      el("option", { value: "", text: `all (${count(rows.length)})` }),
+      values.map((value) => el("option", { value, text: `${value} (${count(tally.get(value))})`, selected: chosen.get(filter.name) === value })));
+    controls.append(el("label", {}, `${filter.name} `, select));
+  }
+  parent.append(controls, el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
+    el("table", {}, el("caption", { text: caption }), el("thead", {}, el("tr", {}, heads)), body)), status, more);
+  update();
+}
+
+// Return a list of names and values.
+function facts(pairs) {
+  return el("dl", { class: "facts" }, pairs.flatMap(([name, value]) => [el("dt", { text: name }), el("dd", { dir: "auto" }, value instanceof Node ? value : visible(value))]));
+}
+
+function startTheme() {
+  const root = document.documentElement, button = document.getElementById("theme");
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
+  const show = () => {
+    button.setAttribute("aria-pressed", String(isDark()));
+    redraw.forEach((each) => each());
+  };
+  button.addEventListener("click", () => { root.dataset.theme = isDark() ? "light" : "dark"; show(); });
+  system.addEventListener("change", show);
+  button.setAttribute("aria-pressed", String(isDark()));
+}
+
+// Called at the end of each kind's script: everything is on the page.
+function ready() {
+  startTheme();
+  Promise.all(drawn).then(() => (document.documentElement.dataset.ready = "true"));
+}
