@@ -26,6 +26,7 @@ from localprompt.errors import ConfigError, TaskError, nearest
 from localprompt.interface.arguments import checked
 from localprompt.interface.version import __version__
 from localprompt.lm.base import LanguageModel
+from localprompt.lm.loading import place_of
 from localprompt.run.estimate import measured_rates
 from localprompt.run.models import check_engine
 from localprompt.run.results import Split
@@ -278,9 +279,11 @@ def check_models(models: Sequence[str | Path | LanguageModel], engine: Mapping[s
     if not models:
         raise ConfigError("models is empty: there is none to measure", "name one or more")
     check_engine(engine, *models)
-    paths = [str(each) if isinstance(each, str | Path) else each.facts.fingerprint for each in models]
-    if len(set(paths)) < len(paths):
-        raise ConfigError("a model is named twice", "name each once")
+    places = [place_of(each) if isinstance(each, str | Path) else each.facts.fingerprint for each in models]
+    for number, (each, place) in enumerate(zip(models, places, strict=True)):
+        if place in places[:number]:
+            name = str(each) if isinstance(each, str | Path) else each.facts.name
+            raise ConfigError(f"the model {name!r} is named twice", "name each once")
 
 
 def _made(plan: Battery, session: Session, observer: Observer) -> tuple[list[Variant], list[str]]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from localprompt.engine.parts import split_paths
-from localprompt.errors import ConfigError, nearest
-from localprompt.hub.files import file_at
+from localprompt.errors import ConfigError, ModelError, nearest
+from localprompt.hub.files import card_named, file_at, installed
 from localprompt.interface.paths import expanded
 from localprompt.lm.base import LanguageModel
 
@@ -94,6 +94,15 @@ def source_of(model: str | Path | LanguageModel | None) -> str | None:
     target = file.resolve()
     # A hub's cache names its files by their hash, and by such a name the other parts of a split model are not found.
     return str(target if len(split_paths(target)) == len(split_paths(file)) else file)
+
+
+def place_of(model: str | Path) -> str:
+    """Return the same for two names of one model: its path, or what else it would be opened by."""
+    source = source_of(model) or str(model)
+    with suppress(ConfigError, ModelError):  # no card: whoever opens it says so
+        if file_at(model) is None and (path := installed(card_named(model))):
+            return str(path.resolve())
+    return source
 
 
 def _parts(name_or_path: str | Path) -> tuple[str, str]:

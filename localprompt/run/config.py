@@ -175,6 +175,8 @@ class RunConfig(_Part):
     """What the search begins with beside the task's seeds, as in `RunSpec`."""
     tested_too: _Prompts = ()
     """What is measured on test beside the seed and the winner."""
+    fixed: Annotated[tuple[str, ...], _record(tuple[str, ...])] = ()
+    """Settings that no budget changes, as in `RunSpec`; all of them where a preset of a paper is followed."""
     cross_validation: Annotated[CrossValidation | None, _record(CrossValidation | None), PlainSerializer(plain)] = None
     """What the searches on other rows found, of the last run of a cross-validated task."""
 
@@ -189,6 +191,7 @@ class RunConfig(_Part):
         proposer = models.other
         found = {"warm": spec.warm, "tested_too": spec.tested_too}
         beside = {name: prompts for name, prompts in found.items() if prompts}
+        fixed = tuple(settings) if spec.fixed is None else tuple(spec.fixed)
         objective = {} if spec.objective == "score" else {"objective": spec.objective}
         record = {
             "identity": {
@@ -225,6 +228,7 @@ class RunConfig(_Part):
             "expected": plain(expected),
             **plain(beside),
             **objective,
+            **({"fixed": list(fixed)} if fixed else {}),
         }
         return cls.read(json.loads(dumped(record)))  # as the store gives it back
 
@@ -247,7 +251,7 @@ class RunConfig(_Part):
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as the store keeps it."""
-        seldom = ("restarts", "test_seen", "n_dev", "objective", "warm", "tested_too", "cross_validation")
+        seldom = ("restarts", "test_seen", "n_dev", "objective", "warm", "tested_too", "fixed", "cross_validation")
         left_out = {name for name in seldom if getattr(self, name) == type(self).model_fields[name].default}
         return self.model_dump(by_alias=True, exclude=left_out)
 

@@ -225,7 +225,8 @@ def _unsized(config: RunConfig, old: Optimizer) -> tuple[Optimizer, tuple[str, .
     defaults = asdict(configure(config.method, {}))
     sizes = config.expected.sizes if config.expected else {}
     unsized: Any = replace(old, **{name: defaults[name] for name in sizes if name in defaults})
-    return unsized, tuple(name for name, default in defaults.items() if getattr(unsized, name) != default)
+    is_fixed = {name: name in config.fixed or getattr(unsized, name) != default for name, default in defaults.items()}
+    return unsized, tuple(name for name in defaults if is_fixed[name])  # runs of before do not say what was given
 
 
 def _models(

@@ -9,7 +9,8 @@ import toy
 
 import localprompt
 from localprompt.errors import ConfigError, ModelError
-from localprompt.lm.loading import open_model, register_scheme, scheme, source_of
+from localprompt.hub.files import card_named
+from localprompt.lm.loading import open_model, place_of, register_scheme, scheme, source_of
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.store import Store
 
@@ -74,3 +75,16 @@ def test_an_unknown_scheme_is_a_sentence_with_the_known_ones(name: str, hint: st
     with pytest.raises(ConfigError, match=f"neither a file '{name}' nor a scheme") as error:
         open_model(name)
     assert hint in error.value.hint
+
+
+def test_two_names_of_one_file_are_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCALPROMPT_MODELS", str(tmp_path))
+    card = card_named("smollm2-135m-instruct")
+    file = tmp_path / card.name / card.files[0].name
+    assert place_of(card.name) == card.name  # not there yet
+    file.parent.mkdir()
+    file.write_bytes(b"GGUF")
+    (tmp_path / "link.gguf").symlink_to(file)
+    monkeypatch.chdir(tmp_path)
+    assert place_of(card.name) == place_of(file) == place_of("link.gguf") == str(file.resolve())
+    assert place_of("no-such-model") == "no-such-model"

@@ -143,6 +143,16 @@ def test_what_the_old_budget_made_of_the_method_is_sized_anew(home: Store) -> No
     assert large.settings["queries"] > small.settings["queries"]
 
 
+def test_what_the_user_fixed_at_its_default_is_not_sized(home: Store) -> None:
+    old = _old(home, max_tokens=6_000, settings={"queries": 8})
+    config = RunConfig.read(home.runs.get(old.run_id).configuration)
+    assert (config.settings["queries"], "queries" in config.fixed) == (8, True)
+    found = localprompt.port(old.run_id, _new(), max_tokens=10**6, store=home)
+    large = RunConfig.read(home.runs.get(found.run_id).configuration)
+    assert large.settings["queries"] == 8
+    assert large.settings["per_query"] > config.settings["per_query"]
+
+
 @pytest.mark.parametrize("name", names())
 def test_every_method_searches_from_several_prompts(name: str, home: Store) -> None:
     old = _old(home)
