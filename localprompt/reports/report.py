@@ -66,7 +66,7 @@ def find(home: Store, what: str | None) -> tuple[str, Report]:
     made = {each.id: each.created for each in home.runs.all()}
     made |= {each.id: each.created for each in studies.values()}
     if what is None:
-        meant = [max(made, key=lambda each: made[each])] if made else []
+        meant = [max(made, key=lambda each: made[each])] if made else [*runs][:1]  # of a damaged run no time is known
     else:
         meant = [each for each in (*studies, *runs) if each.startswith(what)]
     if not meant:
