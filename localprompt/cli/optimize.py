@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     help="What is maximised: the score of a prompt as it is; or of it and four cheap variants, which costs 5 times as "
     "many tokens: robust, the mean less half the distance to the worst, or worst.",
 )
+@click.option(
+    "--from", "from_run", metavar="RUN", help="Begin with the best prompts of this run beside the task's own."
+)
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Random seed.")
 @click.option("--max-minutes", type=MINUTES, help="Minutes after which the result is there; the method is sized to it.")
 @click.option("--pause-after", type=MINUTES, help="Pause the search after this many minutes.")
@@ -66,7 +69,9 @@ def optimize(
     }
     with search_progress() as observer:
         if dry_run:
-            _say_expected(runs.dry_run(task, **search, observer=observer), pause_after, search, as_json=as_json)
+            _say_expected(
+                runs.dry_run(task, **search, store=store, observer=observer), pause_after, search, as_json=as_json
+            )
             return
         result = runs.optimize(
             task, **search, pause_after=pause_after, store=store, use_cache=use_cache, observer=observer

@@ -17,6 +17,7 @@ from localprompt.errors import TaskError
 from localprompt.interface.arguments import check_record, checked
 from localprompt.lm.base import LanguageModel
 from localprompt.run.config import RunConfig
+from localprompt.run.earlier import begun_with
 from localprompt.run.estimate import Estimate
 from localprompt.run.execute import RunSession, execute_run, unparsed
 from localprompt.run.folds import folded
@@ -51,6 +52,7 @@ def optimize(  # noqa: PLR0913 - a run has as many choices as the command
     proposer: str | Path | LanguageModel | None = None,
     settings: Mapping[str, object] = MappingProxyType({}),
     objective: Objective = "score",
+    from_run: str | None = None,
     engine: Mapping[str, object] = MappingProxyType({}),
     seed: int = 0,
     max_minutes: float | None = None,
@@ -79,6 +81,8 @@ def optimize(  # noqa: PLR0913 - a run has as many choices as the command
         settings: hyperparameters of the method, by name; text is read as the field's type.
         objective: `score`, that of a prompt as it is; `robust` and `worst` score each prompt with four cheap variants,
             by the mean less half the distance to the worst, or by the worst, for about five times as many tokens.
+        from_run: the beginning of the id of a run whose best prompts the search begins with beside the task's seeds; of
+            another model, fewer rows or an older prompt, in the same store.
         engine: settings of the engine, by name, such as `n_ctx`; for both models, where they are loaded here.
         seed: of everything random, 0 or more. Same seed, same models, same task: same result.
         max_minutes: until the result is there, loading, noise and test included. The method is sized to them, test is
@@ -103,7 +107,7 @@ def optimize(  # noqa: PLR0913 - a run has as many choices as the command
     deadline = limits.deadline()
     check_engine(engine, model, proposer)
     spec = read_spec(task, (method, preset, settings), seed, limits, allow_code=allow_code)
-    spec = replace(spec, objective=objective)
+    spec = begun_with(replace(spec, objective=objective), from_run, store)
     searches = folded(spec)
     observer = observer or SilentObserver()
     tell_before(spec.task, observer)
@@ -131,15 +135,19 @@ def dry_run(  # noqa: PLR0913 - as above
     proposer: str | Path | LanguageModel | None = None,
     settings: Mapping[str, object] = MappingProxyType({}),
     objective: Objective = "score",
+    from_run: str | None = None,
     engine: Mapping[str, object] = MappingProxyType({}),
     seed: int = 0,
     max_minutes: float | None = None,
     max_tokens: int | None = None,
     max_calls: int | None = None,
     allow_code: bool = False,
+    store: Store | str | os.PathLike[str] | None = None,
     observer: Observer | None = None,
 ) -> Estimate:
     """Return what `optimize` with these arguments is expected to cost, all searches; nothing is spent or stored.
+
+    The store is read for the prompts of `from_run` alone.
 
     The first time a model is asked about on a machine its rates are measured, which takes some seconds.
 
@@ -150,7 +158,7 @@ def dry_run(  # noqa: PLR0913 - as above
     deadline = limits.deadline()
     check_engine(engine, model, proposer)
     spec = read_spec(task, (method, preset, settings), seed, limits, allow_code=allow_code)
-    spec = replace(spec, objective=objective)
+    spec = begun_with(replace(spec, objective=objective), from_run, store)
     searches = folded(spec)
     observer = observer or SilentObserver()
     tell_before(spec.task, observer)

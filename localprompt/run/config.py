@@ -177,6 +177,8 @@ class RunConfig(_Part):
     """What is measured on test beside the seed and the winner."""
     fixed: Annotated[tuple[str, ...], _record(tuple[str, ...])] = ()
     """Settings that no budget changes, as in `RunSpec`; all of them where a preset of a paper is followed."""
+    notes: Annotated[tuple[_Text, ...], _record(tuple[str, ...])] = ()
+    """What a reader of the result should know of how it began, as in `RunSpec`."""
     cross_validation: Annotated[CrossValidation | None, _record(CrossValidation | None), PlainSerializer(plain)] = None
     """What the searches on other rows found, of the last run of a cross-validated task."""
 
@@ -229,6 +231,7 @@ class RunConfig(_Part):
             **plain(beside),
             **objective,
             **({"fixed": list(fixed)} if fixed else {}),
+            **({"notes": list(spec.notes)} if spec.notes else {}),
         }
         return cls.read(json.loads(dumped(record)))  # as the store gives it back
 
@@ -251,7 +254,10 @@ class RunConfig(_Part):
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as the store keeps it."""
-        seldom = ("restarts", "test_seen", "n_dev", "objective", "warm", "tested_too", "fixed", "cross_validation")
+        seldom = (
+            *("restarts", "test_seen", "n_dev", "objective"),
+            *("warm", "tested_too", "fixed", "notes", "cross_validation"),
+        )
         left_out = {name for name in seldom if getattr(self, name) == type(self).model_fields[name].default}
         return self.model_dump(by_alias=True, exclude=left_out)
 

@@ -129,7 +129,7 @@ class RunSession:
             observer=observer,
             expected=config.expected,
             journal=None if is_replay else RunJournal(store.runs, run_id),
-            notes=(*((TEST_SEEN,) if config.test_seen else ()), *((folds.note,) if folds else ())),
+            notes=(*((TEST_SEEN,) if config.test_seen else ()), *config.notes, *((folds.note,) if folds else ())),
             held_out=folds.test if folds else None,
             resume=partial(command, "resume", run_id, *config.resume_options, store=store.path),
         )

@@ -27,8 +27,8 @@ from localprompt.interface.rounding import score_text
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.budget import Budget
 from localprompt.optimizers import Optimizer, configure
-from localprompt.proposals.similarity import gist
 from localprompt.run.config import RunConfig, resume_command
+from localprompt.run.earlier import best_first_on_dev, different
 from localprompt.run.models import Models, ModelSource, check_engine, open_models
 from localprompt.run.ported import Port, PortedPrompt
 from localprompt.run.prepare import Prepared, prepare, tell_before
@@ -205,19 +205,8 @@ class OldRun:
         Candidates are those with as many dev rows as any, best first; two that say the same count once.
         """
         seeds = self.task.seeds
-        most = max((len(each.outcomes) for each in self.dev.values()), default=0)
-        finalists = [each for each in self.dev.values() if len(each.outcomes) == most > 0]
-        seen = {_content(prompt) for prompt in (self.result.best, *seeds)}
-        chosen: list[Prompt] = []
-        for each in sorted(finalists, key=lambda each: -each.mean):
-            if _content(each.prompt) not in seen and len(chosen) < _MOST_OTHERS:
-                seen.add(_content(each.prompt))
-                chosen.append(each.prompt)
+        chosen = different(best_first_on_dev(self.dev.values()), (self.result.best, *seeds), _MOST_OTHERS)
         return (*chosen, *(seed for seed in seeds if seed.id != self.result.best.id))
-
-
-def _content(prompt: Prompt) -> tuple[str, tuple[object, ...]]:
-    return gist(prompt.instruction), prompt.demos and tuple((str(dict(d.inputs)), d.output) for d in prompt.demos)
 
 
 def _unsized(config: RunConfig, old: Optimizer) -> tuple[Optimizer, tuple[str, ...]]:

@@ -111,6 +111,8 @@ class RunSpec:
     """Prompts that are measured on test beside the seed and the winner, in the same call."""
     objective: Objective = "score"
     """What the search maximises."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the result should know of how it began."""
     placed: Task = field(init=False)
     """The task as the search sees it: with the instruction where the optimiser wants it, and `n_dev` dev examples."""
 

@@ -69,6 +69,7 @@ WRONG = {
     "max_calls": (True, 1.5, "5", -1, 0, float("nan")),
     "allow_code": (None, 1, "yes"),
     "objective": (None, 5, "scores", ["score"]),
+    "from_run": (5, b"abc", ["abc"]),
     "unlabelled": (None, 1, "yes"),
     "models": ("a.gguf", Path("a.gguf"), [], [None], {"a.gguf"}, None),
     "prompts": ("Say it.", [None], [5], None),

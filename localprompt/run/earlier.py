@@ -1,0 +1,113 @@
+"""What an earlier run found, for a search that begins with it. Level 7.
+
+The run may be of another model, fewer rows or an older prompt. Only prompts are taken of it, no scores, so that nothing
+depends on whether these are true here.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+
+from localprompt.errors import ConfigError, StoreError
+from localprompt.proposals.similarity import gist
+from localprompt.run.config import RunConfig
+from localprompt.run.results import RunResult
+from localprompt.run.session import opened_store
+from localprompt.run.spec import RunSpec
+from localprompt.search.observer import pluralize
+from localprompt.store import Store
+from localprompt.tasks import Task
+from localprompt.tasks.copies import inputs_of
+from localprompt.tasks.stored import read_example
+from localprompt.tasks.task import check_one_split
+from localprompt.types import Evaluation, Prompt
+
+_MOST = 5
+"""Prompts of an earlier run that a search begins with."""
+
+
+def begun_with(spec: RunSpec, run: str | None, store: Store | str | os.PathLike[str] | None) -> RunSpec:
+    """Return the search, beginning with the best prompts of an earlier run beside the task's seeds; as it is for None.
+
+    Those are the winner and the different candidates that were measured on most of dev, best first. Worked examples
+    that the task cannot show, or that are among its dev or test rows, are left out. Test rows from which the earlier
+    search may have learnt are told of in the notes.
+
+    Raises:
+        ConfigError: if no prompt of the run was measured.
+        StoreError: if there is no such run, or it is damaged.
+        TaskError: if the task is cross-validated: each of its rows was seen by the earlier search.
+    """
+    if run is None:
+        return spec
+    task = spec.task
+    check_one_split(task, "its searches cannot begin with prompts that were chosen on rows of all its folds")
+    with ExitStack() as stack:
+        home = opened_store(store, stack, create=False)
+        record = home.runs.get(run)
+        config = RunConfig.read(record.configuration)
+        measured = best_first_on_dev(home.runs.evaluations(record.id, "metric"))
+    best = [] if record.result is None else [RunResult.from_json(record.result).best]
+    chosen = different([*best, *measured], task.seeds, _MOST)
+    if not chosen and not measured:
+        raise ConfigError(f"no prompt of the run {record.id} was measured", "name another run, or resume it first")
+    usable = [_usable(prompt, task) for prompt in chosen]
+    warm = tuple(different(usable, task.seeds, _MOST))
+    bare = sum(len(before.demos) > len(after.demos) for before, after in zip(chosen, usable, strict=True))
+    seen = _seen(config)
+    n_seen = sum(inputs_of(each) in seen for each in task.test)
+    notes = [f"the search began with {pluralize(len(warm), 'prompt')} of the run {record.id}"]
+    if bare:
+        notes.append(f"{bare} of them without their worked examples, which are no train rows of this task")
+    if n_seen:
+        which = f"{n_seen} of {len(task.test)} test rows were train or dev rows of the run {record.id}"
+        notes.append(f"{which}: scores on test are too good for prompts that come from it")
+    return replace(spec, warm=warm, notes=tuple(notes))
+
+
+def best_first_on_dev(evaluations: Iterable[Evaluation]) -> list[Prompt]:
+    """Return the prompts with as many dev rows as any, the highest mean first."""
+    scores = [
+        (each.prompt, [outcome.score for outcome in each.outcomes if outcome.example_id.startswith("dev:")])
+        for each in evaluations
+    ]
+    most = max((len(of_dev) for _, of_dev in scores), default=0)
+    finalists = [(prompt, math.fsum(of_dev)) for prompt, of_dev in scores if len(of_dev) == most > 0]
+    return [prompt for prompt, _ in sorted(finalists, key=lambda each: -each[1])]
+
+
+def different(prompts: Iterable[Prompt], known: Sequence[Prompt], most: int) -> list[Prompt]:
+    """Return the first `most` prompts that say something else than those known and those before them."""
+    seen, chosen = {_content(prompt) for prompt in known}, list[Prompt]()
+    for prompt in prompts:
+        if _content(prompt) not in seen and len(chosen) < most:
+            seen.add(_content(prompt))
+            chosen.append(prompt)
+    return chosen
+
+
+def _seen(config: RunConfig) -> set[tuple[tuple[str, str], ...]]:
+    """Return the inputs of the rows from which a search may have learnt."""
+    try:
+        rows = [read_example(each) for split in ("train", "dev") for each in config.task[split]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"the task of the run is damaged ({error})", "name another run") from error
+    return {inputs_of(each) for each in rows}
+
+
+def _content(prompt: Prompt) -> tuple[str, tuple[object, ...]]:
+    return gist(prompt.instruction), prompt.demos and tuple((str(dict(d.inputs)), d.output) for d in prompt.demos)
+
+
+def _usable(prompt: Prompt, task: Task) -> Prompt:
+    """Return the prompt, without worked examples where one of them is no row that may be shown."""
+    kept_apart = {inputs_of(each) for each in (*task.dev, *task.test)}
+    is_shown = task.layout.has_demos and all(
+        demo.inputs.keys() == set(task.inputs) and tuple(sorted(demo.inputs.items())) not in kept_apart
+        for demo in prompt.demos
+    )
+    return prompt if is_shown else replace(prompt, demos=())
