@@ -5,10 +5,20 @@ const report = JSON.parse(document.getElementById("data").textContent);
 const main = document.getElementById("main");
 const drawn = []; // promises of charts that are being drawn
 const redraw = []; // what a change of colours draws again
+const chosenTheme = remembered("localStorage", "theme");
+if (["light", "dark"].includes(chosenTheme)) document.documentElement.dataset.theme = chosenTheme;
 
 // Return an element. Props are attributes; `on` holds listeners by event; `text` is its text. Children may be strings.
 function el(tag, props = {}, ...children) {
-  const node = document.createElement(tag);
+  return filled(document.createElement(tag), props, children);
+}
+
+// The same for an element of a picture.
+function svg(tag, props = {}, ...children) {
+  return filled(document.createElementNS("http://www.w3.org/2000/svg", tag), props, children);
+}
+
+function filled(node, props, children) {
   for (const [name, value] of Object.entries(props)) {
     if (name === "on") {
       for (const [event, listener] of Object.entries(value)) node.addEventListener(event, listener);
@@ -42,6 +52,19 @@ const score = (value) => (value === null || value === undefined ? "\u2013" : val
 const signed = (value) => (value === null || value === undefined ? "\u2013" : `${value < 0 ? "\u2212" : "+"}${Math.abs(value).toFixed(3)}`);
 const count = (value) => (value === null || value === undefined ? "\u2013" : value.toLocaleString("en"));
 const shownPrompt = (prompt) => prompt.instruction || "(no instruction)";
+
+// Return a picture of a value with its interval on an axis, as wide as its place. `value` has mean, low and high; `tone`
+// names a colour; `line` is a mark on the axis; `band` is the half width of a band around it, such as the noise.
+function intervalPicture(value, { from = 0, to = 1, tone = "accent", line = null, band = 0 } = {}) {
+  const at = (x) => `${Math.min(100, Math.max(0, (100 * (x - from)) / (to - from)))}%`;
+  const width = (low, high) => `${Math.max(0, (100 * (Math.min(high, to) - Math.max(low, from))) / (to - from))}%`;
+  return svg("svg", { class: `interval tone-${tone}`, role: "img", "aria-label": `${score(value.mean)}, interval ${score(value.low)} to ${score(value.high)}` },
+    svg("line", { class: "axis", x1: "0", x2: "100%", y1: "14", y2: "14" }),
+    band ? svg("rect", { class: "band", x: at(line - band), width: width(line - band, line + band), y: "2", height: "24" }) : null,
+    line === null ? null : svg("line", { class: "mark", x1: at(line), x2: at(line), y1: "2", y2: "26" }),
+    svg("rect", { class: "range", x: at(value.low), width: width(value.low, value.high), y: "10", height: "8", rx: "3" }),
+    svg("circle", { class: "point", cx: at(value.mean), cy: "14", r: "6" }));
+}
 
 // Return a new section at the end of the page, with a link to it in the head.
 function section(id, title, ...children) {
@@ -126,8 +149,12 @@ function commonSteps(a, b) {
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
-// Draw a chart at the end of `parent`. `about` says in words what it shows, for those who do not see it; `traces` and
-// `layout` are functions, called again when the colours change; `onClick` gets the point that was chosen.
+// Return colour number i of a row of eight, to tell things apart; never the only sign.
+const colourOf = (i) => colour(`c${(i % 8) + 1}`);
+
+// Draw a chart at the end of `parent` and return its place, which has `redraw`. `about` says in words what it shows, for
+// those who do not see it; `traces` and `layout` are functions, called again when the colours change; `onClick` gets the
+// point that was chosen.
 function chart(parent, about, traces, layout = () => ({}), onClick = null) {
   const place = el("div", { class: "chart" });
   parent.append(el("figure", { role: "group", "aria-label": about }, place, el("figcaption", { text: about })));
@@ -148,6 +175,7 @@ function chart(parent, about, traces, layout = () => ({}), onClick = null) {
     if (onClick) place.on("plotly_click", (event) => onClick(event.points[0]));
   }));
   redraw.push(draw);
+  place.redraw = draw;
   return place;
 }
 
@@ -229,6 +257,15 @@ function facts(pairs) {
   return el("dl", { class: "facts" }, pairs.flatMap(([name, value]) => [el("dt", { text: name }), el("dd", { dir: "auto" }, value instanceof Node ? value : visible(value))]));
 }
 
+// Browsers may refuse to keep anything for a file: then nothing is remembered.
+function remembered(storage, name) {
+  try { return JSON.parse(window[storage].getItem(`localprompt ${name}`)); } catch { return null; }
+}
+
+function remember(storage, name, value) {
+  try { window[storage].setItem(`localprompt ${name}`, JSON.stringify(value)); } catch { /* see above */ }
+}
+
 function startTheme() {
   const root = document.documentElement, button = document.getElementById("theme");
   const system = matchMedia("(prefers-color-scheme: dark)");
@@ -237,13 +274,83 @@ function startTheme() {
     button.setAttribute("aria-pressed", String(isDark()));
     redraw.forEach((each) => each());
   };
-  button.addEventListener("click", () => { root.dataset.theme = isDark() ? "light" : "dark"; show(); });
+  button.addEventListener("click", () => {
+    root.dataset.theme = isDark() ? "light" : "dark";
+    remember("localStorage", "theme", root.dataset.theme);
+    show();
+  });
   system.addEventListener("change", show);
   button.setAttribute("aria-pressed", String(isDark()));
+}
+
+// On paper colours are light and everything folded is open.
+function startPrint() {
+  const root = document.documentElement, paper = matchMedia("print");
+  let opened = [], theme = null;
+  paper.addEventListener("change", () => {
+    if (paper.matches) {
+      theme = root.dataset.theme;
+      root.dataset.theme = "light";
+      opened = [...document.querySelectorAll("details:not([open])")];
+    } else if (theme) root.dataset.theme = theme;
+    else delete root.dataset.theme;
+    opened.forEach((each) => (each.open = paper.matches));
+    redraw.forEach((each) => each());
+  });
+}
+
+// The page of what goes on loads itself again; what its reader opened, chose and wrote stays as it is.
+function startRenewal() {
+  const seconds = Number(document.documentElement.dataset.renewed), name = `page ${location.pathname}`;
+  if (!seconds) return;
+  const fields = () => [...document.querySelectorAll("main input, main select")];
+  const folds = () => [...document.querySelectorAll("main details, main [data-key]")];
+  const named = (nodes) => {
+    const seen = new Map();
+    return nodes.map((node) => {
+      const own = node.dataset.key || `${node.value && node.type === "radio" ? node.value : ""}${(node.closest("label") || node.querySelector("summary") || node).firstChild?.textContent ?? ""}`;
+      const key = `${node.closest("section")?.id} ${own}`;
+      seen.set(key, (seen.get(key) ?? 0) + 1);
+      return [`${key} ${seen.get(key)}`, node];
+    });
+  };
+  const isOpen = (node) => (node.tagName === "DETAILS" ? node.open : node.getAttribute("aria-expanded") === "true");
+  const before = remembered("sessionStorage", name);
+  if (before) {
+    for (const [key, node] of named(fields())) {
+      if (!(key in before.fields)) continue;
+      if (node.type === "radio" || node.type === "checkbox") {
+        if (node.checked === before.fields[key]) continue;
+        node.checked = before.fields[key];
+      } else if (node.value === before.fields[key]) continue;
+      else node.value = before.fields[key];
+      node.dispatchEvent(new Event("input", { bubbles: true }));
+      node.dispatchEvent(new Event("change", { bubbles: true }));
+    }
+    for (let depth = 0; depth < 40; depth++) {
+      const closed = named(folds()).filter(([key, node]) => key in before.folds && isOpen(node) !== before.folds[key]);
+      if (!closed.length) break;
+      closed.forEach(([, node]) => (node.tagName === "DETAILS" ? (node.open = !node.open) : node.click()));
+    }
+    Promise.all(drawn).then(() => scrollTo(0, before.scroll));
+  }
+  const pause = el("button", { type: "button", id: "pause", "aria-pressed": "false", text: "Pause renewal" });
+  pause.addEventListener("click", () => pause.setAttribute("aria-pressed", String(pause.getAttribute("aria-pressed") !== "true")));
+  document.getElementById("theme").before(el("span", { class: "quiet", text: `renewed every ${seconds} s` }), pause);
+  const isBusy = () => pause.getAttribute("aria-pressed") === "true" || !getSelection().isCollapsed || document.activeElement?.matches("input[type=search], select");
+  setInterval(() => {
+    if (isBusy()) return;
+    const values = named(fields()).map(([key, node]) => [key, node.type === "radio" || node.type === "checkbox" ? node.checked : node.value]);
+    const state = named(folds()).map(([key, node]) => [key, isOpen(node)]);
+    remember("sessionStorage", name, { scroll: scrollY, fields: Object.fromEntries(values), folds: Object.fromEntries(state) });
+    location.reload();
+  }, 1000 * seconds);
 }
 
 // Called at the end of each kind's script: everything is on the page.
 function ready() {
   startTheme();
+  startPrint();
+  startRenewal();
   Promise.all(drawn).then(() => (document.documentElement.dataset.ready = "true"));
 }
