@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from localprompt.interface.advice import command
 from localprompt.interface.version import __version__
+from localprompt.reports.verdict import Verdict, verdict_of
 from localprompt.run.config import resume_command
 from localprompt.run.history import Change, RunHistory, TestRow
 from localprompt.run.results import RunResult
 from localprompt.store.plain import plain
-from localprompt.store.records import DamagedRun, Event
+from localprompt.store.records import DamagedRun, Event, Mark
 from localprompt.types import Candidate, Discard, Evaluation, Example, Exchange, Outcome, Prompt
 
 MOST_PAIRS = 400_000
@@ -46,7 +49,7 @@ class ReportedCandidate:
     tokens: int | None
     """Computed by the search when it was first measured; None where that is not known, as `seconds`."""
     seconds: float | None
-    """Of model calls until then."""
+    """Of model calls until then, in all sessions of the run."""
     characters: int
     """Of instruction and worked examples."""
     rows: tuple[int, ...]
@@ -75,7 +78,9 @@ class BestSoFar:
     n: int
     """Dev examples behind the score."""
     tokens: int
-    """Computed by the search until then."""
+    """Computed by the search until then; 0 where that is not known."""
+    seconds: float | None
+    """Of model calls until then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +160,7 @@ class RunReport:
     updated: float | None
     stopped: str
     """Why it ended early; empty where it did not."""
+    verdict: Verdict
     result: RunResult | None
     """None where there is none yet."""
     candidates: tuple[ReportedCandidate, ...]
@@ -180,8 +186,8 @@ class RunReport:
     """Of the method."""
     configuration: Mapping[str, Any]
     """Versions, fingerprints, machine, limits and seed, by name."""
-    command: str
-    """That goes on with the run, or repeats it."""
+    commands: Mapping[str, str]
+    """What is done with the run next, and the command that does it."""
     kind: Literal["run"] = field(default="run", metadata={"key": "report"})
     version: str = __version__
     """Of localprompt, that made the report."""
@@ -202,8 +208,9 @@ def run_report(history: RunHistory, store: Path) -> RunReport:
     run, config, result = history.run, history.config, history.result
     record = None if isinstance(run, DamagedRun) else run
     dev = _dev_examples(history)
-    candidates = _candidates(history, dev)
-    candidates, no_scores = _within(candidates)
+    clock = _Clock(history.first_measured.values())
+    candidates, no_scores = _within(_candidates(history, dev, clock))
+    best = _best_so_far(result, candidates, clock)
     discards, no_texts = _discards(history.discards)
     configuration = {} if record is None else record.configuration
     return RunReport(
@@ -217,11 +224,12 @@ def run_report(history: RunHistory, store: Path) -> RunReport:
         created=record.created if record else None,
         updated=record.updated if record else None,
         stopped=record.stopped if record else "",
+        verdict=verdict_of(history, (best[-1].mean, best[-1].n) if best else None),
         result=result,
         candidates=candidates,
         dev=tuple(ReportedExample(each.id, each.inputs, each.targets) for each in dev),
-        best_so_far=_best_so_far(result, candidates),
-        stages=tuple(_stage(each) for each in history.events if each.kind == "stage"),
+        best_so_far=best,
+        stages=tuple(_stage(each, clock) for each in history.events if each.kind == "stage"),
         limit=config.limits.max_tokens if config else None,
         rows=tuple(_row(row) for row in history.test_rows),
         confusion=_confusion(history),
@@ -232,12 +240,27 @@ def run_report(history: RunHistory, store: Path) -> RunReport:
         left_out=(*no_scores, *no_texts),
         settings=config.settings if config else {},
         configuration={key: value for key, value in configuration.items() if key not in _NOT_SHOWN},
-        command=resume_command(run.id, configuration or None, store),
+        commands=_commands(history, store),
     )
 
 
 _NOT_SHOWN = ("task", "settings", "warm", "tested_too", "expected")
 """Of the configuration: long, or told elsewhere."""
+
+
+def _commands(history: RunHistory, store: Path) -> dict[str, str]:
+    """Return what can be done with a run, and the command for it."""
+    run = history.run
+    if isinstance(run, DamagedRun):
+        found = {"see how far the damage goes": command("runs", "check", store=store)}
+        found |= {"remove the run": command("runs", "delete", run.id, store=store)}
+    else:
+        found = {"show it on a terminal": command("runs", "show", run.id, store=store)}
+        code = ("--allow-code",) if history.config and history.config.needs_code else ()
+        found |= {"repeat it from its stored answers, without the model": command("replay", run.id, *code, store=store)}
+        if history.status != "finished" or run.stopped or (history.result and history.result.stopped):
+            found |= {"go on with it": resume_command(run.id, run.configuration, store)}
+    return {what: line.strip("`") for what, line in found.items()}
 
 
 def _dev_examples(history: RunHistory) -> list[Example]:
@@ -246,7 +269,27 @@ def _dev_examples(history: RunHistory) -> list[Example]:
     return [each for each in history.examples.values() if each.id.startswith("dev:") and each.id in measured]
 
 
-def _candidates(history: RunHistory, dev: Sequence[Example]) -> tuple[ReportedCandidate, ...]:
+class _Clock:
+    """Seconds of model calls by tokens computed, over all sessions of a run, each of which counts from 0 again."""
+
+    def __init__(self, marks: Iterable[Mark]) -> None:
+        self._tokens, self._seconds = list[int](), list[float]()
+        before = last = 0.0
+        for mark in sorted(set(marks), key=lambda mark: (mark.tokens, mark.seconds)):
+            before += last if mark.seconds < last else 0.0
+            last = mark.seconds
+            self._tokens.append(mark.tokens)
+            self._seconds.append(before + last)
+
+    def at(self, tokens: int | None) -> float | None:
+        """Return the seconds when so many tokens were computed; None where that is not known."""
+        if tokens is None or not self._tokens:
+            return None
+        place = bisect_right(self._tokens, tokens)
+        return self._seconds[place - 1] if place else 0.0
+
+
+def _candidates(history: RunHistory, dev: Sequence[Example], clock: _Clock) -> tuple[ReportedCandidate, ...]:
     places = {each.prompt.id: place for place, each in enumerate(history.candidates)}
     rows = {each.id: place for place, each in enumerate(dev)}
     scores = {each.prompt.id: _on(rows, each) for each in history.dev}
@@ -268,7 +311,7 @@ def _candidates(history: RunHistory, dev: Sequence[Example]) -> tuple[ReportedCa
             n=len(of_rows),
             nats=nats.get(prompt.id),
             tokens=mark.tokens if mark else None,
-            seconds=mark.seconds if mark else None,
+            seconds=clock.at(mark.tokens) if mark else None,
             characters=_characters(prompt),
             rows=tuple(row for row, _ in of_rows),
             scores=tuple(score for _, score in of_rows),
@@ -313,12 +356,16 @@ def _within(candidates: Sequence[ReportedCandidate]) -> tuple[tuple[ReportedCand
     return tuple(short), (text,) if left else ()
 
 
-def _best_so_far(result: RunResult | None, candidates: Sequence[ReportedCandidate]) -> tuple[BestSoFar, ...]:
+def _best_so_far(
+    result: RunResult | None, candidates: Sequence[ReportedCandidate], clock: _Clock
+) -> tuple[BestSoFar, ...]:
     """Return the trajectory of a result; of a run without one the best of those measured so far, on most examples."""
     if result is not None:
         places = {each.prompt_id: place for place, each in enumerate(candidates)}
         return tuple(
-            BestSoFar(places[each.prompt_id], each.mean, each.n, each.tokens_computed)
+            BestSoFar(
+                places[each.prompt_id], each.mean, each.n, each.tokens_computed, clock.at(each.tokens_computed or None)
+            )
             for each in result.trajectory
             if each.prompt_id in places
         )
@@ -327,13 +374,13 @@ def _best_so_far(result: RunResult | None, candidates: Sequence[ReportedCandidat
     found = list[BestSoFar]()
     for tokens, place, mean in sorted(measured):
         if candidates[place].n == most and (not found or mean > found[-1].mean):
-            found.append(BestSoFar(place, mean, most, tokens))
+            found.append(BestSoFar(place, mean, most, tokens, candidates[place].seconds))
     return tuple(found)
 
 
-def _stage(event: Event) -> Stage:
-    spent = event.spent
-    return Stage(event.text, event.at, spent.tokens if spent else None, spent.seconds if spent else None)
+def _stage(event: Event, clock: _Clock) -> Stage:
+    tokens = event.spent.tokens if event.spent else None
+    return Stage(event.text, event.at, tokens, clock.at(tokens))
 
 
 def _row(row: TestRow) -> ReportedRow:
