@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import click
@@ -16,8 +16,11 @@ from localprompt.cli.streams import say, say_json
 @click.argument("what", metavar="[RUN|COMPARISON|SENSITIVITY|TRANSFER]", required=False)
 @click.option("--out", type=HomePath(dir_okay=False), help="Write the page to FILE.  [default: localprompt-ID.html]")
 @click.option("--open", "is_opened", is_flag=True, help="Open the page in the browser.")
+@click.option("--watch", "is_watched", is_flag=True, help="Write the page again while its run goes on; Ctrl-C ends it.")
 @store_options
-def report(what: str | None, out: Path | None, is_opened: bool, store: Path | None, as_json: bool) -> None:
+def report(
+    *, what: str | None, out: Path | None, is_opened: bool, is_watched: bool, store: Path | None, as_json: bool
+) -> None:
     """Write a page that shows a run or a study: one HTML file, which asks nothing of any network.
 
     The argument is the beginning of an id; by default the newest is shown. No model is loaded. With --json the data is
@@ -26,11 +29,25 @@ def report(what: str | None, out: Path | None, is_opened: bool, store: Path | No
     from localprompt.reports import report as reports  # noqa: PLC0415 - `--help` must start fast
     from localprompt.run.session import opened_store  # noqa: PLC0415
 
-    if as_json:
-        with ExitStack() as stack:
-            say_json(reports.find(opened_store(store, stack, create=False), what)[1].to_json())
-        return
-    path = reports.report(what, out=out, store=store)
+    if as_json and is_watched:
+        raise click.UsageError("--json prints once and --watch goes on: give one of them")
+    with ExitStack() as stack:
+        home = opened_store(store, stack, create=False)
+        if as_json:
+            say_json(reports.find(home, what)[1].to_json())
+            return
+        if not is_watched:
+            path = reports.report(what, out=out, store=home)
+            _tell(path, is_opened)
+            return
+        pages = stack.enter_context(closing(reports.watch(home, what, out)))
+        with suppress(KeyboardInterrupt):
+            _tell(next(pages), is_opened)
+            for _ in pages:
+                pass
+
+
+def _tell(path: Path, is_opened: bool) -> None:
     say(printable_line(str(path)))
     if is_opened:
         click.launch(str(path))

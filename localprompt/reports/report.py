@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,7 +13,7 @@ from localprompt.errors import StoreError
 from localprompt.interface.advice import command
 from localprompt.interface.arguments import checked
 from localprompt.interface.paths import expanded
-from localprompt.reports.page import page
+from localprompt.reports.page import RENEWED, page
 from localprompt.reports.run_report import run_report
 from localprompt.run.history import read_history
 from localprompt.run.session import opened_store
@@ -53,6 +54,37 @@ def report(
         path = Path(f"localprompt-{found_id}.html") if out is None else expanded(out)
         write(path, page(made.to_json()))
     return path
+
+
+def watch(home: Store, what: str | None, out: Path | None, seconds: float = RENEWED) -> Generator[Path, None, None]:
+    """Yield the path of a page each time it is written: while its run goes on, and once more when that has ended.
+
+    The page of a run that goes on loads itself again; the last one that is written does not, also where the watching is
+    broken off by closing the iterator. A run that has ended is written once.
+
+    Args:
+        home: the store.
+        what: as in `report`; None: the run that is the newest at the beginning.
+        out: the file, as in `report`.
+        seconds: between one look into the store and the next.
+
+    Raises:
+        StoreError: as `report`.
+    """
+    found_id, made = find(home, what)
+    path = out or Path(f"localprompt-{found_id}.html")
+    found, shown = made.to_json(), None
+    try:
+        while found.get("status") == "running":
+            if found != shown:
+                write(path, page(found, is_live=True))
+                shown = found
+                yield path
+            time.sleep(seconds)
+            found = find(home, found_id)[1].to_json()
+    finally:
+        write(path, page(found))
+    yield path
 
 
 def find(home: Store, what: str | None) -> tuple[str, Report]:

@@ -92,8 +92,9 @@ def _so_far(history: RunHistory, best: tuple[float, int] | None, words: _Words) 
 
 def _state(history: RunHistory) -> tuple[str, ...]:
     run = history.run
+    damage = tuple(f"{text[:1].upper()}{text[1:]}." for text in history.damage)
     if isinstance(run, DamagedRun):
-        return (f"The record of this run is damaged: {run.why}. What is shown is what can still be read.",)
+        return (f"The record of this run is damaged: {run.why}. What is shown is what can still be read.", *damage)
     why = run.stopped or (history.result.stopped if history.result else "")
     ends = {
         "running": "The run goes on: this is what it has found so far.",
@@ -103,7 +104,6 @@ def _state(history: RunHistory) -> tuple[str, ...]:
         "finished": f"The search was cut short: {why}." if why else "",
     }
     imported = "The run was imported from a file: nobody can tell here whether its numbers are true."
-    damage = tuple(f"Damaged: {text}." for text in history.damage)
     return (*filter(None, (ends[history.status], imported if run.imported else "")), *damage)
 
 

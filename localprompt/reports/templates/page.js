@@ -147,6 +147,7 @@ function commonSteps(a, b) {
   return steps;
 }
 
+const axisOf = (grid, own = {}) => ({ ...grid, ...own, title: own.title ? { font: { size: 13 }, standoff: 8, ...own.title } : undefined });
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
 // Return colour number i of a row of eight, to tell things apart; never the only sign.
@@ -164,10 +165,10 @@ function chart(parent, about, traces, layout = () => ({}), onClick = null) {
     const whole = {
       font: { family: "system-ui, sans-serif", size: 13, color: colour("text") },
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-      margin: { l: 48, r: 16, t: 16, b: 44 }, height: 340, showlegend: false, hovermode: "closest",
+      margin: { l: 48, r: 16, t: 12, b: 44 }, height: 340, showlegend: false, hovermode: "closest",
       hoverlabel: { bgcolor: colour("panel"), bordercolor: colour("line"), font: { color: colour("text") }, align: "left" },
       legend: { orientation: "h", y: -0.2 },
-      ...own, xaxis: { ...grid, ...own.xaxis }, yaxis: { ...grid, ...own.yaxis },
+      ...own, xaxis: axisOf(grid, own.xaxis), yaxis: axisOf(grid, own.yaxis),
     };
     return Plotly.react(place, traces(), whole, { displayModeBar: false, responsive: true, scrollZoom: false });
   };
@@ -180,7 +181,8 @@ function chart(parent, about, traces, layout = () => ({}), onClick = null) {
 }
 
 // Draw a table at the end of `parent`: sorted by the heads, searched, filtered, some rows at a time.
-//   columns: [{ name, value: (row) => what is sorted and searched, cell: (row) => node or text, right: numbers }]
+//   columns: [{ name, value: (row) => what is sorted and searched, cell: (row) => node or text, right: numbers,
+//     short: on one line, wide: texts that need room }]
 //   filters: [{ name, value: (row) => text, start: chosen at first }]
 //   options: { size: rows at a time, detail: (row) => node shown below a row, search: false for none }
 function dataTable(parent, caption, columns, rows, filters = [], options = {}) {
@@ -189,13 +191,14 @@ function dataTable(parent, caption, columns, rows, filters = [], options = {}) {
   let sorted = null, descending = false, shown = size, wanted = "";
   const body = el("tbody"), status = el("p", { class: "quiet", role: "status" });
   const more = el("button", { type: "button", text: "Show more", on: { click: () => { shown += 4 * size; update(); } } });
+  const kindOf = (column) => ["right", "short", "wide"].filter((kind) => column[kind]).join(" ") || null;
   const heads = columns.map((column) => {
     const button = el("button", { type: "button", text: column.name, on: { click: () => {
       descending = sorted === column ? !descending : Boolean(column.right);
       sorted = column;
       update();
     } } });
-    return el("th", { scope: "col", class: column.right ? "right" : null }, button);
+    return el("th", { scope: "col", class: kindOf(column) }, button);
   });
   const found = rows.map((row) => ({ row, text: null }));
   const matches = (each) => {
@@ -222,7 +225,7 @@ function dataTable(parent, caption, columns, rows, filters = [], options = {}) {
   function rowOf(row) {
     const cells = columns.map((column, i) => {
       const content = column.cell ? column.cell(row) : visible(column.value(row) ?? "\u2013");
-      return el(i ? "td" : "th", { class: column.right ? "right" : null, scope: i ? null : "row", dir: column.right ? null : "auto" }, content);
+      return el(i ? "td" : "th", { class: kindOf(column), scope: i ? null : "row", dir: column.right ? null : "auto" }, content);
     });
     const line = el("tr", {}, cells);
     if (!detail) return [line];

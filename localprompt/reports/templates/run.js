@@ -6,7 +6,7 @@ const isSeedKept = result && result.best.prompt && JSON.stringify(result.best.pr
 const mostN = Math.max(0, ...candidates.map((each) => each.n));
 const percent = (value) => `${(100 * value).toFixed(1).replace(/\.0$/, "")} %`;
 const shown = (value) => (value === null || value === undefined ? "\u2013" : verdict.is_counted ? percent(value) : score(value));
-const shownGain = (value) => (verdict.is_counted ? `${signed(100 * value).replace(/(\.\d)\d*$/, "$1").replace(/\.0$/, "")} points` : signed(value));
+const shownGain = (value) => (verdict.is_counted ? `${value < 0 ? "\u2212" : "+"}${percent(Math.abs(value)).replace("%", "points")}` : signed(value));
 const minutes = (seconds) => (seconds === null || seconds === undefined ? "\u2013" : (seconds / 60).toFixed(seconds < 600 ? 2 : 1));
 const time = (seconds) => new Date(1000 * seconds).toLocaleString("en", { dateStyle: "medium", timeStyle: "short" });
 const paragraph = (text, kind = null) => el("p", { class: kind, text });
@@ -23,7 +23,7 @@ function drawVerdict() {
   const node = section("verdict", "Verdict");
   const tone = { good: "good", bad: "bad", open: "warn" }[verdict.tone];
   node.append(...verdict.state.map((text) => paragraph(text, "banner")));
-  node.append(paragraph(verdict.headline, `headline ${tone}`));
+  node.append(paragraph(verdict.headline.replace(/ (%|\u2192)/g, "\u00a0$1").replace(/\u2192 /g, "\u2192\u00a0"), `headline ${tone}`));
   const when = report.updated ? `, ${time(report.created)} to ${time(report.updated)}` : "";
   node.append(paragraph(`Run ${report.run_id}: ${report.method} on ${report.task} with ${report.model}${report.proposer !== report.model ? `, prompts by ${report.proposer}` : ""}, ${report.status}${report.imported ? ", imported" : ""}${when}`, "quiet"));
   if (!result) {
@@ -46,6 +46,7 @@ function scoreTable(test) {
   const line = (name, value, picture, tone) => el("tr", {}, el("th", { scope: "row", text: name }), el("td", { class: "picture" }, picture),
     el("td", { class: `right strong ${tone}`, text: value.shown }), el("td", { class: "right", text: value.interval }), el("td", { class: "right", text: count(value.n) }));
   const of = (name, value, tone) => line(name, { shown: shown(value.mean), interval: `${shown(value.low)} to ${shown(value.high)}`, n: value.n }, intervalPicture(value, { tone, line: test.constant ? test.constant.score : null }), "");
+  const scale = (...marks) => el("div", { class: "scale", "aria-hidden": "true" }, marks.map((text) => el("span", { text })));
   const lines = [of("Seed prompt", test.seed, "seed")];
   if (!isSeedKept) lines.push(of("Found prompt", test.best, "accent"));
   for (const [name, value, tone] of [["Seed", test.seed_variants, "seed"], ["Found", test.best_variants, "accent"]])
@@ -53,14 +54,17 @@ function scoreTable(test) {
   const gain = test.difference, noise = result.noise ? result.noise.floor : 0;
   const reach = 1.15 * Math.max(Math.abs(gain.low), Math.abs(gain.high), noise, 0.02);
   const tone = { good: "good", bad: "bad", open: "warn" }[verdict.tone];
-  if (!isSeedKept) lines.push(line("Difference", { shown: shownGain(gain.mean), interval: `${shownGain(gain.low).replace(" points", "")} to ${shownGain(gain.high)}`, n: gain.n },
-    intervalPicture(gain, { from: -reach, to: reach, tone, line: 0, band: noise }), tone));
-  const parts = [`the axis of scores goes from ${shown(0)} to ${shown(1)}`];
-  if (test.constant) parts.push(`its dashed line is what one constant answer scores (${shown(test.constant.score)})`);
-  if (!isSeedKept) parts.push(`that of the difference from ${shownGain(-reach)} to ${shownGain(reach)}, its dashed line is no difference${noise ? ", the band around it the noise" : ""}`);
+  const about = [test.constant ? `Dashed in the upper scale: what one constant answer scores, ${shown(test.constant.score)}.` : null];
+  if (!isSeedKept) {
+    lines.push(el("tr", { class: "scales" }, el("td"), el("td", { class: "picture" }, scale(shownGain(-reach), "0", shownGain(reach))), el("td", { colspan: "3" })));
+    lines.push(line("Difference", { shown: shownGain(gain.mean), interval: `${shownGain(gain.low).replace(" points", "")} to ${shownGain(gain.high)}`, n: gain.n },
+      intervalPicture(gain, { from: -reach, to: reach, tone, line: 0, band: noise }), tone));
+    if (noise) about.push(`Grey in the lower scale: the noise, ${shown(noise).replace("%", "points")} to either side.`);
+  }
+  const heads = ["Prompt", scale(shown(0), shown(0.5), shown(1)), "Test score", "95 % interval", "Examples"];
   return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Scores on test" }, el("table", { class: "scores" },
-    el("caption", { text: `Scores on test with 95 % intervals: ${parts.join("; ")}.` }),
-    el("thead", {}, el("tr", {}, ["Prompt", "", "Test score", "95 % interval", "Examples"].map((name, i) => (name ? el("th", { scope: "col", class: i > 1 ? "right" : null, text: name }) : el("td"))))),
+    el("caption", { text: ["Scores on test with 95 % intervals.", ...about].filter(Boolean).join(" ") }),
+    el("thead", {}, el("tr", {}, heads.map((head, i) => (i === 1 ? el("td", { class: "picture" }, head) : el("th", { scope: "col", class: i > 1 ? "right" : null, text: head }))))),
     el("tbody", {}, lines)));
 }
 
@@ -103,7 +107,7 @@ function drawProgress() {
     const groups = Map.groupBy ? Map.groupBy(scored, (each) => signOf(each.op)) : scored.reduce((all, each) => all.set(signOf(each.op), [...(all.get(signOf(each.op)) ?? []), each]), new Map());
     const dots = [...groups].sort((a, b) => a[0] - b[0]).map(([sign, group]) => ({
       type: "scatter", mode: "markers", name: plotText(sign === 7 && operators.length > 8 ? "other" : operators[sign], 40),
-      x: group.map(axis.of), y: group.map((each) => each.mean), text: group.map(hover), hoverinfo: "text", customdata: group.map((each) => each.place),
+      x: group.map(axis.of), y: group.map((each) => each.mean), text: group.map(hover), hoverinfo: "text", customdata: group.map((each) => each.place), cliponaxis: false,
       marker: {
         color: colourOf(sign), size: group.map((each) => 6 + 5 * Math.sqrt(each.n / mostN)), opacity: 0.9,
         symbol: group.map((each) => SYMBOLS[sign] + (each.n < mostN ? "-open" : "")), line: { width: 1.5, color: group.map((each) => (each.n < mostN ? colourOf(sign) : colour("panel"))) },
@@ -113,7 +117,7 @@ function drawProgress() {
     return [best, ...dots];
   };
   const layout = () => ({
-    height: 420, showlegend: true, legend: { orientation: "h", y: -0.22, x: 0 }, margin: { l: 56, r: 16, t: 34, b: 48 },
+    height: 420, showlegend: true, legend: { orientation: "h", y: -0.22, x: 0 }, margin: { l: 56, r: 16, t: marks().length ? 34 : 12, b: 48 },
     xaxis: { title: { text: axis.title }, range: [-0.02 * reach(), (isLimitNear() ? Math.max(axis.limit, reach()) : reach()) * 1.03], tickformat: axis === axes.minutes ? "" : ",d", rangemode: "tozero" },
     yaxis: { title: { text: "dev score" }, tickformat: scoreFormat, rangemode: "tozero" },
     shapes: [
@@ -130,7 +134,7 @@ function drawProgress() {
     const limit = axis.limit ? ` The search was allowed ${count(axis.limit)} tokens${isLimitNear() ? ": the dashed line" : ", more than twice of what is drawn"}.` : "";
     status.textContent = `${count(scored.length)} of ${count(candidates.length)} candidates were scored.${limit}`;
   };
-  const choices = Object.values(axes).reverse();
+  const choices = [axes.tokens, axes.minutes, axes.order].filter(Boolean);
   const place = el("div");
   const controls = el("fieldset", { class: "controls" }, el("legend", { class: "offscreen", text: "Axis" }), choices.map((each) => el("label", {}, el("input", { type: "radio", name: "axis", value: each.name, checked: each === axis, on: { change: () => { axis = each; drawing.redraw(); say(); } } }), ` ${each.name}`)));
   node.append(choices.length > 1 ? controls : paragraph("This run was made before it was noted what had been computed when a prompt was scored: prompts stand in their order.", "quiet"), place, status);
@@ -188,13 +192,13 @@ function drawLineage() {
   node.append(el("h3", { text: "All candidates as a table" }));
   dataTable(node, "Candidates of the search", [
     { name: "#", value: (row) => row.place + 1, right: true },
-    { name: "Prompt", value: (row) => [shownPrompt(row.prompt), ...row.prompt.demos.map((demo) => `${listed(demo.inputs)} ${demo.output}`)].join("\n"), cell: (row) => shortPrompt(row.prompt) },
+    { name: "Prompt", wide: true, value: (row) => [shownPrompt(row.prompt), ...row.prompt.demos.map((demo) => `${listed(demo.inputs)} ${demo.output}`)].join("\n"), cell: (row) => shortPrompt(row.prompt) },
     { name: "Dev score", value: (row) => row.mean, cell: (row) => shown(row.mean), right: true },
     { name: "Examples", value: (row) => row.n, right: true },
-    { name: "Operator", value: (row) => row.op },
+    { name: "Operator", value: (row) => row.op, short: true },
     { name: "Tokens then", value: (row) => row.tokens, cell: (row) => count(row.tokens), right: true },
     { name: "Characters", value: (row) => row.characters, cell: (row) => count(row.characters), right: true },
-    { name: "Fate", value: (row) => row.fate },
+    { name: "Fate", value: (row) => row.fate, short: true },
   ], candidates.map((each, place) => ({ ...each, place })), [{ name: "Operator", value: (row) => row.op }, { name: "Fate", value: (row) => row.fate }],
   { size: 10, detail: (row) => detailOf(row.place) });
 }
@@ -311,12 +315,12 @@ function drawRows() {
   const sorted = [...rows].sort((a, b) => ranks.indexOf(a.change) - ranks.indexOf(b.change));
   const answer = (outcome) => (outcome.failed ? "(failed)" : outcome.completion?.trim() || outcome.prediction || "(no answer)");
   const cell = (text) => el("div", { class: "verbatim", dir: "auto", text: shortened(text) });
-  dataTable(node, "Test rows with the seed prompt and with the found prompt", [
-    { name: "Change", value: (row) => row.change, cell: (row) => el("span", { class: `change-${row.change.replace(" ", "-")}`, text: row.change }) },
-    { name: "Input", value: (row) => listed(row.inputs), cell: (row) => cell(listed(row.inputs)) },
+  dataTable(node, "Test rows before, with the seed prompt, and after, with the found prompt", [
+    { name: "Change", short: true, value: (row) => row.change, cell: (row) => el("span", { class: `change-${row.change.replace(" ", "-")}`, text: row.change }) },
+    { name: "Input", wide: true, value: (row) => listed(row.inputs), cell: (row) => cell(listed(row.inputs)) },
     { name: "Target", value: (row) => row.targets.join(" | "), cell: (row) => cell(row.targets.join(" | ")) },
-    { name: "Seed prompt's answer", value: (row) => answer(row.before), cell: (row) => cell(answer(row.before)) },
-    { name: "Found prompt's answer", value: (row) => answer(row.after), cell: (row) => cell(answer(row.after)) },
+    { name: "Answer before", value: (row) => answer(row.before), cell: (row) => cell(answer(row.before)) },
+    { name: "Answer after", value: (row) => answer(row.after), cell: (row) => cell(answer(row.after)) },
     ...(hasMargins ? [{ name: "Margin before", value: (row) => row.before.margin, cell: (row) => nats(row.before.margin), right: true }, { name: "Margin after", value: (row) => row.after.margin, cell: (row) => nats(row.after.margin), right: true }] : []),
     ...(verdict.is_counted ? [] : [{ name: "Score before", value: (row) => row.before.score, cell: (row) => score(row.before.score), right: true }, { name: "Score after", value: (row) => row.after.score, cell: (row) => score(row.after.score), right: true }]),
   ], sorted, [{ name: "Change", value: (row) => row.change }], { size: 15, detail: rowDetail });
@@ -335,7 +339,7 @@ function rowDetail(row) {
 }
 
 function drawConfusion(node, { labels, answers, before, after }) {
-  node.append(el("h3", { text: "Which label got which answer" }));
+  node.append(el("h3", { text: "Labels (rows) and the answers that they got (columns)" }));
   if (labels.length > 12) {
     const pairs = labels.flatMap((label, i) => answers.map((answer, j) => ({ label, answer: answer || "(no answer)", before: before[i][j], after: after[i][j], isWrong: label !== answer }))).filter((each) => each.isWrong && (each.before || each.after));
     return dataTable(node, "Wrong answers by label", [
@@ -343,7 +347,7 @@ function drawConfusion(node, { labels, answers, before, after }) {
       { name: "Seed prompt", value: (row) => row.before, right: true }, { name: "Found prompt", value: (row) => row.after, right: true },
     ], pairs.sort((a, b) => b.after - a.after || b.before - a.before), [], { size: 12 });
   }
-  const matrix = (title, cells) => el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": title }, el("table", { class: "confusion" }, el("caption", { text: `${title}: labels in rows, answers in columns` }),
+  const matrix = (title, cells) => el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": title }, el("table", { class: "confusion" }, el("caption", { text: title }),
     el("thead", {}, el("tr", {}, el("td"), answers.map((answer) => el("th", { scope: "col", dir: "auto", text: answer || "(no answer)" })))),
     el("tbody", {}, labels.map((label, i) => el("tr", {}, el("th", { scope: "row", dir: "auto", text: label }), answers.map((answer, j) => {
       const total = cells[i].reduce((sum, each) => sum + each, 0);
@@ -365,7 +369,7 @@ function drawScores() {
 }
 
 function drawHeatMap(node, measured) {
-  const some = [...measured].sort((a, b) => b.n - a.n || b.mean - a.mean).slice(0, 200).sort((a, b) => a.mean - b.mean || a.n - b.n);
+  const some = [...measured].sort((a, b) => b.n - a.n || b.mean - a.mean).slice(0, 200).reverse();
   const sums = dev.map(() => [0, 0]);
   for (const each of measured) each.rows.forEach((row, i) => { sums[row][0] += each.scores[i]; sums[row][1]++; });
   const order = dev.map((_, row) => row).filter((row) => sums[row][1]).sort((a, b) => sums[b][1] - sums[a][1]).slice(0, 500).sort((a, b) => sums[a][0] / sums[a][1] - sums[b][0] / sums[b][1]);
@@ -384,7 +388,7 @@ function drawHeatMap(node, measured) {
     text.push(words);
   }
   const cut = some.length < measured.length || order.length < dev.length ? ` Drawn are the ${count(some.length)} candidates that were scored on most examples, of ${count(measured.length)}, and ${count(order.length)} of ${count(dev.length)} examples.` : "";
-  chart(node, `A row is a candidate, the best at the top; a column is a dev example, the hardest on the left. Blue is right, amber is wrong, blank was not measured.${cut} A click leads to the prompt.`,
+  chart(node, `A row is a candidate: at the top those that were measured on most, the best first. A column is a dev example, the hardest on the left. Blue is right, amber is wrong, blank was not measured.${cut} A click leads to the prompt.`,
     () => [{ type: "heatmap", z, text, hoverinfo: "text", hoverongaps: false, zmin: 0, zmax: 1, xgap: order.length > 120 ? 0 : 1, ygap: some.length > 60 ? 0 : 1, colorscale: [[0, colour("heat-low")], [1, colour("heat-high")]], showscale: !verdict.is_counted }],
     () => ({
       height: Math.max(220, Math.min(640, 90 + 14 * some.length)),
@@ -413,7 +417,7 @@ function drawLengths(node, scored) {
     dataTable(steps, "Prompts that no other beats in both score and length", [
       { name: "Tokens", value: (row) => row.tokens, cell: (row) => count(row.tokens), right: true },
       { name: "Dev score", value: (row) => row.mean, cell: (row) => shown(row.mean), right: true },
-      { name: "Prompt", value: (row) => shownPrompt(row.prompt), cell: (row) => shortPrompt(row.prompt) },
+      { name: "Prompt", wide: true, value: (row) => shownPrompt(row.prompt), cell: (row) => shortPrompt(row.prompt) },
     ], result.front, [], { detail: (row) => promptBox("Prompt", row.prompt) });
   }
 }
@@ -439,7 +443,7 @@ function drawDiscards() {
   const total = report.discards.reduce((sum, each) => sum + each.count, 0);
   node.append(paragraph(`${count(total)} proposals were not used:`));
   for (const each of report.discards) {
-    const different = each.texts.length < each.count && each.texts.length ? `, ${count(each.texts.length)} different ones` : "";
+    const different = each.texts.length < each.count && each.texts.length ? `, ${count(each.texts.length)} different ${each.texts.length === 1 ? "text" : "texts"}` : "";
     node.append(el("details", {}, el("summary", {}, el("strong", { text: count(each.count) }), el("span", { dir: "auto", text: ` ${each.reason}${different}` })), each.texts.length ? longList(each.texts) : paragraph("The texts had no room on this page.", "quiet")));
   }
 }
