@@ -4,6 +4,7 @@
 const report = JSON.parse(document.getElementById("data").textContent);
 const main = document.getElementById("main");
 const drawn = []; // promises of charts that are being drawn
+let waiting = []; // what draws them, one after the other once all texts are there; null from then on
 const redraw = []; // what a change of colours draws again
 const chosenTheme = remembered("localStorage", "theme");
 if (["light", "dark"].includes(chosenTheme)) document.documentElement.dataset.theme = chosenTheme;
@@ -172,9 +173,11 @@ function chart(parent, about, traces, layout = () => ({}), onClick = null) {
     };
     return Plotly.react(place, traces(), whole, { displayModeBar: false, responsive: true, scrollZoom: false });
   };
-  drawn.push(Promise.resolve(draw()).then(() => {
+  const first = () => Promise.resolve(draw()).then(() => {
     if (onClick) place.on("plotly_click", (event) => onClick(event.points[0]));
-  }));
+  });
+  place.style.minHeight = `${layout().height ?? 340}px`; // so nothing moves when it is drawn
+  drawn.push(waiting ? new Promise((resolve) => waiting.push(() => resolve(first()))) : first());
   redraw.push(draw);
   place.redraw = draw;
   return place;
@@ -355,5 +358,9 @@ function ready() {
   startTheme();
   startPrint();
   startRenewal();
+  const left = waiting;
+  waiting = null;
+  const next = () => { if (left.length) { left.shift()(); setTimeout(next); } };
+  setTimeout(next);
   Promise.all(drawn).then(() => (document.documentElement.dataset.ready = "true"));
 }

@@ -56,7 +56,7 @@ function scoreTable(test) {
   const tone = { good: "good", bad: "bad", open: "warn" }[verdict.tone];
   const about = [test.constant ? `Dashed in the upper scale: what one constant answer scores, ${shown(test.constant.score)}.` : null];
   if (!isSeedKept) {
-    lines.push(el("tr", { class: "scales" }, el("td"), el("td", { class: "picture" }, scale(shownGain(-reach), "0", shownGain(reach))), el("td", { colspan: "3" })));
+    lines.push(el("tr", { class: "scales" }, el("td"), el("td", { class: "picture" }, scale(...[-reach, 0, reach].map((value) => (value ? shownGain(value).replace(" points", "") : "0")))), el("td", { colspan: "3" })));
     lines.push(line("Difference", { shown: shownGain(gain.mean), interval: `${shownGain(gain.low).replace(" points", "")} to ${shownGain(gain.high)}`, n: gain.n },
       intervalPicture(gain, { from: -reach, to: reach, tone, line: 0, band: noise }), tone));
     if (noise) about.push(`Grey in the lower scale: the noise, ${shown(noise).replace("%", "points")} to either side.`);
@@ -79,7 +79,7 @@ function drawProgress() {
   const node = section("progress", "Progress");
   const scored = candidates.map((each, place) => ({ ...each, place })).filter((each) => each.mean !== null);
   if (!scored.length) return node.append(paragraph("No prompt was scored on dev yet.", "quiet"));
-  const axes = { order: { name: "order of appearance", title: "candidates, in the order in which they were found", of: (each) => each.place + 1, stage: () => null } };
+  const axes = { order: { name: "order of appearance", title: "candidates in their order", of: (each) => each.place + 1, stage: () => null } };
   if (scored.some((each) => each.tokens !== null)) axes.tokens = { name: "tokens computed", title: "tokens computed by the search", of: (each) => each.tokens, stage: (each) => each.tokens, spent: result?.spend.tokens_computed, limit: report.limit };
   if (axes.tokens && scored.some((each) => each.seconds > 0)) axes.minutes = { name: "minutes", title: "minutes of model calls", of: (each) => (each.seconds === null ? null : each.seconds / 60), stage: (each) => (each.seconds === null ? null : each.seconds / 60) };
   let axis = axes.tokens ?? axes.order;
@@ -101,6 +101,7 @@ function drawProgress() {
     return found;
   };
   const hover = (each) => `${plotText(shownPrompt(each.prompt), 240)}<br>${plotText(`${shown(each.mean)} on ${each.n} dev examples, ${describe(each)}`)}`;
+  const isCrowded = scored.length > 400;
   const traces = () => {
     const line = steps();
     if (line.length) line.push({ x: reach(), y: line[line.length - 1].y });
@@ -109,15 +110,15 @@ function drawProgress() {
       type: "scatter", mode: "markers", name: plotText(sign === 7 && operators.length > 8 ? "other" : operators[sign], 40),
       x: group.map(axis.of), y: group.map((each) => each.mean), text: group.map(hover), hoverinfo: "text", customdata: group.map((each) => each.place), cliponaxis: false,
       marker: {
-        color: colourOf(sign), size: group.map((each) => 6 + 5 * Math.sqrt(each.n / mostN)), opacity: 0.9,
+        color: colourOf(sign), size: group.map((each) => (isCrowded ? 0.6 : 1) * (6 + 5 * Math.sqrt(each.n / mostN))), opacity: group.map((each) => (isCrowded && each.n < mostN ? 0.35 : 0.9)),
         symbol: group.map((each) => SYMBOLS[sign] + (each.n < mostN ? "-open" : "")), line: { width: 1.5, color: group.map((each) => (each.n < mostN ? colourOf(sign) : colour("panel"))) },
       },
     }));
     const best = { type: "scatter", mode: "lines", name: "best so far", x: line.map((each) => each.x), y: line.map((each) => each.y), line: { shape: "hv", color: colour("text"), width: 2.5 }, hoverinfo: "skip" };
-    return [best, ...dots];
+    return [...dots, best];
   };
   const layout = () => ({
-    height: 420, showlegend: true, legend: { orientation: "h", y: -0.22, x: 0 }, margin: { l: 56, r: 16, t: marks().length ? 34 : 12, b: 48 },
+    height: 420, showlegend: true, legend: { orientation: "h", y: -0.22, x: 0, itemsizing: "constant" }, margin: { l: 56, r: 16, t: marks().length ? 34 : 12, b: 48 },
     xaxis: { title: { text: axis.title }, range: [-0.02 * reach(), (isLimitNear() ? Math.max(axis.limit, reach()) : reach()) * 1.03], tickformat: axis === axes.minutes ? "" : ",d", rangemode: "tozero" },
     yaxis: { title: { text: "dev score" }, tickformat: scoreFormat, rangemode: "tozero" },
     shapes: [
@@ -186,7 +187,7 @@ function drawLineage() {
   const all = candidates.map((_, place) => place).filter((place) => parentOf[place] === null).sort(byScore);
   roots = branch(all);
   node.append(roots.list);
-  const room = Math.max(3, Math.floor(AT_FIRST / (bestLine.length + 1)));
+  const room = Math.min(12, Math.max(3, Math.floor(AT_FIRST / (bestLine.length + 1))));
   roots.show(room);
   for (const place of bestLine.slice(0, Math.floor(AT_FIRST / 4))) if (nodes.get(place)?.kids) nodes.get(place).open(room);
   node.append(el("h3", { text: "All candidates as a table" }));
@@ -194,7 +195,7 @@ function drawLineage() {
     { name: "#", value: (row) => row.place + 1, right: true },
     { name: "Prompt", wide: true, value: (row) => [shownPrompt(row.prompt), ...row.prompt.demos.map((demo) => `${listed(demo.inputs)} ${demo.output}`)].join("\n"), cell: (row) => shortPrompt(row.prompt) },
     { name: "Dev score", value: (row) => row.mean, cell: (row) => shown(row.mean), right: true },
-    { name: "Examples", value: (row) => row.n, right: true },
+    { name: "Examples", value: (row) => row.n, cell: (row) => count(row.n), right: true },
     { name: "Operator", value: (row) => row.op, short: true },
     { name: "Tokens then", value: (row) => row.tokens, cell: (row) => count(row.tokens), right: true },
     { name: "Characters", value: (row) => row.characters, cell: (row) => count(row.characters), right: true },
@@ -374,27 +375,27 @@ function drawHeatMap(node, measured) {
   for (const each of measured) each.rows.forEach((row, i) => { sums[row][0] += each.scores[i]; sums[row][1]++; });
   const order = dev.map((_, row) => row).filter((row) => sums[row][1]).sort((a, b) => sums[b][1] - sums[a][1]).slice(0, 500).sort((a, b) => sums[a][0] / sums[a][1] - sums[b][0] / sums[b][1]);
   const column = new Map(order.map((row, i) => [row, i]));
-  const about = order.map((row) => `${plotText(listed(dev[row].inputs), 200)}<br>target: ${plotText(dev[row].targets.join(" | "), 100)}`);
-  const z = [], text = [];
-  for (const each of some) {
-    const line = new Array(order.length).fill(null), words = new Array(order.length).fill("");
-    const head = `${plotText(shownPrompt(each.prompt), 200)}<br>${plotText(`${shown(each.mean)} on ${each.n}, ${describe(each)}`)}<br>`;
-    each.rows.forEach((row, i) => {
-      if (!column.has(row)) return;
-      line[column.get(row)] = each.scores[i];
-      words[column.get(row)] = `${head}<br>${about[column.get(row)]}<br>score ${score(each.scores[i])}`;
-    });
-    z.push(line);
-    text.push(words);
-  }
+  const z = some.map((each) => {
+    const line = new Array(order.length).fill(null);
+    each.rows.forEach((row, i) => column.has(row) && (line[column.get(row)] = each.scores[i]));
+    return line;
+  });
   const cut = some.length < measured.length || order.length < dev.length ? ` Drawn are the ${count(some.length)} candidates that were scored on most examples, of ${count(measured.length)}, and ${count(order.length)} of ${count(dev.length)} examples.` : "";
-  chart(node, `A row is a candidate: at the top those that were measured on most, the best first. A column is a dev example, the hardest on the left. Blue is right, amber is wrong, blank was not measured.${cut} A click leads to the prompt.`,
-    () => [{ type: "heatmap", z, text, hoverinfo: "text", hoverongaps: false, zmin: 0, zmax: 1, xgap: order.length > 120 ? 0 : 1, ygap: some.length > 60 ? 0 : 1, colorscale: [[0, colour("heat-low")], [1, colour("heat-high")]], showscale: !verdict.is_counted }],
+  const pointed = el("div", { class: "pointed" }, paragraph("Point at a cell: its prompt and its example are shown here.", "quiet"));
+  const drawing = chart(node, `A row is a candidate: at the top those that were measured on most, the best first. A column is a dev example, the hardest on the left. Blue is right, amber is wrong, blank was not measured.${cut} A click leads to the prompt.`,
+    () => [{ type: "heatmap", z, hoverinfo: "none", hoverongaps: false, zmin: 0, zmax: 1, xgap: order.length > 120 ? 0 : 1, ygap: some.length > 60 ? 0 : 1, colorscale: [[0, colour("heat-low")], [1, colour("heat-high")]], showscale: !verdict.is_counted }],
     () => ({
       height: Math.max(220, Math.min(640, 90 + 14 * some.length)),
       xaxis: { title: { text: `${count(order.length)} dev examples, from hard to easy` }, showticklabels: false, ticks: "", showgrid: false, zeroline: false },
       yaxis: { title: { text: `${count(some.length)} candidates` }, showticklabels: false, ticks: "", showgrid: false, zeroline: false },
     }), (point) => reveal(some[point.pointIndex[0]].place));
+  node.append(pointed);
+  drawn[drawn.length - 1].then(() => drawing.on("plotly_hover", ({ points: [{ pointIndex: [line, at], z: value }] }) => {
+    const each = some[line], example = dev[order[at]];
+    pointed.replaceChildren(
+      el("div", {}, verbatim(shortened(shownPrompt(each.prompt), 240), "div"), paragraph(`${shown(each.mean)} on ${count(each.n)} dev examples, ${describe(each)}`, "quiet")),
+      el("div", {}, verbatim(shortened(listed(example.inputs), 240), "div"), paragraph(`target: ${shortened(example.targets.join(" | "), 80)}; score ${score(value)}`, "quiet")));
+  }));
 }
 
 function drawLengths(node, scored) {
@@ -406,7 +407,7 @@ function drawLengths(node, scored) {
   chart(node, `Dev score against the characters of instruction and worked examples. Hollow: scored on fewer than ${count(mostN)} examples.${onFront.length ? " The line joins the prompts that no other beats in both." : ""}`,
     () => [
       ...(onFront.length ? [{ type: "scatter", mode: "lines", name: "not beaten in both", x: onFront.map((each) => each.characters), y: onFront.map((each) => front.get(key(each.prompt)).mean), line: { color: colour("seed"), width: 2, shape: "hv" }, hoverinfo: "skip" }] : []),
-      dots(scored.filter((each) => each.n < mostN), "on fewer examples", { symbol: "circle-open", size: 7, color: colour("quiet"), line: { width: 1.5 } }),
+      dots(scored.filter((each) => each.n < mostN), "on fewer examples", { symbol: "circle-open", size: scored.length > 400 ? 5 : 7, opacity: scored.length > 400 ? 0.35 : 0.9, color: colour("quiet"), line: { width: 1.5 } }),
       dots(scored.filter((each) => each.n === mostN), "on most examples", { symbol: "circle", size: 9, color: colour("accent") }),
     ],
     () => ({ showlegend: true, legend: { orientation: "h", y: -0.25, x: 0 }, xaxis: { title: { text: "characters" }, rangemode: "tozero", tickformat: ",d" }, yaxis: { title: { text: "dev score" }, tickformat: scoreFormat, rangemode: "tozero" } }),
