@@ -15,6 +15,7 @@ from localprompt.interface.arguments import checked
 from localprompt.interface.paths import expanded
 from localprompt.reports.page import RENEWED, page
 from localprompt.reports.run_report import run_report
+from localprompt.reports.sensitivity_report import sensitivity_report
 from localprompt.run.history import read_history
 from localprompt.run.session import opened_store
 from localprompt.store import Store, Study
@@ -27,7 +28,7 @@ class Report(Protocol):
         """Return the report as plain data; the key `report` says of which kind it is."""
 
 
-_OF_STUDY: Mapping[str, Callable[[Store, Study], Report]] = {}
+_OF_STUDY: Mapping[str, Callable[[Store, Study], Report]] = {"sensitivity": sensitivity_report}
 """Kind of study to what makes its report."""
 
 

@@ -1,0 +1,194 @@
+"""What a report says of a sensitivity study, in a fixed shape. Level 9. docs/sensitivity.md has every name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Literal
+
+from localprompt.battery.ask import SIZES
+from localprompt.battery.results import ModelSensitivity, Sensitivity
+from localprompt.battery.verdict import verdict
+from localprompt.errors import StoreError
+from localprompt.interface.advice import command
+from localprompt.interface.version import __version__
+from localprompt.store import Store, Study
+from localprompt.store.plain import plain
+from localprompt.types import Prompt
+from localprompt.variants.families import FAMILIES
+
+_ALPHA = 0.05
+_NO_TEXT = re.compile("@.*|[0-9a-f]{6,}", re.DOTALL)
+"""What `--prompt` takes for a file or a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerOfRow:
+    """An answer to a row, and which wordings get it."""
+
+    answer: str
+    """Empty where there is none that can be read."""
+    variants: tuple[int, ...]
+    """Their places; 0 is the original."""
+
+
+@dataclass(frozen=True, slots=True)
+class MovedRow:
+    """A row whose answer depends on the wording, by the task's own scorer."""
+
+    row: int
+    """Its place among the rows of the result."""
+    example_id: str
+    changed: float
+    """Share of the variants that get another answer than the original."""
+    score: float | None
+    """Mean over the original and the variants; None without right answers."""
+    answers: tuple[AnswerOfRow, ...]
+    """That to the original first, then the most frequent."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedModel:
+    """What a report says of one model beside its measures."""
+
+    model: str
+    verdict: str
+    """In a sentence or two."""
+    is_moved: bool | None
+    """Whether the wording moves the score by more than chance does; None without right answers."""
+    rows: tuple[MovedRow, ...]
+    """Those that change most first."""
+    unchanged: int | None
+    """Rows that every wording gets the same answer to; None where there are no answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class SensitivityReport:
+    """All that a report says of a sensitivity study."""
+
+    study_id: str
+    status: str
+    task: str
+    created: float
+    """Seconds since 1970, as `updated`."""
+    updated: float
+    planned: tuple[str, ...]
+    """Models as they were named when the study began."""
+    result: Sensitivity | None
+    """None where there is none yet, or it is damaged."""
+    models: tuple[ReportedModel, ...]
+    """In the order of those of the result; empty without one."""
+    damage: tuple[str, ...]
+    """What cannot be read."""
+    configuration: Mapping[str, Any]
+    """What the study was begun with: fingerprints, size, seed, version, by name."""
+    command: str
+    """That repeats it, or goes on with it; TASK stands for the task's file, and PROMPT for what no option can hold: a
+    prompt with worked examples, or, before there is a result, every prompt."""
+    kind: Literal["sensitivity"] = field(default="sensitivity", metadata={"key": "report"})
+    version: str = __version__
+    """Of localprompt, that made the report."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as plain data."""
+        return dict(plain(self))
+
+
+def sensitivity_report(store: Store, study: Study) -> SensitivityReport:
+    """Return the report of a sensitivity study; one whose result is damaged has none, and says so."""
+    found, models, damage = None, tuple[ReportedModel, ...](), ""
+    try:
+        if study.result is not None:
+            result = Sensitivity.read(study.result)
+            found, models = result, tuple(_model(result, each) for each in result.models)
+    except StoreError as error:
+        damage = error.message
+    except (ValueError, IndexError):
+        found, damage = None, "the result is damaged (its lists do not fit each other)"
+    return SensitivityReport(
+        study_id=study.id,
+        status=study.status,
+        task=str(study.configuration.get("task", "")),
+        created=study.created,
+        updated=study.updated,
+        planned=_texts(study.configuration, "models"),
+        result=found,
+        models=models,
+        damage=(damage,) if damage else (),
+        configuration=study.configuration,
+        command=_command(study.configuration, found, store.path),
+    )
+
+
+def _model(found: Sensitivity, model: ModelSensitivity) -> ReportedModel:
+    spread = model.overall.spread
+    rows = _moved_rows(found, model)
+    return ReportedModel(
+        model=model.model,
+        verdict=verdict(replace(found, models=(model,))),
+        is_moved=None if spread is None else spread.by_chance.p < _ALPHA,
+        rows=rows,
+        unchanged=len(found.rows) - len(rows) if model.own.answers else None,
+    )
+
+
+def _moved_rows(found: Sensitivity, model: ModelSensitivity) -> tuple[MovedRow, ...]:
+    """Return the rows that some wording gets another answer to, those that change most first."""
+    own, moved = model.own, list[MovedRow]()
+    for row, codes in enumerate(zip(*own.answers, strict=True)):
+        given: dict[int, list[int]] = {}
+        for measures, code in zip(own.variants, codes, strict=True):
+            given.setdefault(code, []).append(measures.variant)
+        if len(given) == 1:
+            continue
+        (first, same), *others = given.items()
+        others.sort(key=lambda each: -len(each[1]))
+        moved.append(
+            MovedRow(
+                row=row,
+                example_id=found.rows[row],
+                changed=1 - (len(same) - 1) / (len(codes) - 1),
+                score=fmean(scores[row] for scores in own.scores) if own.scores else None,
+                answers=tuple(
+                    AnswerOfRow(model.answers[code] if code >= 0 else "", tuple(variants))
+                    for code, variants in ((first, same), *others)
+                ),
+            )
+        )
+    return tuple(sorted(moved, key=lambda each: (-each.changed, each.row)))
+
+
+def _command(configuration: Mapping[str, Any], found: Sensitivity | None, store: Path) -> str:
+    """Return the command that repeats a study, or goes on with it; the same arguments have the same id."""
+    options = [word for model in _texts(configuration, "models") for word in ("--model", model)]
+    options += [word for text in _prompts(found) for word in ("--prompt", text)]
+    size, split, seed = (configuration.get(name) for name in ("size", "split", "seed"))
+    options += [f"--{size}"] if size in SIZES else []
+    families = [name for name in _texts(configuration, "families") if name != "given"]
+    if families != [each.name for each in FAMILIES]:
+        options += ["--families", ",".join(families)]
+    options += ["--scorers", ",".join(_texts(configuration, "scorers"))]
+    options += ["--split", f"{split}", "--seed", f"{seed}"]
+    options += ["--unlabelled"] if configuration.get("unlabelled") else []
+    return command("sensitivity", "TASK", *options, store=store).strip("`")
+
+
+def _prompts(found: Sensitivity | None) -> list[str]:
+    """Return the original and the further prompts as `--prompt` takes them."""
+    if found is None:
+        return ["PROMPT"]
+    given = [each.prompt for each in found.variants[1:] if each.family == "given"]
+    return [_option(prompt) for prompt in (found.variants[0].prompt, *given)]
+
+
+def _option(prompt: Prompt) -> str:
+    return "PROMPT" if prompt.demos or _NO_TEXT.fullmatch(prompt.instruction) else prompt.instruction
+
+
+def _texts(configuration: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """Return a list of texts of a configuration; empty where it is not one."""
+    value = configuration.get(name)
+    return tuple(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else ()
