@@ -55,9 +55,9 @@ function tableOfChosen(draw) {
   });
 }
 
-// Return what marks mean: [class of the mark, text].
+// Return what marks mean: [class of the mark, or null for one that the text has, text].
 function legend(pairs) {
-  return el("ul", { class: "legend" }, pairs.map(([name, text]) => el("li", {}, el("span", { class: `swatch ${name}`, "aria-hidden": "true" }), text)));
+  return el("ul", { class: "legend" }, pairs.map(([name, text]) => el("li", {}, name ? el("span", { class: `swatch ${name}`, "aria-hidden": "true" }) : null, text)));
 }
 
 function verdictSection() {
@@ -110,7 +110,7 @@ function overviewTable(node) {
   ];
   dataTable(node, "Each model: its scores, the spread between the worst and the best wording, and the spread that equal prompts stay within in 95 of 100 studies. Choose a name to show that model below.", [
     { name: "model", value: nameOf, cell: (place) => el("button", { type: "button", class: "plain", text: nameOf(place), on: { click: () => choose(place) } }) },
-    { name: "levels", value: (place) => found.models[place].quantisation || null },
+    ...(found.models.some((each) => each.quantisation) ? [{ name: "levels", value: (place) => found.models[place].quantisation || null }] : []),
     ...scored.map((each) => (each.text ? { ...each, cell: (place) => each.text(each.value(place)) } : each)),
     { name: "answers changed", value: (place) => ownOf(place).families[0].flip_rate?.mean, cell: (place) => percent(ownOf(place).families[0].flip_rate?.mean), right: true },
   ], found.models.map((_, place) => place), [], { search: false });
@@ -139,7 +139,7 @@ function wordSection() {
   let measure = measures[0];
   node.append(el("p", {}, "What leaving a piece of the prompt out does. Point at a piece, or go to it with the Tab key, for all its numbers."));
   const select = el("select", { on: { change: (event) => { measure = event.target.value; update(); } } }, measures.map((name) => el("option", { value: name, text: MEASURES[name].name })));
-  const maps = el("div", { class: "columns" }), key = el("div");
+  const maps = el("div", { class: "columns maps" }), key = el("div");
   const update = () => {
     const places = found.models.length <= SIDE_BY_SIDE ? found.models.map((_, place) => place) : [chosen];
     maps.replaceChildren(...places.map((place) => wordMap(place, measure)));
@@ -253,7 +253,7 @@ function stacked(dots, width) {
 
 function stripSection() {
   const node = section("families", "Families of variants");
-  node.append(el("p", {}, `One row a family, one mark a variant: its ${measureName()}. ${found.unlabelled ? "" : "A family whose marks stay within its grey bar moves the score no more than chance would."}`));
+  node.append(el("p", {}, `One row a family, one mark a variant: its ${measureName()}. ${found.unlabelled ? "" : "The line is the prompt as it is. A family whose marks stay within its grey bar, the line with them, moves the score no more than chance would."}`));
   const title = el("p", { class: "quiet" });
   if (many()) {
     follow(() => (title.textContent = visible(`Model ${nameOf(chosen)}`)));
@@ -304,12 +304,18 @@ function stripSection() {
   chart(node, about, traces, layout, (point) => {
     shown.replaceChildren(variantText(ownOf(chosen).variants.find((each) => each.variant === point.customdata)));
   });
-  node.append(legend(found.unlabelled ? [["dot-key", "a variant"]] : [
-    ["dot-key", "\u25cb a variant that is not shown to differ from the original"], ["worse-key", "\u25bc one that is worse, \u25b2 one that is better (adjusted p below 0.05)"],
-    ["original-key", "line: the original"], ["chance-key", "grey bar: as wide as the family's spread would be by chance in 95 of 100 studies"],
-    ["noise-key", "band: noise, the original measured again"], ["smallest-key", "dotted: the smallest difference that so many rows show reliably"],
-  ]), shown);
-  follow(() => shown.replaceChildren());
+  const key = el("div");
+  node.append(key, shown);
+  follow(() => {
+    const { noise } = found.models[chosen];
+    key.replaceChildren(legend(found.unlabelled ? [[null, "\u25cb a variant"], ["original-key", "line: the original"]] : [
+      [null, "\u25cb a variant that is not shown to differ from the original"], [null, "\u25bc one that is worse, \u25b2 one that is better (adjusted p below 0.05)"],
+      ["original-key", "line: the original"], ["chance-key", "grey bar: as wide as the family's spread would be by chance in 95 of 100 studies"],
+      noise && noise.band ? ["noise-key", `band: noise, \u00b1 ${score(noise.band)} around the original`] : [null, "no noise band: measured again, the original had the same scores"],
+      ...(found.smallest_difference === null ? [] : [["smallest-key", `dotted: \u00b1 ${score(found.smallest_difference)}, the smallest difference that so many rows show reliably`]]),
+    ]));
+    shown.replaceChildren();
+  });
   node.append(tableOfChosen(familyTable));
 }
 
@@ -335,7 +341,8 @@ function dotText(each) {
 }
 
 function familyTable(node, place) {
-  const scored = found.unlabelled ? [] : [
+  const scored = found.unlabelled ? [["consistency", (each) => each.consistency?.mean], ["entropy", (each) => each.entropy?.mean], ["POSIX", (each) => each.posix?.value]].map(([name, value]) => (
+    { name, value, cell: (each) => score(value(each)), right: true })) : [
     { name: "worst", value: (each) => each.spread.worst, cell: (each) => score(each.spread.worst), right: true },
     { name: "best", value: (each) => each.spread.best, cell: (each) => score(each.spread.best), right: true },
     { name: "spread", value: (each) => each.spread.value, cell: (each) => ranged(score(each.spread.value), each.spread), right: true },
@@ -406,11 +413,11 @@ function ranges(parent, about, rows) {
       height: 70 + 56 * all.length, margin: { l: 12, r: 12, t: 4, b: 44 }, xaxis: { title: { text: "score" }, zeroline: false, tickformat: ".2f", range: axisRange(all.flatMap(({ spread }) => [spread.worst, spread.best, ...byChance(spread)])) },
       yaxis: { visible: false, range: [0.3 - all.length, 0.65] },
       shapes: all.map(({ spread }, row) => ({ type: "rect", layer: "below", x0: byChance(spread)[0], x1: byChance(spread)[1], y0: -row - 0.2, y1: -row + 0.2, fillcolor: colour("quiet"), opacity: 0.22, line: { width: 0 } })),
-      annotations: all.map(({ name }, row) => ({ xref: "paper", x: 0, xanchor: "left", y: -row + 0.42, showarrow: false, text: plotText(shortened(name, 50)), font: { size: 12, color: colour("text") } })),
+      annotations: all.map(({ name }, row) => ({ xref: "paper", x: 0, xanchor: "left", y: -row + 0.42, showarrow: false, text: plotText(shortened(name, innerWidth < 500 ? 40 : 60)), font: { size: 12, color: colour("text") } })),
     };
   };
   chart(parent, about, traces, layout);
-  parent.append(legend([["worse-key", "\u25bc worst, \u25b2 best wording"], ["mean-key", "\u25c6 mean over wordings"], ["original-key", "line: the original"], ["chance-key", "grey bar: as wide as the spread of equal prompts in 95 of 100 studies"]]));
+  parent.append(legend([[null, "\u25bc worst, \u25b2 best wording"], [null, "\u25c6 mean over wordings"], ["original-key", "line: the original"], ["chance-key", "grey bar: as wide as the spread of equal prompts in 95 of 100 studies"]]));
 }
 
 function scorerSection() {
