@@ -108,7 +108,9 @@ function overviewTable(node) {
     { name: "more than chance?", value: (place) => (report.models[place].is_moved ? "yes" : "no") },
     { name: "noise", value: (place) => found.models[place].noise?.band, right: true, text: score },
   ];
-  dataTable(node, "Each model: its scores, the spread between the worst and the best wording, and the spread that equal prompts stay within in 95 of 100 studies. Choose a name to show that model below.", [
+  const what = found.unlabelled ? "the share of answers that a variant changes, on average"
+    : "its scores, the spread between the worst and the best wording, and the spread that equal prompts stay within in 95 of 100 studies";
+  dataTable(node, `Each model: ${what}. Choose a name to show that model below.`, [
     { name: "model", value: nameOf, cell: (place) => el("button", { type: "button", class: "plain", text: nameOf(place), on: { click: () => choose(place) } }) },
     ...(found.models.some((each) => each.quantisation) ? [{ name: "levels", value: (place) => found.models[place].quantisation || null }] : []),
     ...scored.map((each) => (each.text ? { ...each, cell: (place) => each.text(each.value(place)) } : each)),
