@@ -11,19 +11,20 @@ from rich.console import RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
-from localprompt.cli.changed_rows import ChangedRow, changed_parts, changed_rows
+from localprompt.cli.changed_rows import changed_parts
 from localprompt.cli.printable import printable, printable_line
 from localprompt.cli.streams import console, say_json
 from localprompt.cli.tables import table
 from localprompt.errors import StoreError
 from localprompt.interface.rounding import p_text, percent_text, score_text
 from localprompt.run.config import resume_command
+from localprompt.run.history import TestRow, read_test_rows
 from localprompt.store import Store, default_store
 from localprompt.types import Prompt, Spend
 
 if TYPE_CHECKING:
     from localprompt.run.estimate import Estimate
-    from localprompt.run.results import EvaluationResult, HeldOutScores, RunResult, VariantScores
+    from localprompt.run.results import EvaluationResult, RunResult, VariantScores
     from localprompt.stats.intervals import Difference, Interval
 
 _SHOWN_REASONS = 8
@@ -73,9 +74,9 @@ def _run(result: RunResult, store: Path | None) -> list[RenderableType]:
         boxed("Found prompt", result.best),
         Text(f"Seed: {printable(shown(result.seed_prompt))}", style="dim"),
         Text(""),
-        *_test(result.test),
+        *test_parts(result),
         _verdict(result),
-        *changed_parts(_changed(result.run_id, store)),
+        *changed_parts(_rows(result.run_id, store)),
         Text(""),
     ]
     if result.dev is not None:
@@ -101,9 +102,9 @@ def _run(result: RunResult, store: Path | None) -> list[RenderableType]:
     return parts
 
 
-def _changed(run_id: str, store: Path | None) -> Sequence[ChangedRow]:
+def _rows(run_id: str, store: Path | None) -> Sequence[TestRow]:
     with suppress(StoreError), Store(store or default_store(), create=False) as opened:
-        return changed_rows(opened, run_id)
+        return read_test_rows(opened, run_id)
     return ()
 
 
@@ -113,13 +114,6 @@ def _go_on(run_id: str, store: Path | None) -> str:
     with suppress(StoreError), Store(path, create=False) as opened:  # what was found is shown all the same
         configuration = opened.runs.get(run_id).configuration
     return resume_command(run_id, configuration, path)
-
-
-def evidence_parts(result: RunResult) -> list[RenderableType]:
-    """Return the verdict, the found prompt and the seed prompt, and their scores on test."""
-    seed = boxed("Seed prompt", result.seed_prompt)  # where nothing better was found it is the found one
-    prompts = [boxed("Found prompt", result.best), seed] if result.found_better else [seed]
-    return [_verdict(result), *prompts, *_test(result.test)]
 
 
 def runner_up_parts(result: RunResult) -> list[RenderableType]:
@@ -174,15 +168,19 @@ def note_parts(notes: Iterable[str]) -> list[RenderableType]:
     return [Text(printable(note_text(note)), style="yellow") for note in notes]
 
 
-def _test(test: HeldOutScores | None) -> list[RenderableType]:
-    if test is None:
+def test_parts(result: RunResult) -> list[RenderableType]:
+    """Return the scores on test as a table: of the seed prompt, and of the found one where it is another."""
+    if (test := result.test) is None:
         return []
     columns = ("", "test score", "95 % interval", "examples")
+    prompts = [("seed", test.seed, test.seed_variants), ("found", test.best, test.best_variants)]
+    if not result.found_better and test.best == test.seed:  # folds may have found what the last search did not
+        del prompts[1]
     rows = [
         (name, score_text(each.mean), f"{score_text(each.low)} to {score_text(each.high)}", str(each.n))
-        for name, each in (("seed", test.seed), ("found", test.best))
+        for name, each, _ in prompts
     ]
-    rows += _variant_rows("seed", test.seed_variants) + _variant_rows("found", test.best_variants)
+    rows += [row for name, _, variants in prompts for row in _variant_rows(name, variants)]
     scores = table(columns, rows, right=columns[1:], wide=columns)
     if not test.seed_unparsed and not test.best_unparsed:
         return [scores]
@@ -205,18 +203,25 @@ def _verdict(result: RunResult) -> Text:
     text = Text()
     if result.found_better and result.test is not None:
         text.append(f"difference {difference_text(result.test.difference)}: ")
-    text.append(result.verdict, style=_VERDICT_STYLE.get(result.verdict, "bold yellow"))
+    text.append(result.verdict, style=verdict_style(result))
     return text
 
 
-def boxed(title: str, prompt: Prompt) -> Panel:
-    """Return a prompt whole, with its demos, under a title."""
+def verdict_style(result: RunResult) -> str:
+    """Return the colour of a verdict."""
+    return _VERDICT_STYLE.get(result.verdict, "bold yellow")
+
+
+def boxed(title: str, prompt: Prompt, most_demos: int | None = None) -> Panel:
+    """Return a prompt with its demos, or with so many of them, under a title."""
     text = Text(printable(prompt.instruction)) if prompt.instruction else Text("(no instruction)", style="dim")
-    for number, demo in enumerate(prompt.demos, start=1):
+    for number, demo in enumerate(prompt.demos[:most_demos], start=1):
         text.append(f"\n\ndemo {number}", style="dim")
         for name, value in demo.inputs.items():
             text.append(printable(f"\n{name}: {value}"))
         text.append(printable(f"\n=> {demo.output}"))
+    if hidden := len(prompt.demos) - len(prompt.demos[:most_demos]):
+        text.append(f"\n\nand {hidden} more demos", style="dim")
     return Panel(text, title=title, title_align="left")
 
 

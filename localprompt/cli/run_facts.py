@@ -5,33 +5,31 @@ A result comes from the store and may be of another version, or damaged: what ca
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from localprompt.errors import StoreError
 from localprompt.interface.rounding import score_text
 from localprompt.store.plain import plain
 from localprompt.store.records import DamagedRun
 
 if TYPE_CHECKING:
-    from localprompt.store import RunRecord, Store
-    from localprompt.types import Candidate, Evaluation
+    from localprompt.run.history import RunHistory
+    from localprompt.store import RunRecord
+    from localprompt.types import Candidate
 
-_Found = TypeVar("_Found")
 
-
-def listed(store: Store, run: RunRecord | DamagedRun) -> dict[str, Any]:
+def listed(run: RunRecord | DamagedRun, status: str) -> dict[str, Any]:
     """Return a run as a line of a list; of one that is damaged what is known, and why in `stopped`."""
     names = {name: getattr(run, name) for name in ("task", "model", "proposer", "method")}
     if isinstance(run, DamagedRun):
         unknown = dict.fromkeys(("seed", "created", "updated", "test", "verdict"))
-        return {"run_id": run.id, "status": "damaged", "imported": False, **names, **unknown, "stopped": run.why}
-    is_killed = run.status == "running" and not store.runs.is_held(run.id)  # it had no time to change its status
+        return {"run_id": run.id, "status": status, "imported": False, **names, **unknown, "stopped": run.why}
     return {
         "run_id": run.id,
-        "status": "interrupted" if is_killed else run.status,
+        "status": status,
         "imported": run.imported,
         **names,
         "seed": run.seed,
@@ -43,65 +41,45 @@ def listed(store: Store, run: RunRecord | DamagedRun) -> dict[str, Any]:
     }
 
 
-def facts_of(store: Store, run_id: str) -> dict[str, Any]:
-    """Return all that is known of a run; `damage` says what cannot be read.
-
-    Raises:
-        StoreError: if the store cannot be read.
-    """
-    damage: list[str] = []
-
-    def read(what: Callable[[str], list[_Found]]) -> list[_Found]:
-        try:
-            return what(run_id)
-        except StoreError as error:
-            damage.append(error.message)
-            return []
-
-    runs, run = store.runs, store.runs.look(run_id)
-    record = None if isinstance(run, DamagedRun) else run
-    discards, events = read(runs.discards), read(runs.events)
+def facts_of(history: RunHistory) -> dict[str, Any]:
+    """Return all that is known of a run; `damage` says what cannot be read."""
+    record = None if isinstance(history.run, DamagedRun) else history.run
     result = record.result if record else None
     return {
-        **listed(store, run),
+        **listed(history.run, history.status),
         "configuration": record.configuration if record else None,
         "result": result,
         "spend": at(result, "spend"),
-        "candidates": _candidates(read(runs.candidates), read(runs.evaluations)),
-        "discards": dict(Counter(each.reason for each in discards).most_common()),
-        "discarded_proposals": plain(discards),
-        "events": plain(events),
-        "damage": damage,
+        "candidates": [_candidate(each, history.dev_scores.get(each.prompt.id, ())) for each in history.ranked],
+        "changed_rows": [row.to_json() for row in history.changed_rows],
+        "discards": discards_of(history),
+        "discarded_proposals": plain(history.discards),
+        "events": plain(history.events),
+        "damage": list(history.damage),
     }
 
 
-def _candidates(candidates: Sequence[Candidate], evaluations: Sequence[Evaluation]) -> list[dict[str, Any]]:
-    """Return prompts with their lineage and dev score, the best first."""
-    dev: dict[str, list[float]] = {}
-    for evaluation in evaluations:
-        scores = [outcome.score for outcome in evaluation.outcomes if outcome.example_id.startswith("dev:")]
-        dev[evaluation.prompt.id] = scores
-    rows = [
-        {
-            "prompt_id": each.prompt.id,
-            "prompt": plain(each.prompt),
-            "op": each.op,
-            "parents": list(each.parents),
-            "dev": {"mean": sum(scores) / len(scores) if scores else None, "n": len(scores)},
-        }
-        for each in candidates
-        for scores in [dev.get(each.prompt.id, [])]
-    ]
-    # Scores on few examples are flattering, so those on more stand first.
-    return sorted(rows, key=lambda row: (row["dev"]["n"], row["dev"]["mean"] or 0.0), reverse=True)
+def discards_of(history: RunHistory) -> dict[str, int]:
+    """Return how many proposals were not used, by reason, the most frequent first."""
+    return dict(Counter(each.reason for each in history.discards).most_common())
 
 
-def state(row: dict[str, Any]) -> str:
+def _candidate(candidate: Candidate, scores: Sequence[float]) -> dict[str, Any]:
+    return {
+        "prompt_id": candidate.prompt.id,
+        "prompt": plain(candidate.prompt),
+        "op": candidate.op,
+        "parents": list(candidate.parents),
+        "dev": {"mean": math.fsum(scores) / len(scores) if scores else None, "n": len(scores)},
+    }
+
+
+def state(row: Mapping[str, Any]) -> str:
     """Return the status of a run for people."""
     return f"{row['status']}, imported" if row["imported"] else str(row["status"])
 
 
-def outcome(row: dict[str, Any]) -> str:
+def outcome(row: Mapping[str, Any]) -> str:
     """Return both test scores and the verdict in a line, a dash where there are none."""
     if row["test"] is None:
         return "-"

@@ -14,6 +14,7 @@ from localprompt.cli.run_facts import facts_of, listed, outcome, state, when
 from localprompt.cli.streams import console, say, say_json
 from localprompt.interface.advice import command
 from localprompt.interface.paths import default_store
+from localprompt.store.records import DamagedRun, RunRecord, current_status
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -37,7 +38,7 @@ def list_(store: Path | None, as_json: bool) -> None:
         is_there = is_begun(path)
     if is_there:
         with _open(path) as opened:
-            rows = [listed(opened, run) for run in opened.runs.every()]
+            rows = [_listed(opened, run) for run in opened.runs.every()]
     else:
         say(printable_line(f"there is no store {path}; `localprompt optimize` begins one"), err=True)
     if as_json:
@@ -54,25 +55,24 @@ def list_(store: Path | None, as_json: bool) -> None:
 
 @runs.command()
 @click.argument("run")
-@click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="Candidates to show.")
+@click.option("--candidates", is_flag=True, help="Show all prompts, with their ids and where they come from.")
+@click.option("--rows", is_flag=True, help="Show all test rows, with both answers.")
 @click.option("--settings", is_flag=True, help="Show how it was set up, too: settings, model, machine, identity.")
 @store_options
-def show(run: str, top: int, settings: bool, store: Path | None, as_json: bool) -> None:
-    """Show a run: verdict, prompts, test scores, changed rows, best candidates with their lineage, spend, discards.
+def show(run: str, *, candidates: bool, rows: bool, settings: bool, store: Path | None, as_json: bool) -> None:
+    """Show a run: its verdict, prompts and test scores, the best prompts on dev, test rows that changed, its cost.
 
     RUN is the beginning of a run's id. With --json everything is printed, all candidates too.
     """
-    from localprompt.cli.changed_rows import changed_rows  # noqa: PLC0415 - `--help` must start fast
-    from localprompt.cli.show import print_facts  # noqa: PLC0415
+    from localprompt.cli.show import print_history  # noqa: PLC0415 - `--help` must start fast
+    from localprompt.run.history import read_history  # noqa: PLC0415
 
     with _open(store) as opened:
-        facts = facts_of(opened, run_id := opened.runs.find(run))
-        changed = changed_rows(opened, run_id)
-        path = opened.path
+        history, path = read_history(opened, opened.runs.find(run)), opened.path
     if as_json:
-        say_json({**facts, "changed_rows": [row.to_json() for row in changed]})
+        say_json(facts_of(history))
     else:
-        print_facts(facts, path, changed, top=top, settings=settings)
+        print_history(history, path, candidates=candidates, rows=rows, settings=settings)
 
 
 @runs.command()
@@ -135,7 +135,7 @@ def import_(file: Path, store: Path | None, as_json: bool) -> None:
     """Import a run that `runs export` wrote; its answers serve that run alone, and comparisons ignore it."""
     with _open(store, create=True) as opened:
         record = opened.runs.import_(file)
-        row = listed(opened, record)
+        row = _listed(opened, record)
     _report(row, f"run {record.id} is in the store", as_json=as_json)
 
 
@@ -143,6 +143,12 @@ def _open(path: Path | None, *, create: bool = False) -> Store:
     from localprompt.store import Store  # noqa: PLC0415 - `--help` must start fast
 
     return Store(path, create=create)
+
+
+def _listed(store: Store, run: RunRecord | DamagedRun) -> dict[str, Any]:
+    # Whether it is held is only asked where that matters.
+    is_held = isinstance(run, RunRecord) and run.status == "running" and store.runs.is_held(run.id)
+    return listed(run, current_status(run, is_held))
 
 
 def _report(plain: dict[str, Any], text: str, *, as_json: bool) -> None:

@@ -1,85 +1,124 @@
-"""A run of the store for people: first what it found, then what it cost; how it was set up if wanted. Level 10."""
+"""A run of the store for people: first what it found, then what it cost; the rest behind options. Level 10."""
 
 from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.console import RenderableType
 from rich.text import Text
 
-from localprompt.cli.changed_rows import ChangedRow, changed_parts
+from localprompt.cli.changed_rows import all_rows_parts, changed_parts
 from localprompt.cli.output import (
     boxed,
     cost_parts,
+    difference_text,
     discard_parts,
-    evidence_parts,
     note_parts,
     print_parts,
     runner_up_parts,
+    shown,
+    test_parts,
+    verdict_style,
 )
 from localprompt.cli.printable import printable, printable_line
-from localprompt.cli.run_facts import at, outcome, state, when
+from localprompt.cli.run_facts import at, discards_of, listed, outcome, state, when
 from localprompt.cli.tables import facts_table, table
-from localprompt.errors import StoreError
 from localprompt.interface.advice import command
 from localprompt.interface.rounding import score_text
 from localprompt.run.config import resume_command
+from localprompt.run.history import RunHistory
 from localprompt.run.results import RunResult
 from localprompt.search.observer import pluralize
-from localprompt.store.plain import read
-from localprompt.types import Prompt
+from localprompt.store.records import DamagedRun
+from localprompt.types import Candidate, Prompt
 
+_Run = Mapping[str, Any]
+"""As `listed` makes it."""
 _LINEAGE = 6
 _CHARS = 40
-"""Of an instruction in a table."""
+"""Of an instruction in a table of lengths."""
+_TOP = 5
+_TOP_CHARS = 160
+"""Of an instruction in the table of the best prompts."""
+_DEMOS = 2
+_CHANGED = 3
+"""Fixed rows, and broken ones."""
 
 
-def print_facts(facts: dict[str, Any], store: Path, changed: Sequence[ChangedRow], *, top: int, settings: bool) -> None:
-    """Print what is known of a run, its changed rows and `top` best candidates, and with `settings` its set-up."""
-    result = _result(facts)
-    parts: list[RenderableType] = [*_heading(facts), Text("")]
-    if result:
-        parts += [*evidence_parts(result), *changed_parts(changed), *runner_up_parts(result), *_front(result)]
-    else:
-        parts += _so_far(facts)
-    parts += _candidate_parts(facts["candidates"], top)
-    parts.append(Text(""))
-    parts += cost_parts(result) if result else [Text(printable_line(f"spend: {_plain_spend(facts)}"))]
-    parts += [*discard_parts(facts["discards"]), *_notes(facts, result), *_go_on(facts, store)]
-    if settings:
-        parts += [Text(""), _settings(facts)]
-    elif facts["configuration"] is not None:
-        more = command("runs", "show", facts["run_id"], "--settings", store=store)
-        parts.append(Text(printable(f"{more} says how it was set up"), style="dim"))
+def print_history(history: RunHistory, store: Path, *, candidates: bool, rows: bool, settings: bool) -> None:
+    """Print what is known of a run, and of three things all: its candidates, its test rows, its set-up."""
+    result, run = history.result, listed(history.run, history.status)
+    configuration = {} if isinstance(history.run, DamagedRun) else history.run.configuration
+    most_demos = None if candidates else _DEMOS
+    parts: list[RenderableType] = [*_heading(run, result, configuration), Text("")]
+    parts += _found(result, most_demos) if result else _so_far(history, most_demos)
+    parts += _candidate_parts(history) + _front(result) if candidates else _best(history)
+    changed = all_rows_parts(history.test_rows) if rows else changed_parts(history.test_rows, most_of_each=_CHANGED)
+    parts += [Text(""), *changed, *([Text("")] if changed else [])]
+    parts += runner_up_parts(result) + cost_parts(result) if result else [Text(f"spend: {_plain_spend(history)}")]
+    parts += [*discard_parts(discards_of(history)), *_notes(history), *_go_on(run, configuration, store)]
+    parts += [Text(""), _settings(configuration)] if settings else []
+    parts += _more(history, store)
     print_parts(parts)
 
 
-def _result(facts: dict[str, Any]) -> RunResult | None:
-    """Return the result, None where there is none or it is another version's."""
-    try:
-        return None if facts["result"] is None else RunResult.from_json(facts["result"])
-    except StoreError:
-        return None
+def _more(history: RunHistory, store: Path) -> list[RenderableType]:
+    """Return where the rest is; nothing for a run that cannot be read."""
+    if isinstance(history.run, DamagedRun):
+        return []
+    n = len(history.candidates)
+    rest = f"--candidates (all {n}), --rows, --settings or --json" if n else "--settings or --json"
+    texts = (
+        f"{command('runs', 'show', history.run.id, store=store)} with {rest} says more",
+        f"{command('report', history.run.id, store=store)} makes a page of it",
+    )
+    return [Text(printable(text), style="dim") for text in texts]
 
 
-def _heading(facts: dict[str, Any]) -> list[RenderableType]:
-    seed = "" if facts["seed"] is None else f", seed {facts['seed']}"
-    proposer = "" if facts["proposer"] == facts["model"] else f", prompts by {facts['proposer']}"
-    stopped = f": {facts['stopped']}" if facts["stopped"] else ""
-    times = f" ({when(facts['created'])} to {when(facts['updated'])})" if facts["created"] is not None else ""
-    objective = at(facts["configuration"], "objective")
+def _heading(
+    run: Mapping[str, Any], result: RunResult | None, configuration: Mapping[str, Any]
+) -> list[RenderableType]:
+    seed = "" if run["seed"] is None else f", seed {run['seed']}"
+    proposer = "" if run["proposer"] == run["model"] else f", prompts by {run['proposer']}"
+    stopped = f": {run['stopped']}" if run["stopped"] else ""
+    times = f" ({when(run['created'])} to {when(run['updated'])})" if run["created"] is not None else ""
+    objective = at(configuration, "objective")
     aim = "" if objective is None else f", objective {objective}"
-    about = f"run {facts['run_id']}: {facts['task']}, {facts['method']}{seed}, {facts['model']}{proposer}{aim}"
-    return [Text(printable_line(about), style="bold"), Text(printable_line(f"{state(facts)}{stopped}{times}"))]
+    about = f"run {run['run_id']}: {run['task']}, {run['method']}{seed}, {run['model']}{proposer}{aim}"
+    return [
+        _verdict(run, result),
+        Text(printable_line(about), style="bold"),
+        Text(printable_line(f"{state(run)}{stopped}{times}"), style="dim"),
+    ]
 
 
-def _front(result: RunResult) -> list[RenderableType]:
+def _verdict(run: _Run, result: RunResult | None) -> Text:
+    """Return what came out: the verdict, and the scores on test behind it."""
+    if result is None:
+        return Text(printable_line(outcome(run) if run["test"] else "no result yet"), style="bold")
+    text = Text(result.verdict, style=verdict_style(result))
+    if result.test is None:
+        return text
+    seed, best = (score_text(each.mean) for each in (result.test.seed, result.test.best))
+    if result.found_better:
+        return text.append(f": {seed} to {best} on test, {difference_text(result.test.difference)}", style="not bold")
+    return text.append(f": the seed prompt scores {seed} on test", style="not bold")
+
+
+def _found(result: RunResult, most_demos: int | None) -> list[RenderableType]:
+    """Return the found prompt, the seed prompt, and their scores on test."""
+    seed = boxed("Seed prompt", result.seed_prompt, most_demos)  # where nothing better was found it is the found one
+    prompts = [boxed("Found prompt", result.best, most_demos), seed] if result.found_better else [seed]
+    return [*prompts, *test_parts(result)]
+
+
+def _front(result: RunResult | None) -> list[RenderableType]:
     """Return a table of what each length of prompt buys on dev; nothing where only one prompt is not beaten."""
-    if len(result.front) < 2:
+    if result is None or len(result.front) < 2:
         return []
     marks = {result.seed_prompt.id: "seed", result.best.id: "found"}
     columns = ("", "dev score", "tokens", "demos", "instruction")
@@ -97,71 +136,99 @@ def _front(result: RunResult) -> list[RenderableType]:
     return [heading, table(columns, rows, right=columns[1:4])]
 
 
-def _so_far(facts: dict[str, Any]) -> list[RenderableType]:
-    """Return what is known of a run without a result that can be read: its best prompt on dev."""
-    parts: list[RenderableType] = [Text(printable_line(f"test: {outcome(facts)}"))] if facts["test"] else []
-    best = next((each for each in facts["candidates"] if each["dev"]["n"]), None)
+def _so_far(history: RunHistory, most_demos: int | None) -> list[RenderableType]:
+    """Return the best prompt on dev of a run without a result that can be read."""
+    best = next((each for each in history.ranked if history.dev_scores.get(each.prompt.id)), None)
     if best is None:
-        return [*parts, Text("no prompt was scored yet")]
-    score = f"{score_text(best['dev']['mean'])} on {best['dev']['n']} dev examples"
-    return [*parts, boxed(f"Best prompt so far, {score}", read(Prompt, best["prompt"]))]
+        return [Text("no prompt was scored yet")]
+    title = f"Best prompt so far, {_dev_text(history, best.prompt)}"
+    return [boxed(title, best.prompt, most_demos)]
 
 
-def _candidate_parts(candidates: Sequence[dict[str, Any]], top: int) -> list[RenderableType]:
-    by_id = {each["prompt_id"]: each for each in candidates}
-    heading = f"\n{pluralize(len(candidates), 'candidate')}, the best first:"
+def _dev_text(history: RunHistory, prompt: Prompt) -> str:
+    scores = history.dev_scores.get(prompt.id, ())
+    return f"{score_text(sum(scores) / len(scores))} on {len(scores)} dev examples" if scores else "not scored"
+
+
+def _best(history: RunHistory) -> list[RenderableType]:
+    """Return the best prompts on dev as a table."""
+    if not history.candidates:
+        return []
+    result, marks = history.result, dict[str, str]()
+    if result is not None:
+        marks = {result.runner_up.prompt.id: "runner-up"} if result.runner_up else {}
+        marks |= {result.best.id: "found"}
+        marks |= {result.seed_prompt.id: "seed"}
+    columns = ("", "dev score", "examples", "made by", "prompt")
+    rows = []
+    for each in history.ranked[:_TOP]:
+        scores = history.dev_scores.get(each.prompt.id, ())
+        score = score_text(sum(scores) / len(scores)) if scores else "-"
+        prompt = textwrap.shorten(each.prompt.instruction, _TOP_CHARS, placeholder=" …")
+        short = shown(Prompt(prompt, each.prompt.demos))
+        rows.append((marks.get(each.prompt.id, ""), score, str(len(scores)), each.op, short))
+    heading = Text(f"\nthe best of {pluralize(len(history.candidates), 'prompt')} on dev:", style="bold")
+    return [heading, table(columns, rows, right=columns[1:3], wide=columns[-1:])]
+
+
+def _candidate_parts(history: RunHistory) -> list[RenderableType]:
+    by_id = {each.prompt.id: each for each in history.candidates}
+    heading = f"\n{pluralize(len(by_id), 'candidate')}, the best first:"
     parts: list[RenderableType] = [Text(heading, style="bold")]
-    for each in candidates[:top]:
-        mean, n = each["dev"]["mean"], each["dev"]["n"]
-        score = "not scored" if mean is None else f"dev {score_text(mean)} on {n}"
-        demos = len(each["prompt"]["demos"])
+    for each in history.ranked:
+        demos = len(each.prompt.demos)
         shots = f", {demos} demos" if demos else ""
-        line = f"{each['prompt_id']}  {score}{shots}  {_lineage(each, by_id)}"
+        line = f"{each.prompt.id}  {_dev_text(history, each.prompt)}{shots}  {_lineage(each, by_id)}"
         parts.append(Text(printable_line(line), style="dim"))
-        parts.append(Text(printable(each["prompt"]["instruction"]) or "(no instruction)"))
+        parts.append(Text(printable(each.prompt.instruction) or "(no instruction)"))
     return parts
 
 
-def _lineage(candidate: dict[str, Any], by_id: dict[str, dict[str, Any]]) -> str:
+def _lineage(candidate: Candidate, by_id: Mapping[str, Candidate]) -> str:
     """Return how a prompt came about, back to the first of its ancestors: `resample < forward < seed`."""
     steps: list[str] = []
-    each: dict[str, Any] | None = candidate
+    each: Candidate | None = candidate
     while each is not None and len(steps) < _LINEAGE:
-        parents = each["parents"]
-        steps.append(f"{each['op']} of {len(parents)}" if len(parents) > 1 else each["op"])
+        parents = each.parents
+        steps.append(f"{each.op} of {len(parents)}" if len(parents) > 1 else each.op)
         each = by_id.get(parents[0]) if parents else None
     return " < ".join(steps) + (" < ..." if each is not None else "")
 
 
-def _plain_spend(facts: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {_short(value)}" for name, value in _items(facts["spend"])) or "not known"
+def _plain_spend(history: RunHistory) -> str:
+    """Return the spend of a result that cannot be read as a record, or what is known of a search without one."""
+    spend = None if isinstance(history.run, DamagedRun) else at(history.run.result, "spend")
+    marks = [*history.first_measured.values(), *(each.spent for each in history.events if each.spent)]
+    if not spend and marks:
+        return f"{max(mark.tokens for mark in marks):,} tokens, {max(mark.seconds for mark in marks):.0f} s so far"
+    return printable_line(", ".join(f"{name} {_short(value)}" for name, value in _items(spend)) or "not known")
 
 
-def _notes(facts: dict[str, Any], result: RunResult | None) -> list[RenderableType]:
-    noted = [event["text"] for event in facts["events"] if event["kind"] == "note"]
-    texts = dict.fromkeys([*(result.notes if result else ()), *noted])
-    damage = [Text(f"Damage: {printable_line(text)}", style="red") for text in facts["damage"]]
+def _notes(history: RunHistory) -> list[RenderableType]:
+    noted = [event.text for event in history.events if event.kind == "note"]
+    texts = dict.fromkeys([*(history.result.notes if history.result else ()), *noted])
+    damage = [Text(f"Damage: {printable_line(text)}", style="red") for text in history.damage]
     return [*note_parts(texts), *damage]
 
 
-def _go_on(facts: dict[str, Any], store: Path) -> list[RenderableType]:
+def _go_on(run: _Run, configuration: Mapping[str, Any], store: Path) -> list[RenderableType]:
     """Return how to go on with a run that did not reach its end, or what to do about one that cannot be read."""
-    if facts["status"] == "damaged":
+    if run["status"] == "damaged":
         look = command("runs", "check", store=store)
-        remove = command("runs", "delete", facts["run_id"], store=store)
+        remove = command("runs", "delete", run["run_id"], store=store)
         text = f"{look} says how far the damage goes; {remove} removes the run"
-    elif facts["status"] in ("paused", "failed", "interrupted") or facts["stopped"]:
-        further = " with a higher limit" if facts["status"] == "finished" else ""
-        text = f"{resume_command(facts['run_id'], facts['configuration'], store)}{further} continues"
+    elif run["status"] in ("paused", "failed", "interrupted") or run["stopped"]:
+        further = " with a higher limit" if run["status"] == "finished" else ""
+        text = f"{resume_command(run['run_id'], configuration, store)}{further} continues"
     else:
         return []
     return [Text(printable(text), style="yellow")]
 
 
-def _settings(facts: dict[str, Any]) -> RenderableType:
+def _settings(configuration: Mapping[str, Any]) -> RenderableType:
     """Return the configuration by name; what is long, such as a whole task, is for --json."""
     rows: list[tuple[str, object]] = []
-    for name, value in _items(facts["configuration"]):
+    for name, value in _items(configuration):
         parts = _items(value)
         rows += [(f"{name}.{key}", part) for key, part in parts] if parts else [(name, value)]
     return facts_table((name, _short(value)) for name, value in rows)

@@ -6,6 +6,7 @@ and `damage` says so.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,11 +18,13 @@ from localprompt.run.config import RunConfig
 from localprompt.run.results import RunResult
 from localprompt.store import RunRecord, Store
 from localprompt.store.plain import plain
-from localprompt.store.records import DamagedRun, Event, Mark
+from localprompt.store.records import DamagedRun, Event, Mark, current_status
 from localprompt.tasks.stored import read_example
 from localprompt.types import Candidate, Discard, Evaluation, Example, Exchange, Outcome
 
 _Found = TypeVar("_Found")
+_ODD = (TypeError, ValueError, KeyError)
+"""Data of another shape: `runs check` says what is wrong."""
 Change = Literal["fixed", "broken", "still wrong", "still right"]
 """What the found prompt does to a test row; a row is right where its score is 1."""
 
@@ -82,14 +85,33 @@ class RunHistory:
     @property
     def status(self) -> str:
         """As in the store; `interrupted` for a run whose process is gone, `damaged` for one that cannot be read."""
-        if isinstance(self.run, DamagedRun):
-            return "damaged"
-        return "interrupted" if self.run.status == "running" and not self.is_held else self.run.status
+        return current_status(self.run, self.is_held)
 
     @cached_property
     def examples(self) -> dict[str, Example]:
         """The examples of the task by id: train, dev, test."""
         return {} if self.config is None else _examples(self.config.task)
+
+    @cached_property
+    def dev_scores(self) -> dict[str, tuple[float, ...]]:
+        """The scores of each prompt on the dev examples that it was given, by the prompt's id."""
+        return {
+            each.prompt.id: tuple(one.score for one in each.outcomes if one.example_id.startswith("dev:"))
+            for each in self.dev
+        }
+
+    @property
+    def ranked(self) -> list[Candidate]:
+        """The candidates, the best on dev first; those measured on more examples stand before those on fewer.
+
+        Scores on few examples are flattering.
+        """
+
+        def standing(each: Candidate) -> tuple[int, float]:
+            scores = self.dev_scores.get(each.prompt.id, ())
+            return len(scores), math.fsum(scores)
+
+        return sorted(self.candidates, key=standing, reverse=True)
 
     @property
     def changed_rows(self) -> list[TestRow]:
@@ -131,7 +153,7 @@ def read_history(store: Store, run_id: str) -> RunHistory:
         dev=tuple(read(lambda: runs.evaluations(run_id), [])),
         likelihoods=tuple(read(lambda: _likelihoods(store, run_id), [])),
         first_measured=read(lambda: runs.first_measured(run_id), {}),
-        test_rows=tuple(_test_rows(store, run_id)),
+        test_rows=tuple(read_test_rows(store, run_id)),
         discards=tuple(read(lambda: runs.discards(run_id), [])),
         exchanges=tuple(read(lambda: runs.exchanges(run_id), [])),
         events=tuple(read(lambda: runs.events(run_id), [])),
@@ -143,26 +165,27 @@ def _likelihoods(store: Store, run_id: str) -> list[Evaluation]:
     return [each for norm in ("token", "sequence") for each in store.runs.evaluations(run_id, f"likelihood {norm}")]
 
 
-def _test_rows(store: Store, run_id: str) -> list[TestRow]:
-    """Return the test rows that were measured with both prompts; none where the store does not know them."""
-    with suppress(StoreError, TypeError, ValueError):  # of another version, or damaged: `runs check` says that
-        record = store.runs.get(run_id)
-        folds = record.configuration.get("cross_validation")
-        if folds:
-            return [row for fold in folds["runs"] for row in _test_rows(store, fold)]
-        result = RunResult.from_json(record.result or {})
-        known = {each.prompt.id: each.outcomes for each in store.runs.evaluations(run_id, "test")}
-        before, after = (
-            {outcome.example_id: outcome for outcome in known.get(prompt.id, ())}
-            for prompt in (result.seed_prompt, result.best)
-        )
-        both = before.keys() & after
-        test = map(read_example, record.configuration["task"]["test"])
-        return [TestRow(each, before[each.id], after[each.id]) for each in test if each.id in both]
+def read_test_rows(store: Store, run_id: str) -> list[TestRow]:
+    """Return the test rows that were measured with both prompts, as in a history; none where they are not known."""
+    with suppress(StoreError, *_ODD):
+        folds = store.runs.get(run_id).configuration.get("cross_validation")
+        return [row for each in (folds["runs"] if folds else [run_id]) for row in _own_rows(store, each)]
     return []
 
 
+def _own_rows(store: Store, run_id: str) -> list[TestRow]:
+    record = store.runs.get(run_id)
+    result = RunResult.from_json(record.result or {})
+    known = {each.prompt.id: each.outcomes for each in store.runs.evaluations(run_id, "test")}
+    before, after = (
+        {outcome.example_id: outcome for outcome in known.get(prompt.id, ())}
+        for prompt in (result.seed_prompt, result.best)
+    )
+    test = map(read_example, record.configuration["task"]["test"])
+    return [TestRow(each, before[each.id], after[each.id]) for each in test if each.id in before.keys() & after]
+
+
 def _examples(task: Mapping[str, Any]) -> dict[str, Example]:
-    with suppress(TypeError, ValueError, KeyError):
+    with suppress(*_ODD):
         return {each.id: each for split in ("train", "dev", "test") for each in map(read_example, task[split])}
     return {}

@@ -11,8 +11,9 @@ from click.testing import CliRunner
 from rich.text import Text
 
 import localprompt
-from localprompt.cli.changed_rows import ChangedRow, changed_parts, changed_rows
+from localprompt.cli.changed_rows import changed_parts
 from localprompt.cli.main import main
+from localprompt.run.history import TestRow, read_history
 from localprompt.store import Store
 from localprompt.types import Example, Outcome
 
@@ -23,12 +24,12 @@ def _localprompt(*arguments: str) -> str:
     return result.stdout
 
 
-def _row(name: str, before: float, after: float, said: str | None = "yes") -> ChangedRow:
+def _row(name: str, before: float, after: float, said: str | None = "yes") -> TestRow:
     example = Example(name, {"input": f"input of {name}"}, ("right",))
-    return ChangedRow(example, Outcome(name, "wrong", before), Outcome(name, said, after))
+    return TestRow(example, Outcome(name, "wrong", before), Outcome(name, said, after))
 
 
-def _lines(*rows: ChangedRow) -> list[str]:
+def _lines(*rows: TestRow) -> list[str]:
     return list(_plain(changed_parts(rows)))
 
 
@@ -63,18 +64,18 @@ def test_a_run_without_a_test_has_no_changed_rows() -> None:
     found = localprompt.optimize(toy.task(), toy.model(), max_minutes=1e-9)
     with Store() as store:
         store.runs.update(found.run_id, result={})
-        assert changed_rows(store, found.run_id) == []
+        assert read_history(store, found.run_id).changed_rows == []
 
 
 def test_rows_that_cannot_be_read_are_not_shown() -> None:
     found = localprompt.optimize(toy.task(), toy.model())
     with Store() as store:
-        assert len(changed_rows(store, found.run_id)) == 40
+        assert len(read_history(store, found.run_id).changed_rows) == 40
         record = store.runs.get(found.run_id)
         for rows in (7, [7], [["test:60", {}, []]], None):
             task = {**record.configuration["task"], "test": rows}
             store.runs.update(found.run_id, configuration={**record.configuration, "task": task})
-            assert changed_rows(store, found.run_id) == []
+            assert read_history(store, found.run_id).changed_rows == []
 
 
 def test_a_broken_row_is_among_the_three() -> None:
@@ -83,6 +84,16 @@ def test_a_broken_row_is_among_the_three() -> None:
     assert [line.split()[-1] for line in _lines(*broken, *fixed[:1])[1::2]] == ["fixed0", "broken0", "broken1"]
     assert _lines(*broken)[0] == "test rows that changed: 0 fixed, 2 broken"
     assert _lines() == []
+    every = _plain(changed_parts([*fixed, *broken, _row("same", 1, 1)], most_of_each=3))
+    assert [line.split()[-1] for line in list(every)[1::2]] == ["fixed0", "fixed1", "fixed2", "broken0", "broken1"]
+
+
+def test_folds_that_name_each_other_end() -> None:
+    found = localprompt.optimize(toy.task(), toy.model())
+    with Store() as store:
+        configuration = store.runs.get(found.run_id).configuration
+        store.runs.update(found.run_id, configuration={**configuration, "cross_validation": {"runs": [found.run_id]}})
+        assert len(read_history(store, found.run_id).test_rows) == 40
 
 
 def test_what_a_terminal_would_obey_is_shown_as_text() -> None:
@@ -95,7 +106,7 @@ def test_what_a_terminal_would_obey_is_shown_as_text() -> None:
 
 def test_an_answer_that_is_none_is_told_from_one_that_failed() -> None:
     assert _lines(_row("a", 1, 0, None))[2].endswith("after (no answer)")
-    failed = ChangedRow(
+    failed = TestRow(
         Example("b", {"x": "1", "y": "2"}, ("r",)), Outcome("b", None, 0, failed=True), Outcome("b", "r", 1)
     )
     assert _lines(failed)[1:] == ["fixed   x: 1 | y: 2", "        target r, before (failed), after r"]

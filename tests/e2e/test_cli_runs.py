@@ -125,16 +125,18 @@ def test_show_prints_what_a_person_wants_to_know(store: Path) -> None:
         "ape, seed 7",
         "0.250 to 0.750, significant improvement",
         "calls 1,234",
-        "3 candidates, the best first",
-        "dev 0.500 on 2  resample < forward < seed",
-        "dev 0.000 on 2  seed",
+        "3 prompts on dev",
+        "0.500         2  resample",
+        "0.000         2  seed",
         "(no instruction)",
         "proposals not used: 2 too long, 1 Sort\\u{1b}[2J",
         "Note: the test split is small",
     ):
         assert piece in result.stdout, piece
-    assert result.stdout.index("dev 0.500 on 2") < result.stdout.index("dev 0.000 on 2")
-    assert result.stdout.index("dev 0.000 on 2") < result.stdout.index("dev 1.000 on 1")  # on fewer examples
+    every = call(store, "show", run_id, "--candidates").stdout
+    assert "0.500 on 2 dev examples  resample < forward < seed" in every
+    places = [every.index(f"{score} dev examples") for score in ("0.500 on 2", "0.000 on 2", "1.000 on 1")]
+    assert places == sorted(places)  # that on fewer examples is last
 
 
 def test_show_lets_no_text_command_the_terminal(store: Path) -> None:
@@ -160,7 +162,7 @@ def test_a_lineage_that_goes_in_a_circle_ends(store: Path) -> None:
     with Store(store) as opened:
         run = opened.runs.create({"identity": 1}, task="t", model="m", proposer="p", method="ape", seed=0)
         opened.runs.add_candidates(run.id, [Candidate(a, "x", (b.id,)), Candidate(b, "y", (a.id, "gone"))])
-    result = call(store, "show", run.id)
+    result = call(store, "show", run.id, "--candidates")
     assert "not scored  x < y of 2 < x < y of 2 < x < y of 2 < ..." in result.stdout
 
 
