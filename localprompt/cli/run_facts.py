@@ -9,7 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from localprompt.interface.rounding import score_text
 from localprompt.store.plain import plain
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from localprompt.run.history import RunHistory
     from localprompt.store import RunRecord
     from localprompt.types import Candidate
+
+_Row = Mapping[str, Any]
+"""As `listed` makes it."""
+Order = Literal["created", "task", "model", "method", "score", "gain"]
+_NAMED = 8
+"""Names in a sentence."""
 
 
 def listed(run: RunRecord | DamagedRun, status: str) -> dict[str, Any]:
@@ -39,6 +45,48 @@ def listed(run: RunRecord | DamagedRun, status: str) -> dict[str, Any]:
         "verdict": verdict if isinstance(verdict := at(run.result, "verdict"), str) else None,
         "stopped": run.stopped,
     }
+
+
+def matching(rows: Sequence[_Row], wanted: Mapping[str, str]) -> list[_Row]:
+    """Return the rows that hold the wanted texts, in any case; as status counts what `state` says."""
+    return [row for row in rows if all(_holds(row, name, text) for name, text in wanted.items())]
+
+
+def nothing_matches(rows: Sequence[_Row], wanted: Mapping[str, str]) -> str:
+    """Return a sentence that says why no row is left, and which names there are."""
+    for name, text in wanted.items():
+        if not matching(rows, {name: text}):
+            known = sorted({_cell(row, name) for row in rows})
+            more = f" and {len(known) - _NAMED} more" if len(known) > _NAMED else ""
+            return f"no run has {text!r} in its {name}; there are {', '.join(known[:_NAMED])}{more}"
+    return f"no run has all of {', '.join(f'{name} {text!r}' for name, text in wanted.items())}"
+
+
+def ordered(rows: Sequence[_Row], by: Order, *, is_reversed: bool) -> list[_Row]:
+    """Return the rows, which come newest first, in an order; those without scores are last where it is by scores."""
+    if by == "created":
+        return list(reversed(rows)) if is_reversed else list(rows)
+    if by not in ("score", "gain"):
+        return sorted(rows, key=lambda row: str(row[by]).casefold(), reverse=is_reversed)
+    known = [row for row in rows if row["test"]]
+    known.sort(key=_gain if by == "gain" else _score, reverse=not is_reversed)
+    return known + [row for row in rows if not row["test"]]
+
+
+def _score(row: _Row) -> float:
+    return float(row["test"]["best"]["mean"])
+
+
+def _gain(row: _Row) -> float:
+    return _score(row) - float(row["test"]["seed"]["mean"])
+
+
+def _holds(row: _Row, name: str, text: str) -> bool:
+    return text.casefold() in _cell(row, name).casefold()
+
+
+def _cell(row: _Row, name: str) -> str:
+    return state(row) if name == "status" else str(row[name])
 
 
 def facts_of(history: RunHistory) -> dict[str, Any]:
@@ -74,12 +122,12 @@ def _candidate(candidate: Candidate, scores: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def state(row: Mapping[str, Any]) -> str:
+def state(row: _Row) -> str:
     """Return the status of a run for people."""
     return f"{row['status']}, imported" if row["imported"] else str(row["status"])
 
 
-def outcome(row: Mapping[str, Any]) -> str:
+def outcome(row: _Row) -> str:
     """Return both test scores and the verdict in a line, a dash where there are none."""
     if row["test"] is None:
         return "-"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from localprompt.cli.options import HomePath, store_options
 from localprompt.cli.printable import printable_line
-from localprompt.cli.run_facts import facts_of, listed, outcome, state, when
+from localprompt.cli.run_facts import Order, facts_of, listed, matching, nothing_matches, ordered, outcome, state, when
 from localprompt.cli.streams import console, say, say_json
 from localprompt.interface.advice import command
 from localprompt.interface.paths import default_store
@@ -28,24 +28,41 @@ def runs() -> None:
 
 
 @runs.command("list")
+@click.option("--task", help="Only those with this in the task's name.")
+@click.option("--model", help="Only those with this in the model's name.")
+@click.option("--method", help="Only those with this in the method's name.")
+@click.option("--status", help="Only those with this in the status, such as paused, failed, interrupted, damaged.")
+@click.option("--sort", type=click.Choice(get_args(Order)), default="created", show_default=True, help="Their order.")
+@click.option("--reverse", is_flag=True, help="Turn the order round.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most N of them.", metavar="N")
 @store_options
-def list_(store: Path | None, as_json: bool) -> None:
-    """List the runs, newest first, and name those that are damaged."""
+def list_(
+    *, sort: Order, reverse: bool, limit: int | None, store: Path | None, as_json: bool, **filters: str | None
+) -> None:
+    """List the runs, newest first, and name those that are damaged.
+
+    Names are found by any part of them, in small letters or capitals. Scores and gains on test are sorted from the
+    highest on.
+    """
     from localprompt.store.database import in_words, is_begun  # noqa: PLC0415 - `--help` must start fast
 
-    path, rows = store or default_store(), []
+    path, every = store or default_store(), []
     with in_words(f"the store {path}"):
         is_there = is_begun(path)
     if is_there:
         with _open(path) as opened:
-            rows = [_listed(opened, run) for run in opened.runs.every()]
+            every = [_listed(opened, run) for run in opened.runs.every()]
     else:
         say(printable_line(f"there is no store {path}; `localprompt optimize` begins one"), err=True)
+    wanted = {name: text for name, text in filters.items() if text is not None}
+    rows = ordered(matching(every, wanted), sort, is_reversed=reverse)[:limit]
+    if every and not rows:
+        say(printable_line(nothing_matches(every, wanted)), err=as_json)
     if as_json:
         say_json(rows)
     elif rows:
         console(wide=True).print(_list_table(rows))
-    else:
+    elif not every:
         say(f"no runs in {printable_line(str(path))}")
     for row in rows:
         if row["status"] == "damaged":
@@ -158,7 +175,7 @@ def _report(plain: dict[str, Any], text: str, *, as_json: bool) -> None:
         say(text)
 
 
-def _list_table(rows: Sequence[dict[str, Any]]) -> RenderableType:
+def _list_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
     from localprompt.cli.tables import table  # noqa: PLC0415
 
     score = "test score, seed to found"

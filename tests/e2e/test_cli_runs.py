@@ -85,6 +85,62 @@ def test_list_shows_the_newest_run_first_with_what_came_out(store: Path) -> None
     assert rows[1]["test"] == {"seed": {"mean": 0.25}, "best": {"mean": 0.75}}
 
 
+def fill_several(path: Path) -> None:
+    """Fill a store with runs whose ids do not matter, the oldest first, and one without scores."""
+    runs = (
+        ("Sentiment", "tiny", "ape", (0.5, 0.6)),
+        ("routing", "Tiny-2", "pe2", (0.1, 0.4)),
+        ("sent-long", "big", "ape", (0.9, 0.8)),
+        ("anything", "big", "opro", None),
+    )
+    with Store(path) as store:
+        for number, (task, model, method, test) in enumerate(runs):
+            run = store.runs.create({"identity": number}, task=task, model=model, proposer=model, method=method, seed=0)
+            if test is not None:
+                scores = {which: {"mean": mean} for which, mean in zip(("seed", "best"), test, strict=True)}
+                store.runs.update(run.id, status="finished", result={"test": scores})
+
+
+@pytest.mark.parametrize(
+    ("options", "tasks"),
+    [
+        ((), ["anything", "sent-long", "routing", "Sentiment"]),
+        (("--task", "SENT"), ["sent-long", "Sentiment"]),
+        (("--model", "tiny", "--method", "p"), ["routing", "Sentiment"]),
+        (("--status", "interr"), ["anything"]),
+        (("--sort", "task"), ["anything", "routing", "sent-long", "Sentiment"]),
+        (("--sort", "model"), ["anything", "sent-long", "Sentiment", "routing"]),
+        (("--sort", "score"), ["sent-long", "Sentiment", "routing", "anything"]),
+        (("--sort", "gain"), ["routing", "Sentiment", "sent-long", "anything"]),
+        (("--sort", "gain", "--reverse"), ["sent-long", "Sentiment", "routing", "anything"]),
+        (("--reverse", "--limit", "2"), ["Sentiment", "routing"]),
+    ],
+)
+def test_a_list_is_filtered_sorted_and_cut(store: Path, options: tuple[str, ...], tasks: list[str]) -> None:
+    fill_several(store)
+    assert [row["task"] for row in as_json(store, "list", *options)] == tasks
+    table = call(store, "list", *options).stdout.splitlines()
+    assert [name for line in table[1:] for name in tasks if f" {name} " in line] == tasks
+
+
+def test_a_filter_that_nothing_matches_says_what_there_is(store: Path) -> None:
+    fill_several(store)
+    result = call(store, "list", "--model", "llama", "--task", "sent")
+    assert (result.exit_code, result.stdout) == (0, "no run has 'llama' in its model; there are Tiny-2, big, tiny\n")
+    assert (
+        "no run has all of task 'routing', method 'ape'"
+        in call(store, "list", "--task", "routing", "--method", "ape").stdout
+    )
+    silent = call(store, "list", "--status", "paused", "--json")
+    assert silent.stdout == "[]\n"
+    assert "no run has 'paused' in its status; there are finished, interrupted" in silent.stderr
+
+
+def test_an_order_that_there_is_not_is_refused(store: Path) -> None:
+    for options in (("--sort", "colour"), ("--limit", "0")):
+        assert call(store, "list", *options).exit_code == 2
+
+
 def test_a_run_that_a_process_has_is_shown_as_running(store: Path) -> None:
     run_id = fill(store, status="running")
     with Store(store) as opened, opened.runs.hold(run_id):
