@@ -93,6 +93,29 @@ def show(run: str, *, candidates: bool, rows: bool, settings: bool, store: Path 
 
 
 @runs.command()
+@click.argument("first", metavar="RUN1")
+@click.argument("second", metavar="RUN2")
+@click.option("--rows", is_flag=True, help="Show all test rows that one gets right and the other does not.")
+@store_options
+def diff(first: str, second: str, *, rows: bool, store: Path | None, as_json: bool) -> None:
+    """Show what differs between two runs: set-up, verdicts and scores, found prompts, test rows, cost.
+
+    RUN1 and RUN2 are beginnings of ids. Nothing is measured anew; rows are compared where both tasks have the same.
+    """
+    from localprompt.cli.diff import difference_json, print_difference  # noqa: PLC0415 - `--help` must start fast
+    from localprompt.run.difference import run_difference  # noqa: PLC0415
+    from localprompt.run.history import read_history  # noqa: PLC0415
+
+    with _open(store) as opened:
+        histories = [read_history(opened, opened.runs.find(name)) for name in (first, second)]
+    found = run_difference(*histories)
+    if as_json:
+        say_json(difference_json(histories, found))
+    else:
+        print_difference(histories, found, rows=rows)
+
+
+@runs.command()
 @click.argument("names", metavar="RUN...", nargs=-1, required=True)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @store_options
