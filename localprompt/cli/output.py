@@ -70,9 +70,11 @@ def print_evaluation(result: EvaluationResult) -> None:
 
 
 def _run(result: RunResult, store: Path | None) -> list[RenderableType]:
-    parts: list[RenderableType] = [
-        boxed("Found prompt", result.best),
-        Text(f"Seed: {printable(shown(result.seed_prompt))}", style="dim"),
+    parts: list[RenderableType] = [boxed("Seed prompt, which stays", result.best)]
+    if result.found_better:
+        seed = Text(f"Seed: {printable(shown(result.seed_prompt))}", style="dim")
+        parts = [boxed("Found prompt", result.best), seed]
+    parts += [
         Text(""),
         *test_parts(result),
         _verdict(result),
@@ -81,8 +83,9 @@ def _run(result: RunResult, store: Path | None) -> list[RenderableType]:
     ]
     if result.dev is not None:
         what = "score" if result.objective == "score" else f"{result.objective} score"
+        whose = "found" if result.found_better else "seed"
         parts.append(
-            Text(f"dev {what} of the found prompt: {score_text(result.dev.mean)} on {_examples(result.dev.n)}")
+            Text(f"dev {what} of the {whose} prompt: {score_text(result.dev.mean)} on {_examples(result.dev.n)}")
         )
     if result.noise is not None:
         noise = result.noise

@@ -154,7 +154,7 @@ def execute_run(store: Store, session: RunSession) -> RunResult:
             runs.update(run_id, status=status, stopped=reason)
         raise
     runs.update(run_id, status=result.status, result=result.to_json(), stopped=result.stopped)
-    return result
+    return replace(result, store=store.path.absolute())
 
 
 def _flush(store: Store, session: RunSession) -> None:

@@ -139,7 +139,7 @@ def read_history(store: Store, run_id: str) -> RunHistory:
     result = None
     if record is not None and (stored := record.result) is not None:
         with suppress(StoreError):  # of another version: `runs check` says what is wrong
-            result = RunResult.from_json(stored)
+            result = RunResult.from_json(stored, store.path)
     config = None
     if record is not None:
         with suppress(StoreError):

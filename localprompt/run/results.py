@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from pathlib import Path
 from typing import Any, Literal
 
 from localprompt.errors import StoreError
-from localprompt.interface.rounding import score_text
+from localprompt.interface.rounding import p_text, score_text
+from localprompt.run.card import card
 from localprompt.run.estimate import Estimate
+from localprompt.run.rows import candidate_rows, outcome_rows
 from localprompt.stats.intervals import Difference, Interval, interval
-from localprompt.store import RunRecord
-from localprompt.store.plain import key_of, plain, read
+from localprompt.store import RunRecord, Store
+from localprompt.store.plain import kept, plain, read
 from localprompt.tasks.constant import ConstantAnswer
 from localprompt.types import Evaluation, Incumbent, Outcome, Prompt, Spend
 from localprompt.variants.robust import Objective
@@ -202,6 +207,8 @@ class RunResult:
     """Calls of the search, by their numbers from 1 on, that would not have ended before the deadline."""
     front: tuple[FrontPrompt, ...] = ()
     """What each length of prompt buys, the shortest first; empty for runs of before this was kept."""
+    store: Path | None = field(default=None, compare=False, repr=False, metadata={"key": None})
+    """That has the run; no part of the JSON. None in a result that was read from JSON alone."""
 
     @property
     def found_better(self) -> bool:
@@ -228,6 +235,66 @@ class RunResult:
             return "significantly worse"
         return "no better than one constant answer" if self.test.is_beaten_by_constant else "significant improvement"
 
+    @property
+    def candidates(self) -> list[dict[str, Any]]:
+        """The prompts of the search as flat rows, for `pandas.DataFrame`, in the order in which they were found.
+
+        `prompt_id`, `instruction`, `demos` (how many), `op`, `parents` (ids with blanks between), `mean` and `n` on
+        dev, and `tokens` and `seconds` of the search when it was first measured. None where something is not known.
+
+        Raises:
+            StoreError: if the result does not know its store, or the run is not there any more, or damaged.
+        """
+        with self._opened() as store:
+            return candidate_rows(store, self.run_id)
+
+    @property
+    def outcomes(self) -> list[dict[str, Any]]:
+        """A flat row for each prompt and example that this run measured together, those on test last.
+
+        `prompt_id`, `example_id`, `split`, `prediction`, `score`, `margin` in nats between labels, `failed`, and the
+        `completion` as the model wrote it. Of a cross-validated task test is measured by the other runs.
+
+        Raises:
+            StoreError: as `candidates`.
+        """
+        with self._opened() as store:
+            return outcome_rows(store, self.run_id)
+
+    def report(self, out: str | os.PathLike[str] | None = None) -> Path:
+        """Return the path of an HTML file that shows the run, as `localprompt.report` writes it.
+
+        Args:
+            out: the file, which is replaced if it is there; None: `localprompt-ID.html` in the working folder.
+
+        Raises:
+            StoreError: as `candidates`, or if the file cannot be written.
+        """
+        with self._opened() as store:  # by name, as users find it: reports stand above runs
+            path: Path = import_module("localprompt").report(self.run_id, out=out, store=store)
+        return path
+
+    def _opened(self) -> Store:
+        if self.store is None:
+            hint = "localprompt.resume(run_id, store=...) returns that of a finished run"
+            raise StoreError(f"the result of the run {self.run_id} does not know its store", hint)
+        return Store(self.store, create=False)
+
+    def _repr_html_(self) -> str:
+        """Return a card for notebooks: verdict, prompts, scores with intervals."""
+        title = "Found prompt" if self.found_better else "Seed prompt, which stays"
+        prompts = [(title, self.best), *([("Seed prompt", self.seed_prompt)] if self.found_better else [])]
+        facts = [("run", f"{self.run_id}: {self.task}, {self.method}, seed {self.seed}, {self.model}")]
+        if (test := self.test) is not None:
+            scores = [("seed on test", test.seed), ("found on test", test.best)]
+            facts += [(name, _score_text(each)) for name, each in scores[: 1 + self.found_better]]
+            if self.found_better:
+                difference = f"{_score_text(test.difference, '+')}, paired, {p_text(test.difference.p)}"
+                facts.append(("difference", difference))
+        if self.stopped:
+            facts.append(("stopped", self.stopped))
+        return card(self.verdict, prompts, facts)
+
     def to_json(self) -> dict[str, Any]:
         """Return the result as plain data."""
         found: dict[str, Any] = plain(self)
@@ -239,14 +306,14 @@ class RunResult:
         return {**found, "verdict": self.verdict}
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> RunResult:
-        """Return the result that `to_json` made plain.
+    def from_json(cls, stored: Mapping[str, Any], store: Path | None = None) -> RunResult:
+        """Return the result that `to_json` made plain, of a run in a store.
 
         Raises:
             StoreError: if the data is not of that shape.
         """
         try:
-            found = {key: stored[key] for key in map(key_of, fields(cls)) if key in stored}
+            found = {key: stored[key] for key in kept(cls) if key in stored}
             best: Mapping[str, Any] = read(Mapping[str, Any], found.get("best"), "best")
             dev: Mapping[str, Any] = read(Mapping[str, Any], best.get("dev"), "best.dev")
             found |= {"best": best.get("prompt"), "op": best.get("op"), "dev": dev if dev.get("n") else None}
@@ -261,7 +328,7 @@ class RunResult:
                 f"the result of the run is damaged ({str(error)[:_SHOWN]})",
                 "`localprompt runs check`, with the --store of the run, says more",
             ) from error
-        return result
+        return replace(result, store=store and store.absolute())
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +373,11 @@ def constant_note(constant: ConstantAnswer | None, score: Interval, whose: str, 
         return ()
     text = f"always answering {constant.answer!r} would score {score_text(constant.score)} on {split}"
     return (f"{text}, {whose} scores {score_text(score.mean)}",)
+
+
+def _score_text(found: Interval | Difference, sign: str = "") -> str:
+    mean, low, high = (score_text(each, sign=sign) for each in (found.mean, found.low, found.high))
+    return f"{mean} (95 % interval {low} to {high}, {found.n} examples)"
 
 
 def _flat_test(stored: Any) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def resume(  # noqa: PLR0913 - as many choices as the command
         record = home.runs.get(record.id)  # another process may just have finished it
         if record.status == "finished" and record.result is not None and wanted == Limits() and not force:
             observer.note(f"the run {record.id} is finished")
-            return RunResult.from_json(record.result)
+            return RunResult.from_json(record.result, home.path)
         begun = config = RunConfig.read(record.configuration)
         if wanted == Limits() and begun.limits.max_minutes is not None:  # the promise holds for each session
             wanted = Limits(max_minutes=begun.limits.max_minutes)
@@ -113,7 +113,7 @@ def resume(  # noqa: PLR0913 - as many choices as the command
         is_unchanged = mismatch is None and limits == begun.limits and not (deadline and is_cut(record, spec.task.test))
         if record.status == "finished" and record.result is not None and is_unchanged:
             observer.note(f"the run {record.id} is finished, and nothing has changed since")
-            return RunResult.from_json(record.result)
+            return RunResult.from_json(record.result, home.path)
         if not is_unchanged:
             config = config.changed(expected=planned(ready, observer)[1])
         home.runs.update(record.id, configuration=config.to_json())
@@ -165,7 +165,7 @@ def replay(  # noqa: PLR0913 - as above
         refused = known.refused if known else ()
         deadline = Deadline.repeated(refused) if refused or config.limits.max_minutes else None
         session = RunSession.of(home, record.id, config, ready, observer, is_replay=True)
-        return search_and_test(replace(session, known=known, deadline=deadline))
+        return replace(search_and_test(replace(session, known=known, deadline=deadline)), store=home.path.absolute())
 
 
 def _check_not_one_of_many(record: RunRecord, config: RunConfig, wanted: Limits, *, force: bool) -> None:

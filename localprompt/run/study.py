@@ -82,7 +82,7 @@ def gone_on(home: Store, run_id: str, ready: Prepared, observer: Observer, minut
     record, models = home.runs.get(run_id), ready.models
     if record.status == "finished" and record.result is not None:
         observer.note(f"the run {run_id} is finished")
-        return RunResult.from_json(record.result)
+        return RunResult.from_json(record.result, home.path)
     return resume(
         run_id,
         model=models.lm,

@@ -21,15 +21,20 @@ _hints = lru_cache(get_type_hints)
 def plain(value: Any) -> Any:
     """Return a value as plain data: records and mappings as objects, tuples as lists."""
     if is_dataclass(value):
-        return {key_of(field): plain(getattr(value, field.name)) for field in fields(value)}
+        return {key: plain(getattr(value, field.name)) for key, field in kept(type(value)).items()}
     if isinstance(value, Mapping):
         return {key: plain(part) for key, part in value.items()}
     return [plain(part) for part in value] if isinstance(value, tuple | list) else value
 
 
-def key_of(field: Field[Any]) -> str:
-    """Return the key of a field of a record: its name, or what its metadata has for `key`, a name of before."""
-    return str(field.metadata.get("key", field.name))
+def kept(record: type) -> Mapping[str, Field[Any]]:
+    """Return the fields of a record by key: their names, or what their metadata has for `key`, a name of before.
+
+    One whose `key` is None is no part of the data.
+    """
+    named = {field.name: field for field in fields(record)}
+    keys = {name: field.metadata.get("key", name) for name, field in named.items()}
+    return {key: named[name] for name, key in keys.items() if key is not None}
 
 
 def read(kind: Any, value: Any, place: str = "") -> Any:
@@ -63,7 +68,7 @@ def read(kind: Any, value: Any, place: str = "") -> Any:
 
 
 def _read_record(kind: Any, found: Mapping[str, Any], place: str) -> Any:
-    known = {key_of(field): field for field in fields(kind) if field.init}
+    known = {key: field for key, field in kept(kind).items() if field.init}
     needed = [name for name, field in known.items() if field.default is field.default_factory is MISSING]
     for name in [name for name in needed if name not in found]:
         raise ValueError(f"an object with the key {_below(place, name)!r} was expected")

@@ -45,6 +45,22 @@ def test_optimize_prints_a_summary_that_a_person_can_read(task: str) -> None:
     assert f"best so far 1.00 on 40 dev examples: {toy.BEST}" in result.stderr
 
 
+def test_where_the_seed_stays_the_summary_says_so_and_names_the_runner_up(
+    task: str, named_model: toy.NamedModel
+) -> None:
+    named_model(
+        toy.model(answer=lambda prompt, seed: toy.answer(prompt, seed) if toy.is_asked_to_write(prompt) else "")
+    )
+    result = _localprompt("optimize", task, "--model", "toy:1")
+    assert result.exit_code == 0, result.output
+    assert "no better prompt found" in result.stdout
+    assert "Seed prompt, which stays" in result.stdout
+    assert "Found prompt" not in result.stdout
+    assert [line.split()[0] for line in result.stdout.splitlines() if line.endswith(" 40")] == ["seed"]
+    assert "dev score of the seed prompt: 0.000 on 40 examples" in result.stdout
+    assert "runner-up: level with the seed prompt on 40 dev" in result.stdout
+
+
 @pytest.mark.usefixtures("lm")
 def test_json_is_all_there_is_on_standard_output(task: str) -> None:
     result = _localprompt("optimize", task, "--model", "toy:1", "--seed", "4", "--json")
