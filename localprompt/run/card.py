@@ -23,7 +23,7 @@ def card(heading: str, prompts: Iterable[tuple[str, Prompt]], facts: Iterable[tu
     )
     made = (
         '<div style="border:1px solid;border-radius:4px;padding:.6em .8em;max-width:60em">'
-        f"<p><strong>{escape(heading)}</strong></p>{boxes}<table>{rows}</table></div>"
+        f'<p style="margin:0 0 .4em"><strong>{escape(heading)}</strong></p>{boxes}<table>{rows}</table></div>'
     )
     return made.encode("utf-8", "backslashreplace").decode()  # half a character is no text that a notebook can keep
 

@@ -14,8 +14,9 @@ from localprompt.stats.intervals import Difference, paired_difference
 from localprompt.store.records import DamagedRun
 from localprompt.tasks.copies import numbered
 
-_ROWS = ("train", "dev", "test")
-_PARTS = ("task", "model", "proposer", "method", "settings", "seed", "objective", "limits", "dev_examples")
+_LISTS = ("train", "dev", "test", "seeds", "warm")
+"""Rows and prompts."""
+_PARTS = ("task", "model", "proposer", "method", "settings", "seed", "objective", "limits", "dev_examples", "warm")
 _PROGRAM = ("version", "search", "meta_prompts", "machine", "use_cache")
 _MOST_WORDS = 5_000
 """Of two texts together; longer ones are taken as replaced, since finding what they share would take minutes."""
@@ -150,7 +151,7 @@ def _setup(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[Setu
             continue  # those of two methods have only their names in common
         if not (isinstance(one, Mapping) and isinstance(other, Mapping)):
             one, other = (each.get("name", each) if isinstance(each, Mapping) else each for each in (one, other))
-            pairs = [(part, one, other)]
+            pairs = [(part, *(_told(one, other) if part in _LISTS else (one, other)))]
         elif one.get("name") != other.get("name"):  # all else differs too
             pairs = [(part, one.get("name"), other.get("name"))]
         else:
@@ -162,14 +163,25 @@ def _named(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[tuple[s
     """Yield the parts of two objects by name: rows as how many, parts of an identity beside the others."""
     for key in dict.fromkeys((*one, *other)):
         values = one.get(key), other.get(key)
-        if key in _ROWS and values[0] != values[1]:
-            yield key, _told(values)
+        if key in _LISTS:
+            yield key, _told(*values)
         elif key == "identity" and isinstance(values[0], Mapping) and isinstance(values[1], Mapping):
             yield from _named(values[0], values[1])
         elif key != "fingerprint":  # a hash of what stands beside it
             yield key, values
 
 
-def _told(rows: tuple[Any, Any]) -> tuple[str, str]:
-    first, second = (f"{len(each) if isinstance(each, list) else 0} rows" for each in rows)
+def _told(one: Any, other: Any) -> tuple[Any, Any]:
+    """Return lists of rows or prompts as short texts that differ where the lists do."""
+    if one == other:
+        return None, None
+    first, second = map(_in_short, (one, other))
     return first, second if first != second else f"{second}, others"
+
+
+def _in_short(listed: Any) -> str:
+    """Return the instructions of prompts; of rows how many they are."""
+    parts = listed if isinstance(listed, list) else []
+    if parts and all(isinstance(each, Mapping) for each in parts):
+        return " | ".join(str(each.get("instruction")) or "(no instruction)" for each in parts)
+    return f"{len(parts)} rows" if parts else "none"

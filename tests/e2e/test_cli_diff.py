@@ -101,6 +101,10 @@ def test_the_set_up_is_told_by_names_that_say_something() -> None:
     assert names["limits.max_tokens"] == (5000, 6000)
     assert names["task.dev"] == ("40 rows", "30 rows")
     assert not any("fingerprint" in name or "identity" in name for name in names)
+    warm = localprompt.optimize(toy.task(), toy.model(), max_tokens=5000, settings={"queries": 8}, from_run=one.run_id)
+    (begun,) = [each for each in as_json(one.run_id, warm.run_id)["setup"] if each["name"] == "warm"]
+    assert begun["first"] == "none"
+    assert toy.BEST in begun["second"]
     method = localprompt.optimize(toy.task(), toy.model(name="another"), max_tokens=5000, method="random")
     names = {each["name"]: each["second"] for each in as_json(one.run_id, method.run_id)["setup"]}
     assert {"method": "random", "model": "another"}.items() <= names.items()
@@ -131,6 +135,32 @@ def test_a_run_without_a_result_is_compared_as_far_as_it_goes() -> None:
     assert text.startswith("not compared row by row: the second run has no test rows that were measured")
     assert "second  no result, interrupted" in text
     assert as_json(begun.id, done.run_id)["wording"] == []
+
+
+def test_cross_validated_runs_are_compared_on_the_rows_of_all_folds() -> None:
+    task = replace(toy.task(train=10, dev=20, test=0), folds=5)
+    one, other = manual("alpha", task), manual("omega", task, seed=1)
+    assert diff(one.run_id, other.run_id).startswith("the second is significantly better: second - first is +0.500")
+    found = as_json(one.run_id, other.run_id)
+    assert found["difference"]["n"] == 30
+    assert len(found["changed_rows"]) == 15
+    assert all(row["after"]["prediction"] == row["targets"][0] for row in found["changed_rows"])
+
+
+def test_seed_prompts_are_told_by_their_words() -> None:
+    found = as_json(manual("alpha").run_id, manual("omega").run_id)["setup"]
+    assert {"name": "task.seeds", "first": "alpha", "second": "omega"} in found
+
+
+@pytest.mark.parametrize("odd", [7, "x", [7], {"name": []}, {"seeds": 7, "test": "x", "folds": []}, None])
+def test_a_configuration_of_another_shape_is_no_obstacle(odd: object) -> None:
+    one, other = manual("alpha"), manual("omega")
+    with Store() as store:
+        record = store.runs.get(other.run_id)
+        store.runs.update(other.run_id, configuration={**record.configuration, "task": odd, "limits": odd})
+    assert diff(one.run_id, other.run_id).startswith("not compared row by row: the second run has no test rows")
+    assert diff(other.run_id, one.run_id).startswith("not compared row by row: the first run has no test rows")
+    assert as_json(one.run_id, other.run_id)["difference"] is None
 
 
 def test_worked_examples_are_counted() -> None:
