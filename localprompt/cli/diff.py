@@ -48,7 +48,7 @@ def difference_json(runs: Sequence[RunHistory], found: RunDifference) -> dict[st
 
 def print_difference(runs: Sequence[RunHistory], found: RunDifference, *, rows: bool) -> None:
     """Print which run found the better prompt, then set-up, prompts, rows, and with `rows` all that differ."""
-    parts: list[RenderableType] = [_verdict(found), Text(""), *_runs(runs), Text(""), *_setup(found), Text("")]
+    parts: list[RenderableType] = [_verdict(found), Text(""), *_runs(runs), Text(""), *_setup(runs, found), Text("")]
     print_parts([*parts, *_prompts(runs, found), *_rows(found, len(found.rows) if rows else _SHOWN)])
 
 
@@ -87,7 +87,9 @@ def _spend(history: RunHistory) -> tuple[str, ...]:
     return result.verdict, f"{tokens:,}", f"{spend.calls:,}", f"{spend.seconds:.0f}"
 
 
-def _setup(found: RunDifference) -> list[RenderableType]:
+def _setup(runs: Sequence[RunHistory], found: RunDifference) -> list[RenderableType]:
+    if any(isinstance(each.run, DamagedRun) for each in runs):
+        return [Text("how a run was set up cannot be read: it is damaged", style="red")]
     if not found.setup:
         return [Text("both were set up alike")]
     lines = [(each.name, _short(each.first), _short(each.second)) for each in found.setup]

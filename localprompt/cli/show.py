@@ -99,7 +99,10 @@ def _heading(
 def _verdict(run: _Run, result: RunResult | None) -> Text:
     """Return what came out: the verdict, and the scores on test behind it."""
     if result is None:
-        return Text(printable_line(outcome(run) if run["test"] else "no result yet"), style="bold")
+        none = (
+            "no result yet" if run["status"] in ("running", "interrupted", "failed") else "no result that can be read"
+        )
+        return Text(printable_line(outcome(run) if run["test"] else none), style="bold")
     text = Text(result.verdict, style=verdict_style(result))
     if result.test is None:
         return text

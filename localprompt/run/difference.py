@@ -45,6 +45,7 @@ class RunDifference:
     """What differs between two runs."""
 
     setup: tuple[SetupDifference, ...]
+    """Empty where a run is damaged."""
     wording: tuple[Wording, ...]
     """From the first found instruction to the second; empty where a run has found nothing yet."""
     not_compared: str
@@ -65,7 +66,7 @@ def run_difference(first: RunHistory, second: RunHistory) -> RunDifference:
     """
     found = [each.result for each in (first, second)]
     texts = [each.best.instruction for each in found if each]
-    reason = _why_not(first, second)
+    setups, reason = [_configuration(each) for each in (first, second)], _why_not(first, second)
     rows = () if reason else tuple(_common(first, second))
     difference, verdict = None, ""
     if rows:
@@ -76,7 +77,7 @@ def run_difference(first: RunHistory, second: RunHistory) -> RunDifference:
         if is_significant(difference, noise):
             verdict = f"the {'second' if difference.mean > 0 else 'first'} is significantly better"
     return RunDifference(
-        setup=tuple(_setup(_configuration(first), _configuration(second))),
+        setup=tuple(_setup(*setups)) if all(setups) else (),
         wording=tuple(word_difference(*texts)) if len(texts) == len(found) else (),
         not_compared=reason or ("" if rows else "no test row was measured by both"),
         rows=rows,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +14,7 @@ from click.testing import CliRunner
 
 import localprompt
 from localprompt.cli.main import main
+from localprompt.interface.paths import default_store
 from localprompt.run.difference import Wording, word_difference
 from localprompt.run.results import RunResult
 from localprompt.stats.intervals import paired_difference
@@ -161,6 +164,19 @@ def test_a_configuration_of_another_shape_is_no_obstacle(odd: object) -> None:
     assert diff(one.run_id, other.run_id).startswith("not compared row by row: the second run has no test rows")
     assert diff(other.run_id, one.run_id).startswith("not compared row by row: the first run has no test rows")
     assert as_json(one.run_id, other.run_id)["difference"] is None
+
+
+def test_a_damaged_run_is_compared_as_far_as_it_can_be_read() -> None:
+    one, other = manual("alpha"), manual("omega")
+    with closing(sqlite3.connect(default_store(), isolation_level=None)) as connection:
+        connection.execute("UPDATE runs SET configuration = '{' WHERE id = ?", [other.run_id])
+    text = diff(one.run_id, other.run_id)
+    assert "how a run was set up cannot be read: it is damaged" in text
+    assert "second  no result, damaged" in text
+    found = as_json(one.run_id, other.run_id)
+    assert (found["setup"], found["second"]["status"], found["second"]["result"]) == ([], "damaged", None)
+    shown = CliRunner().invoke(main, ["runs", "show", other.run_id]).stdout
+    assert shown.startswith("no result that can be read\n")
 
 
 def test_worked_examples_are_counted() -> None:

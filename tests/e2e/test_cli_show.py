@@ -140,6 +140,9 @@ def test_a_run_that_found_nothing_yet_says_so() -> None:
     with pytest.raises(ModelError):
         localprompt.optimize(toy.task(), toy.model(answer=_fail), method="manual")
     assert "no prompt was scored yet" in show(newest())
+    with Store() as store:
+        store.runs.update(newest(), status="paused")
+    assert show(newest()).startswith("no result yet\n")
 
 
 def _fail(prompt: str, seed: int) -> str:
