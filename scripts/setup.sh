@@ -91,6 +91,25 @@ install() {
   fi
 }
 
+# The tests of reports show them in a browser; everything else goes without one.
+install_chromium() {
+  if command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null; then
+    return
+  fi
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    echo "localprompt: installing chromium for the tests of reports"
+    if { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends chromium; } </dev/null >"$LOG" 2>&1; then
+      return
+    fi
+    tail -n 5 "$LOG" >&2
+  fi
+  local how="your system's package of Chromium"
+  if command -v apt-get >/dev/null; then
+    how="$(as_root "apt-get install chromium")"
+  fi
+  echo "localprompt: the tests of reports are left out, since no Chromium was found; install it with: $how" >&2
+}
+
 main() {
   if ! .venv/bin/python -c 'import importlib.metadata as m; m.version("llama-cpp-python")' 2>/dev/null; then
     check_compiler
@@ -103,6 +122,9 @@ main() {
 
 case "${1:-}" in
 "") main ;;
---dev) main --group dev ;;
+--dev)
+  main --group dev
+  install_chromium
+  ;;
 *) die "unknown option $1; known: --dev" ;;
 esac

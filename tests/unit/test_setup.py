@@ -1,4 +1,4 @@
-"""scripts/setup.sh, as far as its look for a compiler."""
+"""scripts/setup.sh, as far as its looks for a compiler and for a browser."""
 
 from __future__ import annotations
 
@@ -35,3 +35,38 @@ def test_a_compiler_may_be_named_in_several_words(tmp_path: Path, compiler: str,
     complaint = "needs Python" if found else "no working C++ compiler was found"  # here there is no Python either
     assert complaint in run.stderr
     assert (programs / "seen").exists() == found
+
+
+@pytest.mark.parametrize(
+    ("there", "user", "called", "said"),
+    [
+        (("apt-get", "chromium"), 0, False, ""),
+        (("apt-get", "google-chrome"), 1000, False, ""),
+        (("apt-get",), 0, True, "installing chromium"),
+        (("apt-get",), 1000, False, "install it with: sudo apt-get install chromium"),
+        ((), 0, False, "install it with: your system's package of Chromium"),
+    ],
+)
+def test_a_browser_is_installed_for_the_tests_where_that_is_possible(
+    tmp_path: Path, there: tuple[str, ...], user: int, called: bool, said: str
+) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for tool in ("bash", "cat", "dirname", "grep", "sleep", "tail", "touch"):
+        (programs / tool).symlink_to(shutil.which(tool) or tool)
+    program(programs, "id", f"echo {user}")
+    for each in there:
+        program(programs, each, f'echo "$@" >>"{tmp_path}/{each}"')
+    python = tmp_path / ".venv" / "bin"
+    python.mkdir(parents=True)
+    program(python, "python", "exit 0")
+    (tmp_path / "scripts").mkdir()
+    script = shutil.copy(SETUP, tmp_path / "scripts")
+    command = ["bash", script, "--dev"]
+    run = subprocess.run(command, env={"PATH": str(programs)}, capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "apt-get").exists() == called
+    assert said in run.stdout + run.stderr
+    assert ("chromium" in (run.stdout + run.stderr).lower()) == bool(said)
+    if called:
+        assert "install -y --no-install-recommends chromium" in (tmp_path / "apt-get").read_text(encoding="utf-8")
