@@ -67,55 +67,78 @@ class Bench:
         result = resume(
             record.id, model=self.lm, proposer=self.proposer, task=task, store=self.store, observer=self.observer
         )
-        # A run may have gone on with a task that differs in its name alone.
-        result = dataclasses.replace(result, task=task.name)
-        seed_scores, best_scores = self._test_scores(task, record, result)
-        copies = numbered(task.test)
-        accepted = sum(candidate.is_proposed for candidate in self.store.runs.candidates(record.id))
-        return ComparedRun(
-            result=result,
-            seed_scores=seed_scores,
-            best_scores=best_scores,
-            area=self._area(task, record, result),
-            proposals=accepted + sum(result.discards.values()),
-            copies=copies,
-        )
+        return compared_run(self.store, task, record, result)
 
-    def _area(self, task: Task, record: RunRecord, result: RunResult) -> float | None:
-        """Return the area under the dev score of the best prompt so far; None where the seed prompt has no such score.
 
-        Each prompt counts with its mean over all of dev, not with the one that it was chosen by: a few examples flatter
-        the best of many, and methods differ in how many they choose by. A prompt that was never measured on all of dev
-        has no mean that compares, so the one before it goes on.
-        """
-        config = RunConfig.read(record.configuration)
-        dev = {example.id for example in seen_dev(task, config.n_dev, config.seed)}
-        means: dict[str, float] = {}
-        for evaluation in self.store.runs.evaluations(record.id, "metric"):
-            scores = [outcome.score for outcome in evaluation.outcomes if outcome.example_id in dev]
-            if len(scores) == len(dev):
-                means[evaluation.prompt.id] = math.fsum(scores) / len(scores)
-        start, limits = means.get(result.seed_prompt.id), config.limits
-        limit = limits.max_tokens or limits.max_requested
-        if start is None or limit is None:
-            return None
-        steps = [
-            (each.tokens_computed if limits.max_tokens else each.tokens_requested, means[each.prompt_id])
-            for each in result.trajectory
-            if each.prompt_id in means
-        ]
-        return area_under_best_so_far(start, steps, limit)
+def compared_run(store: Store, task: Task, record: RunRecord, result: RunResult) -> ComparedRun:
+    """Return a finished run with what a comparison needs of it.
 
-    def _test_scores(
-        self, task: Task, record: RunRecord, result: RunResult
-    ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Return the scores of seed and found prompt on each test example, known since the run ended.
+    Raises:
+        StoreError: if its test scores are gone.
+    """
+    # A run may have gone on with a task that differs in its name alone.
+    result = dataclasses.replace(result, task=task.name)
+    seed_scores, best_scores = _test_scores(store, task, record, result)
+    accepted = sum(candidate.is_proposed for candidate in store.runs.candidates(record.id))
+    curve = curve_of(store, task, record, result)
+    return ComparedRun(
+        result=result,
+        seed_scores=seed_scores,
+        best_scores=best_scores,
+        area=None if curve is None else area_under_best_so_far(curve.start, curve.steps, curve.limit),
+        proposals=accepted + sum(result.discards.values()),
+        copies=numbered(task.test),
+    )
 
-        Raises:
-            StoreError: if they are gone.
-        """
-        known = {each.prompt.id: each.scores for each in self.store.runs.evaluations(record.id, "test")}
-        seed, best = (known.get(prompt.id, ()) for prompt in (result.seed_prompt, result.best))
-        if not len(seed) == len(best) == len(task.test):
-            raise StoreError(f"the run {record.id} has no test scores any more", "delete the run and compare again")
-        return seed, best
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """The dev score of the best prompt so far, over the tokens of a search."""
+
+    start: float
+    """Of the seed prompt."""
+    steps: tuple[tuple[int, float], ...]
+    """Tokens until then and the score from then on; tokens never fall."""
+    limit: int
+    """Tokens that the search was allowed."""
+
+
+def curve_of(store: Store, task: Task, record: RunRecord, result: RunResult) -> Curve | None:
+    """Return the curve of a run; None where the seed prompt has no score on all of dev, or no tokens were the limit.
+
+    Each prompt counts with its mean over all of dev, not with the one that it was chosen by: a few examples flatter the
+    best of many, and methods differ in how many they choose by. A prompt that was never measured on all of dev has no
+    mean that compares, so the one before it goes on.
+    """
+    config = RunConfig.read(record.configuration)
+    dev = {example.id for example in seen_dev(task, config.n_dev, config.seed)}
+    means: dict[str, float] = {}
+    for evaluation in store.runs.evaluations(record.id, "metric"):
+        scores = [outcome.score for outcome in evaluation.outcomes if outcome.example_id in dev]
+        if len(scores) == len(dev):
+            means[evaluation.prompt.id] = math.fsum(scores) / len(scores)
+    start, limits = means.get(result.seed_prompt.id), config.limits
+    limit = limits.max_tokens or limits.max_requested
+    if start is None or limit is None:
+        return None
+    steps = (
+        (each.tokens_computed if limits.max_tokens else each.tokens_requested, means[each.prompt_id])
+        for each in result.trajectory
+        if each.prompt_id in means
+    )
+    return Curve(start, tuple(steps), limit)
+
+
+def _test_scores(
+    store: Store, task: Task, record: RunRecord, result: RunResult
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the scores of seed and found prompt on each test example, known since the run ended.
+
+    Raises:
+        StoreError: if they are gone.
+    """
+    known = {each.prompt.id: each.scores for each in store.runs.evaluations(record.id, "test")}
+    seed, best = (known.get(prompt.id, ()) for prompt in (result.seed_prompt, result.best))
+    if not len(seed) == len(best) == len(task.test):
+        raise StoreError(f"the run {record.id} has no test scores any more", "delete the run and compare again")
+    return seed, best

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from localprompt.comparison.execute import Bench, settings_of
+from localprompt.comparison.execute import Bench, compared_run, settings_of
 from localprompt.comparison.table import ComparedRun, Comparison, FailedRun, rows_of
 from localprompt.errors import ConfigError, LocalPromptError, StoreError, TaskError, nearest
 from localprompt.interface.advice import command
@@ -29,7 +29,7 @@ from localprompt.run.estimate import Estimate
 from localprompt.run.journal import enter
 from localprompt.run.models import Models, check_engine, open_models
 from localprompt.run.prepare import prepare, tell_before
-from localprompt.run.results import is_cut
+from localprompt.run.results import RunResult, is_cut
 from localprompt.run.resume import models_of
 from localprompt.run.session import opened_store
 from localprompt.run.sizing import planned
@@ -39,7 +39,7 @@ from localprompt.store import RunRecord, Store, Study
 from localprompt.store.records import identity_hash
 from localprompt.tasks import Task
 from localprompt.tasks.check import main_doubts
-from localprompt.tasks.stored import from_plain
+from localprompt.tasks.stored import from_plain, without_functions
 from localprompt.tasks.task import check_one_split
 
 KIND = "comparison"
@@ -378,7 +378,6 @@ def _carried_out(name: str, planned: Sequence[PlannedRun], bench: Bench) -> Comp
     done: list[ComparedRun] = []
     failed: list[FailedRun] = []
     configs = {each.record.method: RunConfig.read(each.record.configuration) for each in planned}
-    methods = {method: settings_of(config) for method, config in configs.items()}
     bench.observer.note(f"comparison {name}, {len(planned)} runs, kept in {bench.store.path}")
     for number, (task, record) in enumerate(((each.task, each.record) for each in planned), start=1):
         what = f"{task.name}, {record.method}, seed {record.seed}"
@@ -395,6 +394,35 @@ def _carried_out(name: str, planned: Sequence[PlannedRun], bench: Bench) -> Comp
             bench.observer.note(f"{again} continues from here")
             raise
     bench.store.studies.update(name, status="failed" if failed else "finished")
+    return _result(name, planned, done, failed)
+
+
+def stored_comparison(home: Store, study: Study) -> tuple[Comparison, list[PlannedRun]]:
+    """Return what the finished runs of a comparison say, and the runs that are not finished; no model is needed.
+
+    Nothing is carried out, so runs of other versions take part, and metrics in Python are not loaded.
+
+    Raises:
+        StoreError: if a run of it is gone or damaged, or no method of it is known here.
+    """
+    planned = [
+        PlannedRun(from_plain(without_functions(record.configuration["task"])), record)
+        for record in _runs_of(home, study)
+    ]
+    done, left = list[ComparedRun](), list[PlannedRun]()
+    for each in planned:
+        if each.record.status == "finished" and each.record.result is not None:
+            done.append(compared_run(home, each.task, each.record, RunResult.from_json(each.record.result)))
+        else:
+            left.append(each)
+    return _result(study.id, planned, done, []), left
+
+
+def _result(
+    name: str, planned: Sequence[PlannedRun], done: Sequence[ComparedRun], failed: Sequence[FailedRun]
+) -> Comparison:
+    """Return what the runs say together."""
+    configs = {each.record.method: RunConfig.read(each.record.configuration) for each in planned}
     first = planned[0].record
     limits = configs[first.method].limits
     tasks = _different(planned)
@@ -405,7 +433,7 @@ def _carried_out(name: str, planned: Sequence[PlannedRun], bench: Bench) -> Comp
         proposer=first.proposer,
         max_tokens=limits.max_tokens or limits.max_requested or 0,
         max_calls=limits.max_calls,
-        methods=methods,
+        methods={method: settings_of(config) for method, config in configs.items()},
         runs=tuple(done),
         failures=tuple(failed),
         rows=rows,
