@@ -99,9 +99,8 @@ def _heading(
 def _verdict(run: _Run, result: RunResult | None) -> Text:
     """Return what came out: the verdict, and the scores on test behind it."""
     if result is None:
-        none = (
-            "no result yet" if run["status"] in ("running", "interrupted", "failed") else "no result that can be read"
-        )
+        is_there = run["status"] == "damaged" or run["verdict"] is not None
+        none = "no result that can be read" if is_there else "no result yet"
         return Text(printable_line(outcome(run) if run["test"] else none), style="bold")
     text = Text(result.verdict, style=verdict_style(result))
     if result.test is None:
