@@ -57,7 +57,8 @@ def embedded(value: object) -> str:
 
 
 def _script(kind: str) -> str:
-    return f"{_text('page.js')}\n{_text(f'{kind}.js')}"
+    parts = ("page.js", *(() if kind == "run" else ("study.js",)), f"{kind}.js")
+    return "\n".join(map(_text, parts))
 
 
 @cache

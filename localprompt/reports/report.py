@@ -13,9 +13,12 @@ from localprompt.errors import StoreError
 from localprompt.interface.advice import command
 from localprompt.interface.arguments import checked
 from localprompt.interface.paths import expanded
+from localprompt.reports.comparison_report import comparison_report
 from localprompt.reports.page import RENEWED, page
+from localprompt.reports.port_report import port_report
 from localprompt.reports.run_report import run_report
 from localprompt.reports.sensitivity_report import sensitivity_report
+from localprompt.reports.transfer_report import transfer_report
 from localprompt.run.history import read_history
 from localprompt.run.session import opened_store
 from localprompt.store import Store, Study
@@ -28,7 +31,12 @@ class Report(Protocol):
         """Return the report as plain data; the key `report` says of which kind it is."""
 
 
-_OF_STUDY: Mapping[str, Callable[[Store, Study], Report]] = {"sensitivity": sensitivity_report}
+_OF_STUDY: Mapping[str, Callable[[Store, Study], Report]] = {
+    "comparison": comparison_report,
+    "port": port_report,
+    "sensitivity": sensitivity_report,
+    "transfer": transfer_report,
+}
 """Kind of study to what makes its report."""
 
 

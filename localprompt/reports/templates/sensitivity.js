@@ -2,15 +2,9 @@
 
 const found = report.result;
 const SIDE_BY_SIDE = 3; // so many word maps fit beside each other
-const ALPHA = 0.05; // below which a difference is called one
 const followers = []; // what shows the chosen model
 let chosen = 0;
 
-const percent = (value) => (value === null || value === undefined ? "\u2013" : `${(100 * value).toFixed(value > 0 && value < 0.001 ? 2 : 1)}\u00a0%`);
-const pText = (p) => (p < 0.001 ? "< 0.001" : p.toFixed(3));
-const within = (each, text = score) => (each && each.low !== null && each.low !== undefined ? `${text(each.low)} to ${text(each.high)}` : "\u2013");
-const plural = (n, what) => `${count(n)} ${what}${n === 1 ? "" : "s"}`;
-const moment = (seconds) => `${new Date(1000 * seconds).toISOString().slice(0, 16).replace("T", " ")} UTC`;
 const many = () => found.models.length > 1;
 const nameOf = (place) => (many() ? `${place + 1}. ${found.models[place].model}` : found.models[place].model);
 const ownOf = (place) => found.models[place].scorers[0];
@@ -21,8 +15,6 @@ function changeTo(variant) {
   return family === "given" ? `${change}, \u201c${shortened(prompt.instruction, 50)}\u201d` : change;
 }
 
-// Return a number with its interval below it.
-const ranged = (content, each, text = score) => [content, el("small", { class: "below", text: within(each, text) })];
 const titleOf = (variant) => (variant ? `${found.variants[variant].family}: ${changeTo(variant)}` : "the prompt as it is");
 const flipsOf = (each) => (each.flips ? each.flips.mean : null);
 const changeOf = (each) => (each.difference ? each.difference.difference.mean : null);
@@ -53,11 +45,6 @@ function tableOfChosen(draw) {
     draw(node, place);
     return node;
   });
-}
-
-// Return what marks mean: [class of the mark, or null for one that the text has, text].
-function legend(pairs) {
-  return el("ul", { class: "legend" }, pairs.map(([name, text]) => el("li", {}, name ? el("span", { class: `swatch ${name}`, "aria-hidden": "true" }) : null, text)));
 }
 
 function verdictSection() {
@@ -173,7 +160,6 @@ function effect(word, measure) {
 }
 
 // Return the style of something whose colour and line say how large an effect is.
-const strength = ({ share, line }) => `--share: ${(40 * share).toFixed(1)}%; --thick: ${line}px`;
 
 function wordMap(place, measure) {
   const { words } = found.models[place], { instruction } = found.variants[0].prompt;
@@ -228,7 +214,6 @@ function wordsByModel(node) {
 }
 
 // Return a number on a colour that says how far it is from 0.
-const heat = (drawnAs) => el("span", { class: `piece cell ${drawnAs.name}`, style: strength(drawnAs), text: drawnAs.text });
 
 // Return what a difference from the original looks like.
 function difference(each, most) {
@@ -447,45 +432,6 @@ function scorerSection() {
   }));
 }
 
-const SOURCES = [
-  ["prompt", "wording"], ["model", "model"], ["quantisation", "quantisation"], ["example", "example"],
-  ["prompt_model", "wording that is better for some models"], ["prompt_example", "wording that is better for some examples"],
-  ["model_example", "model that is better for some examples"], ["residual", "the rest"],
-];
-const SHADES = ["#c23a4d", "#2e70b8", "#7c5cab", "#2f7a4a", "#b04c12", "#80650f", "#15757a", "#666b73"];
-
-function varianceSection() {
-  const node = section("variance", "Where the scores come from");
-  const shares = SOURCES.map(([name, text], place) => ({ text, share: found.variance[name], shade: SHADES[place] })).filter((each) => each.share);
-  node.append(el("p", { text: "Shares of the variance of a single score. A large share of the example says that some rows are hard for all; one of the wording that the prompts differ on all rows alike." }));
-  chart(node, "Shares of the variance of scores; the table has the same numbers with intervals", () => shares.map((each) => ({
-    type: "bar", orientation: "h", x: [each.share.value], y: [""], name: each.text, marker: { color: each.shade, line: { color: colour("panel"), width: 2 } },
-    text: each.share.value >= 0.04 ? `${(100 * each.share.value).toFixed(0)} %` : "", textposition: "inside", insidetextanchor: "middle", textangle: 0, insidetextfont: { color: "#ffffff" },
-    hovertemplate: `${each.text}: ${percent(each.share.value)} (${within(each.share, percent)})<extra></extra>`,
-  })), () => ({ barmode: "stack", height: 110, margin: { l: 4, r: 4, t: 4, b: 30 }, xaxis: { tickformat: ".0%", range: [0, 1], showgrid: false }, yaxis: { visible: false } }));
-  dataTable(node, "Shares of the variance, with 95 % intervals", [
-    { name: "source", value: (each) => each.text, cell: (each) => [el("span", { class: "swatch", style: `background: ${each.shade}`, "aria-hidden": "true" }), each.text] },
-    { name: "share", value: (each) => each.share.value, cell: (each) => percent(each.share.value), right: true },
-    { name: "interval", value: (each) => each.share.low, cell: (each) => within(each.share, percent), right: true },
-  ], shares, [], { search: false });
-}
-
-function agreementSection() {
-  const node = section("agreement", "Do models agree on the best wording?");
-  const tau = (a, b) => found.rank_agreement.find((each) => [each.first, each.second].includes(found.models[a].model) && [each.first, each.second].includes(found.models[b].model))?.tau;
-  const places = found.models.map((_, place) => place);
-  const cell = (a, b) => {
-    if (a === b) return el("td", { class: "right quiet", text: "\u00b7" });
-    const value = tau(a, b);
-    if (value === null || value === undefined) return el("td", { class: "right", text: "\u2013" });
-    return el("td", { class: "right" }, heat({ text: `${value < 0 ? "\u2212" : "+"}${Math.abs(value).toFixed(2)}`, share: Math.abs(value), name: value > 0 ? "cool" : "warm", line: 0 }));
-  };
-  const caption = "Kendall's tau of the variants' scores, for each pair of models: +1 the same order, 0 no relation, \u22121 the opposite order; \u2013: not known, as where all variants score the same";
-  node.append(el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Rank agreement of models" }, el("table", { class: "matrix" }, el("caption", { text: caption }),
-    el("thead", {}, el("tr", {}, el("th", { scope: "col", text: "model" }), places.map((place) => el("th", { scope: "col", class: "right", text: String(place + 1) })))),
-    el("tbody", {}, places.map((a) => el("tr", {}, el("th", { scope: "row", dir: "auto", text: nameOf(a) }), places.map((b) => cell(a, b))))))));
-}
-
 function modelSection() {
   const node = section("models", "Models side by side");
   if (!found.unlabelled) ranges(node, "Worst, mean and best score of each model over the variants; the table under the verdict has the same numbers", () => found.models.map((model, place) => ({ name: nameOf(place), spread: ownOf(place).families[0].spread, original: ownOf(place).variants[0].score.mean })));
@@ -528,7 +474,7 @@ function answerSection() {
 function repeatSection() {
   const { configuration } = report;
   const node = section("repeat", "To repeat it");
-  node.append(el("div", { class: "prompt" }, el("div", { class: "prompt-head" }, el("h3", { text: "Command" }), copyButton(report.command, "the command")), verbatim(report.command)),
+  node.append(commandBox(report.command),
     el("p", { class: "quiet", text: `TASK stands for the file of the task ${report.task}${/--prompt PROMPT\b/.test(report.command) ? ", and PROMPT for what the option cannot hold: a prompt with worked examples, or, before there is a result, every prompt" : ""}. Settings of the engine are not kept.` }));
   const known = ["fingerprint", "writer", "split", "size", "seed", "unlabelled", "families", "scorers", "version"];
   const named = { fingerprint: "fingerprint of task and rows", writer: "fingerprint of the model that wrote variants", version: "version of localprompt" };
@@ -547,19 +493,10 @@ function repeatSection() {
 }
 
 function unfinishedSection() {
-  const told = {
-    running: "There is no result yet: the study is marked as running. Either a process is at work on it, or one ended without being able to say so.",
-    paused: "There is no result: the study was interrupted.",
-    failed: "There is no result: the study ended with an error.",
-    finished: "The study is finished, but its result cannot be read.",
-  };
-  section("verdict", "Verdict", el("p", { class: "verdict", text: told[report.status] ?? "There is no result." }),
-    ...report.damage.map((text) => el("p", { class: "bad", text })),
-    el("p", { text: "The same command goes on with it: answers that were given are kept, and only what is missing is computed. This page shows no measures of a part of the answers." }),
+  drawUnfinished(el("p", { text: "The same command goes on with it: answers that were given are kept, and only what is missing is computed. This page shows no measures of a part of the answers." }),
     facts([["begun", moment(report.created)], ["last changed", moment(report.updated)], ["models", report.planned.join(", ") || "\u2013"]]));
 }
 
-main.classList.add("study");
 if (found) {
   verdictSection();
   if (many()) chooser();
@@ -567,8 +504,8 @@ if (found) {
   stripSection();
   variantSection();
   scorerSection();
-  if (found.variance) varianceSection();
-  if (many() && found.rank_agreement.length) agreementSection();
+  if (found.variance) drawVariance(section("variance", "Where the scores come from"), found.variance);
+  if (many() && found.rank_agreement.length) drawAgreement(section("agreement", "Do models agree on the best wording?"), found.models.map((each) => each.model), found.rank_agreement, "variants");
   if (many()) modelSection();
   answerSection();
 } else unfinishedSection();

@@ -1,0 +1,70 @@
+"""What a report says of a transfer study, in a fixed shape. Level 9. docs/comparing.md has the measures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from localprompt.comparison.transfer_results import Transfer
+from localprompt.errors import StoreError
+from localprompt.interface.advice import command
+from localprompt.interface.version import __version__
+from localprompt.store import Store, Study
+from localprompt.store.plain import plain
+
+
+@dataclass(frozen=True, slots=True)
+class TransferReport:
+    """All that a report says of prompts on several models."""
+
+    study_id: str
+    status: str
+    created: float
+    """Seconds since 1970, as `updated`."""
+    updated: float
+    result: Transfer | None
+    """None where there is none yet, or it is damaged."""
+    damage: tuple[str, ...]
+    """What cannot be read."""
+    configuration: Mapping[str, Any]
+    """What the study was begun with, by name."""
+    command: str
+    """That repeats it, or goes on with it; words in capitals stand for what was given."""
+    kind: Literal["transfer"] = field(default="transfer", metadata={"key": "report"})
+    version: str = __version__
+    """Of localprompt, that made the report."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as plain data."""
+        return dict(plain(self))
+
+
+def transfer_report(store: Store, study: Study) -> TransferReport:
+    """Return the report of a transfer study; one whose result is damaged has none, and says so."""
+    found, damage = None, ""
+    try:
+        found = None if study.result is None else Transfer.read(study.result)
+        if found is not None:
+            for task in found.tasks:
+                _check(len(task.cells) == len(task.prompts) * len(found.models))
+    except StoreError as error:
+        damage = error.message
+    except (ValueError, IndexError):
+        found, damage = None, "the result is damaged (its lists do not fit each other)"
+    models = ",".join(each.model for each in found.models) if found else "MODELS"
+    return TransferReport(
+        study_id=study.id,
+        status=study.status,
+        created=study.created,
+        updated=study.updated,
+        result=found,
+        damage=(damage,) if damage else (),
+        configuration=study.configuration,
+        command=command("transfer", "TASK", "--models", models, "--prompts", "PROMPTS", store=store.path).strip("`"),
+    )
+
+
+def _check(is_right: bool) -> None:
+    if not is_right:
+        raise ValueError("the lists of a result do not fit each other")
