@@ -31,7 +31,7 @@ function drawMethods(node, rows, where) {
   chart(node, `Mean score of the found prompts on test ${where}, with the 95 % interval over seeds where there are several`, () => [
     line(seed, "seed prompt", "solid"), ...(constant === null ? [] : [line(constant, "one answer to everything", "dot")]),
     {
-      type: "scatter", mode: "markers", showlegend: false, x: shown.map((row) => row.test.mean), y: shown.map((_, place) => place),
+      type: "scatter", mode: "markers", showlegend: false, cliponaxis: false, x: shown.map((row) => row.test.mean), y: shown.map((_, place) => place),
       marker: { size: 12, color: shown.map((row) => colourOfMethod(row.method)) },
       error_x: { type: "data", symmetric: false, array: shown.map((row) => (row.test.high ?? row.test.mean) - row.test.mean), arrayminus: shown.map((row) => row.test.mean - (row.test.low ?? row.test.mean)), color: colour("quiet"), thickness: 2 },
       text: shown.map((row) => `${plotText(row.method)}: ${score(row.test.mean)}<br>${plural(row.runs, "run")}, ${within(row.test)}`), hovertemplate: "%{text}<extra></extra>",

@@ -3,7 +3,7 @@
 const found = report.result;
 
 function verdictSection() {
-  const node = section("verdict", "Verdict", el("p", { class: "verdict", text: `${found.conclusion}.` }));
+  const node = section("verdict", "Verdict", el("p", { class: "verdict", text: `${found.conclusion[0].toUpperCase()}${found.conclusion.slice(1)}.` }));
   node.append(el("p", { class: "quiet", text: `${found.method} on ${found.task}: from ${found.old_model} to ${found.model}.` }));
   node.append(el("div", { class: "columns" }, promptBox("New prompt", found.new_best.prompt), promptBox("Old prompt", found.old_best.prompt), promptBox("Old seed prompt", found.old_seed.prompt)));
   if (found.notes.length) node.append(el("h3", { text: "Notes" }), el("ul", {}, found.notes.map((text) => el("li", { text }))));
@@ -31,7 +31,7 @@ function differenceSection() {
   ].map(([name, what, difference]) => ({ name, what, difference }));
   const reach = 1.1 * Math.max(0.02, ...rows.flatMap((row) => [Math.abs(row.difference.low), Math.abs(row.difference.high)]));
   dataTable(node, "Paired differences on test, with 95 % intervals", [
-    { name: "difference", value: (row) => row.name, cell: (row) => [el("strong", { text: row.name }), el("small", { class: "below", text: row.what })] },
+    { name: "difference", wide: true, value: (row) => row.name, cell: (row) => [el("strong", { text: row.name }), el("div", { class: "quiet", text: row.what })] },
     { name: "mean", right: true, value: (row) => row.difference.mean, cell: (row) => ranged(signed(row.difference.mean), row.difference, signed) },
     { name: `from ${signed(-reach)} to ${signed(reach)}`, value: () => null, cell: (row) => el("div", { class: "picture" }, intervalPicture(row.difference, { from: -reach, to: reach, line: 0, tone: row.difference.p >= ALPHA ? "quiet" : row.difference.mean > 0 ? "good" : "bad" })) },
     { name: "p", right: true, value: (row) => row.difference.p, cell: (row) => pText(row.difference.p) },

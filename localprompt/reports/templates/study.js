@@ -3,7 +3,12 @@
 main.classList.add("study");
 const ALPHA = 0.05; // below which a difference is called one
 const percent = (value) => (value === null || value === undefined ? "\u2013" : `${(100 * value).toFixed(value > 0 && value < 0.001 ? 2 : 1)}\u00a0%`);
-const pText = (p) => (p < 0.001 ? "< 0.001" : p.toFixed(3));
+// Return a p-value that is rounded, but never to the other side of the level.
+function pText(p) {
+  let digits = 3;
+  while (digits < 9 && Number(p.toFixed(digits)) < ALPHA !== p < ALPHA) digits++;
+  return p < 0.001 ? "< 0.001" : p.toFixed(digits);
+}
 const within = (each, text = score) => (each && each.low !== null && each.low !== undefined ? `${text(each.low)} to ${text(each.high)}` : "\u2013");
 const plural = (n, what) => `${count(n)} ${what}${n === 1 ? "" : "s"}`;
 const moment = (seconds) => `${new Date(1000 * seconds).toISOString().slice(0, 16).replace("T", " ")} UTC`;
