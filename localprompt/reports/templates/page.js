@@ -79,6 +79,9 @@ function link(id, title) {
   document.getElementById("sections").append(el("a", { href: `#${id}`, text: title }));
 }
 
+// Return a text that stands on paper in the place of a button, which has no use there.
+const onPaper = (text) => el("span", { class: "on-paper", text });
+
 // Return a text as it was written, line breaks and all.
 const verbatim = (text, name = "pre") => el(name, { class: "verbatim", dir: "auto", text });
 
@@ -123,13 +126,19 @@ function wordDiff(before, after) {
   const [left, right] = [a.slice(start, a.length - end), b.slice(start, b.length - end)];
   const steps = left.length * right.length > 4e6 ? [["del", left.join("")], ["ins", right.join("")]] : commonSteps(left, right);
   const pieces = [["same", a.slice(0, start).join("")], ...steps, ["same", a.slice(a.length - end).join("")]];
-  const merged = [];
-  for (const [kind, text] of pieces) {
-    if (!text) continue;
-    if (merged.length && merged[merged.length - 1][0] === kind) merged[merged.length - 1][1] += text;
-    else merged.push([kind, text]);
-  }
-  return merged.map(([kind, text]) => (kind === "same" ? document.createTextNode(visible(text)) : el(kind, { text })));
+  // A space that stays between two words that change belongs to both: what changed is read at a stretch.
+  const nodes = [], changed = { del: "", ins: "" };
+  const flush = () => {
+    for (const kind of ["del", "ins"]) if (changed[kind]) nodes.push(el(kind, { text: changed[kind] }));
+    changed.del = changed.ins = "";
+  };
+  pieces.filter(([, text]) => text).forEach(([kind, text], at, all) => {
+    if (kind !== "same") changed[kind] += text;
+    else if (!text.trim() && (changed.del || changed.ins) && at + 1 < all.length && all[at + 1][0] !== "same") { changed.del += text; changed.ins += text; }
+    else { flush(); nodes.push(document.createTextNode(visible(text))); }
+  });
+  flush();
+  return nodes;
 }
 
 // Return the steps from one list of words to another along their longest common part.
@@ -201,7 +210,7 @@ function dataTable(parent, caption, columns, rows, filters = [], options = {}) {
       sorted = column;
       update();
     } } });
-    return el("th", { scope: "col", class: kindOf(column) }, button);
+    return el("th", { scope: "col", class: kindOf(column) }, button, onPaper(column.name));
   });
   const found = rows.map((row) => ({ row, text: null }));
   const matches = (each) => {

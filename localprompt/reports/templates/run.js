@@ -21,9 +21,8 @@ const signOf = (op) => Math.min(operators.indexOf(op), 7);
 
 function drawVerdict() {
   const node = section("verdict", "Verdict");
-  const tone = { good: "good", bad: "bad", open: "warn" }[verdict.tone];
   node.append(...verdict.state.map((text) => paragraph(text, "banner")));
-  node.append(paragraph(verdict.headline.replace(/ (%|\u2192)/g, "\u00a0$1").replace(/\u2192 /g, "\u2192\u00a0"), `headline ${tone}`));
+  node.append(paragraph(verdict.headline.replace(/ (%|\u2192)/g, "\u00a0$1").replace(/\u2192 /g, "\u2192\u00a0"), `headline ${verdict.tone}`));
   const when = report.updated ? `, ${time(report.created)} to ${time(report.updated)}` : "";
   node.append(paragraph(`Run ${report.run_id}: ${report.method} on ${report.task} with ${report.model}${report.proposer !== report.model ? `, prompts by ${report.proposer}` : ""}, ${report.status}${report.imported ? ", imported" : ""}${when}`, "quiet"));
   if (!result) {
@@ -44,8 +43,8 @@ function drawVerdict() {
 
 function scoreTable(test) {
   const line = (name, value, picture, tone) => el("tr", {}, el("th", { scope: "row", text: name }), el("td", { class: "picture" }, picture),
-    el("td", { class: `right strong ${tone}`, text: value.shown }), el("td", { class: "right", text: value.interval }), el("td", { class: "right", text: count(value.n) }));
-  const of = (name, value, tone) => line(name, { shown: shown(value.mean), interval: `${shown(value.low)} to ${shown(value.high)}`, n: value.n }, intervalPicture(value, { tone, line: test.constant ? test.constant.score : null }), "");
+    el("td", { class: `right strong tone-${tone}`, text: value.shown }), el("td", { class: "right", text: value.interval }), el("td", { class: "right", text: count(value.n) }));
+  const of = (name, value, tone) => line(name, { shown: shown(value.mean), interval: `${shown(value.low)} to ${shown(value.high)}`, n: value.n }, intervalPicture(value, { tone, line: test.constant ? test.constant.score : null }), "text");
   const scale = (...marks) => el("div", { class: "scale", "aria-hidden": "true" }, marks.map((text) => el("span", { text })));
   const lines = [of("Seed prompt", test.seed, "seed")];
   if (!isSeedKept) lines.push(of("Found prompt", test.best, "accent"));
@@ -53,7 +52,7 @@ function scoreTable(test) {
     if (value) lines.push(of(`${name}, mean of variants`, value.mean, tone), of(`${name}, worst: ${value.change}`, value.worst, tone));
   const gain = test.difference, noise = result.noise ? result.noise.floor : 0;
   const reach = 1.15 * Math.max(Math.abs(gain.low), Math.abs(gain.high), noise, 0.02);
-  const tone = { good: "good", bad: "bad", open: "warn" }[verdict.tone];
+  const tone = verdict.tone === "open" ? "quiet" : verdict.tone;
   const about = [test.constant ? `Dashed in the upper scale: what one constant answer scores, ${shown(test.constant.score)}.` : null];
   if (!isSeedKept) {
     lines.push(el("tr", { class: "scales" }, el("td"), el("td", { class: "picture" }, scale(...[-reach, 0, reach].map((value) => (value ? shownGain(value).replace(" points", "") : "0")))), el("td", { colspan: "3" })));
@@ -71,8 +70,9 @@ function scoreTable(test) {
 function costTable() {
   const line = (name, spend) => el("tr", {}, el("th", { scope: "row", text: name }), [spend.tokens_computed ? count(spend.tokens_computed) : "not counted", count(spend.calls), minutes(spend.seconds)].map((text) => el("td", { class: "right", text })));
   return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "What it cost" }, el("table", { class: "narrow" },
+    el("caption", { text: "The final evaluation measures the noise, unused rows for the choice, and test." }),
     el("thead", {}, el("tr", {}, el("td"), ["Tokens computed", "Model calls", "Minutes"].map((name) => el("th", { scope: "col", class: "right", text: name })))),
-    el("tbody", {}, line("Search", result.spend), line("Final evaluation: noise, choice, test", result.proof))));
+    el("tbody", {}, line("Search", result.spend), line("Final evaluation", result.proof))));
 }
 
 function drawProgress() {
@@ -197,7 +197,7 @@ function drawLineage() {
     { name: "Dev score", value: (row) => row.mean, cell: (row) => shown(row.mean), right: true },
     { name: "Examples", value: (row) => row.n, cell: (row) => count(row.n), right: true },
     { name: "Operator", value: (row) => row.op, short: true },
-    { name: "Tokens then", value: (row) => row.tokens, cell: (row) => count(row.tokens), right: true },
+    { name: "At tokens", value: (row) => row.tokens, cell: (row) => count(row.tokens), right: true },
     { name: "Characters", value: (row) => row.characters, cell: (row) => count(row.characters), right: true },
     { name: "Fate", value: (row) => row.fate, short: true },
   ], candidates.map((each, place) => ({ ...each, place })), [{ name: "Operator", value: (row) => row.op }, { name: "Fate", value: (row) => row.fate }],
@@ -207,12 +207,13 @@ function drawLineage() {
 const shortPrompt = (prompt) => el("div", { class: "verbatim", dir: "auto", text: shortened(shownPrompt(prompt)) + (prompt.demos.length ? ` (+ ${prompt.demos.length} worked examples)` : "") });
 
 // Return operator, score, tokens and fate of a candidate in a line.
-function facetsOf(place) {
+function facetsOf(place, kids = 0) {
   const each = candidates[place];
   const sign = svg("svg", { class: `sign tone-c${signOf(each.op) + 1}`, width: "10", height: "10", "aria-hidden": "true" }, svg("circle", { cx: "5", cy: "5", r: "5", fill: "currentColor" }));
   const parts = [each.mean === null ? (each.nats === null ? "not scored" : `${each.nats.toFixed(3)} nats`) : `${shown(each.mean)} on ${count(each.n)}`, each.tokens === null ? null : `at ${count(each.tokens)} tokens`];
   return el("span", { class: "facets" }, el("span", { class: "operator" }, sign, ` ${visible(each.op)}`), parts.filter(Boolean).map((text) => el("span", { text })),
-    ["found", "seed", "runner-up"].includes(each.fate) ? el("span", { class: `fate fate-${each.fate}`, text: each.fate }) : null);
+    ["found", "seed", "runner-up"].includes(each.fate) ? el("span", { class: `fate fate-${each.fate}`, text: each.fate }) : null,
+    kids ? el("span", { text: `${count(kids)} made from it` }) : null);
 }
 
 // Return what is different from the parent, in words and as marked text.
@@ -289,7 +290,7 @@ function drawNode(place) {
     toggle.textContent = "+";
   };
   if (kids.length) toggle = el("button", { type: "button", class: "expand", "aria-expanded": "false", "data-key": `kids ${each.prompt_id}`, "aria-label": `Prompts made from ${name}`, text: "+", on: { click: () => (below ? close() : open()) } });
-  item.append(el("div", { class: "line" }, toggle ?? el("span", { class: "leaf" }), el("div", {}, text, facetsOf(place), kids.length ? el("span", { class: "quiet", text: ` ${count(kids.length)} made from it` }) : null)), detail);
+  item.append(el("div", { class: "line" }, toggle ?? el("span", { class: "leaf" }), el("div", {}, text, onPaper(text.textContent), facetsOf(place, kids.length))), detail);
   nodes.set(place, { open, unfold, text, kids: kids.length, one: (child) => { open(); below.one(child); } });
   return item;
 }
