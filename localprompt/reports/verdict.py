@@ -68,7 +68,8 @@ class _Words:
         return f"{_points(abs(difference))} points" if self.is_counted else score_text(abs(difference))
 
     def signed(self, difference: float) -> str:
-        return f"{_points(difference, '+')} points" if self.is_counted else score_text(difference, sign="+")
+        text = f"{_points(difference, '+')} points" if self.is_counted else score_text(difference, sign="+")
+        return text.replace("-", "\u2212")
 
     def interval(self, difference: Difference) -> str:
         low = self.signed(difference.low).removesuffix(" points")

@@ -114,7 +114,7 @@ def test_a_seed_that_stays_says_what_the_runner_up_lacks(history: RunHistory) ->
     )
     assert found.reasons[-1] == (
         "The runner-up is 0.8 points ahead of the seed prompt on 123 examples (60 of them rows that the search did not "
-        "use, 95 % interval -12.8 to +14.4 points); that is within one standard error, so the seed prompt stays; "
+        "use, 95 % interval \u221212.8 to +14.4 points); that is within one standard error, so the seed prompt stays; "
         "about 31,000 examples in all would decide."
     )
     assert not any("chance" in reason for reason in found.reasons)

@@ -83,7 +83,9 @@ function link(id, title) {
 const onPaper = (text) => el("span", { class: "on-paper", text });
 
 // Return a text as it was written, line breaks and all.
-const verbatim = (text, name = "pre") => el(name, { class: "verbatim", dir: "auto", text });
+const verbatim = (text, name = "pre") => el(name, { class: "verbatim", dir: "auto", text, ...scrolled(text) });
+const scrolled = (text) => (text.length > LONG ? { tabindex: "0", role: "region", "aria-label": "A long text" } : {});
+const LONG = 2000; // characters of a text that scrolls in a place of its own
 
 function copyButton(text, what) {
   const button = el("button", { type: "button", class: "copy", text: "Copy" });
@@ -204,13 +206,14 @@ function dataTable(parent, caption, columns, rows, filters = [], options = {}) {
   const body = el("tbody"), status = el("p", { class: "quiet", role: "status" });
   const more = el("button", { type: "button", text: "Show more", on: { click: () => { shown += 4 * size; update(); } } });
   const kindOf = (column) => ["right", "short", "wide"].filter((kind) => column[kind]).join(" ") || null;
+  const rest = onPaper("The others are in the page itself, and in what --json prints.");
   const heads = columns.map((column) => {
     const button = el("button", { type: "button", text: column.name, on: { click: () => {
       descending = sorted === column ? !descending : Boolean(column.right);
       sorted = column;
       update();
     } } });
-    return el("th", { scope: "col", class: kindOf(column) }, button, onPaper(column.name));
+    return el("th", { scope: "col", class: kindOf(column) }, button);
   });
   const found = rows.map((row) => ({ row, text: null }));
   const matches = (each) => {
@@ -232,7 +235,7 @@ function dataTable(parent, caption, columns, rows, filters = [], options = {}) {
     columns.forEach((column, i) => heads[i].setAttribute("aria-sort", column !== sorted ? "none" : descending ? "descending" : "ascending"));
     body.replaceChildren(...some.slice(0, shown).flatMap(({ row }) => rowOf(row)));
     status.textContent = `${count(Math.min(shown, some.length))} of ${count(some.length)} shown${some.length < rows.length ? ` (of ${count(rows.length)} in all)` : ""}`;
-    more.hidden = shown >= some.length;
+    more.hidden = rest.hidden = shown >= some.length;
   }
   function rowOf(row) {
     const cells = columns.map((column, i) => {
@@ -263,7 +266,7 @@ function dataTable(parent, caption, columns, rows, filters = [], options = {}) {
     controls.append(el("label", {}, `${filter.name} `, select));
   }
   parent.append(controls, el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
-    el("table", {}, el("caption", { text: caption }), el("thead", {}, el("tr", {}, heads)), body)), status, more);
+    el("table", {}, el("caption", { text: caption }), el("thead", {}, el("tr", {}, heads)), body)), status, more, rest);
   update();
 }
 
