@@ -81,7 +81,7 @@ function drawProgress() {
   if (!scored.length) return node.append(paragraph("No prompt was scored on dev yet.", "quiet"));
   const axes = { order: { name: "order of appearance", title: "candidates in their order", of: (each) => each.place + 1, stage: () => null } };
   if (scored.some((each) => each.tokens !== null)) axes.tokens = { name: "tokens computed", title: "tokens computed by the search", of: (each) => each.tokens, stage: (each) => each.tokens, spent: result?.spend.tokens_computed, limit: report.limit };
-  if (axes.tokens && scored.some((each) => each.seconds > 0)) axes.minutes = { name: "minutes", title: "minutes of model calls", of: (each) => (each.seconds === null ? null : each.seconds / 60), stage: (each) => (each.seconds === null ? null : each.seconds / 60) };
+  if (axes.tokens && scored.some((each) => each.seconds > 0)) axes.minutes = { name: "minutes", title: "minutes of model calls", of: (each) => (each.seconds === null ? null : each.seconds / 60), stage: (each) => (each.seconds === null ? null : each.seconds / 60), spent: result ? result.spend.seconds / 60 : 0 };
   let axis = axes.tokens ?? axes.order;
   const steps = () => {
     let last = 0;
@@ -335,7 +335,7 @@ const nats = (value) => (value === null ? "\u2013" : signed(value).replace(/\d$/
 function rowDetail(row) {
   const side = (title, outcome) => el("div", { class: "prompt" }, el("h4", { text: title }), outcome.failed ? paragraph("The request killed the engine, or did not fit.", "bad") : null,
     outcome.completion === null ? null : verbatim(outcome.completion || "(an empty completion)"),
-    facts([["answer", outcome.prediction ?? "none could be read"], ["score", score(outcome.score)], ...(outcome.margin === null ? [] : [["margin", `${nats(outcome.margin)} nats`]])]));
+    facts([["answer", outcome.prediction ?? "none could be read"], ["score", verdict.is_counted ? (outcome.score ? "1, right" : "0, wrong") : score(outcome.score)], ...(outcome.margin === null ? [] : [["margin", `${nats(outcome.margin)} nats`]])]));
   return el("div", {}, facts([["row", row.example_id], ...Object.entries(row.inputs).map(([name, value]) => [name, verbatim(value, "div")]), [row.targets.length > 1 ? "targets" : "target", verbatim(row.targets.join("\n"), "div")]]),
     el("div", { class: "columns" }, side("With the seed prompt", row.before), side("With the found prompt", row.after)));
 }
