@@ -83,9 +83,10 @@ function link(id, title) {
 const onPaper = (text) => el("span", { class: "on-paper", text });
 
 // Return a text as it was written, line breaks and all.
-const verbatim = (text, name = "pre") => el(name, { class: "verbatim", dir: "auto", text, ...scrolled(text) });
-const scrolled = (text) => (text.length > LONG ? { tabindex: "0", role: "region", "aria-label": "A long text" } : {});
-const LONG = 2000; // characters of a text that scrolls in a place of its own
+const verbatim = (text, name = "pre") => inPlace(text.length, el(name, { class: "verbatim", dir: "auto", text }));
+
+// Return what holds so many characters; where they are many, in a place of its own, which scrolls.
+const inPlace = (characters, node) => (characters > 2000 ? el("div", { class: "long", tabindex: "0", role: "region", "aria-label": "A long text" }, node) : node);
 
 function copyButton(text, what) {
   const button = el("button", { type: "button", class: "copy", text: "Copy" });
@@ -213,7 +214,7 @@ function dataTable(parent, caption, columns, rows, filters = [], options = {}) {
       sorted = column;
       update();
     } } });
-    return el("th", { scope: "col", class: kindOf(column) }, button);
+    return el("th", { scope: "col", class: kindOf(column) }, button, onPaper(column.name));
   });
   const found = rows.map((row) => ({ row, text: null }));
   const matches = (each) => {

@@ -222,7 +222,7 @@ function changesOf(place) {
   if (!parent) return el("div", {}, verbatim(shownPrompt(prompt)), prompt.demos.length ? paragraph(`with ${prompt.demos.length} worked examples`, "quiet") : null);
   const parts = [parent.instruction === prompt.instruction
     ? paragraph("The instruction is the same.", "quiet")
-    : el("pre", { class: "verbatim", dir: "auto", ...scrolled(parent.instruction + prompt.instruction) }, wordDiff(parent.instruction, prompt.instruction))];
+    : inPlace(parent.instruction.length + prompt.instruction.length, el("pre", { class: "verbatim", dir: "auto" }, wordDiff(parent.instruction, prompt.instruction)))];
   const [before, after] = [parent, prompt].map((each) => new Set(each.demos.map((demo) => JSON.stringify(demo))));
   const added = [...after].filter((each) => !before.has(each)).length, gone = [...before].filter((each) => !after.has(each)).length;
   if (added || gone) parts.push(paragraph(`Worked examples: ${parent.demos.length} before, ${prompt.demos.length} now (${added} new, ${gone} left out).`, "quiet"));
