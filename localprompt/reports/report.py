@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -135,4 +135,5 @@ def write(path: Path, text: str) -> None:
     except OSError as error:
         raise StoreError(f"{path} cannot be written ({error.strerror or error})", "choose another file") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # it was replaced, or there is no such folder: the first error says more
+            part.unlink()

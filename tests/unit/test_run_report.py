@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import report_worlds
 import toy
 
 import localprompt
@@ -21,6 +22,7 @@ from localprompt.run.results import RunResult
 from localprompt.run.spec import Limits
 from localprompt.store import Store
 from localprompt.store.records import Mark
+from localprompt.types import Evaluation
 
 DOCS = Path(__file__).parents[2] / "docs" / "report.md"
 
@@ -99,6 +101,26 @@ def test_labels_have_a_confusion_matrix(store: Store) -> None:
     assert (found.confusion.labels, found.confusion.answers) == (("even", "odd"), ("even", "odd"))
     for matrix in (found.confusion.before, found.confusion.after):
         assert [sum(line) for line in matrix] == [20, 20]
+
+
+def test_the_confusion_matrices_count_each_row_once_and_rows_without_an_answer_in_a_column_of_their_own(
+    tmp_path: Path,
+) -> None:
+    with Store(tmp_path / "it.db") as store:
+        run_id = report_worlds.WORLDS["labels"].build(store)
+        report = run_report(read_history(store, run_id), store.path)
+        unread, best = report.rows[0], result_of(read_history(store, run_id)).best
+        outcome = replace(unread.after, prediction=None, score=0.0)
+        store.runs.add_evaluations(run_id, "test", [Evaluation(best, (outcome,))])
+        report = run_report(read_history(store, run_id), store.path)
+    assert report.confusion is not None
+    assert report.confusion.labels == report_worlds.LABELS
+    assert report.confusion.answers == (*report_worlds.LABELS, "")
+    for side, matrix in (("before", report.confusion.before), ("after", report.confusion.after)):
+        for label, counts in zip(report.confusion.labels, matrix, strict=True):
+            given = [getattr(each, side).prediction or "" for each in report.rows if each.targets[0] == label]
+            assert list(counts) == [given.count(answer) for answer in report.confusion.answers]
+    assert sum(counts[-1] for counts in report.confusion.after) == 1
 
 
 def test_answers_that_are_no_closed_set_have_none(report: RunReport) -> None:

@@ -1,0 +1,111 @@
+"""Which run or study a report is of, and the file that it becomes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import report_worlds
+import toy
+
+import localprompt
+from localprompt.errors import StoreError
+from localprompt.reports.report import find, report
+from localprompt.store import Store
+from localprompt.types import Prompt
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Store]:
+    with Store(tmp_path / "here.sqlite") as store:
+        yield store
+
+
+def search(store: Store, seed: int = 0) -> str:
+    return localprompt.optimize(toy.task(), toy.model(), method="manual", seed=seed, store=store).run_id
+
+
+def test_without_a_name_the_newest_is_meant(home: Store) -> None:
+    first, second = search(home), search(home, seed=1)
+    assert find(home, None)[0] == second
+    home.runs.delete(second)
+    assert find(home, None)[0] == first
+
+
+def test_the_beginning_of_an_id_is_enough(home: Store) -> None:
+    ids = [search(home, seed) for seed in range(3)]
+    for run_id in ids:
+        assert find(home, run_id)[0] == run_id
+        assert find(home, run_id[:8])[0] == run_id
+    with pytest.raises(StoreError, match=r"several begin with ''") as caught:
+        find(home, "")
+    assert all(run_id in caught.value.message for run_id in ids)
+    assert caught.value.hint == "give more digits"
+
+
+def test_what_is_not_there_is_said_with_where_to_look(home: Store) -> None:
+    with pytest.raises(StoreError, match="nothing in") as caught:
+        find(home, None)
+    assert "runs list" in (caught.value.hint or "")
+    search(home)
+    with pytest.raises(StoreError, match="no run and no study begins with 'zzz' in"):
+        find(home, "zzz")
+
+
+def test_a_store_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="there is no store"):
+        report(store=tmp_path / "nowhere.sqlite")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_run_can_be_shown_by_its_name_and_alone(home: Store) -> None:
+    run_id = report_worlds.damaged(home)
+    assert find(home, None)[0] == run_id
+    found = find(home, run_id[:6])[1].to_json()
+    assert found["status"] == "damaged"
+    assert found["candidates"]
+
+
+def test_the_file_lies_in_the_working_folder_or_where_it_should(
+    home: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = search(home)
+    monkeypatch.chdir(tmp_path)
+    assert report(store=home) == Path(f"localprompt-{run_id}.html")
+    named = report(run_id, out=tmp_path / "named.html", store=home.path)
+    assert named.read_bytes() == Path(f"localprompt-{run_id}.html").read_bytes()
+    assert named.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_a_file_is_written_whole_or_stays_as_it_was(home: Store, tmp_path: Path) -> None:
+    search(home)
+    old = tmp_path / "old.html"
+    old.write_text("old", encoding="utf-8")
+    blocking = tmp_path / f"old.html.{os.getpid()}.part"
+    blocking.mkdir()
+    with pytest.raises(StoreError, match=r"old.html cannot be written \(Is a directory\)"):
+        report(out=old, store=home)
+    assert old.read_text(encoding="utf-8") == "old"
+    blocking.rmdir()
+    report(out=old, store=home)
+    assert old.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert not blocking.exists()
+
+
+@pytest.mark.parametrize("place", ["nowhere/page.html", "here.sqlite/page.html", ".", f"{'x' * 248}.html"])
+def test_a_file_that_cannot_be_written_is_one_sentence(home: Store, tmp_path: Path, place: str) -> None:
+    search(home)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(StoreError, match="cannot be written") as caught:
+        report(out=tmp_path / place, store=home)
+    assert caught.value.hint == "choose another file"
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_texts_that_utf_8_cannot_say_do_not_stop_a_report(home: Store, tmp_path: Path) -> None:
+    task = replace(toy.task(), name="lone\ud800", seeds=(Prompt("lone\ud800"),))
+    localprompt.optimize(task, toy.model(name="lone\udfff"), method="manual", store=home)
+    assert report(out=tmp_path / "page.html", store=home).stat().st_size > 0
