@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from localprompt.errors import StoreError
@@ -99,9 +100,10 @@ class Findings:
     def _all(self, run_id: str, table: str, which: str = "TRUE", kind: str = "") -> list[Any]:
         wanted = {"run": self._number(run_id), "kind": kind}
         query = f"SELECT {COLUMNS[table]} FROM {table} WHERE run = :run AND {which} ORDER BY number"
+        read = partial(read_row, table)
         with self._database.reading() as connection:
             rows = connection.execute(query, wanted).fetchall()
-        return [self._parsed(run_id, lambda each: read_row(table, each), row) for row in rows]
+        return [self._parsed(run_id, read, row) for row in rows]
 
     def _parsed(self, run_id: str, read: Callable[[Any], _Read], row: Any) -> _Read:
         try:

@@ -13,6 +13,7 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 _LARGEST = 10**18
+_PLAIN = frozenset({str, int, float, bool, type(None)})
 _EXPECTED = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 
 _hints = lru_cache(get_type_hints)
@@ -20,6 +21,8 @@ _hints = lru_cache(get_type_hints)
 
 def plain(value: Any) -> Any:
     """Return a value as plain data: records and mappings as objects, tuples as lists."""
+    if type(value) in _PLAIN:  # by far the most, so they are asked nothing else
+        return value
     if is_dataclass(value):
         return {key: plain(getattr(value, field.name)) for key, field in kept(type(value)).items()}
     if isinstance(value, Mapping):

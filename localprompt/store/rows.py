@@ -107,6 +107,16 @@ def _loaded(kind: Any, text: str | None) -> Any:
     return None if text is None else read(kind, json.loads(text))
 
 
+def _text(text: str | None) -> str | None:
+    """Return a text of the store. A large run has a million, and most need no parser of JSON."""
+    if text is not None:
+        inner = text[1:-1]
+        if text == f'"{inner}"' and inner.isascii() and inner.isprintable() and "\\" not in inner and '"' not in inner:
+            return inner
+    parsed: str | None = _loaded(str, text)
+    return parsed
+
+
 def _id(text: str) -> str:
     if not _ID.fullmatch(text):
         raise ValueError(f"{text!r} is no id")
@@ -135,7 +145,7 @@ def _outcome(example_id: str, evaluation: int, number: int, prediction: str | No
     score, margin, completion = rest
     if not math.isfinite(score) or not math.isfinite(margin or 0.0):
         raise ValueError("a number is not finite")
-    return evaluation, Outcome(example_id, _loaded(str, prediction), score, margin, completion=_loaded(str, completion))
+    return evaluation, Outcome(example_id, _text(prediction), score, margin, completion=_text(completion))
 
 
 def _mark(tokens: int | None, seconds: float | None) -> Mark | None:

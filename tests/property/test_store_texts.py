@@ -20,7 +20,7 @@ PROMPTS = st.lists(st.builds(Prompt, TEXTS, DEMOS), max_size=4, unique_by=lambda
 @given(PROMPTS, st.lists(TEXTS, max_size=5), TEXTS)
 def test_what_goes_in_comes_out_also_in_another_store(prompts: list[Prompt], texts: list[str], name: str) -> None:
     candidates = [Candidate(prompt, "seed", tuple(other.id for other in prompts)) for prompt in prompts]
-    outcomes = tuple(Outcome(f"dev:{n}", text, 1.0) for n, text in enumerate(["", *texts]))
+    outcomes = tuple(Outcome(f"dev:{n}", text, 1.0, completion=text) for n, text in enumerate(["", *texts]))
     evaluations = [Evaluation(prompt, outcomes) for prompt in prompts]
     discards = [Discard(text, "too long") for text in texts]
     with tempfile.TemporaryDirectory() as folder, Store(Path(folder) / "a") as one, Store(Path(folder) / "b") as other:
