@@ -53,7 +53,7 @@ def new_context(browser: Browser, **options: Any) -> BrowserContext:
     return context
 
 
-def opened(context: BrowserContext, path: Path, patience: float = 20) -> Opened:
+def opened(context: BrowserContext, path: Path, patience: float = 60) -> Opened:
     """Return a page that is ready, after so many seconds at most."""
     page = context.new_page()
     found = Opened(page, path)
@@ -67,8 +67,8 @@ def opened(context: BrowserContext, path: Path, patience: float = 20) -> Opened:
     page.on("request", lambda request: found.requests.append(request.url))
     page.on("dialog", refuse)
     page.add_init_script(_TELL)
-    page.goto(path.absolute().as_uri())
     try:
+        page.goto(path.absolute().as_uri(), wait_until="commit", timeout=1000 * patience)
         page.wait_for_selector(READY, state="attached", timeout=1000 * patience)
     except Exception as error:
         raise AssertionError(f"the page is not ready after {patience} s: {found.complaints}") from error

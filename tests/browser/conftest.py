@@ -6,15 +6,12 @@ import os
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import browsing
 import pytest
 from browsing import Opened
-from playwright.sync_api import Browser, BrowserContext
+from playwright.sync_api import Browser
 from report_worlds import WORLDS
-
-Open = Callable[..., Opened]
 
 
 @pytest.fixture(scope="session")
@@ -36,20 +33,6 @@ def page_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def shown(browser: Browser, page_of: Callable[[str], Path]) -> Callable[[str], Opened]:
-    """Returns the report of a world, opened once: for tests that only look."""
-    context = browsing.new_context(browser)
+    """Returns the report of a world, opened once: a page takes a second or two, most of it for plotly."""
+    context = browsing.new_context(browser, permissions=["clipboard-read", "clipboard-write"])
     return cache(lambda world: browsing.opened(context, page_of(world)))
-
-
-@pytest.fixture
-def used(browser: Browser, page_of: Callable[[str], Path]) -> Iterator[Open]:
-    """Returns the report of a world, opened afresh for tests that press and type, with options of the context."""
-    contexts: list[BrowserContext] = []
-
-    def opened(world: str, **options: Any) -> Opened:
-        contexts.append(browsing.new_context(browser, **options))
-        return browsing.opened(contexts[-1], page_of(world))
-
-    yield opened
-    for each in contexts:
-        each.close()

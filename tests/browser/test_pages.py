@@ -1,0 +1,220 @@
+"""What holds of the page of every report in a browser, whatever it shows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from axe_playwright_python.base import AXE_SCRIPT
+from browsing import Opened, seen
+from playwright.sync_api import Page, expect
+from report_worlds import HOSTILE, KINDS, WORLDS
+
+NARROW, PAPER = 360, 700
+"""Pixels: a small phone, and what a sheet of A4 has between its margins."""
+_BLUR = 2
+"""Pixels by which a glyph may be wider than its place: nothing is cut for that."""
+SECTIONS = {
+    "run": ("verdict", "progress", "lineage", "rows", "scores", "discards", "asked", "repeat"),
+    "sensitivity": ("verdict", "words", "families", "variants", "scorers", "variance", "repeat"),
+    "transfer": ("verdict", "matrix", "repeat"),
+    "comparison": ("verdict", "methods", "curves", "tasks", "repeat"),
+}
+"""Kind of report to the ids of its sections, in their order."""
+SHOWN = [name for name, world in WORLDS.items() if world.kind in KINDS]
+USUAL = [name for name in SHOWN if name in ("labels", *KINDS)]
+"""A plain one of each kind."""
+MEAN = [name for name in SHOWN if name.startswith("hostile")]
+
+_OF_AXE = {
+    "light": {"resultTypes": ["violations"]},
+    "dark": {"resultTypes": ["violations"], "runOnly": ["color-contrast"]},  # nothing else depends on the colours
+}
+Shown = Callable[[str], Opened]
+
+
+@pytest.mark.parametrize("world", SHOWN)
+def test_a_page_asks_for_nothing_but_itself_and_complains_of_nothing(world: str, shown: Shown) -> None:
+    it = shown(world)
+    it.page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+    with seen(it.page, color_scheme="dark"):
+        it.page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    assert it.requests == [it.path.absolute().as_uri()]
+    assert it.complaints == []
+
+
+@pytest.mark.parametrize("world", SHOWN)
+def test_every_section_is_there_in_order_named_linked_and_not_empty(world: str, shown: Shown) -> None:
+    found: list[dict[str, Any]] = shown(world).page.evaluate(
+        """() => [...document.querySelectorAll('main section')].map(each => ({
+            id: each.id, title: each.querySelector('h2').textContent, text: each.textContent,
+            label: document.getElementById(each.getAttribute('aria-labelledby'))?.textContent}))"""
+    )
+    ids = [each["id"] for each in found]
+    assert [each for each in ids if each in SECTIONS[WORLDS[world].kind]] == list(SECTIONS[WORLDS[world].kind])
+    for each in found:
+        assert each["title"] == each["label"]
+        assert len(each["text"].strip()) > len(each["title"]), f"{each['id']} is empty"
+    links = shown(world).page.evaluate("[...document.querySelectorAll('nav a')].map(each => each.hash.slice(1))")
+    assert links == ids
+
+
+@pytest.mark.parametrize("world", SHOWN)
+def test_a_narrow_page_is_no_wider_than_the_screen(world: str, shown: Shown) -> None:
+    page = shown(world).page
+    with seen(page, NARROW):
+        _let_charts_follow(page)
+        wide = page.evaluate(_WIDER_THAN_THE_SCREEN)
+        assert page.evaluate("document.documentElement.scrollWidth") <= NARROW, wide
+
+
+@pytest.mark.parametrize("world", SHOWN)
+def test_on_paper_nothing_is_cut_and_there_is_nothing_to_press(world: str, shown: Shown) -> None:
+    page = shown(world).page
+    with seen(page, PAPER, media="print"):
+        _let_charts_follow(page)
+        assert page.evaluate(_VISIBLE, "button, input, select, nav") == []
+        assert page.evaluate(_CUT) == []
+        wide = page.evaluate(_WIDER_THAN_THE_SCREEN)
+        assert page.evaluate("document.documentElement.scrollWidth") <= PAPER + _BLUR, wide
+
+
+@pytest.mark.parametrize("world", USUAL)
+def test_a_page_can_be_printed(world: str, shown: Shown) -> None:
+    assert shown(world).page.pdf().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("world", [*USUAL, *MEAN])
+def test_axe_finds_nothing_serious(world: str, scheme: str, shown: Shown) -> None:
+    page = shown(world).page
+    with seen(page, color_scheme=scheme):
+        page.evaluate(AXE_SCRIPT)
+        found = page.evaluate("options => axe.run(document, options)", _OF_AXE[scheme])
+    serious = [each for each in found["violations"] if each["impact"] in ("serious", "critical")]
+    assert [f"{each['id']}: {each['nodes'][0]['html'][:200]}" for each in serious] == []
+
+
+@pytest.mark.parametrize("world", USUAL)
+def test_a_dark_page_is_dark_and_a_light_one_light(world: str, shown: Shown) -> None:
+    page = shown(world).page
+    levels = []
+    for scheme in ("light", "dark"):
+        with seen(page, color_scheme=scheme):
+            levels.append(_backdrop(page))
+    assert levels[0] > 200
+    assert levels[1] < 60
+
+
+@pytest.mark.parametrize("world", USUAL)
+def test_every_control_is_reached_by_tab_and_shows_that_it_is(world: str, shown: Shown) -> None:
+    page = shown(world).page
+    controls: int = page.evaluate(_COUNT_CONTROLS)
+    reached = []
+    for _ in range(controls):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate(_FOCUS))
+    assert len({each["place"] for each in reached}) == controls
+    assert [each for each in reached if not each["is_shown"]] == []
+    assert 'href="#main"' in reached[0]["html"], "the first one skips what stands before the report"
+    page.locator("a[href='#main']").press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.getElementById('main').contains(document.activeElement)")
+    last = page.locator("nav a").last
+    last.press("Enter")
+    section = page.locator(f"section{last.get_attribute('href')}")
+    assert section.evaluate("each => each.getBoundingClientRect().top < innerHeight")
+
+
+def test_the_button_changes_between_light_and_dark(shown: Shown) -> None:
+    page = shown("labels").page
+    with seen(page, color_scheme="dark"):
+        button = page.locator("#theme")
+        assert (button.get_attribute("aria-pressed"), _backdrop(page) < 60) == ("true", True)
+        button.press("Enter")
+        assert (button.get_attribute("aria-pressed"), _backdrop(page) > 200) == ("false", True)
+
+
+def test_a_table_is_sorted_searched_and_filtered_by_keyboard(shown: Shown) -> None:
+    rows = shown("labels").page.locator("#rows")
+    table, said = rows.locator("table").first, rows.locator("[role=status]")
+    lines, head = table.locator("tbody tr:not(.detail)"), table.locator("thead th")
+    orders = set()
+    for _ in range(2):
+        head.first.get_by_role("button").press("Enter")
+        orders.add(head.first.get_attribute("aria-sort"))
+    assert orders == {"ascending", "descending"}
+    choice, before = rows.locator("select").first, said.inner_text()
+    choice.press("End")
+    assert said.inner_text() != before
+    choice.press("Home")
+    rows.locator("input[type=search]").press_sequentially("no such text")
+    assert lines.count() == 0
+    assert said.inner_text().startswith("0 of 0")
+
+
+def test_the_found_prompt_is_copied_as_it_is(shown: Shown) -> None:
+    it = shown("hostile")
+    copied = []
+    for button in it.page.locator("#verdict button.copy:visible").all():
+        button.press("Enter")
+        expect(button).to_have_text("Copied")
+        copied.append(it.page.evaluate("navigator.clipboard.readText()"))
+    prompts = it.page.evaluate("[report.result.best.prompt, report.result.seed_prompt].map(each => each.instruction)")
+    no_clipboard_has = re.compile("[\0\ufffd\ud800-\udfff]")
+    assert {no_clipboard_has.sub("", each) for each in prompts} <= {no_clipboard_has.sub("", each) for each in copied}
+    assert it.complaints == []
+
+
+@pytest.mark.parametrize("world", MEAN)
+def test_hostile_texts_are_shown_as_texts(world: str, shown: Shown) -> None:
+    page = shown(world).page
+    plain = [name for name in SHOWN if WORLDS[name].kind == WORLDS[world].kind and name not in MEAN]
+    usual = {part for name in plain for part in shown(name).page.evaluate(_PARTS)}
+    strange = set(page.evaluate(_PARTS)) - usual
+    assert strange == set()
+    assert page.evaluate("[...document.querySelectorAll('a')].map(each => each.getAttribute('href') ?? '?')") == [
+        "#main",
+        *page.evaluate("[...document.querySelectorAll('nav a')].map(each => each.getAttribute('href'))"),
+    ]
+    assert page.evaluate("document.scripts.length") == 3
+    text = page.evaluate("document.getElementById('main').textContent")
+    assert [each[:40] for each in (HOSTILE[0], HOSTILE[1], HOSTILE[2], HOSTILE[5]) if each not in text] == []
+    assert "\u202e" not in text, "a text turns round what follows it"
+    assert "49" not in page.evaluate("document.title")
+
+
+def _backdrop(page: Page) -> int:
+    """Return how light the page is, 0 to 255."""
+    found: int = page.evaluate(
+        "Math.max(...getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number))"
+    )
+    return found
+
+
+def _let_charts_follow(page: Page) -> None:
+    """Wait until charts have the width of their page: plotly follows a change of size after 100 ms."""
+    page.wait_for_timeout(250)
+
+
+_VISIBLE = """selector => [...document.querySelectorAll(selector)].filter(each => each.checkVisibility())
+    .map(each => each.outerHTML.slice(0, 100))"""
+_WIDER_THAN_THE_SCREEN = """() => [...document.querySelectorAll('main *')]
+    .filter(each => each.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
+    .map(each => each.outerHTML.slice(0, 100)).slice(0, 5)"""
+_CUT = """() => [...document.querySelectorAll('main *:not(svg, svg *)')].filter(each => each.checkVisibility()
+        && getComputedStyle(each).overflowX !== 'visible' && each.scrollWidth > each.clientWidth + 1
+        && !each.closest('.js-plotly-plot')).map(each => each.outerHTML.slice(0, 100)).slice(0, 5)"""
+_CONTROLS = "'a[href], button, input:not([type=radio]:not(:checked)), select, summary, [tabindex=\"0\"]'"
+"""Of radio buttons the chosen one is reached, and the others from there."""
+_COUNT_CONTROLS = f"[...document.querySelectorAll({_CONTROLS})].filter(each => each.checkVisibility()).length"
+_FOCUS = f"""() => {{
+    const at = document.activeElement, style = getComputedStyle(at);
+    return {{place: [...document.querySelectorAll({_CONTROLS})].indexOf(at), html: at.outerHTML.slice(0, 100),
+             is_shown: style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0 && at.checkVisibility()}};
+}}"""
+_PARTS = """() => [...document.querySelectorAll('html, html *')].flatMap(each =>
+    [...each.attributes].map(one => `${each.localName}@${one.name}`).concat(each.localName))"""
+"""The names of elements and their attributes."""
