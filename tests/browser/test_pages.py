@@ -77,6 +77,7 @@ def test_on_paper_nothing_is_cut_and_there_is_nothing_to_press(world: str, shown
         _let_charts_follow(page)
         assert page.evaluate(_VISIBLE, "button, input, select, nav") == []
         assert page.evaluate(_CUT) == []
+        assert page.evaluate(_NAMELESS) == []
         wide = page.evaluate(_WIDER_THAN_THE_SCREEN)
         assert page.evaluate("document.documentElement.scrollWidth") <= PAPER + _BLUR, wide
 
@@ -207,6 +208,9 @@ _WIDER_THAN_THE_SCREEN = """() => [...document.querySelectorAll('main *')]
 _CUT = """() => [...document.querySelectorAll('main *:not(svg, svg *)')].filter(each => each.checkVisibility()
         && getComputedStyle(each).overflowX !== 'visible' && each.scrollWidth > each.clientWidth + 1
         && !each.closest('.js-plotly-plot')).map(each => each.outerHTML.slice(0, 100)).slice(0, 5)"""
+_NAMELESS = """() => [...document.querySelectorAll('thead th')].filter(each => each.checkVisibility()
+        && each.textContent.trim() && !each.innerText.trim()).map(each => each.outerHTML.slice(0, 100))"""
+"""Heads of columns whose text is not to be seen."""
 _CONTROLS = "'a[href], button, input:not([type=radio]:not(:checked)), select, summary, [tabindex=\"0\"]'"
 """Of radio buttons the chosen one is reached, and the others from there."""
 _COUNT_CONTROLS = f"[...document.querySelectorAll({_CONTROLS})].filter(each => each.checkVisibility()).length"
