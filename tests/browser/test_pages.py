@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import browsing
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 from browsing import Opened, seen
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 from report_worlds import HOSTILE, KINDS, WORLDS
+
+from localprompt.reports.page import RENEWED
+from localprompt.reports.page import page as page_text
+from localprompt.reports.report import find
+from localprompt.store import Store
 
 NARROW, PAPER = 360, 700
 """Pixels: a small phone, and what a sheet of A4 has between its margins."""
@@ -136,6 +143,31 @@ def test_the_button_changes_between_light_and_dark(shown: Shown) -> None:
         assert (button.get_attribute("aria-pressed"), _backdrop(page) < 60) == ("true", True)
         button.press("Enter")
         assert (button.get_attribute("aria-pressed"), _backdrop(page) > 200) == ("false", True)
+    page.evaluate("localStorage.clear(); delete document.documentElement.dataset.theme")
+
+
+def test_the_page_of_what_goes_on_loads_itself_again_and_stays_as_its_reader_left_it(
+    browser: Browser, page_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    with Store(page_of("running").with_name("store.sqlite"), create=False) as store:
+        plain = find(store, None)[1].to_json()
+    path = tmp_path / "live.html"
+    path.write_text(page_text(plain, is_live=True), encoding="utf-8")
+    context = browsing.new_context(browser)
+    context.clock.install()
+    it = browsing.opened(context, path)
+    summary = it.page.locator("details:not([open]) > summary").first
+    title = summary.inner_text()
+    summary.press("Enter")
+    path.write_text(page_text({**plain, "task": "what is new"}, is_live=True), encoding="utf-8")
+    context.clock.run_for(1000 * (RENEWED + 1))
+    expect(it.page.locator("h1")).to_contain_text("what is new", timeout=60_000)
+    it.page.wait_for_selector(browsing.READY, state="attached", timeout=60_000)
+    opened = it.page.locator("details[open] > summary").all_inner_texts()
+    context.close()
+    assert title in opened
+    assert set(it.requests) == {path.absolute().as_uri()}
+    assert it.complaints == []
 
 
 def test_a_table_is_sorted_searched_and_filtered_by_keyboard(shown: Shown) -> None:

@@ -13,7 +13,7 @@ import toy
 
 import localprompt
 from localprompt.errors import StoreError
-from localprompt.reports.report import find, report
+from localprompt.reports.report import find, report, watch
 from localprompt.store import Store
 from localprompt.types import Prompt
 
@@ -109,3 +109,34 @@ def test_texts_that_utf_8_cannot_say_do_not_stop_a_report(home: Store, tmp_path:
     task = replace(toy.task(), name="lone\ud800", seeds=(Prompt("lone\ud800"),))
     localprompt.optimize(task, toy.model(name="lone\udfff"), method="manual", store=home)
     assert report(out=tmp_path / "page.html", store=home).stat().st_size > 0
+
+
+def test_a_page_is_written_again_while_its_run_goes_on_and_once_more_when_it_has_ended(
+    home: Store, tmp_path: Path
+) -> None:
+    run_id, path = report_worlds.killed(home, 120), tmp_path / "page.html"
+    pages = watch(home, None, path, seconds=0)
+    with home.runs.hold(run_id):
+        assert next(pages) == path
+        first = path.read_text(encoding="utf-8")
+        home.runs.add_event(run_id, "note", "something new")
+        next(pages)
+        second = path.read_text(encoding="utf-8")
+    assert list(pages) == [path]
+    last = path.read_text(encoding="utf-8")
+    assert ["data-renewed" in text.partition("<body>")[0] for text in (first, second, last)] == [True, True, False]
+    assert ["something new" in text for text in (first, second, last)] == [False, True, True]
+
+
+def test_a_page_whose_watching_is_broken_off_loads_itself_no_more(home: Store, tmp_path: Path) -> None:
+    run_id, path = report_worlds.killed(home, 120), tmp_path / "page.html"
+    with home.runs.hold(run_id):
+        pages = watch(home, run_id, path, seconds=0)
+        next(pages)
+        pages.close()
+    assert "data-renewed" not in path.read_text(encoding="utf-8").partition("<body>")[0]
+
+
+def test_a_run_that_has_ended_is_written_once(home: Store, tmp_path: Path) -> None:
+    search(home)
+    assert list(watch(home, None, tmp_path / "page.html")) == [tmp_path / "page.html"]
