@@ -47,13 +47,13 @@ def port_report(store: Store, study: Study) -> PortReport:
         found = None if study.result is None else Port.from_json(study.result)
     except StoreError as error:
         damage = error.message
-    old = study.runs[0] if study.runs else str(study.configuration.get("run", "RUN"))
+    old = str(study.configuration.get("run", "RUN"))
     return PortReport(
         port_id=study.id,
         status=study.status,
         created=study.created,
         updated=study.updated,
-        runs=study.runs,
+        runs=tuple(dict.fromkeys((old, *study.runs))),
         result=found,
         damage=(damage,) if damage else (),
         command=command("port", old, "--model", "MODEL", store=store.path).strip("`"),
