@@ -75,6 +75,16 @@ function costTable() {
     el("tbody", {}, line("Search", result.spend), line("Final evaluation", result.proof))));
 }
 
+// Return the candidates that are drawn as dots, and a sentence where those are not all: many dots take seconds.
+function dotsOf(scored) {
+  const most = 1500, isFirst = (each) => each.n === mostN || ["found", "seed", "runner-up"].includes(each.fate);
+  const first = scored.filter(isFirst).slice(0, most), others = scored.filter((each) => !isFirst(each));
+  const step = Math.ceil(others.length / Math.max(1, most - first.length));
+  const some = step > 1 ? others.filter((_, i) => i % step === 0) : others;
+  const drawn = [...first, ...some].sort((a, b) => a.place - b.place);
+  return [drawn, drawn.length < scored.length ? ` Drawn are ${count(drawn.length)} of ${count(scored.length)} candidates: those that were scored on most examples, and of the others one in ${count(step)}.` : ""];
+}
+
 function drawProgress() {
   const node = section("progress", "Progress");
   const scored = candidates.map((each, place) => ({ ...each, place })).filter((each) => each.mean !== null);
@@ -102,13 +112,18 @@ function drawProgress() {
   };
   const hover = (each) => `${plotText(shownPrompt(each.prompt), 240)}<br>${plotText(`${shown(each.mean)} on ${each.n} dev examples, ${describe(each)}`)}`;
   const isCrowded = scored.length > 400;
+  const [dotted, cut] = dotsOf(scored);
   const traces = () => {
     const line = steps();
     if (line.length) line.push({ x: reach(), y: line[line.length - 1].y });
-    const groups = Map.groupBy ? Map.groupBy(scored, (each) => signOf(each.op)) : scored.reduce((all, each) => all.set(signOf(each.op), [...(all.get(signOf(each.op)) ?? []), each]), new Map());
+    const groups = new Map();
+    for (const each of dotted) {
+      if (!groups.has(signOf(each.op))) groups.set(signOf(each.op), []);
+      groups.get(signOf(each.op)).push(each);
+    }
     const dots = [...groups].sort((a, b) => a[0] - b[0]).map(([sign, group]) => ({
       type: "scatter", mode: "markers", name: plotText(sign === 7 && operators.length > 8 ? "other" : operators[sign], 40),
-      x: group.map(axis.of), y: group.map((each) => each.mean), text: group.map(hover), hoverinfo: "text", customdata: group.map((each) => each.place), cliponaxis: false,
+      x: group.map(axis.of), y: group.map((each) => each.mean), text: group.map(hover), hoverinfo: "text", customdata: group.map((each) => each.place), cliponaxis: isCrowded,
       marker: {
         color: colourOf(sign), size: group.map((each) => (isCrowded ? 0.6 : 1) * (6 + 5 * Math.sqrt(each.n / mostN))), opacity: group.map((each) => (isCrowded && each.n < mostN ? 0.35 : 0.9)),
         symbol: group.map((each) => SYMBOLS[sign] + (each.n < mostN ? "-open" : "")), line: { width: 1.5, color: group.map((each) => (each.n < mostN ? colourOf(sign) : colour("panel"))) },
@@ -139,7 +154,7 @@ function drawProgress() {
   const place = el("div");
   const controls = el("fieldset", { class: "controls" }, el("legend", { class: "offscreen", text: "Axis" }), choices.map((each) => el("label", {}, el("input", { type: "radio", name: "axis", value: each.name, checked: each === axis, on: { change: () => { axis = each; drawing.redraw(); say(); } } }), ` ${each.name}`)));
   node.append(choices.length > 1 ? controls : paragraph("This run was made before it was noted what had been computed when a prompt was scored: prompts stand in their order.", "quiet"), place, status);
-  const drawing = chart(place, `Scores on dev. The line is the best prompt so far, each sign a candidate. Hollow signs were scored on fewer than ${count(mostN)} dev examples, the smaller the fewer: such scores flatter. A click leads to the prompt in the lineage.`, traces, layout, (point) => point.customdata !== undefined && reveal(point.customdata));
+  const drawing = chart(place, `Scores on dev. The line is the best prompt so far, each sign a candidate. Hollow signs were scored on fewer than ${count(mostN)} dev examples, the smaller the fewer: such scores flatter.${cut} A click leads to the prompt in the lineage.`, traces, layout, (point) => point.customdata !== undefined && reveal(point.customdata));
   say();
   if (report.stages.length) {
     const steps = el("details", {}, el("summary", { text: `What the search did, step by step (${count(report.stages.length)})` }));
@@ -403,13 +418,14 @@ function drawLengths(node, scored) {
   const key = (prompt) => JSON.stringify([prompt.instruction, prompt.demos]);
   const front = new Map((result?.front ?? []).map((each) => [key(each.prompt), each]));
   const onFront = scored.filter((each) => front.has(key(each.prompt))).sort((a, b) => a.characters - b.characters);
+  const [dotted, cut] = dotsOf(scored);
   const hover = (each) => `${plotText(shownPrompt(each.prompt), 240)}<br>${plotText(`${shown(each.mean)} on ${each.n} dev examples, ${count(each.characters)} characters, ${describe(each)}`)}`;
   const dots = (group, name, marker) => ({ type: "scatter", mode: "markers", name, x: group.map((each) => each.characters), y: group.map((each) => each.mean), text: group.map(hover), hoverinfo: "text", customdata: group.map((each) => each.place), marker });
-  chart(node, `Dev score against the characters of instruction and worked examples. Hollow: scored on fewer than ${count(mostN)} examples.${onFront.length ? " The line joins the prompts that no other beats in both." : ""}`,
+  chart(node, `Dev score against the characters of instruction and worked examples. Hollow: scored on fewer than ${count(mostN)} examples.${onFront.length ? " The line joins the prompts that no other beats in both." : ""}${cut}`,
     () => [
       ...(onFront.length ? [{ type: "scatter", mode: "lines", name: "not beaten in both", x: onFront.map((each) => each.characters), y: onFront.map((each) => front.get(key(each.prompt)).mean), line: { color: colour("seed"), width: 2, shape: "hv" }, hoverinfo: "skip" }] : []),
-      dots(scored.filter((each) => each.n < mostN), "on fewer examples", { symbol: "circle-open", size: scored.length > 400 ? 5 : 7, opacity: scored.length > 400 ? 0.35 : 0.9, color: colour("quiet"), line: { width: 1.5 } }),
-      dots(scored.filter((each) => each.n === mostN), "on most examples", { symbol: "circle", size: 9, color: colour("accent") }),
+      dots(dotted.filter((each) => each.n < mostN), "on fewer examples", { symbol: "circle-open", size: scored.length > 400 ? 5 : 7, opacity: scored.length > 400 ? 0.35 : 0.9, color: colour("quiet"), line: { width: 1.5 } }),
+      dots(dotted.filter((each) => each.n === mostN), "on most examples", { symbol: "circle", size: 9, color: colour("accent") }),
     ],
     () => ({ showlegend: true, legend: { orientation: "h", y: -0.25, x: 0 }, xaxis: { title: { text: "characters" }, rangemode: "tozero", tickformat: ",d" }, yaxis: { title: { text: "dev score" }, tickformat: scoreFormat, rangemode: "tozero" } }),
     (point) => point.customdata !== undefined && reveal(point.customdata));
