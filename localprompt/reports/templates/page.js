@@ -173,6 +173,7 @@ function chart(parent, about, traces, layout = () => ({}), onClick = null) {
   const place = el("div", { class: "chart" });
   parent.append(el("figure", { role: "group", "aria-label": about }, place, el("figcaption", { text: about })));
   const draw = () => {
+    if (waiting) return Promise.resolve(); // it will be drawn
     const grid = { gridcolor: colour("line"), zerolinecolor: colour("line"), linecolor: colour("line"), automargin: true };
     const own = layout();
     const whole = {
@@ -357,13 +358,13 @@ function startRenewal() {
   pause.addEventListener("click", () => pause.setAttribute("aria-pressed", String(pause.getAttribute("aria-pressed") !== "true")));
   document.getElementById("theme").before(el("span", { class: "quiet", text: `renewed every ${seconds} s` }), pause);
   const isBusy = () => pause.getAttribute("aria-pressed") === "true" || !getSelection().isCollapsed || document.activeElement?.matches("input[type=search], select");
-  setInterval(() => {
+  Promise.all(drawn).then(() => setInterval(() => {
     if (isBusy()) return;
     const values = named(fields()).map(([key, node]) => [key, node.type === "radio" || node.type === "checkbox" ? node.checked : node.value]);
     const state = named(folds()).map(([key, node]) => [key, isOpen(node)]);
     remember("sessionStorage", name, { scroll: scrollY, fields: Object.fromEntries(values), folds: Object.fromEntries(state) });
     location.reload();
-  }, 1000 * seconds);
+  }, 1000 * seconds));
 }
 
 // Called at the end of each kind's script: everything is on the page.
@@ -371,9 +372,11 @@ function ready() {
   startTheme();
   startPrint();
   startRenewal();
-  const left = waiting;
-  waiting = null;
-  const next = () => { if (left.length) { left.shift()(); setTimeout(next); } };
-  setTimeout(next);
+  document.addEventListener("DOMContentLoaded", () => { // Plotly, whose script is long, is there then, and texts before it
+    const left = waiting;
+    waiting = null;
+    const next = () => { if (left.length) { left.shift()(); setTimeout(next); } };
+    setTimeout(next);
+  });
   Promise.all(drawn).then(() => (document.documentElement.dataset.ready = "true"));
 }
