@@ -189,8 +189,15 @@ def sensitive(store: Store, hostile: bool = False) -> str:
 def transferred(store: Store, hostile: bool = False) -> str:
     task = hostile_task(labels=True) if hostile else labels_task()
     models = [hostile_model(1), hostile_model(2)] if hostile else [labels_model(name=f"parity:{n}b") for n in (1, 2)]
-    prompts = HOSTILE[:2] if hostile else ("Name the parity.", "Say something kind.")
+    prompts = HOSTILE[:6] if hostile else ("Name the parity.", "Say something kind.")
     return localprompt.transfer([task], models, prompts=prompts, store=store).id
+
+
+def ported(store: Store, hostile: bool = False) -> str:
+    task = hostile_task(labels=True) if hostile else labels_task()
+    old, new = [hostile_model(1), hostile_model(2)] if hostile else [labels_model(name=f"parity:{n}b") for n in (1, 2)]
+    localprompt.port(run(store, task, old), new, store=store)
+    return store.studies.all("port")[0].id
 
 
 WORLDS: Mapping[str, World] = {
@@ -208,8 +215,10 @@ WORLDS: Mapping[str, World] = {
     "comparison": World(compared, "comparison"),
     "sensitivity": World(sensitive, "sensitivity"),
     "transfer": World(transferred, "transfer"),
+    "port": World(ported, "port"),
     "hostile comparison": World(lambda store: compared(store, hostile=True), "comparison"),
     "hostile sensitivity": World(lambda store: sensitive(store, hostile=True), "sensitivity"),
     "hostile transfer": World(lambda store: transferred(store, hostile=True), "transfer"),
+    "hostile port": World(lambda store: ported(store, hostile=True), "port"),
 }
 """By what is special about it."""
