@@ -263,6 +263,19 @@ class Incumbent:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn of an operator: some new prompts and the race that they were in."""
+
+    operator: str
+    tokens: int
+    """Computed, as in `Spend`."""
+    proposals: int
+    """New prompts that took part in the race."""
+    gain: float
+    """By how much the best mean score on dev rose."""
+
+
+@dataclass(frozen=True, slots=True)
 class Exchange:
     """What the proposer was asked, and its replies as it wrote them."""
 

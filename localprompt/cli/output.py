@@ -20,7 +20,7 @@ from localprompt.interface.rounding import p_text, percent_text, score_text
 from localprompt.run.config import resume_command
 from localprompt.run.history import TestRow, read_test_rows
 from localprompt.store import Store, default_store
-from localprompt.types import Prompt, Spend
+from localprompt.types import Prompt, Spend, Turn
 
 if TYPE_CHECKING:
     from localprompt.run.estimate import Estimate
@@ -92,6 +92,7 @@ def _run(result: RunResult, store: Path | None) -> list[RenderableType]:
         again = f"measuring again changed {noise.changed} of {noise.n} scores"
         parts.append(Text(f"noise floor of a mean dev score: {score_text(noise.floor)} ({again})"))
     parts += runner_up_parts(result)
+    parts += turn_parts(result.turns)
     parts += cost_parts(result)
     if result.expected is not None:
         parts.append(Text(f"expected {estimate_text(result.expected)}", style="dim"))
@@ -156,6 +157,17 @@ def cost_parts(result: RunResult) -> list[RenderableType]:
         _spend(result.spend),
         _spend(result.final_evaluation, "spent on noise, choice and test"),
     ]
+
+
+def turn_parts(turns: Sequence[Turn]) -> list[RenderableType]:
+    """Return what each operator of a search gained on dev and for how many tokens, in the order of their first turns."""
+    parts = []
+    for name in dict.fromkeys(turn.operator for turn in turns):
+        mine = [turn for turn in turns if turn.operator == name]
+        gain, tokens = sum(turn.gain for turn in mine), sum(turn.tokens for turn in mine)
+        times = f", {len(mine)} turns" if len(mine) > 1 else ""
+        parts.append(f"{name} {score_text(gain, sign='+')} ({tokens:,} tokens{times})")
+    return [Text(printable_line(f"what paid on dev: {'; '.join(parts)}"))] if parts else []
 
 
 def discard_parts(discards: Mapping[str, int]) -> list[RenderableType]:

@@ -38,7 +38,7 @@ from localprompt.search.proposer import Style
 from localprompt.search.racing import UpperConfidence
 from localprompt.search.ranking import best_first
 from localprompt.search.rewording import reworded
-from localprompt.types import Candidate, Example, Prompt, Sampling
+from localprompt.types import Candidate, Evaluation, Example, Prompt, Sampling
 
 Mode = Literal["forward", "fim", "cloze", "sir", "auto"]
 
@@ -187,6 +187,15 @@ class APE(Checked):
             ranked = self._measure(problem, [*finalists, *other_way(finalists, examples), *incumbents])
             if ranked[0][1] <= best:
                 break
+
+    def step(self, problem: Problem, ranked: Sequence[Evaluation]) -> list[Prompt]:
+        """Return variants of the best prompts, the best of which stands first: the proposals of 5."""
+        meta = load("ape", TEMPLATES, self.templates)
+        return self._resample(problem, meta, [each.prompt for each in ranked[: self.resample_keep]])
+
+    def guesses(self, problem: Problem, examples: Sequence[Prompt] = ()) -> list[Prompt]:
+        """Return usable guesses of the instruction behind worked examples of train: 1 and 2."""
+        return self._propose(problem, load("ape", TEMPLATES, self.templates), examples)
 
     def _propose(self, problem: Problem, meta: dict[str, MetaPrompt], examples: Sequence[Prompt]) -> list[Prompt]:
         """Return the usable guesses, recorded; where `shots` is a number they carry the best of `examples`."""

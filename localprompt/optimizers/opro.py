@@ -214,16 +214,13 @@ class OPRO(Checked):
 
     def run(self, problem: Problem) -> None:
         """Search for the best instruction; everything stays with `problem`."""
-        meta = load("opro", _TEMPLATES, self.templates)
         if not problem.train:
             raise ConfigError("opro scores on training examples and the task has none", "add a train split")
-        in_a_chat = "opening_chat" if self.position == "A_begin" else "step_chat"
-        asking = _of(self.score_buckets, meta[in_a_chat if problem.proposer.chats(self.style) else "completion"])
-        sample, constant = problem.minibatch(self.score_examples), problem.minibatch(self.exemplars)
+        search = self._begun(problem)
 
         # 1. Score the seeds; on dev too, so that a search cut short is never worse than they are.
         begun = starts(problem, self.shots, self.example_sets)
-        search = _Search(problem, meta, asking, sample, constant, problem.evaluate(begun, sample))
+        search.scored.extend(problem.evaluate(begun, search.sample))
         done = _best_on_dev(problem, best_first(search.scored)) >= 1.0
         if not done and self._is_induced(problem):
             search.scored.extend(self._first_guesses(search))
@@ -234,23 +231,39 @@ class OPRO(Checked):
             if done:
                 break
             problem.begin(f"step {step + 1} of {self.steps}")
-            # 2. The best instructions and some examples.
-            pairs = search.best(self.history, self.score_buckets, self.threshold)
-            groups, announced = self._exemplars(search, pairs)
-            prompts = [self._meta_prompt(search, pairs, group, announced) for group in groups]
-
-            # 3. Ask for new ones.
-            found = self._propose(search, pairs, prompts, self._temperature(step, n_unproductive))
+            # 2, 3. Show the best instructions and some examples, and ask for new ones.
+            found = self._next(search, self._temperature(step, n_unproductive))
             n_unproductive = 0 if found else n_unproductive + 1
 
             # 4. Score them.
             if found:
-                search.scored.extend(problem.evaluate(found, sample))
+                search.scored.extend(problem.evaluate(found, search.sample))
 
             # 5. Measure the best on dev; mostly it is still the one that was, which costs nothing.
             is_due = (step + 1) % self.eval_interval == 0 or step + 1 == self.steps
             done = _best_on_dev(problem, best_first(search.scored)[: self.finalists if is_due else 1]) >= 1.0
         measure_best_first(problem, other_way(best_first(search.scored)[:1], begun[len(problem.seeds) :]))
+
+    def step(self, problem: Problem, ranked: Sequence[Evaluation]) -> list[Prompt]:
+        """Return new prompts that the proposer writes, shown others with their scores on the same examples: 2 and 3."""
+        search = self._begun(problem)
+        search.scored.extend(ranked)
+        return self._next(search, self.temperature)
+
+    def _begun(self, problem: Problem) -> _Search:
+        """Return a search in which nothing was scored yet."""
+        meta = load("opro", _TEMPLATES, self.templates)
+        in_a_chat = "opening_chat" if self.position == "A_begin" else "step_chat"
+        asking = _of(self.score_buckets, meta[in_a_chat if problem.proposer.chats(self.style) else "completion"])
+        sample, constant = problem.minibatch(self.score_examples), problem.minibatch(self.exemplars)
+        return _Search(problem, meta, asking, sample, constant, [])
+
+    def _next(self, search: _Search, temperature: float) -> list[Prompt]:
+        """Return the usable new prompts of a step."""
+        pairs = search.best(self.history, self.score_buckets, self.threshold)
+        groups, announced = self._exemplars(search, pairs)
+        prompts = [self._meta_prompt(search, pairs, group, announced) for group in groups]
+        return self._propose(search, pairs, prompts, temperature)
 
     def _first_guesses(self, search: _Search) -> list[Evaluation]:
         """Return the best guesses of the instruction behind worked examples, scored on all of the sample."""

@@ -218,6 +218,12 @@ class PE2(Checked):
                 tree = [*tree, *generation]
         measure_best_first(problem, other_way(best_first(tree)[:1], begun[len(problem.seeds) :]))
 
+    def step(self, problem: Problem, ranked: Sequence[Evaluation]) -> list[Prompt]:
+        """Return new prompts that the proposer writes after it reasoned about errors of the best, which stand first."""
+        search = _Search(problem, load("pe2", TEMPLATES, self.templates))
+        lessons = self._lessons(problem, [each.prompt for each in ranked[: self.beam]])
+        return self._refined(search, self._reasoned(search, lessons)) if lessons else []
+
     def _first_guesses(self, search: _Search) -> list[Prompt]:
         asking = search.meta["induce_chat" if search.problem.proposer.has_chat else "induce"]
         sampling = Sampling(self.init_tokens, temperature=self.init_temperature, top_p=self.top_p)

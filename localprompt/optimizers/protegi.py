@@ -49,7 +49,7 @@ from localprompt.search.proposer import Request, Style, children
 from localprompt.search.racing import Pulls, RaceName, race
 from localprompt.search.ranking import best_first
 from localprompt.search.rewording import reading_of, reworded
-from localprompt.types import Candidate, Generation, Prompt, Sampling
+from localprompt.types import Candidate, Evaluation, Generation, Prompt, Sampling
 
 _INSTRUCTION, _ERRORS = ("instruction", "errors"), ("errors",)
 TEMPLATES = {
@@ -224,26 +224,36 @@ class ProTeGi(Checked):
                 problem.note("nothing to gain, every answer on dev is right")
                 return
 
-            # 1. One minibatch for all of the beam.
-            everything = cases(problem, beam, problem.minibatch(self.minibatch))
-            mistakes = [[case for case in each if case.is_error] for each in everything]
-            if not any(mistakes):
-                problem.note("no errors in the minibatch, so there are only paraphrases, no gradients")
-
-            # 2, 3, 4. Gradients, edits, paraphrases: each one call for all of the beam.
-            share = math.ceil(self.beam / len(beam)) if self.spread else 1
-            gradients = self._gradients(search, self._groups(search, beam, mistakes, self.groups * share))
-            edits = self._edits(search, gradients)
-            paraphrases = self._paraphrases(search, beam, edits)
-
-            # 5, 6. Successors of each prompt race with the beam.
-            pools = [[new for origin, new in (*edits, *paraphrases) if origin == parent] for parent in beam]
-            successors = self._successors(problem, pools, self.successors * share)
-            if successors:
-                beam = self._select(problem, [*beam, *successors])
+            if new := self._expanded(search, beam):
+                # 6. They race with the beam.
+                beam = self._select(problem, [*beam, *new])
 
         # 7. The last word has the metric, on all of dev.
         measure_best_first(problem, [*beam, *other_way(beam[:1], begun[len(problem.seeds) :])])
+
+    def step(self, problem: Problem, ranked: Sequence[Evaluation]) -> list[Prompt]:
+        """Return the successors of the best prompts, the best of which stands first: 1 to 5."""
+        search = _Search(problem, load("protegi", TEMPLATES, self.templates), problem.proposer.chats(self.style))
+        return self._expanded(search, [each.prompt for each in ranked[: self.beam]])
+
+    def _expanded(self, search: _Search, beam: Sequence[Prompt]) -> list[Prompt]:
+        """Return the successors of a beam, recorded."""
+        problem = search.problem
+        # 1. One minibatch for all of the beam.
+        everything = cases(problem, beam, problem.minibatch(self.minibatch))
+        mistakes = [[case for case in each if case.is_error] for each in everything]
+        if not any(mistakes):
+            problem.note("no errors in the minibatch, so there are only paraphrases, no gradients")
+
+        # 2, 3, 4. Gradients, edits, paraphrases: each one call for all of the beam.
+        share = math.ceil(self.beam / len(beam)) if self.spread else 1
+        gradients = self._gradients(search, self._groups(search, beam, mistakes, self.groups * share))
+        edits = self._edits(search, gradients)
+        paraphrases = self._paraphrases(search, beam, edits)
+
+        # 5. Successors of each prompt.
+        pools = [[new for origin, new in (*edits, *paraphrases) if origin == parent] for parent in beam]
+        return self._successors(problem, pools, self.successors * share)
 
     def _groups(
         self, search: _Search, beam: Sequence[Prompt], mistakes: Sequence[Sequence[Case]], n: int

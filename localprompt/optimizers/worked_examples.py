@@ -169,15 +169,34 @@ def _first_race(race: _Race, seed: Prompt, sets: int) -> list[Prompt]:
 
 def _varied(race: _Race, best: Prompt) -> Prompt | None:
     """Return a variant of the best set that is better on all of dev, or as good and shorter; None where none is."""
+    (first,) = race.select([best, *_others(race, best)], race.dev[::-1], race.n_first, 1)
+    better = _in_order(race.problem.evaluate([best, first]))[0]
+    return None if better == best else better
+
+
+def swapped(problem: Problem, best: Prompt) -> list[Prompt]:
+    """Return variants of a prompt's worked examples, recorded: others of the same answers, another order, more, fewer.
+
+    None where it has no examples. Those that are not from the data as it stands, such as reasoned ones, are only left
+    out and put in another order.
+    """
+    pool = _from_data(problem)
+    if not best.demos:
+        return []
+    if any(all(each.demo != demo for each in pool) for demo in best.demos):
+        pool = [_Solved(Example("", demo.inputs, (demo.output,)), "", demo) for demo in best.demos]
+    step = min(max(_LEAST, len(problem.outputs)), _MOST)
+    return _others(_Race(problem, problem.dev, pool, (step, 2 * step)), best)
+
+
+def _others(race: _Race, best: Prompt) -> list[Prompt]:
+    """Return the variants of the best set that fit the context, recorded."""
     problem = race.problem
     in_set = [next(each for each in race.pool if each.demo == demo) for demo in best.demos]
     prompts = [replace(best, demos=tuple(each.demo for each in variant)) for variant in _variants(race, in_set)]
     alone = replace(best, demos=())
     fitting = [each for each in prompts if each.demos and problem.demos_that_fit(alone, each.demos) == len(each.demos)]
-    variants = [each for each in _recorded(problem, fitting, best) if each != best]
-    (first,) = race.select([best, *variants], race.dev[::-1], race.n_first, 1)
-    better = _in_order(problem.evaluate([best, first]))[0]
-    return None if better == best else better
+    return [each for each in _recorded(problem, fitting, best) if each != best]
 
 
 def _variants(race: _Race, chosen: _Set) -> Iterator[_Set]:

@@ -223,6 +223,7 @@ def search_and_test(session: RunSession) -> RunResult:
         ),
         runner_up=runner_up,
         trajectory=tuple(problem.ranking.trajectory),
+        turns=tuple(problem.ranking.turns),
         refused=tuple(budget.deadline.refused) if budget.deadline else (),
         front=_front(problem, Evaluator(lm, task, final)),
     )

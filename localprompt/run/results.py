@@ -19,7 +19,7 @@ from localprompt.stats.intervals import Difference, Interval, interval
 from localprompt.store import RunRecord, Store
 from localprompt.store.plain import kept, plain, read
 from localprompt.tasks.constant import ConstantAnswer
-from localprompt.types import Evaluation, Incumbent, Outcome, Prompt, Spend
+from localprompt.types import Evaluation, Incumbent, Outcome, Prompt, Spend, Turn
 from localprompt.variants.robust import Objective
 
 Split = Literal["train", "dev", "test"]
@@ -200,6 +200,8 @@ class RunResult:
     """None where no other prompt was compared, and in results of before this was kept."""
     trajectory: tuple[Incumbent, ...] = ()
     """The best prompt so far, each time it changed; empty for runs of before this was kept."""
+    turns: tuple[Turn, ...] = ()
+    """What each turn of an operator cost and gained, in order; empty for methods that do not choose among operators."""
     objective: Objective = "score"
     """What the search maximised, and `dev`, `runner_up`, `noise` and `front` are of: the score of a prompt as it is, or
     with its variants. `test` is of prompts as they are."""

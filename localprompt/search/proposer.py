@@ -114,6 +114,11 @@ class Proposer:
         return self._lm.is_limited
 
     @property
+    def tokens_computed(self) -> int:
+        """What the search has computed so far, with both models."""
+        return self._lm.spend.tokens_computed
+
+    @property
     def has_chat(self) -> bool:
         """True if the proposer has a chat template."""
         return self._lm.lm.facts.has_chat

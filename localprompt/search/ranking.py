@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from localprompt.types import Candidate, Evaluation, Example, Incumbent, Prompt, Spend
+from localprompt.types import Candidate, Evaluation, Example, Incumbent, Prompt, Spend, Turn
 
 _STEEP = 500.0
 """Nats of a wrong margin beyond which a probability is 0 all the same."""
@@ -51,6 +51,8 @@ class Ranking:
         self._refused: dict[str, None] = {}
         self.trajectory: list[Incumbent] = []
         """The best prompt so far, each time that it changed."""
+        self.turns: list[Turn] = []
+        """What each part of the search cost and gained, of a method that chooses among operators."""
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
