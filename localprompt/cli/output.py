@@ -160,7 +160,7 @@ def cost_parts(result: RunResult) -> list[RenderableType]:
 
 
 def turn_parts(turns: Sequence[Turn]) -> list[RenderableType]:
-    """Return what each operator of a search gained on dev and for how many tokens, in the order of their first turns."""
+    """Return what each operator of a search gained on dev and for how many tokens, by first turn."""
     parts = []
     for name in dict.fromkeys(turn.operator for turn in turns):
         mine = [turn for turn in turns if turn.operator == name]

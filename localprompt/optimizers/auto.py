@@ -28,14 +28,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from localprompt.optimizers.ape import APE
 from localprompt.optimizers.opro import OPRO
 from localprompt.optimizers.pe2 import PE2
 from localprompt.optimizers.protegi import ProTeGi
 from localprompt.optimizers.registry import Scales, optimizer
-from localprompt.optimizers.settings import AnyCount, Checked, Count, Share, Weight
+from localprompt.optimizers.settings import AnyCount, Checked, Count, Must, Share, Weight
 from localprompt.optimizers.worked_examples import SETS, Shots, other_way, swapped
 from localprompt.proposals.metaprompts import MetaPrompt, load
 from localprompt.search.filtering import Stages, filter_in_stages, measure_best_first
@@ -47,9 +47,19 @@ from localprompt.types import Candidate, Evaluation, Example, Prompt, Sampling, 
 
 TEMPLATES = {"crossover": ("first", "second"), "crossover_chat": ("first", "second")}
 """Meta-prompt to its slots; the other operators have those of their methods."""
+OPERATORS = ("examples", "reword", "cross", "guess", "trajectory", "gradient", "reason")
+"""Those that cost little first: so they have their first turns."""
 _FADES = 0.5
 """What a gain counts after each further turn of its operator."""
 
+
+def _listed(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
+_Operators = Annotated[
+    str, Must(f"some of {', '.join(OPERATORS)}", lambda names: set(_listed(names)) <= set(OPERATORS))
+]
 Operator = Callable[[Sequence[Evaluation]], list[Prompt]]
 """Makes new prompts, recorded, of all that are known on all of dev, best first."""
 
@@ -69,14 +79,16 @@ class Bandit:
 
     def next(self) -> str:
         """Return the operator that promises most per token."""
-        mean = sum(turn.tokens for turn in self.turns) / len(self.turns) if self.turns else 1.0
-        return max(self.names, key=lambda name: self._promise(name, max(mean, 1.0)))
+        paid = [turn.tokens for turn in self.turns if turn.tokens]
+        mean = sum(paid) / len(paid) if paid else 1.0
+        return max(self.names, key=lambda name: self._promise(name, mean))
 
     def _promise(self, name: str, mean_tokens: float) -> float:
         gain, tokens = self.row, mean_tokens
         for age, turn in enumerate(turn for turn in reversed(self.turns) if turn.operator == name):
             gain += turn.gain * _FADES**age
-            tokens += turn.tokens
+            # One that could make nothing must not have the next turn for being cheap.
+            tokens += turn.tokens if turn.proposals else max(turn.tokens, mean_tokens)
         return gain / tokens
 
     @property
@@ -126,9 +138,9 @@ class Auto(Checked):
     """Of a reply of `cross`; more where instructions are longer."""
     style: Style = "auto"
     """How the proposer is asked, by all operators: `chat`, `raw`, or `auto`."""
-    without: str = ""
+    without: _Operators = ""
     """Operators that are left out, separated by commas."""
-    choice: str = "bandit"
+    choice: Literal["bandit", "uniform"] = "bandit"
     """`bandit`: the operator that promises most. `uniform`: one after the other."""
     templates: Path | None = None
     """Folder with your own meta-prompts: `.txt` files named like the shipped ones, which they replace."""
@@ -180,7 +192,7 @@ class Auto(Checked):
         )
 
     def _operators(self, problem: Problem) -> Mapping[str, Operator]:
-        """Return the operators by name, those that cost little first."""
+        """Return the operators by name, in their order."""
         meta = load("auto", TEMPLATES, self.templates)
         guessing, style = replace(self._ape, queries=2), self.style
         found: dict[str, Operator] = {
@@ -192,8 +204,7 @@ class Auto(Checked):
             "gradient": partial(ProTeGi(style=style).step, problem),
             "reason": partial(PE2().step, problem),
         }
-        left_out = [name.strip() for name in self.without.split(",")]
-        return {name: operator for name, operator in found.items() if name not in left_out}
+        return {name: found[name] for name in OPERATORS if name not in _listed(self.without)}
 
     def _race(
         self, problem: Problem, new: Sequence[Prompt], ranked: Sequence[Evaluation], dev: Sequence[Example]

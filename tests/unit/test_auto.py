@@ -1,0 +1,133 @@
+"""auto: whose turn it is, what a turn does, and what it tells."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import pytest
+import toy
+from rich.console import Console
+
+import localprompt
+from localprompt.cli.output import turn_parts
+from localprompt.optimizers import configure
+from localprompt.optimizers.auto import Auto, Bandit
+from localprompt.optimizers.worked_examples import swapped
+from localprompt.types import Candidate, Demo, Prompt, Turn
+
+ROW = 0.01
+
+
+def _turn(operator: str, tokens: int = 100, gain: float = 0.0) -> Turn:
+    return Turn(operator, tokens, 5, gain)
+
+
+def test_each_operator_has_a_turn_and_then_the_one_that_paid_most_per_token() -> None:
+    bandit = Bandit(["a", "b", "c"], ROW)
+    for name, tokens, gain in (("a", 100, 0.0), ("b", 100, 0.0), ("c", 300, 0.0)):
+        assert bandit.next() == name
+        bandit.turns.append(_turn(name, tokens, gain))
+    assert bandit.next() == "a"  # without a gain the cheap ones first
+    bandit.turns[2] = _turn("c", 300, 0.2)
+    assert bandit.next() == "c"
+    bandit.turns[0] = _turn("a", 100, 0.2)
+    assert bandit.next() == "a"  # as much for fewer tokens
+
+
+def test_an_operator_that_pays_goes_on_before_others_had_a_turn() -> None:
+    bandit = Bandit(["a", "b"], ROW, [_turn("a", 100, 0.2)])
+    assert bandit.next() == "a"
+
+
+def test_an_operator_that_could_make_nothing_is_not_cheap() -> None:
+    assert Bandit(["a", "b"], ROW, [Turn("b", 100, 5, 0.0), Turn("a", 0, 0, 0.0)]).next() == "a"
+    assert Bandit(["a", "b"], ROW, [Turn("b", 100, 5, 0.0), Turn("a", 0, 0, 0.0), Turn("a", 0, 0, 0.0)]).next() == "b"
+
+
+def test_gains_of_long_ago_fade() -> None:
+    bandit = Bandit(["a", "b"], ROW, [_turn("a", 100, 0.1), *[_turn("a")] * 6])
+    assert bandit.next() == "b"
+
+
+def test_it_is_exhausted_when_every_operator_had_a_turn_since_the_last_gain() -> None:
+    bandit = Bandit(["a", "b"], ROW, [_turn("a"), _turn("b", gain=0.1), _turn("a")])
+    assert not bandit.is_exhausted
+    assert Bandit(["a", "b"], ROW, [*bandit.turns, _turn("b")]).is_exhausted
+    assert not Bandit(["a"], ROW).is_exhausted
+
+
+def _writes(prompt: str, seed: int) -> str:
+    """Guesses are half right; only two good instructions made into one are the best there is."""
+    if not toy.is_asked_to_write(prompt):
+        return toy.answer(prompt, seed)
+    if "Both of these" in prompt or "a third one" in prompt:
+        return f" {toy.BEST}"
+    return (" say something kind about the alpha.", " tell a story of alphas.", " be brief.")[seed % 3]
+
+
+def _search(**settings: object) -> localprompt.RunResult:
+    given = replace(toy.task(train=20, dev=20, test=20), seeds=(Prompt("Say something of the alpha."),))
+    return localprompt.optimize(given, toy.model(answer=_writes), method="auto", settings=settings)
+
+
+def test_it_finds_what_one_operator_alone_can_make_and_tells_which_paid() -> None:
+    found = _search()
+    assert (found.best.instruction, found.op) == (toy.BEST, "cross")
+    assert found.turns[0].operator == "opening"
+    assert [turn.operator for turn in found.turns if turn.gain > 0][-1] == "cross"
+    assert sum(turn.tokens for turn in found.turns) <= found.spend.tokens_computed
+    assert localprompt.RunResult.from_json(found.to_json()).turns == found.turns
+
+
+def test_an_operator_that_is_left_out_has_no_turn_and_the_search_ends_when_none_gains() -> None:
+    found = _search(without="cross, guess", rounds=30)
+    names = [turn.operator for turn in found.turns[1:]]
+    assert not {"cross", "guess"} & set(names)
+    assert {"examples", "reword", "trajectory", "gradient", "reason"} == set(names)
+    assert len(names) < 30
+
+
+def test_operators_in_turn_for_comparison() -> None:
+    names = [turn.operator for turn in _search(choice="uniform", without="cross").turns[1:]]
+    assert names[:3] == ["examples", "reword", "guess"]
+
+
+@pytest.mark.parametrize(("setting", "value"), [("without", "crossing"), ("choice", "best")])
+def test_an_unknown_operator_or_choice_is_one_sentence(setting: str, value: str) -> None:
+    with pytest.raises(localprompt.ConfigError, match=value):
+        configure("auto", {setting: value})
+
+
+def test_other_worked_examples_are_of_train_fit_and_are_recorded() -> None:
+    problem = toy.problem(toy.model(), replace(toy.task(), layout=toy.SHOWING))
+    demos = [Demo(each.inputs, each.targets[0]) for each in problem.train[:4]]
+    best = Prompt("Begin.", tuple(demos))
+    found = swapped(problem, best)
+    assert found
+    of_train = [each.inputs for each in problem.train]
+    assert all(demo.inputs in of_train for prompt in found for demo in prompt.demos)
+    assert {each.prompt.id for each in problem.ranking.candidates} >= {prompt.id for prompt in found}
+    assert swapped(problem, Prompt("Begin.")) == []
+    reasoned = replace(best, demos=(Demo(problem.train[0].inputs, "First I think. Then omega0."), demos[1]))
+    assert all(set(map(str, each.demos)) <= set(map(str, reasoned.demos)) for each in swapped(problem, reasoned))
+
+
+def test_the_summary_adds_up_the_turns_of_each_operator() -> None:
+    turns = [_turn("opening", 1000, 0.2), _turn("cross", 100), _turn("reason", 200, 0.05), _turn("cross", 150)]
+    page = Console(width=200, record=True, file=io.StringIO())
+    for part in turn_parts(turns):
+        page.print(part)
+    assert "opening +0.200 (1,000 tokens); cross +0.000 (250 tokens, 2 turns); reason +0.050" in page.export_text()
+    assert turn_parts([]) == []
+
+
+def test_candidates_of_crossing_name_both_parents() -> None:
+    problem = toy.problem(toy.model(answer=_writes))
+    problem.record([Candidate(Prompt("Be brief."), "evaluated")])
+    prompts = [Prompt("Be brief."), Prompt("Be kind.")]
+    ranked = problem.evaluate(prompts)
+    Auto()._operators(problem)["cross"](ranked)
+    made = [each for each in problem.ranking.candidates if each.op == "cross"]
+    assert made
+    assert all(each.parents == tuple(prompt.id for prompt in prompts) for each in made)
