@@ -54,7 +54,7 @@ _FADES = 0.5
 
 
 def _listed(names: str) -> list[str]:
-    return [name.strip() for name in names.split(",") if name.strip()]
+    return [name.strip() for name in names.split(",") if name.strip() not in ("", "none")]
 
 
 _Operators = Annotated[
@@ -138,8 +138,8 @@ class Auto(Checked):
     """Of a reply of `cross`; more where instructions are longer."""
     style: Style = "auto"
     """How the proposer is asked, by all operators: `chat`, `raw`, or `auto`."""
-    without: _Operators = ""
-    """Operators that are left out, separated by commas."""
+    without: _Operators = "none"
+    """Operators that are left out, separated by commas; `none`: all take part."""
     choice: Literal["bandit", "uniform"] = "bandit"
     """`bandit`: the operator that promises most. `uniform`: one after the other."""
     templates: Path | None = None
