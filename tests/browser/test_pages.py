@@ -27,7 +27,7 @@ SECTIONS = {
     "run": ("verdict", "progress", "lineage", "rows", "scores", "discards", "asked", "repeat"),
     "sensitivity": ("verdict", "words", "families", "variants", "scorers", "variance", "repeat"),
     "transfer": ("verdict", "repeat"),
-    "comparison": ("verdict", "methods", "tasks", "runs", "repeat"),
+    "comparison": ("verdict", "methods", "runs", "repeat"),
     "port": ("verdict", "scores", "differences", "repeat"),
 }
 """Kind of report to the ids of its sections, in their order."""
