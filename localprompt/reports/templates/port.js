@@ -30,10 +30,10 @@ function differenceSection() {
     ["gain", "with the new model, from the old prompt to the new one", found.gain],
   ].map(([name, what, difference]) => ({ name, what, difference }));
   const reach = 1.1 * Math.max(0.02, ...rows.flatMap((row) => [Math.abs(row.difference.low), Math.abs(row.difference.high)]));
-  dataTable(node, "Paired differences on test, with 95 % intervals", [
+  dataTable(node, `Paired differences on test, with 95 % intervals; pictures from ${signed(-reach)} to ${signed(reach)}`, [
     { name: "difference", wide: true, value: (row) => row.name, cell: (row) => [el("strong", { text: row.name }), el("div", { class: "quiet", text: row.what })] },
     { name: "mean", right: true, value: (row) => row.difference.mean, cell: (row) => ranged(signed(row.difference.mean), row.difference, signed) },
-    { name: `from ${signed(-reach)} to ${signed(reach)}`, value: () => null, cell: (row) => el("div", { class: "picture" }, intervalPicture(row.difference, { from: -reach, to: reach, line: 0, tone: row.difference.p >= ALPHA ? "quiet" : row.difference.mean > 0 ? "good" : "bad" })) },
+    { name: "interval", value: () => null, cell: (row) => el("div", { class: "picture" }, intervalPicture(row.difference, { from: -reach, to: reach, line: 0, tone: row.difference.p >= ALPHA ? "quiet" : row.difference.mean > 0 ? "good" : "bad" })) },
     { name: "p", right: true, value: (row) => row.difference.p, cell: (row) => pText(row.difference.p) },
     { name: "rows", right: true, value: (row) => row.difference.n, cell: (row) => count(row.difference.n) },
   ], rows, [], { search: false });
