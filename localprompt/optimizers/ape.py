@@ -170,7 +170,7 @@ class APE(Checked):
 
         # 3, 4. Score on growing subsets, then the finalists on all of dev.
         finalists = self._select(problem, found, dev, beside=seeds)
-        ranked = self._measure(problem, [*seeds, *finalists, *other_way(finalists, examples)])
+        ranked = self._measure(problem, [*seeds, *finalists, *other_way(problem, finalists, examples)])
 
         # 5. Vary the best, while that helps.
         for round_ in range(self.resample_rounds):
@@ -184,7 +184,7 @@ class APE(Checked):
                 break
             # Among themselves: the incumbents won on the very examples that the first stage would compare them on.
             finalists = self._select(problem, variants, dev)
-            ranked = self._measure(problem, [*finalists, *other_way(finalists, examples), *incumbents])
+            ranked = self._measure(problem, [*finalists, *other_way(problem, finalists, examples), *incumbents])
             if ranked[0][1] <= best:
                 break
 

@@ -214,7 +214,7 @@ class Auto(Checked):
         best = ranked[0].prompt
         found = filter_in_stages(problem.evaluate, new, dev, stages, protected=[best])
         examples = [each.prompt for each in ranked if each.prompt.demos]
-        measure_best_first(problem, [*found, *other_way(found[:1], examples)])
+        measure_best_first(problem, [*found, *other_way(problem, found[:1], examples)])
 
     def _crossed(self, problem: Problem, meta: Mapping[str, MetaPrompt], ranked: Sequence[Evaluation]) -> list[Prompt]:
         """Return instructions made of two good ones each; they carry the worked examples of the better one."""

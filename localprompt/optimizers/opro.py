@@ -242,7 +242,7 @@ class OPRO(Checked):
             # 5. Measure the best on dev; mostly it is still the one that was, which costs nothing.
             is_due = (step + 1) % self.eval_interval == 0 or step + 1 == self.steps
             done = _best_on_dev(problem, best_first(search.scored)[: self.finalists if is_due else 1]) >= 1.0
-        measure_best_first(problem, other_way(best_first(search.scored)[:1], begun[len(problem.seeds) :]))
+        measure_best_first(problem, other_way(problem, best_first(search.scored)[:1], begun[len(problem.seeds) :]))
 
     def step(self, problem: Problem, ranked: Sequence[Evaluation]) -> list[Prompt]:
         """Return new prompts that the proposer writes, shown others with their scores on the same examples: 2 and 3."""

@@ -216,7 +216,7 @@ class PE2(Checked):
             if newest:
                 generation = self._score(problem, newest, dev)
                 tree = [*tree, *generation]
-        measure_best_first(problem, other_way(best_first(tree)[:1], begun[len(problem.seeds) :]))
+        measure_best_first(problem, other_way(problem, best_first(tree)[:1], begun[len(problem.seeds) :]))
 
     def step(self, problem: Problem, ranked: Sequence[Evaluation]) -> list[Prompt]:
         """Return new prompts that the proposer writes after it reasoned about errors of the best, which stand first."""

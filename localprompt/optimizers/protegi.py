@@ -229,7 +229,7 @@ class ProTeGi(Checked):
                 beam = self._select(problem, [*beam, *new])
 
         # 7. The last word has the metric, on all of dev.
-        measure_best_first(problem, [*beam, *other_way(beam[:1], begun[len(problem.seeds) :])])
+        measure_best_first(problem, [*beam, *other_way(problem, beam[:1], begun[len(problem.seeds) :])])
 
     def step(self, problem: Problem, ranked: Sequence[Evaluation]) -> list[Prompt]:
         """Return the successors of the best prompts, the best of which stands first: 1 to 5."""

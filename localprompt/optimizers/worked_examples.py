@@ -132,16 +132,22 @@ def starts(
     return [*problem.seeds, *found[:KEPT]]
 
 
-def other_way(prompts: Sequence[Prompt], examples: Sequence[Prompt]) -> list[Prompt]:
-    """Return the prompts with examples without them, and those without with the best set; none where there is no set.
+def other_way(problem: Problem, prompts: Sequence[Prompt], examples: Sequence[Prompt]) -> list[Prompt]:
+    """Return the prompts with examples without them, and those without with the best set, recorded; none without a set.
 
     Args:
+        problem: that they are recorded with.
         prompts: an instruction that is good with examples may be as good without, and the other way round.
         examples: prompts with examples, those of `starts`, the best first.
     """
     if not examples:
         return []
-    return [replace(each, demos=() if each.demos else examples[0].demos) for each in prompts]
+    best, found = examples[0], list[Candidate]()
+    for each in prompts:
+        op, parents = ("without examples", (each.id,)) if each.demos else ("with examples", (each.id, best.id))
+        found.append(Candidate(replace(each, demos=() if each.demos else best.demos), op, parents, is_proposed=False))
+    problem.record(found)
+    return [each.prompt for each in found]
 
 
 def _sizes(problem: Problem, shots: Literal["auto"] | int) -> tuple[int, ...]:

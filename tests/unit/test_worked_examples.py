@@ -254,8 +254,11 @@ def test_reasoning_is_shown_of_answers_in_turn_and_looked_for_until_there_is_eno
 def test_an_instruction_is_tried_the_other_way_too() -> None:
     demos, other = (Demo({"input": "alpha1"}, "omega1"),), (Demo({"input": "alpha2"}, "omega2"),)
     bare, shown = Prompt("Say it."), Prompt("Do it.", other)
-    assert other_way([bare, shown], [Prompt("", demos)]) == [Prompt("Say it.", demos), Prompt("Do it.")]
-    assert other_way([bare, shown], []) == []
+    problem, best = toy.problem(toy.model()), Prompt("", demos)
+    assert other_way(problem, [bare, shown], [best]) == [Prompt("Say it.", demos), Prompt("Do it.")]
+    made = [(each.op, each.parents) for each in problem.ranking.candidates[-2:]]
+    assert made == [("with examples", (bare.id, best.id)), ("without examples", (shown.id,))]
+    assert other_way(problem, [bare, shown], []) == []
 
 
 @pytest.mark.parametrize("method", ["ape", "opro", "pe2", "protegi"])
