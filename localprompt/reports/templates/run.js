@@ -198,6 +198,7 @@ function drawLineage() {
     node.append(el("h3", { text: found >= 0 ? "How the found prompt came about" : "How the best prompt so far came about" }), line);
     if (steps.length < bestLine.length) node.append(paragraph(`${count(bestLine.length - steps.length)} steps between the fifth and the last 25 are in the tree only.`, "quiet"));
   }
+  if (bestLine.length === 1 && found >= 0) node.append(paragraph(`The found prompt was made from no other prompt (${candidates[found].op}).`));
   node.append(el("h3", { text: "All candidates as a tree" }), paragraph("A prompt stands below the one that it was made from; prompts that were written anew stand at the top. The line to the best one is open.", "quiet"));
   const all = candidates.map((_, place) => place).filter((place) => parentOf[place] === null).sort(byScore);
   roots = branch(all);
@@ -268,7 +269,7 @@ function branch(places) {
   const update = () => {
     const left = places.length - drawnPlaces.size;
     more.hidden = !left;
-    button.textContent = `Show ${count(Math.min(left, AT_ONCE))} more of ${count(left)}`;
+    button.textContent = left > AT_ONCE ? `Show ${AT_ONCE} more of ${count(left)}` : `Show ${left} more`;
   };
   const show = (most) => { for (const place of places.filter((each) => !drawnPlaces.has(each)).slice(0, most)) one(place); update(); };
   const button = el("button", { type: "button", on: { click: () => show(AT_ONCE) } });
