@@ -303,17 +303,12 @@ function startTheme() {
   button.setAttribute("aria-pressed", String(isDark()));
 }
 
-// On paper colours are light and everything folded is open.
+// On paper everything folded is open, and charts have the colours of paper.
 function startPrint() {
-  const root = document.documentElement, paper = matchMedia("print");
-  let opened = [], theme = null;
+  const paper = matchMedia("print");
+  let opened = [];
   paper.addEventListener("change", () => {
-    if (paper.matches) {
-      theme = root.dataset.theme;
-      root.dataset.theme = "light";
-      opened = [...document.querySelectorAll("details:not([open])")];
-    } else if (theme) root.dataset.theme = theme;
-    else delete root.dataset.theme;
+    if (paper.matches) opened = [...document.querySelectorAll("details:not([open])")];
     opened.forEach((each) => (each.open = paper.matches));
     redraw.forEach((each) => each());
   });

@@ -106,7 +106,7 @@ function drawProgress() {
     const found = [];
     for (const stage of phases()) {
       const x = axis.stage(stage);
-      if (x !== null && (!found.length || x - found[found.length - 1].x > reach() / 11)) found.push({ x, text: stage.name });
+      if (x !== null && (!found.length || x - found[found.length - 1].x > (90 * reach()) / Math.max(200, main.clientWidth - 120))) found.push({ x, text: stage.name }); // room for the name
     }
     return found;
   };
