@@ -88,6 +88,7 @@ def compared_run(store: Store, task: Task, record: RunRecord, result: RunResult)
         area=None if curve is None else area_under_best_so_far(curve.start, curve.steps, curve.limit),
         proposals=accepted + sum(result.discards.values()),
         copies=numbered(task.test),
+        best_so_far=() if curve is None else ((0, curve.start), *curve.steps),
     )
 
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from localprompt.comparison.execute import Bench, compared_run, settings_of
-from localprompt.comparison.table import ComparedRun, Comparison, FailedRun, rows_of
+from localprompt.comparison.execute import Bench, settings_of
+from localprompt.comparison.table import ComparedRun, Comparison, FailedRun, MethodSettings, rows_of
 from localprompt.errors import ConfigError, LocalPromptError, StoreError, TaskError, nearest
 from localprompt.interface.advice import command
 from localprompt.interface.arguments import checked
@@ -29,7 +29,7 @@ from localprompt.run.estimate import Estimate
 from localprompt.run.journal import enter
 from localprompt.run.models import Models, check_engine, open_models
 from localprompt.run.prepare import prepare, tell_before
-from localprompt.run.results import RunResult, is_cut
+from localprompt.run.results import is_cut
 from localprompt.run.resume import models_of
 from localprompt.run.session import opened_store
 from localprompt.run.sizing import planned
@@ -39,7 +39,7 @@ from localprompt.store import RunRecord, Store, Study
 from localprompt.store.records import identity_hash
 from localprompt.tasks import Task
 from localprompt.tasks.check import main_doubts
-from localprompt.tasks.stored import from_plain, without_functions
+from localprompt.tasks.stored import from_plain
 from localprompt.tasks.task import check_one_split
 
 KIND = "comparison"
@@ -152,7 +152,7 @@ def resume_comparison(  # noqa: PLR0913 - as above
         if proposer is not None and configs[0][1].proposer is None:
             raise ConfigError(f"the comparison {study.id} has no proposer of its own", "leave out the proposer")
         planned = [PlannedRun(from_plain(each.task, allow_code=allow_code), record) for record, each in configs]
-        _check_alike(home, study.id, planned)
+        check_alike(home, study.id, planned)
         for task in _different(planned):
             tell_before(task, observer, f"{task.name}: ")
         left = [config for record, config in configs if record.status != "finished"]
@@ -337,7 +337,7 @@ def _again(home: Store) -> str:
     return f"call {again} with its tasks, methods and limits: runs that have changed are repeated"
 
 
-def _check_alike(home: Store, name: str, planned: Sequence[PlannedRun]) -> None:
+def check_alike(home: Store, name: str, planned: Sequence[PlannedRun]) -> None:
     """Check that runs still differ in nothing but task, method and seed; each can be gone on with by itself.
 
     Raises:
@@ -378,6 +378,7 @@ def _carried_out(name: str, planned: Sequence[PlannedRun], bench: Bench) -> Comp
     done: list[ComparedRun] = []
     failed: list[FailedRun] = []
     configs = {each.record.method: RunConfig.read(each.record.configuration) for each in planned}
+    methods = {method: settings_of(config) for method, config in configs.items()}
     bench.observer.note(f"comparison {name}, {len(planned)} runs, kept in {bench.store.path}")
     for number, (task, record) in enumerate(((each.task, each.record) for each in planned), start=1):
         what = f"{task.name}, {record.method}, seed {record.seed}"
@@ -394,37 +395,27 @@ def _carried_out(name: str, planned: Sequence[PlannedRun], bench: Bench) -> Comp
             bench.observer.note(f"{again} continues from here")
             raise
     bench.store.studies.update(name, status="failed" if failed else "finished")
-    return _result(name, planned, done, failed)
+    return summed_up(name, planned, methods, done, failed)
 
 
-def stored_comparison(home: Store, study: Study) -> tuple[Comparison, list[PlannedRun]]:
-    """Return what the finished runs of a comparison say, and the runs that are not finished; no model is needed.
-
-    Nothing is carried out, so runs of other versions take part, and metrics in Python are not loaded.
-
-    Raises:
-        StoreError: if a run of it is gone or damaged, or no method of it is known here.
-    """
-    planned = [
-        PlannedRun(from_plain(without_functions(record.configuration["task"])), record)
-        for record in _runs_of(home, study)
-    ]
-    done, left = list[ComparedRun](), list[PlannedRun]()
-    for each in planned:
-        if each.record.status == "finished" and each.record.result is not None:
-            done.append(compared_run(home, each.task, each.record, RunResult.from_json(each.record.result)))
-        else:
-            left.append(each)
-    return _result(study.id, planned, done, []), left
-
-
-def _result(
-    name: str, planned: Sequence[PlannedRun], done: Sequence[ComparedRun], failed: Sequence[FailedRun]
+def summed_up(
+    name: str,
+    planned: Sequence[PlannedRun],
+    methods: Mapping[str, MethodSettings],
+    done: Sequence[ComparedRun],
+    failed: Sequence[FailedRun],
 ) -> Comparison:
-    """Return what the runs say together."""
-    configs = {each.record.method: RunConfig.read(each.record.configuration) for each in planned}
+    """Return what the runs of a comparison say together.
+
+    Args:
+        name: its id.
+        planned: all of its runs, in their order; one or more.
+        methods: their settings, by name.
+        done: those that ended.
+        failed: those that did not.
+    """
     first = planned[0].record
-    limits = configs[first.method].limits
+    limits = RunConfig.read(first.configuration).limits
     tasks = _different(planned)
     rows, over_tasks = rows_of(done, [task.name for task in tasks])
     return Comparison(
@@ -433,7 +424,7 @@ def _result(
         proposer=first.proposer,
         max_tokens=limits.max_tokens or limits.max_requested or 0,
         max_calls=limits.max_calls,
-        methods={method: settings_of(config) for method, config in configs.items()},
+        methods=methods,
         runs=tuple(done),
         failures=tuple(failed),
         rows=rows,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from localprompt.run.results import RunResult, is_significant
+from localprompt.stats.equality import holm
 from localprompt.stats.intervals import Difference, paired_difference
 from localprompt.stats.seeds import OverSeeds, over_seeds
 
@@ -40,6 +42,8 @@ class ComparedRun:
     """Proposed prompts, used or not; the seed prompts are none."""
     copies: tuple[int, ...] = ()
     """Of each test example a number, which copies of an example share. Empty where there are none."""
+    best_so_far: tuple[tuple[int, float], ...] = ()
+    """What the area is under: tokens, and the score on all of dev from there on. Empty where there is no area."""
 
     @property
     def discarded(self) -> int:
@@ -122,6 +126,22 @@ class Row:
     def discard_rate(self) -> float:
         """Share of the proposals that were not used; 0.0 where there were none."""
         return self.discarded / self.proposals if self.proposals else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class MethodPair:
+    """Two methods on one task, or over all tasks."""
+
+    task: str | None
+    """None: over all tasks, as in `Row`."""
+    first: str
+    second: str
+    difference: Difference
+    """Of the prompts that `second` found less those of `first`, as `Row.from_random`."""
+    adjusted_p: float
+    """After Holm, for all pairs of the task."""
+    is_shown: bool
+    """Neither chance nor noise explains it, and it is no gain to a score that one answer to everything would have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +255,39 @@ def rows_of(runs: Sequence[ComparedRun], tasks: Sequence[str]) -> tuple[tuple[Ro
     return tuple(row for row in by_task if row), tuple(row for row in over if row)
 
 
+def pairs_of(
+    rows: Sequence[Row], runs: Sequence[ComparedRun], tasks: Sequence[str]
+) -> tuple[MethodPair, ...]:
+    """Return how each two methods differ; of each pair that one is first that scores less.
+
+    Args:
+        rows: of the methods, on one task or over all tasks.
+        runs: those that ended.
+        tasks: those of the rows.
+    """
+    ordered = sorted(rows, key=lambda row: row.test.mean)
+    places = list(itertools.combinations(ordered, 2))
+    found = [_difference(tasks, low.method, high.method, runs) for low, high in places]
+    adjusted = holm([each.p for each in found])
+    return tuple(
+        MethodPair(
+            high.task,
+            low.method,
+            high.method,
+            difference,
+            p,
+            replace(high, noise=max(low.noise or 0.0, high.noise or 0.0)).is_shown(replace(difference, p=p)),
+        )
+        for (low, high), difference, p in zip(places, found, adjusted, strict=True)
+    )
+
+
+def _difference(tasks: Sequence[str], first: str, second: str, runs: Sequence[ComparedRun]) -> Difference:
+    before, after = (_paired(tasks, method, runs) for method in (first, second))
+    scores = [_by_example(each, "best_scores") for each in (before, after)]
+    return paired_difference(scores[0], scores[1], _copies(after), _weights(after))
+
+
 def _row(tasks: Sequence[str], method: str, runs: Sequence[ComparedRun]) -> Row | None:
     found = _paired(tasks, method, runs)
     if not found:
@@ -242,8 +295,6 @@ def _row(tasks: Sequence[str], method: str, runs: Sequence[ComparedRun]) -> Row 
     mine = [run for group in found.values() for run in group]
     baseline = {} if method == BASELINE else _paired(tasks, BASELINE, runs)
     best, seed = _by_example(found, "best_scores"), _by_example(found, "seed_scores")
-    copies, weights = _copies(found), _weights(found)
-    theirs = _by_example(baseline, "best_scores") if baseline else []
     areas = [[run.area for run in group if run.area is not None] for group in found.values()]
     areas = [each for each in areas if len(each) == len(tasks)]
     compared = [*mine, *(run for group in baseline.values() for run in group)]
@@ -256,8 +307,8 @@ def _row(tasks: Sequence[str], method: str, runs: Sequence[ComparedRun]) -> Row 
         method=method,
         runs=len(mine),
         test=over_seeds([_mean([_mean(run.best_scores) for run in group]) for group in found.values()]),
-        from_seed=paired_difference(seed, best, copies, weights),
-        from_random=paired_difference(theirs, best, copies, weights) if baseline else None,
+        from_seed=paired_difference(seed, best, _copies(found), _weights(found)),
+        from_random=_difference(tasks, BASELINE, method, runs) if baseline else None,
         noise=max(floors, default=None),
         constant=_constant(found),
         area=over_seeds([_mean(each) for each in areas]) if areas else None,

@@ -2,50 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from localprompt.comparison.execute import curve_of
-from localprompt.comparison.plan import PlannedRun, stored_comparison
-from localprompt.comparison.table import BASELINE, Comparison, Row
-from localprompt.errors import LocalPromptError
+from localprompt.comparison.known import KnownComparison, KnownRun, known_comparison
+from localprompt.comparison.table import ComparedRun, Comparison, MethodPair, Row, pairs_of
+from localprompt.errors import StoreError
 from localprompt.interface.advice import command
-from localprompt.interface.rounding import p_text, score_text
 from localprompt.interface.version import __version__
+from localprompt.reports.comparison_verdict import MethodsVerdict, methods_verdict
 from localprompt.run.config import RunConfig
+from localprompt.search.observer import pluralize
 from localprompt.store import Store, Study
 from localprompt.store.plain import plain
-from localprompt.tasks.stored import from_plain, without_functions
+
+Steps = tuple[tuple[int, float], ...]
+"""(tokens, score from there on)."""
 
 
 @dataclass(frozen=True, slots=True)
-class ReportedCurve:
-    """The dev score of the best prompt so far of one run; each prompt counts with its mean over all of dev."""
+class MethodCurve:
+    """The best-so-far score of a method: the mean of its runs."""
 
-    run_id: str
-    task: str
     method: str
-    seed: int
-    start: float
-    """Of the seed prompt."""
-    steps: tuple[tuple[float, ...], ...]
-    """Tokens until then and the score from then on."""
-    limit: int
-    """Tokens that the search was allowed."""
+    runs: int
+    """That have such a score."""
+    steps: Steps
 
 
 @dataclass(frozen=True, slots=True)
-class UnfinishedRun:
-    """A run without a result that takes part."""
+class ComparedTask:
+    """One task of a comparison, or all of them together."""
+
+    task: str | None
+    """None: all tasks together."""
+    verdict: MethodsVerdict
+    seed_score: float
+    """Of the seed prompt on test, the mean of the runs; over all tasks their mean."""
+    pairs: tuple[MethodPair, ...]
+    curves: tuple[MethodCurve, ...]
+    """One a method; none over all tasks."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedRun:
+    """A run of a comparison, however far it is."""
 
     run_id: str
     task: str
+    """Empty for a run that is gone, as `method`."""
     method: str
-    seed: int
+    seed: int | None
     status: str
-    stopped: str
-    """Why it ended early; empty where it did not."""
+    why: str
+    """Why it is not finished, or does not count."""
+    best_so_far: Steps
+    """Tokens of the search, and the score of its best prompt on all of dev; empty where that is not known."""
+    command: str
+    """That makes its page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +71,27 @@ class ComparisonReport:
 
     comparison_id: str
     status: str
+    """finished: all of its runs are; else running, interrupted, paused, failed, gone, damaged or left out."""
     created: float
     """Seconds since 1970, as `updated`."""
     updated: float
     headline: str
-    """What it shows, in a sentence or two."""
-    result: Comparison | None
-    """Of the runs that are finished; None where none is, or something of it cannot be read."""
-    curves: tuple[ReportedCurve, ...]
-    unfinished: tuple[UnfinishedRun, ...]
-    damage: tuple[str, ...]
-    """What cannot be read."""
+    tone: str
+    """good, bad or open, as in the verdicts."""
+    state: tuple[str, ...]
+    """Why it is not simply finished, in sentences; empty where it is."""
+    comparison: Comparison | None
+    """What the finished runs say; None where no run can be read."""
+    tasks: tuple[ComparedTask, ...]
+    """Those with a finished run."""
+    over_tasks: ComparedTask | None
+    """None for one task, and where no method has a seed that is finished on every task."""
+    runs: tuple[ReportedRun, ...]
+    """All of them, in their order."""
     configuration: Mapping[str, Any]
-    """Versions, fingerprints and machine of the first run, by name."""
-    command: str
-    """That goes on with it."""
+    """What all runs share: versions, fingerprints, machine, by name."""
+    commands: Mapping[str, str]
+    """What can be done next, and the command that does it."""
     kind: Literal["comparison"] = field(default="comparison", metadata={"key": "report"})
     version: str = __version__
     """Of localprompt, that made the report."""
@@ -76,93 +99,141 @@ class ComparisonReport:
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain data."""
         found: dict[str, Any] = plain(self)
-        return {**found, "result": None if self.result is None else self.result.to_json()}
+        return {**found, "comparison": None if self.comparison is None else self.comparison.to_json()}
 
 
-def comparison_report(store: Store, study: Study) -> ComparisonReport:
-    """Return the report of a comparison; what of it cannot be read is said in it."""
-    found, left, curves, damage = None, list[PlannedRun](), tuple[ReportedCurve, ...](), ""
-    configuration: Mapping[str, Any] = {}
-    try:
-        result, left = stored_comparison(store, study)
-        curves = tuple(_curves(store, result))
-        found = result if result.runs else None
-        configuration = _configuration(store, study)
-    except LocalPromptError as error:
-        damage = error.message
+def comparison_report(home: Store, study: Study) -> ComparisonReport:
+    """Return the report of a comparison; where it is not finished, of the runs that are.
+
+    Raises:
+        StoreError: if the store cannot be read.
+    """
+    known = known_comparison(home, study)
+    found = known.comparison
+    by_id = {run.result.run_id: run for run in found.runs} if found else {}
+    tasks = tuple(_tasks(found)) if found else ()
+    over = _over_tasks(found) if found else None
+    headline, tone = _headline(tasks, over)
     return ComparisonReport(
         comparison_id=study.id,
-        status=study.status,
+        status=known.status,
         created=study.created,
         updated=study.updated,
-        headline=_headline(found, len(left)),
-        result=found,
-        curves=curves,
-        unfinished=tuple(_unfinished(each) for each in left),
-        damage=(damage,) if damage else (),
-        configuration=configuration,
-        command=command("compare", "--resume", study.id, store=store.path).strip("`"),
+        headline=headline,
+        tone=tone,
+        state=tuple(_state(known)),
+        comparison=found,
+        tasks=tasks,
+        over_tasks=over,
+        runs=tuple(_run(each, by_id.get(each.run_id), home) for each in known.runs),
+        configuration=_configuration(home, study),
+        commands=_commands(home, study, known),
     )
 
 
-def _curves(store: Store, found: Comparison) -> Sequence[ReportedCurve]:
-    curves = list[ReportedCurve]()
-    for result in (run.result for run in found.runs):
-        record = store.runs.get(result.run_id)
-        task = from_plain(without_functions(record.configuration["task"]))
-        if curve := curve_of(store, task, record, result):
-            place = result.run_id, result.task, result.method, result.seed
-            curves.append(ReportedCurve(*place, curve.start, tuple(curve.steps), curve.limit))
-    return curves
+def mean_curve(curves: Sequence[Steps]) -> Steps:
+    """Return the mean of step functions, with a step wherever one of them has one.
+
+    Args:
+        curves: each with its first step at 0 and at the latest steps of equal tokens; one or more.
+    """
+    places = sorted({tokens for curve in curves for tokens, _ in curve})
+    starts = [[tokens for tokens, _ in curve] for curve in curves]
+
+    def at(tokens: int) -> float:
+        scores = (curve[bisect_right(own, tokens) - 1][1] for curve, own in zip(curves, starts, strict=True))
+        return math.fsum(scores) / len(curves)
+
+    return tuple((tokens, at(tokens)) for tokens in places)
 
 
-def _unfinished(planned: PlannedRun) -> UnfinishedRun:
-    record = planned.record
-    return UnfinishedRun(record.id, planned.task.name, record.method, record.seed, record.status, record.stopped)
+def _tasks(found: Comparison) -> Iterator[ComparedTask]:
+    for task in dict.fromkeys(row.task for row in found.rows):
+        assert task is not None
+        rows = [row for row in found.rows if row.task == task]
+        runs = [run for run in found.runs if run.result.task == task]
+        curves = {
+            row.method: [run.best_so_far for run in runs if run.result.method == row.method and run.best_so_far]
+            for row in rows
+        }
+        drawn = (MethodCurve(method, len(each), mean_curve(each)) for method, each in curves.items() if each)
+        yield _compared(task, rows, found.runs, [task], tuple(drawn))
 
 
-def _configuration(store: Store, study: Study) -> dict[str, Any]:
-    config = RunConfig.read(store.runs.get(study.runs[0]).configuration)
-    return {
-        "version": config.version,
-        "machine": dict(config.machine),
-        "model": {"name": config.model.name, "fingerprint": config.model.fingerprint},
-        "proposer": None
-        if config.proposer is None
-        else {"name": config.proposer.name, "fingerprint": config.proposer.fingerprint},
-    }
+def _over_tasks(found: Comparison) -> ComparedTask | None:
+    tasks = [task for task in dict.fromkeys(row.task for row in found.rows) if task is not None]
+    return _compared(None, found.over_tasks, found.runs, tasks, ()) if found.over_tasks else None
 
 
-def _headline(found: Comparison | None, n_left: int) -> str:
-    """Return what the rows show: whether the best method is ahead of the seed prompt, and of the baseline."""
-    waiting = f" {n_left} of the runs are not finished." if n_left else ""
-    if found is None:
-        return f"Nothing can be compared yet.{waiting}"
-    rows = found.over_tasks or found.rows
-    tasks = {row.task for row in found.rows}
-    if not found.over_tasks and len(tasks) > 1:
-        return f"No method has ended on all of the tasks yet.{waiting}"
-    best = max(rows, key=lambda row: row.test.mean)
-    where = "over all tasks" if best.task is None else f"on {best.task}"
-    seed, score = best.from_seed, score_text(best.test.mean)
-    by = f"{score_text(seed.mean, sign='+')} compared with the seed prompt ({p_text(seed.p)})"
-    if not (best.is_shown(seed) and seed.mean > 0):
-        text = f"No method is shown to be better than the seed prompt {where}"
-        return (
-            f"{text}: {best.method} scores highest on test with {score}, {by}, which chance alone may explain.{waiting}"
-        )
-    text = f"{best.method} scores highest on test {where} with {score}, {by}, more than chance explains."
-    return f"{text} {_beside_baseline(best)}{waiting}"
+def _compared(
+    task: str | None, rows: Sequence[Row], runs: Sequence[ComparedRun], tasks: Sequence[str], curves: tuple[Any, ...]
+) -> ComparedTask:
+    pairs = pairs_of(rows, runs, tasks)
+    seed = _mean([_mean([_mean(run.seed_scores) for run in runs if run.result.task == each]) for each in tasks])
+    return ComparedTask(task, methods_verdict(rows, pairs, seed), seed, pairs, curves)
 
 
-def _beside_baseline(best: Row) -> str:
-    """Return whether the best method is shown to be better than one that learns from no score."""
-    if best.method == BASELINE:
-        return "It is the baseline, which learns from no score: no method is shown to be better than that."
-    if best.from_random is None:
-        return f"Without a run of {BASELINE}, which learns from no score, nobody can say what its feedback was worth."
-    random = best.from_random
-    against = f"It is {score_text(random.mean, sign='+')} compared with {BASELINE} ({p_text(random.p)})"
-    if best.is_shown(random) and random.mean > 0:
-        return f"{against}, more than chance explains."
-    return f"{against}, so it is not shown to be better than that baseline."
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _headline(tasks: Sequence[ComparedTask], over: ComparedTask | None) -> tuple[str, str]:
+    if not tasks:
+        return "No run is finished yet", "open"
+    if over is not None:
+        return f"Over all tasks: {over.verdict.headline}", over.verdict.tone
+    if len(tasks) == 1:
+        return tasks[0].verdict.headline, tasks[0].verdict.tone
+    return "No method has finished a seed on every task, so there is no verdict over all tasks yet", "open"
+
+
+def _state(known: KnownComparison) -> Iterator[str]:
+    n_done = sum(each.status == "finished" for each in known.runs)
+    if n_done == len(known.runs):
+        return
+    whole = "The comparison goes on" if known.status == "running" else "The comparison is not finished"
+    yield f"{whole}: {n_done} of {pluralize(len(known.runs), 'run')} are finished, and what is shown is of these alone."
+    for status in dict.fromkeys(each.status for each in known.runs if each.status != "finished"):
+        some = [each for each in known.runs if each.status == status]
+        yield f"{pluralize(len(some), 'run')} {'is' if len(some) == 1 else 'are'} {status}."
+
+
+def _run(known: KnownRun, done: ComparedRun | None, home: Store) -> ReportedRun:
+    page = _line("report", known.run_id, home=home)
+    steps = done.best_so_far if done else ()
+    return ReportedRun(known.run_id, known.task, known.method, known.seed, known.status, known.why, steps, page)
+
+
+def _commands(home: Store, study: Study, known: KnownComparison) -> dict[str, str]:
+    again = ("compare", "--resume", study.id)
+    found = {"show the tables on a terminal": _line(*again, home=home)}
+    if known.status != "finished":
+        found = {"go on with it": _line(*again, home=home)}
+    found["write the tables and the runs as spreadsheets"] = _line(
+        *again, "--csv", "TABLE.csv", "--csv-runs", "RUNS.csv", home=home
+    )
+    found["print everything as JSON"] = _line("report", study.id, "--json", home=home)
+    return found
+
+
+def _line(*words: str, home: Store) -> str:
+    return command(*words, store=home.path).strip("`")
+
+
+def _configuration(home: Store, study: Study) -> dict[str, Any]:
+    """Return what the first run that can be read has for all of them."""
+    for run_id in study.runs:
+        try:
+            config = RunConfig.read(home.runs.get(run_id).configuration)
+        except StoreError:
+            continue
+        return {
+            "localprompt": config.version,
+            "machine": dict(config.machine),
+            "model": {"fingerprint": config.model.fingerprint, "came from": config.sources.model or "loaded"},
+            "proposer": None
+            if config.proposer is None
+            else {"fingerprint": config.proposer.fingerprint, "came from": config.sources.proposer or "loaded"},
+            "answers are shared": config.use_cache,
+        }
+    return {}

@@ -1,0 +1,132 @@
+"""What the methods of a comparison found beside each other, in sentences. Level 9."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from localprompt.comparison.table import MethodPair, Row
+from localprompt.interface.rounding import p_text, score_text
+from localprompt.reports.verdict import Tone
+from localprompt.run.results import is_significant
+from localprompt.search.observer import pluralize
+from localprompt.stats.intervals import Difference
+
+_EQUAL = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class MethodsVerdict:
+    """Which method is better, on one task or over all tasks."""
+
+    headline: str
+    tone: Tone
+    """good: one method is better than every other one; with a single method, than the seed prompt."""
+    reasons: tuple[str, ...]
+    """What each method does beside the seed prompt, pairs that differ, noise, one constant answer, seeds."""
+
+
+def methods_verdict(rows: Sequence[Row], pairs: Sequence[MethodPair], seed: float) -> MethodsVerdict:
+    """Return the verdict on methods.
+
+    Args:
+        rows: one a method, one or more.
+        pairs: of all of them.
+        seed: score of the seed prompt on test.
+    """
+    ordered = sorted(rows, key=lambda row: -row.test.mean)
+    headline, tone = _alone(ordered[0]) if len(rows) == 1 else _headline(ordered, pairs)
+    return MethodsVerdict(headline, tone, tuple(_reasons(ordered, pairs, seed)))
+
+
+def _alone(row: Row) -> tuple[str, Tone]:
+    gain, what = row.from_seed, f"the prompts of {row.method}"
+    how = f"{_signed(gain.mean)} on test against the seed prompt ({p_text(gain.p, 3)})"
+    if not row.is_shown(gain):
+        return f"No difference is shown: {what} have {how}", "open"
+    return (f"Better prompts were found: {what} have {how}", "good") if gain.mean > 0 else (
+        f"Worse prompts were found: {what} have {how}",
+        "bad",
+    )
+
+
+def _headline(rows: Sequence[Row], pairs: Sequence[MethodPair]) -> tuple[str, Tone]:
+    best = rows[0]
+    others = [row for row in rows if row.test.mean < best.test.mean - _EQUAL]
+    if not others:
+        return f"No method is better than another: all of them score {_score(best.test.mean)} on test", "open"
+    top = [row.method for row in rows[: len(rows) - len(others)]]
+    nearest = _pair(pairs, others[0].method, best.method)
+    ahead = f"{_size(nearest.difference.mean)} ahead of {nearest.first}"
+    if len(top) == 1 and all(_pair(pairs, row.method, best.method).is_shown for row in others):
+        p = p_text(nearest.adjusted_p, 3)
+        score = f"{_score(best.test.mean)} on test, {ahead} ({p} after Holm)"
+        return f"{best.method} is better than every other method: {score}", "good"
+    some = "every other" if any(each.is_shown for each in pairs) else "another"
+    score = f"{_listed(top)} {'scores' if len(top) == 1 else 'score'} highest ({_score(best.test.mean)})"
+    return f"No method is shown to be better than {some}: {score}, {ahead}{_doubt(nearest)}", "open"
+
+
+def _doubt(pair: MethodPair) -> str:
+    """Return why a pair says nothing; nothing where it does."""
+    if pair.is_shown:
+        return f" ({p_text(pair.adjusted_p, 3)} after Holm)"
+    if not is_significant(replace(pair.difference, p=pair.adjusted_p), 0.0):
+        return f", which chance may explain ({p_text(pair.adjusted_p, 3)} after Holm)"
+    return ", which noise or one answer to everything may explain"
+
+
+def _reasons(rows: Sequence[Row], pairs: Sequence[MethodPair], seed: float) -> Iterator[str]:
+    better = [row for row in rows if row.is_shown(row.from_seed) and row.from_seed.mean > 0]
+    worse = [row for row in rows if row.is_shown(row.from_seed) and row.from_seed.mean < 0]
+    same = [row.method for row in rows if row not in better and row not in worse]
+    against = f"the seed prompt, which scores {_score(seed)}"
+    if better:
+        yield f"Better than {against}: {_listed([_named(row.method, row.from_seed) for row in better])}."
+    if worse:
+        yield f"Worse than {against}: {_listed([_named(row.method, row.from_seed) for row in worse])}."
+    if same:
+        yield f"No difference is shown from {against}: {_listed(same)}."
+    for pair in pairs:
+        if pair.is_shown:
+            how = f"{_size(pair.difference.mean)} on the same test examples ({p_text(pair.adjusted_p, 3)} after Holm)"
+            yield f"{pair.second} is better than {pair.first} by {how}."
+    constant = next((row.constant for row in rows if row.constant is not None), None)
+    if constant is not None:
+        no_more = [row.method for row in rows if row.test.mean <= constant + _EQUAL]
+        than = f"; no more than that have {_listed(no_more)}" if no_more else ""
+        yield f"Always giving one answer would score {_score(constant)}{than}."
+    floors = [row.noise for row in rows if row.noise is not None]
+    if floors and max(floors) > 0:
+        yield f"Measuring again moved the score of a prompt by up to {_score(max(floors))}."
+    counts = {row.runs for row in rows}
+    if rows[0].test.n == 1:
+        yield "With one seed a method nobody knows how far other seeds would end from these."
+    if len(counts) > 1:
+        yield f"Methods have different numbers of runs: {_listed([f'{row.method} {row.runs}' for row in rows])}."
+    n = rows[0].from_seed.n
+    yield f"Differences are of {pluralize(n, 'test example')}, of which each counts once, however many seeds there are."
+
+
+def _pair(pairs: Sequence[MethodPair], first: str, second: str) -> MethodPair:
+    return next(each for each in pairs if (each.first, each.second) == (first, second))
+
+
+def _named(method: str, difference: Difference) -> str:
+    return f"{method} by {_size(difference.mean)} ({p_text(difference.p, 3)})"
+
+
+def _listed(texts: Sequence[str]) -> str:
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
+
+
+def _score(score: float) -> str:
+    return score_text(score)
+
+
+def _size(difference: float) -> str:
+    return score_text(abs(difference))
+
+
+def _signed(difference: float) -> str:
+    return score_text(difference, sign="+")
