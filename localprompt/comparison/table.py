@@ -255,9 +255,7 @@ def rows_of(runs: Sequence[ComparedRun], tasks: Sequence[str]) -> tuple[tuple[Ro
     return tuple(row for row in by_task if row), tuple(row for row in over if row)
 
 
-def pairs_of(
-    rows: Sequence[Row], runs: Sequence[ComparedRun], tasks: Sequence[str]
-) -> tuple[MethodPair, ...]:
+def pairs_of(rows: Sequence[Row], runs: Sequence[ComparedRun], tasks: Sequence[str]) -> tuple[MethodPair, ...]:
     """Return how each two methods differ; of each pair that one is first that scores less.
 
     Args:

@@ -80,7 +80,7 @@ class ComparisonReport:
     """good, bad or open, as in the verdicts."""
     state: tuple[str, ...]
     """Why it is not simply finished, in sentences; empty where it is."""
-    comparison: Comparison | None
+    result: Comparison | None
     """What the finished runs say; None where no run can be read."""
     tasks: tuple[ComparedTask, ...]
     """Those with a finished run."""
@@ -99,7 +99,7 @@ class ComparisonReport:
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain data."""
         found: dict[str, Any] = plain(self)
-        return {**found, "comparison": None if self.comparison is None else self.comparison.to_json()}
+        return {**found, "result": None if self.result is None else self.result.to_json()}
 
 
 def comparison_report(home: Store, study: Study) -> ComparisonReport:
@@ -122,7 +122,7 @@ def comparison_report(home: Store, study: Study) -> ComparisonReport:
         headline=headline,
         tone=tone,
         state=tuple(_state(known)),
-        comparison=found,
+        result=found,
         tasks=tasks,
         over_tasks=over,
         runs=tuple(_run(each, by_id.get(each.run_id), home) for each in known.runs),
@@ -181,10 +181,16 @@ def _headline(tasks: Sequence[ComparedTask], over: ComparedTask | None) -> tuple
     if not tasks:
         return "No run is finished yet", "open"
     if over is not None:
-        return f"Over all tasks: {over.verdict.headline}", over.verdict.tone
+        return f"Over all tasks: {_within(over.verdict.headline)}", over.verdict.tone
     if len(tasks) == 1:
         return tasks[0].verdict.headline, tasks[0].verdict.tone
     return "No method has finished a seed on every task, so there is no verdict over all tasks yet", "open"
+
+
+def _within(sentence: str) -> str:
+    """Return a sentence as a part of another one; names keep their case."""
+    first, _, rest = sentence.partition(" ")
+    return f"{first.lower() if first in ('No', 'Better', 'Worse') else first} {rest}"
 
 
 def _state(known: KnownComparison) -> Iterator[str]:

@@ -44,9 +44,13 @@ def _alone(row: Row) -> tuple[str, Tone]:
     how = f"{_signed(gain.mean)} on test against the seed prompt ({p_text(gain.p, 3)})"
     if not row.is_shown(gain):
         return f"No difference is shown: {what} have {how}", "open"
-    return (f"Better prompts were found: {what} have {how}", "good") if gain.mean > 0 else (
-        f"Worse prompts were found: {what} have {how}",
-        "bad",
+    return (
+        (f"Better prompts were found: {what} have {how}", "good")
+        if gain.mean > 0
+        else (
+            f"Worse prompts were found: {what} have {how}",
+            "bad",
+        )
     )
 
 
@@ -59,12 +63,23 @@ def _headline(rows: Sequence[Row], pairs: Sequence[MethodPair]) -> tuple[str, To
     nearest = _pair(pairs, others[0].method, best.method)
     ahead = f"{_size(nearest.difference.mean)} ahead of {nearest.first}"
     if len(top) == 1 and all(_pair(pairs, row.method, best.method).is_shown for row in others):
-        p = p_text(nearest.adjusted_p, 3)
-        score = f"{_score(best.test.mean)} on test, {ahead} ({p} after Holm)"
+        score = f"{_score(best.test.mean)} on test, {ahead} ({p_text(nearest.adjusted_p, 3)} after Holm)"
+        if _may_seeds_differ(best, others):
+            return (
+                f"{best.method} is better than every other method in these runs, not for sure with others: {score}",
+                "open",
+            )
         return f"{best.method} is better than every other method: {score}", "good"
     some = "every other" if any(each.is_shown for each in pairs) else "another"
     score = f"{_listed(top)} {'scores' if len(top) == 1 else 'score'} highest ({_score(best.test.mean)})"
     return f"No method is shown to be better than {some}: {score}, {ahead}{_doubt(nearest)}", "open"
+
+
+def _may_seeds_differ(best: Row, others: Sequence[Row]) -> bool:
+    """Return whether other seeds may well end in another order: one seed says nothing, intervals say how far."""
+    low = best.test.mean if best.test.low is None else best.test.low
+    highs = [row.test.mean if row.test.high is None else row.test.high for row in others]
+    return best.test.n == 1 or any(high >= low for high in highs)
 
 
 def _doubt(pair: MethodPair) -> str:
@@ -77,32 +92,40 @@ def _doubt(pair: MethodPair) -> str:
 
 
 def _reasons(rows: Sequence[Row], pairs: Sequence[MethodPair], seed: float) -> Iterator[str]:
-    better = [row for row in rows if row.is_shown(row.from_seed) and row.from_seed.mean > 0]
-    worse = [row for row in rows if row.is_shown(row.from_seed) and row.from_seed.mean < 0]
-    same = [row.method for row in rows if row not in better and row not in worse]
-    against = f"the seed prompt, which scores {_score(seed)}"
-    if better:
-        yield f"Better than {against}: {_listed([_named(row.method, row.from_seed) for row in better])}."
-    if worse:
-        yield f"Worse than {against}: {_listed([_named(row.method, row.from_seed) for row in worse])}."
-    if same:
-        yield f"No difference is shown from {against}: {_listed(same)}."
-    for pair in pairs:
-        if pair.is_shown:
-            how = f"{_size(pair.difference.mean)} on the same test examples ({p_text(pair.adjusted_p, 3)} after Holm)"
-            yield f"{pair.second} is better than {pair.first} by {how}."
+    yield from _beside_seed(rows, f"the seed prompt, which scores {_score(seed)}")
+    for row in rows:
+        beaten = [each for each in pairs if each.second == row.method and each.is_shown]
+        if beaten:
+            than = [f"{each.first} by {_size(each.difference.mean)} ({p_text(each.adjusted_p, 3)})" for each in beaten]
+            yield f"On these test examples {row.method} is better than {_listed(than)}; p after Holm."
     constant = next((row.constant for row in rows if row.constant is not None), None)
     if constant is not None:
         no_more = [row.method for row in rows if row.test.mean <= constant + _EQUAL]
-        than = f"; no more than that have {_listed(no_more)}" if no_more else ""
-        yield f"Always giving one answer would score {_score(constant)}{than}."
-    floors = [row.noise for row in rows if row.noise is not None]
-    if floors and max(floors) > 0:
-        yield f"Measuring again moved the score of a prompt by up to {_score(max(floors))}."
-    counts = {row.runs for row in rows}
+        than_that = f"; no more than that have {_listed(no_more)}" if no_more else ""
+        yield f"Always giving one answer would score {_score(constant)}{than_that}."
+    floor = max((row.noise for row in rows if row.noise is not None), default=0.0)
+    if floor > 0:
+        yield f"Measuring again moved the score of a prompt by up to {_score(floor)}."
+    yield from _about_runs(rows)
+
+
+def _beside_seed(rows: Sequence[Row], against: str) -> Iterator[str]:
+    shown = [row for row in rows if row.is_shown(row.from_seed)]
+    same = [row.method for row in rows if row not in shown]
+    for word, sign in (("Better", 1), ("Worse", -1)):
+        some = [row for row in shown if row.from_seed.mean * sign > 0]
+        if some:
+            yield f"{word} than {against}: {_listed([_named(row.method, row.from_seed) for row in some])}."
+    if same:
+        yield f"No difference is shown from {against}: {_listed(same)}."
+
+
+def _about_runs(rows: Sequence[Row]) -> Iterator[str]:
     if rows[0].test.n == 1:
         yield "With one seed a method nobody knows how far other seeds would end from these."
-    if len(counts) > 1:
+    elif _may_seeds_differ(rows[0], rows[1:]):
+        yield f"Other seeds may end in another order: the intervals over seeds of {rows[0].method} and others overlap."
+    if len({row.runs for row in rows}) > 1:
         yield f"Methods have different numbers of runs: {_listed([f'{row.method} {row.runs}' for row in rows])}."
     n = rows[0].from_seed.n
     yield f"Differences are of {pluralize(n, 'test example')}, of which each counts once, however many seeds there are."

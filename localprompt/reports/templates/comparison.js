@@ -1,6 +1,6 @@
 // The sections of a comparison: methods on tasks. Only finished runs count.
 
-const found = report.comparison;
+const found = report.result;
 const methods = found ? Object.keys(found.methods) : [];
 const results = new Map((found ? found.runs : []).map((run) => [run.run_id, run]));
 const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon", "x"];
@@ -16,7 +16,7 @@ const rowsOf = (task) => (task === null ? found.over_tasks : found.rows.filter((
 const testOf = (run) => results.get(run.run_id)?.test ?? null;
 
 function verdictSection() {
-  const node = section("verdict", "Verdict", report.state.map((text) => paragraph(text, "banner")), paragraph(report.headline, `headline ${TONES[report.tone]}`));
+  const node = section("verdict", "Verdict", ...report.state.map((text) => paragraph(text, "banner")), paragraph(report.headline, `headline ${TONES[report.tone]}`));
   if (!found) return node.append(paragraph("No run of this comparison can be read.", "bad"));
   const written = found.proposer === found.model ? "" : `, prompts by ${found.proposer}`;
   const calls = found.max_calls ? ` and ${plural(found.max_calls, "call")}` : "";
@@ -43,7 +43,7 @@ function methodsOf(node, each) {
     marker: { size: 13, color: names.map(colourOfMethod), symbol: names.map(symbolOf), line: { width: 1.5, color: colour("panel") } },
     error_x: { type: "data", symmetric: false, array: highs.map((high, i) => (high ?? means[i]) - means[i]), arrayminus: lows.map((low, i) => means[i] - (low ?? means[i])), color: colour("quiet"), thickness: 2.5, width: 6 },
   });
-  const upright = (x, name, dash) => ({ type: "line", x0: x, x1: x, yref: "paper", y0: 0, y1: 1, line: { color: colour(name), width: 2, dash } });
+  const upright = (x, name, dash) => ({ type: "line", x0: x, x1: x, yref: "paper", y0: 0, y1: 1, layer: "below", line: { color: colour(name), width: 2, dash } });
   const columns = el("div", { class: "columns" });
   const [left, right] = [el("div"), el("div")];
   columns.append(left, right);
@@ -52,17 +52,17 @@ function methodsOf(node, each) {
   const reach = (values, more) => { const [low, high] = [Math.min(...values), Math.max(...values)], room = 0.06 * Math.max(high - low, 0.05); return [Math.max(more[0], low - room), Math.min(more[1], high + room)]; };
   const inChart = [...rows.flatMap((row) => [row.test.mean, row.test.low ?? row.test.mean, row.test.high ?? row.test.mean]), ...runs.map((run) => run.test.best.mean), each.seed_score, constant ?? each.seed_score];
   chart(left, `Score on test ${where}: mean of the runs with its 95 % interval over seeds${runs.length ? ", each small ring a seed" : ""}. ${lines}`, () => [
-    { type: "scatter", mode: "markers", x: runs.map((run) => run.test.best.mean), y: runs.map((run) => names.indexOf(run.method)), text: runs.map((run) => `${plotText(run.method)}, seed ${run.seed}: ${score(run.test.best.mean)}`), hoverinfo: "text", cliponaxis: false, marker: { size: 8, symbol: "circle-open", color: runs.map((run) => colourOfMethod(run.method)), line: { width: 1.5 } } },
+    { type: "scatter", mode: "markers", x: runs.map((run) => run.test.best.mean), y: runs.map((run) => names.indexOf(run.method) - 0.28), text: runs.map((run) => `${plotText(run.method)}, seed ${run.seed}: ${score(run.test.best.mean)}`), hoverinfo: "text", cliponaxis: false, marker: { size: 7, symbol: "circle-open", color: runs.map((run) => colourOfMethod(run.method)), line: { width: 1.5 } } },
     dots(rows.map((row) => row.test.mean), rows.map((row) => row.test.low), rows.map((row) => row.test.high), rows.map((row) => `${plotText(row.method)}: ${score(row.test.mean)}<br>${plural(row.runs, "run")}, ${row.test.low === null ? "no interval" : within(row.test)}`)),
   ], () => ({
     height, margin: { l: 80, r: 16, t: 8, b: 44 }, xaxis: { title: { text: "score on test" }, range: reach(inChart, [-0.02, 1.02]) }, yaxis: places(names),
     shapes: [upright(each.seed_score, "seed", "solid"), ...(constant === null ? [] : [upright(constant, "quiet", "dot")])],
   }));
-  const most = 1.1 * Math.max(noise, 0.02, ...rows.flatMap((row) => [Math.abs(row.from_seed.low), Math.abs(row.from_seed.high)]));
+  const gains = [0, -noise, noise, ...rows.flatMap((row) => [row.from_seed.low, row.from_seed.high])];
   chart(right, `Gain over the seed prompt ${where}: mean difference on the same test examples with its 95 % interval.${noise ? ` Grey: the noise, ${score(noise)} to either side.` : ""}`, () => [
     dots(rows.map((row) => row.from_seed.mean), rows.map((row) => row.from_seed.low), rows.map((row) => row.from_seed.high), rows.map((row) => `${plotText(row.method)}: ${signed(row.from_seed.mean)}<br>${signed(row.from_seed.low)} to ${signed(row.from_seed.high)}, p ${pText(row.from_seed.p)}`)),
   ], () => ({
-    height, margin: { l: 80, r: 16, t: 8, b: 44 }, xaxis: { title: { text: "gain over the seed prompt" }, range: [-most, most], tickformat: "+.2~f" }, yaxis: places(names),
+    height, margin: { l: 80, r: 16, t: 8, b: 44 }, xaxis: { title: { text: "gain over the seed prompt" }, range: reach(gains, [-1.02, 1.02]), tickformat: "+.2~f" }, yaxis: places(names),
     shapes: [upright(0, "seed", "solid"), ...(noise ? [{ type: "rect", x0: -noise, x1: noise, yref: "paper", y0: 0, y1: 1, layer: "below", line: { width: 0 }, fillcolor: colour("line"), opacity: 0.6 }] : [])],
   }));
   const difference = (name, key) => ({ name, right: true, value: (row) => row[key]?.mean ?? null, cell: (row) => (row[key] ? ranged(`${signed(row[key].mean)}, p ${pText(row[key].p)}`, row[key], signed) : "\u2013") });
@@ -91,8 +91,7 @@ function pairsOf(node, each, where) {
 
 function taskSection(each, number) {
   const node = section(`task-${number + 1}`, each.task);
-  node.append(paragraph(`${each.verdict.headline}.`, `verdict ${TONES[each.verdict.tone]}`));
-  if (report.tasks.length > 1) node.append(list(each.verdict.reasons));
+  if (report.tasks.length > 1) node.append(paragraph(`${each.verdict.headline}.`, `verdict ${TONES[each.verdict.tone]}`), list(each.verdict.reasons));
   methodsOf(node, each);
   node.append(el("h3", { text: "Best prompt so far" }));
   curvesOf(node, each);
@@ -219,7 +218,7 @@ function repeatSection() {
   const seeds = [...new Set(report.runs.map((run) => run.seed).filter((seed) => seed !== null))];
   node.append(facts([["tasks", [...new Set(report.runs.map((run) => run.task).filter(Boolean))].join(", ")], ["methods", methods.join(", ")], ["seeds", seeds.join(", ")], ["model", found.model], ["proposer", found.proposer],
     ["tokens a search", count(found.max_tokens)], ["calls a search", found.max_calls ? count(found.max_calls) : "not limited"],
-    ...Object.entries(report.configuration).filter(([, value]) => value !== null).map(([name, value]) => [name, plainly(value)])]));
+    ...Object.entries(report.configuration).filter(([, value]) => value !== null).map(([name, value]) => [{ model: "file of the model", proposer: "file of the proposer" }[name] ?? name, plainly(value)])]));
   node.append(el("h3", { text: "Settings of the methods" }));
   for (const [method, how] of Object.entries(found.methods)) {
     const changed = Object.entries(how.changed).map(([name, value]) => `${name}=${JSON.stringify(value)}`).join(", ");
