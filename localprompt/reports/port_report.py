@@ -1,16 +1,19 @@
-"""What a report says of a port, in a fixed shape. Level 9."""
+"""What a report says of a port, in a fixed shape. Level 9. docs/report.md has every name."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from localprompt.errors import StoreError
 from localprompt.interface.advice import command
 from localprompt.interface.version import __version__
+from localprompt.run.config import RunConfig
 from localprompt.run.ported import Port
 from localprompt.store import Store, Study
 from localprompt.store.plain import plain
+from localprompt.store.records import DamagedRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,17 +22,22 @@ class PortReport:
 
     port_id: str
     status: str
+    """As in the store, or interrupted: the process of the new search has ended, and the search has not."""
     created: float
     """Seconds since 1970, as `updated`."""
     updated: float
-    runs: tuple[str, ...]
-    """Ids of the old run and of the new search, as far as it was begun."""
+    old_run_id: str
+    """Of the run that found the old prompt; empty where that cannot be read."""
+    run_id: str | None
+    """Of the new search; None where it was not begun."""
+    run_status: str
+    """Of the new search: as in the store, `damaged`, `gone` or `not begun`."""
     result: Port | None
     """None where there is none yet, or it is damaged."""
     damage: tuple[str, ...]
     """What cannot be read."""
-    command: str
-    """That repeats it, or goes on with it; MODEL stands for the new model."""
+    commands: Mapping[str, str]
+    """What can be done next, and the command that does it; MODEL stands for the new model."""
     kind: Literal["port"] = field(default="port", metadata={"key": "report"})
     version: str = __version__
     """Of localprompt, that made the report."""
@@ -47,14 +55,42 @@ def port_report(store: Store, study: Study) -> PortReport:
         found = None if study.result is None else Port.from_json(study.result)
     except StoreError as error:
         damage = error.message
-    old = str(study.configuration.get("run", "RUN"))
+    old, run_id = study.configuration.get("run"), next(iter(study.runs), None)
+    old = old if isinstance(old, str) else ""
+    run_status, source = _new_search(store, run_id)
+    is_left = study.status == "running" and run_status not in ("running", "not begun")
     return PortReport(
         port_id=study.id,
-        status=study.status,
+        status="interrupted" if is_left else study.status,
         created=study.created,
         updated=study.updated,
-        runs=tuple(dict.fromkeys((old, *study.runs))),
+        old_run_id=old,
+        run_id=run_id,
+        run_status=run_status,
         result=found,
         damage=(damage,) if damage else (),
-        command=command("port", old, "--model", "MODEL", store=store.path).strip("`"),
+        commands=_commands(store, old, run_id, source or "MODEL"),
     )
+
+
+def _new_search(store: Store, run_id: str | None) -> tuple[str, str | None]:
+    """Return the status of the new search, and the name by which its model is found."""
+    if run_id is None:
+        return "not begun", None
+    try:
+        run = store.runs.look(run_id)
+        if isinstance(run, DamagedRun):
+            return "damaged", None
+        is_left = run.status == "running" and not store.runs.is_held(run_id)
+        return "interrupted" if is_left else run.status, RunConfig.read(run.configuration).sources.model
+    except StoreError:
+        return "gone", None
+
+
+def _commands(store: Store, old: str, run_id: str | None, model: str) -> dict[str, str]:
+    found: dict[str, tuple[str, ...]] = {"go on with it, or show it again": ("port", old or "RUN", "--model", model)}
+    if old:
+        found["see the run that found the old prompt"] = ("report", old)
+    if run_id is not None:
+        found["see the new search"] = ("report", run_id)
+    return {what: command(*words, store=store.path).strip("`") for what, words in found.items()}

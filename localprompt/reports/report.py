@@ -31,8 +31,23 @@ class Report(Protocol):
         """Return the report as plain data; the key `report` says of which kind it is."""
 
 
+def _last_search(home: Store, study: Study) -> Report:
+    """Return the report of the last search of a cross-validation: its result has the scores on all folds.
+
+    Raises:
+        StoreError: if none was begun, or it is gone.
+    """
+    if not study.runs:
+        hint = f"{command('runs', 'list', store=home.path)} shows what is there"
+        raise StoreError(f"no search of the cross-validation {study.id} was begun", hint)
+    found = run_report(read_history(home, study.runs[-1]), home.path)
+    note = f"this is search {len(study.runs)} of the cross-validation {study.id}, which is {study.status}"
+    return replace(found, notes=(note, *found.notes))
+
+
 _OF_STUDY: Mapping[str, Callable[[Store, Study], Report]] = {
     "comparison": comparison_report,
+    "cross-validation": _last_search,
     "port": port_report,
     "sensitivity": sensitivity_report,
     "transfer": transfer_report,

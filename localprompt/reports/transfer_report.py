@@ -23,6 +23,10 @@ class TransferReport:
     created: float
     """Seconds since 1970, as `updated`."""
     updated: float
+    tasks: tuple[str, ...]
+    """As the study was begun, also where there is no result."""
+    models: tuple[str, ...]
+    """As they were named, those that came loaded by their fingerprints."""
     result: Transfer | None
     """None where there is none yet, or it is damaged."""
     damage: tuple[str, ...]
@@ -58,6 +62,8 @@ def transfer_report(store: Store, study: Study) -> TransferReport:
         status=study.status,
         created=study.created,
         updated=study.updated,
+        tasks=tuple(name for name in map(_first, _listed(study, "tasks")) if name),
+        models=tuple(name for name in _listed(study, "models") if isinstance(name, str)),
         result=found,
         damage=(damage,) if damage else (),
         configuration=study.configuration,
@@ -68,3 +74,13 @@ def transfer_report(store: Store, study: Study) -> TransferReport:
 def _check(is_right: bool) -> None:
     if not is_right:
         raise ValueError("the lists of a result do not fit each other")
+
+
+def _listed(study: Study, name: str) -> list[Any]:
+    """Return a list that a study was begun with; empty where that is damaged."""
+    value = study.configuration.get(name)
+    return value if isinstance(value, list) else []
+
+
+def _first(value: Any) -> str:
+    return value[0] if isinstance(value, list) and value and isinstance(value[0], str) else ""

@@ -36,6 +36,7 @@ function drawUnfinished(...more) {
   const told = {
     running: "There is no result yet: the study is marked as running. Either a process is at work on it, or one ended without being able to say so.",
     paused: "There is no result: the study was interrupted.",
+    interrupted: "There is no result: the process of the study has ended, and the study has not.",
     failed: "There is no result: the study ended with an error.",
     finished: "The study is finished, but its result cannot be read.",
   };
