@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
+from dataclasses import replace, suppress
 from pathlib import Path
 from typing import Any, Protocol
 

@@ -26,9 +26,9 @@ _BLUR = 2
 SECTIONS = {
     "run": ("verdict", "progress", "lineage", "rows", "scores", "discards", "asked", "repeat"),
     "sensitivity": ("verdict", "words", "families", "variants", "scorers", "variance", "repeat"),
-    "transfer": ("verdict", "repeat"),
-    "comparison": ("verdict", "methods", "runs", "repeat"),
-    "port": ("verdict", "scores", "differences", "repeat"),
+    "transfer": ("verdict", "matrix", "prompts", "repeat"),
+    "comparison": ("verdict", "cost", "discards", "runs", "prompts", "repeat"),
+    "port": ("verdict", "prompts", "cost", "repeat"),
 }
 """Kind of report to the ids of its sections, in their order."""
 SHOWN = [name for name, world in WORLDS.items() if world.kind in KINDS]
