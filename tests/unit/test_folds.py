@@ -13,8 +13,9 @@ import pytest
 import toy
 
 import localprompt
-from localprompt.errors import ConfigError, TaskError
+from localprompt.errors import ConfigError, StoreError, TaskError
 from localprompt.lm.base import LanguageModel
+from localprompt.reports.report import find
 from localprompt.run.config import RunConfig
 from localprompt.run.folds import without_each_fold
 from localprompt.run.results import RunResult
@@ -406,3 +407,15 @@ def test_a_run_that_lacks_what_its_folds_found_is_no_run(home: Store, tmp_path: 
     home.runs.update(result.run_id, configuration=plain)
     with pytest.raises(TaskError, match="only optimize can begin one"):
         localprompt.replay(result.run_id, store=home)
+
+
+def test_the_report_of_a_cross_validation_is_that_of_its_last_search(home: Store) -> None:
+    result = _optimized(home)
+    (study,) = home.studies.all("cross-validation")
+    found = find(home, study.id)[1].to_json()
+    assert (found["report"], found["run_id"]) == ("run", result.run_id)
+    assert found["notes"][0] == f"this is search 6 of the cross-validation {study.id}, which is finished"
+    home.studies.delete(study.id)
+    empty = home.studies.enter("cross-validation", "another", {})
+    with pytest.raises(StoreError, match="no search of the cross-validation"):
+        find(home, empty.id)

@@ -85,7 +85,7 @@ function pairsOf(node, each, where) {
     { name: "method", value: (pair) => pair.second }, { name: "against", value: (pair) => pair.first },
     { name: "difference", right: true, value: (pair) => pair.difference.mean, cell: (pair) => ranged(signed(pair.difference.mean), pair.difference, signed) },
     { name: "p", right: true, value: (pair) => pair.adjusted_p, cell: (pair) => pText(pair.adjusted_p) },
-    { name: "", value: (pair) => (pair.is_shown ? "shown" : "not shown"), cell: (pair) => el("span", { class: pair.is_shown ? "good" : "quiet", text: pair.is_shown ? "shown" : "not shown" }) },
+    { name: "verdict", value: (pair) => (pair.is_shown ? "shown" : "not shown"), cell: (pair) => el("span", { class: pair.is_shown ? "good" : "quiet", text: pair.is_shown ? "shown" : "not shown" }) },
   ], pairs, [], { search: false, size: 15 });
 }
 

@@ -45,7 +45,7 @@ function differencesOf(node) {
     { name: "mean", right: true, value: (row) => row.difference.mean, cell: (row) => ranged(signed(row.difference.mean), row.difference, signed) },
     { name: "interval", value: (row) => row.difference.low, cell: (row) => intervalPicture(row.difference, { from: -reach, to: reach, line: 0, tone: row.difference.p >= ALPHA ? "quiet" : row.difference.mean > 0 ? "good" : "bad" }) },
     { name: "p", right: true, value: (row) => row.difference.p, cell: (row) => pText(row.difference.p) },
-    { name: "", value: (row) => says(row.difference) },
+    { name: "verdict", value: (row) => says(row.difference) },
     { name: "rows", right: true, value: (row) => row.difference.n, cell: (row) => count(row.difference.n) },
   ], rows, [], { search: false });
   if (found.regret > 0) node.append(paragraph(`Who keeps the old prompt has ${percent(found.regret)} less than with the new one (regret).`));
