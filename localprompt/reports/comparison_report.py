@@ -201,7 +201,8 @@ def _state(known: KnownComparison) -> Iterator[str]:
     yield f"{whole}: {n_done} of {pluralize(len(known.runs), 'run')} are finished, and what is shown is of these alone."
     for status in dict.fromkeys(each.status for each in known.runs if each.status != "finished"):
         some = [each for each in known.runs if each.status == status]
-        yield f"{pluralize(len(some), 'run')} {'is' if len(some) == 1 else 'are'} {status}."
+        verb = "" if status == "failed" else "is " if len(some) == 1 else "are "
+        yield f"{pluralize(len(some), 'run')} {verb}{status}."
 
 
 def _run(known: KnownRun, done: ComparedRun | None, home: Store) -> ReportedRun:
