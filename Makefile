@@ -21,7 +21,7 @@ demo: setup  ## find a better prompt than a hand-written one for an example task
 
 test: check  ## everything that must hold: format, lint, layers, types, tests
 	@$(BIN)/localprompt models pull $(TEST_MODEL)
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 coverage: setup-dev  ## which lines and branches the tests leave out; twice as slow
 	$(BIN)/pytest --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
