@@ -99,7 +99,8 @@ def large_run(store: Store, n_candidates: int, n_dev: int, n_test: int) -> str:
             for i, prompt in enumerate(prompts)
         ]
         runs.add_evaluations(run_id, "metric", evaluations, Mark(first * 2000, first / 10))
-        runs.add_event(run_id, "stage", f"round {first // _AT_ONCE + 1}", Mark(first * 2000, first / 10))
+        stage = f"round {first // _AT_ONCE + 1}: scoring {len(prompts)} prompts"
+        runs.add_event(run_id, "stage", stage, Mark(first * 2000, first / 10))
     reasons = ("duplicate", "too long", "truncated", "it says what the answer is")
     runs.add_discards(run_id, [Discard(text(rng, 25), rng.choice(reasons)) for _ in range(DISCARDS)])
     runs.add_exchanges(

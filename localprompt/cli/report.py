@@ -27,14 +27,17 @@ def report(
     printed instead.
     """
     from localprompt.reports import report as reports  # noqa: PLC0415 - `--help` must start fast
+    from localprompt.reports.page import finite  # noqa: PLC0415
     from localprompt.run.session import opened_store  # noqa: PLC0415
 
     if as_json and is_watched:
         raise click.UsageError("--json prints once and --watch goes on: give one of them")
+    if as_json and (out is not None or is_opened):
+        raise click.UsageError("--json prints the data and writes no page: leave out --out and --open")
     with ExitStack() as stack:
         home = opened_store(store, stack, create=False)
         if as_json:
-            say_json(reports.find(home, what)[1].to_json())
+            say_json(finite(reports.find(home, what)[1].to_json()))
             return
         if not is_watched:
             path = reports.report(what, out=out, store=home)
@@ -49,5 +52,5 @@ def report(
 
 def _tell(path: Path, is_opened: bool) -> None:
     say(printable_line(str(path)))
-    if is_opened:
-        click.launch(str(path))
+    if is_opened and click.launch(str(path.absolute())):
+        say("no browser could be opened: open the file yourself", err=True)

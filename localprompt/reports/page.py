@@ -10,6 +10,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
+import unicodedata
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
@@ -19,6 +21,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 _ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 """What could end a script element, or begin a comment in one."""
+_HIDDEN = ("Cc", "Cf", "Cs")
+"""Control characters, marks of format such as direction, halves of characters."""
 RENEWED = 5
 """Seconds after which the page of a run that goes on loads itself again."""
 
@@ -36,6 +40,7 @@ def page(report: Mapping[str, Any], *, is_live: bool = False) -> str:
         loader=PackageLoader("localprompt.reports"),
         autoescape=select_autoescape(default=True),
         undefined=StrictUndefined,
+        finalize=lambda value: visible(value) if type(value) is str else value,
     )
     return environment.get_template(f"{kind}.html").render(
         report=report,
@@ -50,10 +55,32 @@ def page(report: Mapping[str, Any], *, is_live: bool = False) -> str:
 
 def embedded(value: object) -> str:
     """Return a value as JSON in ASCII that no HTML parser takes for anything but text."""
-    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+    text = json.dumps(finite(value), ensure_ascii=True, separators=(",", ":"))
     for character, escape in _ESCAPES.items():
         text = text.replace(character, escape)
     return text
+
+
+def finite(value: Any) -> Any:
+    """Return JSON of a store in which numbers that JSON does not have, such as NaN, are texts."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return _finite(value)
+    return value
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_finite(part) for part in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def visible(text: str) -> str:
+    """Return a text whose control characters and marks of direction can be seen, as the scripts show texts."""
+    return "".join(f"\u27e8U+{ord(each):04X}\u27e9" if unicodedata.category(each) in _HIDDEN else each for each in text)
 
 
 def _script(kind: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, suppress
@@ -23,6 +24,11 @@ from localprompt.reports.transfer_report import transfer_report
 from localprompt.run.history import read_history
 from localprompt.run.session import opened_store
 from localprompt.store import Store, Study
+
+_REST = 10
+"""Times as long as a look into the store took, watching rests: the search needs the machine."""
+_FOREIGN = (TypeError, ValueError, KeyError, IndexError, AttributeError, AssertionError, RecursionError)
+"""What reading data that another version wrote, or nobody, may raise."""
 
 
 class Report(Protocol):
@@ -98,15 +104,18 @@ def watch(home: Store, what: str | None, out: Path | None, seconds: float = RENE
     """
     found_id, made = find(home, what)
     path = out or Path(f"localprompt-{found_id}.html")
-    found, shown = made.to_json(), None
+    found, shown, written, took = made.to_json(), None, None, 0.0
     try:
-        while found.get("status") == "running":
-            if found != shown:
+        # Of other studies nobody knows whether a process is at work, and there is nothing to see before their end.
+        while found.get("status") == "running" and found["report"] in ("run", "comparison"):
+            if found != shown or _changed(path) != written:
                 write(path, page(found, is_live=True))
-                shown = found
+                shown, written = found, _changed(path)
                 yield path
-            time.sleep(seconds)
+            time.sleep(max(seconds, _REST * took))
+            began = time.monotonic()
             found = find(home, found_id)[1].to_json()
+            took = time.monotonic() - began
     finally:
         write(path, page(found))
     yield path
@@ -122,6 +131,8 @@ def find(home: Store, what: str | None) -> tuple[str, Report]:
     studies = {each.id: each for kind in _OF_STUDY for each in home.studies.all(kind)}
     made = {each.id: each.created for each in home.runs.all()}
     made |= {each.id: each.created for each in studies.values()}
+    if what is not None and not what.strip():
+        raise StoreError("an empty id is none", "give the beginning of an id, or nothing for the newest")
     if what is None:
         meant = [max(made, key=lambda each: made[each])] if made else [*runs][:1]  # of a damaged run no time is known
     else:
@@ -133,9 +144,20 @@ def find(home: Store, what: str | None) -> tuple[str, Report]:
     if len(meant) > 1:
         raise StoreError(f"several begin with {what!r}: {', '.join(sorted(meant)[:5])}", "give more digits")
     (found,) = meant
-    if found in studies:
-        return found, _OF_STUDY[studies[found].kind](home, studies[found])
-    return found, run_report(read_history(home, found), home.path)
+    try:
+        if found in studies:
+            return found, _OF_STUDY[studies[found].kind](home, studies[found])
+        return found, run_report(read_history(home, found), home.path)
+    except _FOREIGN as error:
+        look = command("runs", "check", store=home.path)
+        raise StoreError(f"{found} is damaged ({type(error).__name__}: {error})", f"{look} says how far") from error
+
+
+def _changed(path: Path) -> int | None:
+    """Return when a file was changed, in nanoseconds; None where there is none."""
+    with suppress(OSError):
+        return path.stat().st_mtime_ns
+    return None
 
 
 def write(path: Path, text: str) -> None:
@@ -144,10 +166,21 @@ def write(path: Path, text: str) -> None:
     Raises:
         StoreError: if it cannot be written.
     """
+    data = text.encode("utf-8", "backslashreplace")
+    if not path.name or path.is_dir():
+        raise StoreError(f"{str(path)!r} is no name of a file", "choose another file")
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
+        target = path.resolve()
+        if target.exists() and not target.is_file():  # a pipe or a device
+            target.write_bytes(data)
+            return
+        part = target.with_name(part.name)
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
+            if target.exists():
+                part.chmod(stat.S_IMODE(target.stat().st_mode))
+            file.write(data)
+        part.replace(target)
     except OSError as error:
         raise StoreError(f"{path} cannot be written ({error.strerror or error})", "choose another file") from error
     finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,12 +11,13 @@ from typing import Any, Literal
 
 from localprompt.interface.advice import command
 from localprompt.interface.version import __version__
-from localprompt.reports.verdict import Verdict, verdict_of
+from localprompt.reports.clock import Clock
+from localprompt.reports.verdict import Verdict, search_seconds, verdict_of
 from localprompt.run.config import resume_command
 from localprompt.run.history import Change, RunHistory, TestRow
 from localprompt.run.results import RunResult
 from localprompt.store.plain import plain
-from localprompt.store.records import DamagedRun, Event, Mark
+from localprompt.store.records import DamagedRun, Event
 from localprompt.types import Candidate, Discard, Evaluation, Example, Exchange, Outcome, Prompt
 
 MOST_PAIRS = 400_000
@@ -170,6 +170,12 @@ class RunReport:
     stages: tuple[Stage, ...]
     limit: int | None
     """Tokens that the search was allowed to compute; None where it was not limited by tokens."""
+    seconds: float | None
+    """Of the search's model calls, over all its sessions; None where they are not known."""
+    objective: str
+    """What the search maximised: dev scores are of that."""
+    is_cross_validated: bool
+    """Each test row was answered with the prompts of a search that did not see it."""
     rows: tuple[ReportedRow, ...]
     """Test rows, in the order of the task."""
     confusion: Confusion | None
@@ -208,7 +214,7 @@ def run_report(history: RunHistory, store: Path) -> RunReport:
     run, config, result = history.run, history.config, history.result
     record = None if isinstance(run, DamagedRun) else run
     dev = _dev_examples(history)
-    clock = _Clock(history.first_measured.values())
+    clock = Clock(history.first_measured.values())
     candidates, no_scores = _within(_candidates(history, dev, clock))
     best = _best_so_far(result, candidates, clock)
     discards, no_texts = _discards(history.discards)
@@ -231,6 +237,9 @@ def run_report(history: RunHistory, store: Path) -> RunReport:
         best_so_far=best,
         stages=tuple(_stage(each, clock) for each in history.events if each.kind == "stage"),
         limit=config.limits.max_tokens if config else None,
+        seconds=search_seconds(history),
+        objective=config.objective if config else "score",
+        is_cross_validated=config is not None and config.cross_validation is not None,
         rows=tuple(_row(row) for row in history.test_rows),
         confusion=_confusion(history),
         discards=discards,
@@ -258,7 +267,8 @@ def _commands(history: RunHistory, store: Path) -> dict[str, str]:
         found = {"show it on a terminal": command("runs", "show", run.id, store=store)}
         code = ("--allow-code",) if history.config and history.config.needs_code else ()
         found |= {"repeat it from its stored answers, without the model": command("replay", run.id, *code, store=store)}
-        if history.status != "finished" or run.stopped or (history.result and history.result.stopped):
+        is_cut = bool(run.stopped or (history.result and history.result.stopped))
+        if history.status in ("paused", "failed", "interrupted") or is_cut:
             found |= {"go on with it": resume_command(run.id, run.configuration, store)}
     return {what: line.strip("`") for what, line in found.items()}
 
@@ -269,27 +279,7 @@ def _dev_examples(history: RunHistory) -> list[Example]:
     return [each for each in history.examples.values() if each.id.startswith("dev:") and each.id in measured]
 
 
-class _Clock:
-    """Seconds of model calls by tokens computed, over all sessions of a run, each of which counts from 0 again."""
-
-    def __init__(self, marks: Iterable[Mark]) -> None:
-        self._tokens, self._seconds = list[int](), list[float]()
-        before = last = 0.0
-        for mark in sorted(set(marks), key=lambda mark: (mark.tokens, mark.seconds)):
-            before += last if mark.seconds < last else 0.0
-            last = mark.seconds
-            self._tokens.append(mark.tokens)
-            self._seconds.append(before + last)
-
-    def at(self, tokens: int | None) -> float | None:
-        """Return the seconds when so many tokens were computed; None where that is not known."""
-        if tokens is None or not self._tokens:
-            return None
-        place = bisect_right(self._tokens, tokens)
-        return self._seconds[place - 1] if place else 0.0
-
-
-def _candidates(history: RunHistory, dev: Sequence[Example], clock: _Clock) -> tuple[ReportedCandidate, ...]:
+def _candidates(history: RunHistory, dev: Sequence[Example], clock: Clock) -> tuple[ReportedCandidate, ...]:
     places = {each.prompt.id: place for place, each in enumerate(history.candidates)}
     rows = {each.id: place for place, each in enumerate(dev)}
     scores = {each.prompt.id: _on(rows, each) for each in history.dev}
@@ -357,7 +347,7 @@ def _within(candidates: Sequence[ReportedCandidate]) -> tuple[tuple[ReportedCand
 
 
 def _best_so_far(
-    result: RunResult | None, candidates: Sequence[ReportedCandidate], clock: _Clock
+    result: RunResult | None, candidates: Sequence[ReportedCandidate], clock: Clock
 ) -> tuple[BestSoFar, ...]:
     """Return the trajectory of a result; of a run without one the best of those measured so far, on most examples."""
     if result is not None:
@@ -378,7 +368,7 @@ def _best_so_far(
     return tuple(found)
 
 
-def _stage(event: Event, clock: _Clock) -> Stage:
+def _stage(event: Event, clock: Clock) -> Stage:
     tokens = event.spent.tokens if event.spent else None
     return Stage(event.text, event.at, tokens, clock.at(tokens))
 
@@ -389,7 +379,8 @@ def _row(row: TestRow) -> ReportedRow:
 
 def _confusion(history: RunHistory) -> Confusion | None:
     """Return the confusion matrices on test; None where the task has no labels, or no row was measured."""
-    labels = tuple(history.config.task.get("labels") or ()) if history.config else ()
+    named = history.config.task.get("labels") if history.config else None
+    labels = tuple(each for each in named if isinstance(each, str)) if isinstance(named, list) else ()
     if not labels or not history.test_rows:
         return None
     given = {_given(outcome, labels) for row in history.test_rows for outcome in (row.before, row.after)}
@@ -399,11 +390,18 @@ def _confusion(history: RunHistory) -> Confusion | None:
 
     def counted(outcomes: Iterable[Outcome]) -> tuple[tuple[int, ...], ...]:
         pairs = Counter(
-            (row.example.targets[0], _given(outcome, labels)) for row, outcome in zip(rows, outcomes, strict=True)
+            (_label_of(row.example, outcome), _given(outcome, labels))
+            for row, outcome in zip(rows, outcomes, strict=True)
         )
         return tuple(tuple(pairs[label, answer] for answer in answers) for label in labels)
 
     return Confusion(labels, answers, counted(row.before for row in rows), counted(row.after for row in rows))
+
+
+def _label_of(example: Example, outcome: Outcome) -> str:
+    """Return which of its right labels a row counts for: the one that was given, else the first."""
+    is_right = outcome.prediction in example.targets
+    return outcome.prediction if is_right and outcome.prediction is not None else example.targets[0]
 
 
 def _given(outcome: Outcome, labels: Sequence[str]) -> str:

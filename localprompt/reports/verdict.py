@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from localprompt.interface.rounding import p_text, percent_text, score_text
 from localprompt.run.history import RunHistory
-from localprompt.run.results import HeldOutScores, NoiseFloor, RunnerUp, RunResult, is_significant
+from localprompt.run.results import CrossValidation, HeldOutScores, NoiseFloor, RunnerUp, RunResult, is_significant
 from localprompt.search.observer import pluralize
 from localprompt.stats.intervals import Difference
 from localprompt.store.records import DamagedRun
@@ -47,8 +47,10 @@ def verdict_of(history: RunHistory, best: tuple[float, int] | None) -> Verdict:
     words = _Words.of(tested or [outcome.score for each in history.dev for outcome in each.outcomes])
     if result is None:
         return Verdict(_so_far(history, best, words), "open", words.is_counted, state, (), ())
-    headline, tone = _headline(result, words)
-    return Verdict(headline, tone, words.is_counted, state, tuple(_reasons(result, words)), _cost(result))
+    folds = history.config.cross_validation if history.config else None
+    headline, tone = _headline(result, words) if folds is None else _of_folds(result, folds, words)
+    about = (f"{folds.note[:1].upper()}{folds.note[1:]}.",) if folds else ()
+    return Verdict(headline, tone, words.is_counted, state, (*_reasons(result, words), *about), _cost(history, result))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,21 @@ def _headline(result: RunResult, words: _Words) -> tuple[str, Tone]:
     return headlines.get(result.verdict, (f"No difference is shown: the found prompt {more} ({change})", "open"))
 
 
+def _of_folds(result: RunResult, folds: CrossValidation, words: _Words) -> tuple[str, Tone]:
+    """Return what the searches that saw no row of their fold found together, and which prompt the last one found."""
+    test, noise = folds.test, result.noise.floor if result.noise else 0.0
+    change = f"{words.score(test.seed.mean)} \u2192 {words.score(test.best.mean)}"
+    what = f"{_more(test, words)} with prompts that {len(folds.runs)} searches found without it ({change})"
+    stays = "" if result.found_better else "; the search on all rows found no better prompt, so the seed prompt stays"
+    if not is_significant(test.difference, noise):
+        return f"No difference is shown: the procedure {what}{stays}", "open"
+    if test.difference.mean < 0:
+        return f"The procedure is worse than the seed prompt: it {what}{stays}", "bad"
+    if test.is_beaten_by_constant:
+        return f"The procedure {what}, but one constant answer would do as well{stays}", "open"
+    return f"The procedure {what}{stays}", "good" if result.found_better else "open"
+
+
 def _right(mean: float, n: int, words: _Words) -> str:
     if not words.is_counted:
         return f"a score of {words.score(mean)} on {pluralize(n, 'test example')}"
@@ -158,10 +175,11 @@ def _reasons(result: RunResult, words: _Words) -> list[str]:
     if result.noise is not None:
         reasons.append(_noise(result.noise, test if result.found_better else None, words))
     if test is not None:
-        reasons += _constant(test, words)
-        if missing := test.seed_unparsed + test.best_unparsed:
-            held = f"{test.seed_unparsed} with the seed prompt and {test.best_unparsed} with the found prompt"
-            reasons.append(f"{pluralize(missing, 'completion')} held no answer, {held}: they score 0.")
+        reasons += _constant(test, "the found prompt" if result.found_better else "the seed prompt", words)
+        if missing := test.seed_unparsed + (test.best_unparsed if result.found_better else 0):
+            both = f", {test.seed_unparsed} with the seed prompt and {test.best_unparsed} with the found prompt"
+            held = both if result.found_better else ""
+            reasons.append(f"{pluralize(missing, 'completion')} held no answer{held}: they score 0.")
     if result.runner_up is not None:
         reasons.append(_runner_up(result.runner_up, result.found_better, words))
     if result.failed:
@@ -186,11 +204,11 @@ def _noise(noise: NoiseFloor, test: HeldOutScores | None, words: _Words) -> str:
     return f"{again}; the difference is {'more' if is_beyond else 'no more'} than that."
 
 
-def _constant(test: HeldOutScores, words: _Words) -> list[str]:
+def _constant(test: HeldOutScores, whose: str, words: _Words) -> list[str]:
     if test.constant is None:
         return []
     always = f"Always answering {test.constant.answer!r} would score {words.score(test.constant.score)}"
-    return [f"{always}, as much as the found prompt or more." if test.is_beaten_by_constant else f"{always}."]
+    return [f"{always}, as much as {whose} or more." if test.is_beaten_by_constant else f"{always}."]
 
 
 def _runner_up(second: RunnerUp, found_better: bool, words: _Words) -> str:
@@ -215,9 +233,19 @@ def _two_digits(n: int) -> int:
     return -(-n // unit) * unit
 
 
-def _cost(result: RunResult) -> tuple[str, ...]:
+def search_seconds(history: RunHistory) -> float | None:
+    """Return the seconds of model calls of the search, over all its sessions; None where they are not known.
+
+    A result has those of its last session alone.
+    """
+    marks = [mark.seconds for mark in history.first_measured.values()]
+    last = [history.result.spend.seconds] if history.result else []
+    return max((*marks, *last), default=None)
+
+
+def _cost(history: RunHistory, result: RunResult) -> tuple[str, ...]:
     return (
-        _spent("The search", result.spend),
+        _spent("The search", replace(result.spend, seconds=search_seconds(history) or 0.0)),
         _spent("The final evaluation (noise, choice, test)", result.final_evaluation),
     )
 

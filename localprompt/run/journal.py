@@ -28,11 +28,13 @@ class RunJournal:
     def __init__(self, runs: Runs, run_id: str) -> None:
         self._runs = runs
         self._run_id = run_id
-        self._spent = Mark(0, 0.0)
+        # A session counts its seconds from 0; what was measured first stays as it was kept then.
+        self._before = max((mark.seconds for mark in runs.first_measured(run_id).values()), default=0.0)
+        self._spent = Mark(0, self._before)
 
     def spend(self, spend: Spend) -> None:
         """Remember it: what is kept next says what the search had spent."""
-        self._spent = Mark(spend.tokens_computed, spend.seconds)
+        self._spent = Mark(spend.tokens_computed, self._before + spend.seconds)
 
     def candidates(self, candidates: Sequence[Candidate]) -> None:
         """Keep prompts with their lineage."""

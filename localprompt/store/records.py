@@ -69,7 +69,7 @@ class Mark:
     tokens: int
     """Computed, as in `Spend`."""
     seconds: float
-    """Of model calls, in the session that got there first; an answer from the store takes none."""
+    """Of model calls, over all sessions until then; an answer from the store takes none."""
 
 
 @dataclass(frozen=True, slots=True)

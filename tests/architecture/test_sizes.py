@@ -21,9 +21,9 @@ MAX_FILE_LINES = 450
 # examples 102, fronts of score and length 49; cross-validation 344; 15,717 before
 # sensitivity, transfer, port, objectives, quantisation: variants 1,203, battery 1,193, cli 877, comparison 460,
 # run 432, stats 429, engine 242, hub 183
-# reports, lists and differences of runs, searches from earlier runs, auto: reports 1,127, run 442, cli 237, optimizers
+# reports, lists and differences of runs, searches from earlier runs, auto: reports 1,201, run 443, cli 237, optimizers
 # 208, comparison 129, store 56
-MAX_CODE_LINES = 23_100
+MAX_CODE_LINES = 23_200
 # a step of each method is an operator of auto: 4 to 9 more
 MAX_OF_OPTIMIZER = {"ape": 189, "manual": 43, "opro": 257, "pe2": 251, "protegi": 252, "random_search": 86}  # examples
 MAX_OF_NEW_OPTIMIZER = 250

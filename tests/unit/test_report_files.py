@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import toy
 
 import localprompt
 from localprompt.errors import StoreError
+from localprompt.reports.page import embedded, finite
 from localprompt.reports.report import find, report, watch
 from localprompt.store import Store
 from localprompt.types import Prompt
@@ -40,10 +42,15 @@ def test_the_beginning_of_an_id_is_enough(home: Store) -> None:
     for run_id in ids:
         assert find(home, run_id)[0] == run_id
         assert find(home, run_id[:8])[0] == run_id
-    with pytest.raises(StoreError, match=r"several begin with ''") as caught:
-        find(home, "")
-    assert all(run_id in caught.value.message for run_id in ids)
+    names = {"task": "t", "model": "m", "proposer": "m", "method": "ape"}
+    ids += [home.runs.create({"identity": number}, seed=0, **names).id for number in range(14)]
+    digit = next(each for each in "0123456789abcdef" if sum(run_id.startswith(each) for run_id in ids) > 1)
+    with pytest.raises(StoreError, match=f"several begin with '{digit}'") as caught:
+        find(home, digit)
+    assert sum(run_id in caught.value.message for run_id in ids) > 1
     assert caught.value.hint == "give more digits"
+    with pytest.raises(StoreError, match="an empty id is none"):
+        find(home, "")
 
 
 def test_what_is_not_there_is_said_with_where_to_look(home: Store) -> None:
@@ -86,7 +93,7 @@ def test_a_file_is_written_whole_or_stays_as_it_was(home: Store, tmp_path: Path)
     old.write_text("old", encoding="utf-8")
     blocking = tmp_path / f"old.html.{os.getpid()}.part"
     blocking.mkdir()
-    with pytest.raises(StoreError, match=r"old.html cannot be written \(Is a directory\)"):
+    with pytest.raises(StoreError, match=r"old.html cannot be written \(File exists\)"):
         report(out=old, store=home)
     assert old.read_text(encoding="utf-8") == "old"
     blocking.rmdir()
@@ -99,7 +106,7 @@ def test_a_file_is_written_whole_or_stays_as_it_was(home: Store, tmp_path: Path)
 def test_a_file_that_cannot_be_written_is_one_sentence(home: Store, tmp_path: Path, place: str) -> None:
     search(home)
     before = sorted(tmp_path.iterdir())
-    with pytest.raises(StoreError, match="cannot be written") as caught:
+    with pytest.raises(StoreError, match=r"cannot be written|no name of a file") as caught:
         report(out=tmp_path / place, store=home)
     assert caught.value.hint == "choose another file"
     assert sorted(tmp_path.iterdir()) == before
@@ -140,3 +147,29 @@ def test_a_page_whose_watching_is_broken_off_loads_itself_no_more(home: Store, t
 def test_a_run_that_has_ended_is_written_once(home: Store, tmp_path: Path) -> None:
     search(home)
     assert list(watch(home, None, tmp_path / "page.html")) == [tmp_path / "page.html"]
+
+
+def test_a_link_and_the_mode_of_a_file_stay(home: Store, tmp_path: Path) -> None:
+    search(home)
+    target, link = tmp_path / "target.html", tmp_path / "link.html"
+    target.write_text("old", encoding="utf-8")
+    target.chmod(0o600)
+    link.symlink_to(target)
+    report(out=link, store=home)
+    assert link.is_symlink()
+    assert target.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("labels", [5, [["x"]], {"a": 1}])
+def test_labels_that_are_none_give_no_matrix_and_no_error(home: Store, labels: object) -> None:
+    run_id = search(home)
+    configuration = dict(home.runs.get(run_id).configuration)
+    configuration["task"] = {**configuration["task"], "labels": labels}
+    home.runs.update(run_id, configuration=configuration)
+    assert find(home, run_id)[1].to_json()["confusion"] is None
+
+
+def test_numbers_that_json_does_not_have_are_texts() -> None:
+    assert finite({"a": [float("nan"), 1.5], "b": float("-inf")}) == {"a": ["nan", 1.5], "b": "-inf"}
+    assert "NaN" not in embedded({"a": float("nan")})

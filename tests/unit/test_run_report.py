@@ -18,11 +18,12 @@ import localprompt
 from localprompt.reports import run_report as reports
 from localprompt.reports.run_report import RunReport, run_report
 from localprompt.run.history import RunHistory, read_history
+from localprompt.run.journal import RunJournal
 from localprompt.run.results import RunResult
 from localprompt.run.spec import Limits
 from localprompt.store import Store
 from localprompt.store.records import Mark
-from localprompt.types import Evaluation
+from localprompt.types import Evaluation, Outcome, Prompt, Spend
 
 DOCS = Path(__file__).parents[2] / "docs" / "report.md"
 
@@ -127,11 +128,11 @@ def test_answers_that_are_no_closed_set_have_none(report: RunReport) -> None:
     assert report.confusion is None
 
 
-def test_minutes_count_on_over_the_sessions_of_a_run(history: RunHistory) -> None:
+def test_minutes_never_fall(history: RunHistory) -> None:
     ids = [each.prompt.id for each in history.candidates[:4]]
-    marks = (Mark(10, 5.0), Mark(20, 9.0), Mark(30, 1.0), Mark(40, 4.0))  # the second session began after 20 tokens
+    marks = (Mark(10, 5.0), Mark(20, 9.0), Mark(30, 8.5), Mark(40, 12.0))  # one was kept before another by a little
     found = of(history, first_measured=dict(zip(ids, marks, strict=True)))
-    assert [each.seconds for each in found.candidates[:5]] == [5.0, 9.0, 10.0, 13.0, None]
+    assert [each.seconds for each in found.candidates[:5]] == [5.0, 9.0, 9.0, 12.0, None]
 
 
 def test_runs_of_before_have_no_tokens(history: RunHistory) -> None:
@@ -202,3 +203,28 @@ def test_every_name_is_documented(report: RunReport) -> None:
                     yield from names(part)
 
     assert not set(names(report.to_json())) - documented
+
+
+def test_a_later_session_counts_its_seconds_on(tmp_path: Path) -> None:
+    with Store(tmp_path / "s.sqlite") as store:
+        names = {"task": "t", "model": "m", "proposer": "m", "method": "ape"}
+        run_id = store.runs.create({"identity": 1}, seed=0, **names).id
+        first, second = (Evaluation(Prompt(text), (Outcome("dev:1", "a", 1.0),)) for text in ("a", "b"))
+        store.runs.add_evaluations(run_id, "metric", [first], Mark(10, 5.0))
+        journal = RunJournal(store.runs, run_id)
+        journal.spend(Spend(tokens_computed=20, seconds=1.5))
+        journal.evaluations("metric", [first, second])
+        assert store.runs.first_measured(run_id) == {first.prompt.id: Mark(10, 5.0), second.prompt.id: Mark(20, 6.5)}
+
+
+def test_a_row_with_several_labels_counts_for_the_one_that_was_given(tmp_path: Path) -> None:
+    with Store(tmp_path / "s.sqlite") as store:
+        run_id = report_worlds.run(store, report_worlds.labels_task(), report_worlds.labels_model())
+        record = store.runs.get(run_id)
+        rows = [[name, inputs, list(report_worlds.LABELS)] for name, inputs, _ in record.configuration["task"]["test"]]
+        task = {**record.configuration["task"], "test": rows}
+        store.runs.update(run_id, configuration={**record.configuration, "task": task})
+        found = run_report(read_history(store, run_id), store.path).confusion
+    assert found is not None
+    for matrix in (found.before, found.after):
+        assert all(n == 0 for i, counts in enumerate(matrix) for j, n in enumerate(counts) if i != j)

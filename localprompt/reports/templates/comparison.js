@@ -226,14 +226,13 @@ function repeatSection() {
   }
 }
 
-verdictSection();
+attempt(verdictSection);
 if (found && report.tasks.length) {
-  if (report.over_tasks) methodsOf(section("over-tasks", "Over all tasks"), report.over_tasks);
-  report.tasks.forEach(taskSection);
-  costSection();
-  discardSection();
+  if (report.over_tasks) attempt(() => methodsOf(section("over-tasks", "Over all tasks"), report.over_tasks));
+  report.tasks.forEach((task, number) => attempt(() => taskSection(task, number, report.tasks)));
+  [costSection, discardSection].forEach(attempt);
 }
-runSection();
-if (results.size) promptSection();
-repeatSection();
+attempt(runSection);
+if (results.size) attempt(promptSection);
+attempt(repeatSection);
 ready();

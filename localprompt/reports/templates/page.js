@@ -35,7 +35,7 @@ function filled(node, props, children) {
 
 // Return a text in which control characters can be seen, and which cannot change the direction of what follows.
 function visible(text) {
-  return String(text).replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/g, (each) => {
+  return String(text).replace(/(?![\t\n\u200c\u200d])[\p{Cc}\p{Cf}]/gu, (each) => {
     const code = each.codePointAt(0);
     return code < 32 ? String.fromCodePoint(0x2400 + code) : `\u27e8U+${code.toString(16).toUpperCase().padStart(4, "0")}\u27e9`;
   });
@@ -360,6 +360,17 @@ function startRenewal() {
     remember("sessionStorage", name, { scroll: scrollY, fields: Object.fromEntries(values), folds: Object.fromEntries(state) });
     location.reload();
   }, 1000 * seconds));
+}
+
+// Draw a part of the page; where its data are not what they should be, say so and go on.
+function attempt(draw) {
+  const before = main.lastElementChild;
+  try {
+    draw();
+  } catch (error) {
+    const node = main.lastElementChild === before ? main : main.lastElementChild;
+    node.append(el("p", { class: "bad", text: `A part of this page cannot be shown: the data are damaged (${error.message}).` }));
+  }
 }
 
 // Called at the end of each kind's script: everything is on the page.

@@ -70,9 +70,7 @@ function repeatSection() {
 }
 
 if (found) {
-  verdictSection();
-  promptSection();
-  costSection();
+  [verdictSection, promptSection, costSection].forEach(attempt);
 } else drawUnfinished(paragraph(`The new search: ${report.run_status}. The same command goes on with it and repeats nothing; the page of the search shows how far it is.`), facts([["begun", moment(report.created)], ["last changed", moment(report.updated)]]));
-repeatSection();
+attempt(repeatSection);
 ready();

@@ -2,7 +2,7 @@
 
 const { candidates, dev, result, rows, verdict } = report;
 const found = candidates.findIndex((each) => each.fate === "found");
-const isSeedKept = result && result.best.prompt && JSON.stringify(result.best.prompt) === JSON.stringify(result.seed_prompt);
+const isSeedKept = result && !report.is_cross_validated && result.best.prompt && JSON.stringify(result.best.prompt) === JSON.stringify(result.seed_prompt);
 const mostN = Math.max(0, ...candidates.map((each) => each.n));
 const percent = (value) => `${(100 * value).toFixed(1).replace(/\.0$/, "")} %`;
 const shown = (value) => (value === null || value === undefined ? "\u2013" : verdict.is_counted ? percent(value) : score(value));
@@ -25,6 +25,7 @@ function drawVerdict() {
   node.append(paragraph(verdict.headline.replace(/ (%|\u2192)/g, "\u00a0$1").replace(/\u2192 /g, "\u2192\u00a0"), `headline ${verdict.tone}`));
   const when = report.updated ? `, ${time(report.created)} to ${time(report.updated)}` : "";
   node.append(paragraph(`Run ${report.run_id}: ${report.method} on ${report.task} with ${report.model}${report.proposer !== report.model ? `, prompts by ${report.proposer}` : ""}, ${report.status}${report.imported ? ", imported" : ""}${when}`, "quiet"));
+  if (report.objective !== "score") node.append(paragraph(`The search maximised the objective ${report.objective}: dev scores are of a prompt with its variants, test scores of prompts as they are.`, "quiet"));
   if (!result) {
     const best = report.best_so_far[report.best_so_far.length - 1];
     node.append(best ? promptBox("Best prompt so far", candidates[best.candidate].prompt) : paragraph("There is no prompt to show.", "quiet"));
@@ -72,7 +73,7 @@ function costTable() {
   return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "What it cost" }, el("table", { class: "narrow" },
     el("caption", { text: "The final evaluation measures the noise, unused rows for the choice, and test." }),
     el("thead", {}, el("tr", {}, el("td"), ["Tokens computed", "Model calls", "Minutes"].map((name) => el("th", { scope: "col", class: "right", text: name })))),
-    el("tbody", {}, line("Search", result.spend), line("Final evaluation", result.proof))));
+    el("tbody", {}, line("Search", { ...result.spend, seconds: report.seconds ?? result.spend.seconds }), line("Final evaluation", result.proof))));
 }
 
 // Return the candidates that are drawn as dots, and a sentence where those are not all: many dots take seconds.
@@ -91,7 +92,7 @@ function drawProgress() {
   if (!scored.length) return node.append(paragraph("No prompt was scored on dev yet.", "quiet"));
   const axes = { order: { name: "order of appearance", title: "candidates in their order", of: (each) => each.place + 1, stage: () => null } };
   if (scored.some((each) => each.tokens !== null)) axes.tokens = { name: "tokens computed", title: "tokens computed by the search", of: (each) => each.tokens, stage: (each) => each.tokens, spent: result?.spend.tokens_computed, limit: report.limit };
-  if (axes.tokens && scored.some((each) => each.seconds > 0)) axes.minutes = { name: "minutes", title: "minutes of model calls", of: (each) => (each.seconds === null ? null : each.seconds / 60), stage: (each) => (each.seconds === null ? null : each.seconds / 60), spent: result ? result.spend.seconds / 60 : 0 };
+  if (axes.tokens && scored.some((each) => each.seconds > 0)) axes.minutes = { name: "minutes", title: "minutes of model calls", of: (each) => (each.seconds === null ? null : each.seconds / 60), stage: (each) => (each.seconds === null ? null : each.seconds / 60), spent: (report.seconds ?? 0) / 60 };
   let axis = axes.tokens ?? axes.order;
   const steps = () => {
     let last = 0;
@@ -100,16 +101,22 @@ function drawProgress() {
       return { x: (last = Math.max(last, x ?? last)), y: each.mean };
     });
   };
-  const reach = () => Math.max(axis.spent ?? 0, ...scored.map((each) => axis.of(each) ?? 0), ...steps().map((each) => each.x));
+  const known = new Map(); // axis to how far it reaches and what is marked on it
+  const once = (make) => (...given) => {
+    const key = make.name + axis.name;
+    if (!known.has(key)) known.set(key, make(...given));
+    return known.get(key);
+  };
+  const reach = once(function reach() { return Math.max(axis.spent ?? 0, ...scored.map((each) => axis.of(each) ?? 0), ...steps().map((each) => each.x)); });
   const isLimitNear = () => axis.limit && axis.limit <= 2 * reach();
-  const marks = () => {
+  const marks = once(function marks() {
     const found = [];
     for (const stage of phases()) {
       const x = axis.stage(stage);
       if (x !== null && (!found.length || x - found[found.length - 1].x > (90 * reach()) / Math.max(200, main.clientWidth - 120))) found.push({ x, text: stage.name }); // room for the name
     }
     return found;
-  };
+  });
   const hover = (each) => `${plotText(shownPrompt(each.prompt), 240)}<br>${plotText(`${shown(each.mean)} on ${each.n} dev examples, ${describe(each)}`)}`;
   const isCrowded = scored.length > 400;
   const [dotted, cut] = dotsOf(scored);
@@ -170,7 +177,8 @@ function drawProgress() {
 
 // Return where the parts of the search begin: its rounds or steps; else where the proposer was asked.
 function phases() {
-  const parts = report.stages.map((each) => ({ ...each, name: (each.text.match(/^([^:]{1,40}?): /) ?? [])[1] })).filter((each, i, all) => each.name && all.findIndex((other) => other.name === each.name) === i);
+  const seen = new Set();
+  const parts = report.stages.map((each) => ({ ...each, name: (each.text.match(/^([^:]{1,40}?): /) ?? [])[1] })).filter(({ name }) => name && !seen.has(name) && seen.add(name));
   return parts.length ? parts : report.stages.filter((each) => each.text.startsWith("asking the proposer")).map((each) => ({ ...each, name: "new prompts" }));
 }
 
@@ -184,7 +192,7 @@ const bestLine = lineOf(bestPlace);
 const onBestLine = new Set(bestLine);
 const byScore = (a, b) => onBestLine.has(b) - onBestLine.has(a) || candidates[b].n - candidates[a].n || (candidates[b].mean ?? -1) - (candidates[a].mean ?? -1) || a - b;
 const nodes = new Map(); // place to what draws its children
-const AT_FIRST = 200, AT_ONCE = 50;
+const AT_FIRST = 200, AT_ONCE = 50, DEEPEST = 150; // lists in each other that a browser can draw
 let roots;
 
 const describe = (each) => [each.op, each.fate === "measured" || each.fate === "not measured" ? null : each.fate === "found" || each.fate === "seed" ? `${each.fate} prompt` : each.fate].filter(Boolean).join(", ");
@@ -195,7 +203,7 @@ function drawLineage() {
   if (bestLine.length > 1) {
     const steps = bestLine.length > 30 ? [...bestLine.slice(0, 5), ...bestLine.slice(-25)] : bestLine;
     const line = el("ol", { class: "steps" }, steps.map((place) => el("li", {}, facetsOf(place), changesOf(place))));
-    node.append(el("h3", { text: found >= 0 ? "How the found prompt came about" : "How the best prompt so far came about" }), line);
+    node.append(el("h3", { text: found >= 0 ? "How the found prompt came about" : result ? "How the highest score on dev came about" : "How the best prompt so far came about" }), line);
     if (steps.length < bestLine.length) node.append(paragraph(`${count(bestLine.length - steps.length)} steps between the fifth and the last 25 are in the tree only.`, "quiet"));
   }
   if (bestLine.length === 1 && found >= 0) node.append(paragraph(`The found prompt was made from no other prompt (${candidates[found].op}).`));
@@ -314,12 +322,22 @@ function drawNode(place) {
 // Show a candidate in the tree, with all that leads to it.
 function reveal(place) {
   const line = lineOf(place);
+  if (line.length > DEEPEST) return revealFlat(place, line.length);
   roots.one(line[0]);
   line.slice(1).forEach((each, i) => nodes.get(line[i]).one(each));
   const { text, unfold } = nodes.get(place);
   unfold(true);
   text.focus({ preventScroll: true });
   text.scrollIntoView({ block: "center" });
+}
+
+// Show a candidate that has too many ancestors for a tree below the tree.
+function revealFlat(place, depth) {
+  document.getElementById("deep")?.remove();
+  const shownHere = el("div", { id: "deep", tabindex: "-1" }, paragraph(`This candidate is ${count(depth)} steps deep, too deep for the tree.`, "quiet"), facetsOf(place), detailOf(place));
+  roots.list.after(shownHere);
+  shownHere.focus({ preventScroll: true });
+  shownHere.scrollIntoView({ block: "center" });
 }
 
 function drawRows() {
@@ -329,6 +347,7 @@ function drawRows() {
   const tally = ranks.map((rank) => rows.filter((row) => row.change === rank).length);
   node.append(el("ul", { class: "chips" }, ranks.map((rank, i) => el("li", { class: `change-${rank.replace(" ", "-")}` }, el("strong", { text: count(tally[i]) }), ` ${rank}`))));
   if (isSeedKept) node.append(paragraph("The seed prompt stayed, so both answers are its own.", "quiet"));
+  if (report.is_cross_validated) node.append(paragraph("Each row was answered with the seed prompt and the found prompt of the search that did not see it.", "quiet"));
   const hasMargins = rows.some((row) => row.before.margin !== null || row.after.margin !== null);
   const sorted = [...rows].sort((a, b) => ranks.indexOf(a.change) - ranks.indexOf(b.change));
   const answer = (outcome) => (outcome.failed ? "(failed)" : outcome.completion?.trim() || outcome.prediction || "(no answer)");
@@ -387,6 +406,7 @@ function drawScores() {
 }
 
 function drawHeatMap(node, measured) {
+  const isDevCounted = measured.every((each) => each.scores.every((one) => one === 0 || one === 1));
   const some = [...measured].sort((a, b) => b.n - a.n || b.mean - a.mean).slice(0, 200).reverse();
   const sums = dev.map(() => [0, 0]);
   for (const each of measured) each.rows.forEach((row, i) => { sums[row][0] += each.scores[i]; sums[row][1]++; });
@@ -399,8 +419,8 @@ function drawHeatMap(node, measured) {
   });
   const cut = some.length < measured.length || order.length < dev.length ? ` Drawn are the ${count(some.length)} candidates that were scored on most examples, of ${count(measured.length)}, and ${count(order.length)} of ${count(dev.length)} examples.` : "";
   const pointed = el("div", { class: "pointed" }, paragraph("Point at a cell: its prompt and its example are shown here.", "quiet"));
-  const drawing = chart(node, `A row is a candidate: at the top those that were measured on most, the best first. A column is a dev example, the hardest on the left. Blue is right, amber is wrong, blank was not measured.${cut} A click leads to the prompt.`,
-    () => [{ type: "heatmap", z, hoverinfo: "none", hoverongaps: false, zmin: 0, zmax: 1, xgap: order.length > 120 ? 0 : 1, ygap: some.length > 60 ? 0 : 1, colorscale: [[0, colour("heat-low")], [1, colour("heat-high")]], showscale: !verdict.is_counted }],
+  const drawing = chart(node, `A row is a candidate: at the top those that were measured on most, the best first. A column is a dev example, the hardest on the left. ${isDevCounted ? "Blue is right, amber is wrong" : "Blue is a high score, amber a low one"}, blank was not measured.${cut} A click leads to the prompt.`,
+    () => [{ type: "heatmap", z, hoverinfo: "none", hoverongaps: false, zmin: 0, zmax: 1, xgap: order.length > 120 ? 0 : 1, ygap: some.length > 60 ? 0 : 1, colorscale: [[0, colour("heat-low")], [1, colour("heat-high")]], showscale: !isDevCounted }],
     () => ({
       height: Math.max(220, Math.min(640, 90 + 14 * some.length)),
       xaxis: { title: { text: `${count(order.length)} dev examples, from hard to easy` }, showticklabels: false, ticks: "", showgrid: false, zeroline: false },
@@ -493,5 +513,5 @@ function drawRepeat() {
   if (configuration.length) node.append(el("details", {}, el("summary", { text: `Everything that was noted when the run began (${configuration.length})` }), facts(configuration)));
 }
 
-[drawVerdict, drawProgress, drawLineage, drawRows, drawScores, drawDiscards, drawAsked, drawRepeat].forEach((draw) => draw());
+[drawVerdict, drawProgress, drawLineage, drawRows, drawScores, drawDiscards, drawAsked, drawRepeat].forEach(attempt);
 ready();

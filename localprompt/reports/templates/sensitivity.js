@@ -162,18 +162,19 @@ function effect(word, measure) {
 // Return the style of something whose colour and line say how large an effect is.
 
 function wordMap(place, measure) {
-  const { words } = found.models[place], { instruction } = found.variants[0].prompt;
+  const { words } = found.models[place], characters = [...found.variants[0].prompt.instruction]; // spans count characters, not halves of them
+  const piece = (from, to) => visible(characters.slice(from, to).join(""));
   const readout = el("p", { class: "readout", role: "status", text: "Point at a piece of the prompt." });
   const parts = [];
   let end = 0;
   for (const word of words) {
     const [start, stop] = word.span, drawnAs = effect(word, measure), tell = () => (readout.textContent = visible(wordText(word)));
-    parts.push(visible(instruction.slice(end, start)), el("span", {
+    parts.push(piece(end, start), el("span", {
       class: `piece ${drawnAs.name}`, style: strength(drawnAs), tabindex: "0", role: "button", on: { mouseenter: tell, focus: tell, click: tell },
-    }, visible(instruction.slice(start, stop)), el("sup", { text: drawnAs.text })));
+    }, piece(start, stop), el("sup", { text: drawnAs.text })));
     end = stop;
   }
-  parts.push(visible(instruction.slice(end)));
+  parts.push(piece(end));
   return el("div", { class: "prompt" }, many() ? el("h3", { text: nameOf(place) }) : null,
     words.length ? el("p", { class: "wordmap", dir: "auto" }, parts) : el("p", { class: "quiet", text: "No words were left out." }), readout);
 }
@@ -497,17 +498,18 @@ function unfinishedSection() {
     facts([["begun", moment(report.created)], ["last changed", moment(report.updated)], ["models", report.planned.join(", ") || "\u2013"]]));
 }
 
-if (found) {
-  verdictSection();
-  if (many()) chooser();
-  wordSection();
-  stripSection();
-  variantSection();
-  scorerSection();
-  if (found.variance) drawVariance(section("variance", "Where the scores come from"), found.variance);
-  if (many() && found.rank_agreement.length) drawAgreement(section("agreement", "Do models agree on the best wording?"), found.models.map((each) => each.model), found.rank_agreement, "variants");
-  if (many()) modelSection();
-  answerSection();
-} else unfinishedSection();
-repeatSection();
+const parts = [
+  verdictSection,
+  () => many() && chooser(),
+  wordSection,
+  stripSection,
+  variantSection,
+  scorerSection,
+  () => found.variance && drawVariance(section("variance", "Where the scores come from"), found.variance),
+  () => many() && found.rank_agreement.length && drawAgreement(section("agreement", "Do models agree on the best wording?"), found.models.map((each) => each.model), found.rank_agreement, "variants"),
+  () => many() && modelSection(),
+  answerSection,
+];
+(found ? parts : [unfinishedSection]).forEach(attempt);
+attempt(repeatSection);
 ready();

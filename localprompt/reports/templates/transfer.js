@@ -123,8 +123,8 @@ function repeatSection() {
 }
 
 if (found) {
-  verdictSection();
-  found.tasks.forEach((task, number) => { taskSection(task, number); promptSection(task, number); });
+  attempt(verdictSection);
+  found.tasks.forEach((task, number) => { attempt(() => taskSection(task, number)); attempt(() => promptSection(task, number)); });
 } else drawUnfinished(el("p", { text: "The same command goes on with it: answers that were given are kept." }), facts([["tasks", report.tasks.join(", ") || "\u2013"], ["models", report.models.join(", ") || "\u2013"], ["begun", moment(report.created)], ["last changed", moment(report.updated)]]));
-repeatSection();
+attempt(repeatSection);
 ready();
