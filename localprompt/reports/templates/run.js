@@ -78,7 +78,7 @@ function costTable() {
 
 // Return the candidates that are drawn as dots, and a sentence where those are not all: many dots take seconds.
 function dotsOf(scored) {
-  const most = 1500, isFirst = (each) => each.n === mostN || ["found", "seed", "runner-up"].includes(each.fate);
+  const most = 600, isFirst = (each) => each.n === mostN || ["found", "seed", "runner-up"].includes(each.fate);
   const first = scored.filter(isFirst).slice(0, most), others = scored.filter((each) => !isFirst(each));
   const step = Math.ceil(others.length / Math.max(1, most - first.length));
   const some = step > 1 ? others.filter((_, i) => i % step === 0) : others;
