@@ -49,8 +49,7 @@ def verdict_of(history: RunHistory, best: tuple[float, int] | None) -> Verdict:
         return Verdict(_so_far(history, best, words), "open", words.is_counted, state, (), ())
     folds = history.config.cross_validation if history.config else None
     headline, tone = _headline(result, words) if folds is None else _of_folds(result, folds, words)
-    about = (f"{folds.note[:1].upper()}{folds.note[1:]}.",) if folds else ()
-    return Verdict(headline, tone, words.is_counted, state, (*_reasons(result, words), *about), _cost(history, result))
+    return Verdict(headline, tone, words.is_counted, state, tuple(_reasons(result, words)), _cost(history, result))
 
 
 @dataclass(frozen=True, slots=True)
