@@ -269,7 +269,8 @@ def _commands(history: RunHistory, store: Path) -> dict[str, str]:
         found |= {"repeat it from its stored answers, without the model": command("replay", run.id, *code, store=store)}
         is_cut = bool(run.stopped or (history.result and history.result.stopped))
         if history.status in ("paused", "failed", "interrupted") or is_cut:
-            found |= {"go on with it": resume_command(run.id, run.configuration, store)}
+            further = ", with a higher limit" if history.status == "finished" else ""
+            found |= {f"go on with it{further}": resume_command(run.id, run.configuration, store)}
     return {what: line.strip("`") for what, line in found.items()}
 
 

@@ -165,7 +165,10 @@ def test_commands_are_those_that_make_sense(report: RunReport, history: RunHisto
     assert [line.split()[1] for line in report.commands.values()] == ["runs", "replay"]
     assert all(report.run_id in line and "`" not in line for line in report.commands.values())
     stopped = replace(result_of(history), stopped="6 tokens are left")
-    assert f"localprompt resume {report.run_id}" in of(history, result=stopped).commands["go on with it"]
+    assert (
+        f"localprompt resume {report.run_id}"
+        in of(history, result=stopped).commands["go on with it, with a higher limit"]
+    )
 
 
 def test_a_damaged_run_has_a_report_too(tmp_path: Path) -> None:
