@@ -255,3 +255,54 @@ _FOCUS = f"""() => {{
 _PARTS = """() => [...document.querySelectorAll('html, html *')].flatMap(each =>
     [...each.attributes].map(one => `${each.localName}@${one.name}`).concat(each.localName))"""
 """The names of elements and their attributes."""
+
+
+def _plain(file: Path) -> dict[str, Any]:
+    with Store(file.with_name("store.sqlite"), create=False) as store:
+        return find(store, None)[1].to_json()
+
+
+def _shown_as(browser: Browser, plain: dict[str, Any], path: Path) -> Opened:
+    path.write_text(page_text(plain), encoding="utf-8")
+    return browsing.opened(browsing.new_context(browser), path)
+
+
+def test_damaged_data_are_told_of_and_the_rest_is_shown(
+    browser: Browser, page_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    plain = _plain(page_of("sensitivity"))
+    plain["result"]["models"][0]["scorers"][0]["variants"][1]["variant"] = 999
+    it = _shown_as(browser, plain, tmp_path / "damaged.html")
+    assert "the data are damaged" in it.page.locator("p.bad").first.inner_text()
+    assert it.page.locator("#repeat").count() == 1
+    assert it.complaints == []
+    it.page.context.close()
+
+
+def test_spans_count_characters_also_behind_an_emoji(
+    browser: Browser, page_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    plain = _plain(page_of("sensitivity"))
+    prompt = plain["result"]["variants"][0]["prompt"]
+    prompt["instruction"] = f"🎯🎯 {prompt['instruction']}"
+    for word in plain["result"]["models"][0]["words"]:
+        word["span"] = [place + 3 for place in word["span"]]
+    it = _shown_as(browser, plain, tmp_path / "emoji.html")
+    marked = it.page.locator(".wordmap .piece").all_inner_texts()
+    words = [word["text"] for word in plain["result"]["models"][0]["words"]]
+    assert words
+    assert [text[: len(word)] for text, word in zip(marked, words, strict=True)] == words
+    it.page.context.close()
+
+
+def test_a_candidate_too_deep_for_the_tree_is_shown_below_it(
+    browser: Browser, page_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    plain = _plain(page_of("better"))
+    first = plain["candidates"][0]
+    plain["candidates"] = [{**first, "parents": [i - 1] if i else [], "fate": "measured"} for i in range(400)]
+    plain["best_so_far"] = []
+    it = _shown_as(browser, plain, tmp_path / "deep.html")
+    it.page.evaluate("reveal(399)")
+    assert "400 steps deep" in it.page.locator("#deep").inner_text()
+    it.page.context.close()

@@ -186,9 +186,14 @@ function chart(parent, about, traces, layout = () => ({}), onClick = null) {
     };
     return Plotly.react(place, traces(), whole, { displayModeBar: false, responsive: true, scrollZoom: false });
   };
-  const first = () => Promise.resolve(draw()).then(() => {
-    if (onClick) place.on("plotly_click", (event) => onClick(event.points[0]));
-  });
+  const first = async () => {
+    try {
+      await draw();
+      if (onClick) place.on("plotly_click", (event) => onClick(event.points[0]));
+    } catch (error) {
+      place.replaceChildren(el("p", { class: "bad", text: `This chart cannot be drawn: the data are damaged (${error.message}).` }));
+    }
+  };
   place.style.minHeight = `${layout().height ?? 340}px`; // so nothing moves when it is drawn
   drawn.push(waiting ? new Promise((resolve) => waiting.push(() => resolve(first()))) : first());
   redraw.push(draw);
