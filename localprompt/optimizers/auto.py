@@ -1,6 +1,5 @@
 """auto: the methods' steps in turn, those that paid most so far first. Level 6.
 
-    look at the task: closed set of answers or not, with and without an instruction, with and without worked examples
     opening <- APE: seeds, guesses, sets of worked examples, one race                                      (ape.py)
     repeat at most `rounds` times:
         ranked <- all prompts known on all of dev, best first
