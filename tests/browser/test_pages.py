@@ -141,10 +141,12 @@ def test_the_button_changes_between_light_and_dark(shown: Shown) -> None:
     page = shown("labels").page
     with seen(page, color_scheme="dark"):
         button = page.locator("#theme")
-        expect(button).to_have_attribute("aria-pressed", "true")  # the page is told of the scheme a little later
+        expect(button).to_have_attribute(
+            "aria-pressed", "true", timeout=60_000
+        )  # the page is told of the scheme a little later
         assert _backdrop(page) < 60
         button.press("Enter")
-        expect(button).to_have_attribute("aria-pressed", "false")
+        expect(button).to_have_attribute("aria-pressed", "false", timeout=60_000)
         assert _backdrop(page) > 200
     page.evaluate("localStorage.clear(); delete document.documentElement.dataset.theme")
 
