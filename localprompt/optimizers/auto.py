@@ -104,7 +104,7 @@ class Bandit:
 @optimizer("auto", TEMPLATES)
 @dataclass(frozen=True, slots=True)
 class Auto(Checked):
-    """Hyperparameters of auto; the defaults spend about 3,000 short answers on 100 dev rows."""
+    """Hyperparameters of auto; those that are not here are the defaults of the methods."""
 
     SCALES: ClassVar[Scales] = {
         "queries": (2, 0.5),
