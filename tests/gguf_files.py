@@ -16,6 +16,7 @@ TENSORS = {"token_embd.weight": np.ones((8, 32), np.float32), "output.weight": n
 def write(
     path: Path,
     *,
+    architecture: str = "llama",
     tokens: Sequence[str] = TOKENS,
     model: str = "llama",
     pre: str | None = None,
@@ -25,7 +26,7 @@ def write(
     tensors: Mapping[str, Any] = TENSORS,
 ) -> Path:
     """A GGUF file with a vocabulary of a few tokens and two tensors."""
-    writer = gguf.GGUFWriter(path, "llama")
+    writer = gguf.GGUFWriter(path, architecture)
     writer.add_context_length(128)
     writer.add_block_count(1)
     writer.add_embedding_length(32)

@@ -53,10 +53,22 @@ def write_llama(
     `marks` are more control tokens or, if `named_by_key`, ordinary ones that keys of the file name as those around
     prefix, suffix and middle.
     """
+    writer = _header(path, "llama")
+    tokens, types = add_sentencepiece_vocabulary(
+        writer, marks=marks, add_space_prefix=add_space_prefix, named_by_key=named_by_key
+    )
+    chain = [tokens.index(f"<0x{byte:02X}>") for byte in CHAIN]
+    _write(writer, _weights(tokens, types, chain, biases=False))
+
+
+def add_sentencepiece_vocabulary(
+    writer: gguf.GGUFWriter, *, marks: Sequence[str] = (), add_space_prefix: bool = True, named_by_key: bool = False
+) -> tuple[list[str], list[int]]:
+    """Add the vocabulary of `write_llama` to a file; the tokens and their types."""
     pieces = _merged_pieces(CORPUS, "▁")
     letters = ["▁", *map(chr, range(33, 127))]
     tokens = ["<unk>", "<s>", "</s>"] + [f"<0x{byte:02X}>" for byte in range(256)]
-    types = [gguf.TokenType.UNKNOWN, CONTROL, CONTROL] + [gguf.TokenType.BYTE] * 256
+    types: list[int] = [gguf.TokenType.UNKNOWN, CONTROL, CONTROL, *[gguf.TokenType.BYTE] * 256]
     scores = [0.0] * len(tokens)
     for rank, piece in enumerate([*(left + right for left, right in pieces), *letters]):
         tokens.append(piece)
@@ -65,7 +77,6 @@ def write_llama(
     tokens += marks
     types += [gguf.TokenType.NORMAL if named_by_key else CONTROL] * len(marks)
     scores += [0.0] * len(marks)
-    writer = _header(path, "llama")
     writer.add_tokenizer_model("llama")
     writer.add_token_list(tokens)
     writer.add_token_scores(scores)
@@ -78,8 +89,7 @@ def write_llama(
             writer.add_uint32(f"tokenizer.ggml.fim_{name}_token_id", tokens.index(mark))
     if not add_space_prefix:
         writer.add_add_space_prefix(False)
-    chain = [tokens.index(f"<0x{byte:02X}>") for byte in CHAIN]
-    _write(writer, _weights(tokens, types, chain, biases=False))
+    return tokens, types
 
 
 def write_qwen(path: Path, *, template: str = CHATML, types: Mapping[str, int] = MappingProxyType({})) -> None:
@@ -87,6 +97,15 @@ def write_qwen(path: Path, *, template: str = CHATML, types: Mapping[str, int] =
 
     `types` are those of special tokens that are not typed as control tokens.
     """
+    writer = _header(path, "qwen2")
+    tokens, kinds = add_byte_level_vocabulary(writer, types=types, template=template)
+    _write(writer, _weights(tokens, kinds, list(CHAIN), biases=True))
+
+
+def add_byte_level_vocabulary(
+    writer: gguf.GGUFWriter, *, template: str = CHATML, types: Mapping[str, int] = MappingProxyType({})
+) -> tuple[list[str], list[int]]:
+    """Add the vocabulary of `write_qwen` to a file; the tokens and their types."""
     letter = gpt2_letters()
     merges = _merged_pieces(CORPUS, letter[ord(" ")])
     special = [
@@ -99,7 +118,6 @@ def write_qwen(path: Path, *, template: str = CHATML, types: Mapping[str, int] =
     ]
     tokens = [*letter, *(left + right for left, right in merges), *special]
     kinds = [gguf.TokenType.NORMAL] * (len(tokens) - len(special)) + [types.get(mark, CONTROL) for mark in special]
-    writer = _header(path, "qwen2")
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("qwen2")
     writer.add_token_list(tokens)
@@ -113,7 +131,7 @@ def write_qwen(path: Path, *, template: str = CHATML, types: Mapping[str, int] =
     writer.add_uint32("tokenizer.ggml.fim_mid_token_id", tokens.index("<|fim_middle|>"))
     writer.add_uint32("tokenizer.ggml.fim_suf_token_id", tokens.index("<|fim_suffix|>"))
     writer.add_chat_template(template)
-    _write(writer, _weights(tokens, kinds, list(CHAIN), biases=True))
+    return tokens, kinds
 
 
 def write_letters(path: Path) -> None:
@@ -180,6 +198,22 @@ def _header(path: Path, arch: str) -> gguf.GGUFWriter:
     return writer
 
 
+def embedding_and_head(
+    rng: np.random.Generator, tokens: Sequence[str], types: Sequence[int], chain: Sequence[int]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Weights of `token_embd` and of `output`, which repeats the tokens of `chain` and hardly draws control tokens."""
+    embedding = rng.standard_normal((len(tokens), N_EMBD)).astype(np.float32)
+    embedding[:, 0] = 4.0  # a constant direction: what the head has there acts as a bias of its token
+    head = np.asarray(rng.standard_normal((len(tokens), N_EMBD)) * 2.0 / np.sqrt(N_EMBD), np.float32)
+    head[:, 0] = 0.0
+    never = [kind == CONTROL and token not in ENDS for token, kind in zip(tokens, types, strict=True)]
+    head[never, 0] = -8.0
+    for token, after in zip(chain, [*chain[1:], chain[0]], strict=True):
+        head[after, 1:] = embedding[token, 1:] / 2.0
+        head[after, 0] = -1.0  # else every text would soon fall into the circle
+    return embedding, head
+
+
 def _weights(
     tokens: Sequence[str], types: Sequence[int], chain: Sequence[int], *, biases: bool
 ) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
@@ -190,15 +224,7 @@ def _weights(
     def matrix(rows: int, columns: int, scale: float = 1.0) -> npt.NDArray[np.float32]:
         return np.asarray(rng.standard_normal((rows, columns)) * scale / np.sqrt(columns), np.float32)
 
-    embedding = rng.standard_normal((len(tokens), N_EMBD)).astype(np.float32)
-    embedding[:, 0] = 4.0  # a constant direction: what the head has there acts as a bias of its token
-    head = matrix(len(tokens), N_EMBD, 2.0)
-    head[:, 0] = 0.0
-    never = [kind == CONTROL and token not in ENDS for token, kind in zip(tokens, types, strict=True)]
-    head[never, 0] = -8.0
-    for token, after in zip(chain, [*chain[1:], chain[0]], strict=True):
-        head[after, 1:] = embedding[token, 1:] / 2.0
-        head[after, 0] = -1.0  # else every text would soon fall into the circle
+    embedding, head = embedding_and_head(rng, tokens, types, chain)
     yield "token_embd.weight", embedding
     yield "output.weight", head
     yield "output_norm.weight", np.ones(N_EMBD, np.float32)
@@ -219,6 +245,11 @@ def _weights(
 def _write(writer: gguf.GGUFWriter, weights: Iterator[tuple[str, npt.NDArray[np.float32]]]) -> None:
     for name, tensor in weights:
         writer.add_tensor(name, tensor)
+    finish(writer)
+
+
+def finish(writer: gguf.GGUFWriter) -> None:
+    """Write what was added, and close the file."""
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -272,6 +303,15 @@ class Oracle:
         with self._context() as context:
             self._decode(context, tokens)
             rows = [self._row(context, i) for i in range(len(tokens))]
+        return np.stack(rows)
+
+    def logprobs_one_by_one(self, tokens: Sequence[int]) -> npt.NDArray[np.float64]:
+        """What `logprobs` gives, from one decode a token."""
+        rows = []
+        with self._context() as context:
+            for token in tokens:
+                self._decode(context, [token])
+                rows.append(self._row(context, 0))
         return np.stack(rows)
 
     def greedy(self, tokens: Sequence[int], max_tokens: int) -> list[int]:

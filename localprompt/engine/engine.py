@@ -3,33 +3,43 @@
     score       walk the tree of all requests; read the wanted logits of each row as it passes
     generate    the same walk fills lanes with prompts; between two pieces of it every lane draws one token
 
-What is decoded, in which batch, is a pure function of the requests (and, when generating, of the tokens drawn), so the
-same call gives the same numbers.
+What is decoded, in which batch, is a pure function of the requests (and, when generating, of the tokens drawn), and of
+the prefixes that earlier calls have left in the memory.
 """
 
 from __future__ import annotations
 
-import codecs
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from localprompt.engine.llama import TRUNK, Llama, utf8
-from localprompt.engine.plan import PlannedBatch, Planner, Room
-from localprompt.engine.radix import RadixTree, common_prefix
-from localprompt.engine.sampling import Sampler
-from localprompt.types import EngineStats, FinishReason, Generation, Loglikelihood, Sampling
+from localprompt.engine.completions import Completions, GenerateRequest
+from localprompt.engine.context import Context, Shape
+from localprompt.engine.frozen_walk import FrozenWalk
+from localprompt.engine.llama import Llama
+from localprompt.engine.plan import Room, Walk
+from localprompt.engine.radix import RadixTree, n_distinct
+from localprompt.engine.shared_walk import SharedWalk
+from localprompt.types import EngineStats, Generation, Loglikelihood
 
 if TYPE_CHECKING:
     from localprompt.engine.grammar import Constraint, Grammars
 
 Progress = Callable[[int, int], None]
 """Called after each decode with (requests done, requests in all)."""
+
+_STREAM_PADDING = 256
+"""llama.cpp rounds the cells of a stream up to this."""
+_STREAM_SPARE = 8
+"""Sequences of a context with streams beside its lanes: prompts on their way to them."""
+_FEWEST_STREAMS = 8
+_LEAST_STREAMED = 2048
+"""Tokens of all lanes together, at most, from which on streams are worth their copies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +50,17 @@ class ScoreRequest:
     start: int
 
 
-@dataclass(frozen=True, slots=True)
-class GenerateRequest:
-    """Completion wanted after `tokens`, of which there is at least one."""
-
-    tokens: tuple[int, ...]
-    sampling: Sampling
-    seed: int
-
-
 class Engine:
     """Scores and generates with one loaded model. Requests must fit the context: the caller has checked."""
 
     def __init__(self, llama: Llama) -> None:
         self._llama = llama
-        self.stats = EngineStats()
+        self._called = EngineStats()
+
+    @property
+    def stats(self) -> EngineStats:
+        """Cumulative work."""
+        return self._called + self._llama.stats
 
     def score(self, requests: Sequence[ScoreRequest], progress: Progress = lambda *_: None) -> list[Loglikelihood]:
         """Return one log-likelihood per request, same order and length.
@@ -62,6 +68,7 @@ class Engine:
         The last token of a request is never decoded: nothing is predicted after it.
         """
         began = time.perf_counter()
+        context = self._llama.context
         paths = [request.tokens[:-1] for request in requests]
         tree = RadixTree.of(sorted({p for p, r in zip(paths, requests, strict=True) if r.start < len(r.tokens)}))
         targets = _targets(requests, paths, tree)
@@ -70,25 +77,20 @@ class Engine:
             wanted[owner].add(position)
         logprobs = [0.0] * len(requests)
         greedy = [True] * len(requests)
-        planner = Planner(tree, wanted)
-        while not planner.done:
-            batch = planner.next_batch(self._score_room(planner.trunk))
+        walk = self._walk(context, tree, wanted)
+        while not walk.done:
+            batch = walk.next_batch(self._room(context, walk))
             if batch is None:
                 raise AssertionError("a request that fits the context found no room")
-            lanes = range(1, len(batch.visits) + 1)
-            logits = self._decode(batch, list(lanes))
-            for row, at in zip(logits, batch.outputs, strict=True):
+            for row, at in zip(context.run(batch), batch.outputs, strict=True):
                 best, lse = int(row.argmax()), logsumexp(row)
                 for request, token in targets[at]:
                     logprobs[request] += float(row[token]) - lse
                     greedy[request] &= token == best
-            self._park(batch, lanes[-1])
-            for lane in lanes:
-                self._llama.drop(lane)
-            progress(round(len(requests) * (batch.visits[-1].sequence + 1) / len(tree.sequences)), len(requests))
-        self._llama.clear()
-        requested = sum(len(path) for path in paths)
-        self.stats += EngineStats(tokens_requested=requested, seconds=time.perf_counter() - began)
+            context.apply(batch.after)
+            progress(round(len(requests) * walk.n_done / len(tree.sequences)), len(requests))
+        context.clear()
+        self._count(sum(len(path) for path in paths), began)
         return [
             Loglikelihood(logprob, len(request.tokens) - request.start, is_greedy)
             for logprob, request, is_greedy in zip(logprobs, requests, greedy, strict=True)
@@ -100,204 +102,82 @@ class Engine:
         Raises:
             ConfigError: if a grammar does not compile, before anything is computed.
         """
-        self._check_grammars(requests)
-        began = time.perf_counter()
-        order = sorted(range(len(requests)), key=lambda i: requests[i].tokens)
-        tree = RadixTree.of([requests[i].tokens for i in order])
-        wanted = [{len(tokens) - 1} for tokens in tree.sequences]
-        planner = Planner(tree, wanted, reserve=lambda s: requests[order[s]].sampling.max_tokens)
-        results: list[Generation | None] = [None] * len(requests)
-        lanes: list[_Lane] = []
-        last_row = np.empty(0, np.float32)  # logits after the whole trunk, for a prompt equal to it
-        done = 0
-        while lanes or not planner.done:
-            batch = None
-            if not planner.done and len(lanes) < self._llama.settings.lanes:
-                batch = planner.next_batch(self._generate_room(tree, planner, lanes))
-            if batch is None and not lanes:
-                raise AssertionError("a request that fits the context found no room")
-            free = [i for i in range(1, self._llama.settings.lanes + 1) if i not in {lane.id for lane in lanes}]
-            logits = self._decode(batch, free, lanes)
-            for lane, row in zip(lanes, logits, strict=False):
-                lane.draw(row)
-            if batch is not None:
-                rows = dict(zip(batch.outputs, logits[len(lanes) :], strict=True))
-                admitted, last_row = self._admit(batch, free, tree, rows, last_row)
-                lanes += [self._begin(lane, s, requests[order[s]], row) for lane, s, row in admitted]
-            for lane in lanes:
-                if lane.finish_reason is not None:
-                    results[order[lane.sequence]] = lane.result()
-                    self._llama.drop(lane.id)
-                    done += 1
-            lanes = [lane for lane in lanes if lane.finish_reason is None]
-            progress(done, len(requests))
-        self._llama.clear()
-        generations = [result for result in results if result is not None]
-        requested = sum(len(r.tokens) + g.n_tokens for r, g in zip(requests, generations, strict=True))
-        self.stats += EngineStats(tokens_requested=requested, seconds=time.perf_counter() - began)
-        return generations
-
-    def prefill_rate(self, n_tokens: int = 512) -> float:
-        """Return tokens per second of decoding one fresh sequence of arbitrary tokens, logits for the last."""
-        n = min(n_tokens, self._llama.settings.n_ctx)
-        tokens = tuple(np.random.Generator(np.random.PCG64(0)).integers(0, self._llama.n_vocab, n).tolist())
-        planner = Planner(RadixTree.of([tokens]), [{n - 1}])
-        self._llama.clear()
-        began = time.perf_counter()
-        while not planner.done:
-            batch = planner.next_batch(self._score_room(planner.trunk))
-            if batch is None:
-                raise AssertionError("the probe found no room")
-            self._decode(batch, [1])
-            self._park(batch, 1)
-            self._llama.drop(1)
-        seconds = time.perf_counter() - began
-        self._llama.clear()
-        return n / seconds
-
-    # One batch
-
-    def _score_room(self, trunk: int) -> Room:
-        settings = self._llama.settings
-        cells = settings.n_ctx - trunk
-        return Room(min(settings.n_ubatch, cells), settings.n_seq_max - 1, settings.n_seq_max, cells)
-
-    def _generate_room(self, tree: RadixTree, planner: Planner, lanes: Sequence[_Lane]) -> Room:
-        settings = self._llama.settings
-        n = len(lanes)
-        held = _cells_held(tree, [lane.sequence for lane in lanes], planner.upcoming[: planner.trunk])
-        cells = settings.n_ctx - held - sum(lane.request.sampling.max_tokens for lane in lanes)
-        return Room(settings.n_ubatch - n, settings.lanes - n, settings.n_seq_max - n, cells)
-
-    def _decode(
-        self, batch: PlannedBatch | None, free: Sequence[int], lanes: Sequence[_Lane] = ()
-    ) -> NDArray[np.float32]:
-        """Decode one token of each generating lane and the rows of a planned batch; logits in that order."""
-        n = len(lanes)
-        tokens = [lane.tokens[-1] for lane in lanes]
-        positions = [lane.position for lane in lanes]
-        sharers = [(k, 1) for k in range(n)]
-        ids = [lane.id for lane in lanes]
-        outputs = [True] * n
-        if batch is not None:
-            for visit, lane in zip(batch.visits, free, strict=False):
-                self._llama.share(TRUNK, lane, visit.kept)
-                ids.append(lane)
-            tokens += [row.token for row in batch.rows]
-            positions += [row.position for row in batch.rows]
-            sharers += [(n + row.first, row.count) for row in batch.rows]
-            outputs += [row.output for row in batch.rows]
-        if not tokens:  # all visits of the batch equal the trunk: their first token comes from its kept logits
-            return np.empty((0, self._llama.n_vocab), np.float32)
-        logits = self._llama.decode(tokens, positions, sharers, ids, outputs)
-        self.stats += EngineStats(tokens_decoded=len(tokens), output_rows=len(logits), decode_calls=1)
-        return logits
-
-    def _park(self, batch: PlannedBatch, last_lane: int) -> None:
-        """Make the trunk the part of the last visited path that the next batch needs."""
-        self._llama.drop(TRUNK)
-        self._llama.share(last_lane, TRUNK, batch.trunk)
-
-    def _admit(
-        self,
-        batch: PlannedBatch,
-        free: Sequence[int],
-        tree: RadixTree,
-        rows: dict[tuple[int, int], NDArray[np.float32]],
-        last_row: NDArray[np.float32],
-    ) -> tuple[list[tuple[int, int, NDArray[np.float32]]], NDArray[np.float32]]:
-        """Return (lane, sequence, first logits) of the prompts that are complete, and the logits after the trunk."""
-        self._park(batch, free[len(batch.visits) - 1])
-        admitted = []
-        for visit, lane in zip(batch.visits, free, strict=False):
-            length = len(tree.sequences[visit.sequence])
-            if visit.end < length:  # cut by the batch: the trunk has it
-                self._llama.drop(lane)
-                continue
-            # A prompt equal to the one before owns no row. The KV cache stores no logits, so they are handed on.
-            last_row = rows.get((visit.sequence, length - 1), last_row)
-            admitted.append((lane, visit.sequence, last_row))
-        return admitted, last_row.copy()
-
-    def _begin(self, lane_id: int, sequence: int, request: GenerateRequest, logits: NDArray[np.float32]) -> _Lane:
-        """Return a lane with the first token of its completion drawn."""
-        pattern = request.sampling.grammar
-        constraint = self._grammars.constraint(pattern) if pattern else None
-        lane = _Lane(lane_id, sequence, request, self._llama, constraint)
-        lane.draw(logits)
-        return lane
-
-    def _check_grammars(self, requests: Sequence[GenerateRequest]) -> None:
         for pattern in dict.fromkeys(request.sampling.grammar for request in requests):
             if pattern:
                 self._grammars.check(pattern)
+        began = time.perf_counter()
+        results: dict[int, Generation] = {}
+        completions = self.completions(requests)
+        completions.add(requests)
+        while completions.busy:
+            results.update(completions.step())
+            progress(len(results), len(requests))
+        generations = [results[key] for key in range(len(requests))]
+        self._count(sum(len(r.tokens) + g.n_tokens for r, g in zip(requests, generations, strict=True)), began)
+        return generations
+
+    def completions(self, requests: Sequence[GenerateRequest]) -> Completions:
+        """Return what completes requests like these, in the kind of memory that suits them; none is added yet."""
+        context, lanes = self._llama.context, self._llama.settings.lanes
+        shape = self._streams_for(requests)
+        if shape is not None:
+            context, lanes = self._llama.streams(shape), shape.n_seq_max - _STREAM_SPARE
+        context.clear()
+        return Completions(context, self._llama, lanes, self._constraint)
+
+    def prefill_rate(self, n_tokens: int = 512) -> float:
+        """Return tokens per second of decoding one fresh sequence of arbitrary tokens, logits for the last."""
+        context = self._llama.context
+        n = min(n_tokens, self._llama.settings.n_ctx)
+        tokens = tuple(np.random.Generator(np.random.PCG64(0)).integers(0, self._llama.n_vocab, n).tolist())
+        walk = self._walk(context, RadixTree.of([tokens]), [{n - 1}])
+        context.clear()
+        began = time.perf_counter()
+        while not walk.done:
+            batch = walk.next_batch(self._room(context, walk))
+            if batch is None:
+                raise AssertionError("the probe found no room")
+            context.run(batch)
+            context.apply(batch.after)
+        seconds = time.perf_counter() - began
+        context.clear()
+        return n / seconds
+
+    def _walk(self, context: Context, tree: RadixTree, wanted: Sequence[set[int]]) -> Walk:
+        if context.copies_whole:
+            return FrozenWalk(tree, wanted, frozen=max(2, len(context.ids) // 2))
+        return SharedWalk(tree, wanted, holders=context.holders)
+
+    def _room(self, context: Context, walk: Walk) -> Room:
+        ids = [i for i in context.ids if i not in set(walk.held)]
+        cells = context.shape.n_ctx - n_distinct(walk.paths)
+        return Room(min(context.n_rows, cells), ids, len(context.ids), cells)
+
+    def _streams_for(self, requests: Sequence[GenerateRequest]) -> Shape | None:
+        """Return the shape of a context with streams, or None where cells that all share are as good."""
+        settings = self._llama.settings
+        if self._llama.context.copies_whole or self._llama.context.has_windows or not requests:
+            return None
+        longest = max(request.most for request in requests)
+        length = -(-longest // _STREAM_PADDING) * _STREAM_PADDING
+        lanes = min(settings.lanes, settings.stream_ctx // length - _STREAM_SPARE, len(requests))
+        n_new = sum(request.sampling.max_tokens for request in requests) / len(requests)
+        if lanes < _FEWEST_STREAMS or lanes * n_new < _LEAST_STREAMED:
+            return None
+        n_sequences = lanes + _STREAM_SPARE
+        return Shape(n_sequences * length, n_sequences, has_streams=True)
+
+    def _constraint(self, pattern: str) -> Constraint:
+        return self._grammars.constraint(pattern)
+
+    def _count(self, requested: int, began: float) -> None:
+        self._called += EngineStats(tokens_requested=requested, seconds=time.perf_counter() - began)
 
     @cached_property
     def _grammars(self) -> Grammars:
         from localprompt.engine.grammar import Grammars  # noqa: PLC0415 - 0.1 s that most workers can do without
 
         return Grammars(self._llama)
-
-
-@dataclass(slots=True)
-class _Lane:
-    """One completion in the making."""
-
-    id: int
-    sequence: int
-    request: GenerateRequest
-    llama: Llama
-    constraint: Constraint | None
-    sampler: Sampler = field(init=False)
-    stops: list[bytes] = field(init=False)
-    tokens: list[int] = field(init=False, default_factory=list)
-    data: bytes = field(init=False, default=b"")
-    finish_reason: FinishReason | None = field(init=False, default=None)
-
-    def __post_init__(self) -> None:
-        self.sampler = Sampler(self.request.sampling, self.request.seed)
-        self.stops = [utf8(stop) for stop in self.request.sampling.stop]
-
-    @property
-    def position(self) -> int:
-        """Position of the token that is decoded next: the last one drawn."""
-        return len(self.request.tokens) + len(self.tokens) - 1
-
-    def draw(self, logits: NDArray[np.float32]) -> None:
-        """Draw the next token and see whether the completion ends with it."""
-        if self.constraint is None:
-            self._accept(self.sampler.draw(logits))
-            return
-        allowed = self.constraint.allowed()
-        if len(allowed) == 0:
-            self.finish_reason = "length"  # a dead end: the text is as incomplete as one that the limit cuts off
-            return
-        self._accept(self.sampler.draw(logits, allowed))
-
-    def _accept(self, token: int) -> None:
-        if self.llama.is_end(token):
-            self.finish_reason = "stop"
-            return
-        self.tokens.append(token)
-        piece = self.llama.written(token)
-        # A stop string may lie across token boundaries: look where it could have begun.
-        begin = max(0, len(self.data) - max(map(len, self.stops), default=0))
-        self.data += piece
-        if self.constraint is not None:
-            self.constraint.accept(token)
-        ends = [at for stop in self.stops if (at := self.data.find(stop, begin)) >= 0]
-        if ends:
-            self.data = self.data[: min(ends)]
-            self.finish_reason = "stop"
-        elif self.constraint is not None and self.constraint.is_complete:
-            self.finish_reason = "stop"
-        elif len(self.tokens) == self.request.sampling.max_tokens:
-            self.finish_reason = "length"
-
-    def result(self) -> Generation:
-        """Return the finished completion; a character that the token limit cut in two is left out."""
-        text = codecs.getincrementaldecoder("utf-8")("replace").decode(self.data)
-        return Generation(text, len(self.tokens), self.finish_reason or "length")
 
 
 def _targets(
@@ -316,16 +196,6 @@ def _targets(
                 targets.setdefault((owner, position), []).append((number, request.tokens[position + 1]))
                 position += 1
     return targets
-
-
-def _cells_held(tree: RadixTree, active: Sequence[int], trunk: tuple[int, ...]) -> int:
-    """Return the KV cells of the prompts of active lanes and of the trunk, shared cells counted once."""
-    held = 0
-    previous: tuple[int, ...] = ()
-    for path in sorted([trunk, *(tree.sequences[s] for s in active)]):
-        held += len(path) - common_prefix(previous, path)
-        previous = path
-    return held
 
 
 def logsumexp(row: NDArray[np.float32]) -> float:

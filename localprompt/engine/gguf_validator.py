@@ -10,7 +10,7 @@ refused, and a chat template beyond any real one.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import pairwise
 
@@ -20,9 +20,28 @@ from localprompt.engine.gguf import GGML_TYPES, GGUFHeader
 from localprompt.engine.gguf_reader import INCOMPLETE, read_header, unusable
 from localprompt.engine.parts import other_parts
 from localprompt.errors import ModelError
+from localprompt.interface.advice import command
 
 MAX_TEMPLATE_CHARS = 262_144
 MAX_TOKENS = 1_000_000
+_OTHER_FILES: Mapping[str, str] = {
+    "adapter": "an adapter, such as a LoRA,",
+    "imatrix": "an importance matrix",
+    "mmproj": "a projector of pictures or sound",
+}
+"""What a file is that says of itself that it is no model, by `general.type`."""
+_ENCODERS = """
+    bert modern-bert nomic-bert nomic-bert-moe neo-bert jina-bert-v2 jina-bert-v3 eurobert gemma-embedding llama-embed
+    t5encoder
+"""
+_OTHER_KINDS: Mapping[str, str] = {
+    **dict.fromkeys(_ENCODERS.split(), "an encoder"),
+    **dict.fromkeys(("dream", "llada", "llada-moe", "rnd1"), "a diffusion model"),
+    **dict.fromkeys(("eagle3", "dflash", "gemma4-assistant"), "a draft model, which guesses for another one"),
+    "t5": "an encoder-decoder model",
+}
+"""What a model is that writes no text from left to right by itself, by architecture: llama.cpp has no cache for it, or
+kills the process, or returns numbers that are no logits."""
 
 
 def validate(path: str | os.PathLike[str]) -> GGUFHeader:
@@ -60,9 +79,11 @@ def _repeated(names: Iterable[str]) -> str:
 def _check_required_keys(header: GGUFHeader) -> None:
     kind = header.text("general.type") or ("mmproj" if header.architecture == "clip" else "model")
     if kind != "model":
-        raise ModelError(f"{header.path} is of the type {kind}, not a model", "give the model's own file")
+        what = _OTHER_FILES.get(kind, "something else")
+        raise ModelError(f"{header.path} is {what} (of the type {kind[:80]}), not a model", "give the model's own file")
     if not header.architecture:
         raise _unusable(header, "general.architecture is missing")
+    _check_writes_from_left_to_right(header)
     for key in ("context_length", "block_count", "embedding_length"):
         full_key = f"{header.architecture}.{key}"
         value = header.integer(full_key)
@@ -71,6 +92,17 @@ def _check_required_keys(header: GGUFHeader) -> None:
     template = header.metadata.get("tokenizer.chat_template", "")
     if not isinstance(template, str) or len(template) > MAX_TEMPLATE_CHARS:
         raise _unusable(header, f"its chat template is not a text of at most {MAX_TEMPLATE_CHARS} characters")
+
+
+def _check_writes_from_left_to_right(header: GGUFHeader) -> None:
+    kind = _OTHER_KINDS.get(header.architecture)
+    if kind is None and header.metadata.get(f"{header.architecture}.attention.causal") is False:
+        kind = "an encoder"
+    if kind is not None:
+        raise ModelError(
+            f"{header.path} is {kind} ({header.architecture[:80]}); a model that writes from left to right is needed",
+            f"{command('models', 'list')} names some",
+        )
 
 
 def _check_vocabulary(header: GGUFHeader) -> None:

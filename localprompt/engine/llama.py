@@ -1,4 +1,6 @@
-"""The only file that touches llama.cpp: load, tokenise, decode, copy sequences. Level 2, imported by the worker alone.
+"""A model through llama.cpp: load, tokenise, quantise. Level 2, imported by the worker alone.
+
+This file and `context.py` are the only ones that touch llama.cpp.
 
 llama.cpp aborts the process on ordinary mistakes, so every precondition is checked here before the call. The high-level
 `Llama` class is not used: it keeps the logits of all tokens, misaligns prompt log-probabilities by one for models
@@ -11,7 +13,7 @@ import ctypes
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -22,13 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localprompt.engine.chat import ChatTemplate
+from localprompt.engine.context import Context, Shape
 from localprompt.engine.settings import EngineSettings
 from localprompt.engine.thoughts import marks_among
 from localprompt.errors import ModelError
 from localprompt.interface.advice import command
-
-TRUNK = 0
-"""Sequence id that carries shared cells from one batch to the next."""
+from localprompt.types import EngineStats
 
 
 @C.llama_log_callback  # type: ignore[untyped-decorator]
@@ -168,7 +169,7 @@ class Vocabulary:
 
 
 class Llama(Vocabulary):
-    """A loaded model with one context.
+    """A loaded model with one context, and a second one for long completions when it is asked for.
 
     Raises:
         ModelError: if llama.cpp cannot load the file or cannot make a context for it.
@@ -176,64 +177,31 @@ class Llama(Vocabulary):
 
     def __init__(self, path: Path, settings: EngineSettings) -> None:
         super().__init__(path, settings, alone=False)
-        self._context = _make_context(self._model, settings)
-        self._memory = C.llama_get_memory(self._context)
-        self._batch = _Batch(settings.n_ubatch, settings.n_seq_max)
+        is_recurrent = bool(C.llama_model_is_recurrent(self._model))
+        self.context = Context(self._model, self.n_vocab, settings, Shape(settings.n_ctx, settings.n_seq_max))
+        self.context.joins_neighbours = is_recurrent
+        self.context.copies_whole = not self.context.can_truncate()
+        self._streams: Context | None = None
+        self._past = EngineStats()
 
-    # Memory: cells are named by (sequence, position)
-
-    def clear(self) -> None:
-        """Forget all sequences."""
-        C.llama_memory_clear(self._memory, False)
-
-    def drop(self, sequence: int) -> None:
-        """Forget one sequence."""
-        C.llama_memory_seq_rm(self._memory, self._checked(sequence), -1, -1)
-
-    def share(self, source: int, target: int, length: int) -> None:
-        """Let `target` see the first `length` cells of `source`: no data moves."""
-        if length > 0:
-            C.llama_memory_seq_cp(self._memory, self._checked(source), self._checked(target), 0, length)
-
-    def _checked(self, sequence: int) -> int:
-        if not 0 <= sequence < self.settings.n_seq_max:  # llama.cpp would abort
-            raise ValueError(f"sequence id {sequence} outside 0..{self.settings.n_seq_max - 1}")
-        return sequence
-
-    # Decoding
-
-    def decode(
-        self,
-        tokens: Sequence[int],
-        positions: Sequence[int],
-        sharers: Sequence[tuple[int, int]],
-        sequence_ids: Sequence[int],
-        outputs: Sequence[bool],
-    ) -> NDArray[np.float32]:
-        """Return the logits of the rows flagged in `outputs`, shape (n_outputs, n_vocab), valid until the next call.
-
-        Row k belongs to the sequences `sequence_ids[first : first + count]` with `(first, count) = sharers[k]`.
+    def streams(self, shape: Shape) -> Context:
+        """Return a second context with a stream of cells for each sequence, empty; one of another shape is let go.
 
         Raises:
-            ModelError: if llama.cpp refuses the batch or fails in it; all sequences are then forgotten.
+            ModelError: if llama.cpp cannot make it.
         """
-        n_outputs = sum(outputs)
-        if not 0 < len(tokens) <= self.settings.n_ubatch or n_outputs > self.settings.n_seq_max:
-            raise ValueError(f"a batch of {len(tokens)} rows with {n_outputs} outputs")
-        batch = self._batch.fill(tokens, positions, sharers, sequence_ids, outputs)
-        code = C.llama_decode(self._context, batch)
-        if code != 0:
-            self.clear()
-            raise ModelError(
-                f"llama.cpp failed to decode a batch of {len(tokens)} rows (code {code})", _DECODE_HINTS.get(code, "")
-            )
-        if n_outputs == 0:
-            return np.empty((0, self.n_vocab), np.float32)
-        logits = C.llama_get_logits(self._context)
-        return np.ctypeslib.as_array(logits, shape=(n_outputs, self.n_vocab))
+        if self._streams is None or self._streams.shape != shape:
+            if self._streams is not None:
+                self._past += self._streams.stats
+                self._streams.close()
+            self._streams = None
+            self._streams = Context(self._model, self.n_vocab, self.settings, shape)
+        return self._streams
 
-
-_DECODE_HINTS = {1: "the KV cache is too small for this request: raise n_ctx", -2: "not enough memory: lower n_ctx"}
+    @property
+    def stats(self) -> EngineStats:
+        """Rows, rows with logits and calls so far."""
+        return self._past + self.context.stats + (self._streams.stats if self._streams else EngineStats())
 
 
 def utf8(text: str) -> bytes:
@@ -296,48 +264,6 @@ def quantise(
         raise ModelError(f"llama.cpp cannot quantise {source}")
 
 
-class _Batch:
-    """A llama_batch over numpy buffers, so that filling it is a few array copies.
-
-    The ids of a row's sequences are neighbours in the list of lanes, so each row's pointer goes into that one list.
-    """
-
-    def __init__(self, capacity: int, n_ids: int) -> None:
-        self._token = np.empty(capacity, np.int32)
-        self._position = np.empty(capacity, np.int32)
-        self._count = np.empty(capacity, np.int32)
-        self._pointer = np.empty(capacity, np.uintp)
-        self._output = np.empty(capacity, np.int8)
-        self._ids = np.empty(n_ids, np.int32)
-        self._struct = C.llama_batch(
-            n_tokens=0,
-            token=self._token.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)),
-            embd=None,
-            pos=self._position.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)),
-            n_seq_id=self._count.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)),
-            seq_id=self._pointer.ctypes.data_as(ctypes.POINTER(ctypes.POINTER(ctypes.c_int32))),
-            logits=self._output.ctypes.data_as(ctypes.POINTER(ctypes.c_int8)),
-        )
-
-    def fill(
-        self,
-        tokens: Sequence[int],
-        positions: Sequence[int],
-        sharers: Sequence[tuple[int, int]],
-        sequence_ids: Sequence[int],
-        outputs: Sequence[bool],
-    ) -> C.llama_batch:
-        n = len(tokens)
-        self._token[:n] = tokens
-        self._position[:n] = positions
-        firsts, self._count[:n] = np.asarray(sharers, np.int64).T
-        self._pointer[:n] = self._ids.ctypes.data + 4 * firsts
-        self._output[:n] = outputs
-        self._ids[: len(sequence_ids)] = sequence_ids
-        self._struct.n_tokens = n
-        return self._struct
-
-
 def _check_abi() -> None:
     """Refuse a llama-cpp-python whose structs are laid out differently from the tested version's."""
     p = C.llama_context_default_params()
@@ -367,34 +293,12 @@ def _load(path: Path, settings: EngineSettings, *, vocab_only: bool) -> Any:
             f"is the file complete? {command('models', 'info', str(path))} checks its header",
         )
     refused = {
-        "recurrent": C.llama_model_is_recurrent(model) or C.llama_model_is_hybrid(model),
         "a diffusion model": C.llama_model_is_diffusion(model),
         "an encoder": C.llama_model_has_encoder(model) or not C.llama_model_has_decoder(model),
     }
     for kind, is_so in refused.items():
         if is_so:
             raise ModelError(
-                f"{path} is {kind}; the engine needs a decoder-only transformer, whose prefixes can be shared"
+                f"{path} is {kind}; the engine needs a model that reads from left to right and predicts the next token"
             )
     return model
-
-
-def _make_context(model: Any, settings: EngineSettings) -> Any:
-    params = C.llama_context_default_params()
-    params.n_ctx = settings.n_ctx
-    params.n_batch = params.n_ubatch = settings.n_ubatch
-    params.n_seq_max = params.n_outputs_max = settings.n_seq_max
-    params.n_threads = params.n_threads_batch = settings.n_threads
-    params.type_k = params.type_v = {"f32": C.GGML_TYPE_F32, "f16": C.GGML_TYPE_F16, "q8_0": C.GGML_TYPE_Q8_0}[
-        settings.kv_type
-    ]
-    if settings.flash_attn is not None:
-        on, off = C.LLAMA_FLASH_ATTN_TYPE_ENABLED, C.LLAMA_FLASH_ATTN_TYPE_DISABLED
-        params.flash_attn_type = on if settings.flash_attn else off
-    params.kv_unified = True  # one row may serve many sequences, and sharing moves no data
-    params.swa_full = True  # a sliding-window cache would forget the tail behind a parked prefix
-    params.no_perf = True
-    context = C.llama_init_from_model(model, params)
-    if not context:
-        raise ModelError(f"llama.cpp cannot make a context of {settings.n_ctx} cells", "not enough memory? lower n_ctx")
-    return context

@@ -10,8 +10,10 @@ above (`tests/real/test_real_memory.py`).
 from __future__ import annotations
 
 import contextlib
-from dataclasses import astuple, dataclass
+from collections.abc import Collection
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -27,6 +29,9 @@ _PROCESS_BYTES = 64 << 20
 """Python, numpy and llama.cpp's own code."""
 _TOKEN_BYTES = 320
 """A token of the vocabulary in llama.cpp's tables and in ours."""
+_STATES_BYTES = 1 << 30
+_FEWEST_SEQUENCES = 8
+_STREAM_STEP = 4096
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -38,6 +43,8 @@ class MemoryNeed:
     """Mapped from the file; without them in memory each token is read from the disk."""
     cells: int
     """The KV cache."""
+    states: int
+    """Of recurrent layers, one for each sequence."""
     compute: int
     """Activations of one batch."""
     outputs: int
@@ -51,8 +58,8 @@ class MemoryNeed:
         return sum(astuple(self))
 
     def __str__(self) -> str:
-        names = ("weights", "KV cells", "batches", "logits", "the process")
-        return ", ".join(f"{_readable(n)} {name}" for n, name in zip(astuple(self), names, strict=True))
+        names = ("weights", "KV cells", "states", "batches", "logits", "the process")
+        return ", ".join(f"{_readable(n)} {name}" for n, name in zip(astuple(self), names, strict=True) if n)
 
 
 def needed(header: GGUFHeader, settings: EngineSettings) -> MemoryNeed:
@@ -60,21 +67,75 @@ def needed(header: GGUFHeader, settings: EngineSettings) -> MemoryNeed:
     rows, cells = settings.n_ubatch, settings.n_ctx
     n_embd, n_vocab = header.embedding_length, header.n_vocab
     heads = _heads(header, "head_count") or [1]
-    heads_kv = _heads(header, "head_count_kv") or heads
-    key = header.integer(f"{header.architecture}.attention.key_length") or n_embd // max(*heads, 1)
-    value = header.integer(f"{header.architecture}.attention.value_length") or key
     logits = 4 * settings.n_seq_max * n_vocab
     feed_forward = 4 * 3 * rows * _largest(header, "feed_forward_length")
     # Without flash attention every score of a batch is written out, and some models cannot do with it.
     attention = 0 if settings.flash_attn is not False else 4 * max(heads) * rows * cells
-    per_cell = sum(heads_kv) * (header.block_count if len(heads_kv) == 1 else 1) * (key + value)
     return MemoryNeed(
         weights=sum(tensor.n_bytes for tensor in header.tensors) + _repacked(header, settings),
-        cells=round(cells * per_cell * _CELL_BYTES[settings.kv_type]),
+        cells=round(cells * _cell_bytes(header, settings)),
+        states=settings.n_seq_max * state_bytes(header),
         compute=max(logits, feed_forward, attention) + 4 * rows * (cells + 4 * n_embd),
         outputs=logits,
         process=process_bytes(header),
     )
+
+
+def fitted(header: GGUFHeader, settings: EngineSettings, fixed: Collection[str]) -> EngineSettings:
+    """Return the settings with as many sequences, and cells for streams, as the model and the machine allow.
+
+    A recurrent model has a state of some megabytes for each sequence: as many as `_STATES_BYTES` hold are enough to
+    keep a machine busy. Cells for streams come on top of what a model needs, when long completions are asked for: half
+    of what is free now, if that is less than the setting says.
+
+    Args:
+        header: of the model.
+        settings: those wanted.
+        fixed: names of settings that stay as they are.
+    """
+    changes: dict[str, Any] = {}
+    if (state := state_bytes(header)) and not {"n_seq_max", "lanes"} & set(fixed):
+        changes["n_seq_max"] = min(settings.n_seq_max, max(_FEWEST_SEQUENCES, _STATES_BYTES // state))
+        changes["lanes"] = min(settings.lanes, changes["n_seq_max"] // 2)
+    if "stream_ctx" not in fixed:
+        left = max(0, available() - needed(header, settings).total) // 2
+        cells = int(left / max(1.0, _cell_bytes(header, settings)))
+        changes["stream_ctx"] = min(settings.stream_ctx, cells // _STREAM_STEP * _STREAM_STEP)
+    return replace(settings, **changes)
+
+
+def state_bytes(header: GGUFHeader) -> int:
+    """Return what one sequence of a recurrent or hybrid model takes beside its cells; 0 for others.
+
+    Source: `llama_hparams::n_embd_r` and `n_embd_s`; states are kept as F32. Layers that are not known to be of
+    attention alone count as recurrent.
+    """
+
+    def of(key: str) -> int:
+        return max(0, header.integer(f"{header.architecture}.{key}") or 0)
+
+    heads, heads_kv = _heads(header, "head_count"), _heads(header, "head_count_kv")
+    layers = sum(n == 0 for n in heads_kv) if len(heads_kv) > 1 else header.block_count
+    past = max(0, of("ssm.conv_kernel") - 1) * (of("ssm.inner_size") + 2 * of("ssm.group_count") * of("ssm.state_size"))
+    past += header.embedding_length * max(0, of("shortconv.l_cache") - 1)
+    state = of("ssm.state_size") * of("ssm.inner_size")
+    if of("wkv.head_size"):
+        past += (of("token_shift_count") or 2) * header.embedding_length
+        state += header.embedding_length * of("wkv.head_size")
+    if width := of("kda.head_dim"):
+        past += 3 * max(0, (of("ssm.conv_kernel") or 4) - 1) * max(heads, default=1) * width
+        state += max(heads, default=1) * width**2
+    return 4 * layers * (past + state)
+
+
+def _cell_bytes(header: GGUFHeader, settings: EngineSettings) -> float:
+    """Return what one cell takes in all layers."""
+    heads = _heads(header, "head_count") or [1]
+    heads_kv = _heads(header, "head_count_kv") or heads
+    key = header.integer(f"{header.architecture}.attention.key_length") or header.embedding_length // max(*heads, 1)
+    value = header.integer(f"{header.architecture}.attention.value_length") or key
+    numbers = sum(heads_kv) * (header.block_count if len(heads_kv) == 1 else 1) * (key + value)
+    return numbers * _CELL_BYTES[settings.kv_type]
 
 
 def process_bytes(header: GGUFHeader) -> int:

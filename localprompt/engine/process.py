@@ -92,7 +92,7 @@ class EngineProcess:
         header = validate(path)  # nothing native reads a file before this says yes
         self._need = memory.needed(header, settings)
         if vocabulary_only:
-            self._need = replace(self._need, weights=0, cells=0, compute=0, outputs=0)
+            self._need = replace(self._need, weights=0, cells=0, states=0, compute=0, outputs=0)
         self._vocabulary_only = vocabulary_only
         self._timeouts = timeouts
         self._command = list(command) or child_command("localprompt.engine.worker")

@@ -8,7 +8,7 @@ a walk in this order, lies on the path of the last sequence visited (the *trunk*
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -20,6 +20,16 @@ def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
         if a[depth] != b[depth]:
             return depth
     return limit
+
+
+def n_distinct(paths: Iterable[tuple[int, ...]]) -> int:
+    """Return how many distinct prefixes paths have: the cells that they take where prefixes are shared."""
+    held = 0
+    previous: tuple[int, ...] = ()
+    for path in sorted(paths):
+        held += len(path) - common_prefix(previous, path)
+        previous = path
+    return held
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,11 @@ class EngineSettings:
     n_gpu_layers: int | None = None
     """Layers on a GPU; None leaves the choice to llama.cpp."""
 
+    exact: bool = False
+    """Numbers that are equal bit for bit whatever else is computed with them: slower, and not to be had everywhere."""
+    stream_ctx: int = 32768
+    """KV cells for long completions, with a stream for each; 0: all share the cells of `n_ctx`."""
+
     def __post_init__(self) -> None:
         if self.n_threads < 1:
             object.__setattr__(self, "n_threads", default_threads())
@@ -70,8 +75,16 @@ class EngineSettings:
             raise ValueError(f"lanes must lie in 1..n_seq_max - 1 = {self.n_seq_max - 1}, not {self.lanes}")
 
     def numerics(self) -> dict[str, object]:
-        """Return what can change a logit, for fingerprints: every setting, since each changes how rows are batched."""
-        return asdict(self)
+        """Return what can change a logit, for fingerprints: every setting, since each changes how rows are batched.
+
+        Streams are left out: whether there are any depends on the machine's memory, and moves numbers as little as what
+        else is in a batch does. Without exact mode there is no word of it, as there was none before it existed.
+        """
+        settings = asdict(self)
+        del settings["stream_ctx"]
+        if not self.exact:
+            del settings["exact"]
+        return settings
 
 
 def read_settings(given: Mapping[str, object]) -> EngineSettings:

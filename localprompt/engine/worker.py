@@ -19,8 +19,9 @@ from typing import Any, BinaryIO
 
 from localprompt import errors
 from localprompt.engine.child import become_child
+from localprompt.engine.completions import GenerateRequest
 from localprompt.engine.encode import encode, encode_pair
-from localprompt.engine.engine import Engine, GenerateRequest, ScoreRequest
+from localprompt.engine.engine import Engine, ScoreRequest
 from localprompt.engine.frames import read_frame, write_frame
 from localprompt.engine.llama import Llama, Vocabulary
 from localprompt.engine.marks import chat_facts, chat_marks, keeps_spaces
@@ -114,7 +115,7 @@ class ModelServer(TokenizerServer):
         llama = Llama(Path(path), settings)
         super().__init__(path, llama)
         self._writer = writer
-        self._clear = llama.clear
+        self._clear = llama.context.clear
         self._engine = Engine(llama)
 
     @property

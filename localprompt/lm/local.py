@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from localprompt.engine.export import find_faults
 from localprompt.engine.gguf_reader import read_header
 from localprompt.engine.gguf_validator import validate
+from localprompt.engine.memory import fitted
 from localprompt.engine.parts import files_of
 from localprompt.engine.process import EngineProcess, RequestsDied
 from localprompt.engine.settings import EngineSettings, read_settings
@@ -267,7 +268,8 @@ def load_model(name_or_path: str | Path, *, tune: bool = True, **settings: Any) 
     """
     chosen = read_settings(settings)
     path = models.resolve(str(name_or_path))
-    validate(path)  # nothing native reads a file before this says yes
+    header = validate(path)  # nothing native reads a file before this says yes
+    chosen = fitted(header, chosen, frozenset(settings))
     if tune:
         chosen = tuned(path, _content_hash(path), chosen, frozenset(settings))
     name = path.stem if models.file_at(name_or_path) else str(name_or_path)

@@ -1,8 +1,4 @@
-"""The engine against a naive oracle on tiny F32 models: one request a decode, its own fresh cache, no code shared.
-
-The engine runs with F32 cells and without flash attention here, since both round to 16 bits otherwise: that moves the
-same log-probability by 0.02 nats on these models, depending on how many rows a batch has, and would hide real errors.
-"""
+"""The engine against a naive oracle on tiny F32 models: one request a decode, its own fresh cache, no code shared."""
 
 from __future__ import annotations
 
@@ -23,6 +19,7 @@ import psutil
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from naive import EXACT, TOLERANCE, Pair, Pairs, assert_same, naive_scores, texts, trees
 from scipy import stats
 from tiny import CHAIN, N_CTX, Oracle, oracle
 
@@ -30,62 +27,12 @@ from localprompt.engine.process import EngineProcess
 from localprompt.engine.settings import EngineSettings
 from localprompt.errors import ContextOverflow, ModelError, WorkerDied
 from localprompt.lm.local import LocalModel, load_model
-from localprompt.types import Loglikelihood, Message, Sampling
+from localprompt.types import Message, Sampling
 
-Pairs = list[tuple[str, str]]
-
-EXACT: dict[str, Any] = {"flash_attn": False, "kv_type": "f32", "n_threads": 1, "tune": False}
 SHAPES: dict[str, dict[str, Any]] = {
     "wide": {**EXACT, "n_ctx": 4096, "n_ubatch": 512, "n_seq_max": 128, "lanes": 64},
     "narrow": {**EXACT, "n_ctx": N_CTX, "n_ubatch": 8, "n_seq_max": 3, "lanes": 2},
 }
-TOLERANCE = 1e-4  # nats, of a sum
-
-WORDS = ["the answer is", " positive", " negative", " and", " th", "e", "\n", " ", "☕", "é", "x", "<|im_end|>", "</s>"]
-texts = st.lists(st.sampled_from(WORDS), max_size=12).map("".join)
-continuations = st.lists(st.sampled_from(WORDS), min_size=1, max_size=4).map("".join)
-
-
-@st.composite
-def trees(draw: st.DrawFn) -> Pairs:
-    """Requests that share contexts, repeat, and are prefixes of one another."""
-    contexts = draw(st.lists(texts, min_size=1, max_size=4))
-    pairs: Pairs = draw(st.lists(st.tuples(st.sampled_from(contexts), continuations), max_size=12))
-    longer = [(context + continuation, " and") for context, continuation in pairs[:3]]
-    return draw(st.permutations(pairs + pairs[: draw(st.integers(0, 3))] + longer))
-
-
-class Pair:
-    """One request as the oracle sees it.
-
-    `start` is the index of the first token that reaches into the continuation, counted in bytes from the end, since a
-    SentencePiece vocabulary puts a space before the text. Where nothing comes before it, the model's BOS does.
-    """
-
-    def __init__(self, naive: Oracle, context: str, continuation: str) -> None:
-        self.tokens = naive.tokenize(context + continuation)
-        tail, self.start = len(continuation.encode()), len(self.tokens)
-        while tail > 0:
-            self.start -= 1
-            tail -= len(naive.piece(self.tokens[self.start]))
-        if self.start == 0:
-            self.tokens, self.start = [naive.bos, *self.tokens], 1
-
-    def score(self, naive: Oracle) -> Loglikelihood:
-        rows = naive.logprobs(self.tokens)
-        scored = range(self.start, len(self.tokens))
-        logprob = sum(float(rows[i - 1, self.tokens[i]]) for i in scored)
-        greedy = all(int(rows[i - 1].argmax()) == self.tokens[i] for i in scored)
-        return Loglikelihood(logprob, len(scored), greedy)
-
-
-def naive_scores(naive: Oracle, pairs: Pairs) -> list[Loglikelihood]:
-    return [Pair(naive, *pair).score(naive) for pair in pairs]
-
-
-def assert_same(found: Sequence[Loglikelihood], expected: Sequence[Loglikelihood]) -> None:
-    assert [(score.n_tokens, score.greedy) for score in found] == [(score.n_tokens, score.greedy) for score in expected]
-    assert [score.logprob for score in found] == pytest.approx([s.logprob for s in expected], abs=TOLERANCE, rel=0)
 
 
 def n_prefixes(naive: Oracle, pairs: Pairs) -> int:

@@ -1,4 +1,5 @@
-"""Real quantised models. SmolLM2 135M is pulled once into the model cache; the others are used where they lie there.
+"""Real quantised models, pulled once into the model cache. Neither wants a BOS; a tiny Gemma 3, which does, is tested
+with the other architectures.
 
 Quantised kernels round differently with the rows of a batch, so a score has a noise floor. It is measured and printed
 here; what must hold exactly is tested on the tiny F32 models.
@@ -17,7 +18,6 @@ import pytest
 from tiny import Oracle
 
 import localprompt
-from localprompt.hub import cards
 from localprompt.hub import files as models
 from localprompt.lm.local import LocalModel, load_model
 from localprompt.store import Store
@@ -26,7 +26,7 @@ from localprompt.types import Message, Sampling
 pytestmark = pytest.mark.real
 
 SMOL = "smollm2-135m-instruct"
-WANTS_BOS = {"gemma-3-270m": True, SMOL: False, "qwen2.5-coder-0.5b-instruct": False}
+NAMES = (SMOL, "qwen2.5-coder-0.5b-instruct")
 CONTEXT = "Text: the film is a joy from start to end.\nSentiment:"
 PAIRS = [
     (CONTEXT, " positive"),
@@ -39,24 +39,14 @@ PAIRS = [
 NOISE = 1.0  # nats, of a sum: several times what was seen
 
 
-def model_path(name: str) -> Path:
-    """The model's file; only the small one is pulled for a test."""
-    if name == SMOL:
-        return models.resolve(name)
-    path = models.installed(cards.card(name))
-    if path is None:
-        pytest.skip(f"{name} is not in the model cache")
-    return path
-
-
-@pytest.fixture(scope="module", params=WANTS_BOS)
+@pytest.fixture(scope="module", params=NAMES)
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
 def lm(name: str) -> Iterator[LocalModel]:
-    with load_model(model_path(name), tune=False, n_ctx=4096) as model:
+    with load_model(models.resolve(name), tune=False, n_ctx=4096) as model:
         yield model
 
 
@@ -68,12 +58,11 @@ def smol() -> Iterator[LocalModel]:
 
 def test_scores_are_aligned_with_their_tokens(lm: LocalModel, name: str) -> None:
     """Against one request a decode; a shift by one token would be off by many nats."""
-    naive = Oracle(model_path(name))
+    naive = Oracle(models.resolve(name))
     found = lm.loglikelihood(PAIRS)
     for (context, continuation), score in zip(PAIRS, found, strict=True):
         tokens = naive.tokenize(context + continuation)
-        assert (tokens[0] == naive.bos) == WANTS_BOS[name]
-        assert tokens.count(naive.bos) == WANTS_BOS[name]
+        assert naive.bos not in tokens
         rows = naive.logprobs(tokens)
         scored = range(len(tokens) - score.n_tokens, len(tokens))
         assert b"".join(map(naive.piece, tokens[scored.start :])).decode().endswith(continuation)

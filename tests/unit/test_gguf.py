@@ -286,10 +286,58 @@ def test_what_to_do_about_a_file_that_is_none_depends_on_what_it_is(
     assert hint in error.value.hint
 
 
-@pytest.mark.parametrize("kind", ["adapter", "mmproj"])
-def test_a_file_that_belongs_to_a_model_is_none(path: Path, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [
+        ("adapter", "an adapter, such as a LoRA,"),
+        ("imatrix", "an importance matrix"),
+        ("mmproj", "a projector of pictures or sound"),
+        ("poem", "something else"),
+    ],
+)
+def test_a_file_that_belongs_to_a_model_is_none(path: Path, kind: str, what: str) -> None:
     write(path, more=lambda writer: writer.add_type(kind))
-    with pytest.raises(ModelError, match=f"is of the type {kind}, not a model"):
+    with pytest.raises(ModelError) as raised:
+        validate(path)
+    assert raised.value.message == f"{path} is {what} (of the type {kind}), not a model"
+
+
+def test_a_projector_of_old_is_known_by_its_architecture(path: Path) -> None:
+    write(path, architecture="clip")
+    with pytest.raises(ModelError, match=r"is a projector of pictures or sound \(of the type mmproj\), not a model$"):
+        validate(path)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "kind"),
+    [
+        ("t5", "an encoder-decoder model"),
+        ("t5encoder", "an encoder"),
+        ("bert", "an encoder"),
+        ("gemma-embedding", "an encoder"),
+        ("llama-embed", "an encoder"),
+        ("llada", "a diffusion model"),
+        ("dream", "a diffusion model"),
+        ("eagle3", "a draft model, which guesses for another one"),
+    ],
+)
+def test_a_model_that_does_not_write_from_left_to_right_is_refused_by_its_header(
+    path: Path, architecture: str, kind: str
+) -> None:
+    write(path, architecture=architecture)
+    with pytest.raises(ModelError) as raised:
+        validate(path)
+    assert raised.value.message == (
+        f"{path} is {kind} ({architecture}); a model that writes from left to right is needed"
+    )
+    assert raised.value.hint == "`localprompt models list` names some"
+
+
+def test_attention_that_is_not_causal_makes_an_encoder_of_any_architecture(path: Path) -> None:
+    write(path, more=lambda writer: writer.add_causal_attention(True))
+    assert validate(path).architecture == "llama"
+    write(path, more=lambda writer: writer.add_causal_attention(False))
+    with pytest.raises(ModelError, match=r"is an encoder \(llama\); a model that writes from left to right is needed"):
         validate(path)
 
 

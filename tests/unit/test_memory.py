@@ -60,11 +60,50 @@ def test_a_header_that_says_little_has_an_estimate_all_the_same(tmp_path: Path) 
 
 
 def test_what_does_not_fit_is_refused_with_the_numbers() -> None:
-    too_much = MemoryNeed(weights=1 << 60, cells=1, compute=1, outputs=1, process=1)
+    too_much = MemoryNeed(weights=1 << 60, cells=1, states=1, compute=1, outputs=1, process=1)
     with pytest.raises(ModelError, match=r"big\.gguf needs about .* GB .* weights, .* are free"):
         memory.check(Path("big.gguf"), too_much)
-    memory.check(Path("small.gguf"), MemoryNeed(1, 1, 1, 1, 1))
+    memory.check(Path("small.gguf"), MemoryNeed(1, 1, 1, 1, 1, 1))
 
 
 def test_no_more_is_available_than_the_machine_has() -> None:
     assert 0 < memory.available() <= psutil.virtual_memory().total
+
+
+def recurrent(path: Path, *, state_size: int) -> Path:
+    def more(writer: gguf.GGUFWriter) -> None:
+        writer.add_head_count(4)
+        writer.add_head_count_kv([0, 2])
+        writer.add_ssm_conv_kernel(4)
+        writer.add_ssm_inner_size(64)
+        writer.add_ssm_state_size(state_size)
+        writer.add_ssm_group_count(1)
+
+    return write(path, more=more)
+
+
+def test_a_sequence_of_a_recurrent_model_takes_a_state(tmp_path: Path) -> None:
+    path = recurrent(tmp_path / "m.gguf", state_size=16)
+    past, state = 3 * (64 + 2 * 16), 16 * 64
+    assert memory.state_bytes(validate(path)) == 4 * (past + state), "the layer without heads alone"
+    assert need(path, n_seq_max=32, lanes=8).states == 32 * 4 * (past + state)
+    assert memory.state_bytes(validate(write(tmp_path / "plain.gguf", more=with_heads))) == 0
+
+
+def test_as_many_sequences_as_states_fit_and_what_is_fixed_stays(tmp_path: Path) -> None:
+    header = validate(recurrent(tmp_path / "m.gguf", state_size=1 << 18))  # 68 MB a sequence
+    chosen = memory.fitted(header, EngineSettings(), ())
+    assert (chosen.n_seq_max, chosen.lanes) == (15, 7)
+    assert memory.fitted(header, EngineSettings(), {"lanes"}).n_seq_max == EngineSettings().n_seq_max
+    small = memory.fitted(validate(recurrent(tmp_path / "s.gguf", state_size=16)), EngineSettings(), ())
+    assert small.n_seq_max == EngineSettings().n_seq_max
+
+
+def test_streams_take_no_more_than_half_of_what_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    header = validate(write(tmp_path / "m.gguf", more=with_heads))
+    settings = EngineSettings(n_ctx=1024)
+    total, cell = memory.needed(header, settings).total, 2 * (8 + 8) * 2
+    for free, cells in ((0, 0), (total + 2 * 9000 * cell, 8192), (total + (1 << 40), settings.stream_ctx)):
+        monkeypatch.setattr(memory, "available", lambda free=free: free)
+        assert memory.fitted(header, settings, ()).stream_ctx == cells
+        assert memory.fitted(header, settings, {"stream_ctx"}).stream_ctx == settings.stream_ctx

@@ -1,0 +1,243 @@
+"""Completions in lanes, one decode call at a time. Level 2.
+
+    waiting     requests that have not begun: a walk through the tree of all of them fills lanes
+    lanes       completions in the making: each draws one token a step
+
+Requests may be added and cancelled between steps. What is decoded, in which batch, is a pure function of the requests,
+of when they came and went, and of the tokens drawn.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from localprompt.engine.context import Context, Next
+from localprompt.engine.frozen_walk import FrozenWalk
+from localprompt.engine.llama import Vocabulary, utf8
+from localprompt.engine.plan import Copy, Drop, Room, Walk
+from localprompt.engine.radix import RadixTree, n_distinct
+from localprompt.engine.sampling import Sampler
+from localprompt.engine.shared_walk import SharedWalk
+from localprompt.types import FinishReason, Generation, Sampling
+
+if TYPE_CHECKING:
+    from localprompt.engine.grammar import Constraint
+
+_FOREVER = 1 << 40
+"""Cells of a context in which each sequence has its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateRequest:
+    """Completion wanted after `tokens`, of which there is at least one."""
+
+    tokens: tuple[int, ...]
+    sampling: Sampling
+    seed: int
+
+    @property
+    def most(self) -> int:
+        """Tokens that it has at most, with its completion."""
+        return len(self.tokens) + self.sampling.max_tokens
+
+
+class Completions:
+    """Completions of requests in one context; each fits it.
+
+    Args:
+        context: where they are decoded; sequences that others have there are theirs.
+        vocabulary: of the model.
+        lanes: completions in the making at once.
+        constraint: makes what holds a completion to a grammar.
+    """
+
+    def __init__(
+        self, context: Context, vocabulary: Vocabulary, lanes: int, constraint: Callable[[str], Constraint]
+    ) -> None:
+        self._context = context
+        self._vocabulary = vocabulary
+        self._n_lanes = lanes
+        self._constraint = constraint
+        self._requests: dict[int, GenerateRequest] = {}  # key to a request that has not begun
+        self._lanes: list[_Lane] = []
+        self._n_added = 0
+        self._walk: Walk = FrozenWalk(RadixTree.of([]), [], frozen=2)
+        self._plan()
+
+    @property
+    def busy(self) -> bool:
+        """True as long as a completion is unfinished."""
+        return bool(self._requests or self._lanes)
+
+    def add(self, requests: Sequence[GenerateRequest]) -> list[int]:
+        """Return a key for each request, which begins when a lane is free."""
+        keys = list(range(self._n_added, self._n_added + len(requests)))
+        self._n_added += len(requests)
+        self._requests.update(zip(keys, requests, strict=True))
+        self._plan()
+        return keys
+
+    def cancel(self, key: int) -> None:
+        """Forget a request, whether or not it has begun; nothing happens to one that is finished."""
+        if self._requests.pop(key, None) is not None:
+            self._plan()
+        for lane in [lane for lane in self._lanes if lane.key == key]:
+            self._lanes.remove(lane)
+            self._context.drop(lane.id)
+
+    def said(self, key: int) -> str:
+        """Return what a completion that goes on has said for certain: no later token takes any of it back."""
+        return next((lane.said for lane in self._lanes if lane.key == key), "")
+
+    def step(self) -> list[tuple[int, Generation]]:
+        """Decode once; return the completions that ended, with their keys."""
+        batch = None
+        if not self._walk.done and len(self._lanes) < self._n_lanes:
+            batch = self._walk.next_batch(self._room())
+        if batch is None and not self._lanes:
+            raise AssertionError("a request that fits the context found no room")
+        tokens = [Next(lane.id, lane.tokens[-1], lane.position) for lane in self._lanes]
+        logits = self._context.run(batch, tokens)
+        for lane, row in zip(self._lanes, logits, strict=False):
+            lane.draw(row)
+        if batch is not None:
+            self._keep_first(dict(zip(batch.outputs, logits[len(tokens) :], strict=True)))
+            self._context.apply(batch.after)
+            for sequence, lane_id in batch.ended:
+                self._lanes.append(self._begun(sequence, lane_id))
+        ended = [lane for lane in self._lanes if lane.finish_reason is not None]
+        self._lanes = [lane for lane in self._lanes if lane.finish_reason is None]
+        for lane in ended:
+            self._context.drop(lane.id)
+        self._close_ranks()
+        return [(lane.key, lane.result()) for lane in ended]
+
+    def _plan(self) -> None:
+        """Plan a walk through all requests that have not begun; what an earlier one has decoded of them is dropped."""
+        for sequence in self._walk.held:
+            self._context.drop(sequence)
+        self._keys = sorted(self._requests, key=lambda key: self._requests[key].tokens)
+        tree = RadixTree.of([self._requests[key].tokens for key in self._keys])
+        wanted = [{len(tokens) - 1} for tokens in tree.sequences]
+        reserve = [self._requests[key].sampling.max_tokens for key in self._keys]
+        self._walk = (
+            FrozenWalk(tree, wanted, reserve.__getitem__, frozen=len(self._context.ids) - self._n_lanes)
+            if self._context.copies_whole
+            else SharedWalk(tree, wanted, reserve.__getitem__, holders=self._context.holders)
+        )
+        # Logits after a prompt, for the completions that begin with them: the cells hold none.
+        self._last = [(path[-1][0], len(s) - 1) for path, s in zip(tree.paths(), tree.sequences, strict=True)]
+        self._left = Counter(self._last)
+        self._first: dict[tuple[int, int], NDArray[np.float32]] = {}
+
+    def _room(self) -> Room:
+        n = len(self._lanes)
+        taken = {*self._walk.held, *(lane.id for lane in self._lanes)}
+        ids = [i for i in self._context.ids if i not in taken]
+        cells = _FOREVER
+        if not self._context.shape.has_streams:
+            held = n_distinct([*self._walk.paths, *(lane.request.tokens for lane in self._lanes)])
+            cells = self._context.shape.n_ctx - held - sum(lane.request.sampling.max_tokens for lane in self._lanes)
+        return Room(self._context.n_rows - n, ids, len(self._context.ids) - n, cells, self._n_lanes - n)
+
+    def _keep_first(self, rows: dict[tuple[int, int], NDArray[np.float32]]) -> None:
+        self._first.update({at: row.copy() for at, row in rows.items() if at in self._left})
+
+    def _begun(self, sequence: int, lane_id: int) -> _Lane:
+        """Return a lane with the first token of its completion drawn."""
+        key, at = self._keys[sequence], self._last[sequence]
+        request = self._requests.pop(key)
+        constraint = self._constraint(request.sampling.grammar) if request.sampling.grammar else None
+        lane = _Lane(lane_id, key, request, self._vocabulary, constraint)
+        lane.draw(self._first[at])
+        self._left[at] -= 1
+        if not self._left[at]:
+            del self._first[at]
+        return lane
+
+    def _close_ranks(self) -> None:
+        """Give lanes ids without gaps once no more begin, where llama.cpp computes neighbours together."""
+        if not (self._context.joins_neighbours and self._walk.done):
+            return
+        free = sorted(set(self._context.ids) - {lane.id for lane in self._lanes})
+        for lane in sorted(self._lanes, key=lambda lane: -lane.id):
+            if free and free[0] < lane.id:
+                target = free.pop(0)
+                self._context.apply([Copy(lane.id, target), Drop(lane.id)])
+                lane.id = target
+
+
+@dataclass(slots=True)
+class _Lane:
+    """One completion in the making."""
+
+    id: int
+    key: int
+    request: GenerateRequest
+    vocabulary: Vocabulary
+    constraint: Constraint | None
+    sampler: Sampler = field(init=False)
+    stops: list[bytes] = field(init=False)
+    tokens: list[int] = field(init=False, default_factory=list)
+    data: bytes = field(init=False, default=b"")
+    finish_reason: FinishReason | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.sampler = Sampler(self.request.sampling, self.request.seed)
+        self.stops = [utf8(stop) for stop in self.request.sampling.stop]
+
+    @property
+    def position(self) -> int:
+        """Position of the token that is decoded next: the last one drawn."""
+        return len(self.request.tokens) + len(self.tokens) - 1
+
+    @property
+    def said(self) -> str:
+        """The text so far, without what may become a stop string or is a part of a character."""
+        held_back = max(
+            (n for stop in self.stops for n in range(1, len(stop)) if self.data.endswith(stop[:n])), default=0
+        )
+        return codecs.getincrementaldecoder("utf-8")("replace").decode(self.data[: len(self.data) - held_back])
+
+    def draw(self, logits: NDArray[np.float32]) -> None:
+        """Draw the next token and see whether the completion ends with it."""
+        if self.constraint is None:
+            self._accept(self.sampler.draw(logits))
+            return
+        allowed = self.constraint.allowed()
+        if len(allowed) == 0:
+            self.finish_reason = "length"  # a dead end: the text is as incomplete as one that the limit cuts off
+            return
+        self._accept(self.sampler.draw(logits, allowed))
+
+    def _accept(self, token: int) -> None:
+        if self.vocabulary.is_end(token):
+            self.finish_reason = "stop"
+            return
+        self.tokens.append(token)
+        piece = self.vocabulary.written(token)
+        # A stop string may lie across token boundaries: look where it could have begun.
+        begin = max(0, len(self.data) - max(map(len, self.stops), default=0))
+        self.data += piece
+        if self.constraint is not None:
+            self.constraint.accept(token)
+        ends = [at for stop in self.stops if (at := self.data.find(stop, begin)) >= 0]
+        if ends:
+            self.data = self.data[: min(ends)]
+            self.finish_reason = "stop"
+        elif self.constraint is not None and self.constraint.is_complete:
+            self.finish_reason = "stop"
+        elif len(self.tokens) == self.request.sampling.max_tokens:
+            self.finish_reason = "length"
+
+    def result(self) -> Generation:
+        """Return the finished completion; a character that the token limit cut in two is left out."""
+        text = codecs.getincrementaldecoder("utf-8")("replace").decode(self.data)
+        return Generation(text, len(self.tokens), self.finish_reason or "length")

@@ -1,0 +1,264 @@
+"""Sequences of tokens that a model has read, and decode calls that extend them. Level 2, imported by the worker alone.
+
+llama.cpp aborts the process on ordinary mistakes, so every precondition is checked here before the call.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import llama_cpp as C  # noqa: N812 - C as in the C API
+import numpy as np
+from numpy.typing import NDArray
+
+from localprompt.engine.plan import Copy, Drop, PlannedBatch
+from localprompt.engine.settings import EngineSettings
+from localprompt.engine.shared_walk import TRUNK
+from localprompt.errors import ModelError
+from localprompt.types import EngineStats
+
+LEAST_ROWS = 8
+"""Rows, and rows with logits, that a batch has at least in exact mode: llama.cpp has other kernels for fewer."""
+_DECODE_HINTS = {1: "the KV cache is too small for this request: raise n_ctx", -2: "not enough memory: lower n_ctx"}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The size of a context."""
+
+    n_ctx: int
+    """Cells in all."""
+    n_seq_max: int
+    """Sequences; also the most rows with logits in one decode call."""
+    has_streams: bool = False
+    """The cells are dealt out to the sequences, equally many each; else all may use all."""
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest sequence."""
+        return self.n_ctx // self.n_seq_max if self.has_streams else self.n_ctx
+
+
+class Next(NamedTuple):
+    """A token that a completion has drawn and that is decoded next."""
+
+    id: int
+    token: int
+    position: int
+
+
+class _Row(NamedTuple):
+    token: int
+    position: int
+    sharers: tuple[int, int]
+    """It belongs to `ids[first : first + count]` of the call."""
+    output: bool
+
+
+class Context:
+    """What a model has read in one memory of llama.cpp's.
+
+    Attributes:
+        stats: rows, rows with logits and calls so far.
+        copies_whole: nothing but a whole sequence can be copied, and no row can belong to two.
+        has_windows: some layers look back only so far.
+        joins_neighbours: rows of several sequences are computed together where their ids follow one another.
+
+    Raises:
+        ModelError: if llama.cpp cannot make it.
+    """
+
+    def __init__(self, model: Any, n_vocab: int, settings: EngineSettings, shape: Shape) -> None:
+        self.shape = shape
+        self.settings = settings
+        self.stats = EngineStats()
+        self.copies_whole = self.joins_neighbours = shape.has_streams
+        self.has_windows = C.llama_model_n_swa(model) > 0
+        self._n_vocab = n_vocab
+        self._context = _make_context(model, settings, shape)
+        self._memory = C.llama_get_memory(self._context)
+        self._batch = _Batch(settings.n_ubatch, shape.n_seq_max)
+
+    def close(self) -> None:
+        """Give the memory back."""
+        C.llama_free(self._context)
+
+    # Sequences
+
+    @property
+    def ids(self) -> Sequence[int]:
+        """Sequence ids for whoever uses the context; in exact mode the last one is kept for rows that fill batches."""
+        return range(self.shape.n_seq_max - self.settings.exact)
+
+    @property
+    def holders(self) -> Sequence[int]:
+        """Ids that hold the trunk of a walk where cells are shared; see `SharedWalk`."""
+        return (TRUNK, TRUNK + 1) if self.has_windows and self.shape.n_seq_max > 2 + self.settings.exact else (TRUNK,)
+
+    @property
+    def n_rows(self) -> int:
+        """Most rows of a batch."""
+        return self.settings.n_ubatch - (LEAST_ROWS if self.settings.exact else 0)
+
+    def clear(self) -> None:
+        """Forget all sequences."""
+        C.llama_memory_clear(self._memory, False)
+
+    def drop(self, sequence: int) -> None:
+        """Forget one sequence."""
+        C.llama_memory_seq_rm(self._memory, self._checked(sequence), -1, -1)
+
+    def apply(self, steps: Sequence[Copy | Drop]) -> None:
+        """Copy and forget sequences, in this order. Where cells are shared no data moves."""
+        for step in steps:
+            if isinstance(step, Drop):
+                self.drop(step.sequence)
+                continue
+            if step.length is not None and self.copies_whole:  # llama.cpp would abort, or copy all the same
+                raise ValueError("only whole sequences can be copied")
+            part = (-1, -1) if step.length is None else (0, step.length)
+            C.llama_memory_seq_cp(self._memory, self._checked(step.source), self._checked(step.target), *part)
+
+    def can_truncate(self) -> bool:
+        """Try whether the end of a sequence can be forgotten; the context is empty afterwards."""
+        self._decode([_Row(0, 0, (0, 1), False), _Row(0, 1, (0, 1), True)], [0])
+        answer = bool(C.llama_memory_seq_rm(self._memory, 0, 1, -1))
+        self.clear()
+        return answer
+
+    def _checked(self, sequence: int) -> int:
+        if not 0 <= sequence < self.shape.n_seq_max:  # llama.cpp would abort
+            raise ValueError(f"sequence id {sequence} outside 0..{self.shape.n_seq_max - 1}")
+        return sequence
+
+    # Decoding
+
+    def run(self, batch: PlannedBatch | None, lanes: Sequence[Next] = ()) -> list[NDArray[np.float32]]:
+        """Return the logits of the lanes' tokens and then of `batch.outputs`, valid until the next call.
+
+        What comes before the batch is done first; what comes after it is not done: see `apply`.
+
+        Raises:
+            ModelError: if llama.cpp refuses the batch or fails in it; all sequences are then forgotten.
+        """
+        rows = [_Row(lane.token, lane.position, (k, 1), True) for k, lane in enumerate(lanes)]
+        ids = [lane.id for lane in lanes]
+        if batch is not None:
+            self.apply(batch.before)
+            rows += [_Row(row.token, row.position, (len(ids) + row.first, row.count), row.output) for row in batch.rows]
+            ids += batch.ids
+        if self.copies_whole and self.has_windows:
+            return self._run_apart(rows, ids, len(lanes))
+        if not self.joins_neighbours:
+            return list(self._filled(rows, ids))
+        order = sorted(range(len(rows)), key=lambda k: ids[rows[k].sharers[0]])
+        logits = self._filled([rows[k] for k in order], ids)
+        place = {k: at for at, k in enumerate(k for k in order if rows[k].output)}
+        return [logits[place[k]] for k, row in enumerate(rows) if row.output]
+
+    def _run_apart(self, rows: list[_Row], ids: list[int], n_lanes: int) -> list[NDArray[np.float32]]:
+        """Decode the lanes together and each other sequence in a call of its own.
+
+        Where llama.cpp itself cuts a call into sequences of equal length, and layers have windows, planning the later
+        parts makes it forget cells that the earlier ones look at: `llama_kv_cache::prepare` restores the cells that it
+        wrote, not those that it purged.
+        """
+        found: list[NDArray[np.float32]] = []
+        for _, part in groupby(range(len(rows)), key=lambda k: k >= n_lanes and rows[k].sharers):
+            found += list(self._filled([rows[k] for k in part], ids).copy())
+        return found
+
+    def _filled(self, rows: list[_Row], ids: list[int]) -> NDArray[np.float32]:
+        """Decode; in exact mode with further rows, and rows with logits, as far as there are too few."""
+        n_outputs, missing = sum(row.output for row in rows), LEAST_ROWS - len(rows)
+        if not rows or not self.settings.exact or (missing <= 0 and n_outputs >= LEAST_ROWS):
+            return self._decode(rows, ids)
+        filler = [_Row(0, position, (len(ids), 1), False) for position in range(missing)]
+        every = rows + filler
+        spare = [k for k, row in enumerate(every) if not row.output][: max(0, LEAST_ROWS - n_outputs)]
+        flagged = [row._replace(output=row.output or k in spare) for k, row in enumerate(every)]
+        logits = self._decode(flagged, [*ids, self.shape.n_seq_max - 1] if filler else ids)
+        if filler:
+            self.drop(self.shape.n_seq_max - 1)
+        wanted = [row.output for row, given in zip(every, flagged, strict=True) if given.output]
+        found: NDArray[np.float32] = logits[wanted]
+        return found
+
+    def _decode(self, rows: list[_Row], ids: list[int]) -> NDArray[np.float32]:
+        """Return the logits of the rows that have any, shape (n_outputs, n_vocab), valid until the next call."""
+        n_outputs = sum(row.output for row in rows)
+        if not rows:
+            return np.empty((0, self._n_vocab), np.float32)
+        if len(rows) > self.settings.n_ubatch or n_outputs > self.shape.n_seq_max:
+            raise ValueError(f"a batch of {len(rows)} rows with {n_outputs} outputs")
+        code = C.llama_decode(self._context, self._batch.fill(rows, ids))
+        if code != 0:
+            self.clear()
+            raise ModelError(
+                f"llama.cpp failed to decode a batch of {len(rows)} rows (code {code})", _DECODE_HINTS.get(code, "")
+            )
+        self.stats += EngineStats(tokens_decoded=len(rows), output_rows=n_outputs, decode_calls=1)
+        if n_outputs == 0:
+            return np.empty((0, self._n_vocab), np.float32)
+        logits = C.llama_get_logits(self._context)
+        return np.ctypeslib.as_array(logits, shape=(n_outputs, self._n_vocab))
+
+
+class _Batch:
+    """A llama_batch over numpy buffers, so that filling it is a few array copies.
+
+    The ids of a row's sequences are neighbours in the list of lanes, so each row's pointer goes into that one list.
+    """
+
+    def __init__(self, capacity: int, n_ids: int) -> None:
+        self._token = np.empty(capacity, np.int32)
+        self._position = np.empty(capacity, np.int32)
+        self._count = np.empty(capacity, np.int32)
+        self._pointer = np.empty(capacity, np.uintp)
+        self._output = np.empty(capacity, np.int8)
+        self._ids = np.empty(n_ids, np.int32)
+        self._struct = C.llama_batch(
+            n_tokens=0,
+            token=self._token.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)),
+            embd=None,
+            pos=self._position.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)),
+            n_seq_id=self._count.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)),
+            seq_id=self._pointer.ctypes.data_as(ctypes.POINTER(ctypes.POINTER(ctypes.c_int32))),
+            logits=self._output.ctypes.data_as(ctypes.POINTER(ctypes.c_int8)),
+        )
+
+    def fill(self, rows: Sequence[_Row], ids: Sequence[int]) -> C.llama_batch:
+        n = len(rows)
+        self._token[:n] = [row.token for row in rows]
+        self._position[:n] = [row.position for row in rows]
+        firsts, self._count[:n] = np.asarray([row.sharers for row in rows], np.int64).T
+        self._pointer[:n] = self._ids.ctypes.data + 4 * firsts
+        self._output[:n] = [row.output for row in rows]
+        self._ids[: len(ids)] = ids
+        self._struct.n_tokens = n
+        return self._struct
+
+
+def _make_context(model: Any, settings: EngineSettings, shape: Shape) -> Any:
+    params = C.llama_context_default_params()
+    params.n_ctx = shape.n_ctx
+    params.n_batch = params.n_ubatch = settings.n_ubatch
+    params.n_seq_max = params.n_outputs_max = shape.n_seq_max
+    params.n_threads = params.n_threads_batch = settings.n_threads
+    params.type_k = params.type_v = {"f32": C.GGML_TYPE_F32, "f16": C.GGML_TYPE_F16, "q8_0": C.GGML_TYPE_Q8_0}[
+        settings.kv_type
+    ]
+    if settings.flash_attn is not None:
+        on, off = C.LLAMA_FLASH_ATTN_TYPE_ENABLED, C.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        params.flash_attn_type = on if settings.flash_attn else off
+    params.kv_unified = not shape.has_streams  # in one buffer a row may serve many sequences, and sharing moves no data
+    params.swa_full = True  # a sliding-window cache would forget the tail behind a parked prefix
+    params.no_perf = True
+    context = C.llama_init_from_model(model, params)
+    if not context:
+        raise ModelError(f"llama.cpp cannot make a context of {shape.n_ctx} cells", "not enough memory? lower n_ctx")
+    return context
