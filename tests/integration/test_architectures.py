@@ -130,7 +130,7 @@ def lm(request: pytest.FixtureRequest, folder: Path) -> Iterator[LocalModel]:
         yield model
 
 
-@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(pairs=trees())
 @example(pairs=[(LONG[: 20 * n], f" {word}") for n in range(7) for word in ("positive", "negative and", "x")])
 @example(pairs=[(LONG, label) for label in ("a", " positive", "\n\n", " positive or", " positive or negative")])

@@ -395,30 +395,7 @@ def test_what_is_no_model_that_can_be_run_is_one_sentence(tmp_path: Path, number
     assert "\n" not in raised.value.message
 
 
-def test_a_recurrent_model_is_refused(source: Path, tmp_path: Path) -> None:
-    path = tmp_path / "recurrent.gguf"
-    _as_mamba(path)
-    with pytest.raises(ModelError, match="is recurrent; the engine needs a decoder-only transformer"):
+def test_a_kind_of_model_that_cannot_be_run_is_refused(tmp_path: Path) -> None:
+    path = gguf_files.write(tmp_path / "diffusion.gguf", architecture="llada")
+    with pytest.raises(ModelError, match="is a diffusion model"):
         plan(path, ["Q8_0"])
-
-
-def _as_mamba(path: Path) -> None:
-    writer = gguf.GGUFWriter(path, "mamba")
-    writer.add_context_length(128)
-    writer.add_embedding_length(64)
-    writer.add_block_count(1)
-    writer.add_ssm_conv_kernel(4)
-    writer.add_ssm_inner_size(128)
-    writer.add_ssm_state_size(16)
-    writer.add_ssm_time_step_rank(4)
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_tokenizer_model("llama")
-    tokens = ["<unk>", "<s>", "</s>", "\n", *(f"<0x{byte:02X}>" for byte in range(256))]
-    writer.add_token_list(tokens)
-    writer.add_token_scores([0.0] * len(tokens))
-    writer.add_token_types([2, 3, 3, 1, *([6] * 256)])
-    writer.add_tensor("token_embd.weight", np.ones((len(tokens), 64), np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
