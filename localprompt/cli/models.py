@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from localprompt.cli.local_models import show_local
 from localprompt.cli.options import debug_option, report_options
 from localprompt.cli.printable import printable_line
 from localprompt.cli.quantise import quantize
@@ -30,12 +31,16 @@ models.add_command(quantize)
 
 
 @models.command("list")
+@click.option("--local", "is_local", is_flag=True, help="List what is on this machine, other programs' models too.")
 @report_options
-def list_(as_json: bool) -> None:
+def list_(is_local: bool, as_json: bool) -> None:
     """List the models that can be asked for by name, the smallest first."""
     from localprompt.hub.cards import cards  # noqa: PLC0415 - `--help` must start fast
     from localprompt.hub.files import installed  # noqa: PLC0415
 
+    if is_local:
+        show_local(as_json)
+        return
     rows = [_listed(card, installed(card)) for card in cards()]
     if as_json:
         say_json(rows)
@@ -101,10 +106,11 @@ def pull(names: tuple[str, ...]) -> None:
 @click.argument("name")
 @debug_option
 def path(name: str) -> None:
-    """Print the path of a model that is installed, and nothing else."""
+    """Print the path of a model that is installed or that another program keeps, and nothing else."""
     from localprompt.hub.cards import card  # noqa: PLC0415
+    from localprompt.hub.files import kept_elsewhere  # noqa: PLC0415
 
-    say(str(_installed_path(card(name))))
+    say(str(kept_elsewhere(name) or _installed_path(card(name))))
 
 
 @models.command()
@@ -115,9 +121,9 @@ def info(name_or_file: str, as_json: bool) -> None:
     from localprompt.engine.gguf_reader import read_header  # noqa: PLC0415
     from localprompt.engine.gguf_validator import validate  # noqa: PLC0415
     from localprompt.errors import ModelError  # noqa: PLC0415
-    from localprompt.hub.files import card_named, file_at  # noqa: PLC0415
+    from localprompt.hub.files import card_named, file_at, kept_elsewhere  # noqa: PLC0415
 
-    file = file_at(name_or_file) or _installed_path(card_named(name_or_file))
+    file = kept_elsewhere(name_or_file) or file_at(name_or_file) or _installed_path(card_named(name_or_file))
     header, problem = read_header(file), None
     try:
         header = validate(file)

@@ -227,6 +227,12 @@ class GGUFHeader:
         return sum(tensor.parameters for tensor in self.tensors)
 
     @property
+    def is_whole(self) -> bool:
+        """True if the file ends where its tensors do, but for padding."""
+        end = self.data_offset + max((tensor.offset + tensor.n_bytes for tensor in self.tensors), default=0)
+        return end <= self.file_size < end + self.alignment
+
+    @property
     def size_label(self) -> str:
         """Such as `1.5B`: the file's own label, else counted."""
         label = self.text("general.size_label")

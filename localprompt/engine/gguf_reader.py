@@ -1,7 +1,7 @@
 """Reading GGUF headers. Level 2: pure Python and numpy, nothing native.
 
-`read_header` works within 200 MB and a few seconds, whatever the bytes, and raises nothing but `ModelError`. The file
-is read, not mapped: a mapped file that shrinks kills the process.
+Both functions work within 200 MB and a few seconds, whatever the bytes, and raise nothing but `ModelError`. The file is
+read, not mapped: a mapped file that shrinks kills the process.
 
 Source: the GGUF specification, versions 2 and 3, and llama.cpp's own reader for what it refuses. Differs: arrays of
 arrays and big-endian files are refused (as llama.cpp does), and counts and sizes are capped far above what real models
@@ -15,7 +15,8 @@ import re
 import stat
 import struct
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -38,6 +39,8 @@ MAX_TENSORS = 16_384
 MAX_NAME_BYTES = 63
 """Bytes of a tensor's name that ggml keeps."""
 _CHUNK_BYTES = 4 << 20
+_BEGINNING_BYTES = 16 << 10
+"""What is read of a file at a time where its vocabulary is not wanted: mostly once."""
 
 _SCALARS: Mapping[int, str] = {
     0: "<B",
@@ -83,9 +86,10 @@ def unusable(path: Path, what: str, hint: str = "") -> ModelError:
 class _Cursor:
     """Reads forward through a header, fetching the file in chunks; every read is bounded by the file and the cap."""
 
-    def __init__(self, file: BinaryIO, path: Path) -> None:
+    def __init__(self, file: BinaryIO, path: Path, chunk_bytes: int = _CHUNK_BYTES) -> None:
         self._file = file
         self._path = path
+        self._chunk_bytes = chunk_bytes
         self.data = bytearray()
         self.at = 0
         self.n_strings = 0
@@ -100,7 +104,7 @@ class _Cursor:
         if end > MAX_HEADER_BYTES:
             raise self.fail(f"its header claims to reach beyond {MAX_HEADER_BYTES >> 20} MiB")
         while len(self.data) < end:
-            chunk = self._file.read(_CHUNK_BYTES)
+            chunk = self._file.read(self._chunk_bytes)
             if not chunk:
                 raise self.fail(f"it ends inside its header, at byte {len(self.data)}", INCOMPLETE)
             self.data += chunk
@@ -184,26 +188,39 @@ def read_header(path: str | os.PathLike[str]) -> GGUFHeader:
         ModelError: if the file cannot be read, is not GGUF 2 or 3, or its header breaks off or is beyond all bounds.
     """
     path = Path(path)
+    with _opened(path) as file:
+        return _read(_Cursor(file, path), path, os.fstat(file.fileno()).st_size)
+
+
+def read_beginning(path: str | os.PathLike[str]) -> GGUFHeader:
+    """Return what a GGUF file says of itself before its vocabulary, in a fraction of a millisecond; without tensors.
+
+    Metadata behind the vocabulary is missing: `general.file_type` often is.
+
+    Raises:
+        ModelError: as `read_header`, as far as it is read.
+    """
+    path = Path(path)
+    with _opened(path) as file:
+        cursor = _Cursor(file, path, _BEGINNING_BYTES)
+        version, _, n_keys = _read_counts(cursor, file_size := os.fstat(file.fileno()).st_size)
+        metadata = _read_metadata(cursor, n_keys, until="tokenizer.")
+        return GGUFHeader(path, version, metadata, (), 0, file_size)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
             raise ModelError(f"{path} is not a regular file", "give the path of a GGUF file")
         with path.open("rb") as file:
-            return _read(_Cursor(file, path), path, os.fstat(file.fileno()).st_size)
+            yield file
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def _read(cursor: _Cursor, path: Path, file_size: int) -> GGUFHeader:
-    if (magic := cursor.take(min(4, file_size))) != b"GGUF":
-        hints = (hint for kind, hint in _OTHER_KINDS if re.match(kind, cursor.data, re.DOTALL))
-        hint = next(hints, "give the path of a GGUF file") if magic else INCOMPLETE
-        raise cursor.fail(f"it begins with {magic!r}, not with b'GGUF'", hint)
-    version = cursor.u32()
-    if version not in (2, 3):
-        raise cursor.fail(f"its version is {version}; versions 2 and 3 (little-endian) can be read")
-    n_tensors, n_keys = cursor.u64(), cursor.u64()
-    if n_tensors > MAX_TENSORS or n_keys > MAX_KEYS:
-        raise cursor.fail(f"it claims {n_keys} keys and {n_tensors} tensors")
+    version, n_tensors, n_keys = _read_counts(cursor, file_size)
     metadata = _read_metadata(cursor, n_keys)
     alignment = metadata.get("general.alignment", 32)
     if cursor.kinds.get("general.alignment", _UINT32) != _UINT32:  # llama.cpp would abort
@@ -215,7 +232,23 @@ def _read(cursor: _Cursor, path: Path, file_size: int) -> GGUFHeader:
     return GGUFHeader(path, version, metadata, tensors, data_offset, file_size)
 
 
-def _read_metadata(cursor: _Cursor, n_keys: int) -> dict[str, Value]:
+def _read_counts(cursor: _Cursor, file_size: int) -> tuple[int, int, int]:
+    """Return the version and the numbers of tensors and of keys."""
+    if (magic := cursor.take(min(4, file_size))) != b"GGUF":
+        hints = (hint for kind, hint in _OTHER_KINDS if re.match(kind, cursor.data, re.DOTALL))
+        hint = next(hints, "give the path of a GGUF file") if magic else INCOMPLETE
+        raise cursor.fail(f"it begins with {magic!r}, not with b'GGUF'", hint)
+    version = cursor.u32()
+    if version not in (2, 3):
+        raise cursor.fail(f"its version is {version}; versions 2 and 3 (little-endian) can be read")
+    n_tensors, n_keys = cursor.u64(), cursor.u64()
+    if n_tensors > MAX_TENSORS or n_keys > MAX_KEYS:
+        raise cursor.fail(f"it claims {n_keys} keys and {n_tensors} tensors")
+    return version, n_tensors, n_keys
+
+
+def _read_metadata(cursor: _Cursor, n_keys: int, until: str | None = None) -> dict[str, Value]:
+    """Return the values by key; those before the first key that begins with `until`, where that is given."""
     metadata: dict[str, Value] = {}
     for _ in range(n_keys):
         key = cursor.name(MAX_KEY_BYTES)
@@ -223,6 +256,8 @@ def _read_metadata(cursor: _Cursor, n_keys: int) -> dict[str, Value]:
             raise cursor.fail("a key is empty")
         if key in metadata:
             raise cursor.fail(f"the key {key[:80]!r} occurs twice")
+        if until is not None and key.startswith(until):
+            break
         metadata[key] = cursor.value(key[:80])
     return metadata
 

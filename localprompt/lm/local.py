@@ -247,18 +247,18 @@ class LocalModel:
 
 def _content_hash(path: Path) -> str:
     """Return the SHA-256 of a file; of a split model, the hash of the hashes of its parts."""
-    hashes = [models.sha256(part) for part in files_of(path)]
+    hashes = [models.identity(part) for part in files_of(path)]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 @checked
 def load_model(name_or_path: str | Path, *, tune: bool = True, **settings: Any) -> LocalModel:
-    """Return a loaded model, by card name (pulled if missing) or by the path of a GGUF file.
+    """Return a loaded model, by card name (pulled if missing), as another program has it, or by a GGUF file's path.
 
     What is pulled is logged to the logger `localprompt`: `logging.basicConfig(level=logging.INFO)` shows it.
 
     Args:
-        name_or_path: such as `qwen2.5-coder-1.5b-instruct` or `./my.gguf`.
+        name_or_path: such as `qwen2.5-coder-1.5b-instruct`, `ollama:qwen2.5:7b` or `./my.gguf`.
         tune: measure the fastest settings once for this model on this machine (seconds; remembered).
         settings: fields of `EngineSettings`; what is given here is not measured.
 
@@ -267,7 +267,7 @@ def load_model(name_or_path: str | Path, *, tune: bool = True, **settings: Any) 
         ModelError: if the file is missing, malformed or cannot be loaded.
     """
     chosen = read_settings(settings)
-    path = models.resolve(str(name_or_path))
+    path = models.resolve(name_or_path)
     header = validate(path)  # nothing native reads a file before this says yes
     chosen = fitted(header, chosen, frozenset(settings))
     if tune:

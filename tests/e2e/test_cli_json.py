@@ -78,6 +78,7 @@ def printed(task: str, tmp_path: Path, tiny_qwen: Path) -> dict[str, Any]:
         "methods": call("methods"),
         "methods ape": call("methods", "ape"),
         "models list": call("models", "list"),
+        "models list --local": call("models", "list", "--local"),
         "models info": call("models", "info", str(tiny_qwen)),
         "models quantize": call("models", "quantize", str(tiny_qwen), "--to", "Q8_0", "--out", str(tmp_path)),
         "tasks check": call("tasks", "check", task),

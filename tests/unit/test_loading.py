@@ -70,7 +70,13 @@ def test_a_file_whose_name_looks_like_a_scheme_is_a_file(tmp_path: Path, monkeyp
         open_model(Path("foo:bar"))
 
 
-@pytest.mark.parametrize(("name", "hint"), [("script:a.json", "mean 'scripted'?"), ("hf:a/b", "known: scripted")])
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("script:a.json", "mean 'scripted'?"),
+        ("zz:a/b", "known: docker, gpt4all, hf, jan, llamacpp, lmstudio, ollama, scripted"),
+    ],
+)
 def test_an_unknown_scheme_is_a_sentence_with_the_known_ones(name: str, hint: str) -> None:
     with pytest.raises(ConfigError, match=f"neither a file '{name}' nor a scheme") as error:
         open_model(name)

@@ -1,0 +1,62 @@
+"""Models that Docker Model Runner has pulled: an index, manifests, and blobs named by their SHA-256. Level 3.
+
+Source: `pkg/distribution/internal/store` and `pkg/distribution/types/config.go` of docker/model-runner.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from localprompt.hub.found import Look, Stated, hexadecimal
+from localprompt.interface.paths import expanded
+
+_GGUF = ("application/vnd.docker.ai.gguf.v3", "application/vnd.cncf.model.weight.v1.gguf")
+_MAX_TAG = 512
+"""Characters; a registry allows 255 for the name and 128 for the tag."""
+_HOSTS = ("index.docker.io/", "docker.io/")
+
+
+def folders() -> list[Path]:
+    """Return where Docker Model Runner keeps models; with Docker Engine on Linux that is a volume of Docker's own."""
+    chosen = os.environ.get("MODELS_PATH")
+    return [expanded(chosen) if chosen else Path.home() / ".docker" / "models"]
+
+
+def find(folder: Path, look: Look) -> None:
+    """Enter the models of a folder, by the first of their tags."""
+    index = folder / "models.json"
+    if not any(path == index for path in look.entries(folder)):
+        return
+    entries = look.table(index).get("models")
+    for entry in (each for each in entries if isinstance(each, dict)) if isinstance(entries, list) else ():
+        if identity := hexadecimal(entry.get("id")):
+            manifest = look.table(folder / "manifests" / "sha256" / identity)
+            _enter(_names(entry, identity), manifest, folder / "blobs" / "sha256", look)
+
+
+def _names(entry: Mapping[str, Any], identity: str) -> tuple[str, ...]:
+    tags = entry.get("tags")
+    found = (
+        sorted(tag for tag in tags if isinstance(tag, str) and len(tag) <= _MAX_TAG) if isinstance(tags, list) else []
+    )
+    short = [tag.removeprefix(_HOSTS[0]).removeprefix(_HOSTS[1]) for tag in found]
+    latest = [tag.removesuffix(":latest") for tag in short if tag.endswith(":latest")]
+    return (*short, *latest, *found, identity[:12], f"sha256:{identity}")
+
+
+def _enter(names: tuple[str, ...], manifest: Mapping[str, Any], blobs: Path, look: Look) -> None:
+    layers = manifest.get("layers")
+    known = [layer for layer in layers if isinstance(layer, dict)] if isinstance(layers, list) else []
+    models = [layer for layer in known if layer.get("mediaType") in _GGUF]
+    if len(models) != 1:
+        what = (
+            f"is in {len(models)} files, which llama.cpp cannot find by their names" if models else "is no GGUF model"
+        )
+        return look.refuse(names[0], blobs, what)
+    digest, size = hexadecimal(models[0].get("digest")), models[0].get("size")
+    if not digest or not isinstance(size, int):
+        return look.refuse(names[0], blobs, "has a manifest without the SHA-256 and size of its file")
+    look.add(names[0], blobs / digest, Stated((digest,), size), names[1:])
