@@ -68,6 +68,11 @@ def test_every_shipped_card_is_valid_and_pinned_or_says_why_not() -> None:
         )
 
 
+def test_no_two_cards_are_of_one_file() -> None:
+    hashes = [file.sha256 for card in cards.cards() for file in card.files if file.sha256]
+    assert len(hashes) == len(set(hashes)) >= 32
+
+
 def test_a_cards_packages_and_members_belong_together() -> None:
     sources = [source for card in cards.cards() for source in card.sources if isinstance(source, cards.PackageSource)]
     assert len(sources) == 4

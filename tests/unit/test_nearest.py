@@ -5,9 +5,22 @@ from __future__ import annotations
 import pytest
 
 from localprompt.errors import nearest
-from localprompt.hub.cards import cards
 
-CARDS = [card.name for card in cards()]
+CARDS = [
+    "codellama-7b",
+    "deepseek-r1-distill-qwen-7b",
+    "gemma-2-9b-it",
+    "gemma-3-270m",
+    "llama-3.1-8b-instruct",
+    "mistral-7b-instruct-v0.3",
+    "qwen2.5-7b-instruct",
+    "qwen2.5-coder-0.5b-instruct",
+    "qwen2.5-coder-1.5b-instruct",
+    "qwen2.5-coder-7b-instruct",
+    "qwen3-8b",
+    "smollm2-135m-instruct",
+]
+"""Names as cards have them."""
 
 
 @pytest.mark.parametrize(
