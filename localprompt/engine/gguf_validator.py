@@ -67,6 +67,22 @@ def validate(path: str | os.PathLike[str]) -> GGUFHeader:
     return replace(header, tensors=tensors, file_size=sum(part.file_size for part in parts))
 
 
+def other_kind(header: GGUFHeader) -> str:
+    """Return what a file is, such as `an encoder`, if it writes no text from left to right; else an empty text.
+
+    What it says before its vocabulary is enough: see `read_beginning`.
+    """
+    kind = _stated_type(header)
+    if kind != "model":
+        return _OTHER_FILES.get(kind, "something else").rstrip(",")
+    is_encoder = header.metadata.get(f"{header.architecture}.attention.causal") is False
+    return _OTHER_KINDS.get(header.architecture, "an encoder" if is_encoder else "")
+
+
+def _stated_type(header: GGUFHeader) -> str:
+    return header.text("general.type") or ("mmproj" if header.architecture == "clip" else "model")
+
+
 def _unusable(header: GGUFHeader, what: str, hint: str = "") -> ModelError:
     return unusable(header.path, what, hint)
 
@@ -77,7 +93,7 @@ def _repeated(names: Iterable[str]) -> str:
 
 
 def _check_required_keys(header: GGUFHeader) -> None:
-    kind = header.text("general.type") or ("mmproj" if header.architecture == "clip" else "model")
+    kind = _stated_type(header)
     if kind != "model":
         what = _OTHER_FILES.get(kind, "something else")
         raise ModelError(f"{header.path} is {what} (of the type {kind[:80]}), not a model", "give the model's own file")
@@ -95,10 +111,7 @@ def _check_required_keys(header: GGUFHeader) -> None:
 
 
 def _check_writes_from_left_to_right(header: GGUFHeader) -> None:
-    kind = _OTHER_KINDS.get(header.architecture)
-    if kind is None and header.metadata.get(f"{header.architecture}.attention.causal") is False:
-        kind = "an encoder"
-    if kind is not None:
+    if kind := other_kind(header):
         raise ModelError(
             f"{header.path} is {kind} ({header.architecture[:80]}); a model that writes from left to right is needed",
             f"{command('models', 'list')} names some",

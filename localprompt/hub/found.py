@@ -19,6 +19,7 @@ from typing import Any
 
 from localprompt.engine.gguf import FILE_TYPES, GGUFHeader
 from localprompt.engine.gguf_reader import read_beginning
+from localprompt.engine.gguf_validator import other_kind
 from localprompt.engine.parts import split_paths
 from localprompt.errors import ModelError
 
@@ -32,13 +33,6 @@ _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _LEVEL = re.compile(
     rf"(?:^|[-._ :])({'|'.join(sorted([*FILE_TYPES.values(), 'MXFP4'], key=len, reverse=True))})(?![0-9A-Za-z_])", re.I
 )
-_ENCODERS = ("bert", "t5encoder", "gemma-embedding", "llama-embed")
-_KINDS = {
-    "mmproj": "is a projector, which gives another model eyes or ears",
-    "adapter": "is an adapter, which changes another model",
-    "imatrix": "is an importance matrix, which helps to quantise a model",
-    "vocab": "is a vocabulary without a model",
-}
 _EMBEDS = "is an embedding model, which writes no text"
 
 
@@ -198,10 +192,6 @@ def level_in(name: str) -> str:
 
 def _kind(header: GGUFHeader, path: Path) -> str:
     """Return why a file is no model that writes text; empty if it is one."""
-    kind = header.text("general.type") or "model"
-    if kind == "mmproj" or header.architecture == "clip" or path.name.startswith("mmproj"):
-        return _KINDS["mmproj"]
-    if kind != "model":
-        return _KINDS.get(kind, f"is of the type {kind[:40]!r}, not a model")
+    kind = other_kind(header) or ("a projector of pictures or sound" if path.name.startswith("mmproj") else "")
     pools = (header.integer(f"{header.architecture}.pooling_type") or 0) > 0
-    return _EMBEDS if pools or any(name in header.architecture for name in _ENCODERS) else ""
+    return f"is {kind}" if kind else _EMBEDS if pools else ""

@@ -242,7 +242,7 @@ def test_split_models_are_one_and_projectors_are_named_as_such(home: Path, model
     programs.lmstudio(models.parent.parent, "org/big/mmproj-big.gguf", projector)
     assert names("lmstudio") == {
         "org/big/big-Q8_0-00001-of-00002.gguf": "",
-        "org/big/mmproj-big.gguf": "is a projector, which gives another model eyes or ears",
+        "org/big/mmproj-big.gguf": "is a projector of pictures or sound",
     }
     found = located("lmstudio:org/big")  # the projector is no other meaning of it
     assert found is not None
@@ -289,9 +289,12 @@ def test_gpt4alls_models_are_found_and_unfinished_ones_named_so(home: Path, mode
     path = programs.flat(folder, "Llama-3.2-1B-Instruct-Q4_0.gguf", model)
     programs.flat(folder, "incomplete-Phi.gguf", model)
     programs.flat(folder, "nomic-embed-text-v1.5.f16.gguf", embedder)
+    encoder = write(home / "bert.gguf", more=stating(lambda writer: writer.add_bool("llama.attention.causal", False)))
+    programs.flat(folder, "bert.gguf", encoder)
     programs.flat(folder, "gpt-4.rmodel", model)  # a name of a remote model
     assert names("gpt4all") == {
         "Llama-3.2-1B-Instruct-Q4_0.gguf": "",
+        "bert.gguf": "is an encoder",
         "incomplete-Phi.gguf": "is a download that has not ended",
         "nomic-embed-text-v1.5.f16.gguf": "is an embedding model, which writes no text",
     }
