@@ -129,8 +129,8 @@ def info(name_or_file: str, as_json: bool) -> None:
         header = validate(file)
     except ModelError as error:
         problem = error.message
-    tokens, warnings = ({}, []) if problem else _vocabulary_facts(file)
-    facts = {**_facts(header), **tokens, "problem": problem, "warnings": warnings}
+    known, warnings = ({}, []) if problem else _vocabulary_facts(file)
+    facts = {**_facts(header), **known, "problem": problem, "warnings": warnings}
     if as_json:
         say_json(facts)
     else:
@@ -148,7 +148,7 @@ def _installed_path(card: ModelCard) -> Path:
 
 
 def _vocabulary_facts(file: Path) -> tuple[dict[str, Any], list[str]]:
-    """Return the special tokens as llama.cpp sees them, and what is doubtful about the file."""
+    """Return special tokens as llama.cpp sees them and what is done against thoughts, and what is doubtful."""
     from localprompt.engine.settings import EngineSettings  # noqa: PLC0415
     from localprompt.errors import ModelError  # noqa: PLC0415
     from localprompt.lm.local import LocalModel  # noqa: PLC0415 - starts a process
@@ -161,7 +161,8 @@ def _vocabulary_facts(file: Path) -> tuple[dict[str, Any], list[str]]:
                 if words.has_fim
                 else None
             )
-            return {"bos": known.get("bos"), "eos": known.get("eos"), "fim_tokens": fim}, list(words.doubts)
+            tokens = {"bos": known.get("bos"), "eos": known.get("eos"), "fim_tokens": fim}
+            return {**tokens, "thinking": words.thinking}, list(words.doubts)
     except ModelError as error:
         return {}, [f"its vocabulary cannot be loaded: {error.message}"]
 
@@ -187,6 +188,7 @@ def _facts(header: GGUFHeader) -> dict[str, Any]:
         "bos": None,
         "eos": None,
         "fim_tokens": None,
+        "thinking": None,
     }
 
 
@@ -214,6 +216,8 @@ def _facts_table(facts: dict[str, Any]) -> RenderableType:
         "FIM tokens": "  ".join(f"{role} {_show_token(token)}" for role, token in fim.items() if token) or "none known",
         "usable": f"no: {facts['problem']}" if facts["problem"] else "yes",
     }
+    if facts["thinking"]:
+        rows["thinking"] = f"off in chats: {facts['thinking']}"
     return facts_table([*rows.items(), *(("warning", warning) for warning in facts["warnings"])])
 
 

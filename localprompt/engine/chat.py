@@ -12,17 +12,20 @@ for in which all of their text is in what the model will see, and each rendering
 from __future__ import annotations
 
 import datetime
+import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from jinja2 import TemplateError, nodes
+from jinja2 import TemplateError, meta, nodes
 from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from localprompt.engine.bounds import OutOfTime, bounded
+from localprompt.engine.thinking import answer_opening, without_thoughts
+from localprompt.engine.thoughts import close
 from localprompt.errors import ModelError
 from localprompt.types import Message
 
@@ -38,6 +41,9 @@ MAX_CHARS = 1_000_000
 _GUARD = "\ufdd0"
 """Stands inside control-token text of messages while the template runs. Never a character: text does not have it."""
 
+_SIGN = re.compile(r"[<\[◁/]")
+"""Begins what templates look for in turns, such as `</think>`, `/no_think` or `<tool_response>`: data is none of it."""
+
 _SHOWN = 40
 """Characters of a template or a message that an error shows."""
 _HINT = "use a raw layout (`mode: raw`), or a model file with another chat template"
@@ -51,9 +57,10 @@ class _Generation(Extension):
 
     tags = frozenset({"generation"})  # type: ignore[assignment]
 
-    def parse(self, parser: Parser) -> list[nodes.Node]:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+    def parse(self, parser: Parser) -> nodes.Node:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return nodes.Scope(body).set_lineno(line)  # what is set inside stays there, as in the makers' renderer
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +71,15 @@ class Way:
     as_parts: bool
     """Each content is a list of parts, not a text."""
     knows_tools: bool
-    """There are none; False: nothing is said of tools, for templates that then take them for given."""
+    """There are none, nor documents; False: nothing is said of them, for templates that then take them for given."""
+    is_quiet: bool
+    """Thoughts are asked not to be there; False: nothing is said of thoughts, for templates that refuse that."""
     lost_text: bool = False
     """An earlier way was tried with plain texts, and the template left some out without refusing them."""
     keeps_spaces: bool = True
     """False: the template changes blank space inside the messages, as Falcon's takes blank lines out."""
+    answer: str = ""
+    """Written behind what the template writes, so that the answer comes next and no thought or choice of a channel."""
 
     @property
     def keeps_turns(self) -> bool:
@@ -95,9 +106,11 @@ class ChatTemplate:
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _Generation]
         )
         environment.globals.update(raise_exception=_raise, strftime_now=_pinned)
+        environment.filters["tojson"] = _to_json
         del environment.globals["lipsum"], environment.filters["random"]  # the same messages give the same prompt
         self._control = control
         self._variables = variables
+        self._quiet = without_thoughts(source)
         self._ways: dict[tuple[str, ...], Way] = {}
         beginning = " ".join(source[:_SHOWN].split()) + ("..." if len(source) > _SHOWN else "")
         self._called = f"the model's chat template ({beginning!r})"
@@ -105,7 +118,9 @@ class ChatTemplate:
             raise TextLost(f"{self._called} is a name or a plain text: it leaves out the messages", _HINT)
         try:
             with bounded(SECONDS, MEGABYTES):
-                self._template = environment.from_string(source)
+                parsed = environment.parse(source)
+                self._asks = sorted(self._quiet.keys() & meta.find_undeclared_variables(parsed))
+                self._template = environment.from_string(parsed)
         except (TemplateError, OutOfTime, MemoryError, RecursionError, ValueError, SyntaxError) as error:
             raise ModelError(f"{self._called} is not valid: {_sentence(error)}", _HINT) from None
 
@@ -129,9 +144,11 @@ class ChatTemplate:
             text = self._run(messages, way, is_open=is_open)
         except _RefusedError as refusal:
             raise self._refusal(refusal) from None
+        if is_open:
+            text = close(text) + way.answer
         for message in messages:
             # Templates of reasoning models take the thoughts out of earlier answers, each between marks of its own.
-            if message.role != "assistant" and not _holds(text, self._guard(message.content)):
+            if message.role != "assistant" and not _holds(text, message.content):
                 lost = f"leaves out or changes a part of the {message.role} message {message.content[:_SHOWN]!r}"
                 raise TextLost(f"{self._called} {lost}", _HINT)
         return unguard(text, self._control)
@@ -156,13 +173,39 @@ class ChatTemplate:
             except _RefusedError as refusal:
                 refusals.append(refusal)
                 continue
-            said = [self._guard(probe.content) for probe in probes]
+            said = [probe.content for probe in probes]
             if all(_holds(text, each) for each in said):
-                return replace(way, lost_text=lost_text, keeps_spaces=all(each in text for each in said))
+                spaces = all(each in text.replace(_GUARD, "") for each in said)
+                return replace(way, lost_text=lost_text, keeps_spaces=spaces, answer=self._answer(probes, way, text))
             lost_text |= not way.as_parts
         if lost_text:
             raise TextLost(f"{self._called} leaves out or changes the text of the messages", _HINT)
         raise self._refusal(refusals[0])
+
+    def _answer(self, probes: Sequence[Message], way: Way, opened: str) -> str:
+        """Return what the answer wants before it and the opening of its turn lacks."""
+        if probes[-1].role == "assistant":
+            return ""
+        answer = Message("assistant", _probe(len(probes)))
+        try:
+            said = self._run([*way.arrange(probes), answer], replace(way, arrange=_as_they_are), is_open=False)
+        except _RefusedError:
+            return ""
+        head, found, _ = said.rpartition(answer.content)
+        return answer_opening(opened, head, self._control) if found else ""
+
+    def thinking(self, messages: Sequence[Message]) -> str:
+        """Return what is done against thoughts in a chat of such roles, for people; empty for most models.
+
+        Raises:
+            ModelError: as `way`.
+        """
+        way = self.way(messages)
+        told = [f"{name}={self._quiet[name]!r}" for name in self._asks] if way.is_quiet else []
+        text = self._run([Message(message.role, _probe(0)) for message in messages], way)
+        closed = ["the thought that the template opens is closed"] if close(text) != text else []
+        begun = [f"an answer begins behind {way.answer!r}"] if way.answer else []
+        return ", ".join(told + closed + begun)
 
     def _refusal(self, said: Exception) -> ModelError:
         return ModelError(f"the model's chat template refuses the messages: {said}", _HINT)
@@ -183,27 +226,29 @@ class ChatTemplate:
             raise _RefusedError(_sentence(error)) from None
 
     def _write(self, messages: Sequence[Message], way: Way, *, is_open: bool) -> str:
-        texts = [self._guard(message.content) for message in messages]
+        texts = [self._guard(message) for message in messages]
         room = MAX_CHARS + 4 * sum(map(len, texts))
         contents: list[Any] = [[{"type": "text", "text": text}] for text in texts] if way.as_parts else texts
         turns = [{"role": m.role, "content": content} for m, content in zip(messages, contents, strict=True)]
-        # Reasoning models: an answer that must be short cannot begin with a page of thoughts.
-        said: dict[str, Any] = {"messages": turns, "add_generation_prompt": is_open, "enable_thinking": False}
+        said: dict[str, Any] = {"messages": turns, "add_generation_prompt": is_open}
+        if way.is_quiet:
+            said |= self._quiet
         if way.knows_tools:
-            said["tools"] = None
+            said |= {"tools": None, "documents": None}
         pieces = []
         for piece in self._template.generate(**said, **self._variables):
             room -= len(piece)
             if room < 0:
                 raise _TooLongError(f"it writes more than {MAX_CHARS} characters around the messages")
             pieces.append(piece)
-        text = "".join(pieces)
-        # Some templates open the thoughts whatever they are told.
-        return _OPEN_THOUGHT.sub(r"\1\2\3\n\n\1/\2\3\n\n", text)
+        return "".join(pieces)
 
-    def _guard(self, content: str) -> str:
+    def _guard(self, message: Message) -> str:
         # After every character: a control token may be a single character, or lie inside the text of another.
-        return self._control.sub(lambda match: "".join(c + _GUARD for c in match[0]), content.replace(_GUARD, ""))
+        text = message.content.replace(_GUARD, "")
+        if message.role != "assistant":
+            text = _SIGN.sub(rf"\g<0>{_GUARD}", text)
+        return self._control.sub(lambda match: "".join(c + _GUARD for c in match[0]), text)
 
 
 def unguard(text: str, control: re.Pattern[str]) -> tuple[str, list[Span]]:
@@ -220,12 +265,9 @@ def unguard(text: str, control: re.Pattern[str]) -> tuple[str, list[Span]]:
     return "".join([*pieces, text[at:].replace(_GUARD, "")]), spans
 
 
-_OPEN_THOUGHT = re.compile(r"([<\[◁])((?:\w+:)?(?:think|thinking|thought|THINK))([>\]▷])\s*\Z")
-
-
 def _holds(text: str, said: str) -> bool:
     """Return whether a text holds another one but for blank space, which many templates trim and some change."""
-    return "".join(said.split()) in "".join(text.split())
+    return "".join(said.replace(_GUARD, "").split()) in "".join(text.replace(_GUARD, "").split())
 
 
 class _TooLongError(Exception):
@@ -264,7 +306,9 @@ def _ways_of_giving(messages: Sequence[Message]) -> Iterator[Way]:
             continue
         if arrange is _as_one and roles == ["user"]:
             continue
-        yield from (Way(arrange, as_parts, knows_tools) for as_parts in (False, True) for knows_tools in (True, False))
+        for is_quiet in (True, False):
+            for as_parts in (False, True):
+                yield from (Way(arrange, as_parts, knows_tools, is_quiet) for knows_tools in (True, False))
 
 
 def _probe(place: int) -> str:
@@ -275,6 +319,17 @@ def _probe(place: int) -> str:
 
 def _raise(message: str) -> None:
     raise TemplateError(message)
+
+
+def _to_json(
+    value: object,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """Return JSON as chat templates expect it: Jinja's own filter sorts keys and escapes some characters for HTML."""
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 def _pinned(form: str) -> str:

@@ -35,6 +35,19 @@ _MARK = re.compile(
 _TURN = frozenset({"<|start|>", "<|end|>", "<|message|>", "<|constrain|>", "<|begin|>", "<|content|>"})
 _OPENS_CHANNELS = frozenset({"<|channel|>", "<|channel>", "<|think|>"})
 _QUOTES = "`\"'“”‘’«»「」"
+_OPEN_AT_END = re.compile(
+    r"(?:(?P<left>[<\[◁])(?P<name>(?:\w+:)?(?:think|thinking|thought|THINK))(?P<right>[>\]▷])"
+    r"|(?P<mark><\|START_THINKING\|>|<\|start_thinking\|>|<\|begin_of_thought\|>|<\|inner_prefix\|>|<\|channel>thought"
+    r"|<unused94>(?:thought)?|<\|channel\|>analysis<\|message\|>))\s*\Z"
+)
+_CLOSING = {
+    "<|START_THINKING|>": "<|END_THINKING|>",
+    "<|start_thinking|>": "<|end_thinking|>",
+    "<|begin_of_thought|>": "<|end_of_thought|>",
+    "<|inner_prefix|>": "<|inner_suffix|>",
+    "<|channel>thought": "<channel|>",
+    "<|channel|>analysis<|message|>": "<|end|>",
+}
 _WRAPPED = re.compile(r"\s*<(response|output)>(.*?)(?:</\1>\s*)?", re.DOTALL | re.IGNORECASE)
 
 
@@ -91,6 +104,27 @@ def listen(text: str) -> Spoken:
         return Spoken("".join(aloud) + text[opening.start() :], before, has_begun, is_cut=False)
     said = "".join(aloud) + ("" if opening is not None else text[end:])
     return Spoken(said, before, has_begun, is_cut=opening is not None)
+
+
+def close(text: str) -> str:
+    """Return a text whose last thought is empty and closed if the text ends where one begins; else the text itself."""
+    opening = _OPEN_AT_END.search(text)
+    if opening is None:
+        return text
+    if opening["mark"]:
+        return text + _CLOSING.get(opening["mark"], "<unused95>")
+    return text[: opening.end("right")] + f"\n\n{opening['left']}/{opening['name']}{opening['right']}\n\n"
+
+
+def has_mark(text: str) -> bool:
+    """Return whether a text has any mark around thoughts or answers in it."""
+    return _MARK.search(text) is not None
+
+
+def reply_mark(text: str) -> str:
+    """Return the mark that begins an answer, if it is the end of a text; else nothing."""
+    marks = [mark for mark in _MARK.finditer(text) if mark["reply"]]
+    return marks[-1][0] if marks and marks[-1].end() == len(text) else ""
 
 
 def marks_among(control_tokens: Iterable[str]) -> frozenset[str]:

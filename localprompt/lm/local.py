@@ -101,6 +101,7 @@ class LocalModel:
         # Templates that left text out were once given it all the same: those answers are to other questions.
         mended = self._engine.info["chat"].get("mended", "")
         chat = {"chat": mended} if mended else {}
+        chat |= {"thinking": self.thinking} if self.thinking else {}
         identity = {"file": _content_hash(self.path), "llama_cpp": build, **self.settings.numerics(), **chat}
         fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
         return ModelFacts(self.name, fingerprint, self.n_ctx, self.has_chat, self.has_fim, True, identity)
@@ -124,6 +125,14 @@ class LocalModel:
     def has_chat(self) -> bool:
         """True if the file carries a chat template with which messages can be written, and all of what they say."""
         return bool(self._engine.info["chat_template"]) and not self._engine.info["chat"]["problem"]
+
+    @property
+    def thinking(self) -> str:
+        """What is done so that a chat's answer comes before any thought; empty for models that do not reason.
+
+        It is a part of the identity in `facts`.
+        """
+        return str(self._engine.info["chat"].get("thinking", ""))
 
     @cached_property
     def doubts(self) -> tuple[str, ...]:

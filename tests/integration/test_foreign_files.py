@@ -58,6 +58,24 @@ def test_contents_as_parts_make_the_same_chat_but_other_answers_in_the_store(
         assert "chat" not in plain.facts.identity
 
 
+def test_a_reasoning_model_is_asked_without_thoughts_and_its_answers_are_kept_apart(
+    written: Callable[..., Path], tiny_qwen: Path
+) -> None:
+    opened = "{% if reasoning_effort != 'none' %}<think>{% endif %}"
+    final = "{% if message['role'] == 'assistant' %}<|endoftext|>{% endif %}{{ message['content'] }}"
+    with loaded(written(CHATML.replace("{{ message['content'] }}", final) + opened)) as lm, loaded(tiny_qwen) as plain:
+        thinking = "reasoning_effort='none', an answer begins behind '<|endoftext|>'"
+        assert lm.facts.identity["thinking"] == lm.thinking == thinking
+        assert lm.facts.fingerprint != plain.facts.fingerprint
+        assert lm.chat([QUESTION], "It") == plain.chat([QUESTION]) + "<|endoftext|>It"
+        end, _ = lm.special_tokens["bos"]
+        assert lm.tokenize([lm.chat([QUESTION])])[0] == [*plain.tokenize([plain.chat([QUESTION])])[0], end]
+        info = CliRunner().invoke(main, ["models", "info", str(lm.path)], env={"COLUMNS": "200"}).output
+        assert f"off in chats: {thinking}" in info
+        assert plain.thinking == ""
+        assert "thinking" not in plain.facts.identity
+
+
 @pytest.mark.parametrize("template", [REFUSING, "chatml", "{% nonsense %}"])
 def test_a_template_that_cannot_be_used_is_told_to_whom_it_concerns(
     template: str, written: Callable[..., Path]

@@ -122,9 +122,11 @@ def test_blank_space_that_a_template_changes_inside_messages_is_noticed_and_allo
 
 
 def test_a_message_that_a_template_cuts_because_of_what_it_holds_is_named() -> None:
+    source = TURNS + "{{ m.content.split('§')[-1] }}{% endfor %}"
+    with pytest.raises(ModelError, match=r"a part of the user message 'Explain § to me\.'"):
+        render(source, Message("user", "Explain § to me."))
     source = TURNS + "{{ m.content.split('</think>')[-1] }}{% endfor %}"
-    with pytest.raises(ModelError, match=r"a part of the user message 'Explain </think> to me\.'"):
-        render(source, Message("user", "Explain </think> to me."))
+    assert render(source, Message("user", "Explain </think> to me."))[0] == "Explain </think> to me."
     for begin, end in (("<think>", "</think>"), ("[THINK]", "[/THINK]")):
         thoughts = Message("assistant", f"{begin}?{end}Yo.")
         assert render(source.replace("</think>", end), USER, thoughts)[0] == " Hi Yo.", "thoughts of before may go"
