@@ -10,6 +10,7 @@ import sys
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from reference_chat import reference
 
 from localprompt.engine import chat
 from localprompt.engine.bounds import bounded
@@ -151,6 +152,20 @@ def test_a_template_cannot_reach_python() -> None:
 
 def test_training_marks_are_passed_through() -> None:
     assert render("{% generation %}{{ messages[0].content }}{% endgeneration %}", Message("user", "Hi"))[0] == "Hi"
+
+
+@pytest.mark.parametrize(
+    "how", ["", "(indent=2)", "(sort_keys=true)", "(ensure_ascii=true)", "(separators=(',', ':'))"]
+)
+def test_json_in_a_template_is_as_its_makers_expect_it(how: str) -> None:
+    source = f"{{{{ {{'b': '<é & \\'>', 'a': [1, none]}} | tojson{how} }}}}{{{{ messages[0].content }}}}"
+    assert render(source, USER)[0] == reference(source, [{"role": "user", "content": USER.content}], {})
+    assert "<" in render(source, USER)[0]
+
+
+def test_documents_are_none_as_for_the_makers_renderer() -> None:
+    source = "{{ 'none' if documents is none }}{{ messages[0].content }}"
+    assert render(source, USER)[0] == "none Hi "
 
 
 def test_the_date_does_not_change_overnight() -> None:
