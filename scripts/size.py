@@ -9,10 +9,11 @@ docstring. Import circles are groups of files that reach each other, imports for
 from __future__ import annotations
 
 import ast
+import functools
 import io
 import tokenize
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,14 +34,21 @@ def sources() -> list[Path]:
     return sorted(PACKAGE.rglob("*.py"))
 
 
+@functools.cache
+def tree(path: Path) -> ast.Module:
+    """Return a file as Python reads it; read once, so not to be changed."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
 def code_lines(path: Path) -> int:
-    """Return how many lines of a file are code."""
+    """Return how many lines of a file are code; counted once."""
     text = path.read_text(encoding="utf-8")
     lines: set[int] = set()
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type not in _NO_CODE:
             lines.update(range(token.start[0], token.end[0] + 1))
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             lines.difference_update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
     return len(lines)
@@ -71,7 +79,7 @@ def long_signatures() -> list[str]:
     """Return the functions with more than six parameters, `self` and commands of the command line apart."""
     found = []
     for path in sources():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree(path)):
             if isinstance(node, ast.FunctionDef) and not _is_command(node):
                 arguments = node.args
                 every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
@@ -82,8 +90,7 @@ def long_signatures() -> list[str]:
 
 def public_members(path: Path, name: str) -> list[str]:
     """Return the public methods, properties and attributes of a class."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    cls = next(node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == name)
+    cls = next(node for node in ast.walk(tree(path)) if isinstance(node, ast.ClassDef) and node.name == name)
     found = {node.name for node in cls.body if isinstance(node, ast.FunctionDef)}
     for node in ast.walk(cls):
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self":
@@ -96,7 +103,8 @@ def public_members(path: Path, name: str) -> list[str]:
 
 def circles() -> list[list[str]]:
     """Return the groups of files that import each other, directly or through others; sorted."""
-    graph = {_module(path): set(_imports(path)) for path in sources()}
+    known = {_module(path) for path in sources()}
+    graph = {_module(path): set(_imports(path, known)) for path in sources()}
     reached = {name: _reachable(graph, name) for name in graph}
     groups = {tuple(sorted(other for other in reached[name] if name in reached[other])) for name in graph}
     return sorted(list(group) for group in groups if len(group) > 1)
@@ -111,9 +119,8 @@ def _module(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def _imports(path: Path) -> Iterator[str]:
-    known = {_module(each) for each in sources()}
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def _imports(path: Path, known: Set[str]) -> Iterator[str]:
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in known)
         elif isinstance(node, ast.ImportFrom) and node.module in known:

