@@ -5,6 +5,7 @@ All records are frozen. A list of results always has the order and length of the
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -48,8 +49,19 @@ class Prompt:
     @property
     def id(self) -> str:
         """Hash of the content, 16 hexadecimal digits: equal prompts have equal ids in every process."""
-        content = [self.instruction, [[sorted(d.inputs.items()), d.output] for d in self.demos]]
-        return hashlib.sha256(json.dumps(content, ensure_ascii=True).encode()).hexdigest()[:16]
+        if not self.demos:
+            return _id_of_instruction(self.instruction)
+        return _hash([self.instruction, [[sorted(d.inputs.items()), d.output] for d in self.demos]])
+
+
+@functools.lru_cache(maxsize=1024)
+def _id_of_instruction(instruction: str) -> str:
+    """Return the id of a prompt without demos; a search asks for those of the same prompts again and again."""
+    return _hash([instruction, []])
+
+
+def _hash(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, ensure_ascii=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,7 +161,7 @@ def test_what_an_evaluator_holds_does_not_lead_to_test() -> None:
 @pytest.mark.parametrize("name", names())
 def test_every_method_takes_the_objective_and_a_run_is_resumed_and_replayed_with_it(name: str, home: Store) -> None:
     task = toy.task(train=10, dev=12, test=8)
-    done: dict[str, Any] = {"method": name, "objective": "worst", "max_tokens": 40_000}
+    done: dict[str, Any] = {"method": name, "objective": "worst", "max_tokens": 10_000}
     whole = localprompt.optimize(task, toy.model(name="m"), **done, store=home)
     assert RunConfig.read(home.runs.get(whole.run_id).configuration).objective == "worst"
     ending = toy.model(name="m", answer=toy.failing(KeyboardInterrupt(), 30))

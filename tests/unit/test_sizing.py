@@ -23,8 +23,9 @@ from localprompt.run import api as runs
 from localprompt.run import resume as resuming
 from localprompt.run import spec as specs
 from localprompt.run.config import RunConfig
+from localprompt.run.estimate import Estimate
 from localprompt.run.models import Models
-from localprompt.run.prepare import prepare
+from localprompt.run.prepare import Prepared, prepare
 from localprompt.run.sizing import LEAST_DEV, Speed, sized
 from localprompt.run.spec import Limits, read_spec
 from localprompt.store import Store
@@ -108,17 +109,22 @@ def test_sizes_follow_a_share_and_what_is_fixed_stays() -> None:
     assert scaled(ape, 1e-9, ()).queries == 2  # type: ignore[attr-defined]
 
 
-def _sized(limits: Limits, settings: dict[str, object] | None = None, preset: str = "local") -> specs.RunSpec:
+def _ready_and_cost(
+    limits: Limits, settings: dict[str, object] | None = None, preset: str = "local"
+) -> tuple[Prepared, Estimate]:
     lm = toy.model()
     spec = read_spec(toy.task(dev=200), ("ape", preset, settings or {}), 0, limits, allow_code=False)
-    return sized(prepare(spec, Models(lm, lm)), Speed({}))[0].spec
+    return sized(prepare(spec, Models(lm, lm)), Speed({}))
+
+
+def _sized(limits: Limits, settings: dict[str, object] | None = None, preset: str = "local") -> specs.RunSpec:
+    return _ready_and_cost(limits, settings, preset)[0].spec
 
 
 def test_a_small_budget_makes_a_small_search_that_fits_it() -> None:
     def expected(limits: Limits) -> tuple[int, int, int]:
-        spec = _sized(limits)
-        cost = runs.dry_run(toy.task(dev=200), toy.model(), max_tokens=limits.max_tokens)
-        return cost.tokens_computed, len(spec.placed.dev), cost.proposals
+        ready, cost = _ready_and_cost(limits)
+        return cost.tokens_computed, len(ready.spec.placed.dev), cost.proposals
 
     tokens = [500, 4_000, 20_000, 200_000]
     found = [expected(Limits(max_tokens=each)) for each in tokens]
@@ -127,6 +133,7 @@ def test_a_small_budget_makes_a_small_search_that_fits_it() -> None:
     assert found[0][1] == LEAST_DEV
     assert found[-1][1] == 200
     assert found[0][2] < found[-1][2]
+    assert runs.dry_run(toy.task(dev=200), toy.model(), max_tokens=4_000).tokens_computed == found[1][0]
 
 
 def test_what_the_user_or_a_paper_fixes_no_budget_changes() -> None:

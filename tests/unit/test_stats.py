@@ -122,7 +122,7 @@ def test_a_paired_difference_of_right_and_wrong_has_the_interval_of_its_random_w
     assert (mirrored.low, mirrored.high) == pytest.approx((-result.high, -result.low))
 
 
-@pytest.mark.parametrize("n", range(1, 31))
+@pytest.mark.parametrize("n", [*range(1, 13), 17, 23, 30])
 def test_the_interval_of_a_paired_difference_leaves_out_0_exactly_where_p_is_below_5_percent(n: int) -> None:
     for gained, lost in _changes(n):
         result = paired_difference(*_scores(0, gained, lost, n - gained - lost))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -61,9 +62,19 @@ def call(path: Path, *arguments: str) -> Any:
     return CliRunner().invoke(main, [*arguments, "--store", str(path)])
 
 
+@pytest.fixture(scope="module")
+def two_runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+    """A closed store, and its two runs."""
+    made = tmp_path_factory.mktemp("two") / "kept.sqlite"
+    return made, search(made), search(made, seed=1)
+
+
 @pytest.mark.parametrize("damage", DAMAGE, ids=lambda text: text[:40])
-def test_a_damaged_row_hides_no_other_run_and_can_be_deleted(damage: str, path: Path, tmp_path: Path) -> None:
-    sound, damaged = search(path), search(path, seed=1)
+def test_a_damaged_row_hides_no_other_run_and_can_be_deleted(
+    damage: str, two_runs: tuple[Path, str, str], path: Path, tmp_path: Path
+) -> None:
+    made, sound, damaged = two_runs
+    shutil.copy(made, path)
     change(path, f"UPDATE runs SET {damage} WHERE id = ?", damaged)
 
     listed = call(path, "runs", "list")
