@@ -196,7 +196,7 @@ def settings_of(name: str) -> tuple[Setting, ...]:
     Raises:
         ConfigError: for an unknown method, naming the nearest known one.
     """
-    cls = _found(name)
+    cls: Any = _found(name)  # Any: for mypy a class is not hashable
     told, defaults = _descriptions(cls), cls()
     return tuple(
         Setting(

@@ -556,3 +556,9 @@ def test_settling_ends_with_a_prompt_that_is_too_long_for_the_context() -> None:
     lm.n_ctx = 40
     spend_remaining(problem)
     assert problem.proposer.discards == {"too long for the context": 1}
+
+
+def test_the_id_of_a_prompt_is_that_of_stores_of_before_and_tells_case_and_demos_apart() -> None:
+    demos = (Demo({"input": "1"}, "2"),)
+    found = [Prompt("Say it.").id, Prompt("say it.").id, Prompt("Say it.", demos).id]
+    assert found == ["7951733c60866675", "6eb68cf6cc87d8a6", "627229e43a1a159f"]
