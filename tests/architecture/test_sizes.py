@@ -23,12 +23,12 @@ MAX_FILE_LINES = 450
 # run 432, stats 429, engine 242, hub 183
 # reports, lists and differences of runs, searches from earlier runs, auto: reports 1,201, run 443, cli 237, optimizers
 # 208, comparison 129, store 56
-MAX_CODE_LINES = 27_000
+MAX_CODE_LINES = 30_000
 # a step of each method is an operator of auto: 4 to 9 more
 MAX_OF_OPTIMIZER = {"ape": 189, "manual": 43, "opro": 257, "pe2": 251, "protegi": 252, "random_search": 86}  # examples
 MAX_OF_NEW_OPTIMIZER = 250
 MAX_MEMBERS_OF_PROBLEM = 18  # 17 before `unseen`: the winner is chosen by rows that no method used
-MAX_ON_TOP_LEVEL = 23  # 19 before variants, battery, reports and exports, each a use of its own
+MAX_ON_TOP_LEVEL = 25  # 19 before variants, battery, reports, exports, adapters and serve, each a use of its own
 MAX_CIRCLES = 0
 MAX_LONG_SIGNATURES = 10  # 6 before sensitivity and its plan, `port` with the limits of `optimize`, and `transfer`
 
