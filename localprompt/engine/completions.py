@@ -102,7 +102,8 @@ class Completions:
         if not self._walk.done and len(self._lanes) < self._n_lanes:
             batch = self._walk.next_batch(self._room())
         if batch is None and not self._lanes:
-            raise AssertionError("a request that fits the context found no room")
+            restart(self._context, self._walk)
+            return []
         tokens = [Next(lane.id, lane.tokens[-1], lane.position) for lane in self._lanes]
         logits = self._context.run(batch, tokens)
         for lane, row in zip(self._lanes, logits, strict=False):
@@ -141,10 +142,14 @@ class Completions:
         n = len(self._lanes)
         taken = {*self._walk.held, *(lane.id for lane in self._lanes)}
         ids = [i for i in self._context.ids if i not in taken]
-        cells = _FOREVER
-        if not self._context.shape.has_streams:
+        promised = sum(lane.request.sampling.max_tokens for lane in self._lanes)
+        if self._context.shape.has_streams:
+            cells = _FOREVER
+        elif self._context.n_free is not None:
+            cells = self._context.n_free - promised + sum(len(lane.tokens) - 1 for lane in self._lanes)
+        else:
             held = n_distinct([*self._walk.paths, *(lane.request.tokens for lane in self._lanes)])
-            cells = self._context.shape.n_ctx - held - sum(lane.request.sampling.max_tokens for lane in self._lanes)
+            cells = self._context.shape.n_ctx - held - promised
         return Room(self._context.n_rows - n, ids, len(self._context.ids) - n, cells, self._n_lanes - n)
 
     def _keep_first(self, rows: dict[tuple[int, int], NDArray[np.float32]]) -> None:
@@ -241,3 +246,14 @@ class _Lane:
         """Return the finished completion; a character that the token limit cut in two is left out."""
         text = codecs.getincrementaldecoder("utf-8")("replace").decode(self.data)
         return Generation(text, len(self.tokens), self.finish_reason or "length")
+
+
+def restart(context: Context, walk: Walk) -> None:
+    """Forget everything and let a walk that found no room go on from there.
+
+    In exact mode the cells of what was dropped are free only then. Otherwise there is always room: requests fit.
+    """
+    if context.n_free in (None, context.most_free) or not isinstance(walk, SharedWalk):
+        raise AssertionError("a request that fits the context found no room")
+    context.clear()
+    walk.restart()

@@ -82,6 +82,8 @@ class Context:
         self._context = _make_context(model, settings, shape)
         self._memory = C.llama_get_memory(self._context)
         self._batch = _Batch(settings.n_ubatch, shape.n_seq_max)
+        self._filler = shape.n_seq_max - 1
+        self._n_written = 0
 
     def close(self) -> None:
         """Give the memory back."""
@@ -91,13 +93,23 @@ class Context:
 
     @property
     def ids(self) -> Sequence[int]:
-        """Sequence ids for whoever uses the context; in exact mode the last one is kept for rows that fill batches."""
-        return range(self.shape.n_seq_max - self.settings.exact)
+        """Sequence ids for whoever uses the context; in exact mode it uses the last two itself."""
+        return range(self.shape.n_seq_max - 2 * self.settings.exact)
+
+    @property
+    def n_free(self) -> int | None:
+        """Cells that are certainly free until the next `clear`, in exact mode; None where dropping frees cells."""
+        return self.most_free - self._n_written if self.settings.exact else None
+
+    @property
+    def most_free(self) -> int:
+        """Cells that are free after `clear`."""
+        return self.shape.n_ctx - (LEAST_ROWS if self.settings.exact else 0)
 
     @property
     def holders(self) -> Sequence[int]:
         """Ids that hold the trunk of a walk where cells are shared; see `SharedWalk`."""
-        return (TRUNK, TRUNK + 1) if self.has_windows and self.shape.n_seq_max > 2 + self.settings.exact else (TRUNK,)
+        return (TRUNK, TRUNK + 1) if self.has_windows and len(self.ids) > 2 else (TRUNK,)
 
     @property
     def n_rows(self) -> int:
@@ -107,9 +119,16 @@ class Context:
     def clear(self) -> None:
         """Forget all sequences."""
         C.llama_memory_clear(self._memory, False)
+        self._n_written = 0
 
     def drop(self, sequence: int) -> None:
-        """Forget one sequence."""
+        """Forget one sequence.
+
+        In exact mode its cells stay taken: numbers depend on the order in which the cells of a sequence lie, and
+        llama.cpp would fill the gaps with later tokens of others.
+        """
+        if self.settings.exact and sequence != self._filler:
+            C.llama_memory_seq_cp(self._memory, self._checked(sequence), self.shape.n_seq_max - 2, -1, -1)
         C.llama_memory_seq_rm(self._memory, self._checked(sequence), -1, -1)
 
     def apply(self, steps: Sequence[Copy | Drop]) -> None:
@@ -182,9 +201,10 @@ class Context:
         every = rows + filler
         spare = [k for k, row in enumerate(every) if not row.output][: max(0, LEAST_ROWS - n_outputs)]
         flagged = [row._replace(output=row.output or k in spare) for k, row in enumerate(every)]
-        logits = self._decode(flagged, [*ids, self.shape.n_seq_max - 1] if filler else ids)
+        logits = self._decode(flagged, [*ids, self._filler] if filler else ids)
+        self._n_written -= len(filler)
         if filler:
-            self.drop(self.shape.n_seq_max - 1)
+            self.drop(self._filler)
         wanted = [row.output for row, given in zip(every, flagged, strict=True) if given.output]
         found: NDArray[np.float32] = logits[wanted]
         return found
@@ -202,6 +222,7 @@ class Context:
             raise ModelError(
                 f"llama.cpp failed to decode a batch of {len(rows)} rows (code {code})", _DECODE_HINTS.get(code, "")
             )
+        self._n_written += len(rows)
         self.stats += EngineStats(tokens_decoded=len(rows), output_rows=n_outputs, decode_calls=1)
         if n_outputs == 0:
             return np.empty((0, self._n_vocab), np.float32)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from localprompt.engine.completions import Completions, GenerateRequest
+from localprompt.engine.completions import Completions, GenerateRequest, restart
 from localprompt.engine.context import Context, Shape
 from localprompt.engine.frozen_walk import FrozenWalk
 from localprompt.engine.llama import Llama
@@ -81,7 +81,8 @@ class Engine:
         while not walk.done:
             batch = walk.next_batch(self._room(context, walk))
             if batch is None:
-                raise AssertionError("a request that fits the context found no room")
+                restart(context, walk)
+                continue
             for row, at in zip(context.run(batch), batch.outputs, strict=True):
                 best, lse = int(row.argmax()), logsumexp(row)
                 for request, token in targets[at]:
@@ -136,7 +137,8 @@ class Engine:
         while not walk.done:
             batch = walk.next_batch(self._room(context, walk))
             if batch is None:
-                raise AssertionError("the probe found no room")
+                restart(context, walk)
+                continue
             context.run(batch)
             context.apply(batch.after)
         seconds = time.perf_counter() - began
@@ -150,13 +152,13 @@ class Engine:
 
     def _room(self, context: Context, walk: Walk) -> Room:
         ids = [i for i in context.ids if i not in set(walk.held)]
-        cells = context.shape.n_ctx - n_distinct(walk.paths)
+        cells = context.shape.n_ctx - n_distinct(walk.paths) if context.n_free is None else context.n_free
         return Room(min(context.n_rows, cells), ids, len(context.ids), cells)
 
     def _streams_for(self, requests: Sequence[GenerateRequest]) -> Shape | None:
         """Return the shape of a context with streams, or None where cells that all share are as good."""
         settings = self._llama.settings
-        if self._llama.context.copies_whole or self._llama.context.has_windows or not requests:
+        if self._llama.context.copies_whole or self._llama.context.has_windows or settings.exact or not requests:
             return None
         longest = max(request.most for request in requests)
         length = -(-longest // _STREAM_PADDING) * _STREAM_PADDING

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localprompt.engine.chat import ChatTemplate
-from localprompt.engine.context import Context, Shape
+from localprompt.engine.context import LEAST_ROWS, Context, Shape
 from localprompt.engine.settings import EngineSettings
 from localprompt.engine.thoughts import marks_among
 from localprompt.errors import ModelError
@@ -178,7 +178,8 @@ class Llama(Vocabulary):
     def __init__(self, path: Path, settings: EngineSettings) -> None:
         super().__init__(path, settings, alone=False)
         is_recurrent = bool(C.llama_model_is_recurrent(self._model))
-        self.context = Context(self._model, self.n_vocab, settings, Shape(settings.n_ctx, settings.n_seq_max))
+        n_ctx = settings.n_ctx + (LEAST_ROWS if settings.exact else 0)
+        self.context = Context(self._model, self.n_vocab, settings, Shape(n_ctx, settings.n_seq_max))
         self.context.joins_neighbours = is_recurrent
         self.context.copies_whole = not self.context.can_truncate()
         self._streams: Context | None = None

@@ -15,6 +15,10 @@ _MOST = 2**31 - 1
 """What llama.cpp can count to."""
 
 
+MOST_EXACT_ROWS = 56
+"""Below the 64 rows at which flash attention rounds otherwise, with room for the rows that fill small batches."""
+
+
 def available_threads() -> int:
     """Return the number of logical cores this process may use."""
     try:
@@ -52,11 +56,19 @@ class EngineSettings:
     """Layers on a GPU; None leaves the choice to llama.cpp."""
 
     exact: bool = False
-    """Numbers that are equal bit for bit whatever else is computed with them: slower, and not to be had everywhere."""
+    """Numbers that are equal bit for bit whatever else is computed with them: slower, and not to be had everywhere.
+
+    Weights are then not repacked, and a batch has at most `MOST_EXACT_ROWS` rows: llama.cpp has other kernels beyond.
+    """
     stream_ctx: int = 32768
     """KV cells for long completions, with a stream for each; 0: all share the cells of `n_ctx`."""
 
     def __post_init__(self) -> None:
+        if self.exact:
+            if self.use_extra_bufts or self.flash_attn is False:
+                raise ValueError("exact needs use_extra_bufts=False, and flash attention left on")
+            for name, most in (("n_ubatch", MOST_EXACT_ROWS), ("n_seq_max", 48), ("lanes", 40)):
+                object.__setattr__(self, name, min(getattr(self, name), most))
         if self.n_threads < 1:
             object.__setattr__(self, "n_threads", default_threads())
         if self.kv_type not in ("f16", "f32", "q8_0"):

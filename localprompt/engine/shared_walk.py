@@ -107,6 +107,10 @@ class SharedWalk:
         """What the trunk holds."""
         return () if self.done else (self._tree.sequences[self._next][: self._depth],)
 
+    def restart(self) -> None:
+        """Go on in an empty memory: the path of the next sequence is decoded from its beginning."""
+        self._depth = 0
+
     def next_batch(self, room: Room) -> PlannedBatch | None:
         """Return the next piece of the walk, or None if not even one sequence finds room now."""
         visits: list[_Visit] = []
