@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import statistics
 import time
 from pathlib import Path
@@ -22,37 +21,8 @@ import numpy as np
 
 from localprompt.engine.sampling import Sampler
 from localprompt.lm.local import LocalModel, load_model
+from localprompt.lm.speed import requests
 from localprompt.types import Sampling
-
-INSTRUCTIONS = (
-    "Say whether the review is positive or negative.",
-    "Read what a guest wrote about a stay and decide whether the guest liked it: positive or negative.",
-    "Classify the sentiment.",
-    "Would the writer of this text come back? Answer positive for yes and negative for no.",
-)
-OPENINGS = ("The room was", "Our waiter was", "I found the film", "The delivery was", "Frankly, the whole trip was")
-VERDICTS = ("spotless and quiet", "late, cold and rude", "far better than I had hoped", "a waste of an evening", "fine")
-ENDINGS = (
-    "and I have told all my friends so.",
-    "although the price had promised something else entirely.",
-    "which surprised nobody who had been there before.",
-    "so we left after an hour and did not look back.",
-)
-
-
-def workload(n_reviews: int, seed: int = 0) -> list[tuple[str, str]]:
-    """Return (context, continuation) pairs: every instruction, every review, two labels."""
-    rng = random.Random(seed)
-    reviews = [
-        f"{rng.choice(OPENINGS)} {rng.choice(VERDICTS)}, {rng.choice(ENDINGS)} Visit number {rng.randrange(1000)}."
-        for _ in range(n_reviews)
-    ]
-    return [
-        (f"{instruction}\n\nReview: {review}\nSentiment:", f" {label}")
-        for instruction in INSTRUCTIONS
-        for review in reviews
-        for label in ("positive", "negative")
-    ]
 
 
 def turn(lm: LocalModel, pairs: list[tuple[str, str]]) -> dict[str, float]:
@@ -99,7 +69,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    pairs = workload(options.reviews)
+    pairs = requests(options.reviews)
     print("| model | settings | pp512 tok/s | unique tok/s | ratio, median (range) | asked / decoded | output rows |")
     print("|---" * 7 + "|")
     results = {}

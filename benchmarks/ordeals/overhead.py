@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from engine_rate import workload
 
 from localprompt.engine.settings import EngineSettings
 from localprompt.lm.cached import CachedLM
 from localprompt.lm.local import load_model
+from localprompt.lm.speed import requests
 from localprompt.store import Store
 from ordeals.report import Row
 
@@ -36,7 +36,7 @@ def measure(path: Path, n_reviews: int, repeats: int) -> dict[str, Any]:
     from localprompt.engine.engine import Engine, ScoreRequest  # noqa: PLC0415
     from localprompt.engine.llama import Llama  # noqa: PLC0415
 
-    pairs = workload(n_reviews)
+    pairs = requests(n_reviews)
     with load_model(path) as model, tempfile.TemporaryDirectory(prefix="overhead-") as folder:
         settings: EngineSettings = model.settings
         llama = Llama(path, settings)

@@ -1,4 +1,4 @@
-"""`localprompt models`: list, pull and look at models; `quantize` is in a file of its own. Level 10."""
+"""`localprompt models`: list, pull and look at models; `bench`, `check` and `quantize` are in other files. Level 10."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from localprompt.cli.bench import bench, check
 from localprompt.cli.local_models import show_local
 from localprompt.cli.options import debug_option, report_options
 from localprompt.cli.printable import printable_line
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
 
 @click.group()
 def models() -> None:
-    """List, pull and look at models; write them at other levels of quantisation."""
+    """List, pull, try and measure models; write them at other levels of quantisation."""
 
 
-models.add_command(quantize)
+for command in (bench, check, quantize):
+    models.add_command(command)
 
 
 @models.command("list")

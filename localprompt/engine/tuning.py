@@ -11,7 +11,7 @@ import json
 import logging
 import platform
 from collections.abc import Callable, Collection
-from dataclasses import replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from localprompt.errors import ModelError
 
 _logger = logging.getLogger("localprompt")
 
+CHOICES = ("use_extra_bufts", "n_ubatch", "n_threads")
+"""Names of the settings that are measured."""
 _GAIN = 1.03
 """A later choice must be this much faster than an earlier one: below that it is noise."""
 _FEWEST = 16
@@ -33,31 +35,52 @@ _MOST = 512
 _CPU_FIELDS = frozenset({"model name", "CPU implementer", "CPU part"})
 
 
-def tuned(path: Path, sha256: str, settings: EngineSettings, fixed: Collection[str]) -> EngineSettings:
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What one choice gave."""
+
+    settings: dict[str, bool | int]
+    """The open choices as they were then."""
+    rate: float | None
+    """Tokens per second of prefill; None where the model could not be loaded so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """Settings chosen by measuring, and what they were chosen from."""
+
+    settings: EngineSettings
+    trials: tuple[Trial, ...] = field(default=())
+    """In the order of measuring, the start first; empty where nothing was open, or where only the choice is known."""
+
+
+def tuned(path: Path, sha256: str, settings: EngineSettings, fixed: Collection[str]) -> Tuned:
     """Return the settings with weight repacking, rows per batch and threads chosen by measuring, but for those `fixed`.
 
     The choice is remembered per file content, CPU, threads at hand and llama.cpp build. The first call takes up to
     ten seconds and a load for each choice, and logs at level INFO what it measures, to the logger `localprompt`.
     """
-    open_choices = [name for name in ("use_extra_bufts", "n_ubatch", "n_threads") if name not in fixed]
+    open_choices = [name for name in CHOICES if name not in fixed]
     if not open_choices:
-        return settings
+        return Tuned(settings)
     memory = Path(platformdirs.user_cache_dir("localprompt")) / "tuning.json"
     key = _key(sha256, settings, open_choices)
     known = _read(memory)
     if key not in known:
         best = measure(path, settings, open_choices)
-        known = {**_read(memory), key: {name: getattr(best, name) for name in open_choices}}
+        entry = {name: getattr(best.settings, name) for name in open_choices}
+        known = {**_read(memory), key: {**entry, "trials": [asdict(trial) for trial in best.trials]}}
         write_atomic(memory, json.dumps(known, indent=1))
     chosen: dict[str, Any] = {name: known[key][name] for name in open_choices}
-    return replace(settings, **chosen)
+    return Tuned(replace(settings, **chosen), tuple(Trial(**trial) for trial in known[key].get("trials", ())))
 
 
-def measure(path: Path, settings: EngineSettings, open_choices: Collection[str]) -> EngineSettings:
+def measure(path: Path, settings: EngineSettings, open_choices: Collection[str]) -> Tuned:
     """Return the settings with the highest prefill rate among the open choices; each is loaded and timed."""
     _logger.info("%s: measuring which settings are fastest on this machine, once", path.name)
     n_tokens, best_rate = _probe(path, settings, _MOST)
     best = settings
+    trials = [_trial(settings, open_choices, best_rate)]
     alternatives: dict[str, Any] = {
         "use_extra_bufts": not settings.use_extra_bufts,
         "n_ubatch": max(settings.n_ubatch // 2, settings.n_seq_max),
@@ -74,10 +97,16 @@ def measure(path: Path, settings: EngineSettings, open_choices: Collection[str])
         try:
             _, rate = _probe(path, candidate, n_tokens)
         except ModelError:  # a second, repacked copy of the weights may not fit into memory
+            trials.append(_trial(candidate, open_choices, None))
             continue
+        trials.append(_trial(candidate, open_choices, rate))
         if rate > best_rate * _GAIN:
             best, best_rate = candidate, rate
-    return best
+    return Tuned(best, tuple(trials))
+
+
+def _trial(settings: EngineSettings, open_choices: Collection[str], rate: float | None) -> Trial:
+    return Trial({name: getattr(settings, name) for name in open_choices}, rate)
 
 
 def _probe(path: Path, settings: EngineSettings, most: int) -> tuple[int, float]:
@@ -139,9 +168,9 @@ def _cpu_info() -> str:
         return ""
 
 
-def _read(memory: Path) -> dict[str, dict[str, bool | int]]:
+def _read(memory: Path) -> dict[str, dict[str, Any]]:
     try:
-        known: dict[str, dict[str, bool | int]] = json.loads(memory.read_text())
+        known: dict[str, dict[str, Any]] = json.loads(memory.read_text())
     except (OSError, ValueError):  # missing or damaged: it is only a memory of measurements
         return {}
     return known

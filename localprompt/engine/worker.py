@@ -25,6 +25,7 @@ from localprompt.engine.engine import Engine, ScoreRequest
 from localprompt.engine.frames import read_frame, write_frame
 from localprompt.engine.llama import Llama, Vocabulary
 from localprompt.engine.marks import chat_facts, chat_marks, keeps_spaces
+from localprompt.engine.plain import generation_rate
 from localprompt.engine.settings import EngineSettings
 from localprompt.types import EngineStats, Message, Sampling
 
@@ -115,7 +116,7 @@ class ModelServer(TokenizerServer):
         llama = Llama(Path(path), settings)
         super().__init__(path, llama)
         self._writer = writer
-        self._clear = llama.context.clear
+        self._loaded = llama
         self._engine = Engine(llama)
 
     @property
@@ -140,15 +141,19 @@ class ModelServer(TokenizerServer):
         """Tokens per second of one fresh sequence."""
         return self._engine.prefill_rate(n_tokens)
 
+    def generation_rate(self, n_tokens: int) -> float:
+        """Tokens per second of one sequence, one token a decode."""
+        return generation_rate(self._loaded, n_tokens)
+
     def forget(self) -> None:
         """Drop all sequences: a call ended in the middle."""
-        self._clear()
+        self._loaded.context.clear()
 
     def _report(self, done: int, total: int) -> None:
         self._writer.send({"progress": [done, total]})
 
 
-_OPS = ("encode", "encode_pairs", "chat", "writing", "score", "generate", "prefill_rate")
+_OPS = ("encode", "encode_pairs", "chat", "writing", "score", "generate", "prefill_rate", "generation_rate")
 
 
 def serve() -> None:

@@ -102,7 +102,7 @@ class LocalModel:
         mended = self._engine.info["chat"].get("mended", "")
         chat = {"chat": mended} if mended else {}
         chat |= {"thinking": self.thinking} if self.thinking else {}
-        identity = {"file": _content_hash(self.path), "llama_cpp": build, **self.settings.numerics(), **chat}
+        identity = {"file": content_hash(self.path), "llama_cpp": build, **self.settings.numerics(), **chat}
         fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
         return ModelFacts(self.name, fingerprint, self.n_ctx, self.has_chat, self.has_fim, True, identity)
 
@@ -236,6 +236,11 @@ class LocalModel:
         """Return tokens per second of decoding one fresh sequence: what `llama-bench` calls pp512."""
         return float(self._engine.call("prefill_rate", n_tokens=n_tokens))
 
+    @checked
+    def generation_rate(self, n_tokens: int = 128) -> float:
+        """Return tokens per second of one fresh sequence, one token a decode: what `llama-bench` calls tg128."""
+        return float(self._engine.call("generation_rate", n_tokens=n_tokens))
+
     def _encoded(self, op: str, texts: Sequence[Any]) -> list[Any]:
         try:
             return self._engine.map(op, texts)
@@ -254,7 +259,7 @@ class LocalModel:
             )
 
 
-def _content_hash(path: Path) -> str:
+def content_hash(path: Path) -> str:
     """Return the SHA-256 of a file; of a split model, the hash of the hashes of its parts."""
     hashes = [models.identity(part) for part in files_of(path)]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
@@ -280,6 +285,6 @@ def load_model(name_or_path: str | Path, *, tune: bool = True, **settings: Any) 
     header = validate(path)  # nothing native reads a file before this says yes
     chosen = fitted(header, chosen, frozenset(settings))
     if tune:
-        chosen = tuned(path, _content_hash(path), chosen, frozenset(settings))
+        chosen = tuned(path, content_hash(path), chosen, frozenset(settings)).settings
     name = path.stem if models.file_at(name_or_path) else str(name_or_path)
     return LocalModel(path, chosen, name)

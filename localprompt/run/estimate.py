@@ -10,7 +10,6 @@ import json
 import logging
 import math
 import random
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import astuple, dataclass, field, replace
@@ -28,6 +27,7 @@ from localprompt.lm.budget import Budget
 from localprompt.lm.deadline import Rates
 from localprompt.lm.metered import MeteredLM
 from localprompt.lm.simulated import SimulatedLM
+from localprompt.lm.speed import drawing_rate
 from localprompt.run.models import Models
 from localprompt.run.spec import Limits, RunSpec
 from localprompt.search.evidence import MOST_OTHERS, on_unseen_rows
@@ -35,7 +35,7 @@ from localprompt.search.filtering import spend_remaining
 from localprompt.search.problem import Problem
 from localprompt.store.plain import plain
 from localprompt.tasks import Task
-from localprompt.types import Sampling, Spend
+from localprompt.types import Spend
 
 _logger = logging.getLogger("localprompt")
 
@@ -184,25 +184,13 @@ def measured_rates(lm: LanguageModel) -> Rates | None:
         return before
     _logger.info("%s: measuring its prompt and generation speed on this machine", lm.facts.name)
     n_tokens = probe_length(lm.prefill_rate)
-    tries = [Rates(lm.prefill_rate(n_tokens), _generation_rate(lm, n_tokens)) for _ in range(2)]
+    n_each = min(_DRAWN, max(2, n_tokens // _LANES))
+    tries = [Rates(lm.prefill_rate(n_tokens), drawing_rate(lm, _LANES, n_each)) for _ in range(2)]
     tries += [before] if before else []
     best = Rates(max(each.prefill for each in tries), max(each.generation for each in tries))
     known[lm.facts.fingerprint] = best
     write_atomic(memory, json.dumps({name: astuple(rates) for name, rates in known.items()}, indent=1))
     return best
-
-
-def _generation_rate(lm: LanguageModel, n_tokens: int) -> float:
-    """Return tokens a second of drawing about `n_tokens`, many completions at once."""
-    n_each = min(_DRAWN, max(2, n_tokens // _LANES))
-    prompts = ["Once upon a time"] * _LANES  # the same, so it is read once: reading has a rate of its own
-    began = time.perf_counter()
-    drawn = lm.generate(prompts, Sampling(max_tokens=n_each, temperature=1.0), list(range(_LANES)))
-    seconds = time.perf_counter() - began
-    # The token that ends a completion is drawn like the others, so a model that says nothing has a rate too. The first
-    # of each comes with the prompt; of few tokens it would be a large part.
-    n_drawn = sum(each.n_tokens + (each.finish_reason == "stop") for each in drawn)
-    return (n_drawn - _LANES or n_drawn) / seconds
 
 
 def _read(memory: Path) -> dict[str, Rates]:

@@ -26,6 +26,7 @@ BY_NAME = {
     "configuration",
     "result",
     "settings",
+    "engine",
     "changed",
     "discards",
     "labels",
@@ -55,6 +56,8 @@ def printed(tiny_qwen: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 def _printed(task: str, tmp_path: Path, tiny_qwen: Path) -> dict[str, Any]:
     of_model, file = ("--model", "toy:1"), str(tmp_path / "it.run")
     compared = ("compare", task, *of_model, "--methods", "manual,random", "--max-tokens", "900", "--seeds", "2")
+    settings = ("n_ctx=512", "n_ubatch=128", "n_threads=1", "use_extra_bufts=no", "lanes=4")
+    of_engine = [part for setting in settings for part in ("--engine", setting)]
     (tmp_path / "other.json").write_text('{"replies": {"": "nothing"}}', encoding="utf-8")
     moved = ("transfer", task, "--models", f"toy:1,scripted:{tmp_path}/other.json", "--prompts", toy.BEST)
     found = call("optimize", task, *of_model)
@@ -87,6 +90,8 @@ def _printed(task: str, tmp_path: Path, tiny_qwen: Path) -> dict[str, Any]:
         "methods ape": call("methods", "ape"),
         "models list": call("models", "list"),
         "models list --local": call("models", "list", "--local"),
+        "models bench": call("models", "bench", str(tiny_qwen), "--repetitions", "1", *of_engine),
+        "models check": call("models", "check", str(tiny_qwen), "--engine", "n_ctx=512"),
         "models info": call("models", "info", str(tiny_qwen)),
         "models quantize": call("models", "quantize", str(tiny_qwen), "--to", "Q8_0", "--out", str(tmp_path)),
         "tasks check": call("tasks", "check", task),

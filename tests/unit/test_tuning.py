@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def _on(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 
 def _tuned() -> EngineSettings:
-    return tuning.tuned(FILE, "a hash", SETTINGS, fixed=())
+    return tuning.tuned(FILE, "a hash", SETTINGS, fixed=()).settings
 
 
 def test_what_was_measured_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,23 +107,23 @@ def test_a_choice_that_matters_is_found_in_seconds_whatever_the_speed(
     rate: float, factor: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine = _on(Machine(rate, repacked=factor), monkeypatch)
-    assert tuning.measure(FILE, SETTINGS, OPEN).use_extra_bufts == (factor > 1)
+    assert tuning.measure(FILE, SETTINGS, OPEN).settings.use_extra_bufts == (factor > 1)
     assert machine.seconds / len(machine.loaded) < 16.5
     assert machine.seconds < 60
 
 
 def test_a_hopeless_choice_does_not_take_long_either(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = _on(Machine(200.0, threads=0.05), monkeypatch)
-    assert tuning.measure(FILE, SETTINGS, OPEN).n_threads == 1
+    assert tuning.measure(FILE, SETTINGS, OPEN).settings.n_threads == 1
     assert machine.seconds < 45
 
 
 def test_rows_a_batch_are_chosen_where_a_probe_fills_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     fast = _on(Machine(400.0, halved=1.2), monkeypatch)
-    assert tuning.measure(FILE, SETTINGS, OPEN).n_ubatch == 256
+    assert tuning.measure(FILE, SETTINGS, OPEN).settings.n_ubatch == 256
     assert max(fast.probes) == 512
     slow = _on(Machine(30.0, halved=1.2), monkeypatch)
-    assert tuning.measure(FILE, SETTINGS, OPEN).n_ubatch == 512
+    assert tuning.measure(FILE, SETTINGS, OPEN).settings.n_ubatch == 512
     assert max(slow.probes) == 128, "one batch either way"
     assert {each.n_ubatch for each in slow.loaded} == {512}
 
@@ -136,7 +137,7 @@ def test_candidates_of_about_one_speed_have_probes_of_one_length(monkeypatch: py
 def test_what_cannot_be_loaded_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = _on(Machine(200.0, repacked=3.0), monkeypatch)
     machine.refused.append(True)
-    assert not tuning.measure(FILE, SETTINGS, OPEN).use_extra_bufts
+    assert not tuning.measure(FILE, SETTINGS, OPEN).settings.use_extra_bufts
 
 
 def test_it_is_said_what_is_measured(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -153,7 +154,38 @@ def test_it_is_said_what_is_measured(monkeypatch: pytest.MonkeyPatch, caplog: py
 
 def test_settings_that_are_given_are_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = _on(Machine(200.0, repacked=2.0, threads=2.0), monkeypatch)
-    found: Any = tuning.tuned(FILE, "a hash", SETTINGS, fixed=("n_threads", "n_ubatch"))
+    found: Any = tuning.tuned(FILE, "a hash", SETTINGS, fixed=("n_threads", "n_ubatch")).settings
     assert (found.use_extra_bufts, found.n_threads) == (True, 1)
-    assert tuning.tuned(FILE, "a hash", SETTINGS, fixed=OPEN) == SETTINGS
+    assert tuning.tuned(FILE, "a hash", SETTINGS, fixed=OPEN) == tuning.Tuned(SETTINGS)
     assert {each.n_threads for each in machine.loaded} == {1}
+
+
+def test_what_each_choice_gave_is_kept_beside_the_choice(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = _on(Machine(200.0, repacked=1.5, threads=0.5), monkeypatch)
+    first = tuning.tuned(FILE, "a hash", SETTINGS, fixed=("n_ubatch",))
+    tried = [(trial.settings["use_extra_bufts"], trial.settings["n_threads"]) for trial in first.trials]
+    assert tried == [(False, 1), (True, 1), (True, 2)]
+    rates = [trial.rate or 0.0 for trial in first.trials]
+    assert rates == pytest.approx([200.0, 300.0, 150.0], rel=0.02)
+    n_loaded = len(machine.loaded)
+    assert (tuning.tuned(FILE, "a hash", SETTINGS, fixed=("n_ubatch",)), len(machine.loaded)) == (first, n_loaded)
+
+
+def test_a_choice_that_could_not_be_loaded_is_kept_without_a_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    _on(Machine(200.0), monkeypatch).refused.append(True)
+    trials = tuning.measure(FILE, SETTINGS, OPEN).trials
+    assert [trial.rate for trial in trials if trial.settings["use_extra_bufts"]] == [None]
+
+
+def test_a_choice_remembered_without_what_the_others_gave_is_still_taken(
+    memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = _on(Machine(200.0, threads=1.8), monkeypatch)
+    _tuned()
+    known = json.loads(memory.read_text())
+    for entry in known.values():
+        del entry["trials"]
+    memory.write_text(json.dumps(known))
+    n_loaded = len(machine.loaded)
+    found = tuning.tuned(FILE, "a hash", SETTINGS, fixed=())
+    assert (found.settings.n_threads, found.trials, len(machine.loaded)) == (2, (), n_loaded)
