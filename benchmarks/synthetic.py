@@ -33,6 +33,8 @@ from localprompt.cli.progress import progress
 from localprompt.engine.gguf import GGUFHeader, StringArray
 from localprompt.engine.gguf_reader import read_header
 from localprompt.engine.gguf_validator import validate
+from localprompt.engine.settings import EngineSettings
+from localprompt.engine.tuning import CHOICES
 from localprompt.errors import LocalPromptError, ModelError
 from localprompt.hub.files import resolve
 from localprompt.lm.speed import benchmark
@@ -267,13 +269,14 @@ def _add_vocabulary(writer: gguf.GGUFWriter, n_vocab: int, source: GGUFHeader) -
         writer.add_chat_template(source.chat_template)
 
 
-def measured(path: Path, repetitions: int) -> dict[str, Any]:
+def measured(path: Path, repetitions: int, *, is_tuned: bool) -> dict[str, Any]:
     """Return rates, memory, and what the default search of each method is expected to take with a file."""
+    engine = {} if is_tuned else {name: getattr(EngineSettings(), name) for name in CHOICES}
     with progress() as reporter:
-        found = benchmark(str(path), {}, repetitions, reporter.progress).to_json()
+        found = benchmark(str(path), engine, repetitions, reporter.progress).to_json()
         searches = {}
         for method in METHODS:
-            searches[method] = dry_run(TASK, str(path), method=method, observer=reporter).to_json()
+            searches[method] = dry_run(TASK, str(path), method=method, engine=engine, observer=reporter).to_json()
     return {**found, "searches": searches}
 
 
@@ -306,6 +309,7 @@ def main() -> None:
     parser.add_argument("--vocabulary", default="qwen2.5-coder-0.5b-instruct", help="a model with a byte-level one")
     parser.add_argument("--repetitions", type=int, default=2)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--untuned", action="store_true", help="default settings: no choice of others is measured")
     parser.add_argument("--keep", action="store_true", help="leave the files, and measure those that are there")
     options = parser.parse_args()
     vocabulary = read_header(resolve(options.vocabulary))
@@ -318,7 +322,7 @@ def main() -> None:
             header = validate(path)
             size = f"{header.parameters / 1e9:.2f}B parameters, {header.file_size / 1e9:.2f} GB"
             print(f"synthetic {name}: {size}", flush=True)
-            results[name] = measured(path, options.repetitions)
+            results[name] = measured(path, options.repetitions, is_tuned=not options.untuned)
             print("\n".join([row(name, results[name]), *minutes(results[name])]), flush=True)
         except LocalPromptError as error:
             print(f"synthetic {name} was not measured: {error}", flush=True)

@@ -11,7 +11,7 @@ from localprompt.battery.scorers import Measured, Scorer, measure
 from localprompt.errors import ConfigError, nearest
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.cached import CachedLM, MemoryAnswers
-from localprompt.lm.deadline import Rates, Work
+from localprompt.lm.deadline import Rates, Work, decodes_of
 from localprompt.lm.metered import MeteredLM
 from localprompt.run.session import Session
 from localprompt.search.evaluator import CONTENT_FREE, Evaluator
@@ -153,7 +153,8 @@ def expected(session: Session, original: Variant, scorers: Sequence[Scorer], siz
 
 def seconds(works: Sequence[Work], rates: Rates) -> float:
     """Return how long some works take at given rates, answers half as long as they may get."""
-    return math.fsum(work.read / rates.prefill + work.n * work.each / 2 / rates.generation for work in works)
+    drawn = [work.n * work.each / 2 for work in works]
+    return math.fsum(rates.seconds(w.read, n, decodes_of(n, w.n)) for w, n in zip(works, drawn, strict=True))
 
 
 def _chosen(places: Sequence[int], scorer: Scorer, own: Scorer, size: Size, n_rows: int) -> tuple[Sequence[int], int]:

@@ -11,6 +11,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from localprompt.engine.settings import EngineSettings
+
+AT_ONCE = 32
+"""Completions by which the rate of generation is measured."""
+_LANES = EngineSettings().lanes
 _DECAY = 0.7
 """Weight of what was learnt before a call, beside that call: a machine gets busy and free again."""
 _PRIOR = 1.0
@@ -42,7 +47,24 @@ class Rates:
     prefill: float
     """Prompt tokens per second."""
     generation: float
-    """Drawn tokens per second, many completions at once."""
+    """Drawn tokens per second, `AT_ONCE` completions at once."""
+    single: float | None = None
+    """The same of one completion by itself, which reads all weights for each token; None: as fast."""
+
+    def seconds(self, read: float, drawn: float, decodes: float) -> float:
+        """Return how long it takes to read so many tokens and to draw so many in so many decodes.
+
+        A decode costs something, and each token of it: both follow from the rates of one and of many at once.
+        """
+        of_one = 1 / (self.single or self.generation)
+        per_decode = max(0.0, (of_one - 1 / self.generation) * AT_ONCE / (AT_ONCE - 1))
+        per_token = max(0.0, 1 / self.generation - per_decode / AT_ONCE)
+        return read / self.prefill + decodes * per_decode + drawn * per_token
+
+
+def decodes_of(drawn: float, n: int) -> float:
+    """Return the decodes in which `n` completions draw so many tokens together, by turns where the lanes are fewer."""
+    return drawn / max(1, min(n, _LANES))
 
 
 UNKNOWN_RATES = Rates(1000.0, 1000.0)
@@ -118,4 +140,4 @@ class Deadline:
 
     def _at_rates(self, work: Work, drawn: float) -> float:
         rates = self._rates.get(work.model, UNKNOWN_RATES)
-        return work.read / rates.prefill + drawn / rates.generation
+        return rates.seconds(work.read, drawn, decodes_of(drawn, work.n))

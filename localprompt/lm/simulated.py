@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from localprompt.engine.radix import common_prefix
 from localprompt.lm.base import LanguageModel
+from localprompt.lm.deadline import decodes_of
 from localprompt.lm.rendered import spans_of
 from localprompt.types import EngineStats, Generation, Loglikelihood, Message, Sampling
 
@@ -17,14 +18,17 @@ kind last letter line list longer mark mention name never number only order othe
 say second sentence shorter show simple state tell text that thing turn value which whole without word
 """
 _PROPOSAL_WORDS = 16
+_REPLY_SHARE, _LONGEST_REPLY = 0.4, 170
+"""How many tokens a proposer draws, of the most that it may: in stored searches with a 1.5B APE's replies have 0.40 of
+them, OPRO's 0.28, ProTeGi's 0.36, and PE2's 82 tokens, its answers to questions 166. None was longer on average."""
 
 
 class SimulatedLM:
     """A `LanguageModel` with the tokeniser and the templates of a real one, whose answers are made up at once.
 
-    An answer to the task is as long as the task's targets are on average, a proposal is a sentence of random words that
-    any validation lets pass, and a log-likelihood is a random number: enough for a search to take its usual way. Every
-    token prefix is counted once per call, as the engine computes it.
+    An answer to the task is as long as the task's targets are on average; a proposal is a sentence of random words that
+    any validation lets pass, and counts as many tokens as replies usually have; a log-likelihood is a random number:
+    enough for a search to take its usual way. Every token prefix is counted once per call, as the engine computes it.
 
     Args:
         lm: the real model; only its tokeniser and templates are used.
@@ -47,6 +51,8 @@ class SimulatedLM:
         """Distinct prompt tokens, each token prefix once per call."""
         self.generated = 0
         """Tokens drawn."""
+        self.decodes = 0.0
+        """Decodes in which they are drawn."""
         self._requested = 0
         self._calls = 0
         self._tokens: dict[tuple[str, str], list[int]] = {}
@@ -87,8 +93,10 @@ class SimulatedLM:
         """Return answers of the usual length, or sentences of random words."""
         self._count(self.tokenize(prompts))
         is_answer = sampling == self._answer_sampling
-        n_tokens = min(sampling.max_tokens, self._answer_tokens if is_answer else _PROPOSAL_WORDS + 2)
+        of_reply = max(1, min(_LONGEST_REPLY, round(_REPLY_SHARE * sampling.max_tokens)))
+        n_tokens = min(sampling.max_tokens, self._answer_tokens) if is_answer else of_reply
         self.generated += n_tokens * len(prompts)
+        self.decodes += decodes_of(n_tokens * len(prompts), len(prompts))
         self._requested += n_tokens * len(prompts)
         self.proposals += 0 if is_answer else len(prompts)
         n_words = 1 if is_answer else _PROPOSAL_WORDS

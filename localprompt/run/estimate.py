@@ -24,7 +24,7 @@ from localprompt.engine.tuning import length_of, probe_length
 from localprompt.errors import BudgetExhausted, ContextOverflow
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.budget import Budget
-from localprompt.lm.deadline import Rates
+from localprompt.lm.deadline import AT_ONCE, Rates
 from localprompt.lm.metered import MeteredLM
 from localprompt.lm.simulated import SimulatedLM
 from localprompt.lm.speed import drawing_rate
@@ -39,9 +39,8 @@ from localprompt.types import Spend
 
 _logger = logging.getLogger("localprompt")
 
-_LANES = 32
-_DRAWN = 12
-"""Most tokens drawn for each of them."""
+_DRAWN, _DRAWN_ALONE = 12, 16
+"""Most tokens drawn for each of many completions, and for one by itself."""
 _FASTER = 1.25
 
 
@@ -123,24 +122,27 @@ def estimate(
         if len(problem.ranking.candidates) == len(problem.seeds):
             raise
     simulated = {id(model): model for model in (answering, writing)}.values()
-    before = (answering.prefilled, answering.generated)
+    before = (answering.prefilled, answering.generated, answering.decodes)
     of_lm = rates.get(lm.facts.fingerprint)
     of_both = [(answering, of_lm), (writing, rates.get(writing.facts.fingerprint, of_lm))][: len(simulated)]
-    times_of = [_seconds(rate, times * m.prefilled, times * m.generated) for m, rate in of_both]
+    times_of = [
+        known.seconds(times * m.prefilled, times * m.generated, times * m.decodes) for m, known in of_both if known
+    ]
     proposals = sum(model.proposals for model in simulated)
     prefilled, generated = sum(m.prefilled for m in simulated), sum(m.generated for m in simulated)
     spend = budget.spend
     final = _final_evaluation(answering, simulated_task, problem, spec)
+    after = (answering.prefilled, answering.generated, answering.decodes)
     return Estimate(
         proposals=int(times * proposals),
         evaluations=int(times * (spend.calls - proposals)),
         tokens_requested=int(times * spend.tokens_requested),
         tokens_computed=int(times * (prefilled + generated)),
-        seconds=None if of_lm is None else math.fsum(each or 0.0 for each in times_of),
+        seconds=None if of_lm is None else math.fsum(times_of),
         final_calls=final.calls,
         final_tokens_requested=final.tokens_requested,
         final_tokens_computed=final.tokens_computed,
-        final_seconds=_seconds(of_lm, answering.prefilled - before[0], answering.generated - before[1]),
+        final_seconds=of_lm and of_lm.seconds(*(now - then for now, then in zip(after, before, strict=True))),
     )
 
 
@@ -164,10 +166,6 @@ def _times(spend: Spend, limits: Limits) -> float:
     return min((limit / max(1, used) for limit, used in shares if limit is not None), default=1.0)
 
 
-def _seconds(rates: Rates | None, prefilled: float, generated: float) -> float | None:
-    return prefilled / rates.prefill + generated / rates.generation if rates else None
-
-
 def measured_rates(lm: LanguageModel) -> Rates | None:
     """Return how fast the model is here at its best, measured in seconds and remembered; None for no local model.
 
@@ -184,10 +182,12 @@ def measured_rates(lm: LanguageModel) -> Rates | None:
         return before
     _logger.info("%s: measuring its prompt and generation speed on this machine", lm.facts.name)
     n_tokens = probe_length(lm.prefill_rate)
-    n_each = min(_DRAWN, max(2, n_tokens // _LANES))
-    tries = [Rates(lm.prefill_rate(n_tokens), drawing_rate(lm, _LANES, n_each)) for _ in range(2)]
-    tries += [before] if before else []
-    best = Rates(max(each.prefill for each in tries), max(each.generation for each in tries))
+    n_each, n_alone = min(_DRAWN, max(2, n_tokens // AT_ONCE)), min(_DRAWN_ALONE, max(4, n_tokens // 8))
+    tries = [
+        (lm.prefill_rate(n_tokens), drawing_rate(lm, AT_ONCE, n_each), drawing_rate(lm, 1, n_alone)) for _ in range(2)
+    ]
+    tries += [(before.prefill, before.generation, before.single or 0.0)] if before else []
+    best = Rates(*map(max, zip(*tries, strict=True)))
     known[lm.facts.fingerprint] = best
     write_atomic(memory, json.dumps({name: astuple(rates) for name, rates in known.items()}, indent=1))
     return best
@@ -206,6 +206,6 @@ def _read(memory: Path) -> dict[str, Rates]:
 def _are_rates(pair: Any) -> bool:
     return (
         isinstance(pair, list)
-        and len(pair) == 2
+        and len(pair) == 3
         and all(type(rate) is float and math.isfinite(rate) and rate > 0 for rate in pair)
     )

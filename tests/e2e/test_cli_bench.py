@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import gguf_files
 import pytest
 import tiny
+import toy
 from click.testing import CliRunner
 
 from localprompt.cli.main import main
@@ -212,3 +216,26 @@ def test_the_kind_of_memory_is_read_from_the_header(keys: dict[str, Any], said: 
 
     header = read_header(gguf_files.write(tmp_path / "model.gguf", more=add))
     assert said in kind_of_memory(header)
+
+
+# The example ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_example_says_what_is_needed_before_it_searches(tiny_qwen: Path, tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    task = toy.write_task(tmp_path, 8, 16, 16, template=toy.SHOWING.template)
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "MODEL": str(tiny_qwen),
+        "TASK": task,
+        "PRESET": "local",
+    }
+    command = ["sh", str(root / "examples" / "quantised-7b" / "search.sh"), "ape", "--max-calls", "40"]
+    searched = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert searched.returncode == 0, searched.stderr
+    needs, minutes, found = (searched.stdout.index(each) for each in ("usable", "evaluations", "== the search"))
+    assert needs < minutes < found < searched.stdout.index("seed prompt")
+    dry = subprocess.run([*command, "--dry-run"], env=environment, capture_output=True, text=True, check=True)
+    assert "== the search" not in dry.stdout
+    assert subprocess.run(command[:2], env=environment, capture_output=True, check=False).returncode == 2

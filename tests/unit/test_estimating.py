@@ -13,8 +13,9 @@ import pytest
 import toy
 
 from localprompt.lm.budget import Budget
-from localprompt.lm.deadline import Rates
+from localprompt.lm.deadline import Rates, decodes_of
 from localprompt.lm.scripted import ScriptedLM
+from localprompt.lm.simulated import SimulatedLM
 from localprompt.optimizers import configure, names
 from localprompt.optimizers.ape import APE
 from localprompt.run.estimate import Estimate, measured_rates
@@ -65,6 +66,37 @@ def test_seconds_follow_from_the_rates() -> None:
     assert fast.seconds is not None
     assert slow.seconds == pytest.approx(10 * fast.seconds)
     assert toy.expected(QUARTERS, toy.task(), lm).seconds is None
+
+
+def test_one_completion_by_itself_takes_a_decode_for_each_token() -> None:
+    rates = Rates(prefill=100.0, generation=64.0, single=4.0)
+    assert rates.seconds(200, 0, 0) == pytest.approx(2.0)
+    assert rates.seconds(0, 8, decodes_of(8, 1)) == pytest.approx(2.0), "8 tokens at 4 a second"
+    assert rates.seconds(0, 320, decodes_of(320, 32)) == pytest.approx(5.0), "320 tokens at 64 a second"
+    assert 2.0 < rates.seconds(0, 16, decodes_of(16, 2)) < 4.0, "two at once: between"
+    assert decodes_of(128 * 10, 128) == decodes_of(64 * 20, 64) == 20, "no more at once than there are lanes"
+    same = Rates(prefill=100.0, generation=64.0)
+    assert same.seconds(0, 64, decodes_of(64, 1)) == pytest.approx(1.0), "nothing is known of one by itself"
+
+
+def test_a_method_that_asks_for_few_replies_at_once_takes_longer_where_one_by_itself_is_slow() -> None:
+    def seconds(method: str, rates: Rates) -> float:
+        expected = toy.expected(configure(method, {"shots": 0}), toy.task(), toy.model(), rates=rates, max_calls=400)
+        assert expected.seconds is not None
+        return expected.seconds
+
+    even, uneven = Rates(1e9, 64.0), Rates(1e9, 64.0, single=4.0)
+    ape, protegi = (seconds(method, uneven) / seconds(method, even) for method in ("ape", "protegi"))
+    assert ape < 1.5 < protegi, "many answers at once hide what one decode costs"
+
+
+def test_replies_are_expected_to_be_as_long_as_replies_are() -> None:
+    lm = SimulatedLM(toy.model(), Sampling(max_tokens=8), 3, 0)
+    drawn = [lm.generate(["x"], Sampling(max_tokens=most), [0])[0].n_tokens for most in (1, 50, 125, 4000)]
+    assert drawn == [1, 20, 50, 170]
+    assert lm.decodes == lm.generated == sum(drawn)
+    assert lm.generate(["x"] * 4, Sampling(max_tokens=8), range(4))[0].n_tokens == 3, "an answer"
+    assert lm.decodes == sum(drawn) + 3
 
 
 def test_a_limit_ends_the_estimate_where_it_ends_the_run() -> None:
@@ -147,9 +179,12 @@ def test_rates_of_a_busy_machine_are_not_remembered_for_ever(memory: Path) -> No
     assert (slow.prefill, fast.prefill) == (10.0, 90.0)
 
 
-@pytest.mark.parametrize("text", ['{"scripted-timed": [10.0, 0.0]}', '{"scripted-timed": "x"}', "[]", "{"])
-def test_a_memory_of_what_is_no_rate_is_measured_anew(text: str, memory: Path) -> None:
-    memory.write_text(text)
+@pytest.mark.parametrize(
+    "text",
+    ['{"scripted-timed": [10.0, 0.0, 1.0]}', '{"scripted-timed": [10.0, 9.0]}', '{"scripted-timed": "x"}', "[]", "{"],
+)
+def test_a_memory_of_what_is_no_rate_is_measured_anew(value: str, memory: Path) -> None:
+    memory.write_text(f'{{"scripted-timed": {value}}}')
     rates = measured_rates(Timed(40.0))
     assert rates is not None
     assert rates.prefill == 40.0
@@ -160,7 +195,8 @@ def test_rates_are_measured_in_seconds_whatever_the_speed(rate: float, n_drawn: 
     lm = Timed(rate)
     measured_rates(lm)
     assert sum(lm.probes) / rate < 17
-    assert lm.drawn == [n_drawn, n_drawn]
+    assert lm.drawn[::2] == [n_drawn, n_drawn], "of many completions"
+    assert max(lm.drawn[1::2]) <= 16, "of one by itself"
     again = Timed(rate)
     measured_rates(again)
     assert again.drawn == []
@@ -173,6 +209,7 @@ def test_the_first_token_of_a_completion_is_not_counted_as_drawn(memory: Path, m
     few, many = measured_rates(Timed(30.0, words=20)), measured_rates(Timed(300.0, words=20))
     assert few is not None
     assert many is not None
+    assert few.single == 15.0
     assert few.generation == 32 * 3
     assert many.generation == 32 * 11
 
