@@ -63,8 +63,11 @@ class Rates:
 
 
 def decodes_of(drawn: float, n: int) -> float:
-    """Return the decodes in which `n` completions draw so many tokens together, by turns where the lanes are fewer."""
-    return drawn / max(1, min(n, _LANES))
+    """Return the decodes in which `n` completions draw so many tokens together, by turns where the lanes are fewer.
+
+    One where there are none: scores need a decode too, whose cost is in the rate of reading where a batch is full.
+    """
+    return drawn / min(n, _LANES) if n else 1.0
 
 
 UNKNOWN_RATES = Rates(1000.0, 1000.0)

@@ -52,7 +52,7 @@ class SimulatedLM:
         self.generated = 0
         """Tokens drawn."""
         self.decodes = 0.0
-        """Decodes in which they are drawn."""
+        """Decodes in which they are drawn, and one for each call of scores."""
         self._requested = 0
         self._calls = 0
         self._tokens: dict[tuple[str, str], list[int]] = {}
@@ -86,6 +86,7 @@ class SimulatedLM:
         """Return random numbers in nats."""
         tokens = self.tokenize([context + continuation for context, continuation in pairs])
         self._count(tokens)
+        self.decodes += decodes_of(0, 0)
         lengths = [max(1, len(continuation) // 4) for _, continuation in pairs]
         return [Loglikelihood(-self._rng.expovariate(0.5), n, greedy=False) for n in lengths]
 
