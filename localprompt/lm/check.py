@@ -33,7 +33,8 @@ _RECURRENT = (".ssm.", ".wkv.", ".shortconv.", ".time_mix_", ".kda.")
 _QUESTION, _SYSTEM = Message("user", "What is one and one?"), Message("system", "Answer in words.")
 _PATTERN = "(yes|no), (yes|no)"
 _N_DECODED = 16
-_OPTIONAL = frozenset({"chat template", "fill-in-the-middle"})
+_WORDS = ("one", "two", "three", "not known", "two, of course, as everybody knows")
+_OPTIONAL = frozenset({"chat template", "fill-in-the-middle", "exact mode"})
 """What a model can be used without."""
 
 
@@ -64,6 +65,7 @@ def check_model(path: Path, engine: Mapping[str, object]) -> Iterator[Finding]:
         yield _failed("header", error)
         return
     yield Finding("header", "ok", _described(header))
+    settings = memory.fitted(header, settings, frozenset(engine))
     need, free = memory.needed(header, settings), memory.available()
     fits = need.total <= free
     said = f"about {size_text(need.total)} ({need}); {size_text(free)} are free"
@@ -165,11 +167,23 @@ def _fim(lm: LocalModel, header: GGUFHeader) -> tuple[State, str]:
     return "ok", f"has the tokens, and fills 'The capital of France is ..., on the Seine.' with {drawn.text!r}"
 
 
+def _exact(lm: LocalModel, header: GGUFHeader) -> tuple[State, str]:
+    pairs = [(f"{_QUESTION.content} The answer is", f" {word}") for word in _WORDS]
+    with LocalModel(lm.path, replace(lm.settings, exact=True)) as exact:
+        together = exact.loglikelihood(pairs)
+        apart = [exact.loglikelihood([pair])[0] for pair in pairs]
+    if together == apart:
+        return "ok", "a score by itself and the same score among others are equal"
+    off = max(abs(one.logprob - other.logprob) for one, other in zip(together, apart, strict=True))
+    return "no", f"a score by itself and the same score among others differ by up to {off:.2g} nats"
+
+
 _PROBES: Mapping[str, Callable[[LocalModel, GGUFHeader], tuple[State, str]]] = {
     "decoding": _decoding,
     "vocabulary": _vocabulary,
     "chat template": _chat,
     "grammar": _grammar,
     "fill-in-the-middle": _fim,
+    "exact mode": _exact,
 }
 """What is tried with the loaded model; a further line is a function here."""

@@ -156,6 +156,7 @@ def benchmark(
     given = read_settings(engine)
     path = resolve(name_or_path)
     header = validate(path)
+    given = memory.fitted(header, given, frozenset(engine))
     choice = tuned(path, content_hash(path), given, frozenset(engine))
     still_open = [name for name in CHOICES if name not in engine]
     # A choice that an earlier version remembered has no trials: they are measured now, and it stays.

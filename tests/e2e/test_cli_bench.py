@@ -59,7 +59,7 @@ def test_bench_measures_four_rates_and_their_ratios(tiny_qwen: Path) -> None:
     assert rates["scoring"]["ratio"] > 0 < rates["generation"]["ratio"]
     assert (found["trials"], found["engine"]["lanes"]) == ([], 8)
     assert found["memory"]["total"] == sum(
-        found["memory"][part] for part in ("weights", "cells", "compute", "outputs", "process")
+        found["memory"][part] for part in ("weights", "cells", "states", "compute", "outputs", "process")
     )
 
 
@@ -118,6 +118,7 @@ def test_check_says_of_each_thing_whether_it_works(tiny_qwen: Path) -> None:
             "chat template",
             "grammar",
             "fill-in-the-middle",
+            "exact mode",
         ),
         "ok",
     )
