@@ -184,7 +184,7 @@ def weights(name: str, dims: tuple[int, ...], kind: Type, rng: np.random.Generat
             return np.ones(dims, np.float32)
         if name.endswith("ssm_a"):
             return -rng.uniform(1.0, 16.0, dims).astype(np.float32)
-        return (rng.standard_normal(dims) / np.sqrt(dims[-1])).astype(np.float32) * 0.1
+        return np.asarray(0.1 * rng.standard_normal(dims) / np.sqrt(dims[-1]), np.float32)
     per_block, n_bytes = gguf.GGML_QUANT_SIZES[kind]
     n_blocks = int(np.prod(dims)) // per_block
     drawn = rng.integers(0, 256, (min(n_blocks, _CHUNK_BLOCKS), n_bytes), np.uint8)

@@ -133,6 +133,7 @@ def estimate(
     spend = budget.spend
     final = _final_evaluation(answering, simulated_task, problem, spec)
     after = (answering.prefilled, answering.generated, answering.decodes)
+    final_work = [now - then for now, then in zip(after, before, strict=True)]
     return Estimate(
         proposals=int(times * proposals),
         evaluations=int(times * (spend.calls - proposals)),
@@ -142,7 +143,7 @@ def estimate(
         final_calls=final.calls,
         final_tokens_requested=final.tokens_requested,
         final_tokens_computed=final.tokens_computed,
-        final_seconds=of_lm and of_lm.seconds(*(now - then for now, then in zip(after, before, strict=True))),
+        final_seconds=None if of_lm is None else of_lm.seconds(*final_work),
     )
 
 
