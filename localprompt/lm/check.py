@@ -19,7 +19,6 @@ from localprompt.engine import memory
 from localprompt.engine.gguf import GGUFHeader
 from localprompt.engine.gguf_validator import validate
 from localprompt.engine.settings import read_settings
-from localprompt.engine.thoughts import listen
 from localprompt.errors import LocalPromptError
 from localprompt.interface.rounding import size_text
 from localprompt.lm.local import LocalModel
@@ -133,23 +132,11 @@ def _chat(lm: LocalModel, header: GGUFHeader) -> tuple[State, str]:
         return "no", "a base model: it is asked in plain text"
     if not lm.has_chat:
         return "no", "its chat template cannot be used, so it is asked in plain text"
-    asked = lm.chat([_QUESTION])
     together = [Message("user", f"{_SYSTEM.content}{between}{_QUESTION.content}") for between in ("\n\n", "\n", " ")]
     has_system = lm.chat([_SYSTEM, _QUESTION]) not in [lm.chat([message]) for message in together]
     system = "a system turn" if has_system else "no system turn: its text goes into the first user turn"
-    return "ok", f"renders; {system}; {_thinking(asked.rpartition(_QUESTION.content)[2], header.chat_template)}"
-
-
-def _thinking(opening: str, template: str) -> str:
-    """Return how a model is told to think, by what stands before an answer and by the template's own text."""
-    heard = listen(opening)
-    if heard.is_cut:
-        return "a thought is open before the answer: the model thinks first"
-    if heard.has_begun:
-        return "the thought is closed before the answer"
-    if "enable_thinking" in template or "reasoning_effort" in template:
-        return "thinking can be switched, and is off or least"
-    return "the template says nothing of thinking"
+    thinking = f"thoughts are off in chats: {lm.thinking}" if lm.thinking else "nothing has to be done against thoughts"
+    return "ok", f"renders; {system}; {thinking}"
 
 
 def _grammar(lm: LocalModel, header: GGUFHeader) -> tuple[State, str]:

@@ -124,7 +124,7 @@ def test_check_says_of_each_thing_whether_it_works(tiny_qwen: Path) -> None:
     )
     assert "qwen2" in found["header"][1]
     assert "memory of attention" in found["decoding"][1]
-    assert found["chat template"][1] == "renders; a system turn; the template says nothing of thinking"
+    assert found["chat template"][1] == "renders; a system turn; nothing has to be done against thoughts"
 
 
 def test_what_a_base_model_lacks_is_no_failure(tiny_llama: Path) -> None:
@@ -149,10 +149,13 @@ FOLDED = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system 
 @pytest.mark.parametrize(
     ("template", "said"),
     [
-        (_opening("<think>\n"), "the thought is closed before the answer"),
-        (_opening("<think>\n\n</think>\n\n"), "the thought is closed before the answer"),
-        (_opening("<|channel|>analysis<|message|>"), "a thought is open before the answer"),
-        (tiny.CHATML + "{% if enable_thinking is defined and enable_thinking %}<think>{% endif %}", "can be switched"),
+        (_opening("<think>\n"), "thoughts are off in chats"),
+        (_opening("<think>\n\n</think>\n\n"), "renders; a system turn"),
+        (_opening("<|channel|>analysis<|message|>"), "thoughts are off in chats"),
+        (
+            tiny.CHATML + "{% if enable_thinking is defined and enable_thinking %}<think>{% endif %}",
+            "thoughts are off in chats",
+        ),
         (FOLDED, "no system turn: its text goes into the first user turn"),
     ],
 )
