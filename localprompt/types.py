@@ -211,6 +211,8 @@ class EngineStats:
     decode_calls: int = 0
     seconds: float = 0.0
     """Seconds inside score and generate."""
+    tokens_reused: int = 0
+    """Rows that did not go through the model because an earlier call had left them in the memory."""
 
     def __add__(self, other: EngineStats) -> EngineStats:
         return EngineStats(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))

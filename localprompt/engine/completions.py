@@ -149,7 +149,7 @@ class Completions:
             cells = self._context.n_free - promised + sum(len(lane.tokens) - 1 for lane in self._lanes)
         else:
             held = n_distinct([*self._walk.paths, *(lane.request.tokens for lane in self._lanes)])
-            cells = self._context.shape.n_ctx - held - promised
+            cells = self._context.n_cells - held - promised
         return Room(self._context.n_rows - n, ids, len(self._context.ids) - n, cells, self._n_lanes - n)
 
     def _keep_first(self, rows: dict[tuple[int, int], NDArray[np.float32]]) -> None:

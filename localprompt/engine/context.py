@@ -65,6 +65,8 @@ class Context:
     Attributes:
         stats: rows, rows with logits and calls so far.
         copies_whole: nothing but a whole sequence can be copied, and no row can belong to two.
+        kept_ids: sequence ids of what is kept from call to call.
+        n_kept: cells of it.
         has_windows: some layers look back only so far.
         joins_neighbours: rows of several sequences are computed together where their ids follow one another.
 
@@ -82,6 +84,8 @@ class Context:
         self._context = _make_context(model, settings, shape)
         self._memory = C.llama_get_memory(self._context)
         self._batch = _Batch(settings.n_ubatch, shape.n_seq_max)
+        self.kept_ids: frozenset[int] = frozenset()
+        self.n_kept = 0
         self._filler = shape.n_seq_max - 1
         self._n_written = 0
 
@@ -94,12 +98,18 @@ class Context:
     @property
     def ids(self) -> Sequence[int]:
         """Sequence ids for whoever uses the context; in exact mode it uses the last two itself."""
-        return range(self.shape.n_seq_max - 2 * self.settings.exact)
+        every = range(self.shape.n_seq_max - 2 * self.settings.exact)
+        return [i for i in every if i not in self.kept_ids] if self.kept_ids else every
 
     @property
     def n_free(self) -> int | None:
         """Cells that are certainly free until the next `clear`, in exact mode; None where dropping frees cells."""
         return self.most_free - self._n_written if self.settings.exact else None
+
+    @property
+    def n_cells(self) -> int:
+        """Cells beside those of what is kept from call to call."""
+        return self.shape.n_ctx - self.n_kept
 
     @property
     def most_free(self) -> int:

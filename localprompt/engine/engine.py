@@ -23,8 +23,9 @@ from localprompt.engine.context import Context, Shape
 from localprompt.engine.frozen_walk import FrozenWalk
 from localprompt.engine.llama import Llama
 from localprompt.engine.plan import Room, Walk
+from localprompt.engine.prefixes import Prefixes
 from localprompt.engine.radix import RadixTree, n_distinct
-from localprompt.engine.shared_walk import SharedWalk
+from localprompt.engine.shared_walk import Reuse, SharedWalk
 from localprompt.types import EngineStats, Generation, Loglikelihood
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 """Called after each decode with (requests done, requests in all)."""
 
+_MOST_PREFIXES = 16
+"""Beginnings of texts that are kept from call to call: few ids, so that a batch has as many as it needs."""
 _STREAM_PADDING = 256
 """llama.cpp rounds the cells of a stream up to this."""
 _STREAM_SPARE = 8
@@ -56,6 +59,17 @@ class Engine:
     def __init__(self, llama: Llama) -> None:
         self._llama = llama
         self._called = EngineStats()
+        context = llama.context
+        # States and windows are kept whole or not at all, and exact numbers depend on nothing but the requests.
+        can_keep = not (context.copies_whole or context.has_windows or llama.settings.exact)
+        ids = context.ids[max(1, len(context.ids) - _MOST_PREFIXES) :] if len(context.ids) > 4 * _MOST_PREFIXES else ()
+        self._prefixes = Prefixes(ids if can_keep else (), llama.settings.n_ctx // 3)
+        context.kept_ids = frozenset(self._prefixes.ids)
+
+    @property
+    def copies_whole(self) -> bool:
+        """True for models with recurrent layers; see `Context`."""
+        return self._llama.context.copies_whole
 
     @property
     def stats(self) -> EngineStats:
@@ -77,7 +91,9 @@ class Engine:
             wanted[owner].add(position)
         logprobs = [0.0] * len(requests)
         greedy = [True] * len(requests)
-        walk = self._walk(context, tree, wanted)
+        starts = dict(zip(paths, (request.start for request in requests), strict=True))
+        reuse = self._reuse(tree, [starts[sequence] for sequence in tree.sequences], wanted)
+        walk = self._walk(context, tree, wanted, reuse)
         while not walk.done:
             batch = walk.next_batch(self._room(context, walk))
             if batch is None:
@@ -90,7 +106,8 @@ class Engine:
                     greedy[request] &= token == best
             context.apply(batch.after)
             progress(round(len(requests) * walk.n_done / len(tree.sequences)), len(requests))
-        context.clear()
+        if context.n_free is not None:
+            context.clear()
         self._count(sum(len(path) for path in paths), began)
         return [
             Loglikelihood(logprob, len(request.tokens) - request.start, is_greedy)
@@ -123,7 +140,9 @@ class Engine:
         shape = self._streams_for(requests)
         if shape is not None:
             context, lanes = self._llama.streams(shape), shape.n_seq_max - _STREAM_SPARE
-        context.clear()
+            context.clear()
+        else:
+            self._make_room(max((request.most for request in requests), default=0))
         return Completions(context, self._llama, lanes, self._constraint)
 
     def prefill_rate(self, n_tokens: int = 512) -> float:
@@ -132,7 +151,7 @@ class Engine:
         n = min(n_tokens, self._llama.settings.n_ctx)
         tokens = tuple(np.random.Generator(np.random.PCG64(0)).integers(0, self._llama.n_vocab, n).tolist())
         walk = self._walk(context, RadixTree.of([tokens]), [{n - 1}])
-        context.clear()
+        self.forget()
         began = time.perf_counter()
         while not walk.done:
             batch = walk.next_batch(self._room(context, walk))
@@ -145,14 +164,39 @@ class Engine:
         context.clear()
         return n / seconds
 
-    def _walk(self, context: Context, tree: RadixTree, wanted: Sequence[set[int]]) -> Walk:
+    def forget(self) -> None:
+        """Forget all sequences: what was kept, and what a call that ended in the middle left."""
+        self._llama.clear()
+        self._prefixes.forget()
+        self._llama.context.n_kept = 0
+
+    def _reuse(self, tree: RadixTree, contexts: Sequence[int], wanted: Sequence[set[int]]) -> Reuse | None:
+        """Return what a walk has of earlier calls and leaves to later ones."""
+        if not self._prefixes.ids:
+            return None
+        context = self._llama.context
+        longest = max(map(len, tree.sequences), default=0)
+        reuse, gone = self._prefixes.plan(tree, contexts, wanted, context.shape.n_ctx - longest)
+        context.apply(gone)
+        context.n_kept = self._prefixes.n_cells
+        saved = sum(kept.length - tree.shared[i] for i, kept in reuse.known.items())
+        self._called += EngineStats(tokens_reused=saved)
+        return reuse
+
+    def _make_room(self, longest: int) -> None:
+        """Let go of what was kept if a request would not fit beside it, and of everything in exact mode."""
+        context = self._llama.context
+        if context.n_free is not None or context.shape.n_ctx - context.n_kept < longest:
+            self.forget()
+
+    def _walk(self, context: Context, tree: RadixTree, wanted: Sequence[set[int]], reuse: Reuse | None = None) -> Walk:
         if context.copies_whole:
             return FrozenWalk(tree, wanted, frozen=max(2, len(context.ids) // 2))
-        return SharedWalk(tree, wanted, holders=context.holders)
+        return SharedWalk(tree, wanted, holders=context.holders, reuse=reuse)
 
     def _room(self, context: Context, walk: Walk) -> Room:
         ids = [i for i in context.ids if i not in set(walk.held)]
-        cells = context.shape.n_ctx - n_distinct(walk.paths) if context.n_free is None else context.n_free
+        cells = context.n_cells - n_distinct(walk.paths) if context.n_free is None else context.n_free
         return Room(min(context.n_rows, cells), ids, len(context.ids), cells)
 
     def _streams_for(self, requests: Sequence[GenerateRequest]) -> Shape | None:

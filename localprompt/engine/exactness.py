@@ -19,13 +19,15 @@ _LONG, _SHORT, _SCORED = 180, 24, 6
 
 
 def find_difference(engine: Engine, n_vocab: int, longest: int) -> str:
-    """Return in which company a text has another score than alone, or "" if in none that is tried.
+    """Return why the scores of a text are not always equal, or "" if they are in all company that is tried.
 
     Args:
         engine: in exact mode.
         n_vocab: tokens of the vocabulary, of which texts are drawn at random.
         longest: most tokens of a text.
     """
+    if engine.copies_whole:
+        return "the states of recurrent layers are computed for several texts at once"
     rng = np.random.Generator(np.random.PCG64(0))
 
     def text(n: int) -> tuple[int, ...]:
@@ -45,9 +47,9 @@ def find_difference(engine: Engine, n_vocab: int, longest: int) -> str:
     }
     for where, requests in companies.items():
         if _scores(engine, requests, probes) != alone:
-            return where
+            return f"a text has another score {where} than alone"
     engine.generate([GenerateRequest(short, Sampling(max_tokens=2), 0)])
-    return "" if _scores(engine, probes, probes) == alone else "after something else was generated"
+    return "" if _scores(engine, probes, probes) == alone else "a text has another score after something was generated"
 
 
 def _scores(engine: Engine, requests: Sequence[ScoreRequest], probes: Sequence[ScoreRequest]) -> list[float]:

@@ -199,6 +199,12 @@ class Llama(Vocabulary):
             self._streams = Context(self._model, self.n_vocab, self.settings, shape)
         return self._streams
 
+    def clear(self) -> None:
+        """Forget all sequences of both contexts."""
+        self.context.clear()
+        if self._streams is not None:
+            self._streams.clear()
+
     @property
     def stats(self) -> EngineStats:
         """Rows, rows with logits and calls so far."""

@@ -32,7 +32,7 @@ from localprompt.types import EngineStats
 Progress = Callable[[int, int], None]
 
 _DECODING = frozenset({"score", "generate"})
-_UNMEASURED = frozenset({"load", "prefill_rate", "generation_rate"})
+_UNMEASURED = frozenset({"load", "prefill_rate", "find_difference", "generation_rate"})
 
 
 def _ignore(_done: int, _total: int) -> None: ...

@@ -65,10 +65,7 @@ class EngineSettings:
 
     def __post_init__(self) -> None:
         if self.exact:
-            if self.use_extra_bufts or self.flash_attn is False:
-                raise ValueError("exact needs use_extra_bufts=False, and flash attention left on")
-            for name, most in (("n_ubatch", MOST_EXACT_ROWS), ("n_seq_max", 48), ("lanes", 40)):
-                object.__setattr__(self, name, min(getattr(self, name), most))
+            self._be_exact()
         if self.n_threads < 1:
             object.__setattr__(self, "n_threads", default_threads())
         if self.kv_type not in ("f16", "f32", "q8_0"):
@@ -85,6 +82,12 @@ class EngineSettings:
             )
         if not 1 <= self.lanes < self.n_seq_max:
             raise ValueError(f"lanes must lie in 1..n_seq_max - 1 = {self.n_seq_max - 1}, not {self.lanes}")
+
+    def _be_exact(self) -> None:
+        if self.use_extra_bufts or self.flash_attn is False:
+            raise ValueError("exact needs use_extra_bufts=False, and flash attention left on")
+        for name, most in (("n_ubatch", MOST_EXACT_ROWS), ("n_seq_max", 48), ("lanes", 40)):
+            object.__setattr__(self, name, min(getattr(self, name), most))
 
     def numerics(self) -> dict[str, object]:
         """Return what can change a logit, for fingerprints: every setting, since each changes how rows are batched.

@@ -60,7 +60,8 @@ def tuned(path: Path, sha256: str, settings: EngineSettings, fixed: Collection[s
     The choice is remembered per file content, CPU, threads at hand and llama.cpp build. The first call takes up to
     ten seconds and a load for each choice, and logs at level INFO what it measures, to the logger `localprompt`.
     """
-    open_choices = [name for name in CHOICES if name not in fixed]
+    decided = (*fixed, "use_extra_bufts", "n_ubatch") if settings.exact else fixed
+    open_choices = [name for name in CHOICES if name not in decided]
     if not open_choices:
         return Tuned(settings)
     memory = Path(platformdirs.user_cache_dir("localprompt")) / "tuning.json"
@@ -73,6 +74,21 @@ def tuned(path: Path, sha256: str, settings: EngineSettings, fixed: Collection[s
         write_atomic(memory, json.dumps(known, indent=1))
     chosen: dict[str, Any] = {name: known[key][name] for name in open_choices}
     return Tuned(replace(settings, **chosen), tuple(Trial(**trial) for trial in known[key].get("trials", ())))
+
+
+def find_difference(engine: EngineProcess, sha256: str) -> str:
+    """Return why scores are not exact, though they should be; "" if they are.
+
+    Tried once per file content, settings, CPU and llama.cpp build, which takes some seconds, and then remembered.
+    """
+    memory = Path(platformdirs.user_cache_dir("localprompt")) / "exact.json"
+    key = _key(sha256, engine.settings, ())
+    known = _read(memory)
+    if key not in known:
+        found = {"difference": engine.call("find_difference")}
+        known = {**_read(memory), key: found}
+        write_atomic(memory, json.dumps(known, indent=1))
+    return str(known[key]["difference"])
 
 
 def measure(path: Path, settings: EngineSettings, open_choices: Collection[str]) -> Tuned:

@@ -22,6 +22,7 @@ from localprompt.engine.child import become_child
 from localprompt.engine.completions import GenerateRequest
 from localprompt.engine.encode import encode, encode_pair
 from localprompt.engine.engine import Engine, ScoreRequest
+from localprompt.engine.exactness import find_difference
 from localprompt.engine.frames import read_frame, write_frame
 from localprompt.engine.llama import Llama, Vocabulary
 from localprompt.engine.marks import chat_facts, chat_marks, keeps_spaces
@@ -118,6 +119,7 @@ class ModelServer(TokenizerServer):
         self._writer = writer
         self._loaded = llama
         self._engine = Engine(llama)
+        self._longest = settings.n_ctx
 
     @property
     def stats(self) -> EngineStats:
@@ -137,6 +139,10 @@ class ModelServer(TokenizerServer):
         ]
         return [astuple(result) for result in self._engine.generate(wanted, self._report)]
 
+    def find_difference(self) -> str:
+        """Why scores are not exact."""
+        return find_difference(self._engine, self._llama.n_vocab, self._longest)
+
     def prefill_rate(self, n_tokens: int) -> float:
         """Tokens per second of one fresh sequence."""
         return self._engine.prefill_rate(n_tokens)
@@ -153,7 +159,8 @@ class ModelServer(TokenizerServer):
         self._writer.send({"progress": [done, total]})
 
 
-_OPS = ("encode", "encode_pairs", "chat", "writing", "score", "generate", "prefill_rate", "generation_rate")
+_OPS = ("encode", "encode_pairs", "chat", "writing", "score", "generate")
+_MEASURING = ("prefill_rate", "generation_rate", "find_difference")
 
 
 def serve() -> None:
@@ -173,10 +180,12 @@ def serve() -> None:
                     server = _loaded(writer, **request)
                     result: Any = server.info()
                 else:
-                    known = {name: getattr(server, name) for name in _OPS if hasattr(server, name)}
+                    known = {name: getattr(server, name) for name in (*_OPS, *_MEASURING) if hasattr(server, name)}
                     result = known[op](**request)
         except errors.LocalPromptError as error:
             writer.send({"error": [type(error).__name__, error.message, error.hint]})
+            if server is not None:
+                server.forget()
             continue
         except Exception as error:  # noqa: BLE001 - a mistake in Python would come again in a new process: report it
             traceback.print_exc()

@@ -32,7 +32,6 @@ _RECURRENT = (".ssm.", ".wkv.", ".shortconv.", ".time_mix_", ".kda.")
 _QUESTION, _SYSTEM = Message("user", "What is one and one?"), Message("system", "Answer in words.")
 _PATTERN = "(yes|no), (yes|no)"
 _N_DECODED = 16
-_WORDS = ("one", "two", "three", "not known", "two, of course, as everybody knows")
 _OPTIONAL = frozenset({"chat template", "fill-in-the-middle", "exact mode"})
 """What a model can be used without."""
 
@@ -155,14 +154,11 @@ def _fim(lm: LocalModel, header: GGUFHeader) -> tuple[State, str]:
 
 
 def _exact(lm: LocalModel, header: GGUFHeader) -> tuple[State, str]:
-    pairs = [(f"{_QUESTION.content} The answer is", f" {word}") for word in _WORDS]
     with LocalModel(lm.path, replace(lm.settings, exact=True)) as exact:
-        together = exact.loglikelihood(pairs)
-        apart = [exact.loglikelihood([pair])[0] for pair in pairs]
-    if together == apart:
-        return "ok", "a score by itself and the same score among others are equal"
-    off = max(abs(one.logprob - other.logprob) for one, other in zip(together, apart, strict=True))
-    return "no", f"a score by itself and the same score among others differ by up to {off:.2g} nats"
+        difference = exact.find_difference()
+    if difference:
+        return "no", difference
+    return "ok", "scores are equal bit for bit whatever is computed with them"
 
 
 _PROBES: Mapping[str, Callable[[LocalModel, GGUFHeader], tuple[State, str]]] = {

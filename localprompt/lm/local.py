@@ -19,7 +19,7 @@ from localprompt.engine.memory import fitted
 from localprompt.engine.parts import files_of
 from localprompt.engine.process import EngineProcess, RequestsDied
 from localprompt.engine.settings import EngineSettings, read_settings
-from localprompt.engine.tuning import tuned
+from localprompt.engine.tuning import find_difference, tuned
 from localprompt.errors import ConfigError, ContextOverflow, ModelError, WorkerDied
 from localprompt.hub import files as models
 from localprompt.interface.arguments import checked
@@ -241,6 +241,10 @@ class LocalModel:
         """Return tokens per second of one fresh sequence, one token a decode: what `llama-bench` calls tg128."""
         return float(self._engine.call("generation_rate", n_tokens=n_tokens))
 
+    def find_difference(self) -> str:
+        """Return why scores are not exact, though the settings say so; "" if they are."""
+        return find_difference(self._engine, content_hash(self.path))
+
     def _encoded(self, op: str, texts: Sequence[Any]) -> list[Any]:
         try:
             return self._engine.map(op, texts)
@@ -278,7 +282,8 @@ def load_model(name_or_path: str | Path, *, tune: bool = True, **settings: Any) 
 
     Raises:
         ConfigError: for an unknown setting or model name, with the nearest known one.
-        ModelError: if the file is missing, malformed or cannot be loaded.
+        ModelError: if the file is missing, malformed or cannot be loaded, or if it is to be exact and its scores are
+            not.
     """
     chosen = read_settings(settings)
     path = models.resolve(name_or_path)
@@ -287,4 +292,18 @@ def load_model(name_or_path: str | Path, *, tune: bool = True, **settings: Any) 
     if tune:
         chosen = tuned(path, content_hash(path), chosen, frozenset(settings)).settings
     name = path.stem if models.file_at(name_or_path) else str(name_or_path)
-    return LocalModel(path, chosen, name)
+    return _proved(LocalModel(path, chosen, name))
+
+
+def _proved(lm: LocalModel) -> LocalModel:
+    """Return a model that is loaded, closed again if it is to be exact and is not."""
+    try:
+        if lm.settings.exact and (difference := lm.find_difference()):
+            raise ModelError(
+                f"{lm.name} has no exact scores on this machine: {difference}",
+                "leave exact out; the noise of scores is measured then",
+            )
+    except BaseException:
+        lm.close()
+        raise
+    return lm

@@ -85,9 +85,28 @@ def test_each_prefix_is_decoded_once_and_last_tokens_never(lm: LocalModel, naive
     before = lm.stats
     lm.loglikelihood(pairs)
     after = lm.stats
-    assert after.tokens_decoded - before.tokens_decoded == n_prefixes(naive, pairs)
+    reused = after.tokens_reused - before.tokens_reused
+    assert after.tokens_decoded - before.tokens_decoded + reused == n_prefixes(naive, pairs)
     assert after.tokens_requested - before.tokens_requested >= after.tokens_decoded - before.tokens_decoded
     assert after.output_rows - before.output_rows <= after.tokens_decoded - before.tokens_decoded
+
+
+def test_a_second_round_has_the_prompts_of_the_first(wide: LocalModel, naive: Oracle) -> None:
+    stem = "of the word then the answer is the end of the film and the review of the order is positive "
+    prompts = [f"write the {what} {stem}" for what in ("plural", "letter")]
+    rounds = [
+        [(prompt + row, f" {word}") for prompt in prompts for row in rows for word in ("x", "positive or")]
+        for rows in (("a", "film", "negative"), ("b", "order", "text"))
+    ]
+    before = wide.stats
+    for pairs in rounds:
+        assert_same(wide.loglikelihood(pairs), naive_scores(naive, pairs))
+    reused = wide.stats.tokens_reused - before.tokens_reused
+    decoded = wide.stats.tokens_decoded - before.tokens_decoded
+    assert decoded + reused == sum(n_prefixes(naive, pairs) for pairs in rounds)
+    assert reused > 0.8 * n_prefixes(naive, [(prompt, " x") for prompt in prompts])
+    wide.generate(["the answer is"] * 2, Sampling(max_tokens=3), [0, 1])
+    assert_same(wide.loglikelihood(rounds[0]), naive_scores(naive, rounds[0]))
 
 
 def test_the_default_settings_differ_by_no_more_than_16_bits_round(tiny_model: Path, naive: Oracle) -> None:
