@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         TaskError,
         WorkerDied,
     )
+    from localprompt.exports.export import Exported, export
     from localprompt.lm.base import LanguageModel, ModelFacts
     from localprompt.lm.loading import register_scheme
     from localprompt.lm.local import LocalModel, load_model
@@ -56,6 +57,7 @@ __all__ = [
     "Estimate",
     "EvaluationResult",
     "Example",
+    "Exported",
     "Generation",
     "LanguageModel",
     "Leaderboard",
@@ -86,6 +88,7 @@ __all__ = [
     "diagnose",
     "dry_run",
     "evaluate",
+    "export",
     "leaderboard",
     "load_model",
     "load_task",
@@ -119,6 +122,7 @@ _HOME = {
         "TaskError",
         "WorkerDied",
     ),
+    "localprompt.exports.export": ("Exported", "export"),
     "localprompt.lm.base": ("LanguageModel", "ModelFacts"),
     "localprompt.lm.loading": ("register_scheme",),
     "localprompt.lm.local": ("LocalModel", "load_model"),

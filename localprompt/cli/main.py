@@ -21,6 +21,7 @@ _COMMANDS = {
     "transfer": "localprompt.cli.transfer:transfer",
     "leaderboard": "localprompt.cli.leaderboard:leaderboard",
     "report": "localprompt.cli.report:report",
+    "export": "localprompt.cli.export:export",
     "resume": "localprompt.cli.resume:resume",
     "replay": "localprompt.cli.replay:replay",
     "port": "localprompt.cli.port:port",

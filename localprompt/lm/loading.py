@@ -91,6 +91,19 @@ def open_model(name_or_path: str | Path, **engine: Any) -> AbstractContextManage
     return load_model(name_or_path, **engine)
 
 
+def open_vocabulary(name_or_path: str | Path) -> AbstractContextManager[LanguageModel]:
+    """Return what tokenises and renders as the model of that name does, without its weights where they are a file.
+
+    Raises:
+        ConfigError, ModelError: as `open_model`.
+    """
+    if _parts(name_or_path)[0]:
+        return open_model(name_or_path)
+    from localprompt.lm.local import load_vocabulary  # noqa: PLC0415 - llama.cpp starts slowly
+
+    return load_vocabulary(name_or_path)
+
+
 def source_of(model: str | Path | LanguageModel | None) -> str | None:
     """Return what a later session can load a model from, wherever it is started; None for one that came loaded."""
     if not isinstance(model, str | Path):

@@ -307,3 +307,16 @@ def _proved(lm: LocalModel) -> LocalModel:
         lm.close()
         raise
     return lm
+
+
+def load_vocabulary(name_or_path: str | Path) -> LocalModel:
+    """Return a model without its weights, by card name (pulled if missing) or by path; see `LocalModel.vocabulary`.
+
+    Raises:
+        ConfigError: for an unknown model name, with the nearest known one.
+        ModelError: if the file is missing or malformed.
+    """
+    path = models.resolve(name_or_path)
+    validate(path)  # nothing native reads a file before this says yes
+    name = path.stem if models.file_at(name_or_path) else str(name_or_path)
+    return LocalModel(path, EngineSettings(), name, vocabulary_only=True)

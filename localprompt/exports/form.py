@@ -1,0 +1,93 @@
+"""What every form of export gives, and what several of them share. Level 9."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from localprompt.exports.labels import grammar, most_tokens
+from localprompt.exports.winner import Winner
+from localprompt.tasks.answers import answer_spec
+
+TEMPLATES = files("localprompt") / "exports" / "files"
+"""Programs that are exported as they are: what is of a prompt lies beside them, as JSON."""
+_NUMBERS = re.compile(r"\[\n[\d,\s]+\]")
+"""A list of whole numbers; texts have no line breaks in JSON."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """A prompt in the form of another program."""
+
+    files: Mapping[str, str]
+    """Name, as a path inside the exported folder, to text."""
+    use: str
+    """What to do with them, a sentence."""
+    notes: tuple[str, ...] = ()
+    """What a user should know, a sentence each."""
+
+
+Form = Callable[[Winner], Export]
+
+
+def as_json(value: object) -> str:
+    """Return a value as JSON for people, lists of numbers on one line.
+
+    Half a surrogate pair, which no file can hold, is written as an escape.
+    """
+    text = _NUMBERS.sub(lambda match: " ".join(match[0].split()), json.dumps(value, ensure_ascii=False, indent=1))
+    return "".join(f"\\u{ord(c):04x}" if "\ud800" <= c <= "\udfff" else c for c in text) + "\n"
+
+
+def sampling(winner: Winner) -> dict[str, Any]:
+    """Return how an answer is generated, by the names of the OpenAI interface: greedily, one of the labels if any."""
+    task = winner.task
+    if task.labels:
+        return {"max_tokens": most_tokens(task.labels, task.layout.separator), "temperature": 0}
+    stop = {"stop": list(task.sampling.stop)} if task.sampling.stop else {}
+    return {"max_tokens": task.sampling.max_tokens, "temperature": task.sampling.temperature, **stop}
+
+
+def llama_cpp_options(winner: Winner) -> dict[str, Any]:
+    """Return what a llama.cpp server has to be told beside `sampling`, whichever way it is asked."""
+    task = winner.task
+    labels = {"grammar": grammar(task.labels, task.layout.separator)} if task.labels else {}
+    return {"samplers": ["temperature"], "cache_prompt": True, **labels}
+
+
+def prompt_json(winner: Winner) -> dict[str, Any]:
+    """Return all that an exported program needs of a prompt, as plain data."""
+    task, rendered = winner.task, winner.open
+    return {
+        "run": winner.found.run_id,
+        "task": task.name,
+        "model": winner.found.config.model.name,
+        "inputs": list(task.inputs),
+        "pieces": [piece.to_json() for piece in rendered.pieces],
+        "first_token": rendered.bos,
+        "messages": [
+            {"role": turn.role, "content": [piece.to_json() for piece in turn.pieces]} for turn in rendered.turns
+        ],
+        "labels": list(task.labels),
+        "separator": task.layout.separator,
+        "answer": dict(zip(("kind", "argument"), answer_spec(task.answer), strict=True)),
+        "sampling": sampling(winner),
+        "llama_cpp": llama_cpp_options(winner),
+    }
+
+
+def program(name: str) -> str:
+    """Return the text of a program that is exported as it is."""
+    return (TEMPLATES / f"{name}.txt").read_text(encoding="utf-8")
+
+
+def label_notes(winner: Winner) -> tuple[str, ...]:
+    """Return what a receiving side must do where the task is answered by the likelihood of labels."""
+    if not winner.task.labels:
+        return ()
+    how = f"the run chose among {len(winner.task.labels)} labels by their likelihood ({winner.task.label_score})"
+    return (f"{how}; outside, a grammar over the labels and greedy decoding stand for that (docs/exports.md)",)

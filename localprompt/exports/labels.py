@@ -1,0 +1,31 @@
+"""Labels as a grammar for llama.cpp (GBNF): a completion that is one of them and nothing else. Level 9."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+_ENDING = 2
+"""Tokens beside those of the label: one may be a space, one ends the completion."""
+
+
+def grammar(labels: Sequence[str], separator: str) -> str:
+    """Return a GBNF grammar of the labels, each behind the separator as the engine scores them."""
+    return f"root ::= {' | '.join(_literal(separator + label) for label in labels)}\n"
+
+
+def most_tokens(labels: Sequence[str], separator: str) -> int:
+    """Return a number of tokens that every label fits into: none is shorter than a byte."""
+    return max(len((separator + label).encode("utf-8", "replace")) for label in labels) + _ENDING
+
+
+def _literal(text: str) -> str:
+    return '"' + "".join(map(_escaped, text)) + '"'
+
+
+def _escaped(character: str) -> str:
+    if character in '"\\':
+        return f"\\{character}"
+    if character.isprintable():
+        return character
+    code = ord(character)
+    return f"\\x{code:02X}" if code < 0x100 else f"\\u{code:04X}" if code < 0x10000 else f"\\U{code:08X}"

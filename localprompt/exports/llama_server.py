@@ -1,0 +1,38 @@
+"""`--to llama-server`: requests that a llama.cpp server reads token by token as the engine does. Level 9."""
+
+from __future__ import annotations
+
+from localprompt.exports.form import Export, as_json, label_notes, llama_cpp_options, program, prompt_json, sampling
+from localprompt.exports.rendering import tokens_of
+from localprompt.exports.winner import Winner
+
+_CURL = """\
+#!/bin/sh
+# Asks about the example; the server: llama-server -m MODEL.gguf
+curl --silent --show-error "${1:-http://127.0.0.1:8080}/completion" \\
+  --header 'Content-Type: application/json' --data-binary "@$(dirname "$0")/request.json"
+"""
+
+
+def llama_server(winner: Winner) -> Export:
+    """Return the request for one row with its token ids, and a program that makes such requests for any row."""
+    named = sampling(winner)
+    request = {
+        "prompt": tokens_of(winner.open, winner.example.inputs, winner.lm),
+        "n_predict": named.pop("max_tokens"),
+        **named,
+        **llama_cpp_options(winner),
+    }
+    grammar = {"labels.gbnf": str(request["grammar"])} if "grammar" in request else {}
+    return Export(
+        {
+            "request.json": as_json(request),
+            "request.sh": _CURL,
+            "ask.py": program("ask.py"),
+            "prompt.json": as_json(prompt_json(winner)),
+            **grammar,
+        },
+        "with llama-server running on the same GGUF: sh request.sh, or for new rows: python ask.py "
+        + " ".join(f"{name}=TEXT" for name in winner.task.inputs),
+        label_notes(winner),
+    )

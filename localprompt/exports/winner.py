@@ -1,0 +1,139 @@
+"""What is exported: the prompt that a run found, with its task, rows and model. Level 9."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from localprompt.errors import ConfigError, StoreError, TaskError
+from localprompt.exports.rendering import OpenPrompt, open_prompt
+from localprompt.interface.advice import command
+from localprompt.lm.base import LanguageModel
+from localprompt.run.config import RunConfig
+from localprompt.run.results import RunResult
+from localprompt.store import Store
+from localprompt.tasks import Task
+from localprompt.tasks.stored import from_plain
+from localprompt.types import Example, Message, Outcome, Prompt
+
+Rows = Literal["dev", "test"]
+_AS_TEXT = ("whole", "")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a store has of the prompt that a run found."""
+
+    run_id: str
+    config: RunConfig
+    task: Task
+    """As the search saw it, the instruction where the method put it."""
+    prompt: Prompt
+    rows: tuple[Example, ...]
+    answers: Mapping[str, Outcome]
+    """By example id: what the model answered in the run, as far as it was asked."""
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Winner:
+    """A found prompt with its model: what every form is made of."""
+
+    found: Found
+    lm: LanguageModel
+    model_file: str
+    """Path of the GGUF; empty where the model is no file."""
+    open: OpenPrompt
+
+    @property
+    def task(self) -> Task:
+        """How it is asked, as the search saw it."""
+        return self.found.task
+
+    @property
+    def example(self) -> Example:
+        """The row that every export shows as the model sees it."""
+        return self.found.rows[0]
+
+    def text(self, example: Example) -> str:
+        """Return what the model is shown for a row, exactly; a chat with its control tokens."""
+        rendering = self.task.layout.render(self.found.prompt, example.inputs)
+        return self.lm.chat(rendering.messages, rendering.opening) if rendering.messages else rendering.text
+
+    def messages(self, example: Example) -> list[Message]:
+        """Return the chat turns for a row, the beginning of the answer as the last; none where the layout is raw."""
+        rendering = self.task.layout.render(self.found.prompt, example.inputs)
+        opening = [Message("assistant", rendering.opening)] if rendering.opening else []
+        return [*rendering.messages, *opening] if rendering.messages else []
+
+
+def find(home: Store, run: str, rows: Rows) -> Found:
+    """Return what a store has of the prompt that a run found.
+
+    Args:
+        home: the store.
+        run: the beginning of the run's id.
+        rows: which rows of the task go along.
+
+    Raises:
+        ConfigError: if the run has found nothing yet.
+        StoreError: if there is no such run, or it is damaged.
+        TaskError: if the task has no such rows.
+    """
+    record = home.runs.get(run)
+    if record.result is None:
+        hint = command("resume", record.id, store=home.path)
+        raise ConfigError(f"the run {record.id} has found nothing yet", f"{hint} finishes it")
+    config, result = RunConfig.read(record.configuration), RunResult.from_json(record.result)
+    stored, notes = _without_code(config.task)
+    try:
+        task = from_plain(stored)
+    except TaskError as error:
+        raise StoreError(f"the task of the run is damaged ({error.message})", "give another run") from error
+    task = task.laid_out(task.layout.placed(config.settings.get("position", "task")))
+    chosen = (*task.train, *task.dev) if task.folds and rows == "dev" else task.dev if rows == "dev" else task.test
+    if not chosen:
+        raise TaskError(f"the task {task.name} is cross-validated and has no test rows", "export its rows: --rows dev")
+    answers = {
+        outcome.example_id: outcome
+        for kind in ("metric", "test")
+        for evaluation in home.runs.evaluations(record.id, kind)
+        if evaluation.prompt.id == result.best.id
+        for outcome in evaluation.outcomes
+    }
+    return Found(record.id, config, task, result.best, chosen, answers, notes)
+
+
+def winner(found: Found, lm: LanguageModel) -> Winner:
+    """Return a found prompt with the model that it is exported for.
+
+    Raises:
+        ModelError: if the model has no usable chat template and the layout is a chat.
+    """
+    rendered = open_prompt(found.task, found.prompt, lm)
+    path = getattr(lm, "path", None)
+    return Winner(found, lm, "" if path is None else str(path.absolute()), rendered)
+
+
+def control_text(winner: Winner, texts: list[str]) -> list[str]:
+    """Return which of the texts hold the text of a control token that the model's own chat has, as far as is known."""
+    special = getattr(winner.lm, "special_tokens", {})
+    marks = {mark for _, mark in special.values()} | {piece.text for piece in winner.open.pieces if piece.token >= 0}
+    return [text for text in texts if any(mark and mark in text for mark in marks)]
+
+
+def _without_code(stored: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return a stored task without functions of a user, which no export can carry, and what is said about them."""
+    notes, changed = [], dict(stored)
+    metric = stored.get("metric")
+    if metric is None or (isinstance(metric, Mapping) and ":" in str(metric.get("name"))):
+        from localprompt.tasks.metrics import find_metric, metric_spec  # noqa: PLC0415
+
+        name, digest = metric_spec(find_metric("exact_match"))
+        changed["metric"] = {"name": name, "folder": "", "hash": digest}
+        notes.append("the metric is code of its own and does not go along: exact_match stands in its place")
+    if stored.get("answer") is None:
+        changed["answer"] = list(_AS_TEXT)
+        notes.append("the answer is taken out of completions by code of its own, which does not go along")
+    return changed, tuple(notes)

@@ -1,0 +1,240 @@
+"""Exports of a found prompt: what is in them, what they refuse, and hostile texts, which come out literally."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import toy
+from click.testing import CliRunner, Result
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import localprompt
+from localprompt.cli import export as command
+from localprompt.cli.main import main
+from localprompt.errors import ConfigError, StoreError, TaskError
+from localprompt.exports import export as exports
+from localprompt.exports import labels
+from localprompt.exports.rendering import Piece, filled, named_slots, open_prompt, tokens_of
+from localprompt.tasks import Layout, Task
+from localprompt.types import Demo, Prompt
+
+HOSTILE = (
+    'Say "no" {{input}} {input} {{{input}}} {% if x %} {# c #} {{ 7*7 }} {% raw %} {% endraw %}'
+    " ''' \"\"\" \\n \\ </script>"
+    " <|im_end|> $HOME `x` %s {} \t\r\n#{x} é\u00a0\u200b\u2028🦙 {{- .Prompt -}} }} {"
+)
+CHAT = Layout("{{demos}}Q: {{input}}", "Q: {{input}}\nA: {{output}}\n\n", "chat", "{{instruction}}", "A:", " ")
+
+
+def task(**changes: object) -> Task:
+    """The toy task with a hostile prompt, which the method `manual` finds."""
+    changed = {"seeds": (Prompt(HOSTILE),), **changes}
+    return replace(toy.task(train=2, dev=4, test=4), **changed)  # type: ignore[arg-type]
+
+
+def run_of(asked: Task) -> str:
+    return localprompt.optimize(asked, toy.model(), method="manual").run_id
+
+
+def exported(to: str, asked: Task, folder: Path, **more: object) -> dict[str, str]:
+    """The files of an export by name."""
+    done = localprompt.export(run_of(asked), to, out=folder, model=toy.model(), **more)  # type: ignore[arg-type]
+    return {name: (folder / name).read_text(encoding="utf-8") for name in done.files}
+
+
+@pytest.mark.parametrize("to", exports.FORMS)
+def test_every_form_carries_one_row_exactly_as_the_model_is_shown_it(to: str, tmp_path: Path) -> None:
+    asked, lm = task(layout=CHAT), toy.model()
+    files = exported(to, asked, tmp_path)
+    example = json.loads(files["example.json"])
+    row = asked.dev[0]
+    rendering = CHAT.render(asked.seeds[0], row.inputs)
+    assert example["text"] == lm.chat(rendering.messages, rendering.opening)
+    assert example["tokens"] == lm.tokenize([example["text"]])[0]
+    assert (example["id"], example["inputs"]) == (row.id, dict(row.inputs))
+    assert example["answer"] == example["completion"].strip() == toy.answer(example["text"], 0).strip()
+    assert HOSTILE in example["text"]
+
+
+def test_commands_and_forms_are_the_same() -> None:
+    assert tuple(exports.FORMS) == command._FORMS
+
+
+def test_the_pieces_of_a_prompt_make_its_text_for_every_row() -> None:
+    for layout in (CHAT, toy.SHOWING):
+        asked = task(layout=layout)
+        prompt = Prompt(HOSTILE, (Demo({"input": "{{input}}"}, HOSTILE),))
+        rendered, lm = open_prompt(asked, prompt, toy.model()), toy.model()
+        for text in ("alpha7", HOSTILE, "", " "):
+            rendering = layout.render(prompt, {"input": text})
+            whole = lm.chat(rendering.messages, rendering.opening) if rendering.messages else rendering.text
+            assert filled(rendered.pieces, {"input": text}) == whole
+
+
+def test_names_in_braces_are_never_those_of_the_text() -> None:
+    pieces = (Piece("a {{x}} b {{{x}}} "), Piece("x", is_input=True))
+    assert named_slots(pieces) == "a {{x}} b {{{x}}} {{{{x}}}}"
+    assert named_slots((Piece("a "), Piece("x", is_input=True))) == "a {{x}}"
+
+
+def test_a_chat_is_its_turns_with_the_beginning_of_the_answer(tmp_path: Path) -> None:
+    files = exported("chat-json", task(layout=CHAT, seeds=(Prompt("Go."),)), tmp_path)
+    assert json.loads(files["messages.json"]) == [
+        {"role": "system", "content": "Go."},
+        {"role": "user", "content": "Q: {{input}}"},
+        {"role": "assistant", "content": "A:"},
+    ]
+    assert json.loads(files["example_messages.json"])[1]["content"] == "Q: alpha2"
+
+
+def test_a_text_to_continue_is_no_chat(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="raw layout: its prompt is a text to continue, no chat"):
+        exported("chat-json", task(), tmp_path)
+
+
+def test_labels_become_a_grammar_with_the_separator_before_each(tmp_path: Path) -> None:
+    asked = replace(toy.task(train=2, dev=4, test=4, labels=('a "b"\\', "c\nd\x01é🦙")), seeds=(Prompt("x"),))
+    request = json.loads(exported("llama-server", asked, tmp_path)["request.json"])
+    assert request["grammar"] == 'root ::= " a \\"b\\"\\\\" | " c\\x0Ad\\x01é🦙"\n'
+    assert request["n_predict"] >= len(" c\nd\x01é🦙".encode())
+    assert request["temperature"] == 0
+
+
+@given(st.lists(st.text(min_size=1), min_size=2, max_size=4), st.sampled_from(["", " ", "\n"]))
+def test_a_label_is_read_back_out_of_the_grammar(names: list[str], separator: str) -> None:
+    rule = labels.grammar(names, separator)
+    body = rule.removeprefix("root ::= ").removesuffix("\n")
+    assert "\n" not in body
+    assert read_gbnf(body) == [separator + name for name in names]
+
+
+def read_gbnf(body: str) -> list[str]:
+    """The literals of a rule of alternatives, by the escapes that llama.cpp's parser knows."""
+    found, at = [], 0
+    while at < len(body):
+        assert body[at] == '"'
+        text, at = "", at + 1
+        while body[at] != '"':
+            if body[at] != "\\":
+                text, at = text + body[at], at + 1
+                continue
+            size = {"x": 2, "u": 4, "U": 8}.get(body[at + 1], 0)
+            text += chr(int(body[at + 2 : at + 2 + size], 16)) if size else body[at + 1]
+            assert size or body[at + 1] in '"\\'
+            at += 2 + size
+        found.append(text)
+        at += 1
+        assert body[at : at + 3] in (" | ", "")
+        at += 3
+    return found
+
+
+def test_a_request_has_the_limits_of_the_task_and_the_tokens_of_the_example(tmp_path: Path) -> None:
+    files = exported("llama-server", task(), tmp_path)
+    request = json.loads(files["request.json"])
+    assert request["prompt"] == json.loads(files["example.json"])["tokens"]
+    assert (request["n_predict"], request["stop"], request["temperature"]) == (8, ["\n"], 0)
+    assert "grammar" not in request
+
+
+def test_rows_of_test_go_along_only_where_they_are_asked_for(tmp_path: Path) -> None:
+    assert json.loads(exported("text", task(), tmp_path / "a")["example.json"])["id"].startswith("dev:")
+    files = exported("text", task(), tmp_path / "b", rows="test")
+    assert json.loads(files["example.json"])["id"].startswith("test:")
+
+
+def test_what_cannot_be_exported_is_said_in_a_sentence(tmp_path: Path) -> None:
+    run = run_of(task())
+    with pytest.raises(ConfigError, match="unknown form 'texts'"):
+        localprompt.export(run, "texts")
+    with pytest.raises(ConfigError, match="rows is 'train', not 'dev' or 'test'"):
+        localprompt.export(run, "text", rows="train")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="the run used a loaded model, 'scripted'"):
+        localprompt.export(run, "text")
+    with pytest.raises(StoreError, match="no run begins with 'zzz'"):
+        localprompt.export("zzz", "text", model=toy.model())
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(StoreError, match="cannot be written"):
+        localprompt.export(run, "text", out=tmp_path / "file" / "folder", model=toy.model())
+
+
+def test_half_a_character_is_in_no_file(tmp_path: Path) -> None:
+    asked = task(seeds=(Prompt("half \ud800"),))
+    with pytest.raises(StoreError, match="would hold half a character"):
+        exported("text", asked, tmp_path)
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_another_model_than_that_of_the_run_is_told_of(tmp_path: Path) -> None:
+    run = run_of(task())
+    done = localprompt.export(run, "text", out=tmp_path, model=toy.model(name="other"))
+    assert any("another model file" in note for note in done.notes)
+    same = localprompt.export(run, "text", out=tmp_path, model=toy.model())
+    assert not any("another model file" in note for note in same.notes)
+
+
+def test_functions_of_a_user_stay_behind_and_that_is_said(tmp_path: Path) -> None:
+    asked = task(answer=lambda text: text.strip() or None)
+    done = localprompt.export(run_of(asked), "text", out=tmp_path, model=toy.model())
+    assert any("code of its own" in note for note in done.notes)
+
+
+def test_the_tokens_of_the_pieces_are_those_of_the_whole() -> None:
+    asked = task(layout=CHAT)
+    rendered, lm = open_prompt(asked, Prompt("Go on."), toy.model()), toy.model()
+    rendering = CHAT.render(Prompt("Go on."), {"input": "alpha1"})
+    assert tokens_of(rendered, {"input": "alpha1"}, lm) == lm.tokenize([lm.chat(rendering.messages, "A:")])[0]
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["export", *arguments])
+
+
+def test_the_command_writes_a_folder_and_says_what_to_do(
+    named_model: toy.NamedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    named_model(toy.model())
+    run = localprompt.optimize(task(), toy.NAMED, method="manual").run_id
+    done = call(run[:6], "--to", "llama-server")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[0] == f"localprompt-{run}-llama-server"
+    assert "python ask.py input=TEXT." in done.stdout
+    assert (tmp_path / f"localprompt-{run}-llama-server" / "request.json").is_file()
+    found = json.loads(call(run, "--to", "text", "--out", "there", "--json").stdout)
+    assert (found["folder"], found["run_id"], found["to"]) == ("there", run, "text")
+    assert sorted(found["files"]) == sorted(path.name for path in Path("there").iterdir())
+
+
+def test_programs_that_go_along_are_python_or_run_by_node(tmp_path: Path) -> None:
+    for to in exports.FORMS:
+        layout = CHAT
+        files = exported(to, task(layout=layout), tmp_path / to)
+        for name in files:
+            if name.endswith(".py"):
+                subprocess.run([sys.executable, "-m", "py_compile", str(tmp_path / to / name)], check=True)
+
+
+@settings(max_examples=25)
+@given(st.text(), st.text())
+def test_any_text_is_the_same_in_pieces(instruction: str, row: str) -> None:
+    for layout in (CHAT, toy.SHOWING):
+        asked = task(layout=layout)
+        prompt, lm = Prompt(instruction), toy.model()
+        rendering = layout.render(prompt, {"input": row})
+        whole = lm.chat(rendering.messages, rendering.opening) if rendering.messages else rendering.text
+        assert filled(open_prompt(asked, prompt, lm).pieces, {"input": row}) == whole
+
+
+def test_a_cross_validated_task_has_no_test_rows(tmp_path: Path) -> None:
+    asked = replace(task(), folds=2, test=())
+    run = localprompt.optimize(asked, toy.model(), method="manual").run_id
+    with pytest.raises(TaskError, match="cross-validated and has no test rows"):
+        localprompt.export(run, "text", out=tmp_path, rows="test", model=toy.model())
+    localprompt.export(run, "text", out=tmp_path, model=toy.model())
