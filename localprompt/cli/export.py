@@ -10,7 +10,7 @@ from localprompt.cli.options import HomePath, store_options
 from localprompt.cli.printable import printable, printable_line
 from localprompt.cli.streams import say, say_json
 
-_FORMS = ("text", "chat-json", "llama-server")
+_FORMS = ("text", "chat-json", "ollama", "llama-server", "openai", "promptfoo", "dspy", "langchain", "lm-eval")
 
 
 @click.command()
@@ -42,6 +42,6 @@ def export(
         return
     say(printable_line(str(done.folder)))
     say(printable("\n".join([f"  {name}" for name in done.files])))
-    say(printable(f"{done.use}."))
+    say(printable(done.use))
     for note in done.notes:
         say(printable(f"Note: {note}."), err=True)

@@ -11,8 +11,14 @@ from typing import Any
 
 from localprompt.errors import ConfigError, ModelError, StoreError, nearest
 from localprompt.exports.chat_json import chat_json
+from localprompt.exports.dspy_program import dspy_program
 from localprompt.exports.form import Export, Form, as_json
+from localprompt.exports.langchain import langchain
 from localprompt.exports.llama_server import llama_server
+from localprompt.exports.lm_eval import lm_eval
+from localprompt.exports.ollama import ollama
+from localprompt.exports.openai_chat import openai_chat
+from localprompt.exports.promptfoo import promptfoo
 from localprompt.exports.rendering import tokens_of
 from localprompt.exports.text import text
 from localprompt.exports.winner import Found, Rows, Winner, control_text, find, winner
@@ -23,7 +29,17 @@ from localprompt.lm.loading import open_vocabulary
 from localprompt.run.session import opened_store
 from localprompt.store import Store
 
-FORMS: Mapping[str, Form] = {"text": text, "chat-json": chat_json, "llama-server": llama_server}
+FORMS: Mapping[str, Form] = {
+    "text": text,
+    "chat-json": chat_json,
+    "ollama": ollama,
+    "llama-server": llama_server,
+    "openai": openai_chat,
+    "promptfoo": promptfoo,
+    "dspy": dspy_program,
+    "langchain": langchain,
+    "lm-eval": lm_eval,
+}
 """Name to what makes it."""
 
 

@@ -205,7 +205,7 @@ def test_the_command_writes_a_folder_and_says_what_to_do(
     done = call(run[:6], "--to", "llama-server")
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines()[0] == f"localprompt-{run}-llama-server"
-    assert "python ask.py input=TEXT." in done.stdout
+    assert "python ask.py input=TEXT" in done.stdout
     assert (tmp_path / f"localprompt-{run}-llama-server" / "request.json").is_file()
     found = json.loads(call(run, "--to", "text", "--out", "there", "--json").stdout)
     assert (found["folder"], found["run_id"], found["to"]) == ("there", run, "text")

@@ -1,0 +1,114 @@
+"""`--to lm-eval`: tasks of the LM evaluation harness, the rendered prompt of each row in the data. Level 9.
+
+What a row says is never read as a template: the task names columns.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import yaml
+
+from localprompt.exports.form import Export, as_json, label_notes, llama_cpp_options, prompt_json, sampling
+from localprompt.exports.rendering import filled
+from localprompt.exports.winner import Winner
+from localprompt.tasks.answers import answer_spec
+
+_NO_NAME = re.compile(r"[^A-Za-z0-9_]+")
+_FILTERS = {
+    "first_line": r"^\s*([^\r\n]*)",
+    "last_number": r"(-?\d[\d,]*(?:\.\d+)?)(?!.*\d)",
+}
+"""Kind of answer to a pattern that takes it out of a completion."""
+
+
+def lm_eval(winner: Winner) -> Export:
+    """Return a task that generates, and for labels another one that compares their likelihoods."""
+    name = f"localprompt_{_NO_NAME.sub('_', winner.task.name)}_{winner.found.run_id}"
+    rows = [
+        {
+            "id": row.id,
+            "prompt": filled(winner.open.pieces, row.inputs),
+            "target": row.targets[0],
+            "targets": list(row.targets),
+            "choices": list(winner.task.labels),
+        }
+        for row in winner.found.rows
+    ]
+    files = {f"{name}.yaml": _yaml(_generating(winner, name))}
+    notes = list(label_notes(winner))
+    if winner.task.labels:
+        files[f"{name}_likelihood.yaml"] = _yaml(_choosing(winner, f"{name}_likelihood"))
+        notes.append(
+            f"{name}_likelihood needs a model that gives log-probabilities of prompts: llama.cpp's server does not"
+        )
+    if winner.open.is_chat:
+        notes.append("the prompts hold the chat already: leave out --apply_chat_template")
+    model = "model=any,base_url=http://127.0.0.1:8080/v1/completions,tokenizer_backend=None"
+    return Export(
+        {
+            **files,
+            "rows.jsonl": "".join(json.dumps(row) + "\n" for row in rows),
+            "prompt.json": as_json(prompt_json(winner)),
+        },
+        f"in this folder: lm_eval --model local-completions --model_args {model} --tasks {name} --include_path .",
+        tuple(notes),
+    )
+
+
+def _common(name: str) -> dict[str, Any]:
+    return {
+        "task": name,
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": "rows.jsonl"}},
+        "test_split": "test",
+        "doc_to_text": "prompt",
+        "num_fewshot": 0,
+        "metadata": {"version": 1},
+    }
+
+
+def _generating(winner: Winner, name: str) -> dict[str, Any]:
+    named = sampling(winner)
+    kind, argument = answer_spec(winner.task.answer)
+    pattern = argument if kind == "regex" else _FILTERS.get(kind)
+    taken = [{"function": "regex", "regex_pattern": pattern, "group_select": 0}] if pattern else []
+    return {
+        **_common(name),
+        "output_type": "generate_until",
+        "doc_to_target": "targets",
+        "generation_kwargs": {
+            "until": named.get("stop", []),
+            "do_sample": False,
+            "temperature": named["temperature"],
+            "max_gen_toks": named["max_tokens"],
+            **llama_cpp_options(winner),
+        },
+        "filter_list": [
+            {"name": "answer", "filter": [*taken, {"function": "remove_whitespace"}, {"function": "take_first"}]}
+        ],
+        "metric_list": [
+            {"metric": "exact_match", "aggregation": "mean", "higher_is_better": True, "ignore_case": True}
+        ],
+    }
+
+
+def _choosing(winner: Winner, name: str) -> dict[str, Any]:
+    normed = [{"metric": "acc_norm", "aggregation": "mean", "higher_is_better": True}]
+    return {
+        **_common(name),
+        "output_type": "multiple_choice",
+        "doc_to_choice": "choices",
+        "doc_to_target": "target",
+        "target_delimiter": winner.task.layout.separator,
+        "metric_list": [
+            {"metric": "acc", "aggregation": "mean", "higher_is_better": True},
+            *(normed if winner.task.label_score == "byte" else []),
+        ],
+    }
+
+
+def _yaml(task: dict[str, Any]) -> str:
+    return yaml.safe_dump(task, sort_keys=False, allow_unicode=True, width=100)

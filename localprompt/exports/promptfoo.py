@@ -1,0 +1,61 @@
+"""`--to promptfoo`: a suite with the rows as tests. Level 9.
+
+promptfoo renders strings among the variables as templates too, loads those that begin with `file://` and cuts a line
+break at their end. It does nothing to what is inside an object: the inputs of a row are one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+import yaml
+
+from localprompt.exports.form import Export, as_json, label_notes, program, prompt_json
+from localprompt.exports.rendering import Piece
+from localprompt.exports.winner import Winner
+from localprompt.tasks.answers import answer_spec
+
+_OPENS = re.compile(r"\{(?=[{%#]|\Z)")
+"""What begins a tag of Nunjucks, or would with the brace that follows."""
+
+
+def promptfoo(winner: Winner) -> Export:
+    """Return a suite that asks a llama.cpp server about every row, with an assertion for each."""
+    template = {"prompt": "".join(map(_escaped, winner.open.pieces))}
+    kind, argument = answer_spec(winner.task.answer)
+    tests = [
+        {
+            "description": row.id,
+            "vars": {
+                "row": dict(row.inputs),
+                "row_expected": {"kind": kind, "argument": argument, "targets": list(row.targets)},
+            },
+            "assert": [{"type": "javascript", "value": "file://assert.js"}],
+        }
+        for row in winner.found.rows
+    ]
+    suite = {
+        "description": f"run {winner.found.run_id} of localprompt",
+        "prompts": ["file://template.json"],
+        "providers": [{"id": "file://provider.js", "config": {"server": "http://127.0.0.1:8080"}}],
+        "tests": "file://tests.json",
+    }
+    return Export(
+        {
+            "promptfooconfig.yaml": yaml.safe_dump(suite, sort_keys=False, allow_unicode=True),
+            "template.json": json.dumps(template, ensure_ascii=True, indent=1) + "\n",
+            "tests.json": json.dumps(tests, ensure_ascii=True, indent=1) + "\n",
+            "provider.js": program("provider.js"),
+            "assert.js": program("assert.js"),
+            "prompt.json": as_json(prompt_json(winner)),
+        },
+        "with llama-server running on the same GGUF, in this folder: npx promptfoo eval",
+        (*label_notes(winner), "assert.js compares texts but for case, blank space and punctuation, not by the metric"),
+    )
+
+
+def _escaped(piece: Piece) -> str:
+    if piece.is_input:
+        return f'{{{{ row["{piece.text}"] }}}}'
+    return _OPENS.sub('{{ "{" }}', piece.text)
