@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 # For example: make bench-engine ARGS='--model my.gguf'
 ARGS ?=
 
-.PHONY: help demo test coverage check lint format types setup setup-dev bench-engine bench-peers bench-induction bench-methods bench-classification clean
+.PHONY: help demo test test-outside coverage check lint format types setup setup-dev setup-outside bench-engine bench-peers bench-induction bench-methods bench-classification clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -22,6 +22,10 @@ demo: setup  ## find a better prompt than a hand-written one for an example task
 test: check  ## everything that must hold: format, lint, layers, types, tests
 	@$(BIN)/localprompt models pull $(TEST_MODEL)
 	$(BIN)/pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+
+test-outside: setup-dev setup-outside  ## exported prompts in the programs that take them: llama.cpp's server, DSPy, LangChain, lm-eval, promptfoo
+	@$(BIN)/localprompt models pull $(TEST_MODEL)
+	$(BIN)/pytest tests/outside $(PYTEST_ARGS)
 
 coverage: setup-dev  ## which lines and branches the tests leave out; twice as slow
 	$(BIN)/pytest --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
@@ -59,6 +63,8 @@ setup: .venv/.installed  ## the environment to use localprompt
 
 setup-dev: .venv/.installed-dev  ## the environment to work on it
 
+setup-outside: .venv-outside/.installed  ## the environment of the programs outside
+
 # The stamps are the newest files of a finished installation: a second `make` starts at once.
 .venv/.installed: pyproject.toml scripts/setup.sh
 	@bash scripts/setup.sh
@@ -68,5 +74,9 @@ setup-dev: .venv/.installed-dev  ## the environment to work on it
 	@bash scripts/setup.sh --dev
 	@touch $@
 
+.venv-outside/.installed: pyproject.toml scripts/setup.sh
+	@bash scripts/setup.sh --outside
+	@touch $@
+
 clean:  ## remove the environment and the tools' caches; models stay
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+	rm -rf .venv .venv-outside .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

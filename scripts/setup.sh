@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Makes .venv and installs localprompt into it; with --dev also the tools for working on it. Safe to run again.
+# Makes .venv and installs localprompt into it; with --dev also the tools for working on it. With --outside it makes
+# .venv-outside instead: the programs that take exported prompts, for tests/outside. Safe to run again.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 export PIP_NO_INPUT=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 unset SOURCE_DATE_EPOCH # llama.cpp would build for a generic CPU, several times slower
-readonly LOG=.venv/install.log
+LOG=.venv/install.log
+readonly PROMPTFOO=promptfoo@0.120.27 # the last for Node 20
 
 die() {
   printf 'localprompt: %s\n' "$@" >&2
@@ -91,6 +93,38 @@ install() {
   fi
 }
 
+# Installs a Debian package where that is possible; the caller says what else could be done.
+apt_install() {
+  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 1
+  echo "localprompt: installing $1"
+  { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$1"; } </dev/null >>"$LOG" 2>&1
+}
+
+install_outside() {
+  LOG=.venv-outside/install.log
+  local python
+  if [ ! -x .venv-outside/bin/python ]; then
+    python=$(find_python)
+    "$python" -m venv .venv-outside || die "$python cannot make virtual environments" "on Debian and Ubuntu: $(as_root 'apt-get install python3-venv')"
+  fi
+  echo "localprompt: installing the programs outside into .venv-outside"
+  if ! { .venv-outside/bin/python -m pip install --quiet --upgrade 'pip>=25.1' &&
+    .venv-outside/bin/python -m pip install --group outside; } </dev/null >"$LOG" 2>&1; then
+    tail -n 5 "$LOG" >&2
+    die "the programs outside could not be installed from the Python package index; all of it is in $LOG" "without them: make test"
+  fi
+  if node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 22 || (a === 22 && b >= 22) || (a === 20 && b >= 20) ? 0 : 1)' 2>/dev/null && command -v npm >/dev/null; then
+    # Without scripts: its database is not needed, and would be built or fetched.
+    npm install --prefix .venv-outside/node --no-audit --no-fund --ignore-scripts --omit=optional --omit=peer "$PROMPTFOO" </dev/null >>"$LOG" 2>&1 ||
+      die "$PROMPTFOO could not be installed from the npm registry; all of it is in $LOG" "without Node the tests of promptfoo are left out"
+  else
+    echo "localprompt: the tests of promptfoo are left out: they need Node 20.20 or 22.22 with npm" >&2
+  fi
+  command -v go >/dev/null || apt_install golang-go ||
+    echo "localprompt: the tests of Modelfiles are left out: they need Go, such as $(as_root 'apt-get install golang-go')" >&2
+  echo "localprompt: installed in $SECONDS s"
+}
+
 # The tests of reports show them in a browser; everything else goes without one.
 install_chromium() {
   if command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null; then
@@ -126,5 +160,6 @@ case "${1:-}" in
   main --group dev
   install_chromium
   ;;
-*) die "unknown option $1; known: --dev" ;;
+--outside) install_outside ;;
+*) die "unknown option $1; known: --dev, --outside" ;;
 esac

@@ -16,8 +16,8 @@ from localprompt.exports.rendering import Piece
 from localprompt.exports.winner import Winner
 from localprompt.tasks.answers import answer_spec
 
-_OPENS = re.compile(r"\{(?=[{%#]|\Z)")
-"""What begins a tag of Nunjucks, or would with the brace that follows."""
+_OF_TAGS = re.compile(r"\{(?=[{%#]|\Z)|#(?=\}|\Z)")
+"""What begins a tag of Nunjucks, or would with what follows, and what ends a comment, also where none has begun."""
 
 
 def promptfoo(winner: Winner) -> Export:
@@ -58,4 +58,4 @@ def promptfoo(winner: Winner) -> Export:
 def _escaped(piece: Piece) -> str:
     if piece.is_input:
         return f'{{{{ row["{piece.text}"] }}}}'
-    return _OPENS.sub('{{ "{" }}', piece.text)
+    return _OF_TAGS.sub(lambda match: f'{{{{ "{match[0]}" }}}}', piece.text)
