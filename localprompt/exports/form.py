@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from localprompt.exports.labels import grammar, most_tokens
+from localprompt.exports.labels import grammar, most_tokens, token_grammar
 from localprompt.exports.winner import Winner
 from localprompt.tasks.answers import answer_spec
 
@@ -55,7 +55,9 @@ def sampling(winner: Winner) -> dict[str, Any]:
 def llama_cpp_options(winner: Winner) -> dict[str, Any]:
     """Return what a llama.cpp server has to be told beside `sampling`, whichever way it is asked."""
     task = winner.task
-    labels = {"grammar": grammar(task.labels, task.layout.separator)} if task.labels else {}
+    tokens = winner.label_tokens() if task.labels else []
+    rule = token_grammar(tokens) if tokens else grammar(task.labels, task.layout.separator)
+    labels = {"grammar": rule} if task.labels else {}
     return {"samplers": ["temperature"], "cache_prompt": True, **labels}
 
 

@@ -13,6 +13,15 @@ def grammar(labels: Sequence[str], separator: str) -> str:
     return f"root ::= {' | '.join(_literal(separator + label) for label in labels)}\n"
 
 
+def token_grammar(tokens: Sequence[Sequence[int]]) -> str:
+    """Return a GBNF grammar of the labels as the tokens that the engine scores.
+
+    A grammar of the text lets a model begin a label with any piece of it, and a piece such as ` a` may be probable for
+    reasons of its own. Where each label is one token, the greedy choice is that of the likelihoods.
+    """
+    return f"root ::= {' | '.join(' '.join(f'<[{token}]>' for token in label) for label in tokens)}\n"
+
+
 def most_tokens(labels: Sequence[str], separator: str) -> int:
     """Return a number of tokens that every label fits into: none is shorter than a byte."""
     return max(len((separator + label).encode("utf-8", "replace")) for label in labels) + _ENDING

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from localprompt.exports.form import Export, as_json, label_notes, llama_cpp_options, program, prompt_json, sampling
+from localprompt.exports.labels import grammar
 from localprompt.exports.rendering import tokens_of
 from localprompt.exports.winner import Winner
 
@@ -23,14 +24,15 @@ def llama_server(winner: Winner) -> Export:
         **named,
         **llama_cpp_options(winner),
     }
-    grammar = {"labels.gbnf": str(request["grammar"])} if "grammar" in request else {}
+    labels, separator = winner.task.labels, winner.task.layout.separator
+    older = {"labels.gbnf": grammar(labels, separator)} if labels else {}
     return Export(
         {
             "request.json": as_json(request),
             "request.sh": _CURL,
             "ask.py": program("ask.py"),
             "prompt.json": as_json(prompt_json(winner)),
-            **grammar,
+            **older,
         },
         "with llama-server running on the same GGUF: sh request.sh, or for new rows: python ask.py "
         + " ".join(f"{name}=TEXT" for name in winner.task.inputs),

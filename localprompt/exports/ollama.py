@@ -29,7 +29,7 @@ def ollama(winner: Winner) -> Export:
         pieces, between = _around(pieces)
         asked = "input.txt with its names replaced"
         beside = {"input.txt": named_slots(between)}
-    template = "".join("{{ .Prompt }}" if piece.is_input else _escaped(piece.text) for piece in pieces)
+    template = "".join("{{ .Prompt }}" if piece.is_input else escaped(piece.text) for piece in pieces)
     named = sampling(winner)
     parameters = {"temperature": named["temperature"], "num_predict": named["max_tokens"], "repeat_penalty": 1.0}
     lines = [
@@ -54,7 +54,8 @@ def _around(pieces: tuple[Piece, ...]) -> tuple[tuple[Piece, ...], tuple[Piece, 
     return (*pieces[:first], Piece("prompt", is_input=True), *pieces[last:]), pieces[first:last]
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """Return a literal that is read as no action and ends no text."""
     return _SPECIAL.sub(lambda match: _action(match[0]), text)
 
 

@@ -22,7 +22,7 @@ _OF_TAGS = re.compile(r"\{(?=[{%#]|\Z)|#(?=\}|\Z)")
 
 def promptfoo(winner: Winner) -> Export:
     """Return a suite that asks a llama.cpp server about every row, with an assertion for each."""
-    template = {"prompt": "".join(map(_escaped, winner.open.pieces))}
+    template = {"prompt": "".join(map(escaped, winner.open.pieces))}
     kind, argument = answer_spec(winner.task.answer)
     tests = [
         {
@@ -55,7 +55,8 @@ def promptfoo(winner: Winner) -> Export:
     )
 
 
-def _escaped(piece: Piece) -> str:
+def escaped(piece: Piece) -> str:
+    """Return a literal that is read as no tag, or the tag of an input."""
     if piece.is_input:
         return f'{{{{ row["{piece.text}"] }}}}'
     return _OF_TAGS.sub(lambda match: f'{{{{ "{match[0]}" }}}}', piece.text)

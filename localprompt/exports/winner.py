@@ -67,6 +67,22 @@ class Winner:
         opening = [Message("assistant", rendering.opening)] if rendering.opening else []
         return [*rendering.messages, *opening] if rendering.messages else []
 
+    def label_tokens(self) -> list[list[int]]:
+        """Return the tokens of each label behind a row, as the engine scores them; none where rows have different ones.
+
+        None, too, where a token lies across the border of prompt and label, or there are no labels.
+        """
+        separator = self.task.layout.separator
+        found: list[list[int]] = []
+        for row in self.found.rows:
+            context = self.text(row)
+            before, *whole = self.lm.tokenize([context, *(context + separator + label for label in self.task.labels)])
+            behind = [tokens[len(before) :] for tokens in whole]
+            if any(tokens[: len(before)] != before for tokens in whole) or (found and behind != found):
+                return []
+            found = behind
+        return found
+
 
 def find(home: Store, run: str, rows: Rows) -> Found:
     """Return what a store has of the prompt that a run found.

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import toy
 from outside_programs import FIGURES, HERE, PACKAGES, PYTHON, ROOT, Recorder, called
 
 import localprompt
@@ -47,7 +48,7 @@ class World:
     answers: list[str | None]
     """As in the run."""
     greedy: list[str | None]
-    """Greedily, for labels with a grammar: what can be had outside."""
+    """Greedily; of labels, which are one token each, the likeliest: what can be had outside."""
 
     def score(self, answers: Sequence[str | None]) -> float:
         judged = zip(self.task.dev, answers, strict=True)
@@ -98,7 +99,7 @@ def world(lm: LocalModel, tmp_path_factory: pytest.TempPathFactory) -> Callable[
             rows = {each["example_id"]: each["prediction"] for each in result.outcomes}
             texts = [shown(task, result.best, row, lm) for row in task.dev]
             answers = [rows[row.id] for row in task.dev]
-            greedy = grammar_answers(task, texts, lm) if task.labels else answers
+            greedy = likeliest(task, texts, lm) if task.labels else answers
             known[name] = World(name, task, result.run_id, lm, texts, answers, greedy)
         return known[name]
 
@@ -111,10 +112,12 @@ def shown(task: Task, prompt: Prompt, row: Example, lm: LocalModel) -> str:
     return lm.chat(rendering.messages, rendering.opening) if rendering.messages else rendering.text
 
 
-def grammar_answers(task: Task, texts: list[str], lm: LocalModel) -> list[str | None]:
-    labels = "|".join(re.escape(task.layout.separator + label).replace("\\ ", " ") for label in task.labels)
-    sampling = Sampling(max_tokens=32, grammar=f"({labels})")
-    return [each.text.strip() for each in lm.generate(texts, sampling, [0] * len(texts))]
+def likeliest(task: Task, texts: list[str], lm: LocalModel) -> list[str | None]:
+    """The label with the highest likelihood of all its tokens, whatever the task compares."""
+    pairs = [(text, task.layout.separator + label) for text in texts for label in task.labels]
+    nats = [each.logprob for each in lm.loglikelihood(pairs)]
+    rows = [nats[start : start + len(task.labels)] for start in range(0, len(nats), len(task.labels))]
+    return [task.labels[row.index(max(row))] for row in rows]
 
 
 @pytest.fixture
@@ -310,7 +313,7 @@ def evil(lm: LocalModel, tmp_path_factory: pytest.TempPathFactory) -> Callable[[
     def export(layout: Layout, labels: bool, to: str, folder: Path) -> Task:
         task = evil_task(layout, labels=labels)
         if (layout, labels) not in runs:
-            runs[layout, labels] = localprompt.optimize(task, lm, method="manual", store=store).run_id
+            runs[layout, labels] = localprompt.optimize(task, toy.model(), method="manual", store=store).run_id
         localprompt.export(runs[layout, labels], to, out=folder, model=lm, store=store)
         rows = "".join(json.dumps(dict(row.inputs)) + "\n" for row in task.dev)
         (folder / "asked.jsonl").write_text(rows, encoding="utf-8")
@@ -345,9 +348,7 @@ def test_hostile_texts_reach_a_server_as_they_are(
     assert sorted(found, key=str) == sorted(wanted, key=str)
     for body in recorder.bodies:
         if labels:
-            assert body["grammar"] == 'root ::= "%sa \\"b\\" \\\\ {{x}}" | "%sc\\x0Ad {%%"\n' % (
-                (task.layout.separator,) * 2
-            )
+            assert body["grammar"].startswith("root ::= <[")
         else:
             assert body["stop"] == ['"{{x}}', "\n"]
         assert body["temperature"] == 0

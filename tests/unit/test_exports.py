@@ -100,8 +100,12 @@ def test_a_text_to_continue_is_no_chat(tmp_path: Path) -> None:
 
 def test_labels_become_a_grammar_with_the_separator_before_each(tmp_path: Path) -> None:
     asked = replace(toy.task(train=2, dev=4, test=4, labels=('a "b"\\', "c\nd\x01é🦙")), seeds=(Prompt("x"),))
-    request = json.loads(exported("llama-server", asked, tmp_path)["request.json"])
-    assert request["grammar"] == 'root ::= " a \\"b\\"\\\\" | " c\\x0Ad\\x01é🦙"\n'
+    files = exported("llama-server", asked, tmp_path)
+    request = json.loads(files["request.json"])
+    assert files["labels.gbnf"] == 'root ::= " a \\"b\\"\\\\" | " c\\x0Ad\\x01é🦙"\n'
+    tokens = toy.model().tokenize([" " + label for label in asked.labels])
+    rules = (" ".join(f"<[{token}]>" for token in label) for label in tokens)
+    assert request["grammar"] == f"root ::= {' | '.join(rules)}\n"
     assert request["n_predict"] >= len(" c\nd\x01é🦙".encode())
     assert request["temperature"] == 0
 
