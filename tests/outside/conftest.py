@@ -74,14 +74,13 @@ def serve() -> Iterator[Callable[[Path], str]]:
             assert process.stdout is not None
             line = next((each for each in process.stdout if each.startswith("listening on ")), "")
             assert line, "the server did not start"
-            threading.Thread(target=process.stdout.read, daemon=True).start()
             running[model] = process, line.split()[-1]
         return running[model][1]
 
     yield start
     for process, _ in running.values():
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 @pytest.fixture
