@@ -149,7 +149,8 @@ def judged(form: str, made: World, completions: Sequence[str | None]) -> None:
     same_greedy = sum(one == other for one, other in zip(answers, made.greedy, strict=True))
     same = sum(one == other for one, other in zip(answers, made.answers, strict=True))
     scores = made.score(made.answers), made.score(answers)
-    figures = f"{same} | {same_greedy} | {scores[0]:.2f} | {scores[1]:.2f} | {scores[1] - scores[0]:+.2f} | {N_ROWS - made.noise}"
+    gain, alone = scores[1] - scores[0], N_ROWS - made.noise
+    figures = f"{same} | {same_greedy} | {scores[0]:.2f} | {scores[1]:.2f} | {gain:+.2f} | {alone}"
     FIGURES.append(f"| {form} | {made.name} | {figures} |")
     allowed = NOISE + made.noise
     assert same_greedy >= N_ROWS - allowed
