@@ -13,7 +13,7 @@ from localprompt.exports.form import Export, as_json, label_notes, prompt_json, 
 from localprompt.exports.rendering import Piece, named_slots
 from localprompt.exports.winner import Winner
 
-_SPECIAL = re.compile(r'\{(?=\{|\Z)|"(?="|\Z)|[^\n -~]')
+_SPECIAL = re.compile(r'\{(?![\n !#-z|}~])|"(?="|\Z)|[^\n -~]')
 """Begins an action or ends a text, also with what follows; or may be dropped, as not all that is not ASCII is."""
 NOT_RUN = "it was not run in Ollama: its template was held against the tokens of the engine with Go's own templates"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 import jinja2
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from localprompt.exports import ollama, promptfoo
@@ -33,6 +33,7 @@ def lines(text: str) -> str:
 
 
 @given(TEXTS, TEXTS)
+@example('{"', '{\u00a0{{"""')
 def test_in_a_modelfile(before: str, after: str) -> None:
     template = f"{ollama.escaped(before)}{{{{ .Prompt }}}}{ollama.escaped(after)}"
     file = f'FROM x\nTEMPLATE """{template}"""\nPARAMETER temperature 0\n'
