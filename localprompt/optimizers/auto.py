@@ -23,9 +23,11 @@ ours. Crossover is that of EvoPrompt's genetic algorithm (Guo et al. 2023, arXiv
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -35,19 +37,27 @@ from localprompt.optimizers.pe2 import PE2
 from localprompt.optimizers.protegi import ProTeGi
 from localprompt.optimizers.registry import Scales, optimizer
 from localprompt.optimizers.settings import AnyCount, Checked, Count, Must, Share, Weight
-from localprompt.optimizers.worked_examples import SETS, Shots, other_way, swapped
+from localprompt.optimizers.worked_examples import dealt, other_way, swapped
 from localprompt.proposals.metaprompts import MetaPrompt, load
 from localprompt.search.filtering import Stages, filter_in_stages, measure_best_first
 from localprompt.search.problem import Problem
 from localprompt.search.proposer import Request, Style
-from localprompt.search.ranking import best_first
+from localprompt.search.ranking import best_first, smooth_key
 from localprompt.search.rewording import reading_of
 from localprompt.types import Candidate, Evaluation, Example, Prompt, Sampling, Turn
 
+_SHOWING = ("deal", "examples")
+_WRITING = ("reword", "cross", "guess", "trajectory", "gradient", "reason")
 TEMPLATES = {"crossover": ("first", "second"), "crossover_chat": ("first", "second")}
 """Meta-prompt to its slots; the other operators have those of their methods."""
-OPERATORS = ("examples", "reword", "cross", "guess", "trajectory", "gradient", "reason")
+OPERATORS = (*_SHOWING, *_WRITING)
 """Those that cost little first: so they have their first turns."""
+_STAGES = (6, 18)
+"""Fresh dev examples of each stage of a race."""
+_LOOK = 20
+"""Dev examples of the look at the task."""
+_PATIENCE = 2
+"""Turns of every operator without a gain after which nothing is left to gain."""
 _FADES = 0.5
 """What a gain counts after each further turn of its operator."""
 
@@ -92,13 +102,13 @@ class Bandit:
 
     @property
     def is_exhausted(self) -> bool:
-        """True if every operator had a turn since the last gain."""
+        """True if every operator had `_PATIENCE` turns since the last gain."""
         without = list[str]()
         for turn in reversed(self.turns):
             if turn.gain > 0:
                 break
             without.append(turn.operator)
-        return set(self.names) <= set(without)
+        return all(without.count(name) >= _PATIENCE for name in self.names)
 
 
 @optimizer("auto", TEMPLATES)
@@ -107,28 +117,31 @@ class Auto(Checked):
     """Hyperparameters of auto; those that are not here are the defaults of the methods."""
 
     SCALES: ClassVar[Scales] = {
-        "queries": (2, 0.5),
-        "per_query": (2, 0.5),
-        "example_sets": (1, 0.5),
+        "orders": (1, 0.5),
+        "queries": (1, 0.5),
+        "contestants": (4, 0.5),
         "rounds": (1, 1.0),
     }
 
     rounds: AnyCount = 10
-    """Turns of operators after the opening, at most."""
-    queries: Count = 8
-    """Sets of worked examples behind the guesses of the opening."""
-    per_query: Count = 6
+    """Turns of operators after the opening where no budget limits tokens, calls or minutes. Under a limit it has no
+    effect but in the rehearsal that sizes the opening: the search continues until the limit."""
+    queries: Count = 6
+    """Sets of worked examples behind the guesses of the opening; half as many where worked examples pay."""
+    per_query: Count = 4
     """Guesses of each set."""
-    shots: Shots = "auto"
-    """Worked examples of prompts: as in APE."""
-    example_sets: Count = SETS
-    """Orders in which train is dealt for sets of worked examples; 1 is cheap."""
+    orders: Count = 6
+    """Orders in which train is dealt for the sets of the opening; a third of them where worked examples do not pay."""
+    shots: Literal["auto", "0"] = "auto"
+    """Worked examples of prompts. `auto`: as many as are best. `0`: only a seed's own."""
+    contestants: Count = 12
+    """New prompts of a turn that take part in its race, drawn by chance where the operator made more."""
     beam: Count = 3
     """Prompts that `cross` takes its pairs from."""
     children: Count = 2
     """Replies to each request of `cross`."""
     finalists: Count = 2
-    """New prompts of a turn that are measured on all of dev."""
+    """Prompts of a race that are measured on all of dev."""
     keep: Share = 0.34
     """Share of the new prompts that a stage of a race lets through."""
     temperature: Weight = 0.9
@@ -146,12 +159,11 @@ class Auto(Checked):
 
     def run(self, problem: Problem) -> None:
         """Search for the best prompt; everything stays with `problem`."""
-        begun = problem.proposer.tokens_computed
+        begun, dev = problem.proposer.tokens_computed, problem.shuffled(problem.dev)
         problem.begin("opening")
-        self._ape.run(problem)
-        dev = problem.shuffled(problem.dev)
-        operators = self._operators(problem)
-        bandit = Bandit(list(operators), 1 / len(dev))
+        names = self._open(problem, dev)
+        operators = self._operators(problem, dev)
+        bandit = Bandit([name for name in names if name in operators], 1 / len(dev))
         ranked = _ranked(problem)
         problem.ranking.turns.append(
             Turn(
@@ -161,59 +173,89 @@ class Auto(Checked):
                 _rise(problem, ranked),
             )
         )
-        for number in range(self.rounds):
+        is_endless = problem.proposer.is_limited and not problem.is_rehearsal
+        for number in count() if is_endless else range(self.rounds):
             if not ranked or ranked[0].mean >= 1.0:
                 problem.note("nothing to gain, every answer on dev is right")
                 return
             if bandit.is_exhausted:
-                problem.note("every operator had a turn since the last gain")
+                problem.note("every operator had its turns since the last gain")
                 return
             # In a rehearsal answers are made up, so that each operator has its turn.
             in_turn = problem.is_rehearsal or self.choice == "uniform"
             name = bandit.names[number % len(bandit.names)] if in_turn else bandit.next()
-            problem.begin(f"round {number + 1} of {self.rounds}, {name}")
+            problem.begin(f"round {number + 1}" + ("" if is_endless else f" of {self.rounds}") + f", {name}")
             before, best = problem.proposer.tokens_computed, ranked[0].mean
             new = operators[name](ranked)
-            self._race(problem, new, ranked, dev)
+            new = problem.rng.sample(new, min(self.contestants, len(new)))
+            self._turn(problem, new, ranked, dev)
             ranked = _ranked(problem)
             turn = Turn(name, problem.proposer.tokens_computed - before, len(new), max(0.0, ranked[0].mean - best))
             bandit.turns.append(turn)
             problem.ranking.turns.append(turn)
 
-    @property
-    def _ape(self) -> APE:
-        return APE(
-            queries=self.queries,
-            per_query=self.per_query,
-            shots=self.shots,
-            example_sets=self.example_sets,
-            style=self.style,
+    def _open(self, problem: Problem, dev: Sequence[Example]) -> tuple[str, ...]:
+        """Look at the task, race what the look suggests, and return the operators, the most promising first."""
+        measured = measure_best_first(problem, problem.seeds)
+        bare = [each for each in measured if not each.prompt.demos]
+        if max(each.mean for each in measured) >= 1.0:
+            return ()
+        seed, pays = best_first(bare or measured)[0], False
+        sets = dealt(problem, seed, self.orders, dev) if bare and self.shots == "auto" else []
+        looked = [seed, Prompt("")]
+        if sets:
+            looked.append(replace(seed, demos=sets[0].demos[:2]))
+        plain, _, *shown = problem.evaluate(looked, dev[:_LOOK])
+        pays = bool(shown) and smooth_key(shown[0]) < smooth_key(plain)
+        _tell(problem, plain, pays)
+        guessing = APE(
+            queries=-(-self.queries // 2) if pays else self.queries, per_query=self.per_query, style=self.style
         )
+        if not pays:
+            sets = sets[: -(-len(sets) // 3)]
+        best_sets = self._race(problem, sets, measured[0].prompt, dev)
+        guesses = self._race(problem, guessing.guesses(problem), measured[0].prompt, dev)
+        known = measure_best_first(problem, [*best_sets, *guesses])
+        measure_best_first(problem, other_way(problem, guesses[:1], best_first(known[: len(best_sets)])))
+        return tuple(sorted(OPERATORS, key=lambda name: (name in _SHOWING) != pays)) if sets else _WRITING
 
-    def _operators(self, problem: Problem) -> Mapping[str, Operator]:
+    def _operators(self, problem: Problem, dev: Sequence[Example]) -> Mapping[str, Operator]:
         """Return the operators by name, in their order."""
         meta = load("auto", TEMPLATES, self.templates)
-        guessing, style = replace(self._ape, queries=2), self.style
+        style = self.style
+        ape = APE(queries=2, per_query=self.per_query, style=style)
+
+        def deal(ranked: Sequence[Evaluation]) -> list[Prompt]:
+            return dealt(problem, replace(ranked[0].prompt, demos=()), 3, dev)
+
         found: dict[str, Operator] = {
             "examples": lambda ranked: swapped(problem, next((e.prompt for e in ranked if e.prompt.demos), Prompt(""))),
-            "reword": partial(self._ape.step, problem),
+            "deal": deal,
+            "reword": partial(ape.step, problem),
             "cross": partial(self._crossed, problem, meta),
-            "guess": lambda ranked: guessing.guesses(problem, [e.prompt for e in ranked if e.prompt.demos][:1]),
+            "guess": lambda ranked: ape.guesses(problem),
             "trajectory": partial(OPRO(style=style).step, problem),
             "gradient": partial(ProTeGi(style=style).step, problem),
             "reason": partial(PE2().step, problem),
         }
         return {name: found[name] for name in OPERATORS if name not in _listed(self.without)}
 
-    def _race(
+    def _turn(
         self, problem: Problem, new: Sequence[Prompt], ranked: Sequence[Evaluation], dev: Sequence[Example]
     ) -> None:
         """Measure the best of the new prompts on all of dev, with the best worked examples and without."""
-        stages = Stages((6, 18), self.keep, self.finalists)
         best = ranked[0].prompt
-        found = filter_in_stages(problem.evaluate, new, dev, stages, protected=[best])
+        found = self._race(problem, new, best, dev)
+        seen = dev[: sum(_STAGES)]
+        rival, *tried = problem.evaluate([best, *found], seen)
+        found = [each.prompt for each in tried if each.mean >= rival.mean - 1 / len(seen)]
         examples = [each.prompt for each in ranked if each.prompt.demos]
         measure_best_first(problem, [*found, *other_way(problem, found[:1], examples)])
+
+    def _race(self, problem: Problem, new: Sequence[Prompt], beside: Prompt, dev: Sequence[Example]) -> list[Prompt]:
+        """Return the best of the new prompts, best first."""
+        stages = Stages(_STAGES, self.keep, self.finalists, order=smooth_key)
+        return filter_in_stages(problem.evaluate, new, dev, stages, protected=[beside])
 
     def _crossed(self, problem: Problem, meta: Mapping[str, MetaPrompt], ranked: Sequence[Evaluation]) -> list[Prompt]:
         """Return instructions made of two good ones each; they carry the worked examples of the better one."""
@@ -253,3 +295,11 @@ def _ranked(problem: Problem) -> list[Evaluation]:
 def _rise(problem: Problem, ranked: Sequence[Evaluation]) -> float:
     """Return by how much the best is ahead of the best seed."""
     return max(0.0, ranked[0].mean - problem.ranking.best_seed().mean) if ranked else 0.0
+
+
+def _tell(problem: Problem, plain: Evaluation, pays: bool) -> None:
+    """Say what the look has seen: whether examples pay, and the answer that is given far too often."""
+    pay = "two worked examples help" if pays else "two worked examples do not help"
+    given = Counter(each.prediction for each in plain.outcomes)
+    answer, times = given.most_common(1)[0]
+    problem.note(f"{pay}; the most frequent answer is {answer!r}, to {times} of {len(plain.outcomes)}")

@@ -157,14 +157,40 @@ def _sizes(problem: Problem, shots: Literal["auto"] | int) -> tuple[int, ...]:
     return least, 2 * least, 4 * least
 
 
+def dealt(problem: Problem, parent: Prompt, orders: int, dev: Sequence[Example]) -> list[Prompt]:
+    """Return nested sets of worked examples of `auto`'s sizes, recorded: behind an instruction and alone by turns.
+
+    Nothing where the layout has no place for examples, none fits, or there is no train split.
+
+    Args:
+        problem: its train examples are shown, never those of dev.
+        parent: a prompt without examples; its instruction stands before the sets of every other order.
+        orders: in which train is dealt.
+        dev: its first rows tell whether the model reasons; what is right of train then shows its reasoning.
+
+    Raises:
+        BudgetExhausted: before the call that does not fit.
+    """
+    if not any(problem.demos_that_fit(parent, [each.demo]) for each in _from_data(problem)):
+        return []
+    sizes = _sizes(problem, "auto")
+    race = _Race(problem, dev, _shown(problem, parent, dev, 2 * max(sizes)), sizes)
+    alone = replace(parent, instruction="")
+    versions = [each for n in range(orders) for each in _nested(race, alone if n % 2 else parent)]
+    return _recorded(problem, versions, parent)
+
+
+def _nested(race: _Race, parent: Prompt) -> list[Prompt]:
+    """Return a prompt with the sets of one order of train, so many of their examples as fit."""
+    demos = [each.demo for each in _in_turn(race.problem, race.pool)][: max(race.sizes)]
+    room = race.problem.demos_that_fit(parent, demos)
+    return [replace(parent, demos=tuple(demos[: min(n, room)])) for n in race.sizes if min(n, room, len(demos))]
+
+
 def _first_race(race: _Race, seed: Prompt, sets: int) -> list[Prompt]:
     """Return at most `KEPT` prompts with examples, known on all of dev, the best first."""
-    problem, versions = race.problem, list[Prompt]()
-    for _ in range(sets):
-        dealt = [each.demo for each in _in_turn(problem, race.pool)][: max(race.sizes)]
-        room = problem.demos_that_fit(seed, dealt)
-        versions += [replace(seed, demos=tuple(dealt[: min(n, room)])) for n in race.sizes if min(n, room, len(dealt))]
-    versions = _recorded(problem, versions, seed)
+    problem = race.problem
+    versions = _recorded(problem, [each for _ in range(sets) for each in _nested(race, seed)], seed)
     n_first = race.n_first
     first = Stages((n_first,), 0.0, -(-len(versions) // _ADVANCING), order=smooth_key)
     left = filter_in_stages(problem.evaluate, versions, race.dev, first)

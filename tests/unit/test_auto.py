@@ -50,8 +50,8 @@ def test_gains_of_long_ago_fade() -> None:
     assert bandit.next() == "b"
 
 
-def test_it_is_exhausted_when_every_operator_had_a_turn_since_the_last_gain() -> None:
-    bandit = Bandit(["a", "b"], ROW, [_turn("a"), _turn("b", gain=0.1), _turn("a")])
+def test_it_is_exhausted_when_every_operator_had_two_turns_since_the_last_gain() -> None:
+    bandit = Bandit(["a", "b"], ROW, [_turn("a"), _turn("b", gain=0.1), *[_turn("a"), _turn("b")] * 2][:-1])
     assert not bandit.is_exhausted
     assert Bandit(["a", "b"], ROW, [*bandit.turns, _turn("b")]).is_exhausted
     assert not Bandit(["a"], ROW).is_exhausted
@@ -84,13 +84,13 @@ def test_an_operator_that_is_left_out_has_no_turn_and_the_search_ends_when_none_
     found = _search(without="cross, guess", rounds=30)
     names = [turn.operator for turn in found.turns[1:]]
     assert not {"cross", "guess"} & set(names)
-    assert {"examples", "reword", "trajectory", "gradient", "reason"} == set(names)
+    assert {"reword", "trajectory", "gradient", "reason"} == set(names)  # no place for worked examples
     assert len(names) < 30
 
 
 def test_operators_in_turn_for_comparison() -> None:
     names = [turn.operator for turn in _search(choice="uniform", without="cross").turns[1:]]
-    assert names[:3] == ["examples", "reword", "guess"]
+    assert names[:3] == ["reword", "guess", "trajectory"]
 
 
 @pytest.mark.parametrize(("setting", "value"), [("without", "crossing"), ("choice", "best")])
@@ -127,7 +127,7 @@ def test_candidates_of_crossing_name_both_parents() -> None:
     problem.record([Candidate(Prompt("Be brief."), "evaluated")])
     prompts = [Prompt("Be brief."), Prompt("Be kind.")]
     ranked = problem.evaluate(prompts)
-    Auto()._operators(problem)["cross"](ranked)
+    Auto()._operators(problem, problem.dev)["cross"](ranked)
     made = [each for each in problem.ranking.candidates if each.op == "cross"]
     assert made
     assert all(each.parents == tuple(prompt.id for prompt in prompts) for each in made)
