@@ -1,18 +1,26 @@
-"""auto: the methods' steps in turn, those that paid most so far first. Level 6.
+"""auto: the steps of the other methods in turn, those that paid most so far first. Level 6.
 
-    opening <- APE: seeds, guesses, sets of worked examples, one race                                      (ape.py)
-    repeat at most `rounds` times:
+    seed <- the best seed on all of dev
+    examples pay <- seed with two worked examples is better on 20 rows of dev than without
+    sets, guesses <- sets of worked examples, guesses of the instruction: more of what pays
+    measure on all of dev: the best of a race of sets, the best of a race of guesses, this guess with that set
+    repeat:
         ranked <- all prompts known on all of dev, best first
         operator <- argmax over operators of (gain so far + 1 row) / (tokens so far + those of a mean step)
         new <- operator(ranked)
-        finalists <- race of `new` beside the best on growing subsets of dev, the same for all
-        measure the finalists on all of dev, with the best set of worked examples and without
+        finalist <- the best of a race of `new` on growing subsets of dev, the same for all
+        measure it on all of dev, with the best set of worked examples and without, if it keeps up with the best so far
         the operator gained what the best mean rose by, and spent the tokens of the round
-        end if the best is right on all of dev, or every operator had a turn since the last gain
+        end if the best is right on all of dev, or every operator had two turns since the last gain
+        end if the budget does; without a limit, when the turns have cost twice the opening
 
-Operators: `guess` (APE's guesses), `reword` (APE's variants), `gradient` (a round of ProTeGi), `trajectory` (a step of
-OPRO), `reason` (a step of PE2), `cross` (two good instructions made into one), `examples` (other worked examples). They
-are the methods' own, with their defaults. The choice is optimistic: an operator without a turn counts as if it had won
+A race ends after 24 rows of dev; most new prompts are worse than the best and never cost more. A limit sizes the
+opening, so that it is about a third of the budget.
+
+Operators: `deal` (new sets of worked examples), `examples` (the best set with other examples), `guess` (APE's guesses),
+`reword` (APE's variants), `gradient` (a round of ProTeGi), `trajectory` (a step of OPRO), `reason` (a step of PE2),
+`cross` (two good instructions made into one). They are the methods' own, with their defaults. Those that the look
+speaks for have their first turns first. The choice is optimistic: an operator without a turn counts as if it had won
 one row for the tokens of a mean step, so each has a turn unless another pays better than that, and gains of long ago
 count less and less.
 
@@ -27,7 +35,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -36,8 +43,8 @@ from localprompt.optimizers.opro import OPRO
 from localprompt.optimizers.pe2 import PE2
 from localprompt.optimizers.protegi import ProTeGi
 from localprompt.optimizers.registry import Scales, optimizer
-from localprompt.optimizers.settings import AnyCount, Checked, Count, Must, Share, Weight
-from localprompt.optimizers.worked_examples import dealt, other_way, swapped
+from localprompt.optimizers.settings import Checked, Count, Must, Share, Weight
+from localprompt.optimizers.worked_examples import Shots, dealt, other_way, swapped
 from localprompt.proposals.metaprompts import MetaPrompt, load
 from localprompt.search.filtering import Stages, filter_in_stages, measure_best_first
 from localprompt.search.problem import Problem
@@ -47,15 +54,18 @@ from localprompt.search.rewording import reading_of
 from localprompt.types import Candidate, Evaluation, Example, Prompt, Sampling, Turn
 
 _SHOWING = ("deal", "examples")
+"""Operators of worked examples."""
 _WRITING = ("reword", "cross", "guess", "trajectory", "gradient", "reason")
 TEMPLATES = {"crossover": ("first", "second"), "crossover_chat": ("first", "second")}
 """Meta-prompt to its slots; the other operators have those of their methods."""
 OPERATORS = (*_SHOWING, *_WRITING)
-"""Those that cost little first: so they have their first turns."""
+"""Of each kind those that cost little first: so they have their first turns."""
 _STAGES = (6, 18)
 """Fresh dev examples of each stage of a race."""
 _LOOK = 20
 """Dev examples of the look at the task."""
+_OPENING = 1 / 3
+"""Share of the opening in what the search computes; a limit on the budget sizes the opening by it."""
 _PATIENCE = 2
 """Turns of every operator without a gain after which nothing is left to gain."""
 _FADES = 0.5
@@ -120,28 +130,24 @@ class Auto(Checked):
         "orders": (1, 0.5),
         "queries": (1, 0.5),
         "contestants": (4, 0.5),
-        "rounds": (1, 1.0),
     }
 
-    rounds: AnyCount = 10
-    """Turns of operators after the opening where no budget limits tokens, calls or minutes. Under a limit it has no
-    effect but in the rehearsal that sizes the opening: the search continues until the limit."""
     queries: Count = 6
     """Sets of worked examples behind the guesses of the opening; half as many where worked examples pay."""
     per_query: Count = 4
     """Guesses of each set."""
     orders: Count = 6
     """Orders in which train is dealt for the sets of the opening; a third of them where worked examples do not pay."""
-    shots: Literal["auto", "0"] = "auto"
-    """Worked examples of prompts. `auto`: as many as are best. `0`: only a seed's own."""
+    shots: Shots = "auto"
+    """Worked examples of prompts. `auto`: as many as are best. 0: only a seed's own."""
     contestants: Count = 12
     """New prompts of a turn that take part in its race, drawn by chance where the operator made more."""
     beam: Count = 3
     """Prompts that `cross` takes its pairs from."""
     children: Count = 2
     """Replies to each request of `cross`."""
-    finalists: Count = 2
-    """Prompts of a race that are measured on all of dev."""
+    finalists: Count = 1
+    """Prompts of a race that are measured on all of dev; after a race among sets or guesses alone one of each."""
     keep: Share = 0.34
     """Share of the new prompts that a stage of a race lets through."""
     temperature: Weight = 0.9
@@ -163,31 +169,25 @@ class Auto(Checked):
         problem.begin("opening")
         names = self._open(problem, dev)
         operators = self._operators(problem, dev)
-        bandit = Bandit([name for name in names if name in operators], 1 / len(dev))
-        ranked = _ranked(problem)
-        problem.ranking.turns.append(
-            Turn(
-                "opening",
-                problem.proposer.tokens_computed - begun,
-                len(problem.ranking.candidates),
-                _rise(problem, ranked),
-            )
-        )
+        bandit, ranked = Bandit([name for name in names if name in operators], 1 / len(dev)), _ranked(problem)
+        cost, n_new = problem.proposer.tokens_computed - begun, len(problem.ranking.candidates)
+        problem.ranking.turns.append(Turn("opening", cost, n_new, _rise(problem, ranked)))
         is_endless = problem.proposer.is_limited and not problem.is_rehearsal
-        for number in count() if is_endless else range(self.rounds):
+        while is_endless or problem.proposer.tokens_computed - begun < cost / _OPENING:
             if not ranked or ranked[0].mean >= 1.0:
                 problem.note("nothing to gain, every answer on dev is right")
                 return
             if bandit.is_exhausted:
-                problem.note("every operator had its turns since the last gain")
+                problem.note(f"every operator had {_PATIENCE} turns since the last gain")
                 return
+            number = len(bandit.turns)
             # In a rehearsal answers are made up, so that each operator has its turn.
             in_turn = problem.is_rehearsal or self.choice == "uniform"
             name = bandit.names[number % len(bandit.names)] if in_turn else bandit.next()
-            problem.begin(f"round {number + 1}" + ("" if is_endless else f" of {self.rounds}") + f", {name}")
+            problem.begin(f"round {number + 1}, {name}")
             before, best = problem.proposer.tokens_computed, ranked[0].mean
-            new = operators[name](ranked)
-            new = problem.rng.sample(new, min(self.contestants, len(new)))
+            made = operators[name](ranked)
+            new = problem.rng.sample(made, min(self.contestants, len(made)))
             self._turn(problem, new, ranked, dev)
             ranked = _ranked(problem)
             turn = Turn(name, problem.proposer.tokens_computed - before, len(new), max(0.0, ranked[0].mean - best))
@@ -201,11 +201,10 @@ class Auto(Checked):
         if max(each.mean for each in measured) >= 1.0:
             return ()
         seed, pays = best_first(bare or measured)[0], False
-        sets = dealt(problem, seed, self.orders, dev) if bare and self.shots == "auto" else []
-        looked = [seed, Prompt("")]
-        if sets:
-            looked.append(replace(seed, demos=sets[0].demos[:2]))
-        plain, _, *shown = problem.evaluate(looked, dev[:_LOOK])
+        sets = dealt(problem, seed, self.orders, dev, self.shots) if bare else []
+        shortest = [replace(seed, demos=sets[0].demos[:2])] if sets else []
+        problem.record([Candidate(each, "examples", (seed.id,), is_proposed=False) for each in shortest])
+        plain, *shown = problem.evaluate([seed, *shortest], dev[:_LOOK])
         pays = bool(shown) and smooth_key(shown[0]) < smooth_key(plain)
         _tell(problem, plain, pays)
         guessing = APE(
@@ -213,8 +212,8 @@ class Auto(Checked):
         )
         if not pays:
             sets = sets[: -(-len(sets) // 3)]
-        best_sets = self._race(problem, sets, measured[0].prompt, dev)
-        guesses = self._race(problem, guessing.guesses(problem), measured[0].prompt, dev)
+        best_sets = self._race(problem, sets, seed, dev)
+        guesses = self._race(problem, guessing.guesses(problem), seed, dev)
         known = measure_best_first(problem, [*best_sets, *guesses])
         measure_best_first(problem, other_way(problem, guesses[:1], best_first(known[: len(best_sets)])))
         return tuple(sorted(OPERATORS, key=lambda name: (name in _SHOWING) != pays)) if sets else _WRITING
@@ -226,7 +225,7 @@ class Auto(Checked):
         ape = APE(queries=2, per_query=self.per_query, style=style)
 
         def deal(ranked: Sequence[Evaluation]) -> list[Prompt]:
-            return dealt(problem, replace(ranked[0].prompt, demos=()), 3, dev)
+            return dealt(problem, replace(ranked[0].prompt, demos=()), 3, dev, self.shots)
 
         found: dict[str, Operator] = {
             "examples": lambda ranked: swapped(problem, next((e.prompt for e in ranked if e.prompt.demos), Prompt(""))),

@@ -157,23 +157,26 @@ def _sizes(problem: Problem, shots: Literal["auto"] | int) -> tuple[int, ...]:
     return least, 2 * least, 4 * least
 
 
-def dealt(problem: Problem, parent: Prompt, orders: int, dev: Sequence[Example]) -> list[Prompt]:
-    """Return nested sets of worked examples of `auto`'s sizes, recorded: behind an instruction and alone by turns.
+def dealt(
+    problem: Problem, parent: Prompt, orders: int, dev: Sequence[Example], shots: Literal["auto"] | int = "auto"
+) -> list[Prompt]:
+    """Return nested sets of worked examples, recorded: behind an instruction and alone by turns.
 
-    Nothing where the layout has no place for examples, none fits, or there is no train split.
+    Nothing where `shots` is 0, the layout has no place for examples, none fits, or there is no train split.
 
     Args:
         problem: its train examples are shown, never those of dev.
         parent: a prompt without examples; its instruction stands before the sets of every other order.
         orders: in which train is dealt.
         dev: its first rows tell whether the model reasons; what is right of train then shows its reasoning.
+        shots: how many; `auto`: three sizes of every order.
 
     Raises:
         BudgetExhausted: before the call that does not fit.
     """
-    if not any(problem.demos_that_fit(parent, [each.demo]) for each in _from_data(problem)):
+    if shots == 0 or not any(problem.demos_that_fit(parent, [each.demo]) for each in _from_data(problem)):
         return []
-    sizes = _sizes(problem, "auto")
+    sizes = _sizes(problem, shots)
     race = _Race(problem, dev, _shown(problem, parent, dev, 2 * max(sizes)), sizes)
     alone = replace(parent, instruction="")
     versions = [each for n in range(orders) for each in _nested(race, alone if n % 2 else parent)]

@@ -66,9 +66,10 @@ def _writes(prompt: str, seed: int) -> str:
     return (" say something kind about the alpha.", " tell a story of alphas.", " be brief.")[seed % 3]
 
 
-def _search(**settings: object) -> localprompt.RunResult:
+def _search(max_tokens: int | None = None, **settings: object) -> localprompt.RunResult:
     given = replace(toy.task(train=20, dev=20, test=20), seeds=(Prompt("Say something of the alpha."),))
-    return localprompt.optimize(given, toy.model(answer=_writes), method="auto", settings=settings)
+    lm = toy.model(answer=_writes)
+    return localprompt.optimize(given, lm, method="auto", settings=settings, max_tokens=max_tokens)
 
 
 def test_it_finds_what_one_operator_alone_can_make_and_tells_which_paid() -> None:
@@ -81,11 +82,19 @@ def test_it_finds_what_one_operator_alone_can_make_and_tells_which_paid() -> Non
 
 
 def test_an_operator_that_is_left_out_has_no_turn_and_the_search_ends_when_none_gains() -> None:
-    found = _search(without="cross, guess", rounds=30)
+    found = _search(max_tokens=1_000_000, without="cross, guess")
     names = [turn.operator for turn in found.turns[1:]]
     assert not {"cross", "guess"} & set(names)
     assert {"reword", "trajectory", "gradient", "reason"} == set(names)  # no place for worked examples
     assert len(names) < 30
+
+
+def test_without_a_limit_the_opening_is_a_third_and_with_one_the_turns_go_on() -> None:
+    opening, *turns = _search(without="cross, guess").turns
+    spent = sum(turn.tokens for turn in turns)
+    assert spent >= 2 * opening.tokens > spent - turns[-1].tokens
+    opening, *turns = _search(max_tokens=1_000_000, without="cross, guess").turns
+    assert sum(turn.tokens for turn in turns) > 2 * opening.tokens
 
 
 def test_operators_in_turn_for_comparison() -> None:

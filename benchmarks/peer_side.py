@@ -1,0 +1,271 @@
+"""One search of a peer through a llama.cpp server; `peer_searches.py` runs this in an environment that has the peers.
+
+    python benchmarks/peer_side.py JOB    # JOB is a JSON file; what was found is written to the file that it names
+
+The environment needs xllamacpp for the server, promptolution[api] and dspy[optuna]; nothing of localprompt is imported.
+
+All requests pass through a counter in this process, which knows the tokens that the server computed (`timings` of each
+answer) and how long any request was under way; what is left of the seconds of the search is the peer's overhead.
+
+- capo: promptolution's CAPO with its documented settings: ten steps, blocks of 30 rows of dev, few-shot examples from
+  train, MarkerBasedPredictor. The first prompts are the task's and those that it has the model write from it.
+- mipro: DSPy's MIPROv2, auto="light", on `dspy.Predict`, which starts from the task's prompt. It knows no deadline.
+- gepa: DSPy's GEPA, auto="light", the same model reflecting, told the right label; stopped when the minutes are over.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Literal
+
+Job = Mapping[str, Any]
+Row = Sequence[str]
+"""A text and its label."""
+N_CTX = 4096
+"""Of one slot."""
+ANSWER_TOKENS = 512
+"""Of a reply, whatever it is to: peers know one limit for answers and for prompts."""
+STEPS = 10
+"""Of CAPO, where the minutes allow them."""
+
+
+class Meter:
+    """What the server did: a proxy before it that counts.
+
+    Args:
+        server: its address.
+    """
+
+    def __init__(self, server: str) -> None:
+        self.calls, self.computed, self.cached = 0, 0, 0
+        self.errors: dict[str, int] = {}
+        """Message to how often the server gave it."""
+        self._lock, self._under_way, self._since, self._busy = threading.Lock(), 0, 0.0, 0.0
+        meter = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                status, answer = meter._forwarded(f"{server}{self.path}", body)
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self._proxy = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self._proxy.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        """Address for clients of OpenAI's protocol."""
+        return f"http://127.0.0.1:{self._proxy.server_address[1]}/v1"
+
+    def counted(self) -> dict[str, Any]:
+        """Return what was counted so far."""
+        with self._lock:
+            counts = {"calls": self.calls, "tokens": self.computed, "tokens_cached": self.cached}
+            return {**counts, "model_seconds": round(self._busy, 1), "errors": dict(self.errors)}
+
+    def _forwarded(self, url: str, body: bytes) -> tuple[int, bytes]:
+        with self._lock:
+            self._since = self._since if self._under_way else time.monotonic()
+            self._under_way += 1
+        try:
+            request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+            with urllib.request.urlopen(request) as response:
+                status, answer = response.status, response.read()
+        except urllib.error.HTTPError as error:
+            status, answer = error.code, error.read()
+        with self._lock:
+            self._under_way -= 1
+            self._busy += 0.0 if self._under_way else time.monotonic() - self._since
+            self._count(status, json.loads(answer))
+        return status, answer
+
+    def _count(self, status: int, answer: Mapping[str, Any]) -> None:
+        self.calls += 1
+        if status != 200:
+            message = str(answer.get("error", {}).get("message", answer))
+            self.errors[message] = self.errors.get(message, 0) + 1
+            return
+        timings = answer["timings"]
+        self.computed += timings["prompt_n"] + timings["predicted_n"]
+        self.cached += timings.get("cache_n", 0)
+
+
+def serve(job: Job) -> Any:
+    """Return a running server with slots; it caches the prompts that they have read, as it does by default."""
+    import xllamacpp  # noqa: PLC0415
+
+    params = xllamacpp.CommonParams()
+    params.model.path = job["model"]
+    params.n_ctx, params.n_parallel = N_CTX * job["slots"], job["slots"]
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = job["threads"]
+    params.port, params.verbosity = 0, -1
+    return xllamacpp.Server(params)
+
+
+Found = tuple[str, int, Callable[[Sequence[Row]], list[float]]]
+"""The prompt, how many examples it shows, and what scores rows with it."""
+
+
+class Deadline:
+    """Ends CAPO after the step in which its seconds are over: a callback of promptolution.
+
+    Args:
+        seconds: from now.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._ends = time.monotonic() + seconds
+
+    def on_step_end(self, _: object) -> bool:
+        """Return whether to go on."""
+        return time.monotonic() < self._ends
+
+    def on_train_end(self, _: object) -> bool:
+        """Do nothing."""
+        return True
+
+
+def capo(job: Job, url: str) -> Found:
+    """Return the best prompt of CAPO."""
+    import pandas as pd  # noqa: PLC0415
+    from promptolution.llms import APILLM  # noqa: PLC0415
+    from promptolution.optimizers import CAPO  # noqa: PLC0415
+    from promptolution.predictors import MarkerBasedPredictor  # noqa: PLC0415
+    from promptolution.tasks import ClassificationTask  # noqa: PLC0415
+    from promptolution.utils.prompt_creation import create_prompts_from_task_description  # noqa: PLC0415
+
+    def frame(rows: Sequence[Row]) -> Any:
+        return pd.DataFrame([{"x": text, "y": label.lower()} for text, label in rows])
+
+    def task(rows: Sequence[Row], strategy: str) -> Any:
+        settings = {"eval_strategy": strategy, "n_subsamples": min(30, len(rows)), "seed": job["seed"]}
+        return ClassificationTask(frame(rows), description, x_column="x", y_column="y", **settings)
+
+    lm = APILLM(url, "local", "none", max_concurrent_calls=job["slots"], max_tokens=ANSWER_TOKENS)
+    predictor = MarkerBasedPredictor(lm, [label.lower() for label in job["labels"]])
+    description = f"{job['instruction']} {predictor.extraction_description}"
+    written = create_prompts_from_task_description(description, lm)
+    optimizer = CAPO(
+        predictor,
+        task(job["dev"], "sequential_block"),
+        lm,
+        initial_prompts=[description, *written],
+        df_few_shots=frame(job["train"]),
+        callbacks=[Deadline(60 * job["minutes"])],
+    )
+    best, *_ = optimizer.optimize(STEPS)
+
+    def scores(rows: Sequence[Row]) -> list[float]:
+        return [float(each) for each in task(rows, "full").evaluate([best], predictor).scores[0]]
+
+    return best.instruction, len(best.few_shots), scores
+
+
+def mipro(job: Job, url: str) -> Found:
+    """Return the program of MIPROv2."""
+    import dspy  # noqa: PLC0415
+
+    program, metric = _program(job, url)
+    optimizer = dspy.MIPROv2(metric=metric, auto="light", num_threads=job["slots"], seed=job["seed"])
+    return _of_dspy(job, optimizer.compile(program, trainset=_shown(job["train"]), valset=_shown(job["dev"])), metric)
+
+
+def gepa(job: Job, url: str) -> Found:
+    """Return the program of GEPA."""
+    import dspy  # noqa: PLC0415
+    from gepa.utils import TimeoutStopCondition  # noqa: PLC0415
+
+    program, metric = _program(job, url)
+
+    def judged(gold: Any, pred: Any, trace: Any = None, pred_name: Any = None, pred_trace: Any = None) -> Any:
+        del trace, pred_name, pred_trace
+        score = metric(gold, pred)
+        return dspy.Prediction(score=score, feedback="Right." if score else f"The right label is {gold.label!r}.")
+
+    optimizer = dspy.GEPA(
+        judged,
+        auto="light",
+        reflection_lm=dspy.settings.lm.copy(temperature=1.0),
+        num_threads=job["slots"],
+        seed=job["seed"],
+        gepa_kwargs={"stop_callbacks": [TimeoutStopCondition(60 * job["minutes"])]},
+    )
+    return _of_dspy(job, optimizer.compile(program, trainset=_shown(job["train"]), valset=_shown(job["dev"])), metric)
+
+
+def _program(job: Job, url: str) -> tuple[Any, Callable[..., float]]:
+    """Return DSPy's program before it is optimised, and its metric."""
+    import dspy  # noqa: PLC0415
+
+    dspy.configure(lm=dspy.LM("openai/local", api_base=url, api_key="none", max_tokens=ANSWER_TOKENS, cache=False))
+    label = Literal[tuple(job["labels"])]  # type: ignore[valid-type] # made for DSPy
+    fields = {"text": (str, dspy.InputField()), "label": (label, dspy.OutputField())}
+
+    def metric(gold: Any, pred: Any, trace: object = None) -> float:
+        del trace
+        return float(getattr(pred, "label", None) == gold.label)
+
+    return dspy.Predict(dspy.Signature(fields, job["instruction"])), metric
+
+
+def _shown(rows: Sequence[Row]) -> list[Any]:
+    import dspy  # noqa: PLC0415
+
+    return [dspy.Example(text=text, label=label).with_inputs("text") for text, label in rows]
+
+
+def _of_dspy(job: Job, program: Any, metric: Callable[..., float]) -> Found:
+    import dspy  # noqa: PLC0415
+
+    def scores(rows: Sequence[Row]) -> list[float]:
+        settings = {"num_threads": job["slots"], "failure_score": 0.0, "max_errors": len(rows) + 1}
+        results = dspy.Evaluate(devset=_shown(rows), metric=metric, display_progress=False, **settings)(program).results
+        by_text = {(gold.text, gold.label): float(score) for gold, _, score in results}
+        return [by_text[text, label] for text, label in rows]
+
+    return program.signature.instructions, len(program.demos), scores
+
+
+PEERS: Mapping[str, Callable[[Job, str], Found]] = {"capo": capo, "mipro": mipro, "gepa": gepa}
+
+
+def main() -> None:
+    """Run a job."""
+    job: Job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    random.seed(job["seed"])  # noqa: TID251 - what the peers draw from
+    with suppress(ImportError):
+        import numpy as np  # noqa: PLC0415
+
+        np.random.seed(job["seed"])  # noqa: NPY002 - what promptolution draws from
+    server = serve(job)
+    meter = Meter(server.listening_address)
+    began = time.monotonic()
+    prompt, demos, scores = PEERS[job["peer"]](job, meter.url)
+    seconds = time.monotonic() - began
+    found = {"seconds": round(seconds, 1), **meter.counted()}
+    test = scores(job["test"])
+    found |= {"prompt": prompt, "demos": demos, "test": "".join("1" if score else "0" for score in test)}
+    Path(job["out"]).write_text(json.dumps(found), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
