@@ -54,7 +54,7 @@ from localprompt.types import Example
 AUTO, FIFTH = "auto", "auto fifth"
 CONTENDERS = (AUTO, FIFTH, "capo", "mipro", "gepa")
 OVERTIME = 6
-SIDE = Path(__file__).with_name("peer_side.py")
+SIDE = Path(__file__).absolute().with_name("peer_side.py")
 LAST_LINES = 3
 """Of what a peer printed, for the message of one that failed."""
 
@@ -148,9 +148,8 @@ def peer(plan: Plan, task: Task, name: str, seed: int, model: Path) -> Results:
         job.write_text(json.dumps(given), encoding="utf-8")
         limit = 60 * OVERTIME * plan.minutes
         try:
-            run = subprocess.run(
-                [plan.python, SIDE, job], cwd=folder, timeout=limit, capture_output=True, text=True, check=False
-            )
+            command = [plan.python.absolute(), SIDE, job]
+            run = subprocess.run(command, cwd=folder, timeout=limit, capture_output=True, text=True, check=False)
         except subprocess.TimeoutExpired:
             return {"error": f"stopped after {limit:.0f} s"}
         if out.exists():

@@ -16,6 +16,7 @@ answer) and how long any request was under way; what is left of the seconds of t
 from __future__ import annotations
 
 import json
+import os
 import random
 import sys
 import threading
@@ -251,6 +252,7 @@ PEERS: Mapping[str, Callable[[Job, str], Found]] = {"capo": capo, "mipro": mipro
 def main() -> None:
     """Run a job."""
     job: Job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # DSPy asks the network for prices else
     random.seed(job["seed"])  # noqa: TID251 - what the peers draw from
     with suppress(ImportError):
         import numpy as np  # noqa: PLC0415

@@ -290,6 +290,32 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class OperatorTotal:
+    """What the turns of an operator were together."""
+
+    operator: str
+    turns: int
+    proposals: int
+    tokens: int
+    share: float
+    """Of the tokens of all turns."""
+    gain: float
+    """Sum of the gains of its turns."""
+
+    @staticmethod
+    def of(turns: Sequence[Turn]) -> list[OperatorTotal]:
+        """Return the totals of all operators, by first turn."""
+        spent = sum(turn.tokens for turn in turns)
+        totals = []
+        for name in dict.fromkeys(turn.operator for turn in turns):
+            mine = [turn for turn in turns if turn.operator == name]
+            tokens, proposals = sum(turn.tokens for turn in mine), sum(turn.proposals for turn in mine)
+            gain = math.fsum(turn.gain for turn in mine)
+            totals.append(OperatorTotal(name, len(mine), proposals, tokens, tokens / spent if spent else 0.0, gain))
+        return totals
+
+
+@dataclass(frozen=True, slots=True)
 class Exchange:
     """What the proposer was asked, and its replies as it wrote them."""
 

@@ -20,7 +20,7 @@ from localprompt.interface.rounding import p_text, percent_text, score_text
 from localprompt.run.config import resume_command
 from localprompt.run.history import TestRow, read_test_rows
 from localprompt.store import Store, default_store
-from localprompt.types import Prompt, Spend, Turn
+from localprompt.types import OperatorTotal, Prompt, Spend, Turn
 
 if TYPE_CHECKING:
     from localprompt.run.estimate import Estimate
@@ -160,14 +160,20 @@ def cost_parts(result: RunResult) -> list[RenderableType]:
 
 
 def turn_parts(turns: Sequence[Turn]) -> list[RenderableType]:
-    """Return what each operator of a search gained on dev and for how many tokens, by first turn."""
-    parts = []
-    for name in dict.fromkeys(turn.operator for turn in turns):
-        mine = [turn for turn in turns if turn.operator == name]
-        gain, tokens = sum(turn.gain for turn in mine), sum(turn.tokens for turn in mine)
-        times = f", {len(mine)} turns" if len(mine) > 1 else ""
-        parts.append(f"{name} {score_text(gain, sign='+')} ({tokens:,} tokens{times})")
-    return [Text(printable_line(f"what paid on dev: {'; '.join(parts)}"))] if parts else []
+    """Return what each operator of a search gained on dev and for how many tokens: those that paid, then the others."""
+    totals = OperatorTotal.of(turns)
+    kinds = {
+        "what paid on dev": [
+            f"{each.operator} {score_text(each.gain, sign='+')}{_cost(each)}" for each in totals if each.gain
+        ],
+        "tried without a gain": [f"{each.operator}{_cost(each)}" for each in totals if not each.gain],
+    }
+    return [Text(printable_line(f"{what}: {'; '.join(parts)}")) for what, parts in kinds.items() if parts]
+
+
+def _cost(total: OperatorTotal) -> str:
+    times = f", {total.turns} turns" if total.turns > 1 else ""
+    return f" ({total.tokens:,} tokens, {percent_text(total.share)} %{times})"
 
 
 def discard_parts(discards: Mapping[str, int]) -> list[RenderableType]:

@@ -19,7 +19,7 @@ from localprompt.stats.intervals import Difference, Interval, interval
 from localprompt.store import RunRecord, Store
 from localprompt.store.plain import kept, plain, read
 from localprompt.tasks.constant import ConstantAnswer
-from localprompt.types import Evaluation, Incumbent, Outcome, Prompt, Spend, Turn
+from localprompt.types import Evaluation, Incumbent, OperatorTotal, Outcome, Prompt, Spend, Turn
 from localprompt.variants.robust import Objective
 
 Split = Literal["train", "dev", "test"]
@@ -305,7 +305,7 @@ class RunResult:
         if test := found["test"]:
             for which in _PROMPTS:
                 test[which]["unparsed"] = test.pop(f"{which}_unparsed")
-        return {**found, "verdict": self.verdict}
+        return {**found, "verdict": self.verdict, "operators": plain(OperatorTotal.of(self.turns))}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any], store: Path | None = None) -> RunResult:

@@ -78,7 +78,14 @@ def test_it_finds_what_one_operator_alone_can_make_and_tells_which_paid() -> Non
     assert found.turns[0].operator == "opening"
     assert [turn.operator for turn in found.turns if turn.gain > 0][-1] == "cross"
     assert sum(turn.tokens for turn in found.turns) <= found.spend.tokens_computed
-    assert localprompt.RunResult.from_json(found.to_json()).turns == found.turns
+    plain = found.to_json()
+    assert localprompt.RunResult.from_json(plain).turns == found.turns
+    totals = plain["operators"]
+    assert [each["operator"] for each in totals] == list(dict.fromkeys(turn.operator for turn in found.turns))
+    assert sum(each["share"] for each in totals) == pytest.approx(1.0)
+    assert sum(each["turns"] for each in totals) == len(found.turns)
+    (cross,) = (each for each in totals if each["operator"] == "cross")
+    assert cross["gain"] == pytest.approx(sum(turn.gain for turn in found.turns if turn.operator == "cross"))
 
 
 def test_an_operator_that_is_left_out_has_no_turn_and_the_search_ends_when_none_gains() -> None:
@@ -127,7 +134,9 @@ def test_the_summary_adds_up_the_turns_of_each_operator() -> None:
     page = Console(width=200, record=True, file=io.StringIO())
     for part in turn_parts(turns):
         page.print(part)
-    assert "opening +0.200 (1,000 tokens); cross +0.000 (250 tokens, 2 turns); reason +0.050" in page.export_text()
+    told = page.export_text()
+    assert "what paid on dev: opening +0.200 (1,000 tokens, 69 %); reason +0.050 (200 tokens, 14 %)" in told
+    assert "tried without a gain: cross (250 tokens, 17 %, 2 turns)" in told
     assert turn_parts([]) == []
 
 

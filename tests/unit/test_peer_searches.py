@@ -1,0 +1,89 @@
+"""The benchmark against peers: their process, what is kept of it, and what is told."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import toy
+
+from localprompt.types import Example, Prompt
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+FINDS = """
+import json, sys
+job = json.load(open(sys.argv[1]))
+test = "".join("1" if text == "late" else "0" for text, label in job["test"])
+found = {"prompt": job["instruction"], "demos": len(job["train"]), "test": test}
+json.dump(found, open(job["out"], "w"))
+"""
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("peer_searches")
+
+
+def _plan(benchmark: ModuleType, **changes: Any) -> Any:
+    settings: dict[str, Any] = {
+        "data": Path(),
+        "tasks": ("subj",),
+        "contenders": ("auto", "auto fifth", "capo"),
+        "seeds": 1,
+        "minutes": 0.1,
+        "rows": 10,
+        "model": "m",
+        "threads": 1,
+        "slots": 1,
+        "python": Path(sys.executable),
+    }
+    return benchmark.Plan(**settings | changes)
+
+
+def _peer(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: str) -> Any:
+    side = tmp_path / "side.py"
+    side.write_text(code, encoding="utf-8")
+    monkeypatch.setattr(benchmark, "SIDE", side)
+    rows = tuple(Example(f"test:{n}", {"input": text}, ("yes",)) for n, text in ((10, "late"), (9, "soon")))
+    task = replace(toy.task(labels=("yes", "no")), test=rows, seeds=(Prompt("Classify."),))
+    return benchmark.peer(_plan(benchmark), task, "capo", 0, Path("model.gguf"))
+
+
+def test_a_peer_has_the_rows_and_its_scores_are_in_the_order_of_the_ids(
+    benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    found = _peer(benchmark, monkeypatch, tmp_path, FINDS)
+    assert (found["prompt"], found["demos"], found["test"]) == ("Classify.", 20, "01")
+
+
+def test_what_does_not_run_is_said_with_its_message(
+    benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert "no JSON here" in _peer(benchmark, monkeypatch, tmp_path, "raise ValueError('no JSON here')")["error"]
+    monkeypatch.setattr(benchmark, "OVERTIME", 0.1)
+    found = _peer(benchmark, monkeypatch, tmp_path, "import time; time.sleep(60)")
+    assert found["error"].startswith("stopped after")
+
+
+def test_the_report_has_costs_differences_and_failures(benchmark: ModuleType) -> None:
+    def found(test: str, seconds: float) -> dict[str, Any]:
+        return {"seconds": seconds, "model_seconds": 4.0, "tokens": 100, "demos": 0, "prompt": "p", "test": test}
+
+    searches = {
+        "auto 0": found("1111111100", 5.0),
+        "capo 0": found("1111000000", 9.0),
+        "auto fifth 0": {"error": "no room"},
+    }
+    told = benchmark.report(_plan(benchmark), {"tasks": {"subj": {"searches": searches}}})
+    assert "| subj | capo | 1 | 0.400" in told
+    assert "| 9 | 5.0 | 100 |" in told
+    assert "auto less capo, all tasks, paired: +0.400" in told
+    assert "- subj, auto fifth 0: no room" in told
+    assert json.dumps(searches["auto fifth 0"]) not in told
