@@ -8,13 +8,15 @@ All requests pass through a counter in this process, which knows the tokens that
 answer) and how long any request was under way; what is left of the seconds of the search is the peer's overhead.
 
 - capo: promptolution's CAPO with its documented settings: ten steps, blocks of 30 rows of dev, few-shot examples from
-  train, MarkerBasedPredictor. The first prompts are the task's and those that it has the model write from it.
+  train, MarkerBasedPredictor. The first prompts are the task's and ten that it has the model
+  write from it; its own default prompts where the model's list cannot be read.
 - mipro: DSPy's MIPROv2, auto="light", on `dspy.Predict`, which starts from the task's prompt. It knows no deadline.
 - gepa: DSPy's GEPA, auto="light", the same model reflecting, told the right label; stopped when the minutes are over.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import random
@@ -248,6 +250,8 @@ def _of_dspy(job: Job, program: Any, metric: Callable[..., float]) -> Found:
 
 PEERS: Mapping[str, Callable[[Job, str], Found]] = {"capo": capo, "mipro": mipro, "gepa": gepa}
 
+PACKAGES = {"capo": ("pandas", "promptolution.optimizers"), "mipro": ("dspy", "optuna"), "gepa": ("dspy", "gepa")}
+
 
 def main() -> None:
     """Run a job."""
@@ -260,6 +264,8 @@ def main() -> None:
         np.random.seed(job["seed"])  # noqa: NPY002 - what promptolution draws from
     server = serve(job)
     meter = Meter(server.listening_address)
+    for name in PACKAGES[job["peer"]]:  # importing them takes seconds, and is no part of a search
+        importlib.import_module(name)
     began = time.monotonic()
     prompt, demos, scores = PEERS[job["peer"]](job, meter.url)
     seconds = time.monotonic() - began
