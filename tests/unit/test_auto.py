@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -13,8 +14,9 @@ import localprompt
 from localprompt.cli.output import turn_parts
 from localprompt.optimizers import configure
 from localprompt.optimizers.auto import Auto, Bandit
-from localprompt.optimizers.worked_examples import swapped
-from localprompt.types import Candidate, Demo, Prompt, Turn
+from localprompt.optimizers.worked_examples import dealt, swapped
+from localprompt.search.problem import Problem
+from localprompt.types import Candidate, Demo, Evaluation, Example, Prompt, Turn
 
 ROW = 0.01
 
@@ -102,6 +104,66 @@ def test_without_a_limit_the_opening_is_a_third_and_with_one_the_turns_go_on() -
     assert spent >= 2 * opening.tokens > spent - turns[-1].tokens
     opening, *turns = _search(max_tokens=1_000_000, without="cross, guess").turns
     assert sum(turn.tokens for turn in turns) > 2 * opening.tokens
+
+
+def _scored(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Prompt, int]]:
+    """Return a list that each prompt comes into when it is scored, with the number of rows."""
+    scored, evaluate = list[tuple[Prompt, int]](), problem.evaluate
+
+    def noted(prompts: Sequence[Prompt], examples: Sequence[Example] | None = None) -> list[Evaluation]:
+        found = evaluate(prompts, examples)
+        scored.extend((each.prompt, len(each.outcomes)) for each in found)
+        return found
+
+    monkeypatch.setattr(problem, "evaluate", noted)
+    return scored
+
+
+def test_a_limit_sizes_the_opening_to_at_most_about_a_third() -> None:
+    small, large = (_search(max_tokens=limit, without="cross, guess") for limit in (8_000, 40_000))
+    assert small.turns[0].tokens < 0.4 * 8_000
+    assert small.expected is not None
+    assert large.expected is not None
+    assert small.expected.sizes["queries"] < large.expected.sizes.get("queries", Auto().queries)
+
+
+@pytest.mark.parametrize("helps", [True, False])
+def test_what_the_look_speaks_for_is_raced_more_and_has_its_turns_first(
+    helps: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(prompt: str, seed: int) -> str:
+        if not toy.is_asked_to_write(prompt) and "Output: omega" in prompt:
+            return toy.answer(toy.BEST + prompt[prompt.rindex("\n\nInput:") :], seed) if helps else " no idea"
+        return toy.answer(prompt, seed)
+
+    given = replace(toy.task(), layout=toy.SHOWING, seeds=(Prompt("Say something of the alpha."),))
+    problem = toy.problem(toy.model(answer=answer), given)
+    scored = _scored(problem, monkeypatch)
+    names = Auto()._open(problem, problem.dev)
+    assert names[0] == ("deal" if helps else "reword")
+    beside = ("", given.seeds[0].instruction)
+    sets = {prompt.id for prompt, _ in scored if len(prompt.demos) > 2 and prompt.instruction in beside}
+    assert len(sets) == (18 if helps else 6)
+
+
+def test_a_turn_does_not_measure_what_is_clearly_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = toy.problem(toy.model(), toy.task(dev=60))
+    ranked = problem.evaluate([Prompt(toy.BEST)])
+    scored = _scored(problem, monkeypatch)
+    Auto()._turn(problem, [Prompt("Be brief."), Prompt("Be kind.")], ranked, problem.dev)
+    assert max(n for prompt, n in scored if prompt.instruction != toy.BEST) == 24
+
+
+def test_sets_are_dealt_behind_the_instruction_and_alone_by_turns() -> None:
+    problem = toy.problem(toy.model(), replace(toy.task(), layout=toy.SHOWING))
+    parent = Prompt("Say something of the alpha.")
+    sets = dealt(problem, parent, 2, problem.dev)
+    assert [each.instruction for each in sets] == [parent.instruction] * 3 + [""] * 3
+    assert [len(each.demos) for each in sets] == [4, 8, 16] * 2
+    assert {prompt.id for prompt in sets} <= {each.prompt.id for each in problem.ranking.candidates}
+    assert {len(each.demos) for each in dealt(problem, parent, 1, problem.dev, 3)} == {3}
+    assert dealt(problem, parent, 2, problem.dev, 0) == []
+    assert dealt(toy.problem(toy.model()), parent, 2, problem.dev) == []
 
 
 def test_operators_in_turn_for_comparison() -> None:
