@@ -1,0 +1,120 @@
+"""Completions one step at a time: requests come and go, and none changes what another one says.
+
+F32 cells and no flash attention, so that rounding does not depend on the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tiny import CHAIN
+from tiny_architectures import write_mamba2
+
+from localprompt.engine import engine as engine_module
+from localprompt.engine.completions import GenerateRequest
+from localprompt.engine.engine import Engine
+from localprompt.engine.llama import Llama
+from localprompt.engine.settings import EngineSettings
+from localprompt.types import Generation, Sampling
+
+SETTINGS: dict[str, Any] = {"flash_attn": False, "kv_type": "f32", "n_threads": 1, "n_ctx": 2048, "n_ubatch": 64}
+PROMPTS = ["the answer is", "the answer is positive", "x", "the review of the film says", "the answer is positive or"]
+
+
+def request(llama: Llama, prompt: str, seed: int, n: int = 12, **sampling: Any) -> GenerateRequest:
+    tokens = tuple(llama.tokenize(prompt, control=False))
+    return GenerateRequest(tokens, Sampling(max_tokens=n, **{"temperature": 1.0, **sampling}), seed)
+
+
+@pytest.fixture(scope="module", params=["cells", "states", "streams"])
+def engine(
+    request: pytest.FixtureRequest, tiny_qwen: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Engine]:
+    path = tiny_qwen
+    if request.param == "states":
+        path = tmp_path_factory.mktemp("states") / "mamba2.gguf"
+        write_mamba2(path)
+    llama = Llama(path, EngineSettings(**SETTINGS, n_seq_max=16, lanes=6, stream_ctx=32768))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        if request.param == "streams":
+            monkeypatch.setattr(engine_module, "_LEAST_STREAMED", 1)
+            monkeypatch.setattr(engine_module, "_FEWEST_STREAMS", 1)
+        yield Engine(llama)
+
+
+@pytest.fixture(scope="module")
+def alone(engine: Engine) -> dict[int, Generation]:
+    llama = engine._llama
+    return {k: engine.generate([request(llama, PROMPTS[k % 5], k)])[0] for k in range(15)}
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_requests_come_and_go_between_steps(engine: Engine, alone: dict[int, Generation], data: st.DataObject) -> None:
+    engine.forget()  # an example that was given up in the middle leaves lanes
+    llama = engine._llama
+    every = [request(llama, PROMPTS[k % 5], k) for k in range(15)]
+    completions = engine.completions(every)
+    numbers: dict[int, int] = {}  # key to the number of the request
+    waiting = data.draw(st.permutations(range(15)))
+    found: dict[int, Generation] = {}
+    cancelled: set[int] = set()
+    while waiting or completions.busy:
+        n = data.draw(st.integers(0 if completions.busy else 1, 5)) if waiting else 0
+        now, waiting = waiting[:n], waiting[n:]
+        numbers |= dict(zip(completions.add([every[k] for k in now]), now, strict=True))
+        if numbers and data.draw(st.integers(0, 4)) == 0:
+            key = data.draw(st.sampled_from(sorted(numbers)))
+            completions.cancel(key)
+            cancelled.add(key)
+        if completions.busy:
+            for key, generation in completions.step():
+                assert key not in cancelled
+                assert key not in found
+                found[key] = generation
+    assert {numbers[key]: generation for key, generation in found.items()} == {
+        k: alone[k] for key, k in numbers.items() if key in found
+    }
+    assert set(found) | cancelled == set(numbers)
+
+
+def test_what_a_completion_has_said_is_never_taken_back(engine: Engine) -> None:
+    """A stop string that may be on its way is held back, and so is half a character."""
+    llama = engine._llama
+    stop = CHAIN.decode()[:2] * 3
+    wanted = [request(llama, "☕", 0, 40, temperature=0.0, stop=(stop,)), *(request(llama, p, 1, 30) for p in PROMPTS)]
+    completions = engine.completions(wanted)
+    keys = completions.add(wanted)
+    said: dict[int, list[str]] = {key: [""] for key in keys}
+    results: dict[int, Generation] = {}
+    while completions.busy:
+        results.update(completions.step())
+        for key in keys:
+            if key not in results:
+                said[key].append(completions.said(key))
+    for key in keys:
+        for before, after in zip(said[key], [*said[key][1:], results[key].text], strict=True):
+            assert after.startswith(before)
+
+
+def test_long_completions_have_streams_and_short_ones_share_cells(
+    tiny_qwen: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "_LEAST_STREAMED", 2048)
+    monkeypatch.setattr(engine_module, "_FEWEST_STREAMS", 8)
+    llama = Llama(tiny_qwen, EngineSettings(**SETTINGS, n_seq_max=64, lanes=32))
+    engine = Engine(llama)
+    short = [request(llama, "the answer is", k, 8) for k in range(32)]
+    long = [request(llama, "the answer is", k, 200) for k in range(32)]
+    assert engine._streams_for(short) is None
+    shape = engine._streams_for(long)
+    assert shape is not None
+    assert (shape.has_streams, shape.n_seq_max, shape.longest) == (True, 40, 256)
+    none = Engine(Llama(tiny_qwen, EngineSettings(**SETTINGS, n_seq_max=64, lanes=32, stream_ctx=0)))
+    assert none._streams_for(long) is None
+    assert engine.generate(long[:20]) == none.generate(long[:20])
