@@ -70,28 +70,47 @@ LIMIT = click.IntRange(min=1, max=10**15)
 """Tokens or calls: far beyond any search, and far below the largest number that a result may hold."""
 
 
+def _together(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    return lambda command: reduce(lambda made, option: option(made), reversed(options), command)
+
+
 def _engine(ctx: click.Context, param: click.Parameter, assignments: tuple[str, ...]) -> dict[str, object]:
     """Return engine settings as their types; a name that is none is left to the loading, which knows the nearest."""
+    exact: dict[str, object] = {"exact": True} if ctx.meta.get(_EXACT) else {}
     if not assignments:
-        return {}
+        return exact
     from localprompt.engine.settings import EngineSettings  # noqa: PLC0415 - `--help` must start fast
     from localprompt.interface.values import read_value  # noqa: PLC0415
 
     wanted = get_type_hints(EngineSettings)
-    return {
+    return exact | {
         name: read_value(f"the engine setting {name}", value, wanted[name]) if name in wanted else value
         for name, value in assigned("--engine", assignments, "n_ctx=4096").items()
     }
 
 
-engine_option = click.option(
+def _exact(ctx: click.Context, param: click.Parameter, is_exact: bool) -> None:
+    ctx.meta[_EXACT] = is_exact
+
+
+_EXACT = "localprompt.exact"
+_exact_option = click.option(
+    "--exact",
+    is_flag=True,
+    is_eager=True,  # before `--engine`, of whose settings it is one
+    expose_value=False,
+    callback=_exact,
+    help="Scores that are equal bit for bit whatever is computed with them; slower, and refused where it cannot be.",
+)
+_settings_option = click.option(
     "--engine",
     multiple=True,
     metavar="NAME=VALUE",
     callback=_engine,
     help="How models are run; repeatable. Names: n_ctx, n_threads, n_ubatch, lanes, use_extra_bufts, kv_type, "
-    "flash_attn, n_gpu_layers.",
+    "flash_attn, n_gpu_layers, stream_ctx.",
 )
+engine_option = _together(_exact_option, _settings_option)
 """Reaches the command as settings by name."""
 
 store_option = click.option(
@@ -117,10 +136,6 @@ debug_option = click.option(
     "--debug", is_flag=True, expose_value=False, callback=_remember, help="Show the traceback of an error."
 )
 """May stand before the command or behind it."""
-
-
-def _together(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
-    return lambda command: reduce(lambda made, option: option(made), reversed(options), command)
 
 
 report_options = _together(debug_option, json_option)

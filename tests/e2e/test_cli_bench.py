@@ -17,6 +17,7 @@ from click.testing import CliRunner
 
 from localprompt.cli.main import main
 from localprompt.engine.gguf_reader import read_header
+from localprompt.errors import ModelError
 from localprompt.lm.check import kind_of_memory
 from localprompt.lm.local import load_model
 from localprompt.lm.speed import Rate, measured_speed
@@ -243,3 +244,23 @@ def test_the_example_says_what_is_needed_before_it_searches(tiny_qwen: Path, tmp
     dry = subprocess.run([*command, "--dry-run"], env=environment, capture_output=True, text=True, check=True)
     assert "== the search" not in dry.stdout
     assert subprocess.run(command[:2], env=environment, capture_output=True, check=False).returncode == 2
+
+
+# Exact ---------------------------------------------------------------------------------------------------------------
+
+
+def test_exact_is_a_setting_of_the_engine_beside_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--exact` and `--engine exact=true` are one; what a model is loaded with has both."""
+    loaded: list[dict[str, Any]] = []
+
+    def load(name: object, **settings: Any) -> Any:
+        loaded.append(settings)
+        raise ModelError("not today")
+
+    monkeypatch.setattr("localprompt.lm.local.load_model", load)
+    task = toy.write_task(tmp_path, 8, 16, 16)
+    command = ["evaluate", task, "--model", "x.gguf", "--prompt", "p", "--store", str(tmp_path / "s.db")]
+    for how in (["--exact"], ["--engine", "exact=true"], ["--engine", "n_ctx=512", "--exact"], []):
+        assert CliRunner().invoke(main, [*command, *how]).exit_code == 1
+    assert [settings.get("exact") for settings in loaded] == [True, True, True, None]
+    assert loaded[2]["n_ctx"] == 512
