@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
+from localprompt.engine.build import check_build
 from localprompt.engine.export import find_faults
 from localprompt.engine.gguf_reader import read_header
 from localprompt.engine.gguf_validator import validate
@@ -288,6 +289,7 @@ def load_model(name_or_path: str | Path, *, tune: bool = True, **settings: Any) 
     chosen = read_settings(settings)
     path = models.resolve(name_or_path)
     header = validate(path)  # nothing native reads a file before this says yes
+    check_build()
     chosen = fitted(header, chosen, frozenset(settings))
     if tune:
         chosen = tuned(path, content_hash(path), chosen, frozenset(settings)).settings
