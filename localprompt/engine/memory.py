@@ -59,7 +59,8 @@ class MemoryNeed:
 
     def __str__(self) -> str:
         names = ("weights", "KV cells", "states", "batches", "logits", "the process")
-        return ", ".join(f"{_readable(n)} {name}" for n, name in zip(astuple(self), names, strict=True) if n)
+        parts = [(n, name) for n, name in zip(astuple(self), names, strict=True) if n or name != "states"]
+        return ", ".join(f"{_readable(n)} {name}" for n, name in parts)
 
 
 def needed(header: GGUFHeader, settings: EngineSettings) -> MemoryNeed:
