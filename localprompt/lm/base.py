@@ -29,6 +29,8 @@ class ModelFacts:
     """True if `Sampling.grammar` binds what `generate` returns; False: it is ignored."""
     identity: Mapping[str, object] = field(default_factory=dict)
     """What the fingerprint is a hash of, by name, for whoever asks why two models differ; may be empty."""
+    can_score: bool = True
+    """False for a model that only replies: `loglikelihood` raises ModelError."""
 
 
 class LanguageModel(Protocol):

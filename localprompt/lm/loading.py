@@ -28,6 +28,8 @@ _NAME = re.compile("[a-z][a-z0-9_-]+")
 class _Scheme:
     load: Loader
     names_file: bool
+    is_trusted: bool = True
+    """False: opening it runs code or contacts a server, which nobody but the user who names it may cause."""
 
 
 def _load_script(file: str, **engine: Any) -> AbstractContextManager[LanguageModel]:
@@ -42,8 +44,23 @@ def _load_from(program: str, text: str, **engine: Any) -> AbstractContextManager
     return load_model(f"{program}:{text}", **engine)
 
 
-_SCHEMES = {"scripted": _Scheme(_load_script, names_file=True)} | {
-    program: _Scheme(partial(_load_from, program), names_file=False) for program in PROGRAMS
+def _load_python(name: str, **engine: Any) -> AbstractContextManager[LanguageModel]:
+    from localprompt.lm.function import load_function_model  # noqa: PLC0415 - as few modules as a command needs
+
+    return load_function_model(name, **engine)
+
+
+def _load_url(scheme: str, text: str, **engine: Any) -> AbstractContextManager[LanguageModel]:
+    from localprompt.lm.server import load_server  # noqa: PLC0415 - as few modules as a command needs
+
+    return load_server(scheme, text, **engine)
+
+
+_SCHEMES = {
+    "scripted": _Scheme(_load_script, names_file=True),
+    "python": _Scheme(_load_python, names_file=False, is_trusted=False),
+    **{each: _Scheme(partial(_load_url, each), names_file=False, is_trusted=False) for each in ("http", "https")},
+    **{program: _Scheme(partial(_load_from, program), names_file=False) for program in PROGRAMS},
 }
 
 
@@ -102,6 +119,12 @@ def open_vocabulary(name_or_path: str | Path) -> AbstractContextManager[Language
     from localprompt.lm.local import load_vocabulary  # noqa: PLC0415 - llama.cpp starts slowly
 
     return load_vocabulary(name_or_path)
+
+
+def is_trusted(name: str) -> bool:
+    """Return whether a model may be opened by a name that comes from the store: it runs no code, contacts no server."""
+    scheme_name, _ = _parts(name)
+    return scheme_name not in _SCHEMES or _SCHEMES[scheme_name].is_trusted
 
 
 def source_of(model: str | Path | LanguageModel | None) -> str | None:

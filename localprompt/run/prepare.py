@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from localprompt.errors import ConfigError
 from localprompt.lm.budget import Budget
 from localprompt.run.models import Models
 from localprompt.run.spec import RunSpec
@@ -31,8 +32,14 @@ def prepare(spec: RunSpec, models: Models) -> Prepared:
 
     Raises:
         ContextOverflow: naming the first example that does not; only tokenisers were asked.
+        ConfigError: if labels are to be compared by a model that only replies.
     """
     task = spec.placed
+    if task.labels and not models.lm.facts.can_score:
+        raise ConfigError(
+            f"the task has labels, and {models.lm.facts.name} gives no log-probabilities to compare them by",
+            "use it as --proposer, or leave out labels and have the answers written",
+        )
     spec.evaluator(models.lm, Budget()).check_fit(task.seeds[0], (*task.dev, *task.test), room=_ROOM)
     return Prepared(spec, models)
 

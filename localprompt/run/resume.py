@@ -17,6 +17,7 @@ from localprompt.errors import ConfigError, RunMismatch
 from localprompt.interface.arguments import checked
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.deadline import Deadline
+from localprompt.lm.loading import is_trusted
 from localprompt.lm.replayed import ReplayedLM
 from localprompt.run.config import RunConfig
 from localprompt.run.execute import RunSession, execute_run, search_and_test
@@ -278,12 +279,17 @@ def source_of(
     """Return where the model of a role is, with the engine settings of then and those of now over them.
 
     Raises:
-        ConfigError: for a model that came loaded and is not given now.
+        ConfigError: for a model that came loaded, runs code or is behind a URL, and is not given now.
     """
     before = config.roles[role]
     model = getattr(config.sources, role) if given is None else given
     if model is None:
         raise ConfigError(f"the run used a loaded {role}, {before.name!r}", f"pass the {role} to continue with")
+    if given is None and not is_trusted(str(model)):
+        raise ConfigError(
+            f"the run's {role} is {model}, and a run's record may come from anywhere",
+            f"name the {role} again to run that code or to contact that server",
+        )
     check_engine(engine, model)
     return ModelSource(model, {**before.engine(), **engine})
 

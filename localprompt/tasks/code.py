@@ -31,10 +31,11 @@ _SHARED = frozenset({*sys.stdlib_module_names, __name__.partition(".")[0]})
 """Never the folder's own when one of its modules imports them: all code expects the ones that are installed."""
 
 
-def load_function(name: str, folder: Path) -> tuple[Callable[..., Any], str]:
+def load_function(name: str, folder: Path, what: str = "metric") -> tuple[Callable[..., Any], str]:
     """Return the function `module:function` and the hash of its module's files, hexadecimal.
 
     It is looked for in `folder` first. The same files are loaded once in a process, and anew where they have changed.
+    `what` it is for is named in errors.
 
     Raises:
         TaskError: if it cannot be imported or is no function.
@@ -44,11 +45,12 @@ def load_function(name: str, folder: Path) -> tuple[Callable[..., Any], str]:
         module, digest = _load(module_name, folder.resolve())
         function = getattr(module, function_name)
     except (Exception, SystemExit) as error:  # a user's module may raise anything while it is imported
-        hint = "write module:function, and put module.py beside the task file or on PYTHONPATH"
+        place = "beside the task file" if what == "metric" else "in this folder"
+        hint = f"write module:function, and put module.py {place} or on PYTHONPATH"
         why = re.sub(rf"{_PREFIX}\w+\.", "", f"{type(error).__name__}: {error}")
-        raise TaskError(f"the metric {name!r} cannot be imported ({why})", hint) from error
+        raise TaskError(f"the {what} {name!r} cannot be imported ({why})", hint) from error
     if not callable(function):
-        raise TaskError(f"the metric {name!r} is not a function", "write module:function")
+        raise TaskError(f"the {what} {name!r} is not a function", "write module:function")
     return function, digest
 
 

@@ -74,7 +74,7 @@ def test_a_file_whose_name_looks_like_a_scheme_is_a_file(tmp_path: Path, monkeyp
     ("name", "hint"),
     [
         ("script:a.json", "mean 'scripted'?"),
-        ("zz:a/b", "known: docker, gpt4all, hf, jan, llamacpp, lmstudio, ollama, scripted"),
+        ("zz:a/b", "known: docker, gpt4all, hf, http, https, jan, llamacpp, lmstudio, ollama, python, scripted"),
     ],
 )
 def test_an_unknown_scheme_is_a_sentence_with_the_known_ones(name: str, hint: str) -> None:

@@ -1,0 +1,263 @@
+"""A model behind a URL that speaks OpenAI's interface. Level 3.
+
+A URL is contacted because the user named it, and nothing else is: redirects are not followed, and a run that comes from
+the store does not open one by itself (see `loading.is_trusted`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, NoReturn
+from urllib.parse import urlsplit, urlunsplit
+
+from localprompt.errors import ConfigError, ModelError, nearest
+from localprompt.lm.asked import AskedModel, Question, n_pieces
+from localprompt.lm.base import ModelFacts
+from localprompt.types import Generation, Loglikelihood
+
+API_KEY = "LOCALPROMPT_API_KEY"
+"""Variable of the environment that holds the key of servers that want one."""
+_N_CTX = 131072
+"""Tokens that a request may have where the server does not tell; it refuses what is longer."""
+_PARALLEL = 8
+"""Requests that are under way at once."""
+_TIMEOUT = 600.0
+"""Seconds without a byte after which a server counts as gone."""
+_WAITS = (1.0, 4.0)
+"""Seconds before a request is sent again to a server that is too busy."""
+_BUSY = (429, 503)
+_MISSING = (404, 405, 501)
+_MAX_BYTES = 2**26
+_SHOWN = 300
+_TELLS_N_CTX = ("max_model_len", "context_length", "n_ctx", "n_ctx_train")
+_DIRECT = ("127.0.0.1", "localhost", "::1")
+"""Hosts that are asked without a proxy."""
+
+
+class NotOffered(ModelError):  # noqa: N818 - says what is the matter
+    """A server does not have what it was asked for."""
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        """Follow nowhere: another address is not the one that was named."""
+
+
+class Server:
+    """The interface of one model of one server.
+
+    Args:
+        url: such as `http://127.0.0.1:11434/v1`.
+        model: as the server names it.
+    """
+
+    def __init__(self, url: str, model: str = "") -> None:
+        self.url = url
+        self.model = model
+        host = urlsplit(url).hostname or ""
+        proxies = [urllib.request.ProxyHandler({})] if host in _DIRECT else []
+        self._opener = urllib.request.build_opener(_NoRedirect, *proxies)
+
+    def models(self) -> list[Mapping[str, Any]]:
+        """Return what the server says of its models.
+
+        Raises:
+            NotOffered: if it has no such list.
+            ModelError: if it cannot be reached, or answers something else.
+        """
+        found = self._asked("models").get("data")
+        if not isinstance(found, list) or not all(isinstance(each, Mapping) and "id" in each for each in found):
+            self._fail("models", "lists no models")
+        return found
+
+    def reply(self, question: Question) -> Generation:
+        """Return the completion of a chat, or of a plain text.
+
+        Raises:
+            ModelError: if there is none.
+        """
+        how = question.sampling
+        body: dict[str, Any] = {"max_tokens": how.max_tokens, "temperature": how.temperature, "seed": question.seed}
+        body["seed"] %= 2**31
+        body |= {"stop": list(how.stop)} if how.stop else {}
+        unset = {"top_p": 1.0, "top_k": 0, "min_p": 0.0}  # not every server knows the last two
+        body |= {name: value for name, off in unset.items() if (value := getattr(how, name)) != off}
+        if not question.messages:
+            choice, n_tokens = self._choice("completions", {**body, "prompt": question.text})
+            text = choice.get("text")
+        else:
+            turns = [{"role": each.role, "content": each.content} for each in question.messages]
+            opening = question.text.rstrip()
+            turns += [{"role": "assistant", "content": opening}] if opening else []
+            choice, n_tokens = self._choice("chat/completions", {**body, "messages": turns})
+            message = choice.get("message")
+            text = message.get("content") if isinstance(message, Mapping) else None
+            if isinstance(text, str) and opening:
+                text = text.removeprefix(opening)  # some go on with it, some begin again
+        reason = choice.get("finish_reason")
+        if not isinstance(text, str) or reason not in ("stop", "length"):
+            self._fail("a completion", f"returned none (finish_reason {reason!r})")
+        return Generation(text, n_pieces(text) if n_tokens is None else n_tokens, reason)
+
+    def score(self, context: str, continuation: str) -> Loglikelihood:
+        """Return the log-likelihood of a continuation, from the server's log-probabilities of the prompt.
+
+        Raises:
+            NotOffered: if it does not give one for each token that reaches into the continuation.
+            ModelError: if asking fails.
+        """
+        text = context + continuation
+        body = {"prompt": text, "max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1}
+        choice, _ = self._choice("completions", body)
+        chosen = _reaching(choice.get("logprobs"), len(context), text)
+        if chosen is None:
+            raise NotOffered(
+                f"{self.url} gives no log-probabilities of the prompt",
+                "use it as --proposer, or for tasks without labels",
+            )
+        greedy = all(nats >= max(top.values(), default=0.0) for nats, top in chosen)
+        return Loglikelihood(sum(nats for nats, _ in chosen), len(chosen), greedy)
+
+    def _choice(self, path: str, body: Mapping[str, Any]) -> tuple[Mapping[str, Any], int | None]:
+        """Return the only choice, and how many tokens it took where the server says it."""
+        found = self._asked(path, {"model": self.model, **body})
+        choices, usage = found.get("choices"), found.get("usage")
+        if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], Mapping):
+            self._fail(path, "answers without a choice")
+        n_tokens = usage.get("completion_tokens") if isinstance(usage, Mapping) else None
+        return choices[0], n_tokens if isinstance(n_tokens, int) else None
+
+    def _asked(self, path: str, body: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json", "User-Agent": "localprompt"}
+        key = os.environ.get(API_KEY)
+        headers |= {"Authorization": f"Bearer {key}"} if key else {}
+        request = urllib.request.Request(f"{self.url}/{path}", data, headers)
+        for wait in (*_WAITS, None):
+            try:
+                with self._opener.open(request, timeout=_TIMEOUT) as response:
+                    found = json.loads(response.read(_MAX_BYTES))
+                if isinstance(found, Mapping):
+                    return found
+                self._fail(path, "answers what is no object")
+            except urllib.error.HTTPError as error:
+                if error.code not in _BUSY or wait is None:
+                    self._refused(path, error)
+                error.close()
+                time.sleep(wait)
+            except (OSError, http.client.HTTPException) as error:
+                why = getattr(error, "reason", error)
+                raise ModelError(
+                    f"{self.url} cannot be reached ({why})", "check the address, and that the server runs"
+                ) from error
+            except ValueError as error:
+                self._fail(path, f"answers what is not JSON ({error})")
+        raise AssertionError  # the last attempt returns or raises
+
+    def _refused(self, path: str, error: urllib.error.HTTPError) -> NoReturn:
+        with error:
+            said = error.read(_MAX_BYTES).decode("utf-8", "replace")
+        with suppress(ValueError, KeyError, TypeError):  # some servers answer with a page
+            plain = json.loads(said)["error"]
+            said = str(plain["message"] if isinstance(plain, Mapping) else plain)
+        hint = f"the key is read from ${API_KEY}" if error.code in (401, 403) else "most addresses end in /v1"
+        kind = NotOffered if error.code in _MISSING else ModelError
+        raise kind(f"{self.url}/{path} refuses with {error.code}: {said.strip()[:_SHOWN]}", hint) from error
+
+    def _fail(self, path: str, what: str) -> NoReturn:
+        raise ModelError(f"{self.url} {what}, asked for {path}", "is it a server with OpenAI's interface?")
+
+
+def load_server(scheme: str, text: str, **engine: object) -> AskedModel:
+    """Return a model of a server, by `URL#model` or, where it has only one, by its URL.
+
+    It is asked for its models, and for one token, to see whether it gives log-probabilities of a prompt. Engine
+    settings have no effect.
+
+    Raises:
+        ConfigError: for an address that cannot be, or a model that the server does not have.
+        ModelError: if it cannot be reached.
+    """
+    address, _, model = f"{scheme}:{text}".partition("#")
+    parts = urlsplit(address)
+    if not parts.hostname or parts.query:
+        raise ConfigError(f"{address!r:.200} is no address of a server", "write http://HOST:PORT/v1#MODEL")
+    if parts.username or parts.password:
+        raise ConfigError("the address of a server must not hold a key: a run records it", f"put it into ${API_KEY}")
+    server = Server(urlunsplit(parts).rstrip("/"), model)
+    entry = _entry(server)
+    server.model = str(entry["id"])
+    try:
+        server.score("One two", " three")
+        score = server.score
+    except ModelError:  # some refuse it, some ignore it; each in its own way
+        score = None
+    identity = {"url": server.url, "model": server.model}
+    fingerprint = "url-" + hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    facts = ModelFacts(
+        f"{server.url}#{server.model}",
+        fingerprint,
+        _n_ctx(entry),
+        has_chat=True,
+        identity=identity,
+        can_score=score is not None,
+    )
+    return AskedModel(facts, server.reply, score, _PARALLEL)
+
+
+def _entry(server: Server) -> Mapping[str, Any]:
+    """Return what the server says of the model that is meant.
+
+    Raises:
+        ConfigError: if it is none of its models, or none was named and there are several.
+    """
+    try:
+        known = server.models()
+    except NotOffered:
+        if not server.model:
+            raise
+        return {"id": server.model}
+    names = [str(each["id"]) for each in known]
+    if server.model in names:
+        return known[names.index(server.model)]
+    if server.model:
+        raise ConfigError(f"{server.url} has no model {server.model!r}", nearest(server.model, names))
+    if len(known) != 1:
+        raise ConfigError(
+            f"{server.url} has {len(known)} models",
+            f"name one, as in {server.url}#{names[0]}" if names else "load a model there",
+        )
+    return known[0]
+
+
+def _n_ctx(entry: Mapping[str, Any]) -> int:
+    places = [entry, *(entry[key] for key in ("meta", "details") if isinstance(entry.get(key), Mapping))]
+    told = [place[name] for place in places for name in _TELLS_N_CTX if isinstance(place.get(name), int)]
+    return min((n for n in told if n > 0), default=_N_CTX)
+
+
+def _reaching(logprobs: Any, start: int, text: str) -> Sequence[tuple[float, Mapping[str, float]]] | None:
+    """Return nats and alternatives of each token of a prompt that reaches behind `start`; None if any is missing."""
+    if not isinstance(logprobs, Mapping):
+        return None
+    columns = [logprobs.get(name) or [] for name in ("tokens", "token_logprobs", "top_logprobs", "text_offset")]
+    if len({len(column) for column in columns}) != 1:
+        return None
+    found, covered = [], start
+    for token, nats, top, offset in zip(*columns, strict=True):
+        end = offset + len(token)
+        if end <= start or offset >= len(text):
+            continue
+        if nats is None or offset > covered or text[offset:end] != token:
+            return None
+        found.append((float(nats), top or {}))
+        covered = end
+    return found if covered == len(text) and found else None
