@@ -26,6 +26,7 @@ _COMMANDS = {
     "replay": "localprompt.cli.replay:replay",
     "port": "localprompt.cli.port:port",
     "runs": "localprompt.cli.runs:runs",
+    "lm-eval": "localprompt.cli.lm_eval:lm_eval",
     "methods": "localprompt.cli.methods:methods",
     "models": "localprompt.cli.models:models",
     "tasks": "localprompt.cli.tasks:tasks",
