@@ -10,7 +10,7 @@ import pytest
 from localprompt.errors import ConfigError
 
 
-@pytest.mark.parametrize(("adapter", "package", "extra"), [("lm_eval", "lm_eval", "lm-eval")])
+@pytest.mark.parametrize(("adapter", "package", "extra"), [("dspy", "dspy", "dspy"), ("lm_eval", "lm_eval", "lm-eval")])
 def test_a_missing_package_is_a_sentence_with_the_command_that_installs_it(
     adapter: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,166 @@
+"""Completions that many threads ask for, computed together: what waits when the engine is free is one call. Level 9."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
+
+from localprompt.engine.process import RequestsDied
+from localprompt.errors import ConfigError, LocalPromptError
+from localprompt.lm.base import LanguageModel
+from localprompt.lm.loading import open_model
+from localprompt.types import Generation, Message, Sampling
+
+WINDOW = 0.003
+"""Seconds in which requests are collected before a free engine begins."""
+
+_Result = TypeVar("_Result")
+
+
+class Completion(NamedTuple):
+    """A completion, and how many tokens its prompt had."""
+
+    generation: Generation
+    n_prompt: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiting:
+    messages: Sequence[Message] | str
+    sampling: Sampling
+    seed: int | None
+    done: Future[Completion] = field(default_factory=Future)
+
+
+class Waves:
+    """A model that any number of threads may ask at once.
+
+    While a call is computed, further requests wait and become the next call, in the order in which they came. What is
+    sampled without a seed gets the number of times that the same request has been asked before as its seed, so that
+    asking twice gives two completions, the same two in each run.
+
+    Args:
+        model: a name as `--model` takes it, opened at the first request; or a loaded model, which stays open.
+        window: seconds in which requests are collected before a free engine begins.
+        engine: settings of the engine, for a model that is named.
+    """
+
+    def __init__(self, model: str | LanguageModel, window: float = WINDOW, **engine: Any) -> None:
+        if engine and not isinstance(model, str):
+            raise ConfigError("engine settings have no effect on a model that is loaded", "pass them to load_model")
+        self._model = model
+        self._engine = engine
+        self._window = window
+        self._stack = ExitStack()
+        self._opened: LanguageModel | None = None
+        self._busy = threading.RLock()
+        self._mutex = threading.Lock()
+        self._waiting: list[_Waiting] = []
+        self._asked: Counter[tuple[str, Sampling]] = Counter()
+        self.sizes: list[int] = []
+        """Requests of each call so far."""
+
+    @property
+    def n_waiting(self) -> int:
+        """Requests that no call has taken up yet."""
+        return len(self._waiting)
+
+    def complete(self, messages: Sequence[Message] | str, sampling: Sampling, seed: int | None = None) -> Completion:
+        """Return a completion of a chat, or of a plain text; waits until it is computed.
+
+        Raises:
+            LocalPromptError: what asking for it alone would raise; others that were asked with it are answered.
+        """
+        mine = _Waiting(messages, sampling, seed)
+        with self._mutex:
+            self._waiting.append(mine)
+        with self._busy:
+            if not mine.done.done():
+                time.sleep(self._window)
+                with self._mutex:
+                    wave, self._waiting = self._waiting, []
+                self._answer(wave)
+        return mine.done.result()
+
+    def ask(self, question: Callable[[LanguageModel], _Result]) -> _Result:
+        """Return what a function makes of the model, which nobody else asks meanwhile."""
+        with self._busy:
+            return question(self._lm())
+
+    def close(self) -> None:
+        """End a model that was opened by its name; the next request opens it again."""
+        with self._busy:
+            self._opened = None
+            self._stack.close()
+
+    def _lm(self) -> LanguageModel:
+        if self._opened is None:
+            model = self._model
+            self._opened = (
+                self._stack.enter_context(open_model(model, **self._engine)) if isinstance(model, str) else model
+            )
+        return self._opened
+
+    def _answer(self, wave: Sequence[_Waiting]) -> None:
+        """Answer each request, or give it its error."""
+        self.sizes.append(len(wave))
+        try:
+            lm = self._lm()
+            prompts = [self._prompt(lm, each) for each in wave]
+            for sampling in dict.fromkeys(each.sampling for each in wave):
+                chosen = [
+                    (each, prompt)
+                    for each, prompt in zip(wave, prompts, strict=True)
+                    if each.sampling == sampling and prompt is not None
+                ]
+                self._complete(lm, [(each, prompt, self._seed(prompt, each)) for each, prompt in chosen])
+        except BaseException as error:
+            for each in wave:
+                if not each.done.done():
+                    each.done.set_exception(error)
+            raise
+
+    def _prompt(self, lm: LanguageModel, each: _Waiting) -> str | None:
+        if isinstance(each.messages, str):
+            return each.messages
+        try:
+            return lm.chat(each.messages)
+        except LocalPromptError as error:  # of one chat; the others are asked
+            each.done.set_exception(error)
+            return None
+
+    def _seed(self, prompt: str, each: _Waiting) -> int:
+        if each.seed is not None:
+            return each.seed
+        self._asked[prompt, each.sampling] += 1
+        return self._asked[prompt, each.sampling] - 1
+
+    def _complete(self, lm: LanguageModel, wave: Sequence[tuple[_Waiting, str, int]]) -> None:
+        """Answer requests that are sampled alike; where the call fails, each is asked alone."""
+        if not wave:
+            return
+        texts = [prompt for _, prompt, _ in wave]
+        try:
+            counts = lm.count_tokens(texts)
+            found: Sequence[Generation | None] = lm.generate(texts, wave[0][0].sampling, [seed for *_, seed in wave])
+        except RequestsDied as died:
+            if len(wave) == 1:
+                wave[0][0].done.set_exception(died)
+                return
+            counts, found = [0] * len(wave), died.results
+        except LocalPromptError as error:
+            if len(wave) == 1:
+                wave[0][0].done.set_exception(error)
+                return
+            counts, found = [0] * len(wave), [None] * len(wave)
+        for each, n, generation in zip(wave, counts, found, strict=True):
+            if generation is None:
+                self._complete(lm, [each])
+            else:
+                each[0].done.set_result(Completion(generation, n))
