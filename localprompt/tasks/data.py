@@ -133,6 +133,27 @@ def read_dataset(
     return _rows(f"{name}[{part}]", "row", records, fields)
 
 
+def read_frame(name: str, frame: object, fields: Fields) -> list[Row]:
+    """Return the rows of a table of pandas (`to_dict("records")`) or polars (`to_dicts()`) in its order.
+
+    Numbers become text as Python writes them: a column of whole numbers in which pandas has gaps reads 3.0.
+
+    Raises:
+        TaskError: if it is no such table, or a row is bad.
+    """
+    try:
+        plain: Any = frame
+        rows = plain.to_dicts() if hasattr(plain, "to_dicts") else plain.to_dict("records")
+    except (AttributeError, TypeError, ValueError) as error:
+        hint = "give a table of pandas or polars"
+        raise TaskError(f"the data {name!r} is a {type(frame).__name__}, not a table", hint) from error
+    records = (
+        Record(number, by_column((str(key), None if value != value else value) for key, value in row.items()))  # noqa: PLR0124 - NaN
+        for number, row in enumerate(rows, start=1)
+    )
+    return _rows(name, "row", records, fields)
+
+
 def divide(rows: Sequence[Row], sizes: Sequence[float], *, seed: int, stratify: bool) -> list[list[Row]]:
     """Return disjoint splits of the rows, one a size, each without duplicates of position.
 

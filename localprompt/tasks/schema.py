@@ -182,6 +182,8 @@ class Source:
     path: Path
     keys: TaskFile
     lines: Mapping[Key, int] = field(repr=False)
+    frames: Mapping[str, object] = field(default_factory=dict, repr=False)
+    """Tables in memory by the names that stand in the places of files."""
 
     def at(self, *key: str | int) -> str:
         """Return `FILE, line N: key 'a.b'`."""

@@ -6,10 +6,11 @@ import copy
 import os
 import pickle  # noqa: TID251 - to see whether a task can be sent; nothing is unpickled here
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from localprompt.errors import ConfigError, TaskError, nearest
@@ -25,6 +26,7 @@ from localprompt.tasks.data import (
     divide_all,
     read_dataset,
     read_file,
+    read_frame,
     reading_doubts,
     to_examples,
 )
@@ -133,20 +135,29 @@ class Task:
 
 
 @checked
-def load_task(path: str | os.PathLike[str], *, allow_code: bool = False, unlabelled: bool = False) -> Task:
+def load_task(
+    path: str | os.PathLike[str],
+    *,
+    allow_code: bool = False,
+    unlabelled: bool = False,
+    frames: Mapping[str, object] = MappingProxyType({}),
+) -> Task:
     """Return the task that a task file describes, its data read and checked.
 
     Args:
         path: the YAML file; paths inside it are relative to its folder.
         allow_code: permits `metric: module:function`, which runs code.
         unlabelled: read no answers; the target of each row is empty, and its score means nothing.
+        frames: pandas or polars tables, by the names that stand in the places of data files: with `{"rows": table}`,
+            `data: {file: rows}` is that table.
 
     Raises:
         TaskError: naming file, line and key, or data file and rows, with a hint. Nothing is half-read.
     """
     from localprompt.tasks.schema import read_task_file  # noqa: PLC0415 - pydantic and yaml start slowly
 
-    source = read_task_file(expanded(path))
+    source = replace(read_task_file(expanded(path)), frames=frames)
+    _check_frames(source)
     keys = source.keys
     _check_combination(source)
     labels = _labels(source)
@@ -348,9 +359,20 @@ def _splits(
         return [divide(rows, [size], seed=seed, stratify=bool(labels))[0] for rows, size in sampled], doubts
 
 
+def _check_frames(source: Source) -> None:
+    """Check that each table is one that the task file names."""
+    data = source.keys.data
+    named = [part for part in (data.file, data.train, data.dev, data.test) if part is not None]
+    for name in source.frames:
+        if name not in named:
+            raise TaskError(f"{source.at('data')} names no data {name!r}", nearest(name, named))
+
+
 def _read(source: Source, part: str, fields: Fields) -> tuple[str, list[Row]]:
     """Return where the rows of a file or a part of a data set come from, for messages, and the rows."""
     data = source.keys.data
+    if part in source.frames:
+        return f"{part}, row", read_frame(part, source.frames[part], fields)
     if data.dataset is not None:
         rows = read_dataset(data.dataset, part, fields, config=data.config, revision=data.revision)
         return f"{data.dataset}[{part}], row", rows

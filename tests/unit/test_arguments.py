@@ -90,6 +90,7 @@ WRONG = {
     "name_or_path": (None, 5, b"m.gguf"),
     "tune": (None, 1),
     "path": (None, 5, b"t.yaml"),
+    "frames": (None, 5, [], {5: 1}),
 }
 COMPARED = {"tasks": [toy.task()], "model": toy.model(), "max_tokens": 100, "methods": ["manual"], "n_seeds": 1}
 PUBLIC: dict[str, tuple[Callable[..., object], dict[str, object]]] = {

@@ -1,0 +1,75 @@
+"""Tables of pandas and polars as the data of a task: anything with their method that gives rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from localprompt.errors import TaskError
+from localprompt.tasks import load_task
+
+
+@dataclass
+class Pandas:
+    rows: Sequence[Mapping[Any, object]]
+
+    def to_dict(self, orient: str) -> Sequence[Mapping[Any, object]]:
+        assert orient == "records"
+        return self.rows
+
+
+@dataclass
+class Polars:
+    rows: Sequence[Mapping[Any, object]]
+
+    def to_dicts(self) -> Sequence[Mapping[Any, object]]:
+        return self.rows
+
+
+ROWS = [{"input": f"word {n}", "target": n} for n in range(60)]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "task.yaml"
+    path.write_text("name: t\ndata: {file: rows}\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("table", [Pandas(ROWS), Polars(ROWS)], ids=["pandas", "polars"])
+def test_a_table_is_the_data_that_a_file_with_the_same_rows_is(file: Path, table: object) -> None:
+    task = load_task(file, frames={"rows": table})
+    lines = "".join(f'{{"input": "word {n}", "target": "{n}"}}\n' for n in range(60))
+    (file.parent / "rows.jsonl").write_text(lines, encoding="utf-8")
+    file.write_text("name: t\ndata: {file: rows.jsonl}\n", encoding="utf-8")
+    other = load_task(file)
+    assert (task.train, task.dev, task.test) == (other.train, other.dev, other.test)
+    assert task.fingerprint == other.fingerprint
+
+
+def test_splits_may_be_tables_of_their_own_beside_files(file: Path) -> None:
+    (file.parent / "test.jsonl").write_text('{"input": "c", "target": "3"}\n', encoding="utf-8")
+    file.write_text("name: t\ndata: {train: a, dev: b, test: test.jsonl}\n", encoding="utf-8")
+    tables = {name: Pandas([{"input": name, "target": "1"}]) for name in ("a", "b")}
+    task = load_task(file, frames=tables)
+    assert [split[0].inputs["input"] for split in (task.train, task.dev, task.test)] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("frames", "says"),
+    [
+        ({"rows": Pandas([{"input": "a", "target": float("nan")}])}, "rows, row 1: 'target' is null"),
+        ({"rows": Pandas([{"input": "a", "target": "b"}, {"input": object(), "target": "b"}])}, "row 2: .* object"),
+        ({"rows": Pandas([])}, "rows: holds no rows"),
+        ({"rows": 5}, "the data 'rows' is a int, not a table"),
+        ({"row": Pandas(ROWS)}, "names no data 'row'"),
+    ],
+    ids=["gap", "object", "empty", "number", "name"],
+)
+def test_what_is_no_table_or_has_gaps_is_a_sentence(file: Path, frames: Mapping[str, object], says: str) -> None:
+    with pytest.raises(TaskError, match=says):
+        load_task(file, frames=frames)
