@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 @click.option("--pause-after", type=MINUTES, help="Pause the search after this many minutes.")
 @click.option("--max-tokens", type=LIMIT, help="Tokens that the search may compute; the method is sized to it.")
 @click.option("--max-calls", type=LIMIT, help="Model calls that the search may make; the method is sized to it.")
+@click.option("--log", type=click.Choice(["mlflow"]), help="Also log the finished run to MLflow, where it is set to.")
 @click.option("--dry-run", is_flag=True, help="Only say what would run and what it is expected to cost.")
 @model_options
 def optimize(
@@ -52,6 +53,7 @@ def optimize(
     templates: str | None,
     assignments: tuple[str, ...],
     pause_after: float | None,
+    log: str | None,
     dry_run: bool,
     store: Path | None,
     use_cache: bool,
@@ -67,6 +69,8 @@ def optimize(
         **({"templates": templates} if templates else {}),
         **assigned("--set", assignments, "queries=8"),
     }
+    if log:
+        import localprompt.adapters.mlflow  # noqa: F401, PLC0415 - a missing package is told before a search is paid for
     with search_progress() as observer:
         if dry_run:
             _say_expected(
@@ -77,6 +81,10 @@ def optimize(
             task, **search, pause_after=pause_after, store=store, use_cache=use_cache, observer=observer
         )
     print_run(result, store, as_json=as_json)
+    if log:
+        from localprompt.adapters.mlflow import log_run  # noqa: PLC0415
+
+        say(f"MLflow has it as the run {log_run(result)}", err=True)
 
 
 def _say_expected(expected: Estimate, pause_after: float | None, search: Mapping[str, Any], *, as_json: bool) -> None:
