@@ -4,13 +4,30 @@ from __future__ import annotations
 
 import importlib
 import sys
+from pathlib import Path
 
 import pytest
 
 from localprompt.errors import ConfigError
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
-@pytest.mark.parametrize(("adapter", "package", "extra"), [("dspy", "dspy", "dspy"), ("lm_eval", "lm_eval", "lm-eval")])
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("adapter", "package", "extra"),
+    [
+        ("dspy", "dspy", "dspy"),
+        ("inspect", "inspect_ai", "inspect"),
+        ("langchain", "langchain_core", "langchain"),
+        ("lm_eval", "lm_eval", "lm-eval"),
+        ("mlflow", "mlflow", "mlflow"),
+    ],
+)
 def test_a_missing_package_is_a_sentence_with_the_command_that_installs_it(
     adapter: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -19,3 +36,10 @@ def test_a_missing_package_is_a_sentence_with_the_command_that_installs_it(
     with pytest.raises(ConfigError, match=f"{package} cannot be imported") as error:
         importlib.import_module(f"localprompt.adapters.{adapter}")
     assert error.value.hint == f"install it with: pip install 'localprompt[{extra}]'"
+
+
+def test_each_adapter_is_an_extra_and_inspect_finds_its_own() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert {"dspy", "inspect", "langchain", "lm-eval"} <= project["optional-dependencies"].keys()
+    (module,) = project["entry-points"]["inspect_ai"].values()
+    assert (ROOT / f"{module.replace('.', '/')}.py").is_file()

@@ -1,0 +1,145 @@
+"""A local model as a provider of Inspect: `inspect eval task.py --model localprompt/NAME`. Level 9.
+
+Inspect finds it by the entry point. It makes more instances of a provider than it asks, one of them without the
+arguments of the command line, so a model is loaded when it is first asked, and once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from localprompt.adapters.extras import needing
+from localprompt.adapters.prompt_tokens import token_logprobs
+from localprompt.adapters.waves import Waves
+from localprompt.errors import ConfigError
+from localprompt.types import Message, Sampling
+
+with needing("inspect_ai", "inspect"):
+    from inspect_ai.model import (
+        ChatCompletionChoice,
+        ChatMessageAssistant,
+        GenerateConfig,
+        Logprob,
+        Logprobs,
+        ModelAPI,
+        ModelOutput,
+        ModelUsage,
+        modelapi,
+    )
+
+_MAX_NEW = 1024
+"""Tokens of a completion where the task does not say it."""
+_REFUSED = ("logprobs", "top_logprobs", "logit_bias", "frequency_penalty", "presence_penalty", "response_schema")
+_STOPPED = {"stop": "stop", "length": "max_tokens"}
+
+_waves: dict[str, Waves] = {}
+_mutex = threading.Lock()
+
+
+@modelapi(name="localprompt")  # type: ignore[untyped-decorator]
+def localprompt() -> type[Any]:
+    """Return the provider."""
+    return LocalPromptAPI
+
+
+class LocalPromptAPI(ModelAPI):  # type: ignore[misc]
+    """A model by its name; `-M n_ctx=4096` and the like are settings of the engine.
+
+    Requests that are under way at once are computed together. Without a temperature a completion is greedy. With
+    `prompt_logprobs` the messages are one plain text, without a chat template: the log-probability of each of its
+    tokens is given, and no alternatives.
+    """
+
+    def __init__(
+        self,
+        model_name: str,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        config: Any = GenerateConfig(),  # noqa: B008 - as Inspect's own
+        **model_args: Any,
+    ) -> None:
+        super().__init__(model_name, base_url, api_key, [], config)
+        self._engine = model_args
+
+    async def generate(self, input: Sequence[Any], tools: Sequence[Any], tool_choice: Any, config: Any) -> Any:
+        """Return a `ModelOutput`.
+
+        Raises:
+            LocalPromptError: for what a local model does not do, or what it cannot be asked.
+        """
+        for name in _REFUSED:
+            if getattr(config, name):
+                raise ConfigError(f"a local model has no {name}", "leave it out of the generation's settings")
+        if tools:
+            raise ConfigError("a local model uses no tools here", "take a task without tools")
+        sampling = Sampling(
+            config.max_tokens or _MAX_NEW,
+            temperature=config.temperature or 0.0,
+            stop=tuple(config.stop_seqs or ()),
+            **{name: value for name in ("top_p", "top_k") if (value := getattr(config, name)) is not None},
+        )
+        return await asyncio.to_thread(self._generate, _turns(input), sampling, config)
+
+    async def tokenize(self, text: str) -> list[int]:
+        """Return the tokens of a text alone, without BOS."""
+        tokens: list[int]
+        empty, tokens = await asyncio.to_thread(self._shared().ask, lambda lm: lm.tokenize(["", text]))
+        return tokens[len(empty) :]
+
+    def max_connections(self) -> int:
+        """Return how many requests may be under way: they are computed together."""
+        return 32
+
+    def max_tokens(self) -> int:
+        """Return the tokens of a completion where nothing says it."""
+        return _MAX_NEW
+
+    def connection_key(self) -> str:
+        """Return what tells the model from others."""
+        return self._key()
+
+    def _generate(self, turns: Sequence[Message], sampling: Sampling, config: Any) -> Any:
+        waves, known = self._shared(), None
+        prompt: Sequence[Message] | str = turns
+        if config.prompt_logprobs is not None:
+            prompt = text = "".join(each.content for each in turns)
+            known = waves.ask(lambda lm: token_logprobs(lm, text))
+        choices, used, n_prompt = [], 0, 0
+        for number in range(config.num_choices or 1):
+            seed = None if config.seed is None else config.seed + number
+            found, n_prompt = waves.complete(prompt, sampling, seed)
+            used += found.n_tokens
+            choices.append(
+                ChatCompletionChoice(
+                    message=ChatMessageAssistant(content=found.text, model=self.model_name, source="generate"),
+                    stop_reason=_STOPPED.get(found.finish_reason, "unknown"),
+                    prompt_logprobs=known
+                    and Logprobs(content=[Logprob(token=token, logprob=nats) for token, nats in known]),
+                )
+            )
+        usage = ModelUsage(input_tokens=n_prompt, output_tokens=used, total_tokens=n_prompt + used)
+        return ModelOutput(model=self.model_name, choices=choices, usage=usage)
+
+    def _key(self) -> str:
+        return json.dumps([self.model_name, self._engine], sort_keys=True, default=str)
+
+    def _shared(self) -> Waves:
+        with _mutex:
+            if self._key() not in _waves:
+                _waves[self._key()] = Waves(self.model_name, **self._engine)
+            return _waves[self._key()]
+
+
+def _turns(input: Sequence[Any]) -> list[Message]:
+    if odd := next((each.role for each in input if each.role not in ("system", "user", "assistant")), None):
+        raise ConfigError(f"a local model reads no messages of {odd!r}", "take a task without tools")
+    return [Message(each.role, each.text) for each in input]
+
+
+def opened() -> list[str]:
+    """Return what tells the models that were asked, each loaded once, from one another."""
+    return list(_waves)

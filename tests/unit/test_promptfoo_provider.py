@@ -1,0 +1,58 @@
+"""The functions that promptfoo calls, with a scripted model."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from localprompt.adapters.promptfoo import call_api, call_classification_api
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> dict[str, Any]:
+    file = tmp_path / "replies.json"
+    file.write_text(json.dumps({"replies": {"route": "billing\nmore", "": "what?"}}), encoding="utf-8")
+    return {"config": {"model": f"scripted:{file}", "labels": ["billing", "shipping"], "max_tokens": 5}}
+
+
+def test_a_text_and_a_chat_are_answered_with_the_tokens_they_took(options: dict[str, Any]) -> None:
+    found = asyncio.run(call_api("please route this", options, {}))
+    assert found["output"] == "billing\nmore"
+    assert found["tokenUsage"] == {"prompt": 6, "completion": 2, "total": 8, "numRequests": 1}
+    chat = json.dumps([{"role": "system", "content": "route"}, {"role": "user", "content": "x"}])
+    assert asyncio.run(call_api(chat, options, {}))["output"] == "billing\nmore"
+    assert asyncio.run(call_api("[1]", options, {}))["output"] == "what?"
+
+
+def test_labels_have_probabilities_that_sum_to_one(options: dict[str, Any]) -> None:
+    found = asyncio.run(call_classification_api("route", options))["classification"]
+    weights = {"billing": math.exp(-0.1), "shipping": math.exp(-5.0)}
+    assert found == pytest.approx({label: each / sum(weights.values()) for label, each in weights.items()})
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"model": None}, "names no model"),
+        ({"model": "no-such-model"}, "no-such-model"),
+        ({"temprature": 1}, r"unknown key 'temprature' \(did you mean 'temperature'"),
+        ({"max_tokens": 0}, "max_tokens must be at least 1"),
+    ],
+    ids=repr,
+)
+def test_what_goes_wrong_is_an_error_and_no_answer(options: dict[str, Any], changes: Any, says: str) -> None:
+    options["config"].update(changes)
+    found = asyncio.run(call_api("x", options, {}))
+    assert list(found) == ["error"]
+    with pytest.raises(AssertionError, match=says):
+        raise AssertionError(found["error"])
+
+
+def test_a_classification_wants_labels(options: dict[str, Any]) -> None:
+    del options["config"]["labels"]
+    assert "has no labels" in asyncio.run(call_classification_api("x", options))["error"]
