@@ -7,6 +7,7 @@ written; what is compared (names of columns, targets) is composed, since nobody 
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -148,10 +149,14 @@ def read_frame(name: str, frame: object, fields: Fields) -> list[Row]:
         hint = "give a table of pandas or polars"
         raise TaskError(f"the data {name!r} is a {type(frame).__name__}, not a table", hint) from error
     records = (
-        Record(number, by_column((str(key), None if value != value else value) for key, value in row.items()))  # noqa: PLR0124 - NaN
+        Record(number, by_column((str(key), None if _is_gap(value) else value) for key, value in row.items()))
         for number, row in enumerate(rows, start=1)
     )
     return _rows(name, "row", records, fields)
+
+
+def _is_gap(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)
 
 
 def divide(rows: Sequence[Row], sizes: Sequence[float], *, seed: int, stratify: bool) -> list[list[Row]]:
