@@ -25,7 +25,7 @@ from localprompt.exports.winner import Found, Rows, Winner, control_text, find, 
 from localprompt.interface.arguments import checked
 from localprompt.interface.paths import expanded
 from localprompt.lm.base import LanguageModel
-from localprompt.lm.loading import open_vocabulary
+from localprompt.lm.loading import check_trusted, open_vocabulary
 from localprompt.run.session import opened_store
 from localprompt.store import Store
 
@@ -117,6 +117,8 @@ def _vocabulary(found: Found, model: str | Path | LanguageModel | None, stack: E
     source = found.config.sources.model if model is None else model
     if source is None:
         raise ConfigError(f"the run used a loaded model, {found.config.model.name!r}", "say where it is with --model")
+    if model is None:
+        check_trusted(str(source), "model")
     if not isinstance(source, str | Path):
         return source
     try:

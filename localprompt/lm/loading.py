@@ -127,6 +127,19 @@ def is_trusted(name: str) -> bool:
     return scheme_name not in _SCHEMES or _SCHEMES[scheme_name].is_trusted
 
 
+def check_trusted(name: str, role: str) -> None:
+    """Check that what a run in the store names may be opened without being named again.
+
+    Raises:
+        ConfigError: if it runs code or contacts a server.
+    """
+    if not is_trusted(name):
+        raise ConfigError(
+            f"the run's {role} is {name}, and a run's record may come from anywhere",
+            f"name the {role} again to run that code or to contact that server",
+        )
+
+
 def source_of(model: str | Path | LanguageModel | None) -> str | None:
     """Return what a later session can load a model from, wherever it is started; None for one that came loaded."""
     if not isinstance(model, str | Path):

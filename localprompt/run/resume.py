@@ -17,7 +17,7 @@ from localprompt.errors import ConfigError, RunMismatch
 from localprompt.interface.arguments import checked
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.deadline import Deadline
-from localprompt.lm.loading import is_trusted
+from localprompt.lm.loading import check_trusted
 from localprompt.lm.replayed import ReplayedLM
 from localprompt.run.config import RunConfig
 from localprompt.run.execute import RunSession, execute_run, search_and_test
@@ -285,11 +285,8 @@ def source_of(
     model = getattr(config.sources, role) if given is None else given
     if model is None:
         raise ConfigError(f"the run used a loaded {role}, {before.name!r}", f"pass the {role} to continue with")
-    if given is None and not is_trusted(str(model)):
-        raise ConfigError(
-            f"the run's {role} is {model}, and a run's record may come from anywhere",
-            f"name the {role} again to run that code or to contact that server",
-        )
+    if given is None:
+        check_trusted(str(model), role)
     check_engine(engine, model)
     return ModelSource(model, {**before.engine(), **engine})
 

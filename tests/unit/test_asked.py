@@ -86,6 +86,12 @@ def test_a_function_proposes_for_a_task_and_resuming_wants_it_named_again(module
     assert run.best.instruction == toy.BEST
 
 
+def test_exporting_opens_no_server_and_no_code_that_only_a_record_names(module: Path) -> None:
+    run = localprompt.optimize(toy.task(), "python:mine:shout", method="manual")
+    with pytest.raises(ConfigError, match="a run's record may come from anywhere"):
+        localprompt.export(run.run_id, "text")
+
+
 def test_labels_are_refused_before_a_function_is_asked_to_compare_them(module: Path) -> None:
     with pytest.raises(ConfigError, match="the task has labels, and python:mine:shout gives no log-probabilities"):
         localprompt.optimize(toy.task(labels=("yes", "no")), "python:mine:shout", max_calls=60)
