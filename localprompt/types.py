@@ -152,7 +152,8 @@ class Sampling:
     grammar: str = ""
     """A regular expression that the whole completion matches; empty = free. Syntax of Rust's `regex`, Unicode, no
     look-around. Generation ends ("stop") where nothing can follow or, where the text may end, the model ends it. What a
-    stop string, `max_tokens` or a vocabulary that lacks the bytes cuts off matches only as far as it goes."""
+    stop string, `max_tokens` or a vocabulary that lacks the bytes cuts off matches only as far as it goes. What begins
+    with `{`, as no expression does, is a JSON schema that the completion follows."""
 
     def __post_init__(self) -> None:
         stop: object = self.stop

@@ -28,6 +28,7 @@ _COMMANDS = {
     "runs": "localprompt.cli.runs:runs",
     "lm-eval": "localprompt.cli.lm_eval:lm_eval",
     "methods": "localprompt.cli.methods:methods",
+    "serve": "localprompt.cli.serve:serve",
     "models": "localprompt.cli.models:models",
     "tasks": "localprompt.cli.tasks:tasks",
 }

@@ -30,6 +30,14 @@ from localprompt.types import FinishReason, Generation, Sampling
 if TYPE_CHECKING:
     from localprompt.engine.grammar import Constraint
 
+Heard = Callable[[int, int, NDArray[np.float32]], None]
+"""Called with a request's key, a token drawn for it, which may be one that ends it, and the logits that it had."""
+
+
+def hear_nothing(_key: int, _token: int, _logits: NDArray[np.float32]) -> None:
+    """Let tokens pass that nobody asked about."""
+
+
 _FOREVER = 1 << 40
 """Cells of a context in which each sequence has its own."""
 
@@ -56,15 +64,22 @@ class Completions:
         vocabulary: of the model.
         lanes: completions in the making at once.
         constraint: makes what holds a completion to a grammar.
+        heard: is told of each token drawn.
     """
 
     def __init__(
-        self, context: Context, vocabulary: Vocabulary, lanes: int, constraint: Callable[[str], Constraint]
+        self,
+        context: Context,
+        vocabulary: Vocabulary,
+        lanes: int,
+        constraint: Callable[[str], Constraint],
+        heard: Heard = hear_nothing,
     ) -> None:
         self._context = context
         self._vocabulary = vocabulary
         self._n_lanes = lanes
         self._constraint = constraint
+        self._heard = heard
         self._requests: dict[int, GenerateRequest] = {}  # key to a request that has not begun
         self._lanes: list[_Lane] = []
         self._n_added = 0
@@ -160,7 +175,7 @@ class Completions:
         key, at = self._keys[sequence], self._last[sequence]
         request = self._requests.pop(key)
         constraint = self._constraint(request.sampling.grammar) if request.sampling.grammar else None
-        lane = _Lane(lane_id, key, request, self._vocabulary, constraint)
+        lane = _Lane(lane_id, key, request, self._vocabulary, constraint, self._heard)
         lane.draw(self._first[at])
         self._left[at] -= 1
         if not self._left[at]:
@@ -188,6 +203,7 @@ class _Lane:
     request: GenerateRequest
     vocabulary: Vocabulary
     constraint: Constraint | None
+    heard: Heard
     sampler: Sampler = field(init=False)
     stops: list[bytes] = field(init=False)
     tokens: list[int] = field(init=False, default_factory=list)
@@ -213,14 +229,13 @@ class _Lane:
 
     def draw(self, logits: NDArray[np.float32]) -> None:
         """Draw the next token and see whether the completion ends with it."""
-        if self.constraint is None:
-            self._accept(self.sampler.draw(logits))
-            return
-        allowed = self.constraint.allowed()
-        if len(allowed) == 0:
+        allowed = None if self.constraint is None else self.constraint.allowed()
+        if allowed is not None and len(allowed) == 0:
             self.finish_reason = "length"  # a dead end: the text is as incomplete as one that the limit cuts off
             return
-        self._accept(self.sampler.draw(logits, allowed))
+        token = self.sampler.draw(logits, allowed)
+        self.heard(self.key, token, logits)
+        self._accept(token)
 
     def _accept(self, token: int) -> None:
         if self.vocabulary.is_end(token):

@@ -10,7 +10,7 @@ the prefixes that earlier calls have left in the memory.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from localprompt.engine.completions import Completions, GenerateRequest, restart
+from localprompt.engine.completions import Completions, GenerateRequest, Heard, hear_nothing, restart
 from localprompt.engine.context import Context, Shape
 from localprompt.engine.frozen_walk import FrozenWalk
 from localprompt.engine.llama import Llama
@@ -36,6 +36,8 @@ Progress = Callable[[int, int], None]
 
 _MOST_PREFIXES = 16
 """Beginnings of texts that are kept from call to call: few ids, so that a batch has as many as it needs."""
+_Read = tuple[NDArray[np.float32], list[tuple[int, int]]]
+
 _STREAM_PADDING = 256
 """llama.cpp rounds the cells of a stream up to this."""
 _STREAM_SPARE = 8
@@ -81,6 +83,23 @@ class Engine:
 
         The last token of a request is never decoded: nothing is predicted after it.
         """
+        logprobs = [0.0] * len(requests)
+        greedy = [True] * len(requests)
+        for row, targets in self.rows(requests, progress):
+            best, lse = int(row.argmax()), logsumexp(row)
+            for request, token in targets:
+                logprobs[request] += float(row[token]) - lse
+                greedy[request] &= token == best
+        return [
+            Loglikelihood(logprob, len(request.tokens) - request.start, is_greedy)
+            for logprob, request, is_greedy in zip(logprobs, requests, greedy, strict=True)
+        ]
+
+    def rows(self, requests: Sequence[ScoreRequest], progress: Progress = lambda *_: None) -> Iterator[_Read]:
+        """Yield each row of logits that the requests need, with the (request, token) pairs to read there.
+
+        A row is valid until the next one is asked for; those of one request come in the order of its tokens.
+        """
         began = time.perf_counter()
         context = self._llama.context
         paths = [request.tokens[:-1] for request in requests]
@@ -89,8 +108,6 @@ class Engine:
         wanted: list[set[int]] = [set() for _ in tree.sequences]
         for owner, position in targets:
             wanted[owner].add(position)
-        logprobs = [0.0] * len(requests)
-        greedy = [True] * len(requests)
         starts = dict(zip(paths, (request.start for request in requests), strict=True))
         reuse = self._reuse(tree, [starts[sequence] for sequence in tree.sequences], wanted)
         walk = self._walk(context, tree, wanted, reuse)
@@ -100,19 +117,12 @@ class Engine:
                 restart(context, walk)
                 continue
             for row, at in zip(context.run(batch), batch.outputs, strict=True):
-                best, lse = int(row.argmax()), logsumexp(row)
-                for request, token in targets[at]:
-                    logprobs[request] += float(row[token]) - lse
-                    greedy[request] &= token == best
+                yield row, targets[at]
             context.apply(batch.after)
             progress(round(len(requests) * walk.n_done / len(tree.sequences)), len(requests))
         if context.n_free is not None:
             context.clear()
         self._count(sum(len(path) for path in paths), began)
-        return [
-            Loglikelihood(logprob, len(request.tokens) - request.start, is_greedy)
-            for logprob, request, is_greedy in zip(logprobs, requests, greedy, strict=True)
-        ]
 
     def generate(self, requests: Sequence[GenerateRequest], progress: Progress = lambda *_: None) -> list[Generation]:
         """Return one completion per request, same order and length; lanes are refilled as completions end.
@@ -121,8 +131,7 @@ class Engine:
             ConfigError: if a grammar does not compile, before anything is computed.
         """
         for pattern in dict.fromkeys(request.sampling.grammar for request in requests):
-            if pattern:
-                self._grammars.check(pattern)
+            self.check_grammar(pattern)
         began = time.perf_counter()
         results: dict[int, Generation] = {}
         completions = self.completions(requests)
@@ -134,8 +143,20 @@ class Engine:
         self._count(sum(len(r.tokens) + g.n_tokens for r, g in zip(requests, generations, strict=True)), began)
         return generations
 
-    def completions(self, requests: Sequence[GenerateRequest]) -> Completions:
-        """Return what completes requests like these, in the kind of memory that suits them; none is added yet."""
+    def check_grammar(self, pattern: str) -> None:
+        """Do nothing.
+
+        Raises:
+            ConfigError: if a grammar does not compile.
+        """
+        if pattern:
+            self._grammars.check(pattern)
+
+    def completions(self, requests: Sequence[GenerateRequest], heard: Heard = hear_nothing) -> Completions:
+        """Return what completes requests like these, in the kind of memory that suits them; none is added yet.
+
+        `heard` is told of each token drawn, see `Completions`.
+        """
         context, lanes = self._llama.context, self._llama.settings.lanes
         shape = self._streams_for(requests)
         if shape is not None:
@@ -143,7 +164,7 @@ class Engine:
             context.clear()
         else:
             self._make_room(max((request.most for request in requests), default=0))
-        return Completions(context, self._llama, lanes, self._constraint)
+        return Completions(context, self._llama, lanes, self._constraint, heard)
 
     def prefill_rate(self, n_tokens: int = 512) -> float:
         """Return tokens per second of decoding one fresh sequence of arbitrary tokens, logits for the last."""

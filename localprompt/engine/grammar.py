@@ -1,4 +1,4 @@
-"""Which tokens a regular expression allows next. Level 2, runs in the worker.
+"""Which tokens a regular expression, or a JSON schema, allows next. Level 2, runs in the worker.
 
 llguidance walks the derivatives of the expression over a trie of the vocabulary. It answers what it cannot do with an
 error, where llama.cpp's own grammar sampler aborts the process.
@@ -126,6 +126,12 @@ class _Vocabulary:
 
 
 def _grammar(pattern: str) -> str:
+    if pattern.startswith("{"):  # with this no regular expression begins
+        # A small model that may write blank space between the parts writes nothing else.
+        return llguidance.LLMatcher.grammar_from_json_schema(
+            utf8(pattern).decode(),
+            defaults={"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "},
+        )
     return llguidance.LLMatcher.grammar_from_regex(utf8(pattern).decode())
 
 

@@ -31,7 +31,7 @@ from localprompt.types import EngineStats
 
 Progress = Callable[[int, int], None]
 
-_DECODING = frozenset({"score", "generate"})
+_DECODING = frozenset({"score", "generate", "tokenwise", "step", "complete"})
 _UNMEASURED = frozenset({"load", "prefill_rate", "find_difference", "generation_rate"})
 
 
@@ -183,6 +183,17 @@ class EngineProcess:
             return self._insist(op, arguments, _ignore, tries=2)
         except EOFError as death:
             raise errors.WorkerDied(f"the engine process died twice over {op!r} ({death})", self._log_tail()) from None
+
+    def call_once(self, op: str, **arguments: Any) -> Any:
+        """Return the worker's answer to a question that depends on earlier ones, which a new worker has not heard.
+
+        Raises:
+            WorkerDied: if the worker dies.
+        """
+        try:
+            return self._insist(op, arguments, _ignore, tries=1)
+        except EOFError as death:
+            raise errors.WorkerDied(f"the engine process died over {op!r} ({death})", self._log_tail()) from None
 
     def map(
         self,

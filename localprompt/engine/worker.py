@@ -27,7 +27,9 @@ from localprompt.engine.frames import read_frame, write_frame
 from localprompt.engine.llama import Llama, Vocabulary
 from localprompt.engine.marks import chat_facts, chat_marks, keeps_spaces
 from localprompt.engine.plain import generation_rate
+from localprompt.engine.serving import ServedCompletions, ServedRequest
 from localprompt.engine.settings import EngineSettings
+from localprompt.engine.tokenwise import TokenwiseRequest, tokenwise
 from localprompt.types import EngineStats, Message, Sampling
 
 
@@ -106,6 +108,13 @@ class TokenizerServer:
         """How the vocabulary writes blank space and the marks of the chat template."""
         return {"keeps_spaces": keeps_spaces(self._llama), **chat_marks(self._llama)}
 
+    def pieces(self) -> list[Any]:
+        """The bytes that each token adds to a text, (token, text) of those that add none, and those that end a text."""
+        tokens = range(self._llama.n_vocab)
+        pieces = [self._llama.piece(token) for token in tokens]
+        texts = [(token, self._llama.text_of(token)) for token in tokens if not pieces[token]]
+        return [pieces, texts, [token for token in tokens if self._llama.is_end(token)]]
+
     def forget(self) -> None:
         """Drop what a call that ended in the middle left: nothing."""
 
@@ -120,6 +129,7 @@ class ModelServer(TokenizerServer):
         self._loaded = llama
         self._engine = Engine(llama)
         self._longest = settings.n_ctx
+        self._served = ServedCompletions(self._engine)
 
     @property
     def stats(self) -> EngineStats:
@@ -133,15 +143,27 @@ class ModelServer(TokenizerServer):
 
     def generate(self, requests: list[Any]) -> list[Any]:
         """Completions of (tokens, sampling, seed)."""
-        wanted = [
-            GenerateRequest(tuple(tokens), Sampling(**{**sampling, "stop": tuple(sampling["stop"])}), seed)
-            for tokens, sampling, seed in requests
-        ]
+        wanted = [GenerateRequest(tuple(tokens), _sampling(sampling), seed) for tokens, sampling, seed in requests]
         return [astuple(result) for result in self._engine.generate(wanted, self._report)]
 
     def find_difference(self) -> str:
         """Why scores are not exact."""
         return find_difference(self._engine, self._llama.n_vocab, self._longest)
+    def tokenwise(self, requests: list[Any]) -> list[Any]:
+        """Log-probabilities of each token of (tokens, n_top, sampling or None, seed); see `tokenwise`."""
+        wanted = [
+            TokenwiseRequest(tuple(tokens), n_top, _sampling(sampling) if sampling else None, seed)
+            for tokens, n_top, sampling, seed in requests
+        ]
+        return tokenwise(self._engine, wanted, self._report)
+
+    def step(self, add: list[Any], cancel: list[int]) -> list[Any]:
+        """News of completions that come and go, each (key, tokens, sampling, seed, n_top or None, is_streamed)."""
+        return self._served.step([_served(each) for each in add], cancel)
+
+    def complete(self, requests: list[Any]) -> list[Any]:
+        """The ends of such completions."""
+        return self._served.complete([_served(each) for each in requests], self._report)
 
     def prefill_rate(self, n_tokens: int) -> float:
         """Tokens per second of one fresh sequence."""
@@ -153,13 +175,17 @@ class ModelServer(TokenizerServer):
 
     def forget(self) -> None:
         """Drop all sequences: a call ended in the middle."""
-        self._loaded.context.clear()
+        self._served.forget()
+        self._engine.forget()
 
     def _report(self, done: int, total: int) -> None:
         self._writer.send({"progress": [done, total]})
 
 
-_OPS = ("encode", "encode_pairs", "chat", "writing", "score", "generate")
+_OPS = (
+    *("encode", "encode_pairs", "chat", "writing", "pieces"),
+    *("score", "generate", "tokenwise", "step", "complete"),
+)
 _MEASURING = ("prefill_rate", "generation_rate", "find_difference")
 
 
@@ -184,18 +210,27 @@ def serve() -> None:
                     result = known[op](**request)
         except errors.LocalPromptError as error:
             writer.send({"error": [type(error).__name__, error.message, error.hint]})
-            if server is not None:
+            if server is not None and isinstance(error, errors.ModelError):  # not what was refused before computing
                 server.forget()
             continue
         except Exception as error:  # noqa: BLE001 - a mistake in Python would come again in a new process: report it
             traceback.print_exc()
             message = f"the engine failed over {op!r}: {type(error).__name__}: {error}"
             writer.send({"error": ["ModelError", message, ""]})
-            if server is not None:
+            if server is not None and isinstance(error, errors.ModelError):  # not what was refused before computing
                 server.forget()
             continue
         delta = [after - then for after, then in zip(astuple(server.stats), astuple(before), strict=True)]
         writer.send({"result": result, "stats": delta})
+
+
+def _sampling(fields: dict[str, Any]) -> Sampling:
+    return Sampling(**{**fields, "stop": tuple(fields["stop"])})
+
+
+def _served(fields: list[Any]) -> ServedRequest:
+    key, tokens, sampling, seed, n_top, is_streamed = fields
+    return ServedRequest(key, tuple(tokens), _sampling(sampling), seed, n_top, is_streamed)
 
 
 def _loaded(writer: FrameWriter, path: str, settings: dict[str, Any], vocabulary_only: bool) -> TokenizerServer:

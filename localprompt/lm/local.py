@@ -86,6 +86,11 @@ class LocalModel:
         return LocalModel(self.path, self.settings, self.name, vocabulary_only=True)
 
     @property
+    def engine(self) -> EngineProcess:
+        """The engine, for whoever asks it more than a `LanguageModel` answers; one call at a time, here too."""
+        return self._engine
+
+    @property
     def pid(self) -> int:
         """Process id of the engine."""
         return self._engine.pid

@@ -1,0 +1,172 @@
+"""What may stand in the body of a request. Level 9.
+
+Fields that are not known are refused, since whoever sends them expects an effect; so are known ones that have none
+here, but for the values that ask for no effect.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from localprompt.errors import ConfigError
+from localprompt.types import Sampling
+
+Token = Annotated[int, Field(ge=0)]
+Text = Annotated[str, StringConstraints(strict=True)]
+_MOST_SEED = 2**63
+
+
+class Body(BaseModel):
+    """The fields that say nothing about the answer, of every request."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    model: str | None = None
+    user: str | None = None
+    metadata: Any = None
+    store: bool | None = None
+    service_tier: str | None = None
+
+
+class Drawn(Body):
+    """How completions are drawn."""
+
+    temperature: float = Field(1.0, ge=0, le=100)
+    top_p: float = Field(1.0, gt=0, le=1)
+    top_k: int = Field(0, ge=0)
+    min_p: float = Field(0.0, ge=0, lt=1)
+    stop: str | list[str] | None = None
+    seed: int | None = Field(None, ge=-_MOST_SEED, lt=_MOST_SEED)
+    n: int = Field(1, ge=1, le=128)
+    stream: bool = False
+    stream_options: dict[str, Any] | None = None
+    frequency_penalty: float | None = Field(None, ge=0, le=0)
+    presence_penalty: float | None = Field(None, ge=0, le=0)
+    logit_bias: dict[str, float] | None = Field(None, max_length=0)
+
+    def sampling(self, max_tokens: int, grammar: str = "") -> Sampling:
+        """Return how each completion is drawn.
+
+        Raises:
+            ConfigError: for a value that cannot be, such as an empty stop string.
+        """
+        stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        return Sampling(max_tokens, self.temperature, self.top_p, self.top_k, self.min_p, tuple(stop), grammar)
+
+    @property
+    def wants_usage(self) -> bool:
+        """True if a stream ends with the numbers of tokens."""
+        return bool((self.stream_options or {}).get("include_usage"))
+
+
+class CompletionBody(Drawn):
+    """`/v1/completions`."""
+
+    prompt: str | list[str] | list[Token] | list[list[Token]] = ""
+    max_tokens: int | None = Field(16, ge=0)
+    echo: bool = False
+    logprobs: int | None = Field(None, ge=0, le=20)
+    best_of: int | None = None
+    suffix: None = None
+
+
+class Part(BaseModel):
+    """A part of a message."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    type: Literal["text"]
+    text: str
+
+
+class ChatMessage(BaseModel):
+    """One turn of a chat."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[Part]
+    name: str | None = None
+
+    @property
+    def text(self) -> str:
+        """All that it says."""
+        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+
+
+class Schema(BaseModel):
+    """A JSON schema with its name."""
+
+    model_config = ConfigDict(strict=True, populate_by_name=True)
+
+    name: str = ""
+    schema_: dict[str, Any] = Field(alias="schema")
+
+
+class ResponseFormat(BaseModel):
+    """How the answer is written."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: Schema | None = None
+
+    @property
+    def grammar(self) -> str:
+        """What the completion is held to.
+
+        Raises:
+            ConfigError: if the schema is missing.
+        """
+        if self.type == "text":
+            return ""
+        if self.type == "json_object":
+            return '{"type": "object"}'
+        if self.json_schema is None:
+            raise ConfigError("response_format of type json_schema has no json_schema")
+        return json.dumps({"type": "object"} | self.json_schema.schema_)
+
+
+class ChatBody(Drawn):
+    """`/v1/chat/completions`."""
+
+    messages: list[ChatMessage] = Field(min_length=1)
+    max_tokens: int | None = Field(None, ge=1)
+    max_completion_tokens: int | None = Field(None, ge=1)
+    logprobs: bool = False
+    top_logprobs: int | None = Field(None, ge=0, le=20)
+    response_format: ResponseFormat | None = None
+
+
+class ChooseBody(Body):
+    """`/v1/choose`."""
+
+    contexts: list[str | list[ChatMessage]] = Field(min_length=1)
+    choices: list[str] | list[list[str]] = Field(min_length=1)
+    score: Literal["sum", "token", "byte"] = "sum"
+    content_free: list[str | list[ChatMessage]] = []
+
+
+class TokenizeBody(Body):
+    """`/tokenize`: the text as `prompt` or as `content`."""
+
+    prompt: str | None = None
+    content: str | None = None
+    add_special: bool = True
+
+
+def first_problem(error: ValidationError) -> tuple[str, str]:
+    """Return what is wrong with a body, as a sentence and the name of the field."""
+    # Of a field that may be several things each is said to be wrong: what is deepest in is what was meant.
+    problem = max(error.errors(include_url=False), key=lambda each: len(each["loc"]))
+    where = [str(part) for part in problem["loc"] if part not in ("str", "int") and not str(part).startswith("list[")]
+    name = ".".join(where) or "body"
+    if problem["type"] == "extra_forbidden":
+        return f"unknown or unsupported field {name!r}", name
+    if problem["type"] == "missing":
+        return f"the field {name!r} is missing", name
+    message = problem["msg"]
+    return f"{name}: {message[:1].lower()}{message[1:]}", name

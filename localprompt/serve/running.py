@@ -1,0 +1,62 @@
+"""The server on a socket. Level 9."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable
+
+import uvicorn
+
+from localprompt.errors import ConfigError
+from localprompt.lm.local import LocalModel
+from localprompt.serve.app import Server
+from localprompt.serve.service import Limits
+
+_BACKLOG = 1024
+"""Connections that may wait to be accepted."""
+
+
+def run(
+    model: LocalModel, address: tuple[str, int], limits: Limits, api_key: str, ready: Callable[[str], None]
+) -> None:
+    """Serve a model until the process is told to end.
+
+    Args:
+        model: loaded, and not used otherwise.
+        address: host and port to listen at; port 0 for any that is free.
+        limits: what requests may ask.
+        api_key: what each request must bring; empty: nothing.
+        ready: is told the URL as soon as somebody may connect.
+
+    Raises:
+        ConfigError: if nobody can listen there.
+    """
+    server = uvicorn.Server(
+        uvicorn.Config(
+            Server(model, limits, api_key).app(),
+            log_level="warning",
+            lifespan="on",
+            timeout_graceful_shutdown=5,
+            access_log=False,
+        )
+    )
+    with listening(*address) as listener:
+        host, port = listener.getsockname()[:2]
+        ready(f"http://{f'[{host}]' if ':' in host else host}:{port}/v1")
+        with contextlib.suppress(KeyboardInterrupt):  # uvicorn has ended in order, and raises it again
+            server.run(sockets=[listener])
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """Return a socket that listens.
+
+    Raises:
+        ConfigError: if it cannot.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        problem = f"cannot listen at {host}, port {port}: {error.strerror or error}"
+        raise ConfigError(problem, "name another with --port or --host") from None

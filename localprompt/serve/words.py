@@ -1,0 +1,106 @@
+"""Text to tokens and back, beside the engine: the vocabulary in a process of its own. Level 9."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Literal, TypeVar
+
+from localprompt.errors import ConfigError
+from localprompt.lm.local import LocalModel
+from localprompt.lm.rendered import spans_of
+from localprompt.serve.bodies import ChatMessage
+from localprompt.types import Message
+
+_T = TypeVar("_T")
+
+
+class Words:
+    """What a vocabulary says; asked from one event loop.
+
+    Args:
+        model: whose vocabulary it is; it is not asked while it computes.
+    """
+
+    def __init__(self, model: LocalModel) -> None:
+        self._model = model.vocabulary()
+        self._pieces, texts, ends = self._model.engine.call("pieces")
+        self._ends = frozenset(ends)
+        self._texts: dict[int, str] = dict(texts)
+        self._thread = ThreadPoolExecutor(1, "vocabulary")
+
+    def close(self) -> None:
+        """End the process."""
+        self._thread.shutdown()
+        self._model.close()
+
+    @property
+    def n_vocab(self) -> int:
+        """Number of tokens."""
+        return len(self._pieces)
+
+    @property
+    def bos(self) -> int | None:
+        """What a model may want before every text; None if it has none."""
+        return self._model.special_tokens.get("bos", (None, ""))[0]
+
+    @property
+    def start_token(self) -> int:
+        """What stands in for an empty text."""
+        return int(self._model.engine.info["start_token"])
+
+    def data(self, token: int) -> bytes:
+        """Return the bytes that a token adds to a text; none for control tokens."""
+        piece: bytes = self._pieces[token]
+        return piece
+
+    def is_end(self, token: int) -> bool:
+        """True for every token that ends a completion."""
+        return token in self._ends
+
+    def name(self, token: int) -> str:
+        """Return a token as OpenAI writes it: its text, `bytes:` and hexadecimals for parts of a character."""
+        data = self.data(token)
+        if not data:
+            return self._texts.get(token, "")
+        try:
+            return data.decode()
+        except UnicodeDecodeError:
+            return "bytes:" + "".join(f"\\x{byte:02x}" for byte in data)
+
+    async def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the tokens of texts, with BOS where the model wants one."""
+        return await self._ask(partial(self._model.tokenize, texts))
+
+    async def chat(self, chats: Sequence[Sequence[ChatMessage]]) -> list[str]:
+        """Return chats up to the assistant's answer.
+
+        Raises:
+            ModelError: if the template refuses the messages.
+        """
+        turns = [[Message(_role(each), each.text) for each in messages] for messages in chats]
+        return await self._ask(lambda: [self._model.chat(each) for each in turns])
+
+    async def pairs(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[list[int], int]]:
+        """Return the tokens of context and continuation as one text, and where the continuation begins in them."""
+        asked = [[str(context), continuation, spans_of(context)] for context, continuation in pairs]
+        return await self._ask(lambda: self._model.engine.map("encode_pairs", asked))
+
+    async def _ask(self, question: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, question)
+
+    def check(self, tokens: Sequence[int]) -> None:
+        """Check that tokens are in the vocabulary.
+
+        Raises:
+            ConfigError: naming one that is not.
+        """
+        for token in tokens:
+            if token >= self.n_vocab:
+                raise ConfigError(f"token {token} is not in the vocabulary, which has {self.n_vocab}")
+
+
+def _role(message: ChatMessage) -> Literal["system", "user", "assistant"]:
+    return "system" if message.role == "developer" else message.role
