@@ -38,10 +38,20 @@ class Queue:
             QueueFull: if they are too many beside those that wait; then none of them does.
         """
         if self._n + len(job.items) > self._most:
+            self._forget_cancelled()
+        if self._n + len(job.items) > self._most:
             problem = f"{self._n} items wait and this request has {len(job.items)}; at most {self._most} may wait"
             raise QueueFull(problem, "try again later, or with fewer prompts")
         self._clients.setdefault(job.client, deque()).extend((job, i) for i in range(len(job.items)))
         self._n += len(job.items)
+
+    def _forget_cancelled(self) -> None:
+        alive = {
+            client: deque((job, i) for job, i in waiting if not job.is_cancelled)
+            for client, waiting in self._clients.items()
+        }
+        self._clients = {client: waiting for client, waiting in alive.items() if waiting}
+        self._n = sum(map(len, self._clients.values()))
 
     def take(self, n_items: int, fits: Callable[[Item], bool]) -> list[Waiting]:
         """Return at most `n_items` that wait, a turn a client; a client whose next one does not fit has none."""

@@ -1,0 +1,467 @@
+"""The server through the `openai` client, held to what the model itself says."""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openai
+import pytest
+import serving
+from naive import TOLERANCE
+from openai.types import Completion
+
+from localprompt.lm.local import LocalModel
+from localprompt.serve.service import Limits
+from localprompt.types import Message, Sampling
+
+TEXTS = ["the answer is positive", "the answer is negative", "☕ é and", "the ticket is about a refund", "x"]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model: Path) -> Iterator[LocalModel]:
+    with LocalModel(tiny_model, serving.SETTINGS, "tiny") as model:
+        yield model
+
+
+@pytest.fixture(scope="module")
+def url(model: LocalModel) -> Iterator[str]:
+    with serving.served(model, Limits(body=100_000, waiting=64)) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def api(url: str) -> Iterator[openai.OpenAI]:
+    with serving.client(url) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def qwen(tiny_qwen: Path) -> Iterator[LocalModel]:
+    with LocalModel(tiny_qwen, serving.SETTINGS, "qwen") as model:
+        yield model
+
+
+@pytest.fixture(scope="module")
+def chat(qwen: LocalModel) -> Iterator[openai.OpenAI]:
+    with serving.served(qwen) as url, serving.client(url) as client:
+        yield client
+
+
+def post(url: str, path: str, body: object, **headers: str) -> tuple[int, Any]:
+    """What the `openai` client has no method for, or would not send."""
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    connection.request("POST", path, data, headers)
+    answer = connection.getresponse()
+    content = json.loads(answer.read())
+    connection.close()
+    return answer.status, content
+
+
+def get(url: str, path: str) -> tuple[int, str]:
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    content = answer.read().decode()
+    connection.close()
+    return answer.status, content
+
+
+def echoed(api: openai.OpenAI, prompt: Any, **options: Any) -> Completion:
+    answer: Completion = api.completions.create(
+        **{"model": "tiny", "prompt": prompt, "echo": True, "logprobs": 1, "max_tokens": 0, "temperature": 0, **options}
+    )
+    return answer
+
+
+def nats(choice: Any) -> float:
+    assert choice.logprobs.token_logprobs[0] is None
+    assert None not in choice.logprobs.token_logprobs[1:]
+    return math.fsum(choice.logprobs.token_logprobs[1:])
+
+
+# ---- log-probabilities of prompts
+
+
+@pytest.mark.parametrize("max_tokens", [0, 1, 3])
+def test_the_log_probabilities_of_prompts_are_those_of_the_model(
+    api: openai.OpenAI, model: LocalModel, max_tokens: int
+) -> None:
+    tokens = model.tokenize(TEXTS)
+    # With one token before it, or BOS, the rest of a text has the log-probability that the records add up to.
+    scored = model.engine.map("score", [[each, 1] for each in tokens])
+    answer = echoed(api, TEXTS, max_tokens=max_tokens)
+    for index, (choice, each, known) in enumerate(zip(answer.choices, tokens, scored, strict=True)):
+        assert choice.index == index
+        records = choice.logprobs
+        assert records is not None
+        assert records.token_logprobs is not None
+        of_prompt: list[Any] = list(records.token_logprobs[: len(each)])
+        assert of_prompt[0] is None
+        assert math.fsum(of_prompt[1:]) == pytest.approx(known[0], abs=TOLERANCE)
+        assert choice.text.startswith(TEXTS[index])
+        n_drawn = len(of_prompt := records.token_logprobs[len(each) :])
+        assert n_drawn == max_tokens or choice.finish_reason == "stop"
+    assert answer.usage is not None
+    assert answer.usage.prompt_tokens == sum(map(len, tokens))
+
+
+def test_a_continuation_has_the_log_likelihood_that_the_model_gives_it(api: openai.OpenAI, model: LocalModel) -> None:
+    context, continuations = "the answer is", [" positive", " negative", " and the end"]
+    known = model.loglikelihood([(context, each) for each in continuations])
+    for text, each in zip(continuations, known, strict=True):
+        records = echoed(api, context + text).choices[0].logprobs
+        assert records is not None
+        assert math.fsum(records.token_logprobs[-each.n_tokens :]) == pytest.approx(each.logprob, abs=TOLERANCE)  # type: ignore[index]
+
+
+def test_every_form_of_prompt_has_the_same_records_however_often_it_is_asked(
+    api: openai.OpenAI, model: LocalModel
+) -> None:
+    tokens = model.tokenize(TEXTS)
+    expected = [choice.logprobs for choice in echoed(api, TEXTS).choices]
+    for _ in range(2):
+        assert [nats(choice) for choice in echoed(api, tokens).choices] == pytest.approx(
+            [math.fsum(each.token_logprobs[1:]) for each in expected],  # type: ignore[union-attr, index]
+            abs=TOLERANCE,
+        )
+        for text, ids, known in zip(TEXTS, tokens, expected, strict=True):
+            assert known is not None
+            for prompt in (text, ids):
+                records = echoed(api, prompt).choices[0].logprobs
+                assert records is not None
+                assert records.tokens == known.tokens
+                assert len(records.tokens or ()) == len(ids)  # none is missing, BOS neither
+                assert records.token_logprobs[1:] == pytest.approx(known.token_logprobs[1:], abs=TOLERANCE)  # type: ignore[index]
+
+
+def test_what_lm_eval_reads_of_a_response_is_the_score(api: openai.OpenAI, model: LocalModel) -> None:
+    pairs = [("the answer is", " positive"), ("the answer is", " U"), ("the", " ticket is")]
+    encoded = model.engine.map("encode_pairs", [[*pair, None] for pair in pairs])
+    known = model.loglikelihood(pairs)
+    answer = echoed(api, [tokens for tokens, _ in encoded], max_tokens=1)
+    for choice, (_, start), each in zip(answer.choices, encoded, known, strict=True):
+        records: Any = choice.logprobs
+        own, top = records.token_logprobs[start:-1], records.top_logprobs[start:-1]
+        assert math.fsum(own) == pytest.approx(each.logprob, abs=TOLERANCE)
+        assert all(nats == max(best.values()) for nats, best in zip(own, top, strict=True)) == each.greedy
+
+
+def test_a_token_that_ends_the_text_has_a_record_too_so_that_positions_can_be_counted(
+    api: openai.OpenAI, model: LocalModel
+) -> None:
+    end = model.engine.call("pieces")[2][0]
+
+    def is_near(seed: int) -> bool:
+        """At such a temperature all tokens are equally probable: the number drawn says which it will be, nearly."""
+        return bool(abs(np.random.Generator(np.random.PCG64(seed)).random() * model.n_vocab - end) < 5)
+
+    reasons = set()
+    for seed in itertools.islice(filter(is_near, itertools.count()), 60):
+        choice = echoed(api, "the ticket", max_tokens=1, temperature=100, seed=seed).choices[0]
+        assert choice.logprobs is not None
+        reasons.add(choice.finish_reason)
+        assert len(choice.logprobs.tokens or ()) == len(model.tokenize(["the ticket"])[0]) + 1
+    assert reasons == {"stop", "length"}
+
+
+def test_the_legacy_fields_fit_the_text(api: openai.OpenAI) -> None:
+    choice = echoed(api, "the answer is", max_tokens=4, logprobs=3).choices[0]
+    records: Any = choice.logprobs
+    n = len(records.tokens)
+    assert n == len(records.token_logprobs) == len(records.top_logprobs) == len(records.text_offset)
+    assert records.top_logprobs[0] is None
+    assert all(3 <= len(top) <= 4 for top in records.top_logprobs[1:])
+    for token, own, top in list(zip(records.tokens, records.token_logprobs, records.top_logprobs, strict=True))[1:]:
+        assert top[token] == pytest.approx(own, abs=1e-6)
+        assert list(top.values())[:3] == sorted(list(top.values())[:3], reverse=True)
+    prompt = [(at, token) for at, token in zip(records.text_offset, records.tokens, strict=True) if token != "<s>"]
+    for at, token in prompt:
+        if "bytes:" not in token and at > 0:
+            assert choice.text[at:].startswith(token)
+    assert records.text_offset == sorted(records.text_offset)
+
+
+def test_without_logprobs_an_echo_is_only_text(api: openai.OpenAI) -> None:
+    choice = api.completions.create(model="tiny", prompt="the answer", echo=True, max_tokens=0).choices[0]
+    assert (choice.text, choice.logprobs, choice.finish_reason) == ("the answer", None, "length")
+
+
+def test_top_logprobs_of_none_are_empty_but_the_tokens_own_are_there(api: openai.OpenAI) -> None:
+    records: Any = echoed(api, "the answer is", logprobs=0).choices[0].logprobs
+    assert records.top_logprobs[1:] == [{}] * (len(records.tokens) - 1)
+    assert all(value < 0 for value in records.token_logprobs[1:])
+
+
+# ---- completions
+
+
+def test_a_completion_is_what_the_model_writes(api: openai.OpenAI, model: LocalModel) -> None:
+    known = model.generate(TEXTS, Sampling(max_tokens=12), [0] * len(TEXTS))
+    answer = api.completions.create(model="tiny", prompt=TEXTS, max_tokens=12, temperature=0)
+    assert [choice.text for choice in answer.choices] == [each.text for each in known]
+    assert [choice.finish_reason for choice in answer.choices] == [each.finish_reason for each in known]
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens == sum(each.n_tokens for each in known)
+
+
+def test_long_completions_which_have_a_stream_of_cells_each_are_what_the_model_writes(
+    api: openai.OpenAI, model: LocalModel
+) -> None:
+    prompts = [f"the {word}" for word in "abcdefghi"]
+    known = model.generate(prompts, Sampling(max_tokens=260), [0] * len(prompts))
+    answer = api.completions.create(model="tiny", prompt=prompts, max_tokens=260, temperature=0)
+    assert [choice.text for choice in answer.choices] == [each.text for each in known]
+
+
+def test_a_seed_repeats_its_completions_and_n_are_different_ones(api: openai.OpenAI) -> None:
+    def ask(seed: int | None) -> list[str]:
+        answer = api.completions.create(
+            model="tiny", prompt=["the answer", "the ticket"], max_tokens=12, temperature=1, top_p=0.9, n=3, seed=seed
+        )
+        assert [choice.index for choice in answer.choices] == list(range(6))
+        return [choice.text for choice in answer.choices]
+
+    assert ask(7) == ask(7)
+    assert len(set(ask(7))) == 6
+    assert ask(None) != ask(None)
+
+
+def test_a_stop_string_ends_a_completion_before_it(api: openai.OpenAI) -> None:
+    options: Any = {"model": "tiny", "prompt": "the answer is", "max_tokens": 20, "temperature": 0}
+    whole = api.completions.create(**options).choices[0].text
+    choice = api.completions.create(**options, stop=[whole[3:5], "nowhere"]).choices[0]
+    assert (choice.text, choice.finish_reason) == (whole[: whole.index(whole[3:5])], "stop")
+
+
+def test_log_probabilities_of_drawn_tokens_are_those_of_the_same_tokens_in_a_prompt(
+    api: openai.OpenAI, model: LocalModel
+) -> None:
+    choice = api.completions.create(
+        model="tiny", prompt="the answer is", max_tokens=6, temperature=0, logprobs=2
+    ).choices[0]
+    drawn: Any = choice.logprobs
+    assert drawn.text_offset[0] == len("the answer is")
+    assert [max(top, key=top.get) for top in drawn.top_logprobs] == drawn.tokens  # greedy
+    at_once: Any = echoed(api, "the answer is", max_tokens=6, logprobs=2).choices[0].logprobs
+    assert at_once.token_logprobs[-6:] == pytest.approx(drawn.token_logprobs, abs=TOLERANCE)
+    assert at_once.tokens[-6:] == drawn.tokens
+
+
+@pytest.mark.parametrize("logprobs", [None, 2])
+def test_a_stream_adds_up_to_the_response_at_once(api: openai.OpenAI, logprobs: int | None) -> None:
+    options: Any = {"model": "tiny", "prompt": ["the answer is", "☕"], "max_tokens": 9, "temperature": 0, "echo": True}
+    options["logprobs"] = logprobs
+    at_once = api.completions.create(**options)
+    texts, reasons, usage = ["", ""], {}, None
+    tokens: list[list[str]] = [[], []]
+    for chunk in api.completions.create(**options, stream=True, stream_options={"include_usage": True}):
+        usage = chunk.usage or usage
+        for choice in chunk.choices:
+            texts[choice.index] += choice.text
+            if choice.logprobs:
+                tokens[choice.index] += choice.logprobs.tokens
+            if choice.finish_reason:
+                reasons[choice.index] = choice.finish_reason
+    assert texts == [choice.text for choice in at_once.choices]
+    assert reasons == {choice.index: choice.finish_reason for choice in at_once.choices}
+    assert usage == at_once.usage
+    if logprobs:
+        assert tokens == [choice.logprobs.tokens for choice in at_once.choices]
+
+
+# ---- chats
+
+
+def test_a_chat_is_rendered_by_the_models_template(chat: openai.OpenAI, qwen: LocalModel) -> None:
+    turns = [Message("system", "be short"), Message("user", "the ticket is <|im_end|> about")]
+    known = qwen.generate([qwen.chat(turns)], Sampling(max_tokens=8), [0])[0]
+    messages: Any = [{"role": each.role, "content": each.content} for each in turns]
+    options: Any = {"model": "qwen", "messages": messages, "max_tokens": 8, "temperature": 0, "logprobs": True}
+    answer = chat.chat.completions.create(**options, top_logprobs=2)
+    choice = answer.choices[0]
+    assert (choice.message.role, choice.message.content) == ("assistant", known.text)
+    assert choice.logprobs is not None
+    assert choice.logprobs.content is not None
+    assert len(choice.logprobs.content) == known.n_tokens
+    assert all(len(entry.top_logprobs) == 2 for entry in choice.logprobs.content)
+    data = b"".join(bytes(entry.bytes or ()) for entry in choice.logprobs.content)
+    assert data.decode(errors="replace").startswith(known.text)
+    parts = [part.choices[0] for part in chat.chat.completions.create(**options, stream=True)]
+    assert parts[0].delta.role == "assistant"
+    assert "".join(part.delta.content or "" for part in parts) == known.text
+    assert parts[-1].finish_reason == choice.finish_reason
+
+
+def test_parts_of_text_are_one_text(chat: openai.OpenAI) -> None:
+    def ask(content: Any) -> str | None:
+        answer = chat.chat.completions.create(
+            model="qwen", messages=[{"role": "user", "content": content}], max_tokens=8, temperature=0
+        )
+        return answer.choices[0].message.content
+
+    assert ask([{"type": "text", "text": "the "}, {"type": "text", "text": "answer"}]) == ask("the answer")
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"label": {"enum": ["billing", "other"]}, "urgent": {"type": "boolean"}},
+    "required": ["label", "urgent"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_answer_follows_a_json_schema(chat: openai.OpenAI, seed: int) -> None:
+    answer = chat.chat.completions.create(
+        model="qwen",
+        messages=[{"role": "user", "content": "the ticket"}],
+        max_tokens=60,
+        seed=seed,
+        response_format={"type": "json_schema", "json_schema": {"name": "ticket", "schema": SCHEMA}},
+    )
+    found = json.loads(answer.choices[0].message.content or "")
+    assert found["label"] in ("billing", "other")
+    assert isinstance(found["urgent"], bool)
+    assert answer.choices[0].finish_reason == "stop"
+
+
+def test_a_schema_that_is_none_is_refused(chat: openai.OpenAI) -> None:
+    form: Any = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "nothing"}}}
+    with pytest.raises(openai.BadRequestError, match="does not compile"):
+        chat.chat.completions.create(
+            model="qwen", messages=[{"role": "user", "content": "x"}], max_tokens=9, response_format=form
+        )
+
+
+# ---- choices
+
+
+def test_choices_have_the_probabilities_of_their_likelihoods(url: str, model: LocalModel) -> None:
+    contexts, choices = ["the answer is", "the review is"], [" positive", " negative"]
+    status, answer = post(url, "/v1/choose", {"contexts": contexts, "choices": choices})
+    assert status == 200
+    known = model.loglikelihood([(context, each) for context in contexts for each in choices])
+    for row, pair in zip(answer["data"], (known[:2], known[2:]), strict=True):
+        assert row["logprobs"] == pytest.approx([each.logprob for each in pair], abs=TOLERANCE)
+        total = sum(math.exp(each.logprob - pair[0].logprob) for each in pair)
+        assert row["probabilities"] == pytest.approx([math.exp(e.logprob - pair[0].logprob) / total for e in pair])
+        assert row["choice"] == choices[row["probabilities"].index(max(row["probabilities"]))]
+
+
+def test_choices_are_calibrated_by_contexts_that_say_nothing(url: str) -> None:
+    body = {"contexts": ["the answer is", "x"], "choices": [" positive", " negative"]}
+    plain = post(url, "/v1/choose", body)[1]["data"]
+    found = post(url, "/v1/choose", {**body, "content_free": ["x"]})[1]["data"]
+    assert found[1]["probabilities"] == pytest.approx([0.5, 0.5])  # the context that says nothing itself
+    ratio = [each / base for each, base in zip(plain[0]["probabilities"], plain[1]["probabilities"], strict=True)]
+    assert found[0]["probabilities"] == pytest.approx([each / sum(ratio) for each in ratio], rel=1e-3)
+
+
+def test_each_context_may_have_choices_of_its_own(url: str) -> None:
+    body = {"contexts": ["the answer is", "x"], "choices": [[" positive", " no", " U"], [" a", " b"]]}
+    assert [len(row["probabilities"]) for row in post(url, "/v1/choose", body)[1]["data"]] == [3, 2]
+    status, answer = post(url, "/v1/choose", {**body, "content_free": ["x"]})
+    assert (status, "all contexts share" in answer["error"]["message"]) == (400, True)
+
+
+# ---- the rest
+
+
+def test_tokens_models_health_and_metrics(url: str, api: openai.OpenAI, model: LocalModel) -> None:
+    tokens = model.tokenize(["the answer"])[0]
+    assert post(url, "/tokenize", {"prompt": "the answer"})[1] == {
+        "tokens": tokens,
+        "count": len(tokens),
+        "max_model_len": model.n_ctx,
+    }
+    assert post(url, "/tokenize", {"content": "the answer"})[1]["tokens"] == tokens
+    assert [each.id for each in api.models.list()] == ["tiny"]
+    assert api.models.retrieve("tiny").id == "tiny"
+    assert json.loads(get(url, "/health")[1]) == {"status": "ok", "model": "tiny"}
+    before = _metrics(url)
+    echoed(api, TEXTS)
+    after = _metrics(url)
+    name = 'localprompt_requests_total{path="/v1/completions",status="200"}'
+    assert after[name] == before.get(name, 0) + 1
+    assert after["localprompt_waves_total"] == before["localprompt_waves_total"] + 1
+    assert after["localprompt_wave_items_total"] == before["localprompt_wave_items_total"] + len(TEXTS)
+    assert after["localprompt_waiting"] == 0
+
+
+def _metrics(url: str) -> dict[str, float]:
+    lines = [line for line in get(url, "/metrics")[1].splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+
+def test_prompts_of_one_request_share_their_prefix(url: str, api: openai.OpenAI) -> None:
+    before = _metrics(url)["localprompt_tokens_decoded_total"]
+    answer = echoed(api, [f"the ticket is about a refund and the answer is {word}" for word in "abcdefgh"])
+    after = _metrics(url)["localprompt_tokens_decoded_total"]
+    assert answer.usage is not None
+    assert after - before < 2 * answer.usage.prompt_tokens / 8
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        ({"prompt": "x", "logprobs": 21}, 400, "logprobs: "),
+        ({"prompt": "x", "max_tokens": -1}, 400, "max_tokens: "),
+        ({"prompt": "x", "strem": True}, 400, "'strem'"),
+        ({"prompt": "x", "frequency_penalty": 0.5}, 400, "frequency_penalty"),
+        ({"prompt": "x", "temperature": "hot"}, 400, "temperature"),
+        ({"prompt": {"a": 1}}, 400, "prompt"),
+        ({"prompt": [[10**9]]}, 400, "token 1000000000"),
+        ({"prompt": "x", "stop": ""}, 400, "stop string"),
+        ({"prompt": "x", "max_tokens": 4000}, 400, "the context has 512"),
+        ({"prompt": "the answer " * 400}, 400, "the context has 512"),
+        ({"prompt": "x", "model": "other"}, 404, "served is 'tiny'"),
+        ({"prompt": ["x"] * 65}, 429, "at most 64 may wait"),
+        ({"prompt": "x" * 100_001}, 413, "100000 bytes"),
+        (b"{", 400, "JSON"),
+        (b"", 400, "JSON"),
+        (b"\xff", 400, "JSON"),
+        (b"[]", 400, "body"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_sentence(url: str, body: object, status: int, said: str) -> None:
+    found, answer = post(url, "/v1/completions", body)
+    assert (found, set(answer)) == (status, {"error"})
+    assert set(answer["error"]) == {"message", "type", "param", "code"}
+    assert said in answer["error"]["message"]
+
+
+@pytest.mark.parametrize("path", ["/v1/nothing", "/v1/completions/x"])
+def test_an_unknown_path_is_an_error_of_the_same_form(url: str, path: str) -> None:
+    assert post(url, path, {}) == (
+        404,
+        {"error": {"message": "Not Found", "type": "invalid_request_error", "param": None, "code": None}},
+    )
+
+
+def test_with_a_key_nobody_else_is_answered(tiny_qwen: Path) -> None:
+    with LocalModel(tiny_qwen, serving.SETTINGS) as model, serving.served(model, api_key="secret") as url:
+        with serving.client(url) as stranger, pytest.raises(openai.AuthenticationError, match="API key"):
+            stranger.models.list()
+        with serving.client(url, api_key="secret") as friend:
+            assert len(list(friend.models.list())) == 1
+        assert get(url, "/health")[0] == 200
+        assert get(url, "/metrics")[0] == 401
+
+
+def test_a_request_that_takes_too_long_is_told_so(tiny_qwen: Path) -> None:
+    with (
+        LocalModel(tiny_qwen, serving.SETTINGS, "tiny") as model,
+        serving.served(model, Limits(seconds=0.05)) as url,
+        serving.client(url) as api,
+    ):
+        with pytest.raises(openai.InternalServerError, match=r"no answer after 0.05 seconds") as error:
+            api.completions.create(model="tiny", prompt=["☕"] * 300, max_tokens=400, temperature=0)
+        assert error.value.status_code == 504
