@@ -1,0 +1,63 @@
+"""`localprompt serve`."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from localprompt.cli.main import main
+
+
+def test_it_says_where_it_listens_answers_and_ends_by_ctrl_c_in_order(tiny_qwen: Path) -> None:
+    options = ["--port", "0", "--name", "mine", "--engine", "n_ubatch=128", "--engine", "n_threads=1"]
+    command = [sys.executable, "-m", "localprompt", "serve", "--model", str(tiny_qwen), *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        said = process.stdout.readline()
+        found = re.fullmatch(r"mine is served at (http://127\.0\.0\.1:\d+)/v1\n", said)
+        assert found, said
+        body = json.dumps({"prompt": "the answer", "max_tokens": 0, "echo": True, "logprobs": 0}).encode()
+        with urllib.request.urlopen(f"{found[1]}/v1/completions", body) as answer:
+            assert json.load(answer)["model"] == "mine"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 0
+        assert process.stderr.read() == ""
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", ""])
+def test_without_a_key_it_listens_nowhere_but_here(host: str) -> None:
+    result = CliRunner().invoke(main, ["serve", "--model", "nothing", "--host", host], env={"LOCALPROMPT_API_KEY": ""})
+    assert result.exit_code == 2
+    assert "--api-key" in result.output
+
+
+def test_a_port_that_is_taken_is_named(tiny_qwen: Path) -> None:
+    from localprompt.serve.running import listening  # noqa: PLC0415
+
+    with listening("127.0.0.1", 0) as taken:
+        port = str(taken.getsockname()[1])
+        options = ["--port", port, "--engine", "n_threads=1", "--engine", "n_ubatch=128"]
+        result = CliRunner().invoke(main, ["serve", "--model", str(tiny_qwen), *options])
+    assert result.exit_code == 2
+    assert f"cannot listen at 127.0.0.1, port {port}" in result.output
+
+
+@pytest.mark.parametrize("missing", ["starlette", "uvicorn"])
+def test_without_the_extra_it_says_what_to_install(missing: str, tiny_qwen: Path) -> None:
+    code = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        "from localprompt.cli.main import main\n"
+        f"main(['serve', '--model', {str(tiny_qwen)!r}])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert "pip install 'localprompt[serve]'" in run.stderr
