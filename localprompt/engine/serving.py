@@ -59,7 +59,7 @@ class ServedCompletions:
     def step(self, add: Sequence[ServedRequest], cancel: Sequence[int]) -> list[Told]:
         """Begin and end what is named, decode a few times, and return what there is to tell, in the order it came."""
         for key in [key for key, each in self._underway.items() if each.request.key in cancel]:
-            self._made(()).cancel(key)
+            self._made().cancel(key)
             del self._underway[key]
         told = self._add(add)
         for _ in range(_STEPS if self._underway else 0):
@@ -76,6 +76,7 @@ class ServedCompletions:
         Others that were under way are forgotten.
         """
         self.forget()
+        self._completions = self._engine.completions([_wanted(each) for each in requests], self._drawn)
         ends: dict[int, Told] = {}
         logprobs: dict[int, list[TokenLogprob]] = {request.key: [] for request in requests}
         told = self._add(requests)
@@ -104,21 +105,22 @@ class ServedCompletions:
             else:
                 good.append(request)
         if good:
-            wanted = [GenerateRequest(request.tokens, request.sampling, request.seed) for request in good]
-            keys = self._made(wanted).add(wanted)
+            keys = self._made().add([_wanted(request) for request in good])
             self._underway.update((key, _Underway(request)) for key, request in zip(keys, good, strict=True))
         return refused
 
-    def _made(self, wanted: Sequence[GenerateRequest]) -> Completions:
+    def _made(self) -> Completions:
+        """Return what completes requests of which more may come, of any length: they share all cells."""
         if self._completions is None:
-            self._completions = self._engine.completions(wanted, self._drawn)
+            self._engine.forget()
+            self._completions = self._engine.completions((), self._drawn)
         return self._completions
 
     def _drawn(self, key: int, token: int, logits: NDArray[np.float32]) -> None:
         self._underway[key].drawn(token, logits)
 
     def _decode(self) -> list[Told]:
-        completions = self._made(())
+        completions = self._made()
         told = []
         for key, generation in completions.step():
             told.append(self._underway.pop(key).end(generation))
@@ -126,6 +128,10 @@ class ServedCompletions:
             if each.request.is_streamed and (text := completions.said(key)) != each.text:
                 told.append(each.news(text))
         return told
+
+
+def _wanted(request: ServedRequest) -> GenerateRequest:
+    return GenerateRequest(request.tokens, request.sampling, request.seed)
 
 
 @dataclass(slots=True)

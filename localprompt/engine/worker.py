@@ -149,6 +149,7 @@ class ModelServer(TokenizerServer):
     def find_difference(self) -> str:
         """Why scores are not exact."""
         return find_difference(self._engine, self._llama.n_vocab, self._longest)
+
     def tokenwise(self, requests: list[Any]) -> list[Any]:
         """Log-probabilities of each token of (tokens, n_top, sampling or None, seed); see `tokenwise`."""
         wanted = [
