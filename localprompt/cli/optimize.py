@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("task", type=click.Path())
 @click.option("--model", required=True, help="The model that answers: a card's name, a GGUF file, scripted:FILE.")
-@click.option("--proposer", help="The model that writes prompts; the same by default.")
+@click.option("--proposer", help="Writes prompts; the same model by default. Also http://HOST:PORT/v1#MODEL.")
 @click.option("--method", default="ape", show_default=True, help="The search algorithm.")
 @click.option(
     "--preset",
