@@ -26,11 +26,10 @@ from localprompt.serve.bodies import Body, ChatBody, ChooseBody, CompletionBody,
 from localprompt.serve.chat import ChatRequest
 from localprompt.serve.choose import ChooseRequest
 from localprompt.serve.completions import CompletionRequest
-from localprompt.serve.dispatcher import RequestDied
 from localprompt.serve.metrics import exposition
 from localprompt.serve.queue import QueueFull
 from localprompt.serve.service import Limits, Service, UnknownModel, unless_gone
-from localprompt.serve.work import Item
+from localprompt.serve.work import Item, RequestDied
 
 _B = TypeVar("_B", bound=Body)
 _GONE = 499

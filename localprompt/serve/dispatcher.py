@@ -13,13 +13,13 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from localprompt.engine.process import EngineProcess, RequestsDied
+from localprompt.engine.process import RequestsDied
 from localprompt.engine.serving import Told
 from localprompt.errors import LocalPromptError, ModelError, WorkerDied
 from localprompt.serve.queue import Queue
-from localprompt.serve.work import Item, Job, Read, Score, Write
+from localprompt.serve.work import Item, Job, Read, RequestDied, Score, Write
 
 WINDOW = 0.003
 """Seconds in which what arrives joins the first of a wave."""
@@ -27,8 +27,24 @@ _WAVE_ITEMS, _WAVE_TOKENS = 256, 32_768
 """Of one wave, at most; a single item may have more tokens."""
 
 
-class RequestDied(WorkerDied):
-    """The engine dies of one item, again and again."""
+class Engine(Protocol):
+    """What the dispatcher needs of an `EngineProcess`."""
+
+    def map(self, op: str, requests: Sequence[Any]) -> list[Any]:
+        """Return one answer per request; survives deaths.
+
+        Raises:
+            RequestsDied: naming those that kill.
+        """
+        ...
+
+    def call_once(self, op: str, **arguments: Any) -> Any:
+        """Return one answer.
+
+        Raises:
+            WorkerDied: if the engine dies over it.
+        """
+        ...
 
 
 @dataclass(slots=True)
@@ -52,7 +68,7 @@ class Dispatcher:
         most_waiting: items that wait, at most.
     """
 
-    def __init__(self, engine: EngineProcess, lanes: int, most_waiting: int) -> None:
+    def __init__(self, engine: Engine, lanes: int, most_waiting: int) -> None:
         self.counts = Counts()
         self._engine = engine
         self._lanes = lanes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import threading
 import time
@@ -154,7 +155,8 @@ class _Box:
             was_empty = not self._held
             self._held[number] = answer
         if was_empty:
-            self._loop.call_soon_threadsafe(self._there.set)
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and with it whoever waited
+                self._loop.call_soon_threadsafe(self._there.set)
 
     async def take(self) -> dict[int, Any]:
         """Return what there is, as soon as there is anything."""

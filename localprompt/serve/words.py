@@ -8,10 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Literal, TypeVar
 
+from localprompt.engine.process import RequestsDied
 from localprompt.errors import ConfigError
 from localprompt.lm.local import LocalModel
 from localprompt.lm.rendered import spans_of
 from localprompt.serve.bodies import ChatMessage
+from localprompt.serve.work import RequestDied
 from localprompt.types import Message
 
 _T = TypeVar("_T")
@@ -89,7 +91,10 @@ class Words:
         return await self._ask(lambda: self._model.engine.map("encode_pairs", asked))
 
     async def _ask(self, question: Callable[[], _T]) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, question)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, question)
+        except RequestsDied as died:
+            raise RequestDied("a text of the request kills the tokeniser", died.message) from None
 
     def check(self, tokens: Sequence[int]) -> None:
         """Check that tokens are in the vocabulary.

@@ -7,7 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from localprompt.errors import WorkerDied
 from localprompt.types import Sampling
+
+
+class RequestDied(WorkerDied):
+    """The engine, or the vocabulary, dies of one request, again and again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import numpy as np
 import openai
 import pytest
 import serving
+import tiny
 from naive import TOLERANCE
 from openai.types import Completion
 
@@ -444,6 +445,15 @@ def test_an_unknown_path_is_an_error_of_the_same_form(url: str, path: str) -> No
         404,
         {"error": {"message": "Not Found", "type": "invalid_request_error", "param": None, "code": None}},
     )
+
+
+def test_a_text_that_kills_the_tokeniser_is_told_so_and_the_next_is_answered(tmp_path: Path) -> None:
+    tiny.write_letters(tmp_path / "letters.gguf")
+    with LocalModel(tmp_path / "letters.gguf", serving.SETTINGS, "tiny") as model, serving.served(model) as url:
+        status, answer = post(url, "/v1/completions", {"prompt": ["abc", "xyz"], "max_tokens": 1})
+        assert (status, answer["error"]["code"]) == (500, "request_died")
+        assert "kills the tokeniser" in answer["error"]["message"]
+        assert post(url, "/v1/completions", {"prompt": "abc", "max_tokens": 1})[0] == 200
 
 
 def test_with_a_key_nobody_else_is_answered(tiny_qwen: Path) -> None:

@@ -85,8 +85,8 @@ def test_completions_that_come_and_go_are_what_the_model_writes(lm: LocalModel) 
     prompts = ["the answer is", "the ticket is", "x", "the review"]
     known = lm.generate(prompts, Sampling(max_tokens=12), [0] * 4)
     tokens = lm.tokenize(prompts)
-    ends: dict[int, Any] = {}
-    begun: dict[int, Any] = {}
+    ends: dict[int, tuple[str, int, str]] = {}
+    begun: dict[int, str] = {}
     add: list[Any] = [[0, tokens[0], GREEDY, 0, None, True], [9, tokens[1], GREEDY, 0, None, False]]
     for step in range(100):
         cancel = [9] if step == 1 else []
