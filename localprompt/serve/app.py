@@ -22,13 +22,22 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from localprompt.errors import ConfigError, ContextOverflow, LocalPromptError, WorkerDied
 from localprompt.lm.local import LocalModel
-from localprompt.serve.bodies import Body, ChatBody, ChooseBody, CompletionBody, TokenizeBody, first_problem
+from localprompt.serve.bodies import (
+    Body,
+    ChatBody,
+    ChooseBody,
+    CompletionBody,
+    DetokenizeBody,
+    TokenizeBody,
+    first_problem,
+)
 from localprompt.serve.chat import ChatRequest
 from localprompt.serve.choose import ChooseRequest
 from localprompt.serve.completions import CompletionRequest
 from localprompt.serve.metrics import exposition
 from localprompt.serve.queue import QueueFull
 from localprompt.serve.service import Limits, Service, UnknownModel, unless_gone
+from localprompt.serve.systemone import SystemOneBody, SystemOneRequest
 from localprompt.serve.work import Item, RequestDied
 
 _B = TypeVar("_B", bound=Body)
@@ -70,9 +79,12 @@ class Server:
             Route("/v1/completions", self._completions, methods=["POST"]),
             Route("/v1/chat/completions", self._chat, methods=["POST"]),
             Route("/v1/choose", self._choose, methods=["POST"]),
+            Route("/v1/systemone", self._systemone, methods=["POST"]),
             Route("/v1/models", self._models),
             Route("/v1/models/{name:path}", self._models),
             Route("/tokenize", self._tokenize, methods=["POST"]),
+            Route("/detokenize", self._detokenize, methods=["POST"]),
+            Route("/tokenizer_info", self._tokenizer_info),
             Route("/health", self._health),
             Route("/metrics", self._metrics),
         ]
@@ -123,11 +135,18 @@ class Server:
         return JSONResponse(asked.response(await unless_gone(request, service.answers(name, client, asked.writes))))
 
     async def _choose(self, request: Request) -> Response:
-        body, service = await self._read(request, ChooseBody), self._service
-        name = service.new_name("choose")
-        asked = ChooseRequest(service, body, name)
+        body, name = await self._read(request, ChooseBody), self._service.new_name("choose")
+        return await self._scored(request, body, name, ChooseRequest(self._service, body, name))
+
+    async def _systemone(self, request: Request) -> Response:
+        body, name = await self._read(request, SystemOneBody), self._service.new_name("decide")
+        return await self._scored(request, body, name, SystemOneRequest(self._service, body, name))
+
+    async def _scored(
+        self, request: Request, body: Body, name: str, asked: ChooseRequest | SystemOneRequest
+    ) -> Response:
         await asked.prepare()
-        work = service.answers(name, _client(request, body), asked.scores)
+        work = self._service.answers(name, _client(request, body), asked.scores)
         return JSONResponse(asked.response(await unless_gone(request, work)))
 
     async def _tokenize(self, request: Request) -> Response:
@@ -135,10 +154,22 @@ class Server:
         text = body.prompt if body.prompt is not None else body.content
         if text is None:
             raise ConfigError("there is no text to tokenise", "give it as `prompt`")
-        (tokens,) = await words.tokenize([text])
-        if not body.add_special and tokens[:1] == [words.bos]:
+        as_vllm = body.add_special_tokens is not None
+        with_bos = bool(body.add_special_tokens) if as_vllm else body.add_special
+        (tokens,) = await words.tokenize([words.marked(text) if as_vllm else text])
+        if not with_bos and tokens[:1] == [words.bos] and not text.startswith(words.name(tokens[0])):
             tokens = tokens[1:]
         return JSONResponse({"tokens": tokens, "count": len(tokens), "max_model_len": self._service.n_ctx})
+
+    async def _detokenize(self, request: Request) -> Response:
+        body, words = await self._read(request, DetokenizeBody), self._service.words
+        words.check(body.tokens)
+        return JSONResponse({"prompt": words.text(body.tokens, control=True)})
+
+    async def _tokenizer_info(self, _: Request) -> Response:
+        special = self._service.words.special
+        names = {f"{name}_token": special.get(name, (0, None))[1] for name in ("bos", "eos")}
+        return JSONResponse({**names, "pad_token": None, "vocab_size": self._service.words.n_vocab})
 
     async def _models(self, request: Request) -> Response:
         service = self._service

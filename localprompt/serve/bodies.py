@@ -156,6 +156,14 @@ class TokenizeBody(Body):
     prompt: str | None = None
     content: str | None = None
     add_special: bool = True
+    add_special_tokens: bool | None = None
+    """vLLM's name for it; a request that uses it gets vLLM's tokens: texts of control tokens are those."""
+
+
+class DetokenizeBody(Body):
+    """`/detokenize`."""
+
+    tokens: list[Token]
 
 
 def first_problem(error: ValidationError) -> tuple[str, str]:

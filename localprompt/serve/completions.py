@@ -69,7 +69,7 @@ class CompletionRequest:
             return list(zip(given, await self._words.tokenize(given), strict=True))
         for each in given:
             self._words.check(each)
-        return [(b"".join(map(self._words.data, each)).decode(errors="replace"), each) for each in given]
+        return [(self._words.text(each), each) for each in given]
 
     def _add(self, text: str, tokens: Sequence[int], seed: int) -> None:
         body, begun = self._body, tokens or [self._words.start_token]

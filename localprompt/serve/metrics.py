@@ -29,7 +29,12 @@ def exposition(service: Service, requests: Counter[tuple[str, int]]) -> str:
         ("wave_items_total", "counter", "Prompts in these waves.", counts.wave_items),
         ("completions_total", "counter", "Completions that ended.", counts.completions),
         ("completions_cancelled_total", "counter", "Completions that nobody awaited any more.", counts.cancelled),
-        ("engine_deaths_total", "counter", "Times that a request or chance ended the engine.", counts.deaths),
+        (
+            "engine_deaths_total",
+            "counter",
+            "Times that the engine died under completions or of one request.",
+            counts.deaths,
+        ),
         ("waiting", "gauge", "Prompts that wait for the engine.", service.dispatcher.waiting),
         ("completions_underway", "gauge", "Completions being written.", service.dispatcher.underway),
     ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -11,7 +12,7 @@ from typing import Literal, TypeVar
 from localprompt.engine.process import RequestsDied
 from localprompt.errors import ConfigError
 from localprompt.lm.local import LocalModel
-from localprompt.lm.rendered import spans_of
+from localprompt.lm.rendered import Rendered, spans_of
 from localprompt.serve.bodies import ChatMessage
 from localprompt.serve.work import RequestDied
 from localprompt.types import Message
@@ -31,6 +32,8 @@ class Words:
         self._pieces, texts, ends = self._model.engine.call("pieces")
         self._ends = frozenset(ends)
         self._texts: dict[int, str] = dict(texts)
+        by_length = sorted(filter(None, self._texts.values()), key=len, reverse=True)
+        self._control = re.compile("|".join(map(re.escape, by_length)) or r"(?!)")
         self._thread = ThreadPoolExecutor(1, "vocabulary")
 
     def close(self) -> None:
@@ -44,9 +47,19 @@ class Words:
         return len(self._pieces)
 
     @property
+    def has_chat(self) -> bool:
+        """True if chats have a template."""
+        return self._model.has_chat
+
+    @property
+    def special(self) -> dict[str, tuple[int, str]]:
+        """Id and text of tokens with a role."""
+        return self._model.special_tokens
+
+    @property
     def bos(self) -> int | None:
         """What a model may want before every text; None if it has none."""
-        return self._model.special_tokens.get("bos", (None, ""))[0]
+        return self.special.get("bos", (None, ""))[0]
 
     @property
     def start_token(self) -> int:
@@ -75,6 +88,16 @@ class Words:
     async def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the tokens of texts, with BOS where the model wants one."""
         return await self._ask(partial(self._model.tokenize, texts))
+
+    def marked(self, text: str) -> Rendered:
+        """Return a text in which whatever looks like a control token is one."""
+        return Rendered(text, [found.span() for found in self._control.finditer(text)])
+
+    def text(self, tokens: Sequence[int], *, control: bool = False) -> str:
+        """Return the text of tokens; control tokens are left out, or written by their names if `control`."""
+        names = self._texts if control else {}
+        data = b"".join(self._pieces[token] or names.get(token, "").encode() for token in tokens)
+        return data.decode(errors="replace")
 
     async def chat(self, chats: Sequence[Sequence[ChatMessage]]) -> list[str]:
         """Return chats up to the assistant's answer.

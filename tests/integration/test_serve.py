@@ -373,6 +373,46 @@ def test_each_context_may_have_choices_of_its_own(url: str) -> None:
     assert (status, "all contexts share" in answer["error"]["message"]) == (400, True)
 
 
+QUESTIONS = {
+    "refund": {"type": "noul", "instructions": "Is it about a refund?"},
+    "team": {"type": "choice", "instructions": "Who answers?", "criteria": {"billing": "about money", "other": None}},
+    "anger": {"type": "score", "instructions": "How angry?", "criteria": ["calm", "cross", "furious"]},
+}
+
+
+@pytest.mark.parametrize("state", ["the ticket is about a refund", {"ticket": ["a refund"]}])
+def test_decisions_have_the_shape_and_the_probabilities_that_their_client_reads(url: str, state: object) -> None:
+    status, answer = post(url, "/v1/systemone", {"model": "tiny", "state": state, "questions": QUESTIONS})
+    assert status == 200
+    found = answer["answers"]
+    assert {name: each["type"] for name, each in found.items()} == {
+        "refund": "noul",
+        "team": "choice",
+        "anger": "score",
+    }
+    assert 0 < found["refund"]["noul"] < 1
+    for name, keys in (("team", {"billing", "other"}), ("anger", {"0", "1", "2"})):
+        assert set(found[name]["probabilities"]) == keys
+        assert sum(found[name]["probabilities"].values()) == pytest.approx(1)
+    assert found["team"]["choice"] == max(found["team"]["probabilities"], key=found["team"]["probabilities"].get)
+    assert found["anger"]["score"] == pytest.approx(
+        sum(int(level) * each for level, each in found["anger"]["probabilities"].items())
+    )
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        {"type": "noul", "instructions": "x", "criteria": ["a", "b"]},
+        {"type": "choice", "instructions": "x", "criteria": ["a", "b"]},
+        {"type": "score", "instructions": "x", "criteria": ["a"]},
+    ],
+)
+def test_a_question_with_criteria_that_do_not_fit_is_refused(url: str, question: object) -> None:
+    status, answer = post(url, "/v1/systemone", {"state": "x", "questions": {"q": question}})
+    assert (status, "criteria" in answer["error"]["message"]) == (400, True)
+
+
 # ---- the rest
 
 
@@ -400,6 +440,24 @@ def test_tokens_models_health_and_metrics(url: str, api: openai.OpenAI, model: L
 def _metrics(url: str) -> dict[str, float]:
     lines = [line for line in get(url, "/metrics")[1].splitlines() if not line.startswith("#")]
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+
+def test_a_client_with_vllms_tokenizer_has_the_tokens_that_the_model_reads(url: str, model: LocalModel) -> None:
+    info = json.loads(get(url, "/tokenizer_info")[1])
+    end, text = model.special_tokens["eos"]
+    assert info["eos_token"] == text
+    written = f"the answer{text} is"
+    body = {"prompt": written, "add_special_tokens": False}
+    tokens = post(url, "/tokenize", body)[1]["tokens"]
+    assert tokens.count(end) == 1
+    assert post(url, "/tokenize", {"prompt": text, "add_special_tokens": False})[1]["tokens"] == [end]
+    back = post(url, "/detokenize", {"tokens": tokens})[1]["prompt"]
+    assert back.replace(" ", "") == written.replace(" ", "")  # SentencePiece puts spaces before pieces of a text
+    plain = post(url, "/tokenize", {"prompt": written})[1]["tokens"]
+    assert end not in plain  # a text is a text, unless somebody asks for vLLM's tokens
+    assert plain == model.tokenize([written])[0]
+    with_start = post(url, "/tokenize", {"prompt": "x", "add_special_tokens": True})[1]["tokens"]
+    assert with_start == model.tokenize(["x"])[0]
 
 
 def test_prompts_of_one_request_share_their_prefix(url: str, api: openai.OpenAI) -> None:
