@@ -25,6 +25,7 @@ from localprompt.engine.plan import Copy, Drop, Room, Walk
 from localprompt.engine.radix import RadixTree, n_distinct
 from localprompt.engine.sampling import Sampler
 from localprompt.engine.shared_walk import SharedWalk
+from localprompt.errors import ModelError
 from localprompt.types import FinishReason, Generation, Sampling
 
 if TYPE_CHECKING:
@@ -92,17 +93,17 @@ class Completions:
         return bool(self._requests or self._lanes)
 
     def add(self, requests: Sequence[GenerateRequest]) -> list[int]:
-        """Return a key for each request, which begins when a lane is free."""
+        """Return a key for each request, which begins when a lane is free and those that came before have begun."""
         keys = list(range(self._n_added, self._n_added + len(requests)))
         self._n_added += len(requests)
         self._requests.update(zip(keys, requests, strict=True))
-        self._plan()
         return keys
 
     def cancel(self, key: int) -> None:
         """Forget a request, whether or not it has begun; nothing happens to one that is finished."""
-        if self._requests.pop(key, None) is not None:
-            self._plan()
+        self._requests.pop(key, None)
+        if not self._requests:
+            self._plan()  # nobody waits for the rest of the walk
         for lane in [lane for lane in self._lanes if lane.key == key]:
             self._lanes.remove(lane)
             self._context.drop(lane.id)
@@ -112,7 +113,13 @@ class Completions:
         return next((lane.said for lane in self._lanes if lane.key == key), "")
 
     def step(self) -> list[tuple[int, Generation]]:
-        """Decode once; return the completions that ended, with their keys."""
+        """Decode once; return the completions that ended, with their keys.
+
+        Raises:
+            ModelError: if llama.cpp fails; all completions are then forgotten.
+        """
+        if self._walk.done and self._requests:
+            self._plan()
         batch = None
         if not self._walk.done and len(self._lanes) < self._n_lanes:
             batch = self._walk.next_batch(self._room())
@@ -120,14 +127,19 @@ class Completions:
             restart(self._context, self._walk)
             return []
         tokens = [Next(lane.id, lane.tokens[-1], lane.position) for lane in self._lanes]
-        logits = self._context.run(batch, tokens)
+        try:
+            logits = self._context.run(batch, tokens)
+        except ModelError:
+            self._requests, self._lanes = {}, []
+            self._plan()
+            raise
         for lane, row in zip(self._lanes, logits, strict=False):
             lane.draw(row)
         if batch is not None:
             self._keep_first(dict(zip(batch.outputs, logits[len(tokens) :], strict=True)))
             self._context.apply(batch.after)
             for sequence, lane_id in batch.ended:
-                self._lanes.append(self._begun(sequence, lane_id))
+                self._begin(sequence, lane_id)
         ended = [lane for lane in self._lanes if lane.finish_reason is not None]
         self._lanes = [lane for lane in self._lanes if lane.finish_reason is None]
         for lane in ended:
@@ -136,7 +148,7 @@ class Completions:
         return [(lane.key, lane.result()) for lane in ended]
 
     def _plan(self) -> None:
-        """Plan a walk through all requests that have not begun; what an earlier one has decoded of them is dropped."""
+        """Plan a walk through all requests that have not begun, after one that has begun all of its own."""
         for sequence in self._walk.held:
             self._context.drop(sequence)
         self._keys = sorted(self._requests, key=lambda key: self._requests[key].tokens)
@@ -155,6 +167,7 @@ class Completions:
 
     def _room(self) -> Room:
         n = len(self._lanes)
+        n_rows = max(0, self._context.n_rows - n)
         taken = {*self._walk.held, *(lane.id for lane in self._lanes)}
         ids = [i for i in self._context.ids if i not in taken]
         promised = sum(lane.request.sampling.max_tokens for lane in self._lanes)
@@ -165,22 +178,26 @@ class Completions:
         else:
             held = n_distinct([*self._walk.paths, *(lane.request.tokens for lane in self._lanes)])
             cells = self._context.n_cells - held - promised
-        return Room(self._context.n_rows - n, ids, len(self._context.ids) - n, cells, self._n_lanes - n)
+        return Room(n_rows, ids, len(self._context.ids) - n, cells, self._n_lanes - n)
 
     def _keep_first(self, rows: dict[tuple[int, int], NDArray[np.float32]]) -> None:
         self._first.update({at: row.copy() for at, row in rows.items() if at in self._left})
 
-    def _begun(self, sequence: int, lane_id: int) -> _Lane:
-        """Return a lane with the first token of its completion drawn."""
+    def _begin(self, sequence: int, lane_id: int) -> None:
+        """Make a lane with the first token of its completion drawn; none for a request that was cancelled."""
         key, at = self._keys[sequence], self._last[sequence]
-        request = self._requests.pop(key)
-        constraint = self._constraint(request.sampling.grammar) if request.sampling.grammar else None
-        lane = _Lane(lane_id, key, request, self._vocabulary, constraint, self._heard)
-        lane.draw(self._first[at])
+        logits = self._first[at]
         self._left[at] -= 1
         if not self._left[at]:
             del self._first[at]
-        return lane
+        request = self._requests.pop(key, None)
+        if request is None:
+            self._context.drop(lane_id)
+            return
+        constraint = self._constraint(request.sampling.grammar) if request.sampling.grammar else None
+        lane = _Lane(lane_id, key, request, self._vocabulary, constraint, self._heard)
+        lane.draw(logits)
+        self._lanes.append(lane)
 
     def _close_ranks(self) -> None:
         """Give lanes ids without gaps once no more begin, where llama.cpp computes neighbours together."""

@@ -16,13 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localprompt.engine.plan import Copy, Drop, PlannedBatch
-from localprompt.engine.settings import EngineSettings
+from localprompt.engine.settings import LEAST_EXACT_ROWS, EngineSettings
 from localprompt.engine.shared_walk import TRUNK
 from localprompt.errors import ModelError
 from localprompt.types import EngineStats
 
-LEAST_ROWS = 8
-"""Rows, and rows with logits, that a batch has at least in exact mode: llama.cpp has other kernels for fewer."""
 _DECODE_HINTS = {1: "the KV cache is too small for this request: raise n_ctx", -2: "not enough memory: lower n_ctx"}
 
 
@@ -114,7 +112,7 @@ class Context:
     @property
     def most_free(self) -> int:
         """Cells that are free after `clear`."""
-        return self.shape.n_ctx - (LEAST_ROWS if self.settings.exact else 0)
+        return self.shape.n_ctx - (LEAST_EXACT_ROWS if self.settings.exact else 0)
 
     @property
     def holders(self) -> Sequence[int]:
@@ -124,7 +122,7 @@ class Context:
     @property
     def n_rows(self) -> int:
         """Most rows of a batch."""
-        return self.settings.n_ubatch - (LEAST_ROWS if self.settings.exact else 0)
+        return self.settings.n_ubatch - (LEAST_EXACT_ROWS if self.settings.exact else 0)
 
     def clear(self) -> None:
         """Forget all sequences."""
@@ -204,12 +202,12 @@ class Context:
 
     def _filled(self, rows: list[_Row], ids: list[int]) -> NDArray[np.float32]:
         """Decode; in exact mode with further rows, and rows with logits, as far as there are too few."""
-        n_outputs, missing = sum(row.output for row in rows), LEAST_ROWS - len(rows)
-        if not rows or not self.settings.exact or (missing <= 0 and n_outputs >= LEAST_ROWS):
+        n_outputs, missing = sum(row.output for row in rows), LEAST_EXACT_ROWS - len(rows)
+        if not rows or not self.settings.exact or (missing <= 0 and n_outputs >= LEAST_EXACT_ROWS):
             return self._decode(rows, ids)
         filler = [_Row(0, position, (len(ids), 1), False) for position in range(missing)]
         every = rows + filler
-        spare = [k for k, row in enumerate(every) if not row.output][: max(0, LEAST_ROWS - n_outputs)]
+        spare = [k for k, row in enumerate(every) if not row.output][: max(0, LEAST_EXACT_ROWS - n_outputs)]
         flagged = [row._replace(output=row.output or k in spare) for k, row in enumerate(every)]
         logits = self._decode(flagged, [*ids, self._filler] if filler else ids)
         self._n_written -= len(filler)

@@ -25,6 +25,7 @@ from localprompt.engine.llama import Llama
 from localprompt.engine.plan import Room, Walk
 from localprompt.engine.prefixes import Prefixes
 from localprompt.engine.radix import RadixTree, n_distinct
+from localprompt.engine.settings import MOST_SEQUENCES
 from localprompt.engine.shared_walk import Reuse, SharedWalk
 from localprompt.types import EngineStats, Generation, Loglikelihood
 
@@ -159,8 +160,9 @@ class Engine:
         """
         context, lanes = self._llama.context, self._llama.settings.lanes
         shape = self._streams_for(requests)
-        if shape is not None:
-            context, lanes = self._llama.streams(shape), shape.n_seq_max - _STREAM_SPARE
+        streams = self._llama.streams(shape) if shape is not None else None
+        if streams is not None:
+            context, lanes = streams, streams.shape.n_seq_max - _STREAM_SPARE
             context.clear()
         else:
             self._make_room(max((request.most for request in requests), default=0))
@@ -212,7 +214,7 @@ class Engine:
 
     def _walk(self, context: Context, tree: RadixTree, wanted: Sequence[set[int]], reuse: Reuse | None = None) -> Walk:
         if context.copies_whole:
-            return FrozenWalk(tree, wanted, frozen=max(2, len(context.ids) // 2))
+            return FrozenWalk(tree, wanted, frozen=max(1, len(context.ids) // 2))
         return SharedWalk(tree, wanted, holders=context.holders, reuse=reuse)
 
     def _room(self, context: Context, walk: Walk) -> Room:
@@ -227,7 +229,8 @@ class Engine:
             return None
         longest = max(request.most for request in requests)
         length = -(-longest // _STREAM_PADDING) * _STREAM_PADDING
-        lanes = min(settings.lanes, settings.stream_ctx // length - _STREAM_SPARE, len(requests))
+        most = min(settings.lanes, MOST_SEQUENCES - _STREAM_SPARE)
+        lanes = min(most, settings.stream_ctx // length - _STREAM_SPARE, len(requests))
         n_new = sum(request.sampling.max_tokens for request in requests) / len(requests)
         if lanes < _FEWEST_STREAMS or lanes * n_new < _LEAST_STREAMED:
             return None

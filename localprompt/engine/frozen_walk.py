@@ -133,8 +133,10 @@ class FrozenWalk:
         while self._ready and draft.rows and draft.outputs and len(waiting) <= self._ahead:
             item = heapq.heappop(self._ready)
             node = item[1]
-            # What is behind a node that ends in this batch comes before this one.
-            is_first = not waiting and not any(before.children for before in draft.finished)
+            # What is behind a node that stands, or ends in this batch, comes before this one.
+            stands = [before for _, before in self._ending if before.number < node.number]
+            ends = [before for before in draft.finished if before.children or (before.ends and not before.is_leaf)]
+            is_first = not (waiting or stands or ends)
             if not self._may_start(node, draft, is_first=is_first):
                 waiting.append(item)
                 continue
@@ -199,11 +201,13 @@ class FrozenWalk:
         """Give sequences that are whole an id of their own, as far as completions may begin."""
         waiting = []
         for sequence, node in self._ending:
-            # The lane of a leaf was promised when it started.
-            if not node.is_leaf and (draft.lanes < 1 or (not draft.ids and node.uses > 1)):
-                waiting.append((sequence, node))
-                continue
-            draft.lanes -= not node.is_leaf
+            if not node.is_leaf:  # the lane and the cells of a leaf were promised when it started
+                need = self._reserved(sequence)
+                if draft.lanes < 1 or draft.cells < need or (not draft.ids and node.uses > 1):
+                    waiting.append((sequence, node))
+                    continue
+                draft.lanes -= 1
+                draft.cells -= need
             draft.ended.append((sequence, self._taken(node, draft.after, draft.ids)))
             self._left -= 1
         self._ending = waiting

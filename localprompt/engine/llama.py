@@ -14,7 +14,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localprompt.engine.chat import ChatTemplate
-from localprompt.engine.context import LEAST_ROWS, Context, Shape
-from localprompt.engine.settings import EngineSettings
+from localprompt.engine.context import Context, Shape
+from localprompt.engine.settings import LEAST_EXACT_ROWS, EngineSettings
 from localprompt.engine.thoughts import marks_among
 from localprompt.errors import ModelError
 from localprompt.interface.advice import command
@@ -178,25 +178,25 @@ class Llama(Vocabulary):
     def __init__(self, path: Path, settings: EngineSettings) -> None:
         super().__init__(path, settings, alone=False)
         is_recurrent = bool(C.llama_model_is_recurrent(self._model))
-        n_ctx = settings.n_ctx + (LEAST_ROWS if settings.exact else 0)
+        n_ctx = settings.n_ctx + (LEAST_EXACT_ROWS if settings.exact else 0)
         self.context = Context(self._model, self.n_vocab, settings, Shape(n_ctx, settings.n_seq_max))
         self.context.joins_neighbours = is_recurrent
         self.context.copies_whole = not self.context.can_truncate()
         self._streams: Context | None = None
         self._past = EngineStats()
 
-    def streams(self, shape: Shape) -> Context:
-        """Return a second context with a stream of cells for each sequence, empty; one of another shape is let go.
+    def streams(self, shape: Shape) -> Context | None:
+        """Return a second context with a stream of cells for each sequence; None if llama.cpp cannot make it now.
 
-        Raises:
-            ModelError: if llama.cpp cannot make it.
+        One of another shape is let go.
         """
         if self._streams is None or self._streams.shape != shape:
             if self._streams is not None:
                 self._past += self._streams.stats
                 self._streams.close()
             self._streams = None
-            self._streams = Context(self._model, self.n_vocab, self.settings, shape)
+            with suppress(ModelError):  # it is only faster
+                self._streams = Context(self._model, self.n_vocab, self.settings, shape)
         return self._streams
 
     def clear(self) -> None:

@@ -95,9 +95,11 @@ def fitted(header: GGUFHeader, settings: EngineSettings, fixed: Collection[str])
         fixed: names of settings that stay as they are.
     """
     changes: dict[str, Any] = {}
-    if (state := state_bytes(header)) and not {"n_seq_max", "lanes"} & set(fixed):
-        changes["n_seq_max"] = min(settings.n_seq_max, max(_FEWEST_SEQUENCES, _STATES_BYTES // state))
-        changes["lanes"] = min(settings.lanes, changes["n_seq_max"] // 2)
+    if (state := state_bytes(header)) and "n_seq_max" not in fixed:
+        fewest = settings.lanes + 2 if "lanes" in fixed else _FEWEST_SEQUENCES
+        changes["n_seq_max"] = min(settings.n_seq_max, max(fewest, _STATES_BYTES // state))
+    if state and "lanes" not in fixed:
+        changes["lanes"] = min(settings.lanes, max(1, changes.get("n_seq_max", settings.n_seq_max) // 2))
     if "stream_ctx" not in fixed:
         left = max(0, available() - needed(header, settings).total) // 2
         cells = int(left / max(1.0, _cell_bytes(header, settings)))

@@ -15,8 +15,12 @@ _MOST = 2**31 - 1
 """What llama.cpp can count to."""
 
 
+MOST_SEQUENCES = 256
+"""That llama.cpp can have."""
 MOST_EXACT_ROWS = 56
-"""Below the 64 rows at which flash attention rounds otherwise, with room for the rows that fill small batches."""
+"""Of a batch in exact mode: below the 64 at which flash attention rounds otherwise."""
+LEAST_EXACT_ROWS = 8
+"""Rows, and rows with logits, of a batch in exact mode: llama.cpp has other kernels for fewer."""
 
 
 def available_threads() -> int:
@@ -70,11 +74,13 @@ class EngineSettings:
             object.__setattr__(self, "n_threads", default_threads())
         if self.kv_type not in ("f16", "f32", "q8_0"):
             raise ValueError(f"kv_type must be f16, f32 or q8_0, not {self.kv_type!r}")
-        for name in ("n_ctx", "n_ubatch", "n_threads", "n_gpu_layers"):
+        for name in ("n_ctx", "n_ubatch", "n_threads", "n_gpu_layers", "stream_ctx"):
             if abs(getattr(self, name) or 0) > _MOST:
                 raise ValueError(f"{name} must be at most {_MOST}")
-        if not 2 <= self.n_seq_max <= 256:
-            raise ValueError(f"n_seq_max must lie in 2..256, not {self.n_seq_max}")
+        if not 2 <= self.n_seq_max <= MOST_SEQUENCES:
+            raise ValueError(f"n_seq_max must lie in 2..{MOST_SEQUENCES}, not {self.n_seq_max}")
+        if self.stream_ctx < 0:
+            raise ValueError(f"stream_ctx must be at least 0, not {self.stream_ctx}")
         # llama.cpp aborts the whole process where n_batch, clamped to n_ctx, is below n_seq_max.
         if self.n_ubatch < self.n_seq_max or self.n_ctx < self.n_ubatch:
             raise ValueError(
@@ -86,8 +92,11 @@ class EngineSettings:
     def _be_exact(self) -> None:
         if self.use_extra_bufts or self.flash_attn is False:
             raise ValueError("exact needs use_extra_bufts=False, and flash attention left on")
-        for name, most in (("n_ubatch", MOST_EXACT_ROWS), ("n_seq_max", 48), ("lanes", 40)):
-            object.__setattr__(self, name, min(getattr(self, name), most))
+        if self.n_ubatch < 2 * LEAST_EXACT_ROWS or self.n_seq_max < LEAST_EXACT_ROWS + 2:
+            raise ValueError(f"exact needs n_ubatch >= {2 * LEAST_EXACT_ROWS} and n_seq_max >= {LEAST_EXACT_ROWS + 2}")
+        object.__setattr__(self, "n_ubatch", min(self.n_ubatch, MOST_EXACT_ROWS))
+        object.__setattr__(self, "n_seq_max", min(self.n_seq_max, self.n_ubatch - LEAST_EXACT_ROWS))
+        object.__setattr__(self, "lanes", min(self.lanes, self.n_seq_max - 3))
 
     def numerics(self) -> dict[str, object]:
         """Return what can change a logit, for fingerprints: every setting, since each changes how rows are batched.

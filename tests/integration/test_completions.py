@@ -13,16 +13,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny import CHAIN
-from tiny_architectures import write_mamba2
+from tiny_architectures import write_mamba2, write_qwen35
 
 from localprompt.engine import engine as engine_module
 from localprompt.engine.completions import GenerateRequest
 from localprompt.engine.engine import Engine
 from localprompt.engine.llama import Llama
 from localprompt.engine.settings import EngineSettings
+from localprompt.errors import ModelError
 from localprompt.types import Generation, Sampling
 
 SETTINGS: dict[str, Any] = {"flash_attn": False, "kv_type": "f32", "n_threads": 1, "n_ctx": 2048, "n_ubatch": 64}
+LONG = "xyz, 12 of 34 and so on; then the end"
 PROMPTS = ["the answer is", "the answer is positive", "x", "the review of the film says", "the answer is positive or"]
 
 
@@ -118,3 +120,51 @@ def test_long_completions_have_streams_and_short_ones_share_cells(
     none = Engine(Llama(tiny_qwen, EngineSettings(**SETTINGS, n_seq_max=64, lanes=32, stream_ctx=0)))
     assert none._streams_for(long) is None
     assert engine.generate(long[:20]) == none.generate(long[:20])
+
+
+@pytest.mark.parametrize("kind", ["states", "streams"])
+def test_many_seeds_of_many_prompts_find_room(tiny_qwen: Path, tmp_path: Path, kind: str) -> None:
+    """Each prompt stands still until all of its completions have begun, and takes an id meanwhile."""
+    path = tiny_qwen
+    if kind == "states":
+        path = tmp_path / "mamba2.gguf"
+        write_mamba2(path)
+    llama = Llama(path, EngineSettings(**{**SETTINGS, "n_ubatch": 512}, n_seq_max=20, lanes=10))
+    n = 3 if kind == "states" else 210
+    wanted = [request(llama, f"{chr(97 + k % 26)}{k} " + LONG, seed, n) for k in range(30) for seed in range(4)]
+    engine = Engine(llama)
+    assert (engine._streams_for(wanted) is not None) == (kind == "streams")
+    assert len(engine.generate(wanted)) == len(wanted)
+
+
+def test_completions_of_one_prompt_wait_for_cells(tmp_path: Path) -> None:
+    write_qwen35(tmp_path / "hybrid.gguf")
+    llama = Llama(tmp_path / "hybrid.gguf", EngineSettings(**{**SETTINGS, "n_ctx": 512}, n_seq_max=16, lanes=8))
+    wanted = [request(llama, "the answer is positive or negative and", seed, 200) for seed in range(8)]
+    assert len(Engine(llama).generate(wanted)) == 8
+
+
+def test_after_an_error_nothing_is_said_that_no_prompt_stands_behind(
+    tiny_qwen: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    llama = Llama(tiny_qwen, EngineSettings(**SETTINGS, n_seq_max=16, lanes=6))
+    completions = Engine(llama).completions(())
+    completions.add([request(llama, prompt, 0, 30) for prompt in PROMPTS])
+    completions.step()
+    with monkeypatch.context() as broken:
+        broken.setattr("localprompt.engine.context.C.llama_decode", lambda *_: 1)
+        with pytest.raises(ModelError, match="code 1"):
+            completions.step()
+    assert not completions.busy
+
+
+def test_a_long_prompt_begins_although_shorter_ones_keep_coming(tiny_qwen: Path) -> None:
+    llama = Llama(tiny_qwen, EngineSettings(**SETTINGS, n_seq_max=16, lanes=6))
+    engine = Engine(llama)
+    completions = engine.completions(())
+    (key,) = completions.add([request(llama, "the review of the film says " * 30, 0, 4)])
+    ended: set[int] = set()
+    for _ in range(40):
+        completions.add([request(llama, "a", 0, 2)])
+        ended |= {each for each, _ in completions.step()}
+    assert key in ended

@@ -96,7 +96,10 @@ def test_as_many_sequences_as_states_fit_and_what_is_fixed_stays(tmp_path: Path)
     fit = (1 << 30) // memory.state_bytes(header)
     assert 8 < fit < 20
     assert (chosen.n_seq_max, chosen.lanes) == (fit, fit // 2)
-    assert memory.fitted(header, EngineSettings(), {"lanes"}).n_seq_max == EngineSettings().n_seq_max
+    lanes = memory.fitted(header, EngineSettings(lanes=30), {"lanes"})
+    assert (lanes.n_seq_max, lanes.lanes) == (32, 30)
+    sequences = memory.fitted(header, EngineSettings(n_seq_max=100), {"n_seq_max"})
+    assert (sequences.n_seq_max, sequences.lanes) == (100, 50)
     small = memory.fitted(validate(recurrent(tmp_path / "s.gguf", state_size=16)), EngineSettings(), ())
     assert small.n_seq_max == EngineSettings().n_seq_max
 
