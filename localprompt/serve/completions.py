@@ -9,6 +9,7 @@ from typing import Any
 
 from localprompt.engine.serving import Told
 from localprompt.engine.tokenwise import TokenLogprob
+from localprompt.errors import ConfigError
 from localprompt.serve import records
 from localprompt.serve.bodies import CompletionBody
 from localprompt.serve.service import Service
@@ -53,7 +54,7 @@ class CompletionRequest:
         """Make tokens of the prompts, and of them what the engine is asked.
 
         Raises:
-            ConfigError: if a token is none, or a value cannot be.
+            ConfigError: if there is no prompt, a token is none, or a value cannot be.
             ContextOverflow: if a prompt does not fit.
         """
         seed = self._service.seed(self._body.seed)
@@ -63,9 +64,11 @@ class CompletionRequest:
 
     async def _prompts(self) -> list[tuple[str, Sequence[int]]]:
         given: Any = self._body.prompt
-        if isinstance(given, str) or (given and isinstance(given[0], int)):
+        if not given and not isinstance(given, str):
+            raise ConfigError("prompt is an empty list", "give one prompt at least; an empty text is one")
+        if isinstance(given, str) or isinstance(given[0], int):
             given = [given]
-        if given and isinstance(given[0], str):
+        if isinstance(given[0], str):
             return list(zip(given, await self._words.tokenize(given), strict=True))
         for each in given:
             self._words.check(each)
