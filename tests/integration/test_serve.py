@@ -213,9 +213,7 @@ def test_a_completion_is_what_the_model_writes(api: openai.OpenAI, model: LocalM
     assert answer.usage.completion_tokens == sum(each.n_tokens for each in known)
 
 
-def test_long_completions_which_have_a_stream_of_cells_each_are_what_the_model_writes(
-    api: openai.OpenAI, model: LocalModel
-) -> None:
+def test_many_long_completions_at_once_are_what_the_model_writes(api: openai.OpenAI, model: LocalModel) -> None:
     prompts = [f"the {word}" for word in "abcdefghi"]
     known = model.generate(prompts, Sampling(max_tokens=260), [0] * len(prompts))
     answer = api.completions.create(model="tiny", prompt=prompts, max_tokens=260, temperature=0)
