@@ -5,12 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from localprompt.adapters.promptfoo import call_api, call_classification_api
+
+
+def awaited(call: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+    """Return what a call comes to, in a thread of its own: another test's browser may have a loop in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, call).result()
 
 
 @pytest.fixture
@@ -21,16 +29,16 @@ def options(tmp_path: Path) -> dict[str, Any]:
 
 
 def test_a_text_and_a_chat_are_answered_with_the_tokens_they_took(options: dict[str, Any]) -> None:
-    found = asyncio.run(call_api("please route this", options, {}))
+    found = awaited(call_api("please route this", options, {}))
     assert found["output"] == "billing\nmore"
     assert found["tokenUsage"] == {"prompt": 6, "completion": 2, "total": 8, "numRequests": 1}
     chat = json.dumps([{"role": "system", "content": "route"}, {"role": "user", "content": "x"}])
-    assert asyncio.run(call_api(chat, options, {}))["output"] == "billing\nmore"
-    assert asyncio.run(call_api("[1]", options, {}))["output"] == "what?"
+    assert awaited(call_api(chat, options, {}))["output"] == "billing\nmore"
+    assert awaited(call_api("[1]", options, {}))["output"] == "what?"
 
 
 def test_labels_have_probabilities_that_sum_to_one(options: dict[str, Any]) -> None:
-    found = asyncio.run(call_classification_api("route", options))["classification"]
+    found = awaited(call_classification_api("route", options))["classification"]
     weights = {"billing": math.exp(-0.1), "shipping": math.exp(-5.0)}
     assert found == pytest.approx({label: each / sum(weights.values()) for label, each in weights.items()})
 
@@ -47,7 +55,7 @@ def test_labels_have_probabilities_that_sum_to_one(options: dict[str, Any]) -> N
 )
 def test_what_goes_wrong_is_an_error_and_no_answer(options: dict[str, Any], changes: Any, says: str) -> None:
     options["config"].update(changes)
-    found = asyncio.run(call_api("x", options, {}))
+    found = awaited(call_api("x", options, {}))
     assert list(found) == ["error"]
     with pytest.raises(AssertionError, match=says):
         raise AssertionError(found["error"])
@@ -55,4 +63,4 @@ def test_what_goes_wrong_is_an_error_and_no_answer(options: dict[str, Any], chan
 
 def test_a_classification_wants_labels(options: dict[str, Any]) -> None:
     del options["config"]["labels"]
-    assert "has no labels" in asyncio.run(call_classification_api("x", options))["error"]
+    assert "has no labels" in awaited(call_classification_api("x", options))["error"]
