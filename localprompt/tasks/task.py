@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import copyreg
 import os
 import pickle  # noqa: TID251 - to see whether a task can be sent; nothing is unpickled here
 import re
@@ -109,8 +110,8 @@ class Task:
         ]
         return [*content, [self.folds]] if self.folds else content
 
-    def __getstate__(self) -> list[Any]:
-        """Return what is pickled.
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what is pickled. Not `__getstate__`: in early versions of Python 3.11 dataclasses write over it.
 
         Raises:
             TaskError: if `answer` or `metric` cannot be, as a function inside another one.
@@ -123,7 +124,7 @@ class Task:
                     f"the task's {name} cannot be pickled ({error})",
                     "make it a function of a module that can be imported",
                 ) from error
-        return [getattr(self, each.name) for each in fields(self)]
+        return copyreg.__newobj__, (type(self),), [getattr(self, each.name) for each in fields(self)]  # type: ignore[attr-defined]
 
     def __copy__(self) -> Task:
         """Return the task itself: it never changes."""
