@@ -65,6 +65,7 @@ class Context:
         copies_whole: nothing but a whole sequence can be copied, and no row can belong to two.
         kept_ids: sequence ids of what is kept from call to call.
         n_kept: cells of it.
+        n_clears: how often everything was forgotten, what was kept too.
         has_windows: some layers look back only so far.
         joins_neighbours: rows of several sequences are computed together where their ids follow one another.
 
@@ -84,6 +85,7 @@ class Context:
         self._batch = _Batch(settings.n_ubatch, shape.n_seq_max)
         self.kept_ids: frozenset[int] = frozenset()
         self.n_kept = 0
+        self.n_clears = 0
         self._filler = shape.n_seq_max - 1
         self._n_written = 0
 
@@ -127,7 +129,8 @@ class Context:
     def clear(self) -> None:
         """Forget all sequences."""
         C.llama_memory_clear(self._memory, False)
-        self._n_written = 0
+        self._n_written = self.n_kept = 0
+        self.n_clears += 1
 
     def drop(self, sequence: int) -> None:
         """Forget one sequence.

@@ -67,6 +67,7 @@ class Engine:
         can_keep = not (context.copies_whole or context.has_windows or llama.settings.exact)
         ids = context.ids[max(1, len(context.ids) - _MOST_PREFIXES) :] if len(context.ids) > 4 * _MOST_PREFIXES else ()
         self._prefixes = Prefixes(ids if can_keep else (), llama.settings.n_ctx // 3)
+        self._n_clears = context.n_clears
         context.kept_ids = frozenset(self._prefixes.ids)
 
     @property
@@ -190,14 +191,15 @@ class Engine:
     def forget(self) -> None:
         """Forget all sequences: what was kept, and what a call that ended in the middle left."""
         self._llama.clear()
-        self._prefixes.forget()
-        self._llama.context.n_kept = 0
 
     def _reuse(self, tree: RadixTree, contexts: Sequence[int], wanted: Sequence[set[int]]) -> Reuse | None:
         """Return what a walk has of earlier calls and leaves to later ones."""
         if not self._prefixes.ids:
             return None
         context = self._llama.context
+        if context.n_clears != self._n_clears:  # by whomever: an empty memory would be taken for what was kept
+            self._prefixes.forget()
+            self._n_clears = context.n_clears
         longest = max(map(len, tree.sequences), default=0)
         reuse, gone = self._prefixes.plan(tree, contexts, wanted, context.shape.n_ctx - longest)
         context.apply(gone)

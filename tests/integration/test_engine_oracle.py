@@ -109,6 +109,14 @@ def test_a_second_round_has_the_prompts_of_the_first(wide: LocalModel, naive: Or
     assert_same(wide.loglikelihood(rounds[0]), naive_scores(naive, rounds[0]))
 
 
+def test_what_a_measurement_between_two_rounds_forgets_is_computed_again(wide: LocalModel, naive: Oracle) -> None:
+    stem = "of the word then the answer is the end of the film and the review of the order is positive "
+    pairs = [(f"write the letter {stem}{row}", " x") for row in ("a", "film", "negative")]
+    for _ in range(2):
+        assert_same(wide.loglikelihood(pairs), naive_scores(naive, pairs))
+        wide._engine.call("generation_rate", n_tokens=4)
+
+
 def test_the_default_settings_differ_by_no_more_than_16_bits_round(tiny_model: Path, naive: Oracle) -> None:
     context = "the answer is positive or negative and the review of the film says that " * 3
     pairs = [(context[:n], f" {word}") for n in (20, 60, 200) for word in ("positive", "negative", "x")]
