@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
@@ -20,6 +19,7 @@ from localprompt.battery.results import (
     WordEffect,
 )
 from localprompt.battery.scorers import Measured
+from localprompt.run.measuring import ModelIdentity
 from localprompt.stats.equality import differences_from_original
 from localprompt.stats.intervals import Interval, interval
 from localprompt.stats.noise import noise_band
@@ -48,18 +48,8 @@ _AROUND = " .,;:!?\"'"
 """Signs around a written answer that do not make it another one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Which model answered."""
-
-    model: str
-    fingerprint: str
-    base: str
-    quantisation: str
-
-
 def analyse(
-    who: Identity, variants: Sequence[Variant], answered: Answered, spend: Spend, *, unlabelled: bool
+    who: ModelIdentity, variants: Sequence[Variant], answered: Answered, spend: Spend, *, unlabelled: bool
 ) -> ModelSensitivity:
     """Return what one model's answers say.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ from localprompt.battery.scorers import Measured, Scorer, measure
 from localprompt.errors import ConfigError, nearest
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.cached import CachedLM, MemoryAnswers
-from localprompt.lm.deadline import Rates, Work, decodes_of
+from localprompt.lm.deadline import Work
 from localprompt.lm.metered import MeteredLM
 from localprompt.run.session import Session
 from localprompt.search.evaluator import CONTENT_FREE, Evaluator
@@ -149,12 +148,6 @@ def expected(session: Session, original: Variant, scorers: Sequence[Scorer], siz
         times = len(places) + (size.repeats if scorer is scorers[0] else 0)
         works += [work] * times
     return works
-
-
-def seconds(works: Sequence[Work], rates: Rates) -> float:
-    """Return how long some works take at given rates, answers half as long as they may get."""
-    drawn = [work.n * work.each / 2 for work in works]
-    return math.fsum(rates.seconds(w.read, n, decodes_of(n, w.n)) for w, n in zip(works, drawn, strict=True))
 
 
 def _chosen(places: Sequence[int], scorer: Scorer, own: Scorer, size: Size, n_rows: int) -> tuple[Sequence[int], int]:

@@ -16,19 +16,16 @@ from types import MappingProxyType
 
 import numpy as np
 
-from localprompt.battery.analyse import SAMPLING, Identity, analyse, rank_agreement
-from localprompt.battery.ask import Size, ask, expected, find_size, make_variants, seconds
+from localprompt.battery.analyse import SAMPLING, analyse, rank_agreement
+from localprompt.battery.ask import Size, ask, expected, find_size, make_variants
 from localprompt.battery.results import ModelSensitivity, Sensitivity, VariantText
 from localprompt.battery.scorers import Scorer, scorers_of
 from localprompt.battery.verdict import verdict
-from localprompt.engine.gguf_reader import read_header
 from localprompt.errors import ConfigError, TaskError, nearest
 from localprompt.interface.arguments import checked
 from localprompt.interface.version import __version__
 from localprompt.lm.base import LanguageModel
-from localprompt.lm.loading import place_of
-from localprompt.run.estimate import measured_rates
-from localprompt.run.models import check_engine
+from localprompt.run.measuring import MeasuringCost, check_models, cost_of, identity_of
 from localprompt.run.results import Split
 from localprompt.run.session import Session, open_session, opened_store
 from localprompt.run.spec import check_count, loaded_task, order_of
@@ -47,20 +44,6 @@ from localprompt.variants.variant import Family, Variant
 
 KIND = "sensitivity"
 """Of study in the store."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """About what a measurement takes with the first model, the same again with each other one."""
-
-    model: str
-    variants: int
-    """At most, beside the original."""
-    rows: int
-    tokens: int
-    """Computed: each distinct prefix of a call once, and half of what may be drawn."""
-    seconds: float | None
-    """None where the rates of the model are not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,21 +138,20 @@ def sensitivity(  # noqa: PLR0913 - options of a user
                     variants, notes = _made(plan, session, observer)
                 answered = ask(session, variants, plan.scorers, plan.sizes, observer)
                 observer.stage("computing measures")
-                found.append(
-                    analyse(identity(session), variants, answered, session.budget.spend, unlabelled=plan.unlabelled)
-                )
+                who, spend = identity_of(session.lm.lm), session.budget.spend
+                found.append(analyse(who, variants, answered, spend, unlabelled=plan.unlabelled))
         result = _result(plan, study, variants, found, notes)
         if home is not None:
             home.studies.update(study, status="finished", result=result.to_json())
         return result
 
 
-def expected_cost(
+def expected_costs(
     plan: Battery,
     models: Sequence[str | Path | LanguageModel],
     engine: Mapping[str, object] = MappingProxyType({}),
     observer: Observer | None = None,
-) -> list[Cost]:
+) -> list[MeasuringCost]:
     """Return about what measuring takes with each model where no answer is known.
 
     Only rates are measured, where they are not known. Variants are taken to be as long as the original; what a model
@@ -185,26 +167,8 @@ def expected_cost(
             original = Variant("original", "as it is", plan.task.seeds[0], plan.task)
             session.evaluator(plan.task).check_fit(original.prompt, plan.task.test)
             works = expected(session, original, plan.scorers, plan.sizes, plan.most_variants)
-            rates = measured_rates(session.lm.lm)
-            costs.append(
-                Cost(
-                    session.lm.facts.name,
-                    plan.most_variants,
-                    len(plan.task.test),
-                    sum(work.read + work.n * work.each // 2 for work in works),
-                    None if rates is None else seconds(works, rates),
-                )
-            )
+            costs.append(cost_of(session, works, plan.most_variants + 1, len(plan.task.test)))
     return costs
-
-
-def identity(session: Session) -> Identity:
-    """Return which model a session has; what its file says of itself where it has one."""
-    facts, path = session.lm.facts, getattr(session.lm.lm, "path", None)
-    if not isinstance(path, Path):
-        return Identity(facts.name, facts.fingerprint, facts.name, "")
-    header = read_header(path)
-    return Identity(facts.name, facts.fingerprint, header.name or facts.name, header.file_type)
 
 
 @checked
@@ -268,22 +232,6 @@ def _chosen_scorers(task: Task, names: Sequence[str] | None, size: Size, *, unla
     if names is not None:
         return (having[0], *(known[name] for name in dict.fromkeys(names) if known[name] is not having[0]))
     return tuple(each for each in having if each is having[0] or size.writes or not each.writes)
-
-
-def check_models(models: Sequence[str | Path | LanguageModel], engine: Mapping[str, object]) -> None:
-    """Check that there are models, each once, and that the settings of the engine have one to be loaded with.
-
-    Raises:
-        ConfigError: otherwise.
-    """
-    if not models:
-        raise ConfigError("models is empty: there is none to measure", "name one or more")
-    check_engine(engine, *models)
-    places = [place_of(each) if isinstance(each, str | Path) else each.facts.fingerprint for each in models]
-    for number, (each, place) in enumerate(zip(models, places, strict=True)):
-        if place in places[:number]:
-            name = str(each) if isinstance(each, str | Path) else each.facts.name
-            raise ConfigError(f"the model {name!r} is named twice", "name each once")
 
 
 def _made(plan: Battery, session: Session, observer: Observer) -> tuple[list[Variant], list[str]]:

@@ -24,6 +24,7 @@ from localprompt.types import OperatorTotal, Prompt, Spend, Turn
 
 if TYPE_CHECKING:
     from localprompt.run.estimate import Estimate
+    from localprompt.run.measuring import MeasuringCost
     from localprompt.run.results import EvaluationResult, RunResult, VariantScores
     from localprompt.stats.intervals import Difference, Interval
 
@@ -45,6 +46,22 @@ def print_run(result: RunResult, store: Path | None, *, as_json: bool = False) -
         say_json(result.to_json())
     else:
         print_parts(_run(result, store))
+
+
+def print_costs(costs: Sequence[MeasuringCost]) -> None:
+    """Print about what measuring takes with each model."""
+    columns = ("model", "prompts", "rows", "tokens", "minutes")
+    rows = [
+        (
+            each.model,
+            f"{each.n_prompts}",
+            f"{each.n_rows}",
+            f"{each.tokens_computed:,}",
+            "?" if each.seconds is None else f"{each.seconds / 60:.1f}",
+        )
+        for each in costs
+    ]
+    print_parts([Text("At most about:"), table(columns, rows, right=columns[1:])])
 
 
 def print_parts(parts: Sequence[RenderableType]) -> None:

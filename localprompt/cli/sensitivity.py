@@ -79,8 +79,9 @@ def sensitivity(
     """
     from localprompt.battery import sensitivity as measuring  # noqa: PLC0415 - `--help` must start fast
     from localprompt.battery.results import CSV_COLUMNS  # noqa: PLC0415
+    from localprompt.cli.output import print_costs  # noqa: PLC0415
     from localprompt.cli.progress import progress  # noqa: PLC0415
-    from localprompt.cli.sensitivity_output import print_costs, print_sensitivity  # noqa: PLC0415
+    from localprompt.cli.sensitivity_output import print_sensitivity  # noqa: PLC0415
     from localprompt.store.plain import plain  # noqa: PLC0415
 
     limits = _limits(bounds, unlabelled=choices["unlabelled"])
@@ -97,7 +98,7 @@ def sensitivity(
     if dry_run:
         kept = {name: value for name, value in arguments.items() if name not in ("store", "use_cache", "engine")}
         with progress() as observer:
-            costs = measuring.expected_cost(
+            costs = measuring.expected_costs(
                 measuring.plan_battery(task, **kept), models, arguments["engine"], observer=observer
             )
         if as_json:

@@ -15,7 +15,6 @@ from localprompt.battery.results import (
     ScorerMeasures,
     Sensitivity,
 )
-from localprompt.battery.sensitivity import Cost
 from localprompt.cli.output import print_parts
 from localprompt.cli.printable import printable
 from localprompt.cli.tables import table
@@ -41,22 +40,6 @@ _SOURCES = {
     "model_example": "model that is better for some examples",
     "residual": "the rest",
 }
-
-
-def print_costs(costs: Sequence[Cost]) -> None:
-    """Print about what a measurement takes with each model."""
-    columns = ("model", "variants", "rows", "tokens", "minutes")
-    rows = [
-        (
-            each.model,
-            f"{each.variants}",
-            f"{each.rows}",
-            f"{each.tokens:,}",
-            "?" if each.seconds is None else f"{each.seconds / 60:.1f}",
-        )
-        for each in costs
-    ]
-    print_parts([Text("About:"), table(columns, rows, right=columns[1:])])
 
 
 def print_sensitivity(found: Sensitivity) -> None:

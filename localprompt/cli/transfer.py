@@ -43,8 +43,9 @@ def transfer(
     The best prompt of each model, and the one that is best for all, are chosen on dev and reported on test. What a run
     found is measured on the task of that run. Interrupted and called again, it goes on.
     """
-    from localprompt.cli.progress import progress  # noqa: PLC0415 - `--help` must start fast
-    from localprompt.cli.transfer_output import print_costs, print_transfer  # noqa: PLC0415
+    from localprompt.cli.output import print_costs  # noqa: PLC0415 - `--help` must start fast
+    from localprompt.cli.progress import progress  # noqa: PLC0415
+    from localprompt.cli.transfer_output import print_transfer  # noqa: PLC0415
     from localprompt.comparison import transfer as measuring  # noqa: PLC0415
     from localprompt.comparison.transfer_results import CSV_COLUMNS  # noqa: PLC0415
     from localprompt.store.plain import plain  # noqa: PLC0415

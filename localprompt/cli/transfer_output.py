@@ -11,29 +11,12 @@ from localprompt.cli.output import print_parts, shown
 from localprompt.cli.printable import printable
 from localprompt.cli.sensitivity_output import agreement_lines, variance_table
 from localprompt.cli.tables import table
-from localprompt.comparison.transfer import Cost
 from localprompt.comparison.transfer_results import Cell, MeasuredModel, TaskTransfer, Transfer
 from localprompt.interface.rounding import p_text, percent_text, score_text
 from localprompt.search.observer import pluralize
 
 _LEGEND = "`*`: the best prompt of a model, chosen on dev; `o`: found on that model"
 _LETTERS = 26
-
-
-def print_costs(costs: Sequence[Cost]) -> None:
-    """Print about what measuring takes with each model."""
-    columns = ("model", "prompts", "rows", "tokens", "minutes")
-    rows = [
-        (
-            each.model,
-            f"{each.n_prompts}",
-            f"{each.n_rows}",
-            f"{each.tokens_computed:,}",
-            "?" if each.seconds is None else f"{each.seconds / 60:.1f}",
-        )
-        for each in costs
-    ]
-    print_parts([Text("At most about:"), table(columns, rows, right=columns[1:])])
 
 
 def print_transfer(found: Transfer) -> None:

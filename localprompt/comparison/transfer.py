@@ -14,8 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from localprompt.battery.ask import seconds
-from localprompt.battery.sensitivity import check_models, identity
 from localprompt.comparison.transfer_analysis import Answered, analyse
 from localprompt.comparison.transfer_results import KIND, GivenPrompt, MeasuredModel, Transfer
 from localprompt.errors import ConfigError, TaskError
@@ -24,8 +22,8 @@ from localprompt.interface.arguments import check_record, checked
 from localprompt.interface.version import __version__
 from localprompt.lm.base import LanguageModel
 from localprompt.run.config import RunConfig
-from localprompt.run.estimate import measured_rates
 from localprompt.run.execute import unparsed
+from localprompt.run.measuring import MeasuringCost, check_models, cost_of, identity_of
 from localprompt.run.results import RunResult
 from localprompt.run.session import Session, open_session, opened_store
 from localprompt.run.spec import loaded_task
@@ -40,21 +38,6 @@ from localprompt.types import Prompt
 _CHOSEN = (
     "the best prompts are chosen on dev and reported on test; the highest score among several on test is partly luck"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """About what measuring takes with one model."""
-
-    model: str
-    n_prompts: int
-    """On all tasks."""
-    n_rows: int
-    """Of dev and test of all tasks."""
-    tokens_computed: int
-    """Each distinct prefix of a call once, and half of what may be drawn."""
-    seconds: float | None
-    """None where the rates of the model are not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +96,7 @@ def transfer(  # noqa: PLR0913 - options of a user
                     study = _begun(home, plan, models)
                     stack.enter_context(home.studies.ending(study))
                 answered.append([_asked(session, matrix, observer) for matrix in plan])
-                who = identity(session)
+                who = identity_of(session.lm.lm)
                 spend = session.budget.spend
                 found.append(MeasuredModel(who.model, who.fingerprint, who.base, who.quantisation, spend))
         result = Transfer(
@@ -135,7 +118,7 @@ def expected_costs(
     models: Sequence[str | Path | LanguageModel],
     engine: Mapping[str, object] = MappingProxyType({}),
     observer: Observer | None = None,
-) -> list[Cost]:
+) -> list[MeasuringCost]:
     """Return about what measuring takes with each model where no answer is known; only rates are measured.
 
     Raises:
@@ -151,16 +134,9 @@ def expected_costs(
                 for each in plan
                 for rows in (each.task.dev, each.task.test)
             ]
-            rates = measured_rates(session.lm.lm)
-            costs.append(
-                Cost(
-                    session.lm.facts.name,
-                    sum(len(each.prompts) for each in plan),
-                    sum(len(each.task.dev) + len(each.task.test) for each in plan),
-                    sum(work.read + work.n * work.each // 2 for work in works),
-                    None if rates is None else seconds(works, rates),
-                )
-            )
+            n_prompts = sum(len(each.prompts) for each in plan)
+            n_rows = sum(len(each.task.dev) + len(each.task.test) for each in plan)
+            costs.append(cost_of(session, works, n_prompts, n_rows))
     return costs
 
 

@@ -83,8 +83,8 @@ def test_what_it_will_cost_is_said_and_nothing_is_measured(task: str, lm: Script
     assert "scripted" in result.stdout
     assert lm.stats.tokens_decoded == 0
     (cost,) = json.loads(_run(task, "--dry-run", "--json").stdout)
-    assert cost["variants"] == 12
-    assert cost["tokens"] > 0
+    assert cost["n_prompts"] == 13
+    assert cost["tokens_computed"] > 0
 
 
 @pytest.mark.usefixtures("lm")

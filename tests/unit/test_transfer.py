@@ -175,14 +175,14 @@ def test_killed_at_any_moment_and_called_again_it_ends_as_undisturbed(tmp_path: 
 
 
 def test_levels_of_one_model_have_their_share_of_the_variance(monkeypatch: pytest.MonkeyPatch) -> None:
-    from localprompt.battery.analyse import Identity  # noqa: PLC0415
     from localprompt.comparison import transfer  # noqa: PLC0415
+    from localprompt.run.measuring import ModelIdentity  # noqa: PLC0415
 
-    def identity(session: Any) -> Identity:
-        name = session.lm.facts.name
-        return Identity(name, name, name.partition(":")[0], name.partition(":")[2])
+    def identity_of(lm: LanguageModel) -> ModelIdentity:
+        name = lm.facts.name
+        return ModelIdentity(name, name, name.partition(":")[0], name.partition(":")[2])
 
-    monkeypatch.setattr(transfer, "identity", identity)
+    monkeypatch.setattr(transfer, "identity_of", identity_of)
     models: list[LanguageModel] = [
         _obeys("number", only=only, name=name) for name, only in (("m:Q8", 1), ("m:Q4", 3), ("n:Q8", 2))
     ]

@@ -1,0 +1,82 @@
+"""What measuring prompts with several models needs: which models they are, and what it takes. Level 7."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from localprompt.engine.gguf_reader import read_header
+from localprompt.errors import ConfigError
+from localprompt.lm.base import LanguageModel
+from localprompt.lm.deadline import Rates, Work, decodes_of
+from localprompt.lm.loading import place_of
+from localprompt.run.estimate import measured_rates
+from localprompt.run.models import Named, check_engine
+from localprompt.run.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """Which model answered."""
+
+    model: str
+    fingerprint: str
+    base: str
+    """Name that its levels of quantisation have in common."""
+    quantisation: str
+    """Empty where the model is not a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuringCost:
+    """About what measuring takes with one model where no answer is known."""
+
+    model: str
+    n_prompts: int
+    """At most, the variants of a prompt too; on all tasks."""
+    n_rows: int
+    """Of all tasks and splits."""
+    tokens_computed: int
+    """Each distinct prefix of a call once, and half of what may be drawn."""
+    seconds: float | None
+    """None where the rates of the model are not known."""
+
+
+def check_models(models: Sequence[Named], engine: Mapping[str, object]) -> None:
+    """Check that there are models, each once, and that the settings of the engine have one to be loaded with.
+
+    Raises:
+        ConfigError: otherwise.
+    """
+    if not models:
+        raise ConfigError("models is empty: there is none to measure", "name one or more")
+    check_engine(engine, *models)
+    places = [place_of(each) if isinstance(each, str | Path) else each.facts.fingerprint for each in models]
+    for number, (each, place) in enumerate(zip(models, places, strict=True)):
+        if place in places[:number]:
+            name = str(each) if isinstance(each, str | Path) else each.facts.name
+            raise ConfigError(f"the model {name!r} is named twice", "name each once")
+
+
+def identity_of(lm: LanguageModel) -> ModelIdentity:
+    """Return which model that is; what its file says of itself where it has one."""
+    facts, path = lm.facts, getattr(lm, "path", None)
+    if not isinstance(path, Path):
+        return ModelIdentity(facts.name, facts.fingerprint, facts.name, "")
+    header = read_header(path)
+    return ModelIdentity(facts.name, facts.fingerprint, header.name or facts.name, header.file_type)
+
+
+def cost_of(session: Session, works: Sequence[Work], n_prompts: int, n_rows: int) -> MeasuringCost:
+    """Return what some works take with the model of a session, answers half as long as they may get."""
+    rates = measured_rates(session.lm.lm)
+    tokens = sum(work.read + work.n * work.each // 2 for work in works)
+    seconds = None if rates is None else _seconds(works, rates)
+    return MeasuringCost(session.lm.facts.name, n_prompts, n_rows, tokens, seconds)
+
+
+def _seconds(works: Sequence[Work], rates: Rates) -> float:
+    drawn = [work.n * work.each / 2 for work in works]
+    return math.fsum(rates.seconds(w.read, n, decodes_of(n, w.n)) for w, n in zip(works, drawn, strict=True))
