@@ -46,6 +46,13 @@ _FILE = HomePath(dir_okay=False)
     "--preset", default="local", show_default=True, help="Settings of the methods that have it: local, paper."
 )
 @click.option("--set", "assignments", multiple=True, metavar="METHOD.NAME=VALUE", help="Repeatable.")
+@click.option(
+    "--objective",
+    type=click.Choice(["score", "robust", "worst"]),
+    default="score",
+    show_default=True,
+    help="What each search maximises, see `localprompt optimize --help`.",
+)
 @click.option("--resume", metavar="COMPARISON", help="Continue a comparison, named by the beginning of its id.")
 @click.option("--dry-run", is_flag=True, help="Say what a run will cost, and run nothing.")
 @click.option("--csv", "csv_file", type=_FILE, help="Write the table to FILE: a row per task and method.")

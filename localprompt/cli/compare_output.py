@@ -51,7 +51,9 @@ def print_comparison(result: Comparison, again: str) -> None:
     if result.failures:
         page.print(Text(printable(f"{again} tries again what failed"), style="red"), soft_wrap=True)
     limits = f"{result.max_tokens:,} tokens" + (f", {result.max_calls:,} calls" if result.max_calls else "")
-    page.print(Text(f"\n{_LEGEND}", style="dim"))
+    objective = next((run.result.objective for run in result.runs), "score")
+    legend = _LEGEND if objective == "score" else f"{_LEGEND}; dev and area: of the objective {objective}"
+    page.print(Text(f"\n{legend}", style="dim"))
     models = result.model if result.proposer == result.model else f"{result.model}, prompts by {result.proposer}"
     page.print(Text(printable(f"comparison {result.id}: {models}, {limits} a run"), style="dim"))
     settings = "; ".join(f"{method} {_settings(how)}" for method, how in result.methods.items())

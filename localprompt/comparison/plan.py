@@ -41,6 +41,7 @@ from localprompt.tasks import Task
 from localprompt.tasks.check import main_doubts
 from localprompt.tasks.stored import from_plain
 from localprompt.tasks.task import check_one_split
+from localprompt.variants.robust import Objective
 
 KIND = "comparison"
 """Of study in the store."""
@@ -57,6 +58,7 @@ def compare(  # noqa: PLR0913 - a comparison has as many choices as the command
     proposer: str | Path | LanguageModel | None = None,
     preset: str = LOCAL,
     settings: Mapping[str, Mapping[str, object]] = MappingProxyType({}),
+    objective: Objective = "score",
     engine: Mapping[str, object] = MappingProxyType({}),
     max_calls: int | None = None,
     allow_code: bool = False,
@@ -79,6 +81,7 @@ def compare(  # noqa: PLR0913 - a comparison has as many choices as the command
         proposer: the model that writes prompts; the task LM itself by default.
         preset: of each method that has it; the others keep their defaults.
         settings: method to its hyperparameters, by name.
+        objective: what each search maximises, as in `optimize`; test is of prompts as they are.
         engine: settings of the engine, by name, for models that are loaded here.
         max_calls: for each search, model calls.
         allow_code: permits a task file to name a metric in Python, which runs code.
@@ -94,7 +97,7 @@ def compare(  # noqa: PLR0913 - a comparison has as many choices as the command
     methods_of = _configured(methods, preset, settings)
     check_count("n_seeds", n_seeds)
     check_engine(engine, model, proposer)
-    specs = _specs(_loaded(tasks, allow_code), methods_of, n_seeds, _limits(max_tokens, max_calls))
+    specs = _specs(_loaded(tasks, allow_code), methods_of, n_seeds, _limits(max_tokens, max_calls), objective)
     observer = observer or SilentObserver()
     _tell_before(specs, observer)
     with ExitStack() as stack:
@@ -188,6 +191,7 @@ def expected_costs(  # noqa: PLR0913 - as `compare`
     proposer: str | Path | LanguageModel | None = None,
     preset: str = LOCAL,
     settings: Mapping[str, Mapping[str, object]] = MappingProxyType({}),
+    objective: Objective = "score",
     engine: Mapping[str, object] = MappingProxyType({}),
     max_calls: int | None = None,
     allow_code: bool = False,
@@ -202,7 +206,7 @@ def expected_costs(  # noqa: PLR0913 - as `compare`
     """
     methods_of = _configured(methods, preset, settings)
     check_engine(engine, model, proposer)
-    specs = _specs(_loaded(tasks, allow_code), methods_of, 1, _limits(max_tokens, max_calls))
+    specs = _specs(_loaded(tasks, allow_code), methods_of, 1, _limits(max_tokens, max_calls), objective)
     observer = observer or SilentObserver()
     _tell_before(specs, observer)
     with ExitStack() as stack:
@@ -236,10 +240,12 @@ _Methods = Mapping[str, tuple[Optimizer, Sequence[str] | None]]
 """Each configured, with the settings that no budget changes."""
 
 
-def _specs(tasks: Sequence[Task], methods: _Methods, n_seeds: int, limits: Limits) -> list[RunSpec]:
+def _specs(
+    tasks: Sequence[Task], methods: _Methods, n_seeds: int, limits: Limits, objective: Objective
+) -> list[RunSpec]:
     """Return all searches, tasks outermost, methods innermost."""
     return [
-        RunSpec(task, method, optimizer, seed, limits, fixed)
+        RunSpec(task, method, optimizer, seed, limits, fixed, objective=objective)
         for task, seed, (method, (optimizer, fixed)) in itertools.product(tasks, range(n_seeds), methods.items())
     ]
 

@@ -115,6 +115,20 @@ def test_called_again_it_computes_nothing_and_says_the_same() -> None:
         assert len(store.runs.all()) == 4
 
 
+def test_an_objective_is_that_of_every_search_and_makes_another_comparison() -> None:
+    lm = toy.model()
+    plainly = compare([small()], lm, methods=["random"], n_seeds=1, max_tokens=LIMIT, settings=ONE)
+    robust = compare([small()], lm, methods=["random"], n_seeds=1, max_tokens=LIMIT, settings=ONE, objective="robust")
+    assert [each.runs[0].result.objective for each in (plainly, robust)] == ["score", "robust"]
+    assert plainly.id != robust.id
+    assert resume_comparison(robust.id) == robust
+    costs = [
+        expected_costs([small()], lm, methods=["random"], max_tokens=LIMIT, settings=ONE, objective=objective)[0].cost
+        for objective in ("score", "robust")
+    ]
+    assert costs[0].proposals > costs[1].proposals  # each is scored with four variants
+
+
 def test_a_finished_comparison_needs_no_model_and_only_the_beginning_of_its_id() -> None:
     first = compare([small()], toy.model(), methods=METHODS, n_seeds=1, max_tokens=LIMIT, settings=SMALL)
     assert resume_comparison(first.id[:4]) == first
