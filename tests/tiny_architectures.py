@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from tiny import N_EMBD, N_FF, N_HEAD, add_sentencepiece_vocabulary
+from tiny_delta_nets import write_kimi_linear, write_qwen3_next, write_qwen35, write_qwen35_moe, write_rwkv7
 from tiny_weights import (
     D_CONV,
     EXPERTS,
@@ -105,34 +106,6 @@ def write_lfm2(path: Path, *, windowed: bool = False) -> None:
             file.matrix(f"{block}.shortconv.conv", N_EMBD, l_cache)
             file.matrix(f"{block}.shortconv.out_proj", N_EMBD, N_EMBD)
         file.norm(f"{block}.ffn_norm", N_EMBD)
-        file.feed_forward(block)
-    file.finish()
-
-
-def write_qwen35(path: Path) -> None:
-    """Write a Qwen 3.5 model: gated delta nets and gated attention in turn."""
-    n_layer, n_key_heads, n_value_heads = 4, 2, 4
-    keys: Mapping[str, Key] = {
-        **TRANSFORMER,
-        "rope.dimension_count": 8,
-        "rope.dimension_sections": [2, 1, 1, 0],
-        "full_attention_interval": 2,
-        "ssm.conv_kernel": D_CONV,
-        "ssm.inner_size": n_value_heads * HEAD,
-        "ssm.state_size": HEAD,
-        "ssm.time_step_rank": n_value_heads,
-        "ssm.group_count": n_key_heads,
-    }
-    file = Weights(path, "qwen35", n_layer, keys)
-    file.ends(tied=False)
-    for layer in range(n_layer):
-        block = f"blk.{layer}"
-        file.norm(f"{block}.attn_norm", N_EMBD)
-        if layer % 2:
-            file.attention(block, head_norms=1.3, gated=True)
-        else:
-            file.delta_net(block, n_key_heads, n_value_heads)
-        file.norm(f"{block}.post_attention_norm", N_EMBD)
         file.feed_forward(block)
     file.finish()
 
@@ -376,10 +349,14 @@ RECURRENT: Mapping[str, Callable[[Path], None]] = {
     "falcon-h1": write_falcon_h1,
     "granitehybrid": write_granite_hybrid,
     "jamba": write_jamba,
+    "kimi-linear": write_kimi_linear,
     "lfm2": write_lfm2,
     "lfm2-windowed": partial(write_lfm2, windowed=True),
     "nemotron-h": write_nemotron_h,
     "qwen35": write_qwen35,
+    "qwen35moe": write_qwen35_moe,
+    "qwen3next": write_qwen3_next,
+    "rwkv7": write_rwkv7,
 }
 """Architectures with states, alone or beside attention."""
 

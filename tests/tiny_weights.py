@@ -196,16 +196,16 @@ class Weights:
         self.norm(f"{block}.ssm_norm", N_GROUP, D_INNER // N_GROUP)
         self.matrix(f"{block}.ssm_out", N_EMBD, D_INNER)
 
-    def delta_net(self, block: str, n_key_heads: int, n_value_heads: int) -> None:
-        """Add a gated delta net whose heads forget after 3 to 300 tokens."""
+    def delta_net(self, block: str, n_key_heads: int, n_value_heads: int, *, gates_in_one: bool = False) -> None:
+        """Add a gated delta net whose heads forget after 3 to 300 tokens; its two gates may be one matrix."""
         value, channels = n_value_heads * HEAD, (2 * n_key_heads + n_value_heads) * HEAD
         self.matrix(f"{block}.attn_qkv", channels, N_EMBD)
         self.matrix(f"{block}.attn_gate", value, N_EMBD)
         self.matrix(f"{block}.ssm_conv1d", channels, D_CONV, scale=1.5)
         self.bias(f"{block}.ssm_dt", n_value_heads)
         self.add(f"{block}.ssm_a", -np.geomspace(0.004, 0.4, n_value_heads))
-        self.matrix(f"{block}.ssm_beta", n_value_heads, N_EMBD)
-        self.matrix(f"{block}.ssm_alpha", n_value_heads, N_EMBD)
+        for gate in ("ba",) if gates_in_one else ("beta", "alpha"):
+            self.matrix(f"{block}.ssm_{gate}", n_value_heads * (2 if gates_in_one else 1), N_EMBD)
         self.norm(f"{block}.ssm_norm", HEAD)
         self.matrix(f"{block}.ssm_out", N_EMBD, value, scale=1.5)
 

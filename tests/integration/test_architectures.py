@@ -35,7 +35,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "few": {**EXACT, "n_ctx": N_CTX, "n_ubatch": 8, "n_seq_max": 3, "lanes": 2},
     "many": {**EXACT, "n_ctx": 2048, "n_ubatch": 64, "n_seq_max": 16, "lanes": 12},
 }
-MANY = frozenset({"gemma3", "gpt-oss", "granitehybrid", "lfm2-windowed", "mamba2", "qwen35"})
+MANY = frozenset({"gemma3", "gpt-oss", "granitehybrid", "kimi-linear", "lfm2-windowed", "mamba2", "qwen35", "rwkv7"})
 """Tried with many sequences too: one or two of each kind of memory that llama.cpp has."""
 ONLY_WINDOWS = {
     "gemma3": lambda path: write_gemma3(path, every=100),

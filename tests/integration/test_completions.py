@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny import CHAIN
-from tiny_architectures import write_mamba2, write_qwen35
+from tiny_architectures import write_mamba2
+from tiny_delta_nets import write_qwen35
 
 from localprompt.engine import engine as engine_module
 from localprompt.engine.completions import GenerateRequest
