@@ -14,7 +14,6 @@ import numpy as np
 from tiny import N_EMBD, N_FF, N_HEAD, add_sentencepiece_vocabulary
 from tiny_delta_nets import write_kimi_linear, write_qwen3_next, write_qwen35, write_qwen35_moe, write_rwkv7
 from tiny_weights import (
-    D_CONV,
     EXPERTS,
     FF_EXPERT,
     GELU_GATE,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from tiny import N_EMBD, N_FF, N_HEAD
-from tiny_weights import D_CONV, EXPERTS, FF_EXPERT, HEAD, N_EXPERT, N_KV, TRANSFORMER, Key, Weights
+from tiny_weights import D_CONV, EXPERTS, FF_EXPERT, HEAD, N_EXPERT, TRANSFORMER, Key, Weights
 
 N_KEY_HEADS, N_VALUE_HEADS = 2, 4
 DELTA_NET: Mapping[str, Key] = {
