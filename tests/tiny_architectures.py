@@ -263,6 +263,43 @@ def write_gemma3(path: Path, *, every: int = 3) -> None:
     file.finish()
 
 
+def write_gemma3n(path: Path) -> None:
+    """Write a Gemma 3n model: four streams, embeddings per layer, layers after the twentieth that read others' cells.
+
+    llama.cpp fixes the number of streams, the sizes of their gates and which layers have cells of their own.
+    """
+    windowed, n_stream, rank, size = [*[True, True, True, True, False] * 4, True, False], 4, 64, 256
+    keys: Mapping[str, Key] = {
+        **TRANSFORMER,
+        "attention.sliding_window": WINDOW,
+        "attention.sliding_window_pattern": windowed,
+        "embedding_length_per_layer_input": size,
+        "rope.freq_base": 1e6,
+        "rope.freq_base_swa": 1e4,
+    }
+    file = Weights(path, "gemma3n", len(windowed), keys)
+    file.ends(tied=True)
+    file.matrix("altup_proj", n_stream - 1, N_EMBD, N_EMBD)
+    file.matrix("altup_unembd_proj", n_stream - 1, N_EMBD, N_EMBD)
+    file.matrix("per_layer_token_embd", len(file.tokens), size * len(windowed))
+    file.matrix("per_layer_model_proj", size * len(windowed), N_EMBD)
+    file.norm("per_layer_proj_norm", size)
+    for layer in range(len(windowed)):
+        block = f"blk.{layer}"
+        file.attention(block, head_norms=0.7)
+        file.four_norms_and_feed_forward(block, behind=0.3)  # or 22 layers amplify rounding
+        file.matrix(f"{block}.inp_gate", size, N_EMBD, scale=GELU_GATE)
+        file.matrix(f"{block}.proj", N_EMBD, size)
+        file.matrix(f"{block}.altup_correct_coef", n_stream, n_stream, scale=0.1)
+        file.matrix(f"{block}.altup_predict_coef", n_stream * n_stream, n_stream, scale=0.1)
+        file.matrix(f"{block}.altup_router", n_stream, N_EMBD, scale=N_EMBD)
+        file.matrix(f"{block}.laurel_l", rank, N_EMBD)
+        file.matrix(f"{block}.laurel_r", N_EMBD, rank)
+        for norm in ("post_norm", "altup_correct_scale", "altup_router_norm", "laurel_post_norm"):
+            file.norm(f"{block}.{norm}", N_EMBD)
+    file.finish()
+
+
 def write_gemma4(path: Path) -> None:
     """Write a Gemma 4 model: wider heads in full layers, two layers that read the cells of others; tied."""
     windowed, size = [True, False, True, False], 8
@@ -366,6 +403,7 @@ ATTENTION: Mapping[str, Callable[[Path], None]] = {
     "gpt-oss": write_gpt_oss,
     "gemma2": write_gemma2,
     "gemma3": write_gemma3,
+    "gemma3n": write_gemma3n,
     "gemma4": write_gemma4,
     "deepseek2": write_deepseek2,
 }

@@ -150,11 +150,11 @@ class Weights:
         self.matrix(f"{block}.ffn_up{suffix}", size, N_EMBD)
         self.matrix(f"{block}.ffn_down{suffix}", N_EMBD, size, scale=2.0)
 
-    def four_norms_and_feed_forward(self, block: str) -> None:
-        """Add what Gemma has around attention: a norm before and behind each half of a layer."""
-        for half, behind in (("attn", "post_attention"), ("ffn", "post_ffw")):
+    def four_norms_and_feed_forward(self, block: str, *, behind: float = 4.0) -> None:
+        """Add what Gemma has around attention: a norm before each half of a layer, and one of size `behind` after."""
+        for half, after in (("attn", "post_attention"), ("ffn", "post_ffw")):
             self.norm(f"{block}.{half}_norm", N_EMBD)
-            self.norm(f"{block}.{behind}_norm", N_EMBD, size=4.0)
+            self.norm(f"{block}.{after}_norm", N_EMBD, size=behind)
         self.feed_forward(block, gate=GELU_GATE)
 
     def experts(self, block: str, *, biases: bool = False) -> None:
