@@ -1,14 +1,15 @@
-"""What every process of llama.cpp does first, since it may abort or take all memory. Level 2."""
+"""What every process of llama.cpp does first, since it may abort or take all memory; how it ended. Level 2."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import threading
 import time
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 
 def child_command(module: str) -> list[str]:
@@ -50,3 +51,21 @@ def _die_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def tail_of(log: IO[bytes]) -> str:
+    """Return the last lines of a log as a hint."""
+    size = log.seek(0, os.SEEK_END)
+    log.seek(max(0, size - 400))
+    tail = log.read().decode(errors="replace").strip().splitlines()[-3:]
+    return "the engine's log ends: " + " / ".join(tail) if tail else ""
+
+
+def cause(code: int) -> str:
+    """Return an exit status in words."""
+    if code >= 0:
+        return f"exit status {code}"
+    if code == -signal.SIGKILL:
+        return "signal SIGKILL, perhaps for lack of memory"
+    named = {member.value: member.name for member in signal.Signals}
+    return f"signal {named.get(-code, -code)}"

@@ -21,15 +21,22 @@ from typing import Any
 
 import llama_cpp as C  # noqa: N812 - C as in the C API
 import numpy as np
+from llama_cpp import _ctypes_extensions, _ggml
 from numpy.typing import NDArray
 
 from localprompt.engine.chat import ChatTemplate
 from localprompt.engine.context import Context, Shape
-from localprompt.engine.settings import LEAST_EXACT_ROWS, EngineSettings
+from localprompt.engine.devices import Device, LoadLog
+from localprompt.engine.settings import LEAST_EXACT_ROWS, MOST_GPUS, EngineSettings
 from localprompt.engine.thoughts import marks_among
 from localprompt.errors import ModelError
 from localprompt.interface.advice import command
 from localprompt.types import EngineStats
+
+_GPU, _INTEGRATED_GPU = 1, 2
+"""`ggml_backend_dev_type`."""
+_NO_DEVICES = (ctypes.c_void_p * 1)()
+"""A list that ends at once."""
 
 
 @C.llama_log_callback  # type: ignore[untyped-decorator]
@@ -55,7 +62,11 @@ class Vocabulary:
         C.llama_backend_init()
         _check_abi()
         self.settings = settings
-        self._model = _load(path, settings, vocab_only=alone)
+        log = LoadLog()
+        with log_to(log):
+            self._model = _load(path, settings, vocab_only=alone)
+        self.on_gpus = log.facts()
+        """What is on GPUs; see `LoadLog.facts`."""
         self._vocab = C.llama_model_get_vocab(self._model)
         self.n_vocab: int = C.llama_vocab_n_tokens(self._vocab)
         self.n_ctx_train: int = C.llama_model_n_ctx_train(self._model)
@@ -211,6 +222,31 @@ class Llama(Vocabulary):
         return self._past + self.context.stats + (self._streams.stats if self._streams else EngineStats())
 
 
+def gpus() -> list[Device]:
+    """Return the GPUs that llama.cpp uses unless told otherwise, in its order: integrated ones only without others."""
+    C.llama_log_set(_log, ctypes.c_void_p(0))
+    C.llama_backend_init()
+    registry, base = _ggml.libggml, _ctypes_extensions.load_shared_library("ggml-base", _ggml.libggml_base_path)
+    registry.ggml_backend_dev_count.restype = ctypes.c_size_t
+    registry.ggml_backend_dev_get.argtypes, registry.ggml_backend_dev_get.restype = [ctypes.c_size_t], ctypes.c_void_p
+    base.ggml_backend_dev_type.argtypes = [ctypes.c_void_p]
+    handles = [registry.ggml_backend_dev_get(k) for k in range(registry.ggml_backend_dev_count())]
+    of_type = {kind: [h for h in handles if base.ggml_backend_dev_type(h) == kind] for kind in (_GPU, _INTEGRATED_GPU)}
+    return [_device(base, handle) for handle in of_type[_GPU] or of_type[_INTEGRATED_GPU]]
+
+
+def _device(base: Any, handle: int) -> Device:
+    texts = []
+    for function in (base.ggml_backend_dev_name, base.ggml_backend_dev_description):
+        function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_char_p
+        texts.append(function(handle).decode(errors="replace"))
+    base.ggml_backend_dev_memory.argtypes = [ctypes.c_void_p] + 2 * [ctypes.POINTER(ctypes.c_size_t)]
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    base.ggml_backend_dev_memory(handle, ctypes.byref(free), ctypes.byref(total))
+    shares_ram = base.ggml_backend_dev_type(handle) == _INTEGRATED_GPU or texts[0].startswith("MTL")
+    return Device(texts[0], texts[1], free.value, total.value, shares_ram)
+
+
 def utf8(text: str) -> bytes:
     """Return a text's bytes; lone surrogates, which JSON can carry and UTF-8 cannot, become U+FFFD."""
     try:
@@ -287,12 +323,24 @@ def _check_abi() -> None:
         raise ModelError(f"this llama-cpp-python has other struct layouts: {seen}", "install llama-cpp-python==0.3.36")
 
 
+def _place(params: Any, settings: EngineSettings) -> None:
+    """Set which layers go to which GPUs."""
+    if settings.n_gpu_layers is not None:
+        params.n_gpu_layers = settings.n_gpu_layers
+    if settings.n_gpu_layers == 0:  # or llama.cpp would still copy weights to a GPU for large batches
+        params.devices = ctypes.cast(_NO_DEVICES, ctypes.c_void_p)
+    elif settings.main_gpu is not None:
+        params.split_mode, params.main_gpu = C.LLAMA_SPLIT_MODE_NONE, settings.main_gpu
+    elif settings.tensor_split is not None:
+        shares = (ctypes.c_float * MOST_GPUS)(*settings.tensor_split)
+        params.tensor_split = shares  # params keep it alive
+
+
 def _load(path: Path, settings: EngineSettings, *, vocab_only: bool) -> Any:
     params = C.llama_model_default_params()
     params.vocab_only = vocab_only
     params.use_extra_bufts = settings.use_extra_bufts
-    if settings.n_gpu_layers is not None:
-        params.n_gpu_layers = settings.n_gpu_layers
+    _place(params, settings)
     model = C.llama_model_load_from_file(str(path).encode(), params)
     if not model:
         raise ModelError(

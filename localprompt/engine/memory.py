@@ -74,7 +74,7 @@ def needed(header: GGUFHeader, settings: EngineSettings) -> MemoryNeed:
     attention = 0 if settings.flash_attn is not False else 4 * max(heads) * rows * cells
     return MemoryNeed(
         weights=sum(tensor.n_bytes for tensor in header.tensors) + _repacked(header, settings),
-        cells=round(cells * _cell_bytes(header, settings)),
+        cells=round(cells * cell_bytes(header, settings)),
         states=settings.n_seq_max * state_bytes(header),
         compute=max(logits, feed_forward, attention) + 4 * rows * (cells + 4 * n_embd),
         outputs=logits,
@@ -102,7 +102,7 @@ def fitted(header: GGUFHeader, settings: EngineSettings, fixed: Collection[str])
         changes["lanes"] = min(settings.lanes, max(1, changes.get("n_seq_max", settings.n_seq_max) // 2))
     if "stream_ctx" not in fixed:
         left = max(0, available() - needed(header, settings).total) // 2
-        cells = int(left / max(1.0, _cell_bytes(header, settings)))
+        cells = int(left / max(1.0, cell_bytes(header, settings)))
         changes["stream_ctx"] = min(settings.stream_ctx, cells // _STREAM_STEP * _STREAM_STEP)
     return replace(settings, **changes)
 
@@ -131,14 +131,14 @@ def state_bytes(header: GGUFHeader) -> int:
     return 4 * layers * (past + state)
 
 
-def _cell_bytes(header: GGUFHeader, settings: EngineSettings) -> float:
-    """Return what one cell takes in all layers."""
+def cell_bytes(header: GGUFHeader, settings: EngineSettings, first: int = 0) -> float:
+    """Return what one cell takes in all layers, or in those from `first` on."""
     heads = _heads(header, "head_count") or [1]
     heads_kv = _heads(header, "head_count_kv") or heads
     key = header.integer(f"{header.architecture}.attention.key_length") or header.embedding_length // max(*heads, 1)
     value = header.integer(f"{header.architecture}.attention.value_length") or key
-    numbers = sum(heads_kv) * (header.block_count if len(heads_kv) == 1 else 1) * (key + value)
-    return numbers * _CELL_BYTES[settings.kv_type]
+    n_heads = heads_kv[0] * (header.block_count - first) if len(heads_kv) == 1 else sum(heads_kv[first:])
+    return n_heads * (key + value) * _CELL_BYTES[settings.kv_type]
 
 
 def process_bytes(header: GGUFHeader) -> int:

@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
 from localprompt import errors
-from localprompt.engine import memory
-from localprompt.engine.child import child_command
+from localprompt.engine import placement
+from localprompt.engine.child import cause, child_command, tail_of
+from localprompt.engine.device_list import visible
 from localprompt.engine.frames import read_frame, write_frame
 from localprompt.engine.gguf_validator import validate
 from localprompt.engine.settings import EngineSettings
@@ -89,10 +89,7 @@ class EngineProcess:
         self.settings = settings
         self.stats = EngineStats()
         self.info: dict[str, Any] = {}
-        header = validate(path)  # nothing native reads a file before this says yes
-        self._need = memory.needed(header, settings)
-        if vocabulary_only:
-            self._need = replace(self._need, weights=0, cells=0, states=0, compute=0, outputs=0)
+        self._header = validate(path)  # nothing native reads a file before this says yes
         self._vocabulary_only = vocabulary_only
         self._timeouts = timeouts
         self._command = list(command) or child_command("localprompt.engine.worker")
@@ -259,7 +256,8 @@ class EngineProcess:
     # One worker
 
     def _start(self) -> None:
-        memory.check(self.path, self._need)
+        gpus = () if self._vocabulary_only else visible()
+        placement.check(self.path, self._header, None if self._vocabulary_only else self.settings, gpus)
         self._verdict = ""
         self._process = subprocess.Popen(
             self._command,
@@ -400,24 +398,6 @@ def _send(stdin: BinaryIO, request: dict[str, Any]) -> int:
         return write_frame(stdin, request)
     except BrokenPipeError:
         raise EOFError("the worker closed its pipe") from None
-
-
-def tail_of(log: IO[bytes]) -> str:
-    """Return the last lines of a log as a hint."""
-    size = log.seek(0, os.SEEK_END)
-    log.seek(max(0, size - 400))
-    tail = log.read().decode(errors="replace").strip().splitlines()[-3:]
-    return "the engine's log ends: " + " / ".join(tail) if tail else ""
-
-
-def cause(code: int) -> str:
-    """Return an exit status in words."""
-    if code >= 0:
-        return f"exit status {code}"
-    if code == -signal.SIGKILL:
-        return "signal SIGKILL, perhaps for lack of memory"
-    named = {member.value: member.name for member in signal.Signals}
-    return f"signal {named.get(-code, -code)}"
 
 
 def _shifted(progress: Progress, before: int, total: int) -> Progress:

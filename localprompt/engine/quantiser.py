@@ -18,12 +18,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from localprompt.engine.child import become_child, child_command
+from localprompt.engine.child import become_child, cause, child_command, tail_of
 from localprompt.engine.frames import read_frame, write_frame
 from localprompt.engine.gguf import FILE_TYPES
 from localprompt.engine.gguf_validator import validate
 from localprompt.engine.imatrix import read_importance
-from localprompt.engine.process import cause, tail_of
 from localprompt.engine.settings import EngineSettings
 from localprompt.errors import LocalPromptError, ModelError
 

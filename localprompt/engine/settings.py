@@ -17,6 +17,8 @@ _MOST = 2**31 - 1
 
 MOST_SEQUENCES = 256
 """That llama.cpp can have."""
+MOST_GPUS = 16
+"""That llama.cpp can use."""
 MOST_EXACT_ROWS = 56
 """Of a batch in exact mode: below the 64 at which flash attention rounds otherwise."""
 LEAST_EXACT_ROWS = 8
@@ -57,7 +59,11 @@ class EngineSettings:
     kv_type: Literal["f16", "f32", "q8_0"] = "f16"
     """Precision of the KV cells."""
     n_gpu_layers: int | None = None
-    """Layers on a GPU; None leaves the choice to llama.cpp."""
+    """Layers on GPUs, from the last one on; the output counts as one. None: all, or as many as fit there."""
+    main_gpu: int | None = None
+    """The one GPU that is used; None: layers are dealt out to all."""
+    tensor_split: tuple[float, ...] | None = None
+    """Shares of the layers for each GPU; None: by their free memory."""
 
     exact: bool = False
     """Numbers that are equal bit for bit whatever else is computed with them: slower, and not to be had everywhere.
@@ -74,6 +80,7 @@ class EngineSettings:
             object.__setattr__(self, "n_threads", default_threads())
         if self.kv_type not in ("f16", "f32", "q8_0"):
             raise ValueError(f"kv_type must be f16, f32 or q8_0, not {self.kv_type!r}")
+        self._check_gpus()
         for name in ("n_ctx", "n_ubatch", "n_threads", "n_gpu_layers", "stream_ctx"):
             if abs(getattr(self, name) or 0) > _MOST:
                 raise ValueError(f"{name} must be at most {_MOST}")
@@ -89,6 +96,17 @@ class EngineSettings:
         if not 1 <= self.lanes < self.n_seq_max:
             raise ValueError(f"lanes must lie in 1..n_seq_max - 1 = {self.n_seq_max - 1}, not {self.lanes}")
 
+    def _check_gpus(self) -> None:
+        if self.main_gpu is not None and not 0 <= self.main_gpu < MOST_GPUS:
+            raise ValueError(f"main_gpu must lie in 0..{MOST_GPUS - 1}, not {self.main_gpu}")
+        if self.tensor_split is None:
+            return
+        object.__setattr__(self, "tensor_split", tuple(self.tensor_split))  # the worker is sent a list
+        if self.main_gpu is not None:
+            raise ValueError("main_gpu uses one GPU and tensor_split several")
+        if not 0 < len(self.tensor_split) <= MOST_GPUS or min(self.tensor_split) < 0 or not sum(self.tensor_split) > 0:
+            raise ValueError(f"tensor_split needs 1 to {MOST_GPUS} shares such as 3,1, not {self.tensor_split}")
+
     def _be_exact(self) -> None:
         if self.use_extra_bufts or self.flash_attn is False:
             raise ValueError("exact needs use_extra_bufts=False, and flash attention left on")
@@ -102,12 +120,16 @@ class EngineSettings:
         """Return what can change a logit, for fingerprints: every setting, since each changes how rows are batched.
 
         Streams are left out: whether there are any depends on the machine's memory, and moves numbers as little as what
-        else is in a batch does. Without exact mode there is no word of it, as there was none before it existed.
+        else is in a batch does. Of exact mode and of several GPUs there is no word where they are not asked for, as
+        there was none before they existed.
         """
         settings = asdict(self)
         del settings["stream_ctx"]
         if not self.exact:
             del settings["exact"]
+        for name in ("main_gpu", "tensor_split"):
+            if settings[name] is None:
+                del settings[name]
         return settings
 
 

@@ -87,6 +87,7 @@ class TokenizerServer:
             "special": {name: [token, llama.special_texts[name]] for name, token in llama.special_ids.items()},
             "chat_template": llama.has_chat_template,
             "chat": chat_facts(llama),
+            "on_gpus": llama.on_gpus,
         }
 
     def encode(self, requests: list[Any]) -> list[list[int]]:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from localprompt.engine import memory
+from localprompt.engine import memory, placement
+from localprompt.engine.device_list import visible
+from localprompt.engine.devices import Device
 from localprompt.engine.gguf import GGUFHeader
 from localprompt.engine.gguf_validator import validate
 from localprompt.engine.settings import read_settings
@@ -63,8 +65,9 @@ def check_model(path: Path, engine: Mapping[str, object]) -> Iterator[Finding]:
         yield _failed("header", error)
         return
     yield Finding("header", "ok", _described(header))
-    settings = memory.fitted(header, settings, frozenset(engine))
-    need, free = memory.needed(header, settings), memory.available()
+    gpus = visible()
+    settings = placement.fitted(header, settings, frozenset(engine), gpus)
+    need, free = placement.on_host(header, settings, gpus), memory.available()
     fits = need.total <= free
     said = f"about {size_text(need.total)} ({need}); {size_text(free)} are free"
     yield Finding("memory", "ok" if fits else "failed", said)
@@ -79,6 +82,7 @@ def check_model(path: Path, engine: Mapping[str, object]) -> Iterator[Finding]:
     with lm:
         seconds = time.perf_counter() - began
         yield Finding("loading", "ok", f"{seconds:.1f} s, with settings that are not measured yet")
+        yield Finding("devices", "ok", _devices(lm, gpus))
         for name, probe in _PROBES.items():
             try:
                 yield Finding(name, *probe(lm, header))
@@ -112,6 +116,19 @@ def kind_of_memory(header: GGUFHeader) -> str:
     window = header.integer(f"{header.architecture}.attention.sliding_window")
     attention = f"attention, in some layers over the last {window:,} tokens" if window else "attention"
     return f"hybrid: {attention} beside recurrent layers" if is_recurrent else attention
+
+
+def _devices(lm: LocalModel, gpus: Sequence[Device]) -> str:
+    if not gpus:
+        return "all layers on the CPU; this build of llama.cpp sees no GPU"
+    seen = " and ".join(
+        f"{gpu.name} ({gpu.description}, {size_text(gpu.free)} of {size_text(gpu.total)} free)" for gpu in gpus
+    )
+    there = lm.on_gpus
+    if not there:
+        return f"all layers on the CPU, though llama.cpp sees {seen}"
+    names = " and ".join(name for name, _ in there["devices"])
+    return f"{there['layers']} of {there['of']} layers on {names}; seen: {seen}"
 
 
 def _decoding(lm: LocalModel, header: GGUFHeader) -> tuple[State, str]:

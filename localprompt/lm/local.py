@@ -13,11 +13,12 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from localprompt.engine.build import check_build
+from localprompt.engine.device_list import visible
 from localprompt.engine.export import find_faults
 from localprompt.engine.gguf_reader import read_header
 from localprompt.engine.gguf_validator import validate
-from localprompt.engine.memory import fitted
 from localprompt.engine.parts import files_of
+from localprompt.engine.placement import fitted
 from localprompt.engine.process import EngineProcess, RequestsDied
 from localprompt.engine.settings import EngineSettings, read_settings
 from localprompt.engine.tuning import find_difference, tuned
@@ -108,7 +109,8 @@ class LocalModel:
         mended = self._engine.info["chat"].get("mended", "")
         chat = {"chat": mended} if mended else {}
         chat |= {"thinking": self.thinking} if self.thinking else {}
-        identity = {"file": content_hash(self.path), "llama_cpp": build, **self.settings.numerics(), **chat}
+        where = {"gpus": [each for _, each in self.on_gpus["devices"]]} if self.on_gpus else {}
+        identity = {"file": content_hash(self.path), "llama_cpp": build, **self.settings.numerics(), **where, **chat}
         fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
         return ModelFacts(self.name, fingerprint, self.n_ctx, self.has_chat, self.has_fim, True, identity)
 
@@ -139,6 +141,12 @@ class LocalModel:
         It is a part of the identity in `facts`.
         """
         return str(self._engine.info["chat"].get("thinking", ""))
+
+    @property
+    def on_gpus(self) -> dict[str, Any]:
+        """What llama.cpp has put on GPUs; empty if nothing is. See `LoadLog.facts`."""
+        found: dict[str, Any] = self._engine.info.get("on_gpus", {})
+        return found
 
     @cached_property
     def doubts(self) -> tuple[str, ...]:
@@ -295,7 +303,7 @@ def load_model(name_or_path: str | Path, *, tune: bool = True, **settings: Any) 
     path = models.resolve(name_or_path)
     header = validate(path)  # nothing native reads a file before this says yes
     check_build()
-    chosen = fitted(header, chosen, frozenset(settings))
+    chosen = fitted(header, chosen, frozenset(settings), visible())
     if tune:
         chosen = tuned(path, content_hash(path), chosen, frozenset(settings)).settings
     name = path.stem if models.file_at(name_or_path) else str(name_or_path)

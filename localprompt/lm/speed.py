@@ -20,7 +20,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from localprompt.engine import memory
+from localprompt.engine import memory, placement
+from localprompt.engine.device_list import visible
 from localprompt.engine.gguf_validator import validate
 from localprompt.engine.settings import EngineSettings, read_settings
 from localprompt.engine.tuning import CHOICES, Trial, measure, tuned
@@ -156,7 +157,7 @@ def benchmark(
     given = read_settings(engine)
     path = resolve(name_or_path)
     header = validate(path)
-    given = memory.fitted(header, given, frozenset(engine))
+    given = placement.fitted(header, given, frozenset(engine), visible())
     choice = tuned(path, content_hash(path), given, frozenset(engine))
     still_open = [name for name in CHOICES if name not in engine]
     # A choice that an earlier version remembered has no trials: they are measured now, and it stays.

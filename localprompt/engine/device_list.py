@@ -1,0 +1,82 @@
+"""Which GPUs llama.cpp sees, asked in a process of its own: both sides of it. Level 2.
+
+parent -> child     nothing
+child -> parent     [[name, description, free, total, shares_ram], ...], once
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import subprocess
+import tempfile
+import threading
+from dataclasses import astuple
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from localprompt.engine.child import become_child, cause, child_command, tail_of
+from localprompt.engine.devices import Device
+from localprompt.engine.frames import read_frame, write_frame
+from localprompt.errors import ModelError
+
+_BACKENDS = ("cuda", "hip", "metal", "musa", "opencl", "rpc", "sycl", "vulkan")
+"""Of llama.cpp's libraries `ggml-*`, those that may bring a GPU."""
+_SECONDS = 120
+"""Some drivers compile for minutes when they start for the first time."""
+
+
+def has_backend() -> bool:
+    """Return whether the installed llama.cpp could see a GPU; nothing native is loaded for it."""
+    folder = os.environ.get("LLAMA_CPP_LIB_PATH")
+    if not folder:
+        spec = importlib.util.find_spec("llama_cpp")
+        folder = str(Path(spec.origin).parent / "lib") if spec and spec.origin else ""
+    names = [path.name for path in Path(folder).iterdir()] if folder and Path(folder).is_dir() else []
+    return any(f"ggml-{backend}" in name for backend in _BACKENDS for name in names)
+
+
+def visible() -> tuple[Device, ...]:
+    """Return the GPUs that llama.cpp would use, in its order; none where it was built without a backend for any.
+
+    Raises:
+        ModelError: if the process that asks the drivers dies.
+    """
+    if not has_backend():
+        return ()
+    with (
+        tempfile.TemporaryFile("a+b") as log,
+        subprocess.Popen(
+            child_command("localprompt.engine.device_list"),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+        ) as process,
+    ):
+        late = threading.Timer(_SECONDS, process.kill)
+        late.start()
+        try:
+            return tuple(Device(*each) for each in read_frame(cast("BinaryIO", process.stdout)))
+        except EOFError:
+            with contextlib.suppress(subprocess.TimeoutExpired):  # its pipe ends a little before itself
+                process.wait(10)
+            process.kill()
+            message = f"the process that asks for GPUs died ({cause(process.wait())})"
+            raise ModelError(message, tail_of(log)) from None
+        finally:
+            late.cancel()
+            process.kill()
+
+
+def serve() -> None:
+    """List the GPUs, once."""
+    out = become_child()
+    from localprompt.engine import llama  # noqa: PLC0415 - in the child alone
+
+    write_frame(out, [list(astuple(device)) for device in llama.gpus()])
+
+
+if __name__ == "__main__":
+    serve()
