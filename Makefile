@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 # For example: make bench-engine ARGS='--model my.gguf'
 ARGS ?=
 
-.PHONY: help demo test test-outside coverage check lint format types setup setup-dev setup-outside bench-engine bench-peers bench-induction bench-methods bench-classification clean
+.PHONY: help demo test test-outside test-vulkan coverage check lint format types setup setup-dev setup-outside bench-engine bench-peers bench-induction bench-methods bench-classification clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -26,6 +26,9 @@ test: check  ## everything that must hold: format, lint, layers, types, tests
 test-outside: setup-dev setup-outside  ## exported prompts in the programs that take them: llama.cpp's server, DSPy, LangChain, lm-eval, promptfoo
 	@$(BIN)/localprompt models pull $(TEST_MODEL)
 	$(BIN)/pytest tests/outside $(PYTEST_ARGS)
+
+test-vulkan:  ## the engine's tests with all layers on Mesa's software GPU, built apart (up to an hour, once)
+	@bash scripts/vulkan_software.sh $(PYTEST_ARGS)
 
 coverage: setup-dev  ## which lines and branches the tests leave out; twice as slow
 	$(BIN)/pytest --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
@@ -79,4 +82,4 @@ setup-outside: .venv-outside/.installed  ## the environment of the programs outs
 	@touch $@
 
 clean:  ## remove the environment and the tools' caches; models stay
-	rm -rf .venv .venv-outside .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+	rm -rf .venv .venv-outside .venv-vulkan .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

@@ -7,6 +7,7 @@ errors.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import strategies as st
 from tiny import Oracle
 
+from localprompt.lm.local import LocalModel
 from localprompt.types import Loglikelihood
 
 Pairs = list[tuple[str, str]]
@@ -67,6 +69,17 @@ def naive_scores(naive: Oracle, pairs: Pairs) -> list[Loglikelihood]:
 def assert_same(found: Sequence[Loglikelihood], expected: Sequence[Loglikelihood]) -> None:
     assert [(score.n_tokens, score.greedy) for score in found] == [(score.n_tokens, score.greedy) for score in expected]
     assert [score.logprob for score in found] == pytest.approx([s.logprob for s in expected], abs=TOLERANCE, rel=0)
+
+
+def assert_on_expected_gpu(lm: LocalModel) -> None:
+    """All layers that can be are on the GPU that `LOCALPROMPT_TEST_GPU` names a part of, if it is set.
+
+    A test that computed on the CPU unseen would say nothing of a GPU.
+    """
+    if wanted := os.environ.get("LOCALPROMPT_TEST_GPU"):
+        assert lm.on_gpus, f"all layers are on the CPU, not on {wanted}"
+        assert [name for _, name in lm.on_gpus["devices"] if wanted in name], lm.on_gpus
+        assert lm.on_gpus["layers"] == lm.on_gpus["of"]
 
 
 def greedy(naive: Oracle, prompt: str, max_tokens: int) -> tuple[list[int], float]:

@@ -261,6 +261,9 @@ def _silent(_level: int, _text: bytes, _data: Any) -> None:
     """llama.cpp writes to stderr unless told otherwise."""
 
 
+_NO_DEVICES = (ctypes.c_void_p * 1)()
+
+
 class Oracle:
     """A model by itself: tokens to log-probabilities, one request a decode, nothing kept between requests."""
 
@@ -268,6 +271,7 @@ class Oracle:
         llama_cpp.llama_log_set(_silent, ctypes.c_void_p(0))
         params = llama_cpp.llama_model_default_params()
         params.n_gpu_layers = 0
+        params.devices = ctypes.cast(_NO_DEVICES, ctypes.c_void_p)  # or large batches would be computed on a GPU
         params.use_extra_bufts = False
         self.model = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
         assert self.model, path

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from naive import EXACT, TOLERANCE, Pair, Pairs, assert_same, greedy, naive_scores, texts, trees
+from naive import EXACT, TOLERANCE, Pair, Pairs, assert_on_expected_gpu, assert_same, greedy, naive_scores, texts, trees
 from tiny import CORPUS, N_CTX, Oracle, oracle
 from tiny_architectures import ATTENTION, RECURRENT, write_gemma3, write_gpt_oss, write_lfm2
 from tiny_weights import WINDOW
@@ -127,6 +127,7 @@ TRIED = [(name, shape) for name in FILES for shape in SHAPES if shape == "few" o
 def lm(request: pytest.FixtureRequest, folder: Path) -> Iterator[LocalModel]:
     name, shape = request.param
     with load_model(written(folder, name), **SHAPES[shape]) as model:
+        assert_on_expected_gpu(model)
         yield model
 
 

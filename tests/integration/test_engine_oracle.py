@@ -19,7 +19,7 @@ import psutil
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from naive import EXACT, TOLERANCE, Pair, Pairs, assert_same, naive_scores, texts, trees
+from naive import EXACT, TOLERANCE, Pair, Pairs, assert_on_expected_gpu, assert_same, naive_scores, texts, trees
 from scipy import stats
 from tiny import CHAIN, N_CTX, Oracle, oracle
 
@@ -49,12 +49,14 @@ def naive(tiny_model: Path) -> Oracle:
 @pytest.fixture(scope="module", params=SHAPES)
 def lm(request: pytest.FixtureRequest, tiny_model: Path) -> Iterator[LocalModel]:
     with load_model(tiny_model, **SHAPES[request.param]) as model:
+        assert_on_expected_gpu(model)
         yield model
 
 
 @pytest.fixture(scope="module")
 def wide(tiny_model: Path) -> Iterator[LocalModel]:
     with load_model(tiny_model, **SHAPES["wide"]) as model:
+        assert_on_expected_gpu(model)
         yield model
 
 

@@ -1,0 +1,100 @@
+"""The engine with all layers on a GPU, held against a naive decode on the CPU. Skipped where llama.cpp sees no GPU.
+
+Backends of GPUs multiply in 16 bits where the device can, F32 weights too: what that moves is stated here, in nats.
+`scripts/vulkan_software.sh` runs this, and the oracle tests, on a software device.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from naive import EXACT, assert_on_expected_gpu, naive_scores
+from tiny import CORPUS, oracle
+from tiny_architectures import ATTENTION, RECURRENT
+
+from localprompt.engine.device_list import visible
+from localprompt.hub import files as models
+from localprompt.lm.check import check_model
+from localprompt.lm.local import LocalModel, load_model
+from localprompt.types import Sampling
+
+pytestmark = pytest.mark.skipif(not visible(), reason="llama.cpp sees no GPU here")
+
+FILES = {**ATTENTION, **RECURRENT}
+IN_32_BITS = "GGML_VK_DISABLE_F16" in os.environ
+NATS = 1e-4 if IN_32_BITS else 0.1
+"""Of a sum over a continuation of a tiny model with random weights."""
+LONG = " ".join(CORPUS.split())[:440]
+PAIRS = [(LONG[:n], f" {word}") for n in (0, 20, 200, 440) for word in ("positive", "negative and", "x")]
+SENTENCES = [
+    ("The capital of France is", " Paris"),
+    ("The capital of France is", " Rome"),
+    ("Two and two are", " four"),
+    ("Two and two are", " five"),
+    ("Once upon a time there was a", " king who had three sons"),
+    ("def add(a, b):\n    return a", " + b"),
+]
+
+
+@pytest.fixture(params=FILES)
+def tiny(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalModel]:
+    path = tmp_path / f"{request.param}.gguf"
+    FILES[request.param](path)
+    with load_model(path, **EXACT, n_ctx=2048, n_ubatch=64, n_seq_max=16, lanes=12) as lm:
+        assert_on_expected_gpu(lm)
+        yield lm
+
+
+def test_all_layers_are_on_a_gpu_and_scores_are_those_of_the_cpu(tiny: LocalModel) -> None:
+    assert tiny.on_gpus["layers"] == tiny.on_gpus["of"] > 1
+    found, expected = tiny.loglikelihood(PAIRS), naive_scores(oracle(tiny.path), PAIRS)
+    difference = max(abs(one.logprob - other.logprob) for one, other in zip(found, expected, strict=True))
+    print(f"{tiny.name}: {difference:.6f} nats")  # noqa: T201 - a measurement
+    assert difference < NATS
+
+
+def test_no_layer_is_on_a_gpu_where_none_is_asked_for(tiny_llama: Path) -> None:
+    with load_model(tiny_llama, **EXACT, n_gpu_layers=0) as lm:
+        assert lm.on_gpus == {}
+        on_cpu = lm.fingerprint, lm.loglikelihood(PAIRS)
+    with load_model(tiny_llama, **EXACT) as lm:
+        assert_on_expected_gpu(lm)
+        assert lm.fingerprint != on_cpu[0], "answers of both must not be taken for one another"
+        assert lm.facts.identity is not None
+        assert lm.facts.identity["gpus"] == [gpu.description for gpu in visible()]
+    expected = naive_scores(oracle(tiny_llama), PAIRS)
+    assert [score.logprob for score in on_cpu[1]] == pytest.approx([score.logprob for score in expected], abs=1e-4)
+
+
+def test_some_layers_may_stay_on_the_cpu(tiny_llama: Path) -> None:
+    with load_model(tiny_llama, **EXACT, n_gpu_layers=1, main_gpu=0) as lm:
+        assert lm.on_gpus["layers"] == 1
+        found = [score.logprob for score in lm.loglikelihood(PAIRS)]
+    expected = [score.logprob for score in naive_scores(oracle(tiny_llama), PAIRS)]
+    assert found == pytest.approx(expected, abs=NATS)
+
+
+def test_a_check_of_a_model_names_the_gpu(tiny_llama: Path) -> None:
+    (said,) = (finding.said for finding in check_model(tiny_llama, {}) if finding.name == "devices")
+    assert all(gpu.description in said for gpu in visible())
+    assert "layers on" in said
+
+
+@pytest.mark.real
+def test_a_real_quantised_model_reads_and_writes_as_on_the_cpu() -> None:
+    path = models.resolve("smollm2-135m-instruct")
+    prompts = [context for context, _ in SENTENCES[::2]]
+    sampling, seeds = Sampling(max_tokens=12), list(range(len(prompts)))
+    with load_model(path, tune=False, n_ctx=1024, n_gpu_layers=0) as lm:
+        on_cpu, written = lm.loglikelihood(SENTENCES), lm.generate(prompts, sampling, seeds)
+    with load_model(path, tune=False, n_ctx=1024) as lm:
+        assert_on_expected_gpu(lm)
+        assert lm.on_gpus["layers"] == lm.on_gpus["of"] == 31
+        on_gpu, rewritten = lm.loglikelihood(SENTENCES), lm.generate(prompts, sampling, seeds)
+    difference = max(abs(one.logprob - other.logprob) for one, other in zip(on_cpu, on_gpu, strict=True))
+    same = sum(one.text == other.text for one, other in zip(written, rewritten, strict=True))
+    print(f"smollm2: {difference:.6f} nats, {same} of {len(prompts)} completions equal")  # noqa: T201 - a measurement
+    assert difference < 0.5, "as far as batches of quantised models move it on the CPU"
