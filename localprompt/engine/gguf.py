@@ -14,6 +14,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +123,10 @@ class StringArray:
 
     def first_duplicate(self) -> tuple[int, int] | None:
         """Return the indices of two equal strings, or None. Empty strings do not count: llama.cpp numbers them."""
-        hashes = np.fromiter((hash(self.raw(i) or i) for i in range(len(self))), dtype=np.int64, count=len(self))
+        data = bytes(self._data)
+        ends = chain(islice(self._starts, 1, None), (self._end,))  # the strings of an array lie one behind the other
+        texts = (data[start + 8 : end] for start, end in zip(self._starts, ends, strict=True))
+        hashes = np.fromiter((hash(text or i) for i, text in enumerate(texts)), dtype=np.int64, count=len(self))
         order = np.argsort(hashes, kind="stable")
         for at in np.flatnonzero(np.diff(hashes[order]) == 0):
             first, second = int(order[at]), int(order[at + 1])

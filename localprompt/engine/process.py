@@ -24,6 +24,7 @@ from localprompt.engine import placement
 from localprompt.engine.child import cause, child_command, tail_of
 from localprompt.engine.device_list import visible
 from localprompt.engine.frames import read_frame, write_frame
+from localprompt.engine.gguf import GGUFHeader
 from localprompt.engine.gguf_validator import validate
 from localprompt.engine.settings import EngineSettings
 from localprompt.engine.watchdog import Timeouts, Watchdog
@@ -65,7 +66,7 @@ class EngineProcess:
     """The parent's handle of a worker with one loaded model; a forked child cannot use it.
 
     Args:
-        path: the GGUF file.
+        model: the GGUF file; or its header, where `validate` has said yes to it already.
         settings: how to load and batch.
         timeouts: how long a worker may take before it counts as dead.
         command: starts the worker, which speaks the protocol of `worker`.
@@ -78,18 +79,19 @@ class EngineProcess:
 
     def __init__(
         self,
-        path: Path,
+        model: Path | GGUFHeader,
         settings: EngineSettings,
         *,
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
         command: Sequence[str] = (),
         vocabulary_only: bool = False,
     ) -> None:
-        self.path = path
+        # Nothing native reads a file before this says yes.
+        self.header = model if isinstance(model, GGUFHeader) else validate(model)
+        self.path = path = self.header.path
         self.settings = settings
         self.stats = EngineStats()
         self.info: dict[str, Any] = {}
-        self._header = validate(path)  # nothing native reads a file before this says yes
         self._vocabulary_only = vocabulary_only
         self._timeouts = timeouts
         self._command = list(command) or child_command("localprompt.engine.worker")
@@ -257,7 +259,7 @@ class EngineProcess:
 
     def _start(self) -> None:
         gpus = () if self._vocabulary_only else visible()
-        placement.check(self.path, self._header, None if self._vocabulary_only else self.settings, gpus)
+        placement.check(self.path, self.header, None if self._vocabulary_only else self.settings, gpus)
         self._verdict = ""
         self._process = subprocess.Popen(
             self._command,

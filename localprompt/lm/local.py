@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from localprompt.engine.build import check_build
 from localprompt.engine.device_list import visible
 from localprompt.engine.export import find_faults
-from localprompt.engine.gguf_reader import read_header
+from localprompt.engine.gguf import GGUFHeader
 from localprompt.engine.gguf_validator import validate
 from localprompt.engine.parts import files_of
 from localprompt.engine.placement import fitted
@@ -42,19 +42,21 @@ class LocalModel:
     A request that kills every worker is found, and the call raises `RequestsDied` with the answers of the others.
 
     Args:
-        path: the file.
+        model: the file; or its header, where `validate` has said yes to it already.
         settings: how it is loaded and batched.
         name: for people; the file's stem by default.
         vocabulary_only: load no weights; see `vocabulary`.
     """
 
-    def __init__(self, path: Path, settings: EngineSettings, name: str = "", *, vocabulary_only: bool = False) -> None:
-        self.path = path
-        self.name = name or path.stem
+    def __init__(
+        self, model: Path | GGUFHeader, settings: EngineSettings, name: str = "", *, vocabulary_only: bool = False
+    ) -> None:
+        self.path = model.path if isinstance(model, GGUFHeader) else model
+        self.name = name or self.path.stem
         self.settings = settings
         self.on_progress: Callable[[int, int], None] = lambda *_: None
         """Called during `loglikelihood` and `generate` with (requests done, requests in all)."""
-        self._engine = EngineProcess(path, settings, vocabulary_only=vocabulary_only)
+        self._engine = EngineProcess(model, settings, vocabulary_only=vocabulary_only)
 
     def __enter__(self) -> LocalModel:
         return self
@@ -84,7 +86,7 @@ class LocalModel:
 
         It takes a hundred megabytes where the model takes gigabytes. It does not know how long a context may be.
         """
-        return LocalModel(self.path, self.settings, self.name, vocabulary_only=True)
+        return LocalModel(self._engine.header, self.settings, self.name, vocabulary_only=True)
 
     @property
     def engine(self) -> EngineProcess:
@@ -159,7 +161,7 @@ class LocalModel:
         try:
             return (
                 *without,
-                *find_faults(read_header(self.path), {**self._engine.call("writing"), "special": self.special_tokens}),
+                *find_faults(self._engine.header, {**self._engine.call("writing"), "special": self.special_tokens}),
             )
         except WorkerDied:
             return (*without, "the engine dies over blank space or the marks of the chat template: bytes have no token")
@@ -307,7 +309,7 @@ def load_model(name_or_path: str | Path, *, tune: bool = True, **settings: Any) 
     if tune:
         chosen = tuned(path, content_hash(path), chosen, frozenset(settings)).settings
     name = path.stem if models.file_at(name_or_path) else str(name_or_path)
-    return _proved(LocalModel(path, chosen, name))
+    return _proved(LocalModel(header, chosen, name))
 
 
 def _proved(lm: LocalModel) -> LocalModel:
@@ -332,6 +334,5 @@ def load_vocabulary(name_or_path: str | Path) -> LocalModel:
         ModelError: if the file is missing or malformed.
     """
     path = models.resolve(name_or_path)
-    validate(path)  # nothing native reads a file before this says yes
     name = path.stem if models.file_at(name_or_path) else str(name_or_path)
     return LocalModel(path, EngineSettings(), name, vocabulary_only=True)

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 import localprompt
+from localprompt.engine import gguf_reader, gguf_validator
+from localprompt.engine.gguf import GGUFHeader
 
 
 def test_a_chat_is_made_of_messages_and_answered(tiny_qwen: Path) -> None:
@@ -47,3 +49,18 @@ def test_a_text_in_the_place_of_a_list_is_refused_and_not_read_letter_by_letter(
                 call()
         huge = lm.generate(["ab"], sampling, [2**80])
         assert huge == lm.generate(["ab"], sampling, [0])
+
+
+def test_the_header_of_a_file_is_read_once(tiny_qwen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def counted(path: str) -> GGUFHeader:
+        read.append(Path(path).name)
+        return gguf_reader.read_header(path)
+
+    monkeypatch.setattr(gguf_validator, "read_header", counted)
+    with localprompt.load_model(tiny_qwen, tune=False) as lm:
+        assert lm.doubts is not None
+        with lm.vocabulary() as words:
+            words.tokenize(["a"])
+    assert [name for name in read if name == tiny_qwen.name] == [tiny_qwen.name]
