@@ -21,7 +21,7 @@ from typing import Any
 import llama_cpp
 import numpy as np
 
-from localprompt.engine import engine, frames, frozen_walk, radix, sampling, shared_walk, worker
+from localprompt.engine import engine, frames, frozen_walk, radix, sampling, shared_walk, tokenwise, worker
 from localprompt.engine.completions import Completions
 from localprompt.engine.context import Context
 
@@ -43,7 +43,7 @@ PARTS: dict[str, list[tuple[Any, str]]] = {
     ],
     "filling batches": [(Context, "run")],
     "copying and dropping sequences": [(Context, "apply"), (Context, "drop")],
-    "softmax": [(engine, "logsumexp")],
+    "softmax": [(engine, "logsumexp"), (tokenwise, "logsumexp")],
     "sampling": [(sampling.Sampler, "draw")],
     "tokenising": [(worker.ModelServer, "encode"), (worker.ModelServer, "encode_pairs")],
     "progress": [(worker.ModelServer, "_report")],

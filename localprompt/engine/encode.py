@@ -88,15 +88,17 @@ def _glued(llama: Vocabulary) -> str | None:
     return llama.special_texts.get("fim_suf") if llama.writes_spaces_as_underlines else None
 
 
-def encode_pair(
-    llama: Vocabulary, context: str, continuation: str, spans: Sequence[Span] | None
-) -> tuple[list[int], int]:
-    """Return the tokens of context + continuation and the index of the first that reaches into the continuation.
+def divided(llama: Vocabulary, tokens: list[int], continuation: str) -> tuple[list[int], int]:
+    """Return tokens of context + continuation and the index of the first that reaches into the continuation.
 
     The two are tokenised as one text: a token that merges the end of the context with the beginning of the continuation
     is scored, and none is dropped or shifted. With nothing before it, a start token stands in as context.
+
+    Args:
+        llama: the vocabulary.
+        tokens: of the text as `encode` returns them; not changed.
+        continuation: what the text ends in.
     """
-    tokens = encode(llama, context + continuation, spans)
     start = _first_reaching_past(llama, tokens, continuation)
     if start == 0:
         return [llama.start_token, *tokens], 1

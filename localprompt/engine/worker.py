@@ -14,13 +14,15 @@ import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import astuple
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from localprompt import errors
+from localprompt.engine.chat import Span
 from localprompt.engine.child import become_child
 from localprompt.engine.completions import GenerateRequest
-from localprompt.engine.encode import encode, encode_pair
+from localprompt.engine.encode import divided, encode
 from localprompt.engine.engine import Engine, ScoreRequest
 from localprompt.engine.exactness import find_difference
 from localprompt.engine.frames import read_frame, write_frame
@@ -65,12 +67,17 @@ class FrameWriter:
                     self.send({"heartbeat": 1})
 
 
+_KNOWN_TEXTS = 256
+"""Texts whose tokens are kept: as many as are counted, and then scored or continued, at once (`lm/cached.py`)."""
+
+
 class TokenizerServer:
     """Answers what the vocabulary of a model says. Each public method is one `op` of the protocol."""
 
     def __init__(self, path: str, llama: Vocabulary) -> None:
         self._path = path
         self._llama = llama
+        self._tokens = lru_cache(_KNOWN_TEXTS)(partial(encode, llama))
 
     @property
     def stats(self) -> EngineStats:
@@ -92,11 +99,14 @@ class TokenizerServer:
 
     def encode(self, requests: list[Any]) -> list[list[int]]:
         """Tokens of (text, spans)."""
-        return [encode(self._llama, text, spans) for text, spans in requests]
+        return [self._tokens(text, _hashable(spans)) for text, spans in requests]
 
     def encode_pairs(self, requests: list[Any]) -> list[Any]:
         """Tokens and start of (context, continuation, spans)."""
-        return [encode_pair(self._llama, context, continuation, spans) for context, continuation, spans in requests]
+        return [
+            divided(self._llama, self._tokens(context + continuation, _hashable(spans)), continuation)
+            for context, continuation, spans in requests
+        ]
 
     def chat(self, requests: list[Any]) -> list[Any]:
         """Text and spans of lists of (role, content)."""
@@ -224,6 +234,10 @@ def serve() -> None:
             continue
         delta = [after - then for after, then in zip(astuple(server.stats), astuple(before), strict=True)]
         writer.send({"result": result, "stats": delta})
+
+
+def _hashable(spans: list[list[int]] | None) -> tuple[Span, ...] | None:
+    return None if spans is None else tuple((start, end) for start, end in spans)
 
 
 def _sampling(fields: dict[str, Any]) -> Sampling:

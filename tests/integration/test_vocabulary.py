@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import toy
 
+from localprompt.engine.llama import Vocabulary
 from localprompt.engine.settings import EngineSettings
+from localprompt.engine.worker import TokenizerServer
 from localprompt.errors import ContextOverflow, ModelError, NotEnoughMemory
 from localprompt.lm.loading import scheme
 from localprompt.lm.local import LocalModel, load_model
@@ -26,6 +28,24 @@ def test_a_vocabulary_tokenises_and_renders_as_its_model(tiny_model: Path) -> No
         assert words.tokenize(texts) == lm.tokenize(texts)
         if lm.has_fim:
             assert words.tokenize([words.fim("a", "b")]) == lm.tokenize([lm.fim("a", "b")])
+
+
+def test_a_text_that_is_counted_and_then_scored_is_tokenised_once(tiny_qwen: Path) -> None:
+    read: list[str] = []
+
+    class Counting(Vocabulary):
+        def tokenize(self, text: str, *, control: bool) -> list[int]:
+            read.append(text)
+            return super().tokenize(text, control=control)
+
+    server = TokenizerServer("", Counting(tiny_qwen, EngineSettings(n_threads=1)))
+    texts = [["the answer is positive", None], ["<|im_end|> yes", [[0, 10]]], ["<|im_end|> yes", None]]
+    counted = server.encode(texts)
+    assert len(read) == 3, "what is marked as control tokens, and what is not, are two texts"
+    pairs = [["the answer is", " positive", None], ["<|im_end|>", " yes", [[0, 10]]], ["<|im_end|>", " yes", None]]
+    assert [tokens for tokens, _ in server.encode_pairs(pairs)] == counted
+    assert counted[1] != counted[2]
+    assert len(read) == 3
 
 
 def test_what_needs_the_weights_is_refused(tiny_qwen: Path) -> None:
