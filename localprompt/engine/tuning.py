@@ -2,6 +2,10 @@
 
 llama.cpp's defaults lose a factor of 1.6 on K-quants with AVX-512 (repacked weights bypass its faster kernels), and win
 on Q4_0: no rule of thumb holds, so each choice is measured on the model itself.
+
+The threads of a decode call wait for each other, so beside other processes any rate falls, and not all in the same
+proportion. What was measured so is used as long as they are there, since other settings are other numbers, and is
+measured again by the first call that finds them gone.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from typing import Any
 import platformdirs
 
 from localprompt.engine.cachefile import write_atomic
+from localprompt.engine.neighbours import BUSY, Neighbours, cores_of_others
 from localprompt.engine.process import EngineProcess
 from localprompt.engine.settings import EngineSettings, available_threads
 from localprompt.errors import ModelError
@@ -32,6 +37,8 @@ _FEWEST = 16
 """As many rows as keep all cores at matrix products: rates of fewer say little about batches."""
 _MOST = 512
 """More would tell nothing new: a batch has no more rows."""
+_LOOK = 0.3
+"""Seconds of looking whether others still use the machine."""
 _CPU_FIELDS = frozenset({"model name", "CPU implementer", "CPU part"})
 
 
@@ -52,13 +59,16 @@ class Tuned:
     settings: EngineSettings
     trials: tuple[Trial, ...] = field(default=())
     """In the order of measuring, the start first; empty where nothing was open, or where only the choice is known."""
+    beside: float | None = None
+    """Cores that other processes used meanwhile; None where they used hardly any, or where that is not known."""
 
 
 def tuned(path: Path, sha256: str, settings: EngineSettings, fixed: Collection[str]) -> Tuned:
     """Return the settings with weight repacking, rows per batch and threads chosen by measuring, but for those `fixed`.
 
-    The choice is remembered per file content, CPU, threads at hand and llama.cpp build. The first call takes up to
-    ten seconds and a load for each choice, and logs at level INFO what it measures, to the logger `localprompt`.
+    The choice is remembered per file content, CPU, threads at hand and llama.cpp build; one that was made while other
+    processes used the machine, as long as they do. The first call takes up to ten seconds and a load for each choice,
+    and logs at level INFO what it measures, to the logger `localprompt`.
     """
     decided = (*fixed, "use_extra_bufts", "n_ubatch") if settings.exact else fixed
     open_choices = [name for name in CHOICES if name not in decided]
@@ -66,14 +76,15 @@ def tuned(path: Path, sha256: str, settings: EngineSettings, fixed: Collection[s
         return Tuned(settings)
     memory = Path(platformdirs.user_cache_dir("localprompt")) / "tuning.json"
     key = _key(sha256, settings, open_choices)
-    known = _read(memory)
-    if key not in known:
+    entry = _read(memory).get(key)
+    if entry is None or (entry.get("beside") and _is_free(path)):
         best = measure(path, settings, open_choices)
-        entry = {name: getattr(best.settings, name) for name in open_choices}
-        known = {**_read(memory), key: {**entry, "trials": [asdict(trial) for trial in best.trials]}}
-        write_atomic(memory, json.dumps(known, indent=1))
-    chosen: dict[str, Any] = {name: known[key][name] for name in open_choices}
-    return Tuned(replace(settings, **chosen), tuple(Trial(**trial) for trial in known[key].get("trials", ())))
+        if entry is None or not best.beside:
+            found = {name: getattr(best.settings, name) for name in open_choices}
+            entry = {**found, "trials": [asdict(trial) for trial in best.trials], "beside": best.beside}
+            write_atomic(memory, json.dumps({**_read(memory), key: entry}, indent=1))
+    chosen: dict[str, Any] = {name: entry[name] for name in open_choices}
+    return Tuned(replace(settings, **chosen), tuple(map(_as_trial, entry.get("trials", ()))), entry.get("beside"))
 
 
 def find_difference(engine: EngineProcess, sha256: str) -> str:
@@ -93,6 +104,7 @@ def find_difference(engine: EngineProcess, sha256: str) -> str:
 
 def measure(path: Path, settings: EngineSettings, open_choices: Collection[str]) -> Tuned:
     """Return the settings with the highest prefill rate among the open choices; each is loaded and timed."""
+    neighbours = Neighbours()
     _logger.info("%s: measuring which settings are fastest on this machine, once", path.name)
     n_tokens, best_rate = _probe(path, settings, _MOST)
     best = settings
@@ -118,7 +130,30 @@ def measure(path: Path, settings: EngineSettings, open_choices: Collection[str])
         trials.append(_trial(candidate, open_choices, rate))
         if rate > best_rate * _GAIN:
             best, best_rate = candidate, rate
-    return Tuned(best, tuple(trials))
+    beside = neighbours.cores()
+    if beside is None or beside <= BUSY:
+        return Tuned(best, tuple(trials))
+    _logger.info(
+        "%s: other processes used %.1f of %d cores meanwhile, so it is measured again when they are gone",
+        *(path.name, beside, available_threads()),
+    )
+    return Tuned(best, tuple(trials), beside)
+
+
+def _is_free(path: Path) -> bool:
+    """Return whether nobody else uses the machine now; if somebody does, it is said what that means."""
+    beside = cores_of_others(_LOOK)
+    if beside is None or beside <= BUSY:
+        return True
+    _logger.info(
+        "%s: other processes use %.1f of %d cores, which slows it down; its settings were measured beside such, too",
+        *(path.name, beside, available_threads()),
+    )
+    return False
+
+
+def _as_trial(fields: dict[str, Any]) -> Trial:
+    return Trial(**fields)
 
 
 def _trial(settings: EngineSettings, open_choices: Collection[str], rate: float | None) -> Trial:

@@ -50,6 +50,24 @@ class Machine:
         """Nothing to end."""
 
 
+class Others:
+    """What other processes use of the machine, now and while something is measured."""
+
+    def __init__(self, cores: float | None = 0.1) -> None:
+        self.now = self.meanwhile = cores
+
+    def cores(self) -> float | None:
+        return self.meanwhile
+
+
+@pytest.fixture(autouse=True)
+def others(monkeypatch: pytest.MonkeyPatch) -> Others:
+    found = Others()
+    monkeypatch.setattr(tuning, "Neighbours", lambda: found)
+    monkeypatch.setattr(tuning, "cores_of_others", lambda _: found.now)
+    return found
+
+
 @pytest.fixture(autouse=True)
 def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(platformdirs, "user_cache_dir", lambda _: str(tmp_path))
@@ -189,3 +207,55 @@ def test_a_choice_remembered_without_what_the_others_gave_is_still_taken(
     n_loaded = len(machine.loaded)
     found = tuning.tuned(FILE, "a hash", SETTINGS, fixed=())
     assert (found.settings.n_threads, found.trials, len(machine.loaded)) == (2, (), n_loaded)
+
+
+def test_what_was_measured_beside_others_holds_until_they_are_gone(
+    others: Others, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others.now = others.meanwhile = 0.9
+    disturbed = _on(Machine(200.0, threads=0.7), monkeypatch)
+    assert _tuned().n_threads == 1
+    machine = _on(Machine(200.0, threads=1.8), monkeypatch)
+    for _ in range(2):
+        assert (_tuned().n_threads, machine.loaded) == (1, []), "other settings would be other numbers, for no reason"
+    others.now = others.meanwhile = 0.1
+    assert _tuned().n_threads == 2
+    others.now = others.meanwhile = 0.9
+    n_loaded = len(machine.loaded)
+    assert (_tuned().n_threads, len(machine.loaded)) == (2, n_loaded), "measured at rest, it is remembered"
+    assert disturbed.loaded
+
+
+def test_others_who_come_back_while_it_is_measured_again_change_nothing(
+    others: Others, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others.meanwhile = 0.9
+    _on(Machine(200.0, threads=0.7), monkeypatch)
+    assert _tuned().n_threads == 1
+    _on(Machine(200.0, threads=1.8), monkeypatch)
+    assert _tuned().n_threads == 1
+    others.meanwhile = 0.1
+    assert _tuned().n_threads == 2
+
+
+def test_where_nothing_is_known_of_others_what_was_measured_is_remembered(
+    others: Others, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others.now = others.meanwhile = None
+    machine = _on(Machine(200.0, threads=1.8), monkeypatch)
+    first, n_loaded = _tuned(), len(machine.loaded)
+    assert (_tuned(), len(machine.loaded)) == (first, n_loaded)
+
+
+def test_it_is_said_that_others_use_the_machine(
+    others: Others, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    others.now = others.meanwhile = 0.9
+    _on(Machine(200.0), monkeypatch)
+    with caplog.at_level(logging.INFO, "localprompt"):
+        _tuned()
+        assert "some.gguf: other processes used 0.9 of 2 cores meanwhile, so it is measured again" in caplog.text
+        caplog.clear()
+        _tuned()
+    (said,) = caplog.messages
+    assert said.startswith("some.gguf: other processes use 0.9 of 2 cores, which slows it down; its settings were")
