@@ -24,7 +24,7 @@ from localprompt.engine.llama import Vocabulary, utf8
 from localprompt.engine.plan import Copy, Drop, Room, Walk
 from localprompt.engine.radix import RadixTree, n_distinct
 from localprompt.engine.sampling import Sampler
-from localprompt.engine.shared_walk import SharedWalk
+from localprompt.engine.shared_walk import Reuse, SharedWalk
 from localprompt.errors import ModelError
 from localprompt.types import FinishReason, Generation, Sampling
 
@@ -140,6 +140,8 @@ class Completions:
             self._context.apply(batch.after)
             for sequence, lane_id in batch.ended:
                 self._begin(sequence, lane_id)
+        if not (self._requests or self._walk.done):
+            self._plan()  # what is left of the walk was cancelled
         ended = [lane for lane in self._lanes if lane.finish_reason is not None]
         self._lanes = [lane for lane in self._lanes if lane.finish_reason is None]
         for lane in ended:
@@ -151,6 +153,8 @@ class Completions:
         """Plan a walk through all requests that have not begun, after one that has begun all of its own."""
         for sequence in self._walk.held:
             self._context.drop(sequence)
+        if isinstance(self._walk, SharedWalk):
+            self._context.prefixes.lose(self._walk.unkept)
         self._keys = sorted(self._requests, key=lambda key: self._requests[key].tokens)
         tree = RadixTree.of([self._requests[key].tokens for key in self._keys])
         wanted = [{len(tokens) - 1} for tokens in tree.sequences]
@@ -158,12 +162,20 @@ class Completions:
         self._walk = (
             FrozenWalk(tree, wanted, reserve.__getitem__, frozen=len(self._context.ids) - self._n_lanes)
             if self._context.copies_whole
-            else SharedWalk(tree, wanted, reserve.__getitem__, holders=self._context.holders)
+            else SharedWalk(
+                tree, wanted, reserve.__getitem__, holders=self._context.holders, reuse=self._reuse(tree, wanted)
+            )
         )
         # Logits after a prompt, for the completions that begin with them: the cells hold none.
         self._last = [(path[-1][0], len(s) - 1) for path, s in zip(tree.paths(), tree.sequences, strict=True)]
         self._left = Counter(self._last)
         self._first: dict[tuple[int, int], NDArray[np.float32]] = {}
+
+    def _reuse(self, tree: RadixTree, wanted: Sequence[set[int]]) -> Reuse | None:
+        if not self._requests:
+            return None
+        longest = max(request.most for request in self._requests.values())
+        return self._context.reuse(tree, list(map(len, tree.sequences)), wanted, longest)
 
     def _room(self) -> Room:
         n = len(self._lanes)
@@ -283,9 +295,11 @@ class _Lane:
 def restart(context: Context, walk: Walk) -> None:
     """Forget everything and let a walk that found no room go on from there.
 
-    In exact mode the cells of what was dropped are free only then. Otherwise there is always room: requests fit.
+    In exact mode the cells of what was dropped are free only then, and what was kept from call to call takes some.
+    Otherwise there is always room: requests fit.
     """
-    if context.n_free in (None, context.most_free) or not isinstance(walk, SharedWalk):
+    is_full = context.n_free not in (None, context.most_free) or context.n_cells < context.shape.n_ctx
+    if not is_full or not isinstance(walk, SharedWalk):
         raise AssertionError("a request that fits the context found no room")
     context.clear()
     walk.restart()

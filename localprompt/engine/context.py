@@ -6,7 +6,7 @@ llama.cpp aborts the process on ordinary mistakes, so every precondition is chec
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localprompt.engine.plan import Copy, Drop, PlannedBatch
+from localprompt.engine.prefixes import Prefixes
+from localprompt.engine.radix import RadixTree
 from localprompt.engine.settings import LEAST_EXACT_ROWS, EngineSettings
-from localprompt.engine.shared_walk import TRUNK
+from localprompt.engine.shared_walk import TRUNK, Reuse
 from localprompt.errors import ModelError
 from localprompt.types import EngineStats
 
@@ -63,9 +65,7 @@ class Context:
     Attributes:
         stats: rows, rows with logits and calls so far.
         copies_whole: nothing but a whole sequence can be copied, and no row can belong to two.
-        kept_ids: sequence ids of what is kept from call to call.
-        n_kept: cells of it.
-        n_clears: how often everything was forgotten, what was kept too.
+        prefixes: what is kept from call to call; `Engine` says how much.
         has_windows: some layers look back only so far.
         joins_neighbours: rows of several sequences are computed together where their ids follow one another.
 
@@ -83,9 +83,7 @@ class Context:
         self._context = _make_context(model, settings, shape)
         self._memory = C.llama_get_memory(self._context)
         self._batch = _Batch(settings.n_ubatch, shape.n_seq_max)
-        self.kept_ids: frozenset[int] = frozenset()
-        self.n_kept = 0
-        self.n_clears = 0
+        self.prefixes = Prefixes((), 0)
         self._filler = shape.n_seq_max - 1
         self._n_written = 0
 
@@ -99,7 +97,8 @@ class Context:
     def ids(self) -> Sequence[int]:
         """Sequence ids for whoever uses the context; in exact mode it uses the last two itself."""
         every = range(self.shape.n_seq_max - 2 * self.settings.exact)
-        return [i for i in every if i not in self.kept_ids] if self.kept_ids else every
+        kept = set(self.prefixes.ids)
+        return [i for i in every if i not in kept] if kept else every
 
     @property
     def n_free(self) -> int | None:
@@ -109,7 +108,7 @@ class Context:
     @property
     def n_cells(self) -> int:
         """Cells beside those of what is kept from call to call."""
-        return self.shape.n_ctx - self.n_kept
+        return self.shape.n_ctx - self.prefixes.n_cells
 
     @property
     def most_free(self) -> int:
@@ -129,8 +128,8 @@ class Context:
     def clear(self) -> None:
         """Forget all sequences."""
         C.llama_memory_clear(self._memory, False)
-        self._n_written = self.n_kept = 0
-        self.n_clears += 1
+        self._n_written = 0
+        self.prefixes.forget()
 
     def drop(self, sequence: int) -> None:
         """Forget one sequence.
@@ -152,6 +151,26 @@ class Context:
                 raise ValueError("only whole sequences can be copied")
             part = (-1, -1) if step.length is None else (0, step.length)
             C.llama_memory_seq_cp(self._memory, self._checked(step.source), self._checked(step.target), *part)
+
+    def reuse(
+        self, tree: RadixTree, contexts: Sequence[int], wanted: Sequence[Collection[int]], longest: int
+    ) -> Reuse | None:
+        """Return what a walk has of earlier ones and leaves to later ones; None where nothing is kept.
+
+        Args:
+            tree: what is walked.
+            contexts: for each sequence, how much of it is context.
+            wanted: for each sequence, the positions that it owns whose logits are needed.
+            longest: cells that a single sequence may take in the end.
+        """
+        if not self.prefixes.ids:
+            return None
+        reuse, gone = self.prefixes.plan(tree, contexts, wanted, self.shape.n_ctx - longest)
+        self.apply(gone)
+        self.stats += EngineStats(
+            tokens_reused=sum(kept.length - tree.shared[i] for i, kept in reuse.known.items())
+        )
+        return reuse
 
     def can_truncate(self) -> bool:
         """Try whether the end of a sequence can be forgotten; the context is empty afterwards."""

@@ -67,9 +67,7 @@ class Engine:
         # States and windows are kept whole or not at all, and exact numbers depend on nothing but the requests.
         can_keep = not (context.copies_whole or context.has_windows or llama.settings.exact)
         ids = context.ids[max(1, len(context.ids) - _MOST_PREFIXES) :] if len(context.ids) > 4 * _MOST_PREFIXES else ()
-        self._prefixes = Prefixes(ids if can_keep else (), llama.settings.n_ctx // 3)
-        self._n_clears = context.n_clears
-        context.kept_ids = frozenset(self._prefixes.ids)
+        context.prefixes = Prefixes(ids if can_keep else (), llama.settings.n_ctx // 3)
 
     @property
     def copies_whole(self) -> bool:
@@ -112,7 +110,8 @@ class Engine:
         for owner, position in targets:
             wanted[owner].add(position)
         starts = dict(zip(paths, (request.start for request in requests), strict=True))
-        reuse = self._reuse(tree, [starts[sequence] for sequence in tree.sequences], wanted)
+        longest = max(map(len, tree.sequences), default=0)
+        reuse = context.reuse(tree, [starts[sequence] for sequence in tree.sequences], wanted, longest)
         walk = self._walk(context, tree, wanted, reuse)
         while not walk.done:
             batch = walk.next_batch(self._room(context, walk))
@@ -193,26 +192,10 @@ class Engine:
         """Forget all sequences: what was kept, and what a call that ended in the middle left."""
         self._llama.clear()
 
-    def _reuse(self, tree: RadixTree, contexts: Sequence[int], wanted: Sequence[set[int]]) -> Reuse | None:
-        """Return what a walk has of earlier calls and leaves to later ones."""
-        if not self._prefixes.ids:
-            return None
-        context = self._llama.context
-        if context.n_clears != self._n_clears:  # by whomever: an empty memory would be taken for what was kept
-            self._prefixes.forget()
-            self._n_clears = context.n_clears
-        longest = max(map(len, tree.sequences), default=0)
-        reuse, gone = self._prefixes.plan(tree, contexts, wanted, context.shape.n_ctx - longest)
-        context.apply(gone)
-        context.n_kept = self._prefixes.n_cells
-        saved = sum(kept.length - tree.shared[i] for i, kept in reuse.known.items())
-        self._called += EngineStats(tokens_reused=saved)
-        return reuse
-
     def _make_room(self, longest: int) -> None:
         """Let go of what was kept if a request would not fit beside it, and of everything in exact mode."""
         context = self._llama.context
-        if context.n_free is not None or context.shape.n_ctx - context.n_kept < longest:
+        if context.n_free is not None or context.n_cells < longest:
             self.forget()
 
     def _walk(self, context: Context, tree: RadixTree, wanted: Sequence[set[int]], reuse: Reuse | None = None) -> Walk:

@@ -3,7 +3,8 @@
 A race scores the same prompts on further rows, a beam goes on with the prompts of the last round, and a meta-prompt is
 asked again with another ending: their beginnings are computed once. Kept is where contexts of a call branched, for
 there others may branch again; not where only their continuations differ (the labels of a row), for those are known
-then. What was used last stays longest, and of equals what many contexts share.
+then. Contexts that come one by one branch off those of the calls before: their beginning is computed twice and then
+kept. What was used last stays longest, and of equals what many contexts share.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from localprompt.engine.plan import Drop
-from localprompt.engine.radix import RadixTree, n_distinct
+from localprompt.engine.radix import RadixTree, common_prefix, n_distinct
 from localprompt.engine.shared_walk import Kept, Reuse
 
 LEAST = 16
 """Tokens that a beginning must add to a shorter one that is kept, or has to itself."""
+_REMEMBERED = 64
+"""Contexts of earlier calls that those of a call may branch off; a call of more shows by itself where they branch."""
 _BEYOND = (1 << 62,)
 """Sorts behind all tokens."""
 
@@ -44,12 +47,18 @@ class Prefixes:
         self.ids = ids
         self._most_cells = most_cells
         self._entries: list[_Entry] = []
+        self._earlier: list[tuple[int, ...]] = []
         self._calls = 0
         self.n_cells = 0
 
     def forget(self) -> None:
         """Know of nothing: the memory is empty."""
         self._entries, self.n_cells = [], 0
+
+    def lose(self, ids: Collection[int]) -> None:
+        """Know no more of what a walk that was given up has not left under these ids."""
+        self._entries = [entry for entry in self._entries if entry.id not in ids]
+        self.n_cells = n_distinct(entry.tokens for entry in self._entries)
 
     def plan(
         self, tree: RadixTree, contexts: Sequence[int], wanted: Sequence[Collection[int]], most_cells: int
@@ -68,12 +77,14 @@ class Prefixes:
         for entry in self._entries:
             if first[entry.tokens] is not None:
                 entry.used = self._calls
-        found = {tree.sequences[i][:depth]: (i, value) for i, depth, value in _branches(tree, contexts)}
+        branches = [*self._branches_off(tree, contexts), *_branches(tree, contexts)]
+        found = {tree.sequences[i][:depth]: (i, value) for i, depth, value in branches}
         new = [_Entry(tokens, value, self._calls) for tokens, (_, value) in found.items() if tokens not in first]
         stay: list[_Entry] = []
         for entry in sorted([*self._entries, *new], key=lambda each: (-each.used, each.id < 0, -each.value)):
-            cells = n_distinct([*(each.tokens for each in stay), entry.tokens])
-            if len(stay) < len(self.ids) and cells <= most_cells:
+            if len(stay) == len(self.ids):
+                break
+            if n_distinct([*(each.tokens for each in stay), entry.tokens]) <= most_cells:
                 stay.append(entry)
         gone = [Drop(entry.id) for entry in self._entries if entry not in stay]
         known: dict[int, Kept] = {}
@@ -90,6 +101,25 @@ class Prefixes:
         self._entries = stay
         self.n_cells = n_distinct(entry.tokens for entry in stay)
         return Reuse(known, keep), gone
+
+    def _branches_off(self, tree: RadixTree, contexts: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+        """Yield (sequence, depth, value) where a context leaves those of earlier calls, and remember the new ones.
+
+        All but the last token of a context that comes again is kept: the logits behind it are needed.
+        """
+        new = [s[:n] for s, n in zip(tree.sequences, contexts, strict=True)]
+        earlier = sorted(self._earlier)
+        for i, context in enumerate(new if len(new) <= _REMEMBERED else ()):
+            place = bisect_left(earlier, context)
+            shared = max((common_prefix(context, each) for each in earlier[max(0, place - 1) : place + 1]), default=0)
+            depth = min(shared, len(context) - 1)
+            lengths = [len(entry.tokens) for entry in self._entries if context[: len(entry.tokens)] == entry.tokens]
+            if (own := depth - max((n for n in lengths if n <= depth), default=0)) >= LEAST:
+                yield i, depth, own
+        before = dict.fromkeys(self._earlier)
+        for context in new:
+            before.pop(context, None)
+        self._earlier = [*before, *dict.fromkeys(new)][-_REMEMBERED:]
 
 
 def _first_with(tree: RadixTree, wanted: Sequence[Collection[int]], prefix: tuple[int, ...]) -> int | None:

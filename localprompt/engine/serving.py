@@ -91,7 +91,9 @@ class ServedCompletions:
         return [ends[request.key] for request in requests]
 
     def forget(self) -> None:
-        """Drop all completions."""
+        """Drop all completions, and all sequences where some are under way."""
+        if self._underway:
+            self._engine.forget()
         self._completions, self._underway = None, {}
 
     def _add(self, requests: Sequence[ServedRequest]) -> list[Told]:
@@ -112,7 +114,6 @@ class ServedCompletions:
     def _made(self) -> Completions:
         """Return what completes requests of which more may come, of any length: they share all cells."""
         if self._completions is None:
-            self._engine.forget()
             self._completions = self._engine.completions((), self._drawn)
         return self._completions
 
