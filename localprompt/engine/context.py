@@ -167,9 +167,7 @@ class Context:
             return None
         reuse, gone = self.prefixes.plan(tree, contexts, wanted, self.shape.n_ctx - longest)
         self.apply(gone)
-        self.stats += EngineStats(
-            tokens_reused=sum(kept.length - tree.shared[i] for i, kept in reuse.known.items())
-        )
+        self.stats += EngineStats(tokens_reused=sum(kept.length - tree.shared[i] for i, kept in reuse.known.items()))
         return reuse
 
     def can_truncate(self) -> bool:

@@ -5,7 +5,8 @@ F32 cells and no flash attention, so that rounding does not depend on the batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from tiny_delta_nets import write_qwen35
 
 from localprompt.engine import engine as engine_module
 from localprompt.engine.completions import GenerateRequest
-from localprompt.engine.engine import Engine
+from localprompt.engine.engine import Engine, ScoreRequest
 from localprompt.engine.llama import Llama
+from localprompt.engine.serving import ServedCompletions, ServedRequest, Told
 from localprompt.engine.settings import EngineSettings
 from localprompt.errors import ModelError
 from localprompt.types import Generation, Sampling
@@ -169,3 +171,82 @@ def test_a_long_prompt_begins_although_shorter_ones_keep_coming(tiny_qwen: Path)
         completions.add([request(llama, "a", 0, 2)])
         ended |= {each for each, _ in completions.step()}
     assert key in ended
+
+
+INSTRUCTION = "the answer is positive or negative and the review of the film says that the end "
+
+
+def served(number: int, tokens: tuple[int, ...], n: int = 6) -> ServedRequest:
+    return ServedRequest(number, tokens, Sampling(n), 0, None, is_streamed=False)
+
+
+@pytest.fixture(scope="module")
+def narrow(tiny_qwen: Path) -> Engine:
+    return Engine(
+        Llama(tiny_qwen, EngineSettings(**{**SETTINGS, "n_ctx": 512, "n_ubatch": 128}, n_seq_max=80, lanes=4))
+    )
+
+
+def test_an_instruction_is_read_twice_however_often_it_comes(narrow: Engine) -> None:
+    narrow.forget()
+    completions = ServedCompletions(narrow)
+    texts = [INSTRUCTION + row for row in ("x", "film", "order", "text", "letter")]
+    prompts = [tuple(narrow._llama.tokenize(text, control=False)) for text in texts]
+    before, decoded = narrow.stats.tokens_decoded, []
+    for number, tokens in enumerate(prompts):
+        while not completions.step([served(number, tokens, 2)] if tokens else [], []):
+            tokens = ()  # noqa: PLW2901 - it has been added
+        decoded.append(narrow.stats.tokens_decoded - before - sum(decoded))
+    assert decoded[0] >= len(prompts[0])
+    assert decoded[1] >= len(prompts[1])
+    assert max(decoded[2:]) < len(prompts[0]) // 3
+    assert narrow.score([ScoreRequest(prompts[0], len(prompts[0]) - 1)])
+    assert narrow.stats.tokens_decoded - before - sum(decoded) < len(prompts[0]) // 3  # scores have it too
+
+
+@pytest.fixture(scope="module")
+def fresh(tiny_qwen: Path) -> Callable[[tuple[int, ...]], tuple[float, str]]:
+    """The log-probability of the last two tokens, and the completion, in an empty memory."""
+    engine = Engine(Llama(tiny_qwen, EngineSettings(**{**SETTINGS, "n_ctx": 512}, n_seq_max=8, lanes=4)))
+
+    @cache
+    def alone(tokens: tuple[int, ...]) -> tuple[float, str]:
+        engine.forget()
+        (score,) = engine.score([ScoreRequest(tokens, len(tokens) - 2)])
+        engine.forget()
+        return score.logprob, engine.generate([GenerateRequest(tokens, Sampling(6), 0)])[0].text
+
+    return alone
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_what_is_kept_changes_no_completion_and_no_score(
+    narrow: Engine, fresh: Callable[[tuple[int, ...]], tuple[float, str]], data: st.DataObject
+) -> None:
+    """Completions come and go, walks are given up in the middle, requests need all cells, and scores come between."""
+    narrow.forget()
+    llama = narrow._llama
+    completions = ServedCompletions(narrow)
+    stems = [INSTRUCTION, INSTRUCTION[:40], INSTRUCTION * 2, "x", INSTRUCTION * 7]
+    for _ in range(data.draw(st.integers(1, 4))):
+        texts = data.draw(
+            st.lists(st.tuples(st.sampled_from(stems), st.sampled_from("abcdef")), min_size=1, max_size=6)
+        )
+        requests = [tuple(llama.tokenize(stem + end, control=False)) for stem, end in texts]
+        waiting, ends = list(range(len(requests))), dict[int, Told]()
+        cancelled: set[int] = set()
+        while len(ends) + len(cancelled) < len(requests):
+            n = data.draw(st.integers(1, len(waiting))) if waiting else 0
+            now, waiting = waiting[:n], waiting[n:]
+            gone = {
+                k for k in set(range(len(requests))) - {*waiting, *ends, *cancelled, *now} if data.draw(st.booleans())
+            }
+            cancelled |= gone
+            for told in completions.step([served(k, requests[k]) for k in now], sorted(gone)):
+                ends[told.key] = told
+        scores = narrow.score([ScoreRequest(tokens, len(tokens) - 2) for tokens in requests])
+        for tokens, score in zip(requests, scores, strict=True):
+            assert score.logprob == pytest.approx(fresh(tokens)[0], abs=1e-4)
+        for key, told in ends.items():
+            assert told.text == fresh(requests[key])[1]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from localprompt.engine.prefixes import LEAST, Prefixes
 from localprompt.engine.radix import RadixTree, n_distinct
+from localprompt.engine.shared_walk import Kept
 
 IDS = (10, 11, 12)
 stems = st.lists(st.sampled_from(range(6)), min_size=0, max_size=3).map(
@@ -85,3 +86,32 @@ def test_the_labels_of_a_row_are_no_beginning_worth_keeping() -> None:
     tree = RadixTree.of(sorted((*context, label, 901) for label in range(60, 66)))
     reuse, _ = Prefixes(IDS, 1000).plan(tree, [50] * 6, [{49, 50}] + [{50}] * 5, 1000)
     assert not reuse.keep
+
+
+def one_by_one(prefixes: Prefixes, context: tuple[int, ...]) -> tuple[list[Kept], list[Kept]]:
+    """What a completion after this context has of earlier ones, and what it leaves."""
+    reuse, _ = prefixes.plan(RadixTree.of([context]), [len(context)], [{len(context) - 1}], 1000)
+    return list(reuse.known.values()), [part for parts in reuse.keep.values() for part in parts]
+
+
+def test_contexts_that_come_one_by_one_branch_off_earlier_ones() -> None:
+    prefixes, instruction = Prefixes(IDS, 1000), tuple(range(40))
+    assert one_by_one(prefixes, (*instruction, 200, 201)) == ([], [])
+    (known, keep) = one_by_one(prefixes, (*instruction, 202))
+    assert (known, [part.length for part in keep]) == ([], [40])
+    assert one_by_one(prefixes, (*instruction, 203)) == (keep, [])
+    # The logits behind a context are needed, so all but its last token is kept where it comes again.
+    assert one_by_one(prefixes, tuple(range(300, 330))) == ([], [])
+    (known, keep) = one_by_one(prefixes, tuple(range(300, 330)))
+    assert (known, [part.length for part in keep]) == ([], [29])
+    assert one_by_one(prefixes, tuple(range(300, 330))) == (keep, [])
+
+
+def test_what_a_walk_that_was_given_up_has_not_left_is_not_known() -> None:
+    prefixes, instruction = Prefixes(IDS, 1000), tuple(range(40))
+    one_by_one(prefixes, (*instruction, 200))
+    (_, keep) = one_by_one(prefixes, (*instruction, 201))
+    prefixes.lose([part.id for part in keep])
+    assert prefixes.n_cells == 0
+    known, again = one_by_one(prefixes, (*instruction, 202))
+    assert (known, again) == ([], keep)
