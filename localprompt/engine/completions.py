@@ -295,11 +295,9 @@ class _Lane:
 def restart(context: Context, walk: Walk) -> None:
     """Forget everything and let a walk that found no room go on from there.
 
-    In exact mode the cells of what was dropped are free only then, and what was kept from call to call takes some.
-    Otherwise there is always room: requests fit.
+    In exact mode the cells of what was dropped are free only then. Otherwise there is always room: requests fit.
     """
-    is_full = context.n_free not in (None, context.most_free) or context.n_cells < context.shape.n_ctx
-    if not is_full or not isinstance(walk, SharedWalk):
+    if context.n_free in (None, context.most_free) or not isinstance(walk, SharedWalk):
         raise AssertionError("a request that fits the context found no room")
     context.clear()
     walk.restart()

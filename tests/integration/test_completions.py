@@ -228,7 +228,7 @@ def test_what_is_kept_changes_no_completion_and_no_score(
     narrow.forget()
     llama = narrow._llama
     completions = ServedCompletions(narrow)
-    stems = [INSTRUCTION, INSTRUCTION[:40], INSTRUCTION * 2, "x", INSTRUCTION * 7]
+    stems = [INSTRUCTION, INSTRUCTION[:40], INSTRUCTION * 2, "x", INSTRUCTION * 20]
     for _ in range(data.draw(st.integers(1, 4))):
         texts = data.draw(
             st.lists(st.tuples(st.sampled_from(stems), st.sampled_from("abcdef")), min_size=1, max_size=6)
