@@ -1,0 +1,59 @@
+"""A contender of a benchmark, measured in a process of its own with the Python that has its packages."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Job = Mapping[str, Any]
+OUTSIDE = Path(os.environ.get("OUTSIDE_PYTHON", Path(__file__).parents[1] / ".venv-outside" / "bin" / "python"))
+"""The Python of the programs outside: `bash scripts/setup.sh --outside` makes it."""
+INSIDE = Path(sys.executable)
+
+
+def has(python: Path, package: str) -> bool:
+    """Return whether a Python is there and has a package."""
+    look = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({package!r}) is None)"
+    return (
+        python.exists() and subprocess.run([python, "-c", look], check=False, stderr=subprocess.DEVNULL).returncode == 0
+    )
+
+
+def measured(python: Path, script: Path, name: str, job: Job) -> dict[str, Any]:
+    """Return what the contender `name` of a script measured: the last line that it printed.
+
+    Raises:
+        CalledProcessError: if it failed; its messages are on standard error.
+    """
+    waiting = {"OMP_WAIT_POLICY": "passive", **os.environ}  # what localprompt gives its engine
+    offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+    command = [str(python), str(script), "--contender", name]
+    run = subprocess.run(
+        command, input=json.dumps(job), env={**waiting, **offline}, stdout=subprocess.PIPE, text=True, check=True
+    )
+    return dict(json.loads(run.stdout.splitlines()[-1]))
+
+
+def be_contender(contenders: Mapping[str, Callable[[Job], dict[str, Any]]]) -> bool:
+    """Be the contender that the command line names, with the job from standard input; False if it names none."""
+    if sys.argv[1:2] != ["--contender"]:
+        return False
+    print(json.dumps(contenders[sys.argv[2]](json.load(sys.stdin))))
+    return True
+
+
+def spread(values: Sequence[float]) -> str:
+    """Return the median and, of several, the range."""
+    return f"{statistics.median(values):.3g}" + (f" [{min(values):.3g}, {max(values):.3g}]" if values[1:] else "")
+
+
+def print_table(rows: Sequence[Mapping[str, object]]) -> None:
+    """Print rows as Markdown; all have the keys of the first."""
+    for cells in (rows[0], ["---"] * len(rows[0]), *(row.values() for row in rows)):
+        print("|", " | ".join(map(str, cells)), "|")
