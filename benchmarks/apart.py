@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -44,8 +45,26 @@ def be_contender(contenders: Mapping[str, Callable[[Job], dict[str, Any]]]) -> b
     """Be the contender that the command line names, with the job from standard input; False if it names none."""
     if sys.argv[1:2] != ["--contender"]:
         return False
-    print(json.dumps(contenders[sys.argv[2]](json.load(sys.stdin))))
+    found = contenders[sys.argv[2]](json.load(sys.stdin))
+    print(json.dumps({**found, "peak_mib": peak_mib()}))
     return True
+
+
+def peak_mib() -> int | None:
+    """Return the most memory of this process and of its largest child together; None where nobody says."""
+    try:
+        import resource  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return None
+    unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
+    return sum(resource.getrusage(of).ru_maxrss for of in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) // unit
+
+
+def free_port() -> int:
+    """Return a port that nobody uses now."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 def spread(values: Sequence[float]) -> str:

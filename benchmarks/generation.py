@@ -162,6 +162,11 @@ def rate(run: Mapping[str, Any]) -> float:
     return float(sum(run["drawn"]) / run["seconds"])
 
 
+def valid(text: str) -> str:
+    """Return a text without the marks of invalid bytes: contenders differ in what they make of these."""
+    return text.replace("\ufffd", "")
+
+
 def alike_of(a: str, b: str) -> float:
     """Return how much of two texts comes before their first difference, as a share of the longer one."""
     longest = max(len(a), len(b), 1)
@@ -173,7 +178,7 @@ def row_of(case: str, name: str, turns: Sequence[Mapping[str, Any]], n_new: int)
     runs = [each[name] for each in turns]
     loops = [each for each in ("loop", "loop-cells", "streams") if each in turns[0]]
     right = turns[0][loops[0]]["texts"]
-    pairs = [*zip(runs[0]["texts"], right, strict=False)]
+    pairs = [(valid(mine), valid(theirs)) for mine, theirs in zip(runs[0]["texts"], right, strict=False)]
     same = statistics.fmean(mine == theirs for mine, theirs in pairs)
     alike = statistics.fmean(alike_of(*pair) for pair in pairs)
     aim = AIMS.get((name, case), AIMS_OF_ALL.get(name))
