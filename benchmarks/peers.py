@@ -6,30 +6,42 @@ The work: 4 instructions x 48 short reviews = 192 prompts; for each, how probabl
 " positive" and " negative", one token each, which suits the others best; with `--labels phrases` " worth watching" and
 " a waste of time", as labels of most tasks have several tokens. By
 
-    localprompt    load_model(...).loglikelihood, all requests in one call
-    server-8       llama.cpp's server (`pip install xllamacpp`), 8 slots, 8 requests at a time, cached prefixes
-    server-1       the same with one slot and one request at a time
-    completion     llama-cpp-python's Llama.create_completion(logprobs=N, max_tokens=1)
-    echo           the same with echo=True, one call a label: how a text is scored with it; by default with phrases only
+    localprompt         load_model(...).loglikelihood, all requests in one call
+    server-8            llama.cpp's server (xllamacpp), 8 slots, 8 requests at a time, cached prefixes
+    server-1            the same with one slot and one request at a time
+    typed-gguf          typed-gguf 0.3 on llama-cpp-python's libraries: the reviews are its states, the instructions its
+                        questions; what comes first is decoded once, here too
+    localprompt-typed   localprompt on the very texts that typed-gguf makes
+    lm-eval             the LM evaluation harness with the adapter of this project
+    lm-eval-gguf        the same with its own model `gguf`, through llama-cpp-python's server
+    completion          llama-cpp-python's Llama.create_completion(logprobs=N, max_tokens=1)
+    echo                the same with echo=True, one call a label; by default with phrases only
 
 - The server computes no log-probabilities of a given text: it gives the N most probable next tokens, as `completion`
   does here (--n-probs; 1,000 cost the server some milliseconds a prompt). So both are asked once for every beginning of
   a label, the prompt cached, and score only what is among the N: "all labels" says how often that was everything.
-  "same label" is the share of those prompts where the more probable label is localprompt's; near ties differ by
-  rounding. `echo` scores any label, but llama-cpp-python shifts its log-probabilities by one token for models without
-  BOS: there its labels mean nothing.
-- `completion` and `echo` do a few prompts only (--subset), neighbours of one instruction, whose prefix they reuse;
-  their prompts/s is extrapolated from these.
+- "same label" is the share of those prompts where the more probable label is localprompt's, for `typed-gguf`
+  localprompt-typed's; near ties differ by rounding. `echo` and `lm-eval-gguf` score any label, but llama-cpp-python
+  shifts its log-probabilities by one token for models without BOS: there their labels mean nothing.
+- typed-gguf writes texts of its own (the review before the instruction, the labels listed), so it is compared twice:
+  with localprompt on the same texts, and with localprompt on the prompts of the others, the layout that suits each.
+- llama.cpp's server cannot be the harness's `gguf`: it gives no log-probabilities of a prompt. llama-cpp-python's
+  newer batching server is an example in its repository and in no package: it is not here.
+- `completion`, `echo` and `lm-eval-gguf` do a few prompts only (--subset), neighbours of one instruction, whose prefix
+  they reuse; their prompts/s is extrapolated from these.
 - With `--battery FILE` the prompts and labels are those that `benchmarks/sensitivity.py --battery FILE` wrote: a prompt
   in many wordings on many rows. --reviews then limits the rows: the first so many prompts are asked.
 - The words of a label must be one token each, else the server's answers are no words; this is checked first.
 - "computed" is the tokens that went through the model for each prompt: what sharing saves, whatever the build. The
   prompts come an instruction at a time, the best order for the others' caches; for localprompt any order is the same.
+- "localprompt is" compares turn by turn, median [least, most]; "aim" is what was aimed for.
 - The server is another build of llama.cpp: on Linux its wheel leaves out AVX-512, so one built on the machine may be
   faster. The CPU features of each build are printed. localprompt measures which memory layout of the weights is
   fastest; the others have their default.
-- Same file, threads, and passive waiting of threads; 4096 KV cells (`completion`, `echo`: 512). A process for each
-  measurement, the contenders in turn; loading and a warm-up request are not timed.
+- Same file, threads, and passive waiting of threads; 4096 KV cells (`completion`, `echo`: 512; typed-gguf: what a
+  request needs). A process for each measurement, the contenders in turn; loading and a warm-up request are not timed.
+- Whoever is not in the environment of this project runs in `.venv-outside`, which `bash scripts/setup.sh --outside`
+  makes; OUTSIDE_PYTHON names another.
 - Peak memory is ru_maxrss of the contender's process plus that of its largest child (localprompt's engine is one), so
   an upper bound; it counts the mapped pages of the model file. Not on Windows.
 """
@@ -42,18 +54,14 @@ import json
 import os
 import random
 import re
-import resource
-import statistics
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from apart import INSIDE, OUTSIDE, Job, be_contender, has, measured, print_table, spread
+from stepwise import stepwise, words_of
 
 from localprompt.engine.settings import default_threads
 from localprompt.lm.local import load_model
@@ -71,8 +79,6 @@ LABELS: Mapping[str, tuple[str, ...]] = {
 """Choice of `--labels` to the labels. Each word is a token with the space before it."""
 CUES = {"words": "Sentiment:", "phrases": "In short, the film is"}
 """The same to what stands before the label."""
-Next = Callable[[str], Mapping[str, float]]
-"""The most probable next tokens of a text, with their log-probabilities."""
 WARM_UP = "Is the weather good or bad?\n\nIt has been raining for days.\nAnswer:"
 N_CTX = 4096
 
@@ -83,108 +89,48 @@ VERDICTS = (
 )
 
 
-def workload(n_reviews: int, cue: str) -> list[str]:
-    """Return the prompts, an instruction's next to each other; each ends in `cue`."""
+def reviews_of(n: int) -> list[str]:
+    """Return the reviews."""
     rng = random.Random(0)
     reviews = []
-    for _ in range(n_reviews):
+    for _ in range(n):
         (what, also), (verdict, other) = rng.sample(SUBJECTS, 2), rng.sample(rng.choice(VERDICTS), 2)
         reviews.append(f"In the film that we saw, {what} {verdict}, and {also} {other}.")
-    return [f"{instruction}\n\nReview: {review}\n{cue}" for instruction in INSTRUCTIONS for review in reviews]
+    return reviews
 
 
 def work_of(options: argparse.Namespace) -> tuple[list[str], tuple[str, ...]]:
-    """Return the prompts and the labels."""
+    """Return the prompts, an instruction's next to each other, and the labels."""
     if options.battery is None:
-        return workload(options.reviews, CUES[options.labels]), LABELS[options.labels]
+        cue, reviews = CUES[options.labels], reviews_of(options.reviews)
+        prompts = [f"{instruction}\n\nReview: {review}\n{cue}" for instruction in INSTRUCTIONS for review in reviews]
+        return prompts, LABELS[options.labels]
     battery = json.loads(options.battery.read_text(encoding="utf-8"))
     return battery["prompts"][: options.reviews], tuple(battery["labels"])
-
-
-def words_of(label: str) -> list[str]:
-    """Return the words of a label, each with the space before it."""
-    return re.findall(" [^ ]+", label)
-
-
-def stepwise(ask: Next, prompt: str, labels: Sequence[str]) -> list[float | None]:
-    """Return the log-probability of each label by asking for the next token of every beginning of it, each once."""
-    known: dict[str, Mapping[str, float]] = {}
-    scores: list[float | None] = []
-    for label in labels:
-        logprobs, before = [], ""
-        for word in words_of(label):
-            if before not in known:
-                known[before] = ask(prompt + before)
-            logprobs.append(known[before].get(word))
-            before += word
-        found = [logprob for logprob in logprobs if logprob is not None]
-        scores.append(sum(found) if len(found) == len(logprobs) else None)
-    return scores
 
 
 # Contenders. Each returns the scores of the prompts (a log-probability for each label, None where it gives none), the
 # tokens computed for them, the seconds it took, and what its llama.cpp was built for if it is not llama-cpp-python's.
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What every contender is given."""
-
-    model: str
-    prompts: Sequence[str]
-    labels: tuple[str, ...]
-    threads: int
-    n_probs: int
-
-
-def with_localprompt(work: Work) -> dict[str, Any]:
+def with_localprompt(job: Job) -> dict[str, Any]:
     """All (prompt, label) requests in one call."""
-    with load_model(work.model, n_threads=work.threads, n_ctx=N_CTX) as lm:
-        lm.loglikelihood([(WARM_UP, label) for label in work.labels])
+    with load_model(job["model"], n_threads=job["threads"], n_ctx=N_CTX) as lm:
+        lm.loglikelihood([(WARM_UP, label) for label in job["labels"]])
         before, began = lm.stats.tokens_decoded, time.perf_counter()
-        answers = lm.loglikelihood([(prompt, label) for prompt in work.prompts for label in work.labels])
+        answers = lm.loglikelihood([(prompt, label) for prompt in job["prompts"] for label in job["labels"]])
         seconds = time.perf_counter() - began
         computed = lm.stats.tokens_decoded - before
-    scores = list(zip(*[(answer.logprob for answer in answers)] * len(work.labels), strict=True))
+    scores = list(zip(*[(answer.logprob for answer in answers)] * len(job["labels"]), strict=True))
     return {"scores": scores, "computed": computed, "seconds": seconds}
 
 
-def with_server(work: Work, *, slots: int) -> dict[str, Any]:
-    """As many prompts at a time as the server has slots."""
-    import xllamacpp  # noqa: PLC0415
-
-    params = xllamacpp.CommonParams()
-    params.model.path = work.model
-    params.n_ctx, params.n_parallel, params.kv_unified = N_CTX, slots, True
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = work.threads
-    params.port, params.verbosity = 0, -1
-    server = xllamacpp.Server(params)
-    computed = []
-
-    def ask(prompt: str) -> Mapping[str, float]:
-        body = {"prompt": prompt, "n_predict": 1, "n_probs": work.n_probs, "temperature": 0, "cache_prompt": True}
-        url, headers = f"{server.listening_address}/completion", {"Content-Type": "application/json"}
-        with urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), headers)) as response:
-            answer = json.load(response)
-        computed.append(answer["timings"]["prompt_n"])
-        return {each["token"]: each["logprob"] for each in answer["completion_probabilities"][0]["top_logprobs"]}
-
-    ask(WARM_UP)
-    computed.clear()
-    began = time.perf_counter()
-    with ThreadPoolExecutor(slots) as pool:
-        scores = list(pool.map(lambda prompt: stepwise(ask, prompt, work.labels), work.prompts))
-    seconds = time.perf_counter() - began
-    build = xllamacpp.get_system_info()
-    return {"scores": scores, "computed": sum(computed), "seconds": seconds, "build": build}
-
-
-def with_llama(work: Work, *, echo: bool) -> dict[str, Any]:
+def with_llama(job: Job, *, echo: bool) -> dict[str, Any]:
     """One request at a time. `logprobs` needs `logits_all`, which keeps a row of logits for each of n_ctx tokens."""
     from llama_cpp import Llama  # noqa: PLC0415
 
-    threads: dict[str, Any] = {"n_threads": work.threads, "n_threads_batch": work.threads}
-    llama: Any = Llama(work.model, n_ctx=512, logits_all=True, verbose=False, **threads)
+    threads: dict[str, Any] = {"n_threads": job["threads"], "n_threads_batch": job["threads"]}
+    llama: Any = Llama(job["model"], n_ctx=512, logits_all=True, verbose=False, **threads)
     evaluate, lengths = llama.eval, []
 
     def counted(tokens: Sequence[int]) -> None:
@@ -192,13 +138,13 @@ def with_llama(work: Work, *, echo: bool) -> dict[str, Any]:
         evaluate(tokens)
 
     def ask(prompt: str) -> Mapping[str, float]:
-        answer = llama.create_completion(prompt, max_tokens=1, temperature=0.0, logprobs=work.n_probs)
+        answer = llama.create_completion(prompt, max_tokens=1, temperature=0.0, logprobs=job["n_probs"])
         (top,) = answer["choices"][0]["logprobs"]["top_logprobs"] or [{}]  # none where the model ends the text at once
         return {token: float(logprob) for token, logprob in top.items()}
 
     def echoed(prompt: str) -> list[float | None]:
         scores: list[float | None] = []
-        for label in work.labels:
+        for label in job["labels"]:
             answer = llama.create_completion(prompt + label, max_tokens=1, temperature=0.0, logprobs=1, echo=True)
             told = answer["choices"][0]["logprobs"]
             pairs = zip(told["token_logprobs"], told["text_offset"], strict=True)
@@ -206,64 +152,120 @@ def with_llama(work: Work, *, echo: bool) -> dict[str, Any]:
         return scores
 
     def score(prompt: str) -> list[float | None]:
-        return echoed(prompt) if echo else stepwise(ask, prompt, work.labels)
+        return echoed(prompt) if echo else stepwise(ask, prompt, job["labels"])
 
     score(WARM_UP)
     llama.eval = counted
     began = time.perf_counter()
-    scores = [score(prompt) for prompt in work.prompts]
+    scores = [score(prompt) for prompt in job["prompts"]]
     seconds = time.perf_counter() - began
     return {"scores": scores, "computed": sum(lengths), "seconds": seconds}
 
 
-CONTENDERS: Mapping[str, Callable[[Work], dict[str, Any]]] = {
+CONTENDERS: Mapping[str, Callable[[Job], dict[str, Any]]] = {
     "localprompt": with_localprompt,
-    "server-8": partial(with_server, slots=8),
-    "server-1": partial(with_server, slots=1),
+    "localprompt-typed": with_localprompt,
     "completion": partial(with_llama, echo=False),
     "echo": partial(with_llama, echo=True),
 }
+HERE = Path(__file__).absolute()
+OUTSIDERS = {
+    "server-8": ("outside_llama_server.py", "scoring", "xllamacpp"),
+    "server-1": ("outside_llama_server.py", "scoring", "xllamacpp"),
+    "typed-gguf": ("outside_typed_gguf.py", "typed-gguf", "typed_gguf"),
+    "lm-eval": ("outside_lm_eval.py", "localprompt", "lm_eval"),
+    "lm-eval-gguf": ("outside_lm_eval.py", "gguf", "sse_starlette"),
+}
+"""Name to script, what it is called there, and a package that must be in its environment."""
+ORDER = (
+    "localprompt",
+    "server-8",
+    "server-1",
+    "typed-gguf",
+    "localprompt-typed",
+    "lm-eval",
+    "lm-eval-gguf",
+    "completion",
+    "echo",
+)
+FEW = ("completion", "echo", "lm-eval-gguf")
+"""Who is asked a few prompts only."""
+ASK_FOR_WORDS = ("server-8", "server-1", "completion")
+AIMS = {
+    ("server-8", "words"): "2.5 x",
+    ("server-8", "phrases"): "5 x",
+    ("typed-gguf", "words"): "5 x, on the same texts 2 x",
+    ("typed-gguf", "phrases"): "5 x, on the same texts 2 x",
+}
 
 
-def measure_here(options: argparse.Namespace) -> dict[str, Any]:
-    """Return one contender's measurement, made in this process."""
-    n_prompts = options.subset if options.only in ("completion", "echo") else None
-    prompts, labels = work_of(options)
-    prompts = prompts[:n_prompts]
-    work = Work(options.model, prompts, labels, options.threads, options.n_probs)
-    result = CONTENDERS[options.only](work)
-    unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
-    peak = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / unit
-    return {"name": options.only, "prompts": len(prompts), "peak_mib": round(peak), **result}
+def job_of(name: str, job: Job, found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the job of one contender; `found` is what those before it in the same turn measured."""
+    if name == "localprompt-typed":  # the labels come after a line break there
+        labels = [label.strip() for label in job["labels"]]
+        return {**job, "prompts": found["typed-gguf"]["texts"], "labels": labels}
+    prompts = job["prompts"][: job["subset"]] if name in FEW else job["prompts"]
+    return {**job, "prompts": prompts, "slots": 1 if name == "server-1" else 8, "unified": True}
 
 
-def measure_elsewhere(name: str, model: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Return one contender's measurement, made in a process of its own."""
-    kept = {key: getattr(options, key) for key in ("labels", "reviews", "subset", "threads", "n_probs")}
-    arguments = [f"--{key.replace('_', '-')}={value}" for key, value in kept.items()]
-    arguments += [] if options.battery is None else [f"--battery={options.battery}"]
-    command = [sys.executable, __file__, f"--only={name}", f"--model={model}", *arguments]
-    environment = {"OMP_WAIT_POLICY": "passive", **os.environ}  # what localprompt gives its engine
-    run = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    return dict(json.loads(run.stdout.splitlines()[-1]))
+def turn(names: Sequence[str], job: Job) -> dict[str, dict[str, Any]]:
+    """Return what each contender measured, one after the other."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in names:
+        script, called, _ = OUTSIDERS.get(name, (HERE.name, name, ""))
+        python = OUTSIDE if name in OUTSIDERS else INSIDE
+        given = job_of(name, job, found)
+        found[name] = {"name": name, **measured(python, HERE.with_name(script), called, given)}
+    return found
 
 
-def row_of(runs: Sequence[Mapping[str, Any]], reference: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return one contender's row; `reference` are the runs of localprompt."""
-    rates, ours = ([run["prompts"] / run["seconds"] for run in each] for each in (runs, reference))
-    rate, spread = statistics.median(rates), f" [{min(rates):.3g}, {max(rates):.3g}]" if rates[1:] else ""
-    both = [pair for pair in zip(runs[0]["scores"], reference[0]["scores"], strict=False) if None not in pair[0]]
+def rate(run: Mapping[str, Any]) -> float:
+    """Return prompts per second."""
+    return float(len(run["scores"]) / run["seconds"])
+
+
+def row_of(name: str, turns: Sequence[Mapping[str, Any]], labels: str) -> dict[str, object]:
+    """Return one contender's row."""
+    runs = [each[name] for each in turns]
+    n, first = len(runs[0]["scores"]), runs[0]
+    right = "localprompt-typed" if "typed" in name and "localprompt-typed" in turns[0] else "localprompt"
+    both = [pair for pair in zip(first["scores"], turns[0][right]["scores"], strict=False) if None not in pair[0]]
     agree = [theirs.index(max(theirs)) == mine.index(max(mine)) for theirs, mine in both]
+    ours = spread([rate(each["localprompt"]) / rate(each[name]) for each in turns]) + " x"
+    if name == "typed-gguf" and right != "localprompt":
+        ours += f", on the same texts {spread([rate(each[right]) / rate(each[name]) for each in turns])} x"
     return {
-        "contender": runs[0]["name"],
-        "prompts": runs[0]["prompts"],
-        "prompts/s": f"{rate:.3g}{spread}",
-        "localprompt is": f"{statistics.median(ours) / rate:.1f} x",
-        "computed": f"{runs[0]['computed'] / runs[0]['prompts']:.1f}",
-        "peak MiB": max(run["peak_mib"] for run in runs),
-        "all labels": f"{len(both) / runs[0]['prompts']:.0%}",
+        "contender": name,
+        "prompts": n,
+        "prompts/s": spread([rate(run) for run in runs]),
+        "localprompt is": ours,
+        "aim": AIMS.get((name, labels), ""),
+        "computed": "" if first["computed"] is None else f"{first['computed'] / n:.1f}",
+        "peak MiB": max(run["peak_mib"] or 0 for run in runs),
+        "all labels": f"{len(both) / n:.0%}",
         "same label": f"{sum(agree) / len(agree):.0%}" if agree else "",
     }
+
+
+def contenders_of(options: argparse.Namespace) -> list[str]:
+    """Return who is asked for, as far as there is a Python that has them.
+
+    Raises:
+        ValueError: in words, for names that there are none of.
+    """
+    usual = [name for name in ORDER if name != "echo" or options.labels == "phrases"]
+    wanted = options.contenders.split(",") if options.contenders else usual
+    if not {"localprompt"} <= set(wanted) <= set(ORDER):
+        raise ValueError(f"--contenders: localprompt and any of {', '.join(ORDER)}")
+    if options.battery and (mine := {"typed-gguf", "localprompt-typed"} & set(wanted)):
+        print(f"{' and '.join(sorted(mine))} left out: the texts of a battery are not in states and questions")
+        wanted = [name for name in wanted if name not in mine]
+    missing = [name for name in wanted if name in OUTSIDERS and not has(OUTSIDE, OUTSIDERS[name][2])]
+    for name in missing:
+        print(f"{name} is left out: `bash scripts/setup.sh --outside` brings {OUTSIDERS[name][2]}")
+    if "typed-gguf" in missing or "typed-gguf" not in wanted:
+        missing.append("localprompt-typed")
+    return [name for name in ORDER if name in wanted and name not in missing]
 
 
 def main() -> None:
@@ -274,48 +276,57 @@ def main() -> None:
     parser.add_argument("--contenders", help="by default all, echo only with phrases")
     parser.add_argument("--reviews", type=int, default=48, help="there are 4 prompts for each; of a battery: prompts")
     parser.add_argument("--battery", type=Path, help="prompts and labels of a battery")
-    parser.add_argument("--subset", type=int, default=6, help="prompts for completion and echo")
+    parser.add_argument("--subset", type=int, default=6, help="prompts for completion, echo and lm-eval-gguf")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--threads", type=int, default=default_threads())
     parser.add_argument("--n-probs", type=int, default=100)
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--only", choices=CONTENDERS, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.only:
-        print(json.dumps(measure_here(options)))
-        return
-    usual = ["localprompt", "server-8", "server-1", "completion", *(["echo"] if options.labels == "phrases" else [])]
-    names = options.contenders.split(",") if options.contenders else usual
-    if not {"localprompt"} <= set(names) <= set(CONTENDERS):
-        parser.error(f"--contenders: localprompt and any of {', '.join(CONTENDERS)}")
-    if importlib.util.find_spec("xllamacpp") is None:
-        print("llama.cpp's server is left out: `pip install xllamacpp` brings it")
-        names = [name for name in names if not name.startswith("server")]
+    try:
+        names = contenders_of(options)
+    except ValueError as error:
+        parser.error(str(error))
+    prompts, labels = work_of(options)
     with load_model(options.model, n_threads=options.threads, n_ctx=N_CTX) as lm:  # pulls and tunes before all else
-        path, labels = lm.path, work_of(options)[1]
+        path = lm.path
         answers = lm.loglikelihood([(WARM_UP, label) for label in labels])
-    asks_for_words = not set(names) <= {"localprompt", "echo"}
-    if asks_for_words and any(a.n_tokens != len(words_of(label)) for a, label in zip(answers, labels, strict=True)):
-        parser.error(f"not every word of {labels} is one token of this model: only localprompt and echo can score them")
-    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    for _ in range(options.repeats):
-        for name in names:
-            runs[name].append(measure_elsewhere(name, path, options))
-    rows = [row_of(of_one, runs["localprompt"]) for of_one in runs.values()]
-    for cells in (rows[0], ["---"] * len(rows[0]), *(row.values() for row in rows)):
-        print("|", " | ".join(map(str, cells)), "|")
+    of_several = any(a.n_tokens != len(words_of(label)) for a, label in zip(answers, labels, strict=True))
+    if of_several and set(names) & set(ASK_FOR_WORDS):
+        parser.error(f"not every word of {labels} is one token of this model: leave out {', '.join(ASK_FOR_WORDS)}")
+    llama_cpp = importlib.util.find_spec("llama_cpp")
+    if llama_cpp is None or llama_cpp.origin is None:
+        parser.error("llama-cpp-python is missing")
+    package = Path(llama_cpp.origin).parent
+    os.environ["TYPED_GGUF_RUNTIME_DIR"] = str(package / "lib")
+    job = {
+        "model": str(path),
+        "prompts": prompts,
+        "labels": labels,
+        "instructions": INSTRUCTIONS,
+        "reviews": reviews_of(options.reviews),
+        "threads": options.threads,
+        "n_probs": options.n_probs,
+        "n_ctx": N_CTX,
+        "subset": options.subset,
+        "inside": [str(HERE.parents[1]), str(package.parent)],
+    }
+    turns = [turn(names, job) for _ in range(options.repeats)]
+    print_table([row_of(name, turns, "" if options.battery else options.labels) for name in names])
     print(f"\n{path.name}, {options.threads} threads, labels{' or'.join(labels)}")
-    print(f"The rates are medians of {options.repeats} runs [least, most].")
-    import llama_cpp  # noqa: PLC0415 - here, where it adds to no contender's memory
+    print(f"The rates are medians of {options.repeats} turns [least, most].")
+    import llama_cpp as ours  # noqa: PLC0415 - here, where it adds to no contender's memory
 
-    llama_cpp_python = llama_cpp.llama_print_system_info().decode()
-    for name, (first, *_) in runs.items():
-        print(f"{name} was built for {' '.join(re.findall('([A-Z0-9_]+) = 1', first.get('build', llama_cpp_python)))}")
+    llama_cpp_python = ours.llama_print_system_info().decode()
+    for name in names:
+        build = turns[0][name].get("build", llama_cpp_python)
+        print(f"{name} was built for {' '.join(re.findall('([A-Z0-9_]+) = 1', build))}")
     if options.json:
+        runs = {name: [each[name] for each in turns] for name in names}
         options.json.write_text(
             json.dumps({"model": path.name, "labels": labels, "threads": options.threads, "runs": runs}, indent=1)
         )
 
 
 if __name__ == "__main__":
-    main()
+    if not be_contender(CONTENDERS):
+        main()
