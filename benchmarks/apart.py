@@ -8,7 +8,10 @@ import socket
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ Job = Mapping[str, Any]
 OUTSIDE = Path(os.environ.get("OUTSIDE_PYTHON", Path(__file__).parents[1] / ".venv-outside" / "bin" / "python"))
 """The Python of the programs outside: `bash scripts/setup.sh --outside` makes it."""
 INSIDE = Path(sys.executable)
+_START_SECONDS = 120
 
 
 def has(python: Path, package: str) -> bool:
@@ -65,6 +69,30 @@ def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
+
+
+@contextmanager
+def running(arguments: Sequence[str], address: str) -> Iterator[None]:
+    """Run this Python with arguments that make a server of it, from when it answers at an address.
+
+    Raises:
+        RuntimeError: if it ends, or does not answer in two minutes.
+    """
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen([sys.executable, *arguments], stdout=quiet, stderr=quiet)
+    try:
+        end = time.monotonic() + _START_SECONDS
+        while process.poll() is None and time.monotonic() < end:
+            with suppress(OSError):
+                urllib.request.urlopen(address).close()
+                break
+            time.sleep(0.2)
+        else:
+            raise RuntimeError(f"no server answers at {address}")
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 def spread(values: Sequence[float]) -> str:

@@ -13,6 +13,8 @@ A case `64x200` is 64 prompts that share their first 280 tokens or so and end in
     loop-cells   the same with cells that all share; by default where completions are short
     server       llama.cpp's server (`pip install xllamacpp`), 8 slots, 8 requests at a time, cached prefixes
     server-all   the same with as many slots as prompts
+    batching     llama-cpp-python's newer batching server, as many sequences as prompts, all asked at once: with
+                 --batching-server FILE, `examples/server/server.py` of its source distribution; no wheel has it
     llama        llama-cpp-python's Llama.create_completion, a few prompts (--subset) one after the other
 
 - Nobody is told to ignore the end of a text: a token counts when it is drawn, all contenders are given the same tokens,
@@ -36,6 +38,7 @@ import argparse
 import json
 import re
 import statistics
+import sysconfig
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -47,10 +50,15 @@ from plain_loop import PADDING, with_loop
 CASES = "64x200,24x300,64x8"
 AIMS = {("cells", "64x200"): 2.2, ("cells", "24x300"): 1.15, ("cells", "64x8"): 1.0, ("cells", "gsm8k"): 1.25}
 """Of "streams is", by contender and case."""
-AIMS_OF_ALL = {"loop": 0.92, "loop-cells": 0.92, "server": 1.0, "server-all": 1.0, "llama": 1.0}
+AIMS_OF_ALL = {"loop": 0.92, "loop-cells": 0.92, "server": 1.0, "server-all": 1.0, "batching": 1.0, "llama": 1.0}
 SHORT = 32
 """New tokens up to which the loop is also tried with shared cells."""
-SERVER = Path(__file__).absolute().with_name("outside_llama_server.py")
+OUTSIDERS = {
+    "server": ("outside_llama_server.py", "xllamacpp"),
+    "server-all": ("outside_llama_server.py", "xllamacpp"),
+    "batching": ("outside_batching.py", "safetensors"),
+}
+"""Name to script, and a package that must be in its environment."""
 
 OPENING = (
     "This is the log of the lighthouse on Gull Island. Each keeper writes an entry for each night: first the weather, "
@@ -133,7 +141,6 @@ CONTENDERS: Mapping[str, Callable[[Job], dict[str, Any]]] = {
     "loop-cells": lambda job: with_loop(job, streams=False),
     "llama": with_llama,
 }
-SERVERS = ("server", "server-all")
 OF_GSM8K = ("streams", "cells")
 
 
@@ -141,7 +148,7 @@ def job_of(name: str, job: Job, slots: int) -> dict[str, Any]:
     """Return the job of one contender."""
     if name == "cells":
         return {**job, "stream_ctx": 0}
-    if name in SERVERS:
+    if name in OUTSIDERS:
         n_slots = slots if name == "server" else len(job["prompts"])
         length = -(-(max(map(len, job["prompts"])) + job["n_new"]) // PADDING) * PADDING
         return {**job, "slots": n_slots, "n_ctx": n_slots * length, "unified": False}
@@ -152,8 +159,12 @@ def turn(names: Sequence[str], job: Job, slots: int) -> dict[str, dict[str, Any]
     """Return what each contender measured, one after the other."""
     found = {}
     for name in names:
-        python, script = (OUTSIDE, SERVER) if name in SERVERS else (INSIDE, Path(__file__).absolute())
-        found[name] = measured(python, script, "writing" if name in SERVERS else name, job_of(name, job, slots))
+        given = job_of(name, job, slots)
+        if name in OUTSIDERS:
+            script = Path(__file__).absolute().with_name(OUTSIDERS[name][0])
+            found[name] = measured(OUTSIDE, script, "writing", given)
+        else:
+            found[name] = measured(INSIDE, Path(__file__).absolute(), name, given)
     return found
 
 
@@ -214,7 +225,11 @@ def main() -> None:
     parser.add_argument("--gsm8k", type=Path, metavar="DATA", help="problems instead of cases")
     parser.add_argument("--rows", type=int, default=24, help="of GSM8K")
     parser.add_argument("--max-tokens", type=int, default=400, help="of an answer to a problem of GSM8K")
-    parser.add_argument("--contenders", help="by default all but server-all; with --gsm8k streams and cells")
+    parser.add_argument(
+        "--contenders",
+        help="by default all but server-all, and batching where it is given; with --gsm8k streams and cells",
+    )
+    parser.add_argument("--batching-server", type=Path, metavar="FILE")
     parser.add_argument("--slots", type=int, default=8)
     parser.add_argument("--subset", type=int, default=2, help="prompts for llama")
     parser.add_argument("--repeats", type=int, default=3)
@@ -223,15 +238,18 @@ def main() -> None:
     parser.add_argument("--stream-ctx", type=int, default=EngineSettings().stream_ctx)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    every = [*CONTENDERS, *SERVERS]
-    names = (
-        options.contenders or ",".join(OF_GSM8K if options.gsm8k else [n for n in every if n != "server-all"])
-    ).split(",")
+    every = [*CONTENDERS, *OUTSIDERS]
+    unusual = {"server-all"} | (set() if options.batching_server else {"batching"})
+    usual = OF_GSM8K if options.gsm8k else [name for name in every if name not in unusual]
+    names = options.contenders.split(",") if options.contenders else [*usual]
     if not {"streams"} <= set(names) <= set(every):
         parser.error(f"--contenders: streams and any of {', '.join(every)}")
-    if set(names) & set(SERVERS) and not has(OUTSIDE, "xllamacpp"):
-        print("llama.cpp's server is left out: `bash scripts/setup.sh --outside` brings it")
-        names = [name for name in names if name not in SERVERS]
+    if "batching" in names and not options.batching_server:
+        parser.error("batching needs --batching-server FILE")
+    missing = [name for name in names if name in OUTSIDERS and not has(OUTSIDE, OUTSIDERS[name][1])]
+    for name in missing:
+        print(f"{name} is left out: `bash scripts/setup.sh --outside` brings {OUTSIDERS[name][1]}")
+    names = [name for name in names if name not in missing]
     engine = {"n_threads": options.threads, "n_ctx": options.n_ctx}
     cases: dict[str, tuple[list[str], int]]
     with load_model(options.model, **engine) as lm:  # pulls and measures settings before all else
@@ -251,6 +269,8 @@ def main() -> None:
         "n_ubatch": settings.n_ubatch,
         "use_extra_bufts": settings.use_extra_bufts,
         "subset": options.subset,
+        "batching_server": str(options.batching_server),
+        "inside": [str(Path(__file__).parents[1]), sysconfig.get_path("purelib")],
     }
     results: dict[str, list[dict[str, dict[str, Any]]]] = {}
     rows = []

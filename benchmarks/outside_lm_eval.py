@@ -11,18 +11,14 @@ localprompt    its model `localprompt`, the adapter of this project: all request
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from apart import Job, be_contender, free_port
+from apart import Job, be_contender, free_port, running
 from lm_eval.api.instance import Instance
-
-START_SECONDS = 120
 
 
 def scored(model: Any, job: Job) -> dict[str, Any]:
@@ -42,31 +38,14 @@ def scored(model: Any, job: Job) -> dict[str, Any]:
 
 @contextmanager
 def server(job: Job) -> Iterator[str]:
-    """Yield the address of llama-cpp-python's server once it answers.
-
-    Raises:
-        RuntimeError: if it ends, or does not answer in two minutes.
-    """
+    """Yield the address of llama-cpp-python's server that answers."""
     port = free_port()
     options = {"model": job["model"], "port": port, "n_threads": job["threads"], "n_ctx": 512, "logits_all": "true"}
     named = [part for name, value in options.items() for part in (f"--{name}", str(value))]
     run = "runpy.run_module('llama_cpp.server', None, '__main__', True)"
     begin = f"import runpy, sys; sys.path += {job['inside']!r}; {run}"
-    quiet = subprocess.DEVNULL
-    process = subprocess.Popen([sys.executable, "-c", begin, *named], stdout=quiet, stderr=quiet)
-    try:
-        end = time.monotonic() + START_SECONDS
-        while process.poll() is None and time.monotonic() < end:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models"):
-                    yield f"http://127.0.0.1:{port}"
-                    return
-            except OSError:
-                time.sleep(0.2)
-        raise RuntimeError("llama-cpp-python's server did not start")
-    finally:
-        process.kill()
-        process.wait()
+    with running(["-c", begin, *named], f"http://127.0.0.1:{port}/v1/models"):
+        yield f"http://127.0.0.1:{port}"
 
 
 def gguf(job: Job) -> dict[str, Any]:

@@ -14,6 +14,8 @@ The work: 4 instructions x 48 short reviews = 192 prompts; for each, how probabl
     localprompt-typed   localprompt on the very texts that typed-gguf makes
     lm-eval             the LM evaluation harness with the adapter of this project
     lm-eval-gguf        the same with its own model `gguf`, through llama-cpp-python's server
+    batching            llama-cpp-python's newer batching server, 8 sequences, 8 requests at a time, of its source
+                        distribution: --batching-server FILE (`examples/server/server.py` there; no wheel has it)
     completion          llama-cpp-python's Llama.create_completion(logprobs=N, max_tokens=1)
     echo                the same with echo=True, one call a label; by default with phrases only
 
@@ -25,8 +27,7 @@ The work: 4 instructions x 48 short reviews = 192 prompts; for each, how probabl
   shifts its log-probabilities by one token for models without BOS: there their labels mean nothing.
 - typed-gguf writes texts of its own (the review before the instruction, the labels listed), so it is compared twice:
   with localprompt on the same texts, and with localprompt on the prompts of the others, the layout that suits each.
-- llama.cpp's server cannot be the harness's `gguf`: it gives no log-probabilities of a prompt. llama-cpp-python's
-  newer batching server is an example in its repository and in no package: it is not here.
+- llama.cpp's server cannot be the harness's `gguf`: it gives no log-probabilities of a prompt.
 - `completion`, `echo` and `lm-eval-gguf` do a few prompts only (--subset), neighbours of one instruction, whose prefix
   they reuse; their prompts/s is extrapolated from these.
 - With `--battery FILE` the prompts and labels are those that `benchmarks/sensitivity.py --battery FILE` wrote: a prompt
@@ -173,6 +174,7 @@ OUTSIDERS = {
     "server-8": ("outside_llama_server.py", "scoring", "xllamacpp"),
     "server-1": ("outside_llama_server.py", "scoring", "xllamacpp"),
     "typed-gguf": ("outside_typed_gguf.py", "typed-gguf", "typed_gguf"),
+    "batching": ("outside_batching.py", "scoring", "safetensors"),
     "lm-eval": ("outside_lm_eval.py", "localprompt", "lm_eval"),
     "lm-eval-gguf": ("outside_lm_eval.py", "gguf", "sse_starlette"),
 }
@@ -185,12 +187,13 @@ ORDER = (
     "localprompt-typed",
     "lm-eval",
     "lm-eval-gguf",
+    "batching",
     "completion",
     "echo",
 )
 FEW = ("completion", "echo", "lm-eval-gguf")
 """Who is asked a few prompts only."""
-ASK_FOR_WORDS = ("server-8", "server-1", "completion")
+ASK_FOR_WORDS = ("server-8", "server-1", "batching", "completion")
 AIMS = {
     ("server-8", "words"): "2.5 x",
     ("server-8", "phrases"): "5 x",
@@ -253,10 +256,14 @@ def contenders_of(options: argparse.Namespace) -> list[str]:
     Raises:
         ValueError: in words, for names that there are none of.
     """
-    usual = [name for name in ORDER if name != "echo" or options.labels == "phrases"]
+    unusual = {"echo"} if options.labels == "words" else set()
+    unusual |= set() if options.batching_server else {"batching"}
+    usual = [name for name in ORDER if name not in unusual]
     wanted = options.contenders.split(",") if options.contenders else usual
     if not {"localprompt"} <= set(wanted) <= set(ORDER):
         raise ValueError(f"--contenders: localprompt and any of {', '.join(ORDER)}")
+    if "batching" in wanted and not options.batching_server:
+        raise ValueError("batching needs --batching-server FILE")
     if options.battery and (mine := {"typed-gguf", "localprompt-typed"} & set(wanted)):
         print(f"{' and '.join(sorted(mine))} left out: the texts of a battery are not in states and questions")
         wanted = [name for name in wanted if name not in mine]
@@ -276,6 +283,7 @@ def main() -> None:
     parser.add_argument("--contenders", help="by default all, echo only with phrases")
     parser.add_argument("--reviews", type=int, default=48, help="there are 4 prompts for each; of a battery: prompts")
     parser.add_argument("--battery", type=Path, help="prompts and labels of a battery")
+    parser.add_argument("--batching-server", type=Path, metavar="FILE")
     parser.add_argument("--subset", type=int, default=6, help="prompts for completion, echo and lm-eval-gguf")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--threads", type=int, default=default_threads())
@@ -308,6 +316,7 @@ def main() -> None:
         "n_probs": options.n_probs,
         "n_ctx": N_CTX,
         "subset": options.subset,
+        "batching_server": str(options.batching_server),
         "inside": [str(HERE.parents[1]), str(package.parent)],
     }
     turns = [turn(names, job) for _ in range(options.repeats)]
