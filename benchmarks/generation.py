@@ -3,7 +3,7 @@
     python benchmarks/generation.py [--model qwen2.5-coder-0.5b-instruct] [--cases 64x200,24x300,64x8] [--repeats 3]
     python benchmarks/generation.py --gsm8k DATA    # 24 problems under one prompt; streams and cells
 
-A case `64x200` is 64 prompts that share their first 280 tokens or so and end in a line of their own, each continued by
+A case `64x200` is 64 prompts that share their first 290 tokens or so and end in a line of their own, each continued by
 200 tokens, greedily. By
 
     streams      the engine as it is: long completions have a stream of cells each, short ones share all cells
@@ -69,8 +69,10 @@ OPENING = (
     "in October, was replaced. My remark is that the oil will last for another three weeks and no longer.\n\n"
     "Night 2. Calm, with fog that lay on the water until sunrise. The horn was sounded every two minutes. No ship was "
     "seen, but one was heard to the west at about one o'clock, and it answered the horn. The stairs were swept, the "
-    "brass was polished, and the rope of the bell was spliced where it had begun to fray. My remark is that a man who "
-    "hears nothing but a horn for nine hours begins to count the seconds.\n\n"
+    "brass was polished, and the rope of the bell was spliced where it had begun to fray. The boat from the "
+    "mainland, which was due in the afternoon, did not come, so there is no fresh bread, and the letters have to wait "
+    "until the fog is gone. My remark is that a man who hears nothing but a horn for nine hours begins to "
+    "count the seconds.\n\n"
 )
 WEATHERS = (
     "Heavy snow",

@@ -24,7 +24,8 @@ The work: 4 instructions x 48 short reviews = 192 prompts; for each, how probabl
   a label, the prompt cached, and score only what is among the N: "all labels" says how often that was everything.
 - "same label" is the share of those prompts where the more probable label is localprompt's, for `typed-gguf`
   localprompt-typed's; near ties differ by rounding. `echo` and `lm-eval-gguf` score any label, but llama-cpp-python
-  shifts its log-probabilities by one token for models without BOS: there their labels mean nothing.
+  shifts its log-probabilities by one token for models without BOS: there their labels mean nothing, and those of one
+  token get 0 from `lm-eval-gguf`.
 - typed-gguf writes texts of its own (the review before the instruction, the labels listed), so it is compared twice:
   with localprompt on the same texts, and with localprompt on the prompts of the others, the layout that suits each.
 - llama.cpp's server cannot be the harness's `gguf`: it gives no log-probabilities of a prompt.
