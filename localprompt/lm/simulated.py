@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -37,7 +38,7 @@ class SimulatedLM:
         seed: of the made-up answers.
     """
 
-    def __init__(self, lm: LanguageModel, answer_sampling: Sampling, answer_tokens: int, seed: int) -> None:
+    def __init__(self, lm: LanguageModel, answer_sampling: Sampling, answer_tokens: float, seed: int) -> None:
         self.facts = replace(lm.facts, supports_grammar=False)
         """The real model's; what is made up matches no grammar, and the length of a reply hardly depends on it."""
         self._lm = lm
@@ -95,14 +96,15 @@ class SimulatedLM:
         self._count(self.tokenize(prompts))
         is_answer = sampling == self._answer_sampling
         of_reply = max(1, min(_LONGEST_REPLY, round(_REPLY_SHARE * sampling.max_tokens)))
-        n_tokens = min(sampling.max_tokens, self._answer_tokens) if is_answer else of_reply
-        self.generated += n_tokens * len(prompts)
-        self.decodes += decodes_of(n_tokens * len(prompts), len(prompts))
-        self._requested += n_tokens * len(prompts)
+        mean = min(float(sampling.max_tokens), self._answer_tokens) if is_answer else float(of_reply)
+        lengths = [math.floor(mean * i) - math.floor(mean * (i - 1)) for i in range(1, len(prompts) + 1)]
+        self.generated += sum(lengths)
+        self.decodes += decodes_of(sum(lengths), len(prompts))
+        self._requested += sum(lengths)
         self.proposals += 0 if is_answer else len(prompts)
         n_words = 1 if is_answer else _PROPOSAL_WORDS
         texts = (" ".join(self._rng.choices(self._words, k=n_words)).capitalize() for _ in prompts)
-        return [Generation(f"{text}.", n_tokens, "stop") for text in texts]
+        return [Generation(f"{text}.", n_tokens, "stop") for text, n_tokens in zip(texts, lengths, strict=True)]
 
     def _count(self, requests: Sequence[Sequence[int]]) -> None:
         self._calls += 1

@@ -101,7 +101,7 @@ def estimate(
     simulated_task = replace(
         task, answer=lambda completion: completion, metric=lambda prediction, targets: float(coin.getrandbits(1))
     )
-    length = math.ceil(n_answer or sum(lengths) / len(lengths))
+    length = n_answer or sum(lengths) / len(lengths)
     answering = SimulatedLM(lm, task.sampling, length, seed)
     other = models.other
     writing = answering if other is None else SimulatedLM(other, task.sampling, length, seed + 1)

@@ -24,15 +24,20 @@ from localprompt.run.prepare import Prepared
 from localprompt.run.spec import Limits, RunSpec
 from localprompt.search.evaluator import Evaluator
 from localprompt.search.observer import Observer
-from localprompt.types import Sampling
+from localprompt.types import Demo, Prompt, Sampling
 
 SHARES = (0.015, 0.03, 0.06, 0.09, 0.13, 0.18, 0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
 """Of what a method spends by default, smallest first."""
 MEASURED = 20
 """Prompts on all of dev that a budget should allow."""
 LEAST_DEV = 24
-_TRIED = 4
-"""Dev examples that tell how long answers are, and how fast a foreign model is."""
+_TRIED, _TRIED_TOKENS = 8, 512
+"""Dev examples that tell how long answers are, and how fast a foreign model is; fewer where their answers could have
+more tokens than this together."""
+_ANY_INSTRUCTION = "Write the output that belongs to the input."
+"""Asked with where the seed says nothing: what a model makes of no instruction is unlike what a search reads."""
+_SHOTS = 2
+"""Worked examples of the second prompt that is tried: with some answers are shorter, and a search reads both kinds."""
 _WRITTEN = 16
 """Most tokens that tell how fast a foreign proposer is."""
 _FINAL_SHARE = 0.35
@@ -52,31 +57,47 @@ class Speed:
 def learn_speed(ready: Prepared, deadline: Deadline | None = None) -> Speed:
     """Return how fast the models are on this machine; rates that are not known are measured first.
 
-    With a deadline a few dev examples are answered with the first seed, where answers are completions or the model has
-    no rates of its own. The deadline learns all that, and what the final evaluation needs.
+    Where answers are completions of a local model, a few dev examples are answered with the first seed, with and
+    without worked examples: answers can be many times as long as the targets. With a deadline a foreign model answers
+    them too, and the deadline learns all that, and what the final evaluation needs.
 
     Raises:
         ModelError: if a model cannot be run.
     """
-    lm, other, task = ready.models.lm, ready.models.other, ready.spec.placed
+    lm, other = ready.models.lm, ready.models.other
     asked = [lm] if deadline is None or other is None else [lm, other]
     measured = {each.facts.fingerprint: measured_rates(each) for each in asked}
     rates = {name: found for name, found in measured.items() if found is not None}
-    if deadline is None:
-        return Speed(rates)
-    if other is not None and other.facts.fingerprint not in rates:
+    is_local = lm.facts.fingerprint in rates
+    if deadline is not None and other is not None and other.facts.fingerprint not in rates:
         rates[other.facts.fingerprint] = _rates_of_writing(other)
-    evaluator, n_answer = Evaluator(CachedLM(lm, MemoryAnswers()), task, Budget()), None
-    if evaluator.generates or lm.facts.fingerprint not in rates:
-        examples, began = task.dev[:_TRIED], time.monotonic()
-        (tried,) = evaluator.evaluate(task.seeds[:1], examples)
-        seconds, read = time.monotonic() - began, evaluator.work(task.seeds[:1], examples).read
-        drawn = sum(lm.count_tokens([outcome.completion or "" for outcome in tried.outcomes]))
-        n_answer = drawn / len(examples) if evaluator.generates else None
-        rates.setdefault(lm.facts.fingerprint, _rates(read + (drawn if evaluator.generates else 0), seconds))
-    deadline.expect(rates, {} if n_answer is None else {task.sampling.max_tokens: n_answer})
-    deadline.reserve(final_work(ready.spec.evaluator(lm, Budget()), task, len(ready.spec.tested_too)), _FINAL_SHARE)
+    generates = not ready.spec.placed.labels
+    n_answer = None
+    if (is_local and generates) or (deadline is not None and not is_local):
+        n_drawn, found = _tried(ready)
+        rates.setdefault(lm.facts.fingerprint, found)
+        n_answer = n_drawn if generates else None
+    if deadline is not None:
+        task = ready.spec.placed
+        deadline.expect(rates, {} if n_answer is None else {task.sampling.max_tokens: n_answer})
+        deadline.reserve(final_work(ready.spec.evaluator(lm, Budget()), task, len(ready.spec.tested_too)), _FINAL_SHARE)
     return Speed(rates, n_answer)
+
+
+def _tried(ready: Prepared) -> tuple[float, Rates]:
+    """Return how many tokens the task LM draws on average for an answer to a dev example, and how fast that was."""
+    lm, task, budget = ready.models.lm, ready.spec.placed, Budget()
+    evaluator = Evaluator(CachedLM(lm, MemoryAnswers()), task, budget)
+    n = max(1, min(_TRIED, _TRIED_TOKENS // task.sampling.max_tokens)) if evaluator.generates else _TRIED
+    examples, prompts = task.dev[:n], [task.seeds[0] if task.seeds[0].instruction else Prompt(_ANY_INSTRUCTION)]
+    if evaluator.generates and task.layout.has_demos:
+        shown = replace(prompts[0], demos=tuple(Demo(each.inputs, each.targets[0]) for each in task.train[:_SHOTS]))
+        prompts += [shown] if all(evaluator.fits(shown, example) for example in examples) else []
+    began = time.monotonic()
+    evaluator.evaluate(prompts, examples)
+    seconds, computed = time.monotonic() - began, budget.spend.tokens_computed
+    drawn = computed - evaluator.work(prompts, examples).read
+    return drawn / (len(prompts) * len(examples)), _rates(computed, seconds)
 
 
 def _rates_of_writing(lm: LanguageModel) -> Rates:

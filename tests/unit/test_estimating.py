@@ -18,7 +18,11 @@ from localprompt.lm.scripted import ScriptedLM
 from localprompt.lm.simulated import SimulatedLM
 from localprompt.optimizers import configure, names
 from localprompt.optimizers.ape import APE
-from localprompt.run.estimate import Estimate, measured_rates
+from localprompt.run.estimate import Estimate, estimate, measured_rates
+from localprompt.run.models import Models
+from localprompt.run.prepare import Prepared
+from localprompt.run.sizing import learn_speed
+from localprompt.run.spec import Limits, RunSpec
 from localprompt.tasks.answers import find_answer
 from localprompt.types import Generation, Sampling
 
@@ -144,8 +148,9 @@ def test_what_is_no_local_model_has_no_rates() -> None:
 class Timed(ScriptedLM):
     """A local model by its looks: it reads at one rate after the other, each but the last once."""
 
-    def __init__(self, *rates: float, words: int = 0) -> None:
-        super().__init__(name="timed", answer=lambda prompt, seed: " word" * words)
+    def __init__(self, *rates: float, words: int = 0, shown: int = 0) -> None:
+        """`words` in each answer, `shown` where the prompt has worked examples."""
+        super().__init__(name="timed", answer=lambda prompt, seed: " word" * (shown if "omega" in prompt else words))
         self.rates = list(rates)
         self.probes: list[int] = []
         self.drawn: list[int] = []
@@ -212,6 +217,52 @@ def test_the_first_token_of_a_completion_is_not_counted_as_drawn(memory: Path, m
     assert few.single == 15.0
     assert few.generation == 32 * 3
     assert many.generation == 32 * 11
+
+
+def _ready(lm: ScriptedLM, sampling: Sampling, *, labels: tuple[str, ...] = ()) -> Prepared:
+    task = replace(toy.task(labels=labels), sampling=sampling)
+    return Prepared(RunSpec(task, "ape", QUARTERS, 0, Limits()), Models(lm, lm))
+
+
+def test_answers_are_expected_to_be_as_long_as_the_model_writes_them(memory: Path) -> None:
+    """Targets have one word each; what a small model writes, or one that reasons first, has many."""
+    brief, wordy = (Timed(30.0, words=n) for n in (1, 7))
+    lengths = [learn_speed(_ready(lm, Sampling(max_tokens=50))).n_answer for lm in (brief, wordy)]
+    assert lengths == [1, 7]
+    short, long = (
+        estimate(ready.spec, ready.models, n_answer=n).tokens_computed
+        for ready, n in zip((_ready(lm, Sampling(max_tokens=50)) for lm in (brief, wordy)), lengths, strict=True)
+    )
+    assert long > short + 5 * 40, "40 rows of dev, for each prompt that is measured on all of them"
+
+
+@pytest.mark.parametrize(("most", "n"), [(8, 8), (64, 8), (200, 2), (4000, 1)])
+def test_long_answers_are_tried_on_fewer_rows(most: int, n: int, memory: Path) -> None:
+    lm = Timed(30.0, words=1)
+    measured_rates(lm)
+    before = lm.n_generated
+    learn_speed(_ready(lm, Sampling(max_tokens=most)))
+    assert lm.n_generated - before == n
+
+
+def test_a_prompt_with_worked_examples_is_tried_too_where_there_is_a_place_for_them(memory: Path) -> None:
+    lm = Timed(30.0, words=5, shown=1)
+    ready = _ready(lm, Sampling(max_tokens=8))
+    shown = replace(ready, spec=replace(ready.spec, task=replace(ready.spec.task, layout=toy.SHOWING)))
+    assert (learn_speed(ready).n_answer, learn_speed(shown).n_answer) == (5, 3)
+
+
+def test_an_answer_of_a_rehearsal_may_have_a_part_of_a_token() -> None:
+    lm = SimulatedLM(toy.model(), Sampling(max_tokens=8), 2.25, 0)
+    drawn = [each.n_tokens for each in lm.generate(["x"] * 8, Sampling(max_tokens=8), range(8))]
+    assert (sum(drawn), max(drawn)) == (18, 3)
+
+
+def test_for_an_estimate_no_foreign_model_and_no_task_with_labels_is_tried(memory: Path) -> None:
+    foreign, local = toy.model(), Timed(30.0)
+    assert learn_speed(_ready(foreign, Sampling(max_tokens=8))).n_answer is None
+    assert foreign.seen == []
+    assert learn_speed(_ready(local, Sampling(max_tokens=8), labels=("yes", "no"))).n_answer is None
 
 
 def test_it_is_said_that_rates_are_measured(memory: Path, caplog: pytest.LogCaptureFixture) -> None:
