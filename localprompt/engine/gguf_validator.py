@@ -39,6 +39,7 @@ _OTHER_KINDS: Mapping[str, str] = {
     **dict.fromkeys(("dream", "llada", "llada-moe", "rnd1"), "a diffusion model"),
     **dict.fromkeys(("eagle3", "dflash", "gemma4-assistant"), "a draft model, which guesses for another one"),
     "t5": "an encoder-decoder model",
+    "wavtokenizer-dec": "a decoder of sound",
 }
 """What a model is that writes no text from left to right by itself, by architecture: llama.cpp has no cache for it, or
 kills the process, or returns numbers that are no logits."""

@@ -155,6 +155,13 @@ def planned(ready: Prepared, observer: Observer, deadline: Deadline | None = Non
     """
     observer.stage("estimating what the search will cost")
     size, cost = sized(ready, learn_speed(ready, deadline), deadline)
+    limits = size.spec.limits
+    is_limited = (limits.max_tokens, limits.max_calls, limits.max_minutes) != (None, None, None)
+    if is_limited and cost.proposals == 0 and not isinstance(size.spec.optimizer, Manual):
+        observer.note(
+            f"{size.spec.method} is not expected to write a single prompt within its limits: raise them"
+            + (", or use --preset local, whose settings follow the budget" if size.spec.fixed is None else "")
+        )
     return size, replace(cost, sizes=_changes(ready.spec, size.spec))
 
 

@@ -308,17 +308,20 @@ def test_a_projector_of_old_is_known_by_its_architecture(path: Path) -> None:
         validate(path)
 
 
+ENCODERS = """
+    bert modern-bert nomic-bert nomic-bert-moe neo-bert jina-bert-v2 jina-bert-v3 eurobert gemma-embedding llama-embed
+    t5encoder
+"""
+
+
 @pytest.mark.parametrize(
     ("architecture", "kind"),
     [
         ("t5", "an encoder-decoder model"),
-        ("t5encoder", "an encoder"),
-        ("bert", "an encoder"),
-        ("gemma-embedding", "an encoder"),
-        ("llama-embed", "an encoder"),
-        ("llada", "a diffusion model"),
-        ("dream", "a diffusion model"),
-        ("eagle3", "a draft model, which guesses for another one"),
+        *((name, "an encoder") for name in ENCODERS.split()),
+        *((name, "a diffusion model") for name in ("dream", "llada", "llada-moe", "rnd1")),
+        *((name, "a draft model, which guesses for another one") for name in ("dflash", "eagle3", "gemma4-assistant")),
+        ("wavtokenizer-dec", "a decoder of sound"),
     ],
 )
 def test_a_model_that_does_not_write_from_left_to_right_is_refused_by_its_header(

@@ -145,6 +145,18 @@ def test_what_the_user_or_a_paper_fixes_no_budget_changes() -> None:
     assert (free.optimizer, free.n_dev) == (configure("ape", {}), None)
 
 
+def test_a_search_that_has_no_room_for_a_single_prompt_says_so_before_it_begins() -> None:
+    def told(limits: int | None, method: str = "ape", preset: str = "local") -> list[str]:
+        diary = toy.Diary()
+        runs.dry_run(toy.task(), toy.model(), method=method, preset=preset, max_tokens=limits, observer=diary)
+        return [note for note in diary.notes if "single prompt" in note]
+
+    said = "protegi is not expected to write a single prompt within its limits: raise them"
+    assert told(60, "protegi", "paper") == [f"{said}, or use --preset local, whose settings follow the budget"]
+    assert told(60, "protegi") == [said]
+    assert told(50_000, "protegi") == told(None) == told(60, "manual") == []
+
+
 def test_dev_is_cut_with_each_label_in_proportion() -> None:
     task = toy.task(dev=90, labels=("yes", "no", "maybe"))
     labels = 30 * ["yes"] + 50 * ["no"] + 10 * ["maybe"]
