@@ -1,6 +1,6 @@
 """Models of about 7B with random weights: how fast they are here, what they occupy, how long a search takes with them.
 
-    python benchmarks/synthetic.py FOLDER [--shapes qwen2.5-7b,...] [--repetitions 2] [--json FILE] [--keep]
+    python benchmarks/synthetic.py FOLDER [--shapes qwen2.5-7b,...] [--minutes 12] [--untuned] [--json FILE] [--keep]
 
 Each file has the dimensions and the Q4_K_M mix of a real model, and weights that are random bytes with scales that keep
 activations finite. It writes nonsense, so it serves for rates and memory only; its name says `synthetic`. Rates depend
@@ -8,8 +8,14 @@ on shapes and types alone. (Of a mixture of experts they also depend on how even
 weights choose evenly, which is the slowest case.) The vocabulary is that of a real model, cut or padded to the shape's
 size, so that texts have as many tokens as usual; its merges are cut with it.
 
-The minutes of a search are token counts of a rehearsal (`--dry-run`) of each method's default search on
-examples/support-routing with this very file, over its measured rates. A file is removed once it has been measured.
+The minutes of a search are token counts of a rehearsal (as `--dry-run` has them) of each method's default search on
+examples/support-routing with the vocabulary of this very file, over the rates that were measured just before.
+
+With `--minutes` each shape gets its part of the time that is left: one repetition in any case, more where they fit. A
+7B with its file takes about four minutes on two cores, `--untuned`; a choice of settings takes some minutes more. Each
+step says when it begins. FOLDER holds one file at a time, `synthetic-SHAPE-q4_k_m.gguf`, at most 5 GB: it is removed
+once it has been measured, and also where the process is interrupted or terminated. With `--keep` files stay, and those
+that are there are measured; one that is not whole ends in `.part` and is written anew.
 
 Source of the mix: llama.cpp's quantiser (src/llama-quant.cpp) for Q4_K_M. Of the shapes: the makers' published
 configurations.
@@ -19,6 +25,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import signal
+import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,16 +39,19 @@ import numpy as np
 from gguf import GGMLQuantizationType as Type
 from numpy.typing import NDArray
 
-from localprompt.cli.progress import progress
+from localprompt.engine import memory
 from localprompt.engine.gguf import GGUFHeader, StringArray
 from localprompt.engine.gguf_reader import read_header
 from localprompt.engine.gguf_validator import validate
-from localprompt.engine.settings import EngineSettings
-from localprompt.engine.tuning import CHOICES
 from localprompt.errors import LocalPromptError, ModelError
 from localprompt.hub.files import resolve
-from localprompt.lm.speed import benchmark
-from localprompt.run.api import dry_run
+from localprompt.lm.deadline import AT_ONCE, Rates
+from localprompt.lm.local import LocalModel, load_model
+from localprompt.lm.speed import Benchmark, Rate, Speed, drawing_rate, measured_speed
+from localprompt.run.estimate import estimate
+from localprompt.run.models import Models
+from localprompt.run.prepare import prepare
+from localprompt.run.spec import Limits, read_spec
 
 TASK = Path(__file__).parents[1] / "examples" / "support-routing" / "task.yaml"
 METHODS = ("ape", "protegi", "opro", "pe2")
@@ -269,15 +282,89 @@ def _add_vocabulary(writer: gguf.GGUFWriter, n_vocab: int, source: GGUFHeader) -
         writer.add_chat_template(source.chat_template)
 
 
-def measured(path: Path, repetitions: int, *, is_tuned: bool) -> dict[str, Any]:
-    """Return rates, memory, and what the default search of each method is expected to take with a file."""
-    engine = {} if is_tuned else {name: getattr(EngineSettings(), name) for name in CHOICES}
-    with progress() as reporter:
-        found = benchmark(str(path), engine, repetitions, reporter.progress).to_json()
-        searches = {}
-        for method in METHODS:
-            searches[method] = dry_run(TASK, str(path), method=method, engine=engine, observer=reporter).to_json()
-    return {**found, "searches": searches}
+def measured(path: Path, seconds: float | None, *, is_tuned: bool, repetitions: int = 1) -> dict[str, Any]:
+    """Return rates, memory, and what the default search of each method is expected to take with a file.
+
+    Args:
+        path: of the file.
+        seconds: to repeat measurements in; None: `repetitions`.
+        is_tuned: measure a choice of settings first, which is remembered for this file.
+        repetitions: of each rate, where no seconds are given.
+    """
+    began = time.monotonic()
+    _say("choosing settings and loading" if is_tuned else "loading")
+    with load_model(str(path), tune=is_tuned) as lm:
+        speed = _speed(lm, 1 if seconds is not None else repetitions)
+        took = time.monotonic() - began
+        if seconds is not None and (more := int((seconds - took) / took)) > 0:
+            speed = _joined(speed, _speed(lm, more))
+        _say(f"{AT_ONCE} completions at once")
+        drawing = drawing_rate(lm, AT_ONCE, 8)
+        rates = Rates(speed.prompt.mean, drawing, speed.single.mean)
+        peak = memory.peak_bytes(lm.pid)
+        need = memory.needed(validate(path), lm.settings)
+        found = Benchmark(lm.facts.name, str(path), lm.settings, (), speed, need, peak).to_json()
+        return {**found, "drawing": drawing, "searches": {method: _expected(lm, method, rates) for method in METHODS}}
+
+
+def _speed(lm: LocalModel, repetitions: int) -> Speed:
+    """Return the four rates, and say how far they are."""
+    names = ("pp512", "tg128", "scoring", "generation")
+    _say(f"warm-up of each rate, then {repetitions} x {', '.join(names)}")
+    return measured_speed(
+        lm, repetitions, lambda done, total: _say(f"{names[(done - 1) % 4]} measured, {done}/{total}")
+    )
+
+
+def _joined(first: Speed, second: Speed) -> Speed:
+    """Return the repetitions of both."""
+    return Speed(
+        prompt=Rate(first.prompt.values + second.prompt.values),
+        single=Rate(first.single.values + second.single.values),
+        scoring=Rate(first.scoring.values + second.scoring.values),
+        generation=Rate(first.generation.values + second.generation.values),
+        load=first.load,
+    )
+
+
+def _expected(lm: LocalModel, method: str, rates: Rates) -> dict[str, Any]:
+    """Return what the default search of a method takes at these rates; only the tokeniser is asked."""
+    _say(f"rehearsing {method}")
+    spec = read_spec(TASK, (method, "local", {}), 0, Limits(), allow_code=False)
+    ready = prepare(spec, Models(lm, lm))
+    return estimate(ready.spec, ready.models, {lm.facts.fingerprint: rates}).to_json()
+
+
+_BEGAN = time.monotonic()
+
+
+def _say(what: str) -> None:
+    print(f"  {time.monotonic() - _BEGAN:4.0f} s: {what}", file=sys.stderr, flush=True)
+
+
+def written(path: Path, name: str, vocabulary: GGUFHeader) -> None:
+    """Write the file of a shape, unless it is there.
+
+    Raises:
+        ModelError: if the disk has no room for it, before anything is written.
+    """
+    if path.exists():
+        _say(f"{path} is there")
+        return
+    needed = sum(
+        int(np.prod(dims)) // gguf.GGML_QUANT_SIZES[kind][0] * gguf.GGML_QUANT_SIZES[kind][1]
+        for _, dims, kind in tensors(SHAPES[name])
+    )
+    free = shutil.disk_usage(path.parent).free
+    if free < 1.1 * needed:
+        raise ModelError(f"{path.parent} has {free / 1e9:.1f} GB free and the file needs {needed / 1e9:.1f}")
+    _say(f"writing {path}, {needed / 1e9:.1f} GB")
+    part = path.with_suffix(".part")
+    try:
+        write(part, name, SHAPES[name], vocabulary)
+        part.rename(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def row(name: str, found: Mapping[str, Any]) -> str:
@@ -307,30 +394,35 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="where the files go; 5 GB for a while")
     parser.add_argument("--shapes", default=",".join(SHAPES))
     parser.add_argument("--vocabulary", default="qwen2.5-coder-0.5b-instruct", help="a model with a byte-level one")
-    parser.add_argument("--repetitions", type=int, default=2)
+    parser.add_argument("--repetitions", type=int, default=2, help="where no minutes are given")
+    parser.add_argument("--minutes", type=float, help="for all shapes: as many repetitions as fit, at least one")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--untuned", action="store_true", help="default settings: no choice of others is measured")
     parser.add_argument("--keep", action="store_true", help="leave the files, and measure those that are there")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the file is removed
+    options.folder.mkdir(parents=True, exist_ok=True)
     vocabulary = read_header(resolve(options.vocabulary))
-    results = {}
-    for name in options.shapes.split(","):
+    results, names = {}, options.shapes.split(",")
+    for number, name in enumerate(names):
         path = options.folder / f"synthetic-{name}-q4_k_m.gguf"
+        left = None if options.minutes is None else 60 * options.minutes - (time.monotonic() - _BEGAN)
+        began = time.monotonic()
         try:
-            if not path.exists():
-                write(path, name, SHAPES[name], vocabulary)
+            written(path, name, vocabulary)
             header = validate(path)
             size = f"{header.parameters / 1e9:.2f}B parameters, {header.file_size / 1e9:.2f} GB"
             print(f"synthetic {name}: {size}", flush=True)
-            results[name] = measured(path, options.repetitions, is_tuned=not options.untuned)
+            part = None if left is None else left / (len(names) - number) - (time.monotonic() - began)
+            results[name] = measured(path, part, is_tuned=not options.untuned, repetitions=options.repetitions)
             print("\n".join([row(name, results[name]), *minutes(results[name])]), flush=True)
         except LocalPromptError as error:
             print(f"synthetic {name} was not measured: {error}", flush=True)
         finally:
             if not options.keep:
                 path.unlink(missing_ok=True)
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1))
+        if options.json:
+            options.json.write_text(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

@@ -13,11 +13,13 @@ import pytest
 
 from localprompt.engine.gguf_reader import read_header
 from localprompt.engine.gguf_validator import validate
+from localprompt.errors import ModelError
 from localprompt.lm.local import load_model
 from localprompt.types import Sampling
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-from synthetic import SHAPES, Shape, tensors, write
+import synthetic
+from synthetic import SHAPES, Shape, tensors, write, written
 
 SMALL = {"n_embd": 256, "n_ff": 512, "n_head": 4, "n_head_kv": 2, "n_vocab": 400, "n_ctx": 512}
 
@@ -58,3 +60,33 @@ def test_a_small_model_of_each_shape_runs_and_its_numbers_are_finite(
         scores = lm.loglikelihood([("the answer is", f" {word}") for word in ("good", "bad", "the slow one")])
         assert all(np.isfinite(score.logprob) and score.logprob < 0 for score in scores)
         assert lm.generate(["the"] * 3, Sampling(max_tokens=4, temperature=1.0), range(3))[0].n_tokens >= 1
+
+
+def test_a_file_is_whole_or_not_there_and_nothing_is_written_where_it_has_no_room(
+    tmp_path: Path, tiny_qwen: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = replace(SHAPES["qwen2.5-7b"], n_layer=1, **SMALL)  # type: ignore[arg-type]
+    monkeypatch.setitem(SHAPES, "small", small)
+    vocabulary, path = read_header(tiny_qwen), tmp_path / "synthetic.gguf"
+
+    class Full:
+        free = 1000
+
+    with monkeypatch.context() as patch:
+        patch.setattr(synthetic.shutil, "disk_usage", lambda folder: Full())
+        with pytest.raises(ModelError, match=r"has 0\.0 GB free and the file needs 0\.0"):
+            written(path, "small", vocabulary)
+
+    def interrupted(part: Path, *rest: object) -> None:
+        part.write_bytes(b"GGUF")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(synthetic, "write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            written(path, "small", vocabulary)
+    assert list(tmp_path.iterdir()) == []
+    written(path, "small", vocabulary)
+    before = path.stat().st_mtime_ns
+    written(path, "small", vocabulary)
+    assert (list(tmp_path.iterdir()), path.stat().st_mtime_ns) == ([path], before)
