@@ -57,6 +57,8 @@ TASK = Path(__file__).parents[1] / "examples" / "support-routing" / "task.yaml"
 METHODS = ("ape", "protegi", "opro", "pe2")
 SLACK = 400e6
 """Bytes that a worker may occupy beside weights and cells."""
+_REHEARSALS = 60.0
+"""Seconds that are kept of a shape's part of the minutes for rehearsing the searches."""
 _CHUNK_BLOCKS = 1 << 16
 """Blocks that are drawn; a larger tensor repeats them."""
 _Tensor = tuple[str, tuple[int, ...], Type]
@@ -413,7 +415,7 @@ def main() -> None:
             header = validate(path)
             size = f"{header.parameters / 1e9:.2f}B parameters, {header.file_size / 1e9:.2f} GB"
             print(f"synthetic {name}: {size}", flush=True)
-            part = None if left is None else left / (len(names) - number) - (time.monotonic() - began)
+            part = None if left is None else left / (len(names) - number) - (time.monotonic() - began) - _REHEARSALS
             results[name] = measured(path, part, is_tuned=not options.untuned, repetitions=options.repetitions)
             print("\n".join([row(name, results[name]), *minutes(results[name])]), flush=True)
         except LocalPromptError as error:

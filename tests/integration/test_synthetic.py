@@ -73,7 +73,7 @@ def test_a_file_is_whole_or_not_there_and_nothing_is_written_where_it_has_no_roo
         free = 1000
 
     with monkeypatch.context() as patch:
-        patch.setattr(synthetic.shutil, "disk_usage", lambda folder: Full())
+        patch.setattr("shutil.disk_usage", lambda folder: Full())
         with pytest.raises(ModelError, match=r"has 0\.0 GB free and the file needs 0\.0"):
             written(path, "small", vocabulary)
 
