@@ -7,6 +7,7 @@ leaves than sequences and requests longer than a batch.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,15 @@ def test_heads_are_tied_and_untied(folder: Path) -> None:
         if all(tensor.name != "output.weight" for tensor in read_header(written(folder, name)).tensors)
     }
     assert tied == {"gemma2", "gemma3", "gemma3n", "gemma4", "lfm2", "lfm2-windowed", "llama-tied", "mamba"}
+
+
+def test_the_table_of_architectures_names_all_that_are_held_to_the_oracle(folder: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([^|]+) \| equal", page, re.MULTILINE)
+    listed = {name for row in rows for name in re.split(r"[ ,]+", row)}
+    held = {read_header(written(folder, name)).architecture for name in FILES}
+    assert held <= listed
+    assert {"qwen2", "llama"} <= listed
 
 
 # ---- the engine
