@@ -387,7 +387,7 @@ def minutes(found: Mapping[str, Any]) -> Iterator[str]:
     for method, expected in found["searches"].items():
         tokens = f"{expected['tokens_decoded']:,} and {expected['final_tokens_computed']:,} tokens"
         seconds = expected["seconds"], expected["proof_seconds"]
-        yield f"| {method} | {tokens} | {seconds[0] / 60:.0f} and {seconds[1] / 60:.0f} minutes |"
+        yield f"| {method} | {tokens} | {seconds[0] / 60:.1f} and {seconds[1] / 60:.1f} minutes |"
 
 
 def main() -> None:

@@ -149,7 +149,8 @@ def dry_run(  # noqa: PLR0913 - as above
 
     The store is read for the prompts of `from_run` alone.
 
-    The first time a model is asked about on a machine its rates are measured, which takes some seconds.
+    The first time a model is asked about on a machine its rates are measured, which takes some seconds. Where a local
+    model writes its answers, a few dev rows are answered to see how long they are.
 
     Raises:
         ConfigError, TaskError, ModelError, ContextOverflow: as `optimize`.
