@@ -251,6 +251,9 @@ def _dotted(key: Key) -> str:
 
 
 def _read_yaml(path: Path) -> tuple[object, dict[Key, int]]:
+    if path.suffix.lower() in (".csv", ".tsv", ".jsonl") and path.is_file():
+        names = f"data: {{file: {path.name}, fields: {{input: COLUMN, target: COLUMN}}}}"
+        raise TaskError(f"{path}: a file of rows, where a task file is wanted", f"write a task.yaml with `{names}`")
     try:
         with path.open("rb") as file:
             raw = file.read(_MAX_BYTES + 1)

@@ -243,6 +243,17 @@ def test_an_unknown_name_is_named_with_its_line_and_the_nearest_known_one(
     assert hint in found[1]
 
 
+@pytest.mark.parametrize("name", ["rows.csv", "rows.TSV", "rows.jsonl"])
+def test_a_file_of_rows_in_the_place_of_a_task_file_is_named_with_the_line_that_a_task_file_needs(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).write_text("input,target\nsay: no,b\n", encoding="utf-8")
+    with pytest.raises(TaskError) as caught:
+        load_task(tmp_path / name)
+    assert f"{name}: a file of rows" in caught.value.message
+    assert f"data: {{file: {name}, fields: {{input: COLUMN, target: COLUMN}}}}" in (caught.value.hint or "")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
