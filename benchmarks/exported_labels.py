@@ -1,6 +1,6 @@
 """What does it cost that a server with a grammar stands for the likelihood of labels? Scores on test rows.
 
-    python benchmarks/exported_labels.py DATA --server http://127.0.0.1:8080 --json FILE [--model M] [--rows 60]
+    python benchmarks/exported_labels.py DATA --json FILE [--server http://127.0.0.1:8080] [--model M] [--rows 60]
 
 DATA is a folder with `subj` and `sst-5` (see classification.py); support-routing comes from `examples/`. The server is
 a llama.cpp server that runs the same GGUF, with one slot. Each task has the published instruction, raw and as a chat.
@@ -10,9 +10,12 @@ Inside, labels are compared by their likelihood, plain (`sum`) and `calibrated`.
 
 - tokens: as exported, greedily with a grammar over the labels' tokens
 - text: the same with `labels.gbnf`, a grammar over the labels' text
-- free: without a grammar, as for Ollama; the answer is the label that the completion begins with, else none
+- free: a line without a grammar, as for Ollama; the answer is the label that it begins with, else none
 - bias: as exported, the first token of each label with the log of its prior taken away (`logit_bias`), where the first
   tokens differ: what is left of calibration
+
+Without --server only what follows from the likelihoods: where each label is one token, the label with the highest
+likelihood is what `tokens` gives.
 
 Printed are the scores and the differences from inside, paired by rows, with 95 % intervals. The file is written after
 every task and layout; what it has is not repeated.
@@ -28,6 +31,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from classification import labels_in
 from corpus import LABELS, published, task_in
 from methods import read, write
 
@@ -50,9 +54,10 @@ OUTSIDE = ("tokens", "text", "free", "bias")
 
 def task_of(data: Path, name: str, layout: Layout, n_rows: int) -> Task:
     """Return a task with the published instruction and at most so many test rows."""
-    if name in LABELS:
+    if name != TASKS[0]:
         folder = data / name
-        keys: dict[str, object] = {"labels": list(LABELS[name]), "prompts": published(folder)[:1]}
+        labels = LABELS[name] if name in LABELS else labels_in(folder / "train.jsonl")
+        keys: dict[str, object] = {"labels": list(labels), "prompts": published(folder)[:1]}
         task = task_in(folder, keys, {"train": 8, "dev": 8, "test": n_rows})
     else:
         task = localprompt.load_task(EXAMPLES / name / "task.yaml")
@@ -88,10 +93,15 @@ def asked_outside(
     first = first_tokens(task, lm)
     bias = [[token, -prior] for token, prior in zip(first, priors, strict=True)] if len({*first}) == len(first) else []
     options = ask.PROMPT["llama_cpp"]
+    longest = max(label_lengths(task, lm))
     ways: dict[str, dict[str, Any]] = {
         "tokens": options,
         "text": {**options, "grammar": text},
-        "free": {name: value for name, value in options.items() if name != "grammar"},
+        "free": {
+            **{name: options[name] for name in options if name != "grammar"},
+            "n_predict": longest + 1,
+            "stop": ["\n"],
+        },
         "bias": {**options, "logit_bias": bias},
     }
     answers: dict[str, list[str | None] | None] = {way: [] for way in ways}
@@ -110,6 +120,11 @@ def first_tokens(task: Task, lm: LanguageModel) -> list[int]:
     return [tokens[len(before)] for tokens in whole]
 
 
+def label_lengths(task: Task, lm: LanguageModel) -> list[int]:
+    """Return how many tokens each label has by itself."""
+    return [len(tokens) for tokens in lm.tokenize([task.layout.separator + label for label in task.labels])]
+
+
 def begun_with(completion: str, labels: Sequence[str]) -> str | None:
     """Return the longest label that a completion begins with, whatever the case; None if it begins with none."""
     text = completion.strip().casefold()
@@ -124,14 +139,17 @@ def scores(task: Task, answers: Sequence[str | None]) -> list[float]:
     ]
 
 
-def measured(task: Task, session: Session, server: str) -> dict[str, Any]:
+def measured(task: Task, session: Session, server: str | None) -> dict[str, Any]:
     """Return scores, a digit a row, and how many answers of each way outside are those inside."""
     inside = {score: chosen(session, task, score) for score in INSIDE}
-    outside = asked_outside(task, session.lm, server, inside["calibrated"][1])
+    one_each = max(label_lengths(task, session.lm)) == 1
+    outside: dict[str, list[str | None] | None] = {"tokens": inside["sum"][0] if one_each else None}
+    if server:
+        outside = asked_outside(task, session.lm, server, inside["calibrated"][1])
     answers = {**{score: found for score, (found, _) in inside.items()}, **outside}
     return {
         "n": len(task.test),
-        "label_tokens": [len(each) for each in session.lm.tokenize([" " + label for label in task.labels])],
+        "label_tokens": label_lengths(task, session.lm),
         "scores": {way: None if found is None else scores(task, found) for way, found in answers.items()},
         "answers": answers,
     }
@@ -147,7 +165,7 @@ def lines(results: Mapping[str, Any]) -> list[str]:
         for how in INSIDE:
             before, told = each["scores"][how], each["answers"][how]
             for way in OUTSIDE:
-                after = each["scores"][way]
+                after = each["scores"].get(way)
                 if after is None or (way == "bias" and how == "sum"):
                     continue
                 gain = paired_difference(before, after)
@@ -164,7 +182,7 @@ def main() -> None:
     """Measure what is missing and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--server", required=True)
+    parser.add_argument("--server")
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--model", default="qwen2.5-coder-0.5b-instruct")
     parser.add_argument("--tasks", default=",".join(TASKS))

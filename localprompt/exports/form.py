@@ -57,7 +57,8 @@ def llama_cpp_options(winner: Winner) -> dict[str, Any]:
     task = winner.task
     tokens = winner.label_tokens() if task.labels else []
     rule = token_grammar(tokens) if tokens else grammar(task.labels, task.layout.separator)
-    labels = {"grammar": rule} if task.labels else {}
+    bias = winner.label_bias() if task.labels else []
+    labels = {"grammar": rule, **({"logit_bias": bias} if bias else {})} if task.labels else {}
     return {"samplers": ["temperature"], "cache_prompt": True, **labels}
 
 
@@ -88,8 +89,15 @@ def program(name: str) -> str:
 
 
 def label_notes(winner: Winner) -> tuple[str, ...]:
-    """Return what a receiving side must do where the task is answered by the likelihood of labels."""
+    """Return what a receiving side must do where the task is answered by the likelihood of labels, and what is lost."""
+    score = winner.task.label_score
     if not winner.task.labels:
         return ()
-    how = f"the run chose among {len(winner.task.labels)} labels by their likelihood ({winner.task.label_score})"
-    return (f"{how}; outside, a grammar over the labels and greedy decoding stand for that (docs/exports.md)",)
+    tokens, is_biased = winner.label_tokens(), bool(winner.label_bias())
+    is_same = max(map(len, tokens), default=0) == 1 and (is_biased or score in ("sum", "token"))
+    asked = "a grammar over the labels, greedy decoding" + (" and a bias for the calibration" if is_biased else "")
+    lost = "; the calibration is lost, which cost up to 0.00 of the score where it was measured"
+    end = " choose the same, as each label is one token" if is_same else " stand for that"
+    end += lost if score == "calibrated" and not is_biased else ""
+    how = f"the run chose among {len(winner.task.labels)} labels by their likelihood ({score})"
+    return (f"{how}; outside, {asked}{end} (docs/exports.md)",)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from localprompt.exports.form import Export, as_json, label_notes, llama_cpp_options, program, prompt_json, sampling
 from localprompt.exports.labels import grammar
 from localprompt.exports.rendering import tokens_of
@@ -9,8 +11,8 @@ from localprompt.exports.winner import Winner
 
 _CURL = """\
 #!/bin/sh
-# Asks about the example; the server: llama-server -m MODEL.gguf
-curl --silent --show-error "${1:-http://127.0.0.1:8080}/completion" \\
+# Asks about the example; the server: llama-server -m {model}
+curl --silent --show-error "${{1:-http://127.0.0.1:8080}}/completion" \\
   --header 'Content-Type: application/json' --data-binary "@$(dirname "$0")/request.json"
 """
 
@@ -24,17 +26,18 @@ def llama_server(winner: Winner) -> Export:
         **named,
         **llama_cpp_options(winner),
     }
+    model = shlex.quote(winner.model_file or "MODEL.gguf")
     labels, separator = winner.task.labels, winner.task.layout.separator
     older = {"labels.gbnf": grammar(labels, separator)} if labels else {}
     return Export(
         {
             "request.json": as_json(request),
-            "request.sh": _CURL,
+            "request.sh": _CURL.format(model=model.replace("\n", " ")),
             "ask.py": program("ask.py"),
             "prompt.json": as_json(prompt_json(winner)),
             **older,
         },
-        "with llama-server running on the same GGUF: sh request.sh, or for new rows: python ask.py "
-        + " ".join(f"{name}=TEXT" for name in winner.task.inputs),
+        f"with `llama-server -m {model}` running: sh request.sh, or for new rows: python ask.py "
+        + " ".join(f"{name}='TEXT'" for name in winner.task.inputs),
         label_notes(winner),
     )

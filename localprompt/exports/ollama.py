@@ -9,13 +9,18 @@ from __future__ import annotations
 import re
 
 from localprompt.errors import ConfigError
-from localprompt.exports.form import Export, as_json, label_notes, prompt_json, sampling
+from localprompt.exports.form import Export, as_json, prompt_json, sampling
 from localprompt.exports.rendering import Piece, named_slots
 from localprompt.exports.winner import Winner
 
 _SPECIAL = re.compile(r'\{(?![\n !#-z|}~])|"(?="|\Z)|[^\n -~]')
 """Begins an action or ends a text, also with what follows; or may be dropped, as not all that is not ASCII is."""
 NOT_RUN = "it was not run in Ollama: its template was held against the tokens of the engine with Go's own templates"
+
+NO_GRAMMAR = (
+    "the run chose among labels by their likelihood; Ollama has no grammars, so the model may write what is no label"
+    " (docs/exports.md)"
+)
 
 
 def ollama(winner: Winner) -> Export:
@@ -39,11 +44,11 @@ def ollama(winner: Winner) -> Export:
         *(f"PARAMETER {name} {value}" for name, value in parameters.items()),
         *(f"PARAMETER stop {_quoted(stop)}" for stop in named.get("stop", ())),
     ]
-    labels = ("Ollama has no grammars: without one the model may write what is no label",) if winner.task.labels else ()
+    labels = (NO_GRAMMAR,) if winner.task.labels else ()
     return Export(
         {"Modelfile": "\n".join(lines) + "\n", **beside, "prompt.json": as_json(prompt_json(winner))},
         f"in this folder: ollama create NAME -f Modelfile, then ollama run NAME; a message is {asked}",
-        (NOT_RUN, *label_notes(winner), *labels),
+        (NOT_RUN, *labels),
     )
 
 

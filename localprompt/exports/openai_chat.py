@@ -36,6 +36,6 @@ def openai_chat(winner: Winner) -> Export:
             "prompt.json": as_json(prompt_json(winner)),
         },
         f"request.json is for {route}; for new rows: pip install openai, then python ask_openai.py "
-        + " ".join(f"{name}=TEXT" for name in winner.task.inputs),
+        + " ".join(f"{name}='TEXT'" for name in winner.task.inputs),
         (*label_notes(winner), *opening_notes(winner)),
     )

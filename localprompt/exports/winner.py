@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from localprompt.errors import ConfigError, StoreError, TaskError
+from localprompt.exports.calibration import label_priors
 from localprompt.exports.rendering import OpenPrompt, open_prompt
 from localprompt.interface.advice import command
 from localprompt.lm.base import LanguageModel
@@ -34,6 +35,8 @@ class Found:
     answers: Mapping[str, Outcome]
     """By example id: what the model answered in the run, as far as it was asked."""
     notes: tuple[str, ...]
+    label_priors: tuple[float, ...] = ()
+    """The log of each label's probability on inputs that say nothing, where labels are calibrated; else empty."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,16 @@ class Winner:
             found = behind
         return found
 
+    def label_bias(self) -> list[list[float]]:
+        """Return the first token of each label with the nats that calibration adds to it; none where it adds none.
+
+        None, too, where the run's answers do not say how many, or labels have the same first token.
+        """
+        first = [tokens[0] for tokens in self.label_tokens()]
+        if not self.found.label_priors or len({*first}) < len(self.task.labels):
+            return []
+        return [[token, -prior] for token, prior in zip(first, self.found.label_priors, strict=True)]
+
 
 def find(home: Store, run: str, rows: Rows) -> Found:
     """Return what a store has of the prompt that a run found.
@@ -118,7 +131,9 @@ def find(home: Store, run: str, rows: Rows) -> Found:
         if evaluation.prompt.id == result.best.id
         for outcome in evaluation.outcomes
     }
-    return Found(record.id, config, task, result.best, chosen, answers, notes)
+    asked = next((row for row in (*task.dev, *task.test, *task.train) if row.id in answers), None)
+    priors = () if asked is None else label_priors(home, record.id, config, (task, result.best, asked))
+    return Found(record.id, config, task, result.best, chosen, answers, notes, priors)
 
 
 def winner(found: Found, lm: LanguageModel) -> Winner:

@@ -265,6 +265,14 @@ class RunConfig(_Part):
         """Return the record with other values, by name."""
         return self.model_copy(update=values)
 
+    def namespace(self, run_id: str) -> str:
+        """Return where the run's answers are kept: empty where it shares them with others.
+
+        A run that was begun again shares none either, also not with itself before.
+        """
+        restarts = f" anew {self.restarts}" if self.restarts else ""
+        return "" if self.use_cache and not restarts else run_id + restarts
+
     def restarted(self, task: Task, models: Models) -> RunConfig:
         """Return the record of a run that begins again with a task, models and a version of now."""
         return self.changed(

@@ -117,15 +117,12 @@ class RunSession:
             observer: told what happens.
             is_replay: the store's answers are all there are, and nothing is written.
         """
-        # A run that was begun again shares no answers either, also not with itself before.
-        restarts = f" anew {config.restarts}" if config.restarts else ""
-        namespace = "" if config.use_cache and not restarts else run_id + restarts
         answers = ReadAnswers(store.answers) if is_replay else store.answers
         folds = config.cross_validation
         return cls(
             run_id=run_id,
             spec=ready.spec,
-            models=cached_models(ready.models, answers, run_id, namespace, observer),
+            models=cached_models(ready.models, answers, run_id, config.namespace(run_id), observer),
             observer=observer,
             expected=config.expected,
             journal=None if is_replay else RunJournal(store.runs, run_id),

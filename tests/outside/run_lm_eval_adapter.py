@@ -6,6 +6,7 @@ python run_lm_eval_adapter.py FOLDER TASK MODEL [chat]
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from localprompt.adapters.lm_eval import LocalPromptLM
 
 def main() -> None:
     folder, task, name, *chat = sys.argv[1:]
+    os.chdir(folder)  # exported tasks name their rows by a relative path
     with localprompt.load_model(name, tune=False, n_ctx=1024, n_threads=1) as lm:
         found = lm_eval.simple_evaluate(
             model=LocalPromptLM(lm),

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 import toy
+from adapters_outside import INSIDE
 from outside_programs import FIGURES, HERE, PACKAGES, PYTHON, ROOT, Recorder, called
 
 import localprompt
@@ -271,6 +272,20 @@ def test_the_likelihood_task_of_lm_eval_scores_as_the_run(exported: Any) -> None
     FIGURES.append(
         f"| lm-eval, likelihood | {made.name} | {scores['acc,none']:.2f} and {made.score(made.answers):.2f} |"
     )
+
+
+def test_the_likelihood_task_of_lm_eval_on_the_adapter_answers_as_the_run(exported: Any) -> None:
+    made, folder = exported("labels", "lm-eval")
+    task = max((path.stem for path in folder.glob("*.yaml")), key=len)
+    command = (PYTHON, HERE / "run_lm_eval_adapter.py", folder, task, MODEL)
+    *rows, scores = called(*command, folder=folder, **INSIDE)
+    nats = [[float(each[0][0]) for each in row["answers"]] for row in rows]
+    answers = [made.task.labels[row.index(max(row))] for row in nats]
+    same = sum(one == other for one, other in zip(answers, made.answers, strict=True))
+    assert same >= N_ROWS - NOISE
+    assert scores["acc,none"] == pytest.approx(made.score(answers), abs=1e-6)
+    figures = f"{same} | {made.score(made.answers):.2f} | {scores['acc,none']:.2f}"
+    FIGURES.append(f"| lm-eval, likelihood, the adapter | {made.name} | {figures} |")
 
 
 @pytest.mark.parametrize("name", WORLDS)

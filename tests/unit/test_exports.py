@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -20,7 +21,11 @@ from localprompt.cli.main import main
 from localprompt.errors import ConfigError, StoreError, TaskError
 from localprompt.exports import export as exports
 from localprompt.exports import labels
+from localprompt.exports.calibration import label_priors
 from localprompt.exports.rendering import Piece, filled, named_slots, open_prompt, tokens_of
+from localprompt.exports.winner import find
+from localprompt.lm.scripted import ScriptedLM
+from localprompt.store import Store
 from localprompt.tasks import Layout, Task
 from localprompt.types import Demo, Prompt
 
@@ -209,7 +214,7 @@ def test_the_command_writes_a_folder_and_says_what_to_do(
     done = call(run[:6], "--to", "llama-server")
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines()[0] == f"localprompt-{run}-llama-server"
-    assert "python ask.py input=TEXT" in done.stdout
+    assert "python ask.py input='TEXT'" in done.stdout
     assert (tmp_path / f"localprompt-{run}-llama-server" / "request.json").is_file()
     found = json.loads(call(run, "--to", "text", "--out", "there", "--json").stdout)
     assert (found["folder"], found["run_id"], found["to"]) == ("there", run, "text")
@@ -242,3 +247,55 @@ def test_a_cross_validated_task_has_no_test_rows(tmp_path: Path) -> None:
     with pytest.raises(TaskError, match="cross-validated and has no test rows"):
         localprompt.export(run, "text", out=tmp_path, rows="test", model=toy.model())
     localprompt.export(run, "text", out=tmp_path, model=toy.model())
+
+
+def calibrated(*names: str, **options: object) -> tuple[str, ScriptedLM]:
+    """A run of calibrated labels, the first of which is probable for nothing; and its model."""
+
+    def given(context: str, continuation: str) -> float:
+        return -0.1 if continuation == f" {names[0]}" else -2.5
+
+    lm = ScriptedLM(logprob=given)
+    asked = toy.task(train=2, dev=4, test=4, labels=names, label_score="calibrated")
+    asked = replace(asked, seeds=(Prompt("Say it."),))
+    return localprompt.optimize(asked, lm, method="manual", **options).run_id, lm  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("use_cache", [True, False], ids=["shared answers", "answers of its own"])
+def test_calibration_goes_along_as_a_bias_of_each_labels_token(tmp_path: Path, use_cache: bool) -> None:
+    run, lm = calibrated("even", "odd", use_cache=use_cache)
+    done = localprompt.export(run, "llama-server", out=tmp_path, model=lm)
+    request = json.loads((tmp_path / "request.json").read_text(encoding="utf-8"))
+    total = math.log(math.exp(-0.1) + math.exp(-2.5))
+    (even,), (odd,) = lm.tokenize([" even", " odd"])
+    assert request["logit_bias"] == [[even, pytest.approx(total + 0.1)], [odd, pytest.approx(total + 2.5)]]
+    assert json.loads((tmp_path / "prompt.json").read_text())["llama_cpp"]["logit_bias"] == request["logit_bias"]
+    assert "a bias for the calibration choose the same, as each label is one token" in " ".join(done.notes)
+
+
+def test_what_is_lost_of_calibration_is_said(tmp_path: Path) -> None:
+    run, lm = calibrated("very even", "very odd")
+    done = localprompt.export(run, "llama-server", out=tmp_path, model=lm)
+    assert "logit_bias" not in json.loads((tmp_path / "request.json").read_text(encoding="utf-8"))
+    assert "the calibration is lost, which cost" in " ".join(done.notes)
+    (note,) = (each for each in localprompt.export(run, "ollama", out=tmp_path, model=lm).notes if "labels" in each)
+    assert "Ollama has no grammars" in note
+
+
+def test_a_store_without_the_answers_knows_no_priors(tmp_path: Path) -> None:
+    run, _ = calibrated("even", "odd")
+    with Store() as store, Store(tmp_path / "other.db") as empty:
+        found = find(store, run, "dev")
+        assert len(found.label_priors) == 2
+        asked = (found.task, found.prompt, found.rows[0])
+        assert label_priors(empty, run, found.config, asked) == ()
+
+
+def test_a_server_that_does_not_answer_is_a_sentence(tmp_path: Path) -> None:
+    exported("llama-server", task(), tmp_path)
+    given = [sys.executable, str(tmp_path / "ask.py"), "--server", "http://127.0.0.1:1", "input=x"]
+    ended = subprocess.run(given, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("http://127.0.0.1:1/tokenize does not answer")
+    assert "start llama-server" in ended.stderr
+    assert "Traceback" not in ended.stderr
