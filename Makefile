@@ -8,6 +8,8 @@ TEST_MODEL := smollm2-135m-instruct
 PYTEST_ARGS ?=
 # For example: make bench-engine ARGS='--model my.gguf'
 ARGS ?=
+# For example: make demo GPU=cuda (or metal, rocm, vulkan); llama.cpp is then built for it, and uses it from then on
+GPU ?=
 
 .PHONY: help demo test test-outside test-vulkan coverage check lint format types setup setup-dev setup-outside bench-engine bench-peers bench-induction bench-methods bench-classification clean
 .DEFAULT_GOAL := help
@@ -62,7 +64,7 @@ bench-methods: setup-dev  ## all methods with the same budget: ARGS="DATA --task
 bench-classification: setup-dev  ## all methods against what people have: ARGS="DATA --json FILE --store FILE"
 	$(BIN)/python benchmarks/classification.py $(ARGS)
 
-setup: .venv/.installed  ## the environment to use localprompt
+setup: .venv/.installed$(if $(GPU),-for-$(GPU))  ## the environment to use localprompt
 
 setup-dev: .venv/.installed-dev  ## the environment to work on it
 
@@ -72,6 +74,10 @@ setup-outside: .venv-outside/.installed  ## the environment of the programs outs
 .venv/.installed: pyproject.toml scripts/setup.sh
 	@bash scripts/setup.sh
 	@touch $@
+
+.venv/.installed-for-$(GPU): pyproject.toml scripts/setup.sh
+	@bash scripts/setup.sh --gpu $(GPU)
+	@touch .venv/.installed $@
 
 .venv/.installed-dev: .venv/.installed
 	@bash scripts/setup.sh --dev

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes .venv and installs localprompt into it; with --dev also the tools for working on it. With --outside it makes
-# .venv-outside instead: the programs that take exported prompts, for tests/outside. Safe to run again.
+# .venv-outside instead: the programs that take exported prompts, for tests/outside. With --gpu cuda, metal, rocm or
+# vulkan it builds llama.cpp anew for that, and all the rest as without. Safe to run again.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -144,6 +145,26 @@ install_chromium() {
   echo "localprompt: the tests of reports are left out, since no Chromium was found; install it with: $how" >&2
 }
 
+# pip and uv would take a wheel that they built before, whatever it was built for; so nothing of a cache is taken.
+build_for_gpu() {
+  local option pinned cache=(--no-cache-dir --force-reinstall)
+  case "$1" in
+  cuda) option=-DGGML_CUDA=on ;;
+  metal) option=-DGGML_METAL=on ;;
+  rocm) option=-DGGML_HIP=on ;;
+  vulkan) option=-DGGML_VULKAN=on ;;
+  *) die "unknown GPU '$1'; known: cuda, metal, rocm, vulkan" ;;
+  esac
+  check_compiler
+  make_venv
+  command -v uv >/dev/null && cache=(--no-cache --reinstall)
+  pinned=$(sed -nE 's/^ *"(llama-cpp-python==[0-9.]+)".*/\1/p' pyproject.toml)
+  echo "localprompt: building $pinned for $1 into .venv, which takes some minutes to an hour (once)"
+  export CMAKE_ARGS="$option ${CMAKE_ARGS:-}"
+  install "${cache[@]}" --no-deps --no-binary llama-cpp-python "$pinned"
+  kill "$ticker" 2>/dev/null || true
+}
+
 main() {
   if ! .venv/bin/python -c 'import importlib.metadata as m; m.version("llama-cpp-python")' 2>/dev/null; then
     check_compiler
@@ -161,5 +182,9 @@ case "${1:-}" in
   install_chromium
   ;;
 --outside) install_outside ;;
-*) die "unknown option $1; known: --dev, --outside" ;;
+--gpu)
+  build_for_gpu "${2:-}"
+  main
+  ;;
+*) die "unknown option $1; known: --dev, --gpu, --outside" ;;
 esac

@@ -7,9 +7,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 export PIP_NO_INPUT=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 unset SOURCE_DATE_EPOCH # llama.cpp would build for a generic CPU, several times slower
-readonly BIN=.venv-vulkan/bin LOG=.venv-vulkan/install.log
+readonly BIN=.venv-vulkan/bin LOG=.venv-vulkan/install.log HEADERS=${VULKAN_HEADERS:-/usr/include}
 # No tools, examples or projectors: shaders take long enough.
-readonly CMAKE="-DGGML_VULKAN=on -DLLAVA_BUILD=off -DLLAMA_BUILD_TOOLS=off -DLLAMA_BUILD_EXAMPLES=off -DLLAMA_BUILD_TESTS=off"
+readonly CMAKE="-DGGML_VULKAN=on -DLLAVA_BUILD=off -DLLAMA_BUILD_TOOLS=off -DLLAMA_BUILD_EXAMPLES=off -DLLAMA_BUILD_TESTS=off -DVulkan_INCLUDE_DIR=$HEADERS"
 
 die() {
   printf 'localprompt: %s\n' "$@" >&2
@@ -22,11 +22,14 @@ check_packages() {
   local -a missing=()
   [ -n "$(driver)" ] || missing+=(mesa-vulkan-drivers)
   command -v glslc >/dev/null || missing+=(glslc)
-  [ -e /usr/include/vulkan/vulkan.hpp ] || missing+=(libvulkan-dev)
+  [ -e "$HEADERS/vulkan/vulkan.hpp" ] || missing+=(libvulkan-dev)
   [ -e /usr/include/spirv/unified1/spirv.hpp ] || missing+=(spirv-headers)
   command -v c++ >/dev/null || missing+=(build-essential)
   [ ${#missing[@]} = 0 ] || die "missing for a Vulkan build: ${missing[*]}" \
     "on Debian and Ubuntu: $([ "$(id -u)" = 0 ] || echo 'sudo ')apt-get install ${missing[*]}"
+  grep -q VK_EXT_layer_settings "$HEADERS/vulkan/vulkan_core.h" ||
+    die "the Vulkan headers in $HEADERS are too old for llama.cpp (those of Debian 13 and Ubuntu 24.04 are not)" \
+      "name a folder with newer ones: VULKAN_HEADERS=DIR make test-vulkan"
 }
 
 install() {

@@ -70,3 +70,9 @@ def test_a_browser_is_installed_for_the_tests_where_that_is_possible(
     assert ("chromium" in (run.stdout + run.stderr).lower()) == bool(said)
     if called:
         assert "install -y --no-install-recommends chromium" in (tmp_path / "apt-get").read_text(encoding="utf-8")
+
+
+def test_a_gpu_that_llama_cpp_is_not_built_for_is_refused() -> None:
+    run = subprocess.run(["bash", SETUP, "--gpu", "tpu"], capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 1
+    assert "unknown GPU 'tpu'; known: cuda, metal, rocm, vulkan" in run.stderr
