@@ -214,6 +214,10 @@ class EngineStats:
     """Seconds inside score and generate."""
     tokens_reused: int = 0
     """Rows that did not go through the model because an earlier call had left them in the memory."""
+    tokens_drafted: int = 0
+    """Rows that were guesses what a completion says."""
+    tokens_accepted: int = 0
+    """Of these, the tokens that it did say: so many rows of one completion needed no decode call of their own."""
 
     def __add__(self, other: EngineStats) -> EngineStats:
         return EngineStats(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))

@@ -4,7 +4,7 @@
     lanes       completions in the making: each draws one token a step
 
 Requests may be added and cancelled between steps. What is decoded, in which batch, is a pure function of the requests,
-of when they came and went, and of the tokens drawn.
+of when they came and went, and of the tokens drawn. A lane that has drafts decodes some tokens of them with its own.
 """
 
 from __future__ import annotations
@@ -13,20 +13,22 @@ import codecs
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from localprompt.engine.context import Context, Next
+from localprompt.engine.drafts import Drafts
 from localprompt.engine.frozen_walk import FrozenWalk
 from localprompt.engine.llama import Vocabulary, utf8
-from localprompt.engine.plan import Copy, Drop, Room, Walk
+from localprompt.engine.plan import Copy, Drop, PlannedBatch, Room, Walk
 from localprompt.engine.radix import RadixTree, n_distinct
 from localprompt.engine.sampling import Sampler
 from localprompt.engine.shared_walk import Reuse, SharedWalk
 from localprompt.errors import ModelError
-from localprompt.types import FinishReason, Generation, Sampling
+from localprompt.types import EngineStats, FinishReason, Generation, Sampling
 
 if TYPE_CHECKING:
     from localprompt.engine.grammar import Constraint
@@ -41,6 +43,9 @@ def hear_nothing(_key: int, _token: int, _logits: NDArray[np.float32]) -> None:
 
 _FOREVER = 1 << 40
 """Cells of a context in which each sequence has its own."""
+_CHEAP_ROWS = 16
+"""Rows of a decode call up to which a further one costs less than it does in a full batch, so that a wrong guess is
+soon paid by a right one. Beyond, a row costs the same whether it is guessed or drawn first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,8 @@ class GenerateRequest:
     tokens: tuple[int, ...]
     sampling: Sampling
     seed: int
+    drafts: tuple[tuple[int, ...], ...] = ()
+    """What the completion may turn out to be, the likeliest first: saves decode calls where it is, changes nothing."""
 
     @property
     def most(self) -> int:
@@ -126,15 +133,15 @@ class Completions:
         if batch is None and not self._lanes:
             restart(self._context, self._walk)
             return []
-        tokens = [Next(lane.id, lane.tokens[-1], lane.position) for lane in self._lanes]
+        guesses = self._guesses(batch)
+        tokens = [each for lane, guess in zip(self._lanes, guesses, strict=True) for each in lane.next_tokens(guess)]
         try:
             logits = self._context.run(batch, tokens)
         except ModelError:
             self._requests, self._lanes = {}, []
             self._plan()
             raise
-        for lane, row in zip(self._lanes, logits, strict=False):
-            lane.draw(row)
+        self._draw(logits, guesses)
         if batch is not None:
             self._keep_first(dict(zip(batch.outputs, logits[len(tokens) :], strict=True)))
             self._context.apply(batch.after)
@@ -192,6 +199,39 @@ class Completions:
             cells = self._context.n_cells - held - promised
         return Room(n_rows, ids, len(self._context.ids) - n, cells, self._n_lanes - n)
 
+    def _guesses(self, batch: PlannedBatch | None) -> list[tuple[int, ...]]:
+        """Return tokens for each lane that are decoded with its next one, as far as rows and cells cost little."""
+        guesses: list[tuple[int, ...]] = []
+        spare = self._spare_rows(batch)
+        for k, lane in enumerate(self._lanes):
+            guesses.append(lane.guess(-(-spare // (len(self._lanes) - k))) if spare > 0 else ())
+            spare -= len(guesses[-1])
+        return guesses
+
+    def _spare_rows(self, batch: PlannedBatch | None) -> int:
+        """Return how many rows of the next decode call may be guesses."""
+        if not self._context.truncates or not any(lane.request.drafts for lane in self._lanes):
+            return 0
+        n, n_outputs = len(self._lanes), 0
+        if batch is not None:
+            n, n_outputs = n + len(batch.rows), len(batch.outputs)
+        rows = min(_CHEAP_ROWS, self._context.n_rows) - n
+        spare = min(rows, self._context.shape.n_seq_max - len(self._lanes) - n_outputs)
+        if self._context.n_free is None:
+            return spare  # wrong guesses give their cells back
+        return min(spare, self._room().cells) if self._walk.done and not self._requests else 0
+
+    def _draw(self, logits: Sequence[NDArray[np.float32]], guesses: Sequence[tuple[int, ...]]) -> None:
+        """Let each lane draw from the rows that are its own, and forget the guesses that were wrong."""
+        rows = iter(logits)
+        for lane, guess in zip(self._lanes, guesses, strict=True):
+            n_right = lane.draw_as_guessed(list(islice(rows, 1 + len(guess))), guess)
+            if not guess:
+                continue
+            self._context.stats += EngineStats(tokens_drafted=len(guess), tokens_accepted=n_right)
+            if n_right < len(guess) and lane.finish_reason is None:
+                self._context.truncate(lane.id, lane.position)
+
     def _keep_first(self, rows: dict[tuple[int, int], NDArray[np.float32]]) -> None:
         self._first.update({at: row.copy() for at, row in rows.items() if at in self._left})
 
@@ -235,6 +275,7 @@ class _Lane:
     heard: Heard
     sampler: Sampler = field(init=False)
     stops: list[bytes] = field(init=False)
+    drafts: Drafts = field(init=False)
     tokens: list[int] = field(init=False, default_factory=list)
     data: bytes = field(init=False, default=b"")
     finish_reason: FinishReason | None = field(init=False, default=None)
@@ -242,6 +283,7 @@ class _Lane:
     def __post_init__(self) -> None:
         self.sampler = Sampler(self.request.sampling, self.request.seed)
         self.stops = [utf8(stop) for stop in self.request.sampling.stop]
+        self.drafts = Drafts(self.request.drafts)
 
     @property
     def position(self) -> int:
@@ -255,6 +297,29 @@ class _Lane:
             (n for stop in self.stops for n in range(1, len(stop)) if self.data.endswith(stop[:n])), default=0
         )
         return codecs.getincrementaldecoder("utf-8")("replace").decode(self.data[: len(self.data) - held_back])
+
+    def guess(self, most: int) -> tuple[int, ...]:
+        """Return at most so many tokens that may follow, and no more than the completion may have after the next."""
+        return self.drafts.guess(self.tokens, min(most, self.request.sampling.max_tokens - len(self.tokens) - 1))
+
+    def next_tokens(self, guess: Sequence[int]) -> list[Next]:
+        """Return the last token drawn and a guess what follows it, to be decoded."""
+        return [Next(self.id, token, self.position + k) for k, token in enumerate((self.tokens[-1], *guess))]
+
+    def draw_as_guessed(self, rows: Sequence[NDArray[np.float32]], guess: Sequence[int]) -> int:
+        """Draw from the logits after each token decoded, up to one that was guessed wrong; return how many were right.
+
+        What comes after the end of the completion is not drawn.
+        """
+        before = len(self.tokens)
+        for row, guessed in zip(rows, (*guess, None), strict=True):
+            self.draw(row)
+            if self.finish_reason is not None or self.tokens[-1] != guessed:
+                break
+        drawn = self.tokens[before:]
+        n_right = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(drawn, guess, strict=False)))
+        self.drafts.judge(len(guess), n_right)
+        return n_right
 
     def draw(self, logits: NDArray[np.float32]) -> None:
         """Draw the next token and see whether the completion ends with it."""

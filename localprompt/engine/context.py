@@ -44,7 +44,7 @@ class Shape:
 
 
 class Next(NamedTuple):
-    """A token that a completion has drawn and that is decoded next."""
+    """A token that is decoded next: one that a completion has drawn, or a guess what follows it."""
 
     id: int
     token: int
@@ -121,6 +121,11 @@ class Context:
         return (TRUNK, TRUNK + 1) if self.has_windows and len(self.ids) > 2 else (TRUNK,)
 
     @property
+    def truncates(self) -> bool:
+        """True if the end of a sequence can be forgotten; no states, and no windows that would have moved on."""
+        return not self.has_windows and (self.shape.has_streams or not self.copies_whole)
+
+    @property
     def n_rows(self) -> int:
         """Most rows of a batch."""
         return self.settings.n_ubatch - (LEAST_EXACT_ROWS if self.settings.exact else 0)
@@ -140,6 +145,14 @@ class Context:
         if self.settings.exact and sequence != self._filler:
             C.llama_memory_seq_cp(self._memory, self._checked(sequence), self.shape.n_seq_max - 2, -1, -1)
         C.llama_memory_seq_rm(self._memory, self._checked(sequence), -1, -1)
+
+    def truncate(self, sequence: int, length: int) -> None:
+        """Forget what a sequence has beyond so many tokens; in exact mode its cells stay taken, as in `drop`."""
+        if not self.truncates:
+            raise ValueError("only whole sequences can be forgotten")
+        if self.settings.exact:
+            C.llama_memory_seq_cp(self._memory, self._checked(sequence), self.shape.n_seq_max - 2, length, -1)
+        C.llama_memory_seq_rm(self._memory, self._checked(sequence), length, -1)
 
     def apply(self, steps: Sequence[Copy | Drop]) -> None:
         """Copy and forget sequences, in this order. Where cells are shared no data moves."""
@@ -188,13 +201,16 @@ class Context:
     def run(self, batch: PlannedBatch | None, lanes: Sequence[Next] = ()) -> list[NDArray[np.float32]]:
         """Return the logits of the lanes' tokens and then of `batch.outputs`, valid until the next call.
 
+        A lane may have several tokens, in their order.
+
         What comes before the batch is done first; what comes after it is not done: see `apply`.
 
         Raises:
             ModelError: if llama.cpp refuses the batch or fails in it; all sequences are then forgotten.
         """
-        rows = [_Row(lane.token, lane.position, (k, 1), True) for k, lane in enumerate(lanes)]
-        ids = [lane.id for lane in lanes]
+        ids = list(dict.fromkeys(lane.id for lane in lanes))
+        place = {sequence: k for k, sequence in enumerate(ids)}
+        rows = [_Row(lane.token, lane.position, (place[lane.id], 1), True) for lane in lanes]
         if batch is not None:
             self.apply(batch.before)
             rows += [_Row(row.token, row.position, (len(ids) + row.first, row.count), row.output) for row in batch.rows]
@@ -205,8 +221,8 @@ class Context:
             return list(self._filled(rows, ids))
         order = sorted(range(len(rows)), key=lambda k: ids[rows[k].sharers[0]])
         logits = self._filled([rows[k] for k in order], ids)
-        place = {k: at for at, k in enumerate(k for k in order if rows[k].output)}
-        return [logits[place[k]] for k, row in enumerate(rows) if row.output]
+        at = {k: row for row, k in enumerate(k for k in order if rows[k].output)}
+        return [logits[at[k]] for k, row in enumerate(rows) if row.output]
 
     def _run_apart(self, rows: list[_Row], ids: list[int], n_lanes: int) -> list[NDArray[np.float32]]:
         """Decode the lanes together and each other sequence in a call of its own.
