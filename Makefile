@@ -4,6 +4,8 @@ BIN := .venv/bin
 DEMO_TASK ?= examples/support-routing/task.yaml
 DEMO_MODEL ?= qwen2.5-coder-1.5b-instruct
 TEST_MODEL := smollm2-135m-instruct
+# What the numbers, the chats and the memory of llama.cpp are held to; the rest does not know which one is there.
+ENGINE_TESTS := tests/integration tests/real tests/unit/test_gguf.py
 # For example: make test PYTEST_ARGS='-m "not real"'
 PYTEST_ARGS ?=
 # For example: make bench-engine ARGS='--model my.gguf'
@@ -11,7 +13,7 @@ ARGS ?=
 # For example: make demo GPU=cuda (or metal, rocm, vulkan); llama.cpp is then built for it, and uses it from then on
 GPU ?=
 
-.PHONY: help demo test test-outside test-vulkan coverage check lint format types setup setup-dev setup-outside bench-engine bench-peers bench-induction bench-methods bench-classification clean
+.PHONY: help demo test test-outside test-newest test-vulkan coverage check lint format types setup setup-dev setup-outside bench-engine bench-peers bench-induction bench-methods bench-classification clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -31,6 +33,11 @@ test-outside: setup-dev setup-outside  ## exported prompts in the programs that 
 
 test-vulkan:  ## the engine's tests with all layers on Mesa's software GPU, built apart (up to an hour, once)
 	@bash scripts/vulkan_software.sh $(PYTEST_ARGS)
+
+test-newest:  ## the engine's tests with the newest llama-cpp-python, in an environment of its own beside the pinned one
+	@bash scripts/setup.sh --newest
+	.venv-newest/bin/localprompt models pull $(TEST_MODEL)
+	.venv-newest/bin/pytest $(ENGINE_TESTS) $(PYTEST_ARGS)
 
 coverage: setup-dev  ## which lines and branches the tests leave out; twice as slow
 	$(BIN)/pytest --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
@@ -88,4 +95,4 @@ setup-outside: .venv-outside/.installed  ## the environment of the programs outs
 	@touch $@
 
 clean:  ## remove the environment and the tools' caches; models stay
-	rm -rf .venv .venv-outside .venv-vulkan .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+	rm -rf .venv .venv-outside .venv-newest .venv-vulkan .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes .venv and installs localprompt into it; with --dev also the tools for working on it. With --outside it makes
-# .venv-outside instead: the programs that take exported prompts, for tests/outside. With --gpu cuda, metal, rocm or
-# vulkan it builds llama.cpp anew for that, and all the rest as without. Safe to run again.
+# .venv-outside instead: the programs that take exported prompts, for tests/outside. With --newest it makes .venv-newest:
+# localprompt with the newest llama-cpp-python in the place of the one that it is made for. With --gpu cuda, metal, rocm
+# or vulkan it builds llama.cpp anew for that, and all the rest as without. Safe to run again.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -126,6 +127,27 @@ install_outside() {
   echo "localprompt: installed in $SECONDS s"
 }
 
+# The package index is asked each time: a release may have come since.
+install_newest() {
+  LOG=.venv-newest/install.log
+  local python
+  check_compiler
+  if [ ! -x .venv-newest/bin/python ]; then
+    python=$(find_python)
+    "$python" -m venv .venv-newest || die "$python cannot make virtual environments" "on Debian and Ubuntu: $(as_root 'apt-get install python3-venv')"
+  fi
+  echo "localprompt: installing the newest llama-cpp-python into .venv-newest; where there is a new one it is compiled, which takes some minutes"
+  # All requirements but the exact version of that one; then the package, whose own requirement would bring it back.
+  if ! { .venv-newest/bin/python -m pip install --quiet --upgrade 'pip>=25.1' tomli &&
+    .venv-newest/bin/python scripts/unpinned.py >.venv-newest/requirements.txt &&
+    .venv-newest/bin/python -m pip install --upgrade --upgrade-strategy only-if-needed --group dev --requirement .venv-newest/requirements.txt &&
+    .venv-newest/bin/python -m pip install --no-deps --editable .; } </dev/null >"$LOG" 2>&1; then
+    tail -n 5 "$LOG" >&2
+    die "the newest llama-cpp-python could not be installed; all of it is in $LOG"
+  fi
+  .venv-newest/bin/python -c 'import importlib.metadata as m; print("localprompt: testing llama-cpp-python", m.version("llama-cpp-python"))'
+}
+
 # The tests of reports show them in a browser; everything else goes without one.
 install_chromium() {
   if command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null; then
@@ -182,9 +204,10 @@ case "${1:-}" in
   install_chromium
   ;;
 --outside) install_outside ;;
+--newest) install_newest ;;
 --gpu)
   build_for_gpu "${2:-}"
   main
   ;;
-*) die "unknown option $1; known: --dev, --gpu, --outside" ;;
+*) die "unknown option $1; known: --dev, --gpu, --newest, --outside" ;;
 esac

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,10 @@ def test_a_gpu_that_llama_cpp_is_not_built_for_is_refused() -> None:
     run = subprocess.run(["bash", SETUP, "--gpu", "tpu"], capture_output=True, text=True, timeout=60, check=False)
     assert run.returncode == 1
     assert "unknown GPU 'tpu'; known: cuda, metal, rocm, vulkan" in run.stderr
+
+
+def test_the_newest_llama_cpp_is_wanted_with_all_other_requirements_as_they_are() -> None:
+    run = subprocess.run([sys.executable, SETUP.with_name("unpinned.py")], capture_output=True, text=True, check=True)
+    lines, project = run.stdout.splitlines(), (SETUP.parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+    assert [line for line in lines if f'"{line}"' not in project] == ["llama-cpp-python"]
+    assert len(lines) > 10
