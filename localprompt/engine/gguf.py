@@ -16,9 +16,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 GGML_TYPES: Mapping[int, tuple[str, int, int]] = {
     0: ("F32", 1, 4),
@@ -123,6 +125,8 @@ class StringArray:
 
     def first_duplicate(self) -> tuple[int, int] | None:
         """Return the indices of two equal strings, or None. Empty strings do not count: llama.cpp numbers them."""
+        import numpy as np  # noqa: PLC0415 - it starts slowly, and lists of models need no vocabulary
+
         data = bytes(self._data)
         ends = chain(islice(self._starts, 1, None), (self._end,))  # the strings of an array lie one behind the other
         texts = (data[start + 8 : end] for start, end in zip(self._starts, ends, strict=True))
@@ -136,7 +140,7 @@ class StringArray:
         return None
 
 
-Value = bool | int | float | str | StringArray | NDArray[np.generic]
+Value: TypeAlias = "bool | int | float | str | StringArray | NDArray[np.generic]"
 
 
 @dataclass(frozen=True, slots=True)

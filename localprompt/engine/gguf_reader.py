@@ -20,8 +20,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
-
 from localprompt.engine.gguf import GGUFHeader, StringArray, TensorInfo, Value
 from localprompt.errors import ModelError
 
@@ -160,6 +158,8 @@ class _Cursor:
         code = _SCALARS.get(kind)
         if code is None:
             raise self.fail(f"the key {key!r} is an array of the unsupported type {kind}")
+        import numpy as np  # noqa: PLC0415 - it starts slowly, and the beginning of most files has no such array
+
         dtype = np.dtype(np.bool_) if kind == _BOOL else np.dtype(code)
         return np.frombuffer(self.take(count * dtype.itemsize), dtype=dtype)
 

@@ -14,8 +14,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import pairwise
 
-import numpy as np
-
 from localprompt.engine.gguf import GGML_TYPES, GGUFHeader
 from localprompt.engine.gguf_reader import INCOMPLETE, read_header, unusable
 from localprompt.engine.parts import other_parts
@@ -120,6 +118,8 @@ def _check_writes_from_left_to_right(header: GGUFHeader) -> None:
 
 
 def _check_vocabulary(header: GGUFHeader) -> None:
+    import numpy as np  # noqa: PLC0415 - it starts slowly, and lists of models validate nothing
+
     n_vocab = header.n_vocab
     if not n_vocab or not header.text("tokenizer.ggml.model"):
         raise _unusable(header, "it has no vocabulary")

@@ -6,14 +6,11 @@ What arrives is not to be trusted before its SHA-256 is checked, which `files.py
 from __future__ import annotations
 
 import functools
-import http.client
 import importlib.util
 import logging
 import shutil
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 import zipfile
 import zlib
 from pathlib import Path
@@ -54,6 +51,10 @@ def fetch_from_hub(source: HubSource, file: ModelFile, scratch: Path) -> Path:
 
 def _reach(endpoint: str, timeout_s: float) -> None:
     """Fail after one try where the hub cannot be reached; left to itself, its client tries again and again."""
+    import http.client  # noqa: PLC0415 - these start slowly
+    import urllib.error  # noqa: PLC0415
+    import urllib.request  # noqa: PLC0415
+
     try:
         request = urllib.request.Request(endpoint, method="HEAD")
         urllib.request.urlopen(request, timeout=timeout_s).close()

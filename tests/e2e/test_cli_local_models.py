@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import programs
@@ -73,3 +75,23 @@ def test_a_mistyped_name_is_a_sentence_with_the_nearest_wherever_it_is_asked_for
         assert result.stderr.endswith(
             "Ollama has no model 'ollama:llama3.2'\nHint: did you mean 'ollama:llama3.2:3b'?\n"
         )
+
+
+COUNTED = """
+import sys, time
+from localprompt.cli.main import main
+main(["models", "list", "--local", "--json"], standalone_mode=False)
+print(time.process_time(), "numpy" in sys.modules, file=sys.stderr)
+"""
+
+
+def test_two_hundred_files_are_listed_within_a_second_without_what_starts_slowly(home: Path, tmp_path: Path) -> None:
+    file = write(tmp_path / "model.gguf")
+    for number in range(200):
+        programs.lmstudio(home / ".lmstudio" / "models", f"org/model-{number}/model-{number}-Q8_0.gguf", file)
+    run = subprocess.run([sys.executable, "-c", COUNTED], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert len([row for row in json.loads(run.stdout) if row["program"] == "LM Studio"]) == 200
+    seconds, has_numpy = run.stderr.split()[-2:]
+    assert float(seconds) < 1, "seconds of the processor: others on the machine do not count"
+    assert has_numpy == "False"

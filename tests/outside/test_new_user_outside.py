@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import programs
+import pytest
 from adapters_outside import MODEL
 from outside_programs import FIGURES, ROOT, called
 
@@ -57,6 +58,7 @@ def pulled(folder: Path) -> Path:
     return programs.ollama(folder / "ollama", "registry.ollama.ai/library/tiny/135m", layers, config)
 
 
+@pytest.mark.timeout(900)  # the model is tuned first, since nobody has used it
 def test_a_model_of_ollama_a_csv_a_search_and_the_export_give_the_same_answers_in_a_real_server(
     serve: Callable[[Path], str], tmp_path: Path
 ) -> None:
