@@ -45,6 +45,9 @@ def _log(level: int, text: bytes, _: ctypes.c_void_p) -> None:  # pragma: no cov
         sys.stderr.write(text.decode(errors="replace"))
 
 
+_CONTROL = C.LLAMA_TOKEN_ATTR_CONTROL | C.LLAMA_TOKEN_ATTR_UNKNOWN
+
+
 class Vocabulary:
     """What a model file says of tokens and chats: loaded without the weights, it needs hardly any memory.
 
@@ -118,9 +121,9 @@ class Vocabulary:
         return re.compile("|".join(map(re.escape, texts)) if texts else r"(?!)")
 
     def _is_control(self, token: int) -> bool:
-        # llama.cpp parses the text of the unknown token as a token too; marks that a key names may be of any type.
-        is_unknown = C.llama_vocab_get_attr(self._vocab, token) & C.LLAMA_TOKEN_ATTR_UNKNOWN
-        return bool(C.llama_vocab_is_control(self._vocab, token) or is_unknown or token in self._fim_ids)
+        # llama.cpp parses the text of the unknown token as a token too; marks that a key names may be of any type. One
+        # question a token, for all tokens are asked about before a first decode.
+        return bool(C.llama_vocab_get_attr(self._vocab, token) & _CONTROL) or token in self._fim_ids
 
     def text_of(self, token: int) -> str:
         """Return a token's text as the vocabulary writes it."""
