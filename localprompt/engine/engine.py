@@ -22,7 +22,6 @@ from localprompt.engine.completions import Completions, GenerateRequest, Heard, 
 from localprompt.engine.context import Context, Shape
 from localprompt.engine.frozen_walk import FrozenWalk
 from localprompt.engine.llama import Llama
-from localprompt.engine.logits import logsumexp
 from localprompt.engine.plan import Room, Walk
 from localprompt.engine.prefixes import Prefixes
 from localprompt.engine.radix import RadixTree, n_distinct
@@ -252,3 +251,9 @@ def _targets(
                 targets.setdefault((owner, position), []).append((number, request.tokens[position + 1]))
                 position += 1
     return targets
+
+
+def logsumexp(row: NDArray[np.float32]) -> float:
+    """Return log sum exp of a row of logits, summed in float64."""
+    top = row.max()
+    return float(top) + float(np.log(np.exp(row - top).sum(dtype=np.float64)))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from localprompt.engine.logits import weights_of
 from localprompt.types import Sampling
 
 _BLOCK = 512
@@ -41,7 +40,9 @@ class Sampler:
         if s.temperature == 0:
             return int(logits.argmax())
         u = self._rng.random()
-        weights = weights_of(logits, s.temperature)
+        weights = logits - logits.max()
+        weights /= np.float32(s.temperature)
+        np.exp(weights, out=weights)
         if s.top_p == 1 and s.min_p == 0 and s.top_k == 0:
             return _invert(weights, u)
         kept = self._kept(weights)

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from localprompt.engine.engine import Engine, Progress, ScoreRequest
-from localprompt.engine.logits import logsumexp
+from localprompt.engine.engine import Engine, Progress, ScoreRequest, logsumexp
 from localprompt.engine.sampling import Sampler
 from localprompt.types import Sampling
 
