@@ -153,8 +153,11 @@ class ModelServer(TokenizerServer):
         return [astuple(result) for result in scored]
 
     def generate(self, requests: list[Any]) -> list[Any]:
-        """Completions of (tokens, sampling, seed)."""
-        wanted = [GenerateRequest(tuple(tokens), _sampling(sampling), seed) for tokens, sampling, seed in requests]
+        """Completions of (tokens, sampling, seed, drafts in tokens)."""
+        wanted = [
+            GenerateRequest(tuple(tokens), _sampling(sampling), seed, tuple(map(tuple, drafts)))
+            for tokens, sampling, seed, drafts in requests
+        ]
         return [astuple(result) for result in self._engine.generate(wanted, self._report)]
 
     def find_difference(self) -> str:

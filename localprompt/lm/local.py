@@ -239,12 +239,32 @@ class LocalModel:
         Raises:
             ConfigError: if the grammar does not compile, before anything is computed.
         """
-        if len(prompts) != len(seeds):
-            raise ConfigError(f"{len(prompts)} prompts with {len(seeds)} seeds", "give each prompt a seed")
+        return self.generate_drafted(prompts, sampling, seeds, [()] * len(prompts))
+
+    @checked
+    def generate_drafted(
+        self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int], drafts: Sequence[Sequence[str]]
+    ) -> list[Generation]:
+        """Return what `generate` does, sooner where completions turn out as one of their drafts says.
+
+        Args:
+            prompts: as in `generate`.
+            sampling: as in `generate`.
+            seeds: as in `generate`.
+            drafts: for each prompt, texts that its completion may be, the likeliest first. They are checked against
+                what is drawn and change it only as another batch does.
+
+        Raises:
+            ConfigError: if the grammar does not compile, before anything is computed.
+        """
+        if not len(prompts) == len(seeds) == len(drafts):
+            counts = f"{len(prompts)} prompts with {len(seeds)} seeds and drafts for {len(drafts)}"
+            raise ConfigError(counts, "give each prompt a seed and a list of drafts")
         encoded = [tokens or [self._engine.info["start_token"]] for tokens in self.tokenize(prompts)]
         for number, tokens in enumerate(encoded):
             self._check_length(number, len(tokens), sampling.max_tokens, prompts[number])
-        requests = [[t, asdict(sampling), s & _SEED_BITS] for t, s in zip(encoded, seeds, strict=True)]
+        guesses = self._draft_tokens(drafts)
+        requests = [[t, asdict(sampling), s & _SEED_BITS, g] for t, s, g in zip(encoded, seeds, guesses, strict=True)]
         return self._engine.map("generate", requests, self._progress, lambda each: Generation(*each))
 
     @checked
@@ -266,6 +286,18 @@ class LocalModel:
             return self._engine.map(op, texts)
         except RequestsDied as died:  # tokens answer nobody's question
             raise RequestsDied(died.message, died.hint, [None] * len(texts), died.killers) from None
+
+    def _draft_tokens(self, drafts: Sequence[Sequence[str]]) -> list[list[list[int]]]:
+        """Return the tokens of drafts, without BOS; of none where some of them kill the tokeniser."""
+        texts = list(dict.fromkeys(text for of_prompt in drafts for text in of_prompt))
+        if not texts:
+            return [[] for _ in drafts]
+        bos, _ = self.special_tokens.get("bos", (None, ""))
+        try:
+            found = dict(zip(texts, self.tokenize(texts), strict=True))
+        except RequestsDied:
+            return [[] for _ in drafts]
+        return [[[token for token in found[text] if token != bos] for text in of_prompt] for of_prompt in drafts]
 
     def _progress(self, done: int, total: int) -> None:
         self.on_progress(done, total)

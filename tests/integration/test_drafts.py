@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.random import Generator
-from tiny import CHAIN
+from tiny import CHAIN, write_letters
 from tiny_architectures import write_gemma2, write_mamba2, write_mixtral
 
 from localprompt.engine import engine as engine_module
@@ -23,6 +23,8 @@ from localprompt.engine.completions import GenerateRequest
 from localprompt.engine.engine import Engine
 from localprompt.engine.llama import Llama
 from localprompt.engine.settings import EngineSettings
+from localprompt.errors import ConfigError
+from localprompt.lm.local import load_model
 from localprompt.types import EngineStats, Generation, Sampling
 
 SMALL: dict[str, Any] = {"n_threads": 1, "n_ctx": 2048, "n_ubatch": 64, "n_seq_max": 16, "lanes": 6}
@@ -174,3 +176,24 @@ def test_a_full_batch_carries_no_guesses(tiny_qwen: Path) -> None:
     assert engine.stats.tokens_drafted == 0
     engine.generate([GenerateRequest(tokens, Sampling(max_tokens=20), 0, drafts)] * 12)
     assert 0 < engine.stats.tokens_accepted <= 4 * 20
+
+
+def test_a_model_takes_drafts_as_texts(tiny_model: Path) -> None:
+    sampling = Sampling(max_tokens=40)
+    with load_model(tiny_model, tune=False, **F32) as lm:
+        prompts, seeds = ["☕", "the answer is"], [0, 0]
+        before = lm.stats.decode_calls
+        plain = lm.generate(prompts, sampling, seeds)
+        middle = lm.stats.decode_calls
+        drafts = [[plain[0].text + " and more"], [plain[1].text, "x"]]
+        assert lm.generate_drafted(prompts, sampling, seeds, drafts) == plain
+        assert lm.stats.decode_calls - middle < (middle - before) / 2
+        with pytest.raises(ConfigError, match="2 prompts with 2 seeds and drafts for 1"):
+            lm.generate_drafted(prompts, sampling, seeds, drafts[:1])
+
+
+def test_a_draft_that_kills_the_tokeniser_kills_no_request(tmp_path: Path) -> None:
+    write_letters(tmp_path / "letters.gguf")
+    with load_model(tmp_path / "letters.gguf", tune=False, **F32) as lm:
+        plain = lm.generate(["ab"], Sampling(max_tokens=9), [0])
+        assert lm.generate_drafted(["ab"], Sampling(max_tokens=9), [0], [["7", "ab"]]) == plain
