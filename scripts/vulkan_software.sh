@@ -28,7 +28,7 @@ check_packages() {
   [ ${#missing[@]} = 0 ] || die "missing for a Vulkan build: ${missing[*]}" \
     "on Debian and Ubuntu: $([ "$(id -u)" = 0 ] || echo 'sudo ')apt-get install ${missing[*]}"
   grep -q VK_EXT_layer_settings "$HEADERS/vulkan/vulkan_core.h" ||
-    die "the Vulkan headers in $HEADERS are too old for llama.cpp (those of Debian 13 and Ubuntu 24.04 are not)" \
+    die "the Vulkan headers in $HEADERS are too old for llama.cpp (those of Debian 13 are not)" \
       "name a folder with newer ones: VULKAN_HEADERS=DIR make test-vulkan"
 }
 

@@ -229,7 +229,9 @@ def gpus() -> list[Device]:
     """Return the GPUs that llama.cpp uses unless told otherwise, in its order: integrated ones only without others."""
     C.llama_log_set(_log, ctypes.c_void_p(0))
     C.llama_backend_init()
-    registry, base = _ggml.libggml, _ctypes_extensions.load_shared_library("ggml-base", _ggml.libggml_base_path)
+    registry = base = _ggml.libggml
+    if not hasattr(base, "ggml_backend_dev_type"):  # Windows looks into no library that a library needs
+        base = _ctypes_extensions.load_shared_library("ggml-base", _ggml.libggml_base_path)
     registry.ggml_backend_dev_count.restype = ctypes.c_size_t
     registry.ggml_backend_dev_get.argtypes, registry.ggml_backend_dev_get.restype = [ctypes.c_size_t], ctypes.c_void_p
     base.ggml_backend_dev_type.argtypes = [ctypes.c_void_p]

@@ -22,6 +22,7 @@ from typing import Any
 import platformdirs
 
 from localprompt.engine.cachefile import write_atomic
+from localprompt.engine.device_list import visible
 from localprompt.engine.neighbours import BUSY, Neighbours, cores_of_others
 from localprompt.engine.process import EngineProcess
 from localprompt.engine.settings import EngineSettings, available_threads
@@ -197,7 +198,7 @@ def _key(sha256: str, settings: EngineSettings, open_choices: Collection[str]) -
     apart = {*open_choices, "n_ctx", "lanes"}  # these hardly change which choice is fastest
     rest = {name: value for name, value in settings.numerics().items() if name not in apart}
     # Threads: a container with one core must not decide for all machines that share its home.
-    machine = [platform.machine(), cpu_name(_cpu_info()), available_threads()]
+    machine = [platform.machine(), cpu_name(_cpu_info()), available_threads(), *(gpu.description for gpu in visible())]
     build = importlib.metadata.version("llama-cpp-python")
     return json.dumps([sha256, machine, build, rest], sort_keys=True)
 
