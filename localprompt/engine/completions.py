@@ -24,7 +24,7 @@ from localprompt.engine.drafts import Drafts
 from localprompt.engine.frozen_walk import FrozenWalk
 from localprompt.engine.llama import Vocabulary, utf8
 from localprompt.engine.plan import Copy, Drop, PlannedBatch, Room, Walk
-from localprompt.engine.radix import RadixTree, n_distinct
+from localprompt.engine.radix import RadixTree
 from localprompt.engine.sampling import Sampler
 from localprompt.engine.shared_walk import Reuse, SharedWalk
 from localprompt.errors import ModelError
@@ -189,14 +189,8 @@ class Completions:
         n_rows = max(0, self._context.n_rows - n)
         taken = {*self._walk.held, *(lane.id for lane in self._lanes)}
         ids = [i for i in self._context.ids if i not in taken]
-        promised = sum(lane.request.sampling.max_tokens for lane in self._lanes)
-        if self._context.shape.has_streams:
-            cells = _FOREVER
-        elif self._context.n_free is not None:
-            cells = self._context.n_free - promised + sum(len(lane.tokens) - 1 for lane in self._lanes)
-        else:
-            held = n_distinct([*self._walk.paths, *(lane.request.tokens for lane in self._lanes)])
-            cells = self._context.n_cells - held - promised
+        promised = sum(lane.request.sampling.max_tokens - len(lane.tokens) + 1 for lane in self._lanes)
+        cells = _FOREVER if self._context.shape.has_streams else self._context.n_free - promised
         return Room(n_rows, ids, len(self._context.ids) - n, cells, self._n_lanes - n)
 
     def _guesses(self, batch: PlannedBatch | None) -> list[tuple[int, ...]]:
@@ -217,7 +211,7 @@ class Completions:
             n, n_outputs = n + len(batch.rows), len(batch.outputs)
         rows = min(_CHEAP_ROWS, self._context.n_rows) - n
         spare = min(rows, self._context.shape.n_seq_max - len(self._lanes) - n_outputs)
-        if self._context.n_free is None:
+        if not self._context.settings.exact:
             return spare  # wrong guesses give their cells back
         return min(spare, self._room().cells) if self._walk.done and not self._requests else 0
 
@@ -360,9 +354,10 @@ class _Lane:
 def restart(context: Context, walk: Walk) -> None:
     """Forget everything and let a walk that found no room go on from there.
 
-    In exact mode the cells of what was dropped are free only then. Otherwise there is always room: requests fit.
+    In exact mode the cells of what was dropped are free only then, and what was kept from call to call takes some.
+    Otherwise there is always room: requests fit.
     """
-    if context.n_free in (None, context.most_free) or not isinstance(walk, SharedWalk):
+    if context.n_free == context.most_free or not isinstance(walk, SharedWalk):
         raise AssertionError("a request that fits the context found no room")
     context.clear()
     walk.restart()

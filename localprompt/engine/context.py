@@ -15,6 +15,7 @@ import llama_cpp as C  # noqa: N812 - C as in the C API
 import numpy as np
 from numpy.typing import NDArray
 
+from localprompt.engine.cells import Cells
 from localprompt.engine.plan import Copy, Drop, PlannedBatch
 from localprompt.engine.prefixes import Prefixes
 from localprompt.engine.radix import RadixTree
@@ -84,6 +85,7 @@ class Context:
         self._memory = C.llama_get_memory(self._context)
         self._batch = _Batch(settings.n_ubatch, shape.n_seq_max)
         self.prefixes = Prefixes((), 0)
+        self._cells = Cells()
         self._filler = shape.n_seq_max - 1
         self._n_written = 0
 
@@ -101,14 +103,9 @@ class Context:
         return [i for i in every if i not in kept] if kept else every
 
     @property
-    def n_free(self) -> int | None:
-        """Cells that are certainly free until the next `clear`, in exact mode; None where dropping frees cells."""
-        return self.most_free - self._n_written if self.settings.exact else None
-
-    @property
-    def n_cells(self) -> int:
-        """Cells beside those of what is kept from call to call."""
-        return self.shape.n_ctx - self.prefixes.n_cells
+    def n_free(self) -> int:
+        """Cells that are free; in exact mode those that are until the next `clear`, since dropping frees none."""
+        return self.most_free - (self._n_written if self.settings.exact else self._cells.n_taken)
 
     @property
     def most_free(self) -> int:
@@ -134,6 +131,7 @@ class Context:
         """Forget all sequences."""
         C.llama_memory_clear(self._memory, False)
         self._n_written = 0
+        self._cells.clear()
         self.prefixes.forget()
 
     def drop(self, sequence: int) -> None:
@@ -145,6 +143,7 @@ class Context:
         if self.settings.exact and sequence != self._filler:
             C.llama_memory_seq_cp(self._memory, self._checked(sequence), self.shape.n_seq_max - 2, -1, -1)
         C.llama_memory_seq_rm(self._memory, self._checked(sequence), -1, -1)
+        self._cells.drop(sequence)
 
     def truncate(self, sequence: int, length: int) -> None:
         """Forget what a sequence has beyond so many tokens; in exact mode its cells stay taken, as in `drop`."""
@@ -153,6 +152,7 @@ class Context:
         if self.settings.exact:
             C.llama_memory_seq_cp(self._memory, self._checked(sequence), self.shape.n_seq_max - 2, length, -1)
         C.llama_memory_seq_rm(self._memory, self._checked(sequence), length, -1)
+        self._cells.truncate(sequence, length)
 
     def apply(self, steps: Sequence[Copy | Drop]) -> None:
         """Copy and forget sequences, in this order. Where cells are shared no data moves."""
@@ -164,6 +164,7 @@ class Context:
                 raise ValueError("only whole sequences can be copied")
             part = (-1, -1) if step.length is None else (0, step.length)
             C.llama_memory_seq_cp(self._memory, self._checked(step.source), self._checked(step.target), *part)
+            self._cells.copy(step.source, step.target, step.length)
 
     def reuse(
         self, tree: RadixTree, contexts: Sequence[int], wanted: Sequence[Collection[int]], longest: int
@@ -267,6 +268,8 @@ class Context:
                 f"llama.cpp failed to decode a batch of {len(rows)} rows (code {code})", _DECODE_HINTS.get(code, "")
             )
         self._n_written += len(rows)
+        for (first, count), together in groupby(rows, key=lambda row: row.sharers):
+            self._cells.extend(ids[first : first + count], sum(1 for _ in together))
         self.stats += EngineStats(tokens_decoded=len(rows), output_rows=n_outputs, decode_calls=1)
         if n_outputs == 0:
             return np.empty((0, self._n_vocab), np.float32)

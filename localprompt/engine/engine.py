@@ -24,7 +24,7 @@ from localprompt.engine.frozen_walk import FrozenWalk
 from localprompt.engine.llama import Llama
 from localprompt.engine.plan import Room, Walk
 from localprompt.engine.prefixes import Prefixes
-from localprompt.engine.radix import RadixTree, n_distinct
+from localprompt.engine.radix import RadixTree
 from localprompt.engine.settings import MOST_SEQUENCES
 from localprompt.engine.shared_walk import Reuse, SharedWalk
 from localprompt.types import EngineStats, Generation, Loglikelihood
@@ -121,7 +121,7 @@ class Engine:
                 yield row, targets[at]
             context.apply(batch.after)
             progress(round(len(requests) * walk.n_done / len(tree.sequences)), len(requests))
-        if context.n_free is not None:
+        if context.settings.exact:
             context.clear()
         self._count(sum(len(path) for path in paths), began)
 
@@ -164,8 +164,8 @@ class Engine:
         if streams is not None:
             context, lanes = streams, streams.shape.n_seq_max - _STREAM_SPARE
             context.clear()
-        else:
-            self._make_room(max((request.most for request in requests), default=0))
+        elif context.settings.exact:
+            self.forget()
         return Completions(context, self._llama, lanes, self._constraint, heard)
 
     def prefill_rate(self, n_tokens: int = 512) -> float:
@@ -191,12 +191,6 @@ class Engine:
         """Forget all sequences: what was kept, and what a call that ended in the middle left."""
         self._llama.clear()
 
-    def _make_room(self, longest: int) -> None:
-        """Let go of what was kept if a request would not fit beside it, and of everything in exact mode."""
-        context = self._llama.context
-        if context.n_free is not None or context.n_cells < longest:
-            self.forget()
-
     def _walk(self, context: Context, tree: RadixTree, wanted: Sequence[set[int]], reuse: Reuse | None = None) -> Walk:
         if context.copies_whole:
             return FrozenWalk(tree, wanted, frozen=max(1, len(context.ids) // 2))
@@ -204,7 +198,7 @@ class Engine:
 
     def _room(self, context: Context, walk: Walk) -> Room:
         ids = [i for i in context.ids if i not in set(walk.held)]
-        cells = context.n_cells - n_distinct(walk.paths) if context.n_free is None else context.n_free
+        cells = context.n_free
         return Room(min(context.n_rows, cells), ids, len(context.ids), cells)
 
     def _streams_for(self, requests: Sequence[GenerateRequest]) -> Shape | None:

@@ -82,7 +82,7 @@ class SharedWalk:
         self._wanted = wanted
         self._reserve = reserve
         self._holders = holders
-        self._known = reuse.known if reuse else {}
+        self._known: Mapping[int, Kept] = reuse.known if reuse else {}
         self._keep = {i: list(parts) for i, parts in reuse.keep.items()} if reuse else {}
         self._next = 0
         self._depth = 0  # tokens of the next sequence that are in the trunk
@@ -113,8 +113,12 @@ class SharedWalk:
         return [part.id for parts in self._keep.values() for part in parts]
 
     def restart(self) -> None:
-        """Go on in an empty memory: the path of the next sequence is decoded from its beginning."""
+        """Go on in an empty memory: the path of the next sequence is decoded from its beginning.
+
+        Nothing is there any more, and nothing is kept.
+        """
         self._depth = 0
+        self._known, self._keep = {}, {}
 
     def next_batch(self, room: Room) -> PlannedBatch | None:
         """Return the next piece of the walk, or None if not even one sequence finds room now."""
