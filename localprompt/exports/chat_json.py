@@ -36,4 +36,6 @@ def opening_notes(winner: Winner) -> tuple[str, ...]:
     """Return what is said where the prompt begins the answer itself, which not every program can."""
     if not winner.task.layout.opening:
         return ()
-    return ("the last turn begins the assistant's answer: llama.cpp's server goes on with it, other servers may not",)
+    return (
+        "the last turn begins the assistant's answer: llama.cpp's server goes on with it and repeats it in the reply, other servers may do neither",
+    )

@@ -75,12 +75,20 @@ def prompt_json(winner: Winner) -> dict[str, Any]:
         "messages": [
             {"role": turn.role, "content": [piece.to_json() for piece in turn.pieces]} for turn in rendered.turns
         ],
+        "opening": _opening(winner),
         "labels": list(task.labels),
         "separator": task.layout.separator,
         "answer": dict(zip(("kind", "argument"), answer_spec(task.answer), strict=True)),
         "sampling": sampling(winner),
         "llama_cpp": llama_cpp_options(winner),
     }
+
+
+def _opening(winner: Winner) -> str:
+    """Return how the prompt begins the answer, which some servers repeat; empty where it does not, or with an input."""
+    last = winner.open.turns[-1] if winner.open.turns else None
+    is_literal = last is not None and last.role == "assistant" and not any(piece.is_input for piece in last.pieces)
+    return "".join(piece.text for piece in last.pieces) if last is not None and is_literal else ""
 
 
 def program(name: str) -> str:
@@ -96,7 +104,7 @@ def label_notes(winner: Winner) -> tuple[str, ...]:
     tokens, is_biased = winner.label_tokens(), bool(winner.label_bias())
     is_same = max(map(len, tokens), default=0) == 1 and (is_biased or score in ("sum", "token"))
     asked = "a grammar over the labels, greedy decoding" + (" and a bias for the calibration" if is_biased else "")
-    lost = "; the calibration is lost, which cost up to 0.00 of the score where it was measured"
+    lost = "; the calibration is lost, which cost up to 0.26 of the score where it was measured"
     end = " choose the same, as each label is one token" if is_same else " stand for that"
     end += lost if score == "calibrated" and not is_biased else ""
     how = f"the run chose among {len(winner.task.labels)} labels by their likelihood ({score})"

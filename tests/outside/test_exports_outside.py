@@ -30,7 +30,7 @@ from localprompt.types import Demo, Example, Prompt, Sampling
 
 MODEL = os.environ.get("OUTSIDE_MODEL", "smollm2-135m-instruct")
 N_ROWS = 50
-NOISE = 3
+NOISE = 5
 """Rows of 50 that may differ beside those that the engine answers otherwise where it is asked one row at a time."""
 CHAT = Layout("{{demos}}Message: {{input}}", "", "chat", "{{instruction}}", "Team:", " ")
 WORLDS = ("labels", "labels in a chat", "written", "written in a chat")
@@ -49,7 +49,7 @@ class World:
     answers: list[str | None]
     """As in the run."""
     greedy: list[str | None]
-    """Greedily; of labels, which are one token each, the likeliest: what can be had outside."""
+    """What is to be had outside: of labels, which are one token each, the likeliest, or as calibrated by a bias."""
     noise: int
     """Answers that differ where the engine is asked one row at a time, as a server is."""
 
@@ -102,7 +102,7 @@ def world(lm: LocalModel, tmp_path_factory: pytest.TempPathFactory) -> Callable[
             rows = {each["example_id"]: each["prediction"] for each in result.outcomes}
             texts = [shown(task, result.best, row, lm) for row in task.dev]
             answers = [rows[row.id] for row in task.dev]
-            greedy = likeliest(task, texts, lm) if task.labels else answers
+            greedy = likeliest(task, texts, lm) if task.labels and task.label_score != "calibrated" else answers
             alone = [] if task.labels else [lm.generate([text], task.sampling, [0])[0].text for text in texts]
             noise = sum(task.answer(text) != each for text, each in zip(alone, answers, strict=False))
             known[name] = World(name, task, result.run_id, lm, texts, answers, greedy, noise)
@@ -221,13 +221,13 @@ def test_the_turns_of_the_chat_answer_as_the_engine(exported: Any, server: str) 
     judged("chat-json", made, found)
 
 
-@pytest.mark.parametrize("name", ["labels", "written in a chat"])
+@pytest.mark.parametrize("name", ["labels", "labels in a chat", "written in a chat"])
 def test_the_program_of_dspy_answers_as_the_engine(exported: Any, server: str, name: str) -> None:
     made, folder = exported(name, "dspy")
     judged("dspy", made, called(PYTHON, HERE / "run_dspy.py", folder, folder / "asked.jsonl", server, folder=folder))
 
 
-@pytest.mark.parametrize("name", ["labels", "written in a chat"])
+@pytest.mark.parametrize("name", ["labels", "labels in a chat", "written in a chat"])
 def test_the_chain_of_langchain_answers_as_the_engine(exported: Any, server: str, name: str) -> None:
     made, folder = exported(name, "langchain")
     asked = (folder, folder / "asked.jsonl", server)

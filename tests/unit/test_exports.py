@@ -299,3 +299,9 @@ def test_a_server_that_does_not_answer_is_a_sentence(tmp_path: Path) -> None:
     assert ended.stderr.startswith("http://127.0.0.1:1/tokenize does not answer")
     assert "start llama-server" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(("begun", "kept"), [("A:", "A:"), ("A {{input}}:", ""), ("", "")])
+def test_the_beginning_of_the_answer_goes_along_to_be_cut_from_replies(tmp_path: Path, begun: str, kept: str) -> None:
+    files = exported("openai", task(layout=replace(CHAT, opening=begun)), tmp_path)
+    assert json.loads(files["prompt.json"])["opening"] == kept
