@@ -36,6 +36,5 @@ def opening_notes(winner: Winner) -> tuple[str, ...]:
     """Return what is said where the prompt begins the answer itself, which not every program can."""
     if not winner.task.layout.opening:
         return ()
-    return (
-        "the last turn begins the assistant's answer: llama.cpp's server goes on with it and repeats it in the reply, other servers may do neither",
-    )
+    how = "llama.cpp's server goes on with it and repeats it in the reply, other servers may do neither"
+    return (f"the last turn begins the assistant's answer: {how}",)

@@ -104,7 +104,7 @@ def label_notes(winner: Winner) -> tuple[str, ...]:
     tokens, is_biased = winner.label_tokens(), bool(winner.label_bias())
     is_same = max(map(len, tokens), default=0) == 1 and (is_biased or score in ("sum", "token"))
     asked = "a grammar over the labels, greedy decoding" + (" and a bias for the calibration" if is_biased else "")
-    lost = "; the calibration is lost, which cost up to 0.26 of the score where it was measured"
+    lost = "; the calibration is lost, which cost up to 0.40 of the score where it was measured"
     end = " choose the same, as each label is one token" if is_same else " stand for that"
     end += lost if score == "calibrated" and not is_biased else ""
     how = f"the run chose among {len(winner.task.labels)} labels by their likelihood ({score})"
