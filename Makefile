@@ -31,7 +31,7 @@ test-outside: setup-dev setup-outside  ## exported prompts in the programs that 
 	@$(BIN)/localprompt models pull $(TEST_MODEL)
 	$(BIN)/pytest tests/outside $(PYTEST_ARGS)
 
-test-vulkan:  ## the engine's tests with all layers on Mesa's software GPU, built apart (up to an hour, once)
+test-vulkan:  ## scores with all layers on Mesa's software GPU against the CPU's, built apart (up to an hour, once)
 	@bash scripts/vulkan_software.sh $(PYTEST_ARGS)
 
 test-newest:  ## the engine's tests with the newest llama-cpp-python, in an environment of its own beside the pinned one

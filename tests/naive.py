@@ -22,8 +22,7 @@ from localprompt.types import Loglikelihood
 Pairs = list[tuple[str, str]]
 
 EXACT: dict[str, Any] = {"flash_attn": False, "kv_type": "f32", "n_threads": 1, "tune": False}
-TOLERANCE = 0.05 if "LOCALPROMPT_TEST_GPU" in os.environ else 1e-4
-"""Nats, of a sum. A GPU adds in an order of its own, so it may also decide near ties otherwise."""
+TOLERANCE = 1e-4  # nats, of a sum
 
 WORDS = ["the answer is", " positive", " negative", " and", " th", "e", "\n", " ", "☕", "é", "x", "<|im_end|>", "</s>"]
 texts = st.lists(st.sampled_from(WORDS), max_size=12).map("".join)
@@ -68,9 +67,7 @@ def naive_scores(naive: Oracle, pairs: Pairs) -> list[Loglikelihood]:
 
 
 def assert_same(found: Sequence[Loglikelihood], expected: Sequence[Loglikelihood]) -> None:
-    assert [score.n_tokens for score in found] == [score.n_tokens for score in expected]
-    if "LOCALPROMPT_TEST_GPU" not in os.environ:
-        assert [score.greedy for score in found] == [score.greedy for score in expected]
+    assert [(score.n_tokens, score.greedy) for score in found] == [(score.n_tokens, score.greedy) for score in expected]
     assert [score.logprob for score in found] == pytest.approx([s.logprob for s in expected], abs=TOLERANCE, rel=0)
 
 

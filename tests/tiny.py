@@ -267,11 +267,12 @@ _NO_DEVICES = (ctypes.c_void_p * 1)()
 class Oracle:
     """A model by itself: tokens to log-probabilities, one request a decode, nothing kept between requests."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, on_gpu: bool = False) -> None:
         llama_cpp.llama_log_set(_silent, ctypes.c_void_p(0))
         params = llama_cpp.llama_model_default_params()
-        params.n_gpu_layers = 0
-        params.devices = ctypes.cast(_NO_DEVICES, ctypes.c_void_p)  # or large batches would be computed on a GPU
+        if not on_gpu:
+            params.n_gpu_layers = 0
+            params.devices = ctypes.cast(_NO_DEVICES, ctypes.c_void_p)  # or large batches would be computed on a GPU
         params.use_extra_bufts = False
         self.model = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
         assert self.model, path

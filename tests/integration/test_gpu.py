@@ -1,33 +1,34 @@
 """The engine with all layers on a GPU, held against a naive decode on the CPU. Skipped where llama.cpp sees no GPU.
 
-Backends of GPUs multiply in 16 bits where the device can, F32 weights too, and add in another order where they do not:
-what that moves is stated here, in nats. `scripts/vulkan_software.sh` runs this, and the random trees of
-`test_architectures.py`, on a software device.
+Backends of GPUs multiply in 16 bits where the device can, F32 weights too: what that moves is stated here, in nats.
+`scripts/vulkan_software.sh` runs this, on a software device.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from naive import EXACT, assert_on_expected_gpu, naive_scores
-from tiny import CORPUS, oracle
+from tiny import CORPUS, Oracle, oracle
 from tiny_architectures import ATTENTION, RECURRENT
 
 from localprompt.engine.device_list import visible
 from localprompt.hub import files as models
 from localprompt.lm.check import check_model
 from localprompt.lm.local import LocalModel, load_model
-from localprompt.types import Sampling
+from localprompt.types import Loglikelihood, Sampling
 
 pytestmark = pytest.mark.skipif(not visible(), reason="llama.cpp sees no GPU here")
 
 FILES = {**ATTENTION, **RECURRENT}
 IN_32_BITS = "GGML_VK_DISABLE_F16" in os.environ
-NATS = 0.02 if IN_32_BITS else 0.1
-"""Of a sum over a continuation of a tiny model with random weights."""
+FROM_CPU = 0.03 if IN_32_BITS else 0.15
+"""Nats of a sum, between a plain decode on the CPU and the engine on a GPU: seen, up to 0.016 and 0.056."""
+FROM_PLAIN = 0.01 if IN_32_BITS else 0.1
+"""The same between a plain decode on the GPU and the engine there, whose batches have other shapes: 0.003 and 0.041."""
 LONG = " ".join(CORPUS.split())[:440]
 PAIRS = [(LONG[:n], f" {word}") for n in (0, 20, 200, 440) for word in ("positive", "negative and", "x")]
 SENTENCES = [
@@ -38,6 +39,10 @@ SENTENCES = [
     ("Once upon a time there was a", " king who had three sons"),
     ("def add(a, b):\n    return a", " + b"),
 ]
+
+
+def difference(found: Sequence[Loglikelihood], expected: Sequence[Loglikelihood]) -> float:
+    return max(abs(one.logprob - other.logprob) for one, other in zip(found, expected, strict=True))
 
 
 @pytest.fixture(params=FILES)
@@ -51,10 +56,13 @@ def tiny(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalModel]
 
 def test_all_layers_are_on_a_gpu_and_scores_are_those_of_the_cpu(tiny: LocalModel) -> None:
     assert tiny.on_gpus["layers"] == tiny.on_gpus["of"] > 1
-    found, expected = tiny.loglikelihood(PAIRS), naive_scores(oracle(tiny.path), PAIRS)
-    difference = max(abs(one.logprob - other.logprob) for one, other in zip(found, expected, strict=True))
-    print(f"{tiny.name}: {difference:.6f} nats")  # noqa: T201 - a measurement
-    assert difference < NATS
+    found, plain = tiny.loglikelihood(PAIRS), Oracle(tiny.path, on_gpu=True)
+    from_cpu = difference(found, naive_scores(oracle(tiny.path), PAIRS))
+    from_plain = difference(found, naive_scores(plain, PAIRS))
+    plain.close()
+    print(f"{tiny.name}: {from_cpu:.6f} nats from the CPU, {from_plain:.6f} from a plain decode")  # noqa: T201
+    assert from_cpu < FROM_CPU
+    assert from_plain < FROM_PLAIN
 
 
 def test_no_layer_is_on_a_gpu_where_none_is_asked_for(tiny_llama: Path) -> None:
@@ -75,7 +83,7 @@ def test_some_layers_may_stay_on_the_cpu(tiny_llama: Path) -> None:
         assert lm.on_gpus["layers"] == 1
         found = [score.logprob for score in lm.loglikelihood(PAIRS)]
     expected = [score.logprob for score in naive_scores(oracle(tiny_llama), PAIRS)]
-    assert found == pytest.approx(expected, abs=NATS)
+    assert found == pytest.approx(expected, abs=FROM_CPU)
 
 
 def test_a_check_of_a_model_names_the_gpu(tiny_llama: Path) -> None:
@@ -88,14 +96,14 @@ def test_a_check_of_a_model_names_the_gpu(tiny_llama: Path) -> None:
 def test_a_real_quantised_model_reads_and_writes_as_on_the_cpu() -> None:
     path = models.resolve("smollm2-135m-instruct")
     prompts = [context for context, _ in SENTENCES[::2]]
-    sampling, seeds = Sampling(max_tokens=12), list(range(len(prompts)))
+    sampling, seeds = Sampling(max_tokens=12, temperature=0.0), list(range(len(prompts)))
     with load_model(path, tune=False, n_ctx=1024, n_gpu_layers=0) as lm:
         on_cpu, written = lm.loglikelihood(SENTENCES), lm.generate(prompts, sampling, seeds)
     with load_model(path, tune=False, n_ctx=1024) as lm:
         assert_on_expected_gpu(lm)
         assert lm.on_gpus["layers"] == lm.on_gpus["of"] == 31
         on_gpu, rewritten = lm.loglikelihood(SENTENCES), lm.generate(prompts, sampling, seeds)
-    difference = max(abs(one.logprob - other.logprob) for one, other in zip(on_cpu, on_gpu, strict=True))
+    moved = difference(on_cpu, on_gpu)
     same = sum(one.text == other.text for one, other in zip(written, rewritten, strict=True))
-    print(f"smollm2: {difference:.6f} nats, {same} of {len(prompts)} completions equal")  # noqa: T201 - a measurement
-    assert difference < 0.5, "as far as batches of quantised models move it on the CPU"
+    print(f"smollm2: {moved:.6f} nats, {same} of {len(prompts)} completions equal")  # noqa: T201 - a measurement
+    assert moved < 0.5, "as far as batches of quantised models move it on the CPU"
