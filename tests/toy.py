@@ -178,20 +178,6 @@ class Watched(ScriptedLM):
         return super().loglikelihood(pairs)
 
 
-class Guessing(Watched):
-    """Is told what its completions may be, and keeps it, by prompt."""
-
-    def __init__(self, **changes: Any) -> None:
-        super().__init__(**changes)
-        self.drafts: list[dict[str, list[str]]] = []
-
-    def generate_drafted(
-        self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int], drafts: Sequence[Sequence[str]]
-    ) -> list[Generation]:
-        self.drafts.append({prompt: list(texts) for prompt, texts in zip(prompts, drafts, strict=True)})
-        return self.generate(prompts, sampling, seeds)
-
-
 def in_turn(*texts: str) -> Answer:
     """An `answer` that is one text after the other, whatever is asked."""
     left = iter(texts)

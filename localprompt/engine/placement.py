@@ -3,8 +3,7 @@
 llama.cpp puts layers on GPUs from the last one on, the output first and the input never; cells and states lie where
 their layer does. Each GPU has the activations of a batch for itself.
 
-Source: `llama_model_base::load_tensors`. The estimate was held to the buffers that llama.cpp reports for its Vulkan
-backend; of CUDA, Metal and ROCm it was not.
+Source: `llama_model_base::load_tensors`. The estimate was not compared with what llama.cpp reports on any GPU.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from localprompt.engine.process import RequestsDied
 from localprompt.engine.radix import RadixTree
@@ -96,30 +96,6 @@ class LanguageModel(Protocol):
             ContextOverflow: naming the request that with `max_tokens` does not fit, before anything is computed.
         """
         ...
-
-
-@runtime_checkable
-class Drafting(Protocol):
-    """A model that completes sooner what was guessed right."""
-
-    def generate_drafted(
-        self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int], drafts: Sequence[Sequence[str]]
-    ) -> list[Generation]:
-        """Return what `generate` does; `drafts` has for each prompt the texts that its completion may be."""
-        ...
-
-
-def generate_drafted(
-    lm: LanguageModel,
-    prompts: Sequence[str],
-    sampling: Sampling,
-    seeds: Sequence[int],
-    drafts: Sequence[Sequence[str]],
-) -> list[Generation]:
-    """Return one completion per prompt, with the help of drafts where the model can use them."""
-    if isinstance(lm, Drafting) and any(drafts):
-        return lm.generate_drafted(prompts, sampling, seeds, drafts)
-    return lm.generate(prompts, sampling, seeds)
 
 
 def unique_tokens(lm: LanguageModel, texts: Sequence[str]) -> int:

@@ -26,7 +26,7 @@ import msgpack
 
 from localprompt.engine.process import RequestsDied
 from localprompt.errors import ModelError, StoreError
-from localprompt.lm.base import LanguageModel, generate_drafted, unique_tokens
+from localprompt.lm.base import LanguageModel, unique_tokens
 from localprompt.lm.rendered import Rendered, spans_of
 from localprompt.types import EngineStats, FinishReason, Generation, Loglikelihood, Message, Sampling
 
@@ -210,26 +210,16 @@ class CachedLM:
         sampling: Sampling,
         seeds: Sequence[int],
         before_chunk: BeforeChunk = _go_on,
-        drafts: Sequence[Sequence[str]] = (),
     ) -> list[Generation]:
-        """Return one completion per prompt; see `LanguageModel`, `loglikelihood` for the rest, `Drafting` for drafts.
-
-        Drafts are no part of a request: an answer is kept under the key that it has without them.
+        """Return one completion per prompt; see `LanguageModel`, and `loglikelihood` for the rest.
 
         Raises:
             StoreError: if the store cannot be read or written; what `before_chunk` raises.
             RequestsDied: if all that is computed together kills the engine.
         """
-        requests = list(zip(prompts, seeds, strict=True))
-        drafts_of = dict(zip(requests, drafts, strict=True)) if drafts else {}
-
-        def ask(chunk: Sequence[tuple[str, int]]) -> list[Generation]:
-            texts, numbers = [text for text, _ in chunk], [seed for _, seed in chunk]
-            return generate_drafted(self.lm, texts, sampling, numbers, [drafts_of.get(each, ()) for each in chunk])
-
         kind: _Kind[tuple[str, int]] = _Kind(
             name="generate",
-            ask=ask,
+            ask=lambda chunk: self.lm.generate([text for text, _ in chunk], sampling, [seed for _, seed in chunk]),
             text=lambda request: request[0],
             row=lambda each, cost: [each.text, each.n_tokens, each.finish_reason, cost + each.n_tokens],
             fields=(str, int, str, int),
@@ -237,6 +227,7 @@ class CachedLM:
             contract="generate returns one localprompt.Generation per prompt: text a str, n_tokens an int",
         )
         how = asdict(sampling)
+        requests = list(zip(prompts, seeds, strict=True))
         keys = [self._key("generate", prompt, spans_of(prompt), how, seed) for prompt, seed in requests]
         rows = self._answered(kind, keys, requests, before_chunk)
         return [Generation(text, n_tokens, _reason(reason)) for text, n_tokens, reason, _ in rows]

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from localprompt.errors import OutOfAnswers
-from localprompt.lm.base import LanguageModel, generate_drafted, unique_tokens
+from localprompt.lm.base import LanguageModel, unique_tokens
 from localprompt.lm.budget import Budget
 from localprompt.lm.cached import BeforeChunk, CachedLM
 from localprompt.lm.deadline import Work
@@ -36,16 +36,11 @@ class _Uncached:
         return self._lm.loglikelihood(pairs)
 
     def generate(
-        self,
-        prompts: Sequence[str],
-        sampling: Sampling,
-        seeds: Sequence[int],
-        before_chunk: BeforeChunk,
-        drafts: Sequence[Sequence[str]],
+        self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int], before_chunk: BeforeChunk
     ) -> list[Generation]:
         before_chunk(prompts)
         self.answers_given += len(prompts)
-        return generate_drafted(self._lm, prompts, sampling, seeds, drafts)
+        return self._lm.generate(prompts, sampling, seeds)
 
 
 class MeteredLM:
@@ -81,10 +76,8 @@ class MeteredLM:
         texts = [context + continuation for context, continuation in pairs]
         return self._charged(texts, 0, calls, lambda before: self._asked.loglikelihood(pairs, before))
 
-    def generate(
-        self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int], drafts: Sequence[Sequence[str]] = ()
-    ) -> list[Generation]:
-        """Return one completion per prompt, each counted as one call; `drafts` as in `Drafting`, or none at all.
+    def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
+        """Return one completion per prompt, each counted as one call.
 
         Raises:
             BudgetExhausted: before anything is computed; for lack of time also between chunks.
@@ -93,7 +86,7 @@ class MeteredLM:
             prompts,
             sampling.max_tokens,
             len(prompts),
-            lambda before: self._asked.generate(prompts, sampling, seeds, before, drafts),
+            lambda before: self._asked.generate(prompts, sampling, seeds, before),
         )
 
     def _charged(

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 from typing import Protocol, runtime_checkable
 
-from localprompt.lm.base import LanguageModel, generate_drafted
+from localprompt.lm.base import LanguageModel
 from localprompt.lm.cached import Reporting
 from localprompt.types import EngineStats, Generation, Loglikelihood, Message, Sampling
 
@@ -117,12 +117,6 @@ class SwappedModel:
     def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
         """Return one completion per prompt; see `LanguageModel`."""
         return self._model().generate(prompts, sampling, seeds)
-
-    def generate_drafted(
-        self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int], drafts: Sequence[Sequence[str]]
-    ) -> list[Generation]:
-        """Return one completion per prompt; see `Drafting`."""
-        return generate_drafted(self._model(), prompts, sampling, seeds, drafts)
 
     def _reader(self) -> LanguageModel:
         """Return what tokenises and renders."""

@@ -10,7 +10,6 @@ has an outcome like every other: failed, and as bad as a score can be.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -32,9 +31,6 @@ UNLIKELY = -100.0
 """Nats per token for a target that the model could not be asked about; no real target is as improbable."""
 TOKENS_BESIDE_BYTES = 2
 """No token is shorter than a byte, but a tokeniser may put a token for the beginning and one for a space first."""
-
-_MOST_DRAFTS = 4
-"""Earlier completions of an example that may be that of another prompt, too."""
 
 _Cell = tuple[Prompt, Example, str]
 """The last one is the text that the model is shown."""
@@ -80,8 +76,6 @@ class Evaluator:
         """Prompt id to the log of each label's probability on content-free inputs, in the order of the labels."""
         self._likelihoods: dict[tuple[str, str], LabelLikelihoods] = {}
         """By prompt id and example id."""
-        self._written: dict[str, Counter[str]] = {}
-        """Example id to what the model wrote under other prompts, with how often it did; only where it is greedy."""
         self._too_long: dict[tuple[str, str], None] = {}
         """(prompt id, example id) that do not fit the context."""
 
@@ -232,27 +226,13 @@ class Evaluator:
 
     def _generate(self, cells: Sequence[_Cell]) -> list[Outcome]:
         contexts = [context for _, _, context in cells]
-        drafts = [self._drafts(example) for _, example, _ in cells]
-        completions = self._lm.generate(contexts, self._sampling, [self._seed] * len(contexts), drafts)
-        if self._sampling.temperature == 0:
-            for (_, example, _), completion in zip(cells, completions, strict=True):
-                self._written.setdefault(example.id, Counter())[completion.text] += 1
+        completions = self._lm.generate(contexts, self._sampling, [self._seed] * len(contexts))
         return [
             self._failure("metric", example)
             if completion.finish_reason == "failed"
             else self._judge(example, self._answer(completion.text), completion=completion.text)
             for (_, example, _), completion in zip(cells, completions, strict=True)
         ]
-
-    def _drafts(self, example: Example) -> list[str]:
-        """Return what the model may write for an example, the likeliest first; nothing where chance has a part in it.
-
-        Only the engine sees the right answer here, and checks it against what the model writes anyway.
-        """
-        if self._sampling.temperature > 0:
-            return []
-        written = self._written.get(example.id, Counter()).most_common(_MOST_DRAFTS)
-        return [text for text, _ in written if text] + [self._layout.separator + example.targets[0]]
 
     def _judge(
         self, example: Example, prediction: str | None, *, margin: float | None = None, completion: str | None = None

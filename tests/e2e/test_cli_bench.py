@@ -113,6 +113,7 @@ def test_check_says_of_each_thing_whether_it_works(tiny_qwen: Path) -> None:
         (
             "header",
             "memory",
+            "devices",
             "loading",
             "decoding",
             "vocabulary",

@@ -193,17 +193,3 @@ def test_a_model_of_ones_own_that_breaks_its_contract_is_named_and_nothing_is_ke
         CachedLM(Own(name="own"), kept).generate(["a", "b"], GREEDY, [0, 0])
     assert error.value.hint.startswith("generate returns one localprompt.Generation per prompt")
     assert len(CachedLM(ScriptedLM(name="own"), kept).generate(["a", "b"], GREEDY, [0, 0])) == 2
-
-
-def test_drafts_come_with_their_requests_and_are_no_part_of_them() -> None:
-    lm = toy.Guessing(answer=lambda prompt, _: prompt.upper())
-    cached = CachedLM(lm, MemoryAnswers())
-    found = cached.generate(["b", "a", "c"], GREEDY, [0, 0, 0], drafts=[["B"], ["A", "x"], []])
-    assert [each.text for each in found] == ["B", "A", "C"]
-    assert lm.drafts == [{"a": ["A", "x"], "b": ["B"], "c": []}]
-    assert cached.generate(["b", "a", "c"], GREEDY, [0, 0, 0]) == found
-    cached.generate(["b"], GREEDY, [0], drafts=[["other"]])
-    assert len(lm.asked) == 1
-    unable = toy.Watched()
-    CachedLM(unable, MemoryAnswers()).generate(["a"], GREEDY, [0], drafts=[["A"]])
-    assert len(unable.asked) == 1

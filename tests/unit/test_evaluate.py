@@ -13,8 +13,8 @@ from localprompt.errors import BudgetExhausted, ContextOverflow
 from localprompt.lm.budget import Budget
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.search.evaluator import Evaluator
-from localprompt.tasks import Layout, Task
-from localprompt.types import Example, Outcome, Prompt, Sampling
+from localprompt.tasks import Task
+from localprompt.types import Example, Outcome, Prompt
 
 BEST, EMPTY = Prompt(toy.BEST), Prompt("")
 
@@ -212,35 +212,3 @@ def test_an_outcome_keeps_what_the_model_wrote_beside_the_answer_taken_out_of_it
     assert {outcome.written for outcome in answered} == {"a reason, so omega1"}
     others = [outcome for outcome in evaluation.outcomes if outcome.prediction is None]
     assert {outcome.written for outcome in others} == {"nothing"}
-
-
-def test_what_other_prompts_got_and_the_right_answer_are_drafts() -> None:
-    """The most frequent first, of equals the earliest, at most four; the model is asked the same as without."""
-    given = replace(toy.task(), layout=Layout("{{instruction}}: {{input}}", "", separator=" "))
-    says = {"A": "one", "B": "two", "C": "two", "D": "three", "E": "four", "F": "five", "G": ""}
-    lm = toy.Guessing(answer=lambda prompt, _: says[prompt[0]])
-    evaluator = Evaluator(lm, given, Budget())
-    for letter in says:
-        evaluator.evaluate([Prompt(letter)], given.dev[:2])
-    evaluator.evaluate([Prompt("G")], given.dev[:3])
-    drafts = [[each[text] for text in sorted(each)] for each in lm.drafts]
-    right = [f" {example.targets[0]}" for example in given.dev[:3]]
-    assert drafts[0] == [[right[0]], [right[1]]]
-    assert drafts[1] == [["one", right[0]], ["one", right[1]]]
-    assert drafts[3] == [["two", "one", right[0]], ["two", "one", right[1]]]
-    assert drafts[6] == [["two", "one", "three", "four", right[0]], ["two", "one", "three", "four", right[1]]]
-    assert drafts[7] == [[right[2]]]
-    plain = toy.Watched(answer=lambda prompt, _: says[prompt[0]])
-    for letter in says:
-        Evaluator(plain, given, Budget()).evaluate([Prompt(letter)], given.dev[:2])
-    assert lm.asked[:7] == plain.asked
-
-
-def test_what_has_no_greedy_completion_has_no_drafts() -> None:
-    drawn = replace(toy.task(), sampling=Sampling(max_tokens=4, temperature=0.5))
-    lm = toy.Guessing()
-    for given in (drawn, toy.task(labels=("a", "b"))):
-        evaluator = Evaluator(lm, given, Budget())
-        evaluator.evaluate([BEST], given.dev[:2])
-        evaluator.evaluate([EMPTY], given.dev[:2])
-    assert lm.drafts == []

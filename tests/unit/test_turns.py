@@ -148,13 +148,3 @@ class Killer(SilentObserver):
     def note(self, text: str) -> None:
         if text.startswith(self._run):
             raise toy.Killed
-
-
-def test_drafts_reach_the_model_whose_turn_it_is() -> None:
-    with ModelSwapper() as turns:
-        helped = toy.Guessing()
-        swapped = SwappedModel(lambda: nullcontext(helped), turns)
-        assert swapped.generate_drafted(["a"], SHORT, [0], [["b"]]) == toy.model().generate(["a"], SHORT, [0])
-        assert helped.drafts == [{"a": ["b"]}]
-        unable = SwappedModel(lambda: nullcontext(toy.model()), turns)
-        assert unable.generate_drafted(["a"], SHORT, [0], [["b"]]) == toy.model().generate(["a"], SHORT, [0])
