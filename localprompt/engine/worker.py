@@ -232,7 +232,7 @@ def serve() -> None:
             traceback.print_exc()
             message = f"the engine failed over {op!r}: {type(error).__name__}: {error}"
             writer.send({"error": ["ModelError", message, ""]})
-            if server is not None and isinstance(error, errors.ModelError):  # not what was refused before computing
+            if server is not None:  # sequences of what it broke off would stay
                 server.forget()
             continue
         delta = [after - then for after, then in zip(astuple(server.stats), astuple(before), strict=True)]
