@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 from typing import IO, BinaryIO
+
+from localprompt.errors import ModelError
 
 
 def child_command(module: str) -> list[str]:
@@ -69,3 +72,11 @@ def cause(code: int) -> str:
         return "signal SIGKILL, perhaps for lack of memory"
     named = {member.value: member.name for member in signal.Signals}
     return f"signal {named.get(-code, -code)}"
+
+
+def death(process: subprocess.Popen[bytes], log: IO[bytes], what: str) -> ModelError:
+    """Return the error of a process whose pipe has ended, once it has too; `what` names it."""
+    with contextlib.suppress(subprocess.TimeoutExpired):  # its pipe ends a little before itself
+        process.wait(10)
+    process.kill()
+    return ModelError(f"{what} died ({cause(process.wait())})", tail_of(log))

@@ -6,20 +6,19 @@ child -> parent     [[name, description, free, total, shares_ram], ...], once
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import os
 import subprocess
 import tempfile
 import threading
 from dataclasses import astuple
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from localprompt.engine.child import become_child, cause, child_command, tail_of
+from localprompt.engine.child import become_child, child_command, death
 from localprompt.engine.devices import Device
 from localprompt.engine.frames import read_frame, write_frame
-from localprompt.errors import ModelError
 
 _BACKENDS = ("cuda", "hip", "metal", "musa", "opencl", "rpc", "sycl", "vulkan")
 """Of llama.cpp's libraries `ggml-*`, those that may bring a GPU."""
@@ -60,14 +59,20 @@ def visible() -> tuple[Device, ...]:
         try:
             return tuple(Device(*each) for each in read_frame(cast("BinaryIO", process.stdout)))
         except EOFError:
-            with contextlib.suppress(subprocess.TimeoutExpired):  # its pipe ends a little before itself
-                process.wait(10)
-            process.kill()
-            message = f"the process that asks for GPUs died ({cause(process.wait())})"
-            raise ModelError(message, tail_of(log)) from None
+            raise death(process, log, "the process that asks for GPUs") from None
         finally:
             late.cancel()
             process.kill()
+
+
+@cache
+def descriptions() -> tuple[str, ...]:
+    """Return what the GPUs are, which does not change while this process lives.
+
+    Raises:
+        ModelError: as `visible`.
+    """
+    return tuple(gpu.description for gpu in visible())
 
 
 def serve() -> None:

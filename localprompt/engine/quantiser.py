@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from localprompt.engine.child import become_child, cause, child_command, tail_of
+from localprompt.engine.child import become_child, child_command, death, tail_of
 from localprompt.engine.frames import read_frame, write_frame
 from localprompt.engine.gguf import FILE_TYPES
 from localprompt.engine.gguf_validator import validate
@@ -87,11 +87,7 @@ def ask(job: Job, progress: Callable[[int, int], None] = lambda done, total: Non
             while "progress" in (frame := read_frame(stdout)):
                 progress(*frame["progress"])
         except EOFError:
-            with contextlib.suppress(subprocess.TimeoutExpired):  # its pipe ends a little before itself
-                process.wait(10)
-            process.kill()
-            message = f"the process that quantises {job.source} died ({cause(process.wait())})"
-            raise ModelError(message, tail_of(log)) from None
+            raise death(process, log, f"the process that quantises {job.source}") from None
         finally:
             process.kill()
         if "error" in frame:
