@@ -44,8 +44,8 @@ def hear_nothing(_key: int, _token: int, _logits: NDArray[np.float32]) -> None:
 _FOREVER = 1 << 40
 """Cells of a context in which each sequence has its own."""
 _CHEAP_ROWS = 16
-"""Rows of a decode call up to which a further one costs less than it does in a full batch, so that a wrong guess is
-soon paid by a right one. Beyond, a row costs the same whether it is guessed or drawn first."""
+"""Most rows of a decode call that carries guesses: in a fuller one a row that was guessed wrong costs as much as one
+that a lane needs. What a call costs by its number of rows was not measured."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,11 +99,6 @@ class FrozenWalk:
         """The ids of nodes that are being decoded or stand still."""
         return [node.id for node in self._live()]
 
-    @property
-    def paths(self) -> Sequence[tuple[int, ...]]:
-        """What these hold in the memory."""
-        return [self._tree.sequences[node.first][: node.depth] for node in self._live()]
-
     def next_batch(self, room: Room) -> PlannedBatch | None:
         """Return the next piece of the walk, or None if there is no room for any now."""
         active = [self._active[number] for number in sorted(self._active)]

@@ -31,7 +31,7 @@ _TOKEN_BYTES = 320
 """A token of the vocabulary in llama.cpp's tables and in ours."""
 _STATES_BYTES = 1 << 30
 _FEWEST_SEQUENCES = 8
-_STREAM_STEP = 4096
+STREAM_STEP = 4096
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -103,7 +103,7 @@ def fitted(header: GGUFHeader, settings: EngineSettings, fixed: Collection[str])
     if "stream_ctx" not in fixed:
         left = max(0, available() - needed(header, settings).total) // 2
         cells = int(left / max(1.0, cell_bytes(header, settings)))
-        changes["stream_ctx"] = min(settings.stream_ctx, cells // _STREAM_STEP * _STREAM_STEP)
+        changes["stream_ctx"] = min(settings.stream_ctx, cells // STREAM_STEP * STREAM_STEP)
     return replace(settings, **changes)
 
 

@@ -30,7 +30,6 @@ _INPUT = ("token_embd.", "per_layer_token_embd.")
 _RESERVE = 512 << 20
 """What a GPU's driver, its code and a screen take: a guess."""
 _NONE = MemoryNeed(0, 0, 0, 0, 0, 0)
-_STREAM_STEP = 4096
 
 
 def used(settings: EngineSettings, gpus: Sequence[Device]) -> Sequence[Device]:
@@ -124,7 +123,7 @@ def fitted(
         first = header.block_count + 1 - n
         cells = int(max(0, room) // 2 / max(1.0, memory.cell_bytes(header, settings, first)))
         wanted = EngineSettings().stream_ctx
-        settings = replace(settings, stream_ctx=min(wanted, cells // _STREAM_STEP * _STREAM_STEP))
+        settings = replace(settings, stream_ctx=min(wanted, cells // memory.STREAM_STEP * memory.STREAM_STEP))
     return settings
 
 

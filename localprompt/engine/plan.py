@@ -87,9 +87,5 @@ class Walk(Protocol):
     def held(self) -> Sequence[int]:
         """Sequence ids that the walk needs until its next batch."""
 
-    @property
-    def paths(self) -> Sequence[tuple[int, ...]]:
-        """What these hold in the memory."""
-
     def next_batch(self, room: Room) -> PlannedBatch | None:
         """Return the next piece of the walk, or None if there is no room for any now."""

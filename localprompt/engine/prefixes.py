@@ -49,16 +49,19 @@ class Prefixes:
         self._entries: list[_Entry] = []
         self._earlier: list[tuple[int, ...]] = []
         self._calls = 0
-        self.n_cells = 0
+
+    @property
+    def n_cells(self) -> int:
+        """Cells that they take once all of them are decoded."""
+        return n_distinct(entry.tokens for entry in self._entries)
 
     def forget(self) -> None:
         """Know of nothing: the memory is empty."""
-        self._entries, self.n_cells = [], 0
+        self._entries = []
 
     def lose(self, ids: Collection[int]) -> None:
         """Know no more of what a walk that was given up has not left under these ids."""
         self._entries = [entry for entry in self._entries if entry.id not in ids]
-        self.n_cells = n_distinct(entry.tokens for entry in self._entries)
 
     def plan(
         self, tree: RadixTree, contexts: Sequence[int], wanted: Sequence[Collection[int]], most_cells: int
@@ -99,7 +102,6 @@ class Prefixes:
                 entry.id = next(free)
                 keep.setdefault(found[entry.tokens][0], []).append(Kept(entry.id, len(entry.tokens)))
         self._entries = stay
-        self.n_cells = n_distinct(entry.tokens for entry in stay)
         return Reuse(known, keep), gone
 
     def _branches_off(self, tree: RadixTree, contexts: Sequence[int]) -> Iterator[tuple[int, int, int]]:

@@ -103,11 +103,6 @@ class SharedWalk:
         return self._holders
 
     @property
-    def paths(self) -> Sequence[tuple[int, ...]]:
-        """What the trunk holds."""
-        return () if self.done else (self._tree.sequences[self._next][: self._depth],)
-
-    @property
     def unkept(self) -> Sequence[int]:
         """Ids under which parts were to stay in the memory that have not been decoded yet."""
         return [part.id for parts in self._keep.values() for part in parts]

@@ -176,7 +176,7 @@ def test_every_completion_begins_once_with_all_of_its_prompt_and_an_id_of_its_ow
     cells = max(map(len, sequences)) + 3 + data.draw(st.sampled_from([0, 1, 5, 1000]))
     while lanes or not walk.done:
         free = [i for i in range(n_seq_max) if i not in {*walk.held, *lanes}]
-        held = n_distinct([*walk.paths, *(tuple(memory.sequences[i]) for i in lanes)])
+        held = n_distinct(tuple(each) for each in memory.sequences.values())
         room = Room(n_rows, free, 4, cells - held - 3 * len(lanes), n_lanes - len(lanes))
         batch = walk.next_batch(room) if not walk.done and len(lanes) < n_lanes else None
         assert batch is not None or lanes, "a request that fits found no room"
