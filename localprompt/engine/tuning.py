@@ -22,7 +22,7 @@ from typing import Any
 import platformdirs
 
 from localprompt.engine.cachefile import write_atomic
-from localprompt.engine.device_list import visible
+from localprompt.engine.device_list import descriptions
 from localprompt.engine.neighbours import BUSY, Neighbours, cores_of_others
 from localprompt.engine.process import EngineProcess
 from localprompt.engine.settings import EngineSettings, available_threads
@@ -38,6 +38,8 @@ _FEWEST = 16
 """As many rows as keep all cores at matrix products: rates of fewer say little about batches."""
 _MOST = 512
 """More would tell nothing new: a batch has no more rows."""
+_MOST_AGAIN = 3
+"""Times that a choice is measured again in vain, where others come and go; then it stays."""
 _LOOK = 0.3
 """Seconds of looking whether others still use the machine."""
 _CPU_FIELDS = frozenset({"model name", "CPU implementer", "CPU part"})
@@ -78,14 +80,19 @@ def tuned(path: Path, sha256: str, settings: EngineSettings, fixed: Collection[s
     memory = Path(platformdirs.user_cache_dir("localprompt")) / "tuning.json"
     key = _key(sha256, settings, open_choices)
     entry = _read(memory).get(key)
-    if entry is None or (entry.get("beside") and _is_free(path)):
+    again = 0 if entry is None else entry.get("again", 0)
+    if entry is None or (entry.get("beside") and again < _MOST_AGAIN and _is_free(path)):
         best = measure(path, settings, open_choices)
         if entry is None or not best.beside:
             found = {name: getattr(best.settings, name) for name in open_choices}
             entry = {**found, "trials": [asdict(trial) for trial in best.trials], "beside": best.beside}
-            write_atomic(memory, json.dumps({**_read(memory), key: entry}, indent=1))
+        else:
+            entry = {**entry, "again": again + 1}
+        write_atomic(memory, json.dumps({**_read(memory), key: entry}, indent=1))
     chosen: dict[str, Any] = {name: entry[name] for name in open_choices}
-    return Tuned(replace(settings, **chosen), tuple(map(_as_trial, entry.get("trials", ()))), entry.get("beside"))
+    return Tuned(
+        replace(settings, **chosen), tuple(Trial(**each) for each in entry.get("trials", ())), entry.get("beside")
+    )
 
 
 def find_difference(engine: EngineProcess, sha256: str) -> str:
@@ -153,10 +160,6 @@ def _is_free(path: Path) -> bool:
     return False
 
 
-def _as_trial(fields: dict[str, Any]) -> Trial:
-    return Trial(**fields)
-
-
 def _trial(settings: EngineSettings, open_choices: Collection[str], rate: float | None) -> Trial:
     return Trial({name: getattr(settings, name) for name in open_choices}, rate)
 
@@ -198,7 +201,7 @@ def _key(sha256: str, settings: EngineSettings, open_choices: Collection[str]) -
     apart = {*open_choices, "n_ctx", "lanes"}  # these hardly change which choice is fastest
     rest = {name: value for name, value in settings.numerics().items() if name not in apart}
     # Threads: a container with one core must not decide for all machines that share its home.
-    machine = [platform.machine(), cpu_name(_cpu_info()), available_threads(), *(gpu.description for gpu in visible())]
+    machine = [platform.machine(), cpu_name(_cpu_info()), available_threads(), *descriptions()]
     build = importlib.metadata.version("llama-cpp-python")
     return json.dumps([sha256, machine, build, rest], sort_keys=True)
 

@@ -88,9 +88,11 @@ def _tried(ready: Prepared) -> tuple[float, Rates]:
     """Return how many tokens the task LM draws on average for an answer to a dev example, and how fast that was."""
     lm, task, budget = ready.models.lm, ready.spec.placed, Budget()
     evaluator = Evaluator(CachedLM(lm, MemoryAnswers()), task, budget)
-    n = max(1, min(_TRIED, _TRIED_TOKENS // task.sampling.max_tokens)) if evaluator.generates else _TRIED
-    examples, prompts = task.dev[:n], [task.seeds[0] if task.seeds[0].instruction else Prompt(_ANY_INSTRUCTION)]
-    if evaluator.generates and task.layout.has_demos:
+    prompts = [task.seeds[0] if task.seeds[0].instruction else Prompt(_ANY_INSTRUCTION)]
+    n_prompts = 2 if evaluator.generates and task.layout.has_demos else 1
+    most = n_prompts * task.sampling.max_tokens if evaluator.generates else 1
+    examples = task.dev[: max(1, min(_TRIED, _TRIED_TOKENS // most))]
+    if n_prompts == 2:
         shown = replace(prompts[0], demos=tuple(Demo(each.inputs, each.targets[0]) for each in task.train[:_SHOTS]))
         prompts += [shown] if all(evaluator.fits(shown, example) for example in examples) else []
     began = time.monotonic()

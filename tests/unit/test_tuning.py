@@ -238,6 +238,19 @@ def test_others_who_come_back_while_it_is_measured_again_change_nothing(
     assert _tuned().n_threads == 2
 
 
+def test_where_others_come_and_go_it_is_not_measured_again_for_ever(
+    others: Others, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others.meanwhile = 0.9  # never while it is looked whether the machine is free
+    machine = _on(Machine(200.0, threads=0.7), monkeypatch)
+    loaded = []
+    for _ in range(6):
+        assert _tuned().n_threads == 1
+        loaded.append(len(machine.loaded))
+    assert loaded[3] > loaded[2] > loaded[1] > loaded[0] > 0
+    assert loaded[3:] == [loaded[3]] * 3
+
+
 def test_where_nothing_is_known_of_others_what_was_measured_is_remembered(
     others: Others, monkeypatch: pytest.MonkeyPatch
 ) -> None:
