@@ -35,7 +35,7 @@ PARTS: dict[str, list[tuple[Any, str]]] = {
         (frozen_walk.FrozenWalk, "next_batch"),
         (radix.RadixTree, "paths"),
         (radix.RadixTree, "of"),
-        (engine.Engine, "_reuse"),
+        (Context, "reuse"),
         (engine, "_targets"),
         (engine.Engine, "_room"),
         (Completions, "_room"),

@@ -44,8 +44,9 @@ _STREAM_PADDING = 256
 _STREAM_SPARE = 8
 """Sequences of a context with streams beside its lanes: prompts on their way to them."""
 _FEWEST_STREAMS = 8
-_LEAST_STREAMED = 2048
-"""Tokens of all lanes together, at most, from which on streams are worth their copies."""
+_LEAST_STREAMED = 8192
+"""Tokens of all lanes together, at most, from which on streams are worth their copies: 64 lanes of 60 were slower with
+streams than without, of 200 faster (`benchmarks/LOG.md`)."""
 
 
 @dataclass(frozen=True, slots=True)
