@@ -6,7 +6,7 @@ The same requests are scored by each way of using the cores, beside 0, 1 and 2 p
 script starts them): the ways take turns, so that drift of the machine falls on all of them.
 
     threads=N          one engine with N threads: as many as there are cores, one, and twice as many
-    N engines x 1      N engines with one thread each, each with a part of the requests, which lie in the order of texts
+    N engines x 1      N engines with one thread each (`n_engines`), each with a part of the requests
     threads=N, nice    one engine with N threads and a higher priority; only where this user may have one
 
 Rows a second are those that one engine has to decode over the time of all: what two engines decode twice, since each
@@ -24,7 +24,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,19 +40,15 @@ Pairs = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """Engines that share the requests of a call."""
+    """A model that is loaded so."""
 
     name: str
-    engines: tuple[LocalModel, ...]
+    model: LocalModel
 
     def seconds(self, pairs: Pairs) -> float:
         """Score everything once, and return how long that took."""
-        ordered = sorted(pairs)
-        size = -(-len(ordered) // len(self.engines))
-        parts = [ordered[at : at + size] for at in range(0, len(ordered), size)]
         began = time.perf_counter()
-        with ThreadPoolExecutor(len(self.engines)) as pool:
-            list(pool.map(lambda engine, part: engine.loglikelihood(part), self.engines, parts))
+        self.model.loglikelihood(pairs)
         return time.perf_counter() - began
 
 
@@ -76,14 +71,14 @@ def ways(name: str, stack: ExitStack) -> list[Way]:
         path, settings = lm.path, lm.settings
     most = available_threads()
 
-    def engine(n_threads: int) -> LocalModel:
-        return stack.enter_context(LocalModel(path, replace(settings, n_threads=n_threads)))
+    def model(n_threads: int, n_engines: int = 1) -> LocalModel:
+        return stack.enter_context(LocalModel(path, replace(settings, n_threads=n_threads, n_engines=n_engines)))
 
-    found = [Way(f"threads={n}", (engine(n),)) for n in dict.fromkeys((most, 1, 2 * most))]
-    found.append(Way(f"{most} engines x 1", tuple(engine(1) for _ in range(most))))
-    raised = engine(most)
+    found = [Way(f"threads={n}", model(n)) for n in dict.fromkeys((most, 1, 2 * most))]
+    found.append(Way(f"{most} engines x 1", model(1, most)))
+    raised = model(most)
     if is_raised(raised.pid):
-        found.append(Way(f"threads={most}, nice {_NICE}", (raised,)))
+        found.append(Way(f"threads={most}, nice {_NICE}", raised))
     return found
 
 
@@ -120,11 +115,11 @@ def main() -> None:
                 pairs = requests(options.reviews, seed=turn)
                 n_rows, seconds = 0, {}
                 for way in found if turn % 2 == 0 else reversed(found):
-                    before = way.engines[0].stats.tokens_decoded
+                    before = way.model.stats.tokens_decoded
                     with burners(n):
                         seconds[way.name] = way.seconds(pairs)
                     if way is found[0]:
-                        n_rows = way.engines[0].stats.tokens_decoded - before
+                        n_rows = way.model.stats.tokens_decoded - before
                 for name, values in rates.items():
                     values.append(n_rows / seconds[name])
             results[str(n)] = rates

@@ -101,7 +101,7 @@ def fitted(header: GGUFHeader, settings: EngineSettings, fixed: Collection[str])
     if state and "lanes" not in fixed:
         changes["lanes"] = min(settings.lanes, max(1, changes.get("n_seq_max", settings.n_seq_max) // 2))
     if "stream_ctx" not in fixed:
-        left = max(0, available() - needed(header, settings).total) // 2
+        left = max(0, available() // settings.n_engines - needed(header, settings).total) // 2
         cells = int(left / max(1.0, cell_bytes(header, settings)))
         changes["stream_ctx"] = min(settings.stream_ctx, cells // STREAM_STEP * STREAM_STEP)
     return replace(settings, **changes)

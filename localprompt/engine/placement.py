@@ -32,6 +32,24 @@ _RESERVE = 512 << 20
 _NONE = MemoryNeed(0, 0, 0, 0, 0, 0)
 
 
+def members(settings: EngineSettings, gpus: Sequence[Device]) -> list[EngineSettings]:
+    """Return the settings of each engine: the first GPUs are theirs, one each, or none has any.
+
+    Raises:
+        ModelError: if there are fewer GPUs than engines.
+    """
+    one, n = replace(settings, n_engines=1), settings.n_engines
+    if n == 1 or not gpus or settings.n_gpu_layers == 0:
+        return [one] * n
+    if n > len(gpus):
+        found = " and ".join(gpu.name for gpu in gpus)
+        raise ModelError(
+            f"n_engines={n} takes a GPU for each engine, and llama.cpp sees {found}",
+            "lower it, or set n_gpu_layers=0 for engines on the CPU",
+        )
+    return [replace(one, main_gpu=number) for number in range(n)]
+
+
 def used(settings: EngineSettings, gpus: Sequence[Device]) -> Sequence[Device]:
     """Return the GPUs that get layers.
 
@@ -109,6 +127,10 @@ def fitted(
     tomorrow must find the same.
     """
     settings = memory.fitted(header, settings, fixed)
+    if settings.n_engines > 1:  # what is right for each of them
+        each = [fitted(header, member, fixed, gpus) for member in members(settings, gpus)]
+        layers = min((one.n_gpu_layers for one in each if one.n_gpu_layers is not None), default=None)
+        return replace(settings, n_gpu_layers=layers, stream_ctx=min(one.stream_ctx for one in each))
     there = used(settings, gpus)
     if not there or not all(gpu.total for gpu in there):  # a driver that does not say
         return settings

@@ -36,7 +36,8 @@ _DECODING = frozenset({"score", "generate", "tokenwise", "step", "complete"})
 _UNMEASURED = frozenset({"load", "prefill_rate", "find_difference", "generation_rate"})
 
 
-def _ignore(_done: int, _total: int) -> None: ...
+def ignore(_done: int, _total: int) -> None:
+    """Hear of progress, and do nothing."""
 
 
 class RequestsDied(errors.WorkerDied):
@@ -49,17 +50,29 @@ class RequestsDied(errors.WorkerDied):
         failed: indices of the requests without a result.
         killers: indices of the requests that were found to kill, each alone; empty where the search for them was given
             up, since then the engine itself may be broken.
+        how: how a worker died over the last of these; the message is then made of it, with their numbers.
     """
 
-    def __init__(self, message: str, hint: str, results: Sequence[Any], killers: Sequence[int] = ()) -> None:
+    def __init__(
+        self, message: str, hint: str, results: Sequence[Any], killers: Sequence[int] = (), how: str = ""
+    ) -> None:
+        if how:
+            shown = " and ".join(f"request {i}" for i in killers[:5])
+            more = f" and {len(killers) - 5} more" if len(killers) > 5 else ""
+            message = f"{shown}{more} of {len(results)} killed the engine process again and again ({how})"
         super().__init__(message, hint)
         self.results = tuple(results)
         self.killers = tuple(killers)
         self.failed = tuple(i for i, result in enumerate(results) if result is None)
+        self.how = how
+
+    def over(self, results: Sequence[Any], killers: Sequence[int]) -> RequestsDied:
+        """Return the same error with other results and numbers: of a whole call, where this one is of a part."""
+        return RequestsDied(self.message, self.hint, results, killers, self.how)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return what `pickle` makes this error of again: a pool of processes hands errors on so."""
-        return type(self), (self.message, self.hint, self.results, self.killers)
+        return type(self), (self.message, self.hint, self.results, self.killers, self.how)
 
 
 class EngineProcess:
@@ -90,7 +103,7 @@ class EngineProcess:
         self.header = model if isinstance(model, GGUFHeader) else validate(model)
         self.path = path = self.header.path
         self.settings = settings
-        self.stats = EngineStats()
+        self._stats = EngineStats()
         self.info: dict[str, Any] = {}
         self._vocabulary_only = vocabulary_only
         self._timeouts = timeouts
@@ -126,6 +139,16 @@ class EngineProcess:
         if self._process is None:
             self._start()
         return cast("subprocess.Popen[bytes]", self._process).pid
+
+    @property
+    def stats(self) -> EngineStats:
+        """Cumulative work, over restarts of the worker too."""
+        return self._stats
+
+    @property
+    def members(self) -> tuple[EngineProcess, ...]:
+        """The engines that share the work: this one."""
+        return (self,)
 
     def close(self) -> None:
         """End the worker: it leaves when its pipe closes, or at once where another thread waits for an answer.
@@ -179,7 +202,7 @@ class EngineProcess:
             WorkerDied: if the second one dies too.
         """
         try:
-            return self._insist(op, arguments, _ignore, tries=2)
+            return self._insist(op, arguments, ignore, tries=2)
         except EOFError as death:
             raise errors.WorkerDied(f"the engine process died twice over {op!r} ({death})", self._log_tail()) from None
 
@@ -190,7 +213,7 @@ class EngineProcess:
             WorkerDied: if the worker dies.
         """
         try:
-            return self._insist(op, arguments, _ignore, tries=1)
+            return self._insist(op, arguments, ignore, tries=1)
         except EOFError as death:
             raise errors.WorkerDied(f"the engine process died over {op!r} ({death})", self._log_tail()) from None
 
@@ -198,7 +221,7 @@ class EngineProcess:
         self,
         op: str,
         requests: Sequence[Any],
-        progress: Progress = _ignore,
+        progress: Progress = ignore,
         read: Callable[[Any], Any] = lambda answer: answer,
     ) -> list[Any]:
         """Return one result per request, same order and length; survives the death of workers.
@@ -234,10 +257,7 @@ class EngineProcess:
                 else:
                     parts += [(middle, high), (low, middle)]
         if killers:
-            shown = " and ".join(f"request {i}" for i in killers[:5])
-            more = f" and {len(killers) - 5} more" if len(killers) > 5 else ""
-            message = f"{shown}{more} of {len(requests)} killed the engine process again and again ({last_death})"
-            raise RequestsDied(message, self._log_tail(), results, killers)
+            raise RequestsDied("", self._log_tail(), results, killers, last_death)
         return results
 
     def _insist(self, op: str, arguments: dict[str, Any], progress: Progress, tries: int) -> Any:
@@ -274,7 +294,7 @@ class EngineProcess:
         self._watchdog = Watchdog(self._process, self._timeouts.silence)
         try:
             how = {"settings": asdict(self.settings), "vocabulary_only": self._vocabulary_only}
-            self.info = self._exchange("load", {"path": str(self.path), **how}, _ignore)
+            self.info = self._exchange("load", {"path": str(self.path), **how}, ignore)
         except errors.ModelError as error:
             self._reap()
             hint = "; ".join(filter(None, [error.hint, self._log_tail()]))
@@ -320,7 +340,7 @@ class EngineProcess:
             raise
         if "error" in frame:
             raise _as_exception(*frame["error"])
-        self.stats = self.stats + EngineStats(*frame["stats"])
+        self._stats += EngineStats(*frame["stats"])
         return frame["result"]
 
     def _converse(self, op: str, arguments: dict[str, Any], progress: Progress) -> Any:
@@ -349,7 +369,7 @@ class EngineProcess:
     def _heartbeats(self, op: str, n_bytes: int) -> int:
         """Return how many heartbeats without progress are too many."""
         if op in _DECODING:
-            return self._timeouts.for_batches(self.settings.n_ubatch, self.stats)
+            return self._timeouts.for_batches(self.settings.n_ubatch, self._stats)
         return self._timeouts.unmeasured if op in _UNMEASURED else self._timeouts.for_bytes(n_bytes)
 
     def _kill(self) -> None:

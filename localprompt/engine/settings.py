@@ -18,7 +18,7 @@ _MOST = 2**31 - 1
 MOST_SEQUENCES = 256
 """That llama.cpp can have."""
 MOST_GPUS = 16
-"""That llama.cpp can use."""
+"""That llama.cpp can use; no more engines either."""
 MOST_EXACT_ROWS = 56
 """Of a batch in exact mode: below the 64 at which flash attention rounds otherwise."""
 LEAST_EXACT_ROWS = 8
@@ -51,7 +51,7 @@ class EngineSettings:
     lanes: int = 64
     """Completions generated at once."""
     n_threads: int = 0
-    """0: the physical cores this process may use."""
+    """Of each engine. 0: the physical cores this process may use, shared by all engines."""
     use_extra_bufts: bool = False
     """Let llama.cpp repack the weights: slower on K-quants with AVX-512, faster on Q4_0 and on ARM. Measured."""
     flash_attn: bool | None = None
@@ -65,6 +65,9 @@ class EngineSettings:
     tensor_split: tuple[float, ...] | None = None
     """Shares of the layers for each GPU; None: by their free memory."""
 
+    n_engines: int = 1
+    """Processes with the model that share the work: each has a GPU of its own, or some of the cores."""
+
     exact: bool = False
     """Numbers that are equal bit for bit whatever else is computed with them: slower, and not to be had everywhere.
 
@@ -77,7 +80,7 @@ class EngineSettings:
         if self.exact:
             self._be_exact()
         if self.n_threads < 1:
-            object.__setattr__(self, "n_threads", default_threads())
+            object.__setattr__(self, "n_threads", max(1, default_threads() // max(1, self.n_engines)))
         if self.kv_type not in ("f16", "f32", "q8_0"):
             raise ValueError(f"kv_type must be f16, f32 or q8_0, not {self.kv_type!r}")
         self._check_gpus()
@@ -97,6 +100,10 @@ class EngineSettings:
             raise ValueError(f"lanes must lie in 1..n_seq_max - 1 = {self.n_seq_max - 1}, not {self.lanes}")
 
     def _check_gpus(self) -> None:
+        if not 1 <= self.n_engines <= MOST_GPUS:
+            raise ValueError(f"n_engines must lie in 1..{MOST_GPUS}, not {self.n_engines}")
+        if self.n_engines > 1 and (self.main_gpu is not None or self.tensor_split is not None):
+            raise ValueError("n_engines gives each engine a GPU of its own, so there is no main_gpu or tensor_split")
         if self.main_gpu is not None and not 0 <= self.main_gpu < MOST_GPUS:
             raise ValueError(f"main_gpu must lie in 0..{MOST_GPUS - 1}, not {self.main_gpu}")
         if self.tensor_split is None:
@@ -120,13 +127,15 @@ class EngineSettings:
         """Return what can change a logit, for fingerprints: every setting, since each changes how rows are batched.
 
         Streams are left out: whether there are any depends on the machine's memory, and moves numbers as little as what
-        else is in a batch does. Of exact mode and of several GPUs there is no word where they are not asked for, as
-        there was none before they existed.
+        else is in a batch does. Of exact mode, several GPUs and several engines there is no word where they are not
+        asked for, as there was none before they existed.
         """
         settings = asdict(self)
         del settings["stream_ctx"]
         if not self.exact:
             del settings["exact"]
+        if self.n_engines == 1:
+            del settings["n_engines"]
         for name in ("main_gpu", "tensor_split"):
             if settings[name] is None:
                 del settings[name]

@@ -21,8 +21,9 @@ from typing import Any
 
 import platformdirs
 
+from localprompt.engine import placement
 from localprompt.engine.cachefile import write_atomic
-from localprompt.engine.device_list import descriptions
+from localprompt.engine.device_list import descriptions, visible
 from localprompt.engine.neighbours import BUSY, Neighbours, cores_of_others
 from localprompt.engine.process import EngineProcess
 from localprompt.engine.settings import EngineSettings, available_threads
@@ -120,7 +121,7 @@ def measure(path: Path, settings: EngineSettings, open_choices: Collection[str])
     alternatives: dict[str, Any] = {
         "use_extra_bufts": not settings.use_extra_bufts,
         "n_ubatch": max(settings.n_ubatch // 2, settings.n_seq_max),
-        "n_threads": available_threads(),
+        "n_threads": max(1, available_threads() // settings.n_engines),
     }
     if n_tokens < settings.n_ubatch:  # both would compute the probe as one batch, or nearly so
         del alternatives["n_ubatch"]
@@ -165,8 +166,11 @@ def _trial(settings: EngineSettings, open_choices: Collection[str], rate: float 
 
 
 def _probe(path: Path, settings: EngineSettings, most: int) -> tuple[int, float]:
-    """Return the tokens of a probe, at most `most`, and the best rate of two: a machine is never idler than idle."""
-    engine = EngineProcess(path, settings)
+    """Return the tokens of a probe, at most `most`, and the best rate of two: a machine is never idler than idle.
+
+    Of several engines one is measured, alone.
+    """
+    engine = EngineProcess(path, placement.members(settings, visible())[0])
 
     def rate(n_tokens: int) -> float:
         return float(engine.call("prefill_rate", n_tokens=n_tokens))

@@ -21,6 +21,7 @@ from localprompt.engine.parts import files_of
 from localprompt.engine.placement import fitted
 from localprompt.engine.process import EngineProcess, RequestsDied
 from localprompt.engine.settings import EngineSettings, read_settings
+from localprompt.engine.team import Team
 from localprompt.engine.tuning import find_difference, tuned
 from localprompt.errors import ConfigError, ContextOverflow, ModelError, WorkerDied
 from localprompt.hub import files as models
@@ -56,7 +57,8 @@ class LocalModel:
         self.settings = settings
         self.on_progress: Callable[[int, int], None] = lambda *_: None
         """Called during `loglikelihood` and `generate` with (requests done, requests in all)."""
-        self._engine = EngineProcess(model, settings, vocabulary_only=vocabulary_only)
+        kind = Team if settings.n_engines > 1 and not vocabulary_only else EngineProcess
+        self._engine = kind(model, settings, vocabulary_only=vocabulary_only)
 
     def __enter__(self) -> LocalModel:
         return self
@@ -146,9 +148,13 @@ class LocalModel:
 
     @property
     def on_gpus(self) -> dict[str, Any]:
-        """What llama.cpp has put on GPUs; empty if nothing is. See `LoadLog.facts`."""
-        found: dict[str, Any] = self._engine.info.get("on_gpus", {})
-        return found
+        """What llama.cpp has put on GPUs, of each engine as many layers; empty if nothing is. See `LoadLog.facts`."""
+        each: list[dict[str, Any]] = [engine.info.get("on_gpus", {}) for engine in self._engine.members]
+        if not all(each):
+            return {}
+        devices = [device for found in each for device in found["devices"]]
+        held = {name: size for found in each for name, size in found["mebibytes"].items()}
+        return {**each[0], "devices": devices, "mebibytes": held}
 
     @cached_property
     def doubts(self) -> tuple[str, ...]:
@@ -285,7 +291,7 @@ class LocalModel:
         try:
             return self._engine.map(op, texts)
         except RequestsDied as died:  # tokens answer nobody's question
-            raise RequestsDied(died.message, died.hint, [None] * len(texts), died.killers) from None
+            raise died.over([None] * len(texts), died.killers) from None
 
     def _draft_tokens(self, drafts: Sequence[Sequence[str]]) -> list[list[list[int]]]:
         """Return the tokens of drafts, without BOS; of none where some of them kill the tokeniser."""
