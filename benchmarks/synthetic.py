@@ -39,7 +39,6 @@ import numpy as np
 from gguf import GGMLQuantizationType as Type
 from numpy.typing import NDArray
 
-from localprompt.engine import memory
 from localprompt.engine.gguf import GGUFHeader, StringArray
 from localprompt.engine.gguf_reader import read_header
 from localprompt.engine.gguf_validator import validate
@@ -47,7 +46,7 @@ from localprompt.errors import LocalPromptError, ModelError
 from localprompt.hub.files import resolve
 from localprompt.lm.deadline import AT_ONCE, Rates
 from localprompt.lm.local import LocalModel, load_model
-from localprompt.lm.speed import Benchmark, Rate, Speed, drawing_rate, measured_speed
+from localprompt.lm.speed import Benchmark, Footprint, Rate, Speed, drawing_rate, measured_speed
 from localprompt.run.estimate import estimate
 from localprompt.run.models import Models
 from localprompt.run.prepare import prepare
@@ -303,9 +302,7 @@ def measured(path: Path, seconds: float | None, *, is_tuned: bool, repetitions: 
         _say(f"{AT_ONCE} completions at once")
         drawing = drawing_rate(lm, AT_ONCE, 8)
         rates = Rates(speed.prompt.mean, drawing, speed.single.mean)
-        peak = memory.peak_bytes(lm.pid)
-        need = memory.needed(validate(path), lm.settings)
-        found = Benchmark(lm.facts.name, str(path), lm.settings, (), speed, need, peak).to_json()
+        found = Benchmark(lm.facts.name, str(path), lm.settings, (), speed, Footprint.of(lm)).to_json()
         return {**found, "drawing": drawing, "searches": {method: _expected(lm, method, rates) for method in METHODS}}
 
 

@@ -13,7 +13,9 @@ from localprompt.cli.streams import console, say, say_json
 from localprompt.interface.rounding import size_text
 
 if TYPE_CHECKING:
-    from localprompt.lm.speed import Benchmark
+    from collections.abc import Iterator
+
+    from localprompt.lm.speed import Benchmark, Footprint
 
 _UNUSABLE = 1
 _EXPLAINED = {
@@ -101,14 +103,27 @@ def _print(found: Benchmark) -> None:
 def _rows(found: Benchmark) -> list[tuple[str, str]]:
     from localprompt.engine.tuning import CHOICES  # noqa: PLC0415
 
-    settings, load, peak = asdict(found.settings), found.speed.load, found.peak_bytes
+    settings, load = asdict(found.settings), found.speed.load
     rows = [("file", found.path), ("settings", _choice(settings, (*CHOICES, "n_ctx", "lanes")))]
     rows += [("tried", f"{_choice(each.settings, tuple(each.settings))}: {_rate(each.rate)}") for each in found.trials]
-    rows.append(("memory", f"about {size_text(found.need.total)}: {found.need}"))
-    rows.append(("most occupied", "not known on this system" if peak is None else size_text(peak)))
+    rows += _memory(found.memory, "" if found.settings.n_engines == 1 else " for each engine")
     if load is not None:
         rows.append(("beside it", f"load {load:.1f} in the minute before: on a busy machine rates are too low"))
     return rows
+
+
+def _memory(found: Footprint, each: str) -> Iterator[tuple[str, str]]:
+    """Yield what is needed and occupied of each kind of memory."""
+    yield "memory", f"about {size_text(found.host.total)}{each}: {found.host}"
+    if found.gpus is not None:
+        where = "a part of it on GPUs" if found.shares_ram else "on GPUs"
+        held = ", ".join(f"{size_text(size)} of weights on {name}" for name, size in found.held.items())
+        yield where, f"about {size_text(found.gpus.total)}{each}: {found.gpus}; llama.cpp has put there {held}"
+    if (now := found.occupied) is None:
+        yield "occupied", "not known on this system"
+    else:
+        own, mapped, peak = map(size_text, (now.own, now.mapped, now.peak))
+        yield "occupied", f"{own} of its own, {mapped} mapped from files; at most {peak} together"
 
 
 def _choice(settings: dict[str, Any], names: tuple[str, ...]) -> str:

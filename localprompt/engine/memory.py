@@ -10,7 +10,7 @@ above (`tests/real/test_real_memory.py`).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -171,12 +171,37 @@ def available() -> int:
     return free
 
 
-def peak_bytes(pid: int) -> int | None:
-    """Return the most memory that a process has occupied so far, mapped files included; None but on Linux."""
-    with contextlib.suppress(OSError, ValueError, StopIteration):
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+@dataclass(frozen=True, slots=True)
+class Occupied:
+    """Bytes of the machine's memory that processes with one model occupy; what they map of its file counts once."""
+
+    own: int
+    """Cells, batches, tables, weights that are not mapped: theirs until they end."""
+    mapped: int
+    """Of files, the model's above all: dropped and read again where other programs want the memory."""
+    peak: int
+    """The most of both together so far."""
+
+
+def occupied(pids: Collection[int]) -> Occupied | None:
+    """Return what processes occupy now; None but on Linux."""
+    with contextlib.suppress(OSError, ValueError, LookupError):
+        each = [dict(_sizes(pid)) for pid in pids]
+        mapped = [sizes["RssFile"] for sizes in each]
+        return Occupied(
+            own=sum(sizes["RssAnon"] + sizes["RssShmem"] for sizes in each),
+            mapped=max(mapped),
+            peak=sum(sizes["VmHWM"] for sizes in each) - sum(mapped) + max(mapped),
+        )
     return None
+
+
+def _sizes(pid: int) -> Iterator[tuple[str, int]]:
+    """Yield the sizes in bytes that Linux tells of a process, by name."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if value.endswith(" kB"):
+            yield name, 1024 * int(value.split()[0])
 
 
 def _room(folder: Path) -> int:

@@ -93,6 +93,49 @@ class Speed:
 
 
 @dataclass(frozen=True, slots=True)
+class Footprint:
+    """The memory of a loaded model: what one engine needs by the header, and what all of them occupy."""
+
+    host: memory.MemoryNeed
+    """Of the machine's memory."""
+    gpus: memory.MemoryNeed | None
+    """Of the GPUs' memory; None where no layer is there."""
+    shares_ram: bool
+    """What the GPUs have is the machine's, and a part of `host`."""
+    held: Mapping[str, int]
+    """Bytes of weights on each GPU by what llama.cpp said; empty where there are none."""
+    occupied: memory.Occupied | None
+    """Of the machine's memory; None where the system does not say."""
+
+    @classmethod
+    def of(cls, lm: LocalModel) -> Footprint:
+        """Return that of a model as it is now."""
+        header, settings = lm.engine.header, lm.engine.settings
+        found = lm.on_gpus
+        gpus = placement.used(settings, visible()) if found else ()
+        return cls(
+            placement.on_host(header, settings, visible() if found else ()),
+            placement.on_gpus(header, settings, placement.n_layers(header, settings)) if found else None,
+            any(gpu.shares_ram for gpu in gpus),
+            {name: round(size * 2**20) for name, size in found["mebibytes"].items()} if found else {},
+            memory.occupied([engine.pid for engine in lm.engine.members]),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        now = self.occupied
+        away = None if self.gpus is None else {**asdict(self.gpus), "total": self.gpus.total, "held": dict(self.held)}
+        return {
+            **asdict(self.host),
+            "total": self.host.total,
+            "gpus": away,
+            "own": now and now.own,
+            "mapped": now and now.mapped,
+            "peak": now and now.peak,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Benchmark:
     """A model's speed and memory on this machine, with the settings that a search would have."""
 
@@ -102,10 +145,8 @@ class Benchmark:
     trials: tuple[Trial, ...]
     """What the open choices gave when they were measured: those that were taken, and the others."""
     speed: Speed
-    need: memory.MemoryNeed
-    """By the header."""
-    peak_bytes: int | None
-    """The most that the worker occupied; None where the system does not say."""
+    memory: Footprint
+    """When all had been measured."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -132,7 +173,7 @@ class Benchmark:
                 for name, (rate, plain) in rates.items()
             ],
             "load": speed.load,
-            "memory": {**asdict(self.need), "total": self.need.total, "peak": self.peak_bytes},
+            "memory": self.memory.to_json(),
         }
 
 
@@ -165,9 +206,8 @@ def benchmark(
     name = path.stem if file_at(name_or_path) else name_or_path
     with LocalModel(path, choice.settings, name) as lm:
         speed = measured_speed(lm, repetitions, progress)
-        peak = memory.peak_bytes(lm.pid)
-    need = memory.needed(header, choice.settings)
-    return Benchmark(name, str(path), choice.settings, trials, speed, need, peak)
+        footprint = Footprint.of(lm)
+    return Benchmark(name, str(path), choice.settings, trials, speed, footprint)
 
 
 def measured_speed(

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ import toy
 from click.testing import CliRunner
 
 from localprompt.cli.main import main
+from localprompt.engine import memory
 from localprompt.engine.gguf_reader import read_header
 from localprompt.errors import ModelError
 from localprompt.lm.check import kind_of_memory
 from localprompt.lm.local import load_model
-from localprompt.lm.speed import Rate, measured_speed
+from localprompt.lm.speed import Footprint, Rate, measured_speed
 
 FIXED = tuple(
     part
@@ -62,6 +64,24 @@ def test_bench_measures_four_rates_and_their_ratios(tiny_qwen: Path) -> None:
     assert found["memory"]["total"] == sum(
         found["memory"][part] for part in ("weights", "cells", "states", "compute", "outputs", "process")
     )
+    assert found["memory"]["gpus"] is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what a process occupies")
+def test_memory_of_its_own_is_told_from_the_mapped_file_and_from_what_is_on_gpus(tiny_qwen: Path) -> None:
+    with load_model(tiny_qwen, tune=False, n_ctx=512, n_ubatch=128, n_threads=1, n_engines=2) as lm:
+        found = Footprint.of(lm)
+        (alone,) = (memory.occupied([engine.pid]) for engine in lm.engine.members[1:])
+    now = found.occupied
+    assert now is not None
+    assert alone is not None
+    assert 1.5 * alone.own < now.own < 3 * alone.own
+    assert now.mapped < 1.5 * alone.mapped, "what both map counts once"
+    assert 0 < max(now.own, now.mapped) < now.own + now.mapped <= 1.01 * now.peak
+    away = replace(found, gpus=replace(found.host, weights=7, process=0), held={"CUDA0": 7}).to_json()
+    assert (away["gpus"]["weights"], away["gpus"]["held"]) == (7, {"CUDA0": 7})
+    assert away["gpus"]["total"] == found.host.total - found.host.weights - found.host.process + 7
+    assert away["own"] == now.own
 
 
 def test_bench_shows_what_each_choice_gave_and_remembers_it(tiny_qwen: Path) -> None:
