@@ -243,7 +243,7 @@ def _notes(found: Sensitivity) -> Iterator[str]:
             yield f"{model.model}: {pluralize(len(model.too_long), 'variant')} did not fit its context"
         if failed := sum(variant.failed for measures in model.scorers for variant in measures.variants):
             yield f"{model.model}: {pluralize(failed, 'answer')} could not be computed, and score 0"
-    decoded = sum(model.spend.tokens_computed for model in found.models)
+    decoded = sum(model.spend.tokens_decoded for model in found.models)
     cached = sum(model.spend.answers_cached for model in found.models)
     answers = sum(model.spend.answers for model in found.models)
     yield f"{decoded:,} tokens; {cached:,} of {answers:,} answers were known"

@@ -115,7 +115,7 @@ def _notes(found: Transfer) -> Iterator[str]:
             )
             yield f"{task.task}: {what}" if len(found.tasks) > 1 else what
     spends = [model.spend for model in found.models]
-    tokens, cached = sum(each.tokens_computed for each in spends), sum(each.answers_cached for each in spends)
+    tokens, cached = sum(each.tokens_decoded for each in spends), sum(each.answers_cached for each in spends)
     yield f"{tokens:,} tokens; {cached:,} of {sum(each.answers for each in spends):,} answers were known"
 
 

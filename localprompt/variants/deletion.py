@@ -70,12 +70,15 @@ def _joined(units: Sequence[Span], names: Sequence[Span], most: int) -> list[Spa
 
 def _without(text: str, start: int, end: int) -> str:
     """Return a text without a piece, and without the quotation marks, commas and blanks that were only its own."""
-    before, after = text[:start], text[end:]
+    before, piece, after = text[:start], text[start:end], text[end:]
+    for opening, closing in ("()", "[]", "{}", "“”", "«»", "「」"):
+        if after[:1] == closing and piece.count(opening) > piece.count(closing):
+            after = after[1:]
     while before and after and before[-1] + after[0] in ('""', "''", "“”", "‘’", "«»", "「」", "``", "**", "()"):
         before, after = before[:-1], after[1:]
     if regex.search(r"(?:\A|[.!?。！？])\s*\Z", before):  # a whole sentence is gone, and its sign with it
         after = regex.sub(r"\A[.!?。！？]", "", after)
-    if regex.search(r"(?:\A|[,:(\[{])\s*\Z", before):
+    if regex.search(r"(?:\A|[.!?。！？,:(\[{])\s*\Z", before):
         after = regex.sub(r"\A[,、，]", "", after)
     if regex.match(r"\s*(?:\Z|[.;:)\]}?!])", after):
         before = regex.sub(r"[,、，]?\s*\Z", "", before)

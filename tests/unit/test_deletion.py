@@ -69,3 +69,10 @@ def test_a_text_of_one_word_leaves_nothing_and_scripts_without_spaces_go_by_two(
 
 def test_a_prompt_of_several_words_is_never_left_empty() -> None:
     assert without("Name every planet", 1) == ["every planet"]
+
+
+def test_a_bracket_or_comma_of_which_the_other_half_is_gone_goes_too() -> None:
+    classes = toy.task(labels=("good", "great"))
+    found = Deletion().variants(toy.origin("Choose one: (1) good, and (2) great.", classes), 2)
+    assert [each.prompt.instruction for each in found] == ["good, and (2) great.", "Choose one: (1) good, great."]
+    assert "Please do it. give a label." in without("Please do it. Given the item, give a label.", 4)
