@@ -196,10 +196,10 @@ def read(file: Path) -> Results:
     return results
 
 
-def write(file: Path, results: Results) -> None:
+def write(file: Path, results: Results, indent: int | None = 1) -> None:
     """Write the results so that the file is whole whenever this ends."""
     half = file.with_name(f"{file.name}.new")
-    half.write_text(json.dumps(results, indent=1, ensure_ascii=False), encoding="utf-8")
+    half.write_text(json.dumps(results, indent=indent, ensure_ascii=False), encoding="utf-8")
     half.replace(file)
 
 

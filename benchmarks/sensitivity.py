@@ -13,10 +13,10 @@ unquantised file, which shows quantisation alone:
 
     localprompt models quantize MODEL-F16.gguf --to Q8_0,Q6_K,Q5_K_M,Q4_K_M,Q3_K_M,Q2_K
 
-The results of a task are written to FILE when it is done; all answers are in --store, so what was interrupted goes on
-where it was. `--report` prints what there is and loads no model. `--battery FILE` writes what the first model is asked
-for the first task, prompts and labels, for `benchmarks/peers.py --battery FILE`: that times the same questions put to a
-llama.cpp server.
+The results of a task are written to FILE when it is done: what a copy of FILE has is not measured again, on another
+machine either. Within a task the answers are in --store, so what was interrupted goes on where it was. `--report`
+prints what there is and loads no model. `--battery FILE` writes what the first model is asked for the first task,
+prompts and labels, for `benchmarks/peers.py --battery FILE`: that times the same questions put to a llama.cpp server.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from corpus import LABELS, published, task_in
+from methods import expect, read, write
 
 import localprompt
 from localprompt.battery.ask import find_size, make_variants
@@ -166,9 +167,11 @@ def main() -> None:
         folder = options.data / names[0]
         write_battery(task_of(options.data, names[0]), published(folder), models[0], options.size, options.battery)
         return
-    results = json.loads(options.json.read_text()) if options.json.exists() else {}
+    results = read(options.json)
     for name in names if not options.report else ():
-        if name not in results:
+        if name in results:
+            expect(options.json, name, results[name], {"size": options.size})
+        else:
             with progress() as observer:
                 found = localprompt.sensitivity(
                     task_of(options.data, name),
@@ -179,7 +182,7 @@ def main() -> None:
                     observer=observer,
                 )
             results[name] = found.to_json()
-            options.json.write_text(json.dumps(results), encoding="utf-8")
+            write(options.json, results, indent=None)
             report({name: results[name]})
     report(results)
 

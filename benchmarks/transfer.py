@@ -7,19 +7,20 @@ DATA is a folder with subj and agnews, each with train.jsonl, dev.jsonl and test
 prompts.txt with instructions by people, one a line, the published one first: that is the seed prompt. The best prompt
 of each model, and the one for all models, are chosen on dev and reported on test, at most `--rows` rows each.
 
-The results of a task are written to FILE when it is done; all answers are in --store, so what was interrupted goes on
-where it was. `--report` prints what there is as Markdown and loads no model.
+The results of a task are written to FILE when it is done: what a copy of FILE has is not measured again, on another
+machine either. Within a task the answers are in --store, so what was interrupted goes on where it was. `--report`
+prints what there is as Markdown and loads no model.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from corpus import LABELS, published, task_in
+from methods import expect, read, write
 
 import localprompt
 from localprompt.cli.progress import progress
@@ -106,19 +107,22 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=ROWS)
     parser.add_argument("--report", action="store_true")
     options = parser.parse_args()
-    results = json.loads(options.json.read_text()) if options.json.exists() else {}
+    results = read(options.json)
     for name in options.tasks.split(",") if not options.report else ():
-        if name not in results:
+        task = task_of(options.data, name, options.rows)
+        if name in results:
+            expect(options.json, name, results[name]["tasks"][0], {"n_dev": len(task.dev)})
+        else:
             with progress() as observer:
                 found = localprompt.transfer(
-                    [task_of(options.data, name, options.rows)],
+                    [task],
                     options.models.split(","),
                     prompts=published(options.data / name),
                     store=options.store,
                     observer=observer,
                 )
             results[name] = found.to_json()
-            options.json.write_text(json.dumps(results), encoding="utf-8")
+            write(options.json, results, indent=None)
     report(results)
 
 
