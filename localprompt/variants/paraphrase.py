@@ -44,6 +44,12 @@ _LENGTHS = (0.5, 2.0)
 """Shortest and longest paraphrase, as shares of the instruction's characters."""
 _LONG = 8
 """Words of an instruction whose language shows."""
+_UNSAID = 0.3
+"""Part of a wording's nats that may be left, at most, where the original is known."""
+_LEFT_OUT = 0.1
+"""Part of what the original itself tells of a sentence: a wording that tells less leaves it out."""
+_ASKS = ("?", "？", "؟")
+"""Signs with which a question ends."""
 _QUOTES = "\"'`“”‘’«»「」『』"
 
 ship("paraphrase", __name__)
@@ -58,8 +64,8 @@ class Paraphrase:
         """Return the variants in the order in which the proposer wrote them; none where it wrote nothing usable.
 
         The proposer is asked until there are enough, at most for `_REPLIES` replies to each of `_TEMPERATURES`, and as
-        many again where none was usable. A wording leaves out a sentence that is less likely after it than without it.
-        What is not used is counted as discarded, with the reason.
+        many again where none was usable. The proposer's likelihoods also tell what says something else or leaves a
+        sentence out. What is not used is counted as discarded, with the reason.
 
         Raises:
             BudgetExhausted: if there is no budget left for the first request.
@@ -83,34 +89,45 @@ def _written(origin: Origin, most: int) -> list[str]:
         if request is None or len(found) >= most:
             break
         sampling = Sampling(_room(proposer, text), temperature=temperature, top_p=0.95, stop=request.reading.stop)
-        n = min(_REPLIES, most - len(found) + 1)
+        n = min(_REPLIES, 2 * (most - len(found)))
         accepted = proposer.propose([request], sampling, template.fixed, n=n, objection=refused)[0].accepted
-        lost = _losing(proposer, templates[_AGAIN], text, accepted)
-        proposer.discard([Discard(each, "leaves a sentence out") for each in lost])
+        unfaithful = _unfaithful(proposer, templates[_AGAIN], text, accepted)
+        proposer.discard(unfaithful)
         for each in accepted:
             memory.add(each)
+        lost = {each.text for each in unfaithful}
         found += [each for each in accepted if each not in lost]
     return found
 
 
-def _losing(proposer: Proposer, template: MetaPrompt, text: str, wordings: Sequence[str]) -> list[str]:
-    """Return the wordings of `text` that leave out a sentence of it, where it has several.
+def _unfaithful(proposer: Proposer, template: MetaPrompt, text: str, wordings: Sequence[str]) -> list[Discard]:
+    """Return the wordings of `text` that say something else as well, or leave out a sentence of it.
 
-    Who knows what a wording says expects each sentence of the original more than who only knows the sentences before.
+    Who knows the original expects what a wording of it says. Who knows the wording expects each sentence of the
+    original, where it has several, more than who knows nothing does, if less than who knows the original.
     """
-    ends = [match.end() for match in SENTENCE_END.finditer(text) if text[match.end() :].strip()]
-    sentences = list(pairwise([0, *ends, len(text)]))
-    if len(sentences) < 2 or not wordings:
+    if not wordings:
         return []
-    heads = [template.text.partition("{{")[0].rstrip(), *(template.fill(instruction=each) for each in wordings)]
-    pairs = [(f"{head} {text[:start]}", text[start:end]) for head in heads for start, end in sentences]
-    nats, n = proposer.likelihood(pairs), len(sentences)
-    alone, *known = (nats[i : i + n] for i in range(0, len(nats), n))
-    return [
-        wording
-        for wording, each in zip(wordings, known, strict=True)
-        if any(after < before for before, after in zip(alone, each, strict=True))
+    ends = [match.end() for match in SENTENCE_END.finditer(text) if text[match.end() :].strip()]
+    sentences = list(pairwise([0, *ends, len(text)])) if ends else []
+    nothing = template.text.partition("{{")[0].rstrip()
+    original, *of_wordings = [template.fill(instruction=each) for each in (text, *wordings)]
+    said = [(f"{head} ", wording) for wording in wordings for head in (nothing, original)]
+    asked = [
+        (f"{head} {text[:start]}", text[start:end])
+        for head in (nothing, original, *of_wordings)
+        for start, end in sentences
     ]
+    nats, n = proposer.likelihood([*said, *asked]), len(sentences)
+    least, most, *told = [nats[len(said) + i * n :][:n] for i in range(2 + len(wordings))]
+    found = list[Discard]()
+    for place, wording in enumerate(wordings):
+        alone, known = nats[2 * place : 2 * place + 2]
+        if known < _UNSAID * alone:
+            found.append(Discard(wording, "says something else"))
+        elif any(it <= low + _LEFT_OUT * (high - low) for low, high, it in zip(least, most, told[place], strict=True)):
+            found.append(Discard(wording, "leaves a sentence out"))
+    return found
 
 
 def _request(proposer: Proposer, template: MetaPrompt, prompt: Prompt) -> Request | None:
@@ -137,6 +154,7 @@ def _refused(origin: Origin, memory: Memory) -> Callable[[str, Prompt], str]:
     pieces = (text[start:end].strip(_QUOTES).strip() for start, end in literal(origin))
     kept = sorted({*spelled, *(piece for piece in pieces if piece and piece.casefold() not in folded)})
     named = {text[start:end].casefold() for start, end in found_names(text, names)}
+    is_question = text.rstrip(f"{_QUOTES} ").endswith(_ASKS)
     scripts, is_foreign = scripts_of(text), len(text.split()) >= _LONG and not is_english(text)
 
     def refused(new: str, _: Prompt) -> str:
@@ -145,6 +163,10 @@ def _refused(origin: Origin, memory: Memory) -> Callable[[str, Prompt], str]:
             ("not the length of the instruction", not _LENGTHS[0] <= len(new) / len(text) <= _LENGTHS[1]),
             ("lacks an output, number or quotation", any(not stands(each, new) for each in kept)),
             ("names another output", bool(also - named)),
+            (
+                "tells where the instruction asks" if is_question else "asks where the instruction tells",
+                new.rstrip(_QUOTES).endswith(_ASKS) != is_question,
+            ),
             ("adds a number or quotation", any(not stands(each, text.casefold()) for each in _literals(new))),
             ("in another script", bool(scripts_of(new) - scripts)),
             ("in another language", is_foreign and is_english(new)),

@@ -19,11 +19,15 @@ TEXT = 'Say whether the number is odd or even, in 1 word, after "It is".'
 GOOD = 'Answer in 1 word whether we have an odd or even number, after "It is".'
 
 
+def knows(context: str, continuation: str) -> float:
+    return -1.0 if "in other words:" in context else -9.0
+
+
 def origin(
     answer: Callable[[str, int], str], text: str = TEXT, *, budget: Budget | None = None, labels: bool = True
 ) -> Origin:
     task: Task = replace(toy.task(labels=("odd", "even") if labels else ()), seeds=(Prompt(text),))
-    return Origin(Prompt(text), task, toy.problem(ScriptedLM(answer=answer), task, budget=budget))
+    return Origin(Prompt(text), task, toy.problem(ScriptedLM(answer=answer, logprob=knows), task, budget=budget))
 
 
 def written(*texts: str, text: str = TEXT, most: int = 9) -> list[str]:
@@ -77,6 +81,15 @@ def test_an_output_that_prose_has_in_another_case_need_not_stay_there() -> None:
     assert written("Is the number odd or even? Tell me which of them it is.", text=text)
 
 
+def test_a_question_is_not_told_and_what_is_told_is_no_question() -> None:
+    asked, told = "What planet are they talking about?", "Tell us of which planet they talk."
+    assert written(asked, told, text="Name the planet that is meant.") == [told]
+    assert written(asked, told, text="Which planet is meant?") == [asked]
+    assert reasons("教えてください、どの惑星のことか。", "どの惑星のことですか？") == {
+        "tells where the instruction asks"
+    }
+
+
 def test_another_language_is_discarded() -> None:
     spanish = "Escribe una palabra corta que rime bien con la palabra dada."
     assert reasons("Write a short word which rhymes with the word given.", spanish) == {"in another language"}
@@ -87,8 +100,8 @@ def test_what_leaves_a_sentence_out_is_discarded() -> None:
     whole, part = "Tell us the topic of the text and nothing else.", "Tell us the topic of the text, please do."
 
     def logprob(context: str, continuation: str) -> float:
-        is_part = part in context and continuation.strip() == "Add nothing to that."
-        return -9.0 if is_part else -1.0 if whole in context else -5.0
+        is_left_out = part in context and continuation.strip() == "Add nothing to that."
+        return -8.3 if is_left_out else knows(context, continuation)
 
     lm = ScriptedLM(answer=lambda prompt, seed: (whole, part)[seed % 2], logprob=logprob)
     given = Origin(Prompt(text), toy.task(), toy.problem(lm))
@@ -97,8 +110,22 @@ def test_what_leaves_a_sentence_out_is_discarded() -> None:
     assert f"An instruction: {part}\n\nThe same instruction in other words: {text}" in lm.seen
 
 
+def test_what_the_instruction_does_not_account_for_is_something_else() -> None:
+    text = "Say what the text is about."
+    same, other = "Tell us the topic of the text.", "Tell us the length of the text."
+
+    def logprob(context: str, continuation: str) -> float:
+        nats = knows(context, continuation)
+        return nats - 2.0 if "length" in continuation and nats == -1.0 else nats
+
+    lm = ScriptedLM(answer=lambda prompt, seed: (same, other)[seed % 2], logprob=logprob)
+    given = Origin(Prompt(text), toy.task(), toy.problem(lm))
+    assert [each.prompt.instruction for each in Paraphrase().variants(given, 9)] == [same]
+    assert given.problem.proposer.discards["says something else"] == 1
+
+
 def test_each_wording_stands_there_once() -> None:
-    other = 'We want 1 word after "It is": is this number odd or even?'
+    other = 'We want 1 word after "It is": whether this number is odd or even.'
     assert sorted(written(GOOD, other, f"{GOOD} ")) == sorted([GOOD, other])
 
 
