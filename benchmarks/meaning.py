@@ -111,7 +111,10 @@ def write_missing(options: argparse.Namespace, lm: LanguageModel, writer: str, n
     with localprompt.open_session(lm, store=options.store) as session:
         for family in find_families(names):
             if family.name not in of_writer:
-                of_writer[family.name] = list(written(asked, family, session, options.seed))
+                rows = of_writer[family.name] = []
+                for row in written(asked, family, session, options.seed):
+                    rows.append(row)
+                    print(f"{writer}, {family.name} {len(rows)}: {row['change']} | {row['text']}", flush=True)
                 write(options.json, results)
 
 

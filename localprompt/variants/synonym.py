@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import random
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -48,6 +49,8 @@ _TRIES = 3
 """Words tried for each variant that is wanted, and as many more."""
 _LEAST = 4
 """Letters of a word that has synonyms: shorter ones are articles, prepositions, conjunctions of most languages."""
+_NUMBERS = frozenset(unicodedata.name(chr(code)).rpartition(" ")[2].casefold() for code in range(0x2460, 0x2474))
+"""The English words from one to twenty, as Unicode names the circled numbers: to models, each is like the next."""
 _STEM, _ENDING = 3, 3
 """Letters that all forms of a word begin with: all but the ending, at least so many."""
 _ALIKE = 0.7
@@ -102,6 +105,7 @@ def _open_words(origin: Origin) -> list[Span]:
         for start, end in words_in(text, kept)
         if end - start >= _LEAST
         and taken.isdisjoint(range(start, end))
+        and text[start:end].casefold() not in _NUMBERS
         and regex.fullmatch(r"[\p{L}\p{M}]+", text[start:end])
         and not is_unspaced(text[start:end])
     ]

@@ -136,7 +136,9 @@ def test_a_long_prompt_is_shown_in_part() -> None:
     assert max(map(len, lm.seen)) < 2_000
 
 
-@pytest.mark.parametrize("text", ["", " \n", "odd or even?", "请判断这句话的情感。", "{{input}}", "a b c"])
+@pytest.mark.parametrize(
+    "text", ["", " \n", "odd or even?", "请判断这句话的情感。", "{{input}}", "a b c", "Five or seven, odd?"]
+)
 def test_where_no_word_may_be_replaced_nothing_is_asked(text: str) -> None:
     assert not Synonym().variants(origin(toy.failing(AssertionError()), text=text), 5)
 
