@@ -6,7 +6,7 @@ both. Equal texts that were decoded one after the other take cells of their own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 
 class Cells:
@@ -20,9 +20,13 @@ class Cells:
     @property
     def n_taken(self) -> int:
         """Cells that a sequence holds."""
+        return self.held_by(self._pieces)
+
+    def held_by(self, sequences: Collection[int]) -> int:
+        """Return how many cells these sequences hold, those that they share counted once."""
         most: dict[int, int] = {}
-        for pieces in self._pieces.values():
-            for number, length in pieces:
+        for sequence in sequences:
+            for number, length in self._pieces.get(sequence, ()):
                 if length > most.get(number, 0):
                     most[number] = length
         return sum(most.values())

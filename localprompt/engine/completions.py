@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import codecs
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ from localprompt.engine.context import Context, Next
 from localprompt.engine.drafts import Drafts
 from localprompt.engine.frozen_walk import FrozenWalk
 from localprompt.engine.llama import Vocabulary, utf8
-from localprompt.engine.plan import Copy, Drop, PlannedBatch, Room, Walk
+from localprompt.engine.plan import Copy, Drop, Held, PlannedBatch, Room, Walk
 from localprompt.engine.radix import RadixTree
 from localprompt.engine.sampling import Sampler
 from localprompt.engine.shared_walk import Reuse, SharedWalk
@@ -156,12 +156,26 @@ class Completions:
         self._close_ranks()
         return [(lane.key, lane.result()) for lane in ended]
 
+    def stand_back(self) -> Held:
+        """Return what others leave alone who use the memory until the next step; beginnings kept there are theirs."""
+        self._forget_kept()
+        return Held({*self._walk.held, *(lane.id for lane in self._lanes)}, self._promised)
+
+    @property
+    def _promised(self) -> int:
+        """Cells that lanes will need beside those that they have."""
+        return sum(lane.request.sampling.max_tokens - len(lane.tokens) + 1 for lane in self._lanes)
+
+    def _forget_kept(self) -> None:
+        if isinstance(self._walk, SharedWalk):
+            self._context.prefixes.lose(self._walk.unkept)
+            self._walk.let_go()
+
     def _plan(self) -> None:
         """Plan a walk through all requests that have not begun, after one that has begun all of its own."""
         for sequence in self._walk.held:
             self._context.drop(sequence)
-        if isinstance(self._walk, SharedWalk):
-            self._context.prefixes.lose(self._walk.unkept)
+        self._forget_kept()
         self._keys = sorted(self._requests, key=lambda key: self._requests[key].tokens)
         tree = RadixTree.of([self._requests[key].tokens for key in self._keys])
         wanted = [{len(tokens) - 1} for tokens in tree.sequences]
@@ -189,8 +203,7 @@ class Completions:
         n_rows = max(0, self._context.n_rows - n)
         taken = {*self._walk.held, *(lane.id for lane in self._lanes)}
         ids = [i for i in self._context.ids if i not in taken]
-        promised = sum(lane.request.sampling.max_tokens - len(lane.tokens) + 1 for lane in self._lanes)
-        cells = _FOREVER if self._context.shape.has_streams else self._context.n_free - promised
+        cells = _FOREVER if self._context.shape.has_streams else self._context.n_free - self._promised
         return Room(n_rows, ids, len(self._context.ids) - n, cells, self._n_lanes - n)
 
     def _guesses(self, batch: PlannedBatch | None) -> list[tuple[int, ...]]:
@@ -351,13 +364,14 @@ class _Lane:
         return Generation(text, len(self.tokens), self.finish_reason or "length")
 
 
-def restart(context: Context, walk: Walk) -> None:
-    """Forget everything and let a walk that found no room go on from there.
+def restart(context: Context, walk: Walk, but: Collection[int] = ()) -> None:
+    """Forget everything but some sequences of others, and let a walk that found no room go on from there.
 
     In exact mode the cells of what was dropped are free only then, and what was kept from call to call takes some.
     Otherwise there is always room: requests fit.
     """
-    if context.n_free == context.most_free or not isinstance(walk, SharedWalk):
+    before = context.n_free
+    context.clear(but)
+    if context.n_free == before or not isinstance(walk, SharedWalk):
         raise AssertionError("a request that fits the context found no room")
-    context.clear()
     walk.restart()

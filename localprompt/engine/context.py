@@ -127,12 +127,19 @@ class Context:
         """Most rows of a batch."""
         return self.settings.n_ubatch - (LEAST_EXACT_ROWS if self.settings.exact else 0)
 
-    def clear(self) -> None:
-        """Forget all sequences."""
+    def held_by(self, sequences: Collection[int]) -> int:
+        """Return how many cells these sequences hold."""
+        return self._cells.held_by(sequences)
+
+    def clear(self, but: Collection[int] = ()) -> None:
+        """Forget all sequences but those named."""
+        self.prefixes.forget()
+        if but:
+            self.apply([Drop(sequence) for sequence in range(self.shape.n_seq_max) if sequence not in but])
+            return
         C.llama_memory_clear(self._memory, False)
         self._n_written = 0
         self._cells.clear()
-        self.prefixes.forget()
 
     def drop(self, sequence: int) -> None:
         """Forget one sequence.

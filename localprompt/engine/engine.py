@@ -22,7 +22,7 @@ from localprompt.engine.completions import Completions, GenerateRequest, Heard, 
 from localprompt.engine.context import Context, Shape
 from localprompt.engine.frozen_walk import FrozenWalk
 from localprompt.engine.llama import Llama
-from localprompt.engine.plan import Room, Walk
+from localprompt.engine.plan import NOTHING, Held, Room, Walk
 from localprompt.engine.prefixes import Prefixes
 from localprompt.engine.radix import RadixTree
 from localprompt.engine.settings import MOST_SEQUENCES
@@ -79,14 +79,27 @@ class Engine:
         """Cumulative work."""
         return self._called + self._llama.stats
 
-    def score(self, requests: Sequence[ScoreRequest], progress: Progress = lambda *_: None) -> list[Loglikelihood]:
+    def room_beside(self, held: Held) -> int:
+        """Return how long a text may be that is read beside completions which hold a part of the memory.
+
+        In exact mode none is: numbers are exact in a memory that was empty.
+        """
+        context = self._llama.context
+        if context.settings.exact or len(context.ids) - len(held.ids) <= len(context.holders):
+            return 0
+        return context.most_free - context.held_by(held.ids)
+
+    def score(
+        self, requests: Sequence[ScoreRequest], progress: Progress = lambda *_: None, held: Held = NOTHING
+    ) -> list[Loglikelihood]:
         """Return one log-likelihood per request, same order and length.
 
-        The last token of a request is never decoded: nothing is predicted after it.
+        What is held is left alone: no request is longer than `room_beside` it. The last token of a request is never
+        decoded: nothing is predicted after it.
         """
         logprobs = [0.0] * len(requests)
         greedy = [True] * len(requests)
-        for row, targets in self.rows(requests, progress):
+        for row, targets in self.rows(requests, progress, held):
             best, lse = int(row.argmax()), logsumexp(row)
             for request, token in targets:
                 logprobs[request] += float(row[token]) - lse
@@ -96,7 +109,9 @@ class Engine:
             for logprob, request, is_greedy in zip(logprobs, requests, greedy, strict=True)
         ]
 
-    def rows(self, requests: Sequence[ScoreRequest], progress: Progress = lambda *_: None) -> Iterator[_Read]:
+    def rows(
+        self, requests: Sequence[ScoreRequest], progress: Progress = lambda *_: None, held: Held = NOTHING
+    ) -> Iterator[_Read]:
         """Yield each row of logits that the requests need, with the (request, token) pairs to read there.
 
         A row is valid until the next one is asked for; those of one request come in the order of its tokens.
@@ -110,20 +125,20 @@ class Engine:
         for owner, position in targets:
             wanted[owner].add(position)
         starts = dict(zip(paths, (request.start for request in requests), strict=True))
-        longest = max(map(len, tree.sequences), default=0)
+        longest = max(map(len, tree.sequences), default=0) + context.held_by(held.ids) + held.promised
         reuse = context.reuse(tree, [starts[sequence] for sequence in tree.sequences], wanted, longest)
-        walk = self._walk(context, tree, wanted, reuse)
+        walk = self._walk(context, tree, wanted, reuse, held)
         while not walk.done:
-            batch = walk.next_batch(self._room(context, walk))
+            batch = walk.next_batch(self._room(context, walk, held))
             if batch is None:
-                restart(context, walk)
+                restart(context, walk, held.ids)
                 continue
             for row, at in zip(context.run(batch), batch.outputs, strict=True):
                 yield row, targets[at]
             context.apply(batch.after)
             progress(round(len(requests) * walk.n_done / len(tree.sequences)), len(requests))
-        if context.settings.exact:
-            context.clear()
+        if context.settings.exact or context.n_free < held.promised:
+            context.clear(held.ids)
         self._count(sum(len(path) for path in paths), began)
 
     def generate(self, requests: Sequence[GenerateRequest], progress: Progress = lambda *_: None) -> list[Generation]:
@@ -192,13 +207,22 @@ class Engine:
         """Forget all sequences: what was kept, and what a call that ended in the middle left."""
         self._llama.clear()
 
-    def _walk(self, context: Context, tree: RadixTree, wanted: Sequence[set[int]], reuse: Reuse | None = None) -> Walk:
+    def _walk(
+        self,
+        context: Context,
+        tree: RadixTree,
+        wanted: Sequence[set[int]],
+        reuse: Reuse | None = None,
+        held: Held = NOTHING,
+    ) -> Walk:
+        ids = [i for i in context.ids if i not in held.ids]
         if context.copies_whole:
-            return FrozenWalk(tree, wanted, frozen=max(1, len(context.ids) // 2))
-        return SharedWalk(tree, wanted, holders=context.holders, reuse=reuse)
+            return FrozenWalk(tree, wanted, frozen=max(1, len(ids) // 2))
+        return SharedWalk(tree, wanted, holders=ids[: len(context.holders)], reuse=reuse)
 
-    def _room(self, context: Context, walk: Walk) -> Room:
-        ids = [i for i in context.ids if i not in set(walk.held)]
+    def _room(self, context: Context, walk: Walk, held: Held = NOTHING) -> Room:
+        taken = {*walk.held, *held.ids}
+        ids = [i for i in context.ids if i not in taken]
         cells = context.n_free
         return Room(min(context.n_rows, cells), ids, len(context.ids), cells)
 

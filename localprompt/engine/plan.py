@@ -10,7 +10,7 @@ Two walks make such batches, one for each kind of memory that llama.cpp has:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,6 +27,19 @@ class Room:
     """Cells free for new rows and for what is reserved with them."""
     lanes: int = 0
     """How many more completions may begin; of no concern when scoring."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What completions under way have of a memory while others use the rest."""
+
+    ids: Collection[int] = ()
+    """Their sequence ids."""
+    promised: int = 0
+    """Cells that they will need beside those that they have."""
+
+
+NOTHING = Held()
 
 
 @dataclass(frozen=True, slots=True)

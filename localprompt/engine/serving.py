@@ -11,12 +11,16 @@ from numpy.typing import NDArray
 
 from localprompt.engine.completions import Completions, GenerateRequest
 from localprompt.engine.engine import Engine, Progress
+from localprompt.engine.plan import NOTHING, Held
 from localprompt.engine.tokenwise import Judge, TokenLogprob
 from localprompt.errors import ConfigError
 from localprompt.types import Generation, Sampling
 
 _STEPS = 4
 """Decode calls between two looks at what has come, where nothing is to be told."""
+
+
+_ANY_LENGTH = 1 << 40
 
 
 class ServedRequest(NamedTuple):
@@ -49,7 +53,7 @@ class Told(NamedTuple):
 
 
 class ServedCompletions:
-    """Completions of one engine; nothing else may use its memory while one is unfinished."""
+    """Completions of one engine; while one is unfinished, others use no more of its memory than `stand_back` says."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -69,6 +73,13 @@ class ServedCompletions:
         if not self._underway:
             self._completions = None
         return told
+
+    def stand_back(self) -> tuple[Held, int]:
+        """Return what others who use the memory until the next step leave alone, and how long their texts may be."""
+        if self._completions is None or not self._underway:
+            return NOTHING, _ANY_LENGTH
+        held = self._completions.stand_back()
+        return held, self._engine.room_beside(held)
 
     def complete(self, requests: Sequence[ServedRequest], progress: Progress) -> list[Told]:
         """Return the end of each completion, same order and length, with the log-probabilities of all its tokens.

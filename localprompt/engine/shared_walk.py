@@ -2,7 +2,7 @@
 
 A depth-first walk is cut into batches. Sequence ids are used like this:
 
-    TRUNK           cells [0, kept) of the path of the last sequence visited, from one batch to the next
+    holders         cells [0, kept), the trunk, of the path of the last sequence visited, from one batch to the next
     ids of Room     one for each sequence that has rows in the batch
 
 Before a batch each of its sequences gets the part of the trunk that it shares, which is metadata only. A row is decoded
@@ -64,7 +64,7 @@ class SharedWalk:
         tree: the sequences.
         wanted: for each sequence, the positions that it owns whose logits are needed.
         reserve: when generating: for each sequence, cells to keep free beside its own rows, for its completion.
-        holders: ids that hold the trunk, of which `TRUNK` is one. Two where layers have windows: llama.cpp writes over
+        holders: ids that hold the trunk. Two where layers have windows: llama.cpp writes over
             cells that only one sequence holds and that its window has passed, and the trunk may become shorter.
         reuse: what earlier walks have left, and what is left to later ones.
     """
@@ -113,6 +113,10 @@ class SharedWalk:
         Nothing is there any more, and nothing is kept.
         """
         self._depth = 0
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Have nothing more of earlier walks, and leave nothing more to later ones."""
         self._known, self._keep = {}, {}
 
     def next_batch(self, room: Room) -> PlannedBatch | None:
@@ -122,7 +126,7 @@ class SharedWalk:
         outputs: list[tuple[int, int]] = []
         cells = room.cells
         most = len(room.ids) if self._reserve is None else min(room.lanes, len(room.ids))
-        i, source, kept = self._next, TRUNK, self._depth
+        i, source, kept = self._next, self._holders[0], self._depth
         while i < len(self._tree.sequences) and len(visits) < most:
             start = kept if not visits else self._tree.shared[i]
             known = self._known.get(i, _NOTHING)

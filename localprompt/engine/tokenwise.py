@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localprompt.engine.engine import Engine, Progress, ScoreRequest, logsumexp
+from localprompt.engine.plan import NOTHING, Held
 from localprompt.engine.sampling import Sampler
 from localprompt.types import Sampling
 
@@ -36,16 +37,20 @@ class TokenwiseRequest:
 
 
 def tokenwise(
-    engine: Engine, requests: Sequence[TokenwiseRequest], progress: Progress = lambda *_: None
+    engine: Engine,
+    requests: Sequence[TokenwiseRequest],
+    progress: Progress = lambda *_: None,
+    held: Held = NOTHING,
 ) -> list[list[TokenLogprob]]:
     """Return the log-probabilities of each request's tokens from the second on, same order and length as `requests`.
 
-    Where a request wants a token drawn, its list is longer by that one, which may be one that ends a text.
+    Where a request wants a token drawn, its list is longer by that one, which may be one that ends a text. What is held
+    is left alone, see `Engine.score`.
     """
     behind = [(_NEXT,) if request.sampling else () for request in requests]
     wanted = [ScoreRequest((*r.tokens, *more), 1) for r, more in zip(requests, behind, strict=True)]
     found: list[list[TokenLogprob]] = [[] for _ in requests]
-    for row, targets in engine.rows(wanted, progress):
+    for row, targets in engine.rows(wanted, progress, held):
         judge = Judge(row, max(requests[number].n_top for number, _ in targets))
         for number, token in targets:
             request = requests[number]

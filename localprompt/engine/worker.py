@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import astuple
 from functools import lru_cache, partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from localprompt.engine.frames import read_frame, write_frame
 from localprompt.engine.llama import Llama, Vocabulary
 from localprompt.engine.marks import chat_facts, chat_marks, keeps_spaces
 from localprompt.engine.plain import generation_rate
+from localprompt.engine.plan import Held
 from localprompt.engine.serving import ServedCompletions, ServedRequest
 from localprompt.engine.settings import EngineSettings
 from localprompt.engine.tokenwise import TokenwiseRequest, tokenwise
@@ -148,9 +149,13 @@ class ModelServer(TokenizerServer):
         return self._engine.stats
 
     def score(self, requests: list[Any]) -> list[Any]:
-        """Log-likelihoods of (tokens, start)."""
-        scored = self._engine.score([ScoreRequest(tuple(tokens), start) for tokens, start in requests], self._report)
-        return [astuple(result) for result in scored]
+        """Log-likelihoods of (tokens, start), and None where no room is beside completions under way."""
+
+        def answers(fitting: list[Any], held: Held) -> list[Any]:
+            wanted = [ScoreRequest(tuple(tokens), start) for tokens, start in fitting]
+            return [astuple(result) for result in self._engine.score(wanted, self._report, held)]
+
+        return self._beside(requests, answers)
 
     def generate(self, requests: list[Any]) -> list[Any]:
         """Completions of (tokens, sampling, seed, drafts in tokens)."""
@@ -165,12 +170,25 @@ class ModelServer(TokenizerServer):
         return find_difference(self._engine, self._llama.n_vocab, self._longest)
 
     def tokenwise(self, requests: list[Any]) -> list[Any]:
-        """Log-probabilities of each token of (tokens, n_top, sampling or None, seed); see `tokenwise`."""
-        wanted = [
-            TokenwiseRequest(tuple(tokens), n_top, _sampling(sampling) if sampling else None, seed)
-            for tokens, n_top, sampling, seed in requests
-        ]
-        return tokenwise(self._engine, wanted, self._report)
+        """Log-probabilities of each token of (tokens, n_top, sampling or None, seed), and None as `score`."""
+
+        def answers(fitting: list[Any], held: Held) -> list[Any]:
+            wanted = [
+                TokenwiseRequest(tuple(tokens), n_top, _sampling(sampling) if sampling else None, seed)
+                for tokens, n_top, sampling, seed in fitting
+            ]
+            return tokenwise(self._engine, wanted, self._report, held)
+
+        return self._beside(requests, answers)
+
+    def _beside(self, requests: list[Any], answers: Callable[[list[Any], Held], list[Any]]) -> list[Any]:
+        """Return the answers to those that there is room for, and None for the others."""
+        held, longest = self._served.stand_back()
+        fits = [len(tokens) <= longest for tokens, *_ in requests]
+        if requests and not any(fits):
+            return [None] * len(requests)
+        found = iter(answers([request for request, fit in zip(requests, fits, strict=True) if fit], held))
+        return [next(found) if fit else None for fit in fits]
 
     def step(self, add: list[Any], cancel: list[int]) -> list[Any]:
         """News of completions that come and go, each (key, tokens, sampling, seed, n_top or None, is_streamed)."""

@@ -3,28 +3,30 @@
     scores, reads    a wave: one call, in which prefixes are shared
     completions      come and go: between two steps of the engine new ones begin, and those that nobody awaits end
 
-The two have one memory, so they take turns: while a wave waits no completion begins, and when those that were under way
-have ended it is computed; then it is the turn of completions.
+As long as both wait they take turns, each for as long as the other had. Completions under way keep their memory
+meanwhile. What finds no room beside them waits until they have ended, and no completion begins before it.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from localprompt.engine.process import RequestsDied
 from localprompt.engine.serving import Told
 from localprompt.errors import LocalPromptError, ModelError, WorkerDied
-from localprompt.serve.queue import Queue
+from localprompt.serve.queue import Queue, Waiting
 from localprompt.serve.work import Item, Job, Read, RequestDied, Score, Write
 
 WINDOW = 0.003
 """Seconds in which what arrives joins the first of a wave."""
 _WAVE_ITEMS, _WAVE_TOKENS = 256, 32_768
 """Of one wave, at most; a single item may have more tokens."""
+_TURN_TOKENS = 2048
+"""Of a wave that completions wait for, at most: about as many decode calls as a step of theirs has."""
 
 
 class Engine(Protocol):
@@ -56,7 +58,7 @@ class Counts:
     completions: int = 0
     cancelled: int = 0
     deaths: int = 0
-    """Of the engine under completions; those in a wave are the engine's own to survive."""
+    """Of the engine under completions; those in a wave of its own are the engine's to survive."""
 
 
 class Dispatcher:
@@ -66,13 +68,19 @@ class Dispatcher:
         engine: nobody else asks it.
         lanes: completions under way at once.
         most_waiting: items that wait, at most.
+        clock: says by how many seconds one side is ahead of the other.
     """
 
-    def __init__(self, engine: Engine, lanes: int, most_waiting: int) -> None:
+    def __init__(
+        self, engine: Engine, lanes: int, most_waiting: int, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
         self.counts = Counts()
         self._engine = engine
         self._lanes = lanes
+        self._clock = clock
         self._waves, self._writes = Queue(most_waiting), Queue(most_waiting)
+        self._stuck: list[Waiting] = []
+        self._ahead = 0.0
         self._changed = threading.Condition()
         self._underway: dict[int, _Underway] = {}
         self._n_begun = 0
@@ -97,7 +105,7 @@ class Dispatcher:
     @property
     def waiting(self) -> int:
         """Items that have not begun."""
-        return len(self._waves) + len(self._writes)
+        return len(self._waves) + len(self._stuck) + len(self._writes)
 
     @property
     def underway(self) -> int:
@@ -117,7 +125,6 @@ class Dispatcher:
         self._thread.join(timeout=10)
 
     def _run(self) -> None:
-        turn_of_waves = True
         while True:
             with self._changed:
                 while not (self._is_closed or self.waiting or self._underway):
@@ -127,7 +134,7 @@ class Dispatcher:
             if not self._underway:
                 time.sleep(WINDOW)
             try:
-                turn_of_waves = self._turn(turn_of_waves)
+                self._turn()
                 if self._broken is not None:
                     raise self._broken
             except LocalPromptError as error:
@@ -138,33 +145,41 @@ class Dispatcher:
                 raise
         self._give_up(ModelError("the server ends"))
 
-    def _turn(self, turn_of_waves: bool) -> bool:
-        """Do what is next; return whether waves come next."""
-        if not len(self._waves) or (not turn_of_waves and (self._underway or len(self._writes))):
-            self._step(admits=True)
-            return True
-        if self._underway:
-            self._step(admits=False)
-            return True
-        self._wave()
-        return False
+    def _turn(self) -> None:
+        """Let the side go on whose turn it is, and note by how long waves are ahead; nobody falls behind unasked."""
+        writes = bool(self._underway or len(self._writes))
+        scores = bool(self._stuck or len(self._waves))
+        is_wave = not self._underway if self._stuck else scores and (self._ahead <= 0 or not writes)
+        began = self._clock()
+        if is_wave:
+            self._wave(_TURN_TOKENS if writes else _WAVE_TOKENS)
+            self._ahead += self._clock() - began
+        else:
+            self._step(admits=not self._stuck)
+            self._ahead -= self._clock() - began
+        if not writes:
+            self._ahead = min(self._ahead, 0.0)
+        if not scores:
+            self._ahead = max(self._ahead, 0.0)
 
     # Waves
 
-    def _wave(self) -> None:
-        room = _WAVE_TOKENS
+    def _wave(self, most_tokens: int) -> None:
+        room = most_tokens
 
         def fits(item: Item) -> bool:
             nonlocal room
-            if len(item.tokens) > room and room < _WAVE_TOKENS:
+            if len(item.tokens) > room and room < most_tokens:
                 return False
             room -= len(item.tokens)
             return True
 
-        with self._changed:
-            taken = self._waves.take(_WAVE_ITEMS, fits)
-        self.counts.waves += 1
-        self.counts.wave_items += len(taken)
+        taken, self._stuck = [each for each in self._stuck if not each[0].is_cancelled], []
+        if not taken:
+            with self._changed:
+                taken = self._waves.take(_WAVE_ITEMS, fits)
+            self.counts.waves += 1
+            self.counts.wave_items += len(taken)
         scores = [(job, i, item) for job, i in taken if isinstance(item := job.items[i], Score)]
         reads = [(job, i, item) for job, i in taken if isinstance(item := job.items[i], Read)]
         waves = (
@@ -173,8 +188,23 @@ class Dispatcher:
         )
         for op, waiting, asked in waves:
             names = [job.name for job, *_ in waiting]
-            for (job, i, _), answer in zip(waiting, self._answers(op, names, asked), strict=True):
-                job.tell(i, answer)
+            answers = self._answers_beside(op, names, asked) if asked else []
+            for (job, i, _), answer in zip(waiting, answers, strict=True):
+                if answer is None:
+                    self._stuck.append((job, i))
+                else:
+                    job.tell(i, answer)
+
+    def _answers_beside(self, op: str, names: Sequence[str], asked: list[Any]) -> Sequence[Any]:
+        """Return what `_answers` does, and None in the places of those that find no room beside completions."""
+        if self._underway:
+            try:
+                found: list[Any] = self._engine.call_once(op, requests=asked)
+                return found
+            except LocalPromptError as error:  # the completions are lost with it
+                self.counts.deaths += isinstance(error, WorkerDied)
+                self._complete()
+        return self._answers(op, names, asked)
 
     def _answers(self, op: str, names: Sequence[str], asked: list[Any]) -> Sequence[Any]:
         """Return the engine's answers, and errors in the places of those that have none."""
@@ -234,7 +264,7 @@ class Dispatcher:
     def _give_up(self, error: LocalPromptError) -> None:
         with self._changed:
             self._broken = error
-            left = [(each.job, each.i) for each in self._underway.values()]
+            left = [*((each.job, each.i) for each in self._underway.values()), *self._stuck]
             for queue in (self._waves, self._writes):
                 left += queue.take(len(queue), lambda _: True)
         for job, i in left:

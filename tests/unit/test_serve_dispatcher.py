@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from localprompt.engine.process import RequestsDied
 from localprompt.errors import LocalPromptError, ModelError, WorkerDied
@@ -20,12 +22,17 @@ SECONDS = 10
 
 
 class Scripted:
-    """Answers each score with its tokens, and each completion with three letters, one a step; notes what is asked.
+    """Answers each score with its tokens, and each completion with its letters, one a step; notes what is asked.
 
-    `go` lets it answer; what arrives until then waits.
+    `go` lets it answer; what arrives until then waits. Time passes only while it answers.
     """
 
     def __init__(self) -> None:
+        self.now = 0.0
+        self.seconds: dict[str, float] = {}
+        """That an operation takes."""
+        self.no_room: set[int] = set()
+        """First tokens of scores that have no room beside completions."""
         self.asked: list[tuple[str, Any]] = []
         self.go = threading.Event()
         self.deadly: set[int] = set()
@@ -37,19 +44,22 @@ class Scripted:
 
     def map(self, op: str, requests: Sequence[Any]) -> list[Any]:
         self.go.wait(SECONDS)
-        self.asked.append((op, [request[op == "complete"][0] for request in requests]))
+        self._note(op, [request[op == "complete"][0] for request in requests])
+        self._underway = {}
         answers = [None if each[op == "complete"][0] in self.deadly else self._answer(op, each) for each in requests]
         if None in answers:
             raise RequestsDied("they kill", "", answers, [i for i, each in enumerate(answers) if each is None])
         return answers
 
     def _answer(self, op: str, request: Any) -> Any:
-        return [request[0], self.letters, [], 3, "stop"] if op == "complete" else [request[0], op]
+        return [request[0], self.letters, [], len(self.letters), "stop"] if op == "complete" else [request[0], op]
 
     def call_once(self, op: str, **arguments: Any) -> Any:
         self.go.wait(SECONDS)
+        if op != "step":
+            return self._beside(op, arguments["requests"])
         add, cancel = arguments["add"], arguments["cancel"]
-        self.asked.append((op, [each[1][0] for each in add]))
+        self._note(op, [each[1][0] for each in add])
         if self.mishaps or any(each[1][0] in self.deadly for each in add):
             self.mishaps = max(0, self.mishaps - 1)
             self._underway = {}
@@ -60,10 +70,25 @@ class Scripted:
         told = []
         for key, before in list(self._underway.items()):
             self._underway[key] = text = self.letters[: len(before) + 1]
-            told.append([key, text, [], 3 * (len(text) == 3), "stop" if len(text) == 3 else ""])
-            if len(text) == 3:
+            is_end = text == self.letters
+            told.append([key, text, [], len(text) * is_end, "stop" if is_end else ""])
+            if is_end:
                 del self._underway[key]
         return told
+
+    def _beside(self, op: str, requests: Sequence[Any]) -> list[Any]:
+        """Answer scores while completions are under way, which are lost if it dies of one."""
+        assert self._underway
+        firsts = [each[0][0] for each in requests]
+        self._note(f"{op} beside", firsts)
+        if not self.deadly.isdisjoint(firsts):
+            self._underway = {}
+            raise WorkerDied("it died")
+        return [None if each[0][0] in self.no_room else self._answer(op, each) for each in requests]
+
+    def _note(self, op: str, what: object) -> None:
+        self.asked.append((op, what))
+        self.now += self.seconds.get(kind(op), 1.0)
 
 
 class Asker:
@@ -85,22 +110,46 @@ class Asker:
         assert self.done.wait(SECONDS)
         return [self.answers[i] for i in range(self._n)]
 
+    def when_begun(self, act: Callable[[], object]) -> None:
+        """Do this once, as soon as there is news."""
+        tell = self.job.tell
+
+        def first(number: int, answer: Any) -> None:
+            self.job.tell = tell
+            act()
+            tell(number, answer)
+
+        self.job.tell = first
+
+
+def kind(op: str) -> str:
+    return op.removesuffix(" beside")
+
 
 def write(token: int) -> Write:
     return Write([token], SAMPLING, 0)
 
 
-@contextmanager
-def dispatching(engine: Scripted, lanes: int = 4) -> Iterator[Callable[..., Asker]]:
-    dispatcher = Dispatcher(engine, lanes, most_waiting=1000)
+class Ask:
+    """Asks a dispatcher."""
 
-    def ask(*items: Any, client: str = "me") -> Asker:
-        asker = Asker(*items, client=client)
-        dispatcher.submit(asker.job)
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+
+    def __call__(self, *items: Any, client: str = "me") -> Asker:
+        return self.of(Asker(*items, client=client))
+
+    def of(self, asker: Asker) -> Asker:
+        self._dispatcher.submit(asker.job)
         return asker
 
+
+@contextmanager
+def dispatching(engine: Scripted, lanes: int = 4) -> Iterator[Ask]:
+    dispatcher = Dispatcher(engine, lanes, most_waiting=1000, clock=lambda: engine.now)
+
     try:
-        yield ask
+        yield Ask(dispatcher)
     finally:
         engine.go.set()
         dispatcher.close()
@@ -139,8 +188,110 @@ def test_completions_and_waves_take_turns() -> None:
         engine.go.set()
         assert [each.wait()[0].text for each in texts] == ["abc"] * 4
         assert [each.wait() for each in scores] == [[[[10], "score"]], [[[11], "score"]]]
-    assert sum(op == "score" for op, tokens in engine.asked) <= 2
+    assert sum(op.startswith("score") for op, tokens in engine.asked) <= 2
     assert max(len(tokens) for op, tokens in engine.asked if op == "step") <= 2
+
+
+def letters(n: int) -> str:
+    return "".join(chr(0x4E00 + i) for i in range(n))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(0.1, 9.0), st.floats(0.1, 9.0), st.integers(1, 40), st.integers(1, 4000))
+def test_while_both_wait_each_side_has_half_of_the_time(wave: float, step: float, n: int, n_tokens: int) -> None:
+    """Scores that all wait at once: neither side is ever ahead by more than one call of each."""
+    engine = Scripted()
+    engine.letters, engine.seconds = letters(60), {"score": wave, "step": step}
+    with dispatching(engine) as ask:
+        text, scores = ask(write(0)), Asker(*[Score([i + 1] * n_tokens, 1) for i in range(n)])
+        text.when_begun(lambda: ask.of(scores))
+        engine.go.set()
+        assert text.wait()[0].text == engine.letters
+        assert len(scores.wait()) == n
+    ahead, calls = 0.0, [kind(op) for op, _ in engine.asked[1:]]
+    while {"score", "step"} <= set(calls):  # both wait
+        op = calls.pop(0)
+        ahead += engine.seconds[op] * (1 if op == "score" else -1)
+        assert -step - 1e-9 <= ahead <= wave + 1e-9
+    longest = max(len(what) for op, what in engine.asked if op == "score beside")
+    assert longest <= max(1, 2048 // n_tokens)
+
+
+def test_a_score_behind_a_long_completion_is_answered_after_a_step() -> None:
+    engine = Scripted()
+    engine.letters = letters(500)
+    with dispatching(engine) as ask:
+        text, score = ask(write(0)), Asker(Score([1], 1))
+        text.when_begun(lambda: ask.of(score))
+        engine.go.set()
+        assert score.wait() == [[[1], "score"]]
+        assert text.wait()[0].text == engine.letters
+    assert [op for op, _ in engine.asked] == ["step", "score beside", *["step"] * 499]
+
+
+def test_one_who_asks_for_scores_again_and_again_does_not_stop_completions() -> None:
+    """Each score comes when the one before is answered, and takes as long as many steps."""
+    engine = Scripted()
+    engine.letters, engine.seconds = letters(40), {"score": 10.0, "step": 1.0}
+    with dispatching(engine) as ask:
+        text = ask(write(0))
+        engine.go.set()
+        while not text.done.is_set():
+            ask(Score([1], 1)).wait()
+        text.wait()
+    n_beside = sum(op == "score beside" for op, _ in engine.asked)
+    assert 1 <= n_beside <= 5  # 10 steps for each
+
+
+def test_scores_that_have_no_room_wait_until_completions_have_ended_and_no_other_begins() -> None:
+    engine = Scripted()
+    engine.no_room, engine.letters = {11, 13}, letters(20)
+    with dispatching(engine, lanes=1) as ask:
+        texts = [ask(write(i), client=f"w{i}") for i in range(2)]
+        scores = Asker(Score([11], 1), Score([12], 1), Read([13], 0))
+        texts[0].when_begun(lambda: ask.of(scores))
+        engine.go.set()
+        assert scores.wait() == [[[11], "score"], [[12], "score"], [[13], "tokenwise"]]
+        assert [each.wait()[0].text for each in texts] == [engine.letters] * 2
+    order = [each for each in engine.asked if each[1]]
+    assert order.index(("score", [11])) < order.index(("step", [1]))
+    assert ("tokenwise", [13]) in order
+    assert sum(12 in what for _, what in order) == 1
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_score_that_kills_the_engine_under_completions_costs_nobody_else_an_answer(streamed: bool) -> None:
+    engine = Scripted()
+    engine.deadly, engine.letters = {9}, letters(20)
+    with dispatching(engine) as ask:
+        text = ask(Write([1], SAMPLING, 0, is_streamed=streamed))
+        scores = [Asker(Score([i], 1), client=f"s{i}") for i in (8, 9)]
+        text.when_begun(lambda: [ask.of(each) for each in scores])
+        engine.go.set()
+        assert text.wait()[0].text == engine.letters
+        (good,), (bad,) = (each.wait() for each in scores)
+    assert good == [[8], "score"]
+    assert isinstance(bad, RequestDied)
+    assert "job-s9" in bad.message
+    assert ("complete", [1]) in engine.asked  # from its prompt
+    assert sum(op == "complete" for op, _ in engine.asked) == 1
+
+
+def test_a_batch_that_is_refused_under_completions_is_tried_again_without_them() -> None:
+    class Refusing(Scripted):
+        def _beside(self, op: str, requests: Sequence[Any]) -> list[Any]:
+            super()._beside(op, requests)
+            self._underway = {}
+            raise ModelError("llama.cpp failed to decode")
+
+    engine = Refusing()
+    engine.letters = letters(20)
+    with dispatching(engine) as ask:
+        text, scores = ask(write(1)), Asker(Score([2], 1), Read([3], 0))
+        text.when_begun(lambda: ask.of(scores))
+        engine.go.set()
+        assert text.wait()[0].text == engine.letters
+        assert scores.wait() == [[[2], "score"], [[3], "tokenwise"]]
 
 
 def test_what_is_cancelled_before_its_turn_is_never_asked() -> None:
