@@ -140,15 +140,19 @@ def test_a_score_comes_long_before_the_end_of_a_completion(worker: Worker) -> No
 
 
 def test_beginnings_that_scores_leave_take_no_cells_that_were_promised(tiny_qwen: Path) -> None:
+    """Four completions are promised nearly all cells: there is room for scores at first, and for no beginning."""
     worker = Worker(tiny_qwen, **KINDS["cells"])
-    writes = [worker.write(k, f"x{k}", k, 90) for k in range(4)]
-    worker.server.step(writes, [])
+    texts = [INSTRUCTION * 2 + word for word in ("film", "order", "text")]
+    told = worker.server.step([worker.write(k, "x", k, 123) for k in range(4)], [])
     ends: dict[int, str] = {}
-    for number in range(100):
-        worker.scored([f"{INSTRUCTION}{number} {word}" for word in ("film", "order", "text")], "score")
-        ends |= {each.key: each.text for each in worker.server.step([], []) if each.finish_reason}
-    assert [ends[k] for k in range(4)] == [worker.alone(f"x{k}", k, 90) for k in range(4)]
-    assert worker.server.stats.tokens_reused > 0
+    found: list[list[float | None]] = []
+    while len(ends) < 4:
+        found.append(worker.scored(texts, "score"))
+        ends |= {each.key: each.text for each in told if each.finish_reason}
+        told = worker.server.step([], [])
+    assert [ends[k] for k in range(4)] == [worker.alone("x", k, 123) for k in range(4)]
+    assert found[0] == pytest.approx([worker.nats(text) for text in texts], abs=TOLERANCE)
+    assert [None] * 3 in found
 
 
 def test_exact_scores_wait_for_an_empty_memory(tiny_qwen: Path) -> None:
