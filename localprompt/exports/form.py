@@ -55,9 +55,9 @@ def sampling(winner: Winner) -> dict[str, Any]:
 def llama_cpp_options(winner: Winner) -> dict[str, Any]:
     """Return what a llama.cpp server has to be told beside `sampling`, whichever way it is asked."""
     task = winner.task
-    tokens = winner.label_tokens() if task.labels else []
+    tokens = winner.label_tokens
     rule = token_grammar(tokens) if tokens else grammar(task.labels, task.layout.separator)
-    bias = winner.label_bias() if task.labels else []
+    bias = winner.label_bias
     labels = {"grammar": rule, **({"logit_bias": bias} if bias else {})} if task.labels else {}
     return {"samplers": ["temperature"], "cache_prompt": True, **labels}
 
@@ -78,6 +78,7 @@ def prompt_json(winner: Winner) -> dict[str, Any]:
         "opening": _opening(winner),
         "labels": list(task.labels),
         "separator": task.layout.separator,
+        "likelihoods": label_likelihoods(winner),
         "answer": dict(zip(("kind", "argument"), answer_spec(task.answer), strict=True)),
         "sampling": sampling(winner),
         "llama_cpp": llama_cpp_options(winner),
@@ -96,16 +97,40 @@ def program(name: str) -> str:
     return (TEMPLATES / f"{name}.txt").read_text(encoding="utf-8")
 
 
+def label_likelihoods(winner: Winner) -> list[dict[str, Any]]:
+    """Return how a label's score follows from the nats of its tokens, a dict a label: (nats - prior) / divisor.
+
+    Empty where one request with a grammar chooses the same, or rows do not tell the tokens, or answers not the priors.
+    """
+    task, priors = winner.task, winner.found.label_priors or (0.0,) * len(winner.task.labels)
+    is_lost = task.label_score == "calibrated" and not winner.found.label_priors
+    if not winner.label_tokens or is_lost or _grammar_is_enough(winner):
+        return []
+    return [
+        {
+            "tokens": tokens,
+            "prior": prior,
+            "divisor": {"token": len(tokens), "byte": len(label.encode())}.get(task.label_score, 1),
+        }
+        for label, tokens, prior in zip(task.labels, winner.label_tokens, priors, strict=True)
+    ]
+
+
+def _grammar_is_enough(winner: Winner) -> bool:
+    """Return whether greedy decoding with a grammar chooses the label that the run does."""
+    is_one_each = max(map(len, winner.label_tokens), default=0) == 1
+    return is_one_each and (bool(winner.label_bias) or winner.task.label_score in ("sum", "token"))
+
+
 def label_notes(winner: Winner) -> tuple[str, ...]:
     """Return what a receiving side must do where the task is answered by the likelihood of labels, and what is lost."""
     score = winner.task.label_score
     if not winner.task.labels:
         return ()
-    tokens, is_biased = winner.label_tokens(), bool(winner.label_bias())
-    is_same = max(map(len, tokens), default=0) == 1 and (is_biased or score in ("sum", "token"))
+    is_biased = bool(winner.label_bias)
     asked = "a grammar over the labels, greedy decoding" + (" and a bias for the calibration" if is_biased else "")
     lost = "; the calibration is lost, which cost up to 0.40 of the score where it was measured"
-    end = " choose the same, as each label is one token" if is_same else " stand for that"
+    end = " choose the same, as each label is one token" if _grammar_is_enough(winner) else " stand for that"
     end += lost if score == "calibrated" and not is_biased else ""
     how = f"the run chose among {len(winner.task.labels)} labels by their likelihood ({score})"
     return (f"{how}; outside, {asked}{end} (docs/exports.md)",)

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import shlex
 
-from localprompt.exports.form import Export, as_json, label_notes, llama_cpp_options, program, prompt_json, sampling
+from localprompt.exports.form import (
+    Export,
+    as_json,
+    label_likelihoods,
+    label_notes,
+    llama_cpp_options,
+    program,
+    prompt_json,
+    sampling,
+)
 from localprompt.exports.labels import grammar
 from localprompt.exports.rendering import tokens_of
 from localprompt.exports.winner import Winner
@@ -27,6 +36,7 @@ def llama_server(winner: Winner) -> Export:
         **llama_cpp_options(winner),
     }
     model = shlex.quote(winner.model_file or "MODEL.gguf")
+    compared = "that is so of request.json: ask.py compares likelihoods as the run did, with a request for each label"
     labels, separator = winner.task.labels, winner.task.layout.separator
     older = {"labels.gbnf": grammar(labels, separator)} if labels else {}
     return Export(
@@ -39,5 +49,5 @@ def llama_server(winner: Winner) -> Export:
         },
         f"with `llama-server -m {model}` running: sh request.sh, or for new rows: python ask.py "
         + " ".join(f"{name}='TEXT'" for name in winner.task.inputs),
-        label_notes(winner),
+        (*label_notes(winner), *([compared] if label_likelihoods(winner) else [])),
     )

@@ -25,7 +25,7 @@ _FILTERS = {
 
 
 def lm_eval(winner: Winner) -> Export:
-    """Return a task that generates, and for labels another one that compares their likelihoods."""
+    """Return a task that generates, and for labels in a raw layout another one that compares their likelihoods."""
     name = f"localprompt_{_NO_NAME.sub('_', winner.task.name)}_{winner.found.run_id}"
     rows = [
         {
@@ -39,13 +39,16 @@ def lm_eval(winner: Winner) -> Export:
     ]
     files = {f"{name}.yaml": _yaml(_generating(winner, name))}
     notes = list(label_notes(winner))
-    if winner.task.labels:
+    if winner.open.is_chat:
+        notes.append("the prompts hold the chat already: leave out --apply_chat_template")
+    if winner.task.labels and winner.open.is_chat:
+        why = "its marks stand in the prompts as text, which `--model localprompt` does not read as control tokens"
+        notes.append(f"no task that compares likelihoods is written of a chat: {why}")
+    elif winner.task.labels:
         files[f"{name}_likelihood.yaml"] = _yaml(_choosing(winner, f"{name}_likelihood"))
         notes.append(
             f"{name}_likelihood needs a model that gives log-probabilities of prompts: llama.cpp's server does not"
         )
-    if winner.open.is_chat:
-        notes.append("the prompts hold the chat already: leave out --apply_chat_template")
     model = "model=any,base_url=http://127.0.0.1:8080/v1/completions,tokenizer_backend=None"
     return Export(
         {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from localprompt.errors import ConfigError, StoreError, TaskError
@@ -70,11 +71,14 @@ class Winner:
         opening = [Message("assistant", rendering.opening)] if rendering.opening else []
         return [*rendering.messages, *opening] if rendering.messages else []
 
+    @cached_property
     def label_tokens(self) -> list[list[int]]:
-        """Return the tokens of each label behind a row, as the engine scores them; none where rows have different ones.
+        """The tokens of each label behind a row, as the engine scores them; none where rows have different ones.
 
         None, too, where a token lies across the border of prompt and label, or there are no labels.
         """
+        if not self.task.labels:
+            return []
         separator = self.task.layout.separator
         found: list[list[int]] = []
         for row in self.found.rows:
@@ -86,12 +90,13 @@ class Winner:
             found = behind
         return found
 
+    @property
     def label_bias(self) -> list[list[float]]:
-        """Return the first token of each label with the nats that calibration adds to it; none where it adds none.
+        """The first token of each label with the nats that calibration adds to it; none where it adds none.
 
         None, too, where the run's answers do not say how many, or labels have the same first token.
         """
-        first = [tokens[0] for tokens in self.label_tokens()]
+        first = [tokens[0] for tokens in self.label_tokens]
         if not self.found.label_priors or len({*first}) < len(self.task.labels):
             return []
         return [[token, -prior] for token, prior in zip(first, self.found.label_priors, strict=True)]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import runpy
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import toy
@@ -280,6 +283,52 @@ def test_what_is_lost_of_calibration_is_said(tmp_path: Path) -> None:
     assert "the calibration is lost, which cost" in " ".join(done.notes)
     (note,) = (each for each in localprompt.export(run, "ollama", out=tmp_path, model=lm).notes if "labels" in each)
     assert "Ollama has no grammars" in note
+
+
+@pytest.mark.parametrize("mode", ["raw", "chat"])
+def test_likelihoods_are_not_compared_by_lm_eval_in_a_chat_and_that_is_said(tmp_path: Path, mode: str) -> None:
+    asked = toy.task(train=2, dev=4, test=4, labels=("even", "odd"))
+    asked = replace(asked, seeds=(Prompt("x"),), layout=CHAT if mode == "chat" else asked.layout)
+    done = localprompt.export(run_of(asked), "lm-eval", out=tmp_path, model=toy.model())
+    assert sum(name.endswith("_likelihood.yaml") for name in done.files) == (mode == "raw")
+    (note,) = (each for each in done.notes if "likelihood" in each and "labels by" not in each)
+    assert ("no task that compares likelihoods is written of a chat: its marks" in note) == (mode == "chat")
+
+
+WORDS = {" a": -0.7, " b": -0.5, " c": -0.5, " d": -0.5, " e-f": -0.8}
+BLANK = {" a": -0.1, " b": -2.0, " c": -2.0, " d": -2.0, " e-f": -0.8}
+"""Nats of tokens behind a row, and behind an input that says nothing."""
+
+
+@pytest.mark.parametrize(
+    ("how", "wanted"), [("sum", "a"), ("token", "b c d"), ("byte", "e-f"), ("calibrated", "b c d")]
+)
+def test_labels_of_several_tokens_are_compared_by_ask_as_in_the_run(tmp_path: Path, how: str, wanted: str) -> None:
+    def given(context: str, continuation: str) -> float:
+        nats = WORDS if "Input: alpha" in context else BLANK
+        return sum(nats[f" {word}"] for word in continuation.split())
+
+    lm = ScriptedLM(logprob=given)
+    asked = toy.task(train=2, dev=4, test=4, labels=("a", "b c d", "e-f"), label_score=how)
+    run = localprompt.optimize(replace(asked, seeds=(Prompt("Say it."),)), lm, method="manual")
+    assert {outcome["prediction"] for outcome in run.outcomes} == {wanted}
+    done = localprompt.export(run.run_id, "llama-server", out=tmp_path, model=lm)
+    assert "ask.py compares likelihoods as the run did" in done.notes[-1]
+    nats = {ids[0]: WORDS[word] for word, ids in zip(WORDS, lm.tokenize(list(WORDS)), strict=True)}
+
+    def server(url: str, body: dict[str, Any]) -> dict[str, Any]:
+        if url.endswith("/tokenize"):
+            return {"tokens": lm.tokenize([body["content"]])[0]}
+        forced = [int(token) for token in re.findall(r"<\[(\d+)\]>", body["grammar"])]
+        assert len(forced) == body["n_predict"]
+        return {"completion_probabilities": [{"id": token, "logprob": nats[token]} for token in forced]}
+
+    program = runpy.run_path(str(tmp_path / "ask.py"))
+    program["ask"].__globals__["post"] = server
+    assert program["ask"]("", {"input": "alpha1"}) == wanted
+    program["ask"].__globals__["post"] = lambda url, body: {"tokens": []}
+    with pytest.raises(SystemExit, match="gives no log-probabilities of tokens"):
+        program["ask"]("", {"input": "alpha1"})
 
 
 def test_a_store_without_the_answers_knows_no_priors(tmp_path: Path) -> None:
