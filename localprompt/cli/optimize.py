@@ -84,7 +84,11 @@ def optimize(
     if log:
         from localprompt.adapters.mlflow import log_run  # noqa: PLC0415
 
-        say(f"MLflow has it as the run {log_run(result)}", err=True)
+        logged = log_run(result)
+        prompts = f", its prompts as {' and '.join(logged.prompts)}" if logged.prompts else ""
+        say(f"MLflow has it as the run {logged.run_id}{prompts}", err=True)
+        if logged.problem:
+            say(logged.problem, err=True)
 
 
 def _say_expected(expected: Estimate, pause_after: float | None, search: Mapping[str, Any], *, as_json: bool) -> None:

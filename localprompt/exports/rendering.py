@@ -15,6 +15,7 @@ from itertools import groupby
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.rendered import Rendered
 from localprompt.tasks import Task
+from localprompt.tasks.template import Rendering
 from localprompt.types import Message, Prompt
 
 _TEXT = -1
@@ -68,16 +69,25 @@ def open_prompt(task: Task, prompt: Prompt, lm: LanguageModel) -> OpenPrompt:
     Raises:
         ModelError: if the layout is a chat and the model has no usable chat template.
     """
-    marks = _marks(task.inputs, prompt)
-    rendering = task.layout.render(prompt, {name: mark for mark, name in marks.items()})
-    if not rendering.messages:
-        return OpenPrompt(tuple(_cut(rendering.text, marks)), (), _bos(lm))
-    opening = [Message("assistant", rendering.opening)] if rendering.opening else []
-    turns = tuple(Turn(each.role, tuple(_cut(each.content, marks))) for each in (*rendering.messages, *opening))
+    text, turns = open_layout(task, prompt)
+    if not turns:
+        return OpenPrompt(text, (), _bos(lm))
+    rendering, marks = _marked(task, prompt)
     pieces, bos = list(_pieces(lm, rendering.messages, rendering.opening, marks)), _bos(lm)
     if bos is not None and pieces[0].token == bos:  # it is there once, whoever writes it
         del pieces[0]
     return OpenPrompt(tuple(pieces), turns, bos)
+
+
+def open_layout(task: Task, prompt: Prompt) -> tuple[tuple[Piece, ...], tuple[Turn, ...]]:
+    """Return a prompt whose inputs are open, as a text to continue or as the turns of a chat; the other is empty.
+
+    No model is asked: turns are as any chat template gets them, the beginning of the answer as the last one.
+    """
+    rendering, marks = _marked(task, prompt)
+    opening = [Message("assistant", rendering.opening)] if rendering.opening and rendering.messages else []
+    turns = tuple(Turn(each.role, tuple(_cut(each.content, marks))) for each in (*rendering.messages, *opening))
+    return tuple(_cut(rendering.text, marks)), turns
 
 
 def filled(pieces: Sequence[Piece], inputs: Mapping[str, str]) -> str:
@@ -117,6 +127,12 @@ def named_slots(pieces: Sequence[Piece]) -> str:
 def _bos(lm: LanguageModel) -> int | None:
     (ids,) = lm.tokenize([""])
     return ids[0] if ids else None
+
+
+def _marked(task: Task, prompt: Prompt) -> tuple[Rendering, Mapping[str, str]]:
+    """Return a prompt with a mark in the place of each input, and the names of inputs by their marks."""
+    marks = _marks(task.inputs, prompt)
+    return task.layout.render(prompt, {name: mark for mark, name in marks.items()}), marks
 
 
 def _marks(names: Sequence[str], prompt: Prompt) -> dict[str, str]:
