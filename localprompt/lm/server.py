@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import Any, NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
-from localprompt.errors import ConfigError, ModelError, nearest
+from localprompt.errors import ConfigError, ContextOverflow, ModelError, nearest
 from localprompt.lm.asked import AskedModel, Question, n_pieces
 from localprompt.lm.base import ModelFacts
 from localprompt.types import Generation, Loglikelihood
@@ -35,6 +35,8 @@ _WAITS = (1.0, 4.0)
 """Seconds before a request is sent again to a server that is too busy."""
 _BUSY = (429, 503)
 _MISSING = (404, 405, 501)
+_TOO_LONG = {"context_length_exceeded", "exceed_context_size_error"}
+"""How servers call a request that does not fit their context, which is not known here: tokens are estimated."""
 _MAX_BYTES = 2**26
 _SHOWN = 300
 _TELLS_N_CTX = ("max_model_len", "context_length", "n_ctx", "n_ctx_train")
@@ -82,6 +84,7 @@ class Server:
         """Return the completion of a chat, or of a plain text.
 
         Raises:
+            ContextOverflow: if the server says that it does not fit.
             ModelError: if there is none.
         """
         how = question.sampling
@@ -165,12 +168,16 @@ class Server:
     def _refused(self, path: str, error: urllib.error.HTTPError) -> NoReturn:
         with error:
             said = error.read(_MAX_BYTES).decode("utf-8", "replace")
+        names: set[object] = set()
         with suppress(ValueError, KeyError, TypeError):  # some servers answer with a page
             plain = json.loads(said)["error"]
             said = str(plain["message"] if isinstance(plain, Mapping) else plain)
+            names = {str(plain[name]) for name in ("code", "type") if name in plain}
+        message = f"{self.url}/{path} refuses with {error.code}: {said.strip()[:_SHOWN]}"
+        if names & _TOO_LONG:
+            raise ContextOverflow(message, "shorten it, or give the server a larger context") from error
         hint = f"the key is read from ${API_KEY}" if error.code in (401, 403) else "most addresses end in /v1"
-        kind = NotOffered if error.code in _MISSING else ModelError
-        raise kind(f"{self.url}/{path} refuses with {error.code}: {said.strip()[:_SHOWN]}", hint) from error
+        raise (NotOffered if error.code in _MISSING else ModelError)(message, hint) from error
 
     def _fail(self, path: str, what: str) -> NoReturn:
         raise ModelError(f"{self.url} {what}, asked for {path}", "is it a server with OpenAI's interface?")
@@ -201,6 +208,8 @@ def load_server(scheme: str, text: str, **engine: object) -> AskedModel:
     except ModelError:  # some refuse it, some ignore it; each in its own way
         score = None
     identity = {"url": server.url, "model": server.model}
+    # `localprompt serve` says which weights and settings a name stands for: answers of others are not mixed up.
+    identity |= {"fingerprint": str(entry["fingerprint"])} if "fingerprint" in entry else {}
     fingerprint = "url-" + hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     facts = ModelFacts(
         f"{server.url}#{server.model}",
@@ -251,13 +260,15 @@ def _reaching(logprobs: Any, start: int, text: str) -> Sequence[tuple[float, Map
     columns = [logprobs.get(name) or [] for name in ("tokens", "token_logprobs", "top_logprobs", "text_offset")]
     if len({len(column) for column in columns}) != 1:
         return None
-    found, covered = [], start
-    for token, nats, top, offset in zip(*columns, strict=True):
-        end = offset + len(token)
-        if end <= start or offset >= len(text):
+    found, rows = [], list(zip(*columns, strict=True))
+    ends = [min(offset, len(text)) for *_, offset in rows[1:]] + [len(text)]
+    for number, ((token, nats, top, offset), end) in enumerate(zip(rows, ends, strict=True)):
+        if offset >= len(text) or (offset < start and end <= start):
             continue
-        if nats is None or offset > covered or text[offset:end] != token:
+        if number == 0 and nats is None and end == offset:  # BOS, which is none of the text
+            continue
+        # Bytes of one character are tokens at one place; what some vocabularies put before a text is none of it.
+        if nats is None or not (token.startswith("bytes:") or token.endswith(text[offset:end])):
             return None
         found.append((float(nats), top or {}))
-        covered = end
-    return found if covered == len(text) and found else None
+    return found or None

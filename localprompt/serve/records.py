@@ -89,10 +89,13 @@ def _token(words: Words, token: int, logprob: float) -> dict[str, Any]:
 
 
 def _characters(data: bytes, places: Sequence[int]) -> list[int]:
-    """Return how many whole characters come before each place, which rise."""
+    """Return how many whole characters come before each place, which rise.
+
+    A text may begin with the rest of a character that has no beginning.
+    """
     found, n, at = [], 0, 0
     for place in places:
         n += sum(byte & 0xC0 != 0x80 for byte in data[at:place])
         at = place
-        found.append(n - (place < len(data) and data[place] & 0xC0 == 0x80))
+        found.append(max(0, n - (place < len(data) and data[place] & 0xC0 == 0x80)))
     return found

@@ -100,13 +100,14 @@ class Words:
         return data.decode(errors="replace")
 
     async def chat(self, chats: Sequence[Sequence[ChatMessage]]) -> list[str]:
-        """Return chats up to the assistant's answer.
+        """Return chats up to the assistant's answer; a last turn of the assistant's is its beginning.
 
         Raises:
             ModelError: if the template refuses the messages.
         """
         turns = [[Message(_role(each), each.text) for each in messages] for messages in chats]
-        return await self._ask(lambda: [self._model.chat(each) for each in turns])
+        openings = [each.pop().content if len(each) > 1 and each[-1].role == "assistant" else "" for each in turns]
+        return await self._ask(lambda: list(map(self._model.chat, turns, openings)))
 
     async def pairs(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[list[int], int]]:
         """Return the tokens of context and continuation as one text, and where the continuation begins in them."""
