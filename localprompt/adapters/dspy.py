@@ -60,7 +60,7 @@ class LocalPromptEngine:
             config.max_tokens or _MAX_NEW, temperature=config.temperature or 0.0, stop=tuple(config.stop), **drawn
         )
         try:
-            found, n_prompt = self.waves.complete(_messages(request), sampling, config.seed)
+            found, n_prompt, _ = self.waves.complete(_messages(request), sampling, config.seed)
         except ContextOverflow as error:
             raise lm15.ContextLengthError(str(error)) from error
         except ModelError as error:

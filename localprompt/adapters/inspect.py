@@ -12,6 +12,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from localprompt.adapters.drawn_tokens import DrawnToken
 from localprompt.adapters.extras import needing
 from localprompt.adapters.prompt_tokens import token_logprobs
 from localprompt.adapters.waves import Waves
@@ -28,12 +29,13 @@ with needing("inspect_ai", "inspect"):
         ModelAPI,
         ModelOutput,
         ModelUsage,
+        TopLogprob,
         modelapi,
     )
 
 _MAX_NEW = 1024
 """Tokens of a completion where the task does not say it."""
-_REFUSED = ("logprobs", "top_logprobs", "logit_bias", "frequency_penalty", "presence_penalty", "response_schema")
+_REFUSED = ("logit_bias", "frequency_penalty", "presence_penalty", "response_schema")
 _STOPPED = {"stop": "stop", "length": "max_tokens"}
 
 _waves: dict[str, Waves] = {}
@@ -50,7 +52,8 @@ class LocalPromptAPI(ModelAPI):  # type: ignore[misc]
     """A model by its name; `-M n_ctx=4096` and the like are settings of the engine.
 
     Requests that are under way at once are computed together. Without a temperature a completion is greedy. With
-    `prompt_logprobs` the messages are one plain text, without a chat template: the log-probability of each of its
+    `logprobs` each of its tokens has its log-probability, with `top_logprobs` the most probable ones in its place too.
+    With `prompt_logprobs` the messages are one plain text, without a chat template: the log-probability of each of its
     tokens is given, and no alternatives.
     """
 
@@ -108,15 +111,17 @@ class LocalPromptAPI(ModelAPI):  # type: ignore[misc]
         if config.prompt_logprobs is not None:
             prompt = text = "".join(each.content for each in turns)
             known = waves.ask(lambda lm: token_logprobs(lm, text))
+        n_top = (config.top_logprobs or 0) if config.logprobs or config.top_logprobs else None
         choices, used, n_prompt = [], 0, 0
         for number in range(config.num_choices or 1):
             seed = None if config.seed is None else config.seed + number
-            found, n_prompt = waves.complete(prompt, sampling, seed)
+            found, n_prompt, tokens = waves.complete(prompt, sampling, seed, n_top)
             used += found.n_tokens
             choices.append(
                 ChatCompletionChoice(
                     message=ChatMessageAssistant(content=found.text, model=self.model_name, source="generate"),
                     stop_reason=_STOPPED.get(found.finish_reason, "unknown"),
+                    logprobs=None if n_top is None else Logprobs(content=[_logprob(each, n_top) for each in tokens]),
                     prompt_logprobs=known
                     and Logprobs(content=[Logprob(token=token, logprob=nats) for token, nats in known]),
                 )
@@ -138,6 +143,14 @@ def _turns(input: Sequence[Any]) -> list[Message]:
     if odd := next((each.role for each in input if each.role not in ("system", "user", "assistant")), None):
         raise ConfigError(f"a local model reads no messages of {odd!r}", "take a task without tools")
     return [Message(each.role, each.text) for each in input]
+
+
+def _logprob(drawn: DrawnToken, n_top: int) -> Any:
+    fields, *top = (
+        {"token": each.data.decode(errors="replace"), "logprob": each.logprob, "bytes": list(each.data)}
+        for each in (drawn.token, *drawn.top)
+    )
+    return Logprob(**fields, top_logprobs=[TopLogprob(**each) for each in top] if n_top else None)
 
 
 def opened() -> list[str]:

@@ -67,7 +67,7 @@ class ChatLocalPrompt(BaseChatModel):  # type: ignore[misc]
         if given:
             raise ConfigError(f"a local model does not take {', '.join(sorted(given))}", "leave it out")
         sampling = Sampling(stop=tuple(stop or ()), **known)
-        found, n_prompt = self._waves.complete(_turns(messages), sampling, seed)
+        found, n_prompt, _ = self._waves.complete(_turns(messages), sampling, seed)
         usage = {
             "input_tokens": n_prompt, "output_tokens": found.n_tokens, "total_tokens": n_prompt + found.n_tokens
         }  # fmt: skip

@@ -38,7 +38,7 @@ async def call_api(prompt: str, options: Mapping[str, Any], context: Mapping[str
         known = {name: config[name] for name in _SAMPLING if name in config}
         sampling = Sampling(**{"max_tokens": _MAX_NEW, **known})
         asked = _asked(prompt, config)
-        found, n_prompt = await asyncio.to_thread(_model(config).complete, asked, sampling, config.get("seed"))
+        found, n_prompt, _ = await asyncio.to_thread(_model(config).complete, asked, sampling, config.get("seed"))
     except LocalPromptError as error:
         return {"error": _said(error)}
     usage = {"prompt": n_prompt, "completion": found.n_tokens, "total": n_prompt + found.n_tokens, "numRequests": 1}

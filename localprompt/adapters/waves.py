@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
+from localprompt.adapters.drawn_tokens import Drawn, DrawnToken, generate_drawn
 from localprompt.engine.process import RequestsDied
 from localprompt.errors import ConfigError, LocalPromptError
 from localprompt.lm.base import LanguageModel
@@ -28,6 +29,8 @@ class Completion(NamedTuple):
 
     generation: Generation
     n_prompt: int
+    tokens: Sequence[DrawnToken] = ()
+    """Those of the completion, where they were asked for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +38,7 @@ class _Waiting:
     messages: Sequence[Message] | str
     sampling: Sampling
     seed: int | None
+    n_top: int | None
     done: Future[Completion] = field(default_factory=Future)
 
 
@@ -71,13 +75,21 @@ class Waves:
         """Requests that no call has taken up yet."""
         return len(self._waiting)
 
-    def complete(self, messages: Sequence[Message] | str, sampling: Sampling, seed: int | None = None) -> Completion:
+    def complete(
+        self,
+        messages: Sequence[Message] | str,
+        sampling: Sampling,
+        seed: int | None = None,
+        n_top: int | None = None,
+    ) -> Completion:
         """Return a completion of a chat, or of a plain text; waits until it is computed.
+
+        With `n_top` it has its tokens, each with so many of the most probable ones in its place.
 
         Raises:
             LocalPromptError: what asking for it alone would raise; others that were asked with it are answered.
         """
-        mine = _Waiting(messages, sampling, seed)
+        mine = _Waiting(messages, sampling, seed, n_top)
         with self._mutex:
             self._waiting.append(mine)
         with self._busy:
@@ -113,11 +125,11 @@ class Waves:
         try:
             lm = self._lm()
             prompts = [self._prompt(lm, each) for each in wave]
-            for sampling in dict.fromkeys(each.sampling for each in wave):
+            for alike in dict.fromkeys((each.sampling, each.n_top) for each in wave):
                 chosen = [
                     (each, prompt)
                     for each, prompt in zip(wave, prompts, strict=True)
-                    if each.sampling == sampling and prompt is not None
+                    if (each.sampling, each.n_top) == alike and prompt is not None
                 ]
                 self._complete(lm, [(each, prompt, self._seed(prompt, each)) for each, prompt in chosen])
         except BaseException as error:
@@ -142,13 +154,18 @@ class Waves:
         return self._asked[prompt, each.sampling] - 1
 
     def _complete(self, lm: LanguageModel, wave: Sequence[tuple[_Waiting, str, int]]) -> None:
-        """Answer requests that are sampled alike; where the call fails, each is asked alone."""
+        """Answer requests that are sampled and told alike; where the call fails, each is asked alone."""
         if not wave:
             return
-        texts = [prompt for _, prompt, _ in wave]
+        texts, seeds = [prompt for _, prompt, _ in wave], [seed for *_, seed in wave]
+        sampling, n_top = wave[0][0].sampling, wave[0][0].n_top
+        found: Sequence[Generation | Drawn | None]
         try:
             counts = lm.count_tokens(texts)
-            found: Sequence[Generation | None] = lm.generate(texts, wave[0][0].sampling, [seed for *_, seed in wave])
+            if n_top is None:
+                found = lm.generate(texts, sampling, seeds)
+            else:
+                found = generate_drawn(lm, texts, sampling, seeds, n_top)
         except RequestsDied as died:
             if len(wave) == 1:
                 wave[0][0].done.set_exception(died)
@@ -159,8 +176,9 @@ class Waves:
                 wave[0][0].done.set_exception(error)
                 return
             counts, found = [0] * len(wave), [None] * len(wave)
-        for each, n, generation in zip(wave, counts, found, strict=True):
-            if generation is None:
+        for each, n, answer in zip(wave, counts, found, strict=True):
+            if answer is None:
                 self._complete(lm, [each])
             else:
-                each[0].done.set_result(Completion(generation, n))
+                generation, tokens = answer if isinstance(answer, Drawn) else (answer, ())
+                each[0].done.set_result(Completion(generation, n, tokens))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -132,6 +132,12 @@ class LocalModel:
     def n_vocab(self) -> int:
         """Number of tokens in the vocabulary."""
         return int(self._engine.info["n_vocab"])
+
+    @cached_property
+    def pieces(self) -> tuple[Sequence[bytes], Mapping[int, str], frozenset[int]]:
+        """What each token adds to a text, the names of those that add nothing, and the tokens that end a text."""
+        pieces, names, ends = self._engine.call("pieces")
+        return pieces, dict(names), frozenset(ends)
 
     @property
     def has_chat(self) -> bool:

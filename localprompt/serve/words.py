@@ -29,9 +29,7 @@ class Words:
 
     def __init__(self, model: LocalModel) -> None:
         self._model = model.vocabulary()
-        self._pieces, texts, ends = self._model.engine.call("pieces")
-        self._ends = frozenset(ends)
-        self._texts: dict[int, str] = dict(texts)
+        self._pieces, self._texts, self._ends = self._model.pieces
         by_length = sorted(filter(None, self._texts.values()), key=len, reverse=True)
         self._control = re.compile("|".join(map(re.escape, by_length)) or r"(?!)")
         self._thread = ThreadPoolExecutor(1, "vocabulary")
@@ -68,8 +66,7 @@ class Words:
 
     def data(self, token: int) -> bytes:
         """Return the bytes that a token adds to a text; none for control tokens."""
-        piece: bytes = self._pieces[token]
-        return piece
+        return self._pieces[token]
 
     def is_end(self, token: int) -> bool:
         """True for every token that ends a completion."""

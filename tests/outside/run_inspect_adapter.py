@@ -34,6 +34,16 @@ def main() -> None:
     before = Task(dataset=asking, solver=generate(), scorer=includes(), config=GenerateConfig(max_tokens=4))
     (log,) = eval(before, model=model, **settings)
     print(json.dumps({"status": log.status, "answers": [each.output.completion for each in log.samples or []]}))
+    told = Task(
+        dataset=asking,
+        solver=generate(),
+        scorer=includes(),
+        config=GenerateConfig(max_tokens=4, logprobs=True, top_logprobs=3),
+    )
+    (log,) = eval(told, model=model, **settings)
+    choices = [each.output.choices[0] for each in log.samples or []]
+    found = [choice.logprobs.model_dump()["content"] for choice in choices]
+    print(json.dumps({"status": log.status, "answers": [each.message.text for each in choices], "logprobs": found}))
     scored = Task(
         dataset=reading,
         solver=generate(),

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from adapters_outside import INSIDE, MODEL, check_answers, model, rows
+from adapters_outside import INSIDE, MODEL, QUESTION, check_answers, model, rows
 from outside_programs import HERE, PYTHON, called
 
 from localprompt.lm.local import LocalModel
+from localprompt.types import Message
 
 TEXT, TARGET = "Message: my card was charged twice\nTeam:", " billing"
 
@@ -49,15 +50,37 @@ def inspected(data: Path) -> list[dict[str, Any]]:
 def test_inspect_asks_and_its_answers_are_those_of_the_engine(inspected: list[Any]) -> None:
     assert inspected[0]["status"] == "success"
     check_answers(inspected[0]["answers"])
-    assert inspected[2]["opened"] == 1
+    assert inspected[3]["opened"] == 1
+
+
+def test_inspect_has_the_log_probabilities_of_each_token_that_was_drawn(
+    lm: LocalModel, inspected: list[dict[str, Any]]
+) -> None:
+    told = inspected[1]
+    assert told["status"] == "success"
+    check_answers(told["answers"])
+    texts = [QUESTION.format(each["message"]) for each in rows("support-routing/data.jsonl")]
+    pairs = [(lm.chat([Message("user", text)]), answer) for text, answer in zip(texts, told["answers"], strict=True)]
+    native = lm.loglikelihood([(context, answer) for context, answer in pairs])
+    for answer, known, tokens in zip(told["answers"], native, told["logprobs"], strict=True):
+        assert b"".join(bytes(each["bytes"]) for each in tokens).decode() == answer
+        assert len(tokens) == known.n_tokens
+        # Kernels round differently with the rows of a batch.
+        assert sum(each["logprob"] for each in tokens) == pytest.approx(known.logprob, abs=1.5)
+        for each in tokens:
+            nats = [top["logprob"] for top in each["top_logprobs"]]
+            assert len(nats) == 3
+            assert nats == sorted(nats, reverse=True)
+            assert each["logprob"] == nats[0]  # greedy
+            assert each["top_logprobs"][0]["token"] == each["token"]
 
 
 def test_inspects_perplexity_is_that_of_the_engine(lm: LocalModel, inspected: list[Any]) -> None:
-    assert "".join(inspected[1]["tokens"]) in TEXT + TARGET
+    assert "".join(inspected[2]["tokens"]) in TEXT + TARGET
     (target,) = lm.loglikelihood([(TEXT, TARGET)])
-    of_target = inspected[2]["scores"]["target_perplexity"]
+    of_target = inspected[3]["scores"]["target_perplexity"]
     assert of_target["num_tokens"] == target.n_tokens
     assert of_target["sum_log_probs"] == pytest.approx(target.logprob, abs=0.3)
     (count,) = lm.count_tokens([TEXT + TARGET])
-    assert len(inspected[1]["nats"]) == count - 1
-    assert all(math.isfinite(each) and each <= 0.001 for each in inspected[1]["nats"])
+    assert len(inspected[2]["nats"]) == count - 1
+    assert all(math.isfinite(each) and each <= 0.001 for each in inspected[2]["nats"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -39,13 +40,14 @@ class Gate(ScriptedLM):
 def together(waves: Waves, lm: Gate, asks: Sequence[Callable[[], str]]) -> list[str | Exception]:
     """What each thread gets, where all but the first have to wait for its call."""
     lm.open.clear()
+    before = len(waves.sizes)
     with ThreadPoolExecutor(len(asks) + 1) as pool:
         first = pool.submit(waves.complete, "first", SAMPLING, 0)
-        while not waves.sizes:
-            pass
+        while len(waves.sizes) == before:
+            time.sleep(0.001)
         running = [pool.submit(ask) for ask in asks]
         while waves.n_waiting < len(asks):
-            pass
+            time.sleep(0.001)
         lm.open.set()
         first.result()
         return [error if (error := each.exception()) else each.result() for each in running]  # type: ignore[misc]
