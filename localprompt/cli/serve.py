@@ -25,6 +25,7 @@ _HERE = ("127.0.0.1", "localhost", "::1")
 @click.option(
     "--max-seconds", type=click.FloatRange(0, min_open=True), default=600.0, show_default=True, help="Of one request."
 )
+@click.option("--add-bos", is_flag=True, help="Put BOS before token ids that have none, if the model wants it.")
 @engine_option
 @debug_option
 def serve(
@@ -37,6 +38,7 @@ def serve(
     max_body: int,
     max_waiting: int,
     max_seconds: float,
+    add_bos: bool,
     engine: dict[str, Any],
 ) -> None:
     """Answer requests in OpenAI's form, with the log-probabilities of prompts too, until Ctrl-C.
@@ -58,5 +60,5 @@ def serve(
 
     with load_model(model, **engine) as loaded:
         loaded.name = name or loaded.name
-        limits = Limits(max_body, max_waiting, max_seconds)
+        limits = Limits(max_body, max_waiting, max_seconds, add_bos)
         run(loaded, (host, port), limits, api_key, lambda url: say(f"{loaded.name} is served at {url}"))

@@ -23,6 +23,8 @@ class _Choice:
     text: str
     """Of the prompt."""
     tokens: Sequence[int]
+    n_known: int
+    """Tokens of the prompt, the last ones, that something comes before."""
     read: int | None
     """Which of the reads is its prompt's; None for none."""
 
@@ -58,30 +60,32 @@ class CompletionRequest:
             ContextOverflow: if a prompt does not fit.
         """
         seed = self._service.seed(self._body.seed)
-        for number, (text, tokens) in enumerate(await self._prompts()):
-            self._service.check_length(number, len(tokens) or 1, self._n_new)
-            self._add(text, tokens, seed)
+        for number, (text, tokens, before) in enumerate(await self._prompts()):
+            self._service.check_length(number, len(before) + len(tokens) or 1, self._n_new)
+            self._add(text, tokens, before, seed)
 
-    async def _prompts(self) -> list[tuple[str, Sequence[int]]]:
+    async def _prompts(self) -> list[tuple[str, Sequence[int], Sequence[int]]]:
+        """Return text and tokens of each prompt, and what is read before them and not told of."""
         given: Any = self._body.prompt
         if not given and not isinstance(given, str):
             raise ConfigError("prompt is an empty list", "give one prompt at least; an empty text is one")
         if isinstance(given, str) or isinstance(given[0], int):
             given = [given]
         if isinstance(given[0], str):
-            return list(zip(given, await self._words.tokenize(given), strict=True))
+            return [(text, tokens, []) for text, tokens in zip(given, await self._words.tokenize(given), strict=True)]
         for each in given:
             self._words.check(each)
-        return [(self._words.text(each), each) for each in given]
+        ((*bos,),) = await self._words.tokenize([""]) if self._service.limits.add_bos else [[]]
+        return [(self._words.text(each), each, bos if each[:1] != bos and each else []) for each in given]
 
-    def _add(self, text: str, tokens: Sequence[int], seed: int) -> None:
-        body, begun = self._body, tokens or [self._words.start_token]
+    def _add(self, text: str, tokens: Sequence[int], before: Sequence[int], seed: int) -> None:
+        body, begun = self._body, [*before, *tokens] or [self._words.start_token]
         read = None
         if self._in_one_walk or (self._reads_prompts and tokens):
             read = len(self.reads)
             self.reads.append(Read(begun, self._n_top, body.sampling(1) if self._in_one_walk else None, seed))
         for number in range(body.n):
-            self._choices.append(_Choice(text, tokens, read))
+            self._choices.append(_Choice(text, tokens, len(begun) - 1, read))
             if self._n_new and not self._in_one_walk:
                 sampling = body.sampling(self._n_new)
                 self.writes.append(Write(begun, sampling, (seed + number) % 2**64, body.logprobs, body.stream))
@@ -103,7 +107,7 @@ class CompletionRequest:
         return {**self._head, "choices": choices, "usage": self._usage(ends)}
 
     def _of_prompt(self, choice: _Choice, read: Sequence[list[TokenLogprob]]) -> dict[str, Any]:
-        found = [] if choice.read is None else read[choice.read][: max(0, len(choice.tokens) - 1)]
+        found = [] if choice.read is None else read[choice.read][: choice.n_known]
         return records.of_prompt(self._words, choice.tokens, found, choice.text, self._n_top)
 
     def _unwritten(self, choice: _Choice, read: Sequence[list[TokenLogprob]]) -> Told:

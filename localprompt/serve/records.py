@@ -17,8 +17,8 @@ def of_prompt(
 ) -> dict[str, Any]:
     """Return `logprobs` of `/v1/completions` for a prompt: an entry a token.
 
-    The first has no log-probability, since nothing comes before it. `top_logprobs` has the `n_top` most probable tokens
-    and the token itself.
+    `records` are of the last tokens: the first has no log-probability where nothing comes before it. `top_logprobs` has
+    the `n_top` most probable tokens and the token itself.
     """
     # Counted from the end: BOS and the space that some vocabularies put before a text are not in it.
     data = text.encode(errors="replace")
@@ -28,10 +28,11 @@ def of_prompt(
         ends.append(end)
     offsets = _characters(data, ends[::-1])
     entries = _entries(words, records, n_top)
+    unknown = [None] * (len(tokens) - len(records))
     return {
         "tokens": [words.name(token) for token in tokens],
-        "token_logprobs": [None] * bool(tokens) + entries["token_logprobs"],
-        "top_logprobs": [None] * bool(tokens) + entries["top_logprobs"],
+        "token_logprobs": unknown + entries["token_logprobs"],
+        "top_logprobs": unknown + entries["top_logprobs"],
         "text_offset": offsets,
     }
 

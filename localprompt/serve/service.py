@@ -27,7 +27,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one request, and all together, may ask."""
+    """What one request, and all together, may ask, and what is added to it."""
 
     body: int = 8 << 20
     """Bytes."""
@@ -35,6 +35,8 @@ class Limits:
     """Prompts (and choices) of all requests that wait for the engine."""
     seconds: float = 600.0
     """From the arrival of a request to the end of its answer."""
+    add_bos: bool = False
+    """Token ids without BOS are read behind one where the model wants it; it is not told of."""
 
 
 class Service:

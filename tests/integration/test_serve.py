@@ -534,3 +534,25 @@ def test_a_request_that_takes_too_long_is_told_so(tiny_qwen: Path) -> None:
         with pytest.raises(openai.InternalServerError, match=r"no answer after 0.05 seconds") as error:
             api.completions.create(model="tiny", prompt=["☕"] * 300, max_tokens=400, temperature=0)
         assert error.value.status_code == 504
+
+
+@pytest.mark.parametrize("max_tokens", [0, 1, 4])
+def test_with_add_bos_token_ids_are_read_behind_one_that_is_not_told_of(model: LocalModel, max_tokens: int) -> None:
+    whole = model.tokenize(TEXTS)
+    bos = model.tokenize([""])[0]
+    ids = [each[len(bos) :] for each in whole]
+    asked: dict[str, Any] = {"model": "tiny", "max_tokens": max_tokens, "echo": True, "logprobs": 2, "temperature": 0}
+    with serving.served(model, Limits(add_bos=True)) as url, serving.client(url) as api:
+        found = api.completions.create(prompt=ids, **asked)
+        known = api.completions.create(prompt=whole, **asked)  # has it already
+    for choice, other, tokens in zip(found.choices, known.choices, ids, strict=True):
+        assert choice.text == other.text
+        assert choice.logprobs is not None
+        assert other.logprobs is not None
+        for name in ("tokens", "token_logprobs", "top_logprobs", "text_offset"):
+            shown, wanted = getattr(choice.logprobs, name), getattr(other.logprobs, name)
+            assert len(shown) == len(wanted) - len(bos)
+            assert shown == wanted[len(bos) :] or name.endswith("logprobs")
+        assert len(choice.logprobs.tokens) >= len(tokens)
+        nats, wanted = choice.logprobs.token_logprobs, other.logprobs.token_logprobs[len(bos) :]
+        assert nats == pytest.approx(wanted, abs=TOLERANCE) if bos else nats[0] is None
