@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import socket
@@ -62,6 +63,25 @@ def peak_mib() -> int | None:
         return None
     unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
     return sum(resource.getrusage(of).ru_maxrss for of in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) // unit
+
+
+def packages() -> list[str]:
+    """Return the folders from which another Python has localprompt, and the llama-cpp-python of this one.
+
+    Raises:
+        ImportError: if it has none.
+    """
+    found = importlib.util.find_spec("llama_cpp")
+    if found is None or found.origin is None:
+        raise ImportError("llama-cpp-python is missing")
+    return [str(Path(__file__).absolute().parents[1]), str(Path(found.origin).parents[1])]
+
+
+def as_llama_cpp_python(inside: Sequence[str], **options: object) -> list[str]:
+    """Return the arguments that make llama-cpp-python's server of a Python, with the packages in some folders."""
+    run = "runpy.run_module('llama_cpp.server', None, '__main__', True)"
+    named = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+    return ["-c", f"import runpy, sys; sys.path += {list(inside)!r}; {run}", *named]
 
 
 def free_port() -> int:

@@ -1,13 +1,16 @@
 """llama.cpp's server as a contender: in an environment that has xllamacpp, nothing of localprompt is imported.
 
     python benchmarks/outside_llama_server.py --contender writing|scoring < JOB
+    python benchmarks/outside_llama_server.py JOB       # only the server, at the port that the job names
 
-`generation.py` and `peers.py` run it and describe what it is given.
+`generation.py`, `peers.py` and `serve.py` run it and describe what it is given.
 """
 
 from __future__ import annotations
 
 import json
+import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -22,14 +25,19 @@ WARM_UP = "Is the weather good or bad?\n\nIt has been raining for days.\nAnswer:
 Ask = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
-def server_of(job: Job) -> Ask:
-    """Return what asks a server that runs in this process."""
+def server_of(job: Job) -> xllamacpp.Server:
+    """Return a server that runs in this process."""
     params = xllamacpp.CommonParams()
     params.model.path = job["model"]
     params.n_ctx, params.n_parallel, params.kv_unified = job["n_ctx"], job["slots"], job["unified"]
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = job["threads"]
-    params.port, params.verbosity = 0, -1
-    server = xllamacpp.Server(params)
+    params.port, params.verbosity = job.get("port", 0), -1
+    return xllamacpp.Server(params)
+
+
+def asking(job: Job) -> Ask:
+    """Return what asks such a server."""
+    server = server_of(job)
 
     def ask(body: Mapping[str, Any]) -> Mapping[str, Any]:
         url, headers = f"{server.listening_address}/completion", {"Content-Type": "application/json"}
@@ -42,7 +50,7 @@ def server_of(job: Job) -> Ask:
 
 def writing(job: Job) -> dict[str, Any]:
     """Greedy completions of all prompts, given as tokens; as many at a time as there are slots."""
-    ask = server_of(job)
+    ask = asking(job)
     ask({"prompt": WARM_UP, "n_predict": 2})
     began = time.perf_counter()
     with ThreadPoolExecutor(job["slots"]) as pool:
@@ -59,7 +67,7 @@ def writing(job: Job) -> dict[str, Any]:
 
 def scoring(job: Job) -> dict[str, Any]:
     """Labels by the most probable next tokens; as many prompts at a time as there are slots."""
-    ask, computed = server_of(job), []
+    ask, computed = asking(job), []
 
     def following(prompt: str) -> Mapping[str, float]:
         answer = ask({"prompt": prompt, "n_predict": 1, "n_probs": job["n_probs"]})
@@ -77,4 +85,6 @@ def scoring(job: Job) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    be_contender({"writing": writing, "scoring": scoring})
+    if not be_contender({"writing": writing, "scoring": scoring}):
+        there = server_of(json.loads(sys.argv[1]))
+        threading.Event().wait()

@@ -1,19 +1,24 @@
 """Prompts scored and tokens written per second through HTTP: `localprompt serve` beside two servers of the same GGUF.
 
-    python benchmarks/serve.py [--model smollm2-135m-instruct] [--clients 1,8,64] [--requests 64] [--tokens 32]
+    bash scripts/setup.sh --outside
+    python benchmarks/serve.py [--model qwen2.5-coder-0.5b-instruct] [--clients 1,8,64] [--requests 64] [--tokens 32]
 
 Scoring: each request is a text with `echo`, `logprobs` 1 and `max_tokens` 1, as lm-evaluation-harness sends them (an
-instruction, a review, a label; prompts come in the order of a task). Beside it llama-cpp-python's server
-(`pip install 'llama-cpp-python[server]'`, with `logits_all`), the one that gives log-probabilities of prompts. It
-answers one request at a time, so it is asked a few only (--subset), and its rate is that of these.
+instruction, a review, a label; prompts come in the order of a task). Beside it llama-cpp-python's server (with
+`logits_all`), the one that gives log-probabilities of prompts. It answers one request at a time and sorts the whole
+vocabulary for each token of it, so it is asked a few only (--subset), and its rate is that of these.
 
-Writing: each request is a review to go on with for --tokens tokens, greedy. Beside it llama.cpp's server
-(`pip install xllamacpp`), 8 slots. The server is another build of llama.cpp: on Linux its wheel leaves out AVX-512.
+Writing: each request is a review to go on with for --tokens tokens, greedy. Beside it llama.cpp's server (xllamacpp),
+8 slots. The server is another build of llama.cpp: on Linux its wheel leaves out AVX-512.
 
-Same file, threads and passive waiting of threads, 4096 KV cells; a process for each server, the contenders in turn;
-loading and a warm-up request are not timed. "tokens/s" are log-probabilities of prompt tokens that came back, or tokens
-written, as each server counts them in `usage`. Each client has one connection and sends its next request when the last
-one is answered; clients are threads of this process, and take their share of the machine from all servers alike.
+Same file, threads and passive waiting of threads, 4096 KV cells (llama-cpp-python's: 512, it keeps logits for each); a
+process for each server, the contenders in turn; loading and a warm-up request are not timed. "tokens/s" are
+log-probabilities of prompt tokens that came back, or tokens written, as each server counts them in `usage`. Each client
+has one connection and sends its next request when the last one is answered; clients are threads of this process, and
+take their share of the machine from all servers alike.
+
+With the defaults a repeat scores 768 prompts and writes 192 texts here, writes 192 there, and scores 24 in
+llama-cpp-python's server. How long each part takes is printed as it goes on; nobody has timed the whole at rest.
 """
 
 from __future__ import annotations
@@ -21,7 +26,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import http.client
-import importlib.util
 import json
 import os
 import statistics
@@ -34,9 +38,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from apart import INSIDE, OUTSIDE, as_llama_cpp_python, free_port, has, packages
+
 from localprompt.engine.settings import default_threads
 from localprompt.hub.files import resolve
-from localprompt.serve.running import listening
 
 N_CTX = 4096
 SLOTS = 8
@@ -139,49 +144,34 @@ def _post(connection: http.client.HTTPConnection, body: dict[str, Any]) -> Any:
 def with_localprompt(model: str, port: int, threads: int) -> list[str]:
     """Return the command of ours."""
     engine = ["--engine", f"n_threads={threads}", "--engine", f"n_ctx={N_CTX}"]
-    return [sys.executable, "-m", "localprompt", "serve", "--model", model, "--port", str(port), *engine]
+    return [str(INSIDE), "-m", "localprompt", "serve", "--model", model, "--port", str(port), *engine]
 
 
 def with_llama_cpp_python(model: str, port: int, threads: int) -> list[str]:
     """Return the command of llama-cpp-python's."""
-    options = {"model": model, "port": port, "n_threads": threads, "n_ctx": N_CTX, "logits_all": "true"}
-    named = [part for name, value in options.items() for part in (f"--{name}", str(value))]
-    return [sys.executable, "-m", "llama_cpp.server", *named]
+    how = {"model": model, "port": port, "n_threads": threads, "n_ctx": 512, "logits_all": "true"}
+    return [str(OUTSIDE), *as_llama_cpp_python(packages(), **how)]
 
 
 def with_llama_cpp(model: str, port: int, threads: int) -> list[str]:
-    """Return the command of llama.cpp's, which is this file with other arguments."""
-    return [sys.executable, __file__, "--as-server", model, str(port), str(threads)]
-
-
-def as_server(model: str, port: int, threads: int) -> None:
-    """Be llama.cpp's server."""
-    import xllamacpp  # noqa: PLC0415
-
-    params = xllamacpp.CommonParams()
-    params.model.path = model
-    params.n_ctx, params.n_parallel, params.kv_unified = N_CTX, SLOTS, True
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
-    params.port, params.verbosity = port, -1
-    server = xllamacpp.Server(params)
-    print(server.listening_address, flush=True)
-    threading.Event().wait()
+    """Return the command of llama.cpp's."""
+    job = {"model": model, "port": port, "threads": threads, "n_ctx": N_CTX, "slots": SLOTS, "unified": True}
+    return [str(OUTSIDE), str(Path(__file__).with_name("outside_llama_server.py")), json.dumps(job)]
 
 
 Command = Callable[[str, int, int], list[str]]
 SERVERS: dict[str, tuple[Command, str, str]] = {
-    "localprompt": (with_localprompt, "localprompt", ""),
+    "localprompt": (with_localprompt, "", ""),
     "llama-cpp-python": (with_llama_cpp_python, "sse_starlette", "scoring"),
     "llama.cpp, 8 slots": (with_llama_cpp, "xllamacpp", "writing"),
 }
-"""Name to command, a package that must be there, and the only work that it is given."""
+"""Name to command, a package that `.venv-outside` must have for it, and the only work that it is given."""
 
 
 @contextlib.contextmanager
 def started(command: Command, model: str, threads: int) -> Iterator[int]:
     """Yield the port of a server once it answers."""
-    with listening("127.0.0.1", 0) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     environment = {"OMP_WAIT_POLICY": "passive", **os.environ}
     quiet = subprocess.DEVNULL
     process = subprocess.Popen(command(model, port, threads), stdout=quiet, stderr=quiet, env=environment)
@@ -205,11 +195,8 @@ def started(command: Command, model: str, threads: int) -> Iterator[int]:
 
 def main() -> None:
     """Measure and print a table."""
-    if sys.argv[1:2] == ["--as-server"]:
-        as_server(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
-        return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="smollm2-135m-instruct")
+    parser.add_argument("--model", default="qwen2.5-coder-0.5b-instruct")
     parser.add_argument("--clients", default="1,8,64")
     parser.add_argument(
         "--requests", type=int, default=64, help="for each number of clients, four times as many to score"
@@ -221,10 +208,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write all figures here")
     args = parser.parse_args()
     model = str(resolve(args.model))
-    there = {name: each for name, each in SERVERS.items() if importlib.util.find_spec(each[1])}
+    there = {name: each for name, each in SERVERS.items() if not each[1] or has(OUTSIDE, each[1])}
     for name in SERVERS.keys() - there.keys():
-        print(f"{name} is left out: the package {SERVERS[name][1]} is missing")
+        print(f"{name} is left out: `bash scripts/setup.sh --outside` brings {SERVERS[name][1]}")
     found: dict[str, list[tuple[float, float]]] = {}
+    began = time.monotonic()
     for _ in range(args.repeats):
         for name, (command, _, only) in there.items():
             n_scored = args.subset if only == "scoring" else 4 * args.requests
@@ -234,12 +222,15 @@ def main() -> None:
                         for n in map(int, args.clients.split(",")):
                             key = f"{work.name} | {name} | {n}"
                             found.setdefault(key, []).append(measure(port, work, n))
-                            print(f"{key}: {found[key][-1]}", file=sys.stderr, flush=True)
+                            print(
+                                f"{key}: {found[key][-1]}, {time.monotonic() - began:.0f} s after the beginning",
+                                file=sys.stderr,
+                            )
     print(f"{Path(model).name}, {args.threads} threads, medians of {args.repeats}")
     print("| work | server | clients | requests/s | tokens/s |\n|---|---|---|---|---|")
     for key, rates in sorted(found.items(), key=lambda each: each[0].split(" | ")[0]):
         requests, tokens = (statistics.median(column) for column in zip(*rates, strict=True))
-        print(f"| {key} | {requests:.1f} | {tokens:.0f} |")
+        print(f"| {key} | {requests:.3g} | {tokens:.3g} |")
     if args.json:
         args.json.write_text(json.dumps({"model": model, "threads": args.threads, "rates": found}, indent=1))
 
