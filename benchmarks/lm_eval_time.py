@@ -19,7 +19,8 @@ tokens), a customer's message, five labels to choose from. Side by side, in turn
   "same answer" the share of rows whose likeliest label is the same. `gguf` returns three things, by the vocabulary:
   without BOS (Qwen, SmolLM2) llama-cpp-python judges each token by the logits behind it, and labels of one token get 0:
   no scores at all; with BOS and a space before the text (SentencePiece of Llama 2) the offsets are one too large, so
-  the last token of the context is scored with the label; with BOS alone (`--model gemma-3-270m`) they are the scores of the labels.
+  the last token of the context is scored with the label; with BOS alone (`--model gemma-3-270m`) they are the scores
+  of the labels.
 """
 
 from __future__ import annotations
