@@ -218,3 +218,20 @@ class Deadly:
 
 def test_the_mortal_engine_is_the_engine() -> None:
     assert {"tokenwise", "score", "step", "complete"} <= set(dir(ModelServer))
+
+
+def test_a_prompt_that_kills_the_engine_beside_a_completion_is_named_and_the_stream_goes_on(
+    mortal: serving.Mortal,
+) -> None:
+    """What was written before it is not taken back, and a prompt is scored long before the stream ends."""
+    (alone,) = mortal.generate([PROMPTS[0]], Sampling(400), [0])
+    with serving.served(mortal) as url, serving.client(url) as api:
+        stream = api.completions.create(model="tiny", prompt=PROMPTS[0], max_tokens=400, temperature=0, stream=True)
+        pieces = iter([choice.text for choice in chunk.choices] for chunk in stream)
+        told = next(pieces)
+        answer = api.completions.create(model="tiny", prompt=PROMPTS[1], echo=True, logprobs=1, max_tokens=1)
+        assert len(answer.choices) == 1
+        with pytest.raises(openai.InternalServerError, match=r"request cmpl-\d+ kills the engine"):
+            Deadly(api).echo()
+        text = "".join([*told, *(each for piece in pieces for each in piece)])
+    assert text == alone.text
