@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Literal
 
 sys.path.insert(0, str(Path(__file__).parent))
+import cloudpickle
 import dspy
 import inside  # noqa: F401
 
@@ -42,12 +44,24 @@ def main() -> None:
         dspy.configure(lm=dspy.LM("localprompt/it", engine=engine, cache=False, max_tokens=4, temperature=0.0))
         dspy.Evaluate(devset=data, metric=heard, num_threads=16, display_progress=False)(Route())
         print(json.dumps({"answers": [answers[each["message"]] for each in documents], "calls": engine.waves.sizes}))
+        dspy.configure(lm=dspy.LM("localprompt/it", engine=engine, cache=False, max_tokens=20))
+        teams = tuple(sorted({each["team"] for each in documents}))
+        signature = dspy.Signature({"message": (str, dspy.InputField()), "team": (Literal[teams], dspy.OutputField())})
+        found = [dspy.Predict(signature)(message=each["message"]).team for each in documents[:3]]
+        print(json.dumps({"known": teams, "typed": found}))
 
     scripted = localprompt.ScriptedLM(answer=lambda prompt, seed: FIELDS, name="fields")
     dspy.configure(lm=dspy.LM("localprompt/fields", engine=LocalPromptEngine(scripted), cache=False))
     found = dspy.Predict("message -> team")(message="my card was charged twice")
     usage = dspy.settings.lm.history[-1]["usage"]
     print(json.dumps({"team": found.team, "drawn": dict(usage)["completion_tokens"]}))
+    request = dspy.lm15.Request(
+        model="fields",
+        messages=[dspy.lm15.Message.user("Which team?")],
+        config=dspy.lm15.Config(response_format={"type": "json_object"}),
+    )
+    dropped = LocalPromptEngine(scripted).complete(request).adaptations
+    print(json.dumps({"dropped": [each.field for each in dropped]}))
 
     drawn = localprompt.ScriptedLM(answer=lambda prompt, seed: f"number {seed}", name="numbers")
     numbers = dspy.LM("localprompt/numbers", engine=LocalPromptEngine(drawn), cache=False, temperature=1.0)
@@ -55,6 +69,12 @@ def main() -> None:
 
     saved = dspy.LM("localprompt/it", engine=LocalPromptEngine(name, n_ctx=512)).dump_state()
     print(json.dumps({"saved": saved["engine"]["state"] if isinstance(saved.get("engine"), dict) else str(saved)}))
+    program = dspy.Predict("message -> team")
+    program.set_lm(dspy.LM("localprompt/it", engine=LocalPromptEngine(name, n_ctx=512)))
+    copied, pickled = program.deepcopy(), cloudpickle.loads(cloudpickle.dumps(program))
+    copied.demos = [dspy.Example(message="m", team="t")]
+    kept = {"demos": len(program.demos), "pickled": pickled.lm.engine.dump_state()}
+    print(json.dumps({"same": copied.lm.engine is program.lm.engine, **kept}))
     for refused in ({"logprobs": True}, {"frequency_penalty": 1.0}):
         try:
             numbers("draw", **refused)

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
     ("adapter", "package", "extra"),
     [
         ("dspy", "dspy", "dspy"),
+        ("dspy_optimizer", "dspy", "dspy"),
         ("inspect", "inspect_ai", "inspect"),
         ("langchain", "langchain_core", "langchain"),
         ("lm_eval", "lm_eval", "lm-eval"),
