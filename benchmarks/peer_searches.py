@@ -11,6 +11,9 @@ train, dev and test, and starts from the published instruction:
     capo         promptolution's CAPO
     mipro        DSPy's MIPROv2, light
     gepa         DSPy's GEPA, light
+    mipro ours, gepa ours
+                 the same on localprompt's engine (`localprompt.adapters.dspy`), so that method and engine can be told
+                 apart; only where `--contenders` names them
 
 - What each peer is given is in the docstring of `peer_side.py`. CAPO ends after the step, and GEPA after the iteration,
   in which the minutes are over; MIPROv2 light ends when it is done. What takes more than OVERTIME times the minutes,
@@ -32,6 +35,7 @@ import json
 import statistics
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -52,9 +56,13 @@ from localprompt.tasks import Task
 from localprompt.types import Example
 
 AUTO, FIFTH = "auto", "auto fifth"
-CONTENDERS = (AUTO, FIFTH, "capo", "mipro", "gepa")
+OURS = " ours"
+"""Ends the names of peers that ask localprompt's engine."""
+USUAL = (AUTO, FIFTH, "capo", "mipro", "gepa")
+CONTENDERS = (*USUAL, f"mipro{OURS}", f"gepa{OURS}")
 OVERTIME = 6
-SIDE = Path(__file__).absolute().with_name("peer_side.py")
+ROOT = Path(__file__).absolute().parents[1]
+SIDE = ROOT / "benchmarks" / "peer_side.py"
 LAST_LINES = 3
 """Of what a peer printed, for the message of one that failed."""
 
@@ -144,7 +152,8 @@ def peer(plan: Plan, task: Task, name: str, seed: int, model: Path) -> Results:
         rows = {split: [row_of(each) for each in examples] for split, examples in splits.items()}
         kept = {"threads": plan.threads, "slots": plan.slots, "minutes": plan.minutes, "seed": seed}
         asked = {"labels": list(task.labels), "instruction": task.seeds[0].instruction}
-        given = {"peer": name, "model": str(model), "out": str(out), **kept, **asked, **rows}
+        here = {"packages": [str(ROOT), sysconfig.get_paths()["purelib"]]} if name.endswith(OURS) else {}
+        given = {"peer": name.removesuffix(OURS), "model": str(model), "out": str(out), **kept, **asked, **rows, **here}
         job.write_text(json.dumps(given), encoding="utf-8")
         limit = 60 * OVERTIME * plan.minutes
         try:
@@ -214,7 +223,7 @@ def main() -> None:
     parser.add_argument("--python", type=Path, default=Path(sys.executable), help="of the peers' environment")
     parser.add_argument("--model", default="qwen2.5-coder-1.5b-instruct", help="a model card's name or a GGUF file")
     parser.add_argument("--tasks", type=chosen(TASKS), default=("subj", "banking-20"))
-    parser.add_argument("--contenders", type=chosen(CONTENDERS), default=CONTENDERS)
+    parser.add_argument("--contenders", type=chosen(CONTENDERS), default=USUAL)
     parser.add_argument("--seeds", type=int, default=3, help="how many, from 0")
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--rows", type=int, default=300, help="of train, dev and test each, at most")

@@ -1,11 +1,14 @@
-"""One search of a peer through a llama.cpp server; `peer_searches.py` runs this in an environment that has the peers.
+"""One search of a peer; `peer_searches.py` runs this in an environment that has the peers.
 
     python benchmarks/peer_side.py JOB    # JOB is a JSON file; what was found is written to the file that it names
 
-The environment needs xllamacpp for the server, promptolution[api] and dspy[optuna]; nothing of localprompt is imported.
+The environment needs xllamacpp for the server, promptolution[api] and dspy[optuna]. All requests pass through a counter
+in this process, which knows the tokens that the server computed (`timings` of each answer) and how long any request was
+under way; what is left of the seconds of the search is the peer's overhead.
 
-All requests pass through a counter in this process, which knows the tokens that the server computed (`timings` of each
-answer) and how long any request was under way; what is left of the seconds of the search is the peer's overhead.
+With `packages` in the job, DSPy's peers ask the engine of localprompt in its place, which is imported from there and
+counts for itself. DSPy then also sends the form of an answer when it asks again for JSON, which it does not send to a
+server whose model it does not know. All else is the same, down to the requests that are under way at once.
 
 - capo: promptolution's CAPO with its documented settings: ten steps, blocks of 30 rows of dev, few-shot examples from
   train, MarkerBasedPredictor. The first prompts are the task's and ten that it has the model
@@ -25,8 +28,8 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Literal
@@ -124,6 +127,29 @@ def serve(job: Job) -> Any:
     return xllamacpp.Server(params)
 
 
+@contextmanager
+def asked(job: Job) -> Iterator[tuple[Any, Callable[[], dict[str, Any]]]]:
+    """Give who answers, an address or an engine of DSPy, and what tells the counts so far."""
+    if "packages" not in job:
+        server = serve(job)
+        meter = Meter(server.listening_address)
+        yield meter.url, meter.counted
+        return
+    sys.path += job["packages"]
+    os.environ["PYTHONPATH"] = os.pathsep.join(job["packages"])  # of the engine's own process
+    from localprompt import load_model  # noqa: PLC0415
+    from localprompt.adapters.dspy import LocalPromptEngine  # noqa: PLC0415
+
+    with load_model(job["model"], n_ctx=N_CTX, n_threads=job["threads"]) as lm:
+        engine = LocalPromptEngine(lm)
+
+        def counted() -> dict[str, Any]:
+            found = {"calls": sum(engine.waves.sizes), "waves": len(engine.waves.sizes)}
+            return {**found, "tokens": lm.stats.tokens_decoded, "model_seconds": round(lm.stats.seconds, 1)}
+
+        yield engine, counted
+
+
 Found = tuple[str, int, Callable[[Sequence[Row]], list[float]]]
 """The prompt, how many examples it shows, and what scores rows with it."""
 
@@ -183,21 +209,21 @@ def capo(job: Job, url: str) -> Found:
     return best.instruction, len(best.few_shots), scores
 
 
-def mipro(job: Job, url: str) -> Found:
+def mipro(job: Job, answering: Any) -> Found:
     """Return the program of MIPROv2."""
     import dspy  # noqa: PLC0415
 
-    program, metric = _program(job, url)
+    program, metric = _program(job, answering)
     optimizer = dspy.MIPROv2(metric=metric, auto="light", num_threads=job["slots"], seed=job["seed"])
     return _of_dspy(job, optimizer.compile(program, trainset=_shown(job["train"]), valset=_shown(job["dev"])), metric)
 
 
-def gepa(job: Job, url: str) -> Found:
+def gepa(job: Job, answering: Any) -> Found:
     """Return the program of GEPA."""
     import dspy  # noqa: PLC0415
     from gepa.utils import TimeoutStopCondition  # noqa: PLC0415
 
-    program, metric = _program(job, url)
+    program, metric = _program(job, answering)
 
     def judged(gold: Any, pred: Any, trace: Any = None, pred_name: Any = None, pred_trace: Any = None) -> Any:
         del trace, pred_name, pred_trace
@@ -215,11 +241,15 @@ def gepa(job: Job, url: str) -> Found:
     return _of_dspy(job, optimizer.compile(program, trainset=_shown(job["train"]), valset=_shown(job["dev"])), metric)
 
 
-def _program(job: Job, url: str) -> tuple[Any, Callable[..., float]]:
+def _program(job: Job, answering: Any) -> tuple[Any, Callable[..., float]]:
     """Return DSPy's program before it is optimised, and its metric."""
     import dspy  # noqa: PLC0415
 
-    dspy.configure(lm=dspy.LM("openai/local", api_base=url, api_key="none", max_tokens=ANSWER_TOKENS, cache=False))
+    if isinstance(answering, str):
+        lm = dspy.LM("openai/local", api_base=answering, api_key="none", max_tokens=ANSWER_TOKENS, cache=False)
+    else:
+        lm = dspy.LM("localprompt/local", engine=answering, max_tokens=ANSWER_TOKENS, cache=False)
+    dspy.configure(lm=lm)
     label = Literal[tuple(job["labels"])]  # type: ignore[valid-type] # made for DSPy
     fields = {"text": (str, dspy.InputField()), "label": (label, dspy.OutputField())}
 
@@ -248,7 +278,7 @@ def _of_dspy(job: Job, program: Any, metric: Callable[..., float]) -> Found:
     return program.signature.instructions, len(program.demos), scores
 
 
-PEERS: Mapping[str, Callable[[Job, str], Found]] = {"capo": capo, "mipro": mipro, "gepa": gepa}
+PEERS: Mapping[str, Callable[[Job, Any], Found]] = {"capo": capo, "mipro": mipro, "gepa": gepa}
 
 PACKAGES = {"capo": ("pandas", "promptolution.optimizers"), "mipro": ("dspy", "optuna"), "gepa": ("dspy", "gepa")}
 
@@ -262,15 +292,14 @@ def main() -> None:
         import numpy as np  # noqa: PLC0415
 
         np.random.seed(job["seed"])  # noqa: NPY002 - what promptolution draws from
-    server = serve(job)
-    meter = Meter(server.listening_address)
     for name in PACKAGES[job["peer"]]:  # importing them takes seconds, and is no part of a search
         importlib.import_module(name)
-    began = time.monotonic()
-    prompt, demos, scores = PEERS[job["peer"]](job, meter.url)
-    seconds = time.monotonic() - began
-    found = {"seconds": round(seconds, 1), **meter.counted()}
-    test = scores(job["test"])
+    with asked(job) as (answering, counted):
+        began = time.monotonic()
+        prompt, demos, scores = PEERS[job["peer"]](job, answering)
+        seconds = time.monotonic() - began
+        found = {"seconds": round(seconds, 1), **counted()}
+        test = scores(job["test"])
     found |= {"prompt": prompt, "demos": demos, "test": "".join("1" if score else "0" for score in test)}
     Path(job["out"]).write_text(json.dumps(found), encoding="utf-8")
 

@@ -47,13 +47,13 @@ def _plan(benchmark: ModuleType, **changes: Any) -> Any:
     return benchmark.Plan(**settings | changes)
 
 
-def _peer(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: str) -> Any:
+def _peer(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: str, name: str = "capo") -> Any:
     side = tmp_path / "side.py"
     side.write_text(code, encoding="utf-8")
     monkeypatch.setattr(benchmark, "SIDE", side)
     rows = tuple(Example(f"test:{n}", {"input": text}, ("yes",)) for n, text in ((10, "late"), (9, "soon")))
     task = replace(toy.task(labels=("yes", "no")), test=rows, seeds=(Prompt("Classify."),))
-    return benchmark.peer(_plan(benchmark), task, "capo", 0, Path("model.gguf"))
+    return benchmark.peer(_plan(benchmark), task, name, 0, Path("model.gguf"))
 
 
 def test_a_peer_has_the_rows_and_its_scores_are_in_the_order_of_the_ids(
@@ -61,6 +61,14 @@ def test_a_peer_has_the_rows_and_its_scores_are_in_the_order_of_the_ids(
 ) -> None:
     found = _peer(benchmark, monkeypatch, tmp_path, FINDS)
     assert (found["prompt"], found["demos"], found["test"]) == ("Classify.", 20, "01")
+
+
+@pytest.mark.parametrize(("name", "told"), [("gepa", ["gepa", []]), ("gepa ours", ["gepa", [str(BENCHMARKS.parent)]])])
+def test_a_peer_on_our_engine_is_told_where_it_is(
+    name: str, told: list[object], benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    code = FINDS.replace('"prompt": job["instruction"]', '"prompt": [job["peer"], job.get("packages", [])[:1]]')
+    assert _peer(benchmark, monkeypatch, tmp_path, code, name)["prompt"] == told
 
 
 def test_what_does_not_run_is_said_with_its_message(
