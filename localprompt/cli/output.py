@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _SHOWN_REASONS = 8
 _SHOWN_CHARS = 80
 _ROUNDING = 1e-9
+_FAR = 1.25
+"""Ends of an expected range that are told are this far apart."""
 _VERDICT_STYLE = {"significant improvement": "bold green", "significantly worse": "bold red"}
 
 
@@ -267,6 +269,11 @@ def estimate_text(expected: Estimate, pause_after: float | None = None) -> str:
     """Return an estimate in words."""
     text = f"about {expected.proposals:,} proposals and {expected.evaluations:,} evaluations, "
     text += f"{expected.tokens_computed:,} tokens ({expected.tokens_requested:,} requested)"
+    least, most = expected.tokens_least, expected.tokens_most
+    if least is not None and most is not None and most > _FAR * least:
+        text += (
+            f", or {least:,} to {most:,}: whether the last step fits the limits depends on how long prompts turn out"
+        )
     if expected.seconds is not None:
         text += f", {expected.seconds / 60:.1f} minutes on this machine"
         if pause_after is not None and pause_after < expected.seconds / 60:

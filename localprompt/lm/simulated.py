@@ -18,7 +18,8 @@ answer between careful choose compare count decide describe every exact find fir
 kind last letter line list longer mark mention name never number only order other output part pick plain read rule same
 say second sentence shorter show simple state tell text that thing turn value which whole without word
 """
-_PROPOSAL_WORDS = 16
+PROPOSAL_WORDS = 16
+"""Of a proposal as they usually are."""
 _REPLY_SHARE, _LONGEST_REPLY = 0.4, 170
 """How many tokens a proposer draws, of the most that it may: in stored searches with a 1.5B APE's replies have 0.40 of
 them, OPRO's 0.28, ProTeGi's 0.36, and PE2's 82 tokens, its answers to questions 166. None was longer on average."""
@@ -36,14 +37,23 @@ class SimulatedLM:
         answer_sampling: how the task's answers are drawn; every other completion is a proposal.
         answer_tokens: mean length of an answer in tokens.
         seed: of the made-up answers.
+        proposal_words: of a proposal.
     """
 
-    def __init__(self, lm: LanguageModel, answer_sampling: Sampling, answer_tokens: float, seed: int) -> None:
+    def __init__(
+        self,
+        lm: LanguageModel,
+        answer_sampling: Sampling,
+        answer_tokens: float,
+        seed: int,
+        proposal_words: int = PROPOSAL_WORDS,
+    ) -> None:
         self.facts = replace(lm.facts, supports_grammar=False)
         """The real model's; what is made up matches no grammar, and the length of a reply hardly depends on it."""
         self._lm = lm
         self._answer_sampling = answer_sampling
         self._answer_tokens = answer_tokens
+        self._proposal_words = proposal_words
         self._rng = random.Random(seed)
         self._words = _WORDS.split()
         self.proposals = 0
@@ -102,7 +112,7 @@ class SimulatedLM:
         self.decodes += decodes_of(sum(lengths), len(prompts))
         self._requested += sum(lengths)
         self.proposals += 0 if is_answer else len(prompts)
-        n_words = 1 if is_answer else _PROPOSAL_WORDS
+        n_words = 1 if is_answer else self._proposal_words
         texts = (" ".join(self._rng.choices(self._words, k=n_words)).capitalize() for _ in prompts)
         return [Generation(f"{text}.", n_tokens, "stop") for text, n_tokens in zip(texts, lengths, strict=True)]
 

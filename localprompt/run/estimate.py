@@ -26,7 +26,7 @@ from localprompt.lm.base import LanguageModel
 from localprompt.lm.budget import Budget
 from localprompt.lm.deadline import AT_ONCE, Rates
 from localprompt.lm.metered import MeteredLM
-from localprompt.lm.simulated import SimulatedLM
+from localprompt.lm.simulated import PROPOSAL_WORDS, SimulatedLM
 from localprompt.lm.speed import drawing_rate
 from localprompt.run.models import Models
 from localprompt.run.spec import Limits, RunSpec
@@ -42,6 +42,8 @@ _logger = logging.getLogger("localprompt")
 _DRAWN, _DRAWN_ALONE = 12, 16
 """Most tokens drawn for each of many completions, and for one by itself."""
 _FASTER = 1.25
+_WORDS = (PROPOSAL_WORDS, PROPOSAL_WORDS // 2, 2 * PROPOSAL_WORDS)
+"""Lengths of proposals that are tried where the budget ends a search: instructions of 8 to 32 words are usual."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,11 @@ class Estimate:
     final_seconds: float | None = field(default=None, metadata={"key": "proof_seconds"})
     sizes: Mapping[str, int] = field(default_factory=dict)
     """What the budget made of the method's settings, and `dev_examples` where the search sees fewer than there are."""
+    tokens_least: int | None = None
+    """Of the search, by how long the texts are that it writes: a limit may end it a step earlier or later for it. None
+    where no limit is expected to end it."""
+    tokens_most: int | None = None
+    """The same; `tokens_computed` is not outside of these."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the estimate as plain data."""
@@ -85,7 +92,9 @@ def estimate(
 
     Half of the made-up answers are right, whatever the prompt, so a search that ends early because it found a perfect
     prompt, or goes on because it keeps getting better, costs less or more than this. No proposal is discarded. Of a
-    method that only the budget ends a part is rehearsed, and the rest costs as much in proportion.
+    method that only the budget ends a part is rehearsed, and the rest costs as much in proportion. Where a limit ends
+    the search, a few tokens decide whether its last step still fits, so it is rehearsed with longer and with shorter
+    proposals too.
 
     Args:
         spec: the search.
@@ -93,6 +102,18 @@ def estimate(
         rates: of the models, by fingerprint; the task LM's stand for a proposer without.
         n_answer: mean tokens of an answer; by default those of a target.
     """
+    usual, is_ended = _rehearsed(spec, models, rates, n_answer, _WORDS[0])
+    if not is_ended:
+        return usual
+    others = [_rehearsed(spec, models, rates, n_answer, words)[0] for words in _WORDS[1:]]
+    tokens = [each.tokens_computed for each in (usual, *others)]
+    return replace(usual, tokens_least=min(tokens), tokens_most=max(tokens))
+
+
+def _rehearsed(
+    spec: RunSpec, models: Models, rates: Mapping[str, Rates], n_answer: float | None, n_words: int
+) -> tuple[Estimate, bool]:
+    """Return what a search with proposals of so many words costs, and whether its budget ended it."""
     task, lm, seed, limits = spec.placed, models.lm, spec.seed, spec.limits
     texts = [example.targets[0] for example in (*task.train, *task.dev)]
     lengths = lm.count_tokens(texts)
@@ -102,20 +123,21 @@ def estimate(
         task, answer=lambda completion: completion, metric=lambda prediction, targets: float(coin.getrandbits(1))
     )
     length = n_answer or sum(lengths) / len(lengths)
-    answering = SimulatedLM(lm, task.sampling, length, seed)
+    answering = SimulatedLM(lm, task.sampling, length, seed, n_words)
     other = models.other
-    writing = answering if other is None else SimulatedLM(other, task.sampling, length, seed + 1)
+    writing = answering if other is None else SimulatedLM(other, task.sampling, length, seed + 1, n_words)
     budget = limits.without_minutes().budget()
     evaluator = spec.evaluator(answering, budget, simulated_task)
     proposer = MeteredLM(writing, budget)
     problem = Problem(simulated_task, evaluator, proposer, rng=random.Random(seed), warm=spec.warm)
     problem.is_rehearsal = True
-    times = 1.0
+    times, is_ended = 1.0, False
     try:
         spec.optimizer.run(problem)
         if getattr(spec.optimizer, "SPENDS_ALL", False):
             times = _times(budget.spend, limits)
     except BudgetExhausted:
+        is_ended = True
         with suppress(BudgetExhausted):
             spend_remaining(problem)
     except ContextOverflow:  # ends a run too, once it has found something
@@ -134,7 +156,7 @@ def estimate(
     final = _final_evaluation(answering, simulated_task, problem, spec)
     after = (answering.prefilled, answering.generated, answering.decodes)
     final_work = [now - then for now, then in zip(after, before, strict=True)]
-    return Estimate(
+    expected = Estimate(
         proposals=int(times * proposals),
         evaluations=int(times * (spend.calls - proposals)),
         tokens_requested=int(times * spend.tokens_requested),
@@ -145,6 +167,7 @@ def estimate(
         final_tokens_computed=final.tokens_computed,
         final_seconds=None if of_lm is None else of_lm.seconds(*final_work),
     )
+    return expected, is_ended
 
 
 def _final_evaluation(lm: SimulatedLM, task: Task, problem: Problem, spec: RunSpec) -> Spend:

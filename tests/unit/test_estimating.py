@@ -62,6 +62,19 @@ def test_shared_prefixes_are_decoded_once() -> None:
     assert 0 < _estimate().tokens_computed < _estimate().tokens_requested / 2
 
 
+def test_where_a_limit_ends_a_search_it_is_said_how_far_the_length_of_prompts_moves_what_it_takes() -> None:
+    free = _estimate()
+    assert (free.tokens_least, free.tokens_most) == (None, None)
+    ranges = []
+    for max_tokens in range(400, free.tokens_computed, 100):
+        limited = _estimate(max_tokens=max_tokens)
+        assert limited.tokens_least is not None
+        assert limited.tokens_most is not None
+        assert limited.tokens_least <= limited.tokens_computed <= limited.tokens_most <= max_tokens
+        ranges.append(limited.tokens_most / max(1, limited.tokens_least))
+    assert max(ranges) > 1.25 > min(ranges), "only where the last step may just fit, or just not"
+
+
 def test_seconds_follow_from_the_rates() -> None:
     lm = toy.model()
     slow = toy.expected(QUARTERS, toy.task(), lm, rates=Rates(10.0, 5.0))
