@@ -144,7 +144,10 @@ def solved(prompt: str) -> str | None:
     """What the instruction of a prompt makes of its input, wherever it stands; None where it is of no use."""
     before, _, question = prompt.rpartition("Input:")
     instruction = before + question.partition("Output:")[2]
-    number = int(re.findall(r"\d+", question)[0])
+    numbers = re.findall(r"\d+", question)
+    if not numbers:  # a text about prompts
+        return None
+    number = int(numbers[0])
     knows = "omega" in instruction or ("alpha" in instruction and number % 2 == 0)
     return f"omega{number}" if knows else None
 
