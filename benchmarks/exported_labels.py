@@ -2,7 +2,8 @@
 
     python benchmarks/exported_labels.py DATA --json FILE [--server http://127.0.0.1:8080] [--model M] [--rows 60]
 
-DATA is a folder with `subj` and `sst-5` (see classification.py); support-routing comes from `examples/`. The server is
+DATA is a folder with `subj`, `sst-5`, `agnews` and `banking-20` (see classification.py); support-routing comes from
+`examples/`. The labels of agnews are written out here, most of those of banking-20 have several tokens. The server is
 a llama.cpp server that runs the same GGUF, with one slot. Each task has the published instruction, raw and as a chat.
 
 Inside, labels are compared by their likelihood, plain (`sum`) and `calibrated`. The prompt is exported with
@@ -13,6 +14,8 @@ Inside, labels are compared by their likelihood, plain (`sum`) and `calibrated`.
 - free: a line without a grammar, as for Ollama; the answer is the label that it begins with, else none
 - bias: as exported, the first token of each label with the log of its prior taken away (`logit_bias`), where the first
   tokens differ: what is left of calibration
+- likelihood, prior: where a label has several tokens, by the likelihood of each whole label as `ask.py` does, without
+  and with the prior: all of `sum` and of `calibrated`
 
 Without --server only what follows from the likelihoods: where each label is one token, the label with the highest
 likelihood is what `tokens` gives.
@@ -44,12 +47,14 @@ from localprompt.types import Example
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 TASKS = ("support-routing", "subj", "sst-5")
+PHRASES = {"World": "world news", "Sports": "sports", "Business": "business", "Tech": "science and technology"}
+"""Labels of agnews in words of their own, of one to three tokens."""
 RAW = Layout("{{instruction}}\n\n{{demos}}Input: {{input}}\nLabel:", "Input: {{input}}\nLabel: {{output}}\n\n")
 CHAT = Layout("{{input}}", "", "chat", "{{instruction}}", "Label:", " ")
 LAYOUTS: Mapping[str, Layout] = {"raw": RAW, "chat": CHAT}
 """The prompts are the same words; in the chat the answer is begun."""
 INSIDE = ("sum", "calibrated")
-OUTSIDE = ("tokens", "text", "free", "bias")
+OUTSIDE = ("tokens", "text", "free", "bias", "likelihood", "prior")
 
 
 def task_of(data: Path, name: str, layout: Layout, n_rows: int) -> Task:
@@ -59,9 +64,24 @@ def task_of(data: Path, name: str, layout: Layout, n_rows: int) -> Task:
         labels = LABELS[name] if name in LABELS else labels_in(folder / "train.jsonl")
         keys: dict[str, object] = {"labels": list(labels), "prompts": published(folder)[:1]}
         task = task_in(folder, keys, {"train": 8, "dev": 8, "test": n_rows})
+        task = in_phrases(task) if name == "agnews" else task
     else:
         task = localprompt.load_task(EXAMPLES / name / "task.yaml")
     return replace(task, layout=layout, train=task.train[:8], dev=task.dev[:8], test=task.test[:n_rows])
+
+
+def in_phrases(task: Task) -> Task:
+    """Return agnews with its labels written out, in the instruction too."""
+
+    def renamed(rows: Sequence[Example]) -> tuple[Example, ...]:
+        return tuple(replace(row, targets=(PHRASES[row.targets[0]],)) for row in rows)
+
+    (seed,) = task.seeds
+    instruction = seed.instruction
+    for label, phrase in PHRASES.items():
+        instruction = instruction.replace(f"'{label}'", f"'{phrase}'")
+    task = replace(task, train=renamed(task.train), dev=renamed(task.dev), test=renamed(task.test))
+    return replace(task, labels=tuple(PHRASES.values()), seeds=(replace(seed, instruction=instruction),))
 
 
 def chosen(session: Session, task: Task, score: str) -> tuple[list[str | None], list[float]]:
@@ -76,7 +96,7 @@ def chosen(session: Session, task: Task, score: str) -> tuple[list[str | None], 
 
 
 def asked_outside(
-    task: Task, lm: LanguageModel, server: str, priors: Sequence[float]
+    task: Task, lm: LanguageModel, server: str, priors: Sequence[float], wanted: Sequence[str]
 ) -> dict[str, list[str | None] | None]:
     """Return the labels that a server gives for the test rows, by how it is asked; None where it cannot be."""
     with tempfile.TemporaryDirectory() as temporary:
@@ -104,12 +124,18 @@ def asked_outside(
         },
         "bias": {**options, "logit_bias": bias},
     }
-    answers: dict[str, list[str | None] | None] = {way: [] for way in ways}
+    plain = ask.PROMPT["likelihoods"]
+    calibrated = [{**each, "prior": prior} for each, prior in zip(plain, priors, strict=bool(plain))]
+    ways.update({"likelihood": options, "prior": options})
+    whole = {"likelihood": plain, "prior": calibrated}
+    cannot = {way for way in ways if (way == "bias" and not bias) or not whole.get(way, True)}
+    answers: dict[str, list[str | None] | None] = {way: None if way in cannot else [] for way in ways if way in wanted}
     for row in task.test:
-        for way, changed in ways.items():
-            ask.PROMPT["llama_cpp"] = changed
-            answers[way].append(begun_with(ask.ask(server, dict(row.inputs)), task.labels))  # type: ignore[union-attr]
-    return {way: None if way == "bias" and not bias else found for way, found in answers.items()}
+        for way, found in answers.items():
+            ask.PROMPT["llama_cpp"], ask.PROMPT["likelihoods"] = ways[way], whole.get(way, [])
+            if found is not None:
+                found.append(begun_with(ask.ask(server, dict(row.inputs)), task.labels))
+    return answers
 
 
 def first_tokens(task: Task, lm: LanguageModel) -> list[int]:
@@ -139,13 +165,13 @@ def scores(task: Task, answers: Sequence[str | None]) -> list[float]:
     ]
 
 
-def measured(task: Task, session: Session, server: str | None) -> dict[str, Any]:
+def measured(task: Task, session: Session, server: str | None, ways: Sequence[str]) -> dict[str, Any]:
     """Return scores, a digit a row, and how many answers of each way outside are those inside."""
     inside = {score: chosen(session, task, score) for score in INSIDE}
     one_each = max(label_lengths(task, session.lm)) == 1
     outside: dict[str, list[str | None] | None] = {"tokens": inside["sum"][0] if one_each else None}
     if server:
-        outside = asked_outside(task, session.lm, server, inside["calibrated"][1])
+        outside = asked_outside(task, session.lm, server, inside["calibrated"][1], ways)
     answers = {**{score: found for score, (found, _) in inside.items()}, **outside}
     return {
         "n": len(task.test),
@@ -166,7 +192,7 @@ def lines(results: Mapping[str, Any]) -> list[str]:
             before, told = each["scores"][how], each["answers"][how]
             for way in OUTSIDE:
                 after = each["scores"].get(way)
-                if after is None or (way == "bias" and how == "sum"):
+                if after is None or (way in ("bias", "prior") and how == "sum"):
                     continue
                 gain = paired_difference(before, after)
                 same = sum(one == other for one, other in zip(told, each["answers"][way], strict=True))
@@ -186,16 +212,18 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--model", default="qwen2.5-coder-0.5b-instruct")
     parser.add_argument("--tasks", default=",".join(TASKS))
+    parser.add_argument("--layouts", default=",".join(LAYOUTS))
+    parser.add_argument("--ways", default=",".join(OUTSIDE))
     parser.add_argument("--rows", type=int, default=60)
     given = parser.parse_args()
     results = read(given.json) or {}
     with open_session(given.model, use_cache=False, engine={"n_ctx": 2048, "n_threads": 1}) as session:
         for name in given.tasks.split(","):
-            for mode, layout in LAYOUTS.items():
+            for mode in given.layouts.split(","):
                 key = f"{name}, {mode}"
                 if key not in results:
-                    task = task_of(given.data, name, layout, given.rows)
-                    results[key] = measured(task, session, given.server)
+                    task = task_of(given.data, name, LAYOUTS[mode], given.rows)
+                    results[key] = measured(task, session, given.server, given.ways.split(","))
                     write(given.json, results)
                     print("\n".join(lines({key: results[key]})[2:]), flush=True)
     print("\n".join(lines(results)))
