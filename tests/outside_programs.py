@@ -30,7 +30,7 @@ def called(*command: object, folder: Path, **more: str) -> list[Any]:
     environment = {**os.environ, **QUIET, "PROMPTFOO_CONFIG_DIR": str(folder / "promptfoo-home"), **more}
     environment.pop("PYTHONPATH", None)
     arguments = [str(each) for each in command]
-    run = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    run = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=900, check=False)
     assert run.returncode == 0, run.stderr[-4000:] + run.stdout[-1000:]
     return [json.loads(line) for line in run.stdout.split("\n") if line.startswith(('"', '{"'))]
 

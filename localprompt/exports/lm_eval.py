@@ -15,6 +15,7 @@ from localprompt.exports.form import Export, as_json, label_notes, llama_cpp_opt
 from localprompt.exports.rendering import filled
 from localprompt.exports.winner import Winner
 from localprompt.tasks.answers import answer_spec
+from localprompt.tasks.metrics import equals, exact_match
 
 _NO_NAME = re.compile(r"[^A-Za-z0-9_]+")
 _FILTERS = {
@@ -39,6 +40,10 @@ def lm_eval(winner: Winner) -> Export:
     ]
     files = {f"{name}.yaml": _yaml(_generating(winner, name))}
     notes = list(label_notes(winner))
+    if winner.task.metric not in (equals, exact_match):
+        notes.append(
+            "the harness compares texts but for case and punctuation, not by the task's metric: its score differs"
+        )
     if winner.open.is_chat:
         notes.append("the prompts hold the chat already: leave out --apply_chat_template")
     if winner.task.labels and winner.open.is_chat:
@@ -77,6 +82,7 @@ def _generating(winner: Winner, name: str) -> dict[str, Any]:
     named = sampling(winner)
     kind, argument = answer_spec(winner.task.answer)
     pattern = argument if kind == "regex" else _FILTERS.get(kind)
+    how = {"ignore_case": True, "ignore_punctuation": winner.task.metric is not equals}
     taken = [{"function": "regex", "regex_pattern": pattern, "group_select": 0}] if pattern else []
     return {
         **_common(name),
@@ -92,9 +98,7 @@ def _generating(winner: Winner, name: str) -> dict[str, Any]:
         "filter_list": [
             {"name": "answer", "filter": [*taken, {"function": "remove_whitespace"}, {"function": "take_first"}]}
         ],
-        "metric_list": [
-            {"metric": "exact_match", "aggregation": "mean", "higher_is_better": True, "ignore_case": True}
-        ],
+        "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True, **how}],
     }
 
 

@@ -10,8 +10,10 @@ import json
 import os
 import re
 import sys
+import unicodedata
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,15 +27,26 @@ import localprompt
 from localprompt.hub import files as models
 from localprompt.lm.local import LocalModel, load_model
 from localprompt.tasks import Layout, Task
-from localprompt.tasks.template import default_demo
 from localprompt.types import Demo, Example, Prompt, Sampling
 
 MODEL = os.environ.get("OUTSIDE_MODEL", "smollm2-135m-instruct")
+WRITER = os.environ.get("OUTSIDE_MODEL", "qwen2.5-coder-0.5b-instruct")
+"""What can write answers that are right, and tell labels of several words apart."""
 N_ROWS = 50
-NOISE = 5
-"""Rows of 50 that may differ beside those that the engine answers otherwise where it is asked one row at a time."""
+NOISE = 3
+"""Rows of 50 that may differ: the engine is exact, but a server's kernels round otherwise."""
+LEAST = 0.3
+"""Score of the written tasks: where all answers are wrong, that they are the same says little."""
 CHAT = Layout("{{demos}}Message: {{input}}", "", "chat", "{{instruction}}", "Team:", " ")
 WORLDS = ("labels", "labels in a chat", "written", "written in a chat")
+PHRASES = {
+    "billing": "invoices and money",
+    "shipping": "parcels on their way",
+    "returns": "parcels sent back",
+    "technical": "software that does not work",
+    "account": "passwords and profiles",
+}
+"""Labels of several tokens, two of which begin with the same one."""
 Render = Callable[[str, list[str]], list[str]]
 
 
@@ -45,13 +58,11 @@ class World:
     task: Task
     run: str
     lm: LocalModel
+    server: str
+    """The address of a llama.cpp server for the same file."""
     texts: list[str]
     answers: list[str | None]
     """As in the run."""
-    greedy: list[str | None]
-    """What is to be had outside: of labels, which are one token each, the likeliest, or as calibrated by a bias."""
-    noise: int
-    """Answers that differ where the engine is asked one row at a time, as a server is."""
 
     def score(self, answers: Sequence[str | None]) -> float:
         judged = zip(self.task.dev, answers, strict=True)
@@ -67,7 +78,16 @@ def demos_of(task: Task, n: int) -> tuple[Demo, ...]:
     return tuple(Demo(row.inputs, row.targets[0]) for row in task.train[:n])
 
 
+def in_phrases(row: Example) -> Example:
+    return replace(row, targets=(PHRASES[row.targets[0]],))
+
+
 def world_task(name: str) -> Task:
+    if name == "labels of several tokens":
+        task = example_task("support-routing")
+        train, dev, test = (tuple(map(in_phrases, rows)) for rows in (task.train, task.dev, task.test))
+        task = replace(task, train=train, dev=dev, test=test, labels=tuple(PHRASES.values()), label_score="calibrated")
+        return replace(task, seeds=(Prompt("Which team answers this?", demos_of(task, 2)),))
     if name == "labels":
         return replace(example_task("support-routing"), label_score="sum", seeds=(Prompt("Which team answers this?"),))
     if name == "labels in a chat":
@@ -75,37 +95,49 @@ def world_task(name: str) -> Task:
         layout = replace(CHAT, demo="Message: {{input}}\nTeam: {{output}}\n\n")
         prompt = Prompt("Name the team that answers a customer's message.", demos_of(task, 2))
         return replace(task, label_score="calibrated", layout=layout, seeds=(prompt,))
+    task = replace(example_task("amount-due"), sampling=Sampling(max_tokens=10, stop=("\n",)))
     if name == "written":
-        task = example_task("amount-due")
         return replace(task, seeds=(Prompt("Extract the amount to pay.", demos_of(task, 3)),))
-    task = example_task("past-tense")
-    layout = Layout("{{demos}}Input: {{input}}", default_demo(["input"]), "chat", "{{instruction}}", "", "")
-    prompt = Prompt("Write the past tense of the verb, one word.", demos_of(task, 3))
-    return replace(task, layout=layout, seeds=(prompt,), sampling=Sampling(max_tokens=8))
+    layout = Layout("{{instruction}}\n\n{{demos}}{{input}}", task.layout.demo, "chat", "", "The amount to pay is", " ")
+    return replace(task, layout=layout, seeds=(Prompt("Which amount has to be paid?"),))
 
 
 @pytest.fixture(scope="session")
-def lm() -> Iterator[LocalModel]:
-    with load_model(MODEL, tune=False, n_ctx=2048, n_threads=1) as model:
-        yield model
+def loaded() -> Iterator[Callable[[str], LocalModel]]:
+    """Loads a model once, in exact mode: what it answers does not depend on what else it is asked."""
+    running: dict[str, LocalModel] = {}
+    with ExitStack() as stack:
+
+        def load(name: str) -> LocalModel:
+            if name not in running:
+                lm = load_model(name, tune=False, exact=True, n_ctx=2048, n_threads=1)
+                running[name] = stack.enter_context(lm)
+            return running[name]
+
+        yield load
 
 
 @pytest.fixture(scope="session")
-def world(lm: LocalModel, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], World]:
+def lm(loaded: Callable[[str], LocalModel]) -> LocalModel:
+    return loaded(MODEL)
+
+
+@pytest.fixture(scope="session")
+def world(
+    loaded: Callable[[str], LocalModel], serve: Callable[[Path], str], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], World]:
     store = str(tmp_path_factory.mktemp("store") / "store.db")
     known: dict[str, World] = {}
 
     def make(name: str) -> World:
         if name not in known:
-            task = world_task(name)
+            task, model = world_task(name), MODEL if name in ("labels", "labels in a chat") else WRITER
+            lm = loaded(model)
             result = localprompt.optimize(task, lm, method="manual", store=store)
             rows = {each["example_id"]: each["prediction"] for each in result.outcomes}
             texts = [shown(task, result.best, row, lm) for row in task.dev]
             answers = [rows[row.id] for row in task.dev]
-            greedy = likeliest(task, texts, lm) if task.labels and task.label_score != "calibrated" else answers
-            alone = [] if task.labels else [lm.generate([text], task.sampling, [0])[0].text for text in texts]
-            noise = sum(task.answer(text) != each for text, each in zip(alone, answers, strict=False))
-            known[name] = World(name, task, result.run_id, lm, texts, answers, greedy, noise)
+            known[name] = World(name, task, result.run_id, lm, serve(models.resolve(model)), texts, answers)
         return known[name]
 
     make.store = store  # type: ignore[attr-defined]
@@ -115,14 +147,6 @@ def world(lm: LocalModel, tmp_path_factory: pytest.TempPathFactory) -> Callable[
 def shown(task: Task, prompt: Prompt, row: Example, lm: LocalModel) -> str:
     rendering = task.layout.render(prompt, row.inputs)
     return lm.chat(rendering.messages, rendering.opening) if rendering.messages else rendering.text
-
-
-def likeliest(task: Task, texts: list[str], lm: LocalModel) -> list[str | None]:
-    """The label with the highest likelihood of all its tokens, whatever the task compares."""
-    pairs = [(text, task.layout.separator + label) for text in texts for label in task.labels]
-    nats = [each.logprob for each in lm.loglikelihood(pairs)]
-    rows = [nats[start : start + len(task.labels)] for start in range(0, len(nats), len(task.labels))]
-    return [task.labels[row.index(max(row))] for row in rows]
 
 
 @pytest.fixture
@@ -147,15 +171,17 @@ def judged(form: str, made: World, completions: Sequence[str | None]) -> None:
     read = (lambda text: text.strip()) if made.task.labels else made.task.answer
     answers = [None if text is None else read(text) for text in completions]
     assert len(answers) == len(made.task.dev) == N_ROWS
-    same_greedy = sum(one == other for one, other in zip(answers, made.greedy, strict=True))
     same = sum(one == other for one, other in zip(answers, made.answers, strict=True))
-    scores = made.score(made.answers), made.score(answers)
-    gain, alone = scores[1] - scores[0], N_ROWS - made.noise
-    figures = f"{same} | {same_greedy} | {scores[0]:.2f} | {scores[1]:.2f} | {gain:+.2f} | {alone}"
-    FIGURES.append(f"| {form} | {made.name} | {figures} |")
-    allowed = NOISE + made.noise
-    assert same_greedy >= N_ROWS - allowed
-    assert abs(made.score(made.greedy) - scores[1]) <= allowed / N_ROWS + 1e-9
+    inside, outside = made.score(made.answers), made.score(answers)
+    FIGURES.append(f"| {form} | {made.name} | {same} | {inside:.2f} | {outside:.2f} | {outside - inside:+.2f} |")
+    assert same >= N_ROWS - NOISE
+    if not made.task.labels:
+        assert inside > LEAST
+
+
+def plain(text: str, between: str) -> str:
+    """A text as promptfoo's assertions and lm-eval's metric compare it: in lower case, without punctuation."""
+    return "".join(between if unicodedata.category(c)[0] == "P" else c for c in text.lower()).strip()
 
 
 def post(url: str, body: Any) -> Any:
@@ -173,90 +199,96 @@ def options(folder: Path) -> dict[str, Any]:
 # Answers of a real model
 
 
-@pytest.mark.parametrize("name", WORLDS)
-def test_the_llama_server_export_answers_as_the_engine(exported: Any, server: str, name: str) -> None:
+@pytest.mark.parametrize("name", [*WORLDS, "labels of several tokens"])
+def test_the_llama_server_export_answers_as_the_engine(exported: Any, name: str) -> None:
     made, folder = exported(name, "llama-server")
+    rows = ("--rows", folder / "asked.jsonl")
     judged(
         "llama-server",
         made,
-        called(sys.executable, folder / "ask.py", "--server", server, "--rows", folder / "asked.jsonl", folder=folder),
+        called(sys.executable, folder / "ask.py", "--server", made.server, *rows, folder=folder),
     )
 
 
-def test_the_request_of_the_example_is_answered_as_in_the_run(exported: Any, server: str) -> None:
-    _, folder = exported("written", "llama-server")
+def test_the_request_of_the_example_is_answered_as_in_the_run(exported: Any) -> None:
+    made, folder = exported("written", "llama-server")
     request, example = (
         json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in ("request", "example")
     )
     assert request["prompt"] == example["tokens"]
-    assert post(f"{server}/completion", request)["content"].strip() == example["completion"].strip()
+    assert post(f"{made.server}/completion", request)["content"].strip() == example["completion"].strip()
 
 
 @pytest.mark.parametrize("name", WORLDS)
-def test_the_openai_export_answers_as_the_engine(exported: Any, server: str, name: str) -> None:
+def test_the_openai_export_answers_as_the_engine(exported: Any, name: str) -> None:
     made, folder = exported(name, "openai")
-    asked = ("--base-url", f"{server}/v1", "--rows", folder / "asked.jsonl")
+    asked = ("--base-url", f"{made.server}/v1", "--rows", folder / "asked.jsonl")
     judged("openai", made, called(PYTHON, folder / "ask_openai.py", *asked, folder=folder))
 
 
-@pytest.mark.parametrize("name", ["labels", "written in a chat"])
-def test_the_text_answers_as_the_engine(exported: Any, server: str, name: str) -> None:
+@pytest.mark.parametrize("name", WORLDS)
+def test_the_text_answers_as_the_engine(exported: Any, name: str) -> None:
     made, folder = exported(name, "text")
     template = (folder / "prompt.txt").read_text(encoding="utf-8")
     texts = [template.replace("{{input}}", row.inputs["input"]) for row in made.task.dev]
     assert texts == [str(text) for text in made.texts]
-    found = [post(f"{server}/v1/completions", {"prompt": text, **options(folder)}) for text in texts]
+    found = [post(f"{made.server}/v1/completions", {"prompt": text, **options(folder)}) for text in texts]
     judged("text", made, [each["choices"][0]["text"] for each in found])
 
 
-def test_the_turns_of_the_chat_answer_as_the_engine(exported: Any, server: str) -> None:
+def test_the_turns_of_the_chat_answer_as_the_engine(exported: Any) -> None:
     made, folder = exported("written in a chat", "chat-json")
     template = (folder / "messages.json").read_text(encoding="utf-8")
     found = []
     for row, text in zip(made.task.dev, made.texts, strict=True):
         messages = json.loads(template.replace("{{input}}", json.dumps(row.inputs["input"])[1:-1]))
-        assert post(f"{server}/apply-template", {"messages": messages})["prompt"] == text
-        reply = post(f"{server}/v1/chat/completions", {"messages": messages, **options(folder)})
-        found.append(reply["choices"][0]["message"]["content"])
+        assert post(f"{made.server}/apply-template", {"messages": messages})["prompt"] == text
+        reply = post(f"{made.server}/v1/chat/completions", {"messages": messages, **options(folder)})
+        content = reply["choices"][0]["message"]["content"]
+        found.append(content.removeprefix(made.task.layout.opening))  # which the server repeats
     judged("chat-json", made, found)
 
 
-@pytest.mark.parametrize("name", ["labels", "labels in a chat", "written in a chat"])
-def test_the_program_of_dspy_answers_as_the_engine(exported: Any, server: str, name: str) -> None:
+@pytest.mark.parametrize("name", WORLDS)
+def test_the_program_of_dspy_answers_as_the_engine(exported: Any, name: str) -> None:
     made, folder = exported(name, "dspy")
-    judged("dspy", made, called(PYTHON, HERE / "run_dspy.py", folder, folder / "asked.jsonl", server, folder=folder))
+    asked = (folder, folder / "asked.jsonl", made.server)
+    judged("dspy", made, called(PYTHON, HERE / "run_dspy.py", *asked, folder=folder))
 
 
-@pytest.mark.parametrize("name", ["labels", "labels in a chat", "written in a chat"])
-def test_the_chain_of_langchain_answers_as_the_engine(exported: Any, server: str, name: str) -> None:
+@pytest.mark.parametrize("name", WORLDS)
+def test_the_chain_of_langchain_answers_as_the_engine(exported: Any, name: str) -> None:
     made, folder = exported(name, "langchain")
-    asked = (folder, folder / "asked.jsonl", server)
+    asked = (folder, folder / "asked.jsonl", made.server)
     judged("langchain", made, called(PYTHON, HERE / "run_langchain.py", *asked, folder=folder))
 
 
-@pytest.mark.parametrize("name", ["labels", "written in a chat"])
-def test_the_suite_of_promptfoo_answers_as_the_engine(exported: Any, server: str, node: str, name: str) -> None:
+@pytest.mark.parametrize("name", WORLDS)
+def test_the_suite_of_promptfoo_answers_as_the_engine(exported: Any, node: str, name: str) -> None:
     made, folder = exported(name, "promptfoo")
-    found = called(node, HERE / "run_promptfoo.mjs", PACKAGES, folder, server, folder=folder)
+    found = called(node, HERE / "run_promptfoo.mjs", PACKAGES, folder, made.server, folder=folder)
     found.sort(key=lambda each: each["test"])
     judged("promptfoo", made, [each["output"] for each in found])
     right = [
-        made.task.metric(made.task.answer(each["output"]) or "", row.targets)
+        plain(made.task.answer(each["output"]) or "", " ") in {plain(target, " ") for target in row.targets}
         for each, row in zip(found, made.task.dev, strict=True)
     ]
-    assert [each["success"] for each in found] == [score == 1 for score in right]
+    assert [each["success"] for each in found] == right
 
 
-@pytest.mark.parametrize("name", ["labels", "written in a chat"])
-def test_the_task_of_lm_eval_answers_as_the_engine(exported: Any, server: str, name: str) -> None:
+@pytest.mark.parametrize("name", WORLDS)
+def test_the_task_of_lm_eval_answers_as_the_engine(exported: Any, name: str) -> None:
     made, folder = exported(name, "lm-eval")
     task = min((path.stem for path in folder.glob("*.yaml")), key=len)
-    *rows, scores = called(PYTHON, HERE / "run_lm_eval.py", folder, task, server, folder=folder)
+    *rows, scores = called(PYTHON, HERE / "run_lm_eval.py", folder, task, made.server, folder=folder)
     assert [each["id"] for each in rows] == [row.id for row in made.task.dev]
     answers = [each["answers"][0][0] for each in rows]
     judged("lm-eval", made, answers)
-    read = [made.task.answer(text) or "" for text in answers]
-    assert scores["exact_match,answer"] == pytest.approx(made.score(read), abs=1e-6)
+    right = [
+        plain(made.task.answer(text) or "", "") in {plain(target, "") for target in row.targets}
+        for text, row in zip(answers, made.task.dev, strict=True)
+    ]
+    assert scores["exact_match,answer"] == pytest.approx(sum(right) / N_ROWS, abs=1e-6)
 
 
 def test_the_likelihood_task_of_lm_eval_scores_as_the_run(exported: Any) -> None:
@@ -290,15 +322,29 @@ def test_the_likelihood_task_of_lm_eval_on_the_adapter_answers_as_the_run(export
 
 @pytest.mark.parametrize("name", WORLDS)
 def test_the_template_of_the_modelfile_makes_the_tokens_of_the_engine(
-    exported: Any, server: str, rendered: Render, name: str
+    exported: Any, rendered: Render, name: str
 ) -> None:
     made, folder = exported(name, "ollama")
     modelfile = (folder / "Modelfile").read_text(encoding="utf-8")
     texts = rendered(modelfile, [row.inputs["input"] for row in made.task.dev])
     assert texts == [str(text) for text in made.texts]
     how = {"add_special": True, "parse_special": True}
-    tokens = [post(f"{server}/tokenize", {"content": text, **how})["tokens"] for text in texts]
+    tokens = [post(f"{made.server}/tokenize", {"content": text, **how})["tokens"] for text in texts]
     assert tokens == made.lm.tokenize(made.texts)
+
+
+@pytest.mark.parametrize("name", ["written", "written in a chat"])
+def test_the_modelfile_answers_as_the_engine(exported: Any, rendered: Render, name: str) -> None:
+    """With its parameters, and the samplers that a server has where it is not told which: Ollama has its own."""
+    made, folder = exported(name, "ollama")
+    modelfile = (folder / "Modelfile").read_text(encoding="utf-8")
+    numbers = {each: float(value) for each, value in re.findall(r"^PARAMETER (\w+) ([\d.]+)$", modelfile, re.M)}
+    stop = [a or b for a, b in re.findall(r'^PARAMETER stop (?:"""(.*?)"""|"(.*?)")$', modelfile, re.M | re.S)]
+    assert stop == list(made.task.sampling.stop)
+    asked = {"n_predict": int(numbers.pop("num_predict")), "stop": stop, **numbers}
+    texts = rendered(modelfile, [row.inputs["input"] for row in made.task.dev])
+    found = [post(f"{made.server}/completion", {"prompt": text, **asked})["content"] for text in texts]
+    judged("ollama, its template by Go", made, found)
 
 
 # Hostile texts
