@@ -9,6 +9,7 @@ import importlib.util
 import json
 import os
 import re
+import string
 import sys
 import unicodedata
 import urllib.request
@@ -179,9 +180,14 @@ def judged(form: str, made: World, completions: Sequence[str | None]) -> None:
         assert inside > LEAST
 
 
-def plain(text: str, between: str) -> str:
-    """A text as promptfoo's assertions and lm-eval's metric compare it: in lower case, without punctuation."""
-    return "".join(between if unicodedata.category(c)[0] == "P" else c for c in text.lower()).strip()
+def plain(text: str) -> str:
+    """A text as the assertions for promptfoo compare it."""
+    return "".join(" " if unicodedata.category(c)[0] == "P" else c for c in text.lower()).strip()
+
+
+def bare(text: str) -> str:
+    """A text as lm-eval compares it: without signs such as `$`, too."""
+    return text.lower().translate(str.maketrans("", "", string.punctuation)).strip()
 
 
 def post(url: str, body: Any) -> Any:
@@ -270,7 +276,7 @@ def test_the_suite_of_promptfoo_answers_as_the_engine(exported: Any, node: str, 
     found.sort(key=lambda each: each["test"])
     judged("promptfoo", made, [each["output"] for each in found])
     right = [
-        plain(made.task.answer(each["output"]) or "", " ") in {plain(target, " ") for target in row.targets}
+        plain(made.task.answer(each["output"]) or "") in {plain(target) for target in row.targets}
         for each, row in zip(found, made.task.dev, strict=True)
     ]
     assert [each["success"] for each in found] == right
@@ -285,7 +291,7 @@ def test_the_task_of_lm_eval_answers_as_the_engine(exported: Any, name: str) -> 
     answers = [each["answers"][0][0] for each in rows]
     judged("lm-eval", made, answers)
     right = [
-        plain(made.task.answer(text) or "", "") in {plain(target, "") for target in row.targets}
+        bare(made.task.answer(text) or "") in {bare(target) for target in row.targets}
         for text, row in zip(answers, made.task.dev, strict=True)
     ]
     assert scores["exact_match,answer"] == pytest.approx(sum(right) / N_ROWS, abs=1e-6)
