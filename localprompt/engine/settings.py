@@ -73,8 +73,11 @@ class EngineSettings:
 
     Weights are then not repacked, and a batch has at most `MOST_EXACT_ROWS` rows: llama.cpp has other kernels beyond.
     """
-    stream_ctx: int = 32768
-    """KV cells for long completions, with a stream for each; 0: all share the cells of `n_ctx`."""
+    stream_ctx: int = 36864
+    """KV cells for long completions, with a stream for each: room for 64 of 512 tokens and eight prompts on their way.
+
+    0: all share the cells of `n_ctx`.
+    """
 
     def __post_init__(self) -> None:
         if self.exact:
