@@ -8,7 +8,10 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -16,21 +19,45 @@ from click.testing import CliRunner
 from localprompt.cli.main import main
 
 
-def test_it_says_where_it_listens_answers_and_ends_by_ctrl_c_in_order(tiny_qwen: Path) -> None:
-    options = ["--port", "0", "--name", "mine", "--engine", "n_ubatch=128", "--engine", "n_threads=1"]
-    command = [sys.executable, "-m", "localprompt", "serve", "--model", str(tiny_qwen), *options]
+@contextmanager
+def served(model: Path, *options: str) -> Iterator[str]:
+    """Run the command; its address. It ends by Ctrl-C in order, with nothing said on standard error."""
+    settings = ["--port", "0", "--name", "mine", "--engine", "n_ubatch=128", "--engine", "n_threads=1"]
+    command = [sys.executable, "-m", "localprompt", "serve", "--model", str(model), *settings, *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         said = process.stdout.readline()
         found = re.fullmatch(r"mine is served at (http://127\.0\.0\.1:\d+)/v1\n", said)
         assert found, said
-        body = json.dumps({"prompt": "the answer", "max_tokens": 0, "echo": True, "logprobs": 0}).encode()
-        with urllib.request.urlopen(f"{found[1]}/v1/completions", body) as answer:
-            assert json.load(answer)["model"] == "mine"
+        yield found[1]
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=20) == 0
         assert process.stderr.read() == ""
+
+
+def posted(url: str, **fields: Any) -> Any:
+    with urllib.request.urlopen(url, json.dumps(fields).encode()) as answer:
+        return json.load(answer)
+
+
+def test_it_says_where_it_listens_answers_and_ends_by_ctrl_c_in_order(tiny_qwen: Path) -> None:
+    with served(tiny_qwen) as url:
+        answer = posted(f"{url}/v1/completions", prompt="the answer", max_tokens=0, echo=True, logprobs=0)
+        assert answer["model"] == "mine"
+
+
+@pytest.mark.parametrize("option", [True, False], ids=["add-bos", "as-sent"])
+def test_add_bos_reads_token_ids_behind_bos(tiny_llama: Path, option: bool) -> None:
+    with served(tiny_llama, *["--add-bos"] * option) as url:
+        ids = posted(f"{url}/tokenize", prompt="the answer")["tokens"]
+        asked = {"max_tokens": 0, "echo": True, "logprobs": 0}
+        whole, bare = (
+            posted(f"{url}/v1/completions", prompt=each, **asked)["choices"][0]["logprobs"]["token_logprobs"]
+            for each in (ids, ids[1:])
+        )
+    assert len(whole) == len(ids)
+    assert (bare == pytest.approx(whole[1:], abs=1e-4)) is option
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", ""])
