@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
+import math
 import os
 import time
 import urllib.error
@@ -253,14 +254,28 @@ def _n_ctx(entry: Mapping[str, Any]) -> int:
     return min((n for n in told if n > 0), default=_N_CTX)
 
 
+def _is_entry(token: object, nats: object, top: object, offset: object) -> bool:
+    """Return whether a server says of a token of a prompt what it should."""
+    numbers = [nats or 0.0, *(top.values() if isinstance(top, Mapping) else [])]
+    return (
+        isinstance(token, str)
+        and all(isinstance(each, int | float) and math.isfinite(each) for each in numbers)
+        and (top is None or isinstance(top, Mapping))
+        and isinstance(offset, int)
+    )
+
+
 def _reaching(logprobs: Any, start: int, text: str) -> Sequence[tuple[float, Mapping[str, float]]] | None:
     """Return nats and alternatives of each token of a prompt that reaches behind `start`; None if any is missing."""
     if not isinstance(logprobs, Mapping):
         return None
-    columns = [logprobs.get(name) or [] for name in ("tokens", "token_logprobs", "top_logprobs", "text_offset")]
-    if len({len(column) for column in columns}) != 1:
+    columns = [logprobs.get(name) for name in ("tokens", "token_logprobs", "top_logprobs", "text_offset")]
+    lists = [column for column in columns if isinstance(column, list)]
+    if len(lists) != len(columns) or len({len(column) for column in lists}) != 1:
         return None
-    found, rows = [], list(zip(*columns, strict=True))
+    found, rows = [], list(zip(*lists, strict=True))
+    if not rows or not all(_is_entry(*row) for row in rows):
+        return None
     ends = [min(offset, len(text)) for *_, offset in rows[1:]] + [len(text)]
     for number, ((token, nats, top, offset), end) in enumerate(zip(rows, ends, strict=True)):
         if offset >= len(text) or (offset < start and end <= start):

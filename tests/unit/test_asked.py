@@ -141,14 +141,39 @@ def test_a_server_whose_log_probabilities_have_holes_is_no_scorer() -> None:
     with serving(scoring(lambda word: None)) as server, open_model(server.url) as lm:
         assert not lm.facts.can_score
 
-    def behind_one_token(path: str, body: Mapping[str, Any]) -> Any:
+
+WHOLE: dict[str, list[Any]] = {
+    "tokens": ["One two", " three"],
+    "token_logprobs": [None, -1.0],
+    "top_logprobs": [None, {" three": -1.0}],
+    "text_offset": [0, 7],
+}
+"""What a server says of the prompt that it is tried with."""
+
+
+@pytest.mark.parametrize(
+    ("told", "scores"),
+    [
+        (WHOLE, True),
+        ({"tokens": [" three"], "token_logprobs": [None], "top_logprobs": [None], "text_offset": [0]}, False),
+        ({"content": [{"id": 29, "token": "-", "logprob": -0.06}]}, False),  # a llama.cpp server
+        ({name: [] for name in WHOLE}, False),
+        (None, False),
+        *(({**WHOLE, name: None}, False) for name in WHOLE),
+        *(({**WHOLE, name: WHOLE[name][:1]}, False) for name in WHOLE),
+        *(({**WHOLE, name: [WHOLE[name][0], [0]]}, False) for name in WHOLE),
+        ({**WHOLE, "token_logprobs": [None, float("nan")]}, False),
+        ({**WHOLE, "top_logprobs": [None, {" three": None}]}, False),
+    ],
+)
+def test_a_server_scores_if_it_says_what_it_should_of_each_token_of_a_prompt(told: Any, scores: bool) -> None:
+    def answer(path: str, body: Mapping[str, Any]) -> Any:
         if path == "models":
             return {"data": [{"id": "m"}]}
-        told = {"tokens": [" three"], "token_logprobs": [None], "top_logprobs": [None], "text_offset": [0]}
         return {"choices": [{"text": "", "finish_reason": "length", "logprobs": told}]}
 
-    with serving(behind_one_token) as server, open_model(server.url) as lm:
-        assert not lm.facts.can_score
+    with serving(answer) as server, open_model(server.url) as lm:
+        assert lm.facts.can_score is scores
 
 
 @pytest.mark.parametrize(
