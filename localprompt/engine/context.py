@@ -125,7 +125,7 @@ class Context:
     @property
     def n_rows(self) -> int:
         """Most rows of a batch."""
-        return self.settings.n_ubatch - (LEAST_EXACT_ROWS if self.settings.exact else 0)
+        return self.settings.n_ubatch
 
     def held_by(self, sequences: Collection[int]) -> int:
         """Return how many cells these sequences hold."""
@@ -245,9 +245,10 @@ class Context:
         return found
 
     def _filled(self, rows: list[_Row], ids: list[int]) -> NDArray[np.float32]:
-        """Decode; in exact mode with further rows, and rows with logits, as far as there are too few."""
+        """Decode; in exact mode with further rows, and rows with logits if there are any, as far as there are too few."""
         n_outputs, missing = sum(row.output for row in rows), LEAST_EXACT_ROWS - len(rows)
-        if not rows or not self.settings.exact or (missing <= 0 and n_outputs >= LEAST_EXACT_ROWS):
+        enough = missing <= 0 and (n_outputs == 0 or n_outputs >= LEAST_EXACT_ROWS)
+        if not rows or not self.settings.exact or enough:
             return self._decode(rows, ids)
         filler = [_Row(0, position, (len(ids), 1), False) for position in range(missing)]
         every = rows + filler
