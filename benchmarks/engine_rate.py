@@ -151,6 +151,8 @@ def searched(name: str, method: str, task: Path, max_tokens: int | None) -> dict
         "pp512": f"{prefill:.0f}",
         "requested / decoded": f"{sharing:.1f}",
         "ratio": f"{rate / prefill / sharing:.2f}" if scoring.tokens_decoded else "",
+        "rows with logits": f"{scoring.output_rows / max(1, scoring.tokens_decoded):.0%}",
+        "rows a call": f"{scoring.tokens_decoded / max(1, scoring.decode_calls):.0f}",
         "reused": scoring.tokens_reused,
         "scoring s": f"{scoring.seconds:.0f}",
         "generation s": f"{generation.seconds:.0f}",

@@ -245,7 +245,7 @@ class Context:
         return found
 
     def _filled(self, rows: list[_Row], ids: list[int]) -> NDArray[np.float32]:
-        """Decode; in exact mode with further rows, and rows with logits if there are any, as far as there are too few."""
+        """Decode; in exact mode with further rows, and rows with logits where there are some, up to the fewest."""
         n_outputs, missing = sum(row.output for row in rows), LEAST_EXACT_ROWS - len(rows)
         enough = missing <= 0 and (n_outputs == 0 or n_outputs >= LEAST_EXACT_ROWS)
         if not rows or not self.settings.exact or enough:

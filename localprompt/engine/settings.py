@@ -19,7 +19,7 @@ MOST_SEQUENCES = 256
 """That llama.cpp can have."""
 MOST_GPUS = 16
 """That llama.cpp can use; no more engines either."""
-MOST_EXACT_ROWS = 56
+MOST_EXACT_ROWS = 63
 """Of a batch in exact mode: below the 64 at which flash attention rounds otherwise."""
 LEAST_EXACT_ROWS = 8
 """Rows, and rows with logits, of a batch in exact mode: llama.cpp has other kernels for fewer."""
