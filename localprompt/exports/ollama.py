@@ -15,7 +15,7 @@ from localprompt.exports.winner import Winner
 
 _SPECIAL = re.compile(r'\{(?![\n !#-z|}~])|"(?="|\Z)|[^\n -~]')
 """Begins an action or ends a text, also with what follows; or may be dropped, as not all that is not ASCII is."""
-NOT_RUN = "it was not run in Ollama: its template was held against the tokens of the engine with Go's own templates"
+NOT_RUN = "it was not run in Ollama; this form was tested with Go's own templates against the tokens of the engine"
 
 NO_GRAMMAR = (
     "the run chose among labels by their likelihood; Ollama has no grammars, so the model may write what is no label"

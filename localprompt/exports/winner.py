@@ -57,8 +57,8 @@ class Winner:
 
     @property
     def example(self) -> Example:
-        """The row that every export shows as the model sees it."""
-        return self.found.rows[0]
+        """The row that every export shows as the model sees it: the first that the run has an answer to."""
+        return next((row for row in self.found.rows if row.id in self.found.answers), self.found.rows[0])
 
     def text(self, example: Example) -> str:
         """Return what the model is shown for a row, exactly; a chat with its control tokens."""

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import anyio
 from pydantic import ValidationError
@@ -41,6 +42,8 @@ from localprompt.serve.systemone import SystemOneBody, SystemOneRequest
 from localprompt.serve.work import Item, RequestDied
 
 _B = TypeVar("_B", bound=Body)
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+"""Names of this machine to itself: a server without a key has no others."""
 _GONE = 499
 """What nginx writes into its log for a client that went; nobody receives it."""
 
@@ -233,7 +236,13 @@ class _Door:
                 status = message["status"]
             await send(message)
 
-        if not self._may_pass(scope):
+        if not self._is_named(scope):
+            message = "the Host of this request is not this machine, and a web page could be behind it"
+            hint = "ask 127.0.0.1 or localhost; with an API key any name will do"
+            await _error(f"{message} ({hint})", _Look(403, "permission_error", "wrong_host", retry=False))(
+                scope, receive, counted
+            )
+        elif not self._may_pass(scope):
             await _error("the API key is missing or wrong", _Look(401, "authentication_error", "invalid_api_key"))(
                 scope, receive, counted
             )
@@ -245,6 +254,16 @@ class _Door:
                 await _error(message, _Look(504, "timeout_error", "timeout", retry=False))(scope, receive, counted)
         path = scope["path"] if scope["path"] in self._known else "other"
         self._requests[path, status or _GONE] += 1
+
+    def _is_named(self, scope: Scope) -> bool:
+        """Return whether a request without a key means this machine, and not a name that a page has had point here."""
+        host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+        if self._key or not host:
+            return True
+        try:
+            return urlsplit(f"//{host}").hostname in LOOPBACK
+        except ValueError:
+            return False
 
     def _may_pass(self, scope: Scope) -> bool:
         if not self._key or scope["path"] == "/health":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from localprompt.errors import ConfigError
 from localprompt.types import Sampling
@@ -71,6 +71,12 @@ class CompletionBody(Drawn):
     logprobs: int | None = Field(None, ge=0, le=20)
     best_of: int | None = None
     suffix: None = None
+
+    @model_validator(mode="after")
+    def _draws_no_others(self) -> CompletionBody:
+        if self.best_of not in (None, self.n):
+            raise ConfigError(f"best_of {self.best_of} is not supported: all that are drawn are returned", "ask for n")
+        return self
 
 
 class Part(BaseModel):
@@ -139,6 +145,12 @@ class ChatBody(Drawn):
     logprobs: bool = False
     top_logprobs: int | None = Field(None, ge=0, le=20)
     response_format: ResponseFormat | None = None
+
+    @model_validator(mode="after")
+    def _gives_what_is_asked(self) -> ChatBody:
+        if self.top_logprobs and not self.logprobs:
+            raise ConfigError(f"top_logprobs {self.top_logprobs} has no effect without logprobs", '"logprobs": true')
+        return self
 
 
 class ChooseBody(Body):

@@ -483,7 +483,8 @@ def test_prompts_of_one_request_share_their_prefix(url: str, api: openai.OpenAI)
         ({"prompt": "x", "max_tokens": 4000}, 400, "the context has 512"),
         ({"prompt": "the answer " * 400}, 400, "the context has 512"),
         ({"prompt": "x", "model": "other"}, 404, "served is 'tiny'"),
-        ({"prompt": ["x"] * 65}, 429, "at most 64 may wait"),
+        ({"prompt": ["x"] * 65}, 400, "at most 64 may wait"),
+        ({"prompt": "x", "best_of": 2}, 400, "best_of 2"),
         ({"prompt": "x" * 100_001}, 413, "100000 bytes"),
         (b"{", 400, "JSON"),
         (b"", 400, "JSON"),
@@ -496,6 +497,37 @@ def test_what_cannot_be_is_refused_in_a_sentence(url: str, body: object, status:
     assert (found, set(answer)) == (status, {"error"})
     assert set(answer["error"]) == {"message", "type", "param", "code"}
     assert said in answer["error"]["message"]
+
+
+def test_alternatives_without_log_probabilities_are_refused(url: str) -> None:
+    body = {"messages": [{"role": "user", "content": "x"}], "top_logprobs": 2}
+    status, answer = post(url, "/v1/chat/completions", body)
+    assert status == 400
+    assert "top_logprobs 2 has no effect without logprobs" in answer["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("host", "key", "status"),
+    [
+        ("localhost:8712", "", 200),
+        ("[::1]:8712", "", 200),
+        ("LOCALHOST", "", 200),
+        ("evil.example", "", 403),
+        ("127.0.0.1.evil.example:8712", "", 403),
+        ("localhost@evil.example", "", 403),
+        ("[", "", 403),
+        ("evil.example", "k", 200),
+    ],
+)
+def test_without_a_key_a_request_must_mean_this_machine(model: LocalModel, host: str, key: str, status: int) -> None:
+    with serving.served(model, api_key=key) as url:
+        connection = http.client.HTTPConnection(url.removeprefix("http://"))
+        connection.request("GET", "/v1/models", headers={"Host": host, "Authorization": f"Bearer {key}"})
+        answer = connection.getresponse()
+        said = json.load(answer)
+        connection.close()
+    assert answer.status == status
+    assert ("error" in said) is (status != 200)
 
 
 @pytest.mark.parametrize("path", ["/v1/nothing", "/v1/completions/x"])
