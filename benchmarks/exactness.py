@@ -40,7 +40,7 @@ def pairs_of() -> list[Pair]:
 
 
 def compared(lm: LocalModel, pairs: Sequence[Pair], n: int, minutes: float) -> dict[str, object]:
-    """Return how many random calls were made, how many answers they gave, and which differed, with by how much."""
+    """Return how many random calls were made, in how many batches, how many answers they gave, and what differed."""
     rng = np.random.Generator(np.random.PCG64(0))
     scores = [lm.loglikelihood([pair])[0].logprob for pair in pairs]
     prompts = [context for context, _ in pairs[:: len(ENDINGS)]][:12]
@@ -48,7 +48,7 @@ def compared(lm: LocalModel, pairs: Sequence[Pair], n: int, minutes: float) -> d
     calls = answers = completed = 0
     nats: list[float] = []
     changed = 0
-    end = time.monotonic() + 60 * minutes
+    end, before = time.monotonic() + 60 * minutes, lm.stats.decode_calls
     while calls < n and time.monotonic() < end:
         company = rng.integers(0, len(pairs), rng.integers(1, MOST_TOGETHER + 1)).tolist()
         found = lm.loglikelihood([pairs[k] for k in company])
@@ -65,6 +65,7 @@ def compared(lm: LocalModel, pairs: Sequence[Pair], n: int, minutes: float) -> d
             print(f"{calls} calls, {len(nats)} scores and {changed} texts differ", file=sys.stderr, flush=True)
     return {
         "calls": calls,
+        "batches": lm.stats.decode_calls - before,
         "scores": answers,
         "scores that differ": len(nats),
         "most nats": max(nats, default=0.0),
