@@ -15,7 +15,8 @@ sampling takes beside decoding at 32 lanes.
 - `--search METHOD,...` instead: a whole search of each method with its default settings on a task with labels (--task),
   in a store of its own. Of its scoring: requested tokens per second of the calls, over pp512 x requested / decoded, the
   plan's own sharing; the aim is 0.9. pp512 is the mean of before and after the search. What it generated is told apart.
-  What the store answered is in neither.
+  What the store answered is in neither. Every row attends to the tokens before it: `depth` is how many these are on
+  average over the distinct tokens of a call, 256 in pp512, and `ratio at depth` is over 512 tokens at that depth.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from typing import TypeVar
 import numpy as np
 from apart import print_table, spread
 
+from localprompt.engine.radix import RadixTree
 from localprompt.engine.sampling import Sampler
 from localprompt.lm.local import LocalModel, load_model
 from localprompt.lm.speed import requests
@@ -104,10 +106,16 @@ class Recorded(LocalModel):
     """A model that keeps what its calls did, by kind, and the seconds that they took."""
 
     work: dict[str, EngineStats]
+    depths: list[tuple[int, int]]
+    """Of each call to score: the distinct tokens of its contexts, and the sum of how many are before each."""
 
     def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[Loglikelihood]:
         """Return as `LocalModel` does."""
-        return self._recorded("scoring", lambda: super(Recorded, self).loglikelihood(pairs))
+        answers = self._recorded("scoring", lambda: super(Recorded, self).loglikelihood(pairs))
+        tree = RadixTree.of(sorted(map(tuple, self.tokenize([context for context, _ in pairs]))))
+        spans = [(shared, len(path)) for path, shared in zip(tree.sequences, tree.shared, strict=True)]
+        self.depths.append((tree.n_tokens, sum(sum(range(*span)) for span in spans)))
+        return answers
 
     def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
         """Return as `LocalModel` does."""
@@ -129,18 +137,27 @@ class Recorded(LocalModel):
         return answers
 
 
+def rate_behind(lm: LocalModel, n_tokens: int) -> float:
+    """Return tokens per second of 512 tokens behind so many others of the same sequence."""
+    lengths = [n for n in (n_tokens, n_tokens + 512) if n]
+    seconds = [n / lm.prefill_rate(n) for n in lengths]
+    return 512 / (seconds[-1] - (seconds[0] if n_tokens else 0.0))
+
+
 def searched(name: str, method: str, task: Path, max_tokens: int | None) -> dict[str, object]:
     """Return what the calls of one search did, and pp512 around it."""
     with load_model(name) as lm:
         path, settings = lm.path, lm.settings
     recorded = Recorded(path, settings, name)
-    recorded.work = {}
+    recorded.work, recorded.depths = {}, []
     with tempfile.TemporaryDirectory() as folder, recorded:
         recorded.prefill_rate(512)
         prefill = recorded.prefill_rate(512)
         store = Path(folder) / "store.sqlite"
         optimize(task, recorded, method=method, max_tokens=max_tokens, store=store)
         prefill = (prefill + recorded.prefill_rate(512)) / 2
+        depth = round(sum(total for _, total in recorded.depths) / max(1, sum(n for n, _ in recorded.depths)))
+        at_depth = statistics.mean(rate_behind(recorded, max(0, depth - 256)) for _ in range(2))
         scoring, generation = (recorded.work.get(kind, EngineStats()) for kind in ("scoring", "generation"))
     sharing = scoring.tokens_requested / max(1, scoring.tokens_decoded)
     rate = scoring.tokens_requested / max(1e-9, scoring.seconds)
@@ -151,6 +168,9 @@ def searched(name: str, method: str, task: Path, max_tokens: int | None) -> dict
         "pp512": f"{prefill:.0f}",
         "requested / decoded": f"{sharing:.1f}",
         "ratio": f"{rate / prefill / sharing:.2f}" if scoring.tokens_decoded else "",
+        "depth": depth,
+        "pp512 at depth": f"{at_depth:.0f}",
+        "ratio at depth": f"{rate / at_depth / sharing:.2f}" if scoring.tokens_decoded else "",
         "rows with logits": f"{scoring.output_rows / max(1, scoring.tokens_decoded):.0%}",
         "rows a call": f"{scoring.tokens_decoded / max(1, scoring.decode_calls):.0f}",
         "reused": scoring.tokens_reused,

@@ -15,9 +15,11 @@ from localprompt.interface.rounding import size_text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from localprompt.engine.tuning import Trial
     from localprompt.lm.speed import Benchmark, Footprint
 
 _UNUSABLE = 1
+_SETTINGS = ("use_extra_bufts", "n_ubatch", "n_threads", "flash_attn", "n_ctx", "n_seq_max", "lanes")
 _EXPLAINED = {
     "pp512": "reading 512 tokens",
     "tg128": "writing 128 tokens, one after another",
@@ -101,11 +103,9 @@ def _print(found: Benchmark) -> None:
 
 
 def _rows(found: Benchmark) -> list[tuple[str, str]]:
-    from localprompt.engine.tuning import CHOICES  # noqa: PLC0415
-
     settings, load = asdict(found.settings), found.speed.load
-    rows = [("file", found.path), ("settings", _choice(settings, (*CHOICES, "n_ctx", "lanes")))]
-    rows += [("tried", f"{_choice(each.settings, tuple(each.settings))}: {_rate(each.rate)}") for each in found.trials]
+    rows = [("file", found.path), ("settings", _choice(settings, _SETTINGS))]
+    rows += [("tried", f"{_choice(each.settings, tuple(each.settings))}: {_rate(each)}") for each in found.trials]
     rows += _memory(found.memory, "" if found.settings.n_engines == 1 else " for each engine")
     if load is not None:
         rows.append(("beside it", f"load {load:.1f} in the minute before: on a busy machine rates are too low"))
@@ -130,5 +130,5 @@ def _choice(settings: dict[str, Any], names: tuple[str, ...]) -> str:
     return ", ".join(f"{name}={settings[name]}" for name in names)
 
 
-def _rate(rate: float | None) -> str:
-    return "could not be loaded" if rate is None else f"{rate:.1f} tokens/s of prefill"
+def _rate(trial: Trial) -> str:
+    return "could not be loaded" if trial.rate is None else f"{trial.rate:.1f} tokens/s of {trial.of}"

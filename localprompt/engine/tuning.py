@@ -14,10 +14,11 @@ import importlib.metadata
 import json
 import logging
 import platform
-from collections.abc import Callable, Collection
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import platformdirs
 
@@ -26,19 +27,28 @@ from localprompt.engine.cachefile import write_atomic
 from localprompt.engine.device_list import descriptions, visible
 from localprompt.engine.neighbours import BUSY, Neighbours, cores_of_others
 from localprompt.engine.process import EngineProcess
-from localprompt.engine.settings import EngineSettings, available_threads
+from localprompt.engine.settings import MOST_SEQUENCES, EngineSettings, available_threads
 from localprompt.errors import ModelError
+from localprompt.types import Generation, Sampling
 
 _logger = logging.getLogger("localprompt")
 
-CHOICES = ("use_extra_bufts", "n_ubatch", "n_threads")
-"""Names of the settings that are measured."""
+Measured = Literal["prefill", "completions"]
+Changes = dict[str, Any]
+
+_ON_CPU = ("use_extra_bufts", "n_ubatch", "n_threads")
+_ON_GPU = ("n_ubatch", "flash_attn", "n_seq_max", "lanes")
+_LARGER_BATCHES = (1024, 2048)
+_MORE_LANES: Changes = {"n_seq_max": MOST_SEQUENCES, "lanes": 192}
+_DRAWN = 16
+"""Tokens of each completion where lanes are measured."""
 _GAIN = 1.03
 """A later choice must be this much faster than an earlier one: below that it is noise."""
 _FEWEST = 16
 """As many rows as keep all cores at matrix products: rates of fewer say little about batches."""
 _MOST = 512
-"""More would tell nothing new: a batch has no more rows."""
+"""More would tell nothing new: a batch on the CPU has no more rows."""
+_MOST_ON_GPU = 2 * max(_LARGER_BATCHES)
 _MOST_AGAIN = 3
 """Times that a choice is measured again in vain, where others come and go; then it stays."""
 _LOOK = 0.3
@@ -50,10 +60,12 @@ _CPU_FIELDS = frozenset({"model name", "CPU implementer", "CPU part"})
 class Trial:
     """What one choice gave."""
 
-    settings: dict[str, bool | int]
+    settings: dict[str, bool | int | None]
     """The open choices as they were then."""
     rate: float | None
-    """Tokens per second of prefill; None where the model could not be loaded so."""
+    """Tokens per second; None where the model could not be loaded so."""
+    of: Measured = "prefill"
+    """What was measured: one text that is read, or a completion in every lane."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +80,16 @@ class Tuned:
 
 
 def tuned(path: Path, sha256: str, settings: EngineSettings, fixed: Collection[str]) -> Tuned:
-    """Return the settings with weight repacking, rows per batch and threads chosen by measuring, but for those `fixed`.
+    """Return the settings chosen by measuring, but for those `fixed`.
+
+    On the CPU these are weight repacking, rows per batch and threads; where layers are on a GPU larger batches, flash
+    attention, and twice the sequences with three times the lanes.
 
     The choice is remembered per file content, CPU, threads at hand and llama.cpp build; one that was made while other
     processes used the machine, as long as they do. The first call takes up to ten seconds and a load for each choice,
     and logs at level INFO what it measures, to the logger `localprompt`.
     """
-    decided = (*fixed, "use_extra_bufts", "n_ubatch") if settings.exact else fixed
-    open_choices = [name for name in CHOICES if name not in decided]
+    open_choices = choices(settings, fixed)
     if not open_choices:
         return Tuned(settings)
     memory = Path(platformdirs.user_cache_dir("localprompt")) / "tuning.json"
@@ -96,6 +110,23 @@ def tuned(path: Path, sha256: str, settings: EngineSettings, fixed: Collection[s
     )
 
 
+def choices(settings: EngineSettings, fixed: Collection[str]) -> list[str]:
+    """Return the names of the settings that are measured: those that matter where the layers are, but for the `fixed`.
+
+    Raises:
+        ModelError: if a GPU is named that there is not.
+    """
+    names = list(_ON_CPU)
+    if placement.used(settings, visible()):
+        names = [*_ON_GPU] if settings.n_gpu_layers is None else list(dict.fromkeys(_ON_GPU + _ON_CPU))
+    decided = {*fixed, *_ON_GPU, "use_extra_bufts"} if settings.exact else set(fixed)
+    if decided & {"n_seq_max", "lanes"} or settings.n_seq_max != EngineSettings().n_seq_max:
+        decided |= {"n_seq_max", "lanes"}  # one without the other changes little, and states leave no room for more
+    if settings.kv_type == "q8_0":  # llama.cpp reads such cells in flash attention alone
+        decided.add("flash_attn")
+    return [name for name in names if name not in decided]
+
+
 def find_difference(engine: EngineProcess, sha256: str) -> str:
     """Return why scores are not exact, though they should be; "" if they are.
 
@@ -112,33 +143,38 @@ def find_difference(engine: EngineProcess, sha256: str) -> str:
 
 
 def measure(path: Path, settings: EngineSettings, open_choices: Collection[str]) -> Tuned:
-    """Return the settings with the highest prefill rate among the open choices; each is loaded and timed."""
+    """Return the fastest settings among the open choices; each is loaded and timed.
+
+    Rates of prefill decide, but between numbers of lanes that of completions in all of them.
+    """
     neighbours = Neighbours()
     _logger.info("%s: measuring which settings are fastest on this machine, once", path.name)
-    n_tokens, best_rate = _probe(path, settings, _MOST)
-    best = settings
-    trials = [_trial(settings, open_choices, best_rate)]
-    alternatives: dict[str, Any] = {
-        "use_extra_bufts": not settings.use_extra_bufts,
-        "n_ubatch": max(settings.n_ubatch // 2, settings.n_seq_max),
-        "n_threads": max(1, available_threads() // settings.n_engines),
-    }
-    if n_tokens < settings.n_ubatch:  # both would compute the probe as one batch, or nearly so
-        del alternatives["n_ubatch"]
-    for name, value in alternatives.items():
-        if name not in open_choices or value == getattr(settings, name):
-            continue
-        changes: dict[str, Any] = {name: value}
-        candidate = replace(best, **changes)
-        _logger.info("%s: measuring %s=%s (%.0f tokens/s so far)", path.name, name, value, best_rate)
-        try:
-            _, rate = _probe(path, candidate, n_tokens)
-        except ModelError:  # a second, repacked copy of the weights may not fit into memory
-            trials.append(_trial(candidate, open_choices, None))
-            continue
-        trials.append(_trial(candidate, open_choices, rate))
-        if rate > best_rate * _GAIN:
-            best, best_rate = candidate, rate
+    trials: list[Trial] = []
+
+    def tried(candidate: EngineSettings, rate: float | None, of: Measured) -> None:
+        trials.append(Trial({name: getattr(candidate, name) for name in open_choices}, rate, of))
+
+    def fastest(best: EngineSettings, best_rate: float, changes: Iterable[Changes], of: Measured) -> EngineSettings:
+        tried(best, best_rate, of)
+        for change in changes:
+            candidate = replace(best, **change)
+            named = ", ".join(f"{name}={value}" for name, value in change.items())
+            _logger.info("%s: measuring %s (%.0f tokens/s so far)", path.name, named, best_rate)
+            try:
+                rate = _drawing_rate(path, candidate) if of == "completions" else _probe(path, candidate, n_tokens)[1]
+            except ModelError:  # a second, repacked copy of the weights, or a larger batch, may not fit into memory
+                tried(candidate, None, of)
+                continue
+            tried(candidate, rate, of)
+            if rate > best_rate * _GAIN:
+                best, best_rate = candidate, rate
+        return best
+
+    most = min(settings.n_ctx, _MOST_ON_GPU) if {"lanes", "flash_attn"} & set(open_choices) else _MOST
+    n_tokens, rate = _probe(path, settings, most)
+    best = fastest(settings, rate, _alternatives(settings, open_choices, n_tokens), "prefill")
+    if "lanes" in open_choices and best.n_ubatch >= MOST_SEQUENCES:
+        best = fastest(best, _drawing_rate(path, best), [_MORE_LANES], "completions")
     beside = neighbours.cores()
     if beside is None or beside <= BUSY:
         return Tuned(best, tuple(trials))
@@ -147,6 +183,22 @@ def measure(path: Path, settings: EngineSettings, open_choices: Collection[str])
         *(path.name, beside, available_threads()),
     )
     return Tuned(best, tuple(trials), beside)
+
+
+def _alternatives(settings: EngineSettings, open_choices: Collection[str], n_tokens: int) -> list[Changes]:
+    """Return what is tried instead, one choice after the other; batches only where a probe is longer than them."""
+    smaller = max(settings.n_ubatch // 2, settings.n_seq_max)
+    larger = [n for n in _LARGER_BATCHES if settings.n_ubatch < n <= n_tokens]
+    on_gpu = {"lanes", "flash_attn"} & set(open_choices)
+    batches = larger if on_gpu else [smaller] if smaller < settings.n_ubatch <= n_tokens else []
+    threads = max(1, available_threads() // settings.n_engines)
+    changes: list[Changes] = [
+        {"use_extra_bufts": not settings.use_extra_bufts},
+        *({"n_ubatch": n} for n in batches),
+        {"flash_attn": False},
+        {"n_threads": threads},
+    ]
+    return [each for each in changes for name in each if name in open_choices and each[name] != getattr(settings, name)]
 
 
 def _is_free(path: Path) -> bool:
@@ -161,10 +213,6 @@ def _is_free(path: Path) -> bool:
     return False
 
 
-def _trial(settings: EngineSettings, open_choices: Collection[str], rate: float | None) -> Trial:
-    return Trial({name: getattr(settings, name) for name in open_choices}, rate)
-
-
 def _probe(path: Path, settings: EngineSettings, most: int) -> tuple[int, float]:
     """Return the tokens of a probe, at most `most`, and the best rate of two: a machine is never idler than idle.
 
@@ -176,29 +224,53 @@ def _probe(path: Path, settings: EngineSettings, most: int) -> tuple[int, float]
         return float(engine.call("prefill_rate", n_tokens=n_tokens))
 
     try:
-        n_tokens = min(most, probe_length(rate))  # less than `most` where this candidate is a good deal slower
+        n_tokens = probe_length(rate, most)  # less than `most` where this candidate is a good deal slower
         return n_tokens, max(rate(n_tokens) for _ in range(2))
     finally:
         engine.close()
 
 
-def length_of(rate: float, seconds: float) -> int:
-    """Return how many tokens take `seconds` to twice that at `rate` tokens per second: a power of two, 16 to 512.
+def _drawing_rate(path: Path, settings: EngineSettings) -> float:
+    """Return the better of two rates, in tokens per second, of short completions in all lanes of one engine."""
+    engine = EngineProcess(path, placement.members(settings, visible())[0])
+    prompt, sampling = [engine.info["start_token"]], asdict(Sampling(max_tokens=_DRAWN, temperature=1.0))
+
+    def rate(n_lanes: int) -> float:
+        began = time.perf_counter()
+        drawn = engine.map("generate", [[prompt, sampling, seed, []] for seed in range(n_lanes)], read=_n_drawn)
+        return float(sum(drawn)) / (time.perf_counter() - began)
+
+    try:
+        rate(2)  # the first reads the file and starts what the GPU needs
+        return max(rate(settings.lanes) for _ in range(2))
+    finally:
+        engine.close()
+
+
+def _n_drawn(answer: Sequence[Any]) -> int:
+    """Return how many tokens were drawn for a completion, with the one that ended it."""
+    completion = Generation(*answer)
+    return completion.n_tokens + (completion.finish_reason == "stop")
+
+
+def length_of(rate: float, seconds: float, most: int = _MOST) -> int:
+    """Return how many tokens take `seconds` to twice that at `rate` tokens per second: a power of two, from 16 on.
 
     The noise of a rate depends on how long it was measured, not on how many tokens, so a slow model needs few. Powers
     of two let candidates of about the same speed have the same length, where their rates can be compared.
     """
-    return min(_MOST, max(_FEWEST, 1 << (max(1, round(rate * seconds)) - 1).bit_length()))
+    return min(most, max(_FEWEST, 1 << (max(1, round(rate * seconds)) - 1).bit_length()))
 
 
-def probe_length(prefill_rate: Callable[[int], float]) -> int:
+def probe_length(prefill_rate: Callable[[int], float], most: int = _MOST) -> int:
     """Return how many tokens a prefill of 3 to 5 seconds has, found by two short ones; they warm the model up, too.
 
     Args:
         prefill_rate: number of tokens to tokens per second; see `Engine.prefill_rate`.
+        most: tokens, where it would have more.
     """
     # The first reads the file and starts the threads.
-    return length_of(max(prefill_rate(_FEWEST) for _ in range(2)), 2.5)
+    return length_of(max(prefill_rate(_FEWEST) for _ in range(2)), 2.5, most)
 
 
 def _key(sha256: str, settings: EngineSettings, open_choices: Collection[str]) -> str:

@@ -10,12 +10,15 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import platformdirs
 import pytest
 from naive import EXACT, assert_on_expected_gpu, naive_scores
 from tiny import CORPUS, Oracle, oracle
 from tiny_architectures import ATTENTION, RECURRENT
 
 from localprompt.engine.device_list import visible
+from localprompt.engine.settings import EngineSettings
+from localprompt.engine.tuning import tuned
 from localprompt.hub import files as models
 from localprompt.lm.check import check_model
 from localprompt.lm.local import LocalModel, load_model
@@ -90,6 +93,32 @@ def test_a_check_of_a_model_names_the_gpu(tiny_llama: Path) -> None:
     (said,) = (finding.said for finding in check_model(tiny_llama, {}) if finding.name == "devices")
     assert all(gpu.description in said for gpu in visible())
     assert "layers on" in said
+
+
+def test_settings_are_measured_with_layers_on_the_gpu(
+    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda _: str(tmp_path))
+    found = tuned(tiny_llama, "a hash", EngineSettings(n_ctx=4096), fixed=())
+    assert {trial.of for trial in found.trials} == {"prefill", "completions"}
+    assert {False, None} <= {trial.settings["flash_attn"] for trial in found.trials if trial.rate}
+    assert {64, 192} == {trial.settings["lanes"] for trial in found.trials if trial.of == "completions" and trial.rate}
+    print([f"{trial.settings}: {trial.rate:.0f}" for trial in found.trials if trial.rate])  # noqa: T201
+
+
+def test_the_largest_batches_and_most_lanes_say_what_plain_decoding_says(tiny_llama: Path) -> None:
+    pairs = [(f"{number} {context}", continuation) for number in range(75) for context, continuation in PAIRS]
+    with load_model(tiny_llama, tune=False, n_ctx=8192, n_ubatch=2048, n_seq_max=256, lanes=192, kv_type="f32") as lm:
+        assert_on_expected_gpu(lm)
+        before, found = lm.stats, lm.loglikelihood(pairs)
+        n_calls, n_rows = lm.stats.decode_calls - before.decode_calls, lm.stats.tokens_decoded - before.tokens_decoded
+        assert n_rows / n_calls > 1024
+        sampling = Sampling(max_tokens=4, temperature=0.0)
+        written = lm.generate([LONG[:n] for n in range(200, 400)], sampling, list(range(200)))
+        assert [each.text for each in lm.generate([LONG[:200]], sampling, [0])] == [written[0].text]
+    plain = Oracle(tiny_llama, on_gpu=True)
+    assert difference(found[-100:], naive_scores(plain, pairs[-100:])) < FROM_PLAIN
+    plain.close()
 
 
 @pytest.mark.real

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import platformdirs
 import pytest
 
 from localprompt.engine import tuning
+from localprompt.engine.devices import Device
 from localprompt.engine.settings import EngineSettings
-from localprompt.errors import ModelError
+from localprompt.errors import ModelError, NotEnoughMemory
 
 FILE = Path("some.gguf")
 SETTINGS = EngineSettings(n_threads=1)
@@ -40,14 +42,17 @@ class Machine:
         now = self.loaded[-1]
         chosen = {"repacked": now.use_extra_bufts, "threads": now.n_threads > 1, "halved": now.n_ubatch < 512}
         rate = self.rate
-        for name, factor in self.factors.items():
-            rate *= factor if chosen[name] else 1.0
+        for name, is_so in chosen.items():
+            rate *= self.factors.get(name, 1.0) if is_so else 1.0
         self.probes.append(n_tokens)
         self.seconds += n_tokens / rate
         return rate * (1.0 - 0.01 * (len(self.probes) % 3))  # the same for all but 2 %
 
     def close(self) -> None:
         """Nothing to end."""
+
+
+MachineT = TypeVar("MachineT", bound=Machine)
 
 
 class Others:
@@ -75,7 +80,7 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "tuning.json"
 
 
-def _on(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Machine:
+def _on(machine: MachineT, monkeypatch: pytest.MonkeyPatch) -> MachineT:
     monkeypatch.setattr(tuning, "EngineProcess", machine)
     return machine
 
@@ -272,3 +277,109 @@ def test_it_is_said_that_others_use_the_machine(
         _tuned()
     (said,) = caplog.messages
     assert said.startswith("some.gguf: other processes use 0.9 of 2 cores, which slows it down; its settings were")
+
+
+GPU = Device("CUDA0", "A card", 20 << 30, 24 << 30)
+ON_GPU = ["n_ubatch", "flash_attn", "n_seq_max", "lanes"]
+
+
+class GpuMachine(Machine):
+    """The same on a GPU, where batches, attention and lanes matter; a loaded engine that can complete, too."""
+
+    info: ClassVar[dict[str, int]] = {"start_token": 1}
+
+    def __init__(self, rate: float, **factors: float) -> None:
+        super().__init__(rate, **factors)
+        self.drawn: list[int] = []
+        self.most_rows = 1 << 20
+
+    def __call__(self, path: Path, settings: EngineSettings) -> GpuMachine:
+        if settings.n_ubatch > self.most_rows:
+            raise NotEnoughMemory("a batch does not fit")
+        super().__call__(path, settings)
+        return self
+
+    def call(self, op: str, n_tokens: int) -> float:
+        rate = super().call(op, n_tokens)
+        now, factors = self.loaded[-1], self.factors
+        rate *= factors.get(f"rows_{now.n_ubatch}", 1.0)
+        return rate * (factors.get("no_flash", 1.0) if now.flash_attn is False else 1.0)
+
+    def map(self, op: str, requests: list[Any], read: Any) -> list[Any]:
+        assert op == "generate"
+        self.drawn.append(len(requests))
+        speed = self.factors.get(f"lanes_{len(requests)}", 1.0) * 1000.0
+        clock.now += 16 * len(requests) / speed
+        return [read(["", 15, "stop"]) for _ in requests]
+
+
+class Clock:
+    now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+clock = Clock()
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Device:
+    monkeypatch.setattr(tuning, "visible", lambda: (GPU,))
+    monkeypatch.setattr(tuning, "descriptions", lambda: (GPU.description,))
+    monkeypatch.setattr(tuning, "time", clock)
+    return GPU
+
+
+def test_on_a_gpu_larger_batches_attention_and_lanes_are_tried(gpu: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = _on(GpuMachine(4000.0, rows_1024=1.3, rows_2048=1.5, no_flash=0.8, lanes_192=1.6), monkeypatch)
+    found = tuning.tuned(FILE, "a hash", SETTINGS, fixed=())
+    assert found.settings == replace(SETTINGS, n_ubatch=2048, n_seq_max=256, lanes=192)
+    assert [(trial.settings["n_ubatch"], trial.settings["flash_attn"], trial.of) for trial in found.trials] == [
+        *[(n, None, "prefill") for n in (512, 1024, 2048)],
+        (2048, False, "prefill"),
+        *[(2048, None, "completions")] * 2,
+    ]
+    assert [trial.rate for trial in found.trials[-2:]] == pytest.approx([1000.0, 1600.0])
+    assert max(machine.probes) == 4096, "a probe of two of the largest batches"
+    n_loaded = len(machine.loaded)
+    assert (tuning.tuned(FILE, "a hash", SETTINGS, fixed=()), len(machine.loaded)) == (found, n_loaded)
+
+
+def test_on_a_gpu_that_gains_nothing_all_stays(gpu: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    _on(GpuMachine(4000.0, rows_1024=1.02, no_flash=1.02, lanes_192=1.02), monkeypatch)
+    assert tuning.tuned(FILE, "a hash", SETTINGS, fixed=()).settings == SETTINGS
+
+
+def test_a_batch_that_does_not_fit_on_the_gpu_is_not_chosen(gpu: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = _on(GpuMachine(4000.0, rows_1024=1.3, rows_2048=1.5), monkeypatch)
+    machine.most_rows = 1024
+    found = tuning.tuned(FILE, "a hash", SETTINGS, fixed=())
+    assert found.settings.n_ubatch == 1024
+    assert [trial.rate for trial in found.trials if trial.settings["n_ubatch"] == 2048] == [None]
+
+
+def test_a_slow_gpu_is_not_asked_for_batches_that_no_probe_fills(gpu: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = _on(GpuMachine(40.0), monkeypatch)
+    tuning.tuned(FILE, "a hash", SETTINGS, fixed=())
+    assert {each.n_ubatch for each in machine.loaded} == {512}
+    assert machine.seconds < 60
+
+
+@pytest.mark.parametrize(
+    ("settings", "fixed", "wanted"),
+    [
+        (SETTINGS, (), ON_GPU),
+        (SETTINGS, ("lanes",), ["n_ubatch", "flash_attn"]),
+        (SETTINGS, ("n_ubatch",), ["flash_attn", "n_seq_max", "lanes"]),
+        (replace(SETTINGS, n_seq_max=64, lanes=32), (), ["n_ubatch", "flash_attn"]),
+        (replace(SETTINGS, kv_type="q8_0"), (), ["n_ubatch", "n_seq_max", "lanes"]),
+        (replace(SETTINGS, n_gpu_layers=12), (), [*ON_GPU, "use_extra_bufts", "n_threads"]),
+        (replace(SETTINGS, n_gpu_layers=0), (), list(OPEN)),
+        (replace(SETTINGS, exact=True), (), []),
+    ],
+)
+def test_what_is_measured_where_there_is_a_gpu(
+    settings: EngineSettings, fixed: tuple[str, ...], wanted: list[str], gpu: Device
+) -> None:
+    assert tuning.choices(settings, fixed) == wanted
