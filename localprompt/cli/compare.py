@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from localprompt.cli.options import LIMIT, HomePath, assigned, listed, model_options
+from localprompt.cli.options import LIMIT, MODELS, HomePath, assigned, listed, model_options
 from localprompt.cli.spreadsheets import check_folder, write_csv
 from localprompt.cli.streams import say_json
 from localprompt.errors import ConfigError
@@ -30,7 +30,7 @@ _FILE = HomePath(dir_okay=False)
 @click.option(
     "--methods", metavar="NAME,NAME,...", help="Default: all search methods, see `localprompt methods`; not `manual`."
 )
-@click.option("--model", help="The model that answers: a card's name, a GGUF file, scripted:FILE.")
+@click.option("--model", help=f"The model that answers: {MODELS}.")
 @click.option("--proposer", help="The model that writes prompts; the same by default.")
 @click.option(
     "--seeds",

@@ -6,14 +6,14 @@ from typing import Any
 
 import click
 
-from localprompt.cli.options import model_options
+from localprompt.cli.options import MODELS, model_options
 from localprompt.cli.prompts import read_instruction
 from localprompt.cli.streams import say_json
 
 
 @click.command()
 @click.argument("task", type=click.Path())
-@click.option("--model", required=True, help="A card's name, a GGUF file, or scripted:FILE, a model of given replies.")
+@click.option("--model", required=True, help=f"The model that answers: {MODELS}.")
 @click.option("--prompt", required=True, metavar="TEXT|@FILE", help="The instruction, or @ and a file that holds it.")
 @click.option("--split", type=click.Choice(["dev", "test"]), default="test", show_default=True)
 @model_options

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from localprompt.cli.options import LIMIT, MINUTES, SEED, assigned, model_options
+from localprompt.cli.options import LIMIT, MINUTES, MODELS, SEED, assigned, model_options
 from localprompt.cli.streams import say, say_json
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("task", type=click.Path())
-@click.option("--model", required=True, help="The model that answers: a card's name, a GGUF file, scripted:FILE.")
-@click.option("--proposer", help="Writes prompts; the same model by default. Also http://HOST:PORT/v1#MODEL.")
+@click.option("--model", required=True, help=f"The model that answers: {MODELS}.")
+@click.option("--proposer", help="Writes prompts; the same model by default.")
 @click.option("--method", default="ape", show_default=True, help="The search algorithm.")
 @click.option(
     "--preset",

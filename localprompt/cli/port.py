@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from localprompt.cli.options import LIMIT, MINUTES, allow_code_option, engine_option, store_options
+from localprompt.cli.options import LIMIT, MINUTES, MODELS, allow_code_option, engine_option, store_options
 from localprompt.cli.streams import say_json
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("run")
-@click.option("--model", required=True, help="The new model: a card's name, a GGUF file, scripted:FILE.")
+@click.option("--model", required=True, help=f"The new model: {MODELS}.")
 @click.option("--proposer", help="The model that writes prompts; default: the old run's own one, else the new model.")
 @click.option("--method", help="Of the new search, with its defaults; default: the old run's with its settings.")
 @click.option("--max-minutes", type=MINUTES, help="Minutes after which the result is there; default: as the old run.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from localprompt.cli.options import SEED, HomePath, assigned, listed, model_options
+from localprompt.cli.options import MODELS, SEED, HomePath, assigned, listed, model_options
 from localprompt.cli.prompts import named_prompt
 from localprompt.cli.spreadsheets import check_folder, write_csv
 from localprompt.cli.streams import say_json
@@ -31,7 +31,7 @@ def size_options(command: Any) -> Any:
 
 @click.command()
 @click.argument("task", type=click.Path())
-@click.option("--model", "models", multiple=True, required=True, help="A card's name, a GGUF file; repeatable.")
+@click.option("--model", "models", multiple=True, required=True, help=f"Repeatable: {MODELS}.")
 @click.option(
     "--prompt",
     "prompts",

@@ -13,7 +13,7 @@ _HERE = ("127.0.0.1", "localhost", "::1")
 
 
 @click.command()
-@click.option("--model", required=True, help="A card's name, a GGUF file, or another program's model.")
+@click.option("--model", required=True, help="A card's name, a GGUF file, ollama:NAME, hf:REPO.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at; another needs a key.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8712, show_default=True, help="0: any that is free.")
 @click.option("--name", help="What requests call the model; by default the name it was loaded by.")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from localprompt.cli.options import HomePath, allow_code_option, engine_option, report_options, store_option
+from localprompt.cli.options import MODELS, HomePath, allow_code_option, engine_option, report_options, store_option
 from localprompt.cli.printable import printable
 from localprompt.cli.streams import say, say_json
 
@@ -38,7 +38,7 @@ def tasks() -> None:
 @click.argument("file", type=HomePath())
 @click.option(
     "--model",
-    help="A card's name, a GGUF file, scripted:FILE; also show its template, count tokens, try the seed prompt.",
+    help=f"Also show its template, count tokens, try the seed prompt: {MODELS}.",
 )
 @engine_option
 @allow_code_option

@@ -7,7 +7,7 @@ here, but for the values that ask for no effect.
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
@@ -46,6 +46,12 @@ class Drawn(Body):
     frequency_penalty: float | None = Field(None, ge=0, le=0)
     presence_penalty: float | None = Field(None, ge=0, le=0)
     logit_bias: dict[str, float] | None = Field(None, max_length=0)
+
+    @model_validator(mode="after")
+    def _streams_what_it_describes(self) -> Self:
+        if self.stream_options is not None and not self.stream:
+            raise ConfigError("stream_options says how to stream, and stream is false", "set stream, or leave it out")
+        return self
 
     def sampling(self, max_tokens: int, grammar: str = "") -> Sampling:
         """Return how each completion is drawn.

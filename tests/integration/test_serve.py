@@ -485,6 +485,7 @@ def test_prompts_of_one_request_share_their_prefix(url: str, api: openai.OpenAI)
         ({"prompt": "x", "model": "other"}, 404, "served is 'tiny'"),
         ({"prompt": ["x"] * 65}, 400, "at most 64 may wait"),
         ({"prompt": "x", "best_of": 2}, 400, "best_of 2"),
+        ({"prompt": "x", "stream_options": {"include_usage": True}}, 400, "stream is false"),
         ({"prompt": "x" * 100_001}, 413, "100000 bytes"),
         (b"{", 400, "JSON"),
         (b"", 400, "JSON"),
