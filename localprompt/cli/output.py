@@ -109,6 +109,7 @@ def _run(result: RunResult, store: Path | None) -> list[RenderableType]:
     if result.noise is not None:
         noise = result.noise
         again = f"measuring again changed {noise.changed} of {noise.n} scores"
+        again += "; with --exact, where the model has it, none" if noise.changed else ""
         parts.append(Text(f"noise floor of a mean dev score: {score_text(noise.floor)} ({again})"))
     parts += runner_up_parts(result)
     parts += turn_parts(result.turns)

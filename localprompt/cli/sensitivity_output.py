@@ -238,6 +238,7 @@ def _notes(found: Sensitivity) -> Iterator[str]:
         if model.noise is not None:
             band, changed = score_text(model.noise.band, 3), percent_text(model.noise.changed)
             again = f"the same prompt in other batches: scores within {band}, {changed} % of the answers change"
+            again += " (with --exact, where a model has it, none do)" if model.noise.changed else ""
             yield f"{model.model}: {again}" if len(found.models) > 1 else again
         if model.too_long:
             yield f"{model.model}: {pluralize(len(model.too_long), 'variant')} did not fit its context"
