@@ -27,6 +27,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from classification import labels_in
 from corpus import LABELS, published, task_in
 from methods import expect, read, write
 
@@ -62,7 +63,8 @@ COLUMNS = (
 def task_of(data: Path, name: str) -> Task:
     """Return a task with the prompts that people wrote for it."""
     folder = data / name
-    keys = {"labels": list(LABELS[name]), "prompts": published(folder)[:1]}
+    labels = LABELS.get(name) or labels_in(folder / "train.jsonl")
+    keys = {"labels": list(labels), "prompts": published(folder)[:1]}
     return task_in(folder, keys, {"train": 300, "dev": 300, "test": 10_000})
 
 
