@@ -107,8 +107,8 @@ _settings_option = click.option(
     multiple=True,
     metavar="NAME=VALUE",
     callback=_engine,
-    help="How models are run; repeatable. Names: n_ctx, n_threads, n_ubatch, n_seq_max, lanes, use_extra_bufts, kv_type, "
-    "flash_attn, n_gpu_layers, main_gpu, tensor_split, n_engines, stream_ctx.",
+    help="How models are run; repeatable. Names: n_ctx, n_threads, n_ubatch, n_seq_max, lanes, use_extra_bufts, "
+    "kv_type, flash_attn, n_gpu_layers, main_gpu, tensor_split, n_engines, stream_ctx.",
 )
 engine_option = _together(_exact_option, _settings_option)
 """Reaches the command as settings by name."""

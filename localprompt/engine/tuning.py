@@ -16,6 +16,7 @@ import logging
 import platform
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -174,7 +175,8 @@ def measure(path: Path, settings: EngineSettings, open_choices: Collection[str])
     n_tokens, rate = _probe(path, settings, most)
     best = fastest(settings, rate, _alternatives(settings, open_choices, n_tokens), "prefill")
     if "lanes" in open_choices and best.n_ubatch >= MOST_SEQUENCES:
-        best = fastest(best, _drawing_rate(path, best), [_MORE_LANES], "completions")
+        with suppress(ModelError):  # one that cannot complete may still score
+            best = fastest(best, _drawing_rate(path, best), [_MORE_LANES], "completions")
     beside = neighbours.cores()
     if beside is None or beside <= BUSY:
         return Tuned(best, tuple(trials))

@@ -14,7 +14,7 @@ import pytest
 from localprompt.engine import tuning
 from localprompt.engine.devices import Device
 from localprompt.engine.settings import EngineSettings
-from localprompt.errors import ModelError, NotEnoughMemory
+from localprompt.errors import ModelError, NotEnoughMemory, WorkerDied
 
 FILE = Path("some.gguf")
 SETTINGS = EngineSettings(n_threads=1)
@@ -357,6 +357,16 @@ def test_a_batch_that_does_not_fit_on_the_gpu_is_not_chosen(gpu: Device, monkeyp
     found = tuning.tuned(FILE, "a hash", SETTINGS, fixed=())
     assert found.settings.n_ubatch == 1024
     assert [trial.rate for trial in found.trials if trial.settings["n_ubatch"] == 2048] == [None]
+
+
+def test_a_model_that_cannot_complete_is_still_measured(gpu: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = _on(GpuMachine(4000.0, rows_1024=1.3), monkeypatch)
+    monkeypatch.setattr(machine, "map", _dying)
+    assert tuning.tuned(FILE, "a hash", SETTINGS, fixed=()).settings == replace(SETTINGS, n_ubatch=1024)
+
+
+def _dying(*_: Any, **__: Any) -> Any:
+    raise WorkerDied("the engine process died")
 
 
 def test_a_slow_gpu_is_not_asked_for_batches_that_no_probe_fills(gpu: Device, monkeypatch: pytest.MonkeyPatch) -> None:
