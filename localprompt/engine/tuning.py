@@ -35,12 +35,13 @@ from localprompt.types import Generation, Sampling
 _logger = logging.getLogger("localprompt")
 
 Measured = Literal["prefill", "completions"]
-Changes = dict[str, Any]
+_Changes = dict[str, Any]
+"""Settings by name, tried in the place of others."""
 
 _ON_CPU = ("use_extra_bufts", "n_ubatch", "n_threads")
 _ON_GPU = ("n_ubatch", "flash_attn", "n_seq_max", "lanes")
 _LARGER_BATCHES = (1024, 2048)
-_MORE_LANES: Changes = {"n_seq_max": MOST_SEQUENCES, "lanes": 192}
+_MORE_LANES: _Changes = {"n_seq_max": MOST_SEQUENCES, "lanes": 192}
 _DRAWN = 16
 """Tokens of each completion where lanes are measured."""
 _GAIN = 1.03
@@ -155,7 +156,7 @@ def measure(path: Path, settings: EngineSettings, open_choices: Collection[str])
     def tried(candidate: EngineSettings, rate: float | None, of: Measured) -> None:
         trials.append(Trial({name: getattr(candidate, name) for name in open_choices}, rate, of))
 
-    def fastest(best: EngineSettings, best_rate: float, changes: Iterable[Changes], of: Measured) -> EngineSettings:
+    def fastest(best: EngineSettings, best_rate: float, changes: Iterable[_Changes], of: Measured) -> EngineSettings:
         tried(best, best_rate, of)
         for change in changes:
             candidate = replace(best, **change)
@@ -187,14 +188,14 @@ def measure(path: Path, settings: EngineSettings, open_choices: Collection[str])
     return Tuned(best, tuple(trials), beside)
 
 
-def _alternatives(settings: EngineSettings, open_choices: Collection[str], n_tokens: int) -> list[Changes]:
+def _alternatives(settings: EngineSettings, open_choices: Collection[str], n_tokens: int) -> list[_Changes]:
     """Return what is tried instead, one choice after the other; batches only where a probe is longer than them."""
     smaller = max(settings.n_ubatch // 2, settings.n_seq_max)
     larger = [n for n in _LARGER_BATCHES if settings.n_ubatch < n <= n_tokens]
     on_gpu = {"lanes", "flash_attn"} & set(open_choices)
     batches = larger if on_gpu else [smaller] if smaller < settings.n_ubatch <= n_tokens else []
     threads = max(1, available_threads() // settings.n_engines)
-    changes: list[Changes] = [
+    changes: list[_Changes] = [
         {"use_extra_bufts": not settings.use_extra_bufts},
         *({"n_ubatch": n} for n in batches),
         {"flash_attn": False},
