@@ -131,6 +131,7 @@ def sensitivity(  # noqa: PLR0913 - options of a user
             if len(models) > 1:
                 observer.note(f"model {number} of {len(models)}")
             with open_session(model, store=home, engine=engine, use_cache=use_cache, observer=observer) as session:
+                observer.note(_cost(plan, session).in_words)
                 if not variants:
                     if home is not None:
                         study = _begun(home, plan, models, session)
@@ -164,11 +165,15 @@ def expected_costs(
     costs = []
     for model in models:
         with open_session(model, engine=engine, use_cache=False, observer=observer) as session:
-            original = Variant("original", "as it is", plan.task.seeds[0], plan.task)
-            session.evaluator(plan.task).check_fit(original.prompt, plan.task.test)
-            works = expected(session, original, plan.scorers, plan.sizes, plan.most_variants)
-            costs.append(cost_of(session, works, plan.most_variants + 1, len(plan.task.test)))
+            costs.append(_cost(plan, session))
     return costs
+
+
+def _cost(plan: Battery, session: Session) -> MeasuringCost:
+    original = Variant("original", "as it is", plan.task.seeds[0], plan.task)
+    session.evaluator(plan.task).check_fit(original.prompt, plan.task.test)
+    works = expected(session, original, plan.scorers, plan.sizes, plan.most_variants)
+    return cost_of(session, works, plan.most_variants + 1, len(plan.task.test))
 
 
 @checked

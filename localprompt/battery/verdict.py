@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from statistics import fmean
 
+from localprompt.battery.analyse import SAMPLING
 from localprompt.battery.results import (
     FamilyMeasures,
     ModelSensitivity,
@@ -135,7 +136,8 @@ def _favourite(model: ModelSensitivity, found: Sensitivity) -> Iterator[str]:
             given = f"answers '{original.favourite[:_WORD]}' for {percent_text(share)} % of the rows"
             yield f"The model {given}, though it is right for {percent_text(wanted)} %."
             return
-    most = max(others, key=lambda each: each.favourite_change)
+    worded = [each for each in others if found.variants[each.variant].family != SAMPLING]
+    most = max(worded, key=lambda each: each.favourite_change, default=original)
     if most.favourite is not None and most.favourite_change >= _FAVOURED:
         before = percent_text(max(0.0, most.favourite_share - most.favourite_change))
         given = f"'{most.favourite[:_WORD]}' for {percent_text(most.favourite_share)} % of the rows"

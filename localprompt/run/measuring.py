@@ -43,6 +43,12 @@ class MeasuringCost:
     seconds: float | None
     """None where the rates of the model are not known."""
 
+    @property
+    def in_words(self) -> str:
+        """For people, who wait for it."""
+        minutes = "" if self.seconds is None else f" and {self.seconds / 60:.1f} minutes"
+        return f"at most about {self.tokens_computed:,} tokens{minutes} with {self.model}; what is known costs nothing"
+
 
 def check_models(models: Sequence[Named], engine: Mapping[str, object]) -> None:
     """Check that there are models, each once, and that the settings of the engine have one to be loaded with.

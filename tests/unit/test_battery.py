@@ -293,6 +293,21 @@ def test_answers_drawn_again_are_no_effect_of_wording() -> None:
     assert families["all"].spread.value == 0
 
 
+def test_an_answer_that_only_drawing_favours_is_not_in_the_verdict() -> None:
+    def answer(prompt: str, seed: int) -> str:
+        return " nothing" if seed else f" omega{_number(prompt)}"
+
+    lm = ScriptedLM(answer=answer, logprob=lambda context, continuation: -1.0, name="drawn")
+    task = replace(toy.task(test=20), seeds=(Prompt("Turn alpha into omega."),))
+    assert "nothing'" not in _sensitivity(lm, task, families=("surface", "sampling")).verdict
+
+
+def test_what_it_takes_at_most_is_said_before_anything_is_asked() -> None:
+    diary = toy.Diary()
+    _sensitivity(ScriptedLM(logprob=_blind, name="blind"), observer=diary)
+    assert re.fullmatch(r"at most about [\d,]+ tokens with blind; what is known costs nothing", diary.lines[0])
+
+
 def test_written_answers_that_differ_in_a_digit_or_sign_are_different_ones() -> None:
     def answer(prompt: str, seed: int) -> str:
         return " 5.5" if prompt.startswith("Say it.") else " 5.7"
