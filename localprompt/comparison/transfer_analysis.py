@@ -108,9 +108,9 @@ class _Table:
         )
 
     def _best_of_each(self) -> list[int]:
-        """Return the best prompt of each model on dev: of those that tie, one that is best for all, else for most."""
+        """Return the best prompt of each model on dev: of those that tie, one that is best for most, else the first."""
         is_top = self._dev == self._dev.max(axis=0)
-        ties = np.lexsort((self._dev.mean(axis=1), is_top.sum(axis=1)))[::-1]
+        ties = np.lexsort((-self._dev.mean(axis=1), -is_top.sum(axis=1)))
         return [int(next(p for p in ties if is_top[p, model])) for model in range(self._dev.shape[1])]
 
     def agreement(self) -> Iterator[RankAgreement]:

@@ -276,6 +276,7 @@ def test_a_model_that_no_prompt_moves_decides_nothing() -> None:
 def test_where_all_prompts_tie_none_is_said_to_be_best() -> None:
     (task,) = _transfer([_obeys("nowhere", name="a"), _obeys("nowhere", name="b")]).tasks
     assert task.verdict.startswith("No prompt is better than another on dev, with any model.")
+    assert {task.best(model).prompt for model in (0, 1)} == {each.prompt for each in task.best_for_all} == {0}
 
 
 def test_the_loss_on_average_is_over_all_pairs_of_models() -> None:
