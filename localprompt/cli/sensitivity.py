@@ -37,7 +37,8 @@ def size_options(command: Any) -> Any:
     "prompts",
     multiple=True,
     metavar="TEXT|@FILE|RUN",
-    help="The instruction, a file that holds it, or a run that found it; further ones are variants of the first.",
+    help="The instruction, a file that holds it, or a run that found it (six or more characters of its id); further "
+    "ones are variants of the first.",
 )
 @size_options
 @click.option("--families", metavar="NAME,NAME,...", help="Kinds of variants; by default all that apply.")
@@ -111,7 +112,7 @@ def sensitivity(
     if as_json:
         say_json(result.to_json())
     else:
-        print_sensitivity(result)
+        print_sensitivity(result, choices["store"])
     if csv_file is not None:
         write_csv(csv_file, CSV_COLUMNS, result.to_csv(), "the result is in the store; --csv FILE writes it elsewhere")
     if above := _above(result, limits):

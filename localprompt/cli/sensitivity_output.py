@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from rich.console import RenderableType
 from rich.text import Text
@@ -18,6 +19,7 @@ from localprompt.battery.results import (
 from localprompt.cli.output import print_parts
 from localprompt.cli.printable import printable
 from localprompt.cli.tables import table
+from localprompt.interface.advice import command
 from localprompt.interface.rounding import p_text, percent_text, score_text
 from localprompt.search.observer import pluralize
 from localprompt.stats.intervals import Interval
@@ -42,12 +44,15 @@ _SOURCES = {
 }
 
 
-def print_sensitivity(found: Sensitivity) -> None:
-    """Print the verdict, then families, words, scorers, worst and best, and over models what they have in common."""
-    print_parts(list(_parts(found)))
+def print_sensitivity(found: Sensitivity, store: Path | None) -> None:
+    """Print the verdict, then families, words, scorers, worst and best, and over models what they have in common.
+
+    Last comes the command that shows the rest; `store` is named in it.
+    """
+    print_parts(list(_parts(found, store)))
 
 
-def _parts(found: Sensitivity) -> Iterator[RenderableType]:
+def _parts(found: Sensitivity, store: Path | None) -> Iterator[RenderableType]:
     yield Text(printable(found.verdict), style="bold")
     rows = pluralize(len(found.rows), f"{found.split} row")
     variants = pluralize(len(found.variants) - 1, "variant")
@@ -63,12 +68,15 @@ def _parts(found: Sensitivity) -> Iterator[RenderableType]:
     for note in (*_notes(found), *found.notes):
         yield Text(printable(f"note: {note}"))
     if found.id:
-        yield Text(f"sensitivity {found.id}", style="dim")
+        page = f"{command('report', found.id, store=store)} writes a page with every variant"
+        yield Text(printable(f"sensitivity {found.id}: {page}"), style="dim")
 
 
 def _model(found: Sensitivity, model: ModelSensitivity) -> Iterator[RenderableType]:
     yield Text(printable(f"\n{model.model}{f' ({model.quantisation})' if model.quantisation else ''}\n"), style="bold")
     yield _families(model.own, unlabelled=found.unlabelled)
+    if not found.unlabelled:
+        yield Text(f"\nAll together: {_measures(model.overall)}.")
     if model.words:
         yield Text("\nWords of the prompt: the share of answers that change without them.\n")
         yield _word_map(found, model)
@@ -118,6 +126,26 @@ def _spread(measures: FamilyMeasures) -> tuple[str, ...]:
         _two(spread.by_chance.median),
         _p(spread.by_chance.p),
     )
+
+
+def _measures(overall: FamilyMeasures) -> str:
+    """Return the measures that have no column of their own; docs/sensitivity.md explains them."""
+    spread, drop = overall.spread, overall.performance_drop
+    assert spread is not None  # only without right answers
+    by_chance = spread.by_chance
+    said = {
+        "mean": _two(spread.mean),
+        "standard deviation": "" if spread.deviation is None else _two(spread.deviation),
+        "worst of each row": _two(spread.worst_of_each.mean),
+        "consistency": _mean(overall.consistency),
+        "PromptSensiScore": _mean(overall.prompt_sensi_score),
+        "performance drop": "" if drop is None else score_text(drop.value, 2, "+"),
+        "entropy": _mean(overall.entropy),
+        "class consistency": _value(overall.class_consistency),
+        "POSIX": _value(overall.posix),
+        "Cochran's Q": f"{by_chance.q:.1f} ({p_text(by_chance.p_of_q, 3)})",
+    }
+    return ", ".join(f"{name} {value}" for name, value in said.items() if value)
 
 
 def _word_map(found: Sensitivity, model: ModelSensitivity) -> RenderableType:
@@ -189,24 +217,18 @@ def _extremes(found: Sensitivity, model: ModelSensitivity) -> Iterator[Renderabl
 
 
 def _models(found: Sensitivity) -> Iterator[RenderableType]:
-    columns = ("model", "levels", "as it is", "mean", "worst", "best", "spread", "chance", "changed")
+    of_scores = () if found.unlabelled else ("as it is", "mean", "worst", "best", "spread", "chance")
+    columns = ("model", "levels", *of_scores, "changed")
     rows = []
     for model in found.models:
         overall, original = model.overall, model.own.variants[0].score
-        spread = overall.spread
-        numbers = ("",) * 5
-        if spread is not None:
-            numbers = (
-                _two(spread.mean),
-                _two(spread.worst),
-                _two(spread.best),
-                _two(spread.value),
-                _two(spread.by_chance.median),
-            )
-        own = "" if original is None else _two(original.mean)
-        rows.append((model.model, model.quantisation, own, *numbers, _percent(overall.flip_rate)))
+        spread, numbers = overall.spread, tuple[float, ...]()
+        if spread is not None and original is not None:
+            by_chance = spread.by_chance.median
+            numbers = (original.mean, spread.mean, spread.worst, spread.best, spread.value, by_chance)
+        rows.append((model.model, model.quantisation, *map(_two, numbers), _percent(overall.flip_rate)))
     yield Text("")
-    yield table(columns, rows, right=columns[2:])
+    yield table(columns, rows, right=columns[2:], wide=("model",))
     yield from agreement_lines(found.rank_agreement, "wording")
 
 
@@ -231,6 +253,8 @@ def variance_table(variance: VarianceShares) -> RenderableType:
 
 
 def _notes(found: Sensitivity) -> Iterator[str]:
+    if found.smallest_difference is None and not found.unlabelled:
+        yield f"{pluralize(len(found.rows), 'row')} can show no difference between two prompts: measure more"
     if found.smallest_difference is not None:
         points = f"{100 * found.smallest_difference:.0f}"
         yield f"two prompts must differ by about {points} points for {len(found.rows)} rows to show it reliably"

@@ -41,8 +41,11 @@ def test_a_person_reads_a_verdict_first_and_sees_the_word_that_matters(task: str
     first, *_ = result.stdout.splitlines()
     assert first.startswith("The wording moves the score by 1.00 (from 0.00 to 1.00)")
     assert "omega' matters most" in first
-    for part in ("all together", "deletion", "Worst, ", "Best, ", "sensitivity ", "reliably", "other batches"):
+    for part in ("all together", "deletion", "Worst, ", "Best, ", "localprompt report ", "reliably", "other batches"):
         assert part in result.stdout
+    for measure in ("standard deviation", "PromptSensiScore", "consistency", "Cochran's Q"):
+        assert measure in result.stdout
+    assert "at most about" in result.stderr
 
 
 @pytest.mark.usefixtures("lm")
@@ -115,6 +118,12 @@ def test_without_right_answers_there_is_no_score_to_be_seen(task: str) -> None:
         assert refused.exit_code == 2
         assert option[0] in refused.stderr
     assert "worst" not in result.stdout
+
+
+@pytest.mark.usefixtures("lm")
+def test_a_row_is_said_to_show_nothing(tmp_path: Path) -> None:
+    few = toy.write_task(tmp_path, 4, 4, 1, keys=f"prompts: [{json.dumps(PROMPT)}]\n")
+    assert "note: 1 row can show no difference between two prompts: measure more" in _run(few).stdout
 
 
 def test_the_same_model_twice_is_one_sentence(task: str) -> None:

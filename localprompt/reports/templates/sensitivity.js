@@ -339,7 +339,7 @@ function familyTable(node, place) {
     { name: "p", value: (each) => each.spread.by_chance.p, cell: (each) => pText(each.spread.by_chance.p), right: true },
   ];
   const others = [["consistency", (each) => each.consistency?.mean], ["PromptSensiScore", (each) => each.prompt_sensi_score?.mean], ["performance drop", (each) => each.performance_drop?.value],
-    ["entropy", (each) => each.entropy?.mean], ["class consistency", (each) => each.class_consistency?.value], ["POSIX", (each) => each.posix?.value]];
+    ["entropy", (each) => each.entropy?.mean], ["class consistency", (each) => each.class_consistency?.value], ["POSIX", (each) => each.posix?.value], ["Cochran's Q", (each) => each.spread?.by_chance.q]];
   dataTable(node, "Families: how far their variants move the model; choose + for the other measures", [
     { name: "family", value: familyOf },
     { name: "n", value: (each) => each.variants, right: true },
