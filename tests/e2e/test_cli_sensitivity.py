@@ -121,6 +121,13 @@ def test_without_right_answers_there_is_no_score_to_be_seen(task: str) -> None:
 
 
 @pytest.mark.usefixtures("lm")
+def test_what_written_answers_do_not_have_is_no_empty_column(task: str) -> None:
+    said = _run(task, "--unlabelled").stdout
+    assert "consistency" in said
+    assert "POSIX" not in said
+
+
+@pytest.mark.usefixtures("lm")
 def test_a_row_is_said_to_show_nothing(tmp_path: Path) -> None:
     few = toy.write_task(tmp_path, 4, 4, 1, keys=f"prompts: [{json.dumps(PROMPT)}]\n")
     assert "note: 1 row can show no difference between two prompts: measure more" in _run(few).stdout
