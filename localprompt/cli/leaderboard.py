@@ -42,10 +42,10 @@ def leaderboard(
     """
     from localprompt.battery import leaderboard as boards  # noqa: PLC0415 - `--help` must start fast
     from localprompt.cli.output import print_parts  # noqa: PLC0415
-    from localprompt.cli.progress import progress  # noqa: PLC0415
+    from localprompt.cli.progress import measuring_progress  # noqa: PLC0415
 
     check_folder(csv_file)
-    with progress() as observer:
+    with measuring_progress(is_kept=choices["use_cache"]) as observer:
         found = boards.leaderboard(tasks, listed(models) or (), size=size or "standard", **choices, observer=observer)
     if as_json:
         say_json(found.to_json())

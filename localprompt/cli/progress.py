@@ -164,6 +164,18 @@ def search_progress() -> Iterator[Reporter]:
             raise
 
 
+@contextmanager
+def measuring_progress(*, is_kept: bool) -> Iterator[Reporter]:
+    """Yield the same for what goes on when it is called again; broken off, it says so if its answers are kept."""
+    with progress() as reporter:
+        try:
+            yield reporter
+        except KeyboardInterrupt:
+            if is_kept:
+                reporter.note("What was answered is in the store: the same command goes on from there.")
+            raise
+
+
 class _Saying(logging.Handler):
     def __init__(self, say: Callable[[str], None]) -> None:
         super().__init__()

@@ -81,7 +81,7 @@ def sensitivity(
     from localprompt.battery import sensitivity as measuring  # noqa: PLC0415 - `--help` must start fast
     from localprompt.battery.results import CSV_COLUMNS  # noqa: PLC0415
     from localprompt.cli.output import print_costs  # noqa: PLC0415
-    from localprompt.cli.progress import progress  # noqa: PLC0415
+    from localprompt.cli.progress import measuring_progress, progress  # noqa: PLC0415
     from localprompt.cli.sensitivity_output import print_sensitivity  # noqa: PLC0415
     from localprompt.store.plain import plain  # noqa: PLC0415
 
@@ -107,7 +107,7 @@ def sensitivity(
         else:
             print_costs(costs)
         return
-    with progress() as observer:
+    with measuring_progress(is_kept=choices["use_cache"]) as observer:
         result = measuring.sensitivity(task, models, **arguments, observer=observer)
     if as_json:
         say_json(result.to_json())

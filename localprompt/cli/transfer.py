@@ -44,7 +44,7 @@ def transfer(
     found is measured on the task of that run. Interrupted and called again, it goes on.
     """
     from localprompt.cli.output import print_costs  # noqa: PLC0415 - `--help` must start fast
-    from localprompt.cli.progress import progress  # noqa: PLC0415
+    from localprompt.cli.progress import measuring_progress, progress  # noqa: PLC0415
     from localprompt.cli.transfer_output import print_transfer  # noqa: PLC0415
     from localprompt.comparison import transfer as measuring  # noqa: PLC0415
     from localprompt.comparison.transfer_results import CSV_COLUMNS  # noqa: PLC0415
@@ -62,7 +62,7 @@ def transfer(
         else:
             print_costs(costs)
         return
-    with progress() as observer:
+    with measuring_progress(is_kept=choices["use_cache"]) as observer:
         result = measuring.transfer(tasks, names, prompts=prompts, **choices, observer=observer)
     if as_json:
         say_json(result.to_json())

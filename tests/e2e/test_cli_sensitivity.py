@@ -133,6 +133,16 @@ def test_a_row_is_said_to_show_nothing(tmp_path: Path) -> None:
     assert "note: 1 row can show no difference between two prompts: measure more" in _run(few).stdout
 
 
+@pytest.mark.parametrize(("option", "is_kept"), [((), True), (("--no-cache",), False)])
+def test_who_breaks_it_off_is_told_what_goes_on(
+    task: str, named_model: toy.NamedModel, option: tuple[str, ...], is_kept: bool
+) -> None:
+    named_model(toy.model(answer=toy.failing(KeyboardInterrupt(), 30)))
+    stopped = _run(task, *option)
+    assert stopped.exit_code == 130
+    assert ("the same command goes on from there" in stopped.stderr) == is_kept
+
+
 def test_the_same_model_twice_is_one_sentence(task: str) -> None:
     result = _run(task, "--model", toy.NAMED)
     assert result.exit_code == 2
