@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
 
 import numpy as np
 
-from localprompt.battery.ask import Answered, ByScorer
+from localprompt.battery.ask import Answered, ByScorer, Replies
 from localprompt.battery.results import (
     ALL,
     FamilyMeasures,
@@ -63,6 +64,11 @@ def analyse(
     codes = _Codes(bool(variants[0].task.labels))
     own = answered.by_scorer[0]
     found = [_Scored(each, variants, codes, unlabelled=unlabelled).measures(own) for each in answered.by_scorer]
+    if answered.replies is not None and answered.replies.rows:
+        everything, *families = found[0].families
+        found[0] = replace(
+            found[0], families=(replace(everything, posix=_posix(answered.replies, variants)), *families)
+        )
     nats = next((each for each in answered.by_scorer if each.measured[0].right), None)
     return ModelSensitivity(
         model=who.model,
@@ -269,6 +275,12 @@ def _words(variants: Sequence[Variant], own: ScorerMeasures, nats: ByScorer | No
             )
         )
     return sorted(found, key=lambda each: each.span)
+
+
+def _posix(replies: Replies, variants: Sequence[Variant]) -> Estimate | None:
+    copies = numbered(variants[0].task.test)
+    nats = np.minimum(np.array(replies.nats), 0.0)
+    return posix(nats, np.ones(nats.shape[1:]), [copies[row] for row in replies.rows])
 
 
 def _mean(values: Values, copies: Sequence[int]) -> Estimate:

@@ -21,6 +21,9 @@ from localprompt.types import Example
 from localprompt.variants.collect import Collected, collect
 from localprompt.variants.variant import Family, Origin, Variant
 
+_REPLIED, _REPLIED_ROWS = 8, 40
+"""Variants beside the original, and rows, whose replies are scored after each other: the square of that many."""
+
 
 @dataclass(frozen=True, slots=True)
 class Size:
@@ -72,6 +75,16 @@ class ByScorer:
 
 
 @dataclass(frozen=True, slots=True)
+class Replies:
+    """How probable what was written to one variant is after the others; for tasks without labels."""
+
+    rows: tuple[int, ...]
+    """Places of the rows to which all of these variants got a reply."""
+    nats: tuple[tuple[tuple[float, ...], ...], ...]
+    """Variants x variants x rows, per token: [k][l][i] is that of the reply of l after k."""
+
+
+@dataclass(frozen=True, slots=True)
 class Answered:
     """What one model answered."""
 
@@ -81,6 +94,8 @@ class Answered:
     """The prompt itself by the task's own scorer, measured in other batches."""
     too_long: tuple[int, ...]
     """Variants left out because one of the rows does not fit the context with them, by their places."""
+    replies: Replies | None = None
+    """None for tasks with labels, whose probabilities every variant gives, and where there is nothing to compare."""
 
 
 def make_variants(asked: Task, families: Sequence[Family], n: int, session: Session, seed: int) -> Collected:
@@ -116,8 +131,11 @@ def ask(
         fits.append(all(evaluator.fits(each.prompt, row) for evaluator in evaluators for row in each.task.test))
     fits[0] = True  # a row that is too long for another scorer alone fails there
     fitting = [i for i, is_fitting in enumerate(fits) if is_fitting]
-    found = []
+    found, can_score = list[ByScorer](), session.lm.facts.can_score
     for scorer in scorers:
+        if scorer.of_target and not can_score:
+            observer.note(f"{session.lm.facts.name} only replies: there is no probability of targets and no POSIX")
+            continue
         places, n = _chosen(fitting, scorer, scorers[0], size, len(rows))
         observer.stage(
             f"{scorer.name}: {pluralize(len(places), 'variant')} on {pluralize(n, 'row')} with {session.lm.facts.name}"
@@ -129,9 +147,10 @@ def ask(
             measured.append(measure(scorer, evaluator, each, each.task.test[:n], labels))
             observer.progress(len(measured), len(places))
         found.append(ByScorer(scorer, tuple(places), n, tuple(measured)))
+    replies = _replies(session, variants, found[0], observer) if scorers[0].writes and can_score else None
     observer.stage(f"the prompt itself {size.repeats} times again, in other batches")
     again = tuple(_again(session, scorers[0], variants[0], number) for number in range(size.repeats))
-    return Answered(tuple(found), again, tuple(i for i, is_fitting in enumerate(fits) if not is_fitting))
+    return Answered(tuple(found), again, tuple(i for i, is_fitting in enumerate(fits) if not is_fitting), replies)
 
 
 def expected(session: Session, original: Variant, scorers: Sequence[Scorer], size: Size, n_variants: int) -> list[Work]:
@@ -147,15 +166,51 @@ def expected(session: Session, original: Variant, scorers: Sequence[Scorer], siz
         work = replace(work, n=0, each=0) if scorer.of_target else work
         times = len(places) + (size.repeats if scorer is scorers[0] else 0)
         works += [work] * times
+    if scorers[0].writes:  # what is written is taken to be half as long as it may get
+        n, rows = min(n_variants, _REPLIED) + 1, original.task.test[:_REPLIED_ROWS]
+        work = session.evaluator(original.task).work([original.prompt], rows)
+        works += [replace(work, read=work.read + n * len(rows) * work.each // 2, n=0, each=0)] * n
     return works
+
+
+def _replies(session: Session, variants: Sequence[Variant], own: ByScorer, observer: Observer) -> Replies | None:
+    """Return how probable the replies to some of the variants are after each of them."""
+    worded = [i for i, place in enumerate(own.places) if not variants[place].seed]
+    chosen = _spread(worded, _REPLIED)
+    written = [own.measured[i].completions for i in chosen]
+    rows = [i for i in range(min(own.rows, _REPLIED_ROWS)) if all(each[i] for each in written)]
+    if len(chosen) < 2 or not rows:
+        return None
+    observer.stage(f"replies: {pluralize(len(chosen), 'variant')} on {pluralize(len(rows), 'row')}")
+    nats, failed = [], set[int]()
+    for number, i in enumerate(chosen, start=1):
+        each = variants[own.places[i]]
+        texts = [(row, text) for row in rows for text in dict.fromkeys(replies[row] for replies in written)]
+        asked = [replace(each.task.test[row], id=f"{n}", targets=(text,)) for n, (row, text) in enumerate(texts)]
+        (evaluation,) = session.evaluator(each.task).likelihood([each.prompt], asked, norm="token")
+        found = dict(zip(texts, evaluation.outcomes, strict=True))
+        failed |= {row for (row, _), outcome in found.items() if outcome.failed}
+        nats.append([[found[row, replies[row]].score for row in rows] for replies in written])
+        observer.progress(number, len(chosen))
+    kept = [n for n, row in enumerate(rows) if row not in failed]
+    return Replies(
+        tuple(rows[n] for n in kept), tuple(tuple(tuple(of[n] for n in kept) for of in after) for after in nats)
+    )
+
+
+def _spread(places: Sequence[int], n: int) -> Sequence[int]:
+    """Return the first and `n` others at most, evenly spread."""
+    if len(places) <= n + 1:
+        return places
+    step = (len(places) - 1) / n
+    return [places[round(step * i)] for i in range(n + 1)]
 
 
 def _chosen(places: Sequence[int], scorer: Scorer, own: Scorer, size: Size, n_rows: int) -> tuple[Sequence[int], int]:
     """Return which variants a scorer measures, evenly spread, the original first, and on how many rows."""
-    if scorer is own or not scorer.writes or len(places) <= size.written_variants + 1:
-        return places, n_rows if scorer is own or not scorer.writes else min(n_rows, size.written_rows)
-    step = (len(places) - 1) / size.written_variants
-    return [places[round(step * i)] for i in range(size.written_variants + 1)], min(n_rows, size.written_rows)
+    if scorer is own or not scorer.writes:
+        return places, n_rows
+    return _spread(places, size.written_variants), min(n_rows, size.written_rows)
 
 
 def _again(session: Session, scorer: Scorer, original: Variant, number: int) -> Measured:

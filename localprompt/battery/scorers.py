@@ -59,6 +59,8 @@ class Measured:
     """Nats of the right answer: of its label among the labels, or per token of the target; empty where unknown."""
     label_logprobs: tuple[tuple[float, ...], ...] = ()
     """Nats of each label as text, per token; empty where answers are written."""
+    completions: tuple[str, ...] = ()
+    """What the model wrote, bare; empty where it chose."""
 
     @property
     def unreadable(self) -> int:
@@ -141,7 +143,8 @@ def measure(
     )
     failed = sum(outcome.failed for outcome in outcomes)
     if scorer.writes:
-        return Measured(evaluation.scores, answers, failed)
+        completions = tuple((each.completion or "").strip() for each in outcomes)
+        return Measured(evaluation.scores, answers, failed, completions=completions)
     return _with_likelihoods(evaluator, variant, rows, labels, Measured(evaluation.scores, answers, failed))
 
 

@@ -103,8 +103,8 @@ def _families(measures: ScorerMeasures, *, unlabelled: bool) -> RenderableType:
             )
             for each in measures.families
         ]
-        shown = len(columns) if measures.families[0].entropy is not None else 4  # written answers have no likelihoods
-        return table(columns[:shown], [row[:shown] for row in rows], right=columns[1:shown])
+        shown = [i for i in range(len(columns)) if any(row[i] for row in rows)]
+        return table([columns[i] for i in shown], [[row[i] for i in shown] for row in rows], right=columns[1:])
     columns = ("family", "n", "worst", "best", "spread", "95 % interval", "chance", "p", "changed")
     rows = [(_family(each), f"{each.variants}", *_spread(each), _percent(each.flip_rate)) for each in measures.families]
     return table(columns, rows, right=columns[1:])

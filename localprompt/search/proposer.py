@@ -123,6 +123,11 @@ class Proposer:
         """True if the proposer has a chat template."""
         return self._lm.lm.facts.has_chat
 
+    @property
+    def can_score(self) -> bool:
+        """True if `likelihood` has something to return; False for a model that only replies."""
+        return self._lm.lm.facts.can_score
+
     def chats(self, style: Style) -> bool:
         """Return whether the proposer is asked in a chat: with `auto` where it has a template for one.
 

@@ -64,8 +64,8 @@ class Paraphrase:
         """Return the variants in the order in which the proposer wrote them; none where it wrote nothing usable.
 
         The proposer is asked until there are enough, at most for `_REPLIES` replies to each of `_TEMPERATURES`, and as
-        many again where none was usable. The proposer's likelihoods also tell what says something else or leaves a
-        sentence out. What is not used is counted as discarded, with the reason.
+        many again where none was usable. The proposer's likelihoods, where it has any, also tell what says something
+        else or leaves a sentence out. What is not used is counted as discarded, with the reason.
 
         Raises:
             BudgetExhausted: if there is no budget left for the first request.
@@ -106,7 +106,7 @@ def _unfaithful(proposer: Proposer, template: MetaPrompt, text: str, wordings: S
     Who knows the original expects what a wording of it says. Who knows the wording expects each sentence of the
     original, where it has several, more than who knows nothing does, if less than who knows the original.
     """
-    if not wordings:
+    if not wordings or not proposer.can_score:
         return []
     ends = [match.end() for match in SENTENCE_END.finditer(text) if text[match.end() :].strip()]
     sentences = list(pairwise([0, *ends, len(text)])) if ends else []

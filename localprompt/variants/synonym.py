@@ -72,12 +72,12 @@ class Synonym:
         """Return the variants, words spread over the instruction, each again only when all have had their turn.
 
         Each has the span of the word that is replaced. None in scripts without spaces, where nothing shows the borders
-        of words, and where the proposer finds nothing usable. What is not used is counted as discarded.
+        of words, and where the proposer finds nothing usable or only replies. What is not used is counted as discarded.
 
         Raises:
             BudgetExhausted: if there is no budget left for a request.
         """
-        if most < 1 or not is_valid(origin.prompt.instruction):
+        if most < 1 or not is_valid(origin.prompt.instruction) or not origin.problem.proposer.can_score:
             return []
         return edited(origin, self.name, list(islice(_edits(origin, most), most)), most)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ import toy
 
 import localprompt
 from localprompt.battery.results import Sensitivity
-from localprompt.errors import ConfigError, TaskError
+from localprompt.errors import ConfigError, ModelError, TaskError
+from localprompt.lm.base import ModelFacts
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.store import Store
 from localprompt.tasks import Task
-from localprompt.types import Demo, Prompt
+from localprompt.types import Demo, Loglikelihood, Prompt
 from localprompt.variants.variant import Origin, Variant
 
 LABELS = ("even", "odd")
@@ -205,6 +207,50 @@ def test_answers_that_are_written_have_the_probability_of_the_target_beside() ->
     assert "omega" in top.text
     assert top.nats is not None
     assert top.nats.value < 0
+
+
+def test_written_replies_are_scored_after_each_others_prompts() -> None:
+    def answer(prompt: str, seed: int) -> str:
+        return " yes" if prompt.startswith("Say it.") else " no"
+
+    def logprob(context: str, continuation: str) -> float:
+        return {("Say", "yes"): -0.1, ("Say", "no"): -2.0, ("Tell", "no"): -0.5, ("Tell", "yes"): -1.6}[
+            context.partition(" ")[0], continuation.strip()
+        ]
+
+    lm = ScriptedLM(answer=answer, logprob=logprob, name="two")
+    task = replace(toy.task(test=20), seeds=(Prompt("Say it."),))
+    options: dict[str, Any] = {"prompts": ("Say it.", "Tell it."), "families": (), "scorers": (), "unlabelled": True}
+    overall = _sensitivity(lm, task, **options).models[0].overall
+    assert overall.posix is not None
+    assert overall.posix.value == pytest.approx(((2.0 - 0.5) + (1.6 - 0.1)) / 2)
+    assert overall.entropy is None
+
+
+def test_a_model_that_only_replies_is_measured_by_its_replies() -> None:
+    class Replying(ScriptedLM):
+        @property
+        def facts(self) -> ModelFacts:
+            return replace(super().facts, can_score=False)
+
+        def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[Loglikelihood]:
+            raise ModelError("it only replies")
+
+    lm = Replying(answer=toy.answer, name="replying")
+    task = replace(toy.task(test=20), seeds=(Prompt("Turn every alpha into its omega, please."),))
+    diary = toy.Diary()
+    (model,) = _sensitivity(lm, task, families=("paraphrase", "synonym", "surface"), observer=diary).models
+    assert [each.scorer for each in model.scorers] == ["answers"]
+    assert model.overall.flip_rate is not None
+    assert model.overall.posix is None
+    assert any("only replies" in note for note in diary.notes)
+
+
+def test_where_some_wrote_nothing_there_is_nothing_to_compare() -> None:
+    lm = ScriptedLM(answer=lambda prompt, seed: "" if prompt.startswith("Tell") else " yes", name="mute")
+    task = replace(toy.task(test=20), seeds=(Prompt("Say it."),))
+    options: dict[str, Any] = {"prompts": ("Say it.", "Tell it."), "families": (), "scorers": ()}
+    assert _sensitivity(lm, task, **options).models[0].overall.posix is None
 
 
 def test_a_family_of_ones_own_is_any_object_with_a_name_and_variants() -> None:
