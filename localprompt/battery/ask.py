@@ -93,7 +93,7 @@ class Answered:
     again: tuple[Measured, ...]
     """The prompt itself by the task's own scorer, measured in other batches."""
     too_long: tuple[int, ...]
-    """Variants left out because one of the rows does not fit the context with them, by their places."""
+    """Places of variants that were left out: a row does not fit the context with them, or the model scores no chats."""
     replies: Replies | None = None
     """None for tasks with labels, whose probabilities every variant gives, and where there is nothing to compare."""
 
@@ -128,15 +128,21 @@ def ask(
     fits = []
     for each in variants:
         evaluators = [session.evaluator(scorer.task(each.task)) for scorer in scorers]
-        fits.append(all(evaluator.fits(each.prompt, row) for evaluator in evaluators for row in each.task.test))
+        is_asked = scorers[0].writes or _is_scored(session, each)
+        fits.append(
+            is_asked and all(evaluator.fits(each.prompt, row) for evaluator in evaluators for row in each.task.test)
+        )
     fits[0] = True  # a row that is too long for another scorer alone fails there
     fitting = [i for i, is_fitting in enumerate(fits) if is_fitting]
-    found, can_score = list[ByScorer](), session.lm.facts.can_score
+    found = list[ByScorer]()
     for scorer in scorers:
-        if scorer.of_target and not can_score:
-            observer.note(f"{session.lm.facts.name} only replies: there is no probability of targets and no POSIX")
+        if scorer.of_target and not _is_scored(session, variants[0]):
+            observer.note(
+                f"{session.lm.facts.name} only replies here: there is no probability of targets, and no POSIX"
+            )
             continue
-        places, n = _chosen(fitting, scorer, scorers[0], size, len(rows))
+        having = [i for i in fitting if _is_scored(session, variants[i])] if scorer.of_target else fitting
+        places, n = _chosen(having, scorer, scorers[0], size, len(rows))
         observer.stage(
             f"{scorer.name}: {pluralize(len(places), 'variant')} on {pluralize(n, 'row')} with {session.lm.facts.name}"
         )
@@ -147,7 +153,7 @@ def ask(
             measured.append(measure(scorer, evaluator, each, each.task.test[:n], labels))
             observer.progress(len(measured), len(places))
         found.append(ByScorer(scorer, tuple(places), n, tuple(measured)))
-    replies = _replies(session, variants, found[0], observer) if scorers[0].writes and can_score else None
+    replies = _replies(session, variants, found[0], observer) if scorers[0].writes else None
     observer.stage(f"the prompt itself {size.repeats} times again, in other batches")
     again = tuple(_again(session, scorers[0], variants[0], number) for number in range(size.repeats))
     return Answered(tuple(found), again, tuple(i for i, is_fitting in enumerate(fits) if not is_fitting), replies)
@@ -175,16 +181,17 @@ def expected(session: Session, original: Variant, scorers: Sequence[Scorer], siz
 
 def _replies(session: Session, variants: Sequence[Variant], own: ByScorer, observer: Observer) -> Replies | None:
     """Return how probable the replies to some of the variants are after each of them."""
-    worded = [i for i, place in enumerate(own.places) if not variants[place].seed]
+    asked_of = [variants[place] for place in own.places]
+    worded = [i for i, each in enumerate(asked_of) if not each.seed and _is_scored(session, each)]
     chosen = _spread(worded, _REPLIED)
     written = [own.measured[i].completions for i in chosen]
     rows = [i for i in range(min(own.rows, _REPLIED_ROWS)) if all(each[i] for each in written)]
-    if len(chosen) < 2 or not rows:
+    if len(chosen) < 2 or not rows or chosen[0] != 0:
         return None
     observer.stage(f"replies: {pluralize(len(chosen), 'variant')} on {pluralize(len(rows), 'row')}")
     nats, failed = [], set[int]()
     for number, i in enumerate(chosen, start=1):
-        each = variants[own.places[i]]
+        each = asked_of[i]
         texts = [(row, text) for row in rows for text in dict.fromkeys(replies[row] for replies in written)]
         asked = [replace(each.task.test[row], id=f"{n}", targets=(text,)) for n, (row, text) in enumerate(texts)]
         (evaluation,) = session.evaluator(each.task).likelihood([each.prompt], asked, norm="token")
@@ -196,6 +203,12 @@ def _replies(session: Session, variants: Sequence[Variant], own: ByScorer, obser
     return Replies(
         tuple(rows[n] for n in kept), tuple(tuple(tuple(of[n] for n in kept) for of in after) for after in nats)
     )
+
+
+def _is_scored(session: Session, variant: Variant) -> bool:
+    """Return whether the model tells how probable something is after a variant."""
+    facts = session.lm.facts
+    return facts.can_score and (facts.can_score_chats or variant.task.layout.mode == "raw")
 
 
 def _spread(places: Sequence[int], n: int) -> Sequence[int]:

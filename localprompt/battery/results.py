@@ -150,7 +150,7 @@ class ModelSensitivity:
     answers: tuple[str, ...]
     """The different ones, numbered by their places."""
     too_long: tuple[int, ...]
-    """Variants that do not fit the context with some row."""
+    """Variants that do not fit the context with some row, or are chats and the model scores none."""
     spend: Spend
 
     @property

@@ -266,7 +266,8 @@ def _notes(found: Sensitivity) -> Iterator[str]:
             again += " (with --exact, where a model has it, none do)" if model.noise.changed else ""
             yield f"{model.model}: {again}" if len(found.models) > 1 else again
         if model.too_long:
-            yield f"{model.model}: {pluralize(len(model.too_long), 'variant')} did not fit its context"
+            left_out = pluralize(len(model.too_long), "variant")
+            yield f"{model.model}: {left_out} did not fit its context, or it scores no chats"
         if failed := sum(variant.failed for measures in model.scorers for variant in measures.variants):
             yield f"{model.model}: {pluralize(failed, 'answer')} could not be computed, and score 0"
     decoded = sum(model.spend.tokens_decoded for model in found.models)

@@ -31,6 +31,8 @@ class ModelFacts:
     """What the fingerprint is a hash of, by name, for whoever asks why two models differ; may be empty."""
     can_score: bool = True
     """False for a model that only replies: `loglikelihood` raises ModelError."""
+    can_score_chats: bool = True
+    """False where only plain text is scored: `loglikelihood` of what stands behind a chat raises ModelError."""
 
 
 class LanguageModel(Protocol):

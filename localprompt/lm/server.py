@@ -219,6 +219,7 @@ def load_server(scheme: str, text: str, **engine: object) -> AskedModel:
         has_chat=True,
         identity=identity,
         can_score=score is not None,
+        can_score_chats=False,
     )
     return AskedModel(facts, server.reply, score, _PARALLEL)
 

@@ -16,11 +16,12 @@ import toy
 import localprompt
 from localprompt.battery.results import Sensitivity
 from localprompt.errors import ConfigError, ModelError, TaskError
+from localprompt.lm.asked import AskedModel
 from localprompt.lm.base import ModelFacts
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.store import Store
 from localprompt.tasks import Task
-from localprompt.types import Demo, Loglikelihood, Prompt
+from localprompt.types import Demo, Generation, Loglikelihood, Prompt
 from localprompt.variants.variant import Origin, Variant
 
 LABELS = ("even", "odd")
@@ -244,6 +245,22 @@ def test_a_model_that_only_replies_is_measured_by_its_replies() -> None:
     assert model.overall.flip_rate is not None
     assert model.overall.posix is None
     assert any("only replies" in note for note in diary.notes)
+
+
+def test_chats_are_left_out_where_a_server_scores_plain_text_alone() -> None:
+    def score(context: str, continuation: str) -> Loglikelihood:
+        return Loglikelihood(_blind(context, continuation), 1, greedy=False)
+
+    facts = ModelFacts("server", "server", 4096, has_chat=True, can_score_chats=False)
+    server = AskedModel(facts, lambda _: Generation(" even", 1, "stop"), score)
+    found = localprompt.sensitivity(_task(), [server], size="quick", families=("chat", "surface"), use_cache=False)
+    (model,) = found.models
+    assert {found.variants[place].family for place in model.too_long} == {"chat"}
+    assert {found.variants[each.variant].family for each in model.own.variants} == {"original", "surface"}
+    written = replace(toy.task(test=20), seeds=(Prompt("Say it."),))
+    (model,) = localprompt.sensitivity(written, [server], size="quick", families=("chat",), use_cache=False).models
+    assert [len(each.variants) for each in model.scorers] == [5, 1]
+    assert model.too_long == ()
 
 
 def test_where_some_wrote_nothing_there_is_nothing_to_compare() -> None:
