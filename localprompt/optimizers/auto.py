@@ -6,12 +6,13 @@
     measure on all of dev: the best of a race of sets, the best of a race of guesses, this guess with that set
     repeat:
         ranked <- all prompts known on all of dev, best first
-        operator <- argmax over operators of (gain so far + 1 row) / (tokens so far + those of a mean step)
+        left <- the operators with fewer than three turns since the last gain of any
+        operator <- argmax over left of (gain so far + 1 row) / (tokens so far + those of a mean step)
         new <- operator(ranked)
         finalist <- the best of a race of `new` on growing subsets of dev, the same for all
         measure it on all of dev, with the best set of worked examples and without, if it keeps up with the best so far
         the operator gained what the best mean rose by, and spent the tokens of the round
-        end if the best is right on all of dev, or every operator had two turns since the last gain
+        end if the best is right on all of dev, or no operator is left
         end if the budget does; without a limit, when the turns have cost twice the opening
 
 A race ends after 24 rows of dev; most new prompts are worse than the best and never cost more. A limit sizes the
@@ -35,6 +36,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -66,8 +68,8 @@ _LOOK = 20
 """Dev examples of the look at the task."""
 _OPENING = 1 / 3
 """Share of the opening in what the search computes; a limit on the budget sizes the opening by it."""
-_PATIENCE = 2
-"""Turns of every operator without a gain after which nothing is left to gain."""
+_PATIENCE = 3
+"""Turns without a gain after which an operator waits until another one gains."""
 _FADES = 0.5
 """What a gain counts after each further turn of its operator."""
 
@@ -97,10 +99,10 @@ class Bandit:
     turns: list[Turn] = field(default_factory=list)
 
     def next(self) -> str:
-        """Return the operator that promises most per token."""
+        """Return the operator that promises most per token, of those left."""
         paid = [turn.tokens for turn in self.turns if turn.tokens]
         mean = sum(paid) / len(paid) if paid else 1.0
-        return max(self.names, key=lambda name: self._promise(name, mean))
+        return max(self.left or self.names, key=lambda name: self._promise(name, mean))
 
     def _promise(self, name: str, mean_tokens: float) -> float:
         gain, tokens = self.row, mean_tokens
@@ -111,14 +113,10 @@ class Bandit:
         return gain / tokens
 
     @property
-    def is_exhausted(self) -> bool:
-        """True if every operator had `_PATIENCE` turns since the last gain."""
-        without = list[str]()
-        for turn in reversed(self.turns):
-            if turn.gain > 0:
-                break
-            without.append(turn.operator)
-        return all(without.count(name) >= _PATIENCE for name in self.names)
+    def left(self) -> list[str]:
+        """Operators with fewer than `_PATIENCE` turns since the last gain; where there are none nothing is to gain."""
+        vain = [turn.operator for turn in takewhile(lambda turn: turn.gain <= 0, reversed(self.turns))]
+        return [name for name in self.names if vain.count(name) < _PATIENCE]
 
 
 @optimizer("auto", TEMPLATES)
@@ -167,17 +165,20 @@ class Auto(Checked):
         """Search for the best prompt; everything stays with `problem`."""
         begun, dev = problem.proposer.tokens_computed, problem.shuffled(problem.dev)
         problem.begin("opening")
-        names = self._open(problem, dev)
+        try:
+            names = self._open(problem, dev)
+        finally:  # what the budget cuts off has its share, too
+            ranked, cost = _ranked(problem), problem.proposer.tokens_computed - begun
+            n_new = len(problem.ranking.candidates)
+            problem.ranking.turns.append(Turn("opening", cost, n_new, _rise(problem, ranked)))
         operators = self._operators(problem, dev)
-        bandit, ranked = Bandit([name for name in names if name in operators], 1 / len(dev)), _ranked(problem)
-        cost, n_new = problem.proposer.tokens_computed - begun, len(problem.ranking.candidates)
-        problem.ranking.turns.append(Turn("opening", cost, n_new, _rise(problem, ranked)))
+        bandit = Bandit([name for name in names if name in operators], 1 / len(dev))
         is_endless = problem.proposer.is_limited and not problem.is_rehearsal
         while is_endless or problem.proposer.tokens_computed - begun < cost / _OPENING:
             if not ranked or ranked[0].mean >= 1.0:
                 problem.note("nothing to gain, every answer on dev is right")
                 return
-            if bandit.is_exhausted:
+            if not bandit.left:
                 problem.note(f"every operator had {_PATIENCE} turns since the last gain")
                 return
             number = len(bandit.turns)
@@ -185,14 +186,16 @@ class Auto(Checked):
             in_turn = problem.is_rehearsal or self.choice == "uniform"
             name = bandit.names[number % len(bandit.names)] if in_turn else bandit.next()
             problem.begin(f"round {number + 1}, {name}")
-            before, best = problem.proposer.tokens_computed, ranked[0].mean
-            made = operators[name](ranked)
-            new = problem.rng.sample(made, min(self.contestants, len(made)))
-            self._turn(problem, new, ranked, dev)
-            ranked = _ranked(problem)
-            turn = Turn(name, problem.proposer.tokens_computed - before, len(new), max(0.0, ranked[0].mean - best))
-            bandit.turns.append(turn)
-            problem.ranking.turns.append(turn)
+            before, best, new = problem.proposer.tokens_computed, ranked[0].mean, list[Prompt]()
+            try:
+                made = operators[name](ranked)
+                new = problem.rng.sample(made, min(self.contestants, len(made)))
+                self._turn(problem, new, ranked, dev)
+            finally:
+                ranked, spent = _ranked(problem), problem.proposer.tokens_computed - before
+                turn = Turn(name, spent, len(new), max(0.0, ranked[0].mean - best))
+                bandit.turns.append(turn)
+                problem.ranking.turns.append(turn)
 
     def _open(self, problem: Problem, dev: Sequence[Example]) -> tuple[str, ...]:
         """Look at the task, race what the look suggests, and return the operators, the most promising first."""
@@ -292,13 +295,14 @@ def _ranked(problem: Problem) -> list[Evaluation]:
 
 
 def _rise(problem: Problem, ranked: Sequence[Evaluation]) -> float:
-    """Return by how much the best is ahead of the best seed."""
-    return max(0.0, ranked[0].mean - problem.ranking.best_seed().mean) if ranked else 0.0
+    """Return by how much the best is ahead of the best seed; nothing where no seed is known on as many rows."""
+    of_seeds = [each.mean for each in ranked if each.prompt in problem.seeds]
+    return ranked[0].mean - max(of_seeds) if of_seeds else 0.0
 
 
 def _tell(problem: Problem, plain: Evaluation, pays: bool) -> None:
     """Say what the look has seen: whether examples pay, and the answer that is given far too often."""
     pay = "two worked examples help" if pays else "two worked examples do not help"
-    given = Counter(each.prediction for each in plain.outcomes)
+    given = Counter("none" if each.prediction is None else repr(each.prediction) for each in plain.outcomes)
     answer, times = given.most_common(1)[0]
-    problem.note(f"{pay}; the most frequent answer is {answer!r}, to {times} of {len(plain.outcomes)}")
+    problem.note(f"{pay}; the most frequent answer is {answer}, to {times} of {len(plain.outcomes)}")

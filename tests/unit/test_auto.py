@@ -52,11 +52,13 @@ def test_gains_of_long_ago_fade() -> None:
     assert bandit.next() == "b"
 
 
-def test_it_is_exhausted_when_every_operator_had_two_turns_since_the_last_gain() -> None:
-    bandit = Bandit(["a", "b"], ROW, [_turn("a"), _turn("b", gain=0.1), *[_turn("a"), _turn("b")] * 2][:-1])
-    assert not bandit.is_exhausted
-    assert Bandit(["a", "b"], ROW, [*bandit.turns, _turn("b")]).is_exhausted
-    assert not Bandit(["a"], ROW).is_exhausted
+def test_an_operator_that_had_three_turns_in_vain_waits_until_another_gains() -> None:
+    bandit = Bandit(["dear", "cheap"], ROW, [_turn("dear", 900), *[_turn("cheap", 10)] * 2])
+    assert (bandit.next(), bandit.left) == ("cheap", ["dear", "cheap"])
+    bandit.turns.append(_turn("cheap", 10))
+    assert (bandit.next(), bandit.left) == ("dear", ["dear"])
+    assert Bandit(bandit.names, ROW, [*bandit.turns, *[_turn("dear", 900)] * 2]).left == []
+    assert Bandit(bandit.names, ROW, [*bandit.turns, _turn("dear", 900, gain=ROW)]).left == ["dear", "cheap"]
 
 
 def _writes(prompt: str, seed: int) -> str:
@@ -96,6 +98,7 @@ def test_an_operator_that_is_left_out_has_no_turn_and_the_search_ends_when_none_
     assert not {"cross", "guess"} & set(names)
     assert {"reword", "trajectory", "gradient", "reason"} == set(names)  # no place for worked examples
     assert len(names) < 30
+    assert all(names.count(name) >= 3 for name in names)
 
 
 def test_without_a_limit_the_opening_is_a_third_and_with_one_the_turns_go_on() -> None:
@@ -104,6 +107,14 @@ def test_without_a_limit_the_opening_is_a_third_and_with_one_the_turns_go_on() -
     assert spent >= 2 * opening.tokens > spent - turns[-1].tokens
     opening, *turns = _search(max_tokens=1_000_000, without="cross, guess").turns
     assert sum(turn.tokens for turn in turns) > 2 * opening.tokens
+
+
+@pytest.mark.parametrize("limit", [1_000, 10_000])
+def test_what_the_budget_cuts_off_has_its_share_too(limit: int) -> None:
+    found = _search(max_tokens=limit, without="cross, guess")
+    assert found.stopped
+    assert sum(turn.tokens for turn in found.turns) >= 0.9 * found.spend.tokens_computed
+    assert all(turn.gain >= 0 for turn in found.turns)
 
 
 def _scored(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Prompt, int]]:
