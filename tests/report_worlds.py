@@ -203,6 +203,7 @@ def ported(store: Store, hostile: bool = False) -> str:
 WORLDS: Mapping[str, World] = {
     "better": World(run),
     "labels": World(lambda store: run(store, labels_task(), labels_model())),
+    "operators": World(lambda store: localprompt.optimize(toy.task(), toy.model(), method="auto", store=store).run_id),
     "no better": World(lambda store: run(store, lm=toy.model(answer=lambda *_: " the same\n"))),
     "running": World(lambda store: killed(store, 120), is_held=True),
     "interrupted": World(lambda store: killed(store, 120)),

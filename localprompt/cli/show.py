@@ -22,6 +22,7 @@ from localprompt.cli.output import (
     runner_up_parts,
     shown,
     test_parts,
+    turn_parts,
     verdict_style,
 )
 from localprompt.cli.printable import printable, printable_line
@@ -59,7 +60,10 @@ def print_history(history: RunHistory, store: Path, *, candidates: bool, rows: b
     parts += _candidate_parts(history) + _front(result) if candidates else _best(history)
     changed = all_rows_parts(history.test_rows) if rows else changed_parts(history.test_rows, most_of_each=_CHANGED)
     parts += [Text(""), *changed, *([Text("")] if changed else [])]
-    parts += runner_up_parts(result) + cost_parts(result) if result else [Text(f"spend: {_plain_spend(history)}")]
+    if result:
+        parts += [*runner_up_parts(result), *turn_parts(result.turns), *cost_parts(result)]
+    else:
+        parts.append(Text(f"spend: {_plain_spend(history)}"))
     parts += [*discard_parts(discards_of(history)), *_notes(history), *_go_on(run, configuration, store)]
     parts += [Text(""), _settings(configuration)] if settings else []
     parts += _more(history, store)

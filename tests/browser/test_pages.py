@@ -310,3 +310,10 @@ def test_a_candidate_too_deep_for_the_tree_is_shown_below_it(
     it.page.evaluate("reveal(399)")
     assert "400 steps deep" in it.page.locator("#deep").inner_text()
     it.page.context.close()
+
+
+def test_a_search_by_operators_shows_what_paid(shown: Shown) -> None:
+    page = shown("operators").page
+    rows = page.get_by_role("region", name="What paid").locator("tbody tr")
+    expect(rows.first).to_contain_text("opening")
+    expect(rows.first).to_contain_text("+100 points")

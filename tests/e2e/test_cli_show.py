@@ -57,6 +57,11 @@ def test_a_finished_run_begins_with_what_came_out() -> None:
     assert len(text.splitlines()) < 50
 
 
+def test_of_a_search_by_operators_it_says_what_paid() -> None:
+    text = show(localprompt.optimize(toy.task(), toy.model(), method="auto").run_id)
+    assert text.index("runner-up: ") < text.index("what paid on dev: opening +") < text.index("spent ")
+
+
 def test_where_the_seed_stays_it_is_said_once() -> None:
     text = show(localprompt.optimize(toy.task(), toy.model(), method="manual").run_id)
     assert text.startswith("no better prompt found: the seed prompt scores 0.000 on test")

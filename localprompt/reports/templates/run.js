@@ -37,6 +37,7 @@ function drawVerdict() {
     if (second && !isSeedKept) node.append(el("details", {}, el("summary", { text: "Runner-up" }), promptBox("Runner-up", second.prompt)));
     if (verdict.reasons.length) node.append(el("h3", { text: "What that rests on" }), list(verdict.reasons));
     node.append(el("h3", { text: "What it cost" }), costTable());
+    if (result.operators.length) node.append(el("h3", { text: "What paid" }), operatorTable());
   }
   if (report.notes.length) node.append(el("h3", { text: "Notes" }), list(report.notes));
   if (report.left_out.length) node.append(el("h3", { text: "Not on this page" }), list(report.left_out));
@@ -74,6 +75,14 @@ function costTable() {
     el("caption", { text: "The final evaluation measures the noise, unused rows for the choice, and test." }),
     el("thead", {}, el("tr", {}, el("td"), ["Tokens computed", "Model calls", "Minutes"].map((name) => el("th", { scope: "col", class: "right", text: name })))),
     el("tbody", {}, line("Search", { ...result.spend, seconds: report.seconds ?? result.spend.seconds }), line("Final evaluation", result.proof))));
+}
+
+function operatorTable() {
+  const line = (each) => el("tr", {}, el("th", { scope: "row", text: each.operator }), [each.gain ? shownGain(each.gain) : "none", count(each.turns), count(each.proposals), count(each.tokens), `${Math.round(100 * each.share)} %`].map((text) => el("td", { class: "right", text })));
+  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "What paid" }, el("table", { class: "narrow" },
+    el("caption", { text: "By how much each operator raised the best score on dev, and its share of the tokens of all turns." }),
+    el("thead", {}, el("tr", {}, el("td"), ["Gain", "Turns", "New prompts", "Tokens", "Share"].map((name) => el("th", { scope: "col", class: "right", text: name })))),
+    el("tbody", {}, result.operators.map(line))));
 }
 
 // Return the candidates that are drawn as dots, and a sentence where those are not all: many dots take seconds.
