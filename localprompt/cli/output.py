@@ -186,7 +186,7 @@ def turn_parts(turns: Sequence[Turn]) -> list[RenderableType]:
         "what paid on dev": [
             f"{each.operator} {score_text(each.gain, sign='+')}{_cost(each)}" for each in totals if each.gain
         ],
-        "tried without a gain": [f"{each.operator}{_cost(each)}" for each in totals if not each.gain],
+        "tried without a gain": [f"{each.operator}{_cost(each)}" for each in totals if each.tokens and not each.gain],
     }
     return [Text(printable_line(f"{what}: {'; '.join(parts)}")) for what, parts in kinds.items() if parts]
 

@@ -295,9 +295,9 @@ def _ranked(problem: Problem) -> list[Evaluation]:
 
 
 def _rise(problem: Problem, ranked: Sequence[Evaluation]) -> float:
-    """Return by how much the best is ahead of the best seed; nothing where no seed is known on as many rows."""
-    of_seeds = [each.mean for each in ranked if each.prompt in problem.seeds]
-    return ranked[0].mean - max(of_seeds) if of_seeds else 0.0
+    """Return by how much the best is ahead of the best seed; nothing where that is not known on as many rows."""
+    seed = problem.ranking.best_seed().candidate.prompt
+    return next((ranked[0].mean - each.mean for each in ranked if each.prompt == seed), 0.0)
 
 
 def _tell(problem: Problem, plain: Evaluation, pays: bool) -> None:
