@@ -35,7 +35,7 @@ def begun_with(spec: RunSpec, run: str | None, store: Store | str | os.PathLike[
 
     Those are the winner and the different candidates that were measured on most of dev, best first. Worked examples
     that the task cannot show, or that are among its dev or test rows, are left out. Test rows from which the earlier
-    search may have learnt are told of in the notes.
+    search may have learnt are told of in the notes, and so is a run that shares no row with the task.
 
     Raises:
         ConfigError: if no prompt of the run was measured.
@@ -62,7 +62,9 @@ def begun_with(spec: RunSpec, run: str | None, store: Store | str | os.PathLike[
     n_seen = sum(inputs_of(each) in seen for each in task.test)
     notes = [f"the search began with {pluralize(len(warm), 'prompt')} of the run {record.id}"]
     if bare:
-        notes.append(f"{bare} of them without their worked examples, which are no train rows of this task")
+        notes.append(f"{bare} of them without their worked examples, which this task cannot show")
+    if seen.isdisjoint(inputs_of(each) for each in (*task.train, *task.dev, *task.test)):
+        notes.append(f"no row of this task was a train or dev row of the run {record.id}, which may be of another task")
     if n_seen:
         which = f"{n_seen} of {len(task.test)} test rows were train or dev rows of the run {record.id}"
         notes.append(f"{which}: scores on test are too good for prompts that come from it")
@@ -107,7 +109,9 @@ def _usable(prompt: Prompt, task: Task) -> Prompt:
     """Return the prompt, without worked examples where one of them is no row that may be shown."""
     kept_apart = {inputs_of(each) for each in (*task.dev, *task.test)}
     is_shown = task.layout.has_demos and all(
-        demo.inputs.keys() == set(task.inputs) and tuple(sorted(demo.inputs.items())) not in kept_apart
+        demo.inputs.keys() == set(task.inputs)
+        and tuple(sorted(demo.inputs.items())) not in kept_apart
+        and (not task.labels or demo.output in task.labels)
         for demo in prompt.demos
     )
     return prompt if is_shown else replace(prompt, demos=())

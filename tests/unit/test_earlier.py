@@ -71,12 +71,34 @@ def test_worked_examples_that_are_held_out_here_are_left_out(home: Store) -> Non
     assert all(demo.inputs != row.inputs for prompt in config.warm for demo in prompt.demos)
 
 
+def test_worked_examples_with_an_answer_that_is_no_label_here_are_left_out_and_another_task_is_told_of(
+    home: Store,
+) -> None:
+    given = toy.task(train=10, dev=20, test=30)
+    shown = Prompt(SEEDS[0].instruction, (Demo({"input": "go"}, "went"),))
+    old = _search(home, seeds=(shown, Prompt("")), layout=toy.SHOWING)
+    labels = ("left", "right")
+    rows = {
+        split: tuple(
+            replace(each, inputs={"input": f"which side, {each.id}"}, targets=(labels[n % 2],))
+            for n, each in enumerate(getattr(given, split))
+        )
+        for split in ("train", "dev", "test")
+    }
+    new = _search(home, from_run=old.run_id, layout=toy.SHOWING, seeds=(Prompt(""),), labels=labels, **rows)  # type: ignore[arg-type]
+    config = RunConfig.read(home.runs.get(new.run_id).configuration)
+    assert SEEDS[0] in config.warm
+    assert not any(prompt.demos for prompt in config.warm)
+    assert any("which may be of another task" in note for note in new.notes)
+
+
 def test_test_rows_that_the_earlier_search_saw_are_told_of(home: Store) -> None:
     given = toy.task(train=10, dev=20, test=30)
     old = _search(home)
     new = _search(home, from_run=old.run_id, dev=given.dev[5:], test=(*given.test, *given.dev[:5]))
     assert any("5 of 35 test rows were train or dev rows" in note for note in new.notes)
-    assert not any("test rows were" in note for note in _search(home, from_run=old.run_id).notes)
+    notes = _search(home, from_run=old.run_id).notes
+    assert not any("test rows were" in note or "another task" in note for note in notes)
 
 
 def test_a_run_that_cannot_help_is_one_sentence_and_nothing_is_spent(home: Store, tmp_path: Path) -> None:
