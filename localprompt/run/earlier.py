@@ -57,7 +57,8 @@ def begun_with(spec: RunSpec, run: str | None, store: Store | str | os.PathLike[
         raise ConfigError(f"no prompt of the run {record.id} was measured", "name another run, or resume it first")
     usable = [_usable(prompt, task) for prompt in chosen]
     warm = tuple(different(usable, task.seeds, _MOST))
-    bare = sum(len(before.demos) > len(after.demos) for before, after in zip(chosen, usable, strict=True))
+    stripped = [after for before, after in zip(chosen, usable, strict=True) if len(before.demos) > len(after.demos)]
+    bare = sum(each in stripped for each in warm)
     seen = _seen(config)
     n_seen = sum(inputs_of(each) in seen for each in task.test)
     notes = [f"the search began with {pluralize(len(warm), 'prompt')} of the run {record.id}"]

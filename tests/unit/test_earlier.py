@@ -75,8 +75,9 @@ def test_worked_examples_with_an_answer_that_is_no_label_here_are_left_out_and_a
     home: Store,
 ) -> None:
     given = toy.task(train=10, dev=20, test=30)
-    shown = Prompt(SEEDS[0].instruction, (Demo({"input": "go"}, "went"),))
-    old = _search(home, seeds=(shown, Prompt("")), layout=toy.SHOWING)
+    went, saw = Demo({"input": "go"}, "went"), Demo({"input": "see"}, "saw")
+    shown = [replace(SEEDS[0], demos=each) for each in ((went,), (saw,), (saw, went))]
+    old = _search(home, seeds=(*shown, Prompt("")), layout=toy.SHOWING)
     labels = ("left", "right")
     rows = {
         split: tuple(
@@ -90,6 +91,8 @@ def test_worked_examples_with_an_answer_that_is_no_label_here_are_left_out_and_a
     assert SEEDS[0] in config.warm
     assert not any(prompt.demos for prompt in config.warm)
     assert any("which may be of another task" in note for note in new.notes)
+    bare = next(note for note in new.notes if "without their worked examples" in note)
+    assert int(bare.split()[0]) <= len(config.warm)
 
 
 def test_test_rows_that_the_earlier_search_saw_are_told_of(home: Store) -> None:
