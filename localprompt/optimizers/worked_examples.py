@@ -114,7 +114,7 @@ def starts(
         BudgetExhausted: before the call that does not fit; the seeds are measured first.
     """
     bare = [seed for seed in problem.seeds if not seed.demos]
-    if shots == 0 or not bare or not any(problem.demos_that_fit(bare[0], [each.demo]) for each in _from_data(problem)):
+    if not bare or not _has_place(problem, bare[0], shots):
         return list(problem.seeds)
     dev = problem.shuffled(problem.dev) if dev is None else dev
     measured = measure_best_first(problem, problem.seeds)
@@ -124,6 +124,7 @@ def starts(
     sizes = _sizes(problem, shots)[: 2 if sets == 1 else None]
     race = _Race(problem, dev, _shown(problem, seed, dev, 2 * max(sizes)), sizes)
     found = _first_race(race, seed, sets)
+    _say_fewer(problem, found, shots)
     for _ in range(min(_ROUNDS, sets // 2) if found else 0):
         better = _varied(race, found[0])
         if not better:
@@ -174,13 +175,28 @@ def dealt(
     Raises:
         BudgetExhausted: before the call that does not fit.
     """
-    if shots == 0 or not any(problem.demos_that_fit(parent, [each.demo]) for each in _from_data(problem)):
+    if not _has_place(problem, parent, shots):
         return []
     sizes = _sizes(problem, shots)
     race = _Race(problem, dev, _shown(problem, parent, dev, 2 * max(sizes)), sizes)
     alone = replace(parent, instruction="")
     versions = [each for n in range(orders) for each in _nested(race, alone if n % 2 else parent)]
     return _recorded(problem, versions, parent)
+
+
+def _say_fewer(problem: Problem, found: Sequence[Prompt], shots: Literal["auto"] | int) -> None:
+    """Say that prompts show fewer worked examples than a setting asks for; nothing where it asks for no number."""
+    most = max((len(each.demos) for each in found), default=0)
+    if shots != "auto" and most < shots:
+        problem.note(f"prompts show {most} worked examples, not {shots}: layout, train or context has room for no more")
+
+
+def _has_place(problem: Problem, parent: Prompt, shots: Literal["auto"] | int) -> bool:
+    """Return whether worked examples are wanted and one fits behind an instruction; say so where a number is wanted."""
+    fits = shots != 0 and any(problem.demos_that_fit(parent, [each.demo]) for each in _from_data(problem))
+    if not fits:
+        _say_fewer(problem, [], shots)
+    return fits
 
 
 def _nested(race: _Race, parent: Prompt) -> list[Prompt]:
@@ -212,8 +228,8 @@ def _varied(race: _Race, best: Prompt) -> Prompt | None:
 def swapped(problem: Problem, best: Prompt) -> list[Prompt]:
     """Return variants of a prompt's worked examples, recorded: others of the same answers, another order, more, fewer.
 
-    None where it has no examples. Those that are not from the data as it stands, such as reasoned ones, are only left
-    out and put in another order.
+    None where it has no examples. Those that are not from the data as it
+    stands, such as reasoned ones, are only left out and put in another order.
     """
     pool = _from_data(problem)
     if not best.demos:

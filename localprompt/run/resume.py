@@ -20,6 +20,7 @@ from localprompt.lm.deadline import Deadline
 from localprompt.lm.loading import check_trusted
 from localprompt.lm.replayed import ReplayedLM
 from localprompt.run.config import RunConfig
+from localprompt.run.estimate import Estimate
 from localprompt.run.execute import RunSession, execute_run, search_and_test
 from localprompt.run.models import Models, ModelSource, check_engine, open_models
 from localprompt.run.prepare import Prepared, prepare
@@ -116,7 +117,7 @@ def resume(  # noqa: PLR0913 - as many choices as the command
             observer.note(f"the run {record.id} is finished, and nothing has changed since")
             return RunResult.from_json(record.result, home.path)
         if not is_unchanged:
-            config = config.changed(expected=planned(ready, observer)[1])
+            config = config.changed(expected=_sized_as(begun, planned(ready, observer)[1]))
         home.runs.update(record.id, configuration=config.to_json())
         if deadline is not None:
             learn_speed(ready, deadline)
@@ -167,6 +168,11 @@ def replay(  # noqa: PLR0913 - as above
         deadline = Deadline.repeated(refused) if refused or config.limits.max_minutes else None
         session = RunSession.of(home, record.id, config, ready, observer, is_replay=True)
         return replace(search_and_test(replace(session, known=known, deadline=deadline)), store=home.path.absolute())
+
+
+def _sized_as(begun: RunConfig, cost: Estimate) -> Estimate:
+    """Return a cost with what the first budget made of the settings."""
+    return replace(cost, sizes=begun.expected.sizes) if begun.expected else cost
 
 
 def _check_not_one_of_many(record: RunRecord, config: RunConfig, wanted: Limits, *, force: bool) -> None:

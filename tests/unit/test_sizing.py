@@ -180,6 +180,9 @@ def test_dev_is_cut_and_so_it_is_again_when_the_run_goes_on() -> None:
     longer = resuming.resume(first.run_id, model=toy.model(), max_tokens=100_000)
     assert longer.dev is not None
     assert longer.dev.n == LEAST_DEV
+    assert first.expected is not None
+    assert longer.expected is not None
+    assert longer.expected.sizes == first.expected.sizes
 
 
 @pytest.mark.parametrize(

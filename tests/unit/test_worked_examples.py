@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -176,6 +177,24 @@ def test_a_number_is_so_many_and_none_is_what_it_was() -> None:
     budget = Budget()
     assert starts(problem(budget=budget), 0, SETS) == [SEED]
     assert budget.spend.calls == 0
+
+
+@pytest.mark.parametrize("method", ["ape", "opro"])
+@pytest.mark.parametrize(
+    ("given", "shots", "shown"),
+    [(task(), 500, len(task().train)), (task(layout=Layout(toy.BARE, "")), 3, 0), (task(), 3, None), (task(), 0, None)],
+)
+def test_fewer_examples_than_a_number_asks_for_are_told_once(
+    given: Task, shots: int, shown: int | None, method: str
+) -> None:
+    diary = toy.Diary()
+    search = toy.problem(toy.model(answer=needs_examples), given, budget=Budget(max_calls=2000), observer=diary)
+    with suppress(BudgetExhausted):
+        configure(method, {"shots": shots}).run(search)
+    room = "layout, train or context has room for no more"
+    said = [] if shown is None else [f"prompts show {shown} worked examples, not {shots}: {room}"]
+    found = [note.removeprefix("opening: ") for note in diary.notes if "worked examples, not" in note]
+    assert found == said
 
 
 def test_without_a_place_for_examples_or_a_train_split_nothing_is_spent() -> None:
