@@ -137,7 +137,7 @@ class Auto(Checked):
     orders: Count = 6
     """Orders in which train is dealt for the sets of the opening; a third of them where worked examples do not pay."""
     shots: Shots = "auto"
-    """Worked examples of prompts. `auto`: as many as are best. 0: only a seed's own."""
+    """Worked examples of prompts. `auto`: as many as are best. A number: so many, but for the look. 0: a seed's own."""
     contestants: Count = 12
     """New prompts of a turn that take part in its race, drawn by chance where the operator made more."""
     beam: Count = 3
@@ -231,7 +231,9 @@ class Auto(Checked):
             return dealt(problem, replace(ranked[0].prompt, demos=()), 3, dev, self.shots)
 
         found: dict[str, Operator] = {
-            "examples": lambda ranked: swapped(problem, next((e.prompt for e in ranked if e.prompt.demos), Prompt(""))),
+            "examples": lambda ranked: swapped(
+                problem, next((each.prompt for each in ranked if each.prompt.demos), Prompt("")), self.shots
+            ),
             "deal": deal,
             "reword": partial(ape.step, problem),
             "cross": partial(self._crossed, problem, meta),

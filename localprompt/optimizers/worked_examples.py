@@ -225,11 +225,11 @@ def _varied(race: _Race, best: Prompt) -> Prompt | None:
     return None if better == best else better
 
 
-def swapped(problem: Problem, best: Prompt) -> list[Prompt]:
-    """Return variants of a prompt's worked examples, recorded: others of the same answers, another order, more, fewer.
+def swapped(problem: Problem, best: Prompt, shots: Literal["auto"] | int) -> list[Prompt]:
+    """Return variants of a prompt's worked examples, recorded: others of the same answers, and another order.
 
-    None where it has no examples. Those that are not from the data as it
-    stands, such as reasoned ones, are only left out and put in another order.
+    With `auto` also more and fewer. None where it has no examples. Those that are not from the data as it stands, such
+    as reasoned ones, are only left out and put in another order.
     """
     pool = _from_data(problem)
     if not best.demos:
@@ -237,7 +237,8 @@ def swapped(problem: Problem, best: Prompt) -> list[Prompt]:
     if any(all(each.demo != demo for each in pool) for demo in best.demos):
         pool = [_Solved(Example("", demo.inputs, (demo.output,)), "", demo) for demo in best.demos]
     step = min(max(_LEAST, len(problem.outputs)), _MOST)
-    return _others(_Race(problem, problem.dev, pool, (step, 2 * step)), best)
+    sizes = (step, 2 * step) if shots == "auto" else (len(best.demos),)
+    return _others(_Race(problem, problem.dev, pool, sizes), best)
 
 
 def _others(race: _Race, best: Prompt) -> list[Prompt]:

@@ -192,14 +192,18 @@ def test_other_worked_examples_are_of_train_fit_and_are_recorded() -> None:
     problem = toy.problem(toy.model(), replace(toy.task(), layout=toy.SHOWING))
     demos = [Demo(each.inputs, each.targets[0]) for each in problem.train[:4]]
     best = Prompt("Begin.", tuple(demos))
-    found = swapped(problem, best)
+    found = swapped(problem, best, "auto")
     assert found
     of_train = [each.inputs for each in problem.train]
     assert all(demo.inputs in of_train for prompt in found for demo in prompt.demos)
     assert {each.prompt.id for each in problem.ranking.candidates} >= {prompt.id for prompt in found}
-    assert swapped(problem, Prompt("Begin.")) == []
+    assert {len(each.demos) for each in found} > {4}
+    assert {len(each.demos) for each in swapped(problem, best, 4)} == {4}, "a number stays"
+    assert swapped(problem, Prompt("Begin."), "auto") == []
     reasoned = replace(best, demos=(Demo(problem.train[0].inputs, "First I think. Then omega0."), demos[1]))
-    assert all(set(map(str, each.demos)) <= set(map(str, reasoned.demos)) for each in swapped(problem, reasoned))
+    assert all(
+        set(map(str, each.demos)) <= set(map(str, reasoned.demos)) for each in swapped(problem, reasoned, "auto")
+    )
 
 
 def test_the_summary_adds_up_the_turns_of_each_operator() -> None:
