@@ -77,6 +77,7 @@ def resume(  # noqa: PLR0913 - as many choices as the command
     Raises:
         RunMismatch: if something that changes numbers is another one now, named; never with `force`.
         StoreError: if there is no such run, another process has it, or the store fails.
+        ConfigError: if the search is finished and a limit is below what it has spent; never with `force`.
         ConfigError, TaskError, ModelError: as `optimize`.
     """
     wanted = Limits(max_tokens, max_calls, max_minutes, pause_after)
@@ -95,6 +96,8 @@ def resume(  # noqa: PLR0913 - as many choices as the command
             wanted = Limits(max_minutes=begun.limits.max_minutes)
             deadline = wanted.deadline()
         _check_not_one_of_many(record, config, wanted, force=force)
+        if not force:
+            _check_not_smaller(record, wanted)
         spec = _spec(config, known_task(config, task, allow_code, force=force), wanted, stack)
         models = models_of(config, (model, proposer), engine, stack, observer)
         is_same_task = spec.task.fingerprint == config.task.get("fingerprint")
@@ -173,6 +176,26 @@ def replay(  # noqa: PLR0913 - as above
 def _sized_as(begun: RunConfig, cost: Estimate) -> Estimate:
     """Return a cost with what the first budget made of the settings."""
     return replace(cost, sizes=begun.expected.sizes) if begun.expected else cost
+
+
+def _check_not_smaller(record: RunRecord, wanted: Limits) -> None:
+    """Check that a result is not replaced by that of a smaller search.
+
+    Raises:
+        ConfigError: if a limit is below what the finished search has spent.
+    """
+    if record.status != "finished" or record.result is None:
+        return
+    spend = RunResult.from_json(record.result).spend
+    for what, limit, spent in (
+        ("tokens", wanted.max_tokens, spend.tokens_computed),
+        ("calls", wanted.max_calls, spend.calls),
+    ):
+        if limit is not None and limit < spent:
+            raise ConfigError(
+                f"the search {record.id} has spent {spent:,} {what}, and {limit:,} would replace its result by less",
+                "give more, or call optimize with that limit for a run of its own",
+            )
 
 
 def _check_not_one_of_many(record: RunRecord, config: RunConfig, wanted: Limits, *, force: bool) -> None:

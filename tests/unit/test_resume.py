@@ -171,6 +171,14 @@ def test_a_run_of_the_form_before_is_repeated_and_an_older_one_is_not(form: int,
             assert again(first.run_id).run_id == first.run_id
 
 
+@pytest.mark.parametrize("limit", ["max_tokens", "max_calls"])
+def test_a_smaller_limit_does_not_replace_the_result_of_a_finished_search(limit: str) -> None:
+    whole = runs.optimize(toy.task(), toy.model())
+    with pytest.raises(ConfigError, match=r"has spent [\d,]+ (tokens|calls), and 20 would replace its result by less"):
+        resuming.resume(whole.run_id, model=toy.model(), **{limit: 20})  # type: ignore[arg-type]
+    assert resuming.resume(whole.run_id, model=toy.model()).best == whole.best
+
+
 def test_a_search_that_goes_on_after_its_test_score_was_known_says_so() -> None:
     first = runs.optimize(toy.task(), toy.model(), max_calls=100)
     assert first.notes == ()
