@@ -157,6 +157,8 @@ def read_settings(given: Mapping[str, object]) -> EngineSettings:
         if name not in wanted:
             raise ConfigError(f"unknown engine setting {name!r}", nearest(name, wanted))
         values[name] = read_value(f"the engine setting {name}", value, wanted[name])
+    if "lanes" not in values and values.get("n_seq_max", 0) > 1:  # one sequence more than lanes holds what they share
+        values["lanes"] = min(EngineSettings().lanes, values["n_seq_max"] - 1)
     try:
         return EngineSettings(**values)
     except ValueError as error:

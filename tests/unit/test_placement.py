@@ -154,3 +154,8 @@ def test_layers_that_are_counted_but_lie_nowhere_are_not_on_a_gpu() -> None:
     for line in LOG.replace("     Vulkan0 model", "CPU_REPACK model").splitlines():
         log(2, line)
     assert log.facts() == {}
+
+
+@pytest.mark.parametrize(("n_seq_max", "lanes"), [(8, 7), (256, 64), (2, 1)])
+def test_fewer_sequences_leave_fewer_lanes(n_seq_max: int, lanes: int) -> None:
+    assert read_settings({"n_seq_max": n_seq_max}).lanes == lanes
