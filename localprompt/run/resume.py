@@ -77,8 +77,7 @@ def resume(  # noqa: PLR0913 - as many choices as the command
     Raises:
         RunMismatch: if something that changes numbers is another one now, named; never with `force`.
         StoreError: if there is no such run, another process has it, or the store fails.
-        ConfigError: if the search is finished and a limit is below what it has spent; never with `force`.
-        ConfigError, TaskError, ModelError: as `optimize`.
+        ConfigError, TaskError, ModelError: as `optimize`, or for a limit below what a finished search has spent.
     """
     wanted = Limits(max_tokens, max_calls, max_minutes, pause_after)
     deadline = wanted.deadline()
@@ -96,8 +95,7 @@ def resume(  # noqa: PLR0913 - as many choices as the command
             wanted = Limits(max_minutes=begun.limits.max_minutes)
             deadline = wanted.deadline()
         _check_not_one_of_many(record, config, wanted, force=force)
-        if not force:
-            _check_not_smaller(record, wanted)
+        _check_not_smaller(record, wanted, force=force)
         spec = _spec(config, known_task(config, task, allow_code, force=force), wanted, stack)
         models = models_of(config, (model, proposer), engine, stack, observer)
         is_same_task = spec.task.fingerprint == config.task.get("fingerprint")
@@ -178,13 +176,13 @@ def _sized_as(begun: RunConfig, cost: Estimate) -> Estimate:
     return replace(cost, sizes=begun.expected.sizes) if begun.expected else cost
 
 
-def _check_not_smaller(record: RunRecord, wanted: Limits) -> None:
-    """Check that a result is not replaced by that of a smaller search.
+def _check_not_smaller(record: RunRecord, wanted: Limits, *, force: bool) -> None:
+    """Check that a result is not replaced by that of a smaller search, unless that is forced.
 
     Raises:
         ConfigError: if a limit is below what the finished search has spent.
     """
-    if record.status != "finished" or record.result is None:
+    if force or record.status != "finished" or record.result is None:
         return
     spend = RunResult.from_json(record.result).spend
     for what, limit, spent in (
