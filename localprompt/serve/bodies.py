@@ -7,7 +7,7 @@ here, but for the values that ask for no effect.
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
@@ -48,7 +48,7 @@ class Drawn(Body):
     logit_bias: dict[str, float] | None = Field(None, max_length=0)
 
     @model_validator(mode="after")
-    def _streams_what_it_describes(self) -> Self:
+    def _streams_what_it_describes(self) -> Drawn:
         if self.stream_options is not None and not self.stream:
             raise ConfigError("stream_options says how to stream, and stream is false", "set stream, or leave it out")
         return self
