@@ -1,12 +1,12 @@
 """How far does wording move small local models? The published tasks and prompts, several models and levels.
 
     python benchmarks/sensitivity.py DATA --json FILE [--store FILE] [--tasks subj,agnews,sst-5] [--models A,B,...]
-        [--size standard] [--report] [--battery FILE]
+        [--size standard] [--rows 100] [--report] [--battery FILE]
 
 DATA is a folder with subj, sst-5 and agnews, each with train.jsonl, dev.jsonl and test.jsonl of {"input", "targets"},
 and prompts.txt with instructions by people, one a line, the published one first: that is the prompt whose wording is
 varied, and the others are variants that people wrote (family `given`). The models are asked the same variants on the
-same test rows; the first one writes the paraphrases and synonyms.
+same test rows; the first one writes the paraphrases and synonyms. `--rows` takes fewer rows than the size has.
 
 A level below is made from a level above by `localprompt models quantize`, and its name says so. The ladder from an
 unquantised file, which shows quantisation alone:
@@ -24,6 +24,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from localprompt.battery.sensitivity import plan_battery
 from localprompt.cli.progress import progress
 from localprompt.interface.rounding import p_text, score_text
 from localprompt.run.session import open_session
+from localprompt.run.spec import order_of
 from localprompt.tasks import Task
 
 TASKS = ("subj", "agnews", "sst-5")
@@ -66,6 +68,11 @@ def task_of(data: Path, name: str) -> Task:
     labels = LABELS.get(name) or labels_in(folder / "train.jsonl")
     keys = {"labels": list(labels), "prompts": published(folder)[:1]}
     return task_in(folder, keys, {"train": 300, "dev": 300, "test": 10_000})
+
+
+def first_rows(task: Task, n: int | None) -> Task:
+    """Return a task with the test rows that a study of `n` rows takes, so that larger studies have them too."""
+    return task if n is None else replace(task, test=tuple(order_of(task, task.test, 0)[:n]))
 
 
 def rows_of(found: Sensitivity) -> Iterator[tuple[str, ...]]:
@@ -161,6 +168,7 @@ def main() -> None:
     parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--size", default="standard")
+    parser.add_argument("--rows", type=int, help="at most, of those of the size")
     parser.add_argument("--report", action="store_true")
     parser.add_argument("--battery", type=Path)
     options = parser.parse_args()
@@ -176,7 +184,7 @@ def main() -> None:
         else:
             with progress() as observer:
                 found = localprompt.sensitivity(
-                    task_of(options.data, name),
+                    first_rows(task_of(options.data, name), options.rows),
                     models,
                     prompts=published(options.data / name),
                     size=options.size,

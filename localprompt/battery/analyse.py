@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations
 from statistics import fmean
 
 import numpy as np
@@ -27,6 +28,7 @@ from localprompt.stats.noise import noise_band
 from localprompt.stats.ranks import kendall_tau
 from localprompt.stats.resampling import Estimate, Values, estimate, n_different, resampled_means
 from localprompt.stats.sensitivity import (
+    answer_entropy,
     class_consistency,
     consistency_rate,
     flip_rates,
@@ -81,6 +83,7 @@ def analyse(
         answers=tuple(codes.texts),
         too_long=answered.too_long,
         spend=spend,
+        scorer_agreement=() if unlabelled else _scorer_agreement(answered.by_scorer),
     )
 
 
@@ -134,7 +137,7 @@ class _Scored:
             rows=self._by.rows,
             variants=tuple(self._variants()),
             families=tuple(self._family(name, places) for name, places in groups),
-            agreement=None if self._by is own or self._scores is None else self._agreement(own),
+            agreement=None if self._by is own or self._scores is None else _scorers_tau(own, self._by),
             scores=() if self._scores is None else tuple(map(tuple, self._scores.tolist())),
             answers=tuple(map(tuple, self._answers)),
         )
@@ -179,6 +182,8 @@ class _Scored:
         if answers is not None and len(places) > 1:
             flips = interval((answers[1:] != answers[0]).mean(axis=0).tolist(), copies)
         entropy, of_classes, of_replies = self._of_distributions(places)
+        if answers is not None and self._by.scorer.writes:
+            entropy = answer_entropy(answers, copies)
         return FamilyMeasures(
             family=name,
             variants=len(places) - 1,
@@ -224,14 +229,6 @@ class _Scored:
         copies = [self._copies[i] for i in asked]
         return posix(np.minimum(of_replies, 0.0), np.ones(replies.shape), copies)
 
-    def _agreement(self, own: ByScorer) -> float | None:
-        theirs = dict(zip(own.places, own.measured, strict=True))
-        shared = [(i, theirs[place]) for i, place in enumerate(self._by.places) if place in theirs]
-        n = self._by.rows
-        return kendall_tau(
-            [fmean(self._by.measured[i].scores) for i, _ in shared], [fmean(each.scores[:n]) for _, each in shared]
-        )
-
 
 def rank_agreement(models: Sequence[ModelSensitivity]) -> tuple[RankAgreement, ...]:
     """Return whether each pair of models agrees on which wording is better."""
@@ -240,9 +237,25 @@ def rank_agreement(models: Sequence[ModelSensitivity]) -> tuple[RankAgreement, .
     ]
     return tuple(
         RankAgreement(models[i].model, models[j].model, _tau(means[i], means[j]))
-        for i in range(len(models))
-        for j in range(i + 1, len(models))
+        for i, j in combinations(range(len(models)), 2)
     )
+
+
+def _scorer_agreement(scorers: Sequence[ByScorer]) -> tuple[RankAgreement, ...]:
+    return tuple(
+        RankAgreement(first.scorer.name, second.scorer.name, _scorers_tau(first, second))
+        for first, second in combinations(scorers, 2)
+    )
+
+
+def _scorers_tau(first: ByScorer, second: ByScorer) -> float | None:
+    """Return the rank correlation of two scorers on the variants and rows that both measured."""
+    n = min(first.rows, second.rows)
+    means = [
+        {place: fmean(each.scores[:n]) for place, each in zip(by.places, by.measured, strict=True)}
+        for by in (first, second)
+    ]
+    return _tau(*means)
 
 
 def _tau(first: Mapping[int, float], second: Mapping[int, float]) -> float | None:

@@ -81,7 +81,7 @@ class FamilyMeasures:
     prompt_sensi_score: Interval | None
     performance_drop: Estimate | None
     entropy: Interval | None
-    """None without label likelihoods."""
+    """Of the labels' probabilities, or of the written answers; None without answers, or a single written one."""
     class_consistency: Estimate | None
     posix: Estimate | None
 
@@ -132,6 +132,16 @@ class Noise:
 
 
 @dataclass(frozen=True, slots=True)
+class RankAgreement:
+    """Whether two models, or two scorers of one, agree on which wording is better."""
+
+    first: str
+    second: str
+    tau: float | None
+    """Kendall's tau of the variants' scores; None where one of them has no ranks."""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSensitivity:
     """One model."""
 
@@ -152,6 +162,8 @@ class ModelSensitivity:
     too_long: tuple[int, ...]
     """Variants that do not fit the context with some row, or are chats and the model scores none."""
     spend: Spend
+    scorer_agreement: tuple[RankAgreement, ...] = ()
+    """Of each pair of scorers, on the variants and rows that both measured; empty without right answers."""
 
     @property
     def own(self) -> ScorerMeasures:
@@ -162,16 +174,6 @@ class ModelSensitivity:
     def overall(self) -> FamilyMeasures:
         """Over all families, by the task's own scorer."""
         return self.own.families[0]
-
-
-@dataclass(frozen=True, slots=True)
-class RankAgreement:
-    """Whether two models agree on which wording is better."""
-
-    first: str
-    second: str
-    tau: float | None
-    """Kendall's tau of the variants' scores; None where one model has no ranks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,8 @@ def _model(found: Sensitivity, model: ModelSensitivity) -> Iterator[RenderableTy
     if len(model.scorers) > 1 and not found.unlabelled:
         yield Text("\nThe same variants, answers taken in other ways:\n")
         yield _scorers(model)
+        if len(model.scorer_agreement) > 1:
+            yield from agreement_lines(model.scorer_agreement, "wording", "scorers")
     if not found.unlabelled:
         yield from _extremes(found, model)
 
@@ -233,11 +235,11 @@ def _models(found: Sensitivity) -> Iterator[RenderableType]:
     yield from agreement_lines(found.rank_agreement, "wording")
 
 
-def agreement_lines(found: Sequence[RankAgreement], what: str) -> Iterator[RenderableType]:
-    """Yield a line with the rank correlations of each pair of models, where they are known."""
+def agreement_lines(found: Sequence[RankAgreement], what: str, whose: str = "models") -> Iterator[RenderableType]:
+    """Yield a line with the rank correlations of each pair of models, or whatever else ranks, where they are known."""
     taus = [f"{each.first} and {each.second}: {each.tau:+.2f}" for each in found if each.tau is not None]
     if taus:
-        yield Text(printable(f"\nDo models agree on which {what} is better? Kendall's tau: " + "; ".join(taus)))
+        yield Text(printable(f"\nDo {whose} agree on which {what} is better? Kendall's tau: " + "; ".join(taus)))
 
 
 def variance_table(variance: VarianceShares) -> RenderableType:

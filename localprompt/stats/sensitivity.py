@@ -182,6 +182,25 @@ def sensitivity_entropy(logprobs: npt.ArrayLike, copies: Sequence[int] | None = 
     return interval(np.clip(entropy, 0, 1).tolist(), copies)
 
 
+def answer_entropy(answers: npt.ArrayLike, copies: Sequence[int] | None = None) -> Interval | None:
+    """Return the entropy of the answers that an example gets, as a share of log K, mean over examples.
+
+    `sensitivity_entropy` where each variant is certain of the answer that it wrote, and any other could have been
+    written: H / log K is 0 where all K variants get one answer, 1 where each gets another. None for a single variant.
+
+    Raises:
+        ValueError: if there are no answers, or `copies` has another length.
+    """
+    codes = _codes(answers)
+    n = len(codes)
+    if n < 2:
+        return None
+    # Each variant has the probability of its own answer: the mean of their logarithms is the entropy.
+    shares = np.array([(codes == row).mean(axis=0) for row in codes])
+    entropy = -np.log(shares).mean(axis=0) / math.log(n)
+    return interval(np.clip(entropy, 0, 1).tolist(), copies)
+
+
 def class_consistency(
     logprobs: npt.ArrayLike, labels: Sequence[int], copies: Sequence[int] | None = None
 ) -> Estimate | None:

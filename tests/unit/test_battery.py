@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -210,6 +211,26 @@ def test_answers_that_are_written_have_the_probability_of_the_target_beside() ->
     assert top.nats.value < 0
 
 
+def test_each_pair_of_scorers_is_compared_on_what_both_measured() -> None:
+    def answer(prompt: str, seed: int) -> str:
+        return f" {_right(prompt)}" if "number" in prompt else " odd"
+
+    lm = ScriptedLM(answer=answer, logprob=_needs_a_word, name="m")
+    found = _sensitivity(lm, size="standard", families=("deletion",))
+    (model,) = found.models
+
+    pairs = {(each.first, each.second): each.tau for each in model.scorer_agreement}
+
+    scorers = [each.scorer for each in model.scorers]
+    assert scorers == ["likelihood", "calibrated", "constrained", "free"]
+    assert list(pairs) == list(itertools.combinations(scorers, 2))
+    assert [pairs["likelihood", each.scorer] for each in model.scorers[1:]] == [
+        each.agreement for each in model.scorers[1:]
+    ]
+    assert pairs["constrained", "free"] == pytest.approx(1.0)
+    assert _sensitivity(lm, unlabelled=True).models[0].scorer_agreement == ()
+
+
 def test_written_replies_are_scored_after_each_others_prompts() -> None:
     def answer(prompt: str, seed: int) -> str:
         return " yes" if prompt.startswith("Say it.") else " no"
@@ -225,7 +246,8 @@ def test_written_replies_are_scored_after_each_others_prompts() -> None:
     overall = _sensitivity(lm, task, **options).models[0].overall
     assert overall.posix is not None
     assert overall.posix.value == pytest.approx(((2.0 - 0.5) + (1.6 - 0.1)) / 2)
-    assert overall.entropy is None
+    assert overall.entropy is not None
+    assert overall.entropy.mean == pytest.approx(1.0)  # each wording has an answer of its own
 
 
 def test_a_model_that_only_replies_is_measured_by_its_replies() -> None:

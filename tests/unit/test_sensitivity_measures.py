@@ -11,6 +11,7 @@ from localprompt.stats.intervals import Interval, interval
 from localprompt.stats.resampling import Estimate, resampled_means
 from localprompt.stats.sensitivity import (
     LabelShift,
+    answer_entropy,
     class_consistency,
     consistency_rate,
     flip_rates,
@@ -128,6 +129,20 @@ def test_consistency_of_a_class_is_one_minus_the_distance_of_its_examples() -> N
     assert copied is not None
     assert copied.value == pytest.approx((0.5 + 1) / 2)
     assert class_consistency(np.log(rows[None]), range(6)) is None
+
+
+def test_the_entropy_of_written_answers_is_that_of_their_shares() -> None:
+    answers = [[0, 0, 0], [0, 1, 0], [0, 2, -1], [0, 3, 0]]
+    quarter = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25)) / math.log(4)
+
+    found = answer_entropy(answers)
+
+    assert found is not None
+    assert found.mean == pytest.approx((0 + 1 + quarter) / 3)
+    assert answer_entropy(answers, copies=[0, 1, 1]) is not None
+    assert answer_entropy(answers[:1]) is None
+    with pytest.raises(ValueError, match="answers"):
+        answer_entropy([[]])
 
 
 def test_the_interval_of_class_consistency_is_that_of_drawing_the_pairs_again() -> None:

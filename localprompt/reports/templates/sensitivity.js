@@ -430,6 +430,8 @@ function scorerSection() {
       { name: "answers changed", value: (each) => each.families[0].flip_rate?.mean, cell: (each) => percent(each.families[0].flip_rate?.mean), right: true },
       { name: "unreadable", value: unread, cell: (each) => percent(unread(each)), right: true },
     ], found.models[model].scorers, [], { search: false });
+    const pairs = found.models[model].scorer_agreement;
+    if (pairs.length > 1) drawAgreement(place, found.models[model].scorers.map((each) => each.scorer), pairs, "variants", "scorer");
   }));
 }
 

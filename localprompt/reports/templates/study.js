@@ -67,8 +67,8 @@ function drawVariance(node, variance) {
   ], shares, [], { search: false });
 }
 
-// Draw Kendall's tau of each pair of models, at the end of `node`; `what` is ranked.
-function drawAgreement(node, models, pairs, what) {
+// Draw Kendall's tau of each pair of models, or of others who rank, at the end of `node`; `what` is ranked.
+function drawAgreement(node, models, pairs, what, whose = "model") {
   const tau = (a, b) => pairs.find((each) => [each.first, each.second].includes(models[a]) && [each.first, each.second].includes(models[b]))?.tau;
   const places = models.map((_, place) => place);
   const cell = (a, b) => {
@@ -77,8 +77,8 @@ function drawAgreement(node, models, pairs, what) {
     if (value === null || value === undefined) return el("td", { class: "right", text: "\u2013" });
     return el("td", { class: "right" }, heat({ text: `${value < 0 ? "\u2212" : "+"}${Math.abs(value).toFixed(2)}`, share: Math.abs(value), name: value > 0 ? "cool" : "warm", line: 0 }));
   };
-  const caption = `Kendall's tau of the scores of ${what}, for each pair of models: +1 the same order, 0 no relation, \u22121 the opposite order; \u2013: not known, as where all score the same`;
-  node.append(el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Rank agreement of models" }, el("table", { class: "matrix" }, el("caption", { text: caption }),
-    el("thead", {}, el("tr", {}, el("th", { scope: "col", text: "model" }), places.map((place) => el("th", { scope: "col", class: "right", text: String(place + 1) })))),
+  const caption = `Kendall's tau of the scores of ${what}, for each pair of ${whose}s: +1 the same order, 0 no relation, \u22121 the opposite order; \u2013: not known, as where all score the same`;
+  node.append(el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Rank agreement of ${whose}s` }, el("table", { class: "matrix" }, el("caption", { text: caption }),
+    el("thead", {}, el("tr", {}, el("th", { scope: "col", text: whose }), places.map((place) => el("th", { scope: "col", class: "right", text: String(place + 1) })))),
     el("tbody", {}, places.map((a) => el("tr", {}, el("th", { scope: "row", dir: "auto", text: `${a + 1}. ${models[a]}` }), places.map((b) => cell(a, b))))))));
 }
