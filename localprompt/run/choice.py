@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -13,7 +14,7 @@ from localprompt.run.results import RunnerUp
 from localprompt.search.evaluator import Evaluator
 from localprompt.search.evidence import MOST_OTHERS, MOST_ROWS, Measure, joined, on_unseen_rows
 from localprompt.search.problem import Problem
-from localprompt.search.ranking import Standing, by_mean, choose_winner, contenders, paired_gains
+from localprompt.search.ranking import Standing, by_mean, choose_winner, contenders, paired_gains, sized
 from localprompt.stats.intervals import Interval, interval, paired_difference
 from localprompt.tasks.copies import numbered
 from localprompt.types import Evaluation, Example
@@ -45,6 +46,8 @@ def choose(problem: Problem, evaluator: Evaluator, measure: Measure | None = Non
     problem.begin("choosing the winner")
     copies = _copies((*problem.dev, *problem.train))
     finalists = problem.ranking.finalists()
+    with suppress(OutOfAnswers):  # the replay of a run of before
+        finalists = sized(finalists, evaluator.lengths)
     among, evidence = contenders(finalists, MOST_OTHERS, copies), list[Evaluation]()
     try:
         evidence = on_unseen_rows(problem, evaluator, among, measure or evaluator.evaluate, most)

@@ -46,11 +46,12 @@ _MAX_ENGINE_SETTING = 2**31 - 1
 _MAX_RESTARTS = 1_000_000
 _SHOWN = 100
 """Characters of a value that a file brought."""
-_SEARCH = 5
+_SEARCH = 6
 """Raised where the same settings, models and seed make another search or choose otherwise than before."""
-_REPEATED = (3, 4)
-"""Forms whose searches this one repeats but for rare cases (those with `shots`, replies that a deleted rule changed),
-so that their runs can be resumed; where one goes another way, a replay says that the answers end."""
+_REPEATED = (3, 4, 5)
+"""Forms whose searches this one repeats but for rare cases (those with `shots`, replies that a deleted rule changed,
+ties that went by characters), so that their runs can be resumed; where one goes another way, a replay says that the
+answers end."""
 _BEFORE = {"shots": 0}
 """Settings that a run has where its record is older than the setting, and the default changes its search."""
 

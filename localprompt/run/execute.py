@@ -360,7 +360,7 @@ def _front(problem: Problem, evaluator: Evaluator) -> tuple[FrontPrompt, ...]:
         front = problem.ranking.front(evaluator.lengths)
     except OutOfAnswers:  # the replay of a run of before
         return ()
-    return tuple(FrontPrompt(each.candidate.prompt, each.mean, length) for each, length in front)
+    return tuple(FrontPrompt(each.candidate.prompt, each.mean, each.length or 0) for each in front)
 
 
 def unparsed(evaluation: Evaluation) -> int:

@@ -27,6 +27,8 @@ class Standing:
     candidate: Candidate
     evaluation: Evaluation | None
     """None where the budget ended before any prompt was scored."""
+    length: int | None = None
+    """Tokens that the model reads of it for an empty input; None: not counted, and characters stand for them."""
 
     @property
     def mean(self) -> float:
@@ -115,7 +117,7 @@ class Ranking:
         """
         return self._finalists(tuple(self._candidates))
 
-    def front(self, lengths: Callable[[Sequence[Prompt]], Sequence[int]]) -> list[tuple[Standing, int]]:
+    def front(self, lengths: Callable[[Sequence[Prompt]], Sequence[int]]) -> list[Standing]:
         """Return the prompts known on all of dev that no other beats in mean and length, the shortest first.
 
         The Pareto front: each has a higher mean than all that are shorter or as long. Empty where no prompt is known on
@@ -124,14 +126,12 @@ class Ranking:
         Args:
             lengths: returns those of prompts, in their order.
         """
-        known = [
-            each for each in self.finalists() if each.evaluation and len(each.evaluation.outcomes) == len(self._dev)
-        ]
-        sized = zip(known, lengths([each.candidate.prompt for each in known]), strict=True)
-        front = list[tuple[Standing, int]]()
-        for each, length in sorted(sized, key=lambda pair: (pair[1], *by_mean(pair[0]))):
-            if not front or each.mean > front[-1][0].mean + _ROUNDING:
-                front.append((each, length))
+        known = sized(self.finalists(), lengths)
+        front = list[Standing]()
+        for each in sorted(known, key=lambda each: (each.length, *by_mean(each))):
+            is_whole = each.evaluation is not None and len(each.evaluation.outcomes) == len(self._dev)
+            if is_whole and (not front or each.mean > front[-1].mean + _ROUNDING):
+                front.append(each)
         return front
 
     def best_seed(self) -> Standing:
@@ -178,13 +178,20 @@ def preference(standing: Standing) -> tuple[bool, float, int]:
     what a found prompt is compared with; then the shorter, which costs less.
     """
     is_seed = standing.candidate.op == "seed"
-    return not is_seed, -standing.mean if is_seed else 0.0, size(standing.candidate.prompt)
+    length = size(standing.candidate.prompt) if standing.length is None else standing.length
+    return not is_seed, -standing.mean if is_seed else 0.0, length
 
 
 def size(prompt: Prompt) -> int:
     """Return a prompt's length in characters, its demos included."""
     demos = sum(len(demo.output) + sum(map(len, demo.inputs.values())) for demo in prompt.demos)
     return len(prompt.instruction) + demos
+
+
+def sized(standings: Sequence[Standing], lengths: Callable[[Sequence[Prompt]], Sequence[int]]) -> list[Standing]:
+    """Return standings with their lengths, which `lengths` returns of prompts, in their order."""
+    counted = lengths([each.candidate.prompt for each in standings])
+    return [replace(each, length=length) for each, length in zip(standings, counted, strict=True)]
 
 
 def by_mean(standing: Standing) -> tuple[float, bool, float, int]:

@@ -20,6 +20,7 @@ from localprompt.lm.budget import Budget
 from localprompt.lm.loading import scheme
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.run import api as runs
+from localprompt.run.choice import choose
 from localprompt.run.noise import measure_noise
 from localprompt.run.results import NoiseFloor, RunResult
 from localprompt.search.evaluator import Evaluator
@@ -286,6 +287,25 @@ def test_of_equal_prompts_ahead_of_the_seed_the_shortest_wins() -> None:
     assert choose_winner([long, short, worse]) == short  # a search that never scored its seed
 
 
+def test_lengths_that_are_counted_are_those_in_tokens() -> None:
+    few, many = (_standing(text, "11111110") for text in ("a word of many characters", "x-y-z"))
+    few, many = replace(few, length=5), replace(many, length=6)
+    assert choose_winner([_standing("the seed", "00000000", "seed"), many, few]) == few
+
+
+def test_the_winner_of_a_tie_is_what_the_model_reads_in_fewer_tokens() -> None:
+    class Counting(ScriptedLM):
+        def count_tokens(self, texts: Sequence[str]) -> list[int]:
+            return [len(text.split()) for text in texts]
+
+    lm, given = Counting(answer=toy.answer, name="counting"), toy.task()
+    problem = toy.problem(lm, given)
+    problem.evaluate([*problem.seeds, Prompt("Write omega, a b c d."), Prompt("Write omega, concatenated.")])
+    assert problem.ranking.winner().candidate.prompt.instruction == "Write omega, a b c d."  # fewer characters
+    chosen = choose(problem, Evaluator(lm, given, Budget()))
+    assert chosen.winner.candidate.prompt.instruction == "Write omega, concatenated."
+
+
 def _standing(text: str, scores: str, op: str = "any") -> Standing:
     outcomes = tuple(Outcome(f"dev:{n}", None, float(score)) for n, score in enumerate(scores))
     return Standing(Candidate(Prompt(text), op), Evaluation(Prompt(text), outcomes))
@@ -414,7 +434,7 @@ def test_a_result_keeps_what_no_other_prompt_beats_in_score_and_length_and_reads
 
 
 def _characters(prompts: Sequence[Prompt]) -> list[int]:
-    return [len(prompt.instruction) for prompt in prompts]
+    return [len(prompt.instruction) + sum(len(demo.output) for demo in prompt.demos) for prompt in prompts]
 
 
 def test_only_prompts_known_on_all_of_dev_are_on_the_front() -> None:
@@ -425,7 +445,7 @@ def test_only_prompts_known_on_all_of_dev_are_on_the_front() -> None:
     problem.evaluate([longer], problem.dev[:30])
     assert problem.ranking.front(_characters) == []
     problem.evaluate([longer, both, *problem.seeds, half, Prompt(toy.BEST)])
-    assert [each.candidate.prompt for each, _ in problem.ranking.front(_characters)] == [
+    assert [each.candidate.prompt for each in problem.ranking.front(_characters)] == [
         Prompt(""),
         half,
         Prompt(toy.BEST),
