@@ -156,13 +156,18 @@ def planned(ready: Prepared, observer: Observer, deadline: Deadline | None = Non
         ModelError: if a model cannot be run.
     """
     observer.stage("estimating what the search will cost")
-    size, cost = sized(ready, learn_speed(ready, deadline), deadline)
+    speed = learn_speed(ready, deadline)
+    size, cost = sized(ready, speed, deadline)
     limits = size.spec.limits
     is_limited = (limits.max_tokens, limits.max_calls, limits.max_minutes) != (None, None, None)
     if is_limited and cost.proposals == 0 and not isinstance(size.spec.optimizer, Manual):
+        whole = estimate(replace(size.spec, limits=Limits()), size.models, speed.rates, speed.n_answer)
+        takes = f"{whole.tokens_computed:,} tokens and {whole.evaluations + whole.proposals:,} calls" + (
+            f" in {(whole.seconds + (whole.final_seconds or 0.0)) / 60:.1f} minutes" if whole.seconds else ""
+        )
         observer.note(
-            f"{size.spec.method} is not expected to write a single prompt within its limits: raise them"
-            + (", or use --preset local, whose settings follow the budget" if size.spec.fixed is None else "")
+            f"{size.spec.method} is not expected to write a single prompt within its limits: in this size it takes "
+            f"about {takes}"
         )
     return size, replace(cost, sizes=_changes(ready.spec, size.spec))
 

@@ -194,8 +194,8 @@ class Thompson(_Bandit):
 
 
 @dataclass(frozen=True, slots=True)
-class Uniform:
-    """Every prompt sees the same `budget // K` examples; ProTeGi's baseline, its code's `bf`."""
+class _KnockOut(ABC):
+    """All that are left see the same examples, phase by phase; after each phase the worst are out."""
 
     budget: int
 
@@ -206,66 +206,60 @@ class Uniform:
         examples: Sequence[Example],
         rng: random.Random | None = None,
     ) -> list[Prompt]:
-        """Return the prompts, best first, as `best_first` orders them.
+        """Return the survivors, best first, as `best_first` orders them, then the others, the last out first.
+
+        All are scored on the head of `examples`; what was seen before is not paid again.
 
         Raises:
-            BudgetExhausted: before anything is scored.
+            BudgetExhausted: before a phase that does not fit.
         """
-        return _knock_out(score, prompts, examples, _one_phase(len(prompts), self.budget))
+        left, out = list(prompts), list[Prompt]()
+        for n_seen, n_left in self._phases(len(prompts)) if prompts else ():
+            ranked = best_first(score(left, examples[:n_seen]))
+            left, out = ranked[:n_left], ranked[n_left:] + out
+        return left + out
+
+    @abstractmethod
+    def _phases(self, n_prompts: int) -> list[tuple[int, int]]:
+        """Return each phase as (examples seen until its end, prompts left after it)."""
 
 
 @dataclass(frozen=True, slots=True)
-class SuccessiveRejects:
+class Uniform(_KnockOut):
+    """Every prompt sees the same `budget // K` examples; ProTeGi's baseline, its code's `bf`."""
+
+    def _phases(self, n_prompts: int) -> list[tuple[int, int]]:
+        return _one_phase(n_prompts, self.budget)
+
+
+@dataclass(frozen=True, slots=True)
+class SuccessiveRejects(_KnockOut):
     """Successive Rejects (Audibert, Bubeck & Munos 2010): phases of `rejects_schedule`, one prompt out after each.
 
     Differs: it can stop at more than one prompt; means are over everything a prompt has seen, as in the paper and not
     as in ProTeGi's code, which judges by the last phase alone.
     """
 
-    budget: int
     keep: int = 1
     """Prompts left at the end."""
 
-    def run(
-        self,
-        score: Score,
-        prompts: Sequence[Prompt],
-        examples: Sequence[Example],
-        rng: random.Random | None = None,
-    ) -> list[Prompt]:
-        """Return the survivors, best first, then the others, the last rejected first.
-
-        Raises:
-            BudgetExhausted: before a phase that does not fit.
-        """
-        return _knock_out(score, prompts, examples, rejects_schedule(len(prompts), self.keep, self.budget))
+    def _phases(self, n_prompts: int) -> list[tuple[int, int]]:
+        return rejects_schedule(n_prompts, self.keep, self.budget)
 
 
 @dataclass(frozen=True, slots=True)
-class SuccessiveHalving:
+class SuccessiveHalving(_KnockOut):
     """Sequential Halving (Karnin, Koren & Somekh 2013): phases of `halving_schedule`, the worse half out after each.
 
     Differs: means are over everything a prompt has seen, as Jamieson & Talwalkar (2016) count; it can stop at more
     than one prompt. ProTeGi's code drops what lies below the mean instead, which is rarely half.
     """
 
-    budget: int
     keep: int = 1
     """Prompts left at the end."""
 
-    def run(
-        self,
-        score: Score,
-        prompts: Sequence[Prompt],
-        examples: Sequence[Example],
-        rng: random.Random | None = None,
-    ) -> list[Prompt]:
-        """Return the survivors, best first, then the others, the last dropped first.
-
-        Raises:
-            BudgetExhausted: before a phase that does not fit.
-        """
-        return _knock_out(score, prompts, examples, halving_schedule(len(prompts), self.keep, self.budget))
+    def _phases(self, n_prompts: int) -> list[tuple[int, int]]:
+        return halving_schedule(n_prompts, self.keep, self.budget)
 
 
 def rejects_schedule(n_prompts: int, keep: int, budget: int) -> list[tuple[int, int]]:
@@ -312,17 +306,6 @@ def beta_posterior(scores: Sequence[float]) -> tuple[float, float]:
 
 def _one_phase(n_prompts: int, budget: int) -> list[tuple[int, int]]:
     return [(max(1, budget // max(1, n_prompts)), n_prompts)]
-
-
-def _knock_out(
-    score: Score, prompts: Sequence[Prompt], examples: Sequence[Example], phases: Sequence[tuple[int, int]]
-) -> list[Prompt]:
-    """Score all that are left on the head of `examples`, phase by phase; what was seen before is not paid again."""
-    left, out = list(prompts), list[Prompt]()
-    for n_seen, n_left in phases if prompts else ():
-        ranked = best_first(score(left, examples[:n_seen]))
-        left, out = ranked[:n_left], ranked[n_left:] + out
-    return left + out
 
 
 def _pull(arms: Sequence[_Arm], score: Score, examples: Sequence[Example], per_pull: int) -> None:
