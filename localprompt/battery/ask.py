@@ -13,7 +13,7 @@ from localprompt.lm.cached import CachedLM, MemoryAnswers
 from localprompt.lm.deadline import Work
 from localprompt.lm.metered import MeteredLM
 from localprompt.run.session import Session
-from localprompt.search.evaluator import CONTENT_FREE, Evaluator
+from localprompt.search.evaluator import Evaluator
 from localprompt.search.observer import Observer, pluralize
 from localprompt.search.problem import Problem
 from localprompt.tasks import Task
@@ -165,9 +165,8 @@ def expected(session: Session, original: Variant, scorers: Sequence[Scorer], siz
     for scorer in scorers:
         places, n = _chosen(range(n_variants + 1), scorer, scorers[0], size, n_rows)
         task, rows = scorer.task(original.task), original.task.test[:n]
-        if task.labels and scorer is not scorers[0]:  # it shares the answers of the task's own scorer
-            blank = rows[0]
-            rows = tuple(replace(blank, inputs=dict.fromkeys(blank.inputs, text)) for text in CONTENT_FREE)
+        if task.labels and scorer is not scorers[0]:  # it shares the answers of the task's own scorer, but for a prior
+            rows = ()
         work = session.evaluator(task).work([original.prompt], rows)
         work = replace(work, n=0, each=0) if scorer.of_target else work
         times = len(places) + (size.repeats if scorer is scorers[0] else 0)

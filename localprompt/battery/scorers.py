@@ -74,12 +74,18 @@ def scorers_of(task: Task) -> tuple[Scorer, ...]:
         own = Scorer("answers", "the written answer, judged by the task's metric", lambda each: each, writes=True)
         what = "probability per token of the right answer"
         return own, Scorer("target", what, lambda each: each, writes=False, of_target=True)
-    is_calibrated = task.label_score == "calibrated"
-    other, score = ("plain", "sum") if is_calibrated else ("calibrated", "calibrated")
-    what = "without the correction" if is_calibrated else "without what inputs that say nothing give it"
+    others = [
+        Scorer(name, f"the most likely label {what}", partial(replace, label_score=score), writes=False)
+        for name, score, what, is_apt in (
+            ("plain", "sum", "without the correction", task.is_calibrated),
+            ("calibrated", "calibrated", "without what inputs that say nothing give it", True),
+            ("batch", "batch", "without what other rows give it", bool(task.train or task.dev)),
+        )
+        if is_apt and score != task.label_score
+    ]
     return (
         Scorer("likelihood", "the most likely label, as the task has it", lambda each: each, writes=False),
-        Scorer(other, f"the most likely label {what}", partial(replace, label_score=score), writes=False),
+        *others,
         Scorer("constrained", "a written answer that must be one of the labels", constrained, writes=True),
         Scorer("free", "a free answer, in which the label is looked for", free, writes=True),
     )

@@ -21,7 +21,7 @@ _FAVOURED = 0.15
 """Share of the rows by which an answer is given more often by a variant than by the original, or than is right."""
 _WORD = 40
 """Characters of a piece of the prompt."""
-_NAMES = {"calibrated": "Calibration", "free": "Letting the model write freely"}
+_NAMES = {"calibrated": "Calibration", "batch": "Batch calibration", "free": "Letting the model write freely"}
 _WORSE, _UNREAD = 0.05, 0.1
 """Score that another scorer may lose, and share of answers it may not read, for its spread to be compared."""
 _WORTH = 0.1

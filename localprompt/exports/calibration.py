@@ -1,4 +1,4 @@
-"""What a found prompt gives the labels on inputs that say nothing, from the answers of its run. Level 9."""
+"""What a found prompt gives the labels whatever the input, from the answers of its run. Level 9."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from localprompt.types import Example, Prompt
 
 
 def label_priors(home: Store, run_id: str, config: RunConfig, asked: tuple[Task, Prompt, Example]) -> tuple[float, ...]:
-    """Return the log of each label's probability on content-free inputs; none where the run did not measure them.
+    """Return the log of each label's probability whatever the input; none where the run did not measure them.
 
     Args:
         home: the store.
@@ -23,7 +23,7 @@ def label_priors(home: Store, run_id: str, config: RunConfig, asked: tuple[Task,
         asked: a task, a prompt, and a row about which the run asked with it.
     """
     task, prompt, row = asked
-    if task.label_score != "calibrated":
+    if not task.is_calibrated:
         return ()
     answers = ReadAnswers(home.answers)
     lm = CachedLM(ReplayedLM(config.model.model_dump()), answers, config.namespace(run_id), run_id)

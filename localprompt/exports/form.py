@@ -103,7 +103,7 @@ def label_likelihoods(winner: Winner) -> list[dict[str, Any]]:
     Empty where one request with a grammar chooses the same, or rows do not tell the tokens, or answers not the priors.
     """
     task, priors = winner.task, winner.found.label_priors or (0.0,) * len(winner.task.labels)
-    is_lost = task.label_score == "calibrated" and not winner.found.label_priors
+    is_lost = task.is_calibrated and not winner.found.label_priors
     if not winner.label_tokens or is_lost or _grammar_is_enough(winner):
         return []
     return [
@@ -131,6 +131,6 @@ def label_notes(winner: Winner) -> tuple[str, ...]:
     asked = "a grammar over the labels, greedy decoding" + (" and a bias for the calibration" if is_biased else "")
     lost = "; the calibration is lost, which cost up to 0.40 of the score where it was measured"
     end = " choose the same, as each label is one token" if _grammar_is_enough(winner) else " stand for that"
-    end += lost if score == "calibrated" and not is_biased else ""
+    end += lost if winner.task.is_calibrated and not is_biased else ""
     how = f"the run chose among {len(winner.task.labels)} labels by their likelihood ({score})"
     return (f"{how}; outside, {asked}{end} (docs/exports.md)",)

@@ -37,7 +37,7 @@ class Found:
     """By example id: what the model answered in the run, as far as it was asked."""
     notes: tuple[str, ...]
     label_priors: tuple[float, ...] = ()
-    """The log of each label's probability on inputs that say nothing, where labels are calibrated; else empty."""
+    """The log of each label's probability whatever the input, where labels are calibrated; else empty."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from types import MappingProxyType
 from typing import Any
 
@@ -84,6 +85,8 @@ class Diagnosis:
     """The seed prompt's score less that of no instruction; None where it is no instruction."""
     shots_gain: Difference | None
     """The seed prompt's score with two worked examples less that without; None where that was not tried."""
+    batch_gain: Difference | None
+    """Mean score of all these with `label_score: batch` less that as it is; None without labels, and where it is so."""
     smallest_gain: float | None
     """Difference in score that the rows show with power 0.8; None where they can show none."""
     answer_counts: tuple[AnswerCount, ...]
@@ -145,6 +148,7 @@ def diagnose(  # noqa: PLR0913 - options of a user
         prompts = [*bare.values(), *shown.values()]
         observer.stage(f"scoring {pluralize(len(prompts), 'prompt')} on {pluralize(len(rows), 'dev example')}")
         known = {each.prompt.id: each for each in session.evaluator(loaded).evaluate(prompts, rows)}
+        batch_gain = _batch_gain(loaded, session, list(known.values()), rows)
     seed = max((known[prompt.id] for prompt in problem.seeds[:_MOST_SEEDS]), key=lambda each: each.mean)
     copies, none = numbered(rows), known[Prompt("").id]
     seed_gain = None if seed is none else paired_difference(none.scores, seed.scores, copies)
@@ -161,6 +165,7 @@ def diagnose(  # noqa: PLR0913 - options of a user
         trials=tuple(_trial(known[prompt.id], copies) for prompt in prompts),
         seed_gain=seed_gain,
         shots_gain=shots_gain,
+        batch_gain=batch_gain,
         smallest_gain=smallest,
         answer_counts=counts if problem.outputs else (),
         wrong=_wrong(seed),
@@ -168,6 +173,7 @@ def diagnose(  # noqa: PLR0913 - options of a user
         warnings=tuple(_warnings(loaded, seed, counts)),
         conclusions=(
             *(_ALL_WRONG if all_wrong else _conclusions(seed, seed_gain, shots_gain)),
+            *_batch_conclusion(batch_gain),
             _caveat(len(rows), smallest),
         ),
         notes=(*_left_out(problem), *notes),
@@ -211,6 +217,24 @@ def _worked_examples(problem: Problem, rows: Sequence[Example]) -> list[Demo]:
     return [Demo(example.inputs, example.targets[0]) for example in in_order[:_SHOTS]]
 
 
+def _batch_gain(
+    task: Task, session: Session, known: Sequence[Evaluation], rows: Sequence[Example]
+) -> Difference | None:
+    """Return what batch calibration adds to the mean score of the prompts, paired by row; None where it cannot."""
+    if not task.labels or task.label_score == "batch" or not (task.train or task.dev):
+        return None
+    evaluator = session.evaluator(replace(task, label_score="batch"))
+    after = evaluator.evaluate([each.prompt for each in known], rows)
+    by_row = [[fmean(scores) for scores in zip(*(each.scores for each in of), strict=True)] for of in (known, after)]
+    return paired_difference(by_row[0], by_row[1], numbered(rows))
+
+
+def _batch_conclusion(gain: Difference | None) -> Iterator[str]:
+    if gain is not None:
+        chance = ", which may be chance" if gain.p >= _ALPHA else ""
+        yield f"`label_score: batch` changes the mean score of all these prompts by {_said(gain)}{chance}."
+
+
 def _trial(evaluation: Evaluation, copies: Sequence[int]) -> Trial:
     failed = sum(outcome.failed for outcome in evaluation.outcomes)
     return Trial(evaluation.prompt, interval(evaluation.scores, copies), unparsed(evaluation), failed)
@@ -250,7 +274,7 @@ def _warnings(task: Task, seed: Evaluation, counts: Sequence[AnswerCount]) -> It
         extra, missed = each.given - each.right, each.wanted - each.right
         if extra > missed and exact_mcnemar(extra, missed) < _ALPHA:
             favours = f"the seed prompt gives the answer {each.answer!r:.{_QUOTED}} for {each.given} of {n} rows"
-            calibrated = "; `label_score: calibrated` may correct that" if task.label_score != "calibrated" else ""
+            calibrated = "" if task.is_calibrated else "; `label_score: batch` may correct that"
             yield f"{favours}, though it is right for {each.wanted}{calibrated if task.labels else ''}"
     if n_unparsed := unparsed(seed):
         yield f"{n_unparsed} of {n} completions of the seed prompt hold no answer that can be read, and score 0"

@@ -140,7 +140,7 @@ class TaskFile(_Section):
     data: DataSection
     layout: LayoutSection = LayoutSection()
     labels: tuple[str, ...] | None = None
-    label_score: Literal["sum", "token", "byte", "calibrated"] | None = None
+    label_score: Literal["sum", "token", "byte", "calibrated", "batch"] | None = None
     answer: dict[str, str] | None = None
     metric: str | None = None
     max_tokens: int | None = Field(None, ge=1, le=8192)

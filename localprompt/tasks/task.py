@@ -58,7 +58,7 @@ class Task:
     labels: tuple[str, ...]
     """The closed set that an answer is chosen from by likelihood; empty: answers are generated."""
     label_score: str
-    """How the labels' log-likelihoods are compared: `sum`, per `token`, per `byte`, or `calibrated`."""
+    """How the labels' log-likelihoods are compared: `sum`, per `token`, per `byte`, `calibrated`, or `batch`."""
     train: tuple[Example, ...]
     dev: tuple[Example, ...]
     test: tuple[Example, ...]
@@ -84,6 +84,11 @@ class Task:
     def tested(self) -> tuple[Example, ...]:
         """The examples that a search is tested on: test, or all of a cross-validated task."""
         return (*self.train, *self.dev) if self.folds else self.test
+
+    @property
+    def is_calibrated(self) -> bool:
+        """True if labels are compared without what a prompt gives them whatever the input."""
+        return bool(self.labels) and self.label_score in ("calibrated", "batch")
 
     def laid_out(self, layout: Layout) -> Task:
         """Return this task in another layout; a stop that came of the layout comes of the new one."""

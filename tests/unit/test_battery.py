@@ -222,7 +222,7 @@ def test_each_pair_of_scorers_is_compared_on_what_both_measured() -> None:
     pairs = {(each.first, each.second): each.tau for each in model.scorer_agreement}
 
     scorers = [each.scorer for each in model.scorers]
-    assert scorers == ["likelihood", "calibrated", "constrained", "free"]
+    assert scorers == ["likelihood", "calibrated", "batch", "constrained", "free"]
     assert list(pairs) == list(itertools.combinations(scorers, 2))
     assert [pairs["likelihood", each.scorer] for each in model.scorers[1:]] == [
         each.agreement for each in model.scorers[1:]

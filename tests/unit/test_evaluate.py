@@ -12,9 +12,9 @@ import toy
 from localprompt.errors import BudgetExhausted, ContextOverflow
 from localprompt.lm.budget import Budget
 from localprompt.lm.scripted import ScriptedLM
-from localprompt.search.evaluator import Evaluator
+from localprompt.search.evaluator import CONTENT_FREE, Evaluator
 from localprompt.tasks import Task
-from localprompt.types import Example, Outcome, Prompt
+from localprompt.types import Demo, Example, Outcome, Prompt
 
 BEST, EMPTY = Prompt(toy.BEST), Prompt("")
 
@@ -147,6 +147,55 @@ def test_calibration_is_measured_once_a_prompt() -> None:
     evaluator.evaluate([EMPTY], given.dev[:2])
     evaluator.evaluate([EMPTY, BEST], given.dev[:3])
     assert lm.n_scored == 2 * (2 * 3 + 2 * 3)
+
+
+def _biased(context: str, continuation: str) -> float:
+    """Says yes to everything, a little less to the odd; to what says nothing it says no."""
+    if "alpha" not in context:
+        return math.log(0.9 if continuation == " no" else 0.1)
+    is_odd = int(context.rpartition("alpha")[2].split()[0]) % 2
+    return math.log({" yes": 0.8, " no": 0.2}[continuation] * (1.5 if is_odd == (continuation == " no") else 1.0))
+
+
+def test_batch_calibration_takes_away_what_a_label_gets_on_real_rows() -> None:
+    given = toy.task(train=20, labels=("yes", "no"), label_score="batch")  # even, odd
+    lm = ScriptedLM(logprob=_biased)
+    (evaluation,) = Evaluator(lm, given, Budget()).evaluate([EMPTY], given.dev)
+    assert evaluation.mean == 1.0
+    assert Evaluator(lm, replace(given, label_score="sum"), Budget()).evaluate([EMPTY], given.dev)[0].mean == 0.5
+    # Of each label 8 rows: normalised, yes has 0.8 on even ones and 0.8 / 1.1 on odd ones.
+    prior = {"yes": (1.2 / 1.4 + 0.8 / 1.1) / 2, "no": (0.2 / 1.4 + 0.3 / 1.1) / 2}
+    assert evaluation.outcomes[0].margin == pytest.approx(math.log(1.2 / 0.2) - math.log(prior["yes"] / prior["no"]))
+
+
+def test_the_rows_of_batch_calibration_are_fixed_and_do_not_stand_in_the_prompt() -> None:
+    given = replace(toy.task(train=40, labels=("yes", "no"), label_score="batch"), layout=toy.SHOWING)
+    lm = toy.Watched(logprob=_biased)
+    evaluator = Evaluator(lm, given, Budget())
+    shown = Prompt("", tuple(Demo(row.inputs, row.targets[0]) for row in given.train[:3]))
+    asked = []
+    for prompt in (EMPTY, shown):
+        evaluator.evaluate([prompt], given.dev[:1])
+        asked.append([context.rpartition("alpha")[2].split()[0] for context, _ in lm.scored[-2][::2]])
+    assert asked == [[str(n) for n in range(16)], [str(n) for n in range(3, 19)]]
+    before = lm.n_scored
+    evaluator.evaluate([EMPTY, shown], given.dev[1:3])
+    assert lm.n_scored == before + 2 * 2 * 2  # no prior is measured again
+
+
+def test_batch_calibration_takes_dev_after_train_and_at_last_what_says_nothing() -> None:
+    def asked(given: Task) -> list[str]:
+        lm = toy.Watched(logprob=lambda context, continuation: -1.0)
+        Evaluator(lm, given, Budget()).evaluate([EMPTY], given.test[:1])
+        return list(dict.fromkeys(context for context, _ in lm.scored[0]))
+
+    given = toy.task(train=4, dev=4, labels=("yes", "no"), label_score="batch")
+    assert len(asked(given)) == 8
+    assert len(asked(replace(given, train=(), dev=()))) == len(CONTENT_FREE)
+    many = toy.task(train=40, labels=tuple(f"label{n}" for n in range(30)), label_score="batch")
+    assert len(asked(many)) == 30
+    unlabelled = replace(given, train=tuple(replace(row, targets=()) for row in toy.task(train=40).train))
+    assert len(asked(unlabelled)) == 16
 
 
 @pytest.mark.parametrize(("norm", "expected"), [("token", -2.0), ("sequence", -6.0)])

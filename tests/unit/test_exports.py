@@ -252,21 +252,22 @@ def test_a_cross_validated_task_has_no_test_rows(tmp_path: Path) -> None:
     localprompt.export(run, "text", out=tmp_path, model=toy.model())
 
 
-def calibrated(*names: str, **options: object) -> tuple[str, ScriptedLM]:
+def calibrated(*names: str, how: str = "calibrated", **options: object) -> tuple[str, ScriptedLM]:
     """A run of calibrated labels, the first of which is probable for nothing; and its model."""
 
     def given(context: str, continuation: str) -> float:
         return -0.1 if continuation == f" {names[0]}" else -2.5
 
     lm = ScriptedLM(logprob=given)
-    asked = toy.task(train=2, dev=4, test=4, labels=names, label_score="calibrated")
+    asked = toy.task(train=2, dev=4, test=4, labels=names, label_score=how)
     asked = replace(asked, seeds=(Prompt("Say it."),))
     return localprompt.optimize(asked, lm, method="manual", **options).run_id, lm  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("how", ["calibrated", "batch"])
 @pytest.mark.parametrize("use_cache", [True, False], ids=["shared answers", "answers of its own"])
-def test_calibration_goes_along_as_a_bias_of_each_labels_token(tmp_path: Path, use_cache: bool) -> None:
-    run, lm = calibrated("even", "odd", use_cache=use_cache)
+def test_calibration_goes_along_as_a_bias_of_each_labels_token(tmp_path: Path, use_cache: bool, how: str) -> None:
+    run, lm = calibrated("even", "odd", use_cache=use_cache, how=how)
     done = localprompt.export(run, "llama-server", out=tmp_path, model=lm)
     request = json.loads((tmp_path / "request.json").read_text(encoding="utf-8"))
     total = math.log(math.exp(-0.1) + math.exp(-2.5))

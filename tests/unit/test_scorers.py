@@ -43,7 +43,7 @@ def test_a_free_answer_is_the_label_that_it_begins_with_or_alone_names(text: str
     assert named_label(LABELS, text) == label
 
 
-def test_a_label_prior_is_taken_away_by_calibration_alone() -> None:
+def test_a_label_prior_is_taken_away_by_both_kinds_of_calibration_alone() -> None:
     task = toy.task(labels=("no", "yes"), test=4)
 
     def logprob(context: str, continuation: str) -> float:
@@ -53,11 +53,13 @@ def test_a_label_prior_is_taken_away_by_calibration_alone() -> None:
         return math.log(0.9 if continuation.strip() == "yes" else 0.1) + (1.0 if is_right else 0.0)
 
     lm = ScriptedLM(logprob=logprob)
-    own, calibrated = (_measured(task, lm, place) for place in (0, 1))
+    own, calibrated, batch = (_measured(task, lm, place) for place in (0, 1, 2))
     assert set(own.answers) == {"yes"}
     assert sum(own.scores) == 2
-    assert set(calibrated.answers) == {"no", "yes"}
-    assert all(math.isclose(sum(map(math.exp, row)), 1) for row in (*own.distributions, *calibrated.distributions))
+    assert set(calibrated.answers) == set(batch.answers) == {"no", "yes"}
+    assert sum(batch.scores) == 4
+    for measured in (own, calibrated, batch):
+        assert all(math.isclose(sum(map(math.exp, row)), 1) for row in measured.distributions)
     assert all(nats <= 0 for nats in own.right)
 
 
@@ -71,7 +73,7 @@ def test_answers_are_told_in_the_words_of_the_original() -> None:
 def test_a_written_answer_that_names_no_label_is_unreadable_and_not_wrong_like_others() -> None:
     task = toy.task(labels=("no", "yes"), test=4)
     lm = ScriptedLM(answer=lambda prompt, seed: " Yes." if "0" in prompt or "2" in prompt else " Who knows")
-    measured = _measured(task, lm, 3)
+    measured = _measured(task, lm, 4)
     assert measured.answers.count(None) == measured.unreadable
     assert 0 < measured.unreadable < 4
     assert all(score == 0 for score, answer in zip(measured.scores, measured.answers, strict=True) if answer is None)
@@ -79,8 +81,19 @@ def test_a_written_answer_that_names_no_label_is_unreadable_and_not_wrong_like_o
 
 def test_a_constrained_answer_can_only_be_a_label_and_separators_are_part_of_it() -> None:
     task = toy.task(labels=("a.b", "(c)"), test=2)
-    seen = scorers_of(task)[2].task(task).sampling.grammar
+    seen = scorers_of(task)[3].task(task).sampling.grammar
     assert seen == r" (?:a\.b|\(c\))"
+
+
+@pytest.mark.parametrize(
+    ("own", "others"),
+    [("sum", ["calibrated", "batch"]), ("calibrated", ["plain", "batch"]), ("batch", ["plain", "calibrated"])],
+)
+def test_labels_are_compared_in_the_ways_that_the_task_does_not(own: str, others: list[str]) -> None:
+    task = toy.task(labels=("no", "yes"), label_score=own)
+    assert [each.name for each in scorers_of(task)] == ["likelihood", *others, "constrained", "free"]
+    without_rows = [each.name for each in scorers_of(replace(task, train=(), dev=()))]
+    assert ("batch" in without_rows) is False
 
 
 def test_without_labels_the_second_scorer_is_the_probability_of_the_target() -> None:
