@@ -1,6 +1,7 @@
 """Do the methods find clearly better prompts than what people have? Classification, against baselines people would try.
 
     python benchmarks/classification.py DATA --json FILE [--store FILE] [--tasks subj,agnews] [--seeds 3] [--report]
+        [--label-score batch]
 
 DATA is a folder with subj, sst-5, agnews and banking-20, each with train.jsonl, dev.jsonl and test.jsonl of {"input",
 "targets"}, and prompts.txt with instructions by people, one a line, the published one first. One model answers and
@@ -77,6 +78,8 @@ class Plan:
     methods: tuple[str, ...]
     seeds: int
     tokens: int
+    label_score: str
+    """How everybody compares labels."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -91,11 +94,12 @@ class Plan:
                     yield seed, task, column
 
 
-def task_of(data: Path, name: str) -> Task:
+def task_of(data: Path, name: str, label_score: str = "sum") -> Task:
     """Return a task that starts from the published instruction; the labels of banking-20 are those of its rows."""
     folder = data / name
     labels = LABELS.get(name) or labels_in(folder / "train.jsonl")
-    return task_in(folder, {"labels": list(labels), "prompts": published(folder)[:1]}, ROWS)
+    keys = {"labels": list(labels), "label_score": label_score, "prompts": published(folder)[:1]}
+    return task_in(folder, keys, ROWS)
 
 
 def labels_in(file: Path) -> tuple[str, ...]:
@@ -131,7 +135,7 @@ def run_all(plan: Plan, lm: LanguageModel, store: Store, file: Path) -> list[str
     """Carry out what is missing in the file, writing it after each; return what failed."""
     results = read(file) or {"model": lm.facts.fingerprint, "tasks": {}}
     expect(file, "", results, {"model": lm.facts.fingerprint})
-    tasks = {name: task_of(plan.data, name) for name in plan.tasks}
+    tasks = {name: task_of(plan.data, name, plan.label_score) for name in plan.tasks}
     failed: list[str] = []
     for baseline in BASELINES:
         for name, task in tasks.items():
@@ -417,9 +421,10 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=TOKENS, help="budget of one search")
     parser.add_argument("--json", type=Path, required=True, help="the results; goes on with what it holds")
     parser.add_argument("--store", type=Path, default=Path("classification.sqlite"), help="every answer")
+    parser.add_argument("--label-score", default="sum", help="how everybody compares labels; a file is of one")
     parser.add_argument("--report", action="store_true", help="only print what there is")
     options = parser.parse_args()
-    plan = Plan(options.data, options.tasks, options.methods, options.seeds, options.tokens)
+    plan = Plan(options.data, options.tasks, options.methods, options.seeds, options.tokens, options.label_score)
     carry_out(options, partial(run_all, plan), partial(report, plan))
 
 
