@@ -211,7 +211,9 @@ def plan_battery(  # noqa: PLR0913 - as above
     if not rows:
         raise TaskError(f"all {split} examples of the task {loaded.name} stand in the prompt", "choose another split")
     train = loaded.train if split != "train" else ()
-    asked = replace(loaded, seeds=(original,), train=train, dev=(), test=rows, folds=0)
+    # Nothing is varied by dev: labels have their prior on it where they have it on rows, and train does not suffice.
+    dev = loaded.dev if loaded.label_score == "batch" or (loaded.labels and split == "train") else ()
+    asked = replace(loaded, seeds=(original,), train=train, dev=dev, test=rows, folds=0)
     chosen = FAMILIES if families is None else [of_names[f] if isinstance(f, str) else f for f in families]
     given = (Given(tuple(others)),) if others else ()
     if not (*given, *chosen):

@@ -278,13 +278,14 @@ def _measure_noise(session: RunSession, task: Task, problem: Problem, budget: Bu
     session.observer.stage(f"measuring {pluralize(len(known), 'prompt')} again on dev to estimate the noise")
     n_known = None if session.known is None or session.known.noise is None else session.known.noise.n // len(known)
     examples = order_of(task, task.dev, session.spec.seed)
+    whole = replace(task, dev=session.spec.task.dev)
     if session.spec.objective != "score":  # test compares plain scores; these were asked already
-        plain = Evaluator(session.models.lm, task, budget)
+        plain = Evaluator(session.models.lm, whole, budget)
         seen = {outcome.example_id for outcome in first.evaluation.outcomes}
         prompts = [each.prompt for each in known.values()]
         found = plain.evaluate(prompts, [example for example in task.dev if example.id in seen])
         known = {each.prompt.id: each for each in found}
-    evaluator = Evaluator(session.models.again, task, budget)
+    evaluator = Evaluator(session.models.again, whole, budget)
     again = partial(measured_in_time, evaluator, deadline=session.clock, share=_NOISE_SHARE)
     return measure_noise(again, examples, list(known.values()), n_known)
 

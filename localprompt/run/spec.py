@@ -136,7 +136,8 @@ class RunSpec:
             budget: that everything asked is charged to.
             task: by default `placed`.
         """
-        asked = task or self.placed
+        # Labels have their prior on the same rows whatever the budget makes of dev.
+        asked = replace(task or self.placed, dev=self.task.dev)
         if self.objective == "score":
             return Evaluator(lm, asked, budget)
         return RobustEvaluator(lm, asked, budget, WEIGHTS[self.objective], self.seed)

@@ -317,8 +317,8 @@ class Evaluator:
         counts, chosen = Counter[str](), list[Mapping[str, str]]()
         for row in self._pool:
             label = row.targets[0] if row.targets else ""
-            most = -(-BATCH // len(self._labels)) if row.targets else BATCH
-            if counts[label] < most and inputs_of(row) not in shown and self.fits(prompt, row):
+            most = -(-BATCH // len(self._labels)) if label else BATCH
+            if counts[label] < most and inputs_of(row) not in shown and Evaluator.fits(self, prompt, row):
                 counts[label] += 1
                 chosen.append(row.inputs)
         return chosen or [dict.fromkeys(self._inputs, blank) for blank in CONTENT_FREE]

@@ -56,7 +56,8 @@ class RobustEvaluator(Evaluator):
 
     Args:
         lm: the task LM.
-        task: only train is looked at, for the outputs that no change may touch.
+        task: of its data train alone is looked at, for the outputs that no change may touch, and for batch calibration
+            dev.
         budget: that everything is charged to.
         weight: of the distance from mean to worst, from 0 to 1.
         seed: of the formats that are drawn.

@@ -427,3 +427,12 @@ def test_a_variant_that_does_not_fit_with_some_row_is_left_out() -> None:
     texts = {found.variants[place].family for place in found.models[0].too_long}
     assert texts <= {"examples"}
     assert all(each.failed == 0 for each in found.models[0].own.variants)
+
+
+def test_batch_calibration_is_measured_on_dev_where_the_rows_are_those_of_train() -> None:
+    given = replace(_task(), label_score="batch")
+    lm = toy.Watched(logprob=_blind, name="watched")
+    found = _sensitivity(lm, replace(given, dev=given.test), split="train", families=("surface",))
+    assert [each.scorer for each in found.models[0].scorers][:3] == ["likelihood", "plain", "calibrated"]
+    own = next(asked for asked in lm.scored if len(asked) > 2)
+    assert all("[MASK]" not in context for context, _ in own)

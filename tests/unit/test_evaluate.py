@@ -194,8 +194,9 @@ def test_batch_calibration_takes_dev_after_train_and_at_last_what_says_nothing()
     assert len(asked(replace(given, train=(), dev=()))) == len(CONTENT_FREE)
     many = toy.task(train=40, labels=tuple(f"label{n}" for n in range(30)), label_score="batch")
     assert len(asked(many)) == 30
-    unlabelled = replace(given, train=tuple(replace(row, targets=()) for row in toy.task(train=40).train))
-    assert len(asked(unlabelled)) == 16
+    for targets in ((), ("",)):  # of a task in Python, and of a file whose answers are not read
+        unlabelled = replace(given, train=tuple(replace(row, targets=targets) for row in toy.task(train=40).train))
+        assert len(asked(unlabelled)) == 16
 
 
 @pytest.mark.parametrize(("norm", "expected"), [("token", -2.0), ("sequence", -6.0)])

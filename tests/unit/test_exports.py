@@ -27,7 +27,9 @@ from localprompt.exports import labels
 from localprompt.exports.calibration import label_priors
 from localprompt.exports.rendering import Piece, filled, named_slots, open_prompt, tokens_of
 from localprompt.exports.winner import find
+from localprompt.lm.budget import Budget
 from localprompt.lm.scripted import ScriptedLM
+from localprompt.search.evaluator import Evaluator
 from localprompt.store import Store
 from localprompt.tasks import Layout, Task
 from localprompt.types import Demo, Prompt
@@ -275,6 +277,23 @@ def test_calibration_goes_along_as_a_bias_of_each_labels_token(tmp_path: Path, u
     assert request["logit_bias"] == [[even, pytest.approx(total + 0.1)], [odd, pytest.approx(total + 2.5)]]
     assert json.loads((tmp_path / "prompt.json").read_text())["llama_cpp"]["logit_bias"] == request["logit_bias"]
     assert "a bias for the calibration choose the same, as each label is one token" in " ".join(done.notes)
+
+
+def test_a_small_budget_has_the_prior_on_the_same_rows() -> None:
+    lm = ScriptedLM(logprob=lambda context, continuation: -float(len(context) % 7 + len(continuation)))
+    asked = replace(
+        toy.task(train=2, dev=200, test=4, labels=("even", "odd"), label_score="batch"), seeds=(Prompt("x"),)
+    )
+    run = localprompt.optimize(asked, lm, method="ape", max_tokens=3000)
+    assert run.expected is not None
+    assert run.expected.sizes["dev_examples"] < 200
+    with Store() as home:
+        priors = find(home, run.run_id, "test").label_priors
+    evaluator = Evaluator(lm, asked, Budget())
+    evaluator.evaluate([run.best], asked.test[:1])
+    found = evaluator.label_likelihoods(run.best, asked.test[0])
+    assert found is not None
+    assert priors == tuple(nats - left for nats, left in zip(found.logprobs, found.scores, strict=True))
 
 
 def test_what_is_lost_of_calibration_is_said(tmp_path: Path) -> None:

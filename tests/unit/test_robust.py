@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from localprompt.lm.budget import Budget
 from localprompt.optimizers import names
 from localprompt.run.config import RunConfig
 from localprompt.run.results import RunResult
+from localprompt.search.evaluator import Evaluator
 from localprompt.store import Store
 from localprompt.tasks import Task
 from localprompt.types import Prompt
@@ -125,6 +126,26 @@ def test_labels_and_likelihoods_are_robust_too() -> None:
     assert set(probable.scores) == {-4.0}
     (as_it_is, *_) = evaluator.neighbourhoods(task.seeds, task.dev)[0]
     assert as_it_is.mean == 0.5
+
+
+class _InLetters(toy.Watched):
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return list(map(len, texts))
+
+
+def test_batch_calibration_has_the_rows_that_fit_with_the_prompt_itself() -> None:
+    task, prompt = toy.task(train=20, dev=1, labels=("even", "odd"), label_score="batch"), Prompt("Say it")
+    long = replace(task.train[0], inputs={"input": "alpha0" + " and" * 100})
+    task = replace(task, train=(long, *task.train[1:]))
+    asked = []
+    for is_robust in (False, True):
+        lm = _InLetters(logprob=toy.parity)
+        lm.n_ctx = len(task.layout.render(prompt, long.inputs).text + " even")
+        evaluator = _evaluator(lm=lm, task=task) if is_robust else Evaluator(lm, task, Budget())
+        evaluator.evaluate([prompt], task.dev)
+        asked.append([context for context, _ in lm.scored[0] if context.startswith("Say it\n")])
+    assert long.inputs["input"] in asked[0][0]
+    assert asked[0] == asked[1]
 
 
 def test_it_costs_five_times_as_many_calls_and_estimates_count_them(home: Store) -> None:
