@@ -6,7 +6,8 @@
 DATA is a folder with subj, sst-5, agnews and banking-20, each with train.jsonl, dev.jsonl and test.jsonl of {"input",
 "targets"}, and prompts.txt with instructions by people, one a line. Every prompt of a task is scored on the same rows
 of test with each way to compare labels: `sum`, `calibrated` (on inputs that say nothing) and `batch` (on 16 rows of
-train). The likelihoods of a row are computed once; `calibrated` adds three texts a prompt and `batch` sixteen.
+train, 20 of five labels). The likelihoods of a row are computed once; `calibrated` adds three texts a prompt and
+`batch` those rows.
 
 Nothing is chosen here, so the means over prompts are what a prompt may be expected to have. A file is written after
 each task and model, and what it has is not repeated; all answers are in --store. `--report` prints what there is.

@@ -29,7 +29,7 @@ Norm = Literal["token", "sequence"]
 CONTENT_FREE = ("N/A", "", "[MASK]")
 """Inputs that say nothing: a label has its prior on them (contextual calibration, Zhao 2021)."""
 BATCH = 16
-"""Rows on which a label has its prior in batch calibration; one a label where there are more labels. Of AG News
+"""Rows on which a label has its prior in batch calibration; more where each label has equally many. Of AG News
 with six small models 16 rows gained between seven tenths and all of what 48 did (benchmarks/LOG.md)."""
 
 UNLIKELY = -100.0
