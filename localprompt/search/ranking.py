@@ -178,7 +178,8 @@ def preference(standing: Standing) -> tuple[bool, float, int]:
     what a found prompt is compared with; then the shorter, which costs less.
     """
     is_seed = standing.candidate.op == "seed"
-    length = size(standing.candidate.prompt) if standing.length is None else standing.length
+    # Of seeds the one that the search was compared with, and it counted no tokens.
+    length = size(standing.candidate.prompt) if is_seed or standing.length is None else standing.length
     return not is_seed, -standing.mean if is_seed else 0.0, length
 
 

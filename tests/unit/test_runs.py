@@ -306,6 +306,12 @@ def test_the_winner_of_a_tie_is_what_the_model_reads_in_fewer_tokens() -> None:
     assert chosen.winner.candidate.prompt.instruction == "Write omega, concatenated."
 
 
+def test_of_equal_seeds_the_one_that_is_compared_stays() -> None:
+    seeds = (Prompt("one two three four"), Prompt("a b c d"), Prompt("responsibilities"))
+    result = runs.optimize(replace(toy.task(), seeds=seeds), toy.model(), method="manual")
+    assert result.best == result.seed_prompt == Prompt("a b c d")
+
+
 def _standing(text: str, scores: str, op: str = "any") -> Standing:
     outcomes = tuple(Outcome(f"dev:{n}", None, float(score)) for n, score in enumerate(scores))
     return Standing(Candidate(Prompt(text), op), Evaluation(Prompt(text), outcomes))
