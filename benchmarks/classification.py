@@ -78,7 +78,7 @@ class Plan:
     methods: tuple[str, ...]
     seeds: int
     tokens: int
-    label_score: str
+    label_score: str = "sum"
     """How everybody compares labels."""
 
     @property

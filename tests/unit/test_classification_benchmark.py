@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -128,6 +129,14 @@ def test_another_budget_needs_another_file(benchmark: ModuleType, data: Path, tm
         benchmark.run_all(plan, _model(), store, file)
         with pytest.raises(SystemExit, match="max_tokens was"):
             benchmark.run_all(benchmark.Plan(data, ("subj",), ("ape",), 1, 7), _model(), store, file)
+
+
+def test_another_way_to_compare_labels_needs_another_file(benchmark: ModuleType, data: Path, tmp_path: Path) -> None:
+    file, plan = tmp_path / "found.json", _plan(benchmark, data)
+    with Store(tmp_path / "store.db") as store:
+        benchmark.run_all(replace(plan, seeds=0), _model(), store, file)
+        with pytest.raises(SystemExit, match="task was"):
+            benchmark.run_all(replace(plan, seeds=0, label_score="batch"), _model(), store, file)
 
 
 def test_seeds_are_averaged_before_rows_are_paired(benchmark: ModuleType) -> None:
