@@ -197,9 +197,10 @@ def read(file: Path) -> Results:
 
 
 def write(file: Path, results: Results, indent: int | None = 1) -> None:
-    """Write the results so that the file is whole whenever this ends."""
+    """Write the results so that the file is whole whenever this ends; without blanks where there is no indent."""
     half = file.with_name(f"{file.name}.new")
-    half.write_text(json.dumps(results, indent=indent, ensure_ascii=False), encoding="utf-8")
+    separators = (",", ":") if indent is None else None
+    half.write_text(json.dumps(results, indent=indent, separators=separators, ensure_ascii=False), encoding="utf-8")
     half.replace(file)
 
 
