@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from localprompt.run.ported import Port
     from localprompt.run.resume import replay, resume
     from localprompt.run.session import Session, open_session
+    from localprompt.run.ways import Tuned, tune
     from localprompt.search.observer import Observer, SilentObserver
     from localprompt.store import Store
     from localprompt.tasks import Task, load_task
@@ -83,6 +84,7 @@ __all__ = [
     "Task",
     "TaskError",
     "Transfer",
+    "Tuned",
     "WorkerDied",
     "compare",
     "diagnose",
@@ -101,6 +103,7 @@ __all__ = [
     "resume",
     "sensitivity",
     "transfer",
+    "tune",
 ]
 
 _HOME = {
@@ -133,6 +136,7 @@ _HOME = {
     "localprompt.run.ported": ("Port",),
     "localprompt.run.resume": ("replay", "resume"),
     "localprompt.run.session": ("Session", "open_session"),
+    "localprompt.run.ways": ("Tuned", "tune"),
     "localprompt.run.diagnosis": ("Diagnosis", "diagnose"),
     "localprompt.run.api": ("Estimate", "EvaluationResult", "RunResult", "dry_run", "evaluate", "optimize"),
     "localprompt.store": ("Store",),

@@ -66,6 +66,49 @@ def check(
         _check_with(task, model, engine, store, as_json=as_json)
 
 
+@tasks.command()
+@click.argument("file", type=HomePath())
+@click.option("--model", required=True, help=MODELS)
+@click.option(
+    "--rows",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="Dev rows that choose, and train rows that confirm, at most.",
+)
+@engine_option
+@allow_code_option
+@store_option
+@report_options
+def tune(
+    *,
+    file: Path,
+    model: str,
+    rows: int,
+    engine: dict[str, Any],
+    allow_code: bool,
+    store: Path | None,
+    as_json: bool,
+) -> None:
+    """Find the layout and the label score that suit a model best, with the seed prompt.
+
+    Layouts race on dev rows, where labels are compared also with batch calibration; the best is compared with the task
+    as it is on train rows that chose nothing. Prints the keys for the task file, and changes no file.
+    """
+    from localprompt.cli.progress import progress  # noqa: PLC0415 - slow to start
+    from localprompt.cli.ways import print_ways  # noqa: PLC0415
+    from localprompt.run.ways import tune as tuned  # noqa: PLC0415
+    from localprompt.tasks import load_task  # noqa: PLC0415
+
+    task = load_task(file, allow_code=allow_code)
+    with progress() as observer:
+        found = tuned(task, model, rows=rows, engine=engine, store=store, observer=observer)
+    if as_json:
+        say_json(found.to_json())
+    else:
+        print_ways(found)
+
+
 def _check_with(task: Task, model: str, engine: dict[str, Any], store: Path | None, *, as_json: bool) -> None:
     from localprompt.cli.diagnosis import print_diagnosis  # noqa: PLC0415 - as above
     from localprompt.cli.progress import progress  # noqa: PLC0415

@@ -119,7 +119,7 @@ class Evaluator:
         """
         endings = [self._layout.separator + label for label in self._labels] or [""]
         contexts = [self._context(prompt, example.inputs) for prompt in prompts for example in examples]
-        contexts += [self._context(prompt, inputs) for prompt in prompts for inputs in self._calibrating(prompt)]
+        contexts += [self._context(prompt, inputs) for prompt in prompts for inputs in self.calibrating(prompt)]
         read = unique_tokens(self._lm.lm, [context + ending for context in contexts for ending in endings])
         return Work(self._lm.lm.facts.fingerprint, read, len(contexts) if self._n_new else 0, self._n_new)
 
@@ -295,7 +295,7 @@ class Evaluator:
         new = {prompt.id: prompt for prompt in prompts if prompt.id not in self._label_prior}
         if not new:
             return
-        cells = [(each.id, self._context(each, inputs)) for each in new.values() for inputs in self._calibrating(each)]
+        cells = [(each.id, self._context(each, inputs)) for each in new.values() for inputs in self.calibrating(each)]
         table = self._label_logprobs([context for _, context in cells], calls=len(cells))
         for prompt_id in new:
             of_prompt = [row for (owner, _), row in zip(cells, table, strict=True) if owner == prompt_id]
@@ -304,7 +304,7 @@ class Evaluator:
             means = (_log_sum_exp(column) - math.log(len(rows)) for column in zip(*rows, strict=True))
             self._label_prior[prompt_id] = tuple(means)
 
-    def _calibrating(self, prompt: Prompt) -> list[Mapping[str, str]]:
+    def calibrating(self, prompt: Prompt) -> list[Mapping[str, str]]:
         """Return the inputs on which the labels' prior under a prompt is measured; none without calibration.
 
         Of batch calibration the first rows of train, then of dev, each label equally often as far as there are such.

@@ -96,6 +96,7 @@ def _printed(task: str, tmp_path: Path, tiny_qwen: Path) -> dict[str, Any]:
         "models quantize": call("models", "quantize", str(tiny_qwen), "--to", "Q8_0", "--out", str(tmp_path)),
         "tasks check": call("tasks", "check", task),
         "tasks check --model": call("tasks", "check", task, *of_model),
+        "tasks tune": call("tasks", "tune", task, *of_model),
     }
 
 

@@ -1,0 +1,59 @@
+"""The ways to ask a task, for people. Level 10."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import yaml
+from rich.console import RenderableType
+from rich.text import Text
+
+from localprompt.cli.output import print_parts
+from localprompt.cli.printable import printable
+from localprompt.cli.tables import table
+from localprompt.interface.rounding import score_text
+from localprompt.run.ways import Tuned
+from localprompt.search.observer import pluralize
+
+_ALPHA = 0.05
+
+
+def print_ways(found: Tuned) -> None:
+    """Print what each way to ask scored, what the best is worth, and the keys of a task file for it."""
+    print_parts(list(_parts(found)))
+
+
+def _parts(found: Tuned) -> Iterator[RenderableType]:
+    prompts = [f"{len(prompt.demos)} worked examples" if prompt.demos else "none" for prompt in found.prompts]
+    shown = f"{pluralize(len(prompts), 'seed prompt')} (with {' and '.join(dict.fromkeys(prompts))})"
+    yield Text(printable(f"{found.task} with {found.model}, mean score of {shown} on dev rows:\n"))
+    columns = ("way to ask", "label score", "score", "95 % interval", "rows")
+    rows = [
+        (
+            way.change,
+            way.label_score,
+            score_text(way.score.mean),
+            f"{score_text(way.score.low, 2)} to {score_text(way.score.high, 2)}",
+            str(way.score.n),
+        )
+        for way in found.ways
+    ]
+    has_labels = any(way.label_score for way in found.ways)
+    kept = [i for i, name in enumerate(columns) if has_labels or name != "label score"]
+    cells = [[row[i] for i in kept] for row in rows]
+    yield table([columns[i] for i in kept], cells, right=columns[2:], wide=columns[:1])
+    yield Text(f"\n{_gain(found)}")
+    if found.best.keys:
+        yield Text("\nIn the task file:\n")
+        yield Text(printable(yaml.safe_dump(found.best.keys, sort_keys=False, allow_unicode=True, width=1000)))
+
+
+def _gain(found: Tuned) -> str:
+    if not found.best.keys:
+        return "No other way was ahead of the task as it is."
+    if found.gain is None:
+        return "No train rows are left to confirm the best: its score is that of the best of many, partly luck."
+    mean, low, high = (score_text(each, 2, "+") for each in (found.gain.mean, found.gain.low, found.gain.high))
+    chance = ", which may be chance" if found.gain.p >= _ALPHA else ""
+    rows = f"{found.gain.n} train rows that chose nothing"
+    return f"On {rows} the best differs from the task as it is by {mean} (95 % interval {low} to {high}){chance}."
