@@ -40,6 +40,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
+from localprompt.errors import ConfigError
 from localprompt.optimizers.ape import APE
 from localprompt.optimizers.opro import OPRO
 from localprompt.optimizers.pe2 import PE2
@@ -153,7 +154,7 @@ class Auto(Checked):
     max_tokens: Count = 80
     """Of a reply of `cross`; more where instructions are longer."""
     style: Style = "auto"
-    """How the proposer is asked, by all operators: `chat`, `raw`, or `auto`."""
+    """How the proposer is asked, by all operators but `reason`: `chat`, `raw`, or `auto`."""
     without: _Operators = "none"
     """Operators that are left out, separated by commas; `none`: all take part."""
     choice: Literal["bandit", "uniform"] = "bandit"
@@ -163,13 +164,15 @@ class Auto(Checked):
 
     def run(self, problem: Problem) -> None:
         """Search for the best prompt; everything stays with `problem`."""
+        if not problem.train:
+            raise ConfigError("auto shows the proposer training examples and the task has none", "add a train split")
         begun, dev = problem.proposer.tokens_computed, problem.shuffled(problem.dev)
         problem.begin("opening")
         try:
             names = self._open(problem, dev)
         finally:  # what the budget cuts off has its share, too
             ranked, cost = _ranked(problem), problem.proposer.tokens_computed - begun
-            n_new = len(problem.ranking.candidates)
+            n_new = len(problem.ranking.candidates) - len(problem.seeds)
             problem.ranking.turns.append(Turn("opening", cost, n_new, _rise(problem, ranked)))
         operators = self._operators(problem, dev)
         bandit = Bandit([name for name in names if name in operators], 1 / len(dev))
@@ -227,14 +230,11 @@ class Auto(Checked):
         style = self.style
         ape = APE(queries=2, per_query=self.per_query, style=style)
 
-        def deal(ranked: Sequence[Evaluation]) -> list[Prompt]:
-            return dealt(problem, replace(ranked[0].prompt, demos=()), 3, dev, self.shots)
-
         found: dict[str, Operator] = {
             "examples": lambda ranked: swapped(
                 problem, next((each.prompt for each in ranked if each.prompt.demos), Prompt("")), self.shots
             ),
-            "deal": deal,
+            "deal": lambda ranked: dealt(problem, replace(ranked[0].prompt, demos=()), 3, dev, self.shots),
             "reword": partial(ape.step, problem),
             "cross": partial(self._crossed, problem, meta),
             "guess": lambda ranked: ape.guesses(problem),
@@ -263,9 +263,11 @@ class Auto(Checked):
 
     def _crossed(self, problem: Problem, meta: Mapping[str, MetaPrompt], ranked: Sequence[Evaluation]) -> list[Prompt]:
         """Return instructions made of two good ones each; they carry the worked examples of the better one."""
-        with_words = list(
-            {each.prompt.instruction: each.prompt for each in ranked if each.prompt.instruction.strip()}.values()
-        )
+        different = dict[str, Prompt]()
+        for each in ranked:
+            if each.prompt.instruction.strip():
+                different.setdefault(each.prompt.instruction, each.prompt)  # with the better worked examples
+        with_words = list(different.values())
         pairs = [(with_words[0], other) for other in with_words[1 : self.beam + 1]]
         if not pairs:
             return []

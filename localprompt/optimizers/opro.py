@@ -23,7 +23,7 @@ import math
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -81,11 +81,11 @@ class _Search:
     meta: Mapping[str, MetaPrompt]
     asking: MetaPrompt
     """Asks for new instructions."""
-    sample: tuple[Example, ...]
+    sample: tuple[Example, ...] = ()
     """Train examples that every prompt is scored on."""
-    constant: tuple[Example, ...]
+    constant: tuple[Example, ...] = ()
     """Exemplars of the choice `constant`."""
-    scored: list[Evaluation]
+    scored: list[Evaluation] = field(default_factory=list)
     """Every prompt on the sample, in order of appearance."""
 
     def best(self, most: int, buckets: int, threshold: float) -> list[Pair]:
@@ -216,7 +216,8 @@ class OPRO(Checked):
         """Search for the best instruction; everything stays with `problem`."""
         if not problem.train:
             raise ConfigError("opro scores on training examples and the task has none", "add a train split")
-        search = self._begun(problem)
+        sample, constant = problem.minibatch(self.score_examples), problem.minibatch(self.exemplars)
+        search = replace(self._begun(problem), sample=sample, constant=constant)
 
         # 1. Score the seeds; on dev too, so that a search cut short is never worse than they are.
         begun = starts(problem, self.shots, self.example_sets)
@@ -255,8 +256,7 @@ class OPRO(Checked):
         meta = load("opro", _TEMPLATES, self.templates)
         in_a_chat = "opening_chat" if self.position == "A_begin" else "step_chat"
         asking = _of(self.score_buckets, meta[in_a_chat if problem.proposer.chats(self.style) else "completion"])
-        sample, constant = problem.minibatch(self.score_examples), problem.minibatch(self.exemplars)
-        return _Search(problem, meta, asking, sample, constant, [])
+        return _Search(problem, meta, asking)
 
     def _next(self, search: _Search, temperature: float) -> list[Prompt]:
         """Return the usable new prompts of a step."""

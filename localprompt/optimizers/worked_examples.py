@@ -30,6 +30,7 @@ from localprompt.proposals.similarity import words
 from localprompt.search.filtering import Stages, filter_in_stages, measure_best_first
 from localprompt.search.problem import Problem
 from localprompt.search.ranking import best_first, size, smooth_key
+from localprompt.tasks.copies import inputs_of
 from localprompt.types import Candidate, Demo, Evaluation, Example, Outcome, Prompt
 
 Shots = Annotated[
@@ -281,10 +282,12 @@ def _in_order(evaluations: Iterable[Evaluation]) -> list[Prompt]:
 
 
 def _from_data(problem: Problem) -> list[_Solved]:
-    """Return the train examples as they are in the data."""
+    """Return the train examples as they are in the data, without copies of dev: these show a prompt its answers."""
+    asked = set(map(inputs_of, problem.dev))
     return [
         _Solved(each, each.targets[0] if problem.outputs else "", Demo(each.inputs, each.targets[0]))
         for each in problem.train
+        if inputs_of(each) not in asked
     ]
 
 

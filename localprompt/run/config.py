@@ -46,12 +46,12 @@ _MAX_ENGINE_SETTING = 2**31 - 1
 _MAX_RESTARTS = 1_000_000
 _SHOWN = 100
 """Characters of a value that a file brought."""
-_SEARCH = 6
+_SEARCH = 7
 """Raised where the same settings, models and seed make another search or choose otherwise than before."""
-_REPEATED = (3, 4, 5)
+_REPEATED = (3, 4, 5, 6)
 """Forms whose searches this one repeats but for rare cases (those with `shots`, replies that a deleted rule changed,
-ties that went by characters), so that their runs can be resumed; where one goes another way, a replay says that the
-answers end."""
+ties that went by characters, turns of `auto`), so that their runs can be resumed; where one goes another way, a replay
+says that the answers end."""
 _BEFORE = {"shots": 0}
 """Settings that a run has where its record is older than the setting, and the default changes its search."""
 
@@ -159,7 +159,7 @@ class RunConfig(_Part):
     """Of the method, files with their text."""
     seed: int
     limits: Annotated[Limits, _record(Limits), PlainSerializer(plain)]
-    """On tokens and calls those of now, on minutes those of the first session."""
+    """On tokens and calls those of now, on minutes those of the first session that had some."""
     n_dev: Annotated[int | None, Field(alias="dev_examples", ge=1)] = None
     """Dev examples that the search sees, where its budget was too small for all of them."""
     use_cache: bool

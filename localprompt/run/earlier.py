@@ -69,6 +69,9 @@ def begun_with(spec: RunSpec, run: str | None, store: Store | str | os.PathLike[
     if n_seen:
         which = f"{n_seen} of {len(task.test)} test rows were train or dev rows of the run {record.id}"
         notes.append(f"{which}: scores on test are too good for prompts that come from it")
+    if config.notes:
+        which = f"the run {record.id} began with prompts of another run itself"
+        notes.append(f"{which}: test rows from which that one may have learnt are not known")
     return replace(spec, warm=warm, notes=tuple(notes))
 
 

@@ -34,7 +34,6 @@ from localprompt.types import Evaluation, Example, Outcome
 
 KIND = "cross-validation"
 """Of study in the store."""
-_LEAST_MINUTES = 0.01
 
 
 def without_each_fold(task: Task, seed: int) -> list[Task]:
@@ -157,7 +156,7 @@ class FoldedSearch:
             rows = len(task.train) + len(task.dev)
             observer.note(f"search {number + 1} of {len(ready)}: on {rows} rows, {what}")
             held_out = None if task.test else self._held_out(home, results)
-            minutes = None if deadline is None else max(_LEAST_MINUTES, deadline.left / 60 / n_left)
+            minutes = None if deadline is None else deadline.left / 60 / n_left
             try:
                 run_id = study.known(number, each.spec, held_out)
                 if run_id is None:

@@ -49,7 +49,6 @@ KIND = "port"
 """Of study in the store."""
 _MOST_OTHERS = 4
 """Candidates of the old run, beside its winner and its seeds, that the new search begins with."""
-_LEAST_MINUTES = 0.01
 _SAYING = 5
 """Part of the tokens and calls that may be spent before the search, to say what the swap loses on dev."""
 
@@ -126,8 +125,7 @@ def port(  # noqa: PLR0913 - as many choices as the command
                 sized, cost = planned(ready, observer, deadline)
                 run_id = study.entered(0, RunConfig.new(sized.spec, models, use_cache=True, expected=cost))
             _say_dev(home, old, ready, run_id, observer)
-            minutes = None if deadline is None else max(_LEAST_MINUTES, deadline.left / 60)
-            result = gone_on(home, run_id, ready, observer, minutes)
+            result = gone_on(home, run_id, ready, observer, deadline and deadline.left / 60)
             found = _ported(study.id, home, old, spec.task, result)
         except BaseException as error:
             study.end("paused" if isinstance(error, KeyboardInterrupt) else "failed")

@@ -64,7 +64,7 @@ def resume(  # noqa: PLR0913 - as many choices as the command
         proposer: the same of the proposer, for a run that has one of its own.
         task: needed where the task was made in Python with functions of its own; another one is a mismatch.
         engine: settings of the engine other than then, which is a mismatch.
-        max_minutes: for this session, after which the result is there; by default those that the run was begun with.
+        max_minutes: for this session, after which the result is there; by default the first that the run had.
         pause_after: minutes of this session, after which the run pauses; by default none.
         max_tokens: for the whole search; by default as before.
         max_calls: for the whole search; by default as before.
@@ -91,8 +91,8 @@ def resume(  # noqa: PLR0913 - as many choices as the command
             observer.note(f"the run {record.id} is finished")
             return RunResult.from_json(record.result, home.path)
         begun = config = RunConfig.read(record.configuration)
-        if wanted == Limits() and begun.limits.max_minutes is not None:  # the promise holds for each session
-            wanted = Limits(max_minutes=begun.limits.max_minutes)
+        if replace(wanted, pause_after=None) == Limits():  # the promise holds for each session
+            wanted = replace(wanted, max_minutes=begun.limits.max_minutes)
             deadline = wanted.deadline()
         _check_limits(record, config, wanted, force=force)
         spec = _spec(config, known_task(config, task, allow_code, force=force), wanted, stack)
@@ -109,10 +109,9 @@ def resume(  # noqa: PLR0913 - as many choices as the command
             )
             config = config.restarted(spec.task, models)
         ready = prepare(spec, models)
-        # The minutes that it was begun with stay: they are those of each further session.
-        limits = replace(spec.limits, max_minutes=begun.limits.max_minutes, pause_after=begun.limits.pause_after)
-        config = config.changed(test_seen=seen, limits=limits)
-        is_unchanged = mismatch is None and limits == begun.limits and not (deadline and is_cut(record, spec.task.test))
+        config = config.changed(test_seen=seen, limits=replace(spec.limits, pause_after=begun.limits.pause_after))
+        is_same = mismatch is None and spec.limits.without_minutes() == begun.limits.without_minutes()
+        is_unchanged = is_same and not (deadline and is_cut(record, spec.task.test))
         if record.status == "finished" and record.result is not None and is_unchanged:
             observer.note(f"the run {record.id} is finished, and nothing has changed since")
             return RunResult.from_json(record.result, home.path)
@@ -220,7 +219,10 @@ def _check_not_one_of_many(record: RunRecord, config: RunConfig, wanted: Limits,
 
 
 def _spec(config: RunConfig, task: Task, wanted: Limits, stack: ExitStack) -> RunSpec:
-    """Return the search of a run; its limits on tokens and calls, where no others are wanted, are those of before."""
+    """Return the search of a run; its limits on tokens and calls, where no others are wanted, are those of before.
+
+    Its first minutes stay: they are those of each further session, and a replay goes on as far as with some.
+    """
     if config.cross_validation is None:
         check_one_split(task, "its searches begin together, so only optimize can begin one")
     before = config.limits
@@ -229,6 +231,7 @@ def _spec(config: RunConfig, task: Task, wanted: Limits, stack: ExitStack) -> Ru
         max_tokens=wanted.max_tokens or before.max_tokens,
         max_calls=wanted.max_calls or before.max_calls,
         max_requested=None if wanted.max_tokens else before.max_requested,
+        max_minutes=before.max_minutes or wanted.max_minutes,
     )
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     return RunSpec(

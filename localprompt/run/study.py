@@ -15,6 +15,8 @@ from localprompt.search.observer import Observer
 from localprompt.store import RunStatus, Store
 from localprompt.store.records import dumped, identity_hash
 
+_LEAST_MINUTES = 0.01
+
 
 class SearchStudy:
     """A study of the store that consists of searches, which are runs like others.
@@ -53,7 +55,8 @@ class SearchStudy:
             and not config.restarts
             and not config.test_seen
             and (record.status == "finished") == (record.result is not None)
-            and (config.identity.task, config.limits) == (spec.task.fingerprint, spec.limits)
+            and config.identity.task == spec.task.fingerprint
+            and config.limits.without_minutes() == spec.limits.without_minutes()
             and config.cross_validation == held_out
         )
         return record.id if is_same else None
@@ -88,7 +91,7 @@ def gone_on(home: Store, run_id: str, ready: Prepared, observer: Observer, minut
         model=models.lm,
         proposer=models.other,
         task=ready.spec.task,
-        max_minutes=minutes,
+        max_minutes=None if minutes is None else max(_LEAST_MINUTES, minutes),
         store=home,
         observer=observer,
     )

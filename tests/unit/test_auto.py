@@ -14,6 +14,7 @@ import localprompt
 from localprompt.cli.output import turn_parts
 from localprompt.optimizers import configure
 from localprompt.optimizers.auto import Auto, Bandit
+from localprompt.optimizers.opro import OPRO
 from localprompt.optimizers.worked_examples import dealt, swapped
 from localprompt.search.problem import Problem
 from localprompt.types import Candidate, Demo, Evaluation, Example, Prompt, Turn
@@ -226,3 +227,33 @@ def test_candidates_of_crossing_name_both_parents() -> None:
     made = [each for each in problem.ranking.candidates if each.op == "cross"]
     assert made
     assert all(each.parents == tuple(prompt.id for prompt in prompts) for each in made)
+
+
+def test_what_is_crossed_carries_the_better_worked_examples_of_its_instruction() -> None:
+    given = replace(toy.task(), layout=toy.SHOWING)
+    problem = toy.problem(toy.model(answer=_writes), given)
+    shown = Prompt("Be brief.", tuple(Demo(each.inputs, each.targets[0]) for each in given.train[:2]))
+    ranked = [problem.evaluate([each])[0] for each in (shown, Prompt("Be kind."), Prompt("Be brief."))]
+    made = Auto()._operators(problem, problem.dev)["cross"](ranked)
+    assert [each.demos for each in made] == [shown.demos]
+
+
+def test_the_trajectory_draws_no_train_row_that_it_does_not_show() -> None:
+    problem = toy.problem(toy.model(), toy.task(train=100))
+    ranked = problem.evaluate([Prompt("Be brief.")])
+    before = len(problem.unseen)
+    Auto()._operators(problem, problem.dev)["trajectory"](ranked)
+    assert before - len(problem.unseen) <= OPRO().draws * OPRO().exemplars
+
+
+def test_a_task_without_train_rows_is_refused_before_anything_is_asked() -> None:
+    lm = toy.Watched()
+    with pytest.raises(localprompt.ConfigError, match="has none"):
+        localprompt.optimize(toy.task(train=0), lm, method="auto")
+    assert not lm.asked
+
+
+def test_the_opening_counts_new_prompts_alone() -> None:
+    found = _search(max_tokens=200)
+    assert found.stopped
+    assert [(turn.operator, turn.proposals) for turn in found.turns] == [("opening", 0)]

@@ -104,6 +104,16 @@ def test_test_rows_that_the_earlier_search_saw_are_told_of(home: Store) -> None:
     assert not any("test rows were" in note or "another task" in note for note in notes)
 
 
+def test_a_run_that_began_with_another_itself_may_have_learnt_from_rows_that_nobody_knows(home: Store) -> None:
+    given = toy.task(train=10, dev=20, test=50)
+    first = _search(home)
+    second = _search(home, from_run=first.run_id, dev=given.test[:20], test=given.test[30:])
+    third = _search(home, from_run=second.run_id, dev=given.test[:20], test=given.dev)
+    told = f"the run {second.run_id} began with prompts of another run itself"
+    assert any(told in note for note in third.notes)
+    assert not any("began with prompts of another" in note for note in second.notes)
+
+
 def test_a_run_that_cannot_help_is_one_sentence_and_nothing_is_spent(home: Store, tmp_path: Path) -> None:
     lm = toy.Watched()
     with pytest.raises(StoreError, match="no run"):

@@ -157,7 +157,7 @@ def test_a_run_begun_anew_shows_the_names_of_now_and_no_old_result() -> None:
     assert (resumed.task, resumed.model, resumed.notes) == ("other", "another", ())
 
 
-@pytest.mark.parametrize(("form", "is_refused"), [(5, False), (4, False), (3, False), (2, True)])
+@pytest.mark.parametrize(("form", "is_refused"), [(6, False), (5, False), (4, False), (3, False), (2, True)])
 def test_a_run_of_the_form_before_is_repeated_and_an_older_one_is_not(form: int, is_refused: bool) -> None:
     first = runs.optimize(toy.task(), toy.model(), max_calls=100)
     with Store() as store:

@@ -46,8 +46,8 @@ class Clock:
 class Slow(ScriptedLM):
     """Takes a time for each token that it computes, on a clock of its own."""
 
-    def __init__(self, clock: Clock, rate: float, name: str = "slow") -> None:
-        super().__init__(name=name, answer=toy.answer, logprob=toy.logprob)
+    def __init__(self, clock: Clock, rate: float, name: str = "slow", answer: toy.Answer = toy.answer) -> None:
+        super().__init__(name=name, answer=answer, logprob=toy.logprob)
         self.clock = clock
         self.rate = rate
 
@@ -295,6 +295,42 @@ def test_a_foreign_model_keeps_the_promise_where_a_run_goes_on(clock: Clock) -> 
     assert clock.now <= 198
     assert longer.test is not None
     assert longer.test.best.n > first.test.best.n
+
+
+def _never_right(prompt: str, seed: int) -> str:
+    """A model that writes 64 instructions, none of use."""
+    names = ("sort", "weigh", "count", "paint", "fold", "mark", "lift", "bend")
+    written = f"{names[seed % 8]} and {names[seed // 8 % 8]}"
+    return f" {written} it." if toy.is_asked_to_write(prompt) else " no idea"
+
+
+@pytest.mark.parametrize(
+    ("first", "then"), [({}, {"max_minutes": 99.0}), ({"max_minutes": 99.0}, {"pause_after": 99.0})]
+)
+def test_the_minutes_of_any_session_are_used_and_its_replay_goes_as_far(
+    clock: Clock, first: dict[str, float], then: dict[str, float]
+) -> None:
+    """Random search ends after `proposals`, but under a limit goes on until nothing new comes."""
+
+    def answer(prompt: str, seed: int) -> str:
+        if next(left) == 0:
+            raise KeyboardInterrupt
+        return _never_right(prompt, seed)
+
+    left = iter(range(99, -1, -1))
+    task, few = toy.task(dev=20, test=20), {"proposals": 8}
+    with pytest.raises(KeyboardInterrupt):
+        runs.optimize(task, Slow(clock, 100, answer=answer), method="random", settings=few, **first)  # type: ignore[arg-type]
+    with Store() as store:
+        run_id = store.runs.all()[0].id
+    clock.now = 0.0
+    found = resuming.resume(run_id, model=Slow(clock, 100, answer=_never_right), **then)  # type: ignore[arg-type]
+    with Store() as store:
+        assert len(store.runs.candidates(run_id)) > 20
+    apart = {"spend": Spend(), "final_evaluation": Spend()}
+    again = resuming.replay(run_id)
+    assert again.spend.calls == found.spend.calls
+    assert replace(again, **apart) == replace(found, **apart)  # type: ignore[arg-type]
 
 
 def test_a_run_that_minutes_cut_is_not_compared_with_others() -> None:

@@ -15,7 +15,7 @@ from localprompt.errors import BudgetExhausted, ConfigError
 from localprompt.lm.budget import Budget
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers import configure
-from localprompt.optimizers.worked_examples import SETS, other_way, starts
+from localprompt.optimizers.worked_examples import SETS, dealt, other_way, starts
 from localprompt.search.problem import Problem
 from localprompt.search.ranking import size
 from localprompt.tasks import Layout, Task
@@ -93,6 +93,16 @@ def test_sets_are_of_train_alone_and_raced_with_the_seed_and_without() -> None:
     orders = [demos for demos in dealt if len(demos) == 16]
     assert len({Prompt("", demos).id for demos in orders}) == SETS
     assert dealt == [order[:n] for order in orders for n in (4, 8, 16)], "no tokens of their own"
+
+
+def test_a_copy_of_a_dev_row_is_never_shown() -> None:
+    given = task()
+    copies = tuple(replace(each, id=f"train:{each.id}") for each in given.dev[:10])
+    search = problem(toy.model(), replace(given, train=(*copies, *given.train[:10])))
+    sets = [*dealt(search, given.seeds[0], 2, search.dev), *starts(search, "auto", 2)[1:]]
+    shown = {demo.inputs["input"] for prompt in sets for demo in prompt.demos}
+    assert shown == {each.inputs["input"] for each in given.train[:10]}
+    assert not dealt(problem(toy.model(), replace(given, train=copies)), given.seeds[0], 2, given.dev)
 
 
 def test_different_answers_take_turns() -> None:
@@ -246,10 +256,11 @@ def test_reasoning_is_shown_of_answers_in_turn_and_looked_for_until_there_is_eno
         right = "no" if number % 10 == 0 else "yes"
         return f"I look at the number {number} and think. The answer is: {right if number % 20 < 13 else 'who knows'}"
 
-    rows = toy.task(train=150).train
-    train = tuple(replace(each, targets=("no" if n % 10 == 0 else "yes",)) for n, each in enumerate(rows))
+    wide = toy.task(train=150)
+    train = tuple(replace(each, targets=("no" if n % 10 == 0 else "yes",)) for n, each in enumerate(wide.train))
     given = task(
         train=train,
+        dev=wide.dev,
         answer=find_answer("after_marker", "is:"),
         sampling=replace(toy.task().sampling, stop=(), max_tokens=60),
     )
