@@ -36,7 +36,7 @@ from localprompt.search.filtering import Score, Stages, filter_in_stages, measur
 from localprompt.search.problem import Problem
 from localprompt.search.proposer import Style
 from localprompt.search.racing import UpperConfidence
-from localprompt.search.ranking import best_first
+from localprompt.search.ranking import search_key
 from localprompt.search.rewording import reworded
 from localprompt.types import Candidate, Evaluation, Example, Prompt, Sampling
 
@@ -278,8 +278,7 @@ class APE(Checked):
         The seeds are given first, so that a search cut short by its budget is never worse than they are.
         """
         unique = list({prompt.id: prompt for prompt in prompts}.values())
-        evaluations = {each.prompt.id: each for each in measure_best_first(problem, unique)}
-        return [(prompt, evaluations[prompt.id].mean) for prompt in best_first(list(evaluations.values()))]
+        return [(each.prompt, each.mean) for each in sorted(measure_best_first(problem, unique), key=search_key)]
 
     @property
     def _sampling(self) -> Sampling:

@@ -33,14 +33,15 @@ ours. Crossover is that of EvoPrompt's genetic algorithm (Guo et al. 2023, arXiv
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from localprompt.errors import ConfigError
+from localprompt.errors import BudgetExhausted, ConfigError
 from localprompt.optimizers.ape import APE
 from localprompt.optimizers.opro import OPRO
 from localprompt.optimizers.pe2 import PE2
@@ -49,10 +50,10 @@ from localprompt.optimizers.registry import Scales, optimizer
 from localprompt.optimizers.settings import Checked, Count, Must, Share, Weight
 from localprompt.optimizers.worked_examples import Shots, dealt, other_way, swapped
 from localprompt.proposals.metaprompts import MetaPrompt, load
-from localprompt.search.filtering import Stages, filter_in_stages, measure_best_first
+from localprompt.search.filtering import Stages, filter_in_stages, measure_best_first, spend_remaining
 from localprompt.search.problem import Problem
 from localprompt.search.proposer import Request, Style
-from localprompt.search.ranking import best_first, smooth_key
+from localprompt.search.ranking import best_first, search_key, smooth_key
 from localprompt.search.rewording import reading_of
 from localprompt.types import Candidate, Evaluation, Example, Prompt, Sampling, Turn
 
@@ -166,14 +167,19 @@ class Auto(Checked):
         """Search for the best prompt; everything stays with `problem`."""
         if not problem.train:
             raise ConfigError("auto shows the proposer training examples and the task has none", "add a train split")
+        try:
+            self._search(problem)
+        except BudgetExhausted:
+            with suppress(BudgetExhausted), _counted(problem, "rest"):
+                spend_remaining(problem)
+            raise
+
+    def _search(self, problem: Problem) -> None:
         begun, dev = problem.proposer.tokens_computed, problem.shuffled(problem.dev)
         problem.begin("opening")
-        try:
-            names = self._open(problem, dev)
-        finally:  # what the budget cuts off has its share, too
-            ranked, cost = _ranked(problem), problem.proposer.tokens_computed - begun
-            n_new = len(problem.ranking.candidates) - len(problem.seeds)
-            problem.ranking.turns.append(Turn("opening", cost, n_new, _rise(problem, ranked)))
+        with _counted(problem, "opening") as new:
+            names = self._open(problem, dev, new)
+        ranked, cost = _ranked(problem), problem.proposer.tokens_computed - begun
         operators = self._operators(problem, dev)
         bandit = Bandit([name for name in names if name in operators], 1 / len(dev))
         is_endless = problem.proposer.is_limited and not problem.is_rehearsal
@@ -189,19 +195,18 @@ class Auto(Checked):
             in_turn = problem.is_rehearsal or self.choice == "uniform"
             name = bandit.names[number % len(bandit.names)] if in_turn else bandit.next()
             problem.begin(f"round {number + 1}, {name}")
-            before, best, new = problem.proposer.tokens_computed, ranked[0].mean, list[Prompt]()
-            try:
+            with _counted(problem, name) as new:
                 made = operators[name](ranked)
-                new = problem.rng.sample(made, min(self.contestants, len(made)))
+                new.extend(problem.rng.sample(made, min(self.contestants, len(made))))
                 self._turn(problem, new, ranked, dev)
-            finally:
-                ranked, spent = _ranked(problem), problem.proposer.tokens_computed - before
-                turn = Turn(name, spent, len(new), max(0.0, ranked[0].mean - best))
-                bandit.turns.append(turn)
-                problem.ranking.turns.append(turn)
+            ranked = _ranked(problem)
+            bandit.turns.append(problem.ranking.turns[-1])
 
-    def _open(self, problem: Problem, dev: Sequence[Example]) -> tuple[str, ...]:
-        """Look at the task, race what the look suggests, and return the operators, the most promising first."""
+    def _open(self, problem: Problem, dev: Sequence[Example], new: list[Prompt]) -> tuple[str, ...]:
+        """Look at the task, race what the look suggests, and return the operators, the most promising first.
+
+        What races is put into `new`.
+        """
         measured = measure_best_first(problem, problem.seeds)
         bare = [each for each in measured if not each.prompt.demos]
         if max(each.mean for each in measured) >= 1.0:
@@ -218,16 +223,17 @@ class Auto(Checked):
         )
         if not pays:
             sets = sets[: -(-len(sets) // 3)]
+        new += sets
         best_sets = self._race(problem, sets, seed, dev)
-        guesses = self._race(problem, guessing.guesses(problem), seed, dev)
+        new += (guesses := guessing.guesses(problem))
+        guesses = self._race(problem, guesses, seed, dev)
         known = measure_best_first(problem, [*best_sets, *guesses])
         measure_best_first(problem, other_way(problem, guesses[:1], best_first(known[: len(best_sets)])))
         return tuple(sorted(OPERATORS, key=lambda name: (name in _SHOWING) != pays)) if sets else _WRITING
 
     def _operators(self, problem: Problem, dev: Sequence[Example]) -> Mapping[str, Operator]:
         """Return the operators by name, in their order."""
-        meta = load("auto", TEMPLATES, self.templates)
-        style = self.style
+        meta, style = load("auto", TEMPLATES, self.templates), self.style
         ape = APE(queries=2, per_query=self.per_query, style=style)
 
         found: dict[str, Operator] = {
@@ -274,18 +280,13 @@ class Auto(Checked):
         proposer, chats = problem.proposer, problem.proposer.chats(self.style)
         template = meta["crossover_chat" if chats else "crossover"]
         room = proposer.room_to_reword([prompt.instruction for pair in pairs for prompt in pair], self.max_tokens)
-        requests = [
-            Request(
-                proposer.first_fitting(
-                    [proposer.request(template, first=first.instruction, second=second.instruction)], room
-                ),
-                reading_of(first.instruction, chats=chats),
-                first,
-            )
-            for first, second in pairs
-        ]
+
+        def request(first: Prompt, second: Prompt) -> Request:
+            text = proposer.request(template, first=first.instruction, second=second.instruction)
+            return Request(proposer.first_fitting([text], room), reading_of(first.instruction, chats=chats), first)
+
         sampling = Sampling(room, temperature=self.temperature, top_p=0.95)
-        proposals = proposer.propose(requests, sampling, template.fixed, n=self.children)
+        proposals = proposer.propose([request(*each) for each in pairs], sampling, template.fixed, n=self.children)
         found = [(pair, child) for pair, proposal in zip(pairs, proposals, strict=True) for child in proposal.accepted]
         new = [(pair, replace(pair[0], instruction=text)) for pair, text in found]
         problem.record([Candidate(child, "cross", tuple(each.id for each in pair)) for pair, child in new])
@@ -294,13 +295,23 @@ class Auto(Checked):
 
 def _ranked(problem: Problem) -> list[Evaluation]:
     """Return what is known on all of dev, best first."""
-    known = {each.evaluation.prompt.id: each.evaluation for each in problem.ranking.finalists() if each.evaluation}
-    return [known[prompt.id] for prompt in best_first(list(known.values()))]
+    return sorted((each.evaluation for each in problem.ranking.finalists() if each.evaluation), key=search_key)
 
 
-def _rise(problem: Problem, ranked: Sequence[Evaluation]) -> float:
+@contextmanager
+def _counted(problem: Problem, operator: str) -> Iterator[list[Prompt]]:
+    """Enter what is done as a turn of an operator, also what the budget cuts off; yield a list for its new prompts."""
+    tokens, before, new = problem.proposer.tokens_computed, _rise(problem), list[Prompt]()
+    try:
+        yield new
+    finally:
+        spent, gain = problem.proposer.tokens_computed - tokens, _rise(problem) - before
+        problem.ranking.turns.append(Turn(operator, spent, len(new), max(0.0, gain)))
+
+
+def _rise(problem: Problem) -> float:
     """Return by how much the best is ahead of the best seed; nothing where that is not known on as many rows."""
-    seed = problem.ranking.best_seed().candidate.prompt
+    ranked, seed = _ranked(problem), problem.ranking.best_seed().candidate.prompt
     return next((ranked[0].mean - each.mean for each in ranked if each.prompt == seed), 0.0)
 
 

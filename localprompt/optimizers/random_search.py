@@ -88,10 +88,8 @@ class RandomSearch(Checked):
         meta = load("random", TEMPLATES, self.templates)
         if not problem.train and any(not seed.instruction.strip() for seed in problem.seeds):
             raise ConfigError("an empty seed prompt needs worked examples and the task has none", "add a train split")
-        n_rounds, is_endless = (
-            -(-self.proposals // self.per_round),
-            problem.proposer.is_limited and not problem.is_rehearsal,
-        )
+        n_rounds = -(-self.proposals // self.per_round)
+        is_endless = problem.proposer.is_limited and not problem.is_rehearsal
         n_requests = -(-self.per_round // self.per_request)
 
         # 1. The seeds, and the examples that every proposal will see.
@@ -99,8 +97,7 @@ class RandomSearch(Checked):
         first = starts(problem, self.shots, self.example_sets, examples)
         measured = measure_best_first(problem, first)
 
-        best: list[Prompt] = []
-        n_unproductive = 0
+        best, n_unproductive = list[Prompt](), 0
         for round_ in count() if is_endless else range(n_rounds):
             if any(evaluation.mean >= 1.0 for evaluation in measured):
                 problem.note("nothing to gain, every answer on dev is right")

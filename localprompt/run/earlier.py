@@ -70,8 +70,7 @@ def begun_with(spec: RunSpec, run: str | None, store: Store | str | os.PathLike[
         which = f"{n_seen} of {len(task.test)} test rows were train or dev rows of the run {record.id}"
         notes.append(f"{which}: scores on test are too good for prompts that come from it")
     if config.notes:
-        which = f"the run {record.id} began with prompts of another run itself"
-        notes.append(f"{which}: test rows from which that one may have learnt are not known")
+        notes.append(f"the run {record.id} itself began with another: test rows that this saw are not known")
     return replace(spec, warm=warm, notes=tuple(notes))
 
 

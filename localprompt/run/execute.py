@@ -264,24 +264,19 @@ def _end(error: BaseException) -> tuple[RunStatus, str]:
 
 def _measure_noise(session: RunSession, task: Task, problem: Problem, budget: Budget) -> NoiseFloor | None:
     """Measure the best two prompts and the seed again; None where nothing was scored."""
-    first, seed = problem.ranking.winner(), problem.ranking.best_seed()
-    others = [each for each in problem.ranking.finalists() if each.candidate.prompt.id != first.candidate.prompt.id]
-    second = min(others, key=by_mean) if others else first
-    if first.evaluation is None:
+    best, seed = sorted(problem.ranking.finalists(), key=by_mean)[:2], problem.ranking.best_seed()
+    measured = [each.evaluation for each in (*best, seed) if each.evaluation is not None]
+    if not measured:
         return None
     # A seed that is known on fewer examples takes no part: one changed answer of six would be a floor of 17 points.
-    known = {
-        each.evaluation.prompt.id: each.evaluation
-        for each in (first, second, seed)
-        if each.evaluation is not None and len(each.evaluation.outcomes) == len(first.evaluation.outcomes)
-    }
+    known = {each.prompt.id: each for each in measured if len(each.outcomes) == len(measured[0].outcomes)}
     session.observer.stage(f"measuring {pluralize(len(known), 'prompt')} again on dev to estimate the noise")
     n_known = None if session.known is None or session.known.noise is None else session.known.noise.n // len(known)
     examples = order_of(task, task.dev, session.spec.seed)
     whole = replace(task, dev=session.spec.task.dev)
     if session.spec.objective != "score":  # test compares plain scores; these were asked already
         plain = Evaluator(session.models.lm, whole, budget)
-        seen = {outcome.example_id for outcome in first.evaluation.outcomes}
+        seen = {outcome.example_id for outcome in measured[0].outcomes}
         prompts = [each.prompt for each in known.values()]
         found = plain.evaluate(prompts, [example for example in task.dev if example.id in seen])
         known = {each.prompt.id: each for each in found}

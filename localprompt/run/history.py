@@ -136,12 +136,10 @@ def read_history(store: Store, run_id: str) -> RunHistory:
             return otherwise
 
     record = None if isinstance(run, DamagedRun) else run
-    result = None
-    if record is not None and (stored := record.result) is not None:
-        with suppress(StoreError):  # of another version: `runs check` says what is wrong
-            result = RunResult.from_json(stored, store.path)
-    config = None
+    result, config = None, None
     if record is not None:
+        with suppress(StoreError):  # of another version: `runs check` says what is wrong
+            result = None if record.result is None else RunResult.from_json(record.result, store.path)
         with suppress(StoreError):
             config = RunConfig.read(record.configuration)
     return RunHistory(

@@ -125,7 +125,7 @@ def port(  # noqa: PLR0913 - as many choices as the command
                 sized, cost = planned(ready, observer, deadline)
                 run_id = study.entered(0, RunConfig.new(sized.spec, models, use_cache=True, expected=cost))
             _say_dev(home, old, ready, run_id, observer)
-            result = gone_on(home, run_id, ready, observer, deadline and deadline.left / 60)
+            result = gone_on(home, run_id, ready, observer, None if deadline is None else deadline.left / 60)
             found = _ported(study.id, home, old, spec.task, result)
         except BaseException as error:
             study.end("paused" if isinstance(error, KeyboardInterrupt) else "failed")

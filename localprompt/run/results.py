@@ -203,8 +203,8 @@ class RunResult:
     turns: tuple[Turn, ...] = ()
     """What each turn of an operator cost and gained, in order; empty for methods that do not choose among operators."""
     objective: Objective = "score"
-    """What the search maximised, and `dev`, `runner_up`, `noise` and `front` are of: the score of a prompt as it is, or
-    with its variants. `test` is of prompts as they are."""
+    """What the search maximised, and `dev`, `runner_up` and `front` are of: the score of a prompt as it is, or with its
+    variants. `test` and `noise` are of prompts as they are."""
     refused: tuple[int, ...] = ()
     """Calls of the search, by their numbers from 1 on, that would not have ended before the deadline."""
     front: tuple[FrontPrompt, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -151,7 +152,7 @@ def test_what_the_look_speaks_for_is_raced_more_and_has_its_turns_first(
     given = replace(toy.task(), layout=toy.SHOWING, seeds=(Prompt("Say something of the alpha."),))
     problem = toy.problem(toy.model(answer=answer), given)
     scored = _scored(problem, monkeypatch)
-    names = Auto()._open(problem, problem.dev)
+    names = Auto()._open(problem, problem.dev, [])
     assert names[0] == ("deal" if helps else "reword")
     beside = ("", given.seeds[0].instruction)
     sets = {prompt.id for prompt, _ in scored if len(prompt.demos) > 2 and prompt.instruction in beside}
@@ -256,4 +257,25 @@ def test_a_task_without_train_rows_is_refused_before_anything_is_asked() -> None
 def test_the_opening_counts_new_prompts_alone() -> None:
     found = _search(max_tokens=200)
     assert found.stopped
-    assert [(turn.operator, turn.proposals) for turn in found.turns] == [("opening", 0)]
+    assert [(turn.operator, turn.proposals) for turn in found.turns] == [("opening", 0), ("rest", 0)]
+
+
+def _right_by_chance(context: str, continuation: str) -> float:
+    """How many rows a prompt has right, and which, is drawn by its text."""
+    prompt, _, question = context.rpartition("Input:")
+    number = int("".join(filter(str.isdigit, question)) or 0)
+    is_right = random.Random(f"{prompt}{number}").random() < random.Random(prompt).uniform(0.2, 0.7)
+    return -0.5 if (continuation.strip() == ("even", "odd")[number % 2]) == is_right else -2.0
+
+
+@pytest.mark.parametrize("limit", [1500, 2000, 2500, 3000])
+def test_what_the_rest_of_the_budget_finds_is_told_too(limit: int) -> None:
+    given = replace(toy.task(train=40, dev=30, labels=("even", "odd")), layout=toy.SHOWING, seeds=(Prompt("Sort it."),))
+    lm = toy.model(answer=lambda prompt, seed: f" {seed % 97} {seed % 89} {seed % 83}.", logprob=_right_by_chance)
+    found = localprompt.optimize(given, lm, method="auto", max_tokens=limit)
+    assert found.dev is not None
+    known = {each["prompt_id"]: each["mean"] for each in found.candidates if each["n"] == found.dev.n}
+    rise = max(known.values()) - known[found.seed_prompt.id]
+    assert found.turns[-1].operator == "rest"
+    assert sum(turn.gain for turn in found.turns) == pytest.approx(rise)
+    assert sum(turn.tokens for turn in found.turns) == found.spend.tokens_computed

@@ -109,9 +109,9 @@ def test_a_run_that_began_with_another_itself_may_have_learnt_from_rows_that_nob
     first = _search(home)
     second = _search(home, from_run=first.run_id, dev=given.test[:20], test=given.test[30:])
     third = _search(home, from_run=second.run_id, dev=given.test[:20], test=given.dev)
-    told = f"the run {second.run_id} began with prompts of another run itself"
+    told = f"the run {second.run_id} itself began with another"
     assert any(told in note for note in third.notes)
-    assert not any("began with prompts of another" in note for note in second.notes)
+    assert not any("itself began with another" in note for note in second.notes)
 
 
 def test_a_run_that_cannot_help_is_one_sentence_and_nothing_is_spent(home: Store, tmp_path: Path) -> None:
