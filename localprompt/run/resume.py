@@ -111,7 +111,7 @@ def resume(  # noqa: PLR0913 - as many choices as the command
         ready = prepare(spec, models)
         config = config.changed(test_seen=seen, limits=replace(spec.limits, pause_after=begun.limits.pause_after))
         is_same = mismatch is None and spec.limits.without_minutes() == begun.limits.without_minutes()
-        is_unchanged = is_same and not (deadline and is_cut(record, spec.task.test))
+        is_unchanged = is_same and not (max_minutes and is_cut(record, spec.task.test))
         if record.status == "finished" and record.result is not None and is_unchanged:
             observer.note(f"the run {record.id} is finished, and nothing has changed since")
             return RunResult.from_json(record.result, home.path)
