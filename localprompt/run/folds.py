@@ -49,6 +49,13 @@ def without_each_fold(task: Task, seed: int) -> list[Task]:
         raise TaskError(f"the task {task.name} has folds and test examples", "leave test empty, or set folds to 0")
     rows = (*task.train, *task.dev)
     check_folds(task.folds, n_different(rows))
+    # By the number of a row or, where that is not one in all folds together, by all of its name.
+    names = {example.id: example.id.rpartition(":")[2] for example in rows}
+    is_short = len(set(names.values())) == len(rows)
+
+    def named(split: str, examples: Sequence[Example]) -> tuple[Example, ...]:
+        return tuple(replace(each, id=f"{split}:{names[each.id] if is_short else each.id}") for each in examples)
+
     same: dict[int, list[Example]] = {}
     for number, example in zip(numbered(rows), rows, strict=True):
         same.setdefault(number, []).append(example)
@@ -64,9 +71,9 @@ def without_each_fold(task: Task, seed: int) -> list[Task]:
             replace(
                 task,
                 name=f"{task.name}, fold {number + 1} of {task.folds}",
-                train=_named("train", others[:n_train]),
-                dev=_named("dev", others[n_train:]),
-                test=_named("test", fold),
+                train=named("train", others[:n_train]),
+                dev=named("dev", others[n_train:]),
+                test=named("test", fold),
                 folds=0,
             )
         )
@@ -75,13 +82,6 @@ def without_each_fold(task: Task, seed: int) -> list[Task]:
 
 def _flat(groups: Sequence[Sequence[Example]]) -> list[Example]:
     return [example for group in groups for example in group]
-
-
-def _named(split: str, examples: Sequence[Example]) -> tuple[Example, ...]:
-    """Return the examples with the names of a split: it and the number of the row, or where that is not one, all."""
-    rows = [example.id.rpartition(":")[2] for example in examples]
-    names = rows if len(set(rows)) == len(rows) else [example.id for example in examples]
-    return tuple(replace(each, id=f"{split}:{name}") for each, name in zip(examples, names, strict=True))
 
 
 def folded(spec: RunSpec) -> FoldedSearch | None:

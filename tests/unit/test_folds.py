@@ -178,7 +178,9 @@ def test_folds_have_the_labels_in_proportion_and_copies_together() -> None:
 def test_the_names_of_rows_stay_different_where_their_numbers_are_not() -> None:
     given = _task()
     given = replace(given, dev=tuple(replace(each, id=f"dev:{n}") for n, each in enumerate(given.dev)))
-    for task in without_each_fold(given, seed=0):
+    tasks = without_each_fold(given, seed=0)
+    assert len({each.id for task in tasks for each in task.test}) == 30, "of all folds together too"
+    for task in tasks:
         ids = [each.id for each in (*task.train, *task.dev, *task.test)]
         assert len(set(ids)) == len(ids) == 30
 
