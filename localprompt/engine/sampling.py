@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from localprompt.types import Sampling
 
 _BLOCK = 512
+_COLDEST = 1e-30
+"""As a temperature: what is colder may be 0 in 32 bits, and draws the same."""
 
 
 class Sampler:
@@ -41,7 +43,7 @@ class Sampler:
             return int(logits.argmax())
         u = self._rng.random()
         weights = logits - logits.max()
-        weights /= np.float32(s.temperature)
+        weights /= np.float32(max(s.temperature, _COLDEST))
         np.exp(weights, out=weights)
         if s.top_p == 1 and s.min_p == 0 and s.top_k == 0:
             return _invert(weights, u)

@@ -71,6 +71,12 @@ def test_greedy_takes_the_best_and_leaves_the_logits_alone() -> None:
     assert (logits == before).all()
 
 
+@pytest.mark.parametrize("top_p", [1.0, 0.9])
+def test_a_temperature_that_is_nearly_none_takes_the_best(top_p: float) -> None:
+    logits = logits_of(2, 100)
+    assert Sampler(Sampling(max_tokens=1, temperature=1e-50, top_p=top_p), 0).draw(logits) == int(logits.argmax())
+
+
 def test_what_the_cuts_leave_is_drawn_as_often_as_softmax_says() -> None:
     logits = np.full(3000, -9.0, np.float32)
     logits[[2000, 7, 900]] = np.log([4.0, 2.0, 1.0])
