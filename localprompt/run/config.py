@@ -50,8 +50,8 @@ _SEARCH = 7
 """Raised where the same settings, models and seed make another search or choose otherwise than before."""
 _REPEATED = (3, 4, 5, 6)
 """Forms whose searches this one repeats but for rare cases (those with `shots`, replies that a deleted rule changed,
-ties that went by characters, turns of `auto`), so that their runs can be resumed; where one goes another way, a replay
-says that the answers end."""
+ties that went by characters, turns of `auto`, calibrated labels under a limit), so that their runs can be resumed;
+where one goes another way, a replay says that the answers end."""
 _BEFORE = {"shots": 0}
 """Settings that a run has where its record is older than the setting, and the default changes its search."""
 

@@ -138,7 +138,7 @@ class Evaluator:
         nats between the best right and the best wrong label. Other tasks: the completion is parsed and judged.
 
         Raises:
-            BudgetExhausted: before anything is computed; calibrated labels may have had their prior measured.
+            BudgetExhausted: before anything is computed.
             TaskError: if a score of the metric lies outside [0, 1].
             ValueError: if there are no examples.
         """
@@ -252,16 +252,23 @@ class Evaluator:
         return Outcome(example.id, prediction, score, margin, completion=completion)
 
     def _choose_labels(self, cells: Sequence[_Cell]) -> list[Outcome]:
-        if self._is_calibrated:
-            self._measure_label_prior([prompt for prompt, _, _ in cells])
-        table = self._label_logprobs([context for _, _, context in cells], calls=len(cells))
-        return [self._choose(prompt, example, row) for (prompt, example, _), row in zip(cells, table, strict=True)]
+        new = {prompt.id: prompt for prompt, _, _ in cells if prompt.id not in self._label_prior}
+        priors = [
+            (prompt_id, self._context(prompt, inputs))
+            for prompt_id, prompt in new.items()
+            for inputs in self.calibrating(prompt)
+        ]
+        # One call: what all of it costs is known before any of it is asked.
+        table = self._label_logprobs([context for _, context in priors] + [context for _, _, context in cells])
+        rows = table[len(priors) :]
+        self._learn_label_prior([(owner, row) for (owner, _), row in zip(priors, table, strict=False)])
+        return [self._choose(prompt, example, row) for (prompt, example, _), row in zip(cells, rows, strict=True)]
 
-    def _label_logprobs(self, contexts: Sequence[str], *, calls: int) -> list[list[Loglikelihood]]:
+    def _label_logprobs(self, contexts: Sequence[str]) -> list[list[Loglikelihood]]:
         """Return a row per context, in the order of the labels."""
         continuations = [self._layout.separator + label for label in self._labels]
         pairs = [(context, continuation) for context in contexts for continuation in continuations]
-        answers = self._lm.loglikelihood(pairs, calls=calls)
+        answers = self._lm.loglikelihood(pairs, calls=len(contexts))
         n = len(continuations)
         return [answers[start : start + n] for start in range(0, len(answers), n)]
 
@@ -286,19 +293,14 @@ class Evaluator:
             return each.logprob - self._label_prior[prompt.id][index]
         return each.logprob
 
-    def _measure_label_prior(self, prompts: Sequence[Prompt]) -> None:
-        """Learn what each new prompt gives the labels whatever the input.
+    def _learn_label_prior(self, found: Sequence[tuple[str, Sequence[Loglikelihood]]]) -> None:
+        """Learn what each prompt gives the labels whatever the input, from rows with the ids of their prompts.
 
         As Zhao et al. 2021 on inputs that say nothing, and Zhou et al. 2023 (batch calibration, arXiv 2309.17249) on
         real ones: over the labels normalised to 1, then the mean over the inputs, without those that kill the engine.
         """
-        new = {prompt.id: prompt for prompt in prompts if prompt.id not in self._label_prior}
-        if not new:
-            return
-        cells = [(each.id, self._context(each, inputs)) for each in new.values() for inputs in self.calibrating(each)]
-        table = self._label_logprobs([context for _, context in cells], calls=len(cells))
-        for prompt_id in new:
-            of_prompt = [row for (owner, _), row in zip(cells, table, strict=True) if owner == prompt_id]
+        for prompt_id in dict.fromkeys(owner for owner, _ in found):
+            of_prompt = [row for owner, row in found if owner == prompt_id]
             alive = [row for row in of_prompt if not any(each.failed for each in row)]
             rows = [_log_normalised([each.logprob for each in row]) for row in alive] or [[0.0] * len(self._labels)]
             means = (_log_sum_exp(column) - math.log(len(rows)) for column in zip(*rows, strict=True))

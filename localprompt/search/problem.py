@@ -87,7 +87,7 @@ class Problem:
         win.
 
         Raises:
-            BudgetExhausted: before anything is computed; calibrated labels may have had their prior measured.
+            BudgetExhausted: before anything is computed.
         """
         examples = self._used(self.dev if examples is None else examples)
         self._announcer.stage(f"scoring {pluralize(len(prompts), 'prompt')} on {self._named(examples)}")

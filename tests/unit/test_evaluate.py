@@ -149,6 +149,17 @@ def test_calibration_is_measured_once_a_prompt() -> None:
     assert lm.n_scored == 2 * (2 * 3 + 2 * 3)
 
 
+def test_calibrated_labels_that_do_not_fit_the_budget_have_no_prior_measured() -> None:
+    given = toy.task(labels=("yes", "no"), label_score="calibrated")
+    lm, budget = ScriptedLM(), Budget(max_calls=3 + 1)
+    evaluator = Evaluator(lm, given, budget)
+    with pytest.raises(BudgetExhausted):
+        evaluator.evaluate([EMPTY], given.dev[:2])
+    assert (lm.seen, budget.spend.calls) == ([], 0)
+    evaluator.evaluate([EMPTY], given.dev[:1])
+    assert budget.spend.calls == 4
+
+
 def _biased(context: str, continuation: str) -> float:
     """Says yes to everything, a little less to the odd; to what says nothing it says no."""
     if "alpha" not in context:
@@ -176,7 +187,7 @@ def test_the_rows_of_batch_calibration_are_fixed_and_do_not_stand_in_the_prompt(
     asked = []
     for prompt in (EMPTY, shown):
         evaluator.evaluate([prompt], given.dev[:1])
-        asked.append([context.rpartition("alpha")[2].split()[0] for context, _ in lm.scored[-2][::2]])
+        asked.append([context.rpartition("alpha")[2].split()[0] for context, _ in lm.scored[-1][: 2 * 16 : 2]])
     assert asked == [[str(n) for n in range(16)], [str(n) for n in range(3, 19)]]
     before = lm.n_scored
     evaluator.evaluate([EMPTY, shown], given.dev[1:3])
@@ -187,7 +198,7 @@ def test_batch_calibration_takes_dev_after_train_and_at_last_what_says_nothing()
     def asked(given: Task) -> list[str]:
         lm = toy.Watched(logprob=lambda context, continuation: -1.0)
         Evaluator(lm, given, Budget()).evaluate([EMPTY], given.test[:1])
-        return list(dict.fromkeys(context for context, _ in lm.scored[0]))
+        return list(dict.fromkeys(context for context, _ in lm.scored[0][: -len(given.labels)]))
 
     given = toy.task(train=4, dev=4, labels=("yes", "no"), label_score="batch")
     assert len(asked(given)) == 8
