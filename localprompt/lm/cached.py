@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -128,6 +129,8 @@ class CachedLM:
         """Answers given so far that were known before they were asked for."""
         self.answers_given = 0
         """Counted chunk by chunk, as the tokens of `stats`: also those of a call that did not reach its end."""
+        self.tokens_drawn = 0
+        """Of the completions among them, known or not."""
         self.on_progress: Callable[[int, int], None] = lambda *_: None
         """Called during `loglikelihood` and `generate` with (requests done, requests in all)."""
         self._answers = answers
@@ -199,7 +202,7 @@ class CachedLM:
             row=lambda each, cost: [float(each.logprob), each.n_tokens, each.greedy, each.failed, cost],
             fields=(float, int, bool, bool, int),
             failed=(0.0, 0, False, True),
-            contract="loglikelihood returns one localprompt.Loglikelihood per pair: n_tokens an int, greedy a bool",
+            contract="loglikelihood returns one localprompt.Loglikelihood per pair: a finite logprob, an int, a bool",
         )
         keys = [self._key("score", context, spans_of(context), continuation) for context, continuation in pairs]
         return [Loglikelihood(*row[:-1]) for row in self._answered(kind, keys, pairs, before_chunk)]
@@ -260,7 +263,7 @@ class CachedLM:
             if missing:
                 before_chunk([kind.text(request) for request in missing.values()])
                 with self._progress(start + len(known), len(order)):
-                    self._compute(kind, missing)
+                    known.update(self._compute(kind, missing))
                 # Another process may have been first; then its answer is the one that a replay will find.
                 known.update(self._known(list(missing)))
             else:
@@ -270,11 +273,13 @@ class CachedLM:
             self._failed.update((key, None) for key, row in found.items() if tuple(row[:-1]) == kind.failed)
             self._requested += sum(times[key] * row[-1] for key, row in found.items())
             self.answers_given += sum(times[key] for key in chunk)
+            if kind.name == "generate":
+                self.tokens_drawn += sum(times[key] * row[1] for key, row in found.items())
             self.answers_cached += sum(times[key] for key in chunk) - len(missing)
         return [rows[key] for key in keys]
 
-    def _compute(self, kind: _Kind[_Request], wanted: Mapping[bytes, _Request]) -> None:
-        """Compute and commit the answers to requests, a failed one to each that kills the engine.
+    def _compute(self, kind: _Kind[_Request], wanted: Mapping[bytes, _Request]) -> dict[bytes, bytes]:
+        """Compute and commit the answers to requests, a failed one to each that kills the engine; return them.
 
         Raises:
             RequestsDied: if all of them do, or too many workers died to say which. Then the engine may be broken: no
@@ -282,6 +287,7 @@ class CachedLM:
         """
         left: list[bytes] = list(wanted)
         killers: list[bytes] = []
+        values: dict[bytes, bytes] = {}
         while left:
             costs: Sequence[int] = []
             answers: Sequence[Any] = [None] * len(left)
@@ -293,14 +299,17 @@ class CachedLM:
                 # Who dies of being counted takes the answers of the others along: they are asked again.
                 died, answers = error, error.results if costs else answers
             rows = self._rows(kind, answers, costs or [0] * len(left), len(left), is_whole=died is None)
-            found = {key: row for key, row in zip(left, rows, strict=True) if row is not None}
-            self._commit([(key, kind.name, _packed(row)) for key, row in found.items()])
+            found = {key: _packed(row) for key, row in zip(left, rows, strict=True) if row is not None}
+            self._commit([(key, kind.name, value) for key, value in found.items()])
+            values.update(found)
             if died is not None:
                 killers += [left[i] for i in died.killers]
                 if not died.killers or len(killers) == len(wanted):
                     raise died
             left = [key for key in left if key not in found and key not in killers]
-        self._commit([(key, kind.name, _packed([*kind.failed, 0])) for key in killers])
+        failed = dict.fromkeys(killers, _packed([*kind.failed, 0]))
+        self._commit([(key, kind.name, value) for key, value in failed.items()])
+        return values | failed
 
     def _rows(
         self, kind: _Kind[_Request], answers: Sequence[Any], costs: Sequence[int], n: int, *, is_whole: bool
@@ -322,10 +331,8 @@ class CachedLM:
             raise ModelError(f"the model {self.facts.name} does not answer each of {n} requests", kind.contract)
         for row in rows:
             if row is not None and not all(map(_is_of, row, kind.fields)):
-                found = ", ".join(type(field).__name__ for field in row[:-1])
-                raise ModelError(
-                    f"the model {self.facts.name} answers with fields of other types ({found})", kind.contract
-                )
+                found = ", ".join(f"{field!r:.100}" for field in row[:-1])
+                raise ModelError(f"the model {self.facts.name} answers what is no answer ({found})", kind.contract)
         return rows
 
     def _text(self, key: bytes, kind: str, compute: Callable[[], str]) -> str:
@@ -334,7 +341,10 @@ class CachedLM:
             text = compute()
             value = self._remember(key, kind, [str(text), json.dumps(spans_of(text))])
         text, spans = _unpacked(value, str, str)
-        return text if spans == "null" else Rendered(text, json.loads(spans))
+        try:
+            return text if spans == "null" else Rendered(text, json.loads(spans))
+        except (ValueError, TypeError, RecursionError):
+            raise _damaged() from None
 
     def _known(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         waiting = {key: self._pending[key][1] for key in keys if key in self._pending}
@@ -375,7 +385,8 @@ def _reason(text: str) -> FinishReason:
 
 
 def _is_of(value: object, kind: type) -> bool:
-    return isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+    is_finite = not isinstance(value, float) or math.isfinite(value)
+    return isinstance(value, kind) and isinstance(value, bool) == (kind is bool) and is_finite
 
 
 def _packed(row: _Row) -> bytes:
@@ -390,8 +401,12 @@ def _unpacked(value: bytes, *fields: type) -> _Row:
         row = msgpack.unpackb(value, unicode_errors="surrogatepass")
     except (ValueError, msgpack.UnpackException):
         row = None
-    if not isinstance(row, list) or [type(field) for field in row] != list(fields):
-        raise StoreError(
-            "an answer in the store is damaged", "`localprompt runs check`, with the --store of the run, says more"
-        )
+    if not isinstance(row, list) or len(row) != len(fields) or not all(map(_is_of, row, fields)):
+        raise _damaged()
     return row
+
+
+def _damaged() -> StoreError:
+    return StoreError(
+        "an answer in the store is damaged", "`localprompt runs check`, with the --store of the run, says more"
+    )

@@ -25,6 +25,7 @@ class _Uncached:
 
     def __init__(self, lm: LanguageModel) -> None:
         self.answers_given = 0
+        self.tokens_drawn = 0
         self._lm = lm
 
     def unique_tokens(self, texts: Sequence[str]) -> int:
@@ -40,7 +41,9 @@ class _Uncached:
     ) -> list[Generation]:
         before_chunk(prompts)
         self.answers_given += len(prompts)
-        return self._lm.generate(prompts, sampling, seeds)
+        found = self._lm.generate(prompts, sampling, seeds)
+        self.tokens_drawn += sum(each.n_tokens for each in found)
+        return found
 
 
 class MeteredLM:
@@ -98,7 +101,7 @@ class MeteredLM:
         # The store has these counts: a replay of a run whose limit was on requested tokens asks for them.
         requested = sum(self.lm.count_tokens(texts)) + n * max_tokens if budget.counts_requested else 0
         budget.reserve(calls=calls, tokens=unique + n * max_tokens, requested=requested)
-        before, given, cached = self.lm.stats, asked.answers_given, asked.answers_cached
+        before, given, cached, past = self.lm.stats, asked.answers_given, asked.answers_cached, asked.tokens_drawn
         answers, computed, refused = list[_Answer](), list[Work](), budget.n_refused
         began = time.monotonic()
 
@@ -120,7 +123,7 @@ class MeteredLM:
                 budget.settle(Spend(calls=-calls, tokens_decoded=decoded))
             else:
                 share = n_given / max(1, n)
-                drawn = sum(each.n_tokens for each in answers if isinstance(each, Generation))
+                drawn = asked.tokens_drawn - past
                 budget.settle(
                     Spend(
                         tokens_requested=after.tokens_requested - before.tokens_requested,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 import toy
 
-from localprompt.errors import BudgetExhausted, OutOfTime
+from localprompt.errors import BudgetExhausted, OutOfAnswers, OutOfTime
 from localprompt.lm import cached as cached_module
 from localprompt.lm.budget import Budget
 from localprompt.lm.cached import CachedLM, MemoryAnswers
 from localprompt.lm.metered import MeteredLM
+from localprompt.lm.replayed import ReplayedLM
 from localprompt.types import Sampling
 
 
@@ -85,3 +88,26 @@ def test_of_a_call_that_ends_between_two_chunks_what_was_answered_is_charged(mon
         metered.loglikelihood([*pairs, pairs[0]], calls=5)
     spend = budget.spend
     assert (spend.tokens_requested, spend.answers, spend.answers_cached, spend.calls) == (10, 5, 1, 3)
+
+
+def test_tokens_that_a_call_has_drawn_before_it_ends_between_two_chunks_are_charged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cached_module, "CHUNK", 2)
+    now = [0.0]
+
+    def tick(prompt: str, seed: int) -> str:
+        now[0] += 20.0
+        return "one two three"
+
+    answers, sampling = MemoryAnswers(), Sampling(max_tokens=4)
+    prompts = [f"a{n}" for n in range(6)]
+    budget = Budget(pause_after=1, clock=lambda: now[0])
+    lm = toy.model(answer=tick)
+    with pytest.raises(OutOfTime):
+        MeteredLM(CachedLM(lm, answers), budget).generate(prompts, sampling, [0] * 6)
+    assert (budget.spend.calls, budget.spend.tokens_computed) == (4, 4 + 4 * 3)
+    again = Budget()
+    with pytest.raises(OutOfAnswers):
+        MeteredLM(CachedLM(ReplayedLM(asdict(lm.facts)), answers), again).generate(prompts, sampling, [0] * 6)
+    assert (again.spend.calls, again.spend.tokens_computed) == (4, 4 + 4 * 3)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 
+import msgpack
 import pytest
 import toy
 
@@ -154,7 +156,38 @@ def test_text_that_is_no_text_is_kept_too() -> None:
     assert first[0].text == said
 
 
-@pytest.mark.parametrize("value", [b"", b"\xc1", b"\x93\x01\x02\x03", b"\x94\xa1x\x01\xc2\x01"])
+@pytest.mark.parametrize("nats", [math.nan, -math.inf])
+def test_a_log_likelihood_that_is_no_number_is_refused_and_not_kept(nats: float) -> None:
+    answers = MemoryAnswers()
+    with pytest.raises(ModelError, match=f"the model own answers what is no answer .{nats}, 1, False, False."):
+        CachedLM(ScriptedLM(name="own", logprob=lambda *_: nats), answers).loglikelihood([("a", " b")])
+    assert CachedLM(ScriptedLM(name="own"), answers).loglikelihood([("a", " b")])[0].logprob == -2.0
+
+
+def test_answers_that_somebody_drops_meanwhile_are_given_all_the_same() -> None:
+    class Vacuumed(MemoryAnswers):
+        """Another process drops what no run has used."""
+
+        def put(self, rows: Sequence[tuple[bytes, str, bytes]], run_id: str | None = None) -> None: ...
+
+    assert CachedLM(ScriptedLM(), Vacuumed()).loglikelihood([("a", " b")])[0].logprob == -2.0
+
+
+@pytest.mark.parametrize("spans", ["5", "nope", "[[1]]", '[["a", "b"]]'])
+def test_a_damaged_rendering_is_an_error_in_words(spans: str) -> None:
+    answers, turns = MemoryAnswers(), [Message("user", "hello")]
+    lm = CachedLM(ScriptedLM(), answers)
+    lm.chat(turns)
+    lm.flush()
+    answers.values = dict.fromkeys(answers.values, msgpack.packb(["text", spans]))
+    with pytest.raises(StoreError, match="damaged"):
+        lm.chat(turns)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"", b"\xc1", b"\x93\x01\x02\x03", b"\x94\xa1x\x01\xc2\x01", msgpack.packb([math.nan, 1, False, False, 1])],
+)
 def test_a_damaged_answer_is_an_error_and_not_a_score(value: bytes) -> None:
     answers = MemoryAnswers()
     lm = CachedLM(ScriptedLM(), answers)
@@ -179,8 +212,8 @@ def test_a_replay_needs_all_facts_of_its_model() -> None:
         ([Generation("yes", 1, "stop")], "answers what is no answer"),
         ([Generation("yes", 1, "stop")] * 3, "answers what is no answer"),
         ([None, None], "does not answer each of 2 requests"),
-        ([Generation("yes", 1.0, "stop")] * 2, "answers with fields of other types \\(str, float, str\\)"),  # type: ignore[arg-type]
-        ([Generation(b"yes", 1, "stop")] * 2, "answers with fields of other types \\(bytes, int, str\\)"),  # type: ignore[arg-type]
+        ([Generation("yes", 1.0, "stop")] * 2, "answers what is no answer \\('yes', 1.0, 'stop'\\)"),  # type: ignore[arg-type]
+        ([Generation(b"yes", 1, "stop")] * 2, "answers what is no answer \\(b'yes', 1, 'stop'\\)"),  # type: ignore[arg-type]
     ],
 )
 def test_a_model_of_ones_own_that_breaks_its_contract_is_named_and_nothing_is_kept(answers: object, said: str) -> None:
