@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -20,6 +19,8 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _END_OF_TIME = 4e9
 """Seconds since 1970: what every calendar can show, also after a change of time zone."""
 _KEY_BYTES = 64
+_LARGEST = 1e18
+"""Of scores: those of many rows are added up and squared."""
 UNREADABLE = (ValueError, TypeError, RecursionError)
 """What reading a damaged row raises."""
 
@@ -143,8 +144,8 @@ def _candidate(number: int, prompt_id: str, prompt: str, op: str, *rest: Any) ->
 
 def _outcome(example_id: str, evaluation: int, number: int, prediction: str | None, *rest: Any) -> tuple[int, Outcome]:
     score, margin, completion = rest
-    if not math.isfinite(score) or not math.isfinite(margin or 0.0):
-        raise ValueError("a number is not finite")
+    if not abs(score) <= _LARGEST >= abs(margin or 0.0):  # NaN lies nowhere
+        raise ValueError("a number is not finite, or too large")
     return evaluation, Outcome(example_id, _text(prediction), score, margin, completion=_text(completion))
 
 

@@ -197,6 +197,8 @@ HOSTILE: dict[str, Callable[[sqlite3.Connection], object]] = {
         " seed, configuration, result, stopped, pid, imported FROM runs"
     ),
     "a row of no run": lambda file: file.execute("UPDATE candidates SET run = 5"),
+    "a score that overflows": lambda file: file.execute("UPDATE outcomes SET score = 1e308"),
+    "a margin without end": lambda file: file.execute("UPDATE outcomes SET margin = -9e999"),
     "a prompt that is none": lambda file: file.execute("UPDATE candidates SET prompt = '[]'"),
     "a prompt with another id": lambda file: file.execute("UPDATE candidates SET prompt_id = 'x' WHERE number = 0"),
     "parents that are numbers": lambda file: file.execute("UPDATE candidates SET parents = '[1]'"),
