@@ -137,7 +137,7 @@ class Server:
         if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], Mapping):
             self._fail(path, "answers without a choice")
         n_tokens = usage.get("completion_tokens") if isinstance(usage, Mapping) else None
-        return choices[0], n_tokens if isinstance(n_tokens, int) else None
+        return choices[0], n_tokens if type(n_tokens) is int and n_tokens >= 0 else None
 
     def _asked(self, path: str, body: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
         data = None if body is None else json.dumps(body).encode()

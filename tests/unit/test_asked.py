@@ -198,6 +198,17 @@ def test_what_is_no_completion_is_an_error_and_no_answer(answer: Any, says: str)
         assert "elsewhere" not in [path for path, _ in server.seen]
 
 
+@pytest.mark.parametrize("told", [-1000, True, "3"])
+def test_a_count_of_tokens_that_cannot_be_is_not_believed(told: object) -> None:
+    def reply(path: str, body: Mapping[str, Any]) -> Any:
+        said = {**chat("one two"), "usage": {"completion_tokens": told}}
+        return {"data": [{"id": "m"}]} if path == "models" else said
+
+    with serving(reply) as server, open_model(server.url) as lm:
+        (found,) = CachedLM(lm, MemoryAnswers()).generate([lm.chat([Message("user", "x")])], SAMPLING, [0])
+    assert found == Generation("one two", 2, "stop")
+
+
 def test_an_address_is_checked_and_a_key_never_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="no address"):
         open_model("http:x")
