@@ -91,7 +91,7 @@ def resume(  # noqa: PLR0913 - as many choices as the command
             observer.note(f"the run {record.id} is finished")
             return RunResult.from_json(record.result, home.path)
         begun = config = RunConfig.read(record.configuration)
-        if replace(wanted, pause_after=None) == Limits():  # the promise holds for each session
+        if wanted.max_minutes is None and begun.limits.max_minutes is not None:  # the promise holds for each session
             wanted = replace(wanted, max_minutes=begun.limits.max_minutes)
             deadline = wanted.deadline()
         _check_limits(record, config, wanted, force=force)

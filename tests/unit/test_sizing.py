@@ -351,3 +351,10 @@ def test_the_last_examples_are_measured_too_where_there_is_time(clock: Clock) ->
     result = runs.optimize(toy.task(dev=30, test=15), Slow(clock, 500), max_minutes=1)
     assert result.test is not None
     assert result.test.best.n == 15
+
+
+def test_the_minutes_that_a_run_was_begun_with_hold_beside_another_limit(clock: Clock) -> None:
+    first = runs.optimize(toy.task(dev=100, test=600), Slow(clock, 20), max_minutes=1)
+    clock.now = 0.0
+    assert resuming.resume(first.run_id, model=Slow(clock, 20), max_calls=100_000).test is not None
+    assert clock.now <= 66
