@@ -50,11 +50,6 @@ class Prefixes:
         self._earlier: list[tuple[int, ...]] = []
         self._calls = 0
 
-    @property
-    def n_cells(self) -> int:
-        """Cells that they take once all of them are decoded."""
-        return n_distinct(entry.tokens for entry in self._entries)
-
     def forget(self) -> None:
         """Know of nothing: the memory is empty."""
         self._entries = []

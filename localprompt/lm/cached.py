@@ -319,20 +319,21 @@ class CachedLM:
         Raises:
             ModelError: if they are not that; a model may be anybody's.
         """
+
+        def broken(how: str) -> ModelError:
+            return ModelError(f"the model {self.facts.name} {how}", kind.contract)
+
         try:
             rows = [
                 None if each is None else kind.row(each, int(cost)) for each, cost in zip(answers, costs, strict=True)
             ]
         except (AttributeError, TypeError, ValueError) as error:
-            raise ModelError(
-                f"the model {self.facts.name} answers what is no answer ({error})", kind.contract
-            ) from error
+            raise broken(f"answers what is no answer ({error})") from error
         if len(rows) != n or (is_whole and None in rows):
-            raise ModelError(f"the model {self.facts.name} does not answer each of {n} requests", kind.contract)
+            raise broken(f"does not answer each of {n} requests")
         for row in rows:
             if row is not None and not all(map(_is_of, row, kind.fields)):
-                found = ", ".join(f"{field!r:.100}" for field in row[:-1])
-                raise ModelError(f"the model {self.facts.name} answers what is no answer ({found})", kind.contract)
+                raise broken(f"answers what is no answer ({', '.join(f'{field!r:.100}' for field in row[:-1])})")
         return rows
 
     def _text(self, key: bytes, kind: str, compute: Callable[[], str]) -> str:

@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
-from localprompt.engine.radix import common_prefix
+from localprompt.engine.radix import n_distinct
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.deadline import decodes_of
 from localprompt.lm.rendered import spans_of
@@ -118,8 +118,5 @@ class SimulatedLM:
 
     def _count(self, requests: Sequence[Sequence[int]]) -> None:
         self._calls += 1
-        previous: tuple[int, ...] = ()
-        for path in sorted(tuple(tokens) for tokens in requests):
-            self._requested += len(path)
-            self.prefilled += len(path) - common_prefix(previous, path)
-            previous = path
+        self._requested += sum(map(len, requests))
+        self.prefilled += n_distinct(map(tuple, requests))

@@ -55,7 +55,7 @@ def test_what_is_known_is_there_and_nothing_takes_more_than_its_room(
                 assert part.id not in memory
                 memory[part.id] = tree.sequences[i][: part.length]
                 assert part.length >= LEAST
-        assert n_distinct(memory.values()) == prefixes.n_cells <= most_cells
+        assert n_distinct(memory.values()) <= most_cells
 
 
 def test_the_second_round_of_a_race_has_its_prompts() -> None:
@@ -112,6 +112,5 @@ def test_what_a_walk_that_was_given_up_has_not_left_is_not_known() -> None:
     one_by_one(prefixes, (*instruction, 200))
     (_, keep) = one_by_one(prefixes, (*instruction, 201))
     prefixes.lose([part.id for part in keep])
-    assert prefixes.n_cells == 0
     known, again = one_by_one(prefixes, (*instruction, 202))
     assert (known, again) == ([], keep)
