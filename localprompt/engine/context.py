@@ -281,8 +281,13 @@ class Context:
         self.stats += EngineStats(tokens_decoded=len(rows), output_rows=n_outputs, decode_calls=1)
         if n_outputs == 0:
             return np.empty((0, self._n_vocab), np.float32)
-        logits = C.llama_get_logits(self._context)
-        return np.ctypeslib.as_array(logits, shape=(n_outputs, self._n_vocab))
+        logits = np.ctypeslib.as_array(C.llama_get_logits(self._context), shape=(n_outputs, self._n_vocab))
+        if np.isnan(logits[:, 0]).any():  # what is no number in a layer makes a whole row so
+            self.clear()
+            raise ModelError(
+                "the model computes what is no number", "its file is damaged, or numbers overflow: use another"
+            )
+        return logits
 
 
 class _Batch:

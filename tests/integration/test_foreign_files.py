@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from tiny import CHATML
 
 from localprompt.cli.main import main
+from localprompt.engine.gguf_reader import read_header
 from localprompt.errors import ConfigError, ModelError
 from localprompt.lm.local import LocalModel, load_model
 from localprompt.run import api as runs
@@ -177,3 +178,14 @@ def test_a_chat_task_with_a_template_that_loses_text_ends_before_anything_is_spe
         assert lm.stats.decode_calls == 0
     with Store(tmp_path / "store.sqlite") as store:
         assert store.runs.all() == []
+
+
+def test_a_model_whose_weights_are_no_numbers_is_not_loaded(written: Callable[..., Path]) -> None:
+    path = written()
+    header = read_header(path)
+    (norm,) = (tensor for tensor in header.tensors if tensor.name == "output_norm.weight")
+    with path.open("r+b") as file:
+        file.seek(header.data_offset + norm.offset)
+        file.write(struct.pack("<f", float("nan")))
+    with pytest.raises(ModelError, match="computes what is no number"):
+        loaded(path)
