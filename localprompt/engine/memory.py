@@ -21,6 +21,7 @@ import psutil
 from localprompt.engine.gguf import GGML_TYPES, GGUFHeader
 from localprompt.engine.settings import EngineSettings
 from localprompt.errors import NotEnoughMemory
+from localprompt.interface.rounding import size_text
 
 _CELL_BYTES = {"f32": 4.0, "f16": 2.0, "q8_0": 34 / 32}
 _REPACKED = frozenset({"Q4_0", "Q8_0", "Q2_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "MXFP4"})
@@ -60,16 +61,16 @@ class MemoryNeed:
     def __str__(self) -> str:
         names = ("weights", "KV cells", "states", "batches", "logits", "the process")
         parts = [(n, name) for n, name in zip(astuple(self), names, strict=True) if n or name != "states"]
-        return ", ".join(f"{_readable(n)} {name}" for n, name in parts)
+        return ", ".join(f"{size_text(n)} {name}" for n, name in parts)
 
 
 def needed(header: GGUFHeader, settings: EngineSettings) -> MemoryNeed:
     """Return what a worker with this model and these settings will occupy, a little too high rather than too low."""
     rows, cells = settings.n_ubatch, settings.n_ctx
     n_embd, n_vocab = header.embedding_length, header.n_vocab
-    heads = _heads(header, "head_count") or [1]
+    heads = _counts(header, "attention.head_count") or [1]
     logits = 4 * settings.n_seq_max * n_vocab
-    feed_forward = 4 * 3 * rows * _largest(header, "feed_forward_length")
+    feed_forward = 4 * 3 * rows * max(_counts(header, "feed_forward_length"), default=0)
     # Without flash attention every score of a batch is written out, and some models cannot do with it.
     attention = 0 if settings.flash_attn is not False else 4 * max(heads) * rows * cells
     return MemoryNeed(
@@ -117,7 +118,7 @@ def state_bytes(header: GGUFHeader) -> int:
     def of(key: str) -> int:
         return max(0, header.integer(f"{header.architecture}.{key}") or 0)
 
-    heads, heads_kv = _heads(header, "head_count"), _heads(header, "head_count_kv")
+    heads, heads_kv = _counts(header, "attention.head_count"), _counts(header, "attention.head_count_kv")
     layers = sum(n == 0 for n in heads_kv) if len(heads_kv) > 1 else header.block_count
     past = max(0, of("ssm.conv_kernel") - 1) * (of("ssm.inner_size") + 2 * of("ssm.group_count") * of("ssm.state_size"))
     past += header.embedding_length * max(0, of("shortconv.l_cache") - 1)
@@ -133,8 +134,8 @@ def state_bytes(header: GGUFHeader) -> int:
 
 def cell_bytes(header: GGUFHeader, settings: EngineSettings, first: int = 0) -> float:
     """Return what one cell takes in all layers, or in those from `first` on."""
-    heads = _heads(header, "head_count") or [1]
-    heads_kv = _heads(header, "head_count_kv") or heads
+    heads = _counts(header, "attention.head_count") or [1]
+    heads_kv = _counts(header, "attention.head_count_kv") or heads
     key = header.integer(f"{header.architecture}.attention.key_length") or header.embedding_length // max(*heads, 1)
     value = header.integer(f"{header.architecture}.attention.value_length") or key
     n_heads = heads_kv[0] * (header.block_count - first) if len(heads_kv) == 1 else sum(heads_kv[first:])
@@ -155,7 +156,7 @@ def check(path: Path, need: MemoryNeed) -> None:
     free = available()
     if need.total > free:
         raise NotEnoughMemory(
-            f"{path} needs about {_readable(need.total)} of memory ({need}), {_readable(free)} are free",
+            f"{path} needs about {size_text(need.total)} of memory ({need}), {size_text(free)} are free",
             "lower n_ctx, take kv_type q8_0 or a smaller quantisation, or close other programs",
         )
 
@@ -215,26 +216,15 @@ def _room(folder: Path) -> int:
     return max(0, int(said) - used)
 
 
-def _heads(header: GGUFHeader, key: str) -> list[int]:
-    """Return the number of heads of every layer, or one number for all; empty where the header does not say."""
-    value = header.metadata.get(f"{header.architecture}.attention.{key}")
-    if isinstance(value, np.ndarray):
+def _counts(header: GGUFHeader, key: str) -> list[int]:
+    """Return a number of every layer, or one for all; empty where the header does not say."""
+    value = header.metadata.get(f"{header.architecture}.{key}")
+    if isinstance(value, np.ndarray) and value.dtype.kind in "iu":
         return [max(0, int(n)) for n in value]
     return [value] if isinstance(value, int) and value >= 0 else []
-
-
-def _largest(header: GGUFHeader, key: str) -> int:
-    value = header.metadata.get(f"{header.architecture}.{key}")
-    if isinstance(value, np.ndarray):
-        return int(value.max(initial=0))
-    return value if isinstance(value, int) else 0
 
 
 def _repacked(header: GGUFHeader, settings: EngineSettings) -> int:
     if not settings.use_extra_bufts:
         return 0
     return sum(tensor.n_bytes for tensor in header.tensors if GGML_TYPES[tensor.type][0] in _REPACKED)
-
-
-def _readable(n_bytes: int) -> str:
-    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f} MB"

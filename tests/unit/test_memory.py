@@ -112,3 +112,11 @@ def test_streams_take_no_more_than_half_of_what_is_free(tmp_path: Path, monkeypa
         monkeypatch.setattr(memory, "available", lambda free=free: free)
         assert memory.fitted(header, settings, ()).stream_ctx == cells
         assert memory.fitted(header, settings, {"stream_ctx"}).stream_ctx == settings.stream_ctx
+
+
+def test_counts_that_are_no_whole_numbers_say_nothing(tmp_path: Path) -> None:
+    def more(writer: gguf.GGUFWriter) -> None:
+        writer.add_array(f"{writer.arch}.attention.head_count", [float("nan"), 4.0])
+        writer.add_array(f"{writer.arch}.feed_forward_length", [float("inf")])
+
+    assert need(write(tmp_path / "m.gguf", more=more)) == need(write(tmp_path / "plain.gguf"))
