@@ -12,6 +12,7 @@ import math
 import struct
 from array import array
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -256,12 +257,12 @@ class GGUFHeader:
     @property
     def quantisation(self) -> tuple[TypeShare, ...]:
         """The mix: a share for each type in use, the one with the most bytes first."""
-        shares: dict[str, tuple[int, int]] = {}
+        counts, sizes = Counter[str](), Counter[str]()
         for tensor in self.tensors:
             name = GGML_TYPES[tensor.type][0] if tensor.type in GGML_TYPES else f"type {tensor.type}"
-            count, size = shares.get(name, (0, 0))
-            shares[name] = (count + 1, size + tensor.n_bytes)
-        mix = (TypeShare(name, count, size) for name, (count, size) in shares.items())
+            counts[name] += 1
+            sizes[name] += tensor.n_bytes
+        mix = (TypeShare(name, count, sizes[name]) for name, count in counts.items())
         return tuple(sorted(mix, key=lambda share: (-share.n_bytes, share.name)))
 
     @property

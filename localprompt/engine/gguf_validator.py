@@ -10,7 +10,8 @@ refused, and a chat template beyond any real one.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
 
@@ -60,9 +61,9 @@ def validate(path: str | os.PathLike[str]) -> GGUFHeader:
     tensors = tuple(tensor for part in parts for tensor in part.tensors)
     if not tensors:
         raise _unusable(header, "it has no tensors")
-    names = [tensor.name for tensor in tensors]
-    if len(set(names)) != len(names):
-        raise _unusable(header, f"the tensor {_repeated(names)!r} occurs twice")
+    twice = [name for name, n in Counter(tensor.name for tensor in tensors).items() if n > 1]
+    if twice:
+        raise _unusable(header, f"the tensor {twice[0]!r} occurs twice")
     return replace(header, tensors=tensors, file_size=sum(part.file_size for part in parts))
 
 
@@ -86,11 +87,6 @@ def _unusable(header: GGUFHeader, what: str, hint: str = "") -> ModelError:
     return unusable(header.path, what, hint)
 
 
-def _repeated(names: Iterable[str]) -> str:
-    seen: set[str] = set()
-    return next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-
-
 def _check_required_keys(header: GGUFHeader) -> None:
     kind = _stated_type(header)
     if kind != "model":
@@ -98,7 +94,11 @@ def _check_required_keys(header: GGUFHeader) -> None:
         raise ModelError(f"{header.path} is {what} (of the type {kind[:80]}), not a model", "give the model's own file")
     if not header.architecture:
         raise _unusable(header, "general.architecture is missing")
-    _check_writes_from_left_to_right(header)
+    if what := other_kind(header):
+        raise ModelError(
+            f"{header.path} is {what} ({header.architecture[:80]}); a model that writes from left to right is needed",
+            f"{command('models', 'list')} names some",
+        )
     for key in ("context_length", "block_count", "embedding_length"):
         full_key = f"{header.architecture}.{key}"
         value = header.integer(full_key)
@@ -107,14 +107,6 @@ def _check_required_keys(header: GGUFHeader) -> None:
     template = header.metadata.get("tokenizer.chat_template", "")
     if not isinstance(template, str) or len(template) > MAX_TEMPLATE_CHARS:
         raise _unusable(header, f"its chat template is not a text of at most {MAX_TEMPLATE_CHARS} characters")
-
-
-def _check_writes_from_left_to_right(header: GGUFHeader) -> None:
-    if kind := other_kind(header):
-        raise ModelError(
-            f"{header.path} is {kind} ({header.architecture[:80]}); a model that writes from left to right is needed",
-            f"{command('models', 'list')} names some",
-        )
 
 
 def _check_vocabulary(header: GGUFHeader) -> None:

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from localprompt.types import Sampling
 
 _BLOCK = 512
-_COLDEST = 1e-30
-"""As a temperature: what is colder may be 0 in 32 bits, and draws the same."""
 
 
 class Sampler:
@@ -43,7 +41,7 @@ class Sampler:
             return int(logits.argmax())
         u = self._rng.random()
         weights = logits - logits.max()
-        weights /= np.float32(max(s.temperature, _COLDEST))
+        weights /= np.float32(max(s.temperature, 1e-30))  # what is colder draws the same, and may be 0 in 32 bits
         np.exp(weights, out=weights)
         if s.top_p == 1 and s.min_p == 0 and s.top_k == 0:
             return _invert(weights, u)

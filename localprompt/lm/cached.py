@@ -273,8 +273,7 @@ class CachedLM:
             self._failed.update((key, None) for key, row in found.items() if tuple(row[:-1]) == kind.failed)
             self._requested += sum(times[key] * row[-1] for key, row in found.items())
             self.answers_given += sum(times[key] for key in chunk)
-            if kind.name == "generate":
-                self.tokens_drawn += sum(times[key] * row[1] for key, row in found.items())
+            self.tokens_drawn += sum(times[key] * row[1] for key, row in found.items() if kind.name == "generate")
             self.answers_cached += sum(times[key] for key in chunk) - len(missing)
         return [rows[key] for key in keys]
 

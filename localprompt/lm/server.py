@@ -270,11 +270,10 @@ def _reaching(logprobs: Any, start: int, text: str) -> Sequence[tuple[float, Map
     """Return nats and alternatives of each token of a prompt that reaches behind `start`; None if any is missing."""
     if not isinstance(logprobs, Mapping):
         return None
-    columns = [logprobs.get(name) for name in ("tokens", "token_logprobs", "top_logprobs", "text_offset")]
-    lists = [column for column in columns if isinstance(column, list)]
-    if len(lists) != len(columns) or len({len(column) for column in lists}) != 1:
+    columns: list[Any] = [logprobs.get(name) for name in ("tokens", "token_logprobs", "top_logprobs", "text_offset")]
+    if not all(isinstance(column, list) for column in columns) or len(set(map(len, columns))) != 1:
         return None
-    found, rows = [], list(zip(*lists, strict=True))
+    found, rows = [], list(zip(*columns, strict=True))
     if not rows or not all(_is_entry(*row) for row in rows):
         return None
     ends = [min(offset, len(text)) for *_, offset in rows[1:]] + [len(text)]

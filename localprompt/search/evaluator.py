@@ -253,11 +253,7 @@ class Evaluator:
 
     def _choose_labels(self, cells: Sequence[_Cell]) -> list[Outcome]:
         new = {prompt.id: prompt for prompt, _, _ in cells if prompt.id not in self._label_prior}
-        priors = [
-            (prompt_id, self._context(prompt, inputs))
-            for prompt_id, prompt in new.items()
-            for inputs in self.calibrating(prompt)
-        ]
+        priors = [(key, self._context(each, inputs)) for key, each in new.items() for inputs in self.calibrating(each)]
         # One call: what all of it costs is known before any of it is asked.
         table = self._label_logprobs([context for _, context in priors] + [context for _, _, context in cells])
         rows = table[len(priors) :]
