@@ -169,8 +169,7 @@ class CachedLM:
         """Return how many tokens are computed where the texts are read in one call: each distinct prefix once."""
         key = self._key("unique", *sorted([str(text), json.dumps(spans_of(text))] for text in texts))
         known = self._known([key]).get(key)
-        n: int = _unpacked(known or self._remember(key, "unique", [unique_tokens(self.lm, texts)]), int)[0]
-        return n
+        return int(_unpacked(known or self._remember(key, "unique", [unique_tokens(self.lm, texts)]), int)[0])
 
     def chat(self, messages: Sequence[Message], opening: str = "") -> str:
         """Return the text of a chat up to the assistant's answer, which begins with `opening`."""

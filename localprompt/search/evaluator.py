@@ -72,6 +72,7 @@ class Evaluator:
         self._layout = task.layout
         self._inputs = task.inputs
         self._labels = task.labels
+        self._endings = [task.layout.separator + label for label in task.labels]
         self._label_score = task.label_score
         self._is_calibrated = task.is_calibrated
         self._pool = (*task.train, *task.dev) if task.label_score == "batch" else ()
@@ -117,10 +118,11 @@ class Evaluator:
 
         Tokenises and computes nothing else, so the budget is not charged.
         """
-        endings = [self._layout.separator + label for label in self._labels] or [""]
         contexts = [self._context(prompt, example.inputs) for prompt in prompts for example in examples]
         contexts += [self._context(prompt, inputs) for prompt in prompts for inputs in self.calibrating(prompt)]
-        read = unique_tokens(self._lm.lm, [context + ending for context in contexts for ending in endings])
+        read = unique_tokens(
+            self._lm.lm, [context + ending for context in contexts for ending in self._endings or [""]]
+        )
         return Work(self._lm.lm.facts.fingerprint, read, len(contexts) if self._n_new else 0, self._n_new)
 
     def lengths(self, prompts: Sequence[Prompt]) -> list[int]:
@@ -200,11 +202,15 @@ class Evaluator:
             context + (self._longest_label if kind == "metric" else self._layout.separator + ex.targets[0])
             for _, ex, context in cells
         ]
-        doubtful = [
-            i for i, t in enumerate(texts) if len(t.encode("utf-8", "surrogatepass")) + TOKENS_BESIDE_BYTES > room
-        ]
+        doubtful = [i for i, text in enumerate(texts) if _n_bytes(text) + TOKENS_BESIDE_BYTES > room]
         counts = self._lm.lm.count_tokens([texts[i] for i in doubtful]) if doubtful else []
-        over = [i for i, n in zip(doubtful, counts, strict=True) if n > room]
+        over = {i for i, n in zip(doubtful, counts, strict=True) if n > room}
+        # Where it is that close, another label than the longest may have too many tokens.
+        most = _n_bytes(self._longest_label) + TOKENS_BESIDE_BYTES if kind == "metric" and self._labels else 0
+        near = [i for i, n in zip(doubtful, counts, strict=True) if n <= room < n + most]
+        asked = [(i, cells[i][2] + ending) for i in near for ending in self._endings]
+        others = self._lm.lm.count_tokens([text for _, text in asked]) if asked else []
+        over |= {i for (i, _), n in zip(asked, others, strict=True) if n > room}
         return [i in over for i in range(len(texts))]
 
     def _failure(self, kind: str, example: Example) -> Outcome:
@@ -222,7 +228,7 @@ class Evaluator:
     @property
     def _longest_label(self) -> str:
         """With what stands before it; empty where answers are generated."""
-        return self._layout.separator + max(self._labels, key=len) if self._labels else ""
+        return max(self._endings, key=_n_bytes, default="")
 
     @property
     def _n_new(self) -> int:
@@ -255,18 +261,13 @@ class Evaluator:
         new = {prompt.id: prompt for prompt, _, _ in cells if prompt.id not in self._label_prior}
         priors = [(key, self._context(each, inputs)) for key, each in new.items() for inputs in self.calibrating(each)]
         # One call: what all of it costs is known before any of it is asked.
-        table = self._label_logprobs([context for _, context in priors] + [context for _, _, context in cells])
+        contexts = [context for _, context in priors] + [context for _, _, context in cells]
+        pairs = [(context, ending) for context in contexts for ending in self._endings]
+        answers, n = self._lm.loglikelihood(pairs, calls=len(contexts)), len(self._endings)
+        table = [answers[start : start + n] for start in range(0, len(answers), n)]
         rows = table[len(priors) :]
         self._learn_label_prior([(owner, row) for (owner, _), row in zip(priors, table, strict=False)])
         return [self._choose(prompt, example, row) for (prompt, example, _), row in zip(cells, rows, strict=True)]
-
-    def _label_logprobs(self, contexts: Sequence[str]) -> list[list[Loglikelihood]]:
-        """Return a row per context, in the order of the labels."""
-        continuations = [self._layout.separator + label for label in self._labels]
-        pairs = [(context, continuation) for context in contexts for continuation in continuations]
-        answers = self._lm.loglikelihood(pairs, calls=len(contexts))
-        n = len(continuations)
-        return [answers[start : start + n] for start in range(0, len(answers), n)]
 
     def _choose(self, prompt: Prompt, example: Example, row: Sequence[Loglikelihood]) -> Outcome:
         if any(each.failed for each in row):
@@ -320,6 +321,10 @@ class Evaluator:
                 counts[label] += 1
                 chosen.append(row.inputs)
         return chosen or [dict.fromkeys(self._inputs, blank) for blank in CONTENT_FREE]
+
+
+def _n_bytes(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
 
 
 def _log_normalised(logprobs: Sequence[float]) -> list[float]:

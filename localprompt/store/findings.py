@@ -89,8 +89,7 @@ class Findings:
             row = connection.execute(_NUMBER, [named(run_id)]).fetchone()
         if row is None:
             raise self._unknown(f"there is no run {run_id!r}")
-        number: int = row[0]
-        return number
+        return int(row[0])
 
     def _unknown(self, what: str) -> StoreError:
         lists = command("runs", "list", store=self._database.path)
@@ -100,10 +99,9 @@ class Findings:
     def _all(self, run_id: str, table: str, which: str = "TRUE", kind: str = "") -> list[Any]:
         wanted = {"run": self._number(run_id), "kind": kind}
         query = f"SELECT {COLUMNS[table]} FROM {table} WHERE run = :run AND {which} ORDER BY number"
-        read = partial(read_row, table)
         with self._database.reading() as connection:
             rows = connection.execute(query, wanted).fetchall()
-        return [self._parsed(run_id, read, row) for row in rows]
+        return [self._parsed(run_id, partial(read_row, table), row) for row in rows]
 
     def _parsed(self, run_id: str, read: Callable[[Any], _Read], row: Any) -> _Read:
         try:

@@ -14,7 +14,7 @@ from localprompt.lm.budget import Budget
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.search.evaluator import CONTENT_FREE, Evaluator
 from localprompt.tasks import Task
-from localprompt.types import Demo, Example, Outcome, Prompt
+from localprompt.types import Demo, Example, Loglikelihood, Outcome, Prompt
 
 BEST, EMPTY = Prompt(toy.BEST), Prompt("")
 
@@ -36,6 +36,24 @@ def test_generated_answers_are_judged_by_the_metric_in_the_order_of_prompts_and_
     assert [outcome.example_id for outcome in best.outcomes] == [example.id for example in examples]
     assert best.outcomes[0].prediction == examples[0].targets[0]
     assert lm.stats.decode_calls == 1
+
+
+def test_a_short_label_of_many_tokens_that_does_not_fit_is_a_failure_and_ends_nothing() -> None:
+    class Strict(ScriptedLM):
+        def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[Loglikelihood]:
+            assert max(self.count_tokens([context + label for context, label in pairs])) <= self.n_ctx
+            return super().loglikelihood(pairs)
+
+    given = toy.task(labels=("incomprehensible", "a b c d"))
+    lm = Strict()
+    context = given.layout.render(EMPTY, given.dev[0].inputs).text
+    lm.n_ctx = lm.count_tokens([context])[0] + 3
+    evaluator = Evaluator(lm, given, Budget())
+    (evaluation,) = evaluator.evaluate([EMPTY], given.dev[:1])
+    assert evaluation.outcomes[0].failed
+    assert evaluator.overflowed(evaluation)
+    lm.n_ctx += 1
+    assert not Evaluator(lm, given, Budget()).evaluate([EMPTY], given.dev[:1])[0].outcomes[0].failed
 
 
 def test_nothing_is_evaluated_twice() -> None:
