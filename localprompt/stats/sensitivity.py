@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from localprompt.stats.equality import EqualPrompts, equal_prompts
-from localprompt.stats.intervals import Interval, interval
+from localprompt.stats.intervals import Interval, interval, paired_difference
 from localprompt.stats.resampling import Estimate, Values, estimate, measured, n_different, resampled_means
 
 Codes = npt.NDArray[np.int64]
@@ -55,8 +55,9 @@ def spread(scores: npt.ArrayLike, copies: Sequence[int] | None = None) -> Spread
     Among means that are nearly equal the largest is so by luck. So percentiles of resampled spreads would lie above the
     true one: for 12 equal prompts always. The interval holds it at least 95 times in 100 whatever it is. Its lower end
     is the spread minus the 97.5 % quantile of how far resampled means move apart (the range of their deviations, after
-    Tukey), as for any pair chosen by looking. The upper end is the spread plus 1.96 standard errors, by bootstrap, of
-    the difference of the pair with the largest: the pair that is truly farthest apart was not chosen by looking.
+    Tukey), as for any pair chosen by looking. The upper end is that of the paired difference of the pair that may lie
+    farthest apart: the pair that truly does was not chosen by looking. Where few rows tell a pair apart, drawing rows
+    again moves it too little, or not at all; so the lower end is none above that of the paired difference either.
 
     Raises:
         ValueError: if there are no scores, one lies outside [0, 1], or `copies` has another length.
@@ -66,12 +67,13 @@ def spread(scores: npt.ArrayLike, copies: Sequence[int] | None = None) -> Spread
     value, low, high = float(np.ptp(means)), None, None
     if n_different(values.shape[1], copies) > 1:
         moved = resampled_means(values, copies) - means
-        low = max(0.0, value - float(np.quantile(np.ptp(moved, axis=1), _ONE_SIDED)))
         covariance = np.atleast_2d(np.cov(moved, rowvar=False))
         own = np.diag(covariance)
-        of_pairs = own[:, None] + own - 2 * covariance
-        largest = float(of_pairs.max())
-        high = min(1.0, value + (_Z * math.sqrt(largest) if largest > _ROUNDING**2 else 0.0))
+        errors = np.sqrt(np.maximum(own[:, None] + own - 2 * covariance, 0))
+        nearer, farther = np.unravel_index((means - means[:, None] + _Z * errors).argmax(), errors.shape)
+        high = max(value, paired_difference(values[nearer].tolist(), values[farther].tolist(), copies).high)
+        chosen = paired_difference(values[means.argmin()].tolist(), values[means.argmax()].tolist(), copies)
+        low = max(0.0, min(chosen.low, value - float(np.quantile(np.ptp(moved, axis=1), _ONE_SIDED))))
     return Spread(
         value=value,
         low=low,
