@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from localprompt.stats.resampling import Estimate, Values, estimate, measured, n_different, resampled_means
+from localprompt.stats.resampling import Estimate, Values, estimate, measured, resampled_means, sums_of_copies
 
 _ROUNDING = 1e-12
 """Less variance than this is none."""
@@ -35,7 +35,9 @@ class VarianceShares:
 def variance_shares(
     scores: npt.ArrayLike, bases: Sequence[str] | None = None, copies: Sequence[int] | None = None
 ) -> VarianceShares | None:
-    """Return shares of the variance components of crossed prompts, models and examples; None where no score differs.
+    """Return shares of the variance components of crossed prompts, models and examples.
+
+    None where no score differs, and for copies of a single example.
 
     Prompts, models and examples are taken as drawn from many. From the mean squares MS of the analysis of variance come
     the components, which the expected mean squares solve (Cornfield and Tukey 1956; Brennan 2001, Generalizability
@@ -50,7 +52,7 @@ def variance_shares(
     Args:
         scores: prompts x models x examples, in [0, 1].
         bases: one a model; models of the same base are quantisation levels of it. None: no two are.
-        copies: one an example; examples with the same number are copies of each other.
+        copies: one an example; examples with the same number are copies of each other and count as one, their mean.
 
     Raises:
         ValueError: if the scores are no such table, there are fewer than two prompts or examples, or lengths differ.
@@ -58,18 +60,18 @@ def variance_shares(
     values = np.asarray(scores, dtype=np.float64)
     if values.ndim != 3 or values.shape[0] < 2 or values.shape[1] < 1 or values.shape[2] < 2:
         raise ValueError(f"scores are two or more prompts x models x two or more examples, not {values.shape}")
-    measured(values.reshape(-1, values.shape[2]))
+    sums, sizes = sums_of_copies(measured(values.reshape(-1, values.shape[2])), copies)
+    values = (sums / sizes).reshape(*values.shape[:2], -1)
     labels = list(range(values.shape[1])) if bases is None else list(bases)
     if len(labels) != values.shape[1]:
         raise ValueError(f"{len(labels)} bases for {values.shape[1]} models")
     is_of = np.array([[label == base for label in labels] for base in dict.fromkeys(labels)], dtype=np.float64)
-    if float(np.ptp(values)) <= _ROUNDING:
+    if values.shape[2] < 2 or float(np.ptp(values)) <= _ROUNDING:
         return None
     rows = _per_example(values)
     observed = _shares(rows.mean(axis=1)[None], values.shape, is_of, 0)
-    samples = _shares(resampled_means(rows, copies), values.shape, is_of, 1)
-    n = n_different(values.shape[2], copies)
-    found = {name: estimate(float(share[0]), samples[name], n) for name, share in observed.items()}
+    samples = _shares(resampled_means(rows, None), values.shape, is_of, 1)
+    found = {name: estimate(float(share[0]), samples[name], values.shape[2]) for name, share in observed.items()}
     return VarianceShares(
         prompt=found["prompt"],
         model=found.get("model"),
