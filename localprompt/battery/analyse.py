@@ -12,11 +12,13 @@ import numpy as np
 from localprompt.battery.ask import Answered, ByScorer, Replies
 from localprompt.battery.results import (
     ALL,
+    SAMPLING,
     FamilyMeasures,
     ModelSensitivity,
     Noise,
     RankAgreement,
     ScorerMeasures,
+    Sensitivity,
     VariantMeasures,
     WordEffect,
 )
@@ -45,8 +47,6 @@ from localprompt.variants.variant import Variant
 
 DELETION = "deletion"
 """The family that makes the word map."""
-SAMPLING = "sampling"
-"""The family that changes no wording: it is no part of what all families together do."""
 _AROUND = " .,;:!?\"'"
 """Signs around a written answer that do not make it another one."""
 
@@ -83,7 +83,7 @@ def analyse(
         answers=tuple(codes.texts),
         too_long=answered.too_long,
         spend=spend,
-        scorer_agreement=() if unlabelled else _scorer_agreement(answered.by_scorer),
+        scorer_agreement=() if unlabelled else _scorer_agreement(answered.by_scorer, variants),
     )
 
 
@@ -112,6 +112,7 @@ class _Scored:
 
     def __init__(self, by: ByScorer, variants: Sequence[Variant], codes: _Codes, *, unlabelled: bool) -> None:
         self._by = by
+        self._all = variants
         self._families = [variants[place].family for place in by.places]
         self._renames = [bool(variants[place].outputs) for place in by.places]
         self._rows = variants[0].task.test[: by.rows]
@@ -137,7 +138,7 @@ class _Scored:
             rows=self._by.rows,
             variants=tuple(self._variants()),
             families=tuple(self._family(name, places) for name, places in groups),
-            agreement=None if self._by is own or self._scores is None else _scorers_tau(own, self._by),
+            agreement=None if self._by is own or self._scores is None else _scorers_tau(own, self._by, self._all),
             scores=() if self._scores is None else tuple(map(tuple, self._scores.tolist())),
             answers=tuple(map(tuple, self._answers)),
         )
@@ -230,29 +231,31 @@ class _Scored:
         return posix(np.minimum(of_replies, 0.0), np.ones(replies.shape), copies)
 
 
-def rank_agreement(models: Sequence[ModelSensitivity]) -> tuple[RankAgreement, ...]:
+def rank_agreement(found: Sensitivity) -> tuple[RankAgreement, ...]:
     """Return whether each pair of models agrees on which wording is better."""
-    means = [
-        {each.variant: each.score.mean for each in model.own.variants if each.score is not None} for model in models
-    ]
+    means = [{place: fmean(model.own.scores[i]) for place, i in found.worded(model).items()} for model in found.models]
     return tuple(
-        RankAgreement(models[i].model, models[j].model, _tau(means[i], means[j]))
-        for i, j in combinations(range(len(models)), 2)
+        RankAgreement(first.model, second.model, _tau(*both))
+        for (first, second), both in zip(combinations(found.models, 2), combinations(means, 2), strict=True)
     )
 
 
-def _scorer_agreement(scorers: Sequence[ByScorer]) -> tuple[RankAgreement, ...]:
+def _scorer_agreement(scorers: Sequence[ByScorer], variants: Sequence[Variant]) -> tuple[RankAgreement, ...]:
     return tuple(
-        RankAgreement(first.scorer.name, second.scorer.name, _scorers_tau(first, second))
+        RankAgreement(first.scorer.name, second.scorer.name, _scorers_tau(first, second, variants))
         for first, second in combinations(scorers, 2)
     )
 
 
-def _scorers_tau(first: ByScorer, second: ByScorer) -> float | None:
-    """Return the rank correlation of two scorers on the variants and rows that both measured."""
+def _scorers_tau(first: ByScorer, second: ByScorer, variants: Sequence[Variant]) -> float | None:
+    """Return the rank correlation of two scorers on the wordings and rows that both measured."""
     n = min(first.rows, second.rows)
     means = [
-        {place: fmean(each.scores[:n]) for place, each in zip(by.places, by.measured, strict=True)}
+        {
+            place: fmean(each.scores[:n])
+            for place, each in zip(by.places, by.measured, strict=True)
+            if variants[place].family != SAMPLING
+        }
         for by in (first, second)
     ]
     return _tau(*means)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +40,7 @@ class Standing:
     study: str
     """Id of the sensitivity study; empty where nothing is kept."""
     n_variants: int
-    """The original too."""
+    """The original too, and none that only draws its answers again."""
     score: Interval
     """Mean over variants and rows."""
     original: Interval
@@ -221,6 +221,7 @@ def _check_whole(found: Sensitivity) -> None:
             is_whole
             and own is not None
             and len(own.scores) == len(own.variants)
+            and all(0 <= each.variant < len(found.variants) for each in own.variants)
             and all(len(scores) == n and 0 <= min(scores) <= max(scores) <= 1 for scores in own.scores)
             and own.variants[0].score is not None
             and bool(own.families)
@@ -240,10 +241,10 @@ def _board(studies: Sequence[_Found], notes: list[str]) -> TaskBoard:
     for result in same:
         for model in result.models:
             newest.setdefault(model.fingerprint, (model, result))
-    if len({tuple(text.prompt.id + text.shown for text in result.variants) for _, result in newest.values()}) > 1:
+    if len({tuple(_asked(model, result)) for model, result in newest.values()}) > 1:
         notes.append(f"{first.task}: not all models were asked the same variants; measure them together with --models")
-    by_score = sorted(newest.values(), key=lambda each: -_by_row(each[0]).mean())
-    leader = _by_row(by_score[0][0])
+    by_score = sorted(newest.values(), key=lambda each: -_by_row(*each).mean())
+    leader = _by_row(*by_score[0])
     standings = [_standing(model, result, None if i == 0 else leader) for i, (model, result) in enumerate(by_score)]
     prompt = first.variants[0].prompt
     return TaskBoard(first.task, first.split, prompt, len(first.rows), tuple(standings))
@@ -251,7 +252,7 @@ def _board(studies: Sequence[_Found], notes: list[str]) -> TaskBoard:
 
 def _standing(model: ModelSensitivity, found: Sensitivity, leader: Values | None) -> Standing:
     own, copies, spread = model.own, found.copies or None, model.overall.spread
-    original, scores = own.variants[0].score, _by_row(model).tolist()
+    original, scores = own.variants[0].score, _by_row(model, found).tolist()
     assert spread is not None  # those without right answers are left out
     assert original is not None
     return Standing(
@@ -259,7 +260,7 @@ def _standing(model: ModelSensitivity, found: Sensitivity, leader: Values | None
         fingerprint=model.fingerprint,
         quantisation=model.quantisation,
         study=found.id,
-        n_variants=len(own.variants),
+        n_variants=len(found.worded(model)),
         score=interval(scores, copies),
         original=original,
         spread=spread,
@@ -271,9 +272,15 @@ def _standing(model: ModelSensitivity, found: Sensitivity, leader: Values | None
     )
 
 
-def _by_row(model: ModelSensitivity) -> Values:
+def _asked(model: ModelSensitivity, found: Sensitivity) -> Iterator[str]:
+    """Yield what tells the variants of a model from others."""
+    for variant in found.worded(model):
+        yield found.variants[variant].prompt.id + found.variants[variant].shown
+
+
+def _by_row(model: ModelSensitivity, found: Sensitivity) -> Values:
     """Return the mean score of each row over the variants; rounding may put it a little above 1."""
-    means: Values = np.clip(np.mean(model.own.scores, axis=0), 0, 1)
+    means: Values = np.clip(np.mean([model.own.scores[i] for i in found.worded(model).values()], axis=0), 0, 1)
     return means
 
 

@@ -17,6 +17,8 @@ from localprompt.types import Prompt, Spend
 
 ALL = "all"
 """Name of the measures over every family."""
+SAMPLING = "sampling"
+"""The family that changes no wording: it is no part of what all families together do."""
 _SHOWN = 200
 
 
@@ -204,6 +206,11 @@ class Sensitivity:
     """In a sentence or two."""
     copies: tuple[int, ...] = ()
     """Of each row a number, which copies of a row share; empty in results of before."""
+
+    def worded(self, model: ModelSensitivity) -> dict[int, int]:
+        """Return the original and the variants that word it otherwise, to their places in a model's own scores."""
+        own = enumerate(model.own.variants)
+        return {each.variant: i for i, each in own if self.variants[each.variant].family != SAMPLING}
 
     def to_json(self) -> dict[str, Any]:
         """Return all of it as plain data."""

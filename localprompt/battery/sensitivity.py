@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from localprompt.battery.analyse import SAMPLING, analyse, rank_agreement
+from localprompt.battery.analyse import analyse, rank_agreement
 from localprompt.battery.ask import Size, ask, expected, find_size, make_variants
 from localprompt.battery.results import ModelSensitivity, Sensitivity, VariantText
 from localprompt.battery.scorers import Scorer, scorers_of
@@ -288,13 +288,15 @@ def _result(
         rows=tuple(row.id for row in plan.task.test),
         variants=tuple(_text(each) for each in variants),
         models=tuple(found),
-        variance=None if plan.unlabelled else _variance(found, variants, numbered(plan.task.test)),
-        rank_agreement=() if plan.unlabelled else rank_agreement(found),
+        variance=None,
+        rank_agreement=(),
         smallest_difference=None if plan.unlabelled else smallest_detectable_gain(different),
         notes=tuple(notes),
         verdict="",
         copies=numbered(plan.task.test),
     )
+    if not plan.unlabelled:
+        without = replace(without, variance=_variance(without), rank_agreement=rank_agreement(without))
     return replace(without, verdict=verdict(without))
 
 
@@ -306,16 +308,13 @@ def _text(variant: Variant) -> VariantText:
     return VariantText(variant.family, variant.change, variant.prompt, shown, variant.span)
 
 
-def _variance(
-    found: Sequence[ModelSensitivity], variants: Sequence[Variant], copies: Sequence[int]
-) -> VarianceShares | None:
+def _variance(found: Sensitivity) -> VarianceShares | None:
     """Return where the scores of the variants that all models were asked come from; None for a single one."""
-    wordings = {place for place, variant in enumerate(variants) if variant.family != SAMPLING}
-    places = [{each.variant: i for i, each in enumerate(m.own.variants) if each.variant in wordings} for m in found]
+    places = [found.worded(model) for model in found.models]
     shared = sorted(set.intersection(*map(set, places)))
-    if len(shared) < 2 or len(set(copies)) < 2:
+    if len(shared) < 2 or len(set(found.copies)) < 2:
         return None
     table = np.array(
-        [[model.own.scores[at[place]] for model, at in zip(found, places, strict=True)] for place in shared]
+        [[model.own.scores[at[place]] for model, at in zip(found.models, places, strict=True)] for place in shared]
     )
-    return variance_shares(table, [model.base for model in found], copies)
+    return variance_shares(table, [model.base for model in found.models], found.copies)

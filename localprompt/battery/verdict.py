@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from statistics import fmean
 
-from localprompt.battery.analyse import SAMPLING
 from localprompt.battery.results import (
     FamilyMeasures,
     ModelSensitivity,
@@ -129,15 +128,14 @@ def _range(values: Sequence[float]) -> float:
 
 
 def _favourite(model: ModelSensitivity, found: Sensitivity) -> Iterator[str]:
-    original, *others = model.own.variants
+    original, *others = (model.own.variants[i] for i in found.worded(model).values())
     if original.favourite is not None and original.favourite_wanted is not None:
         share, wanted = original.favourite_share, original.favourite_wanted
         if share - wanted >= _FAVOURED:
             given = f"answers '{original.favourite[:_WORD]}' for {percent_text(share)} % of the rows"
             yield f"The model {given}, though it is right for {percent_text(wanted)} %."
             return
-    worded = [each for each in others if found.variants[each.variant].family != SAMPLING]
-    most = max(worded, key=lambda each: each.favourite_change, default=original)
+    most = max(others, key=lambda each: each.favourite_change, default=original)
     if most.favourite is not None and most.favourite_change >= _FAVOURED:
         before = percent_text(max(0.0, most.favourite_share - most.favourite_change))
         given = f"'{most.favourite[:_WORD]}' for {percent_text(most.favourite_share)} % of the rows"

@@ -137,11 +137,11 @@ def _model(found: Sensitivity, model: ModelSensitivity) -> ReportedModel:
 
 def _moved_rows(found: Sensitivity, model: ModelSensitivity) -> tuple[MovedRow, ...]:
     """Return the rows that some wording gets another answer to, those that change most first."""
-    own, moved = model.own, list[MovedRow]()
+    own, moved, worded = model.own, list[MovedRow](), found.worded(model)
     for row, codes in enumerate(zip(*own.answers, strict=True)):
         given: dict[int, list[int]] = {}
-        for measures, code in zip(own.variants, codes, strict=True):
-            given.setdefault(code, []).append(measures.variant)
+        for variant, place in worded.items():
+            given.setdefault(codes[place], []).append(variant)
         if len(given) == 1:
             continue
         (first, same), *others = given.items()
@@ -150,8 +150,8 @@ def _moved_rows(found: Sensitivity, model: ModelSensitivity) -> tuple[MovedRow, 
             MovedRow(
                 row=row,
                 example_id=found.rows[row],
-                changed=1 - (len(same) - 1) / (len(codes) - 1),
-                score=fmean(scores[row] for scores in own.scores) if own.scores else None,
+                changed=1 - (len(same) - 1) / (len(worded) - 1),
+                score=fmean(own.scores[place][row] for place in worded.values()) if own.scores else None,
                 answers=tuple(
                     AnswerOfRow(model.answers[code] if code >= 0 else "", tuple(variants))
                     for code, variants in ((first, same), *others)

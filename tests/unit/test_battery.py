@@ -20,6 +20,7 @@ from localprompt.errors import ConfigError, ModelError, TaskError
 from localprompt.lm.asked import AskedModel
 from localprompt.lm.base import ModelFacts
 from localprompt.lm.scripted import ScriptedLM
+from localprompt.stats.ranks import kendall_tau
 from localprompt.store import Store
 from localprompt.tasks import Task
 from localprompt.types import Demo, Generation, Loglikelihood, Prompt
@@ -376,6 +377,19 @@ def test_answers_drawn_again_are_no_effect_of_wording() -> None:
     assert families["sampling"].spread.value == 1
     assert families["all"].spread is not None
     assert families["all"].spread.value == 0
+
+
+def test_answers_drawn_again_are_no_ranks_of_wordings() -> None:
+    def answer(prompt: str, seed: int) -> str:
+        return f" omega{_number(prompt)}" if "please" in prompt.lower() or seed % 3 else " nothing"
+
+    task = replace(toy.task(test=20), seeds=(Prompt("Turn alpha into omega."),), layout=toy.SHOWING)
+    models = [ScriptedLM(answer=answer, logprob=lambda *_: -1.0, name=f"drawn {n}") for n in (1, 2)]
+    found = localprompt.sensitivity(task, models, size="quick", families=("surface", "sampling"), use_cache=False)
+    places = [i for i, each in enumerate(found.variants) if each.family != "sampling"]
+    own = [[each.score.mean for each in model.own.variants if each.score] for model in found.models]
+    assert found.rank_agreement[0].tau == kendall_tau(*([scores[i] for i in places] for scores in own))
+    assert found.rank_agreement[0].tau != kendall_tau(*own)
 
 
 def test_an_answer_that_only_drawing_favours_is_not_in_the_verdict() -> None:

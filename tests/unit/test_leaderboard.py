@@ -84,6 +84,36 @@ def test_models_that_were_asked_other_variants_are_said_to_be(tmp_path: Path) ->
     assert any("the same variants" in note for note in _board(store).notes)
 
 
+def test_answers_drawn_again_are_no_part_of_the_mean_over_wordings(tmp_path: Path) -> None:
+    def answer(prompt: str, seed: int) -> str:
+        return f" omega{re.findall('[0-9]+', prompt)[-1]}" if seed == 0 else " nothing"
+
+    store = tmp_path / "s.sqlite"
+    task = replace(toy.task(test=20), seeds=(Prompt("Turn alpha into omega."),))
+    lm = ScriptedLM(answer=answer, logprob=lambda context, continuation: -1.0, name="drawn")
+    _measured(store, task, lm, families=("surface", "sampling"))
+    (best,) = _board(store).tasks[0].models
+    assert best.score.mean == best.original.mean == best.spread.worst == best.spread.mean
+    with Store(store) as opened:
+        (study,) = opened.studies.all("sensitivity")
+        assert study.result is not None
+        n = sum(each["family"] != "sampling" for each in study.result["variants"])
+    assert best.n_variants == n
+
+
+def test_models_that_had_no_room_for_the_same_variants_are_said_to_be(tmp_path: Path) -> None:
+    store = tmp_path / "s.sqlite"
+    small = _knows(5, "small")
+    task = _task(prompt=f"Say whether the number is even or odd{' of course' * 10}.")
+    size = max(small.count_tokens([task.layout.render(task.seeds[0], row.inputs).text for row in task.test]))
+    small.n_ctx = size + 2
+    _measured(store, task, _knows(7, "large"), small, families=("surface", "labels"))
+    found = _board(store)
+    counts = {each.model: each.n_variants for each in found.tasks[0].models}
+    assert counts["small"] < counts["large"]
+    assert any("the same variants" in note for note in found.notes)
+
+
 def test_over_tasks_only_models_of_all_tasks_stand_with_an_interval_of_their_mean(tmp_path: Path) -> None:
     store = tmp_path / "s.sqlite"
     _measured(store, _task("one"), _knows(7, "a"), _knows(3, "b"))

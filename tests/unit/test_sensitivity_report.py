@@ -130,6 +130,14 @@ def test_a_model_that_ignores_the_wording_has_no_such_row(store: Store) -> None:
     assert model.unchanged == len(result.rows)
 
 
+def test_rows_whose_answer_only_drawing_changes_do_not_depend_on_the_wording(store: Store) -> None:
+    lm = ScriptedLM(answer=lambda prompt, seed: f" omega{seed}", logprob=lambda *_: -1.0, name="drawn")
+    task = replace(toy.task(test=20), seeds=(Prompt("Turn alpha into omega."),))
+    _measured(store, (lm,), task=task, families=("surface", "sampling"))
+    (model,) = _report(store).models
+    assert (model.rows, model.unchanged) == ((), 20)
+
+
 def test_without_right_answers_nothing_is_said_of_scores(store: Store) -> None:
     _measured(store, unlabelled=True)
     found = _report(store)
