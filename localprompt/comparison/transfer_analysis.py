@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Literal
 
 import numpy as np
@@ -80,7 +81,7 @@ class _Table:
         self.test = np.array([each.test for each in answered]).swapaxes(0, 1)
         self.copies = numbered(task.test)
         self._dev_copies = numbered(task.dev)
-        self._dev = np.array([each.dev for each in answered]).mean(axis=2).T
+        self._dev = np.array([list(map(fmean, each.dev)) for each in answered]).T  # equal scores have equal means
         self._best = self._best_of_each()
 
     def cells(self) -> list[Cell]:
@@ -115,7 +116,7 @@ class _Table:
 
     def agreement(self) -> Iterator[RankAgreement]:
         """Yield whether each pair of models has the prompts in the same order."""
-        means = self.test.mean(axis=2).T.tolist()
+        means = [list(map(fmean, each.test)) for each in self._answered]
         for i, j in itertools.combinations(range(len(self._models)), 2):
             yield RankAgreement(self._models[i].model, self._models[j].model, kendall_tau(means[i], means[j]))
 

@@ -66,7 +66,8 @@ class Cell:
     scores: tuple[float, ...]
     """Of the test rows, in their order."""
     is_best: bool
-    """True for the prompt with the highest score of this model on dev, the first of equal ones."""
+    """True for the prompt with the highest score of this model on dev; of equal ones that which is the best for most
+    models, then that with the highest mean over models, then the first."""
     is_own: bool
     """True for a prompt that was found on this model."""
     gain: FromOriginal | None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +14,14 @@ import pytest
 import toy
 
 import localprompt
-from localprompt.comparison.transfer_results import GivenPrompt, Transfer
+from localprompt.comparison.transfer_analysis import Answered, analyse
+from localprompt.comparison.transfer_results import GivenPrompt, MeasuredModel, Transfer
 from localprompt.errors import ConfigError, ContextOverflow, LocalPromptError, TaskError
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.store import Store
 from localprompt.tasks import Task
-from localprompt.types import Prompt
+from localprompt.types import Prompt, Spend
 
 LABELS = ("even", "odd")
 PROMPTS = ("Say the number.", "Name the parity.", "Both the number and the parity.")
@@ -100,6 +102,22 @@ def test_test_never_chooses() -> None:
     assert better.gap.difference.mean == 1
     assert better.regret is None  # the best one scores nothing
     assert task.verdict.startswith("One prompt is the best for every model")
+
+
+def test_the_same_scores_in_another_order_are_a_tie_to_the_last_bit() -> None:
+    task, rng, graded = _task(), random.Random(1), [0.1, 0.2, 1 / 3, 2 / 3, 0.7]
+    prompts = [GivenPrompt(Prompt(text), text) for text in ("Answer.", *PROMPTS)]
+    models = [MeasuredModel(name, name, name, "", Spend()) for name in "ab"]
+
+    def shuffled(n: int) -> tuple[tuple[float, ...], ...]:
+        return tuple(tuple(rng.sample(graded * (n // 5), n)) for _ in prompts)
+
+    answered = [Answered(shuffled(20), shuffled(30), (0,) * 4, (0,) * 4) for _ in models]
+    found = analyse(task, prompts, models, answered)
+    assert [found.best(model).prompt for model in (0, 1)] == [0, 0]
+    assert [each.prompt for each in found.best_for_all] == [0, 0]
+    assert found.rank_agreement[0].tau is None
+    assert found.verdict == "No prompt is better than another on dev, with any model."
 
 
 def test_equal_models_agree_and_lose_nothing() -> None:
