@@ -14,6 +14,7 @@ from browsing import Opened, seen
 from playwright.sync_api import Browser, Page, expect
 from report_worlds import HOSTILE, KINDS, WORLDS
 
+from localprompt.interface.rounding import percent_text, score_text
 from localprompt.reports.page import RENEWED
 from localprompt.reports.page import page as page_text
 from localprompt.reports.report import find
@@ -173,6 +174,18 @@ def test_the_page_of_what_goes_on_loads_itself_again_and_stays_as_its_reader_lef
     assert title in opened
     assert set(it.requests) == {path.absolute().as_uri()}
     assert it.complaints == []
+
+
+def test_numbers_on_a_page_are_rounded_as_in_its_sentences_and_on_the_terminal(shown: Shown) -> None:
+    values = [sign * k / n for n in (3, 16, 40, 80, 200, 1999, 2000) for k in range(n + 1) for sign in (1, -1)]
+    values += [1e-12, -1e-12, 0.0005, 0.0015, 1 - 1e-7]
+    told = shown("labels").page.evaluate("values => values.map(each => [score(each), signed(each)])", values)
+    for value, (plain, with_sign) in zip(values, told, strict=True):
+        assert plain == score_text(value)
+        assert with_sign == score_text(value, sign="+").replace("-", "\u2212")
+    shares = [each for each in values if 0 <= each <= 1]
+    told = shown("labels").page.evaluate("shares => shares.map(each => percentText(each, 0))", shares)
+    assert told == list(map(percent_text, shares))
 
 
 def test_a_table_is_sorted_searched_and_filtered_by_keyboard(shown: Shown) -> None:

@@ -49,8 +49,26 @@ function plotText(text, most = 300) {
 }
 
 const shortened = (text, most = 160) => (text.length > most ? `${text.slice(0, most)}\u2026` : text);
-const score = (value) => (value === null || value === undefined ? "\u2013" : value.toFixed(3));
-const signed = (value) => (value === null || value === undefined ? "\u2013" : `${value < 0 ? "\u2212" : "+"}${Math.abs(value).toFixed(3)}`);
+// Numbers as interface/rounding.py writes them, so that a page says what the terminal and the sentences on it say.
+const EQUAL = 1e-9;
+// Return a number with so many digits after the point; one that lies between two goes to the even digit.
+function fixed(value, digits) {
+  const text = value.toFixed(digits), isBetween = /50{24}$/.test(value.toFixed(digits + 25));
+  return isBetween && /[13579]$/.test(text) ? (Number(text) - Math.sign(value) / 10 ** digits).toFixed(digits) : text;
+}
+// With more digits where it would else be rounded to 0, 1 or -1 and is not.
+function scoreText(value, digits = 3) {
+  const nearest = Math.sign(value) * Math.min(1, Math.round(Math.abs(value)));
+  if (Math.abs(value - nearest) <= EQUAL) return fixed(nearest, digits);
+  while (digits < 6 && Number(fixed(value, digits)) === nearest) digits++;
+  return fixed(value, digits);
+}
+function percentText(share, digits) {
+  while (digits < 6 && share > EQUAL && share < 1 - EQUAL && [0, 100].includes(Number(fixed(100 * share, digits)))) digits++;
+  return fixed(100 * share, digits);
+}
+const score = (value) => (value === null || value === undefined ? "\u2013" : scoreText(value));
+const signed = (value, digits = 3) => (value === null || value === undefined ? "\u2013" : `${value < -EQUAL ? "\u2212" : "+"}${scoreText(Math.abs(value), digits)}`);
 const count = (value) => (value === null || value === undefined ? "\u2013" : value.toLocaleString("en"));
 const shownPrompt = (prompt) => prompt.instruction || "(no instruction)";
 

@@ -4,7 +4,7 @@ const { candidates, dev, result, rows, verdict } = report;
 const found = candidates.findIndex((each) => each.fate === "found");
 const isSeedKept = result && !report.is_cross_validated && result.best.prompt && JSON.stringify(result.best.prompt) === JSON.stringify(result.seed_prompt);
 const mostN = Math.max(0, ...candidates.map((each) => each.n));
-const percent = (value) => `${(100 * value).toFixed(1).replace(/\.0$/, "")} %`;
+const percent = (value) => `${percentText(value, 1).replace(/\.0$/, "")} %`;
 const shown = (value) => (value === null || value === undefined ? "\u2013" : verdict.is_counted ? percent(value) : score(value));
 const shownGain = (value) => (verdict.is_counted ? `${value < 0 ? "\u2212" : "+"}${percent(Math.abs(value)).replace("%", "points")}` : signed(value));
 const minutes = (seconds) => (seconds === null || seconds === undefined ? "\u2013" : (seconds / 60).toFixed(seconds < 600 ? 2 : 1));
@@ -374,7 +374,7 @@ function drawRows() {
   if (report.confusion) drawConfusion(node, report.confusion);
 }
 
-const nats = (value) => (value === null ? "\u2013" : signed(value).replace(/\d$/, ""));
+const nats = (value) => (value === null ? "\u2013" : signed(value, 2));
 
 function rowDetail(row) {
   const side = (title, outcome) => el("div", { class: "prompt" }, el("h4", { text: title }), outcome.failed ? paragraph("The request killed the engine, or did not fit.", "bad") : null,

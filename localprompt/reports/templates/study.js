@@ -2,7 +2,7 @@
 
 main.classList.add("study");
 const ALPHA = 0.05; // below which a difference is called one
-const percent = (value) => (value === null || value === undefined ? "\u2013" : `${(100 * value).toFixed(value > 0 && value < 0.001 ? 2 : 1)}\u00a0%`);
+const percent = (value) => (value === null || value === undefined ? "\u2013" : `${percentText(value, 1)}\u00a0%`);
 // Return a p-value that is rounded, but never to the other side of the level.
 function pText(p) {
   let digits = 3;
