@@ -26,7 +26,7 @@ class EqualPrompts:
     median: float
     """Spread that equal prompts have half of the time; their scores differ by chance, so it is above 0."""
     quantile: float
-    """Spread that equal prompts stay within 95 % of the time."""
+    """Spread that equal prompts stay within 95 % of the time: a larger one has p below 0.05, and no other."""
     p: float
     """Share of permutations with the spread observed or a larger one, the observed order counted as one of them."""
     q: float
@@ -66,15 +66,15 @@ def equal_prompts(
     totals, drawn = sums.sum(axis=1), _permuted_totals(sums, n_permutations)
     within = n_variants * (sums**2).sum() - (sums.sum(axis=0) ** 2).sum()
     q = n_variants * (n_variants - 1) * _between(totals) / within if within > _ROUNDING else 0.0
-    spreads = np.ptp(drawn, axis=1)
+    spreads = np.append(np.ptp(drawn, axis=1), np.ptp(totals))  # with it p < 0.05 is a spread above the quantile
     low, high = np.quantile(spreads, (0.5, _LEVEL), method="inverted_cdf") / n
     return EqualPrompts(
         float(low),
         float(high),
-        _p(np.ptp(totals), spreads),
+        _p(spreads),
         float(q),
         n_variants - 1,
-        _p(_between(totals), _between(drawn)),
+        _p(np.append(_between(drawn), _between(totals))),
     )
 
 
@@ -96,8 +96,9 @@ def _between(totals: Values) -> Values:
     return squares
 
 
-def _p(observed: float | Values, drawn: Values) -> float:
-    return float((1 + (drawn >= observed - _ROUNDING).sum()) / (1 + len(drawn)))
+def _p(statistics: Values) -> float:
+    """Return the share of statistics that are as large as the last one, the observed, itself among them."""
+    return float((statistics >= statistics[-1] - _ROUNDING).mean())
 
 
 @dataclass(frozen=True, slots=True)

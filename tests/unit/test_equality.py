@@ -49,6 +49,16 @@ def test_the_null_is_what_all_permutations_give() -> None:
     assert null.quantile == pytest.approx(np.quantile(spreads, 0.95, method="inverted_cdf"))
 
 
+@pytest.mark.parametrize("seed", [1993, *range(20)])
+def test_a_spread_is_above_the_quantile_exactly_where_p_is_below_5_percent(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    shape = int(rng.choice([3, 5, 8])), int(rng.choice([10, 12, 15]))
+    scores = np.round(rng.random(shape), 2)
+    scores[0] = np.clip(scores[0] + 0.2, 0, 1)
+    found = equal_prompts(scores)
+    assert (found.p < 0.05) == (np.ptp(scores.mean(axis=1)) > found.quantile + 1e-12)
+
+
 def test_cochrans_q_by_hand() -> None:
     # Totals of variants 4, 2, 1, of examples 3, 2, 1, 1, 0: Q = 3 * 2 * (21 - 49 / 3) / (3 * 7 - 15) = 14 / 3.
     scores = [[1, 1, 1, 1, 0], [1, 1, 0, 0, 0], [1, 0, 0, 0, 0]]
