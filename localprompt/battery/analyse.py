@@ -28,7 +28,7 @@ from localprompt.stats.equality import differences_from_original
 from localprompt.stats.intervals import Interval, interval
 from localprompt.stats.noise import noise_band
 from localprompt.stats.ranks import kendall_tau
-from localprompt.stats.resampling import Estimate, Values, estimate, n_different, resampled_means
+from localprompt.stats.resampling import Estimate, mean_of
 from localprompt.stats.sensitivity import (
     answer_entropy,
     class_consistency,
@@ -178,7 +178,6 @@ class _Scored:
         scores = None if self._scores is None else self._scores[list(places)]
         answers = np.array([self._answers[i] for i in places]) if self._answers else None
         means = [0.0] * len(places) if scores is None else scores.mean(axis=1).tolist()
-        drop = None if scores is None else performance_drop(scores, copies)
         flips = None
         if answers is not None and len(places) > 1:
             flips = interval((answers[1:] != answers[0]).mean(axis=0).tolist(), copies)
@@ -194,7 +193,7 @@ class _Scored:
             flip_rate=flips,
             consistency=None if answers is None else consistency_rate(answers, copies),
             prompt_sensi_score=None if scores is None else prompt_sensi_score(scores, copies),
-            performance_drop=None if drop is None else drop.mean,
+            performance_drop=None if scores is None else performance_drop(scores, copies),
             entropy=entropy,
             class_consistency=of_classes,
             posix=of_replies,
@@ -285,7 +284,7 @@ def _words(variants: Sequence[Variant], own: ScorerMeasures, nats: ByScorer | No
                 text=instruction[start:end],
                 span=variant.span,
                 variant=measures.variant,
-                nats=None if changes is None else _mean(changes, copies),
+                nats=None if changes is None else mean_of(changes, copies),
                 flips=measures.flips,
                 difference=measures.difference,
             )
@@ -297,11 +296,6 @@ def _posix(replies: Replies, variants: Sequence[Variant]) -> Estimate | None:
     copies = numbered(variants[0].task.test)
     nats = np.minimum(np.array(replies.nats), 0.0)
     return posix(nats, np.ones(nats.shape[1:]), [copies[row] for row in replies.rows])
-
-
-def _mean(values: Values, copies: Sequence[int]) -> Estimate:
-    resampled = resampled_means(values[None], copies)[:, 0]
-    return estimate(float(values.mean()), resampled, n_different(len(values), copies))
 
 
 def _noise(original: Measured, again: Sequence[Measured], codes: _Codes, copies: Sequence[int]) -> Noise:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -241,7 +241,8 @@ def _board(studies: Sequence[_Found], notes: list[str]) -> TaskBoard:
     for result in same:
         for model in result.models:
             newest.setdefault(model.fingerprint, (model, result))
-    if len({tuple(_asked(model, result)) for model, result in newest.values()}) > 1:
+    texts = ([result.variants[place] for place in result.worded(model)] for model, result in newest.values())
+    if len({tuple(text.prompt.id + text.shown for text in asked) for asked in texts}) > 1:
         notes.append(f"{first.task}: not all models were asked the same variants; measure them together with --models")
     by_score = sorted(newest.values(), key=lambda each: -_by_row(*each).mean())
     leader = _by_row(*by_score[0])
@@ -270,12 +271,6 @@ def _standing(model: ModelSensitivity, found: Sensitivity, leader: Values | None
         ),
         behind=None if leader is None else paired_difference(leader.tolist(), scores, copies),
     )
-
-
-def _asked(model: ModelSensitivity, found: Sensitivity) -> Iterator[str]:
-    """Yield what tells the variants of a model from others."""
-    for variant in found.worded(model):
-        yield found.variants[variant].prompt.id + found.variants[variant].shown
 
 
 def _by_row(model: ModelSensitivity, found: Sensitivity) -> Values:

@@ -312,7 +312,7 @@ def _variance(found: Sensitivity) -> VarianceShares | None:
     """Return where the scores of the variants that all models were asked come from; None for a single one."""
     places = [found.worded(model) for model in found.models]
     shared = sorted(set.intersection(*map(set, places)))
-    if len(shared) < 2 or len(set(found.copies)) < 2:
+    if len(shared) < 2:
         return None
     table = np.array(
         [[model.own.scores[at[place]] for model, at in zip(found.models, places, strict=True)] for place in shared]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from localprompt.cli.options import MODELS, SEED, HomePath, assigned, listed, model_options
+from localprompt.cli.printable import printable
 from localprompt.cli.prompts import named_prompt
 from localprompt.cli.spreadsheets import check_folder, write_csv
 from localprompt.cli.streams import say_json
@@ -116,7 +117,7 @@ def sensitivity(
     if csv_file is not None:
         write_csv(csv_file, CSV_COLUMNS, result.to_csv(), "the result is in the store; --csv FILE writes it elsewhere")
     if above := _above(result, limits):
-        click.echo(above, err=True)
+        click.echo(printable(above), err=True)
         ctx.exit(_ABOVE)
 
 

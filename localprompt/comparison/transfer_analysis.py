@@ -62,9 +62,7 @@ def analyse(
         cells=tuple(table.cells()),
         best_for_all=(table.for_all("worst"), table.for_all("mean")),
         rank_agreement=tuple(table.agreement()),
-        variance=None
-        if n_different(task.test) < 2
-        else variance_shares(table.test, [model.base for model in models], table.copies),
+        variance=variance_shares(table.test, [model.base for model in models], table.copies),
         smallest_difference=smallest_detectable_gain(n_different(task.test)),
         verdict="",
     )

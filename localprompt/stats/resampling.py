@@ -100,6 +100,12 @@ def estimate(value: float, resampled: Values, n_different: int) -> Estimate:
     return Estimate(value, min(float(low), value), max(float(high), value))
 
 
+def mean_of(values: Values, copies: Sequence[int] | None) -> Estimate:
+    """Return the mean of one value an example."""
+    resampled = resampled_means(values[None], copies)[:, 0]
+    return estimate(float(values.mean()), resampled, n_different(len(values), copies))
+
+
 def n_different(n: int, copies: Sequence[int] | None) -> int:
     """Return how many of `n` examples are no copies of one before."""
     return n if copies is None else len(set(copies))

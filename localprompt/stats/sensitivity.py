@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from localprompt.stats.equality import EqualPrompts, equal_prompts
 from localprompt.stats.intervals import Interval, interval, paired_difference
-from localprompt.stats.resampling import Estimate, Values, estimate, measured, n_different, resampled_means
+from localprompt.stats.resampling import Estimate, Values, estimate, mean_of, measured, n_different, resampled_means
 
 Codes = npt.NDArray[np.int64]
 
@@ -163,7 +163,7 @@ def posix(logprobs: npt.ArrayLike, lengths: npt.ArrayLike, copies: Sequence[int]
         return None
     own = np.einsum("lli->li", values)
     per_example = (np.abs(values - own) / tokens).sum(axis=(0, 1)) / (n * (n - 1))
-    return _mean(per_example, copies)
+    return mean_of(per_example, copies)
 
 
 def sensitivity_entropy(logprobs: npt.ArrayLike, copies: Sequence[int] | None = None) -> Interval:
@@ -242,20 +242,11 @@ def class_consistency(
     return estimate(value, resampled, len(mean))
 
 
-@dataclass(frozen=True, slots=True)
-class PerformanceDrop:
-    """Share of the original's score that variants lose; below 0 where they gain."""
+def performance_drop(scores: npt.ArrayLike, copies: Sequence[int] | None = None) -> Estimate | None:
+    """Return the share of the original's score that variants lose: the mean of 1 - A_k / A_0 (arXiv:2306.04528).
 
-    mean: Estimate
-    """Over the variants but the original."""
-    of_variants: tuple[float, ...]
-    """In their order, the original left out."""
-
-
-def performance_drop(scores: npt.ArrayLike, copies: Sequence[int] | None = None) -> PerformanceDrop | None:
-    """Return the performance drop rate 1 - A_k / A_0 of the variants but the original (arXiv:2306.04528).
-
-    None for a single variant and where the original scores 0. Samples in which it does are left out of the interval.
+    Over the variants but the original; below 0 where they gain. None for a single variant and where the original scores
+    0. Samples in which it does are left out of the interval.
 
     Raises:
         ValueError: if there are no scores, one lies outside [0, 1], or `copies` has another length.
@@ -264,12 +255,11 @@ def performance_drop(scores: npt.ArrayLike, copies: Sequence[int] | None = None)
     means = values.mean(axis=1)
     if len(means) < 2 or means[0] <= 0:
         return None
-    drops = 1 - means[1:] / means[0]
     resampled = resampled_means(values, copies)
     resampled = resampled[resampled[:, 0] > 0]
     of_samples = 1 - resampled[:, 1:].mean(axis=1) / resampled[:, 0]
-    mean = estimate(float(drops.mean()), of_samples, n_different(values.shape[1], copies))
-    return PerformanceDrop(mean, tuple(drops.tolist()))
+    drop = float(1 - (means[1:] / means[0]).mean())
+    return estimate(drop, of_samples, n_different(values.shape[1], copies))
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,11 +305,6 @@ def _codes(answers: npt.ArrayLike) -> Codes:
     if codes.ndim != 2 or codes.size == 0:
         raise ValueError(f"answers form a table of variants and examples, at least one each, not {codes.shape}")
     return codes
-
-
-def _mean(per_example: Values, copies: Sequence[int] | None) -> Estimate:
-    resampled = resampled_means(per_example[None], copies)[:, 0]
-    return estimate(float(per_example.mean()), resampled, n_different(len(per_example), copies))
 
 
 def _mean_distribution(logprobs: npt.ArrayLike) -> Values:

@@ -37,7 +37,7 @@ def variance_shares(
 ) -> VarianceShares | None:
     """Return shares of the variance components of crossed prompts, models and examples.
 
-    None where no score differs, and for copies of a single example.
+    None where no score differs, and for a single example and its copies.
 
     Prompts, models and examples are taken as drawn from many. From the mean squares MS of the analysis of variance come
     the components, which the expected mean squares solve (Cornfield and Tukey 1956; Brennan 2001, Generalizability
@@ -55,11 +55,11 @@ def variance_shares(
         copies: one an example; examples with the same number are copies of each other and count as one, their mean.
 
     Raises:
-        ValueError: if the scores are no such table, there are fewer than two prompts or examples, or lengths differ.
+        ValueError: if the scores are no such table, there are fewer than two prompts, or lengths differ.
     """
     values = np.asarray(scores, dtype=np.float64)
-    if values.ndim != 3 or values.shape[0] < 2 or values.shape[1] < 1 or values.shape[2] < 2:
-        raise ValueError(f"scores are two or more prompts x models x two or more examples, not {values.shape}")
+    if values.ndim != 3 or values.shape[0] < 2 or values.size == 0:
+        raise ValueError(f"scores are two or more prompts x models x examples, not {values.shape}")
     sums, sizes = sums_of_copies(measured(values.reshape(-1, values.shape[2])), copies)
     values = (sums / sizes).reshape(*values.shape[:2], -1)
     labels = list(range(values.shape[1])) if bases is None else list(bases)

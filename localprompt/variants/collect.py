@@ -24,8 +24,6 @@ class Collected:
     """The original first, then family by family; each shows the model something else."""
     none_of: tuple[str, ...] = ()
     """Families that do not apply to the task or the prompt."""
-    repeated: int = 0
-    """Variants left out because another one shows the model the same."""
 
 
 def collect(origin: Origin, families: Sequence[Family], n: int) -> Collected:
@@ -38,7 +36,7 @@ def collect(origin: Origin, families: Sequence[Family], n: int) -> Collected:
     """
     task = origin.task
     original = Variant(ORIGINAL, "as it is", origin.prompt, task)
-    kept, none_of, repeated = {_shown(original): original}, [], 0
+    kept, none_of = {_shown(original): original}, list[str]()
     weights = [WEIGHTS.get(family.name, 1) for family in families]
     for place, family in enumerate(families):
         left = n + 1 - len(kept)
@@ -47,10 +45,8 @@ def collect(origin: Origin, families: Sequence[Family], n: int) -> Collected:
         if most > 0 and not made:
             none_of.append(family.name)
         for variant in made:
-            shown = _shown(variant)
-            repeated += shown in kept
-            kept.setdefault(shown, variant)
-    return Collected(tuple(kept.values()), tuple(none_of), repeated)
+            kept.setdefault(_shown(variant), variant)
+    return Collected(tuple(kept.values()), tuple(none_of))
 
 
 def _shown(variant: Variant) -> str:
