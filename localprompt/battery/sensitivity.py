@@ -25,7 +25,7 @@ from localprompt.errors import ConfigError, TaskError, nearest
 from localprompt.interface.arguments import checked
 from localprompt.interface.version import __version__
 from localprompt.lm.base import LanguageModel
-from localprompt.run.measuring import MeasuringCost, check_models, cost_of, identity_of
+from localprompt.run.measuring import MeasuringCost, check_models, cost_of, identity_of, told_apart
 from localprompt.run.results import Split
 from localprompt.run.session import Session, open_session, opened_store
 from localprompt.run.spec import check_count, loaded_task, order_of
@@ -141,6 +141,8 @@ def sensitivity(  # noqa: PLR0913 - options of a user
                 observer.stage("computing measures")
                 who, spend = identity_of(session.lm.lm), session.budget.spend
                 found.append(analyse(who, variants, answered, spend, unlabelled=plan.unlabelled))
+        names = told_apart([each.model for each in found])
+        found = [replace(each, model=name) for each, name in zip(found, names, strict=True)]
         result = _result(plan, study, variants, found, notes)
         if home is not None:
             home.studies.update(study, status="finished", result=result.to_json())

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from statistics import fmean
 from typing import Any
 
 from localprompt.run.results import RunResult, is_significant
@@ -304,16 +304,16 @@ def _row(tasks: Sequence[str], method: str, runs: Sequence[ComparedRun]) -> Row 
         task=tasks[0] if len(tasks) == 1 else None,
         method=method,
         runs=len(mine),
-        test=over_seeds([_mean([_mean(run.best_scores) for run in group]) for group in found.values()]),
+        test=over_seeds([fmean([fmean(run.best_scores) for run in group]) for group in found.values()]),
         from_seed=paired_difference(seed, best, _copies(found), _weights(found)),
         from_random=_difference(tasks, BASELINE, method, runs) if baseline else None,
         noise=max(floors, default=None),
         constant=_constant(found),
-        area=over_seeds([_mean(each) for each in areas]) if areas else None,
-        tokens_requested=_mean([run.result.spend.tokens_requested for run in mine]),
-        tokens_computed=_mean([run.result.spend.tokens_computed for run in mine]),
-        calls=_mean([run.result.spend.calls for run in mine]),
-        seconds=_mean([run.result.spend.seconds for run in mine]),
+        area=over_seeds([fmean(each) for each in areas]) if areas else None,
+        tokens_requested=fmean([run.result.spend.tokens_requested for run in mine]),
+        tokens_computed=fmean([run.result.spend.tokens_computed for run in mine]),
+        calls=fmean([run.result.spend.calls for run in mine]),
+        seconds=fmean([run.result.spend.seconds for run in mine]),
         hit_rate=sum(run.result.spend.answers_cached for run in mine) / answers if answers else 0.0,
         proposals=sum(run.proposals for run in mine),
         discards=dict(discards.most_common()),
@@ -339,7 +339,7 @@ def _by_example(groups: Mapping[int, Sequence[ComparedRun]], scores: str) -> lis
     evidence.
     """
     return [
-        _mean(column)
+        fmean(column)
         for same_task in zip(*groups.values(), strict=True)
         for column in zip(*(getattr(run, scores) for run in same_task), strict=True)
     ]
@@ -349,7 +349,7 @@ def _constant(groups: Mapping[int, Sequence[ComparedRun]]) -> float | None:
     """Return the mean over tasks of what one answer to everything would score; None where it is known of no task."""
     tests = [run.result.test for run in next(iter(groups.values()))]
     scores = [test.constant.score if test and test.constant else None for test in tests]
-    return None if set(scores) == {None} else _mean([score or 0.0 for score in scores])
+    return None if set(scores) == {None} else fmean([score or 0.0 for score in scores])
 
 
 def _weights(groups: Mapping[int, Sequence[ComparedRun]]) -> list[float]:
@@ -367,10 +367,6 @@ def _copies(groups: Mapping[int, Sequence[ComparedRun]]) -> list[int]:
         for place, run in enumerate(runs)
         for number in run.copies or range(len(run.best_scores))
     ]
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
 
 
 def _plain(row: Row) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from localprompt.interface.version import __version__
 from localprompt.lm.base import LanguageModel
 from localprompt.run.config import RunConfig
 from localprompt.run.execute import unparsed
-from localprompt.run.measuring import MeasuringCost, check_models, cost_of, identity_of
+from localprompt.run.measuring import MeasuringCost, check_models, cost_of, identity_of, told_apart
 from localprompt.run.results import RunResult
 from localprompt.run.session import Session, open_session, opened_store
 from localprompt.run.spec import loaded_task
@@ -99,6 +99,8 @@ def transfer(  # noqa: PLR0913 - options of a user
                 who = identity_of(session.lm.lm)
                 spend = session.budget.spend
                 found.append(MeasuredModel(who.model, who.fingerprint, who.base, who.quantisation, spend))
+        names = told_apart([each.model for each in found])
+        found = [replace(each, model=name) for each, name in zip(found, names, strict=True)]
         result = Transfer(
             id=study,
             models=tuple(found),

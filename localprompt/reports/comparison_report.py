@@ -6,6 +6,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any, Literal
 
 from localprompt.comparison.known import KnownComparison, KnownRun, known_comparison
@@ -169,12 +170,8 @@ def _compared(
     task: str | None, rows: Sequence[Row], runs: Sequence[ComparedRun], tasks: Sequence[str], curves: tuple[Any, ...]
 ) -> ComparedTask:
     pairs = pairs_of(rows, runs, tasks)
-    seed = _mean([_mean([_mean(run.seed_scores) for run in runs if run.result.task == each]) for each in tasks])
+    seed = fmean([fmean([fmean(run.seed_scores) for run in runs if run.result.task == each]) for each in tasks])
     return ComparedTask(task, methods_verdict(rows, pairs, seed), seed, pairs, curves)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
 
 
 def _headline(tasks: Sequence[ComparedTask], over: ComparedTask | None) -> tuple[str, str]:

@@ -75,6 +75,11 @@ def identity_of(lm: LanguageModel) -> ModelIdentity:
     return ModelIdentity(facts.name, facts.fingerprint, header.name or facts.name, header.file_type)
 
 
+def told_apart(names: Sequence[str]) -> list[str]:
+    """Return the names of models; where several have one, as files of one name in two folders, with their places."""
+    return [name if names.count(name) == 1 else f"{name} ({place})" for place, name in enumerate(names, start=1)]
+
+
 def cost_of(session: Session, works: Sequence[Work], n_prompts: int, n_rows: int) -> MeasuringCost:
     """Return what some works take with the model of a session, answers half as long as they may get."""
     rates = measured_rates(session.lm.lm)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import random
@@ -102,6 +103,19 @@ def test_test_never_chooses() -> None:
     assert better.gap.difference.mean == 1
     assert better.regret is None  # the best one scores nothing
     assert task.verdict.startswith("One prompt is the best for every model")
+
+
+def test_models_of_one_name_are_told_apart_wherever_they_are_named() -> None:
+    models = [_obeys("number", name="a"), _obeys("number"), _obeys("parity")]
+    for lm in models[1:]:
+        lm.name = "same"  # as two files of one name in two folders
+    found = _transfer([*models])
+    names = ["a", "same (2)", "same (3)"]
+    assert [model.model for model in found.models] == names
+    assert {str(row["model"]) for row in found.to_csv()} == set(names)
+    assert [(each.first, each.second) for each in found.tasks[0].rank_agreement] == [*itertools.combinations(names, 2)]
+    studied = localprompt.sensitivity(_task(), models, size="quick", families=("surface",), scorers=(), use_cache=False)
+    assert {str(row["model"]) for row in studied.to_csv()} == set(names)
 
 
 def test_the_same_scores_in_another_order_are_a_tie_to_the_last_bit() -> None:
