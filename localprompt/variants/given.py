@@ -18,5 +18,5 @@ class Given:
 
     def variants(self, origin: Origin, most: int) -> Sequence[Variant]:
         """Return the prompts in their order."""
-        others = [prompt for prompt in self.prompts if prompt.id != origin.prompt.id][:most]
-        return [Variant(self.name, f"prompt {i}", prompt, origin.task) for i, prompt in enumerate(others, start=2)]
+        others = [each for each in enumerate(self.prompts, start=2) if each[1].id != origin.prompt.id][:most]
+        return [Variant(self.name, f"prompt {i}", prompt, origin.task) for i, prompt in others]

@@ -360,6 +360,14 @@ def test_all_given_prompts_are_measured_beside_what_the_size_allows() -> None:
     assert len(found.variants) > 1 + 20 + 8
 
 
+def test_a_given_prompt_has_the_place_at_which_it_was_given() -> None:
+    prompts = (PROMPT, PROMPT, "Even or odd?")
+    found = _sensitivity(ScriptedLM(logprob=_blind, name="blind"), prompts=prompts, families=("surface",))
+    assert [(each.change, each.prompt.instruction) for each in found.variants if each.family == "given"] == [
+        ("prompt 3", "Even or odd?")
+    ]
+
+
 def test_a_prompt_that_is_answered_by_one_label_is_said_to_be_with_how_often_it_is_right() -> None:
     lm = ScriptedLM(logprob=lambda context, continuation: 0.0 if continuation.strip() == "odd" else -1.0, name="odd")
     assert "answers 'odd' for 100 % of the rows, though it is right for 50 %" in _sensitivity(lm).verdict
