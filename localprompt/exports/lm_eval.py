@@ -20,7 +20,7 @@ from localprompt.tasks.metrics import equals, exact_match
 _NO_NAME = re.compile(r"[^A-Za-z0-9_]+")
 _FILTERS = {
     "first_line": r"^\s*([^\r\n]*)",
-    "last_number": r"(-?\d[\d,]*(?:\.\d+)?)(?!.*\d)",
+    "last_number": r"(-?\d[\d,]*(?:\.\d+)?)(?![\s\S]*\d)",
 }
 """Kind of answer to a pattern that takes it out of a completion."""
 
@@ -33,7 +33,7 @@ def lm_eval(winner: Winner) -> Export:
             "id": row.id,
             "prompt": filled(winner.open.pieces, row.inputs),
             "target": row.targets[0],
-            "targets": list(row.targets),
+            "targets": repr(list(row.targets)),  # a column of texts such as 2024-05-01 would be read as one of times
             "choices": list(winner.task.labels),
         }
         for row in winner.found.rows
@@ -87,7 +87,7 @@ def _generating(winner: Winner, name: str) -> dict[str, Any]:
     return {
         **_common(name),
         "output_type": "generate_until",
-        "doc_to_target": "targets",
+        "doc_to_target": "{{targets}}",
         "generation_kwargs": {
             "until": named.get("stop", []),
             "do_sample": False,

@@ -7,6 +7,7 @@ means that the tokens ran out before the answer: None. A blank answer is None to
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,6 +26,9 @@ Answer = Callable[[str], "str | None"]
 
 _PATTERN_SECONDS = 1.0
 _MAX_PATTERN = 1000
+_MAX_EXPANDED = 10_000_000
+"""Characters of a pattern times its repetitions: what is repeated is written out, at 277 bytes a character."""
+_TIMES = re.compile(r"\{(\d+)")
 _SHOWN = 200
 """Characters of a completion in an error."""
 _READS_TAGS = ("regex", "after_marker")
@@ -120,6 +124,8 @@ def _line(text: str) -> str:
 def _regex(pattern: str) -> Answer:
     if len(pattern) > _MAX_PATTERN:
         raise TaskError(f"the pattern is longer than {_MAX_PATTERN} characters", "use a shorter one")
+    if math.prod(max(1, int(times)) for times in _TIMES.findall(pattern)) * len(pattern) > _MAX_EXPANDED:
+        raise TaskError(f"the pattern {pattern!r} repeats too much", "use + or {1,...} in the place of large numbers")
     try:
         compiled = regex.compile(pattern)
     except regex.error as error:

@@ -102,7 +102,7 @@ def _check_whole(source: str, text: str, first: list[str]) -> None:
 def _check_first(source: str, text: str) -> None:
     """Raise if the first object goes on over several lines, or is the only one and holds all rows."""
     try:
-        value, end = json.JSONDecoder().raw_decode(text)
+        value, end = json.JSONDecoder(parse_int=str).raw_decode(text)
     except (json.JSONDecodeError, RecursionError):
         return  # its first line is wrong by itself
     if not text[end:].strip():

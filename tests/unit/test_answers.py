@@ -25,6 +25,12 @@ from localprompt.tasks.numbers import last_number
         ("regex", r"is (\w+)", "it is blue, it is red", "blue"),
         ("regex", r"is (\w+)?", "it is ", None),
         ("regex", r"is (\w+)", "no", None),
+        (
+            "regex",
+            r"([0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})",
+            f"it is {'12345678' + '-1234' * 4}12345678.",
+            "12345678" + "-1234" * 4 + "12345678",
+        ),
         ("json_field", "total", 'Sure! {"total": 12.50, "unit": "EUR"}', "12.50"),
         ("json_field", "total", '{not json} {"total": " x "}', "x"),
         ("json_field", "total", '```json\n{"total": true}\n```', "true"),
@@ -143,6 +149,7 @@ def test_a_hostile_pattern_ends_in_an_error_instead_of_hanging() -> None:
         ("regex", "a", "0 groups"),
         ("regex", "(a)(b)", "2 groups"),
         ("regex", "(a)" + "b" * 2000, "longer than"),
+        ("regex", "(?:(?:(?:x{1000}){1000}){1000})(y)", "repeats too much"),
     ],
 )
 def test_a_bad_extraction_is_refused_when_it_is_made(kind: str, argument: str, message: str) -> None:

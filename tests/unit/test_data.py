@@ -69,6 +69,11 @@ def test_a_row_of_100_000_characters_is_read(tmp_path: Path) -> None:
     assert read_file(_file(tmp_path, f"input,target\n{long},x\n", "r.csv"), FIELDS)[0].inputs["input"] == long
 
 
+def test_a_number_of_5000_digits_is_a_text_in_the_first_row_too(tmp_path: Path) -> None:
+    content = f'{{"input": "a", "target": {"9" * 5000}}}\n'
+    assert read_file(_file(tmp_path, content), FIELDS)[0].targets == ("9" * 5000,)
+
+
 GOOD = '{"input": "a", "target": "x"}\n'
 
 

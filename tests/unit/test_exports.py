@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import re
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 import toy
+import yaml
 from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,6 +34,7 @@ from localprompt.lm.scripted import ScriptedLM
 from localprompt.search.evaluator import Evaluator
 from localprompt.store import Store
 from localprompt.tasks import Layout, Task
+from localprompt.tasks.answers import find_answer
 from localprompt.types import Demo, Prompt
 
 HOSTILE = (
@@ -313,6 +316,19 @@ def test_likelihoods_are_not_compared_by_lm_eval_in_a_chat_and_that_is_said(tmp_
     assert sum(name.endswith("_likelihood.yaml") for name in done.files) == (mode == "raw")
     (note,) = (each for each in done.notes if "likelihood" in each and "labels by" not in each)
     assert ("no task that compares likelihoods is written of a chat: its marks" in note) == (mode == "chat")
+
+
+def test_lm_eval_reads_answers_as_texts_and_the_last_number_of_all_lines(tmp_path: Path) -> None:
+    asked = task(answer=find_answer("last_number"))
+    asked = replace(asked, dev=tuple(replace(row, targets=("2024-05-01", '"[{{x}}]"')) for row in asked.dev))
+    files = exported("lm-eval", asked, tmp_path)
+    (made,) = (yaml.safe_load(text) for name, text in files.items() if name.endswith(".yaml"))
+    # A list would be one of times where every target looks like one.
+    assert made["doc_to_target"] == "{{targets}}"
+    for line in files["rows.jsonl"].splitlines():
+        assert ast.literal_eval(json.loads(line)["targets"]) == ["2024-05-01", '"[{{x}}]"']
+    pattern = made["filter_list"][0]["filter"][0]["regex_pattern"]
+    assert re.findall(pattern, "3 and 4 are\n7.50, or\n1,007.") == ["1,007"]
 
 
 WORDS = {" a": -0.7, " b": -0.5, " c": -0.5, " d": -0.5, " e-f": -0.8}
