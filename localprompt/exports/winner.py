@@ -16,11 +16,10 @@ from localprompt.run.config import RunConfig
 from localprompt.run.results import RunResult
 from localprompt.store import Store
 from localprompt.tasks import Task
-from localprompt.tasks.stored import from_plain
+from localprompt.tasks.stored import from_plain, without_functions
 from localprompt.types import Example, Message, Outcome, Prompt
 
 Rows = Literal["dev", "test"]
-_AS_TEXT = ("whole", "")
 
 
 @dataclass(frozen=True)
@@ -161,15 +160,12 @@ def control_text(winner: Winner, texts: list[str]) -> list[str]:
 
 def _without_code(stored: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return a stored task without functions of a user, which no export can carry, and what is said about them."""
-    notes, changed = [], dict(stored)
+    notes, changed, plain = [], dict(stored), without_functions(stored)
     metric = stored.get("metric")
     if metric is None or (isinstance(metric, Mapping) and ":" in str(metric.get("name"))):
-        from localprompt.tasks.metrics import find_metric, metric_spec  # noqa: PLC0415
-
-        name, digest = metric_spec(find_metric("exact_match"))
-        changed["metric"] = {"name": name, "folder": "", "hash": digest}
+        changed["metric"] = plain["metric"]
         notes.append("the metric is code of its own and does not go along: exact_match stands in its place")
     if stored.get("answer") is None:
-        changed["answer"] = list(_AS_TEXT)
+        changed["answer"] = plain["answer"]
         notes.append("the answer is taken out of completions by code of its own, which does not go along")
     return changed, tuple(notes)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import random
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,15 +149,19 @@ def read_frame(name: str, frame: object, fields: Fields) -> list[Row]:
     except (AttributeError, TypeError, ValueError) as error:
         hint = "give a table of pandas or polars"
         raise TaskError(f"the data {name!r} is a {type(frame).__name__}, not a table", hint) from error
+    names = Counter(map(str, getattr(frame, "columns", ())))
+    lost = [(column, None) for column, n in names.items() if n > 1]  # of two columns of a name a row of pandas has one
     records = (
-        Record(number, by_column((str(key), None if _is_gap(value) else value) for key, value in row.items()))
+        Record(number, by_column([*((str(key), _of_frame(value)) for key, value in row.items()), *lost]))
         for number, row in enumerate(rows, start=1)
     )
     return _rows(name, "row", records, fields)
 
 
-def _is_gap(value: object) -> bool:
-    return isinstance(value, float) and math.isnan(value)
+def _of_frame(value: Any) -> object:
+    """Return a value in Python's own types: a gap is None, and a list that was read from Parquet an array of numpy."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def divide(rows: Sequence[Row], sizes: Sequence[float], *, seed: int, stratify: bool) -> list[list[Row]]:

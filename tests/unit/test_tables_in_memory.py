@@ -16,10 +16,19 @@ from localprompt.tasks import load_task
 @dataclass
 class Pandas:
     rows: Sequence[Mapping[Any, object]]
+    columns: Sequence[str] = ()
 
     def to_dict(self, orient: str) -> Sequence[Mapping[Any, object]]:
         assert orient == "records"
         return self.rows
+
+
+@dataclass
+class Array:
+    values: list[str]
+
+    def tolist(self) -> list[str]:
+        return self.values
 
 
 @dataclass
@@ -73,3 +82,17 @@ def test_splits_may_be_tables_of_their_own_beside_files(file: Path) -> None:
 def test_what_is_no_table_or_has_gaps_is_a_sentence(file: Path, frames: Mapping[str, object], says: str) -> None:
     with pytest.raises(TaskError, match=says):
         load_task(file, frames=frames)
+
+
+def test_a_column_that_is_there_twice_is_an_error_where_the_task_uses_it(file: Path) -> None:
+    table = Pandas([{**row, "other": 1} for row in ROWS])  # as pandas gives it: one of each name
+    table.columns = ["input", "target", "other", "other"]
+    assert len(load_task(file, frames={"rows": table}).train) == 12
+    table.columns = ["input", "target", "target", "other"]
+    with pytest.raises(TaskError, match="rows, row 1: 'target' is there twice, and so in all 60 rows"):
+        load_task(file, frames={"rows": table})
+
+
+def test_a_list_of_answers_may_be_an_array(file: Path) -> None:
+    table = Pandas([{"input": row["input"], "target": Array(["a", "b"])} for row in ROWS])
+    assert load_task(file, frames={"rows": table}).dev[0].targets == ("a", "b")
