@@ -76,10 +76,8 @@ def print_parts(parts: Sequence[RenderableType]) -> None:
 def print_evaluation(result: EvaluationResult) -> None:
     """Print the score of a prompt with its interval."""
     score = result.score
-    lines: list[RenderableType] = [
-        boxed("Prompt", result.prompt),
-        Text(f"{result.split}: {_interval(score)} on {_examples(score.n)} ({result.model}, {printable(result.task)})"),
-    ]
+    measured = f"{result.split}: {_interval(score)} on {_examples(score.n)} ({result.model}, {result.task})"
+    lines: list[RenderableType] = [boxed("Prompt", result.prompt), Text(printable_line(measured))]
     if result.unparsed:
         lines.append(Text(f"{result.unparsed} completions held no answer and score 0.", style="yellow"))
     lines += _failed(result.failed)

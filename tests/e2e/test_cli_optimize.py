@@ -358,6 +358,16 @@ def test_model_text_cannot_command_the_terminal(task: str, named_model: toy.Name
     assert not any(c in result.output for c in "\x1b\x9b\u202e")
 
 
+@pytest.mark.parametrize("command", [["evaluate", "--prompt", "Go."], ["optimize"]], ids=["evaluate", "optimize"])
+def test_the_name_of_a_model_cannot_command_the_terminal(
+    command: list[str], task: str, named_model: toy.NamedModel
+) -> None:
+    named_model(toy.model(name="e\x1b[31mvil\u202e"))
+    result = _localprompt(command[0], task, "--model", "toy:1", *command[1:])
+    assert result.exit_code == 0, result.output
+    assert not any(c in result.output for c in "\x1b\x9b\u202e")
+
+
 def test_python_dash_m_is_the_same_program() -> None:
     environment = {**os.environ, "COLUMNS": "100"}
     run = subprocess.run(
