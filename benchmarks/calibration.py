@@ -28,9 +28,9 @@ from sensitivity import MODELS, TASKS, first_rows, task_of
 from localprompt.run.session import open_session
 from localprompt.stats.intervals import paired_difference
 from localprompt.tasks import Task
-from localprompt.types import Prompt
+from localprompt.types import LabelScore, Prompt
 
-WAYS = ("sum", "calibrated", "batch")
+WAYS: tuple[LabelScore, ...] = ("sum", "calibrated", "batch")
 
 
 def measured(task: Task, prompts: list[Prompt], model: str, store: Path | None) -> Results:

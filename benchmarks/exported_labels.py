@@ -43,7 +43,7 @@ from localprompt.lm.base import LanguageModel
 from localprompt.run.session import Session, open_session
 from localprompt.stats.intervals import paired_difference
 from localprompt.tasks import Layout, Task
-from localprompt.types import Example
+from localprompt.types import Example, LabelScore
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 TASKS = ("support-routing", "subj", "sst-5")
@@ -53,7 +53,7 @@ RAW = Layout("{{instruction}}\n\n{{demos}}Input: {{input}}\nLabel:", "Input: {{i
 CHAT = Layout("{{input}}", "", "chat", "{{instruction}}", "Label:", " ")
 LAYOUTS: Mapping[str, Layout] = {"raw": RAW, "chat": CHAT}
 """The prompts are the same words; in the chat the answer is begun."""
-INSIDE = ("sum", "calibrated")
+INSIDE: tuple[LabelScore, ...] = ("sum", "calibrated")
 OUTSIDE = ("tokens", "text", "free", "bias", "likelihood", "prior")
 
 
@@ -84,7 +84,7 @@ def in_phrases(task: Task) -> Task:
     return replace(task, labels=tuple(PHRASES.values()), seeds=(replace(seed, instruction=instruction),))
 
 
-def chosen(session: Session, task: Task, score: str) -> tuple[list[str | None], list[float]]:
+def chosen(session: Session, task: Task, score: LabelScore) -> tuple[list[str | None], list[float]]:
     """Return the labels chosen for the test rows, and the log prior of each label; zeros where none is taken away."""
     scored = replace(task, label_score=score)
     evaluator, prompt = session.evaluator(scored), task.seeds[0]
@@ -167,7 +167,7 @@ def scores(task: Task, answers: Sequence[str | None]) -> list[float]:
 
 def measured(task: Task, session: Session, server: str | None, ways: Sequence[str]) -> dict[str, Any]:
     """Return scores, a digit a row, and how many answers of each way outside are those inside."""
-    inside = {score: chosen(session, task, score) for score in INSIDE}
+    inside: dict[str, tuple[list[str | None], list[float]]] = {score: chosen(session, task, score) for score in INSIDE}
     one_each = max(label_lengths(task, session.lm)) == 1
     outside: dict[str, list[str | None] | None] = {"tokens": inside["sum"][0] if one_each else None}
     if server:

@@ -17,6 +17,8 @@ from localprompt.errors import ConfigError
 
 FinishReason = Literal["stop", "length", "failed"]
 """failed: the request killed the engine and has no answer."""
+LabelScore = Literal["sum", "token", "byte", "calibrated", "batch"]
+"""How the log-likelihoods of labels are compared."""
 
 
 @dataclass(frozen=True, slots=True)

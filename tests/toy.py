@@ -57,7 +57,7 @@ SHOWING = Layout(BARE.replace("Input:", "{{demos}}Input:"), "Input: {{input}}\nO
 
 
 def task(
-    *, train: int = 20, dev: int = 40, test: int = 40, labels: tuple[str, ...] = (), label_score: str = "sum"
+    *, train: int = 20, dev: int = 40, test: int = 40, labels: tuple[str, ...] = (), label_score: Any = "sum"
 ) -> Task:
     """Numbers run through all splits, so a word tells its split. With labels the answers are these, in turn.
 

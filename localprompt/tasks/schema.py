@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import yaml
 from pydantic import (
@@ -27,6 +27,7 @@ from pydantic_core import ErrorDetails
 
 from localprompt.errors import TaskError, nearest
 from localprompt.tasks.template import Mode
+from localprompt.types import LabelScore
 
 _MAX_BYTES = 256 * 1024
 _MAX_DEPTH = 12
@@ -140,7 +141,7 @@ class TaskFile(_Section):
     data: DataSection
     layout: LayoutSection = LayoutSection()
     labels: tuple[str, ...] | None = None
-    label_score: Literal["sum", "token", "byte", "calibrated", "batch"] | None = None
+    label_score: LabelScore | None = None
     answer: dict[str, str] | None = None
     metric: str | None = None
     max_tokens: int | None = Field(None, ge=1, le=8192)

@@ -16,9 +16,9 @@ from localprompt.tasks.data import SPLITS
 from localprompt.tasks.metrics import CodeMetric, Metric, find_metric, metric_hash, metric_spec
 from localprompt.tasks.task import Task
 from localprompt.tasks.template import Layout
-from localprompt.types import Example, Prompt, Sampling
+from localprompt.types import Example, LabelScore, Prompt, Sampling
 
-_TEXTS = ("name", "description", "label_score", "fingerprint")
+_TEXTS = ("name", "description", "fingerprint")
 _LISTS = ("inputs", "labels", "doubts")
 _MAX_COUNT = 2**31 - 1
 """What llama.cpp can count to."""
@@ -32,7 +32,7 @@ def to_plain(task: Task) -> dict[str, Any]:
     answer, (metric, digest) = task.answer, metric_spec(task.metric)
     folder = str(task.metric.folder) if isinstance(task.metric, CodeMetric) else ""
     return {
-        **{key: str(getattr(task, key)) for key in _TEXTS},
+        **{key: str(getattr(task, key)) for key in (*_TEXTS, "label_score")},
         **{key: list(getattr(task, key)) for key in _LISTS},
         **{key: [[each.id, dict(each.inputs), list(each.targets)] for each in getattr(task, key)] for key in SPLITS},
         "seeds": plain(task.seeds),
@@ -73,6 +73,7 @@ def _read_task(stored: Mapping[str, Any], allow_code: bool) -> Task:
         **{key: part(tuple[str, ...], key) for key in _LISTS},
         **{key: tuple(map(read_example, part(tuple[Any, ...], key))) for key in SPLITS},
         "seeds": part(tuple[Prompt, ...], "seeds"),
+        "label_score": part(LabelScore, "label_score"),
         "layout": part(Layout, "layout"),
         "sampling": part(Sampling, "sampling"),
         "folds": part(int, "folds"),

@@ -35,7 +35,7 @@ from localprompt.tasks.fingerprint import fingerprint_of
 from localprompt.tasks.metrics import METRICS, Metric, find_metric, metric_spec
 from localprompt.tasks.records import composed
 from localprompt.tasks.template import RESERVED, Layout, check_slots, default_demo, default_template, demo_for, slots
-from localprompt.types import Demo, Example, Prompt, Sampling
+from localprompt.types import Demo, Example, LabelScore, Prompt, Sampling
 
 if TYPE_CHECKING:
     from localprompt.tasks.schema import LayoutSection, Source
@@ -57,7 +57,7 @@ class Task:
     """Names of the input slots."""
     labels: tuple[str, ...]
     """The closed set that an answer is chosen from by likelihood; empty: answers are generated."""
-    label_score: str
+    label_score: LabelScore
     """How the labels' log-likelihoods are compared: `sum`, per `token`, per `byte`, `calibrated`, or `batch`."""
     train: tuple[Example, ...]
     dev: tuple[Example, ...]

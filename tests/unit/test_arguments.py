@@ -195,6 +195,7 @@ def test_engine_settings_are_checked_before_a_model_is_looked_for(engine: dict[s
         {"dev": (Example("dev:1", {"input": "a"}, "omega"),)},  # type: ignore[arg-type]
         {"dev": (Example("dev:1", {"input": 5}, ("omega",)),)},  # type: ignore[dict-item]
         {"labels": "even"},
+        {"label_score": "calibrate"},
         {"seeds": ("Answer.",)},
         {"seeds": ()},
         {"metric": "exact_match"},

@@ -154,6 +154,7 @@ DAMAGE: dict[str, Change] = {
     "no test": lambda task: task["test"].clear(),
     "no targets": lambda task: task["train"][0][2].clear(),
     "an empty label": lambda task: task["labels"].append(""),
+    "another way to compare": lambda task: task.update(label_score="calibrate"),
     "half a token": lambda task: task["sampling"].update(max_tokens=1.5),
     "a billion billion tokens": lambda task: task["sampling"].update(max_tokens=10**18),
     "a text for a number": lambda task: task["sampling"].update(temperature="hot"),
