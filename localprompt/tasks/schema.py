@@ -1,7 +1,7 @@
 """The keys of a task file, and the reading of its YAML. Level 3.
 
 A task file holds text: every scalar is read as it is written, so `labels: [yes, no]` are two words and `1.50` keeps its
-zero. Anchors, aliases and tags do nothing here but fail, which leaves no room for documents that unfold in memory.
+zero. Anchors and aliases fail, and tags do nothing, which leaves no room for documents that unfold in memory.
 """
 
 from __future__ import annotations

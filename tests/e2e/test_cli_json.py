@@ -19,7 +19,10 @@ from localprompt.lm.loading import scheme
 
 TABLE = (Path(__file__).parents[2] / "docs" / "json.md").read_text(encoding="utf-8").partition("## Exit codes")[0]
 NAMES = {
-    name for line in TABLE.splitlines() if line.startswith("| `") for name in re.findall(r"\b[a-z][a-z_0-9]*\b", line)
+    name
+    for line in TABLE.splitlines()
+    if line.startswith("| `")
+    for name in re.findall(r"[`\"]([a-z_0-9]+)[`\"]", line)
 }
 pytestmark = pytest.mark.usefixtures("lm")
 BY_NAME = {
@@ -69,6 +72,7 @@ def _printed(task: str, tmp_path: Path, tiny_qwen: Path) -> dict[str, Any]:
         "optimize --dry-run": call("optimize", task, *of_model, "--dry-run"),
         "resume": call("resume", run_id),
         "replay": call("replay", run_id),
+        "export": call("export", run_id, "--to", "text", "--out", str(tmp_path / "exported")),
         "port": call("port", run_id, "--model", f"scripted:{script}"),
         "evaluate": call("evaluate", task, *of_model, "--prompt", toy.BEST),
         "compare": (other := call(*compared)),
@@ -115,7 +119,7 @@ def named(plain: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 def test_every_name_is_in_the_table_and_every_name_of_it_is_printed(printed: dict[str, Any]) -> None:
     found = {name: command for command, plain in printed.items() for name, _ in named(plain)}
-    assert sorted(set(found) - NAMES) == []
+    assert {name: found[name] for name in set(found) - NAMES} == {}
     first = {name for line in TABLE.splitlines() if line.startswith("| `") for name in _quoted(line.split("|")[1])}
     assert sorted(first - set(found) - {"from_random", "error", "hint", "role", "content"}) == []
 
