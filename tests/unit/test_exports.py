@@ -7,6 +7,7 @@ import json
 import math
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -316,6 +317,32 @@ def test_likelihoods_are_not_compared_by_lm_eval_in_a_chat_and_that_is_said(tmp_
     assert sum(name.endswith("_likelihood.yaml") for name in done.files) == (mode == "raw")
     (note,) = (each for each in done.notes if "likelihood" in each and "labels by" not in each)
     assert ("no task that compares likelihoods is written of a chat: its marks" in note) == (mode == "chat")
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node runs what promptfoo runs")
+def test_promptfoo_takes_answers_out_as_the_task_does(tmp_path: Path) -> None:
+    exported("promptfoo", task(), tmp_path)
+    cases = [
+        ("regex", r"is (\d+)", "It is 5.", "5"),
+        ("regex", r"is (\p{L}+)", "Es is Öl", "Öl"),
+        ("regex", r"is (\d+)", "5", None),
+        ("json_field", "total", '```json\n{"bill": {"total": 1.50}}\n``` {more}', "1.50"),
+        ("json_field", "a.b", '{"a.b": "say \\"no\\"\nto \\u00e9"}', 'say "no"\nto é'),
+        ("json_field", "total", '{"total": [1]}', None),
+        ("json_field", "total", '{"total": "\\x"}', None),
+        ("last_number", "", "3 and\n1,007.50.", "1007.50"),
+        ("after_marker", "Answer:", "answer: 1\n**Answer:** 2\nx", "2"),
+    ]
+    asked = [
+        (text, {"vars": {"row_expected": {"kind": kind, "argument": argument, "targets": [wanted or "1"]}}})
+        for kind, argument, text, wanted in cases
+    ]
+    (tmp_path / "asked.json").write_text(json.dumps(asked), encoding="utf-8")
+    program = "console.log(JSON.stringify(require('./asked.json').map((each) => require('./assert.js')(...each))))"
+    ended = subprocess.run(["node", "-e", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert json.loads(ended.stdout) == [wanted is not None for *_, wanted in cases]
+    for kind, argument, text, wanted in cases:
+        assert find_answer(kind, argument)(text) == wanted
 
 
 def test_lm_eval_reads_answers_as_texts_and_the_last_number_of_all_lines(tmp_path: Path) -> None:
