@@ -20,11 +20,10 @@ def chat_json(winner: Winner) -> Export:
             "use --to text, or --to llama-server",
         )
     turns = [{"role": turn.role, "content": named_slots(turn.pieces)} for turn in winner.open.turns]
-    asked = [{"role": each.role, "content": each.content} for each in winner.messages(winner.example)]
     return Export(
         {
             "messages.json": as_json(turns),
-            "example_messages.json": as_json(asked),
+            "example_messages.json": as_json(winner.messages(winner.example)),
             "prompt.json": as_json(prompt_json(winner)),
         },
         "messages.json is the prompt with its inputs open, example_messages.json with those of one row",

@@ -28,6 +28,7 @@ from localprompt.lm.base import LanguageModel
 from localprompt.lm.loading import check_trusted, open_vocabulary
 from localprompt.run.session import opened_store
 from localprompt.store import Store
+from localprompt.store.plain import plain
 
 FORMS: Mapping[str, Form] = {
     "text": text,
@@ -59,14 +60,7 @@ class Exported:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data."""
-        return {
-            "run_id": self.run_id,
-            "to": self.to,
-            "folder": str(self.folder),
-            "files": list(self.files),
-            "use": self.use,
-            "notes": list(self.notes),
-        }
+        return {**plain(self), "folder": str(self.folder)}
 
 
 @checked
@@ -131,7 +125,6 @@ def _example(exported: Winner) -> dict[str, Any]:
     """Return one row as the model is shown it, and what it answered."""
     found, example = exported.found, exported.example
     shown, answer = exported.text(example), found.answers.get(example.id)
-    messages = [{"role": each.role, "content": each.content} for each in exported.messages(example)]
     return {
         "run": found.run_id,
         "model": found.config.model.name,
@@ -140,7 +133,7 @@ def _example(exported: Winner) -> dict[str, Any]:
         "id": example.id,
         "inputs": dict(example.inputs),
         "targets": list(example.targets),
-        "messages": messages,
+        "messages": exported.messages(example),
         "text": str(shown),
         "tokens": exported.lm.tokenize([shown])[0],
         "answer": None if answer is None else answer.prediction,

@@ -20,8 +20,7 @@ def openai_chat(winner: Winner) -> Export:
     """
     asked: dict[str, Any] = {"prompt": filled(winner.open.pieces, winner.example.inputs)}
     if winner.open.is_chat:
-        turns = [{"role": each.role, "content": each.content} for each in winner.messages(winner.example)]
-        asked = {"messages": turns, **NO_THOUGHTS}
+        asked = {"messages": winner.messages(winner.example), **NO_THOUGHTS}
     request = {
         "model": winner.found.config.model.name,
         **asked,

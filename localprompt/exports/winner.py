@@ -15,6 +15,7 @@ from localprompt.lm.base import LanguageModel
 from localprompt.run.config import RunConfig
 from localprompt.run.results import RunResult
 from localprompt.store import Store
+from localprompt.store.plain import plain
 from localprompt.tasks import Task
 from localprompt.tasks.stored import from_plain, without_functions
 from localprompt.types import Example, Message, Outcome, Prompt
@@ -64,11 +65,11 @@ class Winner:
         rendering = self.task.layout.render(self.found.prompt, example.inputs)
         return self.lm.chat(rendering.messages, rendering.opening) if rendering.messages else rendering.text
 
-    def messages(self, example: Example) -> list[Message]:
+    def messages(self, example: Example) -> list[dict[str, str]]:
         """Return the chat turns for a row, the beginning of the answer as the last; none where the layout is raw."""
         rendering = self.task.layout.render(self.found.prompt, example.inputs)
-        opening = [Message("assistant", rendering.opening)] if rendering.opening else []
-        return [*rendering.messages, *opening] if rendering.messages else []
+        opening = [Message("assistant", rendering.opening)] if rendering.opening and rendering.messages else []
+        return [plain(turn) for turn in (*rendering.messages, *opening)]
 
     @cached_property
     def label_tokens(self) -> list[list[int]]:
@@ -160,12 +161,12 @@ def control_text(winner: Winner, texts: list[str]) -> list[str]:
 
 def _without_code(stored: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return a stored task without functions of a user, which no export can carry, and what is said about them."""
-    notes, changed, plain = [], dict(stored), without_functions(stored)
+    notes, changed, bare = [], dict(stored), without_functions(stored)
     metric = stored.get("metric")
     if metric is None or (isinstance(metric, Mapping) and ":" in str(metric.get("name"))):
-        changed["metric"] = plain["metric"]
+        changed["metric"] = bare["metric"]
         notes.append("the metric is code of its own and does not go along: exact_match stands in its place")
     if stored.get("answer") is None:
-        changed["answer"] = plain["answer"]
+        changed["answer"] = bare["answer"]
         notes.append("the answer is taken out of completions by code of its own, which does not go along")
     return changed, tuple(notes)
