@@ -21,8 +21,10 @@ _NO_NAME = re.compile(r"[^A-Za-z0-9_]+")
 _FILTERS = {
     "first_line": r"^\s*([^\r\n]*)",
     "last_number": r"(-?\d[\d,]*(?:\.\d+)?)(?![\s\S]*\d)",
+    "after_marker": r"(?is:.*{0}(?:(?:\*\*|__)(?=\s))?\s*)([^\r\n]*)",
+    "json_field": r'{1}\s*:\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,{{}}\[\]"]+))',
 }
-"""Kind of answer to a pattern that takes it out of a completion."""
+"""Kind of answer to a pattern that takes it out of a completion; {0} is a marker, {1} the name of a field in JSON."""
 
 
 def lm_eval(winner: Winner) -> Export:
@@ -81,7 +83,8 @@ def _common(name: str) -> dict[str, Any]:
 def _generating(winner: Winner, name: str) -> dict[str, Any]:
     named = sampling(winner)
     kind, argument = answer_spec(winner.task.answer)
-    pattern = argument if kind == "regex" else _FILTERS.get(kind)
+    names = map(re.escape, (argument, json.dumps(argument, ensure_ascii=False)))
+    pattern = argument if kind == "regex" else _FILTERS.get(kind, "").format(*names)
     how = {"ignore_case": True, "ignore_punctuation": winner.task.metric is not equals}
     taken = [{"function": "regex", "regex_pattern": pattern, "group_select": 0}] if pattern else []
     return {

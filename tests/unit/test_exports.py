@@ -354,8 +354,35 @@ def test_lm_eval_reads_answers_as_texts_and_the_last_number_of_all_lines(tmp_pat
     assert made["doc_to_target"] == "{{targets}}"
     for line in files["rows.jsonl"].splitlines():
         assert ast.literal_eval(json.loads(line)["targets"]) == ["2024-05-01", '"[{{x}}]"']
-    pattern = made["filter_list"][0]["filter"][0]["regex_pattern"]
-    assert re.findall(pattern, "3 and 4 are\n7.50, or\n1,007.") == ["1,007"]
+    assert taken_by(made, "3 and 4 are\n7.50, or\n1,007.") == "1,007"
+
+
+def taken_by(made: dict[str, Any], completion: str) -> str | None:
+    """What the harness takes out of a completion: the first match, and of several groups the first that is there."""
+    found = re.findall(made["filter_list"][0]["filter"][0]["regex_pattern"], completion)[:1]
+    groups = found[0] if found and isinstance(found[0], tuple) else found
+    return next((each.strip() for each in groups if each), None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "argument", "text"),
+    [
+        ("first_line", "", "\n a b \nc"),
+        ("last_number", "", "2 + 2\nis 4.50 in all"),
+        ("regex", r"is (\d+)", "2 is 3, 3 is 4"),
+        ("after_marker", "#### (a+)", "#### (A+) 1\n#### (a+) 2\nx"),
+        ("after_marker", "Answer:", "**Answer:**\n5\n"),
+        ("after_marker", "####", "5"),
+        ("json_field", "total", '```json\n{"bill": {"total": 1.50}}\n``` {more}'),
+        ("json_field", "a.{b}", '{"a.{b}": "x, y"}'),
+        ("json_field", "total", '{"total": [1]}'),
+    ],
+)
+def test_lm_eval_takes_answers_out_as_the_task_does(tmp_path: Path, kind: str, argument: str, text: str) -> None:
+    answer = find_answer(kind, argument)
+    files = exported("lm-eval", task(answer=answer), tmp_path)
+    (made,) = (yaml.safe_load(content) for name, content in files.items() if name.endswith(".yaml"))
+    assert taken_by(made, text) == answer(text)
 
 
 WORDS = {" a": -0.7, " b": -0.5, " c": -0.5, " d": -0.5, " e-f": -0.8}
