@@ -40,5 +40,5 @@ def facts_table(rows: Iterable[tuple[str, str]]) -> Table:
     made.add_column(style="bold", no_wrap=True)
     made.add_column(overflow="fold")
     for name, value in rows:
-        made.add_row(printable_line(name), Text(printable_line(value)))
+        made.add_row(Text(printable_line(name)), Text(printable_line(value)))
     return made

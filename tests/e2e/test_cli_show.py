@@ -13,6 +13,8 @@ from click.testing import CliRunner
 
 import localprompt
 from localprompt.cli.main import main
+from localprompt.cli.streams import console
+from localprompt.cli.tables import facts_table
 from localprompt.errors import ModelError
 from localprompt.store import Store
 from localprompt.types import Demo, Prompt
@@ -74,6 +76,11 @@ def test_how_a_run_was_set_up_is_shown_if_wanted() -> None:
     settings = [line.split()[0] for line in show(found.run_id, "--settings").splitlines() if line.strip()]
     assert re.search(r"use_cache +true\s", show(found.run_id, "--settings"))
     assert {"machine.python", "limits.max_tokens", "model.fingerprint", "seed", "use_cache"} <= set(settings)
+
+
+def test_names_of_a_configuration_from_elsewhere_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    console().print(facts_table([("machine.[/b]", "[red]"), ("[red]\x1b", "[/]")]))
+    assert capsys.readouterr().out.split() == ["machine.[/b]", "[red]", "[red]\\u{1b}", "[/]"]
 
 
 def test_of_the_candidates_the_best_five_are_shown_or_all_with_their_ids() -> None:
