@@ -101,23 +101,24 @@ def _generating(winner: Winner, name: str) -> dict[str, Any]:
         "filter_list": [
             {"name": "answer", "filter": [*taken, {"function": "remove_whitespace"}, {"function": "take_first"}]}
         ],
-        "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True, **how}],
+        "metric_list": [{**_metric("exact_match"), **how}],
     }
 
 
 def _choosing(winner: Winner, name: str) -> dict[str, Any]:
-    normed = [{"metric": "acc_norm", "aggregation": "mean", "higher_is_better": True}]
+    names = ("acc", "acc_norm") if winner.task.label_score == "byte" else ("acc",)
     return {
         **_common(name),
         "output_type": "multiple_choice",
         "doc_to_choice": "choices",
         "doc_to_target": "target",
         "target_delimiter": winner.task.layout.separator,
-        "metric_list": [
-            {"metric": "acc", "aggregation": "mean", "higher_is_better": True},
-            *(normed if winner.task.label_score == "byte" else []),
-        ],
+        "metric_list": list(map(_metric, names)),
     }
+
+
+def _metric(name: str) -> dict[str, Any]:
+    return {"metric": name, "aggregation": "mean", "higher_is_better": True}
 
 
 def _yaml(task: dict[str, Any]) -> str:
