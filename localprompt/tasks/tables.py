@@ -87,9 +87,8 @@ def _check_kind(source: str, text: str, delimiter: str, needed: Needed) -> None:
     Raises:
         TaskError: naming the fault once, with what to do.
     """
-    lines = [line for line in text.split("\n") if line.strip()][:_LOOKED_AT]
     # What the csv module refuses in a line has its own error, if this is a table at all.
-    lines = [line.replace("\r", " ")[: csv.field_size_limit()] for line in lines]
+    lines = [row.replace("\r", " ")[: csv.field_size_limit()] for row in text.split("\n") if row.strip()][:_LOOKED_AT]
     if not lines or _has(_divided(lines[0], delimiter), needed):
         return
     if _JSON.match(lines[0]) or lines[0].strip() in ("{", "["):
