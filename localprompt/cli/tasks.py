@@ -60,10 +60,11 @@ def check(
     task = load_task(file, allow_code=allow_code)
     if model is not None:
         check_one_split(task, "all its rows are tested, so none are there to try the seed prompt on")
-    if model is None:
-        _say_report(_report(task, None), as_json=as_json)
-    else:
         _check_with(task, model, engine, store, as_json=as_json)
+    elif as_json:
+        say_json(_report(task, None))
+    else:
+        say(printable(_text(_report(task, None))))
 
 
 @tasks.command()
@@ -121,7 +122,7 @@ def _check_with(task: Task, model: str, engine: dict[str, Any], store: Path | No
             lm = stack.enter_context(open_model(model, **engine))
             report = _report(task, lm)
         if not as_json:  # outside of the progress bar, which takes standard output for its own
-            _say_report(report, as_json=False)
+            say(printable(_text(report)))
         with progress() as observer:
             found = diagnose(task, lm, store=store, observer=observer)
     if as_json:
@@ -160,13 +161,6 @@ def _offer(task: Task) -> dict[str, Any] | None:
     if task.folds or len(rows) >= _FEW or gain is None:
         return None
     return {"rows": len(rows), "smallest_gain": gain}
-
-
-def _say_report(report: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        say_json(report)
-    else:
-        say(printable(_text(report)))
 
 
 def _counts(task: Task, examples: Sequence[Example]) -> dict[str, Any]:

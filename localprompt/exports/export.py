@@ -24,6 +24,7 @@ from localprompt.exports.text import text
 from localprompt.exports.winner import Found, Rows, Winner, control_text, find, winner
 from localprompt.interface.arguments import checked
 from localprompt.interface.paths import expanded
+from localprompt.lm.asked import AskedModel
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.loading import check_trusted, open_vocabulary
 from localprompt.run.session import opened_store
@@ -87,7 +88,8 @@ def export(  # noqa: PLR0913 - options of a user
         store: that has the run: open, by path, or the default one.
 
     Raises:
-        ConfigError: for an unknown form, one that cannot be had of the prompt, or a run that has found nothing yet.
+        ConfigError: for an unknown form, one that cannot be had of the prompt, a run that has found nothing yet, or a
+            model of which only replies are seen.
         ModelError: if the model cannot be found, or has no chat template for a prompt that is a chat.
         StoreError: if there is no such run, or a file cannot be written.
         TaskError: if the task has no such rows.
@@ -97,6 +99,9 @@ def export(  # noqa: PLR0913 - options of a user
     with ExitStack() as stack:
         found = find(opened_store(store, stack, create=False), run, rows)
         lm = _vocabulary(found, model, stack)
+        if isinstance(lm, AskedModel):
+            problem = f"of {lm.facts.name} only replies are seen, so neither its chat template nor its tokens are known"
+            raise ConfigError(problem, "name a GGUF file of that model with --model")
         exported = winner(found, lm)
         made = FORMS[to](exported)
         files = {**made.files, "example.json": as_json(_example(exported))}

@@ -30,13 +30,15 @@ from localprompt.exports import labels
 from localprompt.exports.calibration import label_priors
 from localprompt.exports.rendering import Piece, filled, named_slots, open_prompt, tokens_of
 from localprompt.exports.winner import find
+from localprompt.lm.asked import AskedModel
+from localprompt.lm.base import ModelFacts
 from localprompt.lm.budget import Budget
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.search.evaluator import Evaluator
 from localprompt.store import Store
 from localprompt.tasks import Layout, Task
 from localprompt.tasks.answers import find_answer
-from localprompt.types import Demo, Prompt
+from localprompt.types import Demo, Generation, Prompt
 
 HOSTILE = (
     'Say "no" {{input}} {input} {{{input}}} {% if x %} {# c #} {{ 7*7 }} {% raw %} {% endraw %}'
@@ -180,6 +182,17 @@ def test_what_cannot_be_exported_is_said_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(StoreError, match="cannot be written"):
         localprompt.export(run, "text", out=tmp_path / "file" / "folder", model=toy.model())
+
+
+def test_a_model_of_which_only_replies_are_seen_has_no_tokens_to_export(tmp_path: Path) -> None:
+    facts = ModelFacts("asked", "asked-1", 4096, True, False, False)
+    lm = AskedModel(facts, lambda question: Generation("omega1", 1, "stop"))
+    run = localprompt.optimize(task(layout=CHAT), lm, method="manual").run_id
+    for to in exports.FORMS:
+        with pytest.raises(ConfigError, match="of asked only replies are seen"):
+            localprompt.export(run, to, out=tmp_path / "files", model=lm)
+    assert not (tmp_path / "files").exists()
+    assert localprompt.export(run, "text", out=tmp_path / "files", model=toy.model()).files
 
 
 def test_half_a_character_is_in_no_file(tmp_path: Path) -> None:
