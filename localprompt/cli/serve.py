@@ -9,8 +9,6 @@ import click
 from localprompt.cli.options import debug_option, engine_option
 from localprompt.cli.streams import say
 
-_HERE = ("127.0.0.1", "localhost", "::1")
-
 
 @click.command()
 @click.option("--model", required=True, help="A card's name, a GGUF file, ollama:NAME, hf:REPO.")
@@ -47,8 +45,6 @@ def serve(
     """
     from localprompt.errors import ConfigError  # noqa: PLC0415 - `--help` must start fast
 
-    if host not in _HERE and not api_key:
-        raise ConfigError(f"whoever reaches {host} could use the model", "give --api-key, or leave --host out")
     try:
         from localprompt.serve.running import run  # noqa: PLC0415
     except ModuleNotFoundError as error:
@@ -56,8 +52,11 @@ def serve(
             raise
         raise ConfigError(f"serving needs the package {error.name}", "pip install 'localprompt[serve]'") from None
     from localprompt.lm.local import load_model  # noqa: PLC0415
+    from localprompt.lm.server import LOOPBACK  # noqa: PLC0415
     from localprompt.serve.service import Limits  # noqa: PLC0415
 
+    if host not in LOOPBACK and not api_key:
+        raise ConfigError(f"whoever reaches {host} could use the model", "give --api-key, or leave --host out")
     with load_model(model, **engine) as loaded:
         loaded.name = name or loaded.name
         limits = Limits(max_body, max_waiting, max_seconds, add_bos)

@@ -35,7 +35,10 @@ class Grammars:
         Raises:
             ConfigError: if `pattern` is not a regular expression, or not one that can be followed.
         """
-        is_error, messages = llguidance.LLMatcher.validate_grammar_with_warnings(_grammar(pattern), self._trie)
+        try:
+            is_error, messages = llguidance.LLMatcher.validate_grammar_with_warnings(_grammar(pattern), self._trie)
+        except ValueError as error:  # of a schema that is nested too deeply to be read
+            is_error, messages = True, [str(error)]
         if is_error:
             shown = pattern if len(pattern) <= 60 else pattern[:60] + "..."
             hint = "the syntax is that of Rust's regex: no look-around, no back-references"

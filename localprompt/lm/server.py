@@ -41,8 +41,8 @@ _TOO_LONG = {"context_length_exceeded", "exceed_context_size_error"}
 _MAX_BYTES = 2**26
 _SHOWN = 300
 _TELLS_N_CTX = ("max_model_len", "context_length", "n_ctx", "n_ctx_train")
-_DIRECT = ("127.0.0.1", "localhost", "::1")
-"""Hosts that are asked without a proxy."""
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+"""Names of this machine to itself: asked without a proxy, and a server without a key has no others."""
 
 
 class NotOffered(ModelError):  # noqa: N818 - says what is the matter
@@ -66,7 +66,7 @@ class Server:
         self.url = url
         self.model = model
         host = urlsplit(url).hostname or ""
-        proxies = [urllib.request.ProxyHandler({})] if host in _DIRECT else []
+        proxies = [urllib.request.ProxyHandler({})] if host in LOOPBACK else []
         self._opener = urllib.request.build_opener(_NoRedirect, *proxies)
 
     def models(self) -> list[Mapping[str, Any]]:

@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from localprompt.errors import ConfigError, ContextOverflow, LocalPromptError, WorkerDied
 from localprompt.lm.local import LocalModel
+from localprompt.lm.server import LOOPBACK
 from localprompt.serve.bodies import (
     Body,
     ChatBody,
@@ -42,8 +43,6 @@ from localprompt.serve.systemone import SystemOneBody, SystemOneRequest
 from localprompt.serve.work import Item, RequestDied
 
 _B = TypeVar("_B", bound=Body)
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-"""Names of this machine to itself: a server without a key has no others."""
 _GONE = 499
 """What nginx writes into its log for a client that went; nobody receives it."""
 
@@ -126,7 +125,7 @@ class Server:
             n = len(asked.reads)
             return JSONResponse(asked.response(answers[:n], answers[n:]))
         read = await unless_gone(request, service.answers(name, client, asked.reads))
-        return await _streamed(asked.chunks(read, service.news(name, client, asked.writes)))
+        return await _streamed(request, asked.chunks(read, service.news(name, client, asked.writes)))
 
     async def _chat(self, request: Request) -> Response:
         body, service = await self._read(request, ChatBody), self._service
@@ -134,7 +133,7 @@ class Server:
         asked = ChatRequest(service, body, name)
         await asked.prepare()
         if body.stream:
-            return await _streamed(asked.chunks(service.news(name, client, asked.writes)))
+            return await _streamed(request, asked.chunks(service.news(name, client, asked.writes)))
         return JSONResponse(asked.response(await unless_gone(request, service.answers(name, client, asked.writes))))
 
     async def _choose(self, request: Request) -> Response:
@@ -160,7 +159,8 @@ class Server:
         as_vllm = body.add_special_tokens is not None
         with_bos = bool(body.add_special_tokens) if as_vllm else body.add_special
         (tokens,) = await words.tokenize([words.marked(text) if as_vllm else text])
-        if not with_bos and tokens[:1] == [words.bos] and not text.startswith(words.name(tokens[0])):
+        has_own = as_vllm and tokens[:1] and text.startswith(words.name(tokens[0]))
+        if not with_bos and tokens[:1] == [words.bos] and not has_own:
             tokens = tokens[1:]
         return JSONResponse({"tokens": tokens, "count": len(tokens), "max_model_len": self._service.n_ctx})
 
@@ -228,16 +228,18 @@ class _Door:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        path = scope["path"] if scope["path"] in self._known else "other"
         status = 0
 
         async def counted(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                self._requests[path, status] += 1
             await send(message)
 
         if not self._is_named(scope):
-            message = "the Host of this request is not this machine, and a web page could be behind it"
+            message = "Host or Origin of this request is not this machine, and a web page could be behind it"
             hint = "ask 127.0.0.1 or localhost; with an API key any name will do"
             await _error(f"{message} ({hint})", _Look(403, "permission_error", "wrong_host", retry=False))(
                 scope, receive, counted
@@ -252,16 +254,18 @@ class _Door:
             if limit.cancelled_caught and not status:
                 message = f"no answer after {self._seconds:g} seconds"
                 await _error(message, _Look(504, "timeout_error", "timeout", retry=False))(scope, receive, counted)
-        path = scope["path"] if scope["path"] in self._known else "other"
-        self._requests[path, status or _GONE] += 1
 
     def _is_named(self, scope: Scope) -> bool:
-        """Return whether a request without a key means this machine, and not a name that a page has had point here."""
-        host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
-        if self._key or not host:
-            return True
+        """Return whether a request without a key means this machine and comes from no page elsewhere.
+
+        A page may have had a name of its own point here, and may send what it cannot read the answer to.
+        """
+        headers = dict(scope["headers"])
+        host, origin = (headers.get(name, b"").decode("latin-1") for name in (b"host", b"origin"))
         try:
-            return urlsplit(f"//{host}").hostname in LOOPBACK
+            return bool(self._key) or all(
+                urlsplit(url).hostname in LOOPBACK for url in (host and f"//{host}", origin) if url
+            )
         except ValueError:
             return False
 
@@ -272,9 +276,9 @@ class _Door:
         return hmac.compare_digest(given, self._key)
 
 
-async def _streamed(chunks: AsyncIterator[dict[str, Any]]) -> Response:
+async def _streamed(request: Request, chunks: AsyncIterator[dict[str, Any]]) -> Response:
     """Return a stream of events; what goes wrong before the first of them is an error like any other."""
-    first = await anext(chunks)
+    first = await unless_gone(request, anext(chunks))
 
     async def events() -> AsyncIterator[str]:
         yield _event(first)

@@ -7,22 +7,32 @@ here, but for the values that ask for no effect.
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from localprompt.errors import ConfigError
 from localprompt.types import Sampling
 
+_T = TypeVar("_T")
 Token = Annotated[int, Field(ge=0)]
-Text = Annotated[str, StringConstraints(strict=True)]
-_MOST_SEED = 2**63
+_Some = Annotated[list[_T], Field(fail_fast=True)]
+_MOST = 2**63
+"""Of whole numbers that are not bounded otherwise: the engine is told no larger ones."""
+_MOST_STOPS, _LONGEST_STOP = 64, 1024
+"""Strings and characters: the engine looks for each, and for each beginning of one, at every token."""
+_MOST_MISTAKES = 1000
+"""That are looked at, to tell one of them."""
 
 
-class Body(BaseModel):
-    """The fields that say nothing about the answer, of every request."""
+class Strict(BaseModel):
+    """A record whose fields are all known, and have the type that they must have."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Body(Strict):
+    """The fields that say nothing about the answer, of every request."""
 
     model: str | None = None
     user: str | None = None
@@ -31,21 +41,32 @@ class Body(BaseModel):
     service_tier: str | None = None
 
 
+class StreamOptions(Strict):
+    """How a stream is told."""
+
+    include_usage: bool | None = None
+
+
 class Drawn(Body):
-    """How completions are drawn."""
+    """How completions are drawn; as with OpenAI, null is as good as nothing."""
 
     temperature: float = Field(1.0, ge=0, le=100)
     top_p: float = Field(1.0, gt=0, le=1)
-    top_k: int = Field(0, ge=0)
+    top_k: int = Field(0, ge=0, lt=_MOST)
     min_p: float = Field(0.0, ge=0, lt=1)
-    stop: str | list[str] | None = None
-    seed: int | None = Field(None, ge=-_MOST_SEED, lt=_MOST_SEED)
+    stop: str | list[str] = []
+    seed: int | None = Field(None, ge=-_MOST, lt=_MOST)
     n: int = Field(1, ge=1, le=128)
     stream: bool = False
-    stream_options: dict[str, Any] | None = None
-    frequency_penalty: float | None = Field(None, ge=0, le=0)
-    presence_penalty: float | None = Field(None, ge=0, le=0)
-    logit_bias: dict[str, float] | None = Field(None, max_length=0)
+    stream_options: StreamOptions | None = None
+    frequency_penalty: float = Field(0, ge=0, le=0)
+    presence_penalty: float = Field(0, ge=0, le=0)
+    logit_bias: dict[str, float] = Field({}, max_length=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_null(cls, given: Any) -> Any:
+        return {name: each for name, each in given.items() if each is not None} if isinstance(given, dict) else given
 
     @model_validator(mode="after")
     def _streams_what_it_describes(self) -> Drawn:
@@ -59,24 +80,26 @@ class Drawn(Body):
         Raises:
             ConfigError: for a value that cannot be, such as an empty stop string.
         """
-        stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        stop = [self.stop] if isinstance(self.stop, str) else self.stop
+        if len(stop) > _MOST_STOPS or max(map(len, stop), default=0) > _LONGEST_STOP:
+            limits = f"{_MOST_STOPS} stop strings of {_LONGEST_STOP:,} characters each"
+            raise ConfigError(f"a completion has at most {limits}", "give fewer, or their beginnings")
         return Sampling(max_tokens, self.temperature, self.top_p, self.top_k, self.min_p, tuple(stop), grammar)
 
     @property
     def wants_usage(self) -> bool:
         """True if a stream ends with the numbers of tokens."""
-        return bool((self.stream_options or {}).get("include_usage"))
+        return self.stream_options is not None and bool(self.stream_options.include_usage)
 
 
 class CompletionBody(Drawn):
     """`/v1/completions`."""
 
-    prompt: str | list[str] | list[Token] | list[list[Token]] = ""
-    max_tokens: int | None = Field(16, ge=0)
+    prompt: str | _Some[str] | _Some[Token] | _Some[_Some[Token]] = ""
+    max_tokens: int = Field(16, ge=0)
     echo: bool = False
     logprobs: int | None = Field(None, ge=0, le=20)
     best_of: int | None = None
-    suffix: None = None
 
     @model_validator(mode="after")
     def _draws_no_others(self) -> CompletionBody:
@@ -85,19 +108,15 @@ class CompletionBody(Drawn):
         return self
 
 
-class Part(BaseModel):
+class Part(Strict):
     """A part of a message."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     type: Literal["text"]
     text: str
 
 
-class ChatMessage(BaseModel):
+class ChatMessage(Strict):
     """One turn of a chat."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[Part]
@@ -118,10 +137,8 @@ class Schema(BaseModel):
     schema_: dict[str, Any] = Field(alias="schema")
 
 
-class ResponseFormat(BaseModel):
+class ResponseFormat(Strict):
     """How the answer is written."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: Schema | None = None
@@ -186,6 +203,8 @@ class DetokenizeBody(Body):
 
 def first_problem(error: ValidationError) -> tuple[str, str]:
     """Return what is wrong with a body, as a sentence and the name of the field."""
+    if error.error_count() > _MOST_MISTAKES:
+        return f"the body has {error.error_count():,} mistakes", "body"
     # Of a field that may be several things each is said to be wrong: what is deepest in is what was meant.
     problem = max(error.errors(include_url=False), key=lambda each: len(each["loc"]))
     where = [str(part) for part in problem["loc"] if part not in ("str", "int") and not str(part).startswith("list[")]

@@ -34,11 +34,11 @@ class ChatRequest:
         """Render the chat and make tokens of it.
 
         Raises:
-            ConfigError: if a value cannot be.
+            ConfigError: if a value cannot be, or the chat template refuses the messages.
             ContextOverflow: if it does not fit.
-            ModelError: if the chat template refuses it.
         """
         body, service = self._body, self._service
+        service.check_amount(body.n)
         ((tokens),) = await service.words.tokenize(await service.words.chat([body.messages]))
         tokens = tokens or [service.words.start_token]
         self._n_read = len(tokens)

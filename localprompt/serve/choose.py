@@ -27,20 +27,21 @@ class ChooseRequest:
         self._service = service
         self._body = body
         self._name = name
-        self._choices = self._choices_of(body)
+        self._choices = self._choices_of(service, body)
         self.scores: list[Score] = []
 
     async def prepare(self) -> None:
         """Render the contexts and make tokens of them.
 
         Raises:
+            ConfigError: if they are too much, or the chat template refuses one.
             ContextOverflow: if one does not fit.
-            ModelError: if the chat template refuses one.
         """
         given = [*self._body.contexts, *self._body.content_free]
         chats = iter(await self._service.words.chat([each for each in given if not isinstance(each, str)]))
         contexts = [each if isinstance(each, str) else next(chats) for each in given]
         pairs = [(context, text) for context, choices in zip(contexts, self._choices, strict=True) for text in choices]
+        self._service.check_amount(len(pairs), sum(len(context) + len(text) for context, text in pairs))
         self.scores = [Score(tokens, start) for tokens, start in await self._service.words.pairs(pairs)]
         for number, score in enumerate(self.scores):
             self._service.check_length(number, len(score.tokens), 0)
@@ -83,7 +84,7 @@ class ChooseRequest:
         return logprob / max(1, sizes[self._body.score])
 
     @staticmethod
-    def _choices_of(body: ChooseBody) -> list[list[str]]:
+    def _choices_of(service: Service, body: ChooseBody) -> list[list[str]]:
         """Return the choices of each context, then of each content-free one."""
         given: Any = body.choices
         n = len(body.contexts) + len(body.content_free)
@@ -91,6 +92,7 @@ class ChooseRequest:
         if len(shared) != n:
             hint = "content_free needs choices that all contexts share" if body.content_free else "give one list each"
             raise ConfigError(f"choices has {len(given)} lists for {len(body.contexts)} contexts", hint)
+        service.check_amount(sum(map(len, shared)))
         if body.content_free and body.score != "sum":
             raise ConfigError(f"content_free calibrates sums, not scores by {body.score}", "leave one of the two out")
         if any(not text for choices in shared for text in choices or [""]):
@@ -98,13 +100,18 @@ class ChooseRequest:
         return shared
 
 
+def _total(scores: Sequence[float]) -> float:
+    """Return the nats of all together, of probabilities that may be too small for a number."""
+    top = max(scores)
+    return top + math.log(math.fsum(math.exp(score - top) for score in scores))
+
+
 def _normalised(scores: Sequence[float]) -> list[float]:
     """Return nats of probabilities that add up to 1."""
-    top = max(scores)
-    total = top + math.log(math.fsum(math.exp(score - top) for score in scores))
+    total = _total(scores)
     return [score - total for score in scores]
 
 
 def _mean(rows: Sequence[Sequence[float]]) -> list[float]:
     """Return nats of the mean probability of each column; nothing for no rows."""
-    return [math.log(math.fsum(map(math.exp, column)) / len(rows)) for column in zip(*rows, strict=True)]
+    return [_total(column) - math.log(len(rows)) for column in zip(*rows, strict=True)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,7 +41,7 @@ class CompletionRequest:
     def __init__(self, service: Service, body: CompletionBody, name: str) -> None:
         self._service, self._words = service, service.words
         self._body = body
-        self._n_new = 16 if body.max_tokens is None else body.max_tokens
+        self._n_new = body.max_tokens
         self._n_top = body.logprobs or 0
         self._reads_prompts = body.echo and body.logprobs is not None
         # One token more is drawn where the reading of a prompt ends: nothing is computed twice.
@@ -56,13 +57,12 @@ class CompletionRequest:
         """Make tokens of the prompts, and of them what the engine is asked.
 
         Raises:
-            ConfigError: if there is no prompt, a token is none, or a value cannot be.
+            ConfigError: if there is no prompt, or too many, a token is none, or a value cannot be.
             ContextOverflow: if a prompt does not fit.
         """
-        seed = self._service.seed(self._body.seed)
         for number, (text, tokens, before) in enumerate(await self._prompts()):
             self._service.check_length(number, len(before) + len(tokens) or 1, self._n_new)
-            self._add(text, tokens, before, seed)
+            self._add(text, tokens, before, self._service.seed(self._body.seed))
 
     async def _prompts(self) -> list[tuple[str, Sequence[int], Sequence[int]]]:
         """Return text and tokens of each prompt, and what is read before them and not told of."""
@@ -71,6 +71,7 @@ class CompletionRequest:
             raise ConfigError("prompt is an empty list", "give one prompt at least; an empty text is one")
         if isinstance(given, str) or isinstance(given[0], int):
             given = [given]
+        self._service.check_amount(len(given) * self._body.n)
         if isinstance(given[0], str):
             return [(text, tokens, []) for text, tokens in zip(given, await self._words.tokenize(given), strict=True)]
         for each in given:
@@ -157,7 +158,7 @@ def head(service: Service, name: str, kind: str) -> dict[str, Any]:
     return {
         "id": name,
         "object": kind,
-        "created": service.created,
+        "created": int(time.time()),
         "model": service.name,
         "system_fingerprint": service.fingerprint,
     }

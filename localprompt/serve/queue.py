@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from localprompt.errors import ConfigError, LocalPromptError
+from localprompt.errors import LocalPromptError
 from localprompt.serve.work import Item, Job
 
 Waiting = tuple[Job, int]
@@ -35,11 +35,8 @@ class Queue:
         """Let the items of a job wait.
 
         Raises:
-            ConfigError: if they are more than may ever wait.
             QueueFull: if they are too many beside those that wait; then none of them does.
         """
-        if len(job.items) > self._most:
-            raise ConfigError(f"this request has {len(job.items)} items; at most {self._most} may wait", "send fewer")
         if self._n + len(job.items) > self._most:
             self._forget_cancelled()
         if self._n + len(job.items) > self._most:

@@ -23,6 +23,8 @@ from localprompt.serve.words import Words
 from localprompt.serve.work import Item, Job, Write
 
 _T = TypeVar("_T")
+_MOST_TEXT = 64 << 20
+"""Characters of the contexts of one request, each as often as it is read: with every choice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,19 @@ class Service:
         """
         if body.model not in (None, self.name):
             raise UnknownModel(f"the model {body.model!r} is not served here", f"served is {self.name!r}")
+
+    def check_amount(self, n_items: int, n_characters: int = 0) -> None:
+        """Check, before anything is made of a request, that it is not more than may ever wait, nor endless.
+
+        Raises:
+            ConfigError: if it is.
+        """
+        if n_items > self.limits.waiting:
+            problem = f"this request has {n_items} items; at most {self.limits.waiting} may wait"
+            raise ConfigError(problem, "send fewer")
+        if n_characters > _MOST_TEXT:
+            problem = f"contexts, once for each of their choices, have {n_characters:,} characters"
+            raise ConfigError(f"{problem}; at most {_MOST_TEXT:,} may be asked at once", "send fewer")
 
     def check_length(self, number: int, n_prompt: int, n_new: int) -> None:
         """Check that a prompt fits the context with what is to be written.

@@ -11,10 +11,10 @@ import json
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from localprompt.errors import ConfigError
-from localprompt.serve.bodies import Body, ChatMessage, ChooseBody
+from localprompt.serve.bodies import Body, ChatMessage, ChooseBody, Strict
 from localprompt.serve.choose import ChooseRequest
 from localprompt.serve.service import Service
 from localprompt.serve.work import Score
@@ -24,10 +24,8 @@ _CUE = "Answer:"
 """Stands before the answer where a model has no chat template."""
 
 
-class Question(BaseModel):
+class Question(Strict):
     """One question."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     type: Literal["noul", "choice", "score"]
     instructions: str = Field(min_length=1)
@@ -67,6 +65,7 @@ class SystemOneRequest:
         self._body = body
         self._options = [question.options() for question in body.questions.values()]
         state = body.state if isinstance(body.state, str) else json.dumps(body.state, ensure_ascii=False)
+        service.check_amount(sum(map(len, self._options)), len(state) * sum(map(len, self._options)))
         asked = zip(body.questions.values(), self._options, strict=True)
         prompts = [_prompt(state, question.instructions, options) for question, options in asked]
         has_chat = service.words.has_chat
@@ -88,8 +87,8 @@ class SystemOneRequest:
         """Render the questions and make tokens of them.
 
         Raises:
+            ConfigError: if the chat template refuses one.
             ContextOverflow: if one does not fit.
-            ModelError: if the chat template refuses one.
         """
         await self._choose.prepare()
 

@@ -7,10 +7,11 @@ import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from os.path import commonprefix
 from typing import Literal, TypeVar
 
 from localprompt.engine.process import RequestsDied
-from localprompt.errors import ConfigError
+from localprompt.errors import ConfigError, ModelError, WorkerDied
 from localprompt.lm.local import LocalModel
 from localprompt.lm.rendered import Rendered, spans_of
 from localprompt.serve.bodies import ChatMessage
@@ -30,8 +31,7 @@ class Words:
     def __init__(self, model: LocalModel) -> None:
         self._model = model.vocabulary()
         self._pieces, self._texts, self._ends = self._model.pieces
-        by_length = sorted(filter(None, self._texts.values()), key=len, reverse=True)
-        self._control = re.compile("|".join(map(re.escape, by_length)) or r"(?!)")
+        self._control = re.compile(_any_of([text for text in self._texts.values() if text]) or r"(?!)")
         self._thread = ThreadPoolExecutor(1, "vocabulary")
 
     def close(self) -> None:
@@ -100,11 +100,16 @@ class Words:
         """Return chats up to the assistant's answer; a last turn of the assistant's is its beginning.
 
         Raises:
-            ModelError: if the template refuses the messages.
+            ConfigError: if the template refuses the messages.
         """
         turns = [[Message(_role(each), each.text) for each in messages] for messages in chats]
         openings = [each.pop().content if len(each) > 1 and each[-1].role == "assistant" else "" for each in turns]
-        return await self._ask(lambda: list(map(self._model.chat, turns, openings)))
+        try:
+            return await self._ask(lambda: list(map(self._model.chat, turns, openings)))
+        except WorkerDied:
+            raise
+        except ModelError as error:
+            raise ConfigError(error.message, error.hint) from None
 
     async def pairs(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[list[int], int]]:
         """Return the tokens of context and continuation as one text, and where the continuation begins in them."""
@@ -126,6 +131,14 @@ class Words:
         for token in tokens:
             if token >= self.n_vocab:
                 raise ConfigError(f"token {token} is not in the vocabulary, which has {self.n_vocab}")
+
+
+def _any_of(texts: Sequence[str]) -> str:
+    """Return a regular expression of texts, the longest first: thousands of tokens cost it as little as one."""
+    shared = commonprefix(texts)  # noqa: RUF071 - they are no paths
+    ends = [text[len(shared) :] for text in texts]
+    behind = [_any_of([end for end in ends if end[:1] == first]) for first in sorted({end[0] for end in ends if end})]
+    return re.escape(shared) + (f"(?:{'|'.join(behind)}){'?' * ('' in ends)}" if behind else "")
 
 
 def _role(message: ChatMessage) -> Literal["system", "user", "assistant"]:

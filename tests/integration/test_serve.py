@@ -6,7 +6,9 @@ import http.client
 import itertools
 import json
 import math
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +235,23 @@ def test_a_seed_repeats_its_completions_and_n_are_different_ones(api: openai.Ope
     assert ask(None) != ask(None)
 
 
+def test_prompts_that_are_equal_are_gone_on_with_in_different_ways_unless_a_seed_says_how(api: openai.OpenAI) -> None:
+    def ask(seed: int | None) -> set[str]:
+        prompts = ["the answer"] * 6
+        answer = api.completions.create(model="tiny", prompt=prompts, max_tokens=12, temperature=1, seed=seed)
+        return {choice.text for choice in answer.choices}
+
+    assert len(ask(None)) > 3
+    assert len(ask(7)) == 1
+
+
+def test_an_answer_says_when_it_was_made(api: openai.OpenAI) -> None:
+    began = int(time.time())
+    time.sleep(1.1)  # after the server has started, too
+    answer = api.completions.create(model="tiny", prompt="x", max_tokens=1)
+    assert began < answer.created <= time.time()
+
+
 def test_a_stop_string_ends_a_completion_before_it(api: openai.OpenAI) -> None:
     options: Any = {"model": "tiny", "prompt": "the answer is", "max_tokens": 20, "temperature": 0}
     whole = api.completions.create(**options).choices[0].text
@@ -340,6 +359,31 @@ def test_a_schema_that_is_none_is_refused(chat: openai.OpenAI) -> None:
         )
 
 
+def test_a_schema_that_is_nested_too_deeply_ends_no_completion_of_others(chat: openai.OpenAI) -> None:
+    schema: dict[str, Any] = {"type": "object"}
+    for _ in range(80):
+        schema = {"type": "object", "properties": {"a": schema}, "required": ["a"]}
+    form: Any = {"type": "json_schema", "json_schema": {"name": "deep", "schema": schema}}
+    options: Any = {"model": "qwen", "messages": [{"role": "user", "content": "x"}], "temperature": 0}
+    alone = chat.chat.completions.create(**options, max_tokens=200).choices[0].message.content
+    stream = chat.chat.completions.create(**options, max_tokens=200, stream=True)
+    said = [next(stream).choices[0].delta.content or ""]
+    with pytest.raises(openai.BadRequestError, match="does not compile"):
+        chat.chat.completions.create(**options, max_tokens=9, response_format=form)
+    assert "".join([*said, *(part.choices[0].delta.content or "" for part in stream)]) == alone
+
+
+def test_a_chat_that_the_template_refuses_is_a_bad_request(tmp_path: Path) -> None:
+    tiny.write_qwen(tmp_path / "m.gguf", template=tiny.CHATML.replace("['content']", "['content'] | replace('ab', '')"))
+    with LocalModel(tmp_path / "m.gguf", serving.SETTINGS, "tiny") as model, serving.served(model) as url:
+        (good, _), (bad, answer) = (
+            post(url, "/v1/chat/completions", {"messages": [{"role": "user", "content": each}], "max_tokens": 1})
+            for each in ("xy", "cabc")
+        )
+    assert (good, bad) == (200, 400)
+    assert "leaves out or changes" in answer["error"]["message"]
+
+
 # ---- choices
 
 
@@ -362,6 +406,16 @@ def test_choices_are_calibrated_by_contexts_that_say_nothing(url: str) -> None:
     assert found[1]["probabilities"] == pytest.approx([0.5, 0.5])  # the context that says nothing itself
     ratio = [each / base for each, base in zip(plain[0]["probabilities"], plain[1]["probabilities"], strict=True)]
     assert found[0]["probabilities"] == pytest.approx([each / sum(ratio) for each in ratio], rel=1e-3)
+
+
+def test_a_choice_that_is_as_good_as_impossible_is_calibrated_too(url: str) -> None:
+    """Its probability is less than any number."""
+    body = {"contexts": ["the answer is"], "choices": [" positive", " b" * 200], "content_free": ["x"]}
+    status, answer = post(url, "/v1/choose", body)
+    assert status == 200, answer
+    (row,) = answer["data"]
+    assert min(row["logprobs"]) < math.log(5e-324)
+    assert sum(row["probabilities"]) == pytest.approx(1)
 
 
 def test_each_context_may_have_choices_of_its_own(url: str) -> None:
@@ -454,8 +508,32 @@ def test_a_client_with_vllms_tokenizer_has_the_tokens_that_the_model_reads(url: 
     plain = post(url, "/tokenize", {"prompt": written})[1]["tokens"]
     assert end not in plain  # a text is a text, unless somebody asks for vLLM's tokens
     assert plain == model.tokenize([written])[0]
+    start, _ = model.special_tokens["bos"]
+    bare = post(url, "/tokenize", {"content": f"{model.special_tokens['bos'][1]}x", "add_special": False})[1]["tokens"]
+    assert start not in bare  # what looks like BOS is text
     with_start = post(url, "/tokenize", {"prompt": "x", "add_special_tokens": True})[1]["tokens"]
     assert with_start == model.tokenize(["x"])[0]
+
+
+def test_a_stream_whose_client_has_gone_before_its_turn_never_begins(tiny_qwen: Path) -> None:
+    n_gone = 5
+    with LocalModel(tiny_qwen, replace(serving.SETTINGS, lanes=1), "tiny") as model, serving.served(model) as url:
+        address = url.removeprefix("http://")
+        before = http.client.HTTPConnection(address, timeout=60)
+        body = {"prompt": ["the answer", "the ticket", "a refund"], "max_tokens": 400, "temperature": 0}
+        before.request("POST", "/v1/completions", json.dumps(body).encode())
+        while not _metrics(url)["localprompt_completions_underway"]:
+            time.sleep(0.01)
+        for _ in range(n_gone):
+            gone = http.client.HTTPConnection(address, timeout=60)
+            gone.request("POST", "/v1/completions", json.dumps({"prompt": "x", "stream": True}).encode())
+            gone.close()
+        assert len(json.loads(before.getresponse().read())["choices"]) == 3
+        before.close()
+        while (found := _metrics(url))["localprompt_waiting"]:
+            time.sleep(0.01)
+    assert found['localprompt_requests_total{path="/v1/completions",status="499"}'] == n_gone
+    assert found["localprompt_completions_total"] + found["localprompt_completions_cancelled_total"] == 3
 
 
 def test_prompts_of_one_request_share_their_prefix(url: str, api: openai.OpenAI) -> None:
@@ -480,10 +558,18 @@ def test_prompts_of_one_request_share_their_prefix(url: str, api: openai.OpenAI)
         ({"prompt": ["x", 1]}, 400, "prompt"),
         ({"prompt": [[10**9]]}, 400, "token 1000000000"),
         ({"prompt": "x", "stop": ""}, 400, "stop string"),
+        ({"prompt": "x", "stop": ["y"] * 65}, 400, "at most 64 stop strings"),
+        ({"prompt": "x", "stop": "y" * 1025}, 400, "of 1,024 characters"),
+        ({"prompt": "x", "top_k": 10**30}, 400, "top_k"),
+        ({"prompt": [None] * 10_000}, 400, "prompt.0"),
+        ({"prompt": "x", **{f"n{i}": 1 for i in range(2000)}}, 400, "2,000 mistakes"),
+        ({"prompt": "x", "stream": True, "stream_options": {"usage": True}}, 400, "'stream_options.usage'"),
+        ({"prompt": "x", "suffix": "y"}, 400, "'suffix'"),
         ({"prompt": "x", "max_tokens": 4000}, 400, "the context has 512"),
         ({"prompt": "the answer " * 400}, 400, "the context has 512"),
         ({"prompt": "x", "model": "other"}, 404, "served is 'tiny'"),
         ({"prompt": ["x"] * 65}, 400, "at most 64 may wait"),
+        ({"prompt": ["x"] * 33, "n": 2, "max_tokens": 0}, 400, "has 66 items"),
         ({"prompt": "x", "best_of": 2}, 400, "best_of 2"),
         ({"prompt": "x", "stream_options": {"include_usage": True}}, 400, "stream is false"),
         ({"prompt": "x" * 100_001}, 413, "100000 bytes"),
@@ -498,6 +584,45 @@ def test_what_cannot_be_is_refused_in_a_sentence(url: str, body: object, status:
     assert (found, set(answer)) == (status, {"error"})
     assert set(answer["error"]) == {"message", "type", "param", "code"}
     assert said in answer["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "said"),
+    [
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}], "n": 65}, "has 65 items"),
+        ("/v1/choose", {"contexts": ["x"] * 13, "choices": ["a"] * 5}, "has 65 items"),
+        ("/v1/choose", {"contexts": ["x" * 5_000_000], "choices": ["a"] * 14}, "70,000,014 characters"),
+        (
+            "/v1/systemone",
+            {"state": "x" * 5_000_000, "questions": {str(i): {"type": "noul", "instructions": "x"} for i in range(7)}},
+            "70,000,000 characters",
+        ),
+    ],
+)
+def test_what_is_too_much_together_is_refused_before_anything_is_made_of_it(
+    model: LocalModel, path: str, body: object, said: str
+) -> None:
+    with serving.served(model, Limits(waiting=64)) as url:
+        status, answer = post(url, path, body)
+    assert (status, said in answer["error"]["message"]) == (400, True), answer
+
+
+def test_null_is_as_good_as_nothing(url: str) -> None:
+    names = [
+        "temperature",
+        "top_p",
+        "n",
+        "stream",
+        "stop",
+        "seed",
+        "echo",
+        "logprobs",
+        "max_tokens",
+        "suffix",
+        "best_of",
+    ]
+    status, answer = post(url, "/v1/completions", {"prompt": "x", **dict.fromkeys(names)})
+    assert (status, len(answer["choices"])) == (200, 1), answer
 
 
 def test_alternatives_without_log_probabilities_are_refused(url: str) -> None:
@@ -529,6 +654,23 @@ def test_without_a_key_a_request_must_mean_this_machine(model: LocalModel, host:
         connection.close()
     assert answer.status == status
     assert ("error" in said) is (status != 200)
+
+
+@pytest.mark.parametrize(
+    ("origin", "key", "status"),
+    [
+        ("http://localhost:3000", "", 200),
+        ("https://127.0.0.1", "", 200),
+        ("https://evil.example", "", 403),
+        ("null", "", 403),
+        ("https://evil.example", "k", 200),
+    ],
+)
+def test_without_a_key_no_page_elsewhere_sends_requests(model: LocalModel, origin: str, key: str, status: int) -> None:
+    """A browser lets a page send plain text anywhere, and only keeps the answer from it."""
+    sent = {"Origin": origin, "Authorization": f"Bearer {key}", "Content-Type": "text/plain"}
+    with serving.served(model, api_key=key) as url:
+        assert post(url, "/v1/completions", {"prompt": "x", "max_tokens": 1}, **sent)[0] == status
 
 
 @pytest.mark.parametrize("path", ["/v1/nothing", "/v1/completions/x"])

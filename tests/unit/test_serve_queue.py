@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localprompt.errors import ConfigError
 from localprompt.serve.queue import Queue, QueueFull
 from localprompt.serve.work import Item, Job, Score
 
@@ -44,13 +43,6 @@ def test_what_is_too_large_for_what_is_left_waits_and_others_go_first() -> None:
     queue.add(job("small", 3))
     assert [each.client for each, _ in queue.take(10, lambda item: len(item.tokens) < 50)] == ["small"] * 3
     assert [each.client for each, _ in queue.take(10, anything)] == ["large"]
-
-
-def test_more_than_may_ever_wait_is_no_reason_to_try_again() -> None:
-    queue = Queue(10)
-    with pytest.raises(ConfigError, match=r"this request has 11 items; at most 10 may wait"):
-        queue.add(job("large", 11))
-    assert len(queue) == 0
 
 
 def test_what_nobody_awaits_is_left_out_and_makes_room() -> None:
