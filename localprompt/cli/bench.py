@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -57,9 +56,10 @@ def bench(name_or_file: str, repetitions: int, engine: dict[str, object], as_jso
 def check(ctx: click.Context, name_or_file: str, engine: dict[str, object], as_json: bool) -> None:
     """Try whether a model can be used here: header, memory, chat template, decoding, grammar; exit 1 if it cannot."""
     from localprompt.cli.tables import facts_table  # noqa: PLC0415
+    from localprompt.hub.files import present  # noqa: PLC0415
     from localprompt.lm.check import check_model  # noqa: PLC0415
 
-    path = _located(name_or_file)
+    path = present(name_or_file)
     findings = list(check_model(path, engine))
     usable = all(finding.state != "failed" for finding in findings)
     if as_json:
@@ -69,19 +69,6 @@ def check(ctx: click.Context, name_or_file: str, engine: dict[str, object], as_j
         console().print(facts_table([("file", str(path)), *rows, ("usable", "yes" if usable else "no")]))
     if not usable:
         ctx.exit(_UNUSABLE)
-
-
-def _located(name_or_file: str) -> Path:
-    """Return the file that is meant; nothing is pulled to be looked at."""
-    from localprompt.errors import ModelError  # noqa: PLC0415
-    from localprompt.hub.files import card_named, file_at, installed  # noqa: PLC0415
-
-    if (file := file_at(name_or_file)) is not None:
-        return file
-    card = card_named(name_or_file)
-    if (found := installed(card)) is None:
-        raise ModelError(f"the model {card.name} is not installed", f"localprompt models pull {card.name}")
-    return found
 
 
 def _print(found: Benchmark) -> None:

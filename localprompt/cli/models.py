@@ -109,10 +109,9 @@ def pull(names: tuple[str, ...]) -> None:
 @debug_option
 def path(name: str) -> None:
     """Print the path of a model that is installed or that another program keeps, and nothing else."""
-    from localprompt.hub.cards import card  # noqa: PLC0415
-    from localprompt.hub.files import kept_elsewhere  # noqa: PLC0415
+    from localprompt.hub.files import present  # noqa: PLC0415 - `--help` must start fast
 
-    say(str(kept_elsewhere(name) or _installed_path(card(name))))
+    say(str(present(name)))
 
 
 @models.command()
@@ -123,9 +122,9 @@ def info(name_or_file: str, as_json: bool) -> None:
     from localprompt.engine.gguf_reader import read_header  # noqa: PLC0415
     from localprompt.engine.gguf_validator import validate  # noqa: PLC0415
     from localprompt.errors import ModelError  # noqa: PLC0415
-    from localprompt.hub.files import card_named, file_at, kept_elsewhere  # noqa: PLC0415
+    from localprompt.hub.files import present  # noqa: PLC0415
 
-    file = kept_elsewhere(name_or_file) or file_at(name_or_file) or _installed_path(card_named(name_or_file))
+    file = present(name_or_file)
     header, problem = read_header(file), None
     try:
         header = validate(file)
@@ -137,16 +136,6 @@ def info(name_or_file: str, as_json: bool) -> None:
         say_json(facts)
     else:
         _print(_facts_table(facts))
-
-
-def _installed_path(card: ModelCard) -> Path:
-    from localprompt.errors import ModelError  # noqa: PLC0415
-    from localprompt.hub.files import installed  # noqa: PLC0415
-
-    found = installed(card)
-    if found is None:
-        raise ModelError(f"the model {card.name} is not installed", f"localprompt models pull {card.name}")
-    return found
 
 
 def _vocabulary_facts(file: Path) -> tuple[dict[str, Any], list[str]]:

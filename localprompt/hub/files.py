@@ -72,6 +72,21 @@ def resolve(name_or_path: str | os.PathLike[str]) -> Path:
     return kept_elsewhere(name_or_path) or file_at(name_or_path) or pull(card_named(name_or_path))
 
 
+def present(name_or_path: str | os.PathLike[str]) -> Path:
+    """Return the path of a GGUF as `resolve` does, and pull none.
+
+    Raises:
+        ConfigError: for a name that is none of them, with the nearest one.
+        ModelError: if there is no file at a path, it cannot be used, or the card's model is not there.
+    """
+    if (found := kept_elsewhere(name_or_path) or file_at(name_or_path)) is not None:
+        return found
+    card = card_named(name_or_path)
+    if (found := installed(card)) is None:
+        raise ModelError(f"the model {card.name} is not installed", f"localprompt models pull {card.name}")
+    return found
+
+
 def kept_elsewhere(name: str | os.PathLike[str]) -> Path | None:
     """Return the file of a model that another program keeps, `ollama:qwen2.5:7b` and so on; None for other names.
 
@@ -230,12 +245,12 @@ def _verify(file: ModelFile, path: Path, folder: Path) -> str:
     digest = sha256(path)
     expected, whose = file.sha256, "the card"
     if not expected:
-        try:
-            with record.open("x", encoding="utf-8") as out:
-                out.write(f"{digest}  {file.name}\n")
-        except FileExistsError:
-            pass
-        expected, whose = record.read_text(encoding="utf-8").partition(" ")[0], f"{record} (of the first download)"
+        whose = f"{record} (of the first download)"
+        with contextlib.suppress(FileNotFoundError):
+            expected = record.read_text(encoding="utf-8").partition(" ")[0]
+        if not expected:  # no record, or what a full disk has left of one
+            write_atomic(record, f"{digest}  {file.name}\n")
+            expected = digest
     if digest != expected:
         path.unlink()
         raise ModelError(

