@@ -7,15 +7,13 @@ arguments of the command line, so a model is loaded when it is first asked, and 
 from __future__ import annotations
 
 import asyncio
-import json
-import threading
 from collections.abc import Sequence
 from typing import Any
 
 from localprompt.adapters.drawn_tokens import DrawnToken
 from localprompt.adapters.extras import needing
 from localprompt.adapters.prompt_tokens import token_logprobs
-from localprompt.adapters.waves import Waves
+from localprompt.adapters.waves import key_of, shared
 from localprompt.errors import ConfigError
 from localprompt.types import Message, Sampling
 
@@ -36,10 +34,8 @@ with needing("inspect_ai", "inspect"):
 _MAX_NEW = 1024
 """Tokens of a completion where the task does not say it."""
 _REFUSED = ("logit_bias", "frequency_penalty", "presence_penalty", "response_schema")
+_ROLES, _READ = ("system", "user", "assistant"), {"text", "reasoning"}
 _STOPPED = {"stop": "stop", "length": "max_tokens"}
-
-_waves: dict[str, Waves] = {}
-_mutex = threading.Lock()
 
 
 @modelapi(name="localprompt")  # type: ignore[untyped-decorator]
@@ -90,7 +86,9 @@ class LocalPromptAPI(ModelAPI):  # type: ignore[misc]
     async def tokenize(self, text: str) -> list[int]:
         """Return the tokens of a text alone, without BOS."""
         tokens: list[int]
-        empty, tokens = await asyncio.to_thread(self._shared().ask, lambda lm: lm.tokenize(["", text]))
+        empty, tokens = await asyncio.to_thread(
+            shared(self.model_name, self._engine).ask, lambda lm: lm.tokenize(["", text])
+        )
         return tokens[len(empty) :]
 
     def max_connections(self) -> int:
@@ -103,14 +101,15 @@ class LocalPromptAPI(ModelAPI):  # type: ignore[misc]
 
     def connection_key(self) -> str:
         """Return what tells the model from others."""
-        return self._key()
+        return key_of(self.model_name, self._engine)
 
     def _generate(self, turns: Sequence[Message], sampling: Sampling, config: Any) -> Any:
-        waves, known = self._shared(), None
+        waves, known = shared(self.model_name, self._engine), None
         prompt: Sequence[Message] | str = turns
         if config.prompt_logprobs is not None:
             prompt = text = "".join(each.content for each in turns)
-            known = waves.ask(lambda lm: token_logprobs(lm, text))
+            found_nats = waves.ask(lambda lm: token_logprobs(lm, text))
+            known = [Logprob(token=token, logprob=nats) for token, nats in found_nats]
         n_top = (config.top_logprobs or 0) if config.logprobs or config.top_logprobs else None
         choices, used, n_prompt = [], 0, 0
         for number in range(config.num_choices or 1):
@@ -122,26 +121,19 @@ class LocalPromptAPI(ModelAPI):  # type: ignore[misc]
                     message=ChatMessageAssistant(content=found.text, model=self.model_name, source="generate"),
                     stop_reason=_STOPPED.get(found.finish_reason, "unknown"),
                     logprobs=None if n_top is None else Logprobs(content=[_logprob(each, n_top) for each in tokens]),
-                    prompt_logprobs=known
-                    and Logprobs(content=[Logprob(token=token, logprob=nats) for token, nats in known]),
+                    prompt_logprobs=None if known is None else Logprobs(content=known),
                 )
             )
         usage = ModelUsage(input_tokens=n_prompt, output_tokens=used, total_tokens=n_prompt + used)
         return ModelOutput(model=self.model_name, choices=choices, usage=usage)
 
-    def _key(self) -> str:
-        return json.dumps([self.model_name, self._engine], sort_keys=True, default=str)
-
-    def _shared(self) -> Waves:
-        with _mutex:
-            if self._key() not in _waves:
-                _waves[self._key()] = Waves(self.model_name, **self._engine)
-            return _waves[self._key()]
-
 
 def _turns(input: Sequence[Any]) -> list[Message]:
-    if odd := next((each.role for each in input if each.role not in ("system", "user", "assistant")), None):
-        raise ConfigError(f"a local model reads no messages of {odd!r}", "take a task without tools")
+    for each in input:
+        parts = [] if isinstance(each.content, str) else [part.type for part in each.content]
+        if each.role not in _ROLES or not _READ.issuperset(parts):
+            read = f"a local model reads text, not a message of {each.role!r} with other parts"
+            raise ConfigError(read, "take a task without tools, pictures and sound")
     return [Message(each.role, each.text) for each in input]
 
 
@@ -151,8 +143,3 @@ def _logprob(drawn: DrawnToken, n_top: int) -> Any:
         for each in (drawn.token, *drawn.top)
     )
     return Logprob(**fields, top_logprobs=[TopLogprob(**each) for each in top] if n_top else None)
-
-
-def opened() -> list[str]:
-    """Return what tells the models that were asked, each loaded once, from one another."""
-    return list(_waves)

@@ -39,6 +39,8 @@ class Logged(NamedTuple):
 def log_run(result: RunResult) -> Logged:
     """Return what MLflow has of what a run found: a new run, and new versions of the prompt named after the task.
 
+    Where a run of MLflow is active, the new one is below it.
+
     Parameters: task, model, proposer, method, seed. Metrics: dev and test scores with the ends of their intervals, the
     difference on test and its p-value, what the search spent, and the best dev score by tokens computed. Artifacts:
     both prompts as text, and the result as JSON. The tag `localprompt.run_id` names the run here.
@@ -50,7 +52,7 @@ def log_run(result: RunResult) -> Logged:
         ConfigError: if MLflow does not take the run; the run is kept here all the same.
     """
     try:
-        with mlflow.start_run(run_name=f"{result.task} {result.method}") as run:
+        with mlflow.start_run(run_name=f"{result.task} {result.method}", nested=True) as run:
             tags = {"localprompt.run_id": result.run_id, "localprompt.verdict": result.verdict}
             mlflow.set_tags(tags)
             names = ("task", "model", "proposer", "method", "seed")

@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from localprompt.adapters.waves import Waves
+from localprompt.adapters.waves import Waves, shared
 from localprompt.errors import ConfigError, LocalPromptError, nearest
 from localprompt.lm.base import LanguageModel
 from localprompt.types import Message, Sampling
@@ -23,9 +22,6 @@ _MAX_NEW = 1024
 _SAMPLING = ("max_tokens", "temperature", "top_p", "top_k", "min_p", "stop")
 _OF_PROMPTFOO = ("basePath", "workers", "timeout", "pythonExecutable")
 _KNOWN = (*_SAMPLING, *_OF_PROMPTFOO, "model", "engine", "seed", "chat", "labels")
-
-_waves: dict[str, Waves] = {}
-_mutex = threading.Lock()
 
 
 async def call_api(prompt: str, options: Mapping[str, Any], context: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,12 +91,7 @@ def _asked(prompt: str, config: Mapping[str, Any]) -> Sequence[Message] | str:
 
 def _model(config: Mapping[str, Any]) -> Waves:
     """Return the model of a configuration: one for all providers that load it alike."""
-    engine = config.get("engine") or {}
-    key = json.dumps([config["model"], engine], sort_keys=True)
-    with _mutex:
-        if key not in _waves:
-            _waves[key] = Waves(config["model"], **engine)
-        return _waves[key]
+    return shared(config["model"], config.get("engine") or {})
 
 
 def _said(error: LocalPromptError) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -22,6 +23,11 @@ WINDOW = 0.003
 """Seconds in which requests are collected before a free engine begins."""
 
 _Result = TypeVar("_Result")
+
+
+def key_of(model: str, engine: Mapping[str, Any]) -> str:
+    """Return what tells a model with its settings from others."""
+    return json.dumps([model, engine], sort_keys=True, default=str)
 
 
 class Completion(NamedTuple):
@@ -182,3 +188,14 @@ class Waves:
             else:
                 generation, tokens = answer if isinstance(answer, Drawn) else (answer, ())
                 each[0].done.set_result(Completion(generation, n, tokens))
+
+
+SHARED: dict[str, Waves] = {}
+"""Of `shared`, by `key_of`."""
+_mutex = threading.Lock()
+
+
+def shared(model: str, engine: Mapping[str, Any]) -> Waves:
+    """Return the model of a name: one for all that load it alike, as long as the process lives."""
+    with _mutex:
+        return SHARED.setdefault(key_of(model, engine), Waves(model, **engine))

@@ -18,7 +18,7 @@ from inspect_ai.model import GenerateConfig
 from inspect_ai.scorer import includes, perplexity, target_perplexity
 from inspect_ai.solver import generate
 
-import localprompt.adapters.inspect as adapter
+from localprompt.adapters.waves import SHARED
 
 TEXT = "Message: my card was charged twice\nTeam:"
 TARGET = " billing"
@@ -55,7 +55,7 @@ def main() -> None:
     content = sample.output.choices[0].prompt_logprobs.content
     values = {key: score.metadata for key, score in (sample.scores or {}).items()}
     print(json.dumps({"tokens": [each.token for each in content], "nats": [each.logprob for each in content]}))
-    print(json.dumps({"scores": values, "opened": len(adapter.opened()), "process": os.getpid()}))
+    print(json.dumps({"scores": values, "opened": len(SHARED), "process": os.getpid()}))
 
 
 if __name__ == "__main__":

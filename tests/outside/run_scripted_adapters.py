@@ -1,0 +1,52 @@
+"""Asks adapters whose model is scripted; prints what came of each question as JSON.
+
+python run_scripted_adapters.py FOLDER
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+import inside  # noqa: F401
+import mlflow
+from inspect_ai.model import ChatMessageUser, ContentImage, ContentText, GenerateConfig
+
+import localprompt
+from localprompt.adapters.inspect import LocalPromptAPI
+from localprompt.adapters.mlflow import log_run
+
+sys.path.append(str(Path(__file__).parents[1]))
+import toy
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    (folder / "replies.json").write_text('{"replies": {"": "yes"}}', encoding="utf-8")
+    picture = [ContentText(text="What is this?"), ContentImage(image="data:image/png;base64,AA")]
+    print(json.dumps(asked(folder, picture)))
+    print(json.dumps(asked(folder, "x", prompt_logprobs=1)))
+    found = localprompt.optimize(toy.task(), toy.model(), method="manual", store=folder / "store.db")
+    with mlflow.start_run() as own:
+        logged = log_run(found)
+    parent = mlflow.get_run(logged.run_id).data.tags["mlflow.parentRunId"]
+    print(json.dumps({"below": parent == own.info.run_id, "problem": logged.problem}))
+
+
+def asked(folder: Path, content: Any, **settings: Any) -> dict[str, Any]:
+    """What Inspect's provider returns, or raises."""
+    provider = LocalPromptAPI(f"scripted:{folder / 'replies.json'}")
+    question = provider.generate([ChatMessageUser(content=content)], [], "none", GenerateConfig(**settings))
+    try:
+        choice = asyncio.run(question).choices[0]
+    except localprompt.LocalPromptError as error:
+        return {"error": error.message}
+    return {"text": choice.message.text, "nats": choice.prompt_logprobs and choice.prompt_logprobs.content}
+
+
+if __name__ == "__main__":
+    main()
