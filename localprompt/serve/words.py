@@ -117,9 +117,12 @@ class Words:
         return await self._ask(lambda: self._model.engine.map("encode_pairs", asked))
 
     async def _ask(self, question: Callable[[], _T]) -> _T:
+        ask = asyncio.get_running_loop().run_in_executor
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, question)
+            return await ask(self._thread, question)
         except RequestsDied as died:
+            # One that is answered: after too many deaths in a row no further process would be started.
+            await ask(self._thread, self._model.tokenize, [""])
             raise RequestDied("a text of the request kills the tokeniser", died.message) from None
 
     def check(self, tokens: Sequence[int]) -> None:
