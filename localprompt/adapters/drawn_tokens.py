@@ -50,7 +50,7 @@ def generate_drawn(
         n_top: most probable tokens wanted in each place.
 
     Raises:
-        ConfigError: for another model, of which only replies are seen.
+        ConfigError: for another model, of which only replies are seen, or a grammar that does not compile.
         ContextOverflow: before anything is computed.
     """
     if not isinstance(lm, LocalModel):
@@ -66,6 +66,8 @@ def generate_drawn(
 
     def drawn(told: Sequence[Any]) -> Drawn:
         end = Told(*told)
+        if end.finish_reason == "refused":
+            raise ConfigError(end.text)
         tokens = [
             DrawnToken(nats(token, logprob), [nats(*each) for each in top])
             for token, logprob, top in end.logprobs

@@ -108,8 +108,7 @@ class LocalPromptAPI(ModelAPI):  # type: ignore[misc]
         prompt: Sequence[Message] | str = turns
         if config.prompt_logprobs is not None:
             prompt = text = "".join(each.content for each in turns)
-            found_nats = waves.ask(lambda lm: token_logprobs(lm, text))
-            known = [Logprob(token=token, logprob=nats) for token, nats in found_nats]
+            known = [Logprob(token=word, logprob=nats) for word, nats in waves.ask(lambda lm: token_logprobs(lm, text))]
         n_top = (config.top_logprobs or 0) if config.logprobs or config.top_logprobs else None
         choices, used, n_prompt = [], 0, 0
         for number in range(config.num_choices or 1):

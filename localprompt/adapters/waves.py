@@ -72,7 +72,7 @@ class Waves:
         self._busy = threading.RLock()
         self._mutex = threading.Lock()
         self._waiting: list[_Waiting] = []
-        self._asked: Counter[tuple[str, Sampling]] = Counter()
+        self._asked: Counter[int] = Counter()  # by hashes: the texts of a long-lived process would fill its memory
         self.sizes: list[int] = []
         """Requests of each call so far."""
 
@@ -156,8 +156,9 @@ class Waves:
     def _seed(self, prompt: str, each: _Waiting) -> int:
         if each.seed is not None:
             return each.seed
-        self._asked[prompt, each.sampling] += 1
-        return self._asked[prompt, each.sampling] - 1
+        key = hash((prompt, each.sampling))
+        self._asked[key] += 1
+        return self._asked[key] - 1
 
     def _complete(self, lm: LanguageModel, wave: Sequence[tuple[_Waiting, str, int]]) -> None:
         """Answer requests that are sampled and told alike; where the call fails, each is asked alone."""

@@ -47,7 +47,7 @@ def list_(is_local: bool, as_json: bool) -> None:
     if as_json:
         say_json(rows)
         return
-    _print(_list_table(rows))
+    console(wide=True).print(_list_table(rows))
 
 
 def _listed(card: ModelCard, path: Path | None) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def info(name_or_file: str, as_json: bool) -> None:
     if as_json:
         say_json(facts)
     else:
-        _print(_facts_table(facts))
+        console(wide=True).print(_facts_table(facts))
 
 
 def _vocabulary_facts(file: Path) -> tuple[dict[str, Any], list[str]]:
@@ -218,7 +218,3 @@ def _show_token(token: dict[str, Any] | None) -> str:
 
 def _count(n: int) -> str:
     return f"{n / 1e9:.1f}B" if n >= 1e9 else f"{n / 1e6:.0f}M"
-
-
-def _print(table: RenderableType) -> None:
-    console(wide=True).print(table)

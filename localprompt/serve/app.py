@@ -24,15 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from localprompt.errors import ConfigError, ContextOverflow, LocalPromptError, WorkerDied
 from localprompt.lm.local import LocalModel
 from localprompt.lm.server import LOOPBACK
-from localprompt.serve.bodies import (
-    Body,
-    ChatBody,
-    ChooseBody,
-    CompletionBody,
-    DetokenizeBody,
-    TokenizeBody,
-    first_problem,
-)
+from localprompt.serve import bodies
 from localprompt.serve.chat import ChatRequest
 from localprompt.serve.choose import ChooseRequest
 from localprompt.serve.completions import CompletionRequest
@@ -42,7 +34,7 @@ from localprompt.serve.service import Limits, Service, UnknownModel, unless_gone
 from localprompt.serve.systemone import SystemOneBody, SystemOneRequest
 from localprompt.serve.work import Item, RequestDied
 
-_B = TypeVar("_B", bound=Body)
+_B = TypeVar("_B", bound=bodies.Body)
 _GONE = 499
 """What nginx writes into its log for a client that went; nobody receives it."""
 
@@ -115,7 +107,7 @@ class Server:
     # Routes
 
     async def _completions(self, request: Request) -> Response:
-        body, service = await self._read(request, CompletionBody), self._service
+        body, service = await self._read(request, bodies.CompletionBody), self._service
         name, client = service.new_name("cmpl"), _client(request, body)
         asked = CompletionRequest(service, body, name)
         await asked.prepare()
@@ -128,7 +120,7 @@ class Server:
         return await _streamed(request, asked.chunks(read, service.news(name, client, asked.writes)))
 
     async def _chat(self, request: Request) -> Response:
-        body, service = await self._read(request, ChatBody), self._service
+        body, service = await self._read(request, bodies.ChatBody), self._service
         name, client = service.new_name("chatcmpl"), _client(request, body)
         asked = ChatRequest(service, body, name)
         await asked.prepare()
@@ -137,7 +129,7 @@ class Server:
         return JSONResponse(asked.response(await unless_gone(request, service.answers(name, client, asked.writes))))
 
     async def _choose(self, request: Request) -> Response:
-        body, name = await self._read(request, ChooseBody), self._service.new_name("choose")
+        body, name = await self._read(request, bodies.ChooseBody), self._service.new_name("choose")
         return await self._scored(request, body, name, ChooseRequest(self._service, body, name))
 
     async def _systemone(self, request: Request) -> Response:
@@ -145,14 +137,14 @@ class Server:
         return await self._scored(request, body, name, SystemOneRequest(self._service, body, name))
 
     async def _scored(
-        self, request: Request, body: Body, name: str, asked: ChooseRequest | SystemOneRequest
+        self, request: Request, body: bodies.Body, name: str, asked: ChooseRequest | SystemOneRequest
     ) -> Response:
         await asked.prepare()
         work = self._service.answers(name, _client(request, body), asked.scores)
         return JSONResponse(asked.response(await unless_gone(request, work)))
 
     async def _tokenize(self, request: Request) -> Response:
-        body, words = await self._read(request, TokenizeBody), self._service.words
+        body, words = await self._read(request, bodies.TokenizeBody), self._service.words
         text = body.prompt if body.prompt is not None else body.content
         if text is None:
             raise ConfigError("there is no text to tokenise", "give it as `prompt`")
@@ -165,7 +157,7 @@ class Server:
         return JSONResponse({"tokens": tokens, "count": len(tokens), "max_model_len": self._service.n_ctx})
 
     async def _detokenize(self, request: Request) -> Response:
-        body, words = await self._read(request, DetokenizeBody), self._service.words
+        body, words = await self._read(request, bodies.DetokenizeBody), self._service.words
         words.check(body.tokens)
         return JSONResponse({"prompt": words.text(body.tokens, control=True)})
 
@@ -207,7 +199,7 @@ class Server:
         try:
             body = kind.model_validate_json(bytes(data))
         except ValidationError as error:
-            raise _BadBodyError(*first_problem(error)) from None
+            raise _BadBodyError(*bodies.first_problem(error)) from None
         self._service.check_model(body)
         return body
 
@@ -238,22 +230,21 @@ class _Door:
                 self._requests[path, status] += 1
             await send(message)
 
+        refusal = None
         if not self._is_named(scope):
             message = "Host or Origin of this request is not this machine, and a web page could be behind it"
             hint = "ask 127.0.0.1 or localhost; with an API key any name will do"
-            await _error(f"{message} ({hint})", _Look(403, "permission_error", "wrong_host", retry=False))(
-                scope, receive, counted
-            )
+            refusal = _error(f"{message} ({hint})", _Look(403, "permission_error", "wrong_host", retry=False))
         elif not self._may_pass(scope):
-            await _error("the API key is missing or wrong", _Look(401, "authentication_error", "invalid_api_key"))(
-                scope, receive, counted
-            )
+            refusal = _error("the API key is missing or wrong", _Look(401, "authentication_error", "invalid_api_key"))
         else:
             with anyio.move_on_after(self._seconds) as limit:
                 await self._app(scope, receive, counted)
             if limit.cancelled_caught and not status:
                 message = f"no answer after {self._seconds:g} seconds"
-                await _error(message, _Look(504, "timeout_error", "timeout", retry=False))(scope, receive, counted)
+                refusal = _error(message, _Look(504, "timeout_error", "timeout", retry=False))
+        if refusal is not None:
+            await refusal(scope, receive, counted)
 
     def _is_named(self, scope: Scope) -> bool:
         """Return whether a request without a key means this machine and comes from no page elsewhere.
@@ -297,7 +288,7 @@ def _event(data: object) -> str:
     return f"data: {json.dumps(data, ensure_ascii=False)}\n\n"
 
 
-def _client(request: Request, body: Body) -> str:
+def _client(request: Request, body: bodies.Body) -> str:
     """Return who asks: by the name it gives, or else each connection is a client."""
     return body.user or (f"{request.client.host}:{request.client.port}" if request.client else "")
 

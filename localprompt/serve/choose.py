@@ -10,6 +10,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from localprompt.errors import ConfigError
 from localprompt.serve.bodies import ChooseBody
 from localprompt.serve.service import Service
@@ -100,18 +102,12 @@ class ChooseRequest:
         return shared
 
 
-def _total(scores: Sequence[float]) -> float:
-    """Return the nats of all together, of probabilities that may be too small for a number."""
-    top = max(scores)
-    return top + math.log(math.fsum(math.exp(score - top) for score in scores))
-
-
 def _normalised(scores: Sequence[float]) -> list[float]:
     """Return nats of probabilities that add up to 1."""
-    total = _total(scores)
+    total = float(np.logaddexp.reduce(scores))
     return [score - total for score in scores]
 
 
 def _mean(rows: Sequence[Sequence[float]]) -> list[float]:
     """Return nats of the mean probability of each column; nothing for no rows."""
-    return [_total(column) - math.log(len(rows)) for column in zip(*rows, strict=True)]
+    return [float(np.logaddexp.reduce(column)) - math.log(len(rows)) for column in zip(*rows, strict=True)]

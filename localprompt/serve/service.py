@@ -91,8 +91,7 @@ class Service:
             ConfigError: if it is.
         """
         if n_items > self.limits.waiting:
-            problem = f"this request has {n_items} items; at most {self.limits.waiting} may wait"
-            raise ConfigError(problem, "send fewer")
+            raise ConfigError(f"this request has {n_items} items; at most {self.limits.waiting} may wait", "send fewer")
         if n_characters > _MOST_TEXT:
             problem = f"contexts, once for each of their choices, have {n_characters:,} characters"
             raise ConfigError(f"{problem}; at most {_MOST_TEXT:,} may be asked at once", "send fewer")

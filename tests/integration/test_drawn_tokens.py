@@ -72,3 +72,9 @@ def test_what_cannot_be_had_is_a_sentence(lm: LocalModel) -> None:
         Waves(lm, window=0).complete("the answer " * 200, Sampling(500), 0, 1)
     with pytest.raises(ConfigError, match="no log-probabilities of completions"):
         Waves(ScriptedLM(answer=lambda prompt, seed: "x", name="toy"), window=0).complete("x", Sampling(4), 0, 1)
+
+
+def test_a_grammar_that_does_not_compile_is_an_error_and_no_completion(lm: LocalModel) -> None:
+    with pytest.raises(ConfigError, match="does not compile"):
+        Waves(lm).complete("the answer", Sampling(4, grammar="("), n_top=2)
+    assert Waves(lm).complete("the answer", Sampling(4, grammar="yes"), n_top=2).generation.text == "yes"
