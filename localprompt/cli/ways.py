@@ -27,21 +27,17 @@ def _parts(found: Tuned) -> Iterator[RenderableType]:
     prompts = [f"{len(prompt.demos)} worked examples" if prompt.demos else "none" for prompt in found.prompts]
     shown = f"{pluralize(len(prompts), 'seed prompt')} (with {' and '.join(dict.fromkeys(prompts))})"
     yield Text(printable(f"{found.task} with {found.model}, mean score of {shown} on dev rows:\n"))
-    columns = ("way to ask", "label score", "score", "95 % interval", "rows")
+    columns = ("way to ask", "score", "95 % interval", "rows")
     rows = [
         (
-            way.change,
-            way.label_score,
+            way.change + (f"; {way.label_score}" if way.label_score else ""),
             score_text(way.score.mean),
             f"{score_text(way.score.low, 2)} to {score_text(way.score.high, 2)}",
             str(way.score.n),
         )
         for way in found.ways
     ]
-    has_labels = any(way.label_score for way in found.ways)
-    kept = [i for i, name in enumerate(columns) if has_labels or name != "label score"]
-    cells = [[row[i] for i in kept] for row in rows]
-    yield table([columns[i] for i in kept], cells, right=columns[2:], wide=columns[:1])
+    yield table(columns, rows, right=columns[1:], wide=columns[:1])
     yield Text(f"\n{_gain(found)}")
     if found.best.keys:
         yield Text("\nIn the task file:\n")

@@ -13,7 +13,7 @@
         measure it on all of dev, with the best set of worked examples and without, if it keeps up with the best so far
         the operator gained what the best mean rose by, and spent the tokens of the round
         end if the best is right on all of dev, or no operator is left
-        end if the budget does; without a limit, when the turns have cost twice the opening
+        end if no operator fits the budget; without a limit, when the turns have cost twice the opening
 
 A race ends after 24 rows of dev; most new prompts are worse than the best and never cost more. A limit sizes the
 opening, so that it is about a third of the budget.
@@ -183,11 +183,14 @@ class Auto(Checked):
         operators = self._operators(problem, dev)
         bandit = Bandit([name for name in names if name in operators], 1 / len(dev))
         is_endless = problem.proposer.is_limited and not problem.is_rehearsal
+        cut: BudgetExhausted | None = None
         while is_endless or problem.proposer.tokens_computed - begun < cost / _OPENING:
             if not ranked or ranked[0].mean >= 1.0:
                 problem.note("nothing to gain, every answer on dev is right")
                 return
             if not bandit.left:
+                if cut is not None:
+                    raise cut
                 problem.note(f"every operator had {_PATIENCE} turns since the last gain")
                 return
             number = len(bandit.turns)
@@ -195,10 +198,13 @@ class Auto(Checked):
             in_turn = problem.is_rehearsal or self.choice == "uniform"
             name = bandit.names[number % len(bandit.names)] if in_turn else bandit.next()
             problem.begin(f"round {number + 1}, {name}")
-            with _counted(problem, name) as new:
-                made = operators[name](ranked)
-                new.extend(problem.rng.sample(made, min(self.contestants, len(made))))
-                self._turn(problem, new, ranked, dev)
+            try:
+                with _counted(problem, name) as new:
+                    made = operators[name](ranked)
+                    new.extend(problem.rng.sample(made, min(self.contestants, len(made))))
+                    self._turn(problem, new, ranked, dev)
+            except BudgetExhausted as end:  # a cheaper one may fit
+                cut, bandit.names = end, [each for each in bandit.names if each != name]
             ranked = _ranked(problem)
             bandit.turns.append(problem.ranking.turns[-1])
 

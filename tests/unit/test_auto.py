@@ -14,7 +14,7 @@ from rich.console import Console
 import localprompt
 from localprompt.cli.output import turn_parts
 from localprompt.optimizers import configure
-from localprompt.optimizers.auto import Auto, Bandit
+from localprompt.optimizers.auto import OPERATORS, Auto, Bandit
 from localprompt.optimizers.opro import OPRO
 from localprompt.optimizers.worked_examples import dealt, swapped
 from localprompt.search.problem import Problem
@@ -279,3 +279,15 @@ def test_what_the_rest_of_the_budget_finds_is_told_too(limit: int) -> None:
     assert found.turns[-1].operator == "rest"
     assert sum(turn.gain for turn in found.turns) == pytest.approx(rise)
     assert sum(turn.tokens for turn in found.turns) == found.spend.tokens_computed
+
+
+@pytest.mark.parametrize("limit", [2000, 3000])
+def test_an_operator_that_does_not_fit_the_budget_leaves_it_to_the_others(limit: int) -> None:
+    given = replace(toy.task(train=40, dev=30, labels=("even", "odd")), layout=toy.SHOWING, seeds=(Prompt("Sort it."),))
+    lm = toy.model(answer=lambda prompt, seed: f" {seed % 97} {seed % 89} {seed % 83}.", logprob=_right_by_chance)
+    found = localprompt.optimize(given, lm, method="auto", max_tokens=limit)
+    assert "the next step needs" in found.stopped
+    last = {turn.operator: number for number, turn in enumerate(found.turns)}
+    assert found.turns[-1].operator == "rest"
+    assert set(OPERATORS) <= set(last), "each was tried once more before the end"
+    assert found.spend.tokens_computed > 0.8 * limit
