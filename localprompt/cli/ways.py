@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-import yaml
 from rich.console import RenderableType
 from rich.text import Text
 
@@ -41,7 +42,15 @@ def _parts(found: Tuned) -> Iterator[RenderableType]:
     yield Text(f"\n{_gain(found)}")
     if found.best.keys:
         yield Text("\nIn the task file:\n")
-        yield Text(printable(yaml.safe_dump(found.best.keys, sort_keys=False, allow_unicode=True, width=1000)))
+        yield Text(printable("\n".join(_lines(found.best.keys))))
+
+
+def _lines(keys: Mapping[str, Any], indent: str = "") -> Iterator[str]:
+    """Yield keys as lines of YAML: a text as in JSON, with its line breaks as signs."""
+    for key, value in keys.items():
+        is_section = isinstance(value, Mapping)
+        yield f"{indent}{key}:" + ("" if is_section else f" {json.dumps(value, ensure_ascii=False)}")
+        yield from _lines(value, f"{indent}  ") if is_section else ()
 
 
 def _gain(found: Tuned) -> str:

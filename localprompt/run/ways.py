@@ -38,9 +38,9 @@ from localprompt.variants.position import Position
 from localprompt.variants.variant import Origin
 
 AS_IT_IS = "as it is"
-_FAMILIES = ((Position(), 3), (Chat(), 4), (Format(), 6))
+_FAMILIES = ((Position(), 2), (Chat(), 3), (Format(), 4))
 """What makes layouts, and how many each at most."""
-_STAGES = (24, 72)
+_STAGES = (16, 48)
 """Dev rows of the first stages; the last has all that are asked for."""
 _KEEP = 1 / 3
 """Share of the ways that a stage lets through."""
@@ -119,7 +119,7 @@ def tune(  # noqa: PLR0913 - options of a user
 
     Ways are the task's layout, its instruction in other places, chats or texts to continue, and other formats; where
     labels are compared each of them also with batch calibration. All are scored with the same prompts on the same
-    dev rows, the best third after 24 and after 72 of them on more. Then the best and the task as it is are compared
+    dev rows, the best third after 16 and after 48 of them on more. Then the best and the task as it is are compared
     on train rows that are shown in no prompt and calibrate nothing. Nothing of the test split is asked.
 
     Args:
