@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import yaml
 from rich.console import RenderableType
 from rich.text import Text
 
@@ -17,6 +18,16 @@ from localprompt.run.ways import Tuned
 from localprompt.search.observer import pluralize
 
 _ALPHA = 0.05
+
+
+class _OnOneLine(yaml.SafeDumper):
+    """Writes texts in quotation marks, with their line breaks as signs."""
+
+
+_OnOneLine.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if "\n" in text else None),
+)
 
 
 def print_ways(found: Tuned) -> None:
@@ -42,15 +53,11 @@ def _parts(found: Tuned) -> Iterator[RenderableType]:
     yield Text(f"\n{_gain(found)}")
     if found.best.keys:
         yield Text("\nIn the task file:\n")
-        yield Text(printable("\n".join(_lines(found.best.keys))))
+        yield Text(printable(_yaml(found.best.keys)))
 
 
-def _lines(keys: Mapping[str, Any], indent: str = "") -> Iterator[str]:
-    """Yield keys as lines of YAML: a text as in JSON, with its line breaks as signs."""
-    for key, value in keys.items():
-        is_section = isinstance(value, Mapping)
-        yield f"{indent}{key}:" + ("" if is_section else f" {json.dumps(value, ensure_ascii=False)}")
-        yield from _lines(value, f"{indent}  ") if is_section else ()
+def _yaml(keys: Mapping[str, Any]) -> str:
+    return yaml.dump(keys, Dumper=_OnOneLine, sort_keys=False, allow_unicode=True, width=math.inf)
 
 
 def _gain(found: Tuned) -> str:

@@ -154,8 +154,8 @@ def tune(  # noqa: PLR0913 - options of a user
             )
             for each in ranked
         ]
-        gain, unseen = None, _unseen(problem, (as_it_is, best), prompts)[:rows]
-        if best is not as_it_is and unseen:
+        gain, unseen = None, [] if best is as_it_is else _unseen(problem, (as_it_is, best), prompts)[:rows]
+        if unseen:
             observer.stage(f"comparing the best with the task as it is on {pluralize(len(unseen), 'train example')}")
             for each in (as_it_is, best):
                 each.measure(prompts, unseen)

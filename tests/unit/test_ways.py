@@ -118,17 +118,17 @@ def test_the_keys_in_a_task_file_ask_as_the_way_does(layout: Layout, tmp_path: P
 
 
 def test_keys_are_printed_as_yaml_that_says_the_same() -> None:
-    from localprompt.cli.ways import _lines  # noqa: PLC0415
+    from localprompt.cli.ways import _yaml  # noqa: PLC0415
 
     layout = {
-        "template": 'Sag: "{{input}}" — 猫\n\t#\n',
+        "template": 'Sag: "{{input}}" — 猫😀\u2028\n\t#\n',
         "demo": "a: {{output}}\n\n",
         "mode": "raw",
         "system": "",
         "separator": " ",
     }
     keys = {"layout": layout, "label_score": "batch"}
-    assert yaml.load("\n".join(_lines(keys)), Loader=yaml.BaseLoader) == keys
+    assert yaml.load(_yaml(keys), Loader=yaml.BaseLoader) == keys
 
 
 def test_the_command_prints_scores_gain_and_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
