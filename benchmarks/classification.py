@@ -41,7 +41,7 @@ from functools import partial
 from pathlib import Path
 
 from corpus import LABELS, digits, published, scored_on_dev, task_in
-from methods import METHODS, Check, Results, carry_out, chosen, code_hash, expect, read, write
+from methods import AUTO, METHODS, Check, Results, carry_out, chosen, code_hash, expect, read, write
 
 import localprompt
 from localprompt.errors import LocalPromptError
@@ -65,8 +65,8 @@ NOTHING, PUBLISHED, BEST_PROMPT, BEST_SET = "no instruction", "published", "best
 BASELINES = (NOTHING, PUBLISHED, BEST_SET, BEST_PROMPT)
 AIMS = {PUBLISHED: 0.15, BEST_PROMPT: 0.05, BEST_SET: 0.02}
 """Baseline to how much a method should be better on test, over all tasks."""
-AUTO, LEVEL = "auto", 0.01
-"""A method that chooses among the others, and how far behind the best of them it may be on the mean."""
+LEVEL = 0.01
+"""How far `auto` may be behind the best single method on the mean."""
 WITHOUT = " shots=0"
 """Behind a method's name: its searches without worked examples."""
 

@@ -49,6 +49,8 @@ from localprompt.store import Store
 from localprompt.tasks import Task
 
 METHODS = ("ape", "protegi", "opro", "pe2")
+AUTO = "auto"
+"""Takes part where `--methods` names it."""
 BASELINES = ("random", "manual")
 FIXED = ("empty", "hand-written")
 AIM_BEST = 1.15
@@ -432,7 +434,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", default="qwen2.5-coder-1.5b-instruct")
     parser.add_argument("--tasks", type=chosen(tuple(TASKS)), default=tuple(TASKS))
-    parser.add_argument("--methods", type=chosen((*METHODS, *BASELINES)), default=(*METHODS, *BASELINES))
+    parser.add_argument("--methods", type=chosen((*METHODS, AUTO, *BASELINES)), default=(*METHODS, *BASELINES))
     parser.add_argument("--starts", type=chosen(starts), default=starts)
     parser.add_argument("--seeds", type=int, default=3, help="how many, from 0")
     parser.add_argument("--preset", default="local", help="of the methods; baselines that lack it use local")

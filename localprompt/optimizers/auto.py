@@ -2,28 +2,29 @@
 
     seed <- the best seed on all of dev
     examples pay <- seed with two worked examples is better on 20 rows of dev than without
-    sets, guesses <- sets of worked examples, guesses of the instruction: more of what pays
-    measure on all of dev: the best of a race of sets, the best of a race of guesses, this guess with that set
+    new <- sets of worked examples and guesses of the instruction, more of what pays
+    measure the best of a race of `new` on all of dev, as below
     repeat:
         ranked <- all prompts known on all of dev, best first
         left <- the operators with fewer than three turns since the last gain of any
-        operator <- argmax over left of (gain so far + 1 row) / (tokens so far + those of a mean step)
+        operator <- argmax over left of (gain so far + what is hoped for) / (tokens so far + those of a mean step)
         new <- operator(ranked)
-        finalist <- the best of a race of `new` on growing subsets of dev, the same for all
-        measure it on all of dev, with the best set of worked examples and without, if it keeps up with the best so far
+        finalists <- the best of a race of `new` on growing subsets of dev, the same for all, drawn anew each time;
+                     with worked examples and without
+        measure the best of them that keep up with the best so far on all of dev
         the operator gained what the best mean rose by, and spent the tokens of the round
         end if the best is right on all of dev, or no operator is left
         end if no operator fits the budget; without a limit, when the turns have cost twice the opening
 
-A race ends after 24 rows of dev; most new prompts are worse than the best and never cost more. A limit sizes the
-opening, so that it is about a third of the budget.
+A race ends after a quarter of dev, 24 to 64 rows; most new prompts are worse than the
+best and never cost more. A limit sizes the opening, so that it is about a third of the budget.
 
 Operators: `deal` (new sets of worked examples), `examples` (the best set with other examples), `guess` (APE's guesses),
 `reword` (APE's variants), `gradient` (a round of ProTeGi), `trajectory` (a step of OPRO), `reason` (a step of PE2),
-`cross` (two good instructions made into one). They are the methods' own, with their defaults. Those that the look
-speaks for have their first turns first. The choice is optimistic: an operator without a turn counts as if it had won
-one row for the tokens of a mean step, so each has a turn unless another pays better than that, and gains of long ago
-count less and less.
+`cross` (two good instructions made into one). They are the methods' own, with their defaults. The choice is optimistic:
+an operator without a turn counts as if it had won one row for the tokens of a mean step, half of one if the look
+speaks for the other kind, so each has a turn unless another pays better than that. Gains of long ago count less and
+less.
 
 A bandit over operators of evolutionary search is old (adaptive operator selection: Fialho et al. 2010, "Analyzing
 bandit-based adaptive operator selection mechanisms"); over those of published methods for prompts, per token, it is
@@ -64,8 +65,12 @@ TEMPLATES = {"crossover": ("first", "second"), "crossover_chat": ("first", "seco
 """Meta-prompt to its slots; the other operators have those of their methods."""
 OPERATORS = (*_SHOWING, *_WRITING)
 """Of each kind those that cost little first: so they have their first turns."""
-_STAGES = (6, 18)
-"""Fresh dev examples of each stage of a race."""
+_FEW, _MANY = 6, 16
+"""Dev examples of the first stage of a race: a sixteenth of them all, but so many at least and at most."""
+_LATER = 3
+"""Times as many fresh ones in the second."""
+_DOUBT = 0.5
+"""What is hoped for of an operator of the kind that the look does not speak for."""
 _LOOK = 20
 """Dev examples of the look at the task."""
 _OPENING = 1 / 3
@@ -92,22 +97,21 @@ class Bandit:
     """Which operator has its turn next.
 
     Args:
-        names: of the operators, in the order in which equal ones have their turns.
-        row: what one right answer more on dev is of the mean score.
+        hopes: operator to the rise of the best mean that is hoped for before its turns tell more; equal ones have their
+            turns in this order.
     """
 
-    names: Sequence[str]
-    row: float
+    hopes: dict[str, float]
     turns: list[Turn] = field(default_factory=list)
 
     def next(self) -> str:
         """Return the operator that promises most per token, of those left."""
         paid = [turn.tokens for turn in self.turns if turn.tokens]
         mean = sum(paid) / len(paid) if paid else 1.0
-        return max(self.left or self.names, key=lambda name: self._promise(name, mean))
+        return max(self.left or self.hopes, key=lambda name: self._promise(name, mean))
 
     def _promise(self, name: str, mean_tokens: float) -> float:
-        gain, tokens = self.row, mean_tokens
+        gain, tokens = self.hopes[name], mean_tokens
         for age, turn in enumerate(turn for turn in reversed(self.turns) if turn.operator == name):
             gain += turn.gain * _FADES**age
             # One that could make nothing must not have the next turn for being cheap.
@@ -118,7 +122,7 @@ class Bandit:
     def left(self) -> list[str]:
         """Operators with fewer than `_PATIENCE` turns since the last gain; where there are none nothing is to gain."""
         vain = [turn.operator for turn in takewhile(lambda turn: turn.gain <= 0, reversed(self.turns))]
-        return [name for name in self.names if vain.count(name) < _PATIENCE]
+        return [name for name in self.hopes if vain.count(name) < _PATIENCE]
 
 
 @optimizer("auto", TEMPLATES)
@@ -146,8 +150,8 @@ class Auto(Checked):
     """Prompts that `cross` takes its pairs from."""
     children: Count = 2
     """Replies to each request of `cross`."""
-    finalists: Count = 1
-    """Prompts of a race that are measured on all of dev; after a race among sets or guesses alone one of each."""
+    finalists: Count = 3
+    """Prompts of a race that are measured on all of dev at most."""
     keep: Share = 0.34
     """Share of the new prompts that a stage of a race lets through."""
     temperature: Weight = 0.9
@@ -178,10 +182,10 @@ class Auto(Checked):
         begun, dev = problem.proposer.tokens_computed, problem.shuffled(problem.dev)
         problem.begin("opening")
         with _counted(problem, "opening") as new:
-            names = self._open(problem, dev, new)
+            hopes = self._open(problem, dev, new)
         ranked, cost = _ranked(problem), problem.proposer.tokens_computed - begun
         operators = self._operators(problem, dev)
-        bandit = Bandit([name for name in names if name in operators], 1 / len(dev))
+        bandit = Bandit({name: hope / len(dev) for name, hope in hopes.items() if name in operators})
         is_endless = problem.proposer.is_limited and not problem.is_rehearsal
         cut: BudgetExhausted | None = None
         while is_endless or problem.proposer.tokens_computed - begun < cost / _OPENING:
@@ -196,7 +200,7 @@ class Auto(Checked):
             number = len(bandit.turns)
             # In a rehearsal answers are made up, so that each operator has its turn.
             in_turn = problem.is_rehearsal or self.choice == "uniform"
-            name = bandit.names[number % len(bandit.names)] if in_turn else bandit.next()
+            name = list(bandit.hopes)[number % len(bandit.hopes)] if in_turn else bandit.next()
             problem.begin(f"round {number + 1}, {name}")
             try:
                 with _counted(problem, name) as new:
@@ -204,19 +208,20 @@ class Auto(Checked):
                     new.extend(problem.rng.sample(made, min(self.contestants, len(made))))
                     self._turn(problem, new, ranked, dev)
             except BudgetExhausted as end:  # a cheaper one may fit
-                cut, bandit.names = end, [each for each in bandit.names if each != name]
+                cut = end
+                del bandit.hopes[name]
             ranked = _ranked(problem)
             bandit.turns.append(problem.ranking.turns[-1])
 
-    def _open(self, problem: Problem, dev: Sequence[Example], new: list[Prompt]) -> tuple[str, ...]:
-        """Look at the task, race what the look suggests, and return the operators, the most promising first.
+    def _open(self, problem: Problem, dev: Sequence[Example], new: list[Prompt]) -> dict[str, float]:
+        """Look at the task, race what the look suggests, and return the operators and the rows hoped for of each.
 
-        What races is put into `new`.
+        The most promising are first. What races is put into `new`.
         """
         measured = measure_best_first(problem, problem.seeds)
         bare = [each for each in measured if not each.prompt.demos]
         if max(each.mean for each in measured) >= 1.0:
-            return ()
+            return {}
         seed, pays = best_first(bare or measured)[0], False
         sets = dealt(problem, seed, self.orders, dev, self.shots) if bare else []
         shortest = [replace(seed, demos=sets[0].demos[:2])] if sets else []
@@ -227,15 +232,10 @@ class Auto(Checked):
         guessing = APE(
             queries=-(-self.queries // 2) if pays else self.queries, per_query=self.per_query, style=self.style
         )
-        if not pays:
-            sets = sets[: -(-len(sets) // 3)]
-        new += sets
-        best_sets = self._race(problem, sets, seed, dev)
-        new += (guesses := guessing.guesses(problem))
-        guesses = self._race(problem, guesses, seed, dev)
-        known = measure_best_first(problem, [*best_sets, *guesses])
-        measure_best_first(problem, other_way(problem, guesses[:1], best_first(known[: len(best_sets)])))
-        return tuple(sorted(OPERATORS, key=lambda name: (name in _SHOWING) != pays)) if sets else _WRITING
+        new += [*(sets if pays else sets[: -(-len(sets) // 3)]), *guessing.guesses(problem)]
+        self._turn(problem, new, _ranked(problem), dev)
+        hopes = {name: 1.0 if (name in _SHOWING) == pays else _DOUBT for name in (OPERATORS if sets else _WRITING)}
+        return dict(sorted(hopes.items(), key=lambda item: -item[1]))
 
     def _operators(self, problem: Problem, dev: Sequence[Example]) -> Mapping[str, Operator]:
         """Return the operators by name, in their order."""
@@ -259,19 +259,17 @@ class Auto(Checked):
     def _turn(
         self, problem: Problem, new: Sequence[Prompt], ranked: Sequence[Evaluation], dev: Sequence[Example]
     ) -> None:
-        """Measure the best of the new prompts on all of dev, with the best worked examples and without."""
-        best = ranked[0].prompt
-        found = self._race(problem, new, best, dev)
-        seen = dev[: sum(_STAGES)]
-        rival, *tried = problem.evaluate([best, *found], seen)
-        found = [each.prompt for each in tried if each.mean >= rival.mean - 1 / len(seen)]
-        examples = [each.prompt for each in ranked if each.prompt.demos]
-        measure_best_first(problem, [*found, *other_way(problem, found[:1], examples)])
-
-    def _race(self, problem: Problem, new: Sequence[Prompt], beside: Prompt, dev: Sequence[Example]) -> list[Prompt]:
-        """Return the best of the new prompts, best first."""
-        stages = Stages(_STAGES, self.keep, self.finalists, order=smooth_key)
-        return filter_in_stages(problem.evaluate, new, dev, stages, protected=[beside])
+        """Measure on all of dev what is best of the new prompts, with worked examples and without, and keeps up."""
+        best, stages = ranked[0].prompt, _stages(dev)
+        # The best is known on all of dev, and is ahead by luck on the rows that chose it.
+        rows = problem.shuffled(dev)
+        race = Stages(stages, self.keep, self.finalists, order=smooth_key)
+        found = filter_in_stages(problem.evaluate, new, rows, race, protected=[best])
+        examples = [each for each in (*(known.prompt for known in ranked), *found) if each.demos]
+        seen = rows[: sum(stages)]
+        rival, *tried = problem.evaluate([best, *found, *other_way(problem, found, examples)], seen)
+        near = [each for each in tried if each.mean >= rival.mean - 1 / len(seen)]
+        measure_best_first(problem, [each.prompt for each in sorted(near, key=smooth_key)[: self.finalists]])
 
     def _crossed(self, problem: Problem, meta: Mapping[str, MetaPrompt], ranked: Sequence[Evaluation]) -> list[Prompt]:
         """Return instructions made of two good ones each; they carry the worked examples of the better one."""
@@ -297,6 +295,12 @@ class Auto(Checked):
         new = [(pair, replace(pair[0], instruction=text)) for pair, text in found]
         problem.record([Candidate(child, "cross", tuple(each.id for each in pair)) for pair, child in new])
         return [child for _, child in new]
+
+
+def _stages(dev: Sequence[Example]) -> tuple[int, int]:
+    """Return the fresh dev examples of each stage of a race."""
+    first = min(max(len(dev) // 16, _FEW), _MANY)
+    return first, _LATER * first
 
 
 def _ranked(problem: Problem) -> list[Evaluation]:

@@ -28,7 +28,7 @@ def _turn(operator: str, tokens: int = 100, gain: float = 0.0) -> Turn:
 
 
 def test_each_operator_has_a_turn_and_then_the_one_that_paid_most_per_token() -> None:
-    bandit = Bandit(["a", "b", "c"], ROW)
+    bandit = Bandit(dict.fromkeys("abc", ROW))
     for name, tokens, gain in (("a", 100, 0.0), ("b", 100, 0.0), ("c", 300, 0.0)):
         assert bandit.next() == name
         bandit.turns.append(_turn(name, tokens, gain))
@@ -40,27 +40,38 @@ def test_each_operator_has_a_turn_and_then_the_one_that_paid_most_per_token() ->
 
 
 def test_an_operator_that_pays_goes_on_before_others_had_a_turn() -> None:
-    bandit = Bandit(["a", "b"], ROW, [_turn("a", 100, 0.2)])
+    bandit = Bandit(dict.fromkeys("ab", ROW), [_turn("a", 100, 0.2)])
     assert bandit.next() == "a"
 
 
+def test_what_the_look_speaks_against_waits_for_turns_in_vain_of_the_others() -> None:
+    bandit = Bandit({"deal": ROW, "guess": ROW / 2})
+    for _ in range(2):
+        assert bandit.next() == "deal"
+        bandit.turns.append(_turn("deal"))
+    assert bandit.next() == "guess"
+
+
 def test_an_operator_that_could_make_nothing_is_not_cheap() -> None:
-    assert Bandit(["a", "b"], ROW, [Turn("b", 100, 5, 0.0), Turn("a", 0, 0, 0.0)]).next() == "a"
-    assert Bandit(["a", "b"], ROW, [Turn("b", 100, 5, 0.0), Turn("a", 0, 0, 0.0), Turn("a", 0, 0, 0.0)]).next() == "b"
+    assert Bandit(dict.fromkeys("ab", ROW), [Turn("b", 100, 5, 0.0), Turn("a", 0, 0, 0.0)]).next() == "a"
+    assert (
+        Bandit(dict.fromkeys("ab", ROW), [Turn("b", 100, 5, 0.0), Turn("a", 0, 0, 0.0), Turn("a", 0, 0, 0.0)]).next()
+        == "b"
+    )
 
 
 def test_gains_of_long_ago_fade() -> None:
-    bandit = Bandit(["a", "b"], ROW, [_turn("a", 100, 0.1), *[_turn("a")] * 6])
+    bandit = Bandit(dict.fromkeys("ab", ROW), [_turn("a", 100, 0.1), *[_turn("a")] * 6])
     assert bandit.next() == "b"
 
 
 def test_an_operator_that_had_three_turns_in_vain_waits_until_another_gains() -> None:
-    bandit = Bandit(["dear", "cheap"], ROW, [_turn("dear", 900), *[_turn("cheap", 10)] * 2])
+    bandit = Bandit(dict.fromkeys(("dear", "cheap"), ROW), [_turn("dear", 900), *[_turn("cheap", 10)] * 2])
     assert (bandit.next(), bandit.left) == ("cheap", ["dear", "cheap"])
     bandit.turns.append(_turn("cheap", 10))
     assert (bandit.next(), bandit.left) == ("dear", ["dear"])
-    assert Bandit(bandit.names, ROW, [*bandit.turns, *[_turn("dear", 900)] * 2]).left == []
-    assert Bandit(bandit.names, ROW, [*bandit.turns, _turn("dear", 900, gain=ROW)]).left == ["dear", "cheap"]
+    assert Bandit(bandit.hopes, [*bandit.turns, *[_turn("dear", 900)] * 2]).left == []
+    assert Bandit(bandit.hopes, [*bandit.turns, _turn("dear", 900, gain=ROW)]).left == ["dear", "cheap"]
 
 
 def _writes(prompt: str, seed: int) -> str:
@@ -152,8 +163,8 @@ def test_what_the_look_speaks_for_is_raced_more_and_has_its_turns_first(
     given = replace(toy.task(), layout=toy.SHOWING, seeds=(Prompt("Say something of the alpha."),))
     problem = toy.problem(toy.model(answer=answer), given)
     scored = _scored(problem, monkeypatch)
-    names = Auto()._open(problem, problem.dev, [])
-    assert names[0] == ("deal" if helps else "reword")
+    hopes = Auto()._open(problem, problem.dev, [])
+    assert next(iter(hopes)) == ("deal" if helps else "reword")
     beside = ("", given.seeds[0].instruction)
     sets = {prompt.id for prompt, _ in scored if len(prompt.demos) > 2 and prompt.instruction in beside}
     assert len(sets) == (18 if helps else 6)
@@ -165,6 +176,21 @@ def test_a_turn_does_not_measure_what_is_clearly_behind(monkeypatch: pytest.Monk
     scored = _scored(problem, monkeypatch)
     Auto()._turn(problem, [Prompt("Be brief."), Prompt("Be kind.")], ranked, problem.dev)
     assert max(n for prompt, n in scored if prompt.instruction != toy.BEST) == 24
+
+
+def test_each_turn_races_on_rows_of_its_own_and_tries_what_is_best_with_examples_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    problem = toy.problem(toy.model(), replace(toy.task(dev=60), layout=toy.SHOWING))
+    shown = Prompt(toy.BEST, (Demo(problem.train[0].inputs, "omega0"),))
+    ranked, scored = problem.evaluate([shown]), list[Evaluation]()
+    evaluate = problem.evaluate
+    monkeypatch.setattr(problem, "evaluate", lambda *args: scored.extend(found := evaluate(*args)) or found)
+    for texts in (("Be brief.", "Be kind."), ("Be short.", "Be nice.")):
+        Auto(finalists=1)._turn(problem, [Prompt(text) for text in texts], ranked, problem.dev)
+    rows = {each.prompt.id: {outcome.example_id for outcome in each.outcomes} for each in scored}
+    assert rows[Prompt("Be kind.").id] != rows[Prompt("Be nice.").id]
+    assert [each.op for each in problem.ranking.candidates].count("with examples") == 2
 
 
 def test_sets_are_dealt_behind_the_instruction_and_alone_by_turns() -> None:
