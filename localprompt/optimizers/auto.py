@@ -1,8 +1,7 @@
 """auto: the steps of the other methods in turn, those that paid most so far first. Level 6.
 
     seed <- the best seed on all of dev
-    examples pay <- seed with two worked examples is better on 20 rows of dev than without
-    new <- sets of worked examples and guesses of the instruction, more of what pays
+    new <- sets of worked examples, and guesses of the instruction
     measure the best of a race of `new` on all of dev, as below
     repeat:
         ranked <- all prompts known on all of dev, best first
@@ -14,16 +13,18 @@
         measure the best of them that keep up with the best so far on all of dev
         the operator gained what the best mean rose by, and spent the tokens of the round
         end if the best is right on all of dev, or no operator is left
-        end if no operator fits the budget; without a limit, when the turns have cost twice the opening
+        end if no operator fits the budget; without a limit, when the turns have cost as much as the opening
 
-A race ends after a quarter of dev, 24 to 64 rows; most new prompts are worse than the
-best and never cost more. A limit sizes the opening, so that it is about a third of the budget.
+A race ends after a quarter of dev, 24 to 64 rows; most new prompts are worse than the best and never cost more. A limit
+sizes the opening, so that it is about half of the budget. What shows worked examples and what does not is in one
+race: two examples as a first look mislead where there are more labels (Banking, 20 of them: a search that believed
+such a look kept its seed, and sets of examples are 0.15 better).
 
 Operators: `deal` (new sets of worked examples), `examples` (the best set with other examples), `guess` (APE's guesses),
 `reword` (APE's variants), `gradient` (a round of ProTeGi), `trajectory` (a step of OPRO), `reason` (a step of PE2),
 `cross` (two good instructions made into one). They are the methods' own, with their defaults. The choice is optimistic:
-an operator without a turn counts as if it had won one row for the tokens of a mean step, half of one if the look
-speaks for the other kind, so each has a turn unless another pays better than that. Gains of long ago count less and
+an operator without a turn counts as if it had won one row for the tokens of a mean step, half of one if the best of the
+opening is of the other kind, so each has a turn unless another pays better than that. Gains of long ago count less and
 less.
 
 A bandit over operators of evolutionary search is old (adaptive operator selection: Fialho et al. 2010, "Analyzing
@@ -70,10 +71,8 @@ _FEW, _MANY = 6, 16
 _LATER = 3
 """Times as many fresh ones in the second."""
 _DOUBT = 0.5
-"""What is hoped for of an operator of the kind that the look does not speak for."""
-_LOOK = 20
-"""Dev examples of the look at the task."""
-_OPENING = 1 / 3
+"""What is hoped for of an operator of the other kind than the best of the opening."""
+_OPENING = 1 / 2
 """Share of the opening in what the search computes; a limit on the budget sizes the opening by it."""
 _PATIENCE = 3
 """Turns without a gain after which an operator waits until another one gains."""
@@ -133,24 +132,24 @@ class Auto(Checked):
     SCALES: ClassVar[Scales] = {
         "orders": (1, 0.5),
         "queries": (1, 0.5),
-        "contestants": (4, 0.5),
+        "contestants": (6, 0.5),
     }
 
-    queries: Count = 6
-    """Sets of worked examples behind the guesses of the opening; half as many where worked examples pay."""
+    queries: Count = 3
+    """Sets of worked examples behind the guesses of the opening."""
     per_query: Count = 4
     """Guesses of each set."""
     orders: Count = 6
-    """Orders in which train is dealt for the sets of the opening; a third of them where worked examples do not pay."""
+    """Orders in which train is dealt for the sets of the opening."""
     shots: Shots = "auto"
-    """Worked examples of prompts. `auto`: as many as are best. A number: so many, but for the look. 0: a seed's own."""
+    """Worked examples of prompts. `auto`: as many as are best. A number: so many. 0: a seed's own."""
     contestants: Count = 12
     """New prompts of a turn that take part in its race, drawn by chance where the operator made more."""
     beam: Count = 3
     """Prompts that `cross` takes its pairs from."""
     children: Count = 2
     """Replies to each request of `cross`."""
-    finalists: Count = 3
+    finalists: Count = 2
     """Prompts of a race that are measured on all of dev at most."""
     keep: Share = 0.34
     """Share of the new prompts that a stage of a race lets through."""
@@ -214,7 +213,7 @@ class Auto(Checked):
             bandit.turns.append(problem.ranking.turns[-1])
 
     def _open(self, problem: Problem, dev: Sequence[Example], new: list[Prompt]) -> dict[str, float]:
-        """Look at the task, race what the look suggests, and return the operators and the rows hoped for of each.
+        """Race sets of worked examples and guesses, and return the operators with the rows that are hoped for of each.
 
         The most promising are first. What races is put into `new`.
         """
@@ -222,19 +221,14 @@ class Auto(Checked):
         bare = [each for each in measured if not each.prompt.demos]
         if max(each.mean for each in measured) >= 1.0:
             return {}
-        seed, pays = best_first(bare or measured)[0], False
-        sets = dealt(problem, seed, self.orders, dev, self.shots) if bare else []
-        shortest = [replace(seed, demos=sets[0].demos[:2])] if sets else []
-        problem.record([Candidate(each, "examples", (seed.id,), is_proposed=False) for each in shortest])
-        plain, *shown = problem.evaluate([seed, *shortest], dev[:_LOOK])
-        pays = bool(shown) and smooth_key(shown[0]) < smooth_key(plain)
-        _tell(problem, plain, pays)
-        guessing = APE(
-            queries=-(-self.queries // 2) if pays else self.queries, per_query=self.per_query, style=self.style
-        )
-        new += [*(sets if pays else sets[: -(-len(sets) // 3)]), *guessing.guesses(problem)]
+        seed = best_first(bare or measured)[0]
+        new += dealt(problem, seed, self.orders, dev, self.shots) if bare else []
+        can_show = bool(new)
+        new += APE(queries=self.queries, per_query=self.per_query, style=self.style).guesses(problem)
         self._turn(problem, new, _ranked(problem), dev)
-        hopes = {name: 1.0 if (name in _SHOWING) == pays else _DOUBT for name in (OPERATORS if sets else _WRITING)}
+        pays = bool(_ranked(problem)[0].prompt.demos)
+        _tell(problem, next(each for each in measured if each.prompt == seed), pays)
+        hopes = {name: 1.0 if (name in _SHOWING) == pays else _DOUBT for name in (OPERATORS if can_show else _WRITING)}
         return dict(sorted(hopes.items(), key=lambda item: -item[1]))
 
     def _operators(self, problem: Problem, dev: Sequence[Example]) -> Mapping[str, Operator]:
@@ -325,9 +319,11 @@ def _rise(problem: Problem) -> float:
     return next((ranked[0].mean - each.mean for each in ranked if each.prompt == seed), 0.0)
 
 
-def _tell(problem: Problem, plain: Evaluation, pays: bool) -> None:
-    """Say what the look has seen: whether examples pay, and the answer that is given far too often."""
-    pay = "two worked examples help" if pays else "two worked examples do not help"
-    given = Counter("none" if each.prediction is None else repr(each.prediction) for each in plain.outcomes)
+def _tell(problem: Problem, seed: Evaluation, pays: bool) -> None:
+    """Say whether the best of the opening shows worked examples, and the answer that the seed gives far too often."""
+    given = Counter("none" if each.prediction is None else repr(each.prediction) for each in seed.outcomes)
     answer, times = given.most_common(1)[0]
-    problem.note(f"{pay}; the most frequent answer is {answer}, to {times} of {len(plain.outcomes)}")
+    problem.note(
+        f"worked examples {'help' if pays else 'do not help'}; the seed's most frequent answer is {answer}, to {times} "
+        f"of {len(seed.outcomes)}"
+    )

@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from localprompt.types import Candidate, Evaluation, Example, Incumbent, Prompt, Spend, Turn
 
-_STEEP = 500.0
+_STEEP = 300.0
 """Nats of a wrong margin beyond which a probability is 0 all the same."""
 _ROUNDING = 1e-9
 """Of sums of floats; no difference of means is as small."""
@@ -291,12 +291,13 @@ def search_key(evaluation: Evaluation) -> tuple[float, float, bool, int]:
 def smooth_key(evaluation: Evaluation) -> tuple[float, float]:
     """Return what decides between prompts with examples on a few rows, lower first: a smooth score, then the length.
 
-    The smooth score is the mean probability of the right label against the best wrong one, the logistic function of the
-    margin in nats, and the score itself where there are no labels. On six rows most means are equal, and the mean
-    margin follows the one row that is right by far; this lies between the two.
+    The smooth score is the mean score less the mean square of the probability of the best wrong label against the right
+    one (the Brier score of the two), and the mean score where there are no labels. On six rows most means are equal.
+    Of eight sets of examples on three tasks it chooses better ones than the mean alone on up to 60 rows, and than that
+    probability alone on any number: which set is surer is not which is right more often.
     """
     parts = [
-        each.score if each.margin is None else 1 / (1 + math.exp(min(-each.margin, _STEEP)))
+        each.score - (0.0 if each.margin is None else 1 / (1 + math.exp(min(each.margin, _STEEP))) ** 2)
         for each in evaluation.outcomes
     ]
     return -math.fsum(parts) / len(parts), size(evaluation.prompt)

@@ -114,10 +114,10 @@ def test_an_operator_that_is_left_out_has_no_turn_and_the_search_ends_when_none_
     assert all(names.count(name) >= 3 for name in names)
 
 
-def test_without_a_limit_the_opening_is_a_third_and_with_one_the_turns_go_on() -> None:
+def test_without_a_limit_the_opening_is_half_and_with_one_the_turns_go_on() -> None:
     opening, *turns = _search(without="cross, guess").turns
     spent = sum(turn.tokens for turn in turns)
-    assert spent >= 2 * opening.tokens > spent - turns[-1].tokens
+    assert spent >= opening.tokens > spent - turns[-1].tokens
     opening, *turns = _search(max_tokens=1_000_000, without="cross, guess").turns
     assert sum(turn.tokens for turn in turns) > 2 * opening.tokens
 
@@ -143,31 +143,30 @@ def _scored(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Pro
     return scored
 
 
-def test_a_limit_sizes_the_opening_to_at_most_about_a_third() -> None:
+def test_a_limit_sizes_the_opening_to_at_most_about_half() -> None:
     small, large = (_search(max_tokens=limit, without="cross, guess") for limit in (8_000, 40_000))
-    assert small.turns[0].tokens < 0.4 * 8_000
+    assert small.turns[0].tokens < 0.6 * 8_000
     assert small.expected is not None
     assert large.expected is not None
     assert small.expected.sizes["queries"] < large.expected.sizes.get("queries", Auto().queries)
 
 
 @pytest.mark.parametrize("helps", [True, False])
-def test_what_the_look_speaks_for_is_raced_more_and_has_its_turns_first(
-    helps: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_kind_of_the_best_of_the_opening_has_its_turns_first(helps: bool) -> None:
     def answer(prompt: str, seed: int) -> str:
-        if not toy.is_asked_to_write(prompt) and "Output: omega" in prompt:
+        if toy.is_asked_to_write(prompt):
+            return f" be brief {seed}."
+        if "Output: omega" in prompt:
             return toy.answer(toy.BEST + prompt[prompt.rindex("\n\nInput:") :], seed) if helps else " no idea"
         return toy.answer(prompt, seed)
 
     given = replace(toy.task(), layout=toy.SHOWING, seeds=(Prompt("Say something of the alpha."),))
-    problem = toy.problem(toy.model(answer=answer), given)
-    scored = _scored(problem, monkeypatch)
-    hopes = Auto()._open(problem, problem.dev, [])
+    problem, new = toy.problem(toy.model(answer=answer), given), list[Prompt]()
+    hopes = Auto()._open(problem, problem.dev, new)
     assert next(iter(hopes)) == ("deal" if helps else "reword")
-    beside = ("", given.seeds[0].instruction)
-    sets = {prompt.id for prompt, _ in scored if len(prompt.demos) > 2 and prompt.instruction in beside}
-    assert len(sets) == (18 if helps else 6)
+    assert hopes["deal"] == (1.0 if helps else 0.5)
+    assert len([each for each in new if each.demos]) == 18
+    assert any(not each.demos for each in new)
 
 
 def test_a_turn_does_not_measure_what_is_clearly_behind(monkeypatch: pytest.MonkeyPatch) -> None:

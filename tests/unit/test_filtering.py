@@ -126,15 +126,18 @@ def test_equals_are_ranked_by_margin_then_by_length_then_by_order() -> None:
     assert rank([_evaluation(short, 0.4), _evaluation(long, 0.5)]) == [long, short]
 
 
-def test_a_smooth_score_lies_between_the_mean_and_the_margin() -> None:
+def test_a_smooth_score_counts_what_is_right_and_then_how_sure_the_wrong_label_is() -> None:
     def measured(*margins: float, text: str = "Say it.") -> Evaluation:
         outcomes = [Outcome(f"dev:{n}", "x", float(margin > 0), margin) for n, margin in enumerate(margins)]
         return Evaluation(Prompt(text), tuple(outcomes))
 
     sure, one_by_far, hardly = measured(2.0, 2.0, 2.0), measured(40.0, 0.1, 0.1), measured(3.0, 3.0, -0.1)
-    assert sorted((one_by_far, hardly, sure), key=smooth_key) == [sure, hardly, one_by_far]
+    assert sorted((one_by_far, hardly, sure), key=smooth_key) == [sure, one_by_far, hardly]
     assert sorted((one_by_far, hardly, sure), key=search_key) == [one_by_far, sure, hardly]
-    assert smooth_key(measured(-1e9))[0] == pytest.approx(0.0, abs=1e-9)
+    assert [smooth_key(measured(margin))[0] for margin in (-1e9, 1e9)] == pytest.approx([1.0, -1.0])
+    assert (
+        smooth_key(measured(0.5)) < smooth_key(measured(0.4)) < smooth_key(measured(-0.1)) < smooth_key(measured(-2.0))
+    )
     generated = Evaluation(Prompt("Say it."), (Outcome("dev:0", "x", 0.5), Outcome("dev:1", "x", 1.0)))
     assert smooth_key(generated) == (-0.75, 7)
     long, short = measured(1.0, text="Say it, please."), measured(1.0)
