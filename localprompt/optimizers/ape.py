@@ -35,7 +35,7 @@ from localprompt.proposals.similarity import normalised
 from localprompt.search.filtering import Score, Stages, filter_in_stages, measure_best_first
 from localprompt.search.problem import Problem
 from localprompt.search.proposer import Style
-from localprompt.search.racing import UpperConfidence
+from localprompt.search.racing import Bandit, Pulls, ucb
 from localprompt.search.ranking import search_key
 from localprompt.search.rewording import reworded
 from localprompt.types import Candidate, Evaluation, Example, Prompt, Sampling
@@ -269,8 +269,8 @@ class APE(Checked):
                 Stages(self.stages, self.keep, self.finalists, likelihood if self.tiebreak else None),
                 protected=beside,
             )
-        bandit = UpperConfidence(self.ucb_rounds, self.ucb_arms, self.ucb_examples, self.ucb_exploration)
-        return bandit.run(score, prompts, dev)[: self.finalists]
+        bandit = Bandit(ucb, self.ucb_rounds, Pulls(self.ucb_arms, self.ucb_examples, self.ucb_exploration))
+        return bandit.run(score, prompts, dev, problem.rng)[: self.finalists]
 
     def _measure(self, problem: Problem, prompts: Sequence[Prompt]) -> list[tuple[Prompt, float]]:
         """Return the prompts with their dev means, best first, each once.

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import math
 import random
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal, Protocol
+from typing import Literal
 
 from localprompt.search.filtering import Score
 from localprompt.search.ranking import best_first, brevity
@@ -25,23 +24,9 @@ from localprompt.types import Evaluation, Example, Prompt
 RaceName = Literal["uniform", "ucb", "ucb-e", "successive-rejects", "successive-halving", "thompson"]
 
 
-class Race(Protocol):
-    """A rule that finds the best of some prompts."""
-
-    def run(
-        self, score: Score, prompts: Sequence[Prompt], examples: Sequence[Example], rng: random.Random
-    ) -> list[Prompt]:
-        """Return all the prompts, best first; `examples` are drawn from their head.
-
-        Raises:
-            BudgetExhausted: before a pull that does not fit.
-        """
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Pulls:
-    """How `ucb`, `ucb-e` and `thompson` pull."""
+    """How a bandit pulls."""
 
     per_round: int
     """Prompts pulled in a round."""
@@ -51,7 +36,7 @@ class Pulls:
     """Weight of the bonus of `ucb`, the parameter `a` of `ucb-e`; `thompson` has none."""
 
 
-def race(name: RaceName, n_prompts: int, keep: int, budget: int, pulls: Pulls) -> Race:
+def race(name: RaceName, n_prompts: int, keep: int, budget: int, pulls: Pulls) -> Bandit | KnockOut:
     """Return the rule `name` for `n_prompts` of which the best `keep` are wanted.
 
     Args:
@@ -62,19 +47,12 @@ def race(name: RaceName, n_prompts: int, keep: int, budget: int, pulls: Pulls) -
             prompt one example, by `successive-halving` one in each of its phases.
         pulls: a pull is made smaller where the budget does not allow one to every prompt.
     """
-    if name == "uniform":
-        return Uniform(budget)
-    if name == "successive-rejects":
-        return SuccessiveRejects(budget, keep)
-    if name == "successive-halving":
-        return SuccessiveHalving(budget, keep)
+    if name in _SCHEDULES:
+        return KnockOut(_SCHEDULES[name](n_prompts, keep, budget))
     per_round = max(1, min(pulls.per_round, n_prompts))
     per_pull = max(1, min(pulls.per_pull, budget // max(1, n_prompts)))
     rounds = max(0, (budget - n_prompts * per_pull) // (per_round * per_pull))
-    if name == "thompson":
-        return Thompson(rounds, per_round, per_pull)
-    rule = UpperConfidence if name == "ucb" else UpperConfidenceE
-    return rule(rounds, per_round, per_pull, pulls.exploration)
+    return Bandit(_INDICES[name], rounds, Pulls(per_round, per_pull, pulls.exploration))
 
 
 @dataclass(slots=True)
@@ -89,26 +67,21 @@ class _Arm:
         return math.fsum(self.scores) / len(self.scores)
 
 
-_Index = Callable[[_Arm], float]
+_Index = Callable[[Sequence[_Arm], float, random.Random], Callable[[_Arm], float]]
+"""Of all arms, the exploration and the source of chance: how promising an arm is."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Bandit(ABC):
+class Bandit:
     """Pulls every arm once and then, in each round, those with the highest index."""
 
+    index: _Index
     rounds: int
     """Rounds after the first, in which every arm is pulled."""
-    per_round: int
-    """Arms pulled in a round."""
-    per_pull: int
-    """Examples a pull."""
+    pulls: Pulls
 
     def run(
-        self,
-        score: Score,
-        prompts: Sequence[Prompt],
-        examples: Sequence[Example],
-        rng: random.Random | None = None,
+        self, score: Score, prompts: Sequence[Prompt], examples: Sequence[Example], rng: random.Random
     ) -> list[Prompt]:
         """Return the prompts, best mean first, having spent more examples on the promising ones.
 
@@ -118,26 +91,21 @@ class _Bandit(ABC):
         Raises:
             BudgetExhausted: before a pull that does not fit.
         """
-        arms = [_Arm(prompt) for prompt in prompts]
-        _pull(arms, score, examples, self.per_pull)
+        arms, per_pull = [_Arm(prompt) for prompt in prompts], self.pulls.per_pull
+        _pull(arms, score, examples, per_pull)
         for _ in range(self.rounds):
             open_arms = [arm for arm in arms if len(arm.scores) < len(examples)]
             if not open_arms:
                 break
-            index = self._index(arms, rng)
+            index = self.index(arms, self.pulls.exploration, rng)
             # Of arms with equal indices those that have seen less, and then the earlier ones: `sorted` is stable.
             pairs = sorted(((index(arm), arm) for arm in open_arms), key=lambda pair: (-pair[0], len(pair[1].scores)))
-            _pull([arm for _, arm in pairs[: self.per_round]], score, examples, self.per_pull)
+            _pull([arm for _, arm in pairs[: self.pulls.per_round]], score, examples, per_pull)
         return [arm.prompt for arm in sorted(arms, key=lambda arm: (-arm.mean, brevity(arm.prompt)))]
 
-    @abstractmethod
-    def _index(self, arms: Sequence[_Arm], rng: random.Random | None) -> _Index:
-        """Return how promising an arm is, after all that is known of `arms`."""
 
-
-@dataclass(frozen=True, slots=True)
-class UpperConfidence(_Bandit):
-    """UCB1 (Auer et al. 2002): the index is `mean + exploration * range * sqrt(ln(N) / n)`.
+def ucb(arms: Sequence[_Arm], exploration: float, _: random.Random) -> Callable[[_Arm], float]:
+    """Return the index of UCB1 (Auer et al. 2002): `mean + exploration * range * sqrt(ln(N) / n)`.
 
     n and N count the examples of the arm and of all arms. The range is 1, as published, while all scores lie in [0, 1];
     nats have no range of their own, theirs is the largest difference between two scores so far, of examples that fit
@@ -147,130 +115,83 @@ class UpperConfidence(_Bandit):
     which beats every log-probability; N counts examples and not rounds (ProTeGi's ln(1) = 0 repeats its first choice);
     the examples are common to all arms.
     """
-
-    exploration: float
-    """Weight of the bonus."""
-
-    def _index(self, arms: Sequence[_Arm], rng: random.Random | None) -> _Index:
-        n_seen = sum(len(arm.scores) for arm in arms)
-        bonus = self.exploration * _range(arms) * math.sqrt(math.log(n_seen))
-        return lambda arm: arm.mean + bonus / math.sqrt(len(arm.scores))
+    n_seen = sum(len(arm.scores) for arm in arms)
+    bonus = exploration * _range(arms) * math.sqrt(math.log(n_seen))
+    return lambda arm: arm.mean + bonus / math.sqrt(len(arm.scores))
 
 
-@dataclass(frozen=True, slots=True)
-class UpperConfidenceE(_Bandit):
-    """UCB-E (Audibert, Bubeck & Munos 2010): the index is `mean + range * sqrt(a / n)`.
+def ucb_e(arms: Sequence[_Arm], exploration: float, _: random.Random) -> Callable[[_Arm], float]:
+    """Return the index of UCB-E (Audibert, Bubeck & Munos 2010): `mean + range * sqrt(a / n)`, `a` the exploration.
 
     The bonus does not grow with time: the aim is the best arm at the end, not the reward on the way. Their best `a` is
     25/36 (N - K) / H, where H, how hard the arms are to tell apart, is not known; ProTeGi's code has `c * sqrt(c / n)`,
-    which is the same for c = 1. The range is that of `UpperConfidence`.
+    which is the same for c = 1. The range is that of `ucb`.
     """
-
-    exploration: float
-    """a."""
-
-    def _index(self, arms: Sequence[_Arm], rng: random.Random | None) -> _Index:
-        bonus = _range(arms) * math.sqrt(self.exploration)
-        return lambda arm: arm.mean + bonus / math.sqrt(len(arm.scores))
+    bonus = _range(arms) * math.sqrt(exploration)
+    return lambda arm: arm.mean + bonus / math.sqrt(len(arm.scores))
 
 
-@dataclass(frozen=True, slots=True)
-class Thompson(_Bandit):
-    """Thompson sampling (Thompson 1933; Agrawal & Goyal 2012, 2013): the index is a draw from what is known of the arm.
+def thompson(arms: Sequence[_Arm], _: float, rng: random.Random) -> Callable[[_Arm], float]:
+    """Return the index of Thompson sampling (Thompson 1933; Agrawal & Goyal 2012, 2013): a draw from what is known.
 
     Scores in [0, 1]: a draw from Beta(1 + S, 1 + n - S) with S the sum of n scores; where scores are neither 0 nor 1
     this counts them as parts of a success instead of tossing a coin for each. Nats, which are negative: a draw from a
     normal distribution around the mean with variance v / n, v the mean variance within arms. One draw an arm and
-    round; the highest are pulled. `run` needs the generator.
+    round; the highest are pulled.
     """
+    if _are_shares(arms):
+        return lambda arm: rng.betavariate(*beta_posterior(arm.scores))
+    deviation = math.sqrt(_variance_within(arms))
+    return lambda arm: rng.gauss(arm.mean, deviation / math.sqrt(len(arm.scores)))
 
-    def _index(self, arms: Sequence[_Arm], rng: random.Random | None) -> _Index:
-        if rng is None:
-            raise ValueError("thompson sampling needs a random generator")
-        if _are_shares(arms):
-            return lambda arm: rng.betavariate(*beta_posterior(arm.scores))
-        deviation = math.sqrt(_variance_within(arms))
-        return lambda arm: rng.gauss(arm.mean, deviation / math.sqrt(len(arm.scores)))
+
+_INDICES = {"ucb": ucb, "ucb-e": ucb_e, "thompson": thompson}
 
 
 @dataclass(frozen=True, slots=True)
-class _KnockOut(ABC):
+class KnockOut:
     """All that are left see the same examples, phase by phase; after each phase the worst are out."""
 
-    budget: int
+    phases: Sequence[tuple[int, int]]
+    """Of each the examples seen until its end, and the prompts left after it."""
 
     def run(
-        self,
-        score: Score,
-        prompts: Sequence[Prompt],
-        examples: Sequence[Example],
-        rng: random.Random | None = None,
+        self, score: Score, prompts: Sequence[Prompt], examples: Sequence[Example], rng: random.Random
     ) -> list[Prompt]:
         """Return the survivors, best first, as `best_first` orders them, then the others, the last out first.
 
-        All are scored on the head of `examples`; what was seen before is not paid again.
+        All are scored on the head of `examples`; what was seen before is not paid again. `rng` is not asked.
 
         Raises:
             BudgetExhausted: before a phase that does not fit.
         """
         left, out = list(prompts), list[Prompt]()
-        for n_seen, n_left in self._phases(len(prompts)) if prompts else ():
+        for n_seen, n_left in self.phases if prompts else ():
             ranked = best_first(score(left, examples[:n_seen]))
             left, out = ranked[:n_left], ranked[n_left:] + out
         return left + out
 
-    @abstractmethod
-    def _phases(self, n_prompts: int) -> list[tuple[int, int]]:
-        """Return each phase as (examples seen until its end, prompts left after it)."""
 
+def uniform_schedule(n_prompts: int, keep: int, budget: int) -> list[tuple[int, int]]:
+    """Return the one phase in which every prompt sees the same `budget // K` examples; all are left after it.
 
-@dataclass(frozen=True, slots=True)
-class Uniform(_KnockOut):
-    """Every prompt sees the same `budget // K` examples; ProTeGi's baseline, its code's `bf`."""
-
-    def _phases(self, n_prompts: int) -> list[tuple[int, int]]:
-        return _one_phase(n_prompts, self.budget)
-
-
-@dataclass(frozen=True, slots=True)
-class SuccessiveRejects(_KnockOut):
-    """Successive Rejects (Audibert, Bubeck & Munos 2010): phases of `rejects_schedule`, one prompt out after each.
-
-    Differs: it can stop at more than one prompt; means are over everything a prompt has seen, as in the paper and not
-    as in ProTeGi's code, which judges by the last phase alone.
+    ProTeGi's baseline, its code's `bf`.
     """
-
-    keep: int = 1
-    """Prompts left at the end."""
-
-    def _phases(self, n_prompts: int) -> list[tuple[int, int]]:
-        return rejects_schedule(n_prompts, self.keep, self.budget)
-
-
-@dataclass(frozen=True, slots=True)
-class SuccessiveHalving(_KnockOut):
-    """Sequential Halving (Karnin, Koren & Somekh 2013): phases of `halving_schedule`, the worse half out after each.
-
-    Differs: means are over everything a prompt has seen, as Jamieson & Talwalkar (2016) count; it can stop at more
-    than one prompt. ProTeGi's code drops what lies below the mean instead, which is rarely half.
-    """
-
-    keep: int = 1
-    """Prompts left at the end."""
-
-    def _phases(self, n_prompts: int) -> list[tuple[int, int]]:
-        return halving_schedule(n_prompts, self.keep, self.budget)
+    return [(max(1, budget // max(1, n_prompts)), n_prompts)]
 
 
 def rejects_schedule(n_prompts: int, keep: int, budget: int) -> list[tuple[int, int]]:
-    """Return each phase of Successive Rejects as (examples seen until its end, prompts left after it).
+    """Return each phase of Successive Rejects (Audibert, Bubeck & Munos 2010), which has one prompt out after each.
 
     With K prompts and budget B, phase k of 1 .. K - b ends at `ceil((B - K) / (L (K + 1 - k)))` examples, where
     `L = b / (b + 1) + 1 / (b + 1) + ... + 1 / K` makes the phases use up the budget. For b = 1 prompt kept this is the
     paper's `1/2 + sum of 1/i for i = 2 .. K`.
+
+    Differs: it can stop at more than one prompt; means are over everything a prompt has seen, as in the paper and not
+    as in ProTeGi's code, which judges by the last phase alone.
     """
     if n_prompts <= keep:
-        return _one_phase(n_prompts, budget)
+        return uniform_schedule(n_prompts, keep, budget)
     length = keep / (keep + 1) + math.fsum(1 / i for i in range(keep + 1, n_prompts + 1))
     # Rounded before `ceil`, or the last bit of a float would add an example.
     ends = [
@@ -281,13 +202,16 @@ def rejects_schedule(n_prompts: int, keep: int, budget: int) -> list[tuple[int, 
 
 
 def halving_schedule(n_prompts: int, keep: int, budget: int) -> list[tuple[int, int]]:
-    """Return each phase of Sequential Halving as (examples seen until its end, prompts left after it).
+    """Return each phase of Sequential Halving (Karnin, Koren & Somekh 2013), which has the worse half out after each.
 
     Each of the R phases, ceil(log2 K) of them if one prompt is kept, has the same share of the budget:
     `floor(B / (n R))` fresh examples for each of its n prompts, and ceil(n / 2) go on.
+
+    Differs: means are over everything a prompt has seen, as Jamieson & Talwalkar (2016) count; it can stop at more
+    than one prompt. ProTeGi's code drops what lies below the mean instead, which is rarely half.
     """
     if n_prompts <= keep:
-        return _one_phase(n_prompts, budget)
+        return uniform_schedule(n_prompts, keep, budget)
     sizes = [n_prompts]
     while sizes[-1] > keep:
         sizes.append(max(keep, math.ceil(sizes[-1] / 2)))
@@ -298,14 +222,17 @@ def halving_schedule(n_prompts: int, keep: int, budget: int) -> list[tuple[int, 
     return phases
 
 
+_SCHEDULES = {
+    "uniform": uniform_schedule,
+    "successive-rejects": rejects_schedule,
+    "successive-halving": halving_schedule,
+}
+
+
 def beta_posterior(scores: Sequence[float]) -> tuple[float, float]:
     """Return the two parameters of what is known of a mean in [0, 1] after `scores`, from a flat prior."""
     total = math.fsum(scores)
     return 1.0 + total, 1.0 + len(scores) - total
-
-
-def _one_phase(n_prompts: int, budget: int) -> list[tuple[int, int]]:
-    return [(max(1, budget // max(1, n_prompts)), n_prompts)]
 
 
 def _pull(arms: Sequence[_Arm], score: Score, examples: Sequence[Example], per_pull: int) -> None:

@@ -10,23 +10,25 @@ from typing import get_args
 import pytest
 
 from localprompt.search.racing import (
+    Bandit,
+    KnockOut,
     Pulls,
     RaceName,
-    SuccessiveHalving,
-    SuccessiveRejects,
-    Thompson,
-    Uniform,
-    UpperConfidence,
-    UpperConfidenceE,
     beta_posterior,
     halving_schedule,
     race,
     rejects_schedule,
+    thompson,
+    ucb,
+    ucb_e,
+    uniform_schedule,
 )
 from localprompt.types import Evaluation, Example, Outcome, Prompt
 
 NAMES = get_args(RaceName)
 PULLS = Pulls(per_round=4, per_pull=8, exploration=1.0)
+RNG = random.Random(0)
+"""Of rules that draw nothing."""
 EXAMPLES = [Example(f"dev:{n}", {"input": str(n)}, ("x",)) for n in range(200)]
 
 
@@ -57,8 +59,8 @@ PROMPTS = [Prompt(name) for name in CHANCES]
 @pytest.mark.parametrize(("shift", "scale"), [(0.0, 1.0), (-9.0, 1.0), (-30.0, 12.0)])
 def test_promising_arms_are_pulled_more_often_also_where_all_scores_are_negative(shift: float, scale: float) -> None:
     arms = Arms(CHANCES, shift, scale)
-    bandit = UpperConfidence(rounds=20, per_round=3, per_pull=8, exploration=0.5)
-    ranked = bandit.run(arms, PROMPTS, EXAMPLES)
+    bandit = Bandit(ucb, 20, Pulls(per_round=3, per_pull=8, exploration=0.5))
+    ranked = bandit.run(arms, PROMPTS, EXAMPLES, RNG)
     pulls = {name: len(seen) // 8 for name, seen in arms.seen.items()}
     assert sum(pulls.values()) == 18 + 20 * 3
     assert min(pulls.values()) >= 1
@@ -69,7 +71,7 @@ def test_promising_arms_are_pulled_more_often_also_where_all_scores_are_negative
 
 def test_arms_pulled_equally_often_saw_the_same_examples_and_none_twice() -> None:
     arms = Arms(CHANCES)
-    UpperConfidence(rounds=10, per_round=4, per_pull=5, exploration=1.0).run(arms, PROMPTS, EXAMPLES)
+    Bandit(ucb, 10, Pulls(per_round=4, per_pull=5, exploration=1.0)).run(arms, PROMPTS, EXAMPLES, RNG)
     longest = max(arms.seen.values(), key=len)
     assert longest == [example.id for example in EXAMPLES[: len(longest)]]
     assert all(seen == longest[: len(seen)] for seen in arms.seen.values())
@@ -77,13 +79,13 @@ def test_arms_pulled_equally_often_saw_the_same_examples_and_none_twice() -> Non
 
 def test_an_arm_that_saw_everything_is_not_pulled_again() -> None:
     arms = Arms(CHANCES)
-    UpperConfidence(rounds=99, per_round=4, per_pull=5, exploration=1.0).run(arms, PROMPTS, EXAMPLES[:12])
+    Bandit(ucb, 99, Pulls(per_round=4, per_pull=5, exploration=1.0)).run(arms, PROMPTS, EXAMPLES[:12], RNG)
     assert {len(seen) for seen in arms.seen.values()} == {12}
 
 
 def test_without_arms_there_is_nothing_to_rank() -> None:
-    bandit = UpperConfidence(rounds=3, per_round=4, per_pull=5, exploration=1.0)
-    assert bandit.run(Arms({}), [], EXAMPLES) == []
+    bandit = Bandit(ucb, 3, Pulls(per_round=4, per_pull=5, exploration=1.0))
+    assert bandit.run(Arms({}), [], EXAMPLES, RNG) == []
 
 
 class Script:
@@ -157,16 +159,16 @@ def test_a_race_is_the_same_from_the_same_seed(name: RaceName) -> None:
 
 def test_uniform_shows_everybody_the_same_share_of_the_budget() -> None:
     script = Script(a=[0, 0, 1], b=[1, 1, 0], c=[0, 0, 0])
-    ranked = Uniform(budget=8).run(script, [Prompt("a"), Prompt("b"), Prompt("c")], EXAMPLES)
+    ranked = KnockOut(uniform_schedule(3, 1, 8)).run(script, [Prompt("a"), Prompt("b"), Prompt("c")], EXAMPLES, RNG)
     assert script.calls == [("abc", 2)]  # 8 // 3
     assert [prompt.instruction for prompt in ranked] == ["b", "a", "c"]
 
 
-def _pulled_in_round_four(bandit: UpperConfidence | UpperConfidenceE, *, nats: bool = False) -> str:
+def _pulled_in_round_four(bandit: Bandit, *, nats: bool = False) -> str:
     """Return which of two arms is pulled when a has mean 1/4 after 4 examples and b has 1/2 after 6."""
     scores = {"a": [1, 0, 0, 0, 0, 0, 0, 0], "b": [1, 1, 0, 0, 1, 0, 0, 0]}
     script = Script(**{name: [10 * each - 30 if nats else each for each in row] for name, row in scores.items()})
-    bandit.run(script, [Prompt("a"), Prompt("b")], EXAMPLES[:8])
+    bandit.run(script, [Prompt("a"), Prompt("b")], EXAMPLES[:8], RNG)
     assert script.calls[:4] == [("ab", 2), ("b", 4), ("a", 4), ("b", 6)]
     return script.calls[4][0]
 
@@ -175,23 +177,21 @@ def _pulled_in_round_four(bandit: UpperConfidence | UpperConfidenceE, *, nats: b
 def test_the_ucb_bonus_is_that_of_a_hand_calculation(nats: bool) -> None:
     # 10 examples in all: 1/4 + c sqrt(ln 10 / 4) = .25 + .7587 c and 1/2 + c sqrt(ln 10 / 6) = .5 + .6195 c are equal
     # at c = .25 / .13923 = 1.7956. With scores ten times as far apart, the spread of 10 leaves that c as it is.
-    assert _pulled_in_round_four(UpperConfidence(4, 1, 2, 1.79), nats=nats) == "b"
-    assert _pulled_in_round_four(UpperConfidence(4, 1, 2, 1.80), nats=nats) == "a"
+    assert _pulled_in_round_four(Bandit(ucb, 4, Pulls(1, 2, 1.79)), nats=nats) == "b"
+    assert _pulled_in_round_four(Bandit(ucb, 4, Pulls(1, 2, 1.80)), nats=nats) == "a"
 
 
 def test_the_ucb_e_bonus_is_that_of_a_hand_calculation() -> None:
     # 1/4 + sqrt(a / 4) and 1/2 + sqrt(a / 6) are equal at sqrt(a) = .25 / (.5 - .40825) = 2.7247, a = 7.424.
-    assert _pulled_in_round_four(UpperConfidenceE(4, 1, 2, 7.40)) == "b"
-    assert _pulled_in_round_four(UpperConfidenceE(4, 1, 2, 7.45)) == "a"
+    assert _pulled_in_round_four(Bandit(ucb_e, 4, Pulls(1, 2, 7.40))) == "b"
+    assert _pulled_in_round_four(Bandit(ucb_e, 4, Pulls(1, 2, 7.45))) == "a"
 
 
-@pytest.mark.parametrize("rule", [UpperConfidence, UpperConfidenceE])
+@pytest.mark.parametrize("rule", ["ucb", "ucb-e"])
 @pytest.mark.parametrize("value", [0.0, 1.0, -7.0])
-def test_while_all_scores_are_equal_everybody_has_a_turn(
-    rule: type[UpperConfidence | UpperConfidenceE], value: float
-) -> None:
+def test_while_all_scores_are_equal_everybody_has_a_turn(rule: RaceName, value: float) -> None:
     arms = Arms(dict.fromkeys(CHANCES, 0.0), shift=value)
-    rule(rounds=9, per_round=4, per_pull=8, exploration=1.0).run(arms, PROMPTS, EXAMPLES)
+    race(rule, 18, 1, 18 * 8 + 9 * 4 * 8, PULLS).run(arms, PROMPTS, EXAMPLES, RNG)
     # 18 pulls for all of them once, then 36 more.
     assert [len(seen) // 8 for seen in arms.seen.values()] == [3] * 18
 
@@ -199,7 +199,7 @@ def test_while_all_scores_are_equal_everybody_has_a_turn(
 def test_scores_that_differ_little_leave_the_bonus_that_of_the_whole_range() -> None:
     # After 2 examples each: .5 and .6, and a range of 1: the bonus of the arm that has seen less decides.
     script = Script(a=[0.5] * 8, b=[0.6] * 8)
-    UpperConfidence(3, 1, 2, 1.0).run(script, [Prompt("a"), Prompt("b")], EXAMPLES[:8])
+    Bandit(ucb, 3, Pulls(1, 2, 1.0)).run(script, [Prompt("a"), Prompt("b")], EXAMPLES[:8], RNG)
     assert script.calls == [("ab", 2), ("b", 4), ("a", 4), ("b", 6)]
 
 
@@ -238,7 +238,7 @@ def test_the_halving_sizes_are_those_of_a_hand_calculation() -> None:
 def test_a_rejected_prompt_is_judged_by_all_that_it_has_seen_and_never_comes_back() -> None:
     # Ends of the phases by hand: B = 12, K = 3, L = 4/3: 9 / L = 6.75; 6.75/3, /2 = 2.25, 3.375: 3 and 4 examples.
     script = Script(a=[1, 1, 0, 0], b=[0, 0, 0, 1], c=[1, 1, 1, 0])
-    ranked = SuccessiveRejects(budget=12).run(script, [Prompt("a"), Prompt("b"), Prompt("c")], EXAMPLES)
+    ranked = KnockOut(rejects_schedule(3, 1, 12)).run(script, [Prompt("a"), Prompt("b"), Prompt("c")], EXAMPLES, RNG)
     assert script.calls == [("abc", 3), ("ca", 4)]
     assert [prompt.instruction for prompt in ranked] == ["c", "a", "b"]
 
@@ -246,7 +246,7 @@ def test_a_rejected_prompt_is_judged_by_all_that_it_has_seen_and_never_comes_bac
 def test_halving_ranks_the_survivors_before_those_that_dropped_out() -> None:
     script = Script(a=[1, 0, 0, 0, 0], b=[0, 1, 1, 1, 1], c=[1, 0, 0, 0, 1], d=[0, 0, 0, 0, 0])
     prompts = [Prompt(name) for name in "abcd"]
-    ranked = SuccessiveHalving(budget=8).run(script, prompts, EXAMPLES)
+    ranked = KnockOut(halving_schedule(4, 1, 8)).run(script, prompts, EXAMPLES, RNG)
     assert script.calls == [("abcd", 1), ("ac", 3)]
     assert [prompt.instruction for prompt in ranked] == ["a", "c", "b", "d"]
 
@@ -260,7 +260,7 @@ def test_what_is_known_of_an_arm_is_a_beta_distribution() -> None:
 @pytest.mark.parametrize(("shift", "scale"), [(0.0, 1.0), (0.0, 0.5), (-9.0, 1.0), (-30.0, 12.0)])
 def test_thompson_sampling_pulls_promising_arms_more_often(shift: float, scale: float) -> None:
     arms = Arms(CHANCES, shift, scale)
-    ranked = Thompson(20, 3, 8).run(arms, PROMPTS, EXAMPLES, random.Random(1))
+    ranked = Bandit(thompson, 20, Pulls(3, 8, 0.0)).run(arms, PROMPTS, EXAMPLES, random.Random(1))
     pulls = {name: len(seen) // 8 for name, seen in arms.seen.items()}
     assert sum(pulls.values()) == 18 + 20 * 3
     best = [f"arm {i}" for i in range(12, 18)]
@@ -291,8 +291,3 @@ def test_arms_without_any_example_that_fits_are_ranked_all_the_same() -> None:
     for name in NAMES:
         ranked = race(name, 3, 1, 60, PULLS).run(never, PROMPTS[:3], EXAMPLES, random.Random(1))
         assert {prompt.id for prompt in ranked} == {prompt.id for prompt in PROMPTS[:3]}
-
-
-def test_thompson_sampling_without_a_generator_is_refused() -> None:
-    with pytest.raises(ValueError, match="random generator"):
-        Thompson(1, 1, 1).run(Arms(CHANCES), PROMPTS, EXAMPLES)
