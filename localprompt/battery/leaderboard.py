@@ -24,7 +24,7 @@ from localprompt.stats.intervals import Difference, Interval, interval, paired_d
 from localprompt.stats.resampling import Values
 from localprompt.stats.sensitivity import Spread
 from localprompt.store import Store, Study
-from localprompt.store.plain import plain
+from localprompt.store.plain import PlainRecord
 from localprompt.tasks import Task
 from localprompt.types import Prompt
 
@@ -82,7 +82,7 @@ class OverTasks:
 
 
 @dataclass(frozen=True, slots=True)
-class Leaderboard:
+class Leaderboard(PlainRecord):
     """Models on tasks."""
 
     size: str
@@ -90,10 +90,6 @@ class Leaderboard:
     over_tasks: tuple[OverTasks, ...]
     """Models that were measured on all of several tasks, the best first."""
     notes: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return all of it as plain data."""
-        return dict(plain(self))
 
     def to_csv(self) -> list[dict[str, object]]:
         """Return a row for each task and model."""

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
-from localprompt.errors import StoreError
 from localprompt.stats.equality import FromOriginal
 from localprompt.stats.intervals import Interval
 from localprompt.stats.resampling import Estimate
 from localprompt.stats.sensitivity import Spread
 from localprompt.stats.variance import VarianceShares
-from localprompt.store.plain import plain, read
+from localprompt.store.plain import PlainRecord
 from localprompt.types import Prompt, Spend
 
 ALL = "all"
 """Name of the measures over every family."""
 SAMPLING = "sampling"
 """The family that changes no wording: it is no part of what all families together do."""
-_SHOWN = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +176,7 @@ class ModelSensitivity:
 
 
 @dataclass(frozen=True, slots=True)
-class Sensitivity:
+class Sensitivity(PlainRecord):
     """How far the wording of a prompt moves the answers of models."""
 
     id: str = field(metadata={"key": "sensitivity"})
@@ -211,23 +208,6 @@ class Sensitivity:
         """Return the original and the variants that word it otherwise, to their places in a model's own scores."""
         own = enumerate(model.own.variants)
         return {each.variant: i for i, each in own if self.variants[each.variant].family != SAMPLING}
-
-    def to_json(self) -> dict[str, Any]:
-        """Return all of it as plain data."""
-        return dict(plain(self))
-
-    @classmethod
-    def read(cls, stored: Mapping[str, Any]) -> Sensitivity:
-        """Return what `to_json` made plain.
-
-        Raises:
-            StoreError: if it is damaged.
-        """
-        try:
-            found: Sensitivity = read(cls, stored)
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise StoreError(f"the result is damaged ({str(error)[:_SHOWN]})", "measure again") from error
-        return found
 
     def to_csv(self) -> Iterator[dict[str, object]]:
         """Yield a row for each score by the task's own scorer, in the long form that `evalstats` reads."""

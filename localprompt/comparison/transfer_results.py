@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from localprompt.battery.results import RankAgreement
-from localprompt.errors import StoreError
 from localprompt.stats.equality import FromOriginal
 from localprompt.stats.intervals import Difference, Interval
 from localprompt.stats.resampling import Estimate
 from localprompt.stats.variance import VarianceShares
-from localprompt.store.plain import plain, read
+from localprompt.store.plain import PlainRecord
 from localprompt.types import Prompt, Spend
 
 KIND = "transfer"
 """Of study in the store."""
-_SHOWN = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +128,7 @@ class TaskTransfer:
 
 
 @dataclass(frozen=True, slots=True)
-class Transfer:
+class Transfer(PlainRecord):
     """Whether prompts carry over from model to model."""
 
     id: str = field(metadata={"key": KIND})
@@ -139,23 +137,6 @@ class Transfer:
     """In the order in which they were given."""
     tasks: tuple[TaskTransfer, ...]
     notes: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return all of it as plain data."""
-        return dict(plain(self))
-
-    @classmethod
-    def read(cls, stored: Mapping[str, Any]) -> Transfer:
-        """Return what `to_json` made plain.
-
-        Raises:
-            StoreError: if it is damaged.
-        """
-        try:
-            found: Transfer = read(cls, stored)
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise StoreError(f"the result is damaged ({str(error)[:_SHOWN]})", "measure again") from error
-        return found
 
     def to_csv(self) -> Iterator[dict[str, object]]:
         """Yield a row for each score on test, in the long form that `evalstats` reads."""

@@ -16,7 +16,7 @@ from localprompt.errors import StoreError
 from localprompt.interface.advice import command
 from localprompt.interface.version import __version__
 from localprompt.store import Store, Study
-from localprompt.store.plain import plain
+from localprompt.store.plain import PlainRecord
 from localprompt.types import Prompt
 from localprompt.variants.families import FAMILIES
 
@@ -66,7 +66,7 @@ class ReportedModel:
 
 
 @dataclass(frozen=True, slots=True)
-class SensitivityReport:
+class SensitivityReport(PlainRecord):
     """All that a report says of a sensitivity study."""
 
     study_id: str
@@ -91,10 +91,6 @@ class SensitivityReport:
     kind: Literal["sensitivity"] = field(default="sensitivity", metadata={"key": "report"})
     version: str = __version__
     """Of localprompt, that made the report."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the report as plain data."""
-        return dict(plain(self))
 
 
 def sensitivity_report(store: Store, study: Study) -> SensitivityReport:

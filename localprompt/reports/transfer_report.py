@@ -11,11 +11,11 @@ from localprompt.errors import StoreError
 from localprompt.interface.advice import command
 from localprompt.interface.version import __version__
 from localprompt.store import Store, Study
-from localprompt.store.plain import plain
+from localprompt.store.plain import PlainRecord
 
 
 @dataclass(frozen=True, slots=True)
-class TransferReport:
+class TransferReport(PlainRecord):
     """All that a report says of prompts on several models."""
 
     study_id: str
@@ -38,10 +38,6 @@ class TransferReport:
     kind: Literal["transfer"] = field(default="transfer", metadata={"key": "report"})
     version: str = __version__
     """Of localprompt, that made the report."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the report as plain data."""
-        return dict(plain(self))
 
 
 def transfer_report(store: Store, study: Study) -> TransferReport:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from types import MappingProxyType
-from typing import Any
 
 from localprompt.interface.arguments import checked
 from localprompt.interface.rounding import score_text
@@ -27,7 +26,7 @@ from localprompt.search.problem import Problem
 from localprompt.stats.intervals import Difference, Interval, exact_mcnemar, interval, paired_difference
 from localprompt.stats.power import smallest_detectable_gain
 from localprompt.store import Store
-from localprompt.store.plain import plain
+from localprompt.store.plain import PlainRecord
 from localprompt.tasks import Task
 from localprompt.tasks.copies import inputs_of, n_different, numbered
 from localprompt.tasks.normalising import normalise
@@ -72,7 +71,7 @@ class AnswerCount:
 
 
 @dataclass(frozen=True, slots=True)
-class Diagnosis:
+class Diagnosis(PlainRecord):
     """What a task's seed prompts do with a model on a few dev rows, beside no instruction and worked examples."""
 
     task: str
@@ -101,10 +100,6 @@ class Diagnosis:
     notes: tuple[str, ...]
     """What was not tried, and why."""
     spend: Spend
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the diagnosis as plain data."""
-        return {**plain(self), "expected": self.expected.to_json()}
 
 
 @checked

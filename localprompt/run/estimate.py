@@ -33,7 +33,7 @@ from localprompt.run.spec import Limits, RunSpec
 from localprompt.search.evidence import MOST_OTHERS, on_unseen_rows
 from localprompt.search.filtering import spend_remaining
 from localprompt.search.problem import Problem
-from localprompt.store.plain import plain
+from localprompt.store.plain import PlainRecord
 from localprompt.tasks import Task
 from localprompt.types import Spend
 
@@ -47,7 +47,7 @@ _WORDS = (PROPOSAL_WORDS, PROPOSAL_WORDS // 2, 2 * PROPOSAL_WORDS)
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(PlainRecord):
     """What a search is expected to cost, and apart from it the final evaluation: noise, choice and test."""
 
     proposals: int
@@ -71,10 +71,6 @@ class Estimate:
     where no limit is expected to end it."""
     tokens_most: int | None = None
     """The same; `tokens_computed` is not outside of these."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the estimate as plain data."""
-        return dict(plain(self))
 
 
 @runtime_checkable

@@ -17,7 +17,7 @@ from localprompt.run.estimate import Estimate
 from localprompt.run.rows import candidate_rows, outcome_rows
 from localprompt.stats.intervals import Difference, Interval, interval
 from localprompt.store import RunRecord, Store
-from localprompt.store.plain import kept, plain, read
+from localprompt.store.plain import PlainRecord, kept, plain, read
 from localprompt.tasks.constant import ConstantAnswer
 from localprompt.types import Evaluation, Incumbent, OperatorTotal, Outcome, Prompt, Spend, Turn
 from localprompt.variants.robust import Objective
@@ -334,7 +334,7 @@ class RunResult:
 
 
 @dataclass(frozen=True, slots=True)
-class EvaluationResult:
+class EvaluationResult(PlainRecord):
     """One prompt on one split."""
 
     task: str
@@ -351,10 +351,6 @@ class EvaluationResult:
     """Of each example, in the order of the split."""
     notes: tuple[str, ...] = ()
     """What a reader of the numbers should know."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the result as plain data."""
-        return dict(plain(self))
 
 
 def is_cut(record: RunRecord, test: Sequence[object]) -> bool:

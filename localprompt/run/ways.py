@@ -27,7 +27,7 @@ from localprompt.search.observer import Observer, SilentObserver, pluralize
 from localprompt.search.problem import Problem
 from localprompt.stats.intervals import Difference, Interval, interval, paired_difference
 from localprompt.store import Store
-from localprompt.store.plain import plain
+from localprompt.store.plain import PlainRecord
 from localprompt.tasks import Task
 from localprompt.tasks.copies import inputs_of, numbered
 from localprompt.tasks.task import check_one_split
@@ -80,7 +80,7 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True)
-class Tuned:
+class Tuned(PlainRecord):
     """Ways to ask a task, and what the best of them is worth."""
 
     task: str
@@ -98,11 +98,6 @@ class Tuned:
     def best(self) -> Way:
         """The first of the ways."""
         return self.ways[0]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return this as plain data."""
-        found: dict[str, Any] = plain(self)
-        return found
 
 
 @checked

@@ -10,13 +10,42 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import lru_cache
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from localprompt.errors import StoreError
 
 _LARGEST = 10**18
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 _EXPECTED = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 
+_SHOWN = 200
+"""Characters of what is wrong with a record."""
+_Record = TypeVar("_Record", bound="PlainRecord")
+
 _hints = lru_cache(get_type_hints)
+
+
+class PlainRecord:
+    """A dataclass that is printed and kept as JSON."""
+
+    __slots__ = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it as plain data."""
+        return dict(plain(self))
+
+    @classmethod
+    def read(cls: type[_Record], stored: Mapping[str, Any]) -> _Record:
+        """Return what `to_json` made plain.
+
+        Raises:
+            StoreError: if it is damaged.
+        """
+        try:
+            found: _Record = read(cls, stored)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise StoreError(f"the result is damaged ({str(error)[:_SHOWN]})", "measure again") from error
+        return found
 
 
 def plain(value: Any) -> Any:
