@@ -122,6 +122,21 @@ class Evaluation:
         """Mean score."""
         return math.fsum(self.scores) / len(self.outcomes)
 
+    @property
+    def dev_scores(self) -> tuple[float, ...]:
+        """Scores on examples of dev."""
+        return tuple(outcome.score for outcome in self.outcomes if outcome.example_id.startswith("dev:"))
+
+    @property
+    def n_failed(self) -> int:
+        """Examples that the model could not be asked about."""
+        return sum(outcome.failed for outcome in self.outcomes)
+
+    @property
+    def n_unparsed(self) -> int:
+        """Completions that held no answer; where there was none at all that is something else."""
+        return sum(outcome.prediction is None and not outcome.failed for outcome in self.outcomes)
+
 
 def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)

@@ -14,7 +14,7 @@ from functools import partial
 
 import regex
 
-from localprompt.search.evaluator import UNLIKELY, Evaluator
+from localprompt.search.evaluator import UNLIKELY, Evaluator, log_normalised, log_sum_exp
 from localprompt.tasks import Task
 from localprompt.tasks.answers import Extraction
 from localprompt.tasks.choices import read_choice
@@ -140,18 +140,18 @@ def measure(
     if scorer.of_target:
         (evaluation,) = evaluator.likelihood([variant.prompt], rows, norm="token")
         right = tuple(max(UNLIKELY, each) for each in evaluation.scores)
-        failed = sum(outcome.failed for outcome in evaluation.outcomes)
-        return Measured(tuple(map(math.exp, right)), (None,) * len(rows), failed, right=right)
+        return Measured(tuple(map(math.exp, right)), (None,) * len(rows), evaluation.n_failed, right=right)
     (evaluation,) = evaluator.evaluate([variant.prompt], rows)
     outcomes = evaluation.outcomes
     answers = tuple(
         None if each.prediction is None else variant.meaning(each.example_id, each.prediction) for each in outcomes
     )
-    failed = sum(outcome.failed for outcome in outcomes)
     if scorer.writes:
         completions = tuple((each.completion or "").strip() for each in outcomes)
-        return Measured(evaluation.scores, answers, failed, completions=completions)
-    return _with_likelihoods(evaluator, variant, rows, labels, Measured(evaluation.scores, answers, failed))
+        return Measured(evaluation.scores, answers, evaluation.n_failed, completions=completions)
+    return _with_likelihoods(
+        evaluator, variant, rows, labels, Measured(evaluation.scores, answers, evaluation.n_failed)
+    )
 
 
 def _with_likelihoods(
@@ -163,10 +163,9 @@ def _with_likelihoods(
     for row in rows:
         found = evaluator.label_likelihoods(variant.prompt, row)
         scores = [max(UNLIKELY, score) for score in found.scores] if found else [0.0] * len(own)
-        total = _log_sum_exp(scores)
-        normalised = [score - total for score in scores]
+        normalised = log_normalised(scores)
         wanted = [nats for nats, label in zip(normalised, own, strict=True) if label in row.targets]
-        right.append(_log_sum_exp(wanted) if wanted else 0.0)
+        right.append(log_sum_exp(wanted) if wanted else 0.0)
         pairs = zip(found.logprobs, found.n_tokens, strict=True) if found else [(0.0, 1)] * len(own)
         of_tokens = [max(UNLIKELY, nats / max(1, n)) for nats, n in pairs]
         # Options of a row may have changed their letters: entry i is what the original calls its label i.
@@ -184,8 +183,3 @@ def _written(task: Task, sampling: Sampling) -> Task:
 
 def _escaped(text: str) -> str:
     return regex.escape(text, literal_spaces=True)
-
-
-def _log_sum_exp(values: Sequence[float]) -> float:
-    top = max(values)
-    return top + math.log(math.fsum(math.exp(value - top) for value in values))

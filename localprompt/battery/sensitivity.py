@@ -28,7 +28,7 @@ from localprompt.lm.base import LanguageModel
 from localprompt.run.measuring import MeasuringCost, check_models, cost_of, identity_of, told_apart
 from localprompt.run.results import Split
 from localprompt.run.session import Session, open_session, opened_store
-from localprompt.run.spec import check_count, loaded_task, order_of
+from localprompt.run.spec import check_count, loaded_task, order_of, rows_of
 from localprompt.search.observer import Observer, SilentObserver, pluralize
 from localprompt.stats.power import smallest_detectable_gain
 from localprompt.stats.variance import VarianceShares, variance_shares
@@ -36,7 +36,6 @@ from localprompt.store import Store
 from localprompt.store.records import dumped
 from localprompt.tasks import Task
 from localprompt.tasks.copies import inputs_of, n_different, numbered
-from localprompt.tasks.task import check_one_split
 from localprompt.types import Prompt
 from localprompt.variants.families import FAMILIES, find_families
 from localprompt.variants.given import Given
@@ -201,11 +200,7 @@ def plan_battery(  # noqa: PLR0913 - as above
     named = [family for family in families or () if isinstance(family, str)]
     of_names = {family.name: family for family in find_families(named)}
     loaded = loaded_task(task, allow_code=allow_code, unlabelled=unlabelled)
-    if split == "test":
-        check_one_split(loaded, "sensitivity is measured on a test split; give --split dev")
-    examples = {"train": loaded.train, "dev": loaded.dev, "test": loaded.test}[split]
-    if not examples:
-        raise TaskError(f"the task {loaded.name} has no {split} examples", "choose another split")
+    examples = rows_of(loaded, split, "sensitivity is measured on a test split; give --split dev")
     original, *others = [Prompt(each) if isinstance(each, str) else each for each in prompts] or loaded.seeds[:1]
     shown = {tuple(sorted(demo.inputs.items())) for prompt in (original, *others) for demo in prompt.demos}
     unseen = [example for example in examples if inputs_of(example) not in shown]

@@ -17,7 +17,7 @@ from types import MappingProxyType
 
 from localprompt.comparison.execute import Bench, settings_of
 from localprompt.comparison.table import ComparedRun, Comparison, FailedRun, MethodSettings, rows_of
-from localprompt.errors import ConfigError, LocalPromptError, StoreError, TaskError, nearest
+from localprompt.errors import ConfigError, LocalPromptError, StoreError, nearest
 from localprompt.interface.advice import command
 from localprompt.interface.arguments import checked
 from localprompt.lm.base import LanguageModel
@@ -33,18 +33,18 @@ from localprompt.run.results import is_cut
 from localprompt.run.resume import models_of
 from localprompt.run.session import opened_store
 from localprompt.run.sizing import planned
-from localprompt.run.spec import Limits, RunSpec, check_count, loaded_task
+from localprompt.run.spec import Limits, RunSpec, check_count, loaded_tasks
 from localprompt.search.observer import Observer, SilentObserver
 from localprompt.store import RunRecord, Store, Study
 from localprompt.store.records import identity_hash
 from localprompt.tasks import Task
 from localprompt.tasks.check import main_doubts
 from localprompt.tasks.stored import from_plain
-from localprompt.tasks.task import check_one_split
 from localprompt.variants.robust import Objective
 
 KIND = "comparison"
 """Of study in the store."""
+_NO_FOLDS = "compare cannot do that yet"
 
 
 @checked
@@ -97,7 +97,8 @@ def compare(  # noqa: PLR0913 - a comparison has as many choices as the command
     methods_of = _configured(methods, preset, settings)
     check_count("n_seeds", n_seeds)
     check_engine(engine, model, proposer)
-    specs = _specs(_loaded(tasks, allow_code), methods_of, n_seeds, _limits(max_tokens, max_calls), objective)
+    loaded = loaded_tasks(tasks, _NO_FOLDS, allow_code=allow_code)
+    specs = _specs(loaded, methods_of, n_seeds, _limits(max_tokens, max_calls), objective)
     observer = observer or SilentObserver()
     _tell_before(specs, observer)
     with ExitStack() as stack:
@@ -206,7 +207,8 @@ def expected_costs(  # noqa: PLR0913 - as `compare`
     """
     methods_of = _configured(methods, preset, settings)
     check_engine(engine, model, proposer)
-    specs = _specs(_loaded(tasks, allow_code), methods_of, 1, _limits(max_tokens, max_calls), objective)
+    loaded = loaded_tasks(tasks, _NO_FOLDS, allow_code=allow_code)
+    specs = _specs(loaded, methods_of, 1, _limits(max_tokens, max_calls), objective)
     observer = observer or SilentObserver()
     _tell_before(specs, observer)
     with ExitStack() as stack:
@@ -281,17 +283,6 @@ def _configured(methods: Sequence[str] | None, preset: str, settings: Mapping[st
         )
         for method in wanted
     }
-
-
-def _loaded(tasks: Sequence[str | os.PathLike[str] | Task], allow_code: bool) -> list[Task]:
-    loaded = [loaded_task(task, allow_code=allow_code) for task in tasks]
-    if not loaded:
-        raise ConfigError("there are no tasks to compare on", "name one or more task files")
-    for number, task in enumerate(loaded):
-        check_one_split(task, "compare cannot do that yet")
-        if any(other.name == task.name for other in loaded[:number]):
-            raise TaskError(f"two tasks are called {task.name}", "give one of them another `name`")
-    return loaded
 
 
 class _KnownRuns:

@@ -22,19 +22,18 @@ from localprompt.interface.arguments import check_record, checked
 from localprompt.interface.version import __version__
 from localprompt.lm.base import LanguageModel
 from localprompt.run.config import RunConfig
-from localprompt.run.execute import unparsed
 from localprompt.run.measuring import MeasuringCost, check_models, cost_of, identity_of, told_apart
 from localprompt.run.results import RunResult
 from localprompt.run.session import Session, open_session, opened_store
-from localprompt.run.spec import loaded_task
+from localprompt.run.spec import loaded_tasks
 from localprompt.search.observer import Observer, SilentObserver, pluralize
 from localprompt.store import RunRecord, Store
 from localprompt.store.records import dumped
 from localprompt.tasks import Task
 from localprompt.tasks.check import main_doubts
-from localprompt.tasks.task import check_one_split
 from localprompt.types import Prompt
 
+_BOTH_SPLITS = "prompts are chosen on dev and reported on test"
 _CHOSEN = (
     "the best prompts are chosen on dev and reported on test; the highest score among several on test is partly luck"
 )
@@ -155,18 +154,12 @@ def plan_transfer(
         ConfigError, TaskError: as `transfer`.
     """
     given = [_given(each, number) for number, each in enumerate(prompts, start=1)]
-    loaded = [loaded_task(task, allow_code=allow_code) for task in tasks]
-    if not loaded:
-        raise ConfigError("there is no task to measure on", "name one or more task files")
+    loaded = loaded_tasks(tasks, _BOTH_SPLITS, allow_code=allow_code)
     names = [task.name for task in loaded]
     for task in loaded:
-        check_one_split(task, "prompts are chosen on dev and reported on test")
-        if names.count(task.name) > 1:
-            raise TaskError(f"two tasks are called {task.name}", "give one of them another `name`")
         if not task.dev or not task.test:
             missing = "test" if task.dev else "dev"
-            hint = "prompts are chosen on dev and reported on test"
-            raise TaskError(f"the task {task.name} has no {missing} examples", hint)
+            raise TaskError(f"the task {task.name} has no {missing} examples", _BOTH_SPLITS)
     for each in given:
         if each.task and each.task not in names:
             raise ConfigError(
@@ -262,8 +255,8 @@ def _asked(session: Session, matrix: Matrix, observer: Observer) -> Answered:
     return Answered(
         dev=scores[0],
         test=scores[1],
-        unreadable=tuple(unparsed(each) for each in evaluations),
-        failed=tuple(sum(outcome.failed for outcome in each.outcomes) for each in evaluations),
+        unreadable=tuple(each.n_unparsed for each in evaluations),
+        failed=tuple(each.n_failed for each in evaluations),
     )
 
 

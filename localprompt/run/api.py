@@ -13,13 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
-from localprompt.errors import TaskError
 from localprompt.interface.arguments import check_record, checked
 from localprompt.lm.base import LanguageModel
 from localprompt.run.config import RunConfig
 from localprompt.run.earlier import begun_with
 from localprompt.run.estimate import Estimate
-from localprompt.run.execute import RunSession, execute_run, unparsed
+from localprompt.run.execute import RunSession, execute_run
 from localprompt.run.folds import folded
 from localprompt.run.journal import enter
 from localprompt.run.models import ModelSource, check_engine, open_models
@@ -27,7 +26,7 @@ from localprompt.run.prepare import prepare, tell_before
 from localprompt.run.results import EvaluationResult, RunResult, Split, constant_note
 from localprompt.run.session import open_session, opened_store
 from localprompt.run.sizing import planned
-from localprompt.run.spec import Limits, loaded_task, read_spec
+from localprompt.run.spec import Limits, loaded_task, read_spec, rows_of
 from localprompt.search.observer import Observer, SilentObserver, pluralize
 from localprompt.stats.intervals import interval
 from localprompt.store import Store
@@ -35,7 +34,6 @@ from localprompt.tasks import Task
 from localprompt.tasks.check import main_doubts
 from localprompt.tasks.constant import constant_answer
 from localprompt.tasks.copies import numbered
-from localprompt.tasks.task import check_one_split
 from localprompt.types import Prompt
 from localprompt.variants.robust import Objective
 
@@ -201,12 +199,7 @@ def evaluate(  # noqa: PLR0913 - as above
     """
     check_engine(engine, model)
     loaded = loaded_task(task, allow_code=allow_code)
-    if split == "test":
-        check_one_split(loaded, "it has no test split to evaluate a prompt on")
-    splits = {"train": loaded.train, "dev": loaded.dev, "test": loaded.test}
-    examples = splits[split]
-    if not examples:
-        raise TaskError(f"the task {loaded.name} has no {split} examples", "choose another split")
+    examples = rows_of(loaded, split, "it has no test split to evaluate a prompt on")
     observer = observer or SilentObserver()
     whole = Prompt(prompt) if isinstance(prompt, str) else prompt
     check_record("prompt", whole)
@@ -222,7 +215,7 @@ def evaluate(  # noqa: PLR0913 - as above
         prompt=whole,
         split=split,
         score=score,
-        unparsed=unparsed(evaluation),
+        unparsed=evaluation.n_unparsed,
         failed=session.lm.n_failed,
         spend=session.budget.spend,
         outcomes=evaluation.outcomes,

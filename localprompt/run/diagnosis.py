@@ -17,7 +17,6 @@ from localprompt.lm.base import LanguageModel
 from localprompt.lm.metered import MeteredLM
 from localprompt.run.api import dry_run
 from localprompt.run.estimate import Estimate
-from localprompt.run.execute import unparsed
 from localprompt.run.models import check_engine
 from localprompt.run.session import Session, open_session
 from localprompt.run.spec import loaded_task
@@ -231,8 +230,8 @@ def _batch_conclusion(gain: Difference | None) -> Iterator[str]:
 
 
 def _trial(evaluation: Evaluation, copies: Sequence[int]) -> Trial:
-    failed = sum(outcome.failed for outcome in evaluation.outcomes)
-    return Trial(evaluation.prompt, interval(evaluation.scores, copies), unparsed(evaluation), failed)
+    score = interval(evaluation.scores, copies)
+    return Trial(evaluation.prompt, score, evaluation.n_unparsed, evaluation.n_failed)
 
 
 def _counted(outputs: Sequence[str], seed: Evaluation, rows: Sequence[Example]) -> tuple[AnswerCount, ...]:
@@ -271,8 +270,8 @@ def _warnings(task: Task, seed: Evaluation, counts: Sequence[AnswerCount]) -> It
             favours = f"the seed prompt gives the answer {each.answer!r:.{_QUOTED}} for {each.given} of {n} rows"
             calibrated = "" if task.is_calibrated else "; `label_score: batch` may correct that"
             yield f"{favours}, though it is right for {each.wanted}{calibrated if task.labels else ''}"
-    if n_unparsed := unparsed(seed):
-        yield f"{n_unparsed} of {n} completions of the seed prompt hold no answer that can be read, and score 0"
+    if seed.n_unparsed:
+        yield f"{seed.n_unparsed} of {n} completions of the seed prompt hold no answer that can be read, and score 0"
 
 
 _ALL_WRONG = ("No prompt has one row right: see by the wrong answers whether they are read and judged as you mean.",)

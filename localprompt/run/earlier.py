@@ -76,13 +76,10 @@ def begun_with(spec: RunSpec, run: str | None, store: Store | str | os.PathLike[
 
 def best_first_on_dev(evaluations: Iterable[Evaluation]) -> list[Prompt]:
     """Return the prompts with as many dev rows as any, the highest mean first."""
-    scores = [
-        (each.prompt, [outcome.score for outcome in each.outcomes if outcome.example_id.startswith("dev:")])
-        for each in evaluations
-    ]
-    most = max((len(of_dev) for _, of_dev in scores), default=0)
-    finalists = [(prompt, math.fsum(of_dev)) for prompt, of_dev in scores if len(of_dev) == most > 0]
-    return [prompt for prompt, _ in sorted(finalists, key=lambda each: -each[1])]
+    measured = [each for each in evaluations if each.dev_scores]
+    most = max((len(each.dev_scores) for each in measured), default=0)
+    finalists = [each for each in measured if len(each.dev_scores) == most]
+    return [each.prompt for each in sorted(finalists, key=lambda each: -math.fsum(each.dev_scores))]
 
 
 def different(prompts: Iterable[Prompt], known: Sequence[Prompt], most: int) -> list[Prompt]:

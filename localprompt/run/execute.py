@@ -344,8 +344,8 @@ def held_out_scores(task: Task, examples: Sequence[Example], before: Evaluation,
         seed=interval(before.scores, copies),
         best=interval(after.scores, copies),
         difference=paired_difference(before.scores, after.scores, copies),
-        seed_unparsed=unparsed(before),
-        best_unparsed=unparsed(after),
+        seed_unparsed=before.n_unparsed,
+        best_unparsed=after.n_unparsed,
         constant=constant_answer(task, examples),
     )
 
@@ -357,11 +357,6 @@ def _front(problem: Problem, evaluator: Evaluator) -> tuple[FrontPrompt, ...]:
     except OutOfAnswers:  # the replay of a run of before
         return ()
     return tuple(FrontPrompt(each.candidate.prompt, each.mean, each.length or 0) for each in front)
-
-
-def unparsed(evaluation: Evaluation) -> int:
-    """Return how many completions held no answer; where there was none at all that is something else."""
-    return sum(outcome.prediction is None and not outcome.failed for outcome in evaluation.outcomes)
 
 
 def _swaps(lm: LanguageModel) -> int:

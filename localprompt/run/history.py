@@ -95,10 +95,7 @@ class RunHistory:
     @cached_property
     def dev_scores(self) -> dict[str, tuple[float, ...]]:
         """The scores of each prompt on the dev examples that it was given, by the prompt's id."""
-        return {
-            each.prompt.id: tuple(one.score for one in each.outcomes if one.example_id.startswith("dev:"))
-            for each in self.dev
-        }
+        return {each.prompt.id: each.dev_scores for each in self.dev}
 
     @property
     def ranked(self) -> list[Candidate]:

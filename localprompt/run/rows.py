@@ -14,14 +14,11 @@ def candidate_rows(store: Store, run_id: str) -> list[dict[str, Any]]:
     Raises:
         StoreError: if there is no such run, or it is damaged.
     """
-    dev = {
-        each.prompt.id: [outcome.score for outcome in each.outcomes if outcome.example_id.startswith("dev:")]
-        for each in store.runs.evaluations(run_id)
-    }
+    dev = {each.prompt.id: each.dev_scores for each in store.runs.evaluations(run_id)}
     marks = store.runs.first_measured(run_id)
     rows = []
     for each in store.runs.candidates(run_id):
-        scores, mark = dev.get(each.prompt.id, []), marks.get(each.prompt.id)
+        scores, mark = dev.get(each.prompt.id, ()), marks.get(each.prompt.id)
         rows.append(
             {
                 "prompt_id": each.prompt.id,

@@ -20,6 +20,7 @@ from localprompt.tasks import Task, load_task
 from localprompt.tasks.answers import guarded_answer
 from localprompt.tasks.data import in_proportion
 from localprompt.tasks.metrics import guarded_metric
+from localprompt.tasks.task import check_one_split
 from localprompt.tasks.template import Position
 from localprompt.types import Example, Prompt
 from localprompt.variants.robust import WEIGHTS, Objective, RobustEvaluator
@@ -180,6 +181,43 @@ def read_spec(
     check_count("seed", seed, least=0)
     fixed = current_names(name, settings) if preset == LOCAL else None
     return RunSpec(loaded_task(task, allow_code=allow_code), name, optimizer, seed, limits, fixed)
+
+
+def loaded_tasks(tasks: Sequence[str | os.PathLike[str] | Task], what: str, *, allow_code: bool) -> list[Task]:
+    """Return tasks that are measured side by side, read if need be.
+
+    Args:
+        tasks: task files or loaded tasks.
+        what: cannot be done without a test split, as in `check_one_split`.
+        allow_code: permits a task file to name a metric in Python.
+
+    Raises:
+        ConfigError: if there is none.
+        TaskError: if a file or its data is wrong, a task is cross-validated, or two have one name.
+    """
+    if not tasks:
+        raise ConfigError("there is no task to measure on", "name one or more task files")
+    loaded = [loaded_task(task, allow_code=allow_code) for task in tasks]
+    for number, task in enumerate(loaded):
+        check_one_split(task, what)
+        if any(other.name == task.name for other in loaded[:number]):
+            raise TaskError(f"two tasks are called {task.name}", "give one of them another `name`")
+    return loaded
+
+
+def rows_of(task: Task, split: str, what: str) -> tuple[Example, ...]:
+    """Return the rows of a split, train, dev or test.
+
+    Raises:
+        TaskError: if there are none, or test is asked for and the task is cross-validated; then `what` says what cannot
+            be done, as in `check_one_split`.
+    """
+    if split == "test":
+        check_one_split(task, what)
+    examples: tuple[Example, ...] = getattr(task, split)
+    if not examples:
+        raise TaskError(f"the task {task.name} has no {split} examples", "choose another split")
+    return examples
 
 
 def loaded_task(task: str | os.PathLike[str] | Task, *, allow_code: bool, unlabelled: bool = False) -> Task:

@@ -299,8 +299,8 @@ class Evaluator:
         for prompt_id in dict.fromkeys(owner for owner, _ in found):
             of_prompt = [row for owner, row in found if owner == prompt_id]
             alive = [row for row in of_prompt if not any(each.failed for each in row)]
-            rows = [_log_normalised([each.logprob for each in row]) for row in alive] or [[0.0] * len(self._labels)]
-            means = (_log_sum_exp(column) - math.log(len(rows)) for column in zip(*rows, strict=True))
+            rows = [log_normalised([each.logprob for each in row]) for row in alive] or [[0.0] * len(self._labels)]
+            means = (log_sum_exp(column) - math.log(len(rows)) for column in zip(*rows, strict=True))
             self._label_prior[prompt_id] = tuple(means)
 
     def calibrating(self, prompt: Prompt) -> list[Mapping[str, str]]:
@@ -327,11 +327,13 @@ def _n_bytes(text: str) -> int:
     return len(text.encode("utf-8", "surrogatepass"))
 
 
-def _log_normalised(logprobs: Sequence[float]) -> list[float]:
-    total = _log_sum_exp(logprobs)
+def log_normalised(logprobs: Sequence[float]) -> list[float]:
+    """Return nats of things of which one must be the case: their probabilities sum to 1."""
+    total = log_sum_exp(logprobs)
     return [logprob - total for logprob in logprobs]
 
 
-def _log_sum_exp(logprobs: Sequence[float]) -> float:
+def log_sum_exp(logprobs: Sequence[float]) -> float:
+    """Return the nats of one or another of things that exclude each other."""
     top = max(logprobs)
     return top + math.log(math.fsum(math.exp(logprob - top) for logprob in logprobs))

@@ -369,7 +369,7 @@ def test_another_model_may_write_the_prompts() -> None:
         ({"max_tokens": True}, ConfigError, "max_tokens is True"),
         ({"max_tokens": 10**19}, ConfigError, "max_tokens is 10{19}"),
         ({"max_calls": -1}, ConfigError, "max_calls is -1"),
-        ({"tasks": []}, ConfigError, "no tasks"),
+        ({"tasks": []}, ConfigError, "no task"),
         ({"tasks": [small(), small()]}, TaskError, "two tasks are called toy"),
         ({"tasks": [small(test=0)]}, TaskError, "no test examples"),
         ({"tasks": [small(dev=0)]}, TaskError, "no dev examples"),
