@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from localprompt.battery.scorers import Measured, Scorer, measure
@@ -17,7 +17,6 @@ from localprompt.search.evaluator import Evaluator
 from localprompt.search.observer import Observer, pluralize
 from localprompt.search.problem import Problem
 from localprompt.tasks import Task
-from localprompt.types import Example
 from localprompt.variants.collect import Collected, collect
 from localprompt.variants.variant import Family, Origin, Variant
 
@@ -226,7 +225,7 @@ def _chosen(places: Sequence[int], scorer: Scorer, own: Scorer, size: Size, n_ro
 
 
 def _again(session: Session, scorer: Scorer, original: Variant, number: int) -> Measured:
-    """Return the original measured again by a model that knows nothing of before, each half of the rows by itself.
+    """Return scores and answers of the original, from a model that knows nothing of before, a half of the rows a call.
 
     The rows of a half are drawn, so that requests stand in other batches than before.
     """
@@ -235,28 +234,13 @@ def _again(session: Session, scorer: Scorer, original: Variant, number: int) -> 
     rows = original.task.test
     drawn = random.Random(number).sample(range(len(rows)), len(rows))
     halves = [sorted(half) for half in (drawn[: len(rows) // 2], drawn[len(rows) // 2 :]) if half]
-    parts = [
-        measure(
-            scorer,
-            Evaluator(again, scorer.task(original.task), session.budget, seed=original.seed),
-            original,
-            [rows[i] for i in half],
-            original.task.labels,
-        )
-        for half in halves
-    ]
+    scores, answers, failed = dict[int, float](), dict[int, str | None](), 0
+    for half in halves:
+        evaluator = Evaluator(again, scorer.task(original.task), session.budget, seed=original.seed)
+        part = measure(scorer, evaluator, original, [rows[i] for i in half], original.task.labels)
+        scores.update(zip(half, part.scores, strict=True))
+        answers.update(zip(half, part.answers, strict=True))
+        failed += part.failed
     again.flush()
-    return _joined(parts, halves, rows)
-
-
-def _joined(parts: Sequence[Measured], halves: Sequence[Sequence[int]], rows: Sequence[Example]) -> Measured:
-    order = [i for half in halves for i in half]
-    places = {row: place for place, row in enumerate(order)}
-
-    def together(name: str) -> tuple[object, ...]:
-        values = [value for part in parts for value in getattr(part, name)]
-        return tuple(values[places[i]] for i in range(len(rows))) if values else ()
-
-    names = ("scores", "answers", "distributions", "right", "label_logprobs")
-    whole: Mapping[str, tuple[object, ...]] = {name: together(name) for name in names}
-    return Measured(failed=sum(part.failed for part in parts), **whole)  # type: ignore[arg-type]
+    in_order = range(len(rows))
+    return Measured(tuple(scores[i] for i in in_order), tuple(answers[i] for i in in_order), failed)

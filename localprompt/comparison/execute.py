@@ -6,19 +6,15 @@ import dataclasses
 import json
 import math
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from localprompt.comparison.table import ComparedRun, MethodSettings
 from localprompt.errors import StoreError
-from localprompt.lm.base import LanguageModel
 from localprompt.optimizers.registry import presets
 from localprompt.run.config import RunConfig
 from localprompt.run.inlined import inline_files
 from localprompt.run.results import RunResult
-from localprompt.run.resume import resume
 from localprompt.run.spec import seen_dev
-from localprompt.search.observer import Observer
 from localprompt.stats.anytime import area_under_best_so_far
 from localprompt.store import RunRecord, Store
 from localprompt.store.records import dumped
@@ -47,29 +43,6 @@ def settings_of(config: RunConfig) -> MethodSettings:
     return MethodSettings(nearest, differing[nearest], settings)
 
 
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """What all runs of a comparison share."""
-
-    store: Store
-    lm: LanguageModel | None
-    """None where every run is finished."""
-    proposer: LanguageModel | None
-    """Writes prompts, where it is not the task LM."""
-    observer: Observer
-
-    def execute_run(self, task: Task, record: RunRecord) -> ComparedRun:
-        """Return a run that ended: resumed to its end, or as it is where it was finished.
-
-        Raises:
-            LocalPromptError: whatever ends the run before its end; it can be resumed.
-        """
-        result = resume(
-            record.id, model=self.lm, proposer=self.proposer, task=task, store=self.store, observer=self.observer
-        )
-        return compared_run(self.store, task, record, result)
-
-
 def compared_run(store: Store, task: Task, record: RunRecord, result: RunResult) -> ComparedRun:
     """Return a finished run with what a comparison needs of it.
 
@@ -80,32 +53,24 @@ def compared_run(store: Store, task: Task, record: RunRecord, result: RunResult)
     result = dataclasses.replace(result, task=task.name)
     seed_scores, best_scores = _test_scores(store, task, record, result)
     accepted = sum(candidate.is_proposed for candidate in store.runs.candidates(record.id))
-    curve = curve_of(store, task, record, result)
+    best_so_far, area = _best_so_far(store, task, record, result)
     return ComparedRun(
         result=result,
         seed_scores=seed_scores,
         best_scores=best_scores,
-        area=None if curve is None else area_under_best_so_far(curve.start, curve.steps, curve.limit),
+        area=area,
         proposals=accepted + sum(result.discards.values()),
         copies=numbered(task.test),
-        best_so_far=() if curve is None else ((0, curve.start), *curve.steps),
+        best_so_far=best_so_far,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """The dev score of the best prompt so far, over the tokens of a search."""
+def _best_so_far(
+    store: Store, task: Task, record: RunRecord, result: RunResult
+) -> tuple[tuple[tuple[int, float], ...], float | None]:
+    """Return the dev score of the best prompt so far, from which tokens on, and the area under that.
 
-    start: float
-    """Of the seed prompt."""
-    steps: tuple[tuple[int, float], ...]
-    """Tokens until then and the score from then on; tokens never fall."""
-    limit: int
-    """Tokens that the search was allowed."""
-
-
-def curve_of(store: Store, task: Task, record: RunRecord, result: RunResult) -> Curve | None:
-    """Return the curve of a run; None where the seed prompt has no score on all of dev, or no tokens were the limit.
+    Nothing and None where the seed prompt has no score on all of dev, or no tokens were the limit.
 
     Each prompt counts with its mean over all of dev, not with the one that it was chosen by: a few examples flatter the
     best of many, and methods differ in how many they choose by. A prompt that was never measured on all of dev has no
@@ -121,13 +86,13 @@ def curve_of(store: Store, task: Task, record: RunRecord, result: RunResult) -> 
     start, limits = means.get(result.seed_prompt.id), config.limits
     limit = limits.max_tokens or limits.max_requested
     if start is None or limit is None:
-        return None
-    steps = (
+        return (), None
+    steps = [
         (each.tokens_computed if limits.max_tokens else each.tokens_requested, means[each.prompt_id])
         for each in result.trajectory
         if each.prompt_id in means
-    )
-    return Curve(start, tuple(steps), limit)
+    ]
+    return ((0, start), *steps), area_under_best_so_far(start, steps, limit)
 
 
 def _test_scores(

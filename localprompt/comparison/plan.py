@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from localprompt.comparison.execute import Bench, settings_of
+from localprompt.comparison.execute import compared_run, settings_of
 from localprompt.comparison.table import ComparedRun, Comparison, FailedRun, MethodSettings, rows_of
 from localprompt.errors import ConfigError, LocalPromptError, StoreError, nearest
 from localprompt.interface.advice import command
@@ -30,7 +30,7 @@ from localprompt.run.journal import enter
 from localprompt.run.models import Models, check_engine, open_models
 from localprompt.run.prepare import prepare, tell_before
 from localprompt.run.results import is_cut
-from localprompt.run.resume import models_of
+from localprompt.run.resume import models_of, resume
 from localprompt.run.session import opened_store
 from localprompt.run.sizing import planned
 from localprompt.run.spec import Limits, RunSpec, check_count, loaded_tasks
@@ -116,7 +116,7 @@ def compare(  # noqa: PLR0913 - a comparison has as many choices as the command
             ids.append(known.find(wanted) or _entered(home, wanted))
         study = home.studies.enter(KIND, " ".join(ids), {"n_runs": len(ids)}, ids)
         runs = [PlannedRun(spec.task, home.runs.get(each)) for spec, each in zip(specs, ids, strict=True)]
-        return _carried_out(study.id, runs, Bench(home, models.lm, models.other, observer))
+        return _carried_out(study.id, runs, home, models, observer)
 
 
 @checked
@@ -161,8 +161,7 @@ def resume_comparison(  # noqa: PLR0913 - as above
             tell_before(task, observer, f"{task.name}: ")
         left = [config for record, config in configs if record.status != "finished"]
         models = models_of(left[0], (model, proposer), {}, stack, observer) if left else None
-        bench = Bench(home, models.lm if models else None, models.other if models else None, observer)
-        return _carried_out(study.id, planned, bench)
+        return _carried_out(study.id, planned, home, models, observer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,27 +370,32 @@ def _shared_by_all(config: RunConfig) -> dict[str, object]:
     }
 
 
-def _carried_out(name: str, planned: Sequence[PlannedRun], bench: Bench) -> Comparison:
+def _carried_out(
+    name: str, planned: Sequence[PlannedRun], home: Store, models: Models | None, observer: Observer
+) -> Comparison:
+    """Return what the runs say, each resumed to its end; without models all of them are finished."""
     done: list[ComparedRun] = []
     failed: list[FailedRun] = []
     configs = {each.record.method: RunConfig.read(each.record.configuration) for each in planned}
     methods = {method: settings_of(config) for method, config in configs.items()}
-    bench.observer.note(f"comparison {name}, {len(planned)} runs, kept in {bench.store.path}")
+    observer.note(f"comparison {name}, {len(planned)} runs, kept in {home.path}")
     for number, (task, record) in enumerate(((each.task, each.record) for each in planned), start=1):
         what = f"{task.name}, {record.method}, seed {record.seed}"
-        bench.observer.note(f"run {number} of {len(planned)}: {what}")
+        observer.note(f"run {number} of {len(planned)}: {what}")
         try:
-            done.append(bench.execute_run(task, record))
+            lm, proposer = (models.lm, models.other) if models else (None, None)
+            result = resume(record.id, model=lm, proposer=proposer, task=task, store=home, observer=observer)
+            done.append(compared_run(home, task, record, result))
         except LocalPromptError as error:
             failed.append(FailedRun(record.id, task.name, record.method, record.seed, error.message, error.hint))
-            bench.observer.note(f"{what} failed: {error.message}")
+            observer.note(f"{what} failed: {error.message}")
         except KeyboardInterrupt:
-            bench.store.studies.update(name, status="paused")
+            home.studies.update(name, status="paused")
             allowed = ("--allow-code",) if any(config.needs_code for config in configs.values()) else ()
-            again = command("compare", "--resume", name, *allowed, store=bench.store.path)
-            bench.observer.note(f"{again} continues from here")
+            again = command("compare", "--resume", name, *allowed, store=home.path)
+            observer.note(f"{again} continues from here")
             raise
-    bench.store.studies.update(name, status="failed" if failed else "finished")
+    home.studies.update(name, status="failed" if failed else "finished")
     return summed_up(name, planned, methods, done, failed)
 
 

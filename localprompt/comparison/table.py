@@ -6,7 +6,7 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
@@ -14,6 +14,7 @@ from localprompt.run.results import RunResult, is_significant
 from localprompt.stats.equality import holm
 from localprompt.stats.intervals import Difference, paired_difference
 from localprompt.stats.seeds import OverSeeds, over_seeds
+from localprompt.store.plain import plain
 
 Flat = dict[str, str | int | float | None]
 """A line of a spreadsheet, by column."""
@@ -148,7 +149,7 @@ class MethodPair:
 class Comparison:
     """Several methods on several tasks, with the same budget, seed prompts and splits."""
 
-    id: str
+    id: str = field(metadata={"key": "comparison"})
     """12 hexadecimal digits; the same runs make the same comparison."""
     model: str
     proposer: str
@@ -171,19 +172,8 @@ class Comparison:
             {**run.result.to_json(), "area": run.area, "proposals": run.proposals, "discarded": run.discarded}
             for run in self.runs
         ]
-        return {
-            "comparison": self.id,
-            "model": self.model,
-            "proposer": self.proposer,
-            "max_tokens": self.max_tokens,
-            "max_calls": self.max_calls,
-            "methods": {method: asdict(settings) for method, settings in self.methods.items()},
-            "rows": [_plain(row) for row in self.rows],
-            "over_tasks": [_plain(row) for row in self.over_tasks],
-            "runs": runs,
-            "failures": [asdict(failure) for failure in self.failures],
-            "notes": list(self.notes),
-        }
+        rows, over_tasks = ([_plain(row) for row in rows] for rows in (self.rows, self.over_tasks))
+        return {**plain(self), "runs": runs, "rows": rows, "over_tasks": over_tasks}
 
     def to_csv(self) -> list[Flat]:
         """Return one flat record a row, all with the same keys.
