@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from functools import cache
 
 import numpy as np
@@ -26,11 +27,9 @@ def smallest_detectable_gain(n: int) -> float | None:
     """
     if _power(n, 1.0) < _POWER:
         return None
-    low, high = 0, round(1 / _PRECISION)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if _power(n, middle * _PRECISION) >= _POWER else (middle, high)
-    return round(high * _PRECISION, 4)
+    gains = range(1, round(1 / _PRECISION) + 1)
+    place = bisect_left(gains, _POWER, key=lambda gain: _power(n, gain * _PRECISION))
+    return round(gains[place] * _PRECISION, 4)
 
 
 def _power(n: int, gain: float) -> float:

@@ -321,14 +321,5 @@ def _mean_distribution(logprobs: npt.ArrayLike) -> Values:
 
 def _mean_distance(distributions: Values) -> Values:
     """Return the mean total variation distance of each of at least two distributions to the others."""
-    n = len(distributions)
-    # In order of size a value is subtracted from all behind it, and all before it from the value.
-    order = np.argsort(distributions, axis=0, kind="stable")
-    ordered = np.take_along_axis(distributions, order, axis=0)
-    before = np.cumsum(ordered, axis=0) - ordered
-    behind = ordered.sum(axis=0) - before - ordered
-    ranks = np.arange(n)[:, None]
-    sums = np.empty_like(ordered)
-    np.put_along_axis(sums, order, ranks * ordered - before + behind - (n - 1 - ranks) * ordered, axis=0)
-    distance: Values = sums.sum(axis=1) / (2 * (n - 1))
-    return distance
+    sums = [np.abs(distributions - each).sum() for each in distributions]
+    return np.array(sums) / (2 * (len(distributions) - 1))
