@@ -229,10 +229,10 @@ class RunConfig(_Part):
             "dev_examples": spec.n_dev,
             "use_cache": use_cache,
             "expected": plain(expected),
-            **plain(beside),
-            **objective,
-            **({"fixed": list(fixed)} if fixed else {}),
-            **({"notes": list(spec.notes)} if spec.notes else {}),
+            **plain(found),
+            "objective": spec.objective,
+            "fixed": list(fixed),
+            "notes": list(spec.notes),
         }
         return cls.read(json.loads(dumped(record)))  # as the store gives it back
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import platformdirs
 
@@ -33,7 +33,7 @@ from localprompt.run.spec import Limits, RunSpec
 from localprompt.search.evidence import MOST_OTHERS, on_unseen_rows
 from localprompt.search.filtering import spend_remaining
 from localprompt.search.problem import Problem
-from localprompt.store.plain import PlainRecord
+from localprompt.store.plain import PlainRecord, read
 from localprompt.tasks import Task
 from localprompt.types import Spend
 
@@ -214,18 +214,9 @@ def measured_rates(lm: LanguageModel) -> Rates | None:
 
 
 def _read(memory: Path) -> dict[str, Rates]:
-    """Return what is remembered, without what cannot be a rate."""
+    """Return what is remembered; nothing where the file cannot be read."""
     try:
-        known = json.loads(memory.read_text())
+        known = read(Mapping[str, tuple[float, ...]], json.loads(memory.read_text()))
     except (OSError, ValueError):  # missing or damaged: it is only a memory of measurements
         return {}
-    pairs = known.items() if isinstance(known, dict) else ()
-    return {name: Rates(*pair) for name, pair in pairs if _are_rates(pair)}
-
-
-def _are_rates(pair: Any) -> bool:
-    return (
-        isinstance(pair, list)
-        and len(pair) == 3
-        and all(type(rate) is float and math.isfinite(rate) and rate > 0 for rate in pair)
-    )
+    return {name: Rates(*rates) for name, rates in known.items() if len(rates) == 3 and min(rates) > 0}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -214,9 +214,7 @@ def search_and_test(session: RunSession) -> RunResult:
             *session.notes,
             *main_doubts(task, "test", "dev", "train"),
             *_notes(session, winner, dev, test),
-            *_untested(task, test),
-            *_turns(_swaps(lm.lm) - swaps),
-            *_larger_context(end, session),
+            *_of_the_way(session, test, _swaps(lm.lm) - swaps, end),
         ),
         runner_up=runner_up,
         trajectory=tuple(problem.ranking.trajectory),
@@ -285,16 +283,16 @@ def _measure_noise(session: RunSession, task: Task, problem: Problem, budget: Bu
     return measure_noise(again, examples, list(known.values()), n_known)
 
 
-def _test(session: RunSession, evaluator: Evaluator, prompts: Sequence[Prompt]) -> list[Evaluation]:
-    """Return the prompts on test, on as many of its examples as there is time for, in the order of the task."""
+def _tested(session: RunSession, evaluator: Evaluator, prompts: Sequence[Prompt]) -> Sequence[Example]:
+    """Return the test examples that the prompts are measured on, in the order of the task: those there is time for."""
     task, known = session.spec.placed, session.known.test if session.known else None
     session.observer.stage(f"measuring the seed and the winner on {pluralize(len(task.test), 'test example')}")
     if session.clock is None and known is None:
-        return evaluator.evaluate(prompts, task.test)
+        return task.test
     mixed = order_of(task, task.test, session.spec.seed)[: known.seed.n if known else None]
     measured = measured_in_time(evaluator, prompts, mixed, session.clock)
     ids = {outcome.example_id for outcome in measured[0].outcomes}
-    return evaluator.evaluate(prompts, [example for example in task.test if example.id in ids])
+    return [example for example in task.test if example.id in ids]
 
 
 def _choose(session: RunSession, problem: Problem, evaluator: Evaluator) -> tuple[Standing, RunnerUp | None]:
@@ -317,17 +315,16 @@ def _on_test(session: RunSession, evaluator: Evaluator, prompts: Sequence[Prompt
     """
     if session.held_out is not None:
         return session.held_out
-    asked, task = [*prompts, *session.spec.tested_too], session.spec.placed
-    measured = _test(session, evaluator, asked)
-    ids = {outcome.example_id for outcome in measured[0].outcomes}
-    examples = [example for example in task.test if example.id in ids]
+    asked = [*prompts, *session.spec.tested_too]
+    examples = _tested(session, evaluator, asked)
+    measured = evaluator.evaluate(asked, examples)
     robust = evaluator if isinstance(evaluator, RobustEvaluator) else None
     ways = robust.neighbourhoods(asked, examples) if robust else [(each,) for each in measured]
     if session.journal is not None:
         for number, kind in enumerate(["test", *(f"test variant {i}" for i in range(1, len(ways[0])))]):
             of_kind = [replace(each[number], prompt=prompt) for each, prompt in zip(ways, asked, strict=True)]
             session.journal.evaluations(kind, of_kind)
-    scores = held_out_scores(task, examples, ways[0][0], ways[1][0])
+    scores = held_out_scores(session.spec.placed, examples, ways[0][0], ways[1][0])
     if robust is None:
         return scores
     seed, best = (
@@ -364,20 +361,15 @@ def _swaps(lm: LanguageModel) -> int:
     return int(getattr(lm, "swaps", 0))
 
 
-def _turns(swaps: int) -> Sequence[str]:
-    return (f"the two models took turns in memory, {swaps} swaps",) if swaps else ()
-
-
-def _larger_context(end: Exception | None, session: RunSession) -> Sequence[str]:
-    if not isinstance(end, ContextOverflow):
-        return ()
-    return (f"{session.resume('--force', '--engine', 'n_ctx=...')} restarts the search with a larger context",)
-
-
-def _untested(task: Task, test: HeldOutScores | None) -> Sequence[str]:
-    if test is None or test.seed.n == len(task.tested):
-        return ()
-    return (f"there was time for {test.seed.n} of {len(task.tested)} test examples",)
+def _of_the_way(session: RunSession, test: HeldOutScores | None, swaps: int, end: Exception | None) -> Iterator[str]:
+    """Yield what a reader should know of how the result came about."""
+    n_tested = len(session.spec.placed.tested)
+    if test is not None and test.seed.n != n_tested:
+        yield f"there was time for {test.seed.n} of {n_tested} test examples"
+    if swaps:
+        yield f"the two models took turns in memory, {swaps} swaps"
+    if isinstance(end, ContextOverflow):
+        yield f"{session.resume('--force', '--engine', 'n_ctx=...')} restarts the search with a larger context"
 
 
 def _notes(session: RunSession, winner: Standing, dev: Interval | None, test: HeldOutScores | None) -> Sequence[str]:

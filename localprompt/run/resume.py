@@ -94,7 +94,8 @@ def resume(  # noqa: PLR0913 - as many choices as the command
         if wanted.max_minutes is None and begun.limits.max_minutes is not None:  # the promise holds for each session
             wanted = replace(wanted, max_minutes=begun.limits.max_minutes)
             deadline = wanted.deadline()
-        _check_limits(record, config, wanted, force=force)
+        _check_not_one_of_many(record, config, wanted, force=force)
+        _check_not_smaller(record, wanted, force=force)
         spec = _spec(config, known_task(config, task, allow_code, force=force), wanted, stack)
         models = models_of(config, (model, proposer), engine, stack, observer)
         is_same_task = spec.task.fingerprint == config.task.get("fingerprint")
@@ -172,16 +173,6 @@ def replay(  # noqa: PLR0913 - as above
 def _sized_as(begun: RunConfig, cost: Estimate) -> Estimate:
     """Return a cost with what the first budget made of the settings."""
     return replace(cost, sizes=begun.expected.sizes) if begun.expected else cost
-
-
-def _check_limits(record: RunRecord, config: RunConfig, wanted: Limits, *, force: bool) -> None:
-    """Check that a run may go on under these limits.
-
-    Raises:
-        ConfigError: if not.
-    """
-    _check_not_one_of_many(record, config, wanted, force=force)
-    _check_not_smaller(record, wanted, force=force)
 
 
 def _check_not_smaller(record: RunRecord, wanted: Limits, *, force: bool) -> None:
