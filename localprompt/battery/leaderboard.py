@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,13 +16,13 @@ from localprompt.battery.results import ModelSensitivity, Sensitivity
 from localprompt.battery.sensitivity import KIND, sensitivity
 from localprompt.errors import ConfigError, StoreError, TaskError
 from localprompt.interface.arguments import checked
-from localprompt.lm.base import LanguageModel
-from localprompt.run.session import opened_store
-from localprompt.run.spec import loaded_task
+from localprompt.run.models import Named
+from localprompt.run.session import StoreSource, opened_store
+from localprompt.run.spec import TaskSource, loaded_task
 from localprompt.stats.intervals import Difference, Interval, interval, paired_difference
 from localprompt.stats.resampling import Values
 from localprompt.stats.sensitivity import Spread
-from localprompt.store import Store, Study
+from localprompt.store import Study
 from localprompt.store.plain import PlainRecord
 from localprompt.tasks import Task
 from localprompt.types import Prompt
@@ -118,11 +117,11 @@ class _Found:
 
 @checked
 def leaderboard(
-    tasks: Sequence[str | os.PathLike[str] | Task] = (),
-    models: Sequence[str | Path | LanguageModel] = (),
+    tasks: Sequence[TaskSource] = (),
+    models: Sequence[Named] = (),
     *,
     size: str = "standard",
-    store: Store | str | os.PathLike[str] | None = None,
+    store: StoreSource = None,
     **options: Any,
 ) -> Leaderboard:
     """Return models by their mean score over variants of a prompt, with the worst variant and the spread.
@@ -172,7 +171,7 @@ def leaderboard(
     return Leaderboard(size, tuple(boards), tuple(_over(boards)), tuple(notes))
 
 
-def _name(task: str | os.PathLike[str] | Task, *, allow_code: bool) -> str:
+def _name(task: TaskSource, *, allow_code: bool) -> str:
     is_read = isinstance(task, Task) or Path(task).is_file()
     return loaded_task(task, allow_code=allow_code).name if is_read else str(task)
 

@@ -7,7 +7,6 @@ arguments, waits for what is missing and gets what an undisturbed call would hav
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -24,11 +23,11 @@ from localprompt.battery.verdict import verdict
 from localprompt.errors import ConfigError, TaskError, nearest
 from localprompt.interface.arguments import checked
 from localprompt.interface.version import __version__
-from localprompt.lm.base import LanguageModel
 from localprompt.run.measuring import MeasuringCost, check_models, cost_of, identity_of, told_apart
+from localprompt.run.models import Named
 from localprompt.run.results import Split
-from localprompt.run.session import Session, open_session, opened_store
-from localprompt.run.spec import check_count, loaded_task, order_of, rows_of
+from localprompt.run.session import Session, StoreSource, open_session, opened_store
+from localprompt.run.spec import TaskSource, check_count, loaded_task, order_of, rows_of
 from localprompt.search.observer import Observer, SilentObserver, pluralize
 from localprompt.stats.power import smallest_detectable_gain
 from localprompt.stats.variance import VarianceShares, variance_shares
@@ -68,8 +67,8 @@ class Battery:
 
 @checked
 def sensitivity(  # noqa: PLR0913 - options of a user
-    task: str | os.PathLike[str] | Task,
-    models: Sequence[str | Path | LanguageModel],
+    task: TaskSource,
+    models: Sequence[Named],
     *,
     prompts: Sequence[str | Prompt] = (),
     size: str = "standard",
@@ -80,7 +79,7 @@ def sensitivity(  # noqa: PLR0913 - options of a user
     unlabelled: bool = False,
     engine: Mapping[str, object] = MappingProxyType({}),
     allow_code: bool = False,
-    store: Store | str | os.PathLike[str] | None = None,
+    store: StoreSource = None,
     use_cache: bool = True,
     observer: Observer | None = None,
 ) -> Sensitivity:
@@ -150,7 +149,7 @@ def sensitivity(  # noqa: PLR0913 - options of a user
 
 def expected_costs(
     plan: Battery,
-    models: Sequence[str | Path | LanguageModel],
+    models: Sequence[Named],
     engine: Mapping[str, object] = MappingProxyType({}),
     observer: Observer | None = None,
 ) -> list[MeasuringCost]:
@@ -179,7 +178,7 @@ def _cost(plan: Battery, session: Session) -> MeasuringCost:
 
 @checked
 def plan_battery(  # noqa: PLR0913 - as above
-    task: str | os.PathLike[str] | Task,
+    task: TaskSource,
     *,
     prompts: Sequence[str | Prompt] = (),
     size: str = "standard",
@@ -251,7 +250,7 @@ def _made(plan: Battery, session: Session, observer: Observer) -> tuple[list[Var
     return list(collected.variants), notes
 
 
-def _begun(home: Store, plan: Battery, models: Sequence[str | Path | LanguageModel], session: Session) -> str:
+def _begun(home: Store, plan: Battery, models: Sequence[Named], session: Session) -> str:
     """Enter the study in the store, unless it is there, and return its id; `session` has the model that writes."""
     configuration = {
         "task": plan.task.name,

@@ -8,11 +8,9 @@ method asked costs the next one no time, and its whole price in tokens.
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import MappingProxyType
 
 from localprompt.comparison.execute import compared_run, settings_of
@@ -20,20 +18,19 @@ from localprompt.comparison.table import ComparedRun, Comparison, FailedRun, Met
 from localprompt.errors import ConfigError, LocalPromptError, StoreError, nearest
 from localprompt.interface.advice import command
 from localprompt.interface.arguments import checked
-from localprompt.lm.base import LanguageModel
 from localprompt.optimizers import Optimizer, configure
 from localprompt.optimizers.registry import LOCAL, compared, current_names, presets
 from localprompt.run.api import sources
 from localprompt.run.config import RunConfig
 from localprompt.run.estimate import Estimate
 from localprompt.run.journal import enter
-from localprompt.run.models import Models, check_engine, open_models
+from localprompt.run.models import Models, Named, check_engine, open_models
 from localprompt.run.prepare import prepare, tell_before
 from localprompt.run.results import is_cut
 from localprompt.run.resume import models_of, resume
-from localprompt.run.session import opened_store
+from localprompt.run.session import StoreSource, opened_store
 from localprompt.run.sizing import planned
-from localprompt.run.spec import Limits, RunSpec, check_count, loaded_tasks
+from localprompt.run.spec import Limits, RunSpec, TaskSource, check_count, loaded_tasks
 from localprompt.search.observer import Observer, SilentObserver
 from localprompt.store import RunRecord, Store, Study
 from localprompt.store.records import identity_hash
@@ -49,20 +46,20 @@ _NO_FOLDS = "compare cannot do that yet"
 
 @checked
 def compare(  # noqa: PLR0913 - a comparison has as many choices as the command
-    tasks: Sequence[str | os.PathLike[str] | Task],
-    model: str | Path | LanguageModel,
+    tasks: Sequence[TaskSource],
+    model: Named,
     *,
     max_tokens: int,
     methods: Sequence[str] | None = None,
     n_seeds: int = 3,
-    proposer: str | Path | LanguageModel | None = None,
+    proposer: Named | None = None,
     preset: str = LOCAL,
     settings: Mapping[str, Mapping[str, object]] = MappingProxyType({}),
     objective: Objective = "score",
     engine: Mapping[str, object] = MappingProxyType({}),
     max_calls: int | None = None,
     allow_code: bool = False,
-    store: Store | str | os.PathLike[str] | None = None,
+    store: StoreSource = None,
     use_cache: bool = True,
     observer: Observer | None = None,
 ) -> Comparison:
@@ -123,10 +120,10 @@ def compare(  # noqa: PLR0913 - a comparison has as many choices as the command
 def resume_comparison(  # noqa: PLR0913 - as above
     comparison: str,
     *,
-    model: str | Path | LanguageModel | None = None,
-    proposer: str | Path | LanguageModel | None = None,
+    model: Named | None = None,
+    proposer: Named | None = None,
     allow_code: bool = False,
-    store: Store | str | os.PathLike[str] | None = None,
+    store: StoreSource = None,
     observer: Observer | None = None,
 ) -> Comparison:
     """Return the result of a comparison that the store has, its unfinished runs gone on with to their end.
@@ -183,12 +180,12 @@ class Expected:
 
 @checked
 def expected_costs(  # noqa: PLR0913 - as `compare`
-    tasks: Sequence[str | os.PathLike[str] | Task],
-    model: str | Path | LanguageModel,
+    tasks: Sequence[TaskSource],
+    model: Named,
     *,
     max_tokens: int,
     methods: Sequence[str] | None = None,
-    proposer: str | Path | LanguageModel | None = None,
+    proposer: Named | None = None,
     preset: str = LOCAL,
     settings: Mapping[str, Mapping[str, object]] = MappingProxyType({}),
     objective: Objective = "score",

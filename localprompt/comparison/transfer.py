@@ -7,7 +7,6 @@ missing and gets what an undisturbed call would have given.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -20,12 +19,12 @@ from localprompt.errors import ConfigError, TaskError
 from localprompt.interface.advice import command
 from localprompt.interface.arguments import check_record, checked
 from localprompt.interface.version import __version__
-from localprompt.lm.base import LanguageModel
 from localprompt.run.config import RunConfig
 from localprompt.run.measuring import MeasuringCost, check_models, cost_of, identity_of, told_apart
+from localprompt.run.models import Named
 from localprompt.run.results import RunResult
-from localprompt.run.session import Session, open_session, opened_store
-from localprompt.run.spec import loaded_tasks
+from localprompt.run.session import Session, StoreSource, open_session, opened_store
+from localprompt.run.spec import TaskSource, loaded_tasks
 from localprompt.search.observer import Observer, SilentObserver, pluralize
 from localprompt.store import RunRecord, Store
 from localprompt.store.records import dumped
@@ -49,13 +48,13 @@ class Matrix:
 
 @checked
 def transfer(  # noqa: PLR0913 - options of a user
-    tasks: Sequence[str | os.PathLike[str] | Task],
-    models: Sequence[str | Path | LanguageModel],
+    tasks: Sequence[TaskSource],
+    models: Sequence[Named],
     *,
     prompts: Sequence[str | Prompt | GivenPrompt] = (),
     engine: Mapping[str, object] = MappingProxyType({}),
     allow_code: bool = False,
-    store: Store | str | os.PathLike[str] | None = None,
+    store: StoreSource = None,
     use_cache: bool = True,
     observer: Observer | None = None,
 ) -> Transfer:
@@ -116,7 +115,7 @@ def transfer(  # noqa: PLR0913 - options of a user
 
 def expected_costs(
     plan: Sequence[Matrix],
-    models: Sequence[str | Path | LanguageModel],
+    models: Sequence[Named],
     engine: Mapping[str, object] = MappingProxyType({}),
     observer: Observer | None = None,
 ) -> list[MeasuringCost]:
@@ -143,7 +142,7 @@ def expected_costs(
 
 @checked
 def plan_transfer(
-    tasks: Sequence[str | os.PathLike[str] | Task],
+    tasks: Sequence[TaskSource],
     prompts: Sequence[str | Prompt | GivenPrompt] = (),
     *,
     allow_code: bool = False,
@@ -195,7 +194,7 @@ def of_run(record: RunRecord, store: Path) -> GivenPrompt:
     )
 
 
-def _check_models(models: Sequence[str | Path | LanguageModel], engine: Mapping[str, object]) -> None:
+def _check_models(models: Sequence[Named], engine: Mapping[str, object]) -> None:
     check_models(models, engine)
     if len(models) < 2:
         hint = "`localprompt sensitivity` measures several prompts with one model"
@@ -260,7 +259,7 @@ def _asked(session: Session, matrix: Matrix, observer: Observer) -> Answered:
     )
 
 
-def _begun(home: Store, plan: Sequence[Matrix], models: Sequence[str | Path | LanguageModel]) -> str:
+def _begun(home: Store, plan: Sequence[Matrix], models: Sequence[Named]) -> str:
     """Enter the study in the store, unless it is there, and return its id."""
     configuration = {
         "tasks": [[each.task.name, str(each.task.fingerprint)] for each in plan],

@@ -6,31 +6,26 @@ chosen any more.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from types import MappingProxyType
 
 from localprompt.interface.arguments import check_record, checked
-from localprompt.lm.base import LanguageModel
 from localprompt.run.config import RunConfig
 from localprompt.run.earlier import begun_with
 from localprompt.run.estimate import Estimate
 from localprompt.run.execute import RunSession, execute_run
 from localprompt.run.folds import folded
 from localprompt.run.journal import enter
-from localprompt.run.models import ModelSource, check_engine, open_models
+from localprompt.run.models import ModelSource, Named, check_engine, open_models
 from localprompt.run.prepare import prepare, tell_before
 from localprompt.run.results import EvaluationResult, RunResult, Split, constant_note
-from localprompt.run.session import open_session, opened_store
+from localprompt.run.session import StoreSource, open_session, opened_store
 from localprompt.run.sizing import planned
-from localprompt.run.spec import Limits, loaded_task, read_spec, rows_of
+from localprompt.run.spec import Limits, TaskSource, loaded_task, read_spec, rows_of
 from localprompt.search.observer import Observer, SilentObserver, pluralize
 from localprompt.stats.intervals import interval
-from localprompt.store import Store
-from localprompt.tasks import Task
 from localprompt.tasks.check import main_doubts
 from localprompt.tasks.constant import constant_answer
 from localprompt.tasks.copies import numbered
@@ -42,12 +37,12 @@ __all__ = ["Estimate", "EvaluationResult", "RunResult", "dry_run", "evaluate", "
 
 @checked
 def optimize(  # noqa: PLR0913 - a run has as many choices as the command
-    task: str | os.PathLike[str] | Task,
-    model: str | Path | LanguageModel,
+    task: TaskSource,
+    model: Named,
     *,
     method: str = "ape",
     preset: str = "local",
-    proposer: str | Path | LanguageModel | None = None,
+    proposer: Named | None = None,
     settings: Mapping[str, object] = MappingProxyType({}),
     objective: Objective = "score",
     from_run: str | None = None,
@@ -58,7 +53,7 @@ def optimize(  # noqa: PLR0913 - a run has as many choices as the command
     max_tokens: int | None = None,
     max_calls: int | None = None,
     allow_code: bool = False,
-    store: Store | str | os.PathLike[str] | None = None,
+    store: StoreSource = None,
     use_cache: bool = True,
     observer: Observer | None = None,
 ) -> RunResult:
@@ -125,12 +120,12 @@ def optimize(  # noqa: PLR0913 - a run has as many choices as the command
 
 @checked
 def dry_run(  # noqa: PLR0913 - as above
-    task: str | os.PathLike[str] | Task,
-    model: str | Path | LanguageModel,
+    task: TaskSource,
+    model: Named,
     *,
     method: str = "ape",
     preset: str = "local",
-    proposer: str | Path | LanguageModel | None = None,
+    proposer: Named | None = None,
     settings: Mapping[str, object] = MappingProxyType({}),
     objective: Objective = "score",
     from_run: str | None = None,
@@ -140,7 +135,7 @@ def dry_run(  # noqa: PLR0913 - as above
     max_tokens: int | None = None,
     max_calls: int | None = None,
     allow_code: bool = False,
-    store: Store | str | os.PathLike[str] | None = None,
+    store: StoreSource = None,
     observer: Observer | None = None,
 ) -> Estimate:
     """Return what `optimize` with these arguments is expected to cost, all searches; nothing is spent or stored.
@@ -170,14 +165,14 @@ def dry_run(  # noqa: PLR0913 - as above
 
 @checked
 def evaluate(  # noqa: PLR0913 - as above
-    task: str | os.PathLike[str] | Task,
-    model: str | Path | LanguageModel,
+    task: TaskSource,
+    model: Named,
     prompt: str | Prompt,
     *,
     split: Split = "test",
     engine: Mapping[str, object] = MappingProxyType({}),
     allow_code: bool = False,
-    store: Store | str | os.PathLike[str] | None = None,
+    store: StoreSource = None,
     use_cache: bool = True,
     observer: Observer | None = None,
 ) -> EvaluationResult:
@@ -224,7 +219,7 @@ def evaluate(  # noqa: PLR0913 - as above
 
 
 def sources(
-    model: str | Path | LanguageModel, proposer: str | Path | LanguageModel | None, engine: Mapping[str, object]
+    model: Named, proposer: Named | None, engine: Mapping[str, object]
 ) -> tuple[ModelSource, ModelSource | None]:
     """Return where the two models of a run are, each loaded with the same settings of the engine."""
     return ModelSource(model, engine), None if proposer is None else ModelSource(proposer, engine)

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import math
-import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import fmean
 from types import MappingProxyType
 
 from localprompt.interface.arguments import checked
 from localprompt.interface.rounding import score_text
-from localprompt.lm.base import LanguageModel
 from localprompt.lm.metered import MeteredLM
 from localprompt.run.api import dry_run
 from localprompt.run.estimate import Estimate
-from localprompt.run.models import check_engine
-from localprompt.run.session import Session, open_session
-from localprompt.run.spec import loaded_task
+from localprompt.run.models import Named, check_engine
+from localprompt.run.session import Session, StoreSource, open_session
+from localprompt.run.spec import TaskSource, loaded_task
 from localprompt.search.observer import Observer, SilentObserver, pluralize
 from localprompt.search.problem import Problem
 from localprompt.stats.intervals import Difference, Interval, exact_mcnemar, interval, paired_difference
 from localprompt.stats.power import smallest_detectable_gain
-from localprompt.store import Store
 from localprompt.store.plain import PlainRecord
 from localprompt.tasks import Task
 from localprompt.tasks.copies import inputs_of, n_different, numbered
@@ -103,12 +99,12 @@ class Diagnosis(PlainRecord):
 
 @checked
 def diagnose(  # noqa: PLR0913 - options of a user
-    task: str | os.PathLike[str] | Task,
-    model: str | Path | LanguageModel,
+    task: TaskSource,
+    model: Named,
     *,
     engine: Mapping[str, object] = MappingProxyType({}),
     allow_code: bool = False,
-    store: Store | str | os.PathLike[str] | None = None,
+    store: StoreSource = None,
     observer: Observer | None = None,
 ) -> Diagnosis:
     """Return what the seed prompts do with a model on 20 dev rows, and what a default search would cost.

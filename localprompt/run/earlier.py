@@ -7,7 +7,6 @@ depends on whether these are true here.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -16,10 +15,9 @@ from localprompt.errors import ConfigError, StoreError
 from localprompt.proposals.similarity import gist
 from localprompt.run.config import RunConfig
 from localprompt.run.results import RunResult
-from localprompt.run.session import opened_store
+from localprompt.run.session import StoreSource, opened_store
 from localprompt.run.spec import RunSpec
 from localprompt.search.observer import pluralize
-from localprompt.store import Store
 from localprompt.tasks import Task
 from localprompt.tasks.copies import inputs_of
 from localprompt.tasks.stored import read_example
@@ -30,7 +28,7 @@ _MOST = 5
 """Prompts of an earlier run that a search begins with."""
 
 
-def begun_with(spec: RunSpec, run: str | None, store: Store | str | os.PathLike[str] | None) -> RunSpec:
+def begun_with(spec: RunSpec, run: str | None, store: StoreSource) -> RunSpec:
     """Return the search, beginning with the best prompts of an earlier run beside the task's seeds; as it is for None.
 
     Those are the winner and the different candidates that were measured on most of dev, best first. Worked examples

@@ -12,7 +12,6 @@ Gap and relative regret as in work on prompts that drift between models (PromptB
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -24,17 +23,16 @@ from typing import Any
 from localprompt.errors import BudgetExhausted, ConfigError, StoreError
 from localprompt.interface.arguments import checked
 from localprompt.interface.rounding import score_text
-from localprompt.lm.base import LanguageModel
 from localprompt.lm.budget import Budget
 from localprompt.optimizers import Optimizer, configure
 from localprompt.run.config import RunConfig, resume_command
 from localprompt.run.earlier import best_first_on_dev, different
-from localprompt.run.models import Models, ModelSource, check_engine, open_models
+from localprompt.run.models import Models, ModelSource, Named, check_engine, open_models
 from localprompt.run.ported import Port, PortedPrompt
 from localprompt.run.prepare import Prepared, prepare, tell_before
 from localprompt.run.results import RunResult
 from localprompt.run.resume import known_task, source_of
-from localprompt.run.session import open_session, opened_store
+from localprompt.run.session import StoreSource, open_session, opened_store
 from localprompt.run.sizing import planned
 from localprompt.run.spec import Limits, RunSpec
 from localprompt.run.study import SearchStudy, gone_on
@@ -59,9 +57,9 @@ Scores = Mapping[str, float]
 @checked
 def port(  # noqa: PLR0913 - as many choices as the command
     run: str,
-    model: str | Path | LanguageModel,
+    model: Named,
     *,
-    proposer: str | Path | LanguageModel | None = None,
+    proposer: Named | None = None,
     method: str | None = None,
     task: Task | None = None,
     engine: Mapping[str, object] = MappingProxyType({}),
@@ -69,7 +67,7 @@ def port(  # noqa: PLR0913 - as many choices as the command
     max_tokens: int | None = None,
     max_calls: int | None = None,
     allow_code: bool = False,
-    store: Store | str | os.PathLike[str] | None = None,
+    store: StoreSource = None,
     observer: Observer | None = None,
 ) -> Port:
     """Return what the prompt of a finished run loses with another model, and what a new search wins back.

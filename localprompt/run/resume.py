@@ -5,7 +5,6 @@ Both run the optimiser again from its seed. What was asked before is answered by
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -15,21 +14,20 @@ from types import MappingProxyType
 
 from localprompt.errors import ConfigError, RunMismatch
 from localprompt.interface.arguments import checked
-from localprompt.lm.base import LanguageModel
 from localprompt.lm.deadline import Deadline
 from localprompt.lm.loading import check_trusted
 from localprompt.lm.replayed import ReplayedLM
 from localprompt.run.config import RunConfig
 from localprompt.run.estimate import Estimate
 from localprompt.run.execute import RunSession, execute_run, search_and_test
-from localprompt.run.models import Models, ModelSource, check_engine, open_models
+from localprompt.run.models import Models, ModelSource, Named, check_engine, open_models
 from localprompt.run.prepare import Prepared, prepare
 from localprompt.run.results import RunResult, is_cut
-from localprompt.run.session import opened_store
+from localprompt.run.session import StoreSource, opened_store
 from localprompt.run.sizing import learn_speed, planned
 from localprompt.run.spec import Limits, RunSpec, loaded_task
 from localprompt.search.observer import Observer, SilentObserver
-from localprompt.store import RunRecord, Store
+from localprompt.store import RunRecord
 from localprompt.tasks import Task
 from localprompt.tasks.stored import from_plain
 from localprompt.tasks.task import check_one_split
@@ -39,8 +37,8 @@ from localprompt.tasks.task import check_one_split
 def resume(  # noqa: PLR0913 - as many choices as the command
     run: str,
     *,
-    model: str | Path | LanguageModel | None = None,
-    proposer: str | Path | LanguageModel | None = None,
+    model: Named | None = None,
+    proposer: Named | None = None,
     task: Task | None = None,
     engine: Mapping[str, object] = MappingProxyType({}),
     max_minutes: float | None = None,
@@ -49,7 +47,7 @@ def resume(  # noqa: PLR0913 - as many choices as the command
     max_calls: int | None = None,
     force: bool = False,
     allow_code: bool = False,
-    store: Store | str | os.PathLike[str] | None = None,
+    store: StoreSource = None,
     observer: Observer | None = None,
 ) -> RunResult:
     """Return the result of a run that ended early, or was killed, gone on with to its end.
@@ -132,7 +130,7 @@ def replay(  # noqa: PLR0913 - as above
     task: Task | None = None,
     force: bool = False,
     allow_code: bool = False,
-    store: Store | str | os.PathLike[str] | None = None,
+    store: StoreSource = None,
     observer: Observer | None = None,
 ) -> RunResult:
     """Return the result of a run repeated from the store alone, without any model; nothing is written.
@@ -276,7 +274,7 @@ def _mismatch(config: RunConfig, task: Task, models: Models) -> RunMismatch | No
 
 def models_of(
     config: RunConfig,
-    given: tuple[str | Path | LanguageModel | None, str | Path | LanguageModel | None],
+    given: tuple[Named | None, Named | None],
     engine: Mapping[str, object],
     stack: ExitStack,
     observer: Observer,
@@ -303,9 +301,7 @@ def models_of(
     return open_models(first, None, stack, observer)
 
 
-def source_of(
-    config: RunConfig, role: str, given: str | Path | LanguageModel | None, engine: Mapping[str, object]
-) -> ModelSource:
+def source_of(config: RunConfig, role: str, given: Named | None, engine: Mapping[str, object]) -> ModelSource:
     """Return where the model of a role is, with the engine settings of then and those of now over them.
 
     Raises:

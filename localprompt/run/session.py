@@ -6,18 +6,20 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 
 from localprompt.interface.arguments import checked
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.budget import Budget
 from localprompt.lm.cached import Answers, CachedLM, MemoryAnswers
-from localprompt.run.models import Models, ModelSource, check_engine, open_model
+from localprompt.run.models import Models, ModelSource, Named, check_engine, open_model
 from localprompt.search.evaluator import Evaluator
 from localprompt.search.observer import Observer, SilentObserver
 from localprompt.store import Store
 from localprompt.tasks import Task
+
+StoreSource = Store | str | os.PathLike[str] | None
+"""A store as a user gives it: open, by path, or the default one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +39,9 @@ class Session:
 @contextmanager
 @checked
 def open_session(  # noqa: PLR0913 - options of a user
-    model: str | Path | LanguageModel,
+    model: Named,
     *,
-    store: Store | str | os.PathLike[str] | None = None,
+    store: StoreSource = None,
     engine: Mapping[str, object] = MappingProxyType({}),
     use_cache: bool = True,
     budget: Budget | None = None,
@@ -71,7 +73,7 @@ def open_session(  # noqa: PLR0913 - options of a user
         cached.flush()
 
 
-def opened_store(store: Store | str | os.PathLike[str] | None, stack: ExitStack, *, create: bool = True) -> Store:
+def opened_store(store: StoreSource, stack: ExitStack, *, create: bool = True) -> Store:
     """Return the store, opened if need be and then closed with the stack.
 
     Raises:

@@ -27,6 +27,9 @@ from localprompt.variants.robust import WEIGHTS, Objective, RobustEvaluator
 
 _MOST = 10**15  # an estimate goes a little beyond a limit, and the store keeps whole numbers up to 10 ** 18
 
+TaskSource = str | os.PathLike[str] | Task
+"""A task as a user gives it: a file, or loaded."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -156,7 +159,7 @@ def seen_dev(task: Task, n_dev: int | None, seed: int) -> tuple[Example, ...]:
 
 
 def read_spec(
-    task: str | os.PathLike[str] | Task,
+    task: TaskSource,
     method: tuple[str, str, Mapping[str, object]],
     seed: int,
     limits: Limits,
@@ -183,7 +186,7 @@ def read_spec(
     return RunSpec(loaded_task(task, allow_code=allow_code), name, optimizer, seed, limits, fixed)
 
 
-def loaded_tasks(tasks: Sequence[str | os.PathLike[str] | Task], what: str, *, allow_code: bool) -> list[Task]:
+def loaded_tasks(tasks: Sequence[TaskSource], what: str, *, allow_code: bool) -> list[Task]:
     """Return tasks that are measured side by side, read if need be.
 
     Args:
@@ -220,7 +223,7 @@ def rows_of(task: Task, split: str, what: str) -> tuple[Example, ...]:
     return examples
 
 
-def loaded_task(task: str | os.PathLike[str] | Task, *, allow_code: bool, unlabelled: bool = False) -> Task:
+def loaded_task(task: TaskSource, *, allow_code: bool, unlabelled: bool = False) -> Task:
     """Return the task, read if need be, without its answers if `unlabelled`.
 
     A metric or an answer function of the user's own that raises is a TaskError.

@@ -7,26 +7,22 @@ not the spread. Successive halving on common rows (Jamieson & Talwalkar 2016) in
 from __future__ import annotations
 
 import math
-import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from statistics import fmean
 from types import MappingProxyType
 from typing import Any
 
 from localprompt.interface.arguments import checked
-from localprompt.lm.base import LanguageModel
 from localprompt.lm.metered import MeteredLM
-from localprompt.run.models import check_engine
-from localprompt.run.session import Session, open_session
-from localprompt.run.spec import loaded_task
+from localprompt.run.models import Named, check_engine
+from localprompt.run.session import Session, StoreSource, open_session
+from localprompt.run.spec import TaskSource, loaded_task
 from localprompt.search.evaluator import Evaluator
 from localprompt.search.observer import Observer, SilentObserver, pluralize
 from localprompt.search.problem import Problem
 from localprompt.stats.intervals import Difference, Interval, interval, paired_difference
-from localprompt.store import Store
 from localprompt.store.plain import PlainRecord
 from localprompt.tasks import Task
 from localprompt.tasks.copies import inputs_of, numbered
@@ -102,12 +98,12 @@ class Tuned(PlainRecord):
 
 @checked
 def tune(  # noqa: PLR0913 - options of a user
-    task: str | os.PathLike[str] | Task,
-    model: str | Path | LanguageModel,
+    task: TaskSource,
+    model: Named,
     *,
     rows: int = 100,
     engine: Mapping[str, object] = MappingProxyType({}),
-    store: Store | str | os.PathLike[str] | None = None,
+    store: StoreSource = None,
     observer: Observer | None = None,
 ) -> Tuned:
     """Return the ways to ask a task, best first, and the gain of the best on rows that did not choose it.
