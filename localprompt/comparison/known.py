@@ -63,8 +63,11 @@ def known_comparison(home: Store, study: Study) -> KnownComparison:
     planned, known, done = list[PlannedRun](), list[KnownRun](), list[ComparedRun]()
     for run_id in study.runs:
         run = there.get(run_id)
-        if run is None or isinstance(run, DamagedRun):
-            known.append(_unreadable(run_id, run))
+        if run is None:
+            known.append(KnownRun(run_id, "", "", None, "gone", "it was deleted"))
+            continue
+        if isinstance(run, DamagedRun):
+            known.append(KnownRun(run_id, run.task, run.method, None, "damaged", run.why))
             continue
         status, why = _state(home, run)
         try:
@@ -76,15 +79,13 @@ def known_comparison(home: Store, study: Study) -> KnownComparison:
         except StoreError as error:
             status, why = "left out" if status == "finished" else status, error.message
         known.append(KnownRun(run.id, run.task, run.method, run.seed, status, why))
-    failed = [_failed(each) for each in known if each.status == "failed"]
+    failed = [
+        FailedRun(each.run_id, each.task, each.method, each.seed or 0, each.why, "")
+        for each in known
+        if each.status == "failed"
+    ]
     found = summed_up(study.id, planned, _settings(planned), done, failed) if planned else None
     return KnownComparison(tuple(known), found and replace(found, notes=_notes(found.notes, planned)))
-
-
-def _unreadable(run_id: str, run: DamagedRun | None) -> KnownRun:
-    if run is None:
-        return KnownRun(run_id, "", "", None, "gone", "it was deleted")
-    return KnownRun(run_id, run.task, run.method, None, "damaged", run.why)
 
 
 def _state(home: Store, run: RunRecord) -> tuple[str, str]:
@@ -103,10 +104,6 @@ def _task_of(run: RunRecord) -> Task:
         return from_plain(stored)
     except TaskError:  # judged by code, which a reader of results does not run
         return from_plain(without_functions(stored))
-
-
-def _failed(run: KnownRun) -> FailedRun:
-    return FailedRun(run.run_id, run.task, run.method, run.seed or 0, run.why, "")
 
 
 def _settings(planned: Sequence[PlannedRun]) -> Mapping[str, MethodSettings]:

@@ -228,12 +228,8 @@ class PE2(Checked):
         asking = search.meta["induce_chat" if search.problem.proposer.has_chat else "induce"]
         sampling = Sampling(self.init_tokens, temperature=self.init_temperature, top_p=self.top_p)
         guessing = Induction(search.meta, asking, self.example_chars, sampling)
-
-        def objection(text: str, _: Prompt) -> str:
-            return "too many words" if len(words(text)) > self.max_words else ""
-
         n, n_demos = self.init_prompts, self.init_demos
-        return guessing.first(search.problem, n, n_demos, shared=self.init_shared, objection=objection)
+        return guessing.first(search.problem, n, n_demos, shared=self.init_shared, objection=self._objection)
 
     def _score(
         self, problem: Problem, newest: Sequence[Prompt], dev: Sequence[Example], *, beside: Sequence[Prompt] = ()
@@ -361,9 +357,7 @@ class PE2(Checked):
 
     def _objection(self, text: str, parent: Prompt) -> str:
         """Return how a new prompt breaks what was asked for; empty if it does not."""
-        if len(words(text)) > self._word_limit(parent):
-            return "too many words"
-        return ""
+        return "too many words" if len(words(text)) > self._word_limit(parent) else ""
 
     def _word_limit(self, parent: Prompt) -> int:
         return max(self.max_words, len(words(parent.instruction)))

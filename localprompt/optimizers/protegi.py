@@ -253,7 +253,8 @@ class ProTeGi(Checked):
 
         # 5. Successors of each prompt.
         pools = [[new for origin, new in (*edits, *paraphrases) if origin == parent] for parent in beam]
-        return self._successors(problem, pools, self.successors * share)
+        n = self.successors * share
+        return [new for pool in pools for new in (pool if len(pool) <= n else problem.rng.sample(pool, n))]
 
     def _groups(
         self, search: _Search, beam: Sequence[Prompt], mistakes: Sequence[Sequence[Case]], n: int
@@ -343,10 +344,6 @@ class ProTeGi(Checked):
         if names := in_a_row(search.problem.outputs):
             blocks.append(search.meta["labels"].fill(labels=shortened(names, self.shown_chars)))
         return "\n\n".join(blocks)
-
-    def _successors(self, problem: Problem, pools: Sequence[Sequence[Prompt]], n: int) -> list[Prompt]:
-        """Return at most `n` of each pool, the successors of one prompt."""
-        return [new for pool in pools for new in (pool if len(pool) <= n else problem.rng.sample(pool, n))]
 
     def _select(self, problem: Problem, prompts: Sequence[Prompt]) -> list[Prompt]:
         """Return the next beam, best first."""

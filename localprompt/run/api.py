@@ -192,7 +192,6 @@ def evaluate(  # noqa: PLR0913 - as above
     Raises:
         ConfigError, TaskError, ModelError, ContextOverflow, StoreError: as `optimize`.
     """
-    check_engine(engine, model)
     loaded = loaded_task(task, allow_code=allow_code)
     examples = rows_of(loaded, split, "it has no test split to evaluate a prompt on")
     observer = observer or SilentObserver()

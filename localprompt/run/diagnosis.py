@@ -14,7 +14,7 @@ from localprompt.interface.rounding import score_text
 from localprompt.lm.metered import MeteredLM
 from localprompt.run.api import dry_run
 from localprompt.run.estimate import Estimate
-from localprompt.run.models import Named, check_engine
+from localprompt.run.models import Named
 from localprompt.run.session import Session, StoreSource, open_session
 from localprompt.run.spec import TaskSource, loaded_task
 from localprompt.search.observer import Observer, SilentObserver, pluralize
@@ -124,14 +124,14 @@ def diagnose(  # noqa: PLR0913 - options of a user
     Raises:
         ConfigError, TaskError, ModelError, ContextOverflow, StoreError: as `optimize`.
     """
-    check_engine(engine, model)
     loaded = loaded_task(task, allow_code=allow_code)
     check_one_split(loaded, "all its rows are tested, so the seed prompt cannot be tried on some of them before")
     observer = observer or SilentObserver()
     with open_session(model, store=store, engine=engine, observer=observer) as session:
         observer.stage("estimating what a default search will cost")
         expected = dry_run(loaded, session.lm.lm)
-        problem = _problem(loaded, session)
+        writing = MeteredLM(session.lm, session.budget)
+        problem = Problem(loaded, session.evaluator(loaded), writing, rng=random.Random(_SEED))
         rows = problem.shuffled(problem.dev)[:_ROWS]
         bare = {prompt.id: prompt for prompt in (*problem.seeds[:_MOST_SEEDS], Prompt(""))}
         shown, notes = _with_examples(loaded, problem, list(bare.values()), rows)
@@ -169,12 +169,6 @@ def diagnose(  # noqa: PLR0913 - options of a user
         notes=(*_left_out(problem), *notes),
         spend=session.budget.spend,
     )
-
-
-def _problem(task: Task, session: Session) -> Problem:
-    """Return the task as a search sees it, with chance of its own."""
-    writing = MeteredLM(session.lm, session.budget)
-    return Problem(task, session.evaluator(task), writing, rng=random.Random(_SEED))
 
 
 def _with_examples(

@@ -10,7 +10,7 @@ from pathlib import Path
 from localprompt.engine.gguf_reader import read_header
 from localprompt.errors import ConfigError
 from localprompt.lm.base import LanguageModel
-from localprompt.lm.deadline import Rates, Work, decodes_of
+from localprompt.lm.deadline import Work, decodes_of
 from localprompt.lm.loading import place_of
 from localprompt.run.estimate import measured_rates
 from localprompt.run.models import Named, check_engine
@@ -84,10 +84,8 @@ def cost_of(session: Session, works: Sequence[Work], n_prompts: int, n_rows: int
     """Return what some works take with the model of a session, answers half as long as they may get."""
     rates = measured_rates(session.lm.lm)
     tokens = sum(work.read + work.n * work.each // 2 for work in works)
-    seconds = None if rates is None else _seconds(works, rates)
+    seconds = None
+    if rates is not None:
+        drawn = [work.n * work.each / 2 for work in works]
+        seconds = math.fsum(rates.seconds(w.read, n, decodes_of(n, w.n)) for w, n in zip(works, drawn, strict=True))
     return MeasuringCost(session.lm.facts.name, n_prompts, n_rows, tokens, seconds)
-
-
-def _seconds(works: Sequence[Work], rates: Rates) -> float:
-    drawn = [work.n * work.each / 2 for work in works]
-    return math.fsum(rates.seconds(w.read, n, decodes_of(n, w.n)) for w, n in zip(works, drawn, strict=True))

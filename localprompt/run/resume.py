@@ -97,7 +97,7 @@ def resume(  # noqa: PLR0913 - as many choices as the command
         spec = _spec(config, known_task(config, task, allow_code, force=force), wanted, stack)
         models = models_of(config, (model, proposer), engine, stack, observer)
         is_same_task = spec.task.fingerprint == config.task.get("fingerprint")
-        seen = is_same_task and (config.test_seen or _has_test(record))
+        seen = is_same_task and (config.test_seen or bool(record.result and record.result.get("test")))
         mismatch = _mismatch(config, spec.task, models)
         if mismatch is not None:
             if not force:
@@ -315,8 +315,3 @@ def source_of(config: RunConfig, role: str, given: Named | None, engine: Mapping
         check_trusted(str(model), role)
     check_engine(engine, model)
     return ModelSource(model, {**before.engine(), **engine})
-
-
-def _has_test(record: RunRecord) -> bool:
-    """Return whether somebody may have seen how the run does on test."""
-    return isinstance(record.result, Mapping) and record.result.get("test") is not None

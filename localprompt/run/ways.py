@@ -16,7 +16,7 @@ from typing import Any
 
 from localprompt.interface.arguments import checked
 from localprompt.lm.metered import MeteredLM
-from localprompt.run.models import Named, check_engine
+from localprompt.run.models import Named
 from localprompt.run.session import Session, StoreSource, open_session
 from localprompt.run.spec import TaskSource, loaded_task
 from localprompt.search.evaluator import Evaluator
@@ -124,7 +124,6 @@ def tune(  # noqa: PLR0913 - options of a user
     Raises:
         ConfigError, TaskError, ModelError, StoreError: as `optimize`.
     """
-    check_engine(engine, model)
     loaded = loaded_task(task, allow_code=False)
     check_one_split(loaded, "all its rows are tested, so none are there to choose a way to ask by")
     observer = observer or SilentObserver()

@@ -31,6 +31,7 @@ from localprompt.variants.wording import (
     is_valid,
     literal,
     names_of,
+    outside,
     scripts_of,
     words_in,
 )
@@ -99,12 +100,10 @@ def _edits(origin: Origin, most: int) -> Iterator[Edit]:
 def _open_words(origin: Origin) -> list[Span]:
     """Return the words that may be replaced: of letters alone, long enough, and outside of what must stay."""
     text, kept = origin.prompt.instruction, literal(origin)
-    taken = {at for start, end in kept for at in range(start, end)}
     return [
         (start, end)
-        for start, end in words_in(text, kept)
+        for start, end in outside(words_in(text, kept), kept)
         if end - start >= _LEAST
-        and taken.isdisjoint(range(start, end))
         and text[start:end].casefold() not in _NUMBERS
         and regex.fullmatch(r"[\p{L}\p{M}]+", text[start:end])
         and not is_unspaced(text[start:end])
