@@ -30,6 +30,7 @@ from localprompt.stats.noise import noise_band
 from localprompt.stats.ranks import kendall_tau
 from localprompt.stats.resampling import Estimate, mean_of
 from localprompt.stats.sensitivity import (
+    LabelShift,
     answer_entropy,
     class_consistency,
     consistency_rate,
@@ -144,25 +145,26 @@ class _Scored:
         )
 
     def _variants(self) -> list[VariantMeasures]:
-        scores = self._scores
-        differences = () if scores is None else (None, *differences_from_original(scores, self._copies))
-        flips = (None, *flip_rates(self._answers, self._copies)) if self._answers else ()
-        shifts = label_shifts(self._answers) if self._answers else ()
+        scores, n_others = self._scores, len(self._by.measured) - 1
+        differences = [None] * n_others if scores is None else differences_from_original(scores, self._copies)
+        flips = flip_rates(self._answers, self._copies) if self._answers else [None] * n_others
+        shifts = label_shifts(self._answers) if self._answers else [LabelShift(0.0, None, 0.0, 0.0)] * (n_others + 1)
+        rows = zip(self._by.measured, (None, *differences), (None, *flips), shifts, strict=True)
         found = []
-        for i, measured in enumerate(self._by.measured):
-            favourite = shifts[i].favourite if shifts else None
+        for i, (measured, difference, flipped, shift) in enumerate(rows):
+            favourite = shift.favourite
             found.append(
                 VariantMeasures(
                     variant=self._by.places[i],
                     score=None if scores is None else interval(scores[i].tolist(), self._copies),
-                    difference=differences[i] if differences else None,
-                    flips=flips[i] if flips else None,
+                    difference=difference,
+                    flips=flipped,
                     nats=float((self._right[i] - self._right[0]).mean()) if self._right is not None and i else None,
                     favourite=None if favourite is None else self._texts[favourite],
-                    favourite_share=shifts[i].share if shifts else 0.0,
-                    favourite_change=shifts[i].change if shifts else 0.0,
+                    favourite_share=shift.share,
+                    favourite_change=shift.change,
                     favourite_wanted=None if favourite is None or scores is None else self._wanted(favourite),
-                    label_shift=shifts[i].distance if shifts else 0.0,
+                    label_shift=shift.distance,
                     unreadable=measured.unreadable if self._answers else 0,
                     failed=measured.failed,
                 )

@@ -13,10 +13,11 @@ Gap and relative regret as in work on prompts that drift between models (PromptB
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from types import MappingProxyType
 from typing import Any
 
@@ -254,22 +255,11 @@ def _say_dev(home: Store, old: OldRun, ready: Prepared, run_id: str, observer: O
         open_session(ready.models.lm, store=home, budget=budget, observer=observer) as session,
     ):
         measured = spec.evaluator(session.lm, session.budget).evaluate(list(prompts.values()), rows)
-        _note_dev(old, known, measured, rows, observer)
-
-
-def _note_dev(
-    old: OldRun,
-    known: Mapping[str, Scores],
-    measured: Sequence[Evaluation],
-    rows: Sequence[Example],
-    observer: Observer,
-) -> None:
-    objective = old.config.objective
-    what = "" if objective == "score" else f" (objective {objective})"
-    for (which, scores), now in zip(known.items(), measured, strict=True):
-        before = interval([scores[example.id] for example in rows])
-        swap = f"{score_text(before.mean)} with {old.result.model}, {score_text(now.mean)} with the new model"
-        observer.note(f"the old {which} on {len(rows)} dev examples{what}: {swap}")
+        what = "" if spec.objective == "score" else f" (objective {spec.objective})"
+        for (which, scores), now in zip(known.items(), measured, strict=True):
+            before = fmean(scores[example.id] for example in rows)
+            swap = f"{score_text(before)} with {old.result.model}, {score_text(now.mean)} with the new model"
+            observer.note(f"the old {which} on {len(rows)} dev examples{what}: {swap}")
 
 
 def _ported(study_id: str, home: Store, old: OldRun, task: Task, result: RunResult) -> Port:
