@@ -13,7 +13,7 @@ Gap and relative regret as in work on prompts that drift between models (PromptB
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -42,7 +42,7 @@ from localprompt.stats.intervals import Difference, Interval, interval, paired_d
 from localprompt.store import Store
 from localprompt.tasks import Task
 from localprompt.tasks.copies import numbered
-from localprompt.types import Evaluation, Example, Prompt
+from localprompt.types import Example, Prompt
 
 KIND = "port"
 """Of study in the store."""
@@ -142,9 +142,11 @@ class OldRun:
     config: RunConfig
     task: Task
     result: RunResult
-    dev: Mapping[str, Evaluation]
+    found: Sequence[Prompt]
+    """Its candidates, the best on dev first."""
+    dev: Mapping[str, Scores]
     """Prompt id to what it had on dev."""
-    test: Mapping[str, Evaluation]
+    test: Mapping[str, Scores]
 
     @classmethod
     def of(cls, home: Store, prefix: str, task: Task | None = None, *, allow_code: bool = False) -> OldRun:
@@ -169,11 +171,12 @@ class OldRun:
         result = RunResult.from_json(record.result)
         if result.dev is None or result.test is None:
             raise ConfigError(f"the run {record.id} compared nothing", "run the search again with a higher limit")
-        test = {each.prompt.id: each for each in home.runs.evaluations(record.id, "test")}
+        known = known_task(config, task, allow_code, force=False)
+        test = _scores(home, record.id, "test", known.test)
         if not {result.best.id, result.seed_prompt.id} <= test.keys():
             raise StoreError(f"the run {record.id} has no test scores any more", "run the search again")
-        known = known_task(config, task, allow_code, force=False)
-        return cls(record.id, config, known, result, _on_dev(home, record.id, known), test)
+        found = best_first_on_dev(home.runs.evaluations(record.id, "metric"))
+        return cls(record.id, config, known, result, found, _scores(home, record.id, "metric", known.dev), test)
 
     def search_for(self, limits: Limits, method: str | None, stack: ExitStack) -> RunSpec:
         """Return the new search; with another method the instruction stays where the old one put it."""
@@ -202,7 +205,7 @@ class OldRun:
         Candidates are those with as many dev rows as any, best first; two that say the same count once.
         """
         seeds = self.task.seeds
-        chosen = different(best_first_on_dev(self.dev.values()), (self.result.best, *seeds), _MOST_OTHERS)
+        chosen = different(self.found, (self.result.best, *seeds), _MOST_OTHERS)
         return (*chosen, *(seed for seed in seeds if seed.id != self.result.best.id))
 
 
@@ -245,7 +248,7 @@ def _say_dev(home: Store, old: OldRun, ready: Prepared, run_id: str, observer: O
     config = RunConfig.read(home.runs.get(run_id).configuration)
     spec = replace(ready.spec, n_dev=config.n_dev)
     prompts = {"winner": old.result.best, "seed": old.result.seed_prompt}
-    known = {which: _scores(old.dev.get(prompt.id)) for which, prompt in prompts.items()}
+    known = {which: old.dev.get(prompt.id, {}) for which, prompt in prompts.items()}
     rows = [example for example in spec.placed.dev if all(example.id in scores for scores in known.values())]
     if not rows:
         return
@@ -268,23 +271,23 @@ def _ported(study_id: str, home: Store, old: OldRun, task: Task, result: RunResu
     Raises:
         StoreError: if scores of it are gone.
     """
-    dev = _on_dev(home, result.run_id, task)
-    test = {each.prompt.id: _scores(each) for each in home.runs.evaluations(result.run_id, "test")}
+    dev = _scores(home, result.run_id, "metric", task.dev)
+    test = _scores(home, result.run_id, "test", task.test)
     seed, winner = old.result.seed_prompt, old.result.best
     tested = [each for each in task.test if each.id in test.get(winner.id, {})]
     is_whole = all(each.id in test.get(prompt.id, {}) for prompt in (seed, result.best) for each in tested)
-    common = [each for each in tested if each.id in _scores(old.test[winner.id])]
+    common = [each for each in tested if each.id in old.test[winner.id]]
     if not (tested and common and is_whole and result.test is not None):
         raise StoreError(f"the run {result.run_id} has no test scores any more", "delete it, and port again")
 
     def known(prompt: Prompt) -> PortedPrompt:
-        old_dev, old_test = _scores(old.dev.get(prompt.id)), _scores(old.test.get(prompt.id))
+        old_dev, new_dev = old.dev.get(prompt.id, {}), dev.get(prompt.id, {})
         return PortedPrompt(
             prompt,
-            _interval(_scores(dev.get(prompt.id)), [each for each in task.dev if each.id in old_dev or not old_dev]),
+            _interval(new_dev, [each for each in task.dev if each.id in old_dev or not old_dev]),
             _on(test[prompt.id], tested),
-            _interval(old_dev, [each for each in task.dev if each.id in _scores(dev.get(prompt.id))]),
-            _interval(old_test, tested),
+            _interval(old_dev, [each for each in task.dev if each.id in new_dev]),
+            _interval(old.test.get(prompt.id, {}), tested),
         )
 
     def difference(first: Scores, second: Scores, examples: list[Example]) -> Difference:
@@ -304,7 +307,7 @@ def _ported(study_id: str, home: Store, old: OldRun, task: Task, result: RunResu
         old_seed=rows[0],
         old_best=rows[1],
         new_best=rows[2],
-        swap=difference(_scores(old.test[winner.id]), test[winner.id], common),
+        swap=difference(old.test[winner.id], test[winner.id], common),
         kept=difference(test[seed.id], test[winner.id], tested),
         gain=gain,
         regret=1 - rows[1].new_test.mean / rows[2].new_test.mean if rows[2].new_test.mean else None,
@@ -316,18 +319,13 @@ def _ported(study_id: str, home: Store, old: OldRun, task: Task, result: RunResu
     )
 
 
-def _on_dev(home: Store, run_id: str, task: Task) -> dict[str, Evaluation]:
-    """Return what the prompts of a run had on dev, by id; some of them on all rows that its search saw."""
-    ids = {example.id for example in task.dev}
-    found = {}
-    for each in home.runs.evaluations(run_id, "metric"):
-        outcomes = tuple(outcome for outcome in each.outcomes if outcome.example_id in ids)
-        found[each.prompt.id] = replace(each, outcomes=outcomes)
-    return found
-
-
-def _scores(evaluation: Evaluation | None) -> dict[str, float]:
-    return {} if evaluation is None else {each.example_id: each.score for each in evaluation.outcomes}
+def _scores(home: Store, run_id: str, kind: str, examples: Sequence[Example]) -> dict[str, Scores]:
+    """Return what the prompts of a run had on those of the examples that it measured them on, by the prompts' ids."""
+    ids = {example.id for example in examples}
+    return {
+        each.prompt.id: {outcome.example_id: outcome.score for outcome in each.outcomes if outcome.example_id in ids}
+        for each in home.runs.evaluations(run_id, kind)
+    }
 
 
 def _interval(scores: Scores, examples: list[Example]) -> Interval | None:
