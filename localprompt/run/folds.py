@@ -84,16 +84,6 @@ def _flat(groups: Sequence[Sequence[Example]]) -> list[Example]:
     return [example for group in groups for example in group]
 
 
-def folded(spec: RunSpec) -> FoldedSearch | None:
-    """Return the searches of a cross-validated task; None for one with a test split.
-
-    Raises:
-        ConfigError: for limits that cannot be divided.
-        TaskError: as `without_each_fold`.
-    """
-    return FoldedSearch.of(spec) if spec.task.folds else None
-
-
 @dataclass(frozen=True, slots=True)
 class FoldedSearch:
     """A search for each fold and a last one on all rows."""
@@ -102,22 +92,6 @@ class FoldedSearch:
     """As it is asked for, with the limits of all searches together."""
     parts: tuple[RunSpec, ...]
     """Each with its share of tokens and calls; the last one is on all rows."""
-
-    @classmethod
-    def of(cls, spec: RunSpec) -> FoldedSearch:
-        """Divide a search; see `folded`."""
-        tasks, limits = [*without_each_fold(spec.task, spec.seed), spec.task], spec.limits
-        if limits.pause_after is not None:
-            hint = "interrupt it at any time: the same call goes on"
-            raise ConfigError("pause_after is for one search, and a cross-validated task takes several", hint)
-        shares = {}
-        for name in ("max_tokens", "max_calls"):
-            if (limit := getattr(limits, name)) is not None:
-                if limit < len(tasks):
-                    raise ConfigError(f"{name} is {limit}, for {len(tasks)} searches", f"give {len(tasks)} or more")
-                shares[name] = limit // len(tasks)
-        limits = replace(limits.without_minutes(), **shares)
-        return cls(spec, tuple(replace(spec, task=task, limits=limits) for task in tasks))
 
     def expected(self, models: Models, observer: Observer, deadline: Deadline | None) -> Estimate:
         """Return what all searches will cost together; its sizes are those of the last one.
@@ -203,3 +177,26 @@ class FoldedSearch:
             tokens_computed=sum(each.spend.tokens_computed + each.final_evaluation.tokens_computed for each in results),
             test=held_out_scores(self.whole.task, examples, before, after),
         )
+
+
+def folded(spec: RunSpec) -> FoldedSearch | None:
+    """Return the searches of a cross-validated task; None for one with a test split.
+
+    Raises:
+        ConfigError: for limits that cannot be divided.
+        TaskError: as `without_each_fold`.
+    """
+    if not spec.task.folds:
+        return None
+    tasks, limits = [*without_each_fold(spec.task, spec.seed), spec.task], spec.limits
+    if limits.pause_after is not None:
+        hint = "interrupt it at any time: the same call goes on"
+        raise ConfigError("pause_after is for one search, and a cross-validated task takes several", hint)
+    shares = {}
+    for name in ("max_tokens", "max_calls"):
+        if (limit := getattr(limits, name)) is not None:
+            if limit < len(tasks):
+                raise ConfigError(f"{name} is {limit}, for {len(tasks)} searches", f"give {len(tasks)} or more")
+            shares[name] = limit // len(tasks)
+    limits = replace(limits.without_minutes(), **shares)
+    return FoldedSearch(spec, tuple(replace(spec, task=task, limits=limits) for task in tasks))
