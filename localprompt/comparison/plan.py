@@ -271,14 +271,12 @@ def _configured(methods: Sequence[str] | None, preset: str, settings: Mapping[st
     for method in settings:
         if method not in having:
             raise ConfigError(f"settings for {method!r}, which is not compared", nearest(method, wanted))
-    of_each = {method: preset if preset in having[method] else LOCAL for method in wanted}
-    return {
-        method: (
-            configure(method, settings.get(method, {}), of_each[method]),
-            current_names(method, settings.get(method, {})) if of_each[method] == LOCAL else None,
-        )
-        for method in wanted
-    }
+    chosen: dict[str, tuple[Optimizer, Sequence[str] | None]] = {}
+    for method in wanted:
+        given, its_preset = settings.get(method, {}), preset if preset in having[method] else LOCAL
+        fixed = current_names(method, given) if its_preset == LOCAL else None
+        chosen[method] = configure(method, given, its_preset), fixed
+    return chosen
 
 
 class _KnownRuns:

@@ -85,7 +85,7 @@ class Evaluator:
         """Prompt id to the log of each label's probability whatever the input, in the order of the labels."""
         self._likelihoods: dict[tuple[str, str], LabelLikelihoods] = {}
         """By prompt id and example id."""
-        self._too_long: dict[tuple[str, str], None] = {}
+        self._too_long = set[tuple[str, str]]()
         """(prompt id, example id) that do not fit the context."""
 
     def check_fit(self, prompt: Prompt, examples: Sequence[Example], *, room: int = 0) -> None:
@@ -183,9 +183,8 @@ class Evaluator:
         if missing:
             cells = [(prompt, ex, self._context(prompt, ex.inputs)) for prompt, ex in map(wanted.__getitem__, missing)]
             overlong = self._overlong(kind, cells)
-            self._too_long.update(
-                ((prompt.id, ex.id), None) for (prompt, ex, _), is_over in zip(cells, overlong, strict=True) if is_over
-            )
+            over = [(prompt.id, ex.id) for (prompt, ex, _), is_over in zip(cells, overlong, strict=True) if is_over]
+            self._too_long.update(over)
             fitting = [cell for cell, is_over in zip(cells, overlong, strict=True) if not is_over]
             measured = iter(measure(fitting) if fitting else [])
             for key, (_, ex, _), is_over in zip(missing, cells, overlong, strict=True):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -71,17 +72,10 @@ def variance_shares(
     rows = _per_example(values)
     observed = _shares(rows.mean(axis=1)[None], values.shape, is_of, 0)
     samples = _shares(resampled_means(rows, None), values.shape, is_of, 1)
-    found = {name: estimate(float(share[0]), samples[name], values.shape[2]) for name, share in observed.items()}
-    return VarianceShares(
-        prompt=found["prompt"],
-        model=found.get("model"),
-        quantisation=found.get("quantisation"),
-        prompt_model=found.get("prompt_model"),
-        example=found["example"],
-        prompt_example=found.get("prompt_example"),
-        model_example=found.get("model_example"),
-        residual=found["residual"],
-    )
+    found: dict[str, Any] = dict.fromkeys(field.name for field in fields(VarianceShares))
+    for name, share in observed.items():
+        found[name] = estimate(float(share[0]), samples[name], values.shape[2])
+    return VarianceShares(**found)
 
 
 def _per_example(values: Values) -> Values:
