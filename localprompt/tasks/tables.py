@@ -27,14 +27,9 @@ _LOOKED_AT = 10
 _LONG = 60
 """Characters that no name of a column has."""
 _QUOTES = (
-    'a quote mark that is text is written twice, in a field in quotes: """Twas"; '
+    'mend it: a quote mark that is text is written twice, in a field in quotes: """Twas"; '
     "texts of many lines are safer in a .jsonl file"
 )
-_MAX_SHOWN = 5
-_ROWS_PER_VALUE = 5
-"""A column whose values repeat so often on average is a choice of few, such as the label."""
-_TELLING = 4
-"""Lines that look like rows by their commas alone; fewer do so by chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +57,7 @@ def read_table(source: str, text: str, delimiter: str, needed: Needed) -> Iterat
 
     Raises:
         TaskError: naming the one fault of the whole, with what to do: it is no table or divided otherwise; the header
-            is missing, comes later, or lacks a column that is needed; a quote mark joins rows.
+            is missing, comes later, or lacks a column that is needed; a field in quote marks does not end.
     """
     _check_kind(source, text, delimiter, needed)
     rows = _quoted_rows(source, text, delimiter) if delimiter == "," else _plain_rows(text, delimiter)
@@ -71,14 +66,7 @@ def read_table(source: str, text: str, delimiter: str, needed: Needed) -> Iterat
         return
     table = _Table(delimiter, filled[0], filled[1:])
     _check_header(source, table, needed)
-    if delimiter == ",":
-        _check_quoting(source, table)
     yield from _records(table)
-
-
-def _quoting_error(source: str, problem: str) -> TaskError:
-    """Return the error about quote marks in a CSV file that are doubtful, with what to do."""
-    return TaskError(f"{source}, {problem}", _QUOTES)
 
 
 def _check_kind(source: str, text: str, delimiter: str, needed: Needed) -> None:
@@ -127,8 +115,8 @@ def _check_header(source: str, table: _Table, needed: Needed) -> None:
     if not missing:
         return
     if header.end > header.line:
-        problem = f"line {header.line}: a quote mark makes the header continue to line {header.end}"
-        raise _quoting_error(source, f"{problem}, and it has no column {missing[0]!r}")
+        problem = f"a quote mark makes the header continue to line {header.end}, and it has no column {missing[0]!r}"
+        raise TaskError(f"{where}: {problem}", _QUOTES)
     for row in table.rows[:_LOOKED_AT]:
         if _has(row.cells, needed):
             raise TaskError(f"{source}, line {row.line}: the header appears only here", "remove the lines before it")
@@ -164,68 +152,6 @@ def _is_data(table: _Table) -> bool:
         if name.strip() and (name.strip() in below or len(name) > _LONG):
             return True
     return False
-
-
-def _check_quoting(source: str, table: _Table) -> None:
-    """Raise if a field in quote marks holds what are rows of the table.
-
-    Raises:
-        TaskError: naming where the first such fields begin and end, and how many rows each holds.
-    """
-    found = [
-        f"line {row.line}: a quote mark opens a field that ends only in line {row.end} and joins {count} rows"
-        for row, count in _swallowing(table)
-    ]
-    if found:
-        more = f"; and {len(found) - _MAX_SHOWN} more" if len(found) > _MAX_SHOWN else ""
-        raise _quoting_error(source, "; ".join(found[:_MAX_SHOWN]) + more)
-
-
-def _swallowing(table: _Table) -> list[tuple[_Row, int]]:
-    """Return the rows, the header too, that are several rows joined by quote marks, and how many each joins."""
-    joins = [(row, joined) for row in (table.header, *table.rows) if (joined := _joined(table, row))]
-    choices = _choices(table, {row.line for row, _ in joins}) if joins else {}
-    return [(row, len(joined)) for row, joined in joins if row is table.header or _are_rows(table, joined, choices)]
-
-
-def _joined(table: _Table, row: _Row) -> list[dict[int, str]]:
-    """Return the rows that the lines of a row would be by themselves; none if one of them would be no row.
-
-    Of each there are the cells, by their places, that stand inside the quote marks.
-    """
-    broken = [place for place, cell in enumerate(row.cells) if "\n" in cell]
-    width = len(table.header.cells)
-    if len(broken) != 1 or width < 2:
-        return []
-    place = broken[0]
-    first, *middle, last = (line.split(table.delimiter) for line in row.cells[place].split("\n"))
-    lines = [first, *(cells for cells in middle if "".join(cells).strip()), last]
-    widths = [width - place, *[width] * (len(lines) - 2), place + 1]
-    if len(row.cells) != width or [len(cells) for cells in lines] != widths:
-        return []
-    return [dict(enumerate(cells, start=0 if number else place)) for number, cells in enumerate(lines)]
-
-
-def _choices(table: _Table, suspects: set[int]) -> dict[int, set[str]]:
-    """Return the values of each column that has few of them, by its place."""
-    width = len(table.header.cells)
-    sure = [row.cells for row in table.rows if row.line not in suspects and len(row.cells) == width]
-    columns = [{cell.strip() for cell in column} for column in zip(*sure, strict=True)]
-    few = len(sure) / _ROWS_PER_VALUE
-    return {place: values for place, values in enumerate(columns) if len(values) <= few and values != {""}}
-
-
-def _are_rows(table: _Table, joined: list[dict[int, str]], choices: dict[int, set[str]]) -> bool:
-    chosen = [cell.strip() in choices[place] for cells in joined for place, cell in cells.items() if place in choices]
-    if chosen:
-        return sum(chosen) * 2 > len(chosen)
-    # In a text a comma stands before a space or ends a line; between columns only if it does so in the header too.
-    by_chance = not _is_spaced(dict(enumerate(table.header.cells))) and any(map(_is_spaced, joined))
-    return len(joined) >= _TELLING and not by_chance
-
-
-def _is_spaced(cells: dict[int, str]) -> bool:
-    return any(place > 0 and (not cell or cell[0].isspace()) for place, cell in cells.items())
 
 
 def _records(table: _Table) -> Iterator[Record]:
@@ -265,20 +191,6 @@ def _quoted_rows(source: str, text: str, delimiter: str) -> Iterator[_Row]:
             yield _Row(line, reader.line_num, cells)
             line = reader.line_num + 1
     except csv.Error as error:
-        raise _torn(source, str(error), line, reader.line_num) from None
-
-
-def _torn(source: str, error: str, line: int, end: int) -> TaskError:
-    """Return in words why the csv module cannot read on, in line `end`, a row that begins in `line`."""
-    opened = f"line {line}: a quote mark opens a field that"
-    if "unexpected end" in error:
-        return _quoting_error(source, f"{opened} never ends")
-    if "expected after" in error:
-        return _quoting_error(source, f"{opened} ends in line {end} in the middle of a text")
-    if "field limit" in error and end > line:
-        return _quoting_error(
-            source, f"{opened} has not ended in line {end}, {csv.field_size_limit()} characters later"
-        )
-    if "new-line" in error:
-        return TaskError(f"{source}, line {end}: a carriage return in the middle", "end lines with line feeds (\\n)")
-    return TaskError(f"{source}, line {end}: {error}", "mend or remove this line")
+        end = f" to {reader.line_num}" if reader.line_num > line else ""
+        why = "a carriage return in the middle" if "new-line" in str(error) else error
+        raise TaskError(f"{source}, line {line}{end}: this row cannot be read ({why})", _QUOTES) from None
