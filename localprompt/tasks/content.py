@@ -16,6 +16,7 @@ _LOOKED_AT = 4096
 """Bytes at the beginning that tell what a file is."""
 _UNPACK = "unpack it and name the file that was in it"
 _SHEET = "save the sheet as CSV (UTF-8)"
+_WIDE = "UTF-16 or UTF-32, not UTF-8"
 _CODING = "save the file as UTF-8"
 _ROWS = "write its rows as JSONL; with pandas: to_json(FILE, orient='records', lines=True, force_ascii=False)"
 _FOREIGN: tuple[tuple[bytes, str, str], ...] = (
@@ -31,8 +32,7 @@ _FOREIGN: tuple[tuple[bytes, str, str], ...] = (
     (rb"(?i)\s*(<!doctype html|<html)", "a web page, not the data itself", "download the raw file"),
     (rb"\s*<\?xml", "an XML file", "write its rows as CSV or JSONL"),
     (rb"\{\\rtf", "a document with formats", "save it as plain text (UTF-8)"),
-    (rb"\xff\xfe\x00\x00|\x00\x00\xfe\xff", "UTF-32, not UTF-8", _CODING),
-    (rb"\xff\xfe|\xfe\xff", "UTF-16, not UTF-8", _CODING),
+    (rb"\xff\xfe|\xfe\xff|\x00\x00\xfe\xff", _WIDE, _CODING),
 )
 
 
@@ -50,8 +50,8 @@ def read_text(path: Path) -> str:
     for pattern, what, hint in _FOREIGN:
         if re.match(pattern, start):
             raise TaskError(f"{path}: {what}", hint)
-    if coding := _other_coding(start):
-        raise TaskError(f"{path}: {coding}, not UTF-8", _CODING)
+    if start.count(0) > len(start) / 4:  # in UTF-16 half of the bytes of plain English are zero
+        raise TaskError(f"{path}: {_WIDE}", _CODING)
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
@@ -85,11 +85,3 @@ def _same_name(path: Path) -> Path | None:
     name = composed(path.name)
     same = [each for each in path.parent.iterdir() if composed(each.name) == name]
     return same[0] if len(same) == 1 and same[0].is_file() else None
-
-
-def _other_coding(start: bytes) -> str | None:
-    """Return the name of the coding that the places of the zero bytes tell; None if they tell none."""
-    halves = sorted(half.count(0) / max(1, len(half)) for half in (start[::2], start[1::2]))
-    if halves[1] < 0.7:
-        return None
-    return "UTF-16" if halves[0] < 0.1 else "UTF-32" if halves[0] > 0.4 else None

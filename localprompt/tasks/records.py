@@ -95,29 +95,14 @@ def _check_whole(source: str, text: str, first: list[str]) -> None:
         raise TaskError(f"{source}: holds no JSON objects, it begins with {start!r}", hint)
     if begins[0] == "[" and (len(first) == 1 or isinstance(_parsed(first[0]), BadRow)):
         raise TaskError(f"{source}: a JSON array", "write one object per line: jq -c '.[]' FILE")
-    if begins[0] == "{":
-        _check_first(source, text.lstrip())
-
-
-def _check_first(source: str, text: str) -> None:
-    """Raise if the first object goes on over several lines, or is the only one and holds all rows."""
-    try:
-        value, end = json.JSONDecoder(parse_int=str).raw_decode(text)
-    except (json.JSONDecodeError, RecursionError):
-        return  # its first line is wrong by itself
-    if not text[end:].strip():
-        _check_only(source, value)
-    if "\n" in text[:end]:
+    if begins[0] == "{" and _spans_lines(text.lstrip()):
         raise TaskError(f"{source}: its JSON objects span several lines", "write one per line: jq -c . FILE")
 
 
-def _check_only(source: str, content: Mapping[str, Any]) -> None:
-    """Raise if an object holds all rows: as a list, or as columns of texts."""
-    for key, rows in content.items():
-        if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows):
-            hint = f"write one object per line: jq -c '.[{json.dumps(key)}][]' FILE"
-            raise TaskError(f"{source}: one JSON object, which holds the rows in {key!r}", hint)
-    columns = content.values()
-    if columns and all(isinstance(each, dict) or (isinstance(each, list) and len(each) > 1) for each in columns):
-        hint = "write one object per line; with pandas: to_json(FILE, orient='records', lines=True, force_ascii=False)"
-        raise TaskError(f"{source}: one JSON object of columns, not of rows", hint)
+def _spans_lines(text: str) -> bool:
+    """Return whether the object that a text begins with goes on in its next line."""
+    try:
+        _, end = json.JSONDecoder(parse_int=str).raw_decode(text)
+    except (json.JSONDecodeError, RecursionError):
+        return False  # its first line is wrong by itself
+    return "\n" in text[:end]
