@@ -18,7 +18,8 @@ from typing import Literal
 
 from hostile import hostile_texts
 
-from localprompt.cli.output import print_evaluation, print_run
+from localprompt.cli.output import print_evaluation
+from localprompt.cli.show import print_run
 from localprompt.errors import LocalPromptError
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.local import load_model

@@ -17,19 +17,10 @@ _LONGEST = 160
 """Characters of an input, a target or an answer."""
 
 
-def changed_parts(rows: Sequence[TestRow], most: int = 3, most_of_each: int | None = None) -> list[RenderableType]:
-    """Return how many rows were fixed and broken, and some of them.
-
-    Args:
-        rows: of test.
-        most: to show of all; one is a broken one, where there is one.
-        most_of_each: to show of the fixed ones and of the broken ones instead.
-    """
+def changed_parts(rows: Sequence[TestRow], most: int = 3) -> list[RenderableType]:
+    """Return how many test rows were fixed and broken, and the first of each kind."""
     fixed, broken = ([row for row in rows if row.change == change] for change in ("fixed", "broken"))
-    if most_of_each is None:
-        shown = [*fixed[: most - bool(broken)], *broken][:most]
-    else:
-        shown = [*fixed[:most_of_each], *broken[:most_of_each]]
+    shown = [*fixed[:most], *broken[:most]]
     if not shown:
         return []
     such = ", such as" if len(shown) < len(fixed) + len(broken) else ""

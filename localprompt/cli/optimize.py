@@ -61,8 +61,8 @@ def optimize(
     **search: Any,
 ) -> None:
     """Search for a better prompt for the task file TASK and test it once on the test split."""
-    from localprompt.cli.output import print_run  # noqa: PLC0415
     from localprompt.cli.progress import search_progress  # noqa: PLC0415
+    from localprompt.cli.show import print_run  # noqa: PLC0415
     from localprompt.run import api as runs  # noqa: PLC0415 - `--help` must start fast
 
     search["settings"] = {

@@ -20,8 +20,8 @@ def replay(*, run: str, store: Path | None, as_json: bool, **choices: Any) -> No
 
     RUN is the beginning of a run's id. The replay of an unfinished run ends where its answers end.
     """
-    from localprompt.cli.output import print_run  # noqa: PLC0415
     from localprompt.cli.progress import progress  # noqa: PLC0415
+    from localprompt.cli.show import print_run  # noqa: PLC0415
     from localprompt.run import resume as resuming  # noqa: PLC0415 - `--help` must start fast
 
     with progress() as observer:

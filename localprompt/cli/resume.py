@@ -28,8 +28,8 @@ def resume(*, run: str, store: Path | None, as_json: bool, **choices: Any) -> No
     RUN is the beginning of a run's id. Nothing is computed twice, and the result is that of a run which was never
     interrupted.
     """
-    from localprompt.cli.output import print_run  # noqa: PLC0415
     from localprompt.cli.progress import search_progress  # noqa: PLC0415
+    from localprompt.cli.show import print_run  # noqa: PLC0415
     from localprompt.run import resume as resuming  # noqa: PLC0415 - `--help` must start fast
 
     with search_progress() as observer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +15,27 @@ from rich.text import Text
 from localprompt.cli.changed_rows import all_rows_parts, changed_parts
 from localprompt.cli.output import (
     boxed,
-    cost_parts,
-    difference_text,
     discard_parts,
+    estimate_text,
     note_parts,
     print_parts,
-    runner_up_parts,
     shown,
     test_parts,
     turn_parts,
-    verdict_style,
 )
 from localprompt.cli.printable import printable, printable_line
 from localprompt.cli.run_facts import at, discards_of, listed, outcome, state, when
+from localprompt.cli.streams import say_json
 from localprompt.cli.tables import facts_table, table
+from localprompt.errors import StoreError
 from localprompt.interface.advice import command
 from localprompt.interface.rounding import score_text
+from localprompt.reports.verdict import verdict_of
 from localprompt.run.config import resume_command
-from localprompt.run.history import RunHistory
+from localprompt.run.history import RunHistory, read_history
 from localprompt.run.results import RunResult
 from localprompt.search.observer import pluralize
+from localprompt.store import Store
 from localprompt.store.records import DamagedRun
 from localprompt.types import Candidate, Prompt
 
@@ -46,11 +48,27 @@ _TOP = 5
 _TOP_CHARS = 160
 """Of an instruction in the table of the best prompts."""
 _DEMOS = 2
-_CHANGED = 3
-"""Fixed rows, and broken ones."""
+_STYLES = {"significant improvement": "bold green", "significantly worse": "bold red"}
+"""Of verdicts."""
 
 
-def print_history(history: RunHistory, store: Path, *, candidates: bool, rows: bool, settings: bool) -> None:
+def print_run(result: RunResult, store: Path | None, *, as_json: bool = False) -> None:
+    """Print what a search found as `print_history` does; where the store cannot be read, at least the prompt."""
+    if as_json:
+        say_json(result.to_json())
+        return
+    try:
+        with Store(store, create=False) as opened:
+            history, path = read_history(opened, result.run_id), opened.path
+    except StoreError as error:
+        print_parts([boxed("Best prompt", result.best), *note_parts([error.message])])
+    else:
+        print_history(replace(history, result=result), path)
+
+
+def print_history(
+    history: RunHistory, store: Path, *, candidates: bool = False, rows: bool = False, settings: bool = False
+) -> None:
     """Print what is known of a run, and of three things all: its candidates, its test rows, its set-up."""
     result, run = history.result, listed(history.run, history.status)
     configuration = {} if isinstance(history.run, DamagedRun) else history.run.configuration
@@ -58,16 +76,23 @@ def print_history(history: RunHistory, store: Path, *, candidates: bool, rows: b
     parts: list[RenderableType] = [*_heading(run, result, configuration), Text("")]
     parts += _found(result, most_demos) if result else _so_far(history, most_demos)
     parts += _candidate_parts(history) + _front(result) if candidates else _best(history)
-    changed = all_rows_parts(history.test_rows) if rows else changed_parts(history.test_rows, most_of_each=_CHANGED)
+    changed = all_rows_parts(history.test_rows) if rows else changed_parts(history.test_rows)
     parts += [Text(""), *changed, *([Text("")] if changed else [])]
-    if result:
-        parts += [*runner_up_parts(result), *turn_parts(result.turns), *cost_parts(result)]
-    else:
-        parts.append(Text(f"spend: {_plain_spend(history)}"))
-    parts += [*discard_parts(discards_of(history)), *_notes(history), *_go_on(run, configuration, store)]
+    parts += _findings(history, result) if result else [Text(f"spend: {_plain_spend(history)}")]
+    parts += [*discard_parts(discards_of(history)), *_notes(history), *_go_on(run, result, configuration, store)]
     parts += [Text(""), _settings(configuration)] if settings else []
     parts += _more(history, store)
     print_parts(parts)
+
+
+def _findings(history: RunHistory, result: RunResult) -> list[RenderableType]:
+    """Return what the verdict rests on, what each operator of the search gained, and what all of it cost."""
+    verdict = verdict_of(history, None)
+    reasons = [Text(printable(text.replace("\u2212", "-"))) for text in verdict.reasons]
+    cost = [Text(text, style="dim") for text in verdict.cost]
+    if result.expected is not None:
+        cost.append(Text(f"It was expected to take {estimate_text(result.expected)}.", style="dim"))
+    return [*reasons, *turn_parts(result.turns), *cost]
 
 
 def _more(history: RunHistory, store: Path) -> list[RenderableType]:
@@ -88,7 +113,8 @@ def _heading(
 ) -> list[RenderableType]:
     seed = "" if run["seed"] is None else f", seed {run['seed']}"
     proposer = "" if run["proposer"] == run["model"] else f", prompts by {run['proposer']}"
-    stopped = f": {run['stopped']}" if run["stopped"] else ""
+    why = result.stopped if result and result.stopped else run["stopped"]  # a replay may end elsewhere
+    stopped = f": {why}" if why else ""
     times = f" ({when(run['created'])} to {when(run['updated'])})" if run["created"] is not None else ""
     objective = at(configuration, "objective")
     aim = "" if objective is None else f", objective {objective}"
@@ -106,13 +132,12 @@ def _verdict(run: _Run, result: RunResult | None) -> Text:
         is_there = run["status"] == "damaged" or run["verdict"] is not None
         none = "no result that can be read" if is_there else "no result yet"
         return Text(printable_line(outcome(run) if run["test"] else none), style="bold")
-    text = Text(result.verdict, style=verdict_style(result))
+    text = Text(result.verdict, style=_STYLES.get(result.verdict, "bold yellow"))
     if result.test is None:
         return text
     seed, best = (score_text(each.mean) for each in (result.test.seed, result.test.best))
-    if result.found_better:
-        return text.append(f": {seed} to {best} on test, {difference_text(result.test.difference)}", style="not bold")
-    return text.append(f": the seed prompt scores {seed} on test", style="not bold")
+    scores = f"{seed} to {best} on test" if result.found_better else f"the seed prompt scores {seed} on test"
+    return text.append(f": {scores}", style="not bold")
 
 
 def _found(result: RunResult, most_demos: int | None) -> list[RenderableType]:
@@ -217,13 +242,13 @@ def _notes(history: RunHistory) -> list[RenderableType]:
     return [*note_parts(texts), *damage]
 
 
-def _go_on(run: _Run, configuration: Mapping[str, Any], store: Path) -> list[RenderableType]:
+def _go_on(run: _Run, result: RunResult | None, configuration: Mapping[str, Any], store: Path) -> list[RenderableType]:
     """Return how to go on with a run that did not reach its end, or what to do about one that cannot be read."""
     if run["status"] == "damaged":
         look = command("runs", "check", store=store)
         remove = command("runs", "delete", run["run_id"], store=store)
         text = f"{look} says how far the damage goes; {remove} removes the run"
-    elif run["status"] in ("paused", "failed", "interrupted") or run["stopped"]:
+    elif run["status"] in ("paused", "failed", "interrupted") or run["stopped"] or (result and result.stopped):
         further = " with a higher limit" if run["status"] == "finished" else ""
         text = f"{resume_command(run['run_id'], configuration, store)}{further} continues"
     else:

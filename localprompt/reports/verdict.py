@@ -182,8 +182,13 @@ def _reasons(result: RunResult, words: _Words) -> list[str]:
     if result.runner_up is not None:
         reasons.append(_runner_up(result.runner_up, result.found_better, words))
     if result.failed:
-        reasons.append(f"{pluralize(result.failed, 'request')} killed the engine: they count as unanswered.")
+        reasons.append(failed_text(result.failed))
     return reasons
+
+
+def failed_text(n: int) -> str:
+    """Return what became of requests that killed the engine, in a sentence."""
+    return f"{pluralize(n, 'request')} killed the engine: they count as unanswered."
 
 
 def _chance(test: HeldOutScores, words: _Words) -> str:
@@ -244,12 +249,13 @@ def search_seconds(history: RunHistory) -> float | None:
 
 def _cost(history: RunHistory, result: RunResult) -> tuple[str, ...]:
     return (
-        _spent("The search", replace(result.spend, seconds=search_seconds(history) or 0.0)),
-        _spent("The final evaluation (noise, choice, test)", result.final_evaluation),
+        spent("The search", replace(result.spend, seconds=search_seconds(history) or 0.0)),
+        spent("The final evaluation (noise, choice, test)", result.final_evaluation),
     )
 
 
-def _spent(what: str, spend: Spend) -> str:
+def spent(what: str, spend: Spend) -> str:
+    """Return what something cost, in a sentence: tokens, model calls, time, answers that were known."""
     time = f"{spend.seconds / 60:.1f} minutes" if spend.seconds >= 60 else f"{spend.seconds:.0f} seconds"
     calls, tokens = pluralize(spend.calls, "model call"), spend.tokens_computed
     did = f"computed {tokens:,} tokens in {calls} and" if tokens else f"made {calls} in"  # once no tokens were counted

@@ -36,11 +36,12 @@ def _localprompt(*arguments: str) -> Result:
 def test_optimize_prints_a_summary_that_a_person_can_read(task: str) -> None:
     result = _localprompt("optimize", task, "--model", "toy:1")
     assert result.exit_code == 0, result.output
-    for piece in (toy.BEST, "95 % interval", "difference +1.000", "significant improvement", "tokens", "not used: "):
+    difference = "On the same 40 examples the difference is +100 points (95 % interval "
+    for piece in (toy.BEST, "significant improvement: 0.000 to 1.000 on test", difference, "tokens", "not used: "):
         assert piece in " ".join(result.stdout.split())
-    (second,) = [line for line in result.stdout.splitlines() if line.startswith("runner-up: ")]
-    assert re.match(r"runner-up: 0\.\d+ behind the found prompt on 40 dev and \d unused train examples \(95 %", second)
-    assert second.endswith(": Say something kind about the alpha.")
+    (second,) = [line for line in result.stdout.splitlines() if line.startswith("The runner-up is ")]
+    assert re.match(r"The runner-up is [\d.]+ points behind the found prompt on 4\d examples \(\d of them", second)
+    assert re.search(r"^runner-up +0\.\d+ .*Say something kind about the alpha\. *$", result.stdout, re.MULTILINE)
     assert "asking the proposer for 48 texts" in result.stderr
     assert f"best so far 1.00 on 40 dev examples: {toy.BEST}" in result.stderr
 
@@ -54,11 +55,11 @@ def test_where_the_seed_stays_the_summary_says_so_and_names_the_runner_up(
     result = _localprompt("optimize", task, "--model", "toy:1")
     assert result.exit_code == 0, result.output
     assert "no better prompt found" in result.stdout
-    assert "Seed prompt, which stays" in result.stdout
+    assert "Seed prompt" in result.stdout
     assert "Found prompt" not in result.stdout
     assert [line.split()[0] for line in result.stdout.splitlines() if line.endswith(" 40")] == ["seed"]
-    assert "dev score of the seed prompt: 0.000 on 40 examples" in result.stdout
-    assert "runner-up: level with the seed prompt on 40 dev" in result.stdout
+    assert re.search(r"^seed +0\.000 +40 ", result.stdout, re.MULTILINE)
+    assert "The runner-up is level with the seed prompt on 4" in result.stdout
 
 
 @pytest.mark.usefixtures("lm")
@@ -131,8 +132,8 @@ def test_the_estimate_stands_beside_the_truth(task: str) -> None:
     expected = json.loads(_localprompt("optimize", task, "--model", "toy:1", "--dry-run", "--json").stdout)
     assert plain["expected"].items() <= expected.items()
     shown = _localprompt("resume", plain["run_id"])
-    assert "spent " in shown.stdout
-    assert f"expected about {plain['expected']['proposals']} proposals" in shown.stdout
+    assert "The search computed " in shown.stdout
+    assert f"It was expected to take about {plain['expected']['proposals']} proposals" in shown.stdout
 
 
 @pytest.mark.usefixtures("lm")
@@ -266,7 +267,9 @@ def test_completions_without_an_answer_are_a_line_of_the_summary(task: str, name
     silent = toy.model(answer=lambda p, s: "" if "alpha" in p and "omega" not in p else toy.answer(p, s))
     named_model(silent)
     result = _localprompt("optimize", task, "--model", "toy:1")
-    assert "40 completions with the seed and" in " ".join(result.stdout.split())
+    assert "40 completions held no answer, 40 with the seed prompt and 0 with the found prompt" in " ".join(
+        result.stdout.split()
+    )
 
 
 @pytest.mark.parametrize("command", [["list"], ["path", "no-such"], ["info", "no-such"], ["pull", "no-such"]])
@@ -322,7 +325,7 @@ def test_a_run_that_was_interrupted_is_resumed_and_replayed(task: str, named_mod
     assert {**replayed, "spend": 0, "proof": 0} == {**plain, "spend": 0, "proof": 0}
     again = _localprompt("resume", run_id)
     assert f"the run {run_id} is finished" in again.stderr
-    for piece in ("noise floor of a mean dev score: 0.000", "of the answers from the store", "significant improvement"):
+    for piece in ("Measuring again changed none of ", "% of the answers were known", "significant improvement"):
         assert piece in " ".join(again.stdout.split())
 
 
@@ -383,7 +386,7 @@ def test_a_robust_search_shows_the_variants_beside_the_score(task: str) -> None:
     done = _localprompt(*words)
     assert done.exit_code == 0, done.output
     shown = " ".join(done.stdout.split())
-    for piece in ("found, mean of 5 variants", "seed, worst: ", "dev robust score of the found prompt"):
+    for piece in ("found, mean of 5 variants", "seed, worst: ", "objective robust"):
         assert piece in shown
     found = json.loads(_localprompt(*words, "--json").stdout)
     assert found["objective"] == "robust"

@@ -34,7 +34,7 @@ def newest() -> str:
 def test_a_finished_run_begins_with_what_came_out() -> None:
     found = localprompt.optimize(toy.task(), toy.model())
     text = show(found.run_id)
-    assert text.startswith("significant improvement: 0.000 to 1.000 on test, +1.000 (95 % interval ")
+    assert text.startswith("significant improvement: 0.000 to 1.000 on test\n")
     pieces = (
         f"run {found.run_id}: toy, ape, seed 0, scripted",
         "Found prompt",
@@ -44,8 +44,9 @@ def test_a_finished_run_begins_with_what_came_out() -> None:
         "prompts on dev:",
         "dev score  examples  made by",
         "test rows that changed: 40 fixed, 0 broken, such as",
-        "runner-up: ",
-        "spent ",
+        "On the same 40 examples the difference is +100 points (95 % interval ",
+        "The runner-up is ",
+        "The search computed ",
         "proposals not used: ",
         f"`localprompt runs show {found.run_id}` with --candidates (all ",
         f"`localprompt report {found.run_id}` makes a page of it",
@@ -61,7 +62,9 @@ def test_a_finished_run_begins_with_what_came_out() -> None:
 
 def test_of_a_search_by_operators_it_says_what_paid() -> None:
     text = show(localprompt.optimize(toy.task(), toy.model(), method="auto").run_id)
-    assert text.index("runner-up: ") < text.index("what paid on dev: opening +") < text.index("spent ")
+    assert (
+        text.index("The runner-up is ") < text.index("what paid on dev: opening +") < text.index("The search computed ")
+    )
 
 
 def test_where_the_seed_stays_it_is_said_once() -> None:

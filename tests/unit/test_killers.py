@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import toy
 
-from localprompt.cli.output import print_evaluation, print_run
+from localprompt.cli.output import print_evaluation
+from localprompt.cli.show import print_run
 from localprompt.engine.process import RequestsDied
 from localprompt.engine.settings import EngineSettings
 from localprompt.errors import BudgetExhausted
@@ -213,7 +214,7 @@ def test_the_same_of_completions(deadly: str, kept: object, monkeypatch: pytest.
 def test_people_are_told_of_killers(capsys: pytest.CaptureFixture[str]) -> None:
     print_run(runs.optimize(toy.task(), Mortal("alpha21\n")), None)
     shown = capsys.readouterr().out
-    assert "requests killed the engine; they count as unanswered." in shown
-    assert "spent on noise, choice and test " in shown
+    assert "requests killed the engine: they count as unanswered." in shown
+    assert "The final evaluation (noise, choice, test) computed " in shown
     print_evaluation(runs.evaluate(toy.task(), Mortal("alpha61\n"), "Say its omega."))
-    assert "1 request killed the engine; it counts as unanswered." in capsys.readouterr().out
+    assert "1 request killed the engine: they count as unanswered." in capsys.readouterr().out
