@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.console import RenderableType
 from rich.text import Text
 
-from localprompt.cli.printable import printable_line
+from localprompt.cli.printable import cut, printable_line
 from localprompt.interface.rounding import score_text
 from localprompt.run.history import TestRow
 from localprompt.types import Example, Outcome
@@ -63,4 +63,4 @@ def _margin(outcome: Outcome) -> str:
 
 
 def _cut(text: str) -> str:
-    return printable_line(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…")
+    return printable_line(cut(text, _LONGEST))

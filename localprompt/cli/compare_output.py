@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from localprompt.cli.output import note_text, shown
-from localprompt.cli.printable import printable, printable_line
+from localprompt.cli.printable import cut, printable, printable_line
 from localprompt.cli.streams import console
 from localprompt.cli.tables import table
 from localprompt.comparison.plan import Expected
@@ -122,7 +122,6 @@ def _settings(how: MethodSettings) -> str:
 def _found(run: ComparedRun) -> Text:
     result = run.result
     score = "not measured" if result.test is None else f"test {score_text(result.test.best.mean)}"
-    prompt = printable_line(shown(result.best))
-    prompt = prompt if len(prompt) <= _PROMPT_CHARS else f"{prompt[:_PROMPT_CHARS]}..."
+    prompt = cut(printable_line(shown(result.best)), _PROMPT_CHARS)
     text = Text(printable_line(f"{result.task}, {result.method}, seed {result.seed}, {score}: "), style="dim")
     return text.append(prompt, style="not dim")

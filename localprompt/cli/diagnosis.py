@@ -8,8 +8,8 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from localprompt.cli.output import print_parts
-from localprompt.cli.printable import printable, printable_line
-from localprompt.cli.tables import table
+from localprompt.cli.printable import cut, printable, printable_line
+from localprompt.cli.tables import table, within
 from localprompt.interface.rounding import score_text
 from localprompt.run.diagnosis import Diagnosis, Trial
 from localprompt.run.estimate import Estimate
@@ -57,7 +57,7 @@ def _scores(found: Diagnosis, task: Task) -> RenderableType:
         (
             _name(trial.prompt, task),
             score_text(trial.score.mean),
-            f"{score_text(trial.score.low, 2)} to {score_text(trial.score.high, 2)}",
+            within(trial.score),
             _unread(trial),
         )
         for trial in found.trials
@@ -73,7 +73,7 @@ def _name(prompt: Prompt, task: Task) -> str:
     """Return what a prompt is to the task, and how it begins."""
     number = _number(prompt, task)
     name = "seed prompt" + (f" {number}" if len(task.seeds) > 1 else "") + ": " if number else ""
-    name += _cut(prompt.instruction, _WIDTH) or "(no instruction)"
+    name += cut(prompt.instruction, _WIDTH) or "(no instruction)"
     return f"{name} + {pluralize(len(prompt.demos), 'example')}" if prompt.demos else name
 
 
@@ -87,7 +87,7 @@ def _answers(found: Diagnosis) -> RenderableType:
     columns = ("answer", "given for rows", "right for rows", "both")
     counts = found.answer_counts
     rows: list[tuple[str, ...]] = [
-        (_cut(each.answer, _WIDTH), str(each.given), str(each.wanted), str(each.right))
+        (cut(each.answer, _WIDTH), str(each.given), str(each.wanted), str(each.right))
         for each in counts[:_MOST_ANSWERS]
     ]
     if left := counts[_MOST_ANSWERS:]:
@@ -99,7 +99,7 @@ def _answers(found: Diagnosis) -> RenderableType:
 def _wrong(found: Diagnosis, task: Task) -> Iterator[RenderableType]:
     targets = {example.id: example.targets[0] for example in task.dev}
     for outcome in found.wrong:
-        written = printable_line(repr(_cut(outcome.completion or "", _COMPLETION)))
+        written = printable_line(repr(cut(outcome.completion or "", _COMPLETION)))
         unread = ", which holds no answer" if outcome.prediction is None else ""
         yield Text(printable(f"  {outcome.example_id}: {written}{unread}; right: {targets[outcome.example_id]!r}"))
 
@@ -111,7 +111,3 @@ def _minutes(expected: Estimate) -> str:
         return f"{text}make about {calls}."
     minutes, final = expected.seconds / 60, expected.final_seconds / 60
     return f"{text}take {minutes:.1f} minutes on this machine (about {calls}), and its final evaluation {final:.1f}."
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -11,9 +11,9 @@ from rich.text import Text
 
 from localprompt.cli.changed_rows import row_parts
 from localprompt.cli.output import difference_text, print_parts, shown
-from localprompt.cli.printable import printable, printable_line
+from localprompt.cli.printable import cut, printable, printable_line
 from localprompt.cli.run_facts import listed
-from localprompt.cli.tables import table
+from localprompt.cli.tables import table, within
 from localprompt.interface.rounding import score_text
 from localprompt.run.difference import RunDifference
 from localprompt.run.history import RunHistory
@@ -75,8 +75,7 @@ def _runs(runs: Sequence[RunHistory]) -> list[RenderableType]:
 def _scores(result: RunResult | None) -> tuple[str, ...]:
     if result is None or (test := result.test) is None:
         return ("-",) * 4
-    seed, best, low, high = map(score_text, (test.seed.mean, test.best.mean, test.best.low, test.best.high))
-    return seed, best, f"{low} to {high}", str(test.best.n)
+    return score_text(test.seed.mean), score_text(test.best.mean), within(test.best, 3), str(test.best.n)
 
 
 def _spend(history: RunHistory) -> tuple[str, ...]:
@@ -98,7 +97,7 @@ def _setup(runs: Sequence[RunHistory], found: RunDifference) -> list[RenderableT
 
 def _short(value: Any) -> str:
     text = "-" if value is None else value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= _CHARS else f"{text[:_CHARS]}…"
+    return cut(text, _CHARS)
 
 
 def _prompts(runs: Sequence[RunHistory], found: RunDifference) -> list[RenderableType]:

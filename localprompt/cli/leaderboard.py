@@ -61,11 +61,8 @@ def _parts(found: Leaderboard) -> Iterator[RenderableType]:
 
     from localprompt.cli.output import shown  # noqa: PLC0415
     from localprompt.cli.printable import printable  # noqa: PLC0415
-    from localprompt.cli.tables import table  # noqa: PLC0415
-    from localprompt.interface.rounding import percent_text, score_text  # noqa: PLC0415
-
-    def two(score: float | None) -> str:
-        return "" if score is None else score_text(score, 2)
+    from localprompt.cli.tables import signed, table, two, within  # noqa: PLC0415
+    from localprompt.interface.rounding import percent_text  # noqa: PLC0415
 
     for board in found.tasks:
         yield Text(printable(f"{board.task}: {board.n_rows} {board.split} rows, {found.size}"), style="bold")
@@ -74,13 +71,12 @@ def _parts(found: Leaderboard) -> Iterator[RenderableType]:
         rows = []
         for each in board.models:
             spread = each.spread
-            within = "" if spread.low is None else f"{two(spread.low)} to {two(spread.high)}"
             rows.append(
                 (
                     f"{each.model} {each.quantisation}".strip(),
-                    *(two(each.score.mean), f"{two(each.score.low)} to {two(each.score.high)}"),
-                    "" if each.behind is None else score_text(each.behind.mean, 2, "+"),
-                    *(two(spread.worst), f"{two(spread.value)}{'*' * (spread.by_chance.p < _ALPHA)}", within),
+                    *(two(each.score.mean), within(each.score)),
+                    "" if each.behind is None else signed(each.behind.mean),
+                    *(two(spread.worst), f"{two(spread.value)}{'*' * (spread.by_chance.p < _ALPHA)}", within(spread)),
                     two(spread.by_chance.median),
                 )
             )
@@ -92,7 +88,7 @@ def _parts(found: Leaderboard) -> Iterator[RenderableType]:
         lines = [
             (
                 f"{each.model} {each.quantisation}".strip(),
-                *(two(each.score.mean), f"{two(each.score.low)} to {two(each.score.high)}"),
+                *(two(each.score.mean), within(each.score)),
                 *(two(each.worst), two(each.largest_spread)),
             )
             for each in found.over_tasks

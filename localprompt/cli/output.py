@@ -11,7 +11,7 @@ from rich.text import Text
 
 from localprompt.cli.printable import printable, printable_line
 from localprompt.cli.streams import console
-from localprompt.cli.tables import table
+from localprompt.cli.tables import table, within
 from localprompt.interface.rounding import p_text, percent_text, score_text
 from localprompt.reports.verdict import failed_text, spent
 from localprompt.search.observer import pluralize
@@ -60,8 +60,8 @@ def print_parts(parts: Sequence[RenderableType]) -> None:
 def print_evaluation(result: EvaluationResult) -> None:
     """Print the score of a prompt with its interval."""
     score = result.score
-    within = f"{score_text(score.mean)} (95 % interval {score_text(score.low)} to {score_text(score.high)})"
-    measured = f"{result.split}: {within} on {pluralize(score.n, 'example')} ({result.model}, {result.task})"
+    found = f"{score_text(score.mean)} (95 % interval {within(score, 3)})"
+    measured = f"{result.split}: {found} on {pluralize(score.n, 'example')} ({result.model}, {result.task})"
     lines: list[RenderableType] = [boxed("Prompt", result.prompt), Text(printable_line(measured))]
     if result.unparsed:
         lines.append(Text(f"{result.unparsed} completions held no answer and score 0.", style="yellow"))
@@ -110,10 +110,7 @@ def test_parts(result: RunResult) -> list[RenderableType]:
     prompts = [("seed", test.seed, test.seed_variants), ("found", test.best, test.best_variants)]
     if not result.found_better and test.best == test.seed:  # folds may have found what the last search did not
         del prompts[1]
-    rows = [
-        (name, score_text(each.mean), f"{score_text(each.low)} to {score_text(each.high)}", str(each.n))
-        for name, each, _ in prompts
-    ]
+    rows = [(name, score_text(each.mean), within(each, 3), str(each.n)) for name, each, _ in prompts]
     rows += [row for name, _, variants in prompts for row in _variant_rows(name, variants)]
     return [table(columns, rows, right=columns[1:], wide=columns)]
 
@@ -123,10 +120,7 @@ def _variant_rows(name: str, found: VariantScores | None) -> list[tuple[str, str
     if found is None:
         return []
     ways = ((f"{name}, mean of 5 variants", found.mean), (f"{name}, worst: {found.change}", found.worst))
-    return [
-        (what, score_text(each.mean), f"{score_text(each.low)} to {score_text(each.high)}", str(each.n))
-        for what, each in ways
-    ]
+    return [(what, score_text(each.mean), within(each, 3), str(each.n)) for what, each in ways]
 
 
 def boxed(title: str, prompt: Prompt, most_demos: int | None = None) -> Panel:
@@ -165,8 +159,8 @@ def estimate_text(expected: Estimate, pause_after: float | None = None) -> str:
 
 def difference_text(difference: Difference) -> str:
     """Return a paired difference with its interval and p in words."""
-    mean, low, high = (score_text(each, sign="+") for each in (difference.mean, difference.low, difference.high))
-    return f"{mean} (95 % interval {low} to {high}, paired, {p_text(difference.p)})"
+    mean = score_text(difference.mean, sign="+")
+    return f"{mean} (95 % interval {within(difference, 3, '+')}, paired, {p_text(difference.p)})"
 
 
 def note_text(note: str) -> str:

@@ -22,5 +22,10 @@ def printable_line(text: str) -> str:
     return printable(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
+def cut(text: str, most: int) -> str:
+    """Return the text, one that is longer than `most` characters cut to so many with an ellipsis at its end."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def _unseen(char: str) -> bool:
     return unicodedata.category(char) in _UNSEEN

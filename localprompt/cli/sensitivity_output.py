@@ -17,8 +17,8 @@ from localprompt.battery.results import (
     Sensitivity,
 )
 from localprompt.cli.output import print_parts
-from localprompt.cli.printable import printable
-from localprompt.cli.tables import table
+from localprompt.cli.printable import cut, printable
+from localprompt.cli.tables import p_cell, signed, table, two, within
 from localprompt.interface.advice import command
 from localprompt.interface.rounding import p_text, percent_text, score_text
 from localprompt.search.observer import pluralize
@@ -120,14 +120,13 @@ def _spread(measures: FamilyMeasures) -> tuple[str, ...]:
     spread = measures.spread
     if spread is None:
         return ("", "", "", "", "", "")
-    within = "" if spread.low is None or spread.high is None else f"{_two(spread.low)} to {_two(spread.high)}"
     return (
-        _two(spread.worst),
-        _two(spread.best),
-        _two(spread.value),
-        within,
-        _two(spread.by_chance.median),
-        _p(spread.by_chance.p),
+        two(spread.worst),
+        two(spread.best),
+        two(spread.value),
+        within(spread),
+        two(spread.by_chance.median),
+        p_cell(spread.by_chance.p),
     )
 
 
@@ -137,12 +136,12 @@ def _measures(overall: FamilyMeasures) -> str:
     assert spread is not None  # only without right answers
     by_chance = spread.by_chance
     said = {
-        "mean": _two(spread.mean),
-        "standard deviation": "" if spread.deviation is None else _two(spread.deviation),
-        "worst of each row": _two(spread.worst_of_each.mean),
+        "mean": two(spread.mean),
+        "standard deviation": two(spread.deviation),
+        "worst of each row": two(spread.worst_of_each.mean),
         "consistency": _mean(overall.consistency),
         "PromptSensiScore": _mean(overall.prompt_sensi_score),
-        "performance drop": "" if drop is None else score_text(drop.value, 2, "+"),
+        "performance drop": "" if drop is None else signed(drop.value),
         "entropy": _mean(overall.entropy),
         "class consistency": _value(overall.class_consistency),
         "POSIX": _value(overall.posix),
@@ -172,14 +171,13 @@ def _words(model: ModelSensitivity) -> RenderableType:
     rows = []
     for each in by_weight[:_MOST_WORDS]:
         nats = each.nats
-        within = "" if nats is None or nats.low is None or nats.high is None else f"{nats.low:+.2f} to {nats.high:+.2f}"
         rows.append(
             (
-                _cut(each.text),
+                cut(each.text, _CHANGE),
                 _percent(each.flips),
                 "" if nats is None else f"{nats.value:+.2f} nats",
-                within,
-                score_text(each.difference.difference.mean, 2, "+"),
+                within(nats, sign="+"),
+                signed(each.difference.difference.mean),
             )
         )
     return table(columns, rows, right=columns[1:])
@@ -197,10 +195,10 @@ def _scorers(model: ModelSensitivity) -> RenderableType:
             (
                 each.scorer,
                 f"{len(each.variants) - 1}",
-                _two(spread.mean),
-                _two(spread.value),
-                _two(spread.by_chance.median),
-                _p(spread.by_chance.p),
+                two(spread.mean),
+                two(spread.value),
+                two(spread.by_chance.median),
+                p_cell(spread.by_chance.p),
                 f"{percent_text(unread / (len(each.variants) * each.rows))} %",
                 "" if each.agreement is None else f"{each.agreement:+.2f}",
             )
@@ -214,9 +212,9 @@ def _extremes(found: Sensitivity, model: ModelSensitivity) -> Iterator[Renderabl
         text, score = found.variants[place], scores[place]
         if score is None:
             continue
-        what = f"{name}, {_two(score.mean)}: {text.family}, {text.change}"
+        what = f"{name}, {two(score.mean)}: {text.family}, {text.change}"
         yield Text(printable(f"\n{what}"), style="bold")
-        yield Text(printable(_cut(text.shown, 600)), style="dim")
+        yield Text(printable(cut(text.shown, 600)), style="dim")
 
 
 def _models(found: Sensitivity) -> Iterator[RenderableType]:
@@ -229,7 +227,7 @@ def _models(found: Sensitivity) -> Iterator[RenderableType]:
         if spread is not None and original is not None:
             by_chance = spread.by_chance.median
             numbers = (original.mean, spread.mean, spread.worst, spread.best, spread.value, by_chance)
-        rows.append((model.model, model.quantisation, *map(_two, numbers), _percent(overall.flip_rate)))
+        rows.append((model.model, model.quantisation, *map(two, numbers), _percent(overall.flip_rate)))
     yield Text("")
     yield table(columns, rows, right=columns[2:], wide=("model",))
     yield from agreement_lines(found.rank_agreement, "wording")
@@ -283,20 +281,8 @@ def _percent(interval: Interval | None) -> str:
 
 
 def _mean(interval: Interval | None) -> str:
-    return "" if interval is None else _two(interval.mean)
+    return "" if interval is None else two(interval.mean)
 
 
 def _value(estimate: Estimate | None) -> str:
     return "" if estimate is None else f"{estimate.value:.2f}"
-
-
-def _p(p: float) -> str:
-    return p_text(p, 3).removeprefix("p = ").removeprefix("p ")
-
-
-def _two(score: float) -> str:
-    return score_text(score, 2)
-
-
-def _cut(text: str, most: int = _CHANGE) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"

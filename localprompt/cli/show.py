@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from localprompt.cli.output import (
     test_parts,
     turn_parts,
 )
-from localprompt.cli.printable import printable, printable_line
+from localprompt.cli.printable import cut, printable, printable_line
 from localprompt.cli.run_facts import at, discards_of, listed, outcome, state, when
 from localprompt.cli.streams import say_json
 from localprompt.cli.tables import facts_table, table
@@ -159,7 +158,7 @@ def _front(result: RunResult | None) -> list[RenderableType]:
             score_text(each.mean),
             f"{each.tokens:,}",
             str(len(each.prompt.demos)),
-            textwrap.shorten(each.prompt.instruction, _CHARS, placeholder=" …") or "(no instruction)",
+            cut(each.prompt.instruction, _CHARS) or "(no instruction)",
         )
         for each in result.front
     ]
@@ -195,7 +194,7 @@ def _best(history: RunHistory) -> list[RenderableType]:
     for each in history.ranked[:_TOP]:
         scores = history.dev_scores.get(each.prompt.id, ())
         score = score_text(sum(scores) / len(scores)) if scores else "-"
-        prompt = textwrap.shorten(each.prompt.instruction, _TOP_CHARS, placeholder=" …")
+        prompt = cut(each.prompt.instruction, _TOP_CHARS)
         short = shown(Prompt(prompt, each.prompt.demos))
         rows.append((marks.get(each.prompt.id, ""), score, str(len(scores)), each.op, short))
     heading = Text(f"\nthe best of {pluralize(len(history.candidates), 'prompt')} on dev:", style="bold")
@@ -274,4 +273,4 @@ def _short(value: object) -> str:
         text = f"{value:,}"
     else:
         text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= 100 else f"{text[:97]}..."
+    return cut(text, 100)

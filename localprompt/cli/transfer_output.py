@@ -10,9 +10,9 @@ from rich.text import Text
 from localprompt.cli.output import print_parts, shown
 from localprompt.cli.printable import printable
 from localprompt.cli.sensitivity_output import agreement_lines, variance_table
-from localprompt.cli.tables import table
+from localprompt.cli.tables import p_cell, signed, table, two, within
 from localprompt.comparison.transfer_results import Cell, MeasuredModel, TaskTransfer, Transfer
-from localprompt.interface.rounding import p_text, percent_text, score_text
+from localprompt.interface.rounding import percent_text
 from localprompt.search.observer import pluralize
 
 _LEGEND = "`*`: the best prompt of a model, chosen on dev; `o`: found on that model"
@@ -46,7 +46,7 @@ def _task(task: TaskTransfer, models: Sequence[MeasuredModel]) -> Iterator[Rende
     for place, given in enumerate(task.prompts):
         cells = [task.cell(place, model) for model in range(len(models))]
         means = [cell.score.mean for cell in cells]
-        ends = (_two(min(means)), _two(sum(means) / len(means)))
+        ends = (two(min(means)), two(sum(means) / len(means)))
         rows.append((f"{place}", *map(_score, cells), *ends, f"{given.origin}: {shown(given.prompt)}"))
     yield Text("")
     yield table(("", *letters, "lowest", "mean", "prompt"), rows, right=("lowest", "mean"), wide=("prompt",))
@@ -65,38 +65,33 @@ def _of_model(cells: Sequence[Cell]) -> RenderableType:
     columns = ("", "score", "95 %", "from seed", "gap", "95 % ", "p", "regret")
     rows = []
     for cell in cells:
-        gain = "" if cell.gain is None else _signed(cell.gain.difference.mean)
+        gain = "" if cell.gain is None else signed(cell.gain.difference.mean)
         gap = ("", "", "")
         if cell.gap is not None:
             lost = cell.gap.difference
-            gap = (_signed(lost.mean), f"{_signed(lost.low)} to {_signed(lost.high)}", _p(cell.gap.adjusted_p))
+            gap = (signed(lost.mean), within(lost, sign="+"), p_cell(cell.gap.adjusted_p))
         regret = "" if cell.regret is None else f"{percent_text(cell.regret.value)} %"
         score = cell.score
-        rows.append(
-            (f"{cell.prompt}", _two(score.mean), f"{_two(score.low)} to {_two(score.high)}", gain, *gap, regret)
-        )
+        rows.append((f"{cell.prompt}", two(score.mean), within(score), gain, *gap, regret))
     return table(columns, rows, right=columns[1:])
 
 
 def _for_all(task: TaskTransfer, letters: Sequence[str]) -> RenderableType:
     columns = ("best in", "prompt", "mean", "95 %", "lowest", "95 % ", "of", "cost", "p")
-    rows = []
-    for each in task.best_for_all:
-        low, high = each.lowest.low, each.lowest.high
-        within = "" if low is None or high is None else f"{_two(low)} to {_two(high)}"
-        rows.append(
-            (
-                "the mean" if each.by == "mean" else "the lowest",
-                *(f"{each.prompt}", _two(each.score.mean), f"{_two(each.score.low)} to {_two(each.score.high)}"),
-                *(_two(each.lowest.value), within, letters[each.lowest_model]),
-                *(_signed(each.cost.mean), _p(each.cost.p)),
-            )
+    rows = [
+        (
+            "the mean" if each.by == "mean" else "the lowest",
+            *(f"{each.prompt}", two(each.score.mean), within(each.score)),
+            *(two(each.lowest.value), within(each.lowest), letters[each.lowest_model]),
+            *(signed(each.cost.mean), p_cell(each.cost.p)),
         )
+        for each in task.best_for_all
+    ]
     return table(columns, rows, right=("prompt", *columns[2:6], "cost", "p"))
 
 
 def _score(cell: Cell) -> str:
-    return f"{_two(cell.score.mean)}{'*' * cell.is_best}{'o' * cell.is_own}"
+    return f"{two(cell.score.mean)}{'*' * cell.is_best}{'o' * cell.is_own}"
 
 
 def _notes(found: Transfer) -> Iterator[str]:
@@ -117,15 +112,3 @@ def _notes(found: Transfer) -> Iterator[str]:
     spends = [model.spend for model in found.models]
     tokens, cached = sum(each.tokens_decoded for each in spends), sum(each.answers_cached for each in spends)
     yield f"{tokens:,} tokens; {cached:,} of {sum(each.answers for each in spends):,} answers were known"
-
-
-def _p(p: float) -> str:
-    return p_text(p, 3).removeprefix("p = ").removeprefix("p ")
-
-
-def _signed(difference: float) -> str:
-    return score_text(difference, 2, "+")
-
-
-def _two(score: float) -> str:
-    return score_text(score, 2)

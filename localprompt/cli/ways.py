@@ -12,7 +12,7 @@ from rich.text import Text
 
 from localprompt.cli.output import print_parts
 from localprompt.cli.printable import printable
-from localprompt.cli.tables import table
+from localprompt.cli.tables import signed, table, within
 from localprompt.interface.rounding import score_text
 from localprompt.run.ways import Tuned
 from localprompt.search.observer import pluralize
@@ -44,7 +44,7 @@ def _parts(found: Tuned) -> Iterator[RenderableType]:
         (
             way.change + (f"; {way.label_score}" if way.label_score else ""),
             score_text(way.score.mean),
-            f"{score_text(way.score.low, 2)} to {score_text(way.score.high, 2)}",
+            within(way.score),
             str(way.score.n),
         )
         for way in found.ways
@@ -65,7 +65,7 @@ def _gain(found: Tuned) -> str:
         return "No other way was ahead of the task as it is."
     if found.gain is None:
         return "No train rows are left to confirm the best: its score is that of the best of many, partly luck."
-    mean, low, high = (score_text(each, 2, "+") for each in (found.gain.mean, found.gain.low, found.gain.high))
+    gain = f"{signed(found.gain.mean)} (95 % interval {within(found.gain, sign='+')})"
     chance = ", which may be chance" if found.gain.p >= _ALPHA else ""
     rows = f"{found.gain.n} train rows that chose nothing"
-    return f"On {rows} the best differs from the task as it is by {mean} (95 % interval {low} to {high}){chance}."
+    return f"On {rows} the best differs from the task as it is by {gain}{chance}."

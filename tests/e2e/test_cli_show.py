@@ -99,7 +99,7 @@ def test_of_the_candidates_the_best_five_are_shown_or_all_with_their_ids() -> No
         "1.000 on 40 dev examples  forward",
         "prompts that no other beats in both score and length:",
         "seed       0.000       2      0  (no instruction)",
-        "found      1.000      12      0  Turn every alpha into the omega that …",
+        "found      1.000      12      0  Turn every alpha into the omega that ha…",
     ):
         assert piece in every
 
