@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 _Row = Mapping[str, Any]
 """As `listed` makes it."""
 Order = Literal["created", "task", "model", "method", "score", "gain"]
-_NAMED = 8
-"""Names in a sentence."""
 
 
 def listed(run: RunRecord | DamagedRun, status: str) -> dict[str, Any]:
@@ -52,24 +50,13 @@ def matching(rows: Sequence[_Row], wanted: Mapping[str, str]) -> list[_Row]:
     return [row for row in rows if all(_holds(row, name, text) for name, text in wanted.items())]
 
 
-def nothing_matches(rows: Sequence[_Row], wanted: Mapping[str, str]) -> str:
-    """Return a sentence that says why no row is left, and which names there are."""
-    for name, text in wanted.items():
-        if not matching(rows, {name: text}):
-            known = sorted({_cell(row, name) for row in rows})
-            more = f" and {len(known) - _NAMED} more" if len(known) > _NAMED else ""
-            return f"no run has {text!r} in its {name}; there are {', '.join(known[:_NAMED])}{more}"
-    return f"no run has all of {', '.join(f'{name} {text!r}' for name, text in wanted.items())}"
-
-
-def ordered(rows: Sequence[_Row], by: Order, *, is_reversed: bool) -> list[_Row]:
+def ordered(rows: Sequence[_Row], by: Order) -> list[_Row]:
     """Return the rows, which come newest first, in an order; those without scores are last where it is by scores."""
     if by == "created":
-        return list(reversed(rows)) if is_reversed else list(rows)
+        return list(rows)
     if by not in ("score", "gain"):
-        return sorted(rows, key=lambda row: str(row[by]).casefold(), reverse=is_reversed)
-    known = [row for row in rows if row["test"]]
-    known.sort(key=_gain if by == "gain" else _score, reverse=not is_reversed)
+        return sorted(rows, key=lambda row: str(row[by]).casefold())
+    known = sorted((row for row in rows if row["test"]), key=_gain if by == "gain" else _score, reverse=True)
     return known + [row for row in rows if not row["test"]]
 
 
@@ -82,11 +69,7 @@ def _gain(row: _Row) -> float:
 
 
 def _holds(row: _Row, name: str, text: str) -> bool:
-    return text.casefold() in _cell(row, name).casefold()
-
-
-def _cell(row: _Row, name: str) -> str:
-    return state(row) if name == "status" else str(row[name])
+    return text.casefold() in (state(row) if name == "status" else str(row[name])).casefold()
 
 
 def facts_of(history: RunHistory) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import click
 
 from localprompt.cli.options import HomePath, store_options
 from localprompt.cli.printable import printable_line
-from localprompt.cli.run_facts import Order, facts_of, listed, matching, nothing_matches, ordered, outcome, state, when
+from localprompt.cli.run_facts import Order, facts_of, listed, matching, ordered, outcome, state, when
 from localprompt.cli.streams import console, say, say_json
 from localprompt.interface.advice import command
 from localprompt.interface.paths import default_store
@@ -33,12 +33,9 @@ def runs() -> None:
 @click.option("--method", help="Only those with this in the method's name.")
 @click.option("--status", help="Only those with this in the status, such as paused, failed, interrupted, damaged.")
 @click.option("--sort", type=click.Choice(get_args(Order)), default="created", show_default=True, help="Their order.")
-@click.option("--reverse", is_flag=True, help="Turn the order round.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most N of them.", metavar="N")
 @store_options
-def list_(
-    *, sort: Order, reverse: bool, limit: int | None, store: Path | None, as_json: bool, **filters: str | None
-) -> None:
+def list_(*, sort: Order, limit: int | None, store: Path | None, as_json: bool, **filters: str | None) -> None:
     """List the runs, newest first, and name those that are damaged.
 
     Names are found by any part of them, in small letters or capitals. Scores and gains on test are sorted from the
@@ -55,9 +52,10 @@ def list_(
     else:
         say(printable_line(f"there is no store {path}; `localprompt optimize` begins one"), err=True)
     wanted = {name: text for name, text in filters.items() if text is not None}
-    rows = ordered(matching(every, wanted), sort, is_reversed=reverse)[:limit]
+    rows = ordered(matching(every, wanted), sort)[:limit]
     if every and not rows:
-        say(printable_line(nothing_matches(every, wanted)), err=as_json)
+        texts = " and ".join(f"{text!r} in its {name}" for name, text in wanted.items())
+        say(printable_line(f"no run has {texts}"), err=as_json)
     if as_json:
         say_json(rows)
     elif rows:

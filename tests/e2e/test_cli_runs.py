@@ -112,8 +112,7 @@ def fill_several(path: Path) -> None:
         (("--sort", "model"), ["anything", "sent-long", "Sentiment", "routing"]),
         (("--sort", "score"), ["sent-long", "Sentiment", "routing", "anything"]),
         (("--sort", "gain"), ["routing", "Sentiment", "sent-long", "anything"]),
-        (("--sort", "gain", "--reverse"), ["sent-long", "Sentiment", "routing", "anything"]),
-        (("--reverse", "--limit", "2"), ["Sentiment", "routing"]),
+        (("--sort", "gain", "--limit", "2"), ["routing", "Sentiment"]),
     ],
 )
 def test_a_list_is_filtered_sorted_and_cut(store: Path, options: tuple[str, ...], tasks: list[str]) -> None:
@@ -123,17 +122,13 @@ def test_a_list_is_filtered_sorted_and_cut(store: Path, options: tuple[str, ...]
     assert [name for line in table[1:] for name in tasks if f" {name} " in line] == tasks
 
 
-def test_a_filter_that_nothing_matches_says_what_there_is(store: Path) -> None:
+def test_filters_that_nothing_matches_are_told(store: Path) -> None:
     fill_several(store)
     result = call(store, "list", "--model", "llama", "--task", "sent")
-    assert (result.exit_code, result.stdout) == (0, "no run has 'llama' in its model; there are Tiny-2, big, tiny\n")
-    assert (
-        "no run has all of task 'routing', method 'ape'"
-        in call(store, "list", "--task", "routing", "--method", "ape").stdout
-    )
+    assert (result.exit_code, result.stdout) == (0, "no run has 'llama' in its model and 'sent' in its task\n")
     silent = call(store, "list", "--status", "paused", "--json")
     assert silent.stdout == "[]\n"
-    assert "no run has 'paused' in its status; there are finished, interrupted" in silent.stderr
+    assert "no run has 'paused' in its status" in silent.stderr
 
 
 def test_an_order_that_there_is_not_is_refused(store: Path) -> None:
