@@ -27,7 +27,6 @@ def report(
     printed instead.
     """
     from localprompt.reports import report as reports  # noqa: PLC0415 - `--help` must start fast
-    from localprompt.reports.page import finite  # noqa: PLC0415
     from localprompt.run.session import opened_store  # noqa: PLC0415
 
     if as_json and is_watched:
@@ -37,7 +36,7 @@ def report(
     with ExitStack() as stack:
         home = opened_store(store, stack, create=False)
         if as_json:
-            say_json(finite(reports.find(home, what)[1].to_json()))
+            say_json(reports.find(home, what)[1].to_json())
             return
         if not is_watched:
             path = reports.report(what, out=out, store=home)

@@ -10,12 +10,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import math
 import os
 import shutil
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TextIO
+
+from localprompt.interface.values import finite
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -111,15 +112,7 @@ def say_json(value: object) -> None:
     try:
         say(json.dumps(value, ensure_ascii=True, allow_nan=False))
     except ValueError:  # what a store from elsewhere holds
-        say(json.dumps(_finite(value), ensure_ascii=True))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        say(json.dumps(finite(value), ensure_ascii=True))
 
 
 def console(*, err: bool = False, wide: bool = False) -> Console:

@@ -47,14 +47,20 @@ def read_value(what: str, value: object, wanted: Any) -> object:
         return tuple(
             read_value(what, part, get_args(wanted)[0]) for part in parts if not (isinstance(part, str) and not part)
         )
-    readers: dict[Any, Callable[[str, object], object]] = {
-        int: _whole,
-        float: _number,
-        bool: _yes_or_no,
-        Path: _path,
-        str: _text,
-    }
-    return readers[wanted](what, value)
+    read, expected, hint = _READERS[wanted]
+    try:
+        return read(value)
+    except (ValueError, OverflowError):
+        raise ConfigError(f"{what} is {expected}, not {told(value)}", hint) from None
+
+
+def finite(value: Any) -> Any:
+    """Return JSON with null for each number that JSON does not have, such as NaN."""
+    if isinstance(value, dict):
+        return {key: finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _one_of(what: str, value: object, known: tuple[str, ...]) -> object:
@@ -65,43 +71,42 @@ def _one_of(what: str, value: object, known: tuple[str, ...]) -> object:
     return value
 
 
-def _whole(what: str, value: object) -> int:
-    try:
-        if isinstance(value, int | str) and not isinstance(value, bool):
-            return int(value)
-    except ValueError:
-        pass
-    raise ConfigError(f"{what} is a whole number, not {told(value)}", "write it as 8")
+def _whole(value: object) -> int:
+    if not isinstance(value, int | str) or isinstance(value, bool):
+        raise ValueError
+    return int(value)
 
 
-def _number(what: str, value: object) -> float:
-    try:
-        if (
-            isinstance(value, int | float | str)
-            and not isinstance(value, bool)
-            and math.isfinite(number := float(value))
-        ):
-            return number
-    except (ValueError, OverflowError):
-        pass
-    raise ConfigError(f"{what} is a number, not {told(value)}", "write it as 0.9")
+def _number(value: object) -> float:
+    if not isinstance(value, int | float | str) or isinstance(value, bool) or not math.isfinite(float(value)):
+        raise ValueError
+    return float(value)
 
 
-def _yes_or_no(what: str, value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.lower() in ("true", "false", "yes", "no"):
-        return value.lower() in ("true", "yes")
-    raise ConfigError(f"{what} is true or false, not {told(value)}", "write true or false")
+def _yes_or_no(value: object) -> bool:
+    words = {"true": True, "yes": True, "false": False, "no": False}
+    if str(value).lower() not in words:
+        raise ValueError
+    return words[str(value).lower()]
 
 
-def _path(what: str, value: object) -> Path:
-    if isinstance(value, str | Path) and str(value):
-        return expanded(value)
-    raise ConfigError(f"{what} is a path, not {told(value)}", "give a path")
+def _path(value: object) -> Path:
+    if not isinstance(value, str | Path) or not str(value):
+        raise ValueError
+    return expanded(value)
 
 
-def _text(what: str, value: object) -> str:
-    if isinstance(value, str):
-        return value
-    raise ConfigError(f"{what} is text, not {told(value)}", "give text")
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError
+    return value
+
+
+_READERS: dict[Any, tuple[Callable[[object], object], str, str]] = {
+    int: (_whole, "a whole number", "write it as 8"),
+    float: (_number, "a number", "write it as 0.9"),
+    bool: (_yes_or_no, "true or false", "write true or false"),
+    Path: (_path, "a path", "give a path"),
+    str: (_text, "text", "give text"),
+}
+"""Type to how a value is read as it, what is expected in words, and a hint."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import math
 import unicodedata
 from collections.abc import Mapping
 from functools import cache
@@ -18,6 +17,8 @@ from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from localprompt.interface.values import finite
 
 _ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 """What could end a script element, or begin a comment in one."""
@@ -59,23 +60,6 @@ def embedded(value: object) -> str:
     for character, escape in _ESCAPES.items():
         text = text.replace(character, escape)
     return text
-
-
-def finite(value: Any) -> Any:
-    """Return JSON of a store in which numbers that JSON does not have, such as NaN, are texts."""
-    try:
-        json.dumps(value, allow_nan=False)
-    except ValueError:
-        return _finite(value)
-    return value
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_finite(part) for part in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def visible(text: str) -> str:

@@ -104,13 +104,13 @@ def watch(home: Store, what: str | None, out: Path | None, seconds: float = RENE
     """
     found_id, made = find(home, what)
     path = out or Path(f"localprompt-{found_id}.html")
-    found, shown, written, took = made.to_json(), None, None, 0.0
+    found, shown, took = made.to_json(), None, 0.0
     try:
         # Of other studies nobody knows whether a process is at work, and there is nothing to see before their end.
         while found.get("status") == "running" and found["report"] in ("run", "comparison"):
-            if found != shown or _changed(path) != written:
+            if found != shown:
                 write(path, page(found, is_live=True))
-                shown, written = found, _changed(path)
+                shown = found
                 yield path
             time.sleep(max(seconds, _REST * took))
             began = time.monotonic()
@@ -151,13 +151,6 @@ def find(home: Store, what: str | None) -> tuple[str, Report]:
     except _FOREIGN as error:
         look = command("runs", "check", store=home.path)
         raise StoreError(f"{found} is damaged ({type(error).__name__}: {error})", f"{look} says how far") from error
-
-
-def _changed(path: Path) -> int | None:
-    """Return when a file was changed, in nanoseconds; None where there is none."""
-    with suppress(OSError):
-        return path.stat().st_mtime_ns
-    return None
 
 
 def write(path: Path, text: str) -> None:

@@ -217,7 +217,11 @@ def test_answers_that_cannot_fit_explain_a_score_of_0(tmp_path: Path) -> None:
             "engine setting kv_type",
         ),
         (["optimize", "TASK", "--model", "toy:1", "--max-calls", "0"], 2, "--max-calls"),
-        (["optimize", "TASK", "--model", "toy:1", "--max-minutes", "nan"], 2, "--max-minutes"),
+        (
+            ["optimize", "TASK", "--model", "toy:1", "--max-minutes", "nan"],
+            2,
+            "max_minutes is nan, not a finite number",
+        ),
         (["optimize", "TASK", "--model", "toy:1", "--max-tokens", "10000000000000000000"], 2, "--max-tokens"),
         (
             ["optimize", "TASK", "--model", "toy:1", "--set", "queries=2000000"],

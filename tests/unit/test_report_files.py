@@ -14,7 +14,7 @@ import toy
 
 import localprompt
 from localprompt.errors import StoreError
-from localprompt.reports.page import embedded, finite
+from localprompt.reports.page import embedded
 from localprompt.reports.report import find, report, watch
 from localprompt.store import Store
 from localprompt.types import Prompt
@@ -170,6 +170,5 @@ def test_labels_that_are_none_give_no_matrix_and_no_error(home: Store, labels: o
     assert find(home, run_id)[1].to_json()["confusion"] is None
 
 
-def test_numbers_that_json_does_not_have_are_texts() -> None:
-    assert finite({"a": [float("nan"), 1.5], "b": float("-inf")}) == {"a": ["nan", 1.5], "b": "-inf"}
-    assert "NaN" not in embedded({"a": float("nan")})
+def test_numbers_that_json_does_not_have_are_null() -> None:
+    assert embedded({"a": [float("nan"), 1.5], "b": float("-inf")}) == '{"a":[null,1.5],"b":null}'
