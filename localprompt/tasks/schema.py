@@ -142,10 +142,10 @@ class TaskFile(_Section):
     layout: LayoutSection = LayoutSection()
     labels: tuple[str, ...] | None = None
     label_score: LabelScore | None = None
-    answer: dict[str, str] | None = None
+    answer: dict[str, str] | None = Field(None, min_length=1, max_length=1)
     metric: str | None = None
     max_tokens: int | None = Field(None, ge=1, le=8192)
-    stop: tuple[str, ...] | None = None
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] | None = None
     prompts: tuple[PromptSection, ...] = Field((PromptSection(),), min_length=1)
     seed: int = Field(0, ge=0)
 
@@ -228,6 +228,7 @@ def _explain(path: Path, lines: Mapping[Key, int], detail: ErrorDetails) -> Task
         "string_pattern_mismatch": "must be letters, digits, '_', '.' or '-', at most 64 of them",
         "value_error": str(context.get("error")),
         "too_short": "must not be empty",
+        "too_long": "must name one of them",
         "string_too_short": "must not be empty",
     }
     reason = reasons.get(detail["type"], detail["msg"].replace("Input should be", "must be"))

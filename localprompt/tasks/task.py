@@ -313,21 +313,12 @@ def _answer_of(source: Source) -> tuple[str, str]:
     spec = source.keys.answer
     if spec is None:
         return ("whole" if source.keys.labels else "first_line"), ""
-    if len(spec) != 1:
-        raise TaskError(
-            f"{source.at('answer')} must name one extraction, not {len(spec)}",
-            "such as `answer: {after_marker: '####'}`",
-        )
     return next(iter(spec.items()))
 
 
 def _stop(source: Source, layout: Layout, answer_kind: str) -> tuple[str, ...]:
-    stop = source.keys.stop
-    if stop is not None:
-        for index, text in enumerate(stop):
-            if not text:
-                raise TaskError(f"{source.at('stop', index)} is empty", "remove it")
-        return stop
+    if source.keys.stop is not None:
+        return source.keys.stop
     return () if source.keys.labels else layout.default_stop(answer_kind)
 
 
