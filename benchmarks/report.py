@@ -26,9 +26,9 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 import localprompt
+from localprompt.interface.paths import write_whole
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.reports.page import page
-from localprompt.reports.report import write
 from localprompt.reports.run_report import run_report
 from localprompt.run.history import read_history
 from localprompt.store import Store
@@ -178,7 +178,7 @@ def main() -> None:
                 read = time.perf_counter()
                 plain = run_report(history, store.path).to_json()
                 made = time.perf_counter()
-                write(html, page(plain))
+                write_whole(html, page(plain))
                 for name, taken in zip(steps, (read - begun, made - read, time.perf_counter() - made), strict=True):
                     steps[name].append(taken)
         steps["open the page"] = opening(html, options.repeats)

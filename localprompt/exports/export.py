@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from localprompt.errors import ConfigError, ModelError, StoreError, nearest
 from localprompt.exports.chat_json import chat_json
-from localprompt.exports.dspy_program import dspy_program
 from localprompt.exports.form import Export, Form, as_json
-from localprompt.exports.langchain import langchain
 from localprompt.exports.llama_server import llama_server
 from localprompt.exports.lm_eval import lm_eval
 from localprompt.exports.ollama import ollama
 from localprompt.exports.openai_chat import openai_chat
+from localprompt.exports.programs import dspy_program, langchain
 from localprompt.exports.promptfoo import promptfoo
 from localprompt.exports.rendering import tokens_of
 from localprompt.exports.text import text
 from localprompt.exports.winner import Found, Rows, Winner, control_text, find, winner
 from localprompt.interface.arguments import checked
-from localprompt.interface.paths import expanded
+from localprompt.interface.paths import expanded, write_whole
 from localprompt.lm.asked import AskedModel
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.loading import check_trusted, open_vocabulary
@@ -107,8 +106,12 @@ def export(  # noqa: PLR0913 - options of a user
         files = {**made.files, "example.json": as_json(_example(exported))}
         notes = (*found.notes, *_differences(exported), *made.notes)
     folder = Path(f"localprompt-{found.run_id}-{to}") if out is None else expanded(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be written ({error.strerror or error})", "choose another --out") from error
     for name, content in files.items():
-        _write(folder / name, content)
+        write_whole(folder / name, content)
     return Exported(found.run_id, to, folder, tuple(files), made.use, notes)
 
 
@@ -164,26 +167,6 @@ def _differences(exported: Winner) -> list[str]:
         where = f"{n_marks} of {len(found.rows)} rows" if n_marks else "the prompt"
         notes.append(f"{where} hold the text of control tokens: only ask.py of --to llama-server sends it as text")
     return notes
-
-
-def _write(path: Path, content: str) -> None:
-    """Write a file whole or not at all.
-
-    Raises:
-        StoreError: if it cannot be written.
-    """
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content.encode("utf-8"))
-        part.replace(path)
-    except UnicodeEncodeError as error:
-        raise StoreError(f"{path} would hold half a character", "remove it from the prompt or the rows") from error
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written ({error.strerror or error})", "choose another --out") from error
-    finally:
-        with suppress(OSError):
-            part.unlink()
 
 
 __all__ = ["FORMS", "Export", "Exported", "export"]

@@ -1,11 +1,13 @@
-"""Paths as people write them: `~` is the home folder wherever one is given. Level 1."""
+"""Paths as people write them: `~` is the home folder wherever one is given. Files for them. Level 1."""
 
 from __future__ import annotations
 
 import os
+import stat
+from contextlib import suppress
 from pathlib import Path
 
-from localprompt.errors import ConfigError
+from localprompt.errors import ConfigError, StoreError
 
 _SHOWN = 200
 
@@ -44,3 +46,31 @@ def default_store() -> Path:
     import platformdirs  # noqa: PLC0415 - the command line's `--help` must start fast
 
     return platformdirs.user_data_path("localprompt", appauthor=False) / "store.sqlite"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file whole or not at all; a link stays one, and the mode of a file that is there stays.
+
+    Raises:
+        StoreError: if it cannot be written.
+    """
+    data = text.encode("utf-8", "backslashreplace")
+    if not path.name or path.is_dir():
+        raise StoreError(f"{str(path)!r} is no name of a file", "choose another file")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        target = path.resolve()
+        if target.exists() and not target.is_file():  # a pipe or a device
+            target.write_bytes(data)
+            return
+        part = target.with_name(part.name)
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
+            if target.exists():
+                part.chmod(stat.S_IMODE(target.stat().st_mode))
+            file.write(data)
+        part.replace(target)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written ({error.strerror or error})", "choose another file") from error
+    finally:
+        with suppress(OSError):  # it was replaced, or there is no such folder: the first error says more
+            part.unlink()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import stat
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +13,7 @@ from typing import Any, Protocol
 from localprompt.errors import StoreError
 from localprompt.interface.advice import command
 from localprompt.interface.arguments import checked
-from localprompt.interface.paths import expanded
+from localprompt.interface.paths import expanded, write_whole
 from localprompt.reports.comparison_report import comparison_report
 from localprompt.reports.page import RENEWED, page
 from localprompt.reports.port_report import port_report
@@ -83,7 +82,7 @@ def report(
         home = opened_store(store, stack, create=False)
         found_id, made = find(home, what)
         path = Path(f"localprompt-{found_id}.html") if out is None else expanded(out)
-        write(path, page(made.to_json()))
+        write_whole(path, page(made.to_json()))
     return path
 
 
@@ -109,7 +108,7 @@ def watch(home: Store, what: str | None, out: Path | None, seconds: float = RENE
         # Of other studies nobody knows whether a process is at work, and there is nothing to see before their end.
         while found.get("status") == "running" and found["report"] in ("run", "comparison"):
             if found != shown:
-                write(path, page(found, is_live=True))
+                write_whole(path, page(found, is_live=True))
                 shown = found
                 yield path
             time.sleep(max(seconds, _REST * took))
@@ -117,7 +116,7 @@ def watch(home: Store, what: str | None, out: Path | None, seconds: float = RENE
             found = find(home, found_id)[1].to_json()
             took = time.monotonic() - began
     finally:
-        write(path, page(found))
+        write_whole(path, page(found))
     yield path
 
 
@@ -151,31 +150,3 @@ def find(home: Store, what: str | None) -> tuple[str, Report]:
     except _FOREIGN as error:
         look = command("runs", "check", store=home.path)
         raise StoreError(f"{found} is damaged ({type(error).__name__}: {error})", f"{look} says how far") from error
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file whole or not at all.
-
-    Raises:
-        StoreError: if it cannot be written.
-    """
-    data = text.encode("utf-8", "backslashreplace")
-    if not path.name or path.is_dir():
-        raise StoreError(f"{str(path)!r} is no name of a file", "choose another file")
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        target = path.resolve()
-        if target.exists() and not target.is_file():  # a pipe or a device
-            target.write_bytes(data)
-            return
-        part = target.with_name(part.name)
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
-            if target.exists():
-                part.chmod(stat.S_IMODE(target.stat().st_mode))
-            file.write(data)
-        part.replace(target)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written ({error.strerror or error})", "choose another file") from error
-    finally:
-        with suppress(OSError):  # it was replaced, or there is no such folder: the first error says more
-            part.unlink()

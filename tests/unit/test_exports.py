@@ -195,10 +195,9 @@ def test_a_model_of_which_only_replies_are_seen_has_no_tokens_to_export(tmp_path
     assert localprompt.export(run, "text", out=tmp_path / "files", model=toy.model()).files
 
 
-def test_half_a_character_is_in_no_file(tmp_path: Path) -> None:
-    asked = task(seeds=(Prompt("half \ud800"),))
-    with pytest.raises(StoreError, match="would hold half a character"):
-        exported("text", asked, tmp_path)
+def test_half_a_character_is_written_as_an_escape(tmp_path: Path) -> None:
+    exported("text", task(seeds=(Prompt("half \ud800"),)), tmp_path)
+    assert "half \\ud800" in (tmp_path / "prompt.txt").read_text(encoding="utf-8")
     assert not list(tmp_path.glob("*.part"))
 
 
