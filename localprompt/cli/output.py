@@ -10,11 +10,12 @@ from rich.panel import Panel
 from rich.text import Text
 
 from localprompt.cli.printable import printable, printable_line
-from localprompt.cli.streams import console
+from localprompt.cli.streams import console, say_json
 from localprompt.cli.tables import table, within
 from localprompt.interface.rounding import p_text, percent_text, score_text
 from localprompt.reports.verdict import failed_text, spent
 from localprompt.search.observer import pluralize
+from localprompt.store.plain import plain
 from localprompt.types import OperatorTotal, Prompt, Turn
 
 if TYPE_CHECKING:
@@ -34,8 +35,11 @@ def shown(prompt: Prompt) -> str:
     return f"{text} (and {len(prompt.demos)} demos)" if prompt.demos else text
 
 
-def print_costs(costs: Sequence[MeasuringCost]) -> None:
+def print_costs(costs: Sequence[MeasuringCost], *, as_json: bool) -> None:
     """Print about what measuring takes with each model."""
+    if as_json:
+        say_json(list(map(plain, costs)))
+        return
     columns = ("model", "prompts", "rows", "tokens", "minutes")
     rows = [
         (

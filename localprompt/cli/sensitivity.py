@@ -84,7 +84,6 @@ def sensitivity(
     from localprompt.cli.output import print_costs  # noqa: PLC0415
     from localprompt.cli.progress import measuring_progress, progress  # noqa: PLC0415
     from localprompt.cli.sensitivity_output import print_sensitivity  # noqa: PLC0415
-    from localprompt.store.plain import plain  # noqa: PLC0415
 
     limits = _limits(bounds, unlabelled=choices["unlabelled"])
     if csv_file is not None and choices["unlabelled"]:
@@ -103,10 +102,7 @@ def sensitivity(
             costs = measuring.expected_costs(
                 measuring.plan_battery(task, **kept), models, arguments["engine"], observer=observer
             )
-        if as_json:
-            say_json([plain(each) for each in costs])
-        else:
-            print_costs(costs)
+        print_costs(costs, as_json=as_json)
         return
     with measuring_progress(is_kept=choices["use_cache"]) as observer:
         result = measuring.sensitivity(task, models, **arguments, observer=observer)

@@ -48,7 +48,6 @@ def transfer(
     from localprompt.cli.transfer_output import print_transfer  # noqa: PLC0415
     from localprompt.comparison import transfer as measuring  # noqa: PLC0415
     from localprompt.comparison.transfer_results import CSV_COLUMNS  # noqa: PLC0415
-    from localprompt.store.plain import plain  # noqa: PLC0415
 
     check_folder(csv_file)
     names = listed(models) or []
@@ -57,10 +56,7 @@ def transfer(
         with progress() as observer:
             plan = measuring.plan_transfer(tasks, prompts, allow_code=choices["allow_code"])
             costs = measuring.expected_costs(plan, names, choices["engine"], observer)
-        if as_json:
-            say_json([plain(each) for each in costs])
-        else:
-            print_costs(costs)
+        print_costs(costs, as_json=as_json)
         return
     with measuring_progress(is_kept=choices["use_cache"]) as observer:
         result = measuring.transfer(tasks, names, prompts=prompts, **choices, observer=observer)

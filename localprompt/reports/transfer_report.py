@@ -45,9 +45,8 @@ def transfer_report(store: Store, study: Study) -> TransferReport:
     found, damage = None, ""
     try:
         found = None if study.result is None else Transfer.read(study.result)
-        if found is not None:
-            for task in found.tasks:
-                _check(len(task.cells) == len(task.prompts) * len(found.models))
+        if found and any(len(each.cells) != len(each.prompts) * len(found.models) for each in found.tasks):
+            raise ValueError
     except StoreError as error:
         damage = error.message
     except (ValueError, IndexError):
@@ -65,11 +64,6 @@ def transfer_report(store: Store, study: Study) -> TransferReport:
         configuration=study.configuration,
         command=command("transfer", "TASK", "--models", models, "--prompts", "PROMPTS", store=store.path).strip("`"),
     )
-
-
-def _check(is_right: bool) -> None:
-    if not is_right:
-        raise ValueError("the lists of a result do not fit each other")
 
 
 def _listed(study: Study, name: str) -> list[Any]:
