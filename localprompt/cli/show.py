@@ -29,6 +29,7 @@ from localprompt.cli.tables import facts_table, table
 from localprompt.errors import StoreError
 from localprompt.interface.advice import command
 from localprompt.interface.rounding import score_text
+from localprompt.reports.run_report import fates_of
 from localprompt.reports.verdict import verdict_of
 from localprompt.run.config import resume_command
 from localprompt.run.history import RunHistory, read_history
@@ -184,11 +185,7 @@ def _best(history: RunHistory) -> list[RenderableType]:
     """Return the best prompts on dev as a table."""
     if not history.candidates:
         return []
-    result, marks = history.result, dict[str, str]()
-    if result is not None:
-        marks = {result.runner_up.prompt.id: "runner-up"} if result.runner_up else {}
-        marks |= {result.best.id: "found"}
-        marks |= {result.seed_prompt.id: "seed"}
+    marks = fates_of(history.result)
     columns = ("", "dev score", "examples", "made by", "prompt")
     rows = []
     for each in history.ranked[:_TOP]:

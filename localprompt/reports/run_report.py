@@ -285,7 +285,7 @@ def _candidates(history: RunHistory, dev: Sequence[Example], clock: Clock) -> tu
     rows = {each.id: place for place, each in enumerate(dev)}
     scores = {each.prompt.id: _on(rows, each) for each in history.dev}
     nats = {each.prompt.id: each.mean for each in history.likelihoods}
-    fates = _fates(history.result)
+    fates = fates_of(history.result)
 
     def reported(each: Candidate) -> ReportedCandidate:
         prompt = each.prompt
@@ -316,7 +316,8 @@ def _on(rows: Mapping[str, int], evaluation: Evaluation) -> list[tuple[int, floa
     return sorted((rows[each.example_id], each.score) for each in evaluation.outcomes if each.example_id in rows)
 
 
-def _fates(result: RunResult | None) -> dict[str, Fate]:
+def fates_of(result: RunResult | None) -> dict[str, Fate]:
+    """Return what became of the prompts of a result by their ids; empty where there is none."""
     if result is None:
         return {}
     fates: dict[str, Fate] = {}
