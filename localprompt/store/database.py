@@ -1,8 +1,7 @@
-"""One SQLite file: opening, migrating, transactions, and SQLite's errors in words. Level 2."""
+"""One SQLite file: opening, transactions, and SQLite's errors in words. Level 2."""
 
 from __future__ import annotations
 
-import functools
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -17,6 +16,8 @@ from localprompt.errors import StoreError
 from localprompt.interface.advice import command
 
 APPLICATION_ID = 0x6C707374
+FORMAT = 6
+"""Of `schema.sql`; those before were never released. The next one comes with a script that leads there from here."""
 _PATIENCE = 30.0
 """Seconds to wait for another process's transaction; all of ours take milliseconds, except `vacuum`."""
 _OLDEST_SQLITE = (3, 37)
@@ -50,10 +51,10 @@ _MEANINGS = (
 
 
 class Database:
-    """An open store file, as new as this version of the project. Use it in the thread that opened it, and no fork.
+    """An open store file. Use it in the thread that opened it, and no fork.
 
     Raises:
-        StoreError: if it cannot be opened or written, is damaged, another program's, or newer than this version.
+        StoreError: if it cannot be opened or written, is damaged, another program's, or of another format.
     """
 
     def __init__(self, path: Path) -> None:
@@ -165,11 +166,12 @@ class Database:
         ):
             self.connection.execute(f"PRAGMA {setting}")
         check_owner(self.connection, self.path)
-        if _version(self.connection) < latest_version() or _pragma(self.connection, "journal_mode") != "wal":
+        if _version(self.connection) != FORMAT or _pragma(self.connection, "journal_mode") != "wal":
             # Two processes may begin the same store: SQLite does not wait when it changes the journal mode.
             with self.lock("store").acquire(timeout=_PATIENCE):
                 self.connection.execute("PRAGMA journal_mode = WAL")
-                migrate(self.connection)
+                if _version(self.connection) != FORMAT:
+                    make(self.connection)
 
 
 @contextmanager
@@ -191,32 +193,31 @@ def in_words(subject: str, of_damage: str = _DAMAGE) -> Iterator[None]:
 
 
 def check_owner(connection: sqlite3.Connection, path: Path) -> None:
-    """Check that a file is new or one of ours, and not from a newer version.
+    """Check that a file is new or one of ours, and of this version's format.
 
     Raises:
         StoreError: if it is not.
     """
-    version, latest = _version(connection), latest_version()
+    version = _version(connection)
     # The id last: another process may make a store of an empty file between two of these questions.
-    is_new = version == 0 and is_empty(connection)
+    is_new = version == 0 and not schema(connection)
     if not is_new and _pragma(connection, "application_id") != APPLICATION_ID:
         raise StoreError(f"{path} is another program's database", "choose another file")
-    if version > latest:
+    if version not in (0, FORMAT):
         raise StoreError(
-            f"{path} has format {version}, and this version of localprompt knows formats up to {latest}",
-            "update localprompt, or choose another file",
+            f"{path} has format {version}, and this version of localprompt knows format {FORMAT} alone",
+            "use the version of localprompt that wrote it, or choose another file",
         )
 
 
-def migrate(connection: sqlite3.Connection, until: int | None = None) -> None:
-    """Bring a store to format `until` (the newest), one numbered script after the other, each whole or not at all."""
-    for number in range(_version(connection) + 1, (until or latest_version()) + 1):
-        script = _migrations()[number - 1]
-        try:
-            connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")
-        finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+def make(connection: sqlite3.Connection) -> None:
+    """Define the tables of a new store, all or none."""
+    script = (resources.files("localprompt.store") / "schema.sql").read_text(encoding="utf-8")
+    try:
+        connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {FORMAT};\nCOMMIT;")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 def schema(connection: sqlite3.Connection) -> list[tuple[str, str, str, str | None]]:
@@ -224,21 +225,11 @@ def schema(connection: sqlite3.Connection) -> list[tuple[str, str, str, str | No
     return connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name").fetchall()
 
 
-def expected_schema(version: int) -> list[tuple[str, str, str, str | None]]:
-    """Return what `schema` returns for a store of this format."""
+def expected_schema() -> list[tuple[str, str, str, str | None]]:
+    """Return what `schema` returns for a store."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
-        migrate(connection, version)
+        make(connection)
         return schema(connection)
-
-
-def is_empty(connection: sqlite3.Connection) -> bool:
-    """Return True if a file defines nothing."""
-    return not schema(connection)
-
-
-def latest_version() -> int:
-    """Return the newest format."""
-    return len(_migrations())
 
 
 def is_begun(path: Path) -> bool:
@@ -255,14 +246,6 @@ def file_bytes(path: Path) -> int:
 def _text(raw: bytes) -> str:
     """Return a text of the store. Bytes that are no UTF-8 become lone surrogates: one bad value hides no other row."""
     return raw.decode("utf-8", "surrogateescape")
-
-
-@functools.cache
-def _migrations() -> tuple[str, ...]:
-    """Return the scripts that make a store, oldest first; their files are read once in a process."""
-    folder = resources.files("localprompt.store") / "migrations"
-    scripts = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
-    return tuple(script.read_text(encoding="utf-8") for script in scripts)
 
 
 def _version(connection: sqlite3.Connection) -> int:

@@ -31,7 +31,7 @@ class Store:
 
     Raises:
         ConfigError: for a path that is none.
-        StoreError: if the file cannot be opened or written, is damaged, another program's, or of a newer version.
+        StoreError: if the file cannot be opened or written, is damaged, another program's, or of another format.
     """
 
     @checked

@@ -20,15 +20,7 @@ from typing import Any
 
 from localprompt.errors import StoreError
 from localprompt.interface.advice import command
-from localprompt.store.database import (
-    Database,
-    check_owner,
-    expected_schema,
-    in_words,
-    latest_version,
-    migrate,
-    schema,
-)
+from localprompt.store.database import FORMAT, Database, check_owner, expected_schema, in_words, make, schema
 from localprompt.store.records import check_plain, id_of_run, identity_hash, named_params
 from localprompt.store.rows import COLUMNS, RUN_COLUMNS, UNREADABLE, read_answer, read_row, read_run
 from localprompt.store.studies import STUDY_COLUMNS, read_study
@@ -61,7 +53,7 @@ def export(database: Database, number: int, path: Path) -> None:
         try:
             with closing(sqlite3.connect(part, isolation_level=None)) as target:
                 target.execute("PRAGMA journal_mode = OFF")  # nothing to go back to: what fails is thrown away
-                migrate(target)
+                make(target)
                 target.execute("BEGIN")
                 with database.reading() as source:
                     _copy(source, number, target)
@@ -116,7 +108,7 @@ def _copy(source: sqlite3.Connection, number: int, target: sqlite3.Connection) -
 
 @contextmanager
 def _checked_copy(path: Path) -> Iterator[sqlite3.Connection]:
-    """Yield a copy of an exported file that may be trusted in form, brought to the newest format."""
+    """Yield a copy of an exported file that may be trusted in form."""
     with tempfile.TemporaryDirectory(prefix="localprompt-") as folder, in_words(str(path)):
         if not path.is_file():
             raise StoreError(f"{path} is not a file", "name a file that `localprompt runs export` wrote")
@@ -125,7 +117,6 @@ def _checked_copy(path: Path) -> Iterator[sqlite3.Connection]:
         copy = Path(shutil.copyfile(path, Path(folder) / "run.sqlite"))
         with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
             _check(connection, path)
-            migrate(connection)
             yield connection
 
 
@@ -150,14 +141,13 @@ def _problem(connection: sqlite3.Connection) -> str:
     """Return what is wrong with an exported file, empty if nothing is."""
     # Definitions first: nothing else is safe to read before.
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if not 0 < version <= latest_version() or schema(connection) != expected_schema(version):
+    if version != FORMAT or schema(connection) != expected_schema():
         return "its tables are not those of an export"
     (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
     if found != "ok":
         return str(found)
     if connection.execute("PRAGMA foreign_key_check").fetchone():
         return "its rows do not belong together"
-    migrate(connection)
     if _longest(connection) > MAX_VALUE_BYTES:
         return f"a value has more than {MAX_VALUE_BYTES >> 20} MiB"
     if connection.execute("SELECT count(*), min(number) FROM runs").fetchone() != (1, 1):

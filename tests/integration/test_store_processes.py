@@ -103,13 +103,13 @@ def test_a_second_process_is_told_the_first_ones_number(tmp_path: Path) -> None:
 def test_a_store_that_another_process_makes_while_one_looks_at_the_empty_file_is_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, is_empty = tmp_path / "s", database.is_empty
+    path, schema = tmp_path / "s", database.schema
 
-    def asked_late(connection: sqlite3.Connection) -> bool:
-        monkeypatch.setattr(database, "is_empty", is_empty)
+    def asked_late(connection: sqlite3.Connection) -> object:
+        monkeypatch.setattr(database, "schema", schema)
         Store(path).close()
-        return is_empty(connection)
+        return schema(connection)
 
-    monkeypatch.setattr(database, "is_empty", asked_late)
+    monkeypatch.setattr(database, "schema", asked_late)
     with Store(path) as store:
         assert store.check() == []

@@ -286,18 +286,3 @@ def test_a_damaged_export_is_refused_or_harmless(exported: Path, tmp_path: Path)
                 store.runs.delete(run.id)
         assert store.check() == []
     assert refused > 30
-
-
-def test_an_export_of_an_older_format_is_taken_in(tmp_path: Path) -> None:
-    from localprompt.store.database import migrate  # noqa: PLC0415 - here alone
-
-    identity = identity_hash({"identity": 1})
-    with closing(sqlite3.connect(tmp_path / "old", isolation_level=None)) as old:
-        migrate(old, 1)
-        old.execute(
-            "INSERT INTO runs (id, identity, ordinal, status, created, updated, task, model, proposer, method, seed,"
-            " configuration, stopped) VALUES (?, ?, 0, 'paused', 1.0, 2.0, 't', 'm', 'p', 'ape', '7', ?, '')",
-            [id_of_run(identity, 0), identity, '{"identity":1}'],
-        )
-    with Store(tmp_path / "second") as store:
-        assert store.runs.import_(tmp_path / "old").seed == 7
