@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from localprompt.hub.found import Look, Stated, hexadecimal
+from localprompt.hub.found import Look, hexadecimal, layers_of
 from localprompt.interface.paths import expanded
 
 _GGUF = ("application/vnd.docker.ai.gguf.v3", "application/vnd.cncf.model.weight.v1.gguf")
@@ -34,7 +34,11 @@ def find(folder: Path, look: Look) -> None:
     for entry in (each for each in entries if isinstance(each, dict)) if isinstance(entries, list) else ():
         if identity := hexadecimal(entry.get("id")):
             manifest = look.table(folder / "manifests" / "sha256" / identity)
-            _enter(_names(entry, identity), manifest, folder / "blobs" / "sha256", look)
+            names, blobs = _names(entry, identity), folder / "blobs" / "sha256"
+            if models := [layer for layer in layers_of(manifest) if layer.get("mediaType") in _GGUF]:
+                look.add_layer(names, models, blobs.joinpath)
+            else:
+                look.refuse(names[0], blobs, "is no GGUF model")
 
 
 def _names(entry: Mapping[str, Any], identity: str) -> tuple[str, ...]:
@@ -45,18 +49,3 @@ def _names(entry: Mapping[str, Any], identity: str) -> tuple[str, ...]:
     short = [tag.removeprefix(_HOSTS[0]).removeprefix(_HOSTS[1]) for tag in found]
     latest = [tag.removesuffix(":latest") for tag in short if tag.endswith(":latest")]
     return (*short, *latest, *found, identity[:12], f"sha256:{identity}")
-
-
-def _enter(names: tuple[str, ...], manifest: Mapping[str, Any], blobs: Path, look: Look) -> None:
-    layers = manifest.get("layers")
-    known = [layer for layer in layers if isinstance(layer, dict)] if isinstance(layers, list) else []
-    models = [layer for layer in known if layer.get("mediaType") in _GGUF]
-    if len(models) != 1:
-        what = (
-            f"is in {len(models)} files, which llama.cpp cannot find by their names" if models else "is no GGUF model"
-        )
-        return look.refuse(names[0], blobs, what)
-    digest, size = hexadecimal(models[0].get("digest")), models[0].get("size")
-    if not digest or not isinstance(size, int):
-        return look.refuse(names[0], blobs, "has a manifest without the SHA-256 and size of its file")
-    look.add(names[0], blobs / digest, Stated((digest,), size), names[1:])

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,9 @@ _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _LEVEL = re.compile(
     rf"(?:^|[-._ :])({'|'.join(sorted([*FILE_TYPES.values(), 'MXFP4'], key=len, reverse=True))})(?![0-9A-Za-z_])", re.I
 )
+Layer = Mapping[str, Any]
+"""A JSON object of a manifest, or the manifest itself."""
+Blobs = Callable[[str], Path]
 _EMBEDS = "is an embedding model, which writes no text"
 
 
@@ -168,6 +171,30 @@ class Look:
         level = stated.quantisation or beginning.file_type or level_in(path.name) or level_in(name)
         found = FoundModel(name, path, sum(sizes), stated.sha256, beginning.architecture, level, refused, spellings)
         self.models.append(found)
+
+    def add_layer(self, names: Sequence[str], layers: Sequence[Layer], blobs: Blobs, level: str = "") -> None:
+        """Enter the model of a manifest, or why it cannot be used.
+
+        Args:
+            names: what stands behind the colon, and other names that mean it.
+            layers: those of a model, at least one.
+            blobs: the path of a file by its SHA-256.
+            level: of quantisation, as the manifest says.
+        """
+        name, *spellings = names
+        digest, size = hexadecimal(layers[0].get("digest")), layers[0].get("size")
+        if len(layers) > 1:
+            self.refuse(name, blobs(""), f"is in {len(layers)} files, which llama.cpp cannot find by their names")
+        elif not digest or not isinstance(size, int):
+            self.refuse(name, blobs(""), "has a manifest without the SHA-256 and size of its file")
+        else:
+            self.add(name, blobs(digest), Stated((digest,), size, level), tuple(spellings))
+
+
+def layers_of(manifest: Layer) -> list[Layer]:
+    """Return the layers that a manifest has."""
+    layers = manifest.get("layers")
+    return [layer for layer in layers if isinstance(layer, dict)] if isinstance(layers, list) else []
 
 
 def hexadecimal(digest: object) -> str:

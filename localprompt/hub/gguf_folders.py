@@ -26,11 +26,8 @@ def lmstudio_folders() -> list[Path]:
     pointer, older = home / ".lmstudio-home-pointer", home / ".cache" / "lm-studio"
     told = os.environ.get("LMSTUDIO_HOME") or (_quiet(pointer).strip().splitlines() or [""])[0]
     of_studio = expanded(told) if told else older if os.path.lexists(older) else home / ".lmstudio"
-    try:
-        moved = json.loads(_quiet(of_studio / "settings.json"))["downloadsFolder"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        moved = None
-    return [expanded(moved) if isinstance(moved, str) and moved else of_studio / "models"]
+    moved = _setting(of_studio / "settings.json", "downloadsFolder")
+    return [expanded(moved) if moved else of_studio / "models"]
 
 
 def find_lmstudio(folder: Path, look: Look) -> None:
@@ -45,12 +42,8 @@ def find_lmstudio(folder: Path, look: Look) -> None:
 def jan_folders() -> list[Path]:
     """Return where Jan keeps models."""
     data = platformdirs.user_data_path("Jan", appauthor=False, roaming=True)
-    told = os.environ.get("JAN_DATA_FOLDER")
-    try:
-        told = told or json.loads(_quiet(data / "settings.json"))["data_folder"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        told = None
-    return [(expanded(told) if isinstance(told, str) and told else data / "data") / "llamacpp" / "models"]
+    told = os.environ.get("JAN_DATA_FOLDER") or _setting(data / "settings.json", "data_folder")
+    return [(expanded(told) if told else data / "data") / "llamacpp" / "models"]
 
 
 def find_jan(folder: Path, look: Look) -> None:
@@ -105,6 +98,15 @@ def _first_parts(folder: Path, look: Look) -> list[Path]:
     """Return the GGUF files of a folder; of a split model the first part, or a later one where that is missing."""
     files = [path for path in look.entries(folder) if path.suffix == ".gguf"]
     return [path for path in files if split_paths(path)[0] == path or split_paths(path)[0] not in files]
+
+
+def _setting(path: Path, key: str) -> str:
+    """Return a text of settings in JSON; empty where there is none."""
+    try:
+        found = json.loads(_quiet(path))[key]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    return found if isinstance(found, str) else ""
 
 
 def _quiet(path: Path) -> str:

@@ -6,11 +6,10 @@ Source: Ollama's own `manifest/paths.go`, `manifest/manifest.go`, `types/model/c
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from localprompt.hub.found import Look, Stated, hexadecimal
+from localprompt.hub.found import Layer, Look, hexadecimal, layers_of
 from localprompt.interface.paths import expanded
 
 SERVICE = Path("/usr/share/ollama/.ollama/models")
@@ -35,18 +34,15 @@ def find(folder: Path, look: Look) -> None:
                     _enter(parts, look.table(manifest), folder / "blobs", look)
 
 
-def _enter(parts: tuple[str, str, str, str], manifest: Mapping[str, Any], blobs: Path, look: Look) -> None:
+def _enter(parts: tuple[str, str, str, str], manifest: Layer, blobs: Path, look: Look) -> None:
     host, namespace, model, tag = parts
     full = f"{host}/{namespace}/{model}"
     short = full.removeprefix(f"{_HOST}/").removeprefix(f"{_NAMESPACE}/")
     name = f"{short}:{tag}"
-    layers = manifest.get("layers")
-    if not isinstance(layers, list):
-        if manifest:
-            look.refuse(name, blobs, "has a manifest without layers")
-        return
-    by_kind: dict[str, list[Mapping[str, Any]]] = {}
-    for layer in (layer for layer in layers if isinstance(layer, dict)):
+    if not manifest:
+        return  # it could not be read, and that was said
+    by_kind: dict[str, list[Layer]] = {}
+    for layer in layers_of(manifest):
         by_kind.setdefault(str(layer.get("mediaType")).removeprefix(_LAYER), []).append(layer)
     config = _config(manifest, blobs, look)
     models = by_kind.get("model", [])
@@ -56,17 +52,13 @@ def _enter(parts: tuple[str, str, str, str], manifest: Mapping[str, Any], blobs:
         return look.refuse(name, blobs, f"is no GGUF model: its format is {kind[:40]}")
     if "adapter" in by_kind:
         return look.refuse(name, blobs, "is a model with an adapter, which is not applied here")
-    if len(models) > 1:
-        return look.refuse(name, blobs, f"is in {len(models)} files, which llama.cpp cannot find by their names")
-    digest, size = hexadecimal(models[0].get("digest")), models[0].get("size")
-    if not digest or not isinstance(size, int):
-        return look.refuse(name, blobs, "has a manifest without the SHA-256 and size of its file")
     level = config.get("file_type")
-    stated = Stated((digest,), size, level[:20] if isinstance(level, str) and level != "unknown" else "")
-    look.add(name, _blob(blobs, digest), stated, (f"{full}:{tag}", *((short, full) if tag == _TAG else ())))
+    known = level[:20] if isinstance(level, str) and level != "unknown" else ""
+    names = (name, f"{full}:{tag}", *((short, full) if tag == _TAG else ()))
+    look.add_layer(names, models, partial(_blob, blobs), known)
 
 
-def _config(manifest: Mapping[str, Any], blobs: Path, look: Look) -> Mapping[str, Any]:
+def _config(manifest: Layer, blobs: Path, look: Look) -> Layer:
     config = manifest.get("config")
     digest = hexadecimal(config.get("digest")) if isinstance(config, dict) else ""
     return look.table(_blob(blobs, digest)) if digest else {}
