@@ -19,14 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localprompt.engine.completions import Completions, GenerateRequest, Heard, hear_nothing, restart
-from localprompt.engine.context import Context, Shape
+from localprompt.engine.context import Shape
 from localprompt.engine.frozen_walk import FrozenWalk
 from localprompt.engine.llama import Llama
 from localprompt.engine.plan import NOTHING, Held, Room, Walk
 from localprompt.engine.prefixes import Prefixes
 from localprompt.engine.radix import RadixTree
 from localprompt.engine.settings import MOST_SEQUENCES
-from localprompt.engine.shared_walk import Reuse, SharedWalk
+from localprompt.engine.shared_walk import SharedWalk
 from localprompt.types import EngineStats, Generation, Loglikelihood
 
 if TYPE_CHECKING:
@@ -127,9 +127,16 @@ class Engine:
         starts = dict(zip(paths, (request.start for request in requests), strict=True))
         longest = max(map(len, tree.sequences), default=0) + context.held_by(held.ids) + held.promised
         reuse = context.reuse(tree, [starts[sequence] for sequence in tree.sequences], wanted, longest)
-        walk = self._walk(context, tree, wanted, reuse, held)
+        ids = [i for i in context.ids if i not in held.ids]
+        walk: Walk = (
+            FrozenWalk(tree, wanted, frozen=max(1, len(ids) // 2))
+            if context.copies_whole
+            else SharedWalk(tree, wanted, holders=ids[: len(context.holders)], reuse=reuse)
+        )
         while not walk.done:
-            batch = walk.next_batch(self._room(context, walk, held))
+            free = [i for i in ids if i not in walk.held]
+            cells = context.n_free
+            batch = walk.next_batch(Room(min(context.n_rows, cells), free, len(context.ids), cells))
             if batch is None:
                 restart(context, walk, held.ids)
                 continue
@@ -186,45 +193,19 @@ class Engine:
 
     def prefill_rate(self, n_tokens: int = 512) -> float:
         """Return tokens per second of decoding one fresh sequence of arbitrary tokens, logits for the last."""
-        context = self._llama.context
         n = min(n_tokens, self._llama.settings.n_ctx)
         tokens = tuple(np.random.Generator(np.random.PCG64(0)).integers(0, self._llama.n_vocab, n).tolist())
-        walk = self._walk(context, RadixTree.of([tokens]), [{n - 1}])
         self.forget()
         began = time.perf_counter()
-        while not walk.done:
-            batch = walk.next_batch(self._room(context, walk))
-            if batch is None:
-                restart(context, walk)
-                continue
-            context.run(batch)
-            context.apply(batch.after)
+        for _ in self.rows([ScoreRequest((*tokens, 0), n)]):
+            pass
         seconds = time.perf_counter() - began
-        context.clear()
+        self._llama.context.clear()
         return n / seconds
 
     def forget(self) -> None:
         """Forget all sequences: what was kept, and what a call that ended in the middle left."""
         self._llama.clear()
-
-    def _walk(
-        self,
-        context: Context,
-        tree: RadixTree,
-        wanted: Sequence[set[int]],
-        reuse: Reuse | None = None,
-        held: Held = NOTHING,
-    ) -> Walk:
-        ids = [i for i in context.ids if i not in held.ids]
-        if context.copies_whole:
-            return FrozenWalk(tree, wanted, frozen=max(1, len(ids) // 2))
-        return SharedWalk(tree, wanted, holders=ids[: len(context.holders)], reuse=reuse)
-
-    def _room(self, context: Context, walk: Walk, held: Held = NOTHING) -> Room:
-        taken = {*walk.held, *held.ids}
-        ids = [i for i in context.ids if i not in taken]
-        cells = context.n_free
-        return Room(min(context.n_rows, cells), ids, len(context.ids), cells)
 
     def _streams_for(self, requests: Sequence[GenerateRequest]) -> Shape | None:
         """Return the shape of a context with streams, or None where cells that all share are as good."""
