@@ -114,7 +114,7 @@ class Recorded(LocalModel):
         answers = self._recorded("scoring", lambda: super(Recorded, self).loglikelihood(pairs))
         tree = RadixTree.of(sorted(map(tuple, self.tokenize([context for context, _ in pairs]))))
         spans = [(shared, len(path)) for path, shared in zip(tree.sequences, tree.shared, strict=True)]
-        self.depths.append((tree.n_tokens, sum(sum(range(*span)) for span in spans)))
+        self.depths.append((sum(end - begin for begin, end in spans), sum(sum(range(*span)) for span in spans)))
         return answers
 
     def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:

@@ -23,7 +23,7 @@ def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
 
 
 def n_distinct(paths: Iterable[tuple[int, ...]]) -> int:
-    """Return how many distinct prefixes paths have: the cells that they take where prefixes are shared."""
+    """Return how many distinct prefixes paths have: the rows that a walk decodes, the cells that they take."""
     held = 0
     previous: tuple[int, ...] = ()
     for path in sorted(paths):
@@ -52,11 +52,6 @@ class RadixTree:
             raise ValueError("sequences must be sorted")
         shared = [0, *(common_prefix(a, b) for a, b in pairwise(sequences))]
         return cls(tuple(sequences), tuple(shared[: len(sequences)]))
-
-    @property
-    def n_tokens(self) -> int:
-        """Number of distinct prefixes: the rows that a walk decodes."""
-        return sum(len(s) - shared for s, shared in zip(self.sequences, self.shared, strict=True))
 
     def paths(self) -> list[list[tuple[int, int]]]:
         """Return, for each sequence, its path as (owner, end) pieces.

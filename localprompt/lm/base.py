@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from localprompt.engine.process import RequestsDied
-from localprompt.engine.radix import RadixTree
+from localprompt.engine.radix import n_distinct
 from localprompt.types import EngineStats, Generation, Loglikelihood, Message, Sampling
 
 
@@ -109,7 +109,7 @@ def unique_tokens(lm: LanguageModel, texts: Sequence[str]) -> int:
         RequestsDied: if the engine dies of all of them.
     """
     try:
-        return RadixTree.of(sorted(map(tuple, lm.tokenize(texts)))).n_tokens
+        return n_distinct(map(tuple, lm.tokenize(texts)))
     except RequestsDied as died:
         if not died.killers:
             raise
