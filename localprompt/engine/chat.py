@@ -74,8 +74,6 @@ class Way:
     """There are none, nor documents; False: nothing is said of them, for templates that then take them for given."""
     is_quiet: bool
     """Thoughts are asked not to be there; False: nothing is said of thoughts, for templates that refuse that."""
-    lost_text: bool = False
-    """An earlier way was tried with plain texts, and the template left some out without refusing them."""
     keeps_spaces: bool = True
     """False: the template changes blank space inside the messages, as Falcon's takes blank lines out."""
     answer: str = ""
@@ -85,13 +83,6 @@ class Way:
     def keeps_turns(self) -> bool:
         """True if each message stays a turn of its own."""
         return self.arrange is _as_they_are
-
-    def __str__(self) -> str:
-        return _ARRANGEMENTS[self.arrange] + (", content as parts" if self.as_parts else "")
-
-
-class TextLost(ModelError):  # noqa: N818 - says what happened
-    """A chat template runs, and what the messages say is not in what it writes."""
 
 
 class ChatTemplate:
@@ -115,7 +106,7 @@ class ChatTemplate:
         beginning = " ".join(source[:_SHOWN].split()) + ("..." if len(source) > _SHOWN else "")
         self._called = f"the model's chat template ({beginning!r})"
         if "{" not in source:
-            raise TextLost(f"{self._called} is a name or a plain text: it leaves out the messages", _HINT)
+            raise ModelError(f"{self._called} is a name or a plain text: it leaves out the messages", _HINT)
         try:
             with bounded(SECONDS, MEGABYTES):
                 parsed = environment.parse(source)
@@ -150,7 +141,7 @@ class ChatTemplate:
             # Templates of reasoning models take the thoughts out of earlier answers, each between marks of its own.
             if message.role != "assistant" and not _holds(text, message.content):
                 lost = f"leaves out or changes a part of the {message.role} message {message.content[:_SHOWN]!r}"
-                raise TextLost(f"{self._called} {lost}", _HINT)
+                raise ModelError(f"{self._called} {lost}", _HINT)
         return unguard(text, self._control)
 
     def way(self, messages: Sequence[Message]) -> Way:
@@ -176,10 +167,10 @@ class ChatTemplate:
             said = [probe.content for probe in probes]
             if all(_holds(text, each) for each in said):
                 spaces = all(each in text.replace(_GUARD, "") for each in said)
-                return replace(way, lost_text=lost_text, keeps_spaces=spaces, answer=self._answer(probes, way, text))
+                return replace(way, keeps_spaces=spaces, answer=self._answer(probes, way, text))
             lost_text |= not way.as_parts
         if lost_text:
-            raise TextLost(f"{self._called} leaves out or changes the text of the messages", _HINT)
+            raise ModelError(f"{self._called} leaves out or changes the text of the messages", _HINT)
         raise self._refusal(refusals[0])
 
     def _answer(self, probes: Sequence[Message], way: Way, opened: str) -> str:
@@ -291,17 +282,10 @@ def _as_one(messages: Sequence[Message]) -> list[Message]:
     return [Message("user", "\n\n".join(message.content for message in messages))]
 
 
-_ARRANGEMENTS: dict[Arrangement, str] = {
-    _as_they_are: "a turn each",
-    _without_system: "system text in the user's turn",
-    _as_one: "all in one turn",
-}
-
-
 def _ways_of_giving(messages: Sequence[Message]) -> Iterator[Way]:
     """Yield ways, what asks the least of a template last."""
     roles = [message.role for message in messages]
-    for arrange in _ARRANGEMENTS:
+    for arrange in (_as_they_are, _without_system, _as_one):
         if arrange is _without_system and (roles[:2] != ["system", "user"]):
             continue
         if arrange is _as_one and roles == ["user"]:

@@ -6,7 +6,7 @@ import contextlib
 import re
 from typing import Any
 
-from localprompt.engine.chat import ChatTemplate, Span, TextLost
+from localprompt.engine.chat import ChatTemplate, Span
 from localprompt.engine.encode import encode
 from localprompt.engine.llama import Vocabulary
 from localprompt.errors import ModelError
@@ -23,18 +23,14 @@ _SPACES = ("one two", "one  two", "one\n\ntwo\n three", "one\ttwo", "one ", "one
 def chat_facts(llama: Vocabulary) -> dict[str, str]:
     """Return whether chats can be had from a model: `problem` and `hint`, empty if so or if there is no template.
 
-    `mended` says what is done for a template that would otherwise leave text out without a word, `thinking` what is
-    done so that an answer comes before any thought.
+    `thinking` says what is done so that an answer comes before any thought.
     """
     try:
         template = llama.chat_template
-        ways = [template.way(messages) for messages in _ASKED] if template else []
         thinking = dict.fromkeys(filter(None, map(template.thinking, _ASKED))) if template else ()
     except ModelError as error:
-        mended = "none" if isinstance(error, TextLost) else ""
-        return {"problem": error.message, "hint": error.hint, "mended": mended, "thinking": ""}
-    mended = "; ".join(str(way) for way in ways if way.lost_text)
-    return {"problem": "", "hint": "", "mended": mended, "thinking": "; ".join(thinking)}
+        return {"problem": error.message, "hint": error.hint, "thinking": ""}
+    return {"problem": "", "hint": "", "thinking": "; ".join(thinking)}
 
 
 def keeps_spaces(llama: Vocabulary) -> bool:

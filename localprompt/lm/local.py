@@ -109,10 +109,7 @@ class LocalModel:
     def facts(self) -> ModelFacts:
         """What the model is. Its identity: `file`, `llama_cpp`, and fields of `EngineSettings`; the file is read."""
         build = importlib.metadata.version("llama-cpp-python")
-        # Templates that left text out were once given it all the same: those answers are to other questions.
-        mended = self._engine.info["chat"].get("mended", "")
-        chat = {"chat": mended} if mended else {}
-        chat |= {"thinking": self.thinking} if self.thinking else {}
+        chat = {"thinking": self.thinking} if self.thinking else {}
         where = {"gpus": [each for _, each in self.on_gpus["devices"]]} if self.on_gpus else {}
         identity = {"file": content_hash(self.path), "llama_cpp": build, **self.settings.numerics(), **where, **chat}
         fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]

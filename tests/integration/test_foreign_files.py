@@ -45,18 +45,11 @@ def loaded(path: Path) -> LocalModel:
     return load_model(path, tune=False, n_ctx=512, n_threads=1)
 
 
-def test_contents_as_parts_make_the_same_chat_but_other_answers_in_the_store(
-    written: Callable[..., Path], tiny_qwen: Path
-) -> None:
+def test_contents_as_parts_make_the_same_chat(written: Callable[..., Path], tiny_qwen: Path) -> None:
     with loaded(written(PARTS)) as lm, loaded(tiny_qwen) as plain:
         assert lm.chat([QUESTION], "It") == plain.chat([QUESTION], "It")
         assert lm.has_chat
         assert lm.doubts == ()
-        assert (
-            lm.facts.identity["chat"]
-            == "a turn each, content as parts; a turn each, content as parts; a turn each, content as parts"
-        )
-        assert "chat" not in plain.facts.identity
 
 
 def test_a_reasoning_model_is_asked_without_thoughts_and_its_answers_are_kept_apart(
