@@ -24,7 +24,7 @@ from localprompt.engine import memory, placement
 from localprompt.engine.device_list import visible
 from localprompt.engine.gguf_validator import validate
 from localprompt.engine.settings import EngineSettings, read_settings
-from localprompt.engine.tuning import Trial, choices, measure, tuned
+from localprompt.engine.tuning import Trial, tuned
 from localprompt.hub.files import file_at, resolve
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.local import LocalModel, content_hash
@@ -200,14 +200,11 @@ def benchmark(
     header = validate(path)
     given = placement.fitted(header, given, frozenset(engine), visible())
     choice = tuned(path, content_hash(path), given, frozenset(engine))
-    still_open = choices(given, engine)
-    # A choice that an earlier version remembered has no trials: they are measured now, and it stays.
-    trials = choice.trials or (measure(path, given, still_open).trials if still_open else ())
     name = path.stem if file_at(name_or_path) else name_or_path
     with LocalModel(path, choice.settings, name) as lm:
         speed = measured_speed(lm, repetitions, progress)
         footprint = Footprint.of(lm)
-    return Benchmark(name, str(path), choice.settings, trials, speed, footprint)
+    return Benchmark(name, str(path), choice.settings, choice.trials, speed, footprint)
 
 
 def measured_speed(
