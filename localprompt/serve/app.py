@@ -65,7 +65,7 @@ class Server:
         self._limits = limits
         self._api_key = api_key
         self._requests: Counter[tuple[str, int]] = Counter()
-        self._service_made: Service | None = None
+        self._service: Service  # as soon as the application has started
 
     def app(self) -> ASGIApp:
         """Return the application."""
@@ -94,15 +94,9 @@ class Server:
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
-        self._service_made = await asyncio.to_thread(Service, self._model, self._limits)
+        self._service = await asyncio.to_thread(Service, self._model, self._limits)
         yield
-        await asyncio.to_thread(self._service_made.close)
-
-    @property
-    def _service(self) -> Service:
-        if self._service_made is None:
-            raise RuntimeError("the application has not started")
-        return self._service_made
+        await asyncio.to_thread(self._service.close)
 
     # Routes
 

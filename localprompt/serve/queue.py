@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from localprompt.errors import LocalPromptError
 from localprompt.serve.work import Item, Job
@@ -55,11 +55,9 @@ class Queue:
 
     def take(self, n_items: int, fits: Callable[[Item], bool]) -> list[Waiting]:
         """Return at most `n_items` that wait, a turn a client; a client whose next one does not fit has none."""
-        return list(self._taken(n_items, fits))
-
-    def _taken(self, n_items: int, fits: Callable[[Item], bool]) -> Iterator[Waiting]:
+        taken: list[Waiting] = []
         passed = 0
-        while n_items and passed < len(self._clients):
+        while len(taken) < n_items and passed < len(self._clients):
             client, waiting = next(iter(self._clients.items()))
             del self._clients[client]
             while waiting and waiting[0][0].is_cancelled:
@@ -71,10 +69,10 @@ class Queue:
             if fits(job.items[number]):
                 waiting.popleft()
                 self._n -= 1
-                n_items -= 1
+                taken.append((job, number))
                 passed = 0
-                yield job, number
             else:
                 passed += 1
             if waiting:
                 self._clients[client] = waiting
+        return taken

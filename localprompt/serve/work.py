@@ -43,11 +43,6 @@ class Write:
     n_top: int | None = None
     is_streamed: bool = False
 
-    @property
-    def most(self) -> int:
-        """Tokens that it has at most, with its completion."""
-        return len(self.tokens) + self.sampling.max_tokens
-
 
 Item = Score | Read | Write
 
