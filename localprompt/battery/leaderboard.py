@@ -97,6 +97,7 @@ class Leaderboard(PlainRecord):
                 **{"task": board.task, "split": board.split, "size": self.size, "rows": board.n_rows},
                 **{"model": each.model, "quantisation": each.quantisation, "variants": each.n_variants},
                 **{"mean": each.score.mean, "low": each.score.low, "high": each.score.high},
+                **{f"behind_{name}": getattr(each.behind, name, None) for name in ("mean", "low", "high", "p")},
                 **{"original": each.original.mean, "worst": each.spread.worst, "best": each.spread.best},
                 **{"spread": each.spread.value, "spread_low": each.spread.low, "spread_high": each.spread.high},
                 **{"by_chance": each.spread.by_chance.median, "p": each.spread.by_chance.p},

@@ -63,20 +63,25 @@ def _parts(found: Leaderboard) -> Iterator[RenderableType]:
     from localprompt.cli.printable import printable  # noqa: PLC0415
     from localprompt.cli.tables import signed, table, two, within  # noqa: PLC0415
     from localprompt.interface.rounding import percent_text  # noqa: PLC0415
+    from localprompt.stats.equality import holm  # noqa: PLC0415
+
+    def starred(text: str, p: float) -> str:
+        return f"{text}{'*' if p < _ALPHA else ' '}"
 
     for board in found.tasks:
         yield Text(printable(f"{board.task}: {board.n_rows} {board.split} rows, {found.size}"), style="bold")
         yield Text(printable(f"Variants of: {shown(board.prompt)}\n"))
-        columns = ("model", "mean", "95 %", "behind", "worst", "spread", "95 % ", "chance")
+        columns = ("model", "mean", "95 %", "behind", "worst", "spread", "chance")
+        adjusted = [1.0, *holm([each.behind.p for each in board.models if each.behind])]
         rows = []
-        for each in board.models:
+        for each, p in zip(board.models, adjusted, strict=True):
             spread = each.spread
             rows.append(
                 (
                     f"{each.model} {each.quantisation}".strip(),
                     *(two(each.score.mean), within(each.score)),
-                    "" if each.behind is None else signed(each.behind.mean),
-                    *(two(spread.worst), f"{two(spread.value)}{'*' * (spread.by_chance.p < _ALPHA)}", within(spread)),
+                    "" if each.behind is None else starred(signed(each.behind.mean), p),
+                    *(two(spread.worst), starred(two(spread.value), spread.by_chance.p)),
                     two(spread.by_chance.median),
                 )
             )
@@ -101,7 +106,7 @@ def _parts(found: Leaderboard) -> Iterator[RenderableType]:
         ]
         if unread:
             yield Text(printable(f"note: {board.task}: answers that could not be read: {', '.join(unread)}"))
-    yield Text("note: chance: the spread of equally good prompts; `*`: a larger one (p < 0.05)")
+    yield Text("note: chance: the spread of equally good prompts; `*`: more than chance (p < 0.05; behind: after Holm)")
     if any(len(board.models) > 1 for board in found.tasks):
         yield Text("note: the first model is ahead on these rows, partly by luck")
     for note in found.notes:

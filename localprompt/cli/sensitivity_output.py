@@ -56,7 +56,8 @@ def _parts(found: Sensitivity, store: Path | None) -> Iterator[RenderableType]:
     yield Text(printable(found.verdict), style="bold")
     rows = pluralize(len(found.rows), f"{found.split} row")
     variants = pluralize(len(found.variants) - 1, "variant")
-    what = "`changed`: answers that are not those to the prompt as it is; `chance`: the spread of equal prompts"
+    what = "`changed`: answers that are not those to the prompt as it is"
+    what += "" if found.unlabelled else "; `chance`: the spread of equal prompts"
     yield Text(printable(f"\n{found.task}: {variants} of one prompt on {rows} ({what})."))
     if len(found.models) > 1:
         yield from _models(found)
@@ -184,7 +185,7 @@ def _words(model: ModelSensitivity) -> RenderableType:
 
 
 def _scorers(model: ModelSensitivity) -> RenderableType:
-    columns = ("scorer", "n", "mean", "spread", "chance", "p", "unreadable", "agreement")
+    columns = ("scorer", "n", "rows", "mean", "spread", "chance", "p", "unreadable", "agreement")
     rows = []
     for each in model.scorers:
         spread = each.families[0].spread
@@ -194,7 +195,8 @@ def _scorers(model: ModelSensitivity) -> RenderableType:
         rows.append(
             (
                 each.scorer,
-                f"{len(each.variants) - 1}",
+                f"{each.families[0].variants}",
+                f"{each.rows}",
                 two(spread.mean),
                 two(spread.value),
                 two(spread.by_chance.median),

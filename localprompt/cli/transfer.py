@@ -63,6 +63,6 @@ def transfer(
     if as_json:
         say_json(result.to_json())
     else:
-        print_transfer(result)
+        print_transfer(result, choices["store"])
     if csv_file is not None:
         write_csv(csv_file, CSV_COLUMNS, result.to_csv(), "the result is in the store; --csv FILE writes it elsewhere")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from rich.console import RenderableType
 from rich.text import Text
@@ -12,6 +13,7 @@ from localprompt.cli.printable import printable
 from localprompt.cli.sensitivity_output import agreement_lines, variance_table
 from localprompt.cli.tables import p_cell, signed, table, two, within
 from localprompt.comparison.transfer_results import Cell, MeasuredModel, TaskTransfer, Transfer
+from localprompt.interface.advice import command
 from localprompt.interface.rounding import percent_text
 from localprompt.search.observer import pluralize
 
@@ -19,12 +21,12 @@ _LEGEND = "`*`: the best prompt of a model, chosen on dev; `o`: found on that mo
 _LETTERS = 26
 
 
-def print_transfer(found: Transfer) -> None:
-    """Print the verdict of each task and its tables, then notes."""
-    print_parts(list(_parts(found)))
+def print_transfer(found: Transfer, store: Path | None) -> None:
+    """Print the verdict of each task and its tables, then notes, last the command that shows the page of `store`."""
+    print_parts(list(_parts(found, store)))
 
 
-def _parts(found: Transfer) -> Iterator[RenderableType]:
+def _parts(found: Transfer, store: Path | None) -> Iterator[RenderableType]:
     many = len(found.tasks) > 1
     for task in found.tasks:
         yield Text(printable(f"{task.task}: {task.verdict}" if many else task.verdict), style="bold")
@@ -34,7 +36,8 @@ def _parts(found: Transfer) -> Iterator[RenderableType]:
     for note in (*_notes(found), *found.notes):
         yield Text(printable(f"note: {note}"))
     if found.id:
-        yield Text(f"transfer {found.id}", style="dim")
+        page = f"{command('report', found.id, store=store)} writes a page with every prompt"
+        yield Text(printable(f"transfer {found.id}: {page}"), style="dim")
 
 
 def _task(task: TaskTransfer, models: Sequence[MeasuredModel]) -> Iterator[RenderableType]:

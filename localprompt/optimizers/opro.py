@@ -111,7 +111,7 @@ class _Search:
 @optimizer("opro", _TEMPLATES)
 @dataclass(frozen=True, slots=True)
 class OPRO(Checked):
-    """Hyperparameters of OPRO; the defaults spend about 2,500 short answers on 100 dev rows, 500 on worked examples."""
+    """Hyperparameters of OPRO; the defaults spend about 2,200 short answers on 100 dev rows, 500 on worked examples."""
 
     steps: Count = 8
     """Rounds of asking and scoring (paper and code: 200)."""

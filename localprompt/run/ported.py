@@ -8,6 +8,7 @@ from typing import Any
 
 from localprompt.errors import StoreError
 from localprompt.interface.rounding import score_text
+from localprompt.search.observer import pluralize
 from localprompt.stats.intervals import Difference, Interval
 from localprompt.store.plain import plain, read
 from localprompt.types import Prompt
@@ -77,7 +78,7 @@ class Port:
     @property
     def conclusion(self) -> str:
         """One sentence: what the swap lost, what the search won back, what it cost, whether it was worth it."""
-        time = f"{self.seconds / 60:.1f} minutes" if self.seconds >= 60 else f"{self.seconds:.0f} seconds"
+        time = f"{self.seconds / 60:.1f} minutes" if self.seconds >= 60 else pluralize(round(self.seconds), "second")
         took = f"for {self.tokens_computed:,} tokens and {time}"
         worth = "it was worth it" if self.is_worth_it else "it was not worth it: keep the old prompt"
         return f"{self._lost}; {self._won_back} {took}; {worth}"

@@ -118,6 +118,16 @@ def test_without_right_answers_there_is_no_score_to_be_seen(task: str) -> None:
         assert refused.exit_code == 2
         assert option[0] in refused.stderr
     assert "worst" not in result.stdout
+    assert "chance" not in result.stdout
+
+
+@pytest.mark.usefixtures("lm")
+def test_scorers_are_said_to_have_as_many_wordings_and_rows_as_their_means(task: str) -> None:
+    told = _run(task, "--families", "surface,sampling", "--json").stdout
+    families = {each["family"]: each["variants"] for each in json.loads(told)["models"][0]["scorers"][0]["families"]}
+    assert families["sampling"] > 0
+    lines = [line.split() for line in _run(task, "--families", "surface,sampling").stdout.splitlines()]
+    assert ["answers", str(families["all"]), "24"] in [line[:3] for line in lines]
 
 
 @pytest.mark.usefixtures("lm")

@@ -59,6 +59,7 @@ def test_a_person_sees_the_verdict_the_matrix_and_what_is_best_for_all(
     assert "1 1.00* 0.50 0.50 0.75 prompts.txt:1: Say the number." in lines
     assert "2 0.50 1.00* 0.50 0.75 prompts.txt:2: Name the parity." in lines
     assert any("partly luck" in line for line in lines)
+    assert "localprompt report " in lines[-1]
     assert all(len(line) <= 80 for line in result.stdout.splitlines() if line[:2] in ("0 ", "1 ", "2 ", "th"))
 
 

@@ -233,6 +233,7 @@ def test_candidates_that_say_the_same_are_begun_with_once(home: Store) -> None:
 def test_the_conclusion_says_what_was_shown_and_what_was_not(home: Store) -> None:
     found = localprompt.port(_old(home).run_id, _new(), store=home)
     assert "tokens and 0 seconds" in replace(found, seconds=0.1).conclusion
+    assert "tokens and 1 second;" in replace(found, seconds=1.2).conclusion
     assert "tokens and 2.5 minutes" in replace(found, seconds=150.0).conclusion
     none = replace(found.swap, mean=-0.01, p=0.7)
     for verdict, what, is_worth in (

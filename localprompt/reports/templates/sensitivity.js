@@ -424,7 +424,7 @@ function scorerSection() {
     ];
     dataTable(place, "Ways to take answers; agreement: Kendall's tau of the variants' scores with the first way's", [
       { name: "scorer", value: (each) => each.scorer, cell: (each) => [el("strong", { text: each.scorer }), ` ${visible(each.what)}`] },
-      { name: "variants", value: (each) => each.variants.length - 1, right: true },
+      { name: "variants", value: (each) => each.families[0].variants, right: true },
       { name: "rows", value: (each) => each.rows, right: true },
       ...scored,
       { name: "answers changed", value: (each) => each.families[0].flip_rate?.mean, cell: (each) => percent(each.families[0].flip_rate?.mean), right: true },
