@@ -36,8 +36,8 @@ def print_ways(found: Tuned) -> None:
 
 
 def _parts(found: Tuned) -> Iterator[RenderableType]:
-    prompts = [f"{len(prompt.demos)} worked examples" if prompt.demos else "none" for prompt in found.prompts]
-    shown = f"{pluralize(len(prompts), 'seed prompt')} (with {' and '.join(dict.fromkeys(prompts))})"
+    shots = [f"with {len(each.demos)}" if each.demos else "without worked examples" for each in found.prompts]
+    shown = f"{pluralize(len(shots), 'prompt')} ({', '.join(dict.fromkeys(shots))})"
     yield Text(printable(f"{found.task} with {found.model}, mean score of {shown} on dev rows:\n"))
     columns = ("way to ask", "score", "95 % interval", "rows")
     rows = [
@@ -52,7 +52,7 @@ def _parts(found: Tuned) -> Iterator[RenderableType]:
     yield table(columns, rows, right=columns[1:], wide=columns[:1])
     yield Text(f"\n{_gain(found)}")
     if found.best.keys:
-        yield Text("\nIn the task file:\n")
+        yield Text("\nTo ask like that, in the task file:\n")
         yield Text(printable(_yaml(found.best.keys)))
 
 

@@ -131,13 +131,13 @@ class Server:
         return Loglikelihood(sum(nats for nats, _ in chosen), len(chosen), greedy)
 
     def _choice(self, path: str, body: Mapping[str, Any]) -> tuple[Mapping[str, Any], int | None]:
-        """Return the only choice, and how many tokens it took where the server says it."""
+        """Return the only choice, and how many tokens it took where the server says what can be."""
         found = self._asked(path, {"model": self.model, **body})
         choices, usage = found.get("choices"), found.get("usage")
         if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], Mapping):
             self._fail(path, "answers without a choice")
         n_tokens = usage.get("completion_tokens") if isinstance(usage, Mapping) else None
-        return choices[0], n_tokens if type(n_tokens) is int and n_tokens >= 0 else None
+        return choices[0], n_tokens if type(n_tokens) is int and 0 <= n_tokens <= body["max_tokens"] else None
 
     def _asked(self, path: str, body: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
         data = None if body is None else json.dumps(body).encode()

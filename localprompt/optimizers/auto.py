@@ -194,7 +194,8 @@ class Auto(Checked):
             if not bandit.left:
                 if cut is not None:
                     raise cut
-                problem.note(f"every operator had {_PATIENCE} turns since the last gain")
+                why = f"every operator had {_PATIENCE} turns since the last gain"
+                problem.note(why if bandit.names else "no operator takes part")
                 return
             number = len(bandit.turns)
             # In a rehearsal answers are made up, so that each operator has its turn.
@@ -321,7 +322,7 @@ def _rise(problem: Problem) -> float:
 
 def _tell(problem: Problem, seed: Evaluation, pays: bool) -> None:
     """Say whether the best of the opening shows worked examples, and the answer that the seed gives far too often."""
-    given = Counter("none" if each.prediction is None else repr(each.prediction) for each in seed.outcomes)
+    given = Counter("none at all" if each.prediction is None else repr(each.prediction) for each in seed.outcomes)
     answer, times = given.most_common(1)[0]
     problem.note(
         f"worked examples {'help' if pays else 'do not help'}; the seed's most frequent answer is {answer}, to {times} "

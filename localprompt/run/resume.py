@@ -165,7 +165,10 @@ def replay(  # noqa: PLR0913 - as above
         refused = known.refused if known else ()
         deadline = Deadline.repeated(refused) if refused or config.limits.max_minutes else None
         session = RunSession.of(home, record.id, config, ready, observer, is_replay=True)
-        return replace(search_and_test(replace(session, known=known, deadline=deadline)), store=home.path.absolute())
+        result = search_and_test(replace(session, known=known, deadline=deadline))
+        # One call asks what there was time for in several, which have prefixes in common.
+        final = replace(result.final_evaluation, tokens_computed=(known or result).final_evaluation.tokens_computed)
+        return replace(result, final_evaluation=final, store=home.path.absolute())
 
 
 def _sized_as(begun: RunConfig, cost: Estimate) -> Estimate:

@@ -29,7 +29,8 @@ class Problem:
     short has its results.
 
     Args:
-        task: only labels, inputs, layout, seeds, train and dev are taken from it.
+        task: only labels, inputs, layout, seeds, train and dev are taken from it; of train no copies of test rows,
+            which would show the answers that are tested.
         evaluator: the task LM.
         proposer: writes prompts, charged to the same budget as the evaluator.
         rng: the only source of chance.
@@ -51,7 +52,8 @@ class Problem:
         further = [prompt for prompt in warm if prompt.id not in seeds]
         self.seeds = (*task.seeds, *further)
         """What a search begins with; of these only the task's own are what a winner has to beat."""
-        self.train = task.train
+        tested = set(map(inputs_of, task.test))
+        self.train = tuple(each for each in task.train if inputs_of(each) not in tested)
         self.dev = task.dev
         self.rng = rng
         self.is_rehearsal = False

@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -321,8 +322,8 @@ def _value(values: Mapping[str, Any], column: str) -> object:
 def _text(value: object, column: str) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int | float):
-        return str(value)
+    if isinstance(value, int | float):  # `str` refuses a whole number of very many digits
+        value = str(value if isinstance(value, float) else Decimal(value))
     if not isinstance(value, str):
         raise BadRow(f"{column!r} is {'null' if value is None else 'a ' + type(value).__name__}, not text or a number")
     if len(value) > _MAX_TEXT:

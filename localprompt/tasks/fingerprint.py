@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import CodeType
 from typing import Any
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+"""In what an object says of itself; differs from process to process."""
 
 
 class Fingerprint(str):
@@ -37,8 +42,12 @@ def function_hash(function: Callable[..., Any]) -> str:
     """Return what tells a Python function from another: its name and a hash of its bytecode.
 
     The bytecode is that of this version of Python. What the function gets from elsewhere, such as defaults, variables
-    around it or other functions, does not count; an object is told by its class.
+    around it or other functions, does not count, but for the arguments of a `functools.partial`; an object is told by
+    its class.
     """
+    if isinstance(function, partial):
+        given = _ADDRESS.sub("", repr((function.args, sorted(function.keywords.items()))))
+        return f"{function_hash(function.func)} {given}"
     name = getattr(function, "__qualname__", type(function).__qualname__)
     code = getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
     return f"{name} {hashlib.sha256(json.dumps(_plain(code)).encode()).hexdigest()}" if code else name

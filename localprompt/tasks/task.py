@@ -103,6 +103,8 @@ class Task:
         except (AttributeError, TypeError):
             check_record("task", self)  # it names the field
             raise
+        if "" in tuple(self.labels):
+            raise TaskError(f"the task {self.name} has an empty label", "a label is a word or more")
         object.__setattr__(self, "fingerprint", found)
 
     def _content(self) -> list[list[object]]:
@@ -222,6 +224,12 @@ def _check_combination(source: Source) -> None:
         if keys.labels is not None and getattr(keys, key) is not None:
             hint = f"remove {key}, or remove labels to have answers generated"
             raise TaskError(f"{source.at(key)} has no effect: one of the labels is chosen by likelihood", hint)
+    last, field = "opening" if keys.layout.mode == "chat" else "template", (keys.answer or {}).get("json_field")
+    end = (getattr(keys.layout, last) or "").rpartition("}}")[2].rstrip()
+    is_begun = end.count("{") > end.count("}") and (not end.endswith((":", "[")) or f'"{field}"' in end)
+    if field is not None and is_begun:
+        problem = f"{source.at('layout', last)} begins the JSON object, so no completion holds {field!r} in one"
+        raise TaskError(problem, f"end the {last} before the brace, or write `answer: {{regex: ...}}`")
 
 
 def _labels(source: Source) -> tuple[str, ...]:

@@ -198,7 +198,7 @@ def test_what_is_no_completion_is_an_error_and_no_answer(answer: Any, says: str)
         assert "elsewhere" not in [path for path, _ in server.seen]
 
 
-@pytest.mark.parametrize("told", [-1000, True, "3"])
+@pytest.mark.parametrize("told", [-1000, True, "3", 10**30])
 def test_a_count_of_tokens_that_cannot_be_is_not_believed(told: object) -> None:
     def reply(path: str, body: Mapping[str, Any]) -> Any:
         said = {**chat("one two"), "usage": {"completion_tokens": told}}

@@ -114,6 +114,15 @@ def test_an_operator_that_is_left_out_has_no_turn_and_the_search_ends_when_none_
     assert all(names.count(name) >= 3 for name in names)
 
 
+def test_without_any_operator_the_opening_is_the_search_and_its_end_says_so() -> None:
+    observer = toy.Diary()
+    lm = toy.model(answer=_writes)
+    given = replace(toy.task(train=20, dev=20, test=20), seeds=(Prompt("Say something of the alpha."),))
+    found = localprompt.optimize(given, lm, method="auto", settings={"without": ",".join(OPERATORS)}, observer=observer)
+    assert [turn.operator for turn in found.turns] == ["opening"]
+    assert "opening: no operator takes part" in observer.notes
+
+
 def test_without_a_limit_the_opening_is_half_and_with_one_the_turns_go_on() -> None:
     opening, *turns = _search(without="cross, guess").turns
     spent = sum(turn.tokens for turn in turns)

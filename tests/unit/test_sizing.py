@@ -226,6 +226,8 @@ def test_a_run_that_a_deadline_ended_is_repeated_without_a_clock(clock: Clock) -
     again = resuming.replay(first.run_id)
     apart = {"spend": Spend(), "final_evaluation": Spend()}
     assert replace(again, **apart) == replace(first, **apart)  # type: ignore[arg-type]
+    assert again.spend.tokens_computed == first.spend.tokens_computed
+    assert again.final_evaluation.tokens_computed == first.final_evaluation.tokens_computed
     assert resuming.resume(first.run_id, model=Slow(clock, 25), pause_after=5) == first, "that gives it no more time"
     clock.now = 0.0
     longer = resuming.resume(first.run_id, model=Slow(clock, 25), max_minutes=10)

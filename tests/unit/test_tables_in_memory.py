@@ -49,6 +49,12 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
+def test_a_number_of_very_many_digits_is_text_as_in_a_file(file: Path) -> None:
+    rows = [{"input": n, "target": 10**5000 + n} for n in range(60)]
+    task = load_task(file, frames={"rows": Pandas(rows)})
+    assert {len(each.targets[0]) for each in task.test} == {5001}
+
+
 @pytest.mark.parametrize("table", [Pandas(ROWS), Polars(ROWS)], ids=["pandas", "polars"])
 def test_a_table_is_the_data_that_a_file_with_the_same_rows_is(file: Path, table: object) -> None:
     task = load_task(file, frames={"rows": table})

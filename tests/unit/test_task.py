@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
@@ -20,7 +21,8 @@ from localprompt.run.spec import loaded_task
 from localprompt.tasks import Task, load_task
 from localprompt.tasks.answers import find_answer
 from localprompt.tasks.check import find_doubts
-from localprompt.tasks.metrics import METRICS, Metric
+from localprompt.tasks.fingerprint import function_hash
+from localprompt.tasks.metrics import METRICS, Metric, exact_match
 from localprompt.tasks.schema import DataSection, LayoutSection, TaskFile, read_task_file
 from localprompt.tasks.stored import from_plain, to_plain
 from localprompt.types import Demo, Example, Prompt, Sampling
@@ -307,6 +309,14 @@ def test_a_file_of_rows_in_the_place_of_a_task_file_is_named_with_the_line_that_
         ("data: {file: rows.jsonl}\nmetric: a:b", "key 'metric': the metric 'a:b' is code"),
         ("data: {file: rows.jsonl}\nmetric: numeric", "line 1: the target 'a' does not match itself under the metric"),
         ("data: {file: rows.jsonl}\nlayout: {opening: x}", "key 'layout.opening' needs `mode: chat`"),
+        (
+            "data: {file: rows.jsonl}\nlayout: {mode: chat, opening: '{\"total\":'}\nanswer: {json_field: total}",
+            "key 'layout.opening' begins the JSON object, so no completion holds 'total' in one",
+        ),
+        (
+            "data: {file: rows.jsonl}\nlayout: {template: '{{instruction}}{{input}} {'}\nanswer: {json_field: total}",
+            "key 'layout.template' begins the JSON object",
+        ),
         ("data: {file: rows.jsonl}\nlayout: {template: '{{input}}'}", "has no {{instruction}} slot"),
         ("data: {file: rows.jsonl}\nlayout: {template: '{{instruction}}'}", "has no slot for an input"),
         ("data: {file: rows.jsonl}\nlayout: {demo: '{{input}}'}", "key 'layout.demo' has no {{output}} slot"),
@@ -437,10 +447,23 @@ def test_a_fingerprint_that_is_given_stays_with_the_task() -> None:
         assert same.fingerprint == "mine"
 
 
+def _at_least(score: Any, prediction: str, targets: tuple[str, ...]) -> float:
+    return float(exact_match(prediction, targets) >= score)
+
+
+def test_an_empty_label_is_refused_in_python_too() -> None:
+    with pytest.raises(TaskError, match="has an empty label"):
+        toy.task(labels=("a", ""))
+
+
 def test_functions_are_told_by_what_they_do_and_guarding_them_changes_nothing() -> None:
     one, two = (replace(toy.task(), metric=_judge(threshold), answer=str.strip) for threshold in (0, 2))
     assert one.fingerprint != two.fingerprint
     assert one.fingerprint == replace(toy.task(), metric=_judge(0), answer=str.strip).fingerprint
+    strict, lax, other = (replace(toy.task(), metric=partial(_at_least, each)).fingerprint for each in (1, 0.5, object))
+    assert len({one.fingerprint, strict, lax, other}) == 4
+    assert strict == replace(toy.task(), metric=partial(_at_least, 1)).fingerprint
+    assert function_hash(partial(_at_least, _judge(0))) == function_hash(partial(_at_least, _judge(0))), "no addresses"
     guarded = loaded_task(one, allow_code=False)
     assert loaded_task(guarded, allow_code=False).fingerprint == guarded.fingerprint == one.fingerprint
 

@@ -105,6 +105,16 @@ def test_a_copy_of_a_dev_row_is_never_shown() -> None:
     assert not dealt(problem(toy.model(), replace(given, train=copies)), given.seeds[0], 2, given.dev)
 
 
+def test_a_train_row_that_is_a_copy_of_a_test_row_takes_no_part() -> None:
+    given = task()
+    copies = tuple(replace(each, id=f"train:{each.id}") for each in given.test[:10])
+    search = problem(toy.model(), replace(given, train=(*copies, *given.train[:10])))
+    assert search.train == search.unseen == given.train[:10]
+    assert {each.id for each in search.minibatch(20)} == {each.id for each in given.train[:10]}
+    sets = [*dealt(search, given.seeds[0], 2, search.dev), *starts(search, "auto", 2)[1:]]
+    assert {demo.inputs["input"] for each in sets for demo in each.demos} <= {e.inputs["input"] for e in search.train}
+
+
 def test_different_answers_take_turns() -> None:
     labels = tuple("abcde")
     search = problem(toy.model(), task(labels=labels))
@@ -261,6 +271,7 @@ def test_reasoning_is_shown_of_answers_in_turn_and_looked_for_until_there_is_eno
     given = task(
         train=train,
         dev=wide.dev,
+        test=wide.test,
         answer=find_answer("after_marker", "is:"),
         sampling=replace(toy.task().sampling, stop=(), max_tokens=60),
     )
