@@ -68,7 +68,7 @@ def print_evaluation(result: EvaluationResult) -> None:
     measured = f"{result.split}: {found} on {pluralize(score.n, 'example')} ({result.model}, {result.task})"
     lines: list[RenderableType] = [boxed("Prompt", result.prompt), Text(printable_line(measured))]
     if result.unparsed:
-        lines.append(Text(f"{result.unparsed} completions held no answer and score 0.", style="yellow"))
+        lines.append(Text(f"completions without an answer, which score 0: {result.unparsed}", style="yellow"))
     if result.failed:
         lines.append(Text(failed_text(result.failed), style="yellow"))
     lines += note_parts(result.notes)

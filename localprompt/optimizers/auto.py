@@ -195,7 +195,7 @@ class Auto(Checked):
                 if cut is not None:
                     raise cut
                 why = f"every operator had {_PATIENCE} turns since the last gain"
-                problem.note(why if bandit.names else "no operator takes part")
+                problem.note(why if bandit.hopes else "no operator takes part")
                 return
             number = len(bandit.turns)
             # In a rehearsal answers are made up, so that each operator has its turn.

@@ -100,3 +100,14 @@ def test_the_example_of_the_documents_finds_a_prompt(tmp_path: Path) -> None:
     assert json.loads(found.stdout)["best"]["prompt"]["instruction"] == "Write the past tense of the verb."
     checked = CliRunner().invoke(main, ["tasks", "check", task, "--model", model])
     assert checked.exit_code == 0, checked.output
+
+
+def test_completions_without_an_answer_are_counted_once_where_the_seed_stays(tmp_path: Path) -> None:
+    (tmp_path / "replies.json").write_text('{"replies": {"Output:$": "\\n"}}', encoding="utf-8")
+    given = [str(ROOT / "examples/past-tense/task.yaml"), "--model", f"scripted:{tmp_path / 'replies.json'}"]
+    found = CliRunner().invoke(main, ["optimize", *given, "--method", "manual"])
+    assert re.findall("completions without an answer.*", found.stdout) == [
+        "completions without an answer, which score 0: 84 with the seed"
+    ]
+    found = CliRunner().invoke(main, ["evaluate", *given, "--prompt", "Do it."])
+    assert "completions without an answer, which score 0: 84\n" in found.stdout
