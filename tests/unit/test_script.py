@@ -106,8 +106,6 @@ def test_completions_without_an_answer_are_counted_once_where_the_seed_stays(tmp
     (tmp_path / "replies.json").write_text('{"replies": {"Output:$": "\\n"}}', encoding="utf-8")
     given = [str(ROOT / "examples/past-tense/task.yaml"), "--model", f"scripted:{tmp_path / 'replies.json'}"]
     found = CliRunner().invoke(main, ["optimize", *given, "--method", "manual"])
-    assert re.findall("completions without an answer.*", found.stdout) == [
-        "completions without an answer, which score 0: 84 with the seed"
-    ]
+    assert "84 completions held no answer: they score 0." in " ".join(found.stdout.split())
     found = CliRunner().invoke(main, ["evaluate", *given, "--prompt", "Do it."])
     assert "completions without an answer, which score 0: 84\n" in found.stdout
