@@ -191,12 +191,16 @@ def test_each_turn_races_on_rows_of_its_own_and_tries_what_is_best_with_examples
 ) -> None:
     problem = toy.problem(toy.model(), replace(toy.task(dev=60), layout=toy.SHOWING))
     shown = Prompt(toy.BEST, (Demo(problem.train[0].inputs, "omega0"),))
-    ranked, scored = problem.evaluate([shown]), list[Evaluation]()
-    evaluate = problem.evaluate
-    monkeypatch.setattr(problem, "evaluate", lambda *args: scored.extend(found := evaluate(*args)) or found)
+    ranked, rows, evaluate = problem.evaluate([shown]), dict[str, set[str]](), problem.evaluate
+
+    def noted(prompts: Sequence[Prompt], examples: Sequence[Example] | None = None) -> list[Evaluation]:
+        found = evaluate(prompts, examples)
+        rows.update((each.prompt.id, {outcome.example_id for outcome in each.outcomes}) for each in found)
+        return found
+
+    monkeypatch.setattr(problem, "evaluate", noted)
     for texts in (("Be brief.", "Be kind."), ("Be short.", "Be nice.")):
         Auto(finalists=1)._turn(problem, [Prompt(text) for text in texts], ranked, problem.dev)
-    rows = {each.prompt.id: {outcome.example_id for outcome in each.outcomes} for each in scored}
     assert rows[Prompt("Be kind.").id] != rows[Prompt("Be nice.").id]
     assert [each.op for each in problem.ranking.candidates].count("with examples") == 2
 
