@@ -38,6 +38,8 @@ def test_check_prints_nothing_but_json_when_asked_to() -> None:
 
 def test_check_with_a_model_counts_tokens_and_applies_its_chat_template(tmp_path: Path, tiny_qwen: Path) -> None:
     task = _write(tmp_path, "layout: chat\n", "dog")
+    rows = [json.dumps({"input": f"dog {n}", "target": "ab"[n % 2]}) for n in range(12)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows))
     arguments = ["tasks", "check", str(task), "--model", str(tiny_qwen), "--json"]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
