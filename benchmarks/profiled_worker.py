@@ -37,7 +37,6 @@ PARTS: dict[str, list[tuple[Any, str]]] = {
         (radix.RadixTree, "of"),
         (Context, "reuse"),
         (engine, "_targets"),
-        (engine.Engine, "_room"),
         (Completions, "_room"),
         (Completions, "_plan"),
     ],

@@ -140,7 +140,7 @@ def test_who_checks_a_task_asks_about_a_model_or_begins_a_run_is_told(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     path = written(im_start=NORMAL)
     told = "not typed as control tokens"
-    (tmp_path / "rows.jsonl").write_text('{"input": "the", "target": "is"}\n' * 5)
+    (tmp_path / "rows.jsonl").write_text("".join(f'{{"input": "the {n}", "target": "is"}}\n' for n in range(5)))
     (tmp_path / "task.yaml").write_text("data: {file: rows.jsonl}\nlayout: chat\n")
     for command in (
         ["tasks", "check", str(tmp_path / "task.yaml"), "--model", str(path)],
