@@ -15,7 +15,7 @@ from types import MappingProxyType
 from localprompt.types import Candidate, Evaluation, Example, Incumbent, Prompt, Spend, Turn
 
 _STEEP = 300.0
-"""Nats of a wrong margin beyond which a probability is 0 all the same."""
+"""Nats of a margin beyond which the probability of the wrong label is 0 all the same."""
 _ROUNDING = 1e-9
 """Of sums of floats; no difference of means is as small."""
 
