@@ -315,9 +315,12 @@ def _counted(problem: Problem, operator: str) -> Iterator[list[Prompt]]:
 
 
 def _rise(problem: Problem) -> float:
-    """Return by how much the best is ahead of the best seed; nothing where that is not known on as many rows."""
-    ranked, seed = _ranked(problem), problem.ranking.best_seed().candidate.prompt
-    return next((ranked[0].mean - each.mean for each in ranked if each.prompt == seed), 0.0)
+    """Return by how much the best is ahead of the best that the search began with; 0 before one is known on all of dev.
+
+    What an earlier run found is no gain of this one.
+    """
+    ranked = _ranked(problem)
+    return next((ranked[0].mean - each.mean for each in ranked if each.prompt in problem.seeds), 0.0)
 
 
 def _tell(problem: Problem, seed: Evaluation, pays: bool) -> None:

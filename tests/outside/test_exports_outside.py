@@ -427,6 +427,25 @@ def test_hostile_texts_reach_a_server_as_they_are(
         assert body["temperature"] == 0
 
 
+@pytest.mark.parametrize("to", ["dspy", "langchain"])
+def test_inputs_may_have_the_names_that_a_package_keeps_for_itself(
+    lm: LocalModel, recorder: Recorder, tmp_path: Path, to: str
+) -> None:
+    slots = "{{stop}} {{signature}} {{lm}} {{config}} {{demos_}} {{partial_variables}} {{model_config}}"
+    layout = Layout("{{instruction}}\n\n{{demos}}" + slots, slots + " {{output}}\n")
+    names = re.findall(r"{{(\w+)}}", slots)
+    rows = tuple(Example(f"dev:{i}", {name: f"{name} {i}" for name in names}, ("word",)) for i in range(3))
+    given: dict[str, Any] = {"labels": (), "sampling": Sampling(max_tokens=4), "inputs": tuple(names)}
+    task = replace(example_task("support-routing"), layout=layout, train=rows, dev=rows, test=rows, **given)
+    store = str(tmp_path / "store.db")
+    run = localprompt.optimize(task, toy.model(), method="manual", store=store).run_id
+    localprompt.export(run, to, out=tmp_path / "made", model=lm, store=store)
+    asked = tmp_path / "asked.jsonl"
+    asked.write_text("".join(json.dumps(dict(row.inputs)) + "\n" for row in rows), encoding="utf-8")
+    called(PYTHON, HERE / f"run_{to}.py", tmp_path / "made", asked, recorder.address, folder=tmp_path / "made")
+    assert [sent_of(body) for body in recorder.bodies] == [str(shown(task, task.seeds[0], row, lm)) for row in task.dev]
+
+
 def wanted_of(task: Task, row: Example, lm: LocalModel, *, is_text: bool) -> Any:
     rendering = task.layout.render(task.seeds[0], row.inputs)
     if is_text:

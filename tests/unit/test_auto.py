@@ -6,6 +6,7 @@ import io
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import toy
@@ -18,6 +19,7 @@ from localprompt.optimizers.auto import OPERATORS, Auto, Bandit
 from localprompt.optimizers.opro import OPRO
 from localprompt.optimizers.worked_examples import dealt, swapped
 from localprompt.search.problem import Problem
+from localprompt.store import Store
 from localprompt.types import Candidate, Demo, Evaluation, Example, Prompt, Turn
 
 ROW = 0.01
@@ -103,6 +105,18 @@ def test_it_finds_what_one_operator_alone_can_make_and_tells_which_paid() -> Non
     assert sum(each["turns"] for each in totals) == len(found.turns)
     (cross,) = (each for each in totals if each["operator"] == "cross")
     assert cross["gain"] == pytest.approx(sum(turn.gain for turn in found.turns if turn.operator == "cross"))
+
+
+def test_what_an_earlier_run_found_is_no_gain_of_this_one(tmp_path: Path) -> None:
+    given = replace(toy.task(train=20, dev=20, test=20), seeds=(Prompt("Say something of the alpha."),))
+    with Store(tmp_path / "here.db") as store:
+        first = localprompt.optimize(given, toy.model(answer=_writes), method="auto", store=store)
+        again = localprompt.optimize(
+            given, toy.model(answer=_writes), method="auto", store=store, from_run=first.run_id
+        )
+    assert again.best == first.best
+    assert sum(turn.gain for turn in first.turns) > 0
+    assert [turn.gain for turn in again.turns if turn.gain] == []
 
 
 def test_an_operator_that_is_left_out_has_no_turn_and_the_search_ends_when_none_gains() -> None:
