@@ -8,7 +8,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from localprompt.interface.moved import find_moved as _find_moved
 from localprompt.interface.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -154,10 +153,9 @@ _HOME = {
 }
 
 
-_find_moved()
-
-
 def __getattr__(name: str) -> object:
+    if name == "models":  # a module that scripts import by its former place
+        return import_module("localprompt.hub.files")
     for module, names in _HOME.items():
         if name in names:
             return getattr(import_module(module), name)

@@ -111,7 +111,8 @@ def test_parts(result: RunResult) -> list[RenderableType]:
     if (test := result.test) is None:
         return []
     columns = ("", "test score", "95 % interval", "examples")
-    prompts = [("seed", test.seed, test.seed_variants), ("found", test.best, test.best_variants)]
+    found = "found" if result.found_better else "found without the fold"
+    prompts = [("seed", test.seed, test.seed_variants), (found, test.best, test.best_variants)]
     if not result.found_better and test.best == test.seed:  # folds may have found what the last search did not
         del prompts[1]
     rows = [(name, score_text(each.mean), within(each, 3), str(each.n)) for name, each, _ in prompts]

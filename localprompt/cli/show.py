@@ -137,6 +137,8 @@ def _verdict(run: _Run, result: RunResult | None) -> Text:
         return text
     seed, best = (score_text(each.mean) for each in (result.test.seed, result.test.best))
     scores = f"{seed} to {best} on test" if result.found_better else f"the seed prompt scores {seed} on test"
+    if not result.found_better and best != seed:
+        scores = f"the search on all rows keeps the seed prompt; those without a fold went from {seed} to {best} on it"
     return text.append(f": {scores}", style="not bold")
 
 

@@ -28,7 +28,7 @@ from localprompt.errors import ConfigError
 from localprompt.optimizers import induction
 from localprompt.optimizers.induction import Induction
 from localprompt.optimizers.registry import Scales, optimizer
-from localprompt.optimizers.settings import AnyCount, Checked, Count, Must, Share, Shown, StageSizes, Weight
+from localprompt.optimizers.settings import NO_TRAIN, AnyCount, Checked, Count, Must, Share, Shown, StageSizes, Weight
 from localprompt.optimizers.worked_examples import SETS, Shots, other_way, starts
 from localprompt.proposals.metaprompts import MetaPrompt, load
 from localprompt.proposals.similarity import normalised
@@ -160,7 +160,7 @@ class APE(Checked):
         """Search for the best instruction; everything stays with `problem`."""
         meta = load("ape", TEMPLATES, self.templates)
         if not problem.train:
-            raise ConfigError("ape shows the proposer training examples and the task has none", "add a train split")
+            raise ConfigError("ape shows the proposer training examples and the task has none", NO_TRAIN)
         dev = problem.shuffled(problem.dev)
         seeds = starts(problem, self.shots, self.example_sets, dev)
         examples = seeds[len(problem.seeds) :]
@@ -189,9 +189,9 @@ class APE(Checked):
                 break
 
     def step(self, problem: Problem, ranked: Sequence[Evaluation]) -> list[Prompt]:
-        """Return variants of the best prompts, the best of which stands first: the proposals of 5."""
-        meta = load("ape", TEMPLATES, self.templates)
-        return self._resample(problem, meta, [each.prompt for each in ranked[: self.resample_keep]])
+        """Return variants of the best prompts with an instruction, of which the best is first: the proposals of 5."""
+        with_words = [each.prompt for each in ranked if each.prompt.instruction.strip()]
+        return self._resample(problem, load("ape", TEMPLATES, self.templates), with_words[: self.resample_keep])
 
     def guesses(self, problem: Problem, examples: Sequence[Prompt] = ()) -> list[Prompt]:
         """Return usable guesses of the instruction behind worked examples of train: 1 and 2."""

@@ -16,9 +16,9 @@
         end if no operator fits the budget; without a limit, when the turns have cost as much as the opening
 
 A race ends after a quarter of dev, 24 to 64 rows; most new prompts are worse than the best and never cost more. A limit
-sizes the opening, so that it is about half of the budget. What shows worked examples and what does not is in one
-race: two examples as a first look mislead where there are more labels (Banking, 20 of them: a search that believed
-such a look kept its seed, and sets of examples are 0.15 better).
+sizes the opening: about half of a small budget, and at most twice as large as without one. What shows worked examples
+and what does not is in one race: two examples as a first look mislead where there are more labels (Banking, 20 of them:
+a search that believed such a look kept its seed, and sets of examples are 0.15 better).
 
 Operators: `deal` (new sets of worked examples), `examples` (the best set with other examples), `guess` (APE's guesses),
 `reword` (APE's variants), `gradient` (a round of ProTeGi), `trajectory` (a step of OPRO), `reason` (a step of PE2),
@@ -43,15 +43,16 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from localprompt.errors import BudgetExhausted, ConfigError
+from localprompt.errors import BudgetExhausted, ConfigError, ContextOverflow
 from localprompt.optimizers.ape import APE
 from localprompt.optimizers.opro import OPRO
 from localprompt.optimizers.pe2 import PE2
 from localprompt.optimizers.protegi import ProTeGi
 from localprompt.optimizers.registry import Scales, optimizer
-from localprompt.optimizers.settings import Checked, Count, Must, Share, Weight
-from localprompt.optimizers.worked_examples import Shots, dealt, other_way, swapped
+from localprompt.optimizers.settings import NO_TRAIN, Checked, Count, Must, Share, Weight
+from localprompt.optimizers.worked_examples import Shots, dealt, other_way, say_fewer, swapped
 from localprompt.proposals.metaprompts import MetaPrompt, load
+from localprompt.proposals.parsing import common_stop
 from localprompt.search.filtering import Stages, filter_in_stages, measure_best_first, spend_remaining
 from localprompt.search.problem import Problem
 from localprompt.search.proposer import Request, Style
@@ -129,6 +130,7 @@ class Bandit:
 class Auto(Checked):
     """Hyperparameters of auto; those that are not here are the defaults of the methods."""
 
+    REMOVED: ClassVar[Mapping[str, object]] = {"rounds": 10, "example_sets": 8}
     SCALES: ClassVar[Scales] = {
         "orders": (1, 0.5),
         "queries": (1, 0.5),
@@ -169,7 +171,7 @@ class Auto(Checked):
     def run(self, problem: Problem) -> None:
         """Search for the best prompt; everything stays with `problem`."""
         if not problem.train:
-            raise ConfigError("auto shows the proposer training examples and the task has none", "add a train split")
+            raise ConfigError("auto shows the proposer training examples and the task has none", NO_TRAIN)
         try:
             self._search(problem)
         except BudgetExhausted:
@@ -210,6 +212,9 @@ class Auto(Checked):
             except BudgetExhausted as end:  # a cheaper one may fit
                 cut = end
                 del bandit.hopes[name]
+            except ContextOverflow as error:  # what another one asks for may be shorter
+                problem.note(f"{name} takes no further part: {error}")
+                del bandit.hopes[name]
             ranked = _ranked(problem)
             bandit.turns.append(problem.ranking.turns[-1])
 
@@ -228,7 +233,9 @@ class Auto(Checked):
         new += APE(queries=self.queries, per_query=self.per_query, style=self.style).guesses(problem)
         self._turn(problem, new, _ranked(problem), dev)
         pays = bool(_ranked(problem)[0].prompt.demos)
-        _tell(problem, next(each for each in measured if each.prompt == seed), pays)
+        if can_show:
+            say_fewer(problem, new, self.shots)
+            _tell(problem, next(each for each in measured if each.prompt == seed), pays)
         hopes = {name: 1.0 if (name in _SHOWING) == pays else _DOUBT for name in (OPERATORS if can_show else _WRITING)}
         return dict(sorted(hopes.items(), key=lambda item: -item[1]))
 
@@ -241,7 +248,7 @@ class Auto(Checked):
             "examples": lambda ranked: swapped(
                 problem, next((each.prompt for each in ranked if each.prompt.demos), Prompt("")), self.shots
             ),
-            "deal": lambda ranked: dealt(problem, replace(ranked[0].prompt, demos=()), 3, dev, self.shots),
+            "deal": lambda ranked: dealt(problem, ranked[0].prompt, 3, dev, self.shots),
             "reword": partial(ape.step, problem),
             "cross": partial(self._crossed, problem, meta),
             "guess": lambda ranked: ape.guesses(problem),
@@ -262,8 +269,11 @@ class Auto(Checked):
         found = filter_in_stages(problem.evaluate, new, rows, race, protected=[best])
         examples = [each for each in (*(known.prompt for known in ranked), *found) if each.demos]
         seen = rows[: sum(stages)]
-        rival, *tried = problem.evaluate([best, *found, *other_way(problem, found, examples)], seen)
-        near = [each for each in tried if each.mean >= rival.mean - 1 / len(seen)]
+        fresh = {each.id: each for each in (*found, *other_way(problem, found, examples))}
+        for known in ranked:  # that on all of dev already
+            fresh.pop(known.prompt.id, None)
+        rival, *tried = problem.evaluate([best, *fresh.values()], seen)
+        near = [each for each in tried if each.mean >= rival.mean - 1.001 / len(seen)]  # one row, however it is rounded
         measure_best_first(problem, [each.prompt for each in sorted(near, key=smooth_key)[: self.finalists]])
 
     def _crossed(self, problem: Problem, meta: Mapping[str, MetaPrompt], ranked: Sequence[Evaluation]) -> list[Prompt]:
@@ -284,8 +294,10 @@ class Auto(Checked):
             text = proposer.request(template, first=first.instruction, second=second.instruction)
             return Request(proposer.first_fitting([text], room), reading_of(first.instruction, chats=chats), first)
 
-        sampling = Sampling(room, temperature=self.temperature, top_p=0.95)
-        proposals = proposer.propose([request(*each) for each in pairs], sampling, template.fixed, n=self.children)
+        requests = [request(*each) for each in pairs]
+        stop = common_stop(each.reading for each in requests)
+        sampling = Sampling(room, temperature=self.temperature, top_p=0.95, stop=stop)
+        proposals = proposer.propose(requests, sampling, template.fixed, n=self.children)
         found = [(pair, child) for pair, proposal in zip(pairs, proposals, strict=True) for child in proposal.accepted]
         new = [(pair, replace(pair[0], instruction=text)) for pair, text in found]
         problem.record([Candidate(child, "cross", tuple(each.id for each in pair)) for pair, child in new])

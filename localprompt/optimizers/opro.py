@@ -31,7 +31,7 @@ from localprompt.errors import ConfigError
 from localprompt.optimizers import induction
 from localprompt.optimizers.induction import Induction, Init, Objection
 from localprompt.optimizers.registry import Scales, optimizer, require
-from localprompt.optimizers.settings import AnyCount, Checked, Count, Must, Share, Shown, Weight
+from localprompt.optimizers.settings import NO_TRAIN, AnyCount, Checked, Count, Must, Share, Shown, Weight
 from localprompt.optimizers.worked_examples import SETS, Shots, other_way, starts
 from localprompt.proposals.metaprompts import MetaPrompt, in_a_row, load, set_off, shortened
 from localprompt.proposals.parsing import ReplyFormat
@@ -215,7 +215,7 @@ class OPRO(Checked):
     def run(self, problem: Problem) -> None:
         """Search for the best instruction; everything stays with `problem`."""
         if not problem.train:
-            raise ConfigError("opro scores on training examples and the task has none", "add a train split")
+            raise ConfigError("opro scores on training examples and the task has none", NO_TRAIN)
         sample, constant = problem.minibatch(self.score_examples), problem.minibatch(self.exemplars)
         search = replace(self._begun(problem), sample=sample, constant=constant)
 

@@ -30,7 +30,7 @@ from localprompt.optimizers import induction
 from localprompt.optimizers.induction import Induction, Init, closed_set
 from localprompt.optimizers.mistakes import Case, cases, deal
 from localprompt.optimizers.registry import Scales, optimizer
-from localprompt.optimizers.settings import Checked, Count, Limit, Share, Shrunk, Weight
+from localprompt.optimizers.settings import NO_TRAIN, Checked, Count, Limit, Share, Shrunk, Weight
 from localprompt.optimizers.worked_examples import SETS, Shots, other_way, starts
 from localprompt.proposals.metaprompts import (
     MIN_SHOWN_CHARS,
@@ -187,7 +187,7 @@ class PE2(Checked):
         """Search for the best instruction; everything stays with `problem`."""
         search = _Search(problem, load("pe2", TEMPLATES, self.templates))
         if not problem.train:
-            raise ConfigError("pe2 learns from errors on training examples and the task has none", "add a train split")
+            raise ConfigError("pe2 learns from errors on training examples and the task has none", NO_TRAIN)
         dev = problem.shuffled(problem.dev)
 
         # 1, 2. The first prompts; the seeds take part, so the result is never worse on dev than they are.

@@ -31,7 +31,7 @@ from localprompt.optimizers import induction
 from localprompt.optimizers.induction import Induction, Init
 from localprompt.optimizers.mistakes import Case, cases, deal
 from localprompt.optimizers.registry import Scales, optimizer
-from localprompt.optimizers.settings import AnyCount, Checked, Count, Share, Shown, Weight
+from localprompt.optimizers.settings import NO_TRAIN, AnyCount, Checked, Count, Share, Shown, Weight
 from localprompt.optimizers.worked_examples import SETS, Shots, other_way, starts
 from localprompt.proposals.metaprompts import MetaPrompt, flat, in_a_row, inputs_of, load, shortened
 from localprompt.proposals.parsing import (
@@ -210,7 +210,7 @@ class ProTeGi(Checked):
         """Search for the best instruction; everything stays with `problem`."""
         search = _Search(problem, load("protegi", TEMPLATES, self.templates), problem.proposer.chats(self.style))
         if not problem.train:
-            raise ConfigError("protegi learns from errors on train and the task has no train split", "add one")
+            raise ConfigError("protegi learns from errors on training examples and the task has none", NO_TRAIN)
         begun = starts(problem, self.shots, self.example_sets)
         beam = best_first(measure_best_first(problem, begun))[: self.beam]
         if induction.is_wanted(self.init, problem):

@@ -25,7 +25,7 @@ from localprompt.errors import ConfigError
 from localprompt.optimizers import induction
 from localprompt.optimizers.induction import Induction
 from localprompt.optimizers.registry import optimizer
-from localprompt.optimizers.settings import Checked, Count, Share, Shown, Weight
+from localprompt.optimizers.settings import NO_TRAIN, Checked, Count, Share, Shown, Weight
 from localprompt.optimizers.worked_examples import SETS, Shots, starts
 from localprompt.proposals.metaprompts import MetaPrompt, load
 from localprompt.search.filtering import Stages, filter_in_stages, measure_best_first
@@ -87,7 +87,7 @@ class RandomSearch(Checked):
         """Search; everything stays with `problem`."""
         meta = load("random", TEMPLATES, self.templates)
         if not problem.train and any(not seed.instruction.strip() for seed in problem.seeds):
-            raise ConfigError("an empty seed prompt needs worked examples and the task has none", "add a train split")
+            raise ConfigError("an empty seed prompt needs worked examples and the task has none", NO_TRAIN)
         n_rounds = -(-self.proposals // self.per_round)
         is_endless = problem.proposer.is_limited and not problem.is_rehearsal
         n_requests = -(-self.per_round // self.per_request)

@@ -14,6 +14,9 @@ from typing import Annotated, Any, get_args, get_type_hints
 from localprompt.optimizers.registry import require
 from localprompt.proposals.metaprompts import MIN_SHOWN_CHARS
 
+NO_TRAIN = "add rows to train; copies of test rows do not count"
+"""What to do where a method has no train examples."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Must:

@@ -125,7 +125,7 @@ def starts(
     sizes = _sizes(problem, shots)[: 2 if sets == 1 else None]
     race = _Race(problem, dev, _shown(problem, seed, dev, 2 * max(sizes)), sizes)
     found = _first_race(race, seed, sets)
-    _say_fewer(problem, found, shots)
+    say_fewer(problem, found, shots)
     for _ in range(min(_ROUNDS, sets // 2) if found else 0):
         better = _varied(race, found[0])
         if not better:
@@ -135,7 +135,9 @@ def starts(
 
 
 def other_way(problem: Problem, prompts: Sequence[Prompt], examples: Sequence[Prompt]) -> list[Prompt]:
-    """Return the prompts with examples without them, and those without with the best set, recorded; none without a set.
+    """Return the prompts with examples without them, and those without with the best set, recorded, as far as it fits.
+
+    Nothing where no prompt has examples.
 
     Args:
         problem: that they are recorded with.
@@ -146,8 +148,11 @@ def other_way(problem: Problem, prompts: Sequence[Prompt], examples: Sequence[Pr
         return []
     best, found = examples[0], list[Candidate]()
     for each in prompts:
-        op, parents = ("without examples", (each.id,)) if each.demos else ("with examples", (each.id, best.id))
-        found.append(Candidate(replace(each, demos=() if each.demos else best.demos), op, parents, is_proposed=False))
+        if each.demos:
+            found.append(Candidate(replace(each, demos=()), "without examples", (each.id,), is_proposed=False))
+        elif problem.demos_that_fit(each, best.demos) == len(best.demos):
+            other = replace(each, demos=best.demos)
+            found.append(Candidate(other, "with examples", (each.id, best.id), is_proposed=False))
     problem.record(found)
     return [each.prompt for each in found]
 
@@ -168,7 +173,7 @@ def dealt(
 
     Args:
         problem: its train examples are shown, never those of dev.
-        parent: a prompt without examples; its instruction stands before the sets of every other order.
+        parent: its instruction stands before the sets of every other order; it may show reasoning itself.
         orders: in which train is dealt.
         dev: its first rows tell whether the model reasons; what is right of train then shows its reasoning.
         shots: how many; `auto`: three sizes of every order.
@@ -176,16 +181,16 @@ def dealt(
     Raises:
         BudgetExhausted: before the call that does not fit.
     """
-    if not _has_place(problem, parent, shots):
+    bare, alone = replace(parent, demos=()), Prompt("")
+    if not _has_place(problem, bare, shots):
         return []
     sizes = _sizes(problem, shots)
     race = _Race(problem, dev, _shown(problem, parent, dev, 2 * max(sizes)), sizes)
-    alone = replace(parent, instruction="")
-    versions = [each for n in range(orders) for each in _nested(race, alone if n % 2 else parent)]
+    versions = [each for n in range(orders) for each in _nested(race, alone if n % 2 else bare)]
     return _recorded(problem, versions, parent)
 
 
-def _say_fewer(problem: Problem, found: Sequence[Prompt], shots: Literal["auto"] | int) -> None:
+def say_fewer(problem: Problem, found: Sequence[Prompt], shots: Literal["auto"] | int) -> None:
     """Say that prompts show fewer worked examples than a setting asks for; nothing where it asks for no number."""
     most = max((len(each.demos) for each in found), default=0)
     if shots != "auto" and most < shots:
@@ -196,13 +201,15 @@ def _has_place(problem: Problem, parent: Prompt, shots: Literal["auto"] | int) -
     """Return whether worked examples are wanted and one fits behind an instruction; say so where a number is wanted."""
     fits = shots != 0 and any(problem.demos_that_fit(parent, [each.demo]) for each in _from_data(problem))
     if not fits:
-        _say_fewer(problem, [], shots)
+        say_fewer(problem, [], shots)
     return fits
 
 
 def _nested(race: _Race, parent: Prompt) -> list[Prompt]:
     """Return a prompt with the sets of one order of train, so many of their examples as fit."""
-    demos = [each.demo for each in _in_turn(race.problem, race.pool)][: max(race.sizes)]
+    order = list(_in_turn(race.problem, race.pool))
+    fitting = (each.demo for each in order if race.problem.demos_that_fit(parent, [each.demo]))
+    demos = list(islice(fitting, max(race.sizes)))
     room = race.problem.demos_that_fit(parent, demos)
     return [replace(parent, demos=tuple(demos[: min(n, room)])) for n in race.sizes if min(n, room, len(demos))]
 

@@ -53,6 +53,8 @@ def begun_with(spec: RunSpec, run: str | None, store: StoreSource) -> RunSpec:
     chosen = different([*best, *measured], task.seeds, _MOST)
     if not chosen and not measured:
         raise ConfigError(f"no prompt of the run {record.id} was measured", "name another run, or resume it first")
+    if not chosen:
+        return replace(spec, notes=(f"no prompt of the run {record.id} differs from those of the task",))
     usable = [_usable(prompt, task) for prompt in chosen]
     warm = tuple(different(usable, task.seeds, _MOST))
     stripped = [after for before, after in zip(chosen, usable, strict=True) if len(before.demos) > len(after.demos)]

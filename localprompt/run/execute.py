@@ -94,7 +94,7 @@ class RunSession:
     @property
     def clock(self) -> Deadline | None:
         """The deadline where time passes: not in a replay."""
-        return None if self.known else self.deadline
+        return None if self.journal is None else self.deadline
 
     @classmethod
     def of(  # noqa: PLR0913 - a run and what it runs on

@@ -25,7 +25,7 @@ from localprompt.run.results import CrossValidation, RunResult
 from localprompt.run.sizing import planned
 from localprompt.run.spec import RunSpec, order_of
 from localprompt.run.study import SearchStudy, gone_on
-from localprompt.search.observer import Observer
+from localprompt.search.observer import Observer, SilentObserver
 from localprompt.store import Store
 from localprompt.tasks import Task
 from localprompt.tasks.copies import n_different, numbered
@@ -101,8 +101,8 @@ class FoldedSearch:
         """
         minutes = None if deadline is None else deadline.left / 60 / len(self.parts)
         costs = [
-            planned(prepare(part, models), observer, None if minutes is None else Deadline(minutes))[1]
-            for part in self.parts
+            planned(prepare(part, models), each, None if minutes is None else Deadline(minutes))[1]
+            for part, each in zip(self.parts, [*[SilentObserver()] * (len(self.parts) - 1), observer], strict=True)
         ]
         names = [field.name for field in fields(Estimate) if field.name != "sizes"]
         every = {name: [getattr(cost, name) for cost in costs] for name in names}

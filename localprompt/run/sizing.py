@@ -146,7 +146,11 @@ def sized(ready: Prepared, speed: Speed, deadline: Deadline | None = None) -> tu
             break
         best, cost = optimizer, expected
     spec = replace(free, optimizer=best, limits=limits)
-    return replace(ready, spec=spec), cost or rehearsed(spec)
+    cost = cost or rehearsed(spec)
+    if cost.proposals == 0 and len(spec.placed.dev) > LEAST_DEV:
+        spec = replace(spec, n_dev=LEAST_DEV)
+        cost = rehearsed(spec)
+    return replace(ready, spec=spec), cost
 
 
 def planned(ready: Prepared, observer: Observer, deadline: Deadline | None = None) -> tuple[Prepared, Estimate]:
@@ -165,9 +169,11 @@ def planned(ready: Prepared, observer: Observer, deadline: Deadline | None = Non
         takes = f"{whole.tokens_computed:,} tokens and {whole.evaluations + whole.proposals:,} calls" + (
             f" in {(whole.seconds + (whole.final_seconds or 0.0)) / 60:.1f} minutes" if whole.seconds else ""
         )
+        given = (("tokens", limits.max_tokens), ("calls", limits.max_calls), ("minutes", limits.max_minutes))
+        told = ", ".join(f"{limit:,} {what}" for what, limit in given if limit is not None)
         observer.note(
-            f"{size.spec.method} is not expected to write a single prompt within its limits: in this size it takes "
-            f"about {takes}"
+            f"{size.spec.method} is not expected to write a single prompt within {told}: in this size it takes about "
+            f"{takes}"
         )
     return size, replace(cost, sizes=_changes(ready.spec, size.spec))
 

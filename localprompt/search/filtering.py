@@ -52,14 +52,15 @@ def spend_remaining(problem: Problem) -> None:
     """Measure the most promising prompts on all of dev, one after the other, with what the budget has left.
 
     For a search that the budget cut off: the call that did not fit may have been a large one, and of its last prompts
-    only scores on a few examples are known. Where nothing was scored at all, everything is first, on as many of 8, 4,
-    2 or 1 examples as the budget allows.
+    only scores on a few examples are known. Where nothing but what the search began with was scored, everything is
+    first, on as many of 8, 4, 2 or 1 examples as the budget allows.
 
     Raises:
         BudgetExhausted: before the first prompt that does not fit.
     """
     ranking = problem.ranking
-    if ranking.winner().evaluation is None and len(ranking.candidates) > 1:
+    new = [each.prompt for each in ranking.candidates if each.prompt not in problem.seeds]
+    if len(ranking.candidates) > 1 and not any(map(ranking.knows, new)):
         _compare_on_few(problem)
     while promising := ranking.most_promising():
         problem.evaluate([promising])

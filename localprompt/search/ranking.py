@@ -68,6 +68,10 @@ class Ranking:
         self._candidates.update((each.prompt.id, each) for each in found)
         return found
 
+    def knows(self, prompt: Prompt) -> bool:
+        """Return whether a prompt was scored on examples of dev."""
+        return prompt.id in self._known
+
     def covers(self, evaluation: Evaluation) -> bool:
         """Return whether all its examples are of dev."""
         return all(outcome.example_id in self._dev for outcome in evaluation.outcomes)

@@ -38,10 +38,11 @@ def find_doubts(task: Task) -> tuple[str, ...]:
 
     Begins with what was doubtful about reading the data. Looks for a test split that is too small to show anything and
     a dev split that is too small to choose by, inputs that occur twice (across splits and within one; across splits
-    also with other case, spacing or punctuation), the same inputs with different answers, labels that are missing, a
-    prefix of another, or so unequally frequent that an answer tells less than 90 % of the bits that it could (without
-    labels: than 0.9 bits), answers that do not fit max_tokens, answers that the metric cannot tell apart, or that are
-    not one plain number where numbers are compared, and a raw template that ends in a space.
+    also with other case, spacing or punctuation), rows that a seed prompt shows solved, the same inputs with different
+    answers, labels that are missing, a prefix of another, or so unequally frequent that an answer tells less than 90 %
+    of the bits that it could (without labels: than 0.9 bits), answers that do not fit max_tokens, answers that the
+    metric cannot tell apart, or that are not one plain number where numbers are compared, and a raw template that ends
+    in a space.
     """
     return tuple(text for _, text in _doubts(task))
 
@@ -65,6 +66,7 @@ def _doubts(task: Task) -> Iterator[_Doubt]:
         _too_few,
         _repeated,
         _nearly_repeated,
+        _shown_by_a_seed,
         _missing_labels,
         _unbalanced,
         _prefixes,
@@ -123,10 +125,19 @@ def _repeated(task: Task) -> Iterator[_Doubt]:
     same = list(_same_inputs(task))
     for (split, other), pairs in _across(same).items():
         where = f"within {split}" if split == other else f"in {split} and in {other}"
-        yield split, f"{_rows(pairs)} the same inputs {where}: {first_few(pairs)}"
+        aside = "; searches leave those of train out" if (split, other) == ("test", "train") else ""
+        yield split, f"{_rows(pairs)} the same inputs {where}: {first_few(pairs)}{aside}"
     contradictions = [f"{ex.id} = {first.id}" for _, ex, first in same if set(ex.targets).isdisjoint(first.targets)]
     if contradictions:
         yield "", f"{_rows(contradictions)} the same inputs but different answers: {first_few(contradictions)}"
+
+
+def _shown_by_a_seed(task: Task) -> Iterator[_Doubt]:
+    shown = {tuple(sorted(demo.inputs.items())) for seed in task.seeds for demo in seed.demos}
+    for split, examples in (("test", task.tested), ("dev", task.dev)):
+        if same := [example.id for example in examples if inputs_of(example) in shown]:
+            where = f"a worked example of a seed prompt has, so its score on {split} is too good"
+            yield split, f"{_rows(same)} inputs that {where}: {first_few(same)}"
 
 
 def _nearly_repeated(task: Task) -> Iterator[_Doubt]:

@@ -231,6 +231,36 @@ def test_sets_are_dealt_behind_the_instruction_and_alone_by_turns() -> None:
     assert dealt(toy.problem(toy.model()), parent, 2, problem.dev) == []
 
 
+def test_finalists_are_new_prompts_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The best without its examples is the seed, which is known; its places are for what is not."""
+    problem = toy.problem(toy.model(), replace(toy.task(dev=60), layout=toy.SHOWING))
+    seed, demos = Prompt(toy.BEST), [Demo(each.inputs, each.targets[0]) for each in problem.train[:2]]
+    ranked, new = problem.evaluate([seed]), [replace(seed, demos=(each,)) for each in demos]
+    scored = _scored(problem, monkeypatch)
+    Auto()._turn(problem, new, ranked, problem.dev)
+    assert [prompt for prompt, n in scored if n == 60] == new
+
+
+def test_an_operator_whose_request_does_not_fit_leaves_the_turns_to_the_others() -> None:
+    def answer(prompt: str, seed: int) -> str:
+        return toy.too_long_to_reword(prompt, seed) if "other words" in prompt else _writes(prompt, seed)
+
+    given = replace(toy.task(train=20, dev=20, test=20), seeds=(Prompt("Say something of the alpha."),))
+    observer = toy.Diary()
+    found = localprompt.optimize(given, toy.model(answer=answer), method="auto", observer=observer)
+    assert [turn.operator for turn in found.turns].count("reword") == 1
+    assert found.best.instruction == toy.BEST
+    assert any("reword takes no further part" in note for note in observer.notes)
+
+
+def test_what_has_no_instruction_is_not_reworded() -> None:
+    problem = toy.problem(toy.model(answer=_writes), replace(toy.task(), layout=toy.SHOWING))
+    shown = Prompt("", (Demo(problem.train[0].inputs, "omega0"),))
+    other = replace(shown, demos=(Demo(problem.train[1].inputs, "omega1"),))
+    ranked = [problem.evaluate([each])[0] for each in (shown, other, Prompt("Be kind."))]
+    assert Auto()._operators(problem, problem.dev)["reword"](ranked)
+
+
 def test_operators_in_turn_for_comparison() -> None:
     names = [turn.operator for turn in _search(choice="uniform", without="cross").turns[1:]]
     assert names[:3] == ["reword", "guess", "trajectory"]

@@ -9,7 +9,7 @@ import pytest
 from localprompt.tasks import Task, load_task
 from localprompt.tasks.check import find_doubts, main_doubts
 from localprompt.tasks.metrics import METRICS, find_metric
-from localprompt.types import Example, Sampling
+from localprompt.types import Demo, Example, Prompt, Sampling
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ROUTING = load_task(EXAMPLES / "support-routing" / "task.yaml")
@@ -38,7 +38,14 @@ def test_inputs_that_occur_in_two_splits_are_named() -> None:
     test = _examples("test", [("be", "was"), ("go", "went"), *OTHERS])
     task = replace(TENSE, train=_examples("train", [("go", "went")]), test=test)
     assert _only(replace(task, dev=_examples("dev", [("do", "did"), ("see", "saw")]))) == (
-        "1 example has the same inputs in test and in train: test:2 = train:1"
+        "1 example has the same inputs in test and in train: test:2 = train:1; searches leave those of train out"
+    )
+
+
+def test_rows_that_a_seed_prompt_shows_solved_are_named() -> None:
+    shown = tuple(Demo(each.inputs, each.targets[0]) for each in (TENSE.train[0], TENSE.test[1]))
+    assert _only(replace(TENSE, seeds=(Prompt("Go.", shown[:1]), Prompt("Go.", shown)))) == (
+        "1 example has inputs that a worked example of a seed prompt has, so its score on test is too good: test:3"
     )
 
 

@@ -13,6 +13,7 @@ import pytest
 import toy
 
 import localprompt
+from localprompt.cli.show import print_run
 from localprompt.errors import ConfigError, StoreError, TaskError
 from localprompt.lm.base import LanguageModel
 from localprompt.reports.report import find
@@ -311,6 +312,20 @@ def test_json_replay_and_export_keep_the_pooled_scores(home: Store, tmp_path: Pa
     assert RunResult.from_json(stored) == result
     replayed = localprompt.replay(result.run_id, store=home)
     assert (replayed.best, replayed.test, replayed.notes) == (result.best, result.test, result.notes)
+
+
+def test_where_the_last_search_keeps_the_seed_the_scores_of_the_folds_are_told_as_theirs(
+    home: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = _optimized(home)
+    assert result.test is not None
+    test = replace(result.test, seed=replace(result.test.seed, mean=0.25))
+    print_run(replace(result, best=result.seed_prompt, test=test), home.path)
+    told = " ".join(capsys.readouterr().out.split())
+    scores = [f"{each.mean:.3f}" for each in (test.seed, test.best)]
+    assert "no better prompt found: the search on all rows keeps the seed prompt" in told
+    assert f"those without a fold went from {scores[0]} to {scores[1]} on it" in told
+    assert "found without the fold" in told
 
 
 def test_a_dry_run_says_what_all_searches_cost(home: Store) -> None:

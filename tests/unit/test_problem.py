@@ -523,6 +523,15 @@ def test_where_a_stage_never_fitted_everything_is_compared_on_a_few_examples() -
     assert budget.spend.calls == 4 * 3 + 5 + 5  # the seed and two more on 4 examples, best and seed on the other 5
 
 
+def test_where_only_the_seed_was_scored_what_is_new_is_compared_with_it_on_a_few_examples() -> None:
+    budget = Budget(max_calls=9 + 2 * 4 + 5)
+    problem = toy.problem(toy.model(), toy.task(dev=9), seed=1, budget=budget)
+    problem.evaluate(problem.seeds)
+    problem.record([Candidate(prompt, "any") for prompt in (HALF, BEST)])
+    spend_remaining(problem)
+    assert problem.ranking.winner().candidate.prompt == BEST
+
+
 def test_a_retry_that_does_not_fit_the_budget_loses_nothing_that_was_accepted() -> None:
     def answer(prompt: str, seed: int) -> str:
         return "Turn it around." if prompt == "good" else "..."

@@ -460,7 +460,7 @@ def test_the_preset_of_the_paper_has_its_values() -> None:
 
 
 def test_it_needs_a_train_split_and_a_chat_only_where_it_is_told_to_chat() -> None:
-    with pytest.raises(ConfigError, match="no train split"):
+    with pytest.raises(ConfigError, match="has none"):
         ProTeGi().run(toy.problem(toy.model(), replace(toy.task(), train=())))
     lm = toy.model(has_chat=False)
     with pytest.raises(ConfigError, match="style=chat"):

@@ -152,7 +152,7 @@ def test_a_search_that_has_no_room_for_a_single_prompt_says_so_before_it_begins(
         runs.dry_run(toy.task(), toy.model(), method=method, preset=preset, max_tokens=limits, observer=diary)
         return [note for note in diary.notes if "single prompt" in note]
 
-    said = r"protegi is not expected to write a single prompt within its limits: in this size it takes about "
+    said = r"protegi is not expected to write a single prompt within 60 tokens: in this size it takes about "
     for method, preset in (("protegi", "paper"), ("protegi", "local"), ("ape", "local"), ("pe2", "local")):
         (note,) = told(60, method, preset)
         found = re.fullmatch(said.replace("protegi", method) + r"([\d,]+) tokens and [\d,]+ calls", note)
@@ -305,6 +305,20 @@ def _never_right(prompt: str, seed: int) -> str:
     names = ("sort", "weigh", "count", "paint", "fold", "mark", "lift", "bend")
     written = f"{names[seed % 8]} and {names[seed // 8 % 8]}"
     return f" {written} it." if toy.is_asked_to_write(prompt) else " no idea"
+
+
+def test_a_replay_of_minutes_that_were_interrupted_measures_what_the_store_has(clock: Clock) -> None:
+    class Interrupted(Slow):
+        def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
+            if any(re.search(r"alpha[6-9]\d\n", prompt) for prompt in prompts):  # of test
+                raise KeyboardInterrupt
+            return super().generate(prompts, sampling, seeds)
+
+    with pytest.raises(KeyboardInterrupt):
+        runs.optimize(toy.task(), Interrupted(clock, 200), method="random", max_minutes=2)
+    with Store() as store:
+        (record,) = store.runs.all()
+    assert resuming.replay(record.id).noise is not None
 
 
 @pytest.mark.parametrize(

@@ -239,6 +239,15 @@ def test_only_as_many_as_fit_the_context_are_shown() -> None:
     assert not any(outcome.failed for each in search.evaluate(found) for outcome in each.outcomes)
 
 
+def test_a_train_row_that_is_too_long_takes_no_place_in_a_set() -> None:
+    given = task()
+    train = [
+        replace(row, inputs={"input": "alpha " * 5000}) if i % 4 == 0 else row for i, row in enumerate(given.train)
+    ]
+    search = problem(given=replace(given, train=tuple(train)))
+    assert [len(each.demos) for each in dealt(search, SEED, 6, search.dev)] == [4, 8, 15] * 6
+
+
 def test_where_a_model_reasons_its_own_right_reasoning_is_shown() -> None:
     def reasons(prompt: str, seed: int) -> str:
         number = int(prompt.rpartition("alpha")[2].partition("\n")[0])
@@ -256,6 +265,15 @@ def test_where_a_model_reasons_its_own_right_reasoning_is_shown() -> None:
         number = demo.inputs["input"].removeprefix("alpha")
         assert int(number) % 2, "it was right"
         assert demo.output == f"I look at the word, I find its number and say it. The answer is: omega{number}"
+
+    def reasons_where_shown(prompt: str, seed: int) -> str:
+        return reasons(prompt, seed) if "I look" in prompt else " omega"
+
+    search = problem(toy.model(answer=reasons_where_shown), given)
+    shown = Prompt("", (Demo(given.train[1].inputs, "I look at the word, and say it. The answer is: omega1"),))
+    found = dealt(search, shown, 2, search.dev)
+    assert found
+    assert all(demo.output.startswith("I look") for each in found for demo in each.demos)
 
 
 def test_reasoning_is_shown_of_answers_in_turn_and_looked_for_until_there_is_enough() -> None:
@@ -295,11 +313,12 @@ def test_reasoning_is_shown_of_answers_in_turn_and_looked_for_until_there_is_eno
 def test_an_instruction_is_tried_the_other_way_too() -> None:
     demos, other = (Demo({"input": "alpha1"}, "omega1"),), (Demo({"input": "alpha2"}, "omega2"),)
     bare, shown = Prompt("Say it."), Prompt("Do it.", other)
-    problem, best = toy.problem(toy.model()), Prompt("", demos)
-    assert other_way(problem, [bare, shown], [best]) == [Prompt("Say it.", demos), Prompt("Do it.")]
-    made = [(each.op, each.parents) for each in problem.ranking.candidates[-2:]]
+    search, best = problem(), Prompt("", demos)
+    assert other_way(search, [bare, shown], [best]) == [Prompt("Say it.", demos), Prompt("Do it.")]
+    made = [(each.op, each.parents) for each in search.ranking.candidates[-2:]]
     assert made == [("with examples", (bare.id, best.id)), ("without examples", (shown.id,))]
-    assert other_way(problem, [bare, shown], []) == []
+    assert other_way(search, [bare, shown], []) == []
+    assert other_way(search, [Prompt("say " * 4200)], [best]) == [], "it does not fit"
 
 
 @pytest.mark.parametrize("method", ["ape", "opro", "pe2", "protegi"])
