@@ -131,7 +131,9 @@ def hostile_model(number: int = 0) -> ScriptedLM:
 def run(store: Store, task: Task | None = None, lm: ScriptedLM | None = None, **choices: Any) -> str:
     """Return the id of a run of ape."""
     choices = {"settings": SMALL, "max_tokens": 60_000, **choices}
-    return localprompt.optimize(task or toy.task(), lm or toy.model(), store=store, **choices).run_id
+    return localprompt.optimize(
+        task or toy.task(), lm or toy.model(), store=store, **{"method": "ape", **choices}
+    ).run_id
 
 
 def killed(store: Store, after: int) -> str:

@@ -42,7 +42,7 @@ class LocalPromptOptimizer(Teleprompter):  # type: ignore[misc]
         ConfigError: for an unknown option.
     """
 
-    def __init__(self, metric: Callable[..., Any], *, method: str = "ape", **options: Any) -> None:
+    def __init__(self, metric: Callable[..., Any], *, method: str = "auto", **options: Any) -> None:
         super().__init__()
         for name in options:
             if name not in _OPTIONS:

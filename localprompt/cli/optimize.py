@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.argument("task", type=click.Path())
 @click.option("--model", required=True, help=f"The model that answers: {MODELS}.")
 @click.option("--proposer", help="Writes prompts; the same model by default.")
-@click.option("--method", default="ape", show_default=True, help="The search algorithm.")
+@click.option("--method", default="auto", show_default=True, help="The search algorithm.")
 @click.option(
     "--preset",
     default="local",

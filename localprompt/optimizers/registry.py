@@ -242,7 +242,9 @@ def configure(name: str, settings: Mapping[str, object], preset: str = LOCAL) ->
     """
     cls = _found(name)
     if preset not in presets(name):
-        raise ConfigError(f"{name} has no preset {preset!r}", nearest(preset, presets(name)))
+        others = ", ".join(each for each in names() if preset in presets(each))
+        hint = f"methods that have it: {others}" if others else nearest(preset, presets(name))
+        raise ConfigError(f"{name} has no preset {preset!r}", hint)
     hints = get_type_hints(cls)
     known = {field.name: hints[field.name] for field in dataclasses.fields(cls)}
     values = {}

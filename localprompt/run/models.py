@@ -10,7 +10,6 @@ from pathlib import Path
 
 from localprompt.engine.settings import read_settings
 from localprompt.errors import ConfigError, NotEnoughMemory
-from localprompt.interface.arguments import checked
 from localprompt.lm import loading
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.turns import ModelSwapper, SwappedModel
@@ -117,7 +116,6 @@ def open_models(model: ModelSource, proposer: ModelSource | None, stack: ExitSta
     return Models(pair[0], pair[1], sources)
 
 
-@checked
 def _note_doubts(lm: LanguageModel, observer: Observer) -> None:
     for doubt in getattr(lm, "doubts", ()):
         observer.note(f"{lm.facts.name}: {doubt}")

@@ -111,7 +111,9 @@ def test_a_search_that_needs_a_larger_context_says_how_it_begins_anew(
     store: Path,
 ) -> None:
     task, settings = toy.task(labels=("omega1", "omega2")), {"resample_rounds": 1, "variants": 1}
-    found = localprompt.optimize(task, toy.model(answer=toy.too_long_to_reword), settings=settings, store=store)
+    found = localprompt.optimize(
+        task, toy.model(answer=toy.too_long_to_reword), method="ape", settings=settings, store=store
+    )
     (command,) = [each for note in found.notes for each in COMMAND.findall(note)]
     words = ["--model", "MODEL", "--force", "--engine", "n_ctx=...", "--store", str(store)]
     assert shlex.split(command) == ["resume", found.run_id, *words]

@@ -48,7 +48,7 @@ def test_a_small_task_is_cross_validated_shown_and_gone_on_with(tmp_path: Path, 
 def test_a_search_that_its_budget_ends_is_gone_on_with_by_optimize(tmp_path: Path, named_model: toy.NamedModel) -> None:
     named_model(toy.model())
     words = ("--model", toy.NAMED, "--store", str(tmp_path / "store.db"), "--max-calls", "240", "--preset", "paper")
-    done = _run("optimize", _task(tmp_path), *words)
+    done = _run("optimize", _task(tmp_path), "--method", "ape", *words)
     again = " ".join(done.stdout.split())
     assert "localprompt optimize TASK --store" in again
     assert "with a higher limit continues" in again

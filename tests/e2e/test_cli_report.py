@@ -39,7 +39,7 @@ def test_the_page_of_a_run_is_one_file_in_the_working_folder(run_id: str) -> Non
     found = call(run_id[:6])
     assert (found.exit_code, found.stdout) == (0, f"localprompt-{run_id}.html\n")
     page = Path(f"localprompt-{run_id}.html")
-    assert "<title>toy: ape on scripted</title>" in page.read_text(encoding="utf-8")
+    assert "<title>toy: auto on scripted</title>" in page.read_text(encoding="utf-8")
     assert not is_renewed(page)
     assert not list(Path().glob("*.part"))
 

@@ -32,7 +32,7 @@ def newest() -> str:
 
 
 def test_a_finished_run_begins_with_what_came_out() -> None:
-    found = localprompt.optimize(toy.task(), toy.model())
+    found = localprompt.optimize(toy.task(), toy.model(), method="ape")
     text = show(found.run_id)
     assert text.startswith("significant improvement: 0.000 to 1.000 on test\n")
     pieces = (
@@ -87,7 +87,7 @@ def test_names_of_a_configuration_from_elsewhere_are_no_markup(capsys: pytest.Ca
 
 
 def test_of_the_candidates_the_best_five_are_shown_or_all_with_their_ids() -> None:
-    found = localprompt.optimize(toy.task(), toy.model())
+    found = localprompt.optimize(toy.task(), toy.model(), method="ape")
     with Store() as store:
         ids = {each.prompt.id for each in store.runs.candidates(found.run_id)}
     table = show(found.run_id).partition("made by")[2].partition("\n\n")[0].splitlines()[1:]

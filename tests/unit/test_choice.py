@@ -138,7 +138,7 @@ def test_a_seed_stays_where_another_prompt_is_ahead_by_less_than_one_standard_er
         return f" omega{number}" if "about" in prompt or ("Solid" in prompt and number != "25") else " no"
 
     given = replace(toy.task(), seeds=(Prompt("Solid."),))
-    result = runs.optimize(given, toy.model(answer=answer))
+    result = runs.optimize(given, toy.model(answer=answer), method="ape")
     assert (result.best, result.verdict) == (given.seeds[0], "no better prompt found")
     assert result.notes == ()
     second = result.runner_up
@@ -147,7 +147,7 @@ def test_a_seed_stays_where_another_prompt_is_ahead_by_less_than_one_standard_er
 
 
 def test_a_result_from_before_runners_up_is_read() -> None:
-    plain = runs.optimize(toy.task(), toy.model()).to_json()
+    plain = runs.optimize(toy.task(), toy.model(), method="ape").to_json()
     read = RunResult.from_json(plain)
     assert read.runner_up is not None
     assert read.to_json() == plain

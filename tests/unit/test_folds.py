@@ -233,14 +233,14 @@ def test_limits_that_cannot_be_divided_are_refused() -> None:
 @pytest.mark.parametrize(("error", "after"), [(KeyboardInterrupt(), 150), (toy.Killed(), 400)])
 def test_interrupted_work_is_gone_on_with_by_the_same_call(tmp_path: Path, error: BaseException, after: int) -> None:
     whole = toy.model()
-    expected = localprompt.optimize(_task(), whole, store=tmp_path / "whole.db")
+    expected = localprompt.optimize(_task(), whole, store=tmp_path / "whole.db", method="ape")
     here, diary = tmp_path / "here.db", toy.Diary()
     cut = toy.model(answer=toy.failing(error, after))
     with pytest.raises(type(error)):
-        localprompt.optimize(_task(), cut, store=here, observer=diary)
+        localprompt.optimize(_task(), cut, store=here, observer=diary, method="ape")
     assert "the same call with all of them" in diary.notes[-1]
     rest = toy.model()
-    result = localprompt.optimize(_task(), rest, store=here)
+    result = localprompt.optimize(_task(), rest, store=here, method="ape")
     assert (result.run_id, result.best, result.test, result.notes) == (
         *(expected.run_id, expected.best, expected.test),
         expected.notes,

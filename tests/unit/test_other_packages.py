@@ -91,7 +91,9 @@ def test_one_that_cannot_be_loaded_is_named_with_its_package(package: Path) -> N
     (package / "echoes" / "method.py").write_text("import nothing_of_this_name\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"the method 'echo' of the package echoes cannot be loaded \(ModuleNotFound"):
         registry.names()
-    assert localprompt.optimize(toy.task(), toy.model(), max_calls=60).method == "ape"  # the others are not affected
+    assert (
+        localprompt.optimize(toy.task(), toy.model(), max_calls=60, method="ape").method == "ape"
+    )  # the others are not affected
 
 
 def test_a_module_that_registers_nothing_of_that_name_is_named(package: Path) -> None:

@@ -44,7 +44,7 @@ def _new(**changes: Any) -> toy.Watched:
 
 def _old(store: Store, **choices: Any) -> RunResult:
     given = replace(toy.task(train=10, dev=20, test=30), seeds=(Prompt(OTHER), Prompt("")))
-    return localprompt.optimize(given, toy.model(name="old"), store=store, **choices)
+    return localprompt.optimize(given, toy.model(name="old"), store=store, **{"method": "ape", **choices})
 
 
 def test_what_the_swap_lost_and_a_warm_search_won_back(home: Store) -> None:

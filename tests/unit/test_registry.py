@@ -152,5 +152,8 @@ def test_the_defaults_are_a_preset_of_every_method(counting: str) -> None:
     with pytest.raises(ConfigError, match="counting has no preset 'papers'") as preset:
         configure(counting, {}, "papers")
     assert preset.value.hint == "did you mean 'paper'?"
+    with pytest.raises(ConfigError, match="auto has no preset 'paper'") as preset:
+        configure("auto", {}, "paper")
+    assert preset.value.hint == "methods that have it: ape, counting, opro, pe2, protegi"
     with pytest.raises(ConfigError, match="unknown method"):
         presets("count")

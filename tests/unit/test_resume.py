@@ -40,7 +40,7 @@ def _interrupted(error: BaseException | None = None, **choices: Any) -> str:
     """Return the id of a run that did not reach its end."""
     error = error or KeyboardInterrupt()
     with pytest.raises(type(error)):
-        runs.optimize(toy.task(), toy.model(answer=toy.failing(error, 150)), **choices)
+        runs.optimize(toy.task(), toy.model(answer=toy.failing(error, 150)), **{"method": "ape", **choices})
     with Store() as store:
         return store.runs.all()[0].id
 
@@ -54,7 +54,7 @@ def test_a_run_that_ends_early_says_why_and_goes_on(error: BaseException, status
     with Store() as store:
         record = store.runs.get(run_id)
     assert (record.status, record.stopped) == (status, stopped)
-    whole = runs.optimize(toy.task(), toy.model(name="scripted"), use_cache=False)
+    whole = runs.optimize(toy.task(), toy.model(name="scripted"), method="ape", use_cache=False)
     resumed = resuming.resume(run_id[:4], model=toy.model())
     assert (resumed.run_id, resumed.best, resumed.test) == (run_id, whole.best, whole.test)
     assert resumed.spend.tokens_requested == whole.spend.tokens_requested
@@ -86,7 +86,7 @@ def test_a_finished_run_begins_anew_by_force() -> None:
 
 
 def test_other_meta_prompts_are_another_search() -> None:
-    finished, run_id = runs.optimize(toy.task(), toy.model()).run_id, _interrupted(use_cache=False)
+    finished, run_id = runs.optimize(toy.task(), toy.model(), method="ape").run_id, _interrupted(use_cache=False)
     with Store() as store:
         for each in (finished, run_id):
             changed = {**store.runs.get(each).configuration, "meta_prompts": "those of before"}
@@ -188,12 +188,12 @@ def test_a_search_that_goes_on_after_its_test_score_was_known_says_so() -> None:
 
 
 def test_an_extended_run_is_estimated_anew() -> None:
-    first = runs.optimize(toy.task(), toy.model(), preset="paper", max_calls=100)
+    first = runs.optimize(toy.task(), toy.model(), preset="paper", max_calls=100, method="ape")
     longer = resuming.resume(first.run_id, model=toy.model(), max_calls=1000)
     assert first.expected is not None
     assert longer.expected is not None
     assert first.expected.evaluations <= 100 < longer.expected.evaluations <= 1000
-    assert longer.expected == runs.dry_run(toy.task(), toy.model(), preset="paper", max_calls=1000)
+    assert longer.expected == runs.dry_run(toy.task(), toy.model(), preset="paper", max_calls=1000, method="ape")
 
 
 def test_a_replay_writes_nothing(tmp_path: Path) -> None:
@@ -299,7 +299,7 @@ def test_files_that_settings_name_need_not_be_there_later(tmp_path: Path) -> Non
     (tmp_path / "mine").mkdir()
     text = tmp_path / "mine" / "forward.txt"
     text.write_text("{{demos}}\n\nIt is to", encoding="utf-8")
-    result = runs.optimize(toy.task(), toy.model(), settings={"templates": tmp_path / "mine"})
+    result = runs.optimize(toy.task(), toy.model(), settings={"templates": tmp_path / "mine"}, method="ape")
     text.unlink()
     again = resuming.replay(result.run_id)
     assert replace(again, spend=result.spend, final_evaluation=result.final_evaluation) == result

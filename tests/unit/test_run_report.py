@@ -36,7 +36,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 @pytest.fixture(scope="module")
 def history(store: Store) -> RunHistory:
-    return read_history(store, localprompt.optimize(toy.task(), toy.model(), store=store).run_id)
+    return read_history(store, localprompt.optimize(toy.task(), toy.model(), method="ape", store=store).run_id)
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,7 @@ def test_the_test_measurement_is_not_charged_to_the_search() -> None:
 
 
 def test_the_json_has_its_shape() -> None:
-    result = runs.optimize(toy.task(), toy.model(), seed=3)
+    result = runs.optimize(toy.task(), toy.model(), seed=3, method="ape")
     plain = json.loads(json.dumps(result.to_json()))
     assert plain["best"]["prompt"] == {"instruction": toy.BEST, "demos": []}
     assert set(plain["best"]["dev"]) == {"mean", "low", "high", "n"}
@@ -81,7 +81,7 @@ def test_the_json_has_its_shape() -> None:
 def _identity(given: Task, lm: LanguageModel, **choices: object) -> object:
     """What the store counts runs by."""
     with Store() as store:
-        result = runs.optimize(given, lm, store=store, **choices)  # type: ignore[arg-type]
+        result = runs.optimize(given, lm, store=store, **{"method": "ape", **choices})  # type: ignore[arg-type]
         return store.runs.get(result.run_id).configuration["identity"]
 
 
@@ -170,7 +170,7 @@ _asked: dict[str, int] = {}
 
 def test_the_noise_floor_is_the_change_of_a_mean_on_measuring_again() -> None:
     _asked.clear()
-    result = runs.optimize(toy.task(), toy.model(answer=_wavering), settings={"tiebreak": False})
+    result = runs.optimize(toy.task(), toy.model(answer=_wavering), settings={"tiebreak": False}, method="ape")
     assert result.noise is not None
     assert (result.noise.floor, result.noise.changed) == (0.25, 10)
 
@@ -201,7 +201,7 @@ def _alone_or_not(prompts: list[str]) -> bool:
 def test_a_seed_that_is_known_on_a_few_examples_only_says_nothing_about_the_noise_of_all_of_dev() -> None:
     """The second stage does not fit the budget, and what is left measures the best prompt and not the empty seed."""
     settings = {"stages": "6,34", "keep": 1.0, "finalists": 1, "queries": 8, "per_query": 6, "tiebreak": True}
-    result = runs.optimize(toy.task(), toy.model(), preset="paper", settings=settings, max_calls=170)
+    result = runs.optimize(toy.task(), toy.model(), preset="paper", settings=settings, max_calls=170, method="ape")
     assert result.dev is not None
     assert result.noise is not None
     assert (result.op, result.dev.n, result.noise.n) == ("forward", 40, 40)
@@ -237,7 +237,7 @@ def test_a_difference_on_test_that_noise_may_make_is_not_significant() -> None:
 
 
 def test_noise_unused_rows_and_test_are_counted_apart_from_the_search_and_expected() -> None:
-    result = runs.optimize(toy.task(), toy.model())
+    result = runs.optimize(toy.task(), toy.model(), method="ape")
     assert result.expected is not None
     assert result.final_evaluation.calls == result.expected.final_calls == 3 * 40 + 4 * 4 + 2 * 40
     assert result.final_evaluation.tokens_requested == pytest.approx(result.expected.final_tokens_requested, rel=0.5)
@@ -374,7 +374,7 @@ def test_a_prompt_that_is_only_shorter_than_the_seed_does_not_replace_it() -> No
 
 def test_a_winner_that_is_the_seed_is_said_to_be_the_seed() -> None:
     lm = toy.model(answer=lambda p, s: "" if toy.is_asked_to_write(p) else toy.answer(p, s))
-    result = runs.optimize(toy.task(), lm)
+    result = runs.optimize(toy.task(), lm, method="ape")
     assert result.verdict == "no better prompt found"
     assert not result.found_better
     assert (toy.on_test(result).difference.mean, toy.on_test(result).difference.p) == (0.0, 1.0)
@@ -391,7 +391,7 @@ def test_a_budget_for_nothing_gives_the_seed_without_a_dev_score() -> None:
 def test_a_request_that_does_not_fit_the_context_ends_a_search_that_found_something_and_loses_nothing() -> None:
     overflow = ContextOverflow("it has 500 tokens", "raise n_ctx")
     given, settings = toy.task(labels=("omega1", "omega2")), {"resample_rounds": 1, "variants": 1}
-    result = runs.optimize(given, toy.model(answer=toy.too_long_to_reword), settings=settings)
+    result = runs.optimize(given, toy.model(answer=toy.too_long_to_reword), settings=settings, method="ape")
     assert (result.status, result.stopped) == ("finished", "it has 500 tokens")
     assert result.dev is not None
     with pytest.raises(ContextOverflow, match="500 tokens"):  # in its first step, where nothing is found yet
@@ -481,7 +481,9 @@ def test_minutes_that_are_over_while_the_rest_of_a_budget_is_spent_pause_the_run
                 raise OutOfTime("the minutes are over")
 
     settings = {"queries": 8, "per_query": 6, "tiebreak": True}
-    result = runs.optimize(toy.task(), toy.model(), preset="paper", settings=settings, max_calls=130, observer=Clock())
+    result = runs.optimize(
+        toy.task(), toy.model(), preset="paper", settings=settings, max_calls=130, observer=Clock(), method="ape"
+    )
     assert (result.status, result.stopped) == ("paused", "the minutes are over")
 
 
@@ -587,7 +589,7 @@ def test_an_observer_is_told_what_happens() -> None:
     diary = toy.Diary()
     lm = toy.model()
     before = lm.on_progress
-    runs.optimize(toy.task(), lm, observer=diary)
+    runs.optimize(toy.task(), lm, observer=diary, method="ape")
     assert diary.lines[0] == "40 test examples can show a gain of about 20 points or more"
     assert f"best 1.00 on 40: {toy.BEST}" in diary.lines
     assert diary.lines[-1] == "measuring the seed and the winner on 40 test examples"
