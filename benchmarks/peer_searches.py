@@ -18,8 +18,9 @@ train, dev and test, and starts from the published instruction:
 - What each peer is given is in the docstring of `peer_side.py`. CAPO ends after the step, and GEPA after the iteration,
   in which the minutes are over; MIPROv2 light ends when it is done. What takes more than OVERTIME times the minutes,
   its test included, is stopped and counts as failed.
-- "seconds" are those of the search, until there is a prompt: auto's minutes hold its final evaluation too. "overhead"
-  are those of them in which no model was at work. "tokens" went through the model.
+- "seconds" are those of the search, until there is a prompt; "overhead" are those of them without a model at work;
+  "tokens" went through the model. auto's minutes hold its final evaluation too, on as many rows of test as they leave
+  time for. What was found is tested on all of them after that.
 - Peers draw their answers, auto compares the log-probabilities of the labels. Each one's test scores come from its own
   way to answer.
 - Run nothing beside it: minutes decide here.
@@ -132,16 +133,14 @@ def search(plan: Plan, task: Task, seed: int, minutes: float) -> Results:
             run = localprompt.optimize(task, lm, method=AUTO, seed=seed, max_minutes=minutes, store=store)
         except LocalPromptError as error:
             return {"error": str(error)}
-        seconds = time.monotonic() - began
-        (on_test,) = (each for each in store.runs.evaluations(run.run_id, "test") if each.prompt.id == run.best.id)
-        return {
-            "seconds": round(seconds, 1),
+        spent = {
+            "seconds": round(time.monotonic() - began, 1),
             "model_seconds": round(lm.stats.seconds, 1),
             "tokens": lm.stats.tokens_decoded,
-            "prompt": run.best.instruction,
-            "demos": len(run.best.demos),
-            "test": digits(on_test),
         }
+        with localprompt.open_session(lm, store=store) as session:  # in its minutes it may have seen a part of test
+            (on_test,) = session.evaluator(task).evaluate([run.best], task.test)
+        return {**spent, "prompt": run.best.instruction, "demos": len(run.best.demos), "test": digits(on_test)}
 
 
 def peer(plan: Plan, task: Task, name: str, seed: int, model: Path) -> Results:

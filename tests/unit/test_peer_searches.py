@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +14,9 @@ from typing import Any
 import pytest
 import toy
 
+import localprompt
+from localprompt.lm.scripted import ScriptedLM
+from localprompt.tasks import Task
 from localprompt.types import Example, Prompt
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -69,6 +73,16 @@ def test_a_peer_on_our_engine_is_told_where_it_is(
 ) -> None:
     code = FINDS.replace('"prompt": job["instruction"]', '"prompt": [job["peer"], job.get("packages", [])[:1]]')
     assert _peer(benchmark, monkeypatch, tmp_path, code, name)["prompt"] == told
+
+
+def test_what_auto_found_is_tested_on_all_rows(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    def in_a_hurry(task: Task, lm: ScriptedLM, **choices: Any) -> localprompt.RunResult:
+        return optimize(replace(task, test=task.test[:5]), lm, **choices)
+
+    optimize, task = localprompt.optimize, toy.task(dev=10, labels=("even", "odd"))
+    monkeypatch.setattr(localprompt, "optimize", in_a_hurry)
+    monkeypatch.setattr(benchmark, "load_model", lambda *_, **__: nullcontext(toy.model(logprob=toy.parity)))
+    assert len(benchmark.search(_plan(benchmark), task, 0, 1.0)["test"]) == len(task.test)
 
 
 def test_what_does_not_run_is_said_with_its_message(
