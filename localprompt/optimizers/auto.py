@@ -267,11 +267,9 @@ class Auto(Checked):
         rows = problem.shuffled(dev)
         race = Stages(stages, self.keep, self.finalists, order=smooth_key)
         found = filter_in_stages(problem.evaluate, new, rows, race, protected=[best])
-        examples = [each for each in (*(known.prompt for known in ranked), *found) if each.demos]
-        seen = rows[: sum(stages)]
-        fresh = {each.id: each for each in (*found, *other_way(problem, found, examples))}
-        for known in ranked:  # that on all of dev already
-            fresh.pop(known.prompt.id, None)
+        known, seen = [each.prompt for each in ranked], rows[: sum(stages)]
+        both = (*found, *other_way(problem, found, [each for each in (*known, *found) if each.demos]))
+        fresh = {each.id: each for each in both if each not in known}
         rival, *tried = problem.evaluate([best, *fresh.values()], seen)
         near = [each for each in tried if each.mean >= rival.mean - 1.001 / len(seen)]  # one row, however it is rounded
         measure_best_first(problem, [each.prompt for each in sorted(near, key=smooth_key)[: self.finalists]])

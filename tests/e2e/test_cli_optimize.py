@@ -87,7 +87,7 @@ def test_a_dry_run_says_what_to_expect_and_spends_nothing(task: str, lm: Scripte
     cost = shown.stdout.splitlines()[-1]
     assert re.match(search + r"; after it, for noise, choice and test, [\d,]+ evaluations, [\d,]+ tokens$", cost)
     plain = json.loads(_localprompt("optimize", task, "--model", "toy:1", "--dry-run", "--json").stdout)
-    assert plain["proposals"] >= 12
+    assert plain["proposals"] >= 24
     assert plain["seconds"] is None, "a scripted model has no rates"
     assert (lm.n_generated, lm.n_scored) == (0, 0)
     assert json.loads(_localprompt("runs", "list", "--json").stdout) == []
