@@ -92,7 +92,9 @@ def paired_difference(
     Interval and p never disagree: p < 0.05 exactly where the interval leaves out 0. For scores of 0 and 1 the two are
     one: Gaffke's bound reaches 0 where McNemar's p reaches 0.05. For others the test decides. Where it finds no
     difference, the interval is extended to 0; where it finds one and the interval does not, the interval ends at the
-    difference nearest to 0 that the same flips do not reject.
+    difference nearest to 0 that the same flips do not reject. That end assumes what the test does: without a
+    difference, a gain and a loss of one size are equally likely. Where most gains are small losses and a few are large,
+    it can leave out the true mean more often than 5 times in 100 (docs/methods/shared.md has figures).
 
     Args:
         baseline: scores in [0, 1], one an example.
