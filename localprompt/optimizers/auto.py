@@ -131,11 +131,7 @@ class Auto(Checked):
     """Hyperparameters of auto; those that are not here are the defaults of the methods."""
 
     REMOVED: ClassVar[Mapping[str, object]] = {"rounds": 10, "example_sets": 8}
-    SCALES: ClassVar[Scales] = {
-        "orders": (1, 0.5),
-        "queries": (1, 0.5),
-        "contestants": (6, 0.5),
-    }
+    SCALES: ClassVar[Scales] = {"orders": (1, 0.5), "queries": (1, 0.5), "contestants": (6, 0.5)}
 
     queries: Count = 3
     """Sets of worked examples behind the guesses of the opening."""
@@ -230,7 +226,10 @@ class Auto(Checked):
         seed = best_first(bare or measured)[0]
         new += dealt(problem, seed, self.orders, dev, self.shots) if bare else []
         can_show = bool(new)
-        new += APE(queries=self.queries, per_query=self.per_query, style=self.style).guesses(problem)
+        try:
+            new += APE(queries=self.queries, per_query=self.per_query, style=self.style).guesses(problem)
+        except ContextOverflow as error:
+            problem.note(f"no guesses in the opening: {error}")
         self._turn(problem, new, _ranked(problem), dev)
         pays = bool(_ranked(problem)[0].prompt.demos)
         if can_show:

@@ -244,8 +244,7 @@ def swapped(problem: Problem, best: Prompt, shots: Literal["auto"] | int) -> lis
         return []
     if any(all(each.demo != demo for each in pool) for demo in best.demos):
         pool = [_Solved(Example("", demo.inputs, (demo.output,)), "", demo) for demo in best.demos]
-    step = min(max(_LEAST, len(problem.outputs)), _MOST)
-    sizes = (step, 2 * step) if shots == "auto" else (len(best.demos),)
+    sizes = _sizes(problem, shots) if shots == "auto" else (len(best.demos),)
     return _others(_Race(problem, problem.dev, pool, sizes), best)
 
 

@@ -253,6 +253,21 @@ def test_an_operator_whose_request_does_not_fit_leaves_the_turns_to_the_others()
     assert any("reword takes no further part" in note for note in observer.notes)
 
 
+def test_guesses_that_do_not_fit_leave_the_opening_its_sets() -> None:
+    def answer(prompt: str, seed: int) -> str:
+        if "The instruction" in prompt:
+            raise localprompt.ContextOverflow("it has 500 tokens", "raise n_ctx")
+        return toy.answer(prompt, seed)
+
+    given = replace(toy.task(train=20, dev=20, test=20), seeds=(Prompt("Say something of the alpha."),))
+    observer = toy.Diary()
+    found = localprompt.optimize(
+        replace(given, layout=toy.SHOWING), toy.model(answer=answer), method="auto", observer=observer
+    )
+    assert found.turns[0].proposals >= 6
+    assert any("no guesses in the opening: it has 500 tokens" in note for note in observer.notes)
+
+
 def test_what_has_no_instruction_is_not_reworded() -> None:
     problem = toy.problem(toy.model(answer=_writes), replace(toy.task(), layout=toy.SHOWING))
     shown = Prompt("", (Demo(problem.train[0].inputs, "omega0"),))
