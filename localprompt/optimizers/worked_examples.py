@@ -9,8 +9,9 @@ beside the seeds, so that what it writes has to be better than that, and new ins
 3. Race the sets behind the best seed's instruction on a few rows of dev; a sixth goes on.
 4. Race these with it and without on rows that double until all of dev is seen, half of them going on by a score that
    is smooth where there are labels; measure the `KEPT` best on all of dev. Equal scores: the shorter goes first.
-5. Vary the best set, by another example with the same answer, another order, more examples or fewer, and race the
-   variants from the other end of dev, where the best was not chosen; repeat while one of them is better on all of dev.
+5. Vary the best set, by another example with the same answer, another order, twice as many examples or a quarter
+   fewer, and race the variants from the other end of dev, where the best was not chosen; repeat while one of them is
+   better on all of dev. So sets grow as long as that pays and the context has room.
 
 Successive halving (Jamieson & Talwalkar 2016) over sets drawn by chance (random search of DSPy, Khattab et al. 2024,
 arXiv 2310.03714). Where answers are reasoned out, an example shows the model's own reasoning that led to the right
@@ -254,13 +255,13 @@ def _others(race: _Race, best: Prompt) -> list[Prompt]:
     in_set = [next(each for each in race.pool if each.demo == demo) for demo in best.demos]
     prompts = [replace(best, demos=tuple(each.demo for each in variant)) for variant in _variants(race, in_set)]
     alone = replace(best, demos=())
-    fitting = [each for each in prompts if each.demos and problem.demos_that_fit(alone, each.demos) == len(each.demos)]
-    return [each for each in _recorded(problem, fitting, best) if each != best]
+    fitting = [replace(each, demos=each.demos[: problem.demos_that_fit(alone, each.demos)]) for each in prompts]
+    return [each for each in _recorded(problem, [each for each in fitting if each.demos], best) if each != best]
 
 
 def _variants(race: _Race, chosen: _Set) -> Iterator[_Set]:
     """Yield other sets: three with other examples and one in another order; of `auto` also a larger and a smaller."""
-    problem, step = race.problem, race.sizes[0]
+    problem = race.problem
     others = [each for each in race.pool if each not in chosen]
     for _ in range(3):
         fresh, variant = list(_in_turn(problem, others)), list(chosen)
@@ -271,8 +272,8 @@ def _variants(race: _Race, chosen: _Set) -> Iterator[_Set]:
         yield variant
     yield problem.rng.sample(chosen, len(chosen))
     if len(race.sizes) > 1:
-        yield [*chosen, *islice(_in_turn(problem, others), step)]
-        yield chosen[:-step]
+        yield [*chosen, *islice(_in_turn(problem, others), len(chosen))]
+        yield chosen[: max(race.sizes[0], len(chosen) * 3 // 4)]
 
 
 def _recorded(problem: Problem, prompts: Sequence[Prompt], parent: Prompt) -> list[Prompt]:

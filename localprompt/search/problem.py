@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import takewhile
 
 from localprompt.lm.metered import MeteredLM
 from localprompt.proposals.validation import LeakCheck
@@ -177,8 +177,11 @@ class Problem:
         """
         if not self._layout.has_demos:
             return 0
-        longer = (replace(prompt, demos=(*prompt.demos, *demos[:n])) for n in range(1, len(demos) + 1))
-        return sum(1 for _ in takewhile(self._fits, longer))
+
+        def is_too_long(n: int) -> bool:
+            return not self._fits(replace(prompt, demos=(*prompt.demos, *demos[:n])))
+
+        return bisect_left(range(1, len(demos) + 1), True, key=is_too_long)
 
     def _fits(self, prompt: Prompt) -> bool:
         """Return whether the longest dev example, by bytes, fits the context with a prompt."""

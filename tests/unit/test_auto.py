@@ -289,14 +289,17 @@ def test_an_unknown_operator_or_choice_is_one_sentence(setting: str, value: str)
 
 def test_other_worked_examples_are_of_train_fit_and_are_recorded() -> None:
     problem = toy.problem(toy.model(), replace(toy.task(), layout=toy.SHOWING))
-    demos = [Demo(each.inputs, each.targets[0]) for each in problem.train[:4]]
+    demos, other = (
+        [Demo(each.inputs, each.targets[0]) for each in rows] for rows in (problem.train[:4], problem.train[4:8])
+    )
     best = Prompt("Begin.", tuple(demos))
     found = swapped(problem, best, "auto")
     assert found
     of_train = [each.inputs for each in problem.train]
     assert all(demo.inputs in of_train for prompt in found for demo in prompt.demos)
     assert {each.prompt.id for each in problem.ranking.candidates} >= {prompt.id for prompt in found}
-    assert {len(each.demos) for each in found} > {4}
+    assert {len(each.demos) for each in found} == {4, 8}, "twice as many, and none with fewer than the least"
+    assert {len(each.demos) for each in swapped(problem, replace(best, demos=(*demos, *other)), "auto")} == {8, 6, 16}
     assert {len(each.demos) for each in swapped(problem, best, 4)} == {4}, "a number stays"
     assert swapped(problem, Prompt("Begin."), "auto") == []
     reasoned = replace(best, demos=(Demo(problem.train[0].inputs, "First I think. Then omega0."), demos[1]))

@@ -15,7 +15,7 @@ from localprompt.errors import BudgetExhausted, ConfigError
 from localprompt.lm.budget import Budget
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers import configure
-from localprompt.optimizers.worked_examples import SETS, dealt, other_way, starts
+from localprompt.optimizers.worked_examples import SETS, dealt, other_way, starts, swapped
 from localprompt.search.problem import Problem
 from localprompt.search.ranking import size
 from localprompt.tasks import Layout, Task
@@ -237,6 +237,16 @@ def test_only_as_many_as_fit_the_context_are_shown() -> None:
     found = starts(search, 16, SETS)
     assert all(0 < len(prompt.demos) < 16 for prompt in found[1:])
     assert not any(outcome.failed for each in search.evaluate(found) for outcome in each.outcomes)
+
+
+def test_a_set_grows_as_far_as_the_context_has_room() -> None:
+    lm = toy.model(answer=needs_examples)
+    lm.n_ctx = 60
+    search = problem(lm)
+    most = search.demos_that_fit(Prompt(""), [Demo(each.inputs, each.targets[0]) for each in search.train])
+    found = swapped(search, dealt(search, Prompt(""), 1, search.dev, 4)[0], "auto")
+    assert max(len(each.demos) for each in found) == min(8, most) > 4
+    assert max(len(each.demos) for each in swapped(search, max(found, key=size), "auto")) == most < 16
 
 
 def test_a_train_row_that_is_too_long_takes_no_place_in_a_set() -> None:
