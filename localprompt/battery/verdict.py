@@ -29,12 +29,19 @@ _WORTH = 0.1
 
 def verdict(found: Sensitivity) -> str:
     """Return the verdict: how far wording moves the models, what matters most, and what reduces it."""
-    models = found.models
+    return " ".join(_sentences(found))
+
+
+def _sentences(found: Sensitivity) -> Iterator[str]:
+    many = len(found.models) > 1
+    worded = [model for model in found.models if model.overall.variants]
+    for model in found.models:
+        if not model.overall.variants:
+            yield f"No other wording was measured{f' with {model.model}' if many else ''}."
     if found.unlabelled:
-        return " ".join(_unlabelled(model, many=len(models) > 1) for model in models)
-    if len(models) == 1:
-        return " ".join(_of_one(found, models[0]))
-    return " ".join(_of_many(found))
+        yield from (_unlabelled(model, many=many) for model in worded)
+    elif worded:
+        yield from _of_many(found, worded) if many else _of_one(found, worded[0])
 
 
 def _of_one(found: Sensitivity, model: ModelSensitivity) -> Iterator[str]:
@@ -44,8 +51,8 @@ def _of_one(found: Sensitivity, model: ModelSensitivity) -> Iterator[str]:
     yield from _favourite(model, found)
 
 
-def _of_many(found: Sensitivity) -> Iterator[str]:
-    by_spread = sorted(found.models, key=lambda model: -_spread(model.overall))
+def _of_many(found: Sensitivity, models: Sequence[ModelSensitivity]) -> Iterator[str]:
+    by_spread = sorted(models, key=lambda model: -_spread(model.overall))
     most, least = by_spread[0], by_spread[-1]
     if _spread(most.overall) == _spread(least.overall):
         yield _moved(most.overall, f"The wording moves all models alike: the score of {most.model}")

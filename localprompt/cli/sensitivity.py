@@ -147,7 +147,7 @@ def _above(result: Sensitivity, limits: Mapping[str, float]) -> str:
         for name, limit in limits.items():
             found: Any = getattr(model.overall, name)
             value = getattr(found, "mean" if name in ("flip_rate", "prompt_sensi_score", "entropy") else "value", None)
-            if value is None:
+            if value is None or not model.overall.variants:
                 said.append(f"{name} of {model.model} is not known here, so it is not within {limit:g}")
             elif value > limit + _ROUNDING:
                 said.append(f"{name} of {model.model} is {value:.3f}, above {limit:g}")

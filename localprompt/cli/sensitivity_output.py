@@ -76,7 +76,8 @@ def _parts(found: Sensitivity, store: Path | None) -> Iterator[RenderableType]:
 def _model(found: Sensitivity, model: ModelSensitivity) -> Iterator[RenderableType]:
     yield Text(printable(f"\n{model.model}{f' ({model.quantisation})' if model.quantisation else ''}\n"), style="bold")
     yield _families(model.own, unlabelled=found.unlabelled)
-    if not found.unlabelled:
+    moves = not found.unlabelled and model.overall.variants > 0
+    if moves:
         yield Text(f"\nAll together: {_measures(model.overall)}.")
     if model.words:
         yield Text("\nWords of the prompt: the share of answers that change without them.\n")
@@ -88,7 +89,7 @@ def _model(found: Sensitivity, model: ModelSensitivity) -> Iterator[RenderableTy
         yield _scorers(model)
         if len(model.scorer_agreement) > 1:
             yield from agreement_lines(model.scorer_agreement, "wording", "scorers")
-    if not found.unlabelled:
+    if moves:
         yield from _extremes(found, model)
 
 
@@ -119,7 +120,7 @@ def _family(measures: FamilyMeasures) -> str:
 
 def _spread(measures: FamilyMeasures) -> tuple[str, ...]:
     spread = measures.spread
-    if spread is None:
+    if spread is None or not measures.variants:
         return ("", "", "", "", "", "")
     return (
         two(spread.worst),
@@ -225,11 +226,11 @@ def _models(found: Sensitivity) -> Iterator[RenderableType]:
     rows = []
     for model in found.models:
         overall, original = model.overall, model.own.variants[0].score
-        spread, numbers = overall.spread, tuple[float, ...]()
-        if spread is not None and original is not None:
+        spread, cells = overall.spread, [""] * len(of_scores)
+        if spread is not None and original is not None and overall.variants:
             by_chance = spread.by_chance.median
-            numbers = (original.mean, spread.mean, spread.worst, spread.best, spread.value, by_chance)
-        rows.append((model.model, model.quantisation, *map(two, numbers), _percent(overall.flip_rate)))
+            cells = [*map(two, (original.mean, spread.mean, spread.worst, spread.best, spread.value, by_chance))]
+        rows.append((model.model, model.quantisation, *cells, _percent(overall.flip_rate)))
     yield Text("")
     yield table(columns, rows, right=columns[2:], wide=("model",))
     yield from agreement_lines(found.rank_agreement, "wording")

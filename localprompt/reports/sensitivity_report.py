@@ -58,11 +58,11 @@ class ReportedModel:
     verdict: str
     """In a sentence or two."""
     is_moved: bool | None
-    """Whether the wording moves the score by more than chance does; None without right answers."""
+    """Whether the wording moves the score by more than chance does; None without right answers or other wordings."""
     rows: tuple[MovedRow, ...]
     """Those that change most first."""
     unchanged: int | None
-    """Rows that every wording gets the same answer to; None where there are no answers."""
+    """Rows that every wording gets the same answer to; None without answers or other wordings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +120,14 @@ def sensitivity_report(store: Store, study: Study) -> SensitivityReport:
 
 
 def _model(found: Sensitivity, model: ModelSensitivity) -> ReportedModel:
-    spread = model.overall.spread
-    rows = _moved_rows(found, model)
+    overall, rows = model.overall, _moved_rows(found, model)
+    spread = overall.spread if overall.variants else None
     return ReportedModel(
         model=model.model,
         verdict=verdict(replace(found, models=(model,))),
         is_moved=None if spread is None else spread.by_chance.p < _ALPHA,
         rows=rows,
-        unchanged=len(found.rows) - len(rows) if model.own.answers else None,
+        unchanged=len(found.rows) - len(rows) if model.own.answers and overall.variants else None,
     )
 
 

@@ -72,6 +72,16 @@ def test_a_pipeline_fails_where_a_measure_is_above_its_limit(task: str, limit: s
     assert "The wording moves" in result.stdout
 
 
+@pytest.mark.usefixtures("lm")
+@pytest.mark.parametrize("measure", ["spread", "entropy", "flip_rate"])
+def test_a_pipeline_fails_where_no_other_wording_was_measured(task: str, measure: str) -> None:
+    result = _run(task, "--families", "sampling", "--fail-above", f"{measure}=1")
+    assert result.exit_code == 3
+    assert f"{measure} of scripted is not known here" in result.stderr
+    assert result.stdout.startswith("No other wording was measured.\n")
+    assert "All together" not in result.stdout
+
+
 @pytest.mark.parametrize("limit", ["sprea=1", "spread=much", "spread=-1", "spread=nan"])
 def test_a_limit_that_is_none_is_refused_before_a_model_is_asked(task: str, limit: str) -> None:
     result = _run(task, "--fail-above", limit)

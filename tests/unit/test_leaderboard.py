@@ -101,6 +101,13 @@ def test_answers_drawn_again_are_no_part_of_the_mean_over_wordings(tmp_path: Pat
     assert best.n_variants == n
 
 
+def test_a_model_that_was_asked_no_other_wording_is_said_to_be(tmp_path: Path) -> None:
+    store = tmp_path / "s.sqlite"
+    lm = ScriptedLM(answer=lambda prompt, seed: " nothing", logprob=lambda context, continuation: -1.0, name="drawn")
+    _measured(store, replace(toy.task(test=20), seeds=(Prompt("Turn alpha into omega."),)), lm, families=("sampling",))
+    assert "toy: drawn was asked no other wording" in _board(store).notes
+
+
 def test_models_that_had_no_room_for_the_same_variants_are_said_to_be(tmp_path: Path) -> None:
     store = tmp_path / "s.sqlite"
     small = _knows(5, "small")

@@ -63,7 +63,7 @@ function verdictSection() {
 // Return the numbers of one model with what they mean.
 function plainly(place) {
   const model = found.models[place], overall = ownOf(place).families[0], { spread } = overall, pairs = [];
-  if (spread) {
+  if (spread && overall.variants) {
     pairs.push(["Prompt as it is", `${score(ownOf(place).variants[0].score.mean)} (${within(ownOf(place).variants[0].score)})`],
       ["Largest spread", `${score(spread.value)}, from ${score(spread.worst)} to ${score(spread.best)} (95 % interval of the spread: ${within(spread)})`],
       ["Equal prompts", `would lie ${score(spread.by_chance.median)} apart half of the time, and up to ${score(spread.by_chance.quantile)} in 95 of 100 studies, by chance alone (p ${pText(spread.by_chance.p)})`],
@@ -85,14 +85,14 @@ function notesOf(model) {
 }
 
 function overviewTable(node) {
-  const spread = (place) => ownOf(place).families[0].spread;
+  const spread = (place) => (ownOf(place).families[0].variants ? ownOf(place).families[0].spread : { by_chance: {} });
   const scored = found.unlabelled ? [] : [
     { name: "as it is", value: (place) => ownOf(place).variants[0].score.mean, right: true, text: score },
     { name: "worst", value: (place) => spread(place).worst, right: true, text: score },
     { name: "best", value: (place) => spread(place).best, right: true, text: score },
     { name: "spread", value: (place) => spread(place).value, right: true, text: score },
     { name: "by chance up to", value: (place) => spread(place).by_chance.quantile, right: true, text: score },
-    { name: "more than chance?", value: (place) => (report.models[place].is_moved ? "yes" : "no") },
+    { name: "more than chance?", value: (place) => ({ true: "yes", false: "no" })[report.models[place].is_moved] ?? "\u2013" },
     { name: "noise", value: (place) => found.models[place].noise?.band, right: true, text: score },
   ];
   const what = found.unlabelled ? "the share of answers that a variant changes, on average"
@@ -345,7 +345,7 @@ function familyTable(node, place) {
     { name: "n", value: (each) => each.variants, right: true },
     ...scored,
     { name: "answers changed", value: (each) => each.flip_rate?.mean, cell: (each) => (each.flip_rate ? ranged(percent(each.flip_rate.mean), each.flip_rate, percent) : "\u2013"), right: true },
-  ], ownOf(place).families, [], { search: false, detail: (each) => facts(others.map(([name, value]) => [name, score(value(each))])) });
+  ], ownOf(place).families.filter((each) => each.variants), [], { search: false, detail: (each) => facts(others.map(([name, value]) => [name, score(value(each))])) });
 }
 
 // Return a variant as the model reads it, with what differs from the original marked.
@@ -459,7 +459,7 @@ function answerSection() {
   node.append(tableOfChosen((place, model) => {
     const { rows, unchanged } = report.models[model];
     if (unchanged === null) {
-      place.append(el("p", { text: "By this way to take answers there are none, only probabilities of the right one." }));
+      place.append(el("p", { text: ownOf(model).answers.length ? "No other wording was measured." : "By this way to take answers there are none, only probabilities of the right one." }));
       return;
     }
     place.append(el("p", { text: `${count(rows.length)} of ${plural(found.rows.length, "row")} get different answers to different wordings; ${count(unchanged)} get the same answer to all. The study keeps the ids of rows, not their texts.` }));
