@@ -123,8 +123,6 @@ class _Scored:
         answers = [[codes.of(answer) for answer in each.answers] for each in by.measured]
         self._answers = [] if by.scorer.of_target else answers
         self._texts = codes.texts
-        is_known = bool(by.measured[0].right) and not unlabelled
-        self._right = np.array([each.right for each in by.measured]) if is_known else None
 
     def measures(self, own: ByScorer) -> ScorerMeasures:
         """Return all measures; `own` is by the task's own scorer."""
@@ -159,7 +157,7 @@ class _Scored:
                     score=None if scores is None else interval(scores[i].tolist(), self._copies),
                     difference=difference,
                     flips=flipped,
-                    nats=float((self._right[i] - self._right[0]).mean()) if self._right is not None and i else None,
+                    nats=self._nats(i),
                     favourite=None if favourite is None else self._texts[favourite],
                     favourite_share=shift.share,
                     favourite_change=shift.change,
@@ -170,6 +168,12 @@ class _Scored:
                 )
             )
         return found
+
+    def _nats(self, i: int) -> float | None:
+        """Return the mean change of the log-probability of the right answer; None for the original."""
+        original, measured = self._by.measured[0], self._by.measured[i]
+        change = _nats(original, measured, self._copies) if i and self._scores is not None else None
+        return None if change is None else change.value
 
     def _wanted(self, code: int) -> float | None:
         """Return the share of rows of which an answer is a right one; None where answers are written."""
@@ -202,16 +206,22 @@ class _Scored:
         )
 
     def _of_distributions(self, places: Sequence[int]) -> tuple[Interval | None, Estimate | None, Estimate | None]:
-        """Return entropy, consistency of classes and POSIX; None where the labels' likelihoods are not known."""
-        chosen = [self._by.measured[i] for i in places]
-        if not chosen[0].distributions:
+        """Return entropy, consistency of classes and POSIX; None where the labels' likelihoods are not known.
+
+        Rows that the model could not be asked about with some variant are left out.
+        """
+        if not self._by.measured[0].distributions:
             return None, None, None
-        table = np.array([each.distributions for each in chosen])
-        consistency = None
+        table = np.array([self._by.measured[i].distributions for i in places])
+        asked = np.flatnonzero(np.isfinite(table).all(axis=(0, 2)))
+        if not asked.size:
+            return None, None, None
+        table, copies, consistency = table[:, asked], [self._copies[i] for i in asked], None
         if self._scores is not None:
-            right = [next((self._labels.index(t) for t in row.targets if t in self._labels), -1) for row in self._rows]
-            consistency = class_consistency(table, right, self._copies)
-        return sensitivity_entropy(table, self._copies), consistency, self._posix(places)
+            wanted = [self._rows[i].targets for i in asked]
+            right = [next((self._labels.index(t) for t in each if t in self._labels), -1) for each in wanted]
+            consistency = class_consistency(table, right, copies)
+        return sensitivity_entropy(table, copies), consistency, self._posix(places)
 
     def _posix(self, places: Sequence[int]) -> Estimate | None:
         """Return POSIX with the chosen label as the reply, whose log-probability every variant has given.
@@ -277,21 +287,25 @@ def _words(variants: Sequence[Variant], own: ScorerMeasures, nats: ByScorer | No
         variant = variants[measures.variant]
         if variant.family != DELETION or variant.span is None or measures.difference is None:
             continue
-        changes = None
-        if measures.variant in right:
-            changes = np.array(right[measures.variant].right) - np.array(right[0].right)
         start, end = variant.span
         found.append(
             WordEffect(
                 text=instruction[start:end],
                 span=variant.span,
                 variant=measures.variant,
-                nats=None if changes is None else mean_of(changes, copies),
+                nats=_nats(right[0], right[measures.variant], copies) if measures.variant in right else None,
                 flips=measures.flips,
                 difference=measures.difference,
             )
         )
     return sorted(found, key=lambda each: each.span)
+
+
+def _nats(original: Measured, variant: Measured, copies: Sequence[int]) -> Estimate | None:
+    """Return the change of the log-probability of the right answer, mean over the rows where both have it."""
+    changes = np.subtract(variant.right, original.right)
+    known = np.flatnonzero(np.isfinite(changes)).tolist()
+    return mean_of(changes[known], [copies[i] for i in known]) if known else None
 
 
 def _posix(replies: Replies, variants: Sequence[Variant]) -> Estimate | None:

@@ -45,7 +45,10 @@ class Scorer:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One variant on the rows by one scorer; all lists have the rows' order and length."""
+    """One variant on the rows by one scorer; all lists have the rows' order and length.
+
+    Nats are not a number where the model could not be asked.
+    """
 
     scores: tuple[float, ...]
     """In [0, 1]."""
@@ -139,8 +142,9 @@ def measure(
     """
     if scorer.of_target:
         (evaluation,) = evaluator.likelihood([variant.prompt], rows, norm="token")
-        right = tuple(max(UNLIKELY, each) for each in evaluation.scores)
-        return Measured(tuple(map(math.exp, right)), (None,) * len(rows), evaluation.n_failed, right=right)
+        right = tuple(math.nan if each.failed else max(UNLIKELY, each.score) for each in evaluation.outcomes)
+        scores = tuple(0.0 if math.isnan(each) else math.exp(each) for each in right)
+        return Measured(scores, (None,) * len(rows), evaluation.n_failed, right=right)
     (evaluation,) = evaluator.evaluate([variant.prompt], rows)
     outcomes = evaluation.outcomes
     answers = tuple(
@@ -157,17 +161,20 @@ def measure(
 def _with_likelihoods(
     evaluator: Evaluator, variant: Variant, rows: Sequence[Example], labels: Sequence[str], measured: Measured
 ) -> Measured:
-    """Return the same with how probable the original's labels were; where the model could not be asked, all alike."""
+    """Return the same with how probable the original's labels were."""
     own = variant.task.labels
     distributions, right, per_token = [], [], []
     for row in rows:
         found = evaluator.label_likelihoods(variant.prompt, row)
-        scores = [max(UNLIKELY, score) for score in found.scores] if found else [0.0] * len(own)
-        normalised = log_normalised(scores)
+        if found is None:
+            right.append(math.nan)
+            distributions.append((math.nan,) * len(labels))
+            per_token.append((math.nan,) * len(labels))
+            continue
+        normalised = log_normalised([max(UNLIKELY, score) for score in found.scores])
         wanted = [nats for nats, label in zip(normalised, own, strict=True) if label in row.targets]
         right.append(log_sum_exp(wanted) if wanted else 0.0)
-        pairs = zip(found.logprobs, found.n_tokens, strict=True) if found else [(0.0, 1)] * len(own)
-        of_tokens = [max(UNLIKELY, nats / max(1, n)) for nats, n in pairs]
+        of_tokens = [max(UNLIKELY, nats / max(1, n)) for nats, n in zip(found.logprobs, found.n_tokens, strict=True)]
         # Options of a row may have changed their letters: entry i is what the original calls its label i.
         meanings = [variant.meaning(row.id, label) for label in own]
         places = [meanings.index(label) for label in labels]

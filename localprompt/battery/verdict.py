@@ -14,6 +14,7 @@ from localprompt.battery.results import (
     WordEffect,
 )
 from localprompt.interface.rounding import percent_text, score_text
+from localprompt.search.observer import pluralize
 
 _ALPHA = 0.05
 _FAVOURED = 0.15
@@ -42,6 +43,10 @@ def _sentences(found: Sensitivity) -> Iterator[str]:
         yield from (_unlabelled(model, many=many) for model in worded)
     elif worded:
         yield from _of_many(found, worded) if many else _of_one(found, worded[0])
+    for model in found.models:
+        if failed := sum(variant.failed for measures in model.scorers for variant in measures.variants):
+            said = f"{pluralize(failed, 'answer')}{f' of {model.model}' if many else ''} could not be computed"
+            yield f"{said}: what failed scores 0 and is an answer of its own."
 
 
 def _of_one(found: Sensitivity, model: ModelSensitivity) -> Iterator[str]:

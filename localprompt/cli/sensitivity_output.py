@@ -271,8 +271,6 @@ def _notes(found: Sensitivity) -> Iterator[str]:
         if model.too_long:
             left_out = pluralize(len(model.too_long), "variant")
             yield f"{model.model}: {left_out} did not fit its context, or it scores no chats"
-        if failed := sum(variant.failed for measures in model.scorers for variant in measures.variants):
-            yield f"{model.model}: {pluralize(failed, 'answer')} could not be computed, and score 0"
     decoded = sum(model.spend.tokens_decoded for model in found.models)
     cached = sum(model.spend.answers_cached for model in found.models)
     answers = sum(model.spend.answers for model in found.models)

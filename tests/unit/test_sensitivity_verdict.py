@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -68,3 +69,48 @@ def test_a_model_that_could_be_asked_none_of_the_wordings_is_named_where_there_a
     assert found.verdict == "No other wording was measured."
     both = _sensitivity(server, ScriptedLM(logprob=_knows, name="asked"), families=("chat",))
     assert "No other wording was measured with server." in both.verdict
+
+
+class Failing(ScriptedLM):
+    """A model that does not get through with some rows, or with those of prompts that are not polite."""
+
+    fails = frozenset({61, 62, 63})
+    always = False
+
+    def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[Loglikelihood]:
+        return [
+            replace(each, failed=True)
+            if _number(context) in self.fails and (self.always or "please" not in context.lower())
+            else each
+            for each, (context, _) in zip(super().loglikelihood(pairs), pairs, strict=True)
+        ]
+
+
+def test_rows_that_fail_are_no_probabilities() -> None:
+    whole, failing = (cls(logprob=_knows, name="m") for cls in (ScriptedLM, Failing))
+    options: dict[str, Any] = {"families": ("surface", "deletion"), "scorers": ()}
+    expected, found = (_sensitivity(lm, **options).models[0] for lm in (whole, failing))
+    assert max(each.failed for each in found.own.variants) == 3
+    for name in ("entropy", "class_consistency"):
+        of_whole, of_failing = (getattr(each.overall, name) for each in (expected, found))
+        value = "mean" if name == "entropy" else "value"
+        assert getattr(of_failing, value) == pytest.approx(getattr(of_whole, value))
+    assert [each.nats for each in found.words if each.nats] == [each.nats for each in expected.words if each.nats]
+    assert all(each.nats in (None, pytest.approx(0.0)) for each in found.own.variants)
+
+
+def test_what_failed_is_no_change_of_a_written_targets_probability_and_is_named() -> None:
+    lm = Failing(answer=lambda prompt, seed: f" omega{_number(prompt)}", logprob=lambda *_: -0.1, name="m")
+    found = _sensitivity(lm, task=WRITTEN, families=("deletion",))
+    (please,) = [each for each in found.models[0].words if "please" in each.text]
+    assert please.nats is not None
+    assert (please.nats.value, please.nats.low, please.nats.high) == pytest.approx((0.0, 0.0, 0.0))
+    assert "3 answers could not be computed: what failed scores 0" in found.verdict
+
+
+def test_where_all_rows_failed_nothing_is_known() -> None:
+    lm = Failing(logprob=_knows, name="m")
+    lm.always, lm.fails = True, frozenset(range(100))
+    (model,) = _sensitivity(lm, families=("surface", "deletion")).models
+    assert (model.overall.entropy, model.overall.class_consistency, model.overall.posix) == (None, None, None)
+    assert all(each.nats is None for each in model.words)
