@@ -12,11 +12,19 @@ from localprompt.variants.options import with_other_options
 from localprompt.variants.variant import Origin, Variant
 from localprompt.variants.wording import Edit, Span, edited, found_names, names_of
 
-_CONJUNCTION = "or|and|vs|oder|und|ou|et|o|y|e|или|и|أو|或者?|和|还是|または"
+_OR, _UNSPACED_OR = r"or(?!\s+not\b)|vs|oder|ou|o|или|أو", "或者?|还是|または"
+_CONJUNCTION = f"{_OR}|{_UNSPACED_OR}|and|und|et|y|e|и|和"
 _BETWEEN = regex.compile(
     rf"(?=.*?[,;/|、，،\n\p{{L}}])(?:[^\p{{L}}\p{{N}}.!?]|\d+[.)]|{_CONJUNCTION})+", regex.DOTALL | regex.IGNORECASE
 )
 """What stands between two outputs of a list: a sign or a word that joins them, quotation marks, the item's number."""
+_REFERS = regex.compile(
+    rf"""\b(?:respectively|correspondingly|in\ (?:that|this|the\ (?:same|given))\ (?:order|sequence)|from\ \w+\ to)\b
+      | \w\s*(?:/|\b(?:{_OR})\b|{_UNSPACED_OR})\s*\w  # other alternatives: their order may be that of the outputs
+      | \w+(?:,\ \w+){{2,}}\b""",
+    regex.VERBOSE | regex.IGNORECASE,
+)
+"""What beside a list may refer to its order."""
 _FEW, _DRAWS = 6, 10_000
 """So many things have at most 720 orders, which are listed; of more, orders are drawn, so often at most."""
 
@@ -52,7 +60,7 @@ def _relisted(origin: Origin, rng: random.Random) -> Iterator[Edit]:
 
 
 def _list_in(text: str, names: Sequence[Span]) -> list[Span]:
-    """Return the list of different outputs; nothing where no two stand together, or another list may go with it."""
+    """Return the list of different outputs; nothing where no two stand together, or something may go by their order."""
     lists: list[list[Span]] = [[]]
     for start, end in names:
         last, name = lists[-1], text[start:end].casefold()
@@ -62,7 +70,10 @@ def _list_in(text: str, names: Sequence[Span]) -> list[Span]:
         else:
             lists.append([(start, end)])
     found = [each for each in lists if len(each) > 1]
-    return found[0] if len(found) == 1 else []
+    if len(found) != 1:
+        return []
+    (first, _), *_, (_, end) = found[0]
+    return [] if any(map(_REFERS.search, (text[:first], text[end:]))) else found[0]
 
 
 def _orders(n: int, rng: random.Random) -> Iterator[tuple[int, ...]]:

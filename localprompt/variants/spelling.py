@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import regex
 
 from localprompt.variants.variant import Origin, Variant
-from localprompt.variants.wording import Edit, edited, fixed, is_unspaced, outside, words_in
+from localprompt.variants.wording import Edit, edited, is_unspaced, literal, outside, words_in
 
 _ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 _BESIDE = {key: row[max(i - 1, 0) : i] + row[i + 1 : i + 2] for row in _ROWS for i, key in enumerate(row)}
@@ -20,7 +20,7 @@ _Slip = Callable[[list[str], random.Random], list[str] | None]
 
 
 class Spelling:
-    """The instruction with one word mistyped; names of outputs and `{{slots}}` in it stay as they are."""
+    """The instruction with one word mistyped; names of outputs, quotations and `{{slots}}` stay as they are."""
 
     name = "spelling"
 
@@ -30,7 +30,7 @@ class Spelling:
 
 
 def _edits(origin: Origin) -> Iterator[Edit]:
-    text, kept, rng = origin.prompt.instruction, fixed(origin), origin.rng(Spelling.name)
+    text, kept, rng = origin.prompt.instruction, literal(origin), origin.rng(Spelling.name)
     words = [word for word in outside(words_in(text, kept), kept) if _is_open(text[word[0] : word[1]])]
     known = {text[start:end].casefold() for start, end in words}
     turns = [(word, rng.sample(_SLIPS, len(_SLIPS))) for word in rng.sample(words, len(words))]

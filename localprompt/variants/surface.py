@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import regex
 
 from localprompt.variants.variant import Origin, Variant
-from localprompt.variants.wording import Edit, Span, changed, edited, fixed, is_english
+from localprompt.variants.wording import Edit, Span, changed, edited, is_english, literal
 
 _STOP = regex.compile(r"(?<!\.)[.。।۔](?=\s*\Z)")
 _MARKED = regex.compile(r"[\p{L}\p{M}\p{N}][\"'”’»」』)\]]*\s*\Z")
@@ -24,14 +24,14 @@ _POLITE = regex.compile(r"\A\s*please[,:]?\s+|,?\s*\bplease(?=[.!?]?\s*\Z)", reg
 
 
 class Surface:
-    """The instruction with another surface; names of outputs and `{{slots}}` in it stay as they are."""
+    """The instruction with another surface; names of outputs, quotations and `{{slots}}` stay as they are."""
 
     name = "surface"
 
     def variants(self, origin: Origin, most: int) -> Sequence[Variant]:
         """Return the variants, the most visible first."""
         text = origin.prompt.instruction
-        return edited(origin, self.name, _edits(text, fixed(origin)), most) if text.strip() else []
+        return edited(origin, self.name, _edits(text, literal(origin)), most) if text.strip() else []
 
 
 def _edits(text: str, spans: Sequence[Span]) -> Iterator[Edit]:

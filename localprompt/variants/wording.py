@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import regex
 
+from localprompt.tasks.answers import Extraction
 from localprompt.tasks.normalising import UNSPACED
 from localprompt.variants.variant import Origin, Variant
 
@@ -25,7 +26,9 @@ _WORD = regex.compile(
     rf"{_SLOT}|{_PART}(?:['’./@&\-‐\u200c\u200d]{_PART})*|(?:(?=[{UNSPACED}])\X){{1,2}}", regex.VERSION1
 )
 _LITERAL = regex.compile(
-    r"""\p{N}+(?:[.,:/]\p{N}+)*  # numbers
+    _SLOT
+    + r"""
+      | \p{N}+(?:[.,:/]\p{N}+)*  # numbers
       | (?<![\p{L}\p{N}])(?:"[^"\n]{1,60}"|'[^'\n]{1,60}'|`[^`\n]{1,60}`)(?![\p{L}\p{N}])
       | “[^”\n]{1,60}”|‘[^’\n]{1,60}’(?!\p{L})|«[^»\n]{1,60}»|「[^」\n]{1,60}」|『[^』\n]{1,60}』
       | <[^<>\s]{1,40}>|\{\w{1,40}\}|\[\w{1,40}\]  # what looks like a slot
@@ -89,19 +92,15 @@ def stands(name: str, text: str) -> bool:
     return any(text[start:end] == name for start, end in found_names(text, (name,)))
 
 
-def fixed(origin: Origin) -> list[Span]:
-    """Return what no change may touch in the instruction: names of outputs, and what looks like a slot; in order."""
-    text = origin.prompt.instruction
-    slots = [match.span() for match in regex.finditer(_SLOT, text)]
-    return sorted([*found_names(text, names_of(origin)), *slots])
-
-
 def literal(origin: Origin) -> list[Span]:
-    """Return what the instruction may only say in the same words: what is `fixed`, numbers, and what is quoted.
+    """Return what the instruction may only say in the same words, in order; they may overlap.
 
-    In order; they may overlap.
+    Names of outputs, the field or marker by which an answer is found, numbers, what is quoted, what looks like a slot.
     """
-    return sorted({*fixed(origin), *literals_in(origin.prompt.instruction)})
+    text, answer = origin.prompt.instruction, origin.task.answer
+    asked_for = answer.argument if isinstance(answer, Extraction) else ""
+    marks = {span for span in found_names(text, (asked_for,)) if text[slice(*span)] == asked_for}
+    return sorted({*found_names(text, names_of(origin)), *literals_in(text), *marks})
 
 
 def literals_in(text: str) -> list[Span]:

@@ -29,10 +29,12 @@ def backwards(instruction: str, given: Task = TOPICS) -> str | None:
         ('Of world sports: "World" or "Sports".', 'Of world sports: "Sports" or "World".'),
         ("World、Sports或Tech", "Tech、Sports或World"),
         ("World or World, Sports", "World or Sports, World"),
+        ("Say whether or not the title and text are, in short, World or Tech.", "{} Tech or World."),
+        ("Read it twice. Correct: World, Sports", "Read it twice. Correct: Sports, World"),
     ],
 )
 def test_listed_outputs_change_places_and_all_else_stays(instruction: str, other: str) -> None:
-    assert backwards(instruction) == other
+    assert backwards(instruction) == other.format(instruction.rpartition(" World")[0])
 
 
 @pytest.mark.parametrize(
@@ -46,6 +48,13 @@ def test_listed_outputs_change_places_and_all_else_stays(instruction: str, other
         "",
         "World, world",
         "World, Tech as to world, tech",
+        "Is it foreign or athletic? Answer World or Sports respectively.",
+        "Say World or Sports, in that order.",
+        "Abroad/games is World/Sports",
+        "Is it from abroad or a game? Answer World or Sports.",
+        "Rate the distance from far to near as World, Sports, Tech.",
+        "Abroad, games, machines are World, Sports, Tech.",
+        "Abroad或者games：World或者Sports",
     ],
 )
 def test_what_is_no_list_has_no_other_order(instruction: str) -> None:

@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import pytest
 import toy
 
+from localprompt.tasks.answers import Extraction, find_answer
+from localprompt.variants.spelling import Spelling
 from localprompt.variants.surface import Surface
+from localprompt.variants.variant import Family
 
 SENTIMENT = toy.task(labels=("Good", "bad"))
 
@@ -55,3 +61,21 @@ def test_scripts_without_case_and_texts_without_words_get_only_what_fits(instruc
 def test_no_more_than_asked_for_and_no_end_of_abbreviations() -> None:
     assert len(Surface().variants(toy.origin("Rate the review.", SENTIMENT), 2)) == 2
     assert "a line break between sentences" not in changes("Rate it, e.g. With a word.")
+
+
+@pytest.mark.parametrize("family", [Surface(), Spelling()])
+@pytest.mark.parametrize(
+    ("answer", "asked_for"),
+    [
+        (find_answer("json_field", "result"), 'Reply as JSON with the key "result".'),
+        (find_answer("json_field", "result"), "Reply as JSON whose key is result and nothing else."),
+        (find_answer("after_marker", "Answer:"), "Think first, then write Answer: and the word."),
+        (find_answer("whole"), "Begin the reply with `<Reply>` and 'Dear Sir'."),
+    ],
+)
+def test_how_an_answer_is_found_is_no_matter_of_wording(family: Family, answer: Extraction, asked_for: str) -> None:
+    origin = toy.origin(f"Turn every alpha into the omega. {asked_for}", replace(toy.task(), answer=answer))
+    kept = [*re.findall("\"result\"|`<Reply>`|'Dear Sir'", asked_for), answer.argument]
+    found = family.variants(origin, 100)
+    assert len(found) > 5
+    assert all(piece in each.prompt.instruction for each in found for piece in kept)
