@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from statistics import fmean
 
 from localprompt.battery.results import (
-    FamilyMeasures,
     ModelSensitivity,
     RankAgreement,
     ScorerMeasures,
@@ -15,6 +14,9 @@ from localprompt.battery.results import (
 )
 from localprompt.interface.rounding import percent_text, score_text
 from localprompt.search.observer import pluralize
+from localprompt.stats.equality import p_of_spreads
+from localprompt.stats.noise import p_of_changes
+from localprompt.stats.sensitivity import Spread
 
 _ALPHA = 0.05
 _FAVOURED = 0.15
@@ -50,21 +52,29 @@ def _sentences(found: Sensitivity) -> Iterator[str]:
 
 
 def _of_one(found: Sensitivity, model: ModelSensitivity) -> Iterator[str]:
-    yield _moved(model.overall, "The wording moves the score")
+    yield _moved(model, "The wording moves the score")
     yield from _word(model)
-    yield from _scorers(model)
+    yield from _scorers(model, found.copies)
     yield from _favourite(model, found)
 
 
 def _of_many(found: Sensitivity, models: Sequence[ModelSensitivity]) -> Iterator[str]:
-    by_spread = sorted(models, key=lambda model: -_spread(model.overall))
-    most, least = by_spread[0], by_spread[-1]
-    if _spread(most.overall) == _spread(least.overall):
-        yield _moved(most.overall, f"The wording moves all models alike: the score of {most.model}")
+    by_spread = sorted(models, key=lambda model: -_spread(model).value)
+    moved = [model for model in by_spread if _is_moved(model)]
+    others = " or ".join(model.model for model in by_spread if not _is_moved(model))
+    if not moved:
+        yield f"The wording moves the score of {others} by no more than chance."
+        return
+    if _spread(moved[0]).value == _spread(moved[-1]).value:
+        which = "all models alike" if len(moved) == len(found.models) else " and ".join(each.model for each in moved)
+        yield _moved(moved[0], f"The wording moves {which}: the score of {moved[0].model}")
     else:
-        yield _moved(most.overall, f"The wording moves {most.model} most: its score")
-        yield _moved(least.overall, f"It moves {least.model} least: its score")
-    yield from agreement(found.rank_agreement, "wording")
+        yield _moved(moved[0], f"The wording moves {moved[0].model} most: its score")
+        yield _moved(moved[-1], f"It moves {moved[-1].model} least: its score")
+    if others:
+        yield f"It moves the score of {others} by no more than chance."
+    names = {model.model for model in moved}
+    yield from agreement([each for each in found.rank_agreement if {each.first, each.second} <= names], "wording")
 
 
 def agreement(found: Sequence[RankAgreement], what: str) -> Iterator[str]:
@@ -76,15 +86,14 @@ def agreement(found: Sequence[RankAgreement], what: str) -> Iterator[str]:
         yield f"The models {agree} on which {what} is better ({between})."
 
 
-def _moved(overall: FamilyMeasures, what: str) -> str:
-    moved = overall.spread
-    assert moved is not None  # only without right answers
+def _moved(model: ModelSensitivity, what: str) -> str:
+    moved = _spread(model)
     verb = "by" if what.endswith("moves the score") else "moves by"
     if moved.value == 0:
         return f"{what} {verb} nothing: every variant has {score_text(moved.mean, 2)}."
     ends = f"{score_text(moved.value, 2)} (from {score_text(moved.worst, 2)} to {score_text(moved.best, 2)})"
     chance = score_text(moved.by_chance.median, 2)
-    if moved.by_chance.p < _ALPHA:
+    if _is_moved(model):
         return f"{what} {verb} {ends}; chance alone gives {chance}."
     most = score_text(moved.by_chance.quantile, 2)
     return f"{what} {verb} {ends}, which is no more than chance: equal prompts give up to {most}."
@@ -99,44 +108,45 @@ def _word(model: ModelSensitivity) -> Iterator[str]:
         if _weight(most) == (0.0, 0.0):
             yield "No word of the prompt matters by itself."
         return
-    without = f"without it {percent_text(most.flips.mean)} % of the answers change"
-    yield f"'{text}' matters most: {without}."
+    changed = model.noise.changed if model.noise else 0.0
+    if p_of_changes(most.flips.mean, len(model.own.scores[0]), changed) * len(model.words) < _ALPHA:
+        yield f"'{text}' matters most: without it {percent_text(most.flips.mean)} % of the answers change."
+    else:
+        yield f"No word of the prompt changes more answers than other batches do, {percent_text(changed)} %."
 
 
 def _weight(word: WordEffect) -> tuple[float, float]:
     return (word.flips.mean if word.flips else 0.0, abs(word.nats.value) if word.nats else 0.0)
 
 
-def _scorers(model: ModelSensitivity) -> Iterator[str]:
+def _scorers(model: ModelSensitivity, copies: Sequence[int]) -> Iterator[str]:
     """Yield how much of the spread another scorer removes, on the rows and variants that it measured.
 
-    Nothing is said where it takes answers less well: what scores nothing does not move.
+    Nothing is said of what chance alone could do, nor where it takes answers less well: what scores nothing does not
+    move.
     """
-    if model.overall.spread is None or model.overall.spread.by_chance.p >= _ALPHA:
+    if not _is_moved(model):
         return
     for measures in model.scorers[1:]:
-        name = _NAMES.get(measures.scorer)
+        name, rows = _NAMES.get(measures.scorer), measures.rows
         unread = sum(each.unreadable + each.failed for each in measures.variants)
-        theirs, ours = _means(measures, measures.rows), _means(model.own, measures.rows)
+        theirs, ours = _scores(measures, rows), _scores(model.own, rows)
         shared = [place for place in theirs if place in ours]
-        own = _range([ours[place] for place in shared])
-        lost = fmean(ours[place] - theirs[place] for place in shared)
-        if name is None or own == 0 or lost > _WORSE or unread > _UNREAD * len(measures.variants) * measures.rows:
+        own, other = ([scores[place] for place in shared] for scores in (ours, theirs))
+        before, after = (list(map(fmean, scores)) for scores in (own, other))
+        reach = max(before) - min(before)
+        lost = fmean(before) - fmean(after)
+        if name is None or reach == 0 or lost > _WORSE or unread > _UNREAD * len(measures.variants) * rows:
             continue
-        share = 1 - _range([theirs[place] for place in shared]) / own
-        if share >= _WORTH:
-            yield f"{name} removes {percent_text(share)} % of it."
-        elif share <= -_WORTH:
-            yield f"{name} does not reduce it."
+        share = 1 - (max(after) - min(after)) / reach
+        p = p_of_spreads(own, other, copies[:rows] or None)
+        if abs(share) >= _WORTH and p * len(model.scorers[1:]) < _ALPHA:
+            yield f"{name} removes {percent_text(share)} % of it." if share > 0 else f"{name} does not reduce it."
 
 
-def _means(measures: ScorerMeasures, rows: int) -> dict[int, float]:
-    """Return the score of each variant on the first rows."""
-    return {each.variant: fmean(scores[:rows]) for each, scores in zip(measures.variants, measures.scores, strict=True)}
-
-
-def _range(values: Sequence[float]) -> float:
-    return max(values) - min(values)
+def _scores(measures: ScorerMeasures, rows: int) -> dict[int, tuple[float, ...]]:
+    """Return the scores of each variant on the first rows."""
+    return {each.variant: scores[:rows] for each, scores in zip(measures.variants, measures.scores, strict=True)}
 
 
 def _favourite(model: ModelSensitivity, found: Sensitivity) -> Iterator[str]:
@@ -165,5 +175,10 @@ def _unlabelled(model: ModelSensitivity, *, many: bool) -> str:
     return f"{who} wording changes {flips} % of the answers{alike}."
 
 
-def _spread(measures: FamilyMeasures) -> float:
-    return measures.spread.value if measures.spread else 0.0
+def _spread(model: ModelSensitivity) -> Spread:
+    assert model.overall.spread is not None  # only without right answers
+    return model.overall.spread
+
+
+def _is_moved(model: ModelSensitivity) -> bool:
+    return _spread(model).by_chance.p < _ALPHA

@@ -78,6 +78,29 @@ def equal_prompts(
     )
 
 
+def p_of_spreads(first: npt.ArrayLike, second: npt.ArrayLike, copies: Sequence[int] | None = None) -> float:
+    """Return how often the spreads of one set of prompts, scored in two ways, lie as far apart by chance alone.
+
+    If both ways move alike, the scores of an example could as well be the other way's. So they change sides, all
+    variants and copies of an example together, with a fixed seed, and the difference of the spreads is taken again; p
+    is two-sided, and the difference observed is counted as one. What a way adds to all scores of an example changes
+    nothing.
+
+    Args:
+        first: variants x examples, in [0, 1].
+        second: the same variants and examples.
+        copies: one an example; examples with the same number are copies of each other.
+
+    Raises:
+        ValueError: if there are no scores, one lies outside [0, 1], or `copies` has another length.
+    """
+    one, other = (sums_of_copies(measured(each), copies)[0] for each in (first, second))
+    n = one.shape[1]
+    sides = np.vstack((np.random.default_rng(_SEED).choice((-1.0, 1.0), (N_PERMUTATIONS, n)), np.ones(n)))
+    totals, moved = (one + other).sum(axis=1), sides @ (one - other).T
+    return _p(np.abs(np.ptp(totals + moved, axis=1) - np.ptp(totals - moved, axis=1)))
+
+
 def _permuted_totals(sums: Values, n_permutations: int) -> Values:
     """Return the variants' totals, a row a permutation. Examples whose scores do not differ need no permuting."""
     differ = np.ptp(sums, axis=0) > 0

@@ -59,3 +59,18 @@ def noise_band(scores: npt.ArrayLike, answers: npt.ArrayLike, copies: Sequence[i
     # From 2 on; the last digits must not make it 1.
     freedom = min(_MOST_FREEDOM, max(2, int(2 * total**2 / squares)))
     return NoiseBand(min(1.0, t_quantile(freedom) * math.sqrt(2 * total) / values.shape[1]), changed)
+
+
+def p_of_changes(share: float, n: int, changed: float) -> float:
+    """Return how often at least that share of `n` answers changes where each does with the probability `changed`.
+
+    Binomial: answers that change half of the time and others that never do change less often together.
+    """
+    least = round(share * n)
+    if not 0 < changed < 1:
+        return float(least == 0 or changed > 0)
+    log_odds, none = math.log(changed / (1 - changed)), n * math.log1p(-changed)
+    ways = (
+        math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) + k * log_odds for k in range(least, n + 1)
+    )
+    return math.fsum(math.exp(none + each) for each in ways)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 from scipy.stats import chi2, friedmanchisquare
 
-from localprompt.stats.equality import differences_from_original, equal_prompts, holm
+from localprompt.stats.equality import differences_from_original, equal_prompts, holm, p_of_spreads
 from localprompt.stats.intervals import paired_difference
 
 Values = npt.NDArray[np.float64]
@@ -140,3 +140,30 @@ def test_equal_prompts_have_the_spread_that_the_manual_says(n: int, median: floa
     nulls = [equal_prompts(equal_scores(np.random.default_rng(k), 12, n)) for k in range(10)]
     assert np.mean([each.median for each in nulls]) == pytest.approx(median, abs=0.006)
     assert np.mean([each.quantile for each in nulls]) == pytest.approx(quantile, abs=0.006)
+
+
+def test_two_ways_of_equal_spreads_are_told_apart_5_times_in_100() -> None:
+    rng, apart = np.random.default_rng(8), 0
+    for _ in range(400):
+        quality, difficulty = rng.normal(0, 0.5, (12, 1)), rng.normal(0, 1.5, 80)
+        right = 1 / (1 + np.exp(-quality - difficulty))
+        apart += p_of_spreads(rng.random((12, 80)) < right, rng.random((12, 80)) < right) < 0.05
+    assert 8 <= apart <= 32
+
+
+def test_the_difference_of_spreads_has_the_p_that_all_sides_give() -> None:
+    one, other = np.array([[1, 1, 1, 1, 0], [0, 0, 1, 0, 0]]), np.array([[1, 0, 1, 1, 0], [1, 0, 1, 0.5, 1]])
+    found = []
+    for sides in itertools.product((False, True), repeat=5):
+        first, second = np.where(sides, other, one), np.where(sides, one, other)
+        found.append(abs(float(np.ptp(first.mean(axis=1)) - np.ptp(second.mean(axis=1)))))
+    assert p_of_spreads(one, other) == pytest.approx(np.mean(np.array(found) >= found[0] - 1e-9), abs=0.03)
+    assert p_of_spreads(one, one) == 1
+
+
+def test_a_level_that_a_way_adds_and_copies_add_no_evidence_of_spreads() -> None:
+    rng = np.random.default_rng(2)
+    one, other = rng.random((4, 12)) / 2, rng.random((4, 12)) / 2
+    assert p_of_spreads(one, other) == pytest.approx(p_of_spreads(one, other + rng.random(12) / 2), abs=0.03)
+    first, second = (np.repeat(each, 2, axis=1) for each in (one, other))
+    assert p_of_spreads(first, second, np.repeat(np.arange(12), 2).tolist()) == p_of_spreads(one, other)

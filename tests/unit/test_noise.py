@@ -7,9 +7,9 @@ import math
 import numpy as np
 import numpy.typing as npt
 import pytest
-from scipy.stats import t
+from scipy.stats import binom, t
 
-from localprompt.stats.noise import NoiseBand, noise_band
+from localprompt.stats.noise import NoiseBand, noise_band, p_of_changes
 
 
 def _measurements(rng: np.random.Generator, chances: npt.NDArray[np.float64], n: int) -> npt.NDArray[np.float64]:
@@ -59,3 +59,13 @@ def test_one_measurement_shows_no_noise() -> None:
         noise_band([[1.0, 0.0]], [[0, 1]])
     with pytest.raises(ValueError, match="of the same examples"):
         noise_band([[1.0, 0.0]] * 2, [[0]] * 2)
+
+
+@pytest.mark.parametrize(("share", "n", "changed"), [(0.1, 60, 0.07), (0.5, 500, 0.4), (1.0, 3, 0.9), (0.0, 9, 0.2)])
+def test_answers_that_change_by_themselves_are_binomial(share: float, n: int, changed: float) -> None:
+    assert p_of_changes(share, n, changed) == pytest.approx(binom.sf(round(share * n) - 1, n, changed))
+
+
+def test_where_none_changes_by_itself_one_change_is_an_effect() -> None:
+    assert [p_of_changes(share, 40, 0.0) for share in (0.0, 1 / 40)] == [1, 0]
+    assert p_of_changes(0.5, 40, 1.0) == 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +15,7 @@ import toy
 
 import localprompt
 from localprompt.battery.results import Sensitivity
+from localprompt.battery.verdict import verdict
 from localprompt.lm.asked import AskedModel
 from localprompt.lm.base import LanguageModel, ModelFacts
 from localprompt.lm.scripted import ScriptedLM
@@ -114,3 +117,70 @@ def test_where_all_rows_failed_nothing_is_known() -> None:
     (model,) = _sensitivity(lm, families=("surface", "deletion")).models
     assert (model.overall.entropy, model.overall.class_consistency, model.overall.posix) == (None, None, None)
     assert all(each.nats is None for each in model.words)
+
+
+def _lucky(name: str) -> ScriptedLM:
+    """A model that is right on 70 % of the rows, whatever the wording; which ones, each wording draws."""
+
+    def logprob(context: str, continuation: str) -> float:
+        is_right = continuation.strip().lower() == LABELS[_number(context) % 2]
+        return -0.2 if is_right == (zlib.crc32(f"{name}{context}".encode()) % 100 < 70) else -1.0
+
+    return ScriptedLM(logprob=logprob, name=name)
+
+
+def _needs(word: str, name: str) -> ScriptedLM:
+    """A model that is right where the prompt has a word, and else on every third row."""
+
+    def logprob(context: str, continuation: str) -> float:
+        knows = word in context.lower().rpartition("lpha")[0] or _number(context) % 3 == 0
+        return -0.2 if (continuation.strip().lower() == LABELS[_number(context) % 2]) == knows else -1.0
+
+    return ScriptedLM(logprob=logprob, name=name)
+
+
+def test_models_that_no_wording_moves_are_not_ranked_and_neither_agree_nor_do_not() -> None:
+    found = _sensitivity(_lucky("a"), _lucky("b"), families=("surface", "format", "deletion"))
+    assert all(model.overall.spread and model.overall.spread.by_chance.p >= 0.05 for model in found.models)
+    assert found.rank_agreement[0].tau is not None
+    assert re.fullmatch("The wording moves the score of [ab] or [ab] by no more than chance.", found.verdict)
+
+
+def test_of_several_models_those_that_the_wording_moves_are_ranked() -> None:
+    models = [_lucky("a"), _needs("number", "b"), _needs("odd", "c"), _needs("number", "d")]
+    found = _sensitivity(*models[:2], families=("surface", "deletion"))
+    assert re.match(
+        r"The wording moves b: the score of b moves by 0\.\d\d .* It moves the score of a by no", found.verdict
+    )
+    assert "agree" not in found.verdict
+    found = _sensitivity(*models, families=("surface", "deletion"))
+    assert found.verdict.startswith("The wording moves b and d: the score of b moves by 0.")
+    assert found.verdict.endswith("The models agree on which wording is better (tau 1.00).")
+
+
+def test_a_word_does_not_matter_where_other_batches_change_as_many_answers() -> None:
+    rng = random.Random(0)
+
+    def logprob(context: str, continuation: str) -> float:
+        """Hesitates on every fifth row, whatever the wording."""
+        return rng.uniform(-0.72, -0.68) if _number(context) % 5 == 0 else _knows(context, continuation)
+
+    found = _sensitivity(ScriptedLM(logprob=logprob), families=("deletion",), scorers=())
+    assert found.models[0].noise is not None
+    assert found.models[0].noise.changed > 0
+    assert any(each.flips and each.flips.mean for each in found.models[0].words)
+    assert "No word of the prompt changes more answers than other batches do, " in found.verdict
+    assert "matters most" not in found.verdict
+
+
+@pytest.mark.parametrize(("n_right", "says"), [(3, ""), (8, "Calibration removes 40 % of it.")])
+def test_a_scorer_is_said_to_remove_what_chance_would_not(n_right: int, says: str) -> None:
+    found = _sensitivity(_needs("number", "m"), families=("surface", "deletion"), scorers=("calibrated",))
+    (model,) = found.models
+    worst = model.overall.worst
+    table = [[float(i != worst)] * 20 for i in range(len(model.own.scores))]
+    own = replace(model.own, scores=tuple(map(tuple, table)))
+    table[worst][:n_right] = [1.0] * n_right
+    other = replace(model.scorers[1], scores=tuple(map(tuple, table)))
+    said = verdict(replace(found, models=(replace(model, scorers=(own, other)),)))
+    assert ("Calibration" in said, says in said) == (bool(says), True)
