@@ -180,7 +180,8 @@ def expected(session: Session, original: Variant, scorers: Sequence[Scorer], siz
 def _replies(session: Session, variants: Sequence[Variant], own: ByScorer, observer: Observer) -> Replies | None:
     """Return how probable the replies to some of the variants are after each of them."""
     asked_of = [variants[place] for place in own.places]
-    worded = [i for i, each in enumerate(asked_of) if not each.seed and _is_scored(session, each)]
+    # The letter of an option is another answer where the options stand in another order.
+    worded = [i for i, each in enumerate(asked_of) if not (each.seed or each.answer_of) and _is_scored(session, each)]
     chosen = _spread(worded, _REPLIED)
     written = [own.measured[i].completions for i in chosen]
     rows = [i for i in range(min(own.rows, _REPLIED_ROWS)) if all(each[i] for each in written)]

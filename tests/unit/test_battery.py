@@ -23,7 +23,7 @@ from localprompt.lm.scripted import ScriptedLM
 from localprompt.stats.ranks import kendall_tau
 from localprompt.store import Store
 from localprompt.tasks import Task
-from localprompt.types import Demo, Generation, Loglikelihood, Prompt
+from localprompt.types import Demo, Example, Generation, Loglikelihood, Prompt
 from localprompt.variants.variant import Origin, Variant
 
 LABELS = ("even", "odd")
@@ -284,6 +284,33 @@ def test_chats_are_left_out_where_a_server_scores_plain_text_alone() -> None:
     (model,) = localprompt.sensitivity(written, [server], size="quick", families=("chat",), use_cache=False).models
     assert [len(each.variants) for each in model.scorers] == [5, 1]
     assert model.too_long == ()
+
+
+def test_a_letter_is_no_reply_to_options_in_another_order() -> None:
+    def right(context: str) -> str:
+        return re.findall(r"([ABC])\) cow", context)[-1]
+
+    def row(row: Example) -> Example:
+        turn = _number(row.inputs["input"]) % 3
+        options = ("cat", "dog", "cow", "cat", "dog")[turn : turn + 3]
+        lines = [f"{letter}) {option}" for letter, option in zip("ABC", options, strict=True)]
+        shown = "\n".join([row.inputs["input"], *lines])
+        return replace(row, inputs={"input": shown}, targets=(right(shown),))
+
+    task = replace(toy.task(test=20), seeds=(Prompt("Which one says moo?"),), layout=toy.SHOWING)
+    task = replace(task, test=tuple(map(row, task.test)), train=tuple(map(row, task.train)))
+    lm = ScriptedLM(
+        answer=lambda prompt, seed: f" {right(prompt)}",
+        logprob=lambda context, reply: -0.1 if reply.strip() == right(context) else -6.0,
+        name="knows",
+    )
+    alone = _sensitivity(lm, task, families=("order",), scorers=()).models[0].overall
+    assert alone.variants > 1
+    assert alone.flip_rate is not None
+    assert (alone.flip_rate.mean, alone.posix) == (0, None)
+    worded = _sensitivity(lm, task, families=("order", "surface"), scorers=()).models[0].overall
+    assert worded.posix is not None
+    assert worded.posix.value == pytest.approx(0)
 
 
 def test_where_some_wrote_nothing_there_is_nothing_to_compare() -> None:
