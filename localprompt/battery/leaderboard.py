@@ -47,7 +47,7 @@ class Standing:
     spread: Spread
     """Best minus worst variant, what these score, and what chance alone gives."""
     unreadable_share: float
-    """Largest share of a scorer's answers that could not be read; they score 0."""
+    """Share that could not be read of the answers that its score is the mean of; they score 0."""
     behind: Difference | None
     """Its score minus the first model's, paired over rows; None for the first."""
 
@@ -254,7 +254,7 @@ def _board(studies: Sequence[_Found], notes: list[str]) -> TaskBoard:
 
 def _standing(model: ModelSensitivity, found: Sensitivity, leader: Values | None) -> Standing:
     own, copies, spread = model.own, found.copies or None, model.overall.spread
-    original, scores = own.variants[0].score, _by_row(model, found).tolist()
+    original, scores, worded = own.variants[0].score, _by_row(model, found).tolist(), found.worded(model)
     assert spread is not None  # those without right answers are left out
     assert original is not None
     return Standing(
@@ -262,14 +262,11 @@ def _standing(model: ModelSensitivity, found: Sensitivity, leader: Values | None
         fingerprint=model.fingerprint,
         quantisation=model.quantisation,
         study=found.id,
-        n_variants=len(found.worded(model)),
+        n_variants=len(worded),
         score=interval(scores, copies),
         original=original,
         spread=spread,
-        unreadable_share=max(
-            sum(each.unreadable for each in scorer.variants) / (len(scorer.variants) * scorer.rows)
-            for scorer in model.scorers
-        ),
+        unreadable_share=sum(own.variants[i].unreadable for i in worded.values()) / (len(worded) * own.rows),
         behind=None if leader is None else paired_difference(leader.tolist(), scores, copies),
     )
 

@@ -27,7 +27,7 @@ def _task(name: str = "toy", prompt: str = "Say whether the number is even or od
     return replace(toy.task(labels=LABELS, test=test), name=name, seeds=(Prompt(prompt),), layout=toy.SHOWING)
 
 
-def _knows(n: int, name: str, word: str = "") -> ScriptedLM:
+def _knows(n: int, name: str, word: str = "", **options: Any) -> ScriptedLM:
     """A model that is right on rows whose number `n` does not divide, and where it needs a word, with it alone."""
 
     def logprob(context: str, continuation: str) -> float:
@@ -36,7 +36,7 @@ def _knows(n: int, name: str, word: str = "") -> ScriptedLM:
         knows = number % n > 0 and word in instruction
         return -0.1 if (continuation.strip().lower() == LABELS[number % 2]) == knows else -3.0
 
-    return ScriptedLM(logprob=logprob, name=name)
+    return ScriptedLM(logprob=logprob, name=name, **options)
 
 
 def _measured(store: Path, task: Task, *models: ScriptedLM, **options: Any) -> str:
@@ -99,6 +99,16 @@ def test_answers_drawn_again_are_no_part_of_the_mean_over_wordings(tmp_path: Pat
         assert study.result is not None
         n = sum(each["family"] != "sampling" for each in study.result["variants"])
     assert best.n_variants == n
+
+
+def test_only_answers_that_the_mean_is_of_are_said_to_be_unreadable(tmp_path: Path) -> None:
+    lm = _knows(1_000, "m", answer=lambda prompt, seed: " who knows")
+    _measured(tmp_path / "s.sqlite", _task(), lm, scorers=("free",))
+    (best,) = _board(tmp_path / "s.sqlite").tasks[0].models
+    assert (best.score.mean, best.unreadable_share) == (1, 0)
+    mute = ScriptedLM(answer=lambda prompt, seed: "" if "please" in prompt else " who", name="mute")
+    _measured(tmp_path / "t.sqlite", toy.task(test=20), mute, prompts=("Say it.", "Say it, please."), families=())
+    assert _board(tmp_path / "t.sqlite").tasks[0].models[0].unreadable_share == 0.5
 
 
 def test_a_model_that_was_asked_no_other_wording_is_said_to_be(tmp_path: Path) -> None:
