@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from localprompt.battery.ask import find_size
-from localprompt.battery.results import ModelSensitivity, Sensitivity
+from localprompt.battery.results import ModelSensitivity, Sensitivity, check_whole
 from localprompt.battery.sensitivity import KIND, sensitivity
 from localprompt.errors import ConfigError, StoreError, TaskError
 from localprompt.interface.arguments import checked
@@ -189,7 +189,7 @@ def _stored(studies: Sequence[Study], names: Sequence[str], size: str, notes: li
             continue
         try:
             result = Sensitivity.read(study.result)
-            _check_whole(result)
+            check_whole(replace(result, unlabelled=False))  # a board is of scores
         except StoreError as error:
             notes.append(f"the study {study.id} was passed over: {error.message}")
         else:
@@ -203,36 +203,12 @@ def _stored(studies: Sequence[Study], names: Sequence[str], size: str, notes: li
     return found
 
 
-def _check_whole(found: Sensitivity) -> None:
-    """Check that what a board is made of fits together: a store may come from anywhere.
-
-    Raises:
-        StoreError: if it does not.
-    """
-    n = len(found.rows)
-    is_whole = bool(n and found.variants and found.models) and len(found.copies) in (0, n)
-    for model in found.models:
-        own = model.scorers[0] if model.scorers and all(each.variants and each.rows for each in model.scorers) else None
-        is_whole = (
-            is_whole
-            and own is not None
-            and len(own.scores) == len(own.variants)
-            and all(0 <= each.variant < len(found.variants) for each in own.variants)
-            and all(len(scores) == n and 0 <= min(scores) <= max(scores) <= 1 for scores in own.scores)
-            and own.variants[0].score is not None
-            and bool(own.families)
-            and own.families[0].spread is not None
-        )
-    if not is_whole:
-        raise StoreError("the result is damaged (its parts do not fit together)", "measure again")
-
-
 def _board(studies: Sequence[_Found], notes: list[str]) -> TaskBoard:
     """Return the models of one task, given its studies, newest first."""
     first = studies[0].result
     same = [each.result for each in studies if each.alike == studies[0].alike]
     if len(same) < len(studies):
-        notes.append(f"{first.task}: left out {len(studies) - len(same)} older with other rows or of another prompt")
+        notes.append(f"{first.task}: left out {len(studies) - len(same)} older with other rows, another seed or prompt")
     newest: dict[str, tuple[ModelSensitivity, Sensitivity]] = {}
     for result in same:
         for model in result.models:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from localprompt.errors import StoreError
 from localprompt.stats.equality import FromOriginal
 from localprompt.stats.intervals import Interval
 from localprompt.stats.resampling import Estimate
@@ -220,3 +221,29 @@ class Sensitivity(PlainRecord):
 
 
 CSV_COLUMNS = ("prompt", "item", "score", "model", "run", "family")
+
+
+def check_whole(found: Sensitivity) -> None:
+    """Check that the parts of a result fit together: a store may come from anywhere.
+
+    Raises:
+        StoreError: if it does not.
+    """
+    n = len(found.rows)
+    is_whole = bool(n and found.variants and found.models) and len(found.copies) in (0, n)
+    if not is_whole or not all(_is_whole(found, model) for model in found.models):
+        raise StoreError("the result is damaged (its parts do not fit together)", "measure again")
+
+
+def _is_whole(found: Sensitivity, model: ModelSensitivity) -> bool:
+    if not model.scorers or not all(each.variants and each.rows and each.families for each in model.scorers):
+        return False
+    own = model.own
+    is_scored = (
+        len(own.scores) == len(own.variants)
+        and all(len(scores) == len(found.rows) for scores in own.scores)
+        and all(0 <= min(scores) <= max(scores) <= 1 for scores in own.scores)
+        and own.variants[0].score is not None
+        and own.families[0].spread is not None
+    )
+    return (is_scored or found.unlabelled) and all(0 <= each.variant < len(found.variants) for each in own.variants)

@@ -199,6 +199,8 @@ def plan_battery(  # noqa: PLR0913 - as above
     named = [family for family in families or () if isinstance(family, str)]
     of_names = {family.name: family for family in find_families(named)}
     loaded = loaded_task(task, allow_code=allow_code, unlabelled=unlabelled)
+    if len(loaded.labels) == 1:
+        raise TaskError(f"the task {loaded.name} has one label: a choice needs two", "add a label, or have none")
     examples = rows_of(loaded, split, "sensitivity is measured on a test split; give --split dev")
     original, *others = [Prompt(each) if isinstance(each, str) else each for each in prompts] or loaded.seeds[:1]
     shown = {tuple(sorted(demo.inputs.items())) for prompt in (original, *others) for demo in prompt.demos}

@@ -76,7 +76,7 @@ def sensitivity(
 ) -> None:
     """Measure how far the wording of a prompt of the task file TASK moves the answers of models.
 
-    The prompt is asked in other ways that mean the same, and in formats that should not matter. Beside each measure
+    The prompt is asked in other ways that mean the same, and in formats that should not matter. Beside each spread
     stands what chance alone gives. Interrupted and called again, it goes on.
     """
     from localprompt.battery import sensitivity as measuring  # noqa: PLC0415 - `--help` must start fast

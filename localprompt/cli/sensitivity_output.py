@@ -286,4 +286,4 @@ def _mean(interval: Interval | None) -> str:
 
 
 def _value(estimate: Estimate | None) -> str:
-    return "" if estimate is None else f"{estimate.value:.2f}"
+    return "" if estimate is None else two(estimate.value)

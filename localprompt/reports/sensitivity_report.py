@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any, Literal
 
 from localprompt.battery.ask import SIZES
-from localprompt.battery.results import ModelSensitivity, Sensitivity
+from localprompt.battery.results import ModelSensitivity, Sensitivity, check_whole
 from localprompt.battery.verdict import verdict
 from localprompt.errors import StoreError
 from localprompt.interface.advice import command
@@ -99,6 +99,7 @@ def sensitivity_report(store: Store, study: Study) -> SensitivityReport:
     try:
         if study.result is not None:
             result = Sensitivity.read(study.result)
+            check_whole(result)
             found, models = result, tuple(_model(result, each) for each in result.models)
     except StoreError as error:
         damage = error.message

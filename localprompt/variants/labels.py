@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from string import ascii_uppercase
 
+import regex
+
 from localprompt.tasks import Task
 from localprompt.types import Example, Prompt
 from localprompt.variants.variant import Origin, Variant
@@ -58,7 +60,7 @@ def _cases(labels: Sequence[str]) -> Iterator[tuple[str, _Words]]:
 
 
 def _marks(labels: Sequence[str]) -> Iterator[tuple[str, _Words]]:
-    if any(len(label) < 3 and (label.isdigit() or label in ascii_uppercase) for label in labels):
+    if any(regex.fullmatch("[0-9]{1,2}|[A-Z]", label) for label in labels):
         return  # they are letters or numbers already
     if 0 < len(labels) <= len(ascii_uppercase):
         yield "letters", dict(zip(labels, ascii_uppercase, strict=False))

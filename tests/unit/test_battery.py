@@ -288,7 +288,7 @@ def test_chats_are_left_out_where_a_server_scores_plain_text_alone() -> None:
 
 def test_a_letter_is_no_reply_to_options_in_another_order() -> None:
     def right(context: str) -> str:
-        return re.findall(r"([ABC])\) cow", context)[-1]
+        return str(re.findall(r"([ABC])\) cow", context)[-1])
 
     def row(row: Example) -> Example:
         turn = _number(row.inputs["input"]) % 3

@@ -53,6 +53,7 @@ def test_words_stay_different_and_letters_are_not_lettered() -> None:
     assert not {"labels as lower case", "labels as CAPITALS"} & set(found("", "a word", "A word"))
     assert not found("", "A", "B").keys() - {"labels as lower case"}
     assert not found("", "1", "2")
+    assert {"labels as letters", "labels as numbers"} <= set(found("", "NO", "YES"))
     assert "labels as letters" not in found("", *(f"label {n}" for n in range(27)), most=10)
 
 

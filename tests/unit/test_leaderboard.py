@@ -74,7 +74,7 @@ def test_the_newest_study_of_a_model_counts_and_other_rows_are_left_out(tmp_path
     found = _board(store, "toy")
     (board,) = found.tasks
     assert [(each.model, each.study) for each in board.models] == [("a", second), ("b", first)]
-    assert "toy: left out 1 older with other rows or of another prompt" in found.notes
+    assert "toy: left out 1 older with other rows, another seed or prompt" in found.notes
 
 
 def test_models_that_were_asked_other_variants_are_said_to_be(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -195,11 +195,20 @@ def test_a_study_without_a_result_says_so(store: Store, error: BaseException) ->
     assert found.study_id in page(found.to_json())
 
 
-@pytest.mark.parametrize("key", ["verdict", "models"])
-def test_a_damaged_result_is_named_and_is_no_result(store: Store, key: str) -> None:
-    result = _measured(store).to_json()
-    changed = {**result, key: None} if key == "verdict" else {**result, "rows": result["rows"][:3]}
-    store.studies.update(result["sensitivity"], status="finished", result=changed)
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda result: result.update(verdict=None),
+        lambda result: result.update(rows=result["rows"][:3]),
+        lambda result: result["models"][0]["scorers"][0]["families"][0].update(spread=None),
+        lambda result: result["models"][0].update(scorers=[]),
+        lambda result: result["models"][0].update(answers=[]),
+    ],
+)
+def test_a_damaged_result_is_named_and_is_no_result(store: Store, damage: Callable[[Any], None]) -> None:
+    result = json.loads(json.dumps(_measured(store).to_json()))
+    damage(result)
+    store.studies.update(result["sensitivity"], status="finished", result=result)
     found = _report(store)
     assert found.result is None
     assert found.models == ()

@@ -16,6 +16,7 @@ import toy
 import localprompt
 from localprompt.battery.results import Sensitivity
 from localprompt.battery.verdict import verdict
+from localprompt.errors import TaskError
 from localprompt.lm.asked import AskedModel
 from localprompt.lm.base import LanguageModel, ModelFacts
 from localprompt.lm.scripted import ScriptedLM
@@ -117,6 +118,12 @@ def test_where_all_rows_failed_nothing_is_known() -> None:
     (model,) = _sensitivity(lm, families=("surface", "deletion")).models
     assert (model.overall.entropy, model.overall.class_consistency, model.overall.posix) == (None, None, None)
     assert all(each.nats is None for each in model.words)
+
+
+def test_one_label_is_refused_before_anything_is_asked() -> None:
+    task = replace(toy.task(labels=("even",), test=10), seeds=(Prompt("Say even."),))
+    with pytest.raises(TaskError, match="the task toy has one label: a choice needs two"):
+        _sensitivity(ScriptedLM(), task=task)
 
 
 def _lucky(name: str) -> ScriptedLM:
