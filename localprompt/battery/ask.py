@@ -235,13 +235,12 @@ def _again(session: Session, scorer: Scorer, original: Variant, number: int) -> 
     rows = original.task.test
     drawn = random.Random(number).sample(range(len(rows)), len(rows))
     halves = [sorted(half) for half in (drawn[: len(rows) // 2], drawn[len(rows) // 2 :]) if half]
-    scores, answers, failed = dict[int, float](), dict[int, str | None](), 0
+    found, failed = dict[int, tuple[float, str | None]](), 0
     for half in halves:
         evaluator = Evaluator(again, scorer.task(original.task), session.budget, seed=original.seed)
         part = measure(scorer, evaluator, original, [rows[i] for i in half], original.task.labels)
-        scores.update(zip(half, part.scores, strict=True))
-        answers.update(zip(half, part.answers, strict=True))
+        found.update(zip(half, zip(part.scores, part.answers, strict=True), strict=True))
         failed += part.failed
     again.flush()
-    in_order = range(len(rows))
-    return Measured(tuple(scores[i] for i in in_order), tuple(answers[i] for i in in_order), failed)
+    scores, answers = zip(*(found[i] for i in range(len(rows))), strict=True)
+    return Measured(scores, answers, failed)

@@ -216,11 +216,9 @@ def _board(studies: Sequence[_Found], notes: list[str]) -> TaskBoard:
     texts = ([result.variants[place] for place in result.worded(model)] for model, result in newest.values())
     if len({tuple(text.prompt.id + text.shown for text in asked) for asked in texts}) > 1:
         notes.append(f"{first.task}: not all models were asked the same variants; measure them together with --models")
-    notes += [
-        f"{first.task}: {model.model} was asked no other wording"
-        for model, _ in newest.values()
-        if not model.overall.variants
-    ]
+    for model, _ in newest.values():
+        if not model.overall.variants:
+            notes.append(f"{first.task}: {model.model} was asked no other wording")
     by_score = sorted(newest.values(), key=lambda each: -_by_row(*each).mean())
     leader = _by_row(*by_score[0])
     standings = [_standing(model, result, None if i == 0 else leader) for i, (model, result) in enumerate(by_score)]

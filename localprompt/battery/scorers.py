@@ -153,34 +153,27 @@ def measure(
     if scorer.writes:
         completions = tuple((each.completion or "").strip() for each in outcomes)
         return Measured(evaluation.scores, answers, evaluation.n_failed, completions=completions)
-    return _with_likelihoods(
-        evaluator, variant, rows, labels, Measured(evaluation.scores, answers, evaluation.n_failed)
-    )
+    found = [_likelihoods(evaluator, variant, row, labels) for row in rows]
+    right, distributions, per_token = zip(*found, strict=True)
+    return Measured(evaluation.scores, answers, evaluation.n_failed, distributions, right, per_token)
 
 
-def _with_likelihoods(
-    evaluator: Evaluator, variant: Variant, rows: Sequence[Example], labels: Sequence[str], measured: Measured
-) -> Measured:
-    """Return the same with how probable the original's labels were."""
-    own = variant.task.labels
-    distributions, right, per_token = [], [], []
-    for row in rows:
-        found = evaluator.label_likelihoods(variant.prompt, row)
-        if found is None:
-            right.append(math.nan)
-            distributions.append((math.nan,) * len(labels))
-            per_token.append((math.nan,) * len(labels))
-            continue
-        normalised = log_normalised([max(UNLIKELY, score) for score in found.scores])
-        wanted = [nats for nats, label in zip(normalised, own, strict=True) if label in row.targets]
-        right.append(log_sum_exp(wanted) if wanted else 0.0)
-        of_tokens = [max(UNLIKELY, nats / max(1, n)) for nats, n in zip(found.logprobs, found.n_tokens, strict=True)]
-        # Options of a row may have changed their letters: entry i is what the original calls its label i.
-        meanings = [variant.meaning(row.id, label) for label in own]
-        places = [meanings.index(label) for label in labels]
-        distributions.append(tuple(normalised[place] for place in places))
-        per_token.append(tuple(of_tokens[place] for place in places))
-    return replace(measured, distributions=tuple(distributions), right=tuple(right), label_logprobs=tuple(per_token))
+def _likelihoods(
+    evaluator: Evaluator, variant: Variant, row: Example, labels: Sequence[str]
+) -> tuple[float, tuple[float, ...], tuple[float, ...]]:
+    """Return for a row how probable were the right answer, and the original's labels: normalised, and per token."""
+    found, own = evaluator.label_likelihoods(variant.prompt, row), variant.task.labels
+    if found is None:
+        unknown = (math.nan,) * len(labels)
+        return math.nan, unknown, unknown
+    normalised = log_normalised([max(UNLIKELY, score) for score in found.scores])
+    wanted = [nats for nats, label in zip(normalised, own, strict=True) if label in row.targets]
+    per_token = [nats / max(1, n) for nats, n in zip(found.logprobs, found.n_tokens, strict=True)]
+    # Options of a row may have changed their letters: entry i is what the original calls its label i.
+    meanings = [variant.meaning(row.id, label) for label in own]
+    places = [meanings.index(label) for label in labels]
+    right = log_sum_exp(wanted) if wanted else 0.0
+    return right, tuple(normalised[i] for i in places), tuple(max(UNLIKELY, per_token[i]) for i in places)
 
 
 def _written(task: Task, sampling: Sampling) -> Task:

@@ -38,17 +38,17 @@ def verdict(found: Sensitivity) -> str:
 def _sentences(found: Sensitivity) -> Iterator[str]:
     many = len(found.models) > 1
     worded = [model for model in found.models if model.overall.variants]
-    for model in found.models:
-        if not model.overall.variants:
-            yield f"No other wording was measured{f' with {model.model}' if many else ''}."
     if found.unlabelled:
         yield from (_unlabelled(model, many=many) for model in worded)
     elif worded:
         yield from _of_many(found, worded) if many else _of_one(found, worded[0])
     for model in found.models:
+        which = f" with {model.model}" if many else ""
+        if not model.overall.variants:
+            yield f"No other wording was measured{which}."
         if failed := sum(variant.failed for measures in model.scorers for variant in measures.variants):
-            said = f"{pluralize(failed, 'answer')}{f' of {model.model}' if many else ''} could not be computed"
-            yield f"{said}: what failed scores 0 and is an answer of its own."
+            computed = f"{pluralize(failed, 'answer')} could not be computed{which}"
+            yield f"{computed}: what failed scores 0 and is an answer of its own."
 
 
 def _of_one(found: Sensitivity, model: ModelSensitivity) -> Iterator[str]:
@@ -59,21 +59,14 @@ def _of_one(found: Sensitivity, model: ModelSensitivity) -> Iterator[str]:
 
 
 def _of_many(found: Sensitivity, models: Sequence[ModelSensitivity]) -> Iterator[str]:
-    by_spread = sorted(models, key=lambda model: -_spread(model).value)
-    moved = [model for model in by_spread if _is_moved(model)]
-    others = " or ".join(model.model for model in by_spread if not _is_moved(model))
-    if not moved:
-        yield f"The wording moves the score of {others} by no more than chance."
-        return
-    if _spread(moved[0]).value == _spread(moved[-1]).value:
-        which = "all models alike" if len(moved) == len(found.models) else " and ".join(each.model for each in moved)
-        yield _moved(moved[0], f"The wording moves {which}: the score of {moved[0].model}")
-    else:
-        yield _moved(moved[0], f"The wording moves {moved[0].model} most: its score")
-        yield _moved(moved[-1], f"It moves {moved[-1].model} least: its score")
-    if others:
-        yield f"It moves the score of {others} by no more than chance."
+    moved = sorted(filter(_is_moved, models), key=lambda model: -_spread(model).value)
     names = {model.model for model in moved}
+    if moved:
+        yield _moved(moved[0], f"The wording moves {moved[0].model} most: its score")
+    if moved and _spread(moved[-1]).value < _spread(moved[0]).value:
+        yield _moved(moved[-1], f"Of those that it moves, {moved[-1].model} moves least: its score")
+    if others := [model.model for model in models if model.model not in names]:
+        yield f"{'It' if moved else 'The wording'} moves the score of {' or '.join(others)} by no more than chance."
     yield from agreement([each for each in found.rank_agreement if {each.first, each.second} <= names], "wording")
 
 

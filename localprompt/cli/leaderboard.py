@@ -16,7 +16,7 @@ from localprompt.cli.streams import say_json
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from localprompt.battery.leaderboard import Leaderboard
+    from localprompt.battery.leaderboard import Leaderboard, OverTasks, Standing
 
 _ALPHA = 0.05
 
@@ -65,6 +65,9 @@ def _parts(found: Leaderboard) -> Iterator[RenderableType]:
     from localprompt.interface.rounding import percent_text  # noqa: PLC0415
     from localprompt.stats.equality import holm  # noqa: PLC0415
 
+    def named(each: Standing | OverTasks) -> str:
+        return f"{each.model} {each.quantisation}".strip()
+
     def starred(text: str, p: float) -> str:
         return f"{text}{'*' if p < _ALPHA else ' '}"
 
@@ -75,27 +78,17 @@ def _parts(found: Leaderboard) -> Iterator[RenderableType]:
         adjusted = [1.0, *holm([each.behind.p for each in board.models if each.behind])]
         rows = []
         for each, p in zip(board.models, adjusted, strict=True):
-            spread = each.spread
-            rows.append(
-                (
-                    f"{each.model} {each.quantisation}".strip(),
-                    *(two(each.score.mean), within(each.score)),
-                    "" if each.behind is None else starred(signed(each.behind.mean), p),
-                    *(two(spread.worst), starred(two(spread.value), spread.by_chance.p)),
-                    two(spread.by_chance.median),
-                )
-            )
+            mean, spread, chance = two(each.score.mean), each.spread, each.spread.by_chance
+            behind = "" if each.behind is None else starred(signed(each.behind.mean), p)
+            spreads = (two(spread.worst), starred(two(spread.value), chance.p), two(chance.median))
+            rows.append((named(each), mean, within(each.score), behind, *spreads))
         yield table(columns, rows, right=columns[1:], wide=("model",))
         yield Text("")
     if found.over_tasks:
         yield Text(f"Over {len(found.tasks)} tasks of the same weight\n", style="bold")
         over = ("model", "mean", "95 %", "worst", "spread")
         lines = [
-            (
-                f"{each.model} {each.quantisation}".strip(),
-                *(two(each.score.mean), within(each.score)),
-                *(two(each.worst), two(each.largest_spread)),
-            )
+            (named(each), two(each.score.mean), within(each.score), two(each.worst), two(each.largest_spread))
             for each in found.over_tasks
         ]
         yield table(over, lines, right=over[1:], wide=("model",))

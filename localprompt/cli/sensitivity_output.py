@@ -94,42 +94,29 @@ def _model(found: Sensitivity, model: ModelSensitivity) -> Iterator[RenderableTy
 
 
 def _families(measures: ScorerMeasures, *, unlabelled: bool) -> RenderableType:
-    if unlabelled:
-        columns: tuple[str, ...] = ("family", "n", "changed", "consistency", "entropy", "POSIX")
-        rows: list[tuple[str, ...]] = [
-            (
-                _family(each),
-                f"{each.variants}",
-                _percent(each.flip_rate),
-                _mean(each.consistency),
-                _mean(each.entropy),
-                _value(each.posix),
-            )
-            for each in measures.families
-        ]
-        shown = [i for i in range(len(columns)) if any(row[i] for row in rows)]
-        return table([columns[i] for i in shown], [[row[i] for i in shown] for row in rows], right=columns[1:])
-    columns = ("family", "n", "worst", "best", "spread", "95 % interval", "chance", "p", "changed")
-    rows = [(_family(each), f"{each.variants}", *_spread(each), _percent(each.flip_rate)) for each in measures.families]
-    return table(columns, rows, right=columns[1:])
+    of_scores = ("worst", "best", "spread", "95 % interval", "chance", "p", "changed")
+    of_answers = ("changed", "consistency", "entropy", "POSIX")
+    columns = ("family", "n", *(of_answers if unlabelled else of_scores))
+    cells = _of_answers if unlabelled else _of_scores
+    rows = [(_family(each), f"{each.variants}", *cells(each)) for each in measures.families]
+    shown = [i for i in range(len(columns)) if any(row[i] for row in rows)]
+    return table([columns[i] for i in shown], [[row[i] for i in shown] for row in rows], right=columns[1:])
 
 
 def _family(measures: FamilyMeasures) -> str:
     return "all together" if measures.family == ALL else measures.family
 
 
-def _spread(measures: FamilyMeasures) -> tuple[str, ...]:
-    spread = measures.spread
+def _of_answers(measures: FamilyMeasures) -> tuple[str, ...]:
+    return _percent(measures.flip_rate), _mean(measures.consistency), _mean(measures.entropy), _value(measures.posix)
+
+
+def _of_scores(measures: FamilyMeasures) -> tuple[str, ...]:
+    spread, changed = measures.spread, _percent(measures.flip_rate)
     if spread is None or not measures.variants:
-        return ("", "", "", "", "", "")
-    return (
-        two(spread.worst),
-        two(spread.best),
-        two(spread.value),
-        within(spread),
-        two(spread.by_chance.median),
-        p_cell(spread.by_chance.p),
-    )
+        return ("", "", "", "", "", "", changed)
+    scores, chance = map(two, (spread.worst, spread.best, spread.value)), spread.by_chance
+    return (*scores, within(spread), two(chance.median), p_cell(chance.p), changed)
 
 
 def _measures(overall: FamilyMeasures) -> str:
@@ -170,18 +157,16 @@ def _word_map(found: Sensitivity, model: ModelSensitivity) -> RenderableType:
 def _words(model: ModelSensitivity) -> RenderableType:
     columns = ("without", "changed", "log-probability", "95 % interval", "score")
     by_weight = sorted(model.words, key=lambda each: -(each.flips.mean if each.flips else 0.0))
-    rows = []
-    for each in by_weight[:_MOST_WORDS]:
-        nats = each.nats
-        rows.append(
-            (
-                cut(each.text, _CHANGE),
-                _percent(each.flips),
-                "" if nats is None else f"{nats.value:+.2f} nats",
-                within(nats, sign="+"),
-                signed(each.difference.difference.mean),
-            )
+    rows = [
+        (
+            cut(each.text, _CHANGE),
+            _percent(each.flips),
+            "" if each.nats is None else f"{each.nats.value:+.2f} nats",
+            within(each.nats, sign="+"),
+            signed(each.difference.difference.mean),
         )
+        for each in by_weight[:_MOST_WORDS]
+    ]
     return table(columns, rows, right=columns[1:])
 
 
@@ -192,20 +177,12 @@ def _scorers(model: ModelSensitivity) -> RenderableType:
         spread = each.families[0].spread
         if spread is None:
             continue
-        unread = sum(variant.unreadable for variant in each.variants)
-        rows.append(
-            (
-                each.scorer,
-                f"{each.families[0].variants}",
-                f"{each.rows}",
-                two(spread.mean),
-                two(spread.value),
-                two(spread.by_chance.median),
-                p_cell(spread.by_chance.p),
-                f"{percent_text(unread / (len(each.variants) * each.rows))} %",
-                "" if each.agreement is None else f"{each.agreement:+.2f}",
-            )
-        )
+        unread = sum(variant.unreadable for variant in each.variants) / (len(each.variants) * each.rows)
+        counts = (f"{each.families[0].variants}", f"{each.rows}")
+        scores = map(two, (spread.mean, spread.value, spread.by_chance.median))
+        agreement = "" if each.agreement is None else f"{each.agreement:+.2f}"
+        p = p_cell(spread.by_chance.p)
+        rows.append((each.scorer, *counts, *scores, p, f"{percent_text(unread)} %", agreement))
     return table(columns, rows, right=columns[1:])
 
 

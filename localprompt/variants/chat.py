@@ -64,10 +64,8 @@ def _others(layout: Layout, *, has_instruction: bool) -> Iterator[tuple[str, Lay
     begins = layout.opening or (cue[1] if cue and not _CUE.search(text) else "")
     template = f"{text}\n{begins}" if begins else text
     separator = layout.separator if layout.opening or template[-1:].isspace() else " "
-    yield (
-        "as a text to continue",
-        replace(layout, mode="raw", template=template, system="", opening="", separator=separator),
-    )
+    other = replace(layout, mode="raw", template=template, system="", opening="", separator=separator)
+    yield "as a text to continue", other
 
 
 def _with_system(layout: Layout) -> Layout:

@@ -30,19 +30,12 @@ class Labels:
         labels, prompt = origin.task.labels, origin.prompt
         made = [(change, words, _renamed(prompt.instruction, labels, words)) for change, words in _cases(labels)]
         made += [(kind, words, _explained(prompt.instruction, kind, words)) for kind, words in _marks(labels)]
-        return [
-            Variant(
-                self.name,
-                f"labels as {change}",
-                Prompt(
-                    instruction,
-                    tuple(replace(each, output=words.get(each.output, each.output)) for each in prompt.demos),
-                ),
-                _asked_for(origin.task, words),
-                outputs={word: label for label, word in words.items()},
-            )
-            for change, words, instruction in made[:most]
-        ]
+        found = []
+        for change, words, instruction in made[:most]:
+            demos = tuple(replace(each, output=words.get(each.output, each.output)) for each in prompt.demos)
+            asked, outputs = _asked_for(origin.task, words), {word: label for label, word in words.items()}
+            found.append(Variant(self.name, f"labels as {change}", Prompt(instruction, demos), asked, outputs=outputs))
+        return found
 
 
 def _cases(labels: Sequence[str]) -> Iterator[tuple[str, _Words]]:

@@ -23,13 +23,5 @@ class Sampling:
             return []
         temperature = asked.temperature or TEMPERATURE
         drawing = replace(task, sampling=replace(asked, temperature=temperature))
-        return [
-            Variant(
-                self.name,
-                f"answers drawn at temperature {temperature:g}, seed {seed}",
-                origin.prompt,
-                drawing,
-                seed=seed,
-            )
-            for seed in range(1, most + 1)
-        ]
+        change = f"answers drawn at temperature {temperature:g}, seed"
+        return [Variant(self.name, f"{change} {i}", origin.prompt, drawing, seed=i) for i in range(1, most + 1)]

@@ -157,11 +157,12 @@ def test_of_several_models_those_that_the_wording_moves_are_ranked() -> None:
     models = [_lucky("a"), _needs("number", "b"), _needs("odd", "c"), _needs("number", "d")]
     found = _sensitivity(*models[:2], families=("surface", "deletion"))
     assert re.match(
-        r"The wording moves b: the score of b moves by 0\.\d\d .* It moves the score of a by no", found.verdict
+        r"The wording moves b most: its score moves by 0\.\d\d .* It moves the score of a by no", found.verdict
     )
     assert "agree" not in found.verdict
     found = _sensitivity(*models, families=("surface", "deletion"))
-    assert found.verdict.startswith("The wording moves b and d: the score of b moves by 0.")
+    assert found.verdict.startswith("The wording moves b most: its score moves by 0.")
+    assert "least" not in found.verdict  # d is moved as far
     assert found.verdict.endswith("The models agree on which wording is better (tau 1.00).")
 
 
