@@ -105,7 +105,7 @@ def _word(model: ModelSensitivity) -> Iterator[str]:
     if p_of_changes(most.flips.mean, len(model.own.scores[0]), changed) * len(model.words) < _ALPHA:
         yield f"'{text}' matters most: without it {percent_text(most.flips.mean)} % of the answers change."
     else:
-        yield f"No word of the prompt changes more answers than other batches do, {percent_text(changed)} %."
+        yield f"No word is shown to change more answers than the {percent_text(changed)} % that other batches do."
 
 
 def _weight(word: WordEffect) -> tuple[float, float]:
