@@ -236,7 +236,7 @@ def _worth(parts: Sequence[Decimal], shape: Sequence[str]) -> Decimal | None:
     elif list(shape) == [" ", "/"]:
         rest = _EXACT.divide(parts[1], parts[2])
         found = _EXACT.subtract(parts[0], rest) if parts[0].is_signed() else _EXACT.add(parts[0], rest)
-    elif shape[-1] in ("^", "**") and abs(parts[-1]) <= _MAX_POWER:
+    elif shape[-1] in ("^", "**") and _EXACT.abs(parts[-1]) <= _MAX_POWER:
         if len(shape) == 1:
             found = _EXACT.power(*parts)
         elif len(shape) == 2 and shape[0] in _TIMES:  # 2.5 × 10^3

@@ -6,6 +6,7 @@ import pytest
 
 from localprompt.errors import TaskError
 from localprompt.tasks.answers import find_answer
+from localprompt.tasks.metrics import METRICS
 from localprompt.tasks.numbers import last_number
 
 
@@ -130,6 +131,12 @@ def test_many_numbers_take_no_long_time(part: str) -> None:
     start = time.process_time()
     last_number(part * 2000)
     assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize("text", ["10^1e9999999", "2 × 10^1e9999999", "1e9999999^1e9999999", "1e-9999999/0", "0^0"])
+def test_a_number_of_any_size_is_read(text: str) -> None:
+    assert last_number(text)
+    assert METRICS["numeric"](text, ("5",)) == 0.0
 
 
 def test_a_hostile_pattern_ends_in_an_error_instead_of_hanging() -> None:
