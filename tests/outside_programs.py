@@ -40,6 +40,7 @@ class Recorder(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         self.bodies: list[dict[str, Any]] = []
+        self.word = "word"
         super().__init__(("127.0.0.1", 0), _Handler)
 
     @property
@@ -53,12 +54,13 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.bodies.append(body)
-        reply: dict[str, Any] = {"content": "word", "tokens_evaluated": 1, "tokens_predicted": 1}
+        word = self.server.word
+        reply: dict[str, Any] = {"content": word, "tokens_evaluated": 1, "tokens_predicted": 1}
         if self.path.endswith("/chat/completions"):
-            message = {"role": "assistant", "content": "word"}
+            message = {"role": "assistant", "content": word}
             reply = {"choices": [{"index": 0, "finish_reason": "stop", "message": message}]}
         elif self.path.endswith("/v1/completions"):
-            reply = {"choices": [{"index": 0, "finish_reason": "stop", "text": "word"}]}
+            reply = {"choices": [{"index": 0, "finish_reason": "stop", "text": word}]}
         usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
         sent = json.dumps({"id": "1", "object": "x", "created": 1, "model": "any", "usage": usage, **reply}).encode()
         self.send_response(200)

@@ -11,7 +11,6 @@ from typing import Any
 
 from localprompt.exports.labels import grammar, most_tokens, token_grammar
 from localprompt.exports.winner import Winner
-from localprompt.tasks.answers import answer_spec
 
 TEMPLATES = files("localprompt") / "exports" / "files"
 """Programs that are exported as they are: what is of a prompt lies beside them, as JSON."""
@@ -79,7 +78,7 @@ def prompt_json(winner: Winner) -> dict[str, Any]:
         "labels": list(task.labels),
         "separator": task.layout.separator,
         "likelihoods": label_likelihoods(winner),
-        "answer": dict(zip(("kind", "argument"), answer_spec(task.answer), strict=True)),
+        "answer": dict(zip(("kind", "argument"), winner.answer, strict=True)),
         "sampling": sampling(winner),
         "llama_cpp": llama_cpp_options(winner),
     }

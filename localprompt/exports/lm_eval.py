@@ -14,17 +14,17 @@ import yaml
 from localprompt.exports.form import Export, as_json, label_notes, llama_cpp_options, prompt_json, sampling
 from localprompt.exports.rendering import filled
 from localprompt.exports.winner import Winner
-from localprompt.tasks.answers import answer_spec
 from localprompt.tasks.metrics import equals, exact_match
 
 _NO_NAME = re.compile(r"[^A-Za-z0-9_]+")
 _FILTERS = {
-    "first_line": r"^\s*([^\r\n]*)",
+    "first_line": r"^\s*{2}([^\r\n]*)",
     "last_number": r"(-?\d[\d,]*(?:\.\d+)?)(?![\s\S]*\d)",
     "after_marker": r"(?is:.*{0}(?:(?:\*\*|__)(?=\s))?\s*)([^\r\n]*)",
     "json_field": r'{1}\s*:\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,{{}}\[\]"]+))',
 }
-"""Kind of answer to a pattern that takes it out of a completion; {0} is a marker, {1} the name of a field in JSON."""
+"""Kind of answer to a pattern that takes it out of a completion; {0} is a marker, {1} the name of a field in JSON,
+{2} what stands before a label."""
 
 
 def lm_eval(winner: Winner) -> Export:
@@ -43,19 +43,16 @@ def lm_eval(winner: Winner) -> Export:
     files = {f"{name}.yaml": _yaml(_generating(winner, name))}
     notes = list(label_notes(winner))
     if winner.task.metric not in (equals, exact_match):
-        notes.append(
-            "the harness compares texts but for case and punctuation, not by the task's metric: its score differs"
-        )
+        notes.append("the harness compares texts but for case and punctuation, not by the task's metric: scores differ")
     if winner.open.is_chat:
         notes.append("the prompts hold the chat already: leave out --apply_chat_template")
     if winner.task.labels and winner.open.is_chat:
         why = "its marks stand in the prompts as text, which `--model localprompt` does not read as control tokens"
         notes.append(f"no task that compares likelihoods is written of a chat: {why}")
     elif winner.task.labels:
-        files[f"{name}_likelihood.yaml"] = _yaml(_choosing(winner, f"{name}_likelihood"))
-        notes.append(
-            f"{name}_likelihood needs a model that gives log-probabilities of prompts: llama.cpp's server does not"
-        )
+        choosing = f"{name}_likelihood"
+        files[f"{choosing}.yaml"] = _yaml(_choosing(winner, choosing))
+        notes.append(f"{choosing} needs a model that gives log-probabilities of prompts: llama.cpp's server does not")
     model = "model=any,base_url=http://127.0.0.1:8080/v1/completions,tokenizer_backend=None"
     return Export(
         {
@@ -82,9 +79,10 @@ def _common(name: str) -> dict[str, Any]:
 
 def _generating(winner: Winner, name: str) -> dict[str, Any]:
     named = sampling(winner)
-    kind, argument = answer_spec(winner.task.answer)
+    kind, argument = winner.answer
+    separator = re.escape(winner.task.layout.separator.strip()) if winner.task.labels else ""
     names = map(re.escape, (argument, json.dumps(argument, ensure_ascii=False)))
-    pattern = argument if kind == "regex" else _FILTERS.get(kind, "").format(*names)
+    pattern = argument if kind == "regex" else _FILTERS.get(kind, "").format(*names, f"(?:{separator})?\\s*")
     how = {"ignore_case": True, "ignore_punctuation": winner.task.metric is not equals}
     taken = [{"function": "regex", "regex_pattern": pattern, "group_select": 0}] if pattern else []
     return {

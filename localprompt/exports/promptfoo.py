@@ -14,7 +14,6 @@ import yaml
 from localprompt.exports.form import Export, as_json, label_notes, program, prompt_json
 from localprompt.exports.rendering import Piece
 from localprompt.exports.winner import Winner
-from localprompt.tasks.answers import answer_spec
 
 _OF_TAGS = re.compile(r"\{(?=[{%#]|\Z)|#(?=\}|\Z)")
 """What begins a tag of Nunjucks, or would with what follows, and what ends a comment, also where none has begun."""
@@ -23,7 +22,7 @@ _OF_TAGS = re.compile(r"\{(?=[{%#]|\Z)|#(?=\}|\Z)")
 def promptfoo(winner: Winner) -> Export:
     """Return a suite that asks a llama.cpp server about every row, with an assertion for each."""
     template = {"prompt": "".join(map(escaped, winner.open.pieces))}
-    kind, argument = answer_spec(winner.task.answer)
+    kind, argument = winner.answer
     tests = [
         {
             "description": row.id,

@@ -17,6 +17,7 @@ from localprompt.run.results import RunResult
 from localprompt.store import Store
 from localprompt.store.plain import plain
 from localprompt.tasks import Task
+from localprompt.tasks.answers import answer_spec
 from localprompt.tasks.stored import from_plain, without_functions
 from localprompt.types import Example, Message, Outcome, Prompt
 
@@ -54,6 +55,11 @@ class Winner:
     def task(self) -> Task:
         """How it is asked, as the search saw it."""
         return self.found.task
+
+    @property
+    def answer(self) -> tuple[str, str]:
+        """Kind and argument of what takes the answer out of a completion; of a label, which is all of it, its line."""
+        return ("first_line", "") if self.task.labels else answer_spec(self.task.answer)
 
     @property
     def example(self) -> Example:

@@ -446,6 +446,36 @@ def test_inputs_may_have_the_names_that_a_package_keeps_for_itself(
     assert [sent_of(body) for body in recorder.bodies] == [str(shown(task, task.seeds[0], row, lm)) for row in task.dev]
 
 
+@pytest.mark.parametrize("to", ["openai", "dspy", "langchain", "promptfoo", "lm-eval"])
+def test_a_label_comes_without_what_stands_before_it(
+    request: pytest.FixtureRequest, lm: LocalModel, recorder: Recorder, tmp_path: Path, to: str
+) -> None:
+    task = evil_task(Layout("{{instruction}}\nQ: {{input}}\n", "", separator="-> "), labels=True)
+    rows = tuple(replace(row, targets=("even",)) for row in task.dev)
+    task = replace(task, train=rows[:2], dev=rows, test=rows[:2], labels=("even", "odd"), seeds=(Prompt("Say it."),))
+    run = localprompt.optimize(task, toy.model(), method="manual", store=str(tmp_path / "store.db")).run_id
+    folder = tmp_path / "made"
+    localprompt.export(run, to, out=folder, model=lm, store=str(tmp_path / "store.db"))
+    asked = tmp_path / "asked.jsonl"
+    asked.write_text("".join(json.dumps(dict(row.inputs)) + "\n" for row in rows), encoding="utf-8")
+    recorder.word = "-> even"
+    if to == "lm-eval":
+        name = min((path.stem for path in folder.glob("*.yaml")), key=len)
+        *_, scores = called(PYTHON, HERE / "run_lm_eval.py", folder, name, recorder.address, folder=folder)
+        assert scores["exact_match,answer"] == 1
+    elif to == "promptfoo":
+        node = request.getfixturevalue("node")
+        found = called(node, HERE / "run_promptfoo.mjs", PACKAGES, folder, recorder.address, folder=folder)
+        assert [(each["output"], each["success"]) for each in found] == [("even", True)] * len(rows)
+    elif to == "openai":
+        server = ("--base-url", f"{recorder.address}/v1")
+        found = called(PYTHON, folder / "ask_openai.py", *server, "--rows", asked, folder=folder)
+        assert found == ["even"] * len(rows)
+    else:
+        found = called(PYTHON, HERE / f"run_{to}.py", folder, asked, recorder.address, folder=folder)
+        assert found == ["even"] * len(rows)
+
+
 def wanted_of(task: Task, row: Example, lm: LocalModel, *, is_text: bool) -> Any:
     rendering = task.layout.render(task.seeds[0], row.inputs)
     if is_text:

@@ -1,0 +1,105 @@
+"""What exported programs take for the answer in a reply."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import toy
+import yaml
+
+import localprompt
+from localprompt.exports.export import Exported
+from localprompt.tasks import Task
+from localprompt.types import Prompt
+
+SEPARATORS = (" ", "\n", " -> ", "\nTeam (1): ")
+REPLIES = ("{}even", "{}even\n", "even")
+"""Of a server: with the grammar, with a line break at the end, and of one that has no grammars."""
+NODE = pytest.mark.skipif(shutil.which("node") is None, reason="node runs what promptfoo runs")
+
+
+def exported(to: str, asked: Task, folder: Path) -> Exported:
+    run = localprompt.optimize(asked, toy.model(), method="manual").run_id
+    return localprompt.export(run, to, out=folder, model=toy.model())
+
+
+def labelled(separator: str) -> Task:
+    asked = toy.task(train=2, dev=4, test=4, labels=("even", "odd"))
+    return replace(asked, seeds=(Prompt("x"),), layout=replace(asked.layout, separator=separator))
+
+
+def stub(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Let a program import names of packages that are not here."""
+
+    class Anything(ModuleType):
+        Adapter = Module = object
+
+        def __getattr__(self, name: str) -> Any:
+            return Anything(name)
+
+        def __call__(self, *_: Any, **__: Any) -> Any:
+            return self
+
+    for name in names:
+        monkeypatch.setitem(sys.modules, name, Anything(name))
+
+
+def of_a_program(folder: Path, name: str) -> Callable[[str], str]:
+    label: Callable[[str], str] = runpy.run_path(str(folder / name))["label"]
+    return label
+
+
+def of_lm_eval(folder: Path) -> Callable[[str], str]:
+    (file,) = (path for path in folder.glob("*.yaml") if not path.stem.endswith("likelihood"))
+    pattern = yaml.safe_load(file.read_text(encoding="utf-8"))["filter_list"][0]["filter"][0]["regex_pattern"]
+    return lambda reply: str(re.findall(pattern, reply)[0]).strip()
+
+
+@pytest.mark.parametrize("separator", SEPARATORS)
+@pytest.mark.parametrize(
+    ("to", "name"),
+    [
+        ("llama-server", "ask.py"),
+        ("openai", "ask_openai.py"),
+        ("dspy", "program.py"),
+        ("langchain", "chain.py"),
+        ("lm-eval", ""),
+    ],
+)
+def test_a_label_comes_without_what_stands_before_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, to: str, name: str, separator: str
+) -> None:
+    exported(to, labelled(separator), tmp_path)
+    stub(monkeypatch, "openai", "dspy", "langchain_core.output_parsers", "langchain_core.prompts")
+    read = of_a_program(tmp_path, name) if name else of_lm_eval(tmp_path)
+    assert [read(reply.format(separator)) for reply in REPLIES] == ["even"] * len(REPLIES)
+
+
+@NODE
+@pytest.mark.parametrize("separator", SEPARATORS)
+def test_promptfoo_judges_a_label_without_what_stands_before_it(tmp_path: Path, separator: str) -> None:
+    exported("promptfoo", labelled(separator), tmp_path)
+    test = json.loads((tmp_path / "tests.json").read_text(encoding="utf-8"))[0]
+    replies = [reply.format(separator) for reply in REPLIES]
+    program = f"""
+        const Provider = require('./provider.js'), assert = require('./assert.js');
+        (async () => {{
+          for (const content of {json.dumps(replies)}) {{
+            global.fetch = async () => ({{ ok: true, json: async () => ({{ content }}) }});
+            const {{ output }} = await new Provider().callApi('{{"prompt": ""}}');
+            console.log(JSON.stringify([output, assert(output, {json.dumps(test)})]));
+          }}
+        }})();"""
+    ended = subprocess.run(["node", "-e", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert [json.loads(line) for line in ended.stdout.splitlines()] == [["even", True]] * len(replies)
