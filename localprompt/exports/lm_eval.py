@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from typing import Any
 
 import yaml
@@ -61,8 +62,18 @@ def lm_eval(winner: Winner) -> Export:
             "prompt.json": as_json(prompt_json(winner)),
         },
         f"in this folder: lm_eval --model local-completions --model_args {model} --tasks {name} --include_path .",
-        tuple(notes),
+        (*notes, *_pattern_notes(*winner.answer)),
     )
+
+
+def _pattern_notes(kind: str, pattern: str) -> tuple[str, ...]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # a set inside of a set is a literal bracket there
+            re.compile(pattern if kind == "regex" else "")
+    except (re.error, Warning) as error:
+        return (f"the harness reads the pattern of `answer` otherwise or not at all ({error}): change it in the task",)
+    return ()
 
 
 def _common(name: str) -> dict[str, Any]:

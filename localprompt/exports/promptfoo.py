@@ -17,6 +17,12 @@ from localprompt.exports.winner import Winner
 
 _OF_TAGS = re.compile(r"\{(?=[{%#]|\Z)|#(?=\}|\Z)")
 """What begins a tag of Nunjucks, or would with what follows, and what ends a comment, also where none has begun."""
+_NOT_IN_JAVASCRIPT = re.compile(
+    r"\A\(\?[ims]+\)|\(\?(?:[:=!]|P?<\w|<[=!])|\\[^GKLMNRXhm]|\[\^?\]?(?:\\.|[^]\\[])*\]"
+    r"|(\(\?.|\\.|\[[^]]*\[:|[*+?}]\+)"
+)
+"""Finds, as its group, what a pattern of Python has and JavaScript, as assert.js reads it, has not."""
+_COMPARES = "assert.js compares texts but for case, blank space and punctuation, not by the metric"
 
 
 def promptfoo(winner: Winner) -> Export:
@@ -50,8 +56,13 @@ def promptfoo(winner: Winner) -> Export:
             "prompt.json": as_json(prompt_json(winner)),
         },
         "with llama-server running on the same GGUF, in this folder: npx promptfoo eval",
-        (*label_notes(winner), "assert.js compares texts but for case, blank space and punctuation, not by the metric"),
+        (*label_notes(winner), _COMPARES, *_pattern_notes(*winner.answer)),
     )
+
+
+def _pattern_notes(kind: str, pattern: str) -> tuple[str, ...]:
+    lacks = [match[1] for match in _NOT_IN_JAVASCRIPT.finditer(pattern if kind == "regex" else "") if match[1]][:1]
+    return tuple(f"JavaScript has no {each!r} as in the pattern of `answer`: change it in tests.json" for each in lacks)
 
 
 def escaped(piece: Piece) -> str:

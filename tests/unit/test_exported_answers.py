@@ -21,6 +21,7 @@ import yaml
 import localprompt
 from localprompt.exports.export import Exported
 from localprompt.tasks import Task
+from localprompt.tasks.answers import find_answer
 from localprompt.types import Prompt
 
 SEPARATORS = (" ", "\n", " -> ", "\nTeam (1): ")
@@ -103,3 +104,54 @@ def test_promptfoo_judges_a_label_without_what_stands_before_it(tmp_path: Path, 
         }})();"""
     ended = subprocess.run(["node", "-e", program], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert [json.loads(line) for line in ended.stdout.splitlines()] == [["even", True]] * len(replies)
+
+
+PATTERNS = {
+    r"(?i)answer:\s*(\w+)": "ANSWER: five",
+    r"(?P<a>\d+)": "x 5",
+    r"(?s)\A(.+?)\Z": "fi\nve",
+    r"^label: (\w+)$": "label: five\n",
+    r"(?im)^label:\s*(\w+)$": "x\nLabel: five\ny",
+    r"\b(\p{Lu}\w+)": "say Paris",
+    r"costs \$([$\d]+)": "costs $5",
+    r"[A]: ([^]\\]+)[\]]": "A: five]",
+    r"answer is (\w++)": "answer is five",
+    r"is ([[:digit:]]+)": "is 5",
+    r"(?|a (\d)|b (\d))": "b 5",
+    r"\X: (?>five|(six))": "x: six",
+}
+"""Patterns for the package regex, and a completion that each takes an answer from."""
+NO_JAVASCRIPT = ("++", "[[:", "(?|", "(?>")
+NO_RE = ("[[:", "(?|", r"\p", r"\X")
+
+
+def with_pattern(pattern: str) -> tuple[Task, str]:
+    answer = find_answer("regex", pattern)
+    target = answer(PATTERNS[pattern])
+    assert target
+    asked = replace(toy.task(train=2, dev=4, test=4), answer=answer, seeds=(Prompt("x"),))
+    return replace(asked, dev=tuple(replace(row, targets=(target,)) for row in asked.dev)), target
+
+
+@NODE
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_pattern_takes_the_same_in_promptfoo_or_that_is_said(tmp_path: Path, pattern: str) -> None:
+    asked, _ = with_pattern(pattern)
+    done = exported("promptfoo", asked, tmp_path)
+    vars_ = json.loads((tmp_path / "tests.json").read_text(encoding="utf-8"))[0]["vars"]
+    program = f"console.log(require('./assert.js')({json.dumps(PATTERNS[pattern])}, {json.dumps({'vars': vars_})}))"
+    ended = subprocess.run(["node", "-e", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    is_lost = any(each in pattern for each in NO_JAVASCRIPT)
+    assert (ended.stdout.strip() == "true") is not is_lost
+    assert any("JavaScript has no" in note for note in done.notes) is is_lost
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_pattern_takes_the_same_in_lm_eval_or_that_is_said(tmp_path: Path, pattern: str) -> None:
+    asked, target = with_pattern(pattern)
+    done = exported("lm-eval", asked, tmp_path)
+    is_noted = any("otherwise or not at all" in note for note in done.notes)
+    # Before Python 3.11 `re` has no possessive quantifiers.
+    assert is_noted is any(each in pattern for each in (*NO_RE, *(("++",) if sys.version_info < (3, 11) else ())))
+    if not is_noted:
+        assert of_lm_eval(tmp_path)(PATTERNS[pattern]) == target
