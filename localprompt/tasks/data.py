@@ -44,7 +44,7 @@ _OTHER_KINDS = {
     **dict.fromkeys((".xls", ".xlsx", ".ods"), "save the sheet as CSV (UTF-8)"),
     **dict.fromkeys((".gz", ".zip", ".bz2", ".xz", ".zst"), "unpack it and name the file that was in it"),
 }
-_WHOLE = re.compile(r'\s*"[^"]*"\s*')
+_SPACED = re.compile(r'\s+"[^"]*"\s*')
 """What a field in quote marks becomes where a space stands before it."""
 _QUOTED = re.compile(r'"(?=.*"".*")(?:[^"]|"")*"', re.DOTALL)
 """A field with a quote mark inside, as CSV writes it."""
@@ -81,6 +81,8 @@ class Row:
     """Composed (NFC), without blank space around them."""
     lines: int = 1
     """How many lines it takes."""
+    is_spaced: bool = False
+    """True if a text stood in quote marks behind a space, where CSV takes them for a part of it."""
 
 
 def read_file(path: Path, fields: Fields) -> list[Row]:
@@ -247,18 +249,15 @@ def reading_doubts(name: str, rows: Sequence[Row]) -> tuple[str, ...]:
             "see that each is one text"
         )
     kind = Path(name).suffix.lower()
-    if kind == ".csv" and len(_lines_with(_WHOLE, rows)) == len(rows):
+    if kind == ".csv" and all(row.is_spaced for row in rows):
         doubts.append(f"{name}: all rows have quote marks as part of a text: put no space before a quoted field")
-    if kind == ".tsv" and (quoted := _lines_with(_QUOTED, rows)):
+    quoted = [str(row.line) for row in rows if any(map(_QUOTED.fullmatch, (*row.inputs.values(), *row.targets)))]
+    if kind == ".tsv" and quoted:
         doubts.append(
             f"{name}: {len(quoted)} rows have fields quoted as in CSV (line {first_few(quoted)}), but a TSV has no "
             "quoting: the quote marks are part of the text"
         )
     return tuple(doubts)
-
-
-def _lines_with(pattern: re.Pattern[str], rows: Sequence[Row]) -> list[str]:
-    return [str(row.line) for row in rows if any(map(pattern.fullmatch, (*row.inputs.values(), *row.targets)))]
 
 
 def first_few(items: Iterable[str]) -> str:
@@ -295,10 +294,10 @@ def _row(record: Record, fields: Fields) -> Row:
     inputs = {slot: _text(_value(values, column), column) for slot, column in fields.inputs.items()}
     if not any(text.strip() for text in inputs.values()):
         raise BadRow(f"empty {' and '.join(map(repr, fields.inputs.values()))}")
-    if not fields.has_targets:
-        return Row(record.line, inputs, ("",), record.lines)
     column = fields.target or ("target" if "target" in values or "targets" not in values else "targets")
-    return Row(record.line, inputs, _targets(_value(values, column), column, fields.separator), record.lines)
+    targets = _targets(_value(values, column), column, fields.separator) if fields.has_targets else ("",)
+    texts = [text for name in (*fields.inputs.values(), column) if isinstance(text := values.get(name), str)]
+    return Row(record.line, inputs, targets, record.lines, any(map(_SPACED.fullmatch, texts)))
 
 
 def _targets(value: object, column: str, separator: str | None) -> tuple[str, ...]:

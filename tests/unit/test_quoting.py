@@ -61,7 +61,14 @@ def test_spaces_before_quoted_fields_are_doubtful_since_the_marks_are_text(tmp_p
     assert reading_doubts("rows.csv", rows) == (
         "rows.csv: all rows have quote marks as part of a text: put no space before a quoted field",
     )
-    assert reading_doubts("rows.csv", _read(tmp_path, 'input,target\n"""Twas""",x\nab,x\n')) == ()
+    assert len(reading_doubts("rows.csv", _read(tmp_path, 'input,target\n "ab c",x\n "de",y\n'))) == 1
+
+
+def test_texts_that_are_quotations_are_not_doubtful(tmp_path: Path) -> None:
+    rows = _read(tmp_path, 'input,target\n"""Hello"" ",x\n"""Bye""","""y"""\n')
+    assert [row.inputs["input"] for row in rows] == ['"Hello" ', '"Bye"']
+    assert reading_doubts("rows.csv", rows) == ()
+    assert reading_doubts("rows.csv", _read(tmp_path, 'input,target\nab, "x"\nde,y\n')) == (), "not all rows"
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
