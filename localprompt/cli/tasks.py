@@ -60,11 +60,11 @@ def check(
     task = load_task(file, allow_code=allow_code)
     if model is not None:
         check_one_split(task, "all its rows are tested, so none are there to try the seed prompt on")
-        _check_with(task, model, engine, store, as_json=as_json)
+        _check_with(file, task, model, engine, store, as_json=as_json)
     elif as_json:
-        say_json(_report(task, None))
+        say_json(_report(file, task, None))
     else:
-        say(printable(_text(_report(task, None))))
+        say(printable(_text(_report(file, task, None))))
 
 
 @tasks.command()
@@ -110,7 +110,9 @@ def tune(
         print_ways(found)
 
 
-def _check_with(task: Task, model: str, engine: dict[str, Any], store: Path | None, *, as_json: bool) -> None:
+def _check_with(
+    file: Path, task: Task, model: str, engine: dict[str, Any], store: Path | None, *, as_json: bool
+) -> None:
     from localprompt.cli.diagnosis import print_diagnosis  # noqa: PLC0415 - as above
     from localprompt.cli.progress import progress  # noqa: PLC0415
     from localprompt.lm.loading import open_model  # noqa: PLC0415
@@ -120,7 +122,7 @@ def _check_with(task: Task, model: str, engine: dict[str, Any], store: Path | No
         with progress() as observer:
             observer.stage(f"loading {model}")
             lm = stack.enter_context(open_model(model, **engine))
-            report = _report(task, lm)
+            report = _report(file, task, lm)
         if not as_json:  # outside of the progress bar, which takes standard output for its own
             say(printable(_text(report)))
         with progress() as observer:
@@ -131,7 +133,7 @@ def _check_with(task: Task, model: str, engine: dict[str, Any], store: Path | No
         print_diagnosis(found, task)
 
 
-def _report(task: Task, lm: LanguageModel | None) -> dict[str, Any]:
+def _report(file: Path, task: Task, lm: LanguageModel | None) -> dict[str, Any]:
     from localprompt.stats.power import smallest_detectable_gain  # noqa: PLC0415 - as above
     from localprompt.tasks.check import find_doubts  # noqa: PLC0415
 
@@ -145,22 +147,25 @@ def _report(task: Task, lm: LanguageModel | None) -> dict[str, Any]:
         "splits": counts,
         "folds": task.folds,
         "smallest_gain": smallest_detectable_gain(counts["test"]["different"]),
-        "cross_validation": _offer(task),
+        "cross_validation": _offer(file, task),
         "warnings": [*find_doubts(task), *doubts],
         "examples": examples,
     }
 
 
-def _offer(task: Task) -> dict[str, Any] | None:
-    """Return what cross-validation could show of a small task; None where there are enough rows, or it is done."""
-    from localprompt.stats.power import smallest_detectable_gain  # noqa: PLC0415 - as above
-    from localprompt.tasks.copies import n_different  # noqa: PLC0415
+def _offer(file: Path, task: Task) -> dict[str, Any] | None:
+    """Return what cross-validation could show of a small task.
 
-    rows = (*task.train, *task.dev, *task.test)
-    gain = smallest_detectable_gain(n_different(rows))
-    if task.folds or len(rows) >= _FEW or gain is None:
+    None where there are enough rows, or rows in several files, or it is done.
+    """
+    from localprompt.stats.power import smallest_detectable_gain  # noqa: PLC0415 - as above
+    from localprompt.tasks.task import rows_of_one_file  # noqa: PLC0415
+
+    if task.folds or len(task.train) + len(task.dev) + len(task.test) >= _FEW:
         return None
-    return {"rows": len(rows), "smallest_gain": gain}
+    n_rows, n_different = rows_of_one_file(file)
+    gain = smallest_detectable_gain(n_different) if n_rows < _FEW else None
+    return None if gain is None else {"rows": n_rows, "smallest_gain": gain}
 
 
 def _counts(task: Task, examples: Sequence[Example]) -> dict[str, Any]:

@@ -201,6 +201,20 @@ def load_task(
     )
 
 
+def rows_of_one_file(path: Path) -> tuple[int, int]:
+    """Return how many rows, and how many different ones, the file has that all splits of a task come from; else 0, 0.
+
+    Raises:
+        TaskError: as `load_task` does.
+    """
+    from localprompt.tasks.schema import read_task_file  # noqa: PLC0415 - as above
+
+    source = read_task_file(expanded(path))
+    part = source.keys.data.file
+    rows = [] if part is None else _read(source, part, _fields(source, _inputs(source)))[1]
+    return len(rows), len({tuple(sorted(row.inputs.items())) for row in rows})
+
+
 def check_one_split(task: Task, what: str) -> None:
     """Check that a task has a test split.
 
@@ -266,9 +280,8 @@ def _inputs(source: Source) -> tuple[str, ...]:
 
 def _fields(source: Source, inputs: Sequence[str]) -> Fields:
     columns = source.keys.data.fields or {}
-    return Fields(
-        {name: columns.get(name, name) for name in inputs}, columns.get("target"), source.keys.data.target_separator
-    )
+    by_slot = {name: columns.get(name, name) for name in inputs}
+    return Fields(by_slot, columns.get("target"), source.keys.data.target_separator)
 
 
 def _layout(source: Source, inputs: Sequence[str]) -> Layout:
@@ -339,9 +352,8 @@ def _splits(
     if (data.file is None) == (parts == [None, None, None]) or (data.file is None and None in parts):
         raise TaskError(f"{source.at('data')} needs either file, or all of train, dev and test", "see docs/tasks.md")
     if data.folds and data.file is None:
-        raise TaskError(
-            f"{source.at('data', 'split')}: cross-validation needs all rows in one `file`", "join the files"
-        )
+        problem = f"{source.at('data', 'split')}: cross-validation needs all rows in one `file`"
+        raise TaskError(problem, "join the files")
     sizes = data.sizes
     if data.file is None and len(set(parts)) < len(parts):
         raise TaskError(f"{source.at('data')} has the same rows in two splits", "train, dev and test are disjoint")
@@ -400,9 +412,7 @@ def _check_targets(where: str, rows: Sequence[Row], labels: Sequence[str], metri
                 problem = f"{where} {row.line}: the target {target!r} is not among the labels"
                 raise TaskError(problem, nearest(target, labels))
             if metric is not None and metric(target, row.targets) < 1:
-                problem = (
-                    f"{where} {row.line}: the target {target!r} does not match itself under the metric {metric_name}"
-                )
+                problem = f"{where} {row.line}: the target {target!r} does not match itself under {metric_name}"
                 raise TaskError(problem, "choose another metric, such as equals, or mend the target")
 
 
@@ -410,9 +420,8 @@ def _seeds(source: Source, layout: Layout, inputs: Sequence[str]) -> tuple[Promp
     prompts = []
     for index, section in enumerate(source.keys.prompts):
         if section.demos and "demos" not in slots(layout.template):
-            raise TaskError(
-                f"{source.at('prompts', index)} has demos but the template no slot for them", "add {{demos}} to it"
-            )
+            problem = f"{source.at('prompts', index)} has demos but the template no slot for them"
+            raise TaskError(problem, "add {{demos}} to it")
         for number, demo in enumerate(section.demos):
             where = source.at("prompts", index, "demos", number)
             for name in demo:

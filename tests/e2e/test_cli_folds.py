@@ -76,6 +76,27 @@ def test_check_offers_cross_validation_and_shows_what_it_shows(tmp_path: Path) -
     assert (found["folds"], found["splits"]["test"]["n"], found["cross_validation"]) == (5, 30, None)
 
 
+def test_check_offers_to_test_all_rows_of_the_file(tmp_path: Path) -> None:
+    path = Path(toy.write_task(tmp_path, 4, 5, 5))
+    path.write_text("data: {file: rows.jsonl}\n", encoding="utf-8")
+    found = json.loads(_run("tasks", "check", str(path), "--json").stdout)
+    assert sum(split["n"] for split in found["splits"].values()) == 12, "fractions are rounded down"
+    assert found["cross_validation"]["rows"] == 14
+    assert "14 rows: `data.split: cv` tests each of them once" in _run("tasks", "check", str(path)).stdout
+
+
+def test_check_offers_nothing_where_cross_validation_has_other_rows(tmp_path: Path) -> None:
+    part = Path(toy.write_task(tmp_path, 20, 20, 20))
+    part.write_text("data: {file: rows.jsonl, split: {train: 4, dev: 4, test: 6}}\n", encoding="utf-8")
+    assert json.loads(_run("tasks", "check", str(part), "--json").stdout)["cross_validation"] is None
+    lines = (tmp_path / "rows.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    for name, rows in (("train", lines[:4]), ("dev", lines[4:8]), ("test", lines[8:16])):
+        (tmp_path / f"{name}.jsonl").write_text("".join(rows), encoding="utf-8")
+    part.write_text("data: {train: train.jsonl, dev: dev.jsonl, test: test.jsonl}\n", encoding="utf-8")
+    found = json.loads(_run("tasks", "check", str(part), "--json").stdout)
+    assert (found["smallest_gain"] is not None, found["cross_validation"]) == (True, None)
+
+
 def test_check_offers_nothing_where_there_are_enough_rows(tmp_path: Path) -> None:
     path = toy.write_task(tmp_path, 20, 20, 20)
     assert "data.split: cv" not in _run("tasks", "check", path).stdout

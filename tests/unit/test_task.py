@@ -307,7 +307,7 @@ def test_a_file_of_rows_in_the_place_of_a_task_file_is_named_with_the_line_that_
         ("data: {file: rows.jsonl}\nanswer: {regex: '('}", "key 'answer': the pattern '(' is not"),
         ("data: {file: rows.jsonl}\nanswer: {regex: (a), whole: ''}", "key 'answer' must name one of them"),
         ("data: {file: rows.jsonl}\nmetric: a:b", "key 'metric': the metric 'a:b' is code"),
-        ("data: {file: rows.jsonl}\nmetric: numeric", "line 1: the target 'a' does not match itself under the metric"),
+        ("data: {file: rows.jsonl}\nmetric: numeric", "line 1: the target 'a' does not match itself under numeric"),
         ("data: {file: rows.jsonl}\nlayout: {opening: x}", "key 'layout.opening' needs `mode: chat`"),
         (
             "data: {file: rows.jsonl}\nlayout: {mode: chat, opening: '{\"total\":'}\nanswer: {json_field: total}",
