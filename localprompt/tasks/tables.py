@@ -30,6 +30,7 @@ _QUOTES = (
     'mend it: a quote mark that is text is written twice, in a field in quotes: """Twas"; '
     "texts of many lines are safer in a .jsonl file"
 )
+_RETURN = "a carriage return in the middle", "remove it, or put the text that has it in quote marks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +186,7 @@ def _plain_rows(text: str, delimiter: str) -> Iterator[_Row]:
 
 def _quoted_rows(source: str, text: str, delimiter: str) -> Iterator[_Row]:
     reader = csv.reader(io.StringIO(text, newline="\n"), delimiter=delimiter, strict=True)
+    limit = csv.field_size_limit(len(text) + 1)  # columns that nobody needs may be of any length
     line = 1
     try:
         for cells in reader:
@@ -192,5 +194,7 @@ def _quoted_rows(source: str, text: str, delimiter: str) -> Iterator[_Row]:
             line = reader.line_num + 1
     except csv.Error as error:
         end = f" to {reader.line_num}" if reader.line_num > line else ""
-        why = "a carriage return in the middle" if "new-line" in str(error) else error
-        raise TaskError(f"{source}, line {line}{end}: this row cannot be read ({why})", _QUOTES) from None
+        why, hint = _RETURN if "new-line" in str(error) else (error, _QUOTES)
+        raise TaskError(f"{source}, line {line}{end}: this row cannot be read ({why})", hint) from None
+    finally:
+        csv.field_size_limit(limit)

@@ -120,8 +120,8 @@ def test_bytes_that_are_not_utf8_are_named_with_their_line(tmp_path: Path) -> No
         ("input,target\n", "no rows"),
         ("question,target\na\rb,x\n", "line 2: this row cannot be read (a carriage return in the middle"),
         ("question\rinput,target\na,x\n", "line 1: this row cannot be read (a carriage return in the middle"),
-        (f"question,target\n{'a' * 200_000},x\n", "line 2: this row cannot be read (field larger than field limit"),
-        (f"question,{'a' * 200_000}\na,x\n", "line 1: this row cannot be read (field larger than field limit"),
+        (f"question,target\n{'a' * 200_000},x\n", "line 1: no column 'input' (known: question, target)"),
+        (f"question,{'a' * 200_000}\na,x\n", "line 1: no header row, the first line is data ('question,aaaa"),
     ],
 )
 def test_a_bad_table_is_named_with_file_line_and_reason(tmp_path: Path, content: str, reason: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -99,13 +100,31 @@ def test_a_header_that_swallows_rows_is_refused(tmp_path: Path) -> None:
         ),
         (_table(['"verb,x', *FREE * 500]), "line 2 to "),
         (_table(["a\rb,x"]), "line 2: this row cannot be read (a carriage return in the middle"),
-        (_table(["a" * 200_000 + ",x"]), "line 2: this row cannot be read (field larger than"),
+        (_table(["a" * 200_000 + ",x"]), "line 2: 'input' is longer than 131072 characters"),
     ],
 )
 def test_a_field_that_does_not_end_as_it_should_is_named_with_its_lines(
     tmp_path: Path, text: str, message: str
 ) -> None:
     assert _refused(tmp_path, text).startswith(message)
+
+
+def test_a_long_text_in_a_column_that_nobody_needs_is_no_fault(tmp_path: Path) -> None:
+    long = "h" * 200_000
+    for name, divider in (("rows.csv", ","), ("rows.tsv", "\t")):
+        text = f"input,target,html\na,x,{long}\nb,y,z\n".replace(",", divider)
+        assert [row.inputs["input"] for row in _read(tmp_path, text, name)] == ["a", "b"]
+    assert csv.field_size_limit() == 131_072, "as it was"
+
+
+def test_what_is_wrong_with_a_row_has_a_hint_of_its_own(tmp_path: Path) -> None:
+    for row, hint in (("a\rb,x", "quote marks"), ('"verb,x', "written twice"), ("a" * 200_000 + ",x", "remove these")):
+        (tmp_path / "rows.csv").write_bytes(_table([row]).encode())
+        with pytest.raises(TaskError) as caught:
+            read_file(tmp_path / "rows.csv", FIELDS)
+        assert hint in caught.value.hint
+        assert ("written twice" in caught.value.hint) == (hint == "written twice")
+    assert len(_read(tmp_path, _table(['"a\rb",x', "c,y"]))) == 2
 
 
 CODE = '"def add(a, b):\n    return a + b\n\nprint(add(1, 2))",3'
