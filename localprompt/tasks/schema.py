@@ -32,6 +32,7 @@ from localprompt.types import LabelScore
 _MAX_BYTES = 256 * 1024
 _MAX_DEPTH = 12
 _SEE = "docs/tasks.md describes every key"
+_QUOTE = """text that begins with '{' or '[', or holds ': ' or '#', needs quotes: "{{instruction}} {{input}}\""""
 _FOLDS = 5
 """Of cross-validation, where no number is given."""
 _SIZES, _CV = "[sizes]", "[cv]"
@@ -232,7 +233,7 @@ def _explain(path: Path, lines: Mapping[Key, int], detail: ErrorDetails) -> Task
         "string_too_short": "must not be empty",
     }
     reason = reasons.get(detail["type"], detail["msg"].replace("Input should be", "must be"))
-    hint = _SEE
+    hint = _QUOTE if detail["type"] == "string_type" else _SEE
     if detail["type"] == "literal_error" and isinstance(detail["input"], str):
         hint = nearest(
             detail["input"], [word.strip(" '") for word in context["expected"].replace(" or ", ",").split(",")]
@@ -313,7 +314,7 @@ def _plain(path: Path, node: yaml.Node, key: Key, lines: dict[Key, int]) -> obje
     for name, value in node.value:
         line = name.start_mark.line + 1
         if not isinstance(name, yaml.ScalarNode):
-            raise TaskError(f"{path}, line {line}: a key must be a word", "write `key: value`")
+            raise TaskError(f"{path}, line {line}: a key must be a word", _QUOTE)
         if name.value in content:
             raise TaskError(
                 f"{path}, line {line}: key {_dotted((*key, name.value))!r} is given twice", "remove one of them"
@@ -327,4 +328,4 @@ def _not_yaml(path: Path, error: yaml.YAMLError) -> TaskError:
     mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
     where = f"{path}, line {mark.line + 1}" if mark is not None else f"{path}"
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "not valid"
-    return TaskError(f"{where}: not valid YAML ({problem})", "text that holds ': ' or '#' needs quotes")
+    return TaskError(f"{where}: not valid YAML ({problem})", _QUOTE)

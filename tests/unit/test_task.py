@@ -339,6 +339,16 @@ def test_an_impossible_task_file_is_refused_in_one_sentence_with_a_hint(
     assert hint
 
 
+@pytest.mark.parametrize(
+    "value", ["{{instruction}} {{input}}", "{{instruction}}", "{input}", "[{{input}}]", '"{{instruction}}" {{input}}']
+)
+def test_braces_without_quotes_are_said_to_need_them(tmp_path: Path, value: str) -> None:
+    found, hint = _refused(tmp_path, f"data: {{file: rows.jsonl}}\nlayout:\n  mode: chat\n  template: {value}\n")
+    assert "line 4: " in found
+    assert hint.startswith("text that begins with '{'")
+    assert '"{{instruction}} {{input}}"' in hint
+
+
 def test_a_file_that_would_unfold_or_nest_without_end_is_refused(tmp_path: Path) -> None:
     bomb = "a: &a [x, x]\n" + "".join(
         f"{name}: &{name} [*{old}, *{old}]\n" for old, name in zip("abcdef", "bcdefg", strict=True)
