@@ -7,6 +7,7 @@ down to the instruction it may hold (`parsing.py`) and then tested; what is not 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -84,13 +85,18 @@ class LeakCheck:
         return frozenset(normalised(text) for text in (*self.answers, *targets)) - {""}
 
     @cached_property
-    def inputs(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """Each example's input, and its targets, normalised."""
+    def rows(self) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
+        """The inputs and the targets of each example, normalised, but of rows that are as good as a rule.
+
+        Such as `sunny, weak: yes`, where other examples have these inputs too and the answer is one of a few.
+        """
         rows = [
-            (normalised(" ".join(example.inputs.values())), tuple(normalised(target) for target in example.targets))
+            (tuple(filter(None, map(normalised, example.inputs.values()))), tuple(map(normalised, example.targets)))
             for example in self.examples
         ]
-        return tuple((text, targets) for text, targets in rows if text)
+        times = Counter(text for texts in {texts for texts, _ in rows} for text in {*texts})
+        own = {text for text, n in times.items() if n == 1}
+        return tuple(row for row in rows if row[0] and (own.intersection(row[0]) or not self.labels.issuperset(row[1])))
 
     @cached_property
     def shown(self) -> frozenset[str]:
@@ -300,18 +306,19 @@ def _phrases(text: str) -> list[tuple[str, ...]]:
 
 
 def _quotes_example(text: str, flat: str, forbidden: LeakCheck) -> bool:
-    """Return whether the text holds a long piece of an input, or an input and beside it its answer.
+    """Return whether the text holds a long piece of an input, or all inputs of a row and beside them its answer.
 
-    An answer that is a part of its input, or all of it, may be an ordinary word: `Ask a question.`
+    An answer that is a part of an input, or all of it, may be an ordinary word: `Ask a question.`
     """
     if not forbidden.input_phrases.isdisjoint(_phrases(text)):
         return True
     padded = f" {flat} "
-    for source, targets in forbidden.inputs:
-        if flat == source:
+    for inputs, targets in forbidden.rows:
+        if flat == " ".join(inputs):
             return True
-        if f" {source} " in padded:
-            beside = re.sub(f"(?<= ){re.escape(source)}(?= )", "|", padded)
+        if all(f" {each} " in padded for each in inputs):
+            longest_first = "|".join(map(re.escape, sorted(inputs, key=len, reverse=True)))
+            beside = re.sub(f"(?<= )(?:{longest_first})(?= )", "|", padded)
             if any(f" {target} " in beside for target in targets if target):
                 return True
     return False

@@ -555,3 +555,38 @@ def test_a_cut_reply_is_whole_where_more_paragraphs_came_than_belong_to_it() -> 
     reading = ReplyFormat("whole", paragraphs=1)
     assert parse_instruction(_reply("Say it\n\nand then", "length"), reading) == ("Say it", False)
     assert parse_instruction(_reply("Say it", "length"), reading) == ("Say it", True)
+
+
+WORDS = tuple(
+    Example(f"train:{n}", {"word": word, "language": language}, (target,))
+    for n, (word, language, target) in enumerate(
+        [("cat", "French", "chat"), ("dog", "French", "chien"), ("cat", "German", "Katze"), ("house", "German", "Haus")]
+    )
+)
+DAYS = tuple(
+    Example(f"train:{n}", {"sky": sky, "wind": wind}, (target,))
+    for n, (sky, wind, target) in enumerate(
+        [("sunny", "weak", "yes"), ("sunny", "strong", "no"), ("grey", "weak", "no"), ("grey", "strong", "no")]
+    )
+)
+
+BRASS = Example("train:9", {"sky": "like brass", "wind": "weak"}, ("yes",))
+
+
+@pytest.mark.parametrize(
+    ("text", "examples", "reason"),
+    [
+        ("Translate cat to French: chat.", WORDS, "copies an example"),
+        ("In French, cat is chat; translate like this.", WORDS, "copies an example"),
+        ("Translate the word, such as cat, to French or German.", WORDS, ""),
+        ("Say chat for cat and so on.", WORDS, ""),
+        ("Say what the word is in French.", WORDS, ""),
+        ("Answer yes if it is sunny and the wind weak, else no.", DAYS, ""),
+        ("Say yes if the wind is weak and the sky like brass.", (*DAYS, BRASS), "copies an example"),
+    ],
+)
+def test_an_example_of_several_inputs_is_copied_where_all_of_them_stand_beside_its_answer(
+    text: str, examples: tuple[Example, ...], reason: str
+) -> None:
+    closed = ("yes", "no") if examples[0] in DAYS else ()
+    assert objection(text, LeakCheck(examples, closed)) == reason
