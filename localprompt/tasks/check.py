@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import regex
 
 from localprompt.interface.rounding import score_text
 from localprompt.tasks.constant import constant_answer
@@ -15,6 +16,7 @@ from localprompt.tasks.data import SPLITS, first_few
 from localprompt.tasks.metrics import exact_match, metric_hash, numeric, set_match, token_f1
 from localprompt.tasks.normalising import normalise
 from localprompt.tasks.numbers import read_numbers
+from localprompt.tasks.records import composed
 from localprompt.tasks.task import Task
 from localprompt.types import Example
 
@@ -22,8 +24,8 @@ _CHARACTERS_A_TOKEN = 3
 """Few, so that what is called too long is: English has about four."""
 _INFORMATION = 0.9
 """Of what an answer tells where all labels are equally frequent, in bits. Two labels fall below it from 69 : 31 on."""
-_SENTENCE_MARKS = re.compile(r"[^\w\s+*/=<>^%$#&@~|\\-]")
-"""Punctuation, but not the signs that make 3 + 4 differ from 3 * 4, and C from C++."""
+_SENTENCE_MARKS = regex.compile(r"(?V1)[\p{P}--[*/%#&@\\_-]]")
+"""Punctuation, but not the signs that make 3 / 4 differ from 3 * 4, and C from C#."""
 _HALF = 0.5
 _ALPHA = 0.05
 _MOST_TOLD = 3
@@ -38,11 +40,11 @@ def find_doubts(task: Task) -> tuple[str, ...]:
 
     Begins with what was doubtful about reading the data. Looks for a test split that is too small to show anything and
     a dev split that is too small to choose by, inputs that occur twice (across splits and within one; across splits
-    also with other case, spacing or punctuation), rows that a seed prompt shows solved, the same inputs with different
-    answers, labels that are missing, a prefix of another, or so unequally frequent that an answer tells less than 90 %
-    of the bits that it could (without labels: than 0.9 bits), answers that do not fit max_tokens, answers that the
-    metric cannot tell apart, or that are not one plain number where numbers are compared, and a raw template that ends
-    in a space.
+    also with other case, spacing, punctuation or composition), rows that a seed prompt shows solved, the same inputs
+    with different answers, labels that are missing, a prefix of another, or so unequally frequent that an answer tells
+    less than 90 % of the bits that it could (without labels: than 0.9 bits), answers that do not fit max_tokens,
+    answers that the metric cannot tell apart, or that are not one plain number where numbers are compared, and a raw
+    template that ends in a space.
     """
     return tuple(text for _, text in _doubts(task))
 
@@ -152,7 +154,7 @@ def _nearly_repeated(task: Task) -> Iterator[_Doubt]:
 
 
 def _words(text: str) -> str:
-    return " ".join(_SENTENCE_MARKS.sub(" ", text.casefold()).split())
+    return " ".join(_SENTENCE_MARKS.sub(" ", composed(text).casefold()).split())
 
 
 def _missing_labels(task: Task) -> Iterator[_Doubt]:

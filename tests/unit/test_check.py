@@ -58,6 +58,28 @@ def test_inputs_that_occur_in_two_splits_but_for_case_spacing_and_punctuation_ar
     )
 
 
+@pytest.mark.parametrize(
+    ("train", "test", "is_same"),
+    [
+        ("caf\u00e9", "Cafe\u0301!", True),
+        ("«Hallo», sagte er", "Hallo sagte er.", True),
+        ("你好。", "你好", True),
+        ("\u0926\u093f\u0928", "\u0926\u0940\u0928", False),  # Hindi words that differ in a vowel
+        ("\u05de\u05b4\u05df", "\u05de\u05b7\u05df", False),  # Hebrew points
+        ("5 × 2", "5 ÷ 2", False),
+        ("€5", "£5", False),
+        ("Great 😀", "Great 😡", False),
+        ("my_name", "my name", False),
+    ],
+)
+def test_inputs_are_the_same_only_but_for_what_carries_no_meaning(train: str, test: str, is_same: bool) -> None:
+    rows = _examples("test", [(test, "x"), ("be", "was"), *OTHERS])
+    task = replace(
+        TENSE, train=_examples("train", [(train, "x")]), dev=_examples("dev", [("do", "did"), ("see", "saw")])
+    )
+    assert any("same inputs" in doubt for doubt in find_doubts(replace(task, test=rows))) == is_same
+
+
 @pytest.mark.parametrize(("n", "p"), [(1, "1"), (2, "0.5"), (4, "0.125"), (5, "0.0625")])
 def test_a_test_split_of_fewer_than_6_examples_can_show_nothing(n: int, p: str) -> None:
     rows = [("blurp", "blurped"), *OTHERS][:n]
