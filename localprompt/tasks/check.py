@@ -18,6 +18,7 @@ from localprompt.tasks.normalising import normalise
 from localprompt.tasks.numbers import read_numbers
 from localprompt.tasks.records import composed
 from localprompt.tasks.task import Task
+from localprompt.tasks.template import slots
 from localprompt.types import Example
 
 _CHARACTERS_A_TOKEN = 3
@@ -43,8 +44,8 @@ def find_doubts(task: Task) -> tuple[str, ...]:
     also with other case, spacing, punctuation or composition), rows that a seed prompt shows solved, the same inputs
     with different answers, labels that are missing, a prefix of another, or so unequally frequent that an answer tells
     less than 90 % of the bits that it could (without labels: than 0.9 bits), answers that do not fit max_tokens,
-    answers that the metric cannot tell apart, or that are not one plain number where numbers are compared, and a raw
-    template that ends in a space.
+    answers that the metric cannot tell apart, or that are not one plain number where numbers are compared, a raw
+    template that ends in a space, and worked examples without inputs.
     """
     return tuple(text for _, text in _doubts(task))
 
@@ -75,6 +76,7 @@ def _doubts(task: Task) -> Iterator[_Doubt]:
         _long_answers,
         _same_to_the_metric,
         _space_at_the_end,
+        _demos_without_inputs,
         _not_one_number,
     )
     yield from (("", doubt) for doubt in task.doubts)
@@ -229,6 +231,11 @@ def _same_to_the_metric(task: Task) -> Iterator[_Doubt]:
 def _space_at_the_end(task: Task) -> Iterator[_Doubt]:
     if task.layout.mode == "raw" and task.layout.template.endswith(" "):
         yield "", "the template ends in a space, but most tokenisers want it with the answer's first word: remove it"
+
+
+def _demos_without_inputs(task: Task) -> Iterator[_Doubt]:
+    if task.layout.has_demos and not set(slots(task.layout.demo)).intersection(task.inputs):
+        yield "", "worked examples show answers without inputs: write a layout.demo that has them"
 
 
 def _not_one_number(task: Task) -> Iterator[_Doubt]:

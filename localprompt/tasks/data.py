@@ -164,6 +164,8 @@ def read_frame(name: str, frame: object, fields: Fields) -> list[Row]:
 def _of_frame(value: Any) -> object:
     """Return a value in Python's own types: a gap is None, and a list that was read from Parquet an array of numpy."""
     value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, list):
+        return [_of_frame(item) for item in value]
     return None if isinstance(value, float) and math.isnan(value) else value
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import toy
 
 from localprompt.tasks import Task, load_task
 from localprompt.tasks.check import find_doubts, main_doubts
@@ -199,3 +200,13 @@ def test_answers_that_are_not_one_plain_number_are_named_where_numbers_are_compa
     task = replace(TENSE, metric=find_metric("numeric"), train=(), dev=_examples("dev", rows), test=())
     assert "5 answers are not one plain number: dev:1 '1/5', dev:2 '09:30', dev:4 '3 and 4', ..." in _only(task)
     assert find_doubts(replace(task, dev=_examples("dev", [rows[2], ("g", "7")]))) == ()
+
+
+@pytest.mark.parametrize(
+    ("template", "doubtful"),
+    [("{{instruction}}\n{{demos}}Input: {{input}}\nOutput:", 0), ("{{input}}\n{{instruction}}\n{{demos}}Output:", 1)],
+)
+def test_worked_examples_without_inputs_are_doubtful(tmp_path: Path, template: str, doubtful: int) -> None:
+    path = Path(toy.write_task(tmp_path, 20, 20, 20, template=template))
+    assert sum("answers without inputs" in doubt for doubt in find_doubts(load_task(path))) == doubtful
+    assert load_task(path).layout.has_demos

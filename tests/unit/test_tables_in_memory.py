@@ -55,6 +55,12 @@ def test_a_number_of_very_many_digits_is_text_as_in_a_file(file: Path) -> None:
     assert {len(each.targets[0]) for each in task.test} == {5001}
 
 
+def test_a_gap_in_a_list_of_answers_is_an_error(file: Path) -> None:
+    rows = [{"input": f"word {n}", "target": ["a", float("nan") if n == 7 else "b"]} for n in range(60)]
+    with pytest.raises(TaskError, match="row 8: 'target' is null"):
+        load_task(file, frames={"rows": Pandas(rows)})
+
+
 @pytest.mark.parametrize("table", [Pandas(ROWS), Polars(ROWS)], ids=["pandas", "polars"])
 def test_a_table_is_the_data_that_a_file_with_the_same_rows_is(file: Path, table: object) -> None:
     task = load_task(file, frames={"rows": table})
