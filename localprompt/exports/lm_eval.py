@@ -53,6 +53,8 @@ def lm_eval(winner: Winner) -> Export:
     elif winner.task.labels:
         choosing = f"{name}_likelihood"
         files[f"{choosing}.yaml"] = _yaml(_choosing(winner, choosing))
+        if (score := winner.task.label_score) not in ("sum", "byte"):
+            notes.append(f"{choosing} compares sums of log-probabilities, and the run `{score}`: scores differ")
         notes.append(f"{choosing} needs a model that gives log-probabilities of prompts: llama.cpp's server does not")
     model = "model=any,base_url=http://127.0.0.1:8080/v1/completions,tokenizer_backend=None"
     return Export(
@@ -115,7 +117,7 @@ def _generating(winner: Winner, name: str) -> dict[str, Any]:
 
 
 def _choosing(winner: Winner, name: str) -> dict[str, Any]:
-    names = ("acc", "acc_norm") if winner.task.label_score == "byte" else ("acc",)
+    names = ("acc", "acc_bytes") if winner.task.label_score == "byte" else ("acc",)
     return {
         **_common(name),
         "output_type": "multiple_choice",

@@ -15,6 +15,8 @@ from localprompt.exports.winner import Winner
 
 _SPECIAL = re.compile(r'\{(?![\n !#-z|}~])|"(?="|\Z)|[^\n -~]')
 """Begins an action or ends a text, also with what follows; or may be dropped, as not all that is not ASCII is."""
+_CONTEXT = 4096
+"""Tokens that Ollama takes by default; it cuts what is longer without a word. Other rows may be twice as long."""
 NOT_RUN = "it was not run in Ollama; this form was tested with Go's own templates against the tokens of the engine"
 
 NO_GRAMMAR = (
@@ -36,7 +38,9 @@ def ollama(winner: Winner) -> Export:
         beside = {"input.txt": named_slots(between)}
     template = "".join("{{ .Prompt }}" if piece.is_input else escaped(piece.text) for piece in pieces)
     named = sampling(winner)
+    longest = max(map(len, winner.lm.tokenize([winner.text(row) for row in winner.found.rows]))) + named["max_tokens"]
     parameters = {"temperature": named["temperature"], "num_predict": named["max_tokens"], "repeat_penalty": 1.0}
+    parameters["num_ctx"] = max(_CONTEXT, 2 * longest)
     lines = [
         f"# The prompt that run {winner.found.run_id} of localprompt found; a message is {asked}.",
         f"FROM {winner.model_file or 'MODEL.gguf'}",

@@ -155,3 +155,45 @@ def test_a_pattern_takes_the_same_in_lm_eval_or_that_is_said(tmp_path: Path, pat
     assert is_noted is any(each in pattern for each in (*NO_RE, *(("++",) if sys.version_info < (3, 11) else ())))
     if not is_noted:
         assert of_lm_eval(tmp_path)(PATTERNS[pattern]) == target
+
+
+@pytest.mark.parametrize(("to", "name"), [("llama-server", "ask.py"), ("openai", "ask_openai.py")])
+def test_rows_may_hold_numbers_which_stay_as_they_are_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, to: str, name: str
+) -> None:
+    exported(to, labelled(" "), tmp_path)
+    stub(monkeypatch, "openai")
+    program = runpy.run_path(str(tmp_path / name))
+    read, fill = program["row_of"], program["tokens" if to == "llama-server" else "filled"]
+    row = read('{"input": 1.50, "more": true}')
+    assert row == {"input": "1.50", "more": "true"}
+    if to == "openai":
+        assert "1.50" in fill(json.loads((tmp_path / "prompt.json").read_text(encoding="utf-8"))["pieces"], row)
+
+
+@pytest.mark.parametrize(
+    ("score", "metrics", "is_noted"),
+    [
+        ("sum", ["acc"], False),
+        ("byte", ["acc", "acc_bytes"], False),
+        ("token", ["acc"], True),
+        ("batch", ["acc"], True),
+    ],
+)
+def test_the_task_of_likelihoods_says_where_it_compares_otherwise(
+    tmp_path: Path, score: Any, metrics: list[str], is_noted: bool
+) -> None:
+    done = exported("lm-eval", replace(labelled(" "), label_score=score), tmp_path)
+    (file,) = tmp_path.glob("*likelihood.yaml")
+    made = yaml.safe_load(file.read_text(encoding="utf-8"))
+    assert [each["metric"] for each in made["metric_list"]] == metrics
+    assert any(f"compares sums of log-probabilities, and the run `{score}`" in note for note in done.notes) is is_noted
+
+
+def test_a_modelfile_has_room_for_rows_twice_as_long(tmp_path: Path) -> None:
+    for n_words, room in ((1, 4096), (2500, 5000)):
+        asked = toy.task(train=2, dev=4, test=4)
+        asked = replace(asked, seeds=(Prompt("word " * n_words),))
+        exported("ollama", asked, tmp_path)
+        (found,) = re.findall(r"^PARAMETER num_ctx (\d+)$", (tmp_path / "Modelfile").read_text(encoding="utf-8"), re.M)
+        assert room <= int(found) < 2 * room
