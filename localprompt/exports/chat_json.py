@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from localprompt.errors import ConfigError
-from localprompt.exports.form import Export, as_json, label_notes, prompt_json
+from localprompt.exports.form import Export, as_json, label_notes
 from localprompt.exports.rendering import named_slots
 from localprompt.exports.winner import Winner
 
@@ -21,11 +21,7 @@ def chat_json(winner: Winner) -> Export:
         )
     turns = [{"role": turn.role, "content": named_slots(turn.pieces)} for turn in winner.open.turns]
     return Export(
-        {
-            "messages.json": as_json(turns),
-            "example_messages.json": as_json(winner.messages(winner.example)),
-            "prompt.json": as_json(prompt_json(winner)),
-        },
+        {"messages.json": as_json(turns), "example_messages.json": as_json(winner.messages(winner.example))},
         "messages.json is the prompt with its inputs open, example_messages.json with those of one row",
         (*label_notes(winner), *opening_notes(winner)),
     )

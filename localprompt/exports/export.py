@@ -11,7 +11,7 @@ from typing import Any
 
 from localprompt.errors import ConfigError, ModelError, StoreError, nearest
 from localprompt.exports.chat_json import chat_json
-from localprompt.exports.form import Export, Form, as_json
+from localprompt.exports.form import Export, Form, as_json, prompt_json
 from localprompt.exports.llama_server import llama_server
 from localprompt.exports.lm_eval import lm_eval
 from localprompt.exports.ollama import ollama
@@ -75,8 +75,8 @@ def export(  # noqa: PLR0913 - options of a user
 ) -> Exported:
     """Return what was written of the prompt that a run found, in a form that another program takes.
 
-    Beside the form lies `example.json`: one row as the model is shown it, its token ids, and what the model answered in
-    the run. Only the vocabulary of the model is loaded.
+    Beside the form lie `prompt.json`, the prompt in pieces, and `example.json`: one row as the model is shown it, its
+    token ids, and what the model answered in the run. Only the vocabulary of the model is loaded.
 
     Args:
         run: the beginning of the run's id.
@@ -103,7 +103,8 @@ def export(  # noqa: PLR0913 - options of a user
             raise ConfigError(problem, "name a GGUF file of that model with --model")
         exported = winner(found, lm)
         made = FORMS[to](exported)
-        files = {**made.files, "example.json": as_json(_example(exported))}
+        beside = {"prompt.json": prompt_json(exported), "example.json": _example(exported)}
+        files = {**made.files, **{name: as_json(value) for name, value in beside.items()}}
         notes = (*found.notes, *_differences(exported), *made.notes)
     folder = Path(f"localprompt-{found.run_id}-{to}") if out is None else expanded(out)
     try:

@@ -11,7 +11,6 @@ from localprompt.exports.form import (
     label_notes,
     llama_cpp_options,
     program,
-    prompt_json,
     sampling,
 )
 from localprompt.exports.labels import grammar
@@ -44,7 +43,6 @@ def llama_server(winner: Winner) -> Export:
             "request.json": as_json(request),
             "request.sh": _CURL.format(model=model.replace("\n", " ")),
             "ask.py": program("ask.py"),
-            "prompt.json": as_json(prompt_json(winner)),
             **older,
         },
         f"with `llama-server -m {model}` running: sh request.sh, or for new rows: python ask.py "

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from localprompt.exports.form import Export, as_json, label_notes, llama_cpp_options, prompt_json, sampling
+from localprompt.exports.form import Export, label_notes, llama_cpp_options, sampling
 from localprompt.exports.rendering import filled
 from localprompt.exports.winner import Winner
 from localprompt.tasks.metrics import equals, exact_match
@@ -58,11 +58,7 @@ def lm_eval(winner: Winner) -> Export:
         notes.append(f"{choosing} needs a model that gives log-probabilities of prompts: llama.cpp's server does not")
     model = "model=any,base_url=http://127.0.0.1:8080/v1/completions,tokenizer_backend=None"
     return Export(
-        {
-            **files,
-            "rows.jsonl": "".join(json.dumps(row) + "\n" for row in rows),
-            "prompt.json": as_json(prompt_json(winner)),
-        },
+        {**files, "rows.jsonl": "".join(json.dumps(row) + "\n" for row in rows)},
         f"in this folder: lm_eval --model local-completions --model_args {model} --tasks {name} --include_path .",
         (*notes, *_pattern_notes(*winner.answer)),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from localprompt.errors import ConfigError
-from localprompt.exports.form import Export, as_json, prompt_json, sampling
+from localprompt.exports.form import Export, sampling
 from localprompt.exports.rendering import Piece, named_slots
 from localprompt.exports.winner import Winner
 
@@ -50,7 +50,7 @@ def ollama(winner: Winner) -> Export:
     ]
     labels = (NO_GRAMMAR,) if winner.task.labels else ()
     return Export(
-        {"Modelfile": "\n".join(lines) + "\n", **beside, "prompt.json": as_json(prompt_json(winner))},
+        {"Modelfile": "\n".join(lines) + "\n", **beside},
         f"in this folder: ollama create NAME -f Modelfile, then ollama run NAME; a message is {asked}",
         (NOT_RUN, *labels),
     )

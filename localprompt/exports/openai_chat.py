@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from localprompt.exports.chat_json import opening_notes
-from localprompt.exports.form import Export, as_json, label_notes, llama_cpp_options, program, prompt_json, sampling
+from localprompt.exports.form import Export, as_json, label_notes, llama_cpp_options, program, sampling
 from localprompt.exports.rendering import filled
 from localprompt.exports.winner import Winner
 
@@ -29,11 +29,7 @@ def openai_chat(winner: Winner) -> Export:
     }
     route = "/v1/chat/completions" if winner.open.is_chat else "/v1/completions"
     return Export(
-        {
-            "request.json": as_json(request),
-            "ask_openai.py": program("ask_openai.py"),
-            "prompt.json": as_json(prompt_json(winner)),
-        },
+        {"request.json": as_json(request), "ask_openai.py": program("ask_openai.py")},
         f"request.json is for {route}; for new rows: pip install openai, then python ask_openai.py "
         + " ".join(f"{name}='TEXT'" for name in winner.task.inputs),
         (*label_notes(winner), *opening_notes(winner)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from localprompt.exports.chat_json import opening_notes
-from localprompt.exports.form import Export, as_json, label_notes, program, prompt_json
+from localprompt.exports.form import Export, label_notes, program
 from localprompt.exports.winner import Winner
 
 
@@ -18,5 +18,4 @@ def langchain(winner: Winner) -> Export:
 
 
 def _module(winner: Winner, name: str, use: str) -> Export:
-    files = {name: program(name), "prompt.json": as_json(prompt_json(winner))}
-    return Export(files, f"in this folder: {use}", (*label_notes(winner), *opening_notes(winner)))
+    return Export({name: program(name)}, f"in this folder: {use}", (*label_notes(winner), *opening_notes(winner)))

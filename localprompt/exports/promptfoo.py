@@ -11,7 +11,7 @@ import re
 
 import yaml
 
-from localprompt.exports.form import Export, as_json, label_notes, program, prompt_json
+from localprompt.exports.form import Export, label_notes, program
 from localprompt.exports.rendering import Piece
 from localprompt.exports.winner import Winner
 
@@ -53,7 +53,6 @@ def promptfoo(winner: Winner) -> Export:
             "tests.json": json.dumps(tests, ensure_ascii=True, indent=1) + "\n",
             "provider.js": program("provider.js"),
             "assert.js": program("assert.js"),
-            "prompt.json": as_json(prompt_json(winner)),
         },
         "with llama-server running on the same GGUF, in this folder: npx promptfoo eval",
         (*label_notes(winner), _COMPARES, *_pattern_notes(*winner.answer)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from localprompt.exports.form import Export, as_json, label_notes, prompt_json
+from localprompt.exports.form import Export, label_notes
 from localprompt.exports.rendering import named_slots
 from localprompt.exports.winner import Winner
 
@@ -10,7 +10,7 @@ from localprompt.exports.winner import Winner
 def text(winner: Winner) -> Export:
     """Return the text up to the answer; of a chat with the marks of the model's own template."""
     return Export(
-        {"prompt.txt": named_slots(winner.open.pieces), "prompt.json": as_json(prompt_json(winner))},
+        {"prompt.txt": named_slots(winner.open.pieces)},
         "prompt.txt ends where the answer begins, without a line break; prompt.json has the same in pieces",
         label_notes(winner),
     )

@@ -229,17 +229,14 @@ def _check_turns(template: MetaPrompt) -> None:
 
 def _check(name: str, text: str, required: tuple[str, ...]) -> None:
     found = slots(text)
-    for slot in required:
+    for slot in dict.fromkeys((*required, *found)):
+        named = f"slot {{{{{slot}}}}}"
         if slot not in found:
-            raise ConfigError(
-                f"the meta-prompt {name}.txt lacks the slot {{{{{slot}}}}}", f"it needs {', '.join(required)}"
-            )
-        if len(re.findall(rf"\{{\{{[ \t]*{re.escape(slot)}[ \t]*\}}\}}", text)) > 1:
-            raise ConfigError(
-                f"the meta-prompt {name}.txt has the slot {{{{{slot}}}}} more than once", "keep one of them"
-            )
-    for slot in found:
-        if slot not in required:
-            raise ConfigError(
-                f"the meta-prompt {name}.txt has the unknown slot {{{{{slot}}}}}", nearest(slot, required)
-            )
+            problem, hint = f"lacks the {named}", f"it needs {', '.join(required)}"
+        elif slot not in required:
+            problem, hint = f"has the unknown {named}", nearest(slot, required)
+        elif len(re.findall(rf"\{{\{{[ \t]*{re.escape(slot)}[ \t]*\}}\}}", text)) > 1:
+            problem, hint = f"has the {named} more than once", "keep one of them"
+        else:
+            continue
+        raise ConfigError(f"the meta-prompt {name}.txt {problem}", hint)

@@ -67,10 +67,8 @@ def find_answer(kind: str, argument: str = "") -> Extraction:
     make, needs = _KINDS[kind]
     if bool(argument) != bool(needs):
         problem = f"needs a {needs}" if needs else "takes no value"
-        raise TaskError(
-            f"answer extraction {kind!r} {problem}",
-            f"write `answer: {{{kind}: ...}}`" if needs else f"write `answer: {kind}`",
-        )
+        hint = f"write `answer: {{{kind}: ...}}`" if needs else f"write `answer: {kind}`"
+        raise TaskError(f"answer extraction {kind!r} {problem}", hint)
     return Extraction(kind, argument, make(argument))
 
 

@@ -222,10 +222,8 @@ def _same_to_the_metric(task: Task) -> Iterator[_Doubt]:
     if pairs:
         yield "", f"{name} cannot tell apart {first_few(pairs.values())}: equals or numeric can"
     elif cut:
-        yield (
-            "",
-            f"{name} reads {first_few(cut)} only up to the period or line break inside: equals or numeric read all",
-        )
+        where = "up to the period or line break inside"
+        yield "", f"{name} reads {first_few(cut)} only {where}: equals or numeric read all"
 
 
 def _space_at_the_end(task: Task) -> Iterator[_Doubt]:
@@ -248,9 +246,7 @@ def _not_one_number(task: Task) -> Iterator[_Doubt]:
         if len(numbers := read_numbers(target)) != 1 or numbers[0].shape
     ]
     if odd:
-        how = (
-            "fractions by worth, times, dates, ratios and ranges as they are written, and of a sentence the last number"
-        )
+        how = "fractions by worth, times, dates, ratios and ranges as written, and of a sentence the last number"
         yield "", f"{len(odd)} answers are not one plain number: {first_few(odd)}; numeric compares {how}"
 
 

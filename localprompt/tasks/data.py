@@ -126,9 +126,8 @@ def read_dataset(
     try:
         table = datasets.load_dataset(name, config, split=part, revision=revision)
     except (OSError, ValueError, RuntimeError) as error:
-        raise TaskError(
-            f"the data set {name!r}, part {part!r}, cannot be had ({error})", "check name and part"
-        ) from error
+        problem = f"the data set {name!r}, part {part!r}, cannot be had ({error})"
+        raise TaskError(problem, "check name and part") from error
     names = {column: feature.names for column, feature in table.features.items() if hasattr(feature, "names")}
 
     records = (
@@ -245,20 +244,16 @@ def reading_doubts(name: str, rows: Sequence[Row]) -> tuple[str, ...]:
     doubts = []
     long = [f"{row.line} to {row.line + row.lines - 1}" for row in rows if row.lines > 1]
     if long:
-        lines = sum(row.lines for row in rows)
-        doubts.append(
-            f"{name}: {len(rows)} rows take {lines} lines, since quoted fields continue from line {first_few(long)}: "
-            "see that each is one text"
-        )
+        lines = f"{len(rows)} rows take {sum(row.lines for row in rows)} lines"
+        why = f"since quoted fields continue from line {first_few(long)}"
+        doubts.append(f"{name}: {lines}, {why}: see that each is one text")
     kind = Path(name).suffix.lower()
     if kind == ".csv" and all(row.is_spaced for row in rows):
         doubts.append(f"{name}: all rows have quote marks as part of a text: put no space before a quoted field")
     quoted = [str(row.line) for row in rows if any(map(_QUOTED.fullmatch, (*row.inputs.values(), *row.targets)))]
     if kind == ".tsv" and quoted:
-        doubts.append(
-            f"{name}: {len(quoted)} rows have fields quoted as in CSV (line {first_few(quoted)}), but a TSV has no "
-            "quoting: the quote marks are part of the text"
-        )
+        where = f"{len(quoted)} rows have fields quoted as in CSV (line {first_few(quoted)})"
+        doubts.append(f"{name}: {where}, but a TSV has no quoting: the quote marks are part of the text")
     return tuple(doubts)
 
 

@@ -52,9 +52,8 @@ class CodeMetric:
         try:
             score = float(self.function(prediction, targets))
         except (Exception, SystemExit) as error:  # a user's function may raise anything
-            problem = (
-                f"the metric {self.name!r} failed on the prediction {prediction!r} ({type(error).__name__}: {error})"
-            )
+            what = f"the metric {self.name!r} failed on the prediction {prediction!r}"
+            problem = f"{what} ({type(error).__name__}: {error})"
             raise TaskError(problem, "a metric returns a number in [0, 1] for any text") from error
         if not 0 <= score <= 1:
             raise TaskError(f"the metric {self.name!r} returned {score} for {prediction!r}", "a score lies in [0, 1]")
@@ -79,9 +78,8 @@ def find_metric(name: str, *, folder: Path = Path(), allow_code: bool = False) -
     """
     if ":" in name:
         if not allow_code:
-            raise TaskError(
-                f"the metric {name!r} is code and was not run", "pass --allow-code if you trust this task file"
-            )
+            hint = "pass --allow-code if you trust this task file"
+            raise TaskError(f"the metric {name!r} is code and was not run", hint)
         function, digest = load_function(name, folder)
         return CodeMetric(name, folder.resolve(), function, digest)
     if name not in METRICS:
@@ -199,7 +197,6 @@ def _ends_in(found: Sequence[Number], wanted: Sequence[Number]) -> bool:
 def _imported_again(name: str, folder: Path, digest: str) -> Metric:
     metric = find_metric(name, folder=folder, allow_code=True)
     if not isinstance(metric, CodeMetric) or metric.digest != digest:
-        raise TaskError(
-            f"the code of the metric {name!r} has changed since its task was pickled", "load the task again"
-        )
+        problem = f"the code of the metric {name!r} has changed since its task was pickled"
+        raise TaskError(problem, "load the task again")
     return metric

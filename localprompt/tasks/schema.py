@@ -235,9 +235,8 @@ def _explain(path: Path, lines: Mapping[Key, int], detail: ErrorDetails) -> Task
     reason = reasons.get(detail["type"], detail["msg"].replace("Input should be", "must be"))
     hint = _QUOTE if detail["type"] == "string_type" else _SEE
     if detail["type"] == "literal_error" and isinstance(detail["input"], str):
-        hint = nearest(
-            detail["input"], [word.strip(" '") for word in context["expected"].replace(" or ", ",").split(",")]
-        )
+        expected = context["expected"].replace(" or ", ",").split(",")
+        hint = nearest(detail["input"], [word.strip(" '") for word in expected])
     return TaskError(f"{_at(path, lines, key)} {reason}", hint)
 
 
@@ -261,13 +260,11 @@ def _read_yaml(path: Path) -> tuple[object, dict[Key, int]]:
         with path.open("rb") as file:
             raw = file.read(_MAX_BYTES + 1)
     except OSError as error:
-        raise TaskError(
-            f"{path}: cannot be read ({error.strerror or error})", "give the path of a task file"
-        ) from error
+        problem = f"{path}: cannot be read ({error.strerror or error})"
+        raise TaskError(problem, "give the path of a task file") from error
     if len(raw) > _MAX_BYTES:
-        raise TaskError(
-            f"{path}: longer than {_MAX_BYTES // 1024} KiB", "rows belong in a data file, not in the task file"
-        )
+        hint = "rows belong in a data file, not in the task file"
+        raise TaskError(f"{path}: longer than {_MAX_BYTES // 1024} KiB", hint)
     try:
         text = raw.decode("utf-8-sig")
         _refuse_bombs(path, text)
@@ -280,9 +277,8 @@ def _read_yaml(path: Path) -> tuple[object, dict[Key, int]]:
     lines: dict[Key, int] = {}
     content = _plain(path, node, (), lines) if node else None
     if not isinstance(content, dict):
-        raise TaskError(
-            f"{path}: a task file is a YAML mapping of keys", "the shortest one is `data: {file: rows.jsonl}`"
-        )
+        hint = "the shortest one is `data: {file: rows.jsonl}`"
+        raise TaskError(f"{path}: a task file is a YAML mapping of keys", hint)
     return content, lines
 
 
@@ -306,9 +302,8 @@ def _plain(path: Path, node: yaml.Node, key: Key, lines: dict[Key, int]) -> obje
         return [_plain(path, item, (*key, index), lines) for index, item in enumerate(node.value)]
     if isinstance(node, yaml.ScalarNode):
         if re.search("[\x00\ud800-\udfff]", node.value):
-            raise TaskError(
-                f"{path}, line {lines[key]}: a character that is no text (NUL or half of a pair)", "remove it"
-            )
+            problem = f"{path}, line {lines[key]}: a character that is no text (NUL or half of a pair)"
+            raise TaskError(problem, "remove it")
         return node.value
     content: dict[str, object] = {}
     for name, value in node.value:
@@ -316,9 +311,8 @@ def _plain(path: Path, node: yaml.Node, key: Key, lines: dict[Key, int]) -> obje
         if not isinstance(name, yaml.ScalarNode):
             raise TaskError(f"{path}, line {line}: a key must be a word", _QUOTE)
         if name.value in content:
-            raise TaskError(
-                f"{path}, line {line}: key {_dotted((*key, name.value))!r} is given twice", "remove one of them"
-            )
+            problem = f"{path}, line {line}: key {_dotted((*key, name.value))!r} is given twice"
+            raise TaskError(problem, "remove one of them")
         content[name.value] = _plain(path, value, (*key, name.value), lines)
         lines[(*key, name.value)] = line
     return content

@@ -127,10 +127,8 @@ class Task:
             try:
                 pickle.dumps(getattr(self, name))
             except Exception as error:  # pickle raises what the object's own code raises
-                raise TaskError(
-                    f"the task's {name} cannot be pickled ({error})",
-                    "make it a function of a module that can be imported",
-                ) from error
+                hint = "make it a function of a module that can be imported"
+                raise TaskError(f"the task's {name} cannot be pickled ({error})", hint) from error
         return copyreg.__newobj__, (type(self),), [getattr(self, each.name) for each in fields(self)]  # type: ignore[attr-defined]
 
     def __copy__(self) -> Task:
@@ -251,9 +249,8 @@ def _labels(source: Source) -> tuple[str, ...]:
         return ()
     labels = tuple(composed(label).strip() for label in source.keys.labels)
     if len(labels) < 2:
-        raise TaskError(
-            f"{source.at('labels')} has {len(labels)}: a choice needs two", "remove labels to have answers generated"
-        )
+        hint = "remove labels to have answers generated"
+        raise TaskError(f"{source.at('labels')} has {len(labels)}: a choice needs two", hint)
     for index, label in enumerate(labels):
         if not label:
             raise TaskError(f"{source.at('labels', index)} is empty", "a label is a word or more")
@@ -289,9 +286,8 @@ def _layout(source: Source, inputs: Sequence[str]) -> Layout:
     if section.mode == "raw":
         for key in ("system", "opening"):
             if getattr(section, key):
-                raise TaskError(
-                    f"{source.at('layout', key)} needs `mode: chat`", "in raw mode the template is the whole text"
-                )
+                hint = "in raw mode the template is the whole text"
+                raise TaskError(f"{source.at('layout', key)} needs `mode: chat`", hint)
     # YAML's `|` adds a line break that nobody means; after it a model would begin its answer on a new line.
     template = default_template(inputs) if section.template is None else section.template.removesuffix("\n")
     opening = section.opening.removesuffix("\n")

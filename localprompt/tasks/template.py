@@ -92,9 +92,8 @@ class Layout:
             TaskError: if an input slot has no value, or the prompt has demos and the template no slot for them.
         """
         if prompt.demos and not self.has_demos:
-            raise TaskError(
-                "the prompt has demos but the layout has no {{demos}} slot", "add {{demos}} to its template"
-            )
+            problem = "the prompt has demos but the layout has no {{demos}} slot"
+            raise TaskError(problem, "add {{demos}} to its template")
         demos = "".join(self._demo(demo) for demo in prompt.demos)
         values = {**inputs, "instruction": prompt.instruction, "demos": demos}
         text = fill(self.template, values)
