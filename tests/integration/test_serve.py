@@ -359,6 +359,23 @@ def test_a_schema_that_is_none_is_refused(chat: openai.OpenAI) -> None:
         )
 
 
+def multiples(*numbers: float) -> dict[str, Any]:
+    return {"type": "object", "properties": {"a": {"allOf": [{"type": "number", "multipleOf": n} for n in numbers]}}}
+
+
+@pytest.mark.parametrize("numbers", [[19_999_993], [9_765_625], [1999, 1997], [0.1997, 1993]], ids=str)
+def test_a_schema_whose_matcher_would_take_minutes_is_refused(chat: openai.OpenAI, numbers: list[float]) -> None:
+    form: Any = {"type": "json_schema", "json_schema": {"name": "x", "schema": multiples(*numbers)}}
+    options: dict[str, Any] = {"model": "qwen", "messages": [{"role": "user", "content": "x"}], "max_tokens": 9}
+    with pytest.raises(openai.BadRequestError, match=r"its multipleOf, or .*, is above 10,000"):
+        chat.chat.completions.create(**options, response_format=form)
+    form["json_schema"]["schema"] = multiples(9973, 0.01, 100.0)
+    with pytest.raises(openai.BadRequestError, match="multipleOf"):
+        chat.chat.completions.create(**options, response_format=form)
+    form["json_schema"]["schema"] = multiples(99.73, 0.01)
+    assert chat.chat.completions.create(**options, response_format=form).choices
+
+
 def test_a_schema_that_is_nested_too_deeply_ends_no_completion_of_others(chat: openai.OpenAI) -> None:
     schema: dict[str, Any] = {"type": "object"}
     for _ in range(80):
