@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 Answer = Callable[[str, Mapping[str, Any]], Any]
-"""(path behind /v1/, body) to the reply; an int is a status, with an error in words."""
+"""(path behind /v1/, body) to the reply; an int is a status, with an error in words; bytes are all that is sent."""
 
 
 class FakeServer(ThreadingHTTPServer):
@@ -39,6 +39,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.seen.append((path, body))
         self.server.keys.append(self.headers["Authorization"])
         found = self.server.answer(path, body)
+        if isinstance(found, bytes):
+            self.wfile.write(found)
+            return
         status = found if isinstance(found, int) else 200
         sent = json.dumps({"error": {"message": "not today"}} if isinstance(found, int) else found).encode()
         self.send_response(status)

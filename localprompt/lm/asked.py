@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import re
 import zlib
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from threading import Thread
 from types import TracebackType
 from typing import TypeVar
 
@@ -130,22 +133,43 @@ class AskedModel:
         return found
 
     def _each(self, jobs: Sequence[Callable[[], _Result]]) -> list[_Result]:
-        """Return what the jobs return, in their order; the first error ends all that have not begun."""
-        found = []
-        with ThreadPoolExecutor(self._parallel) as pool:
-            running = [pool.submit(job) for job in jobs]
-            try:
-                for future in running:
-                    found.append(future.result())
-                    self.on_progress(len(found), len(jobs))
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-        return found
+        """Return what the jobs return, in their order.
+
+        The first error, or Ctrl-C, ends all that have not begun; those under way are not waited for.
+        """
+        if self._parallel == 1:  # a function of the user's is asked by one thread at a time, whatever broke off before
+            found = []
+            for job in jobs:
+                found.append(job())
+                self.on_progress(len(found), len(jobs))
+            return found
+        running: list[Future[_Result]] = [Future() for _ in jobs]
+        waiting = deque(zip(running, jobs, strict=True))
+        for _ in range(min(self._parallel, len(jobs))):  # daemons: what hangs does not keep the process from its end
+            Thread(target=_work, args=[waiting], daemon=True).start()
+        try:
+            for n, future in enumerate(as_completed(running), start=1):
+                if future.exception() is not None:  # of several that there are by now, the first in order
+                    next(each for each in running if each.done() and each.exception() is not None).result()
+                self.on_progress(n, len(jobs))
+        finally:
+            waiting.clear()
+        return [future.result() for future in running]
 
     def _count(self, texts: Sequence[str], n_drawn: int) -> None:
         n = sum(self.count_tokens(texts)) + n_drawn
         self._stats += EngineStats(n, n, len(texts), len(texts), 0.0)
+
+
+def _work(waiting: deque[tuple[Future[_Result], Callable[[], _Result]]]) -> None:
+    with suppress(IndexError):  # none is left
+        while True:
+            future, job = waiting.popleft()
+            try:
+                future.set_result(job())
+            except BaseException as error:  # noqa: BLE001 - raised by whoever awaits the answers
+                waiting.clear()
+                future.set_exception(error)
 
 
 def n_pieces(text: str) -> int:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
-import math
 import os
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -35,11 +35,14 @@ _TIMEOUT = 600.0
 _WAITS = (1.0, 4.0)
 """Seconds before a request is sent again to a server that is too busy."""
 _BUSY = (429, 503)
+_CLOSED = (*_BUSY, 401, 403, 502, 504)
 _MISSING = (404, 405, 501)
 _TOO_LONG = {"context_length_exceeded", "exceed_context_size_error"}
 """How servers call a request that does not fit their context, which is not known here: tokens are estimated."""
 _MAX_BYTES = 2**26
 _SHOWN = 300
+_ROUNDING = 1e-3
+"""Nats by which a log-probability may be above 0."""
 _TELLS_N_CTX = ("max_model_len", "context_length", "n_ctx", "n_ctx_train")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """Names of this machine to itself: asked without a proxy, and a server without a key has no others."""
@@ -47,6 +50,10 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 class NotOffered(ModelError):  # noqa: N818 - says what is the matter
     """A server does not have what it was asked for."""
+
+
+class Unavailable(ModelError):  # noqa: N818 - says what is the matter
+    """A server does not answer now, or not us, which tells nothing of what it has."""
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -60,11 +67,15 @@ class Server:
     Args:
         url: such as `http://127.0.0.1:11434/v1`.
         model: as the server names it.
+
+    Attributes:
+        goes_on: it is known to go on with the beginning of an answer; others may say it again.
     """
 
     def __init__(self, url: str, model: str = "") -> None:
         self.url = url
         self.model = model
+        self.goes_on = False
         host = urlsplit(url).hostname or ""
         proxies = [urllib.request.ProxyHandler({})] if host in LOOPBACK else []
         self._opener = urllib.request.build_opener(_NoRedirect, *proxies)
@@ -99,13 +110,14 @@ class Server:
             text = choice.get("text")
         else:
             turns = [{"role": each.role, "content": each.content} for each in question.messages]
-            opening = question.text.rstrip()
+            opening = question.text if self.goes_on else question.text.rstrip()
             turns += [{"role": "assistant", "content": opening}] if opening else []
             choice, n_tokens = self._choice("chat/completions", {**body, "messages": turns})
             message = choice.get("message")
-            text = message.get("content") if isinstance(message, Mapping) else None
-            if isinstance(text, str) and opening:
-                text = text.removeprefix(opening)  # some go on with it, some begin again
+            said = message if isinstance(message, Mapping) else {}
+            text = None if said.get("refusal") else said.get("content")
+            if isinstance(text, str) and not self.goes_on:
+                text = text.removeprefix(opening)
         reason = choice.get("finish_reason")
         if not isinstance(text, str) or reason not in ("stop", "length"):
             self._fail("a completion", f"returned none (finish_reason {reason!r})")
@@ -142,43 +154,53 @@ class Server:
     def _asked(self, path: str, body: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json", "User-Agent": "localprompt"}
-        key = os.environ.get(API_KEY)
+        key = os.environ.get(API_KEY, "")
+        if not (key.isascii() and key.isprintable()):
+            raise ConfigError(f"${API_KEY} has characters that no key has", "is there a line break in it?")
         headers |= {"Authorization": f"Bearer {key}"} if key else {}
         request = urllib.request.Request(f"{self.url}/{path}", data, headers)
-        for wait in (*_WAITS, None):
-            try:
-                with self._opener.open(request, timeout=_TIMEOUT) as response:
-                    found = json.loads(response.read(_MAX_BYTES))
-                if isinstance(found, Mapping):
-                    return found
-                self._fail(path, "answers what is no object")
-            except urllib.error.HTTPError as error:
-                if error.code not in _BUSY or wait is None:
-                    self._refused(path, error)
-                error.close()
+        status, said = self._sent(request)
+        for wait in _WAITS:
+            if status in _BUSY:
                 time.sleep(wait)
-            except (OSError, http.client.HTTPException) as error:
-                why = getattr(error, "reason", error)
-                raise ModelError(
-                    f"{self.url} cannot be reached ({why})", "check the address, and that the server runs"
-                ) from error
-            except ValueError as error:
-                self._fail(path, f"answers what is not JSON ({error})")
-        raise AssertionError  # the last attempt returns or raises
+                status, said = self._sent(request)
+        try:
+            found = json.loads(said)
+        except (ValueError, RecursionError):
+            found = None
+        if not 200 <= status < 300 or (isinstance(found, Mapping) and found.get("error")):
+            self._refused(path, status, said.decode("utf-8", "replace"), found)
+        if not isinstance(found, Mapping):
+            self._fail(path, "answers what is no JSON object")
+        return found
 
-    def _refused(self, path: str, error: urllib.error.HTTPError) -> NoReturn:
-        with error:
-            said = error.read(_MAX_BYTES).decode("utf-8", "replace")
+    def _sent(self, request: urllib.request.Request) -> tuple[int, bytes]:
+        """Return status and body of the answer, whatever they are."""
+        try:
+            try:
+                response = self._opener.open(request, timeout=_TIMEOUT)
+            except urllib.error.HTTPError as error:
+                response = error
+            with response:
+                return response.status, response.read(_MAX_BYTES)
+        except (OSError, http.client.HTTPException) as error:
+            why = getattr(error, "reason", error)
+            raise Unavailable(
+                f"{self.url} cannot be reached ({why})", "check the address, and that the server runs"
+            ) from error
+
+    def _refused(self, path: str, status: int, said: str, found: Any) -> NoReturn:
         names: set[object] = set()
-        with suppress(ValueError, KeyError, TypeError):  # some servers answer with a page
-            plain = json.loads(said)["error"]
+        with suppress(KeyError, TypeError):  # some servers answer with a page
+            plain = found["error"]
             said = str(plain["message"] if isinstance(plain, Mapping) else plain)
             names = {str(plain[name]) for name in ("code", "type") if name in plain}
-        message = f"{self.url}/{path} refuses with {error.code}: {said.strip()[:_SHOWN]}"
+        message = f"{self.url}/{path} refuses with {status}: {said.strip()[:_SHOWN]}"
         if names & _TOO_LONG:
-            raise ContextOverflow(message, "shorten it, or give the server a larger context") from error
-        hint = f"the key is read from ${API_KEY}" if error.code in (401, 403) else "most addresses end in /v1"
-        raise (NotOffered if error.code in _MISSING else ModelError)(message, hint) from error
+            raise ContextOverflow(message, "shorten it, or give the server a larger context")
+        hint = f"the key is read from ${API_KEY}" if status in (401, 403) else "most addresses end in /v1"
+        kind = NotOffered if status in _MISSING else Unavailable if status in _CLOSED else ModelError
+        raise kind(message, hint)
 
     def _fail(self, path: str, what: str) -> NoReturn:
         raise ModelError(f"{self.url} {what}, asked for {path}", "is it a server with OpenAI's interface?")
@@ -203,14 +225,17 @@ def load_server(scheme: str, text: str, **engine: object) -> AskedModel:
     server = Server(urlunsplit(parts).rstrip("/"), model)
     entry = _entry(server)
     server.model = str(entry["id"])
+    server.goes_on = "fingerprint" in entry  # `localprompt serve`
     try:
         server.score("One two", " three")
         score = server.score
-    except ModelError:  # some refuse it, some ignore it; each in its own way
+    except Unavailable:
+        raise
+    except ModelError:  # some refuse it, even with 500, some ignore it; each in its own way
         score = None
     identity = {"url": server.url, "model": server.model}
-    # `localprompt serve` says which weights and settings a name stands for: answers of others are not mixed up.
-    identity |= {"fingerprint": str(entry["fingerprint"])} if "fingerprint" in entry else {}
+    # It says which weights and settings a name stands for: answers of others are not mixed up.
+    identity |= {"fingerprint": str(entry["fingerprint"])} if server.goes_on else {}
     fingerprint = "url-" + hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     facts = ModelFacts(
         f"{server.url}#{server.model}",
@@ -257,13 +282,17 @@ def _n_ctx(entry: Mapping[str, Any]) -> int:
 
 def _is_entry(token: object, nats: object, top: object, offset: object) -> bool:
     """Return whether a server says of a token of a prompt what it should."""
-    numbers = [nats or 0.0, *(top.values() if isinstance(top, Mapping) else [])]
+    tops = {} if top is None else top
     return (
         isinstance(token, str)
-        and all(isinstance(each, int | float) and math.isfinite(each) for each in numbers)
-        and (top is None or isinstance(top, Mapping))
+        and isinstance(tops, Mapping)
+        and all(map(_is_logprob, [0.0 if nats is None else nats, *tops.values()]))
         and isinstance(offset, int)
     )
+
+
+def _is_logprob(value: object) -> bool:
+    return type(value) in (int, float) and -sys.float_info.max <= value <= _ROUNDING  # type: ignore[operator]
 
 
 def _reaching(logprobs: Any, start: int, text: str) -> Sequence[tuple[float, Mapping[str, float]]] | None:

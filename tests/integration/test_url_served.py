@@ -51,10 +51,10 @@ def command(model: Path, *more: str, port: int = 0) -> Iterator[tuple[subprocess
 def test_it_goes_on_with_texts_and_chats_as_in_this_process(model: LocalModel, sampling: Sampling) -> None:
     turns = [Message("system", "be brief"), Message("user", TEXTS[0])]
     with serving.served(model) as url, open_model(f"{url}/v1#tiny") as lm:
-        prompts = [*TEXTS, lm.chat(turns), lm.chat(turns, "so it is")]
+        prompts = [*TEXTS, lm.chat(turns), lm.chat(turns, "so it is"), lm.chat(turns, "so ")]
         found = lm.generate(prompts, sampling, range(len(prompts)))
         nats = lm.loglikelihood([(TEXTS[1], " a refund"), (TEXTS[2], " the end")])
-    native = [*TEXTS, model.chat(turns), model.chat(turns, "so it is")]
+    native = [*TEXTS, model.chat(turns), model.chat(turns, "so it is"), model.chat(turns, "so ")]
     wanted = model.generate(native, sampling, range(len(native)))
     assert [each.text for each in found] == [each.text for each in wanted]
     assert [each.finish_reason for each in found] == [each.finish_reason for each in wanted]

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 import toy
 from click.testing import CliRunner
-from openai_server import chat, plain, scoring, serving
+from openai_server import Answer, chat, plain, scoring, serving
 
 import localprompt
 from localprompt.cli.main import main
 from localprompt.errors import ConfigError, ModelError
+from localprompt.lm.asked import AskedModel, Question
+from localprompt.lm.base import ModelFacts
 from localprompt.lm.cached import CachedLM, MemoryAnswers
 from localprompt.lm.loading import is_trusted, open_model
 from localprompt.store import Store
@@ -115,6 +121,50 @@ def test_a_server_with_one_model_is_asked_in_chats_in_order_and_with_the_whole_s
         assert not {"top_k", "min_p", "top_p"} & bodies[0].keys()
 
 
+def asked_at_once(reply: Callable[[Question], Generation], parallel: int) -> AskedModel:
+    return AskedModel(ModelFacts("m", "f", 100, has_chat=False, identity={}), reply, parallel=parallel)
+
+
+def test_the_first_error_is_raised_at_once_and_nothing_more_begins() -> None:
+    begun, slow = [], Event()
+
+    def reply(question: Question) -> Generation:
+        begun.append(question.text)
+        if question.text == "1":
+            raise ModelError("the first error")
+        slow.wait(60)
+        return Generation("", 0, "stop")
+
+    with pytest.raises(ModelError, match="the first error"):
+        asked_at_once(reply, 2).generate([str(n) for n in range(30)], SAMPLING, [0] * 30)
+    assert not slow.is_set()
+    slow.set()
+    time.sleep(0.1)
+    assert sorted(begun) == ["0", "1"]
+
+
+HANGING = """
+import signal, threading, time
+from localprompt.lm.asked import AskedModel
+from localprompt.lm.base import ModelFacts
+from localprompt.types import Sampling
+
+def reply(question):
+    signal.raise_signal(signal.SIGINT)
+    time.sleep(60)
+
+model = AskedModel(ModelFacts("m", "f", 100, has_chat=False, identity={}), reply, parallel=8)
+model.generate([""] * 3, Sampling(8), [0] * 3)
+"""
+
+
+def test_ctrl_c_waits_for_no_answer() -> None:
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", HANGING], capture_output=True, text=True, check=False, timeout=50)
+    assert "KeyboardInterrupt" in done.stderr
+    assert time.monotonic() - began < 40
+
+
 def test_a_chat_survives_the_store_and_an_opening_is_not_said_twice() -> None:
     with serving(plain(lambda text: f"{text} yes")) as server, open_model(f"{server.url}#big") as lm:
         answers = MemoryAnswers()
@@ -124,6 +174,18 @@ def test_a_chat_survives_the_store_and_an_opening_is_not_said_twice() -> None:
             assert cached.generate([question], SAMPLING, [0]) == [Generation(" yes", 3, "stop")]
         asked = [body["messages"] for path, body in server.seen if path == "chat/completions"]
         assert asked == [[{"role": "user", "content": "well?"}, {"role": "assistant", "content": "Answer:"}]]
+
+
+def test_what_goes_on_with_an_opening_may_begin_with_the_same_letters() -> None:
+    def answer(path: str, body: Mapping[str, Any]) -> Any:
+        listed = {"data": [{"id": "m", "fingerprint": "f"}]}  # `localprompt serve`
+        return listed if path == "models" else chat("11 it is") if path == "chat/completions" else 404
+
+    with serving(answer) as server, open_model(server.url) as lm:
+        for opening in ("1", "1 "):
+            (found,) = lm.generate([lm.chat([Message("user", "well?")], opening)], SAMPLING, [0])
+            assert found.text == "11 it is"
+            assert server.seen[-1][1]["messages"][-1] == {"role": "assistant", "content": opening}
 
 
 def test_a_server_that_gives_log_probabilities_of_the_prompt_scores_plain_text_as_it_says() -> None:
@@ -149,6 +211,7 @@ WHOLE: dict[str, list[Any]] = {
     "text_offset": [0, 7],
 }
 """What a server says of the prompt that it is tried with."""
+NO_LOGPROBS: list[Any] = [float("nan"), float("-inf"), 0.9, True, False, "", [], -(10**400)]
 
 
 @pytest.mark.parametrize(
@@ -162,7 +225,8 @@ WHOLE: dict[str, list[Any]] = {
         *(({**WHOLE, name: None}, False) for name in WHOLE),
         *(({**WHOLE, name: WHOLE[name][:1]}, False) for name in WHOLE),
         *(({**WHOLE, name: [WHOLE[name][0], [0]]}, False) for name in WHOLE),
-        ({**WHOLE, "token_logprobs": [None, float("nan")]}, False),
+        *(({**WHOLE, "token_logprobs": [None, each]}, False) for each in NO_LOGPROBS),
+        ({**WHOLE, "token_logprobs": [None, 1e-7]}, True),
         ({**WHOLE, "top_logprobs": [None, {" three": None}]}, False),
     ],
 )
@@ -176,23 +240,62 @@ def test_a_server_scores_if_it_says_what_it_should_of_each_token_of_a_prompt(tol
         assert lm.facts.can_score is scores
 
 
+def answering(found: Any, of_completions: Any = 404) -> Answer:
+    def answer(path: str, body: Mapping[str, Any]) -> Any:
+        return {"models": {"data": [{"id": "m"}]}, "completions": of_completions}.get(path, found)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [(401, "refuses with 401"), (403, "with 403"), (429, "with 429"), (503, "with 503"), (502, "with 502")],
+)
+def test_a_server_that_is_busy_or_lets_nobody_in_is_not_said_to_lack_log_probabilities(
+    status: int, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    with serving(answering(0, status)) as server, pytest.raises(ModelError, match=says):
+        open_model(server.url)
+
+
+@pytest.mark.parametrize(
+    "answer", [400, 404, 422, 500, {"error": "Unexpected endpoint"}, {}, b"HTTP/1.1 200 OK\r\n\r\n<html>"]
+)
+def test_a_server_that_refuses_the_first_question_in_its_own_way_scores_nothing(answer: Any) -> None:
+    with serving(answering(0, answer)) as server, open_model(server.url) as lm:
+        assert not lm.facts.can_score
+
+
+@pytest.mark.parametrize("key", ["sk-secret\r", "sk-secret\n", "sécret", "secret☕"])
+def test_a_key_that_no_header_can_hold_is_not_shown(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCALPROMPT_API_KEY", key)
+    with serving(answering(0)) as server, pytest.raises(ConfigError, match="LOCALPROMPT_API_KEY has") as error:
+        open_model(server.url)
+    assert "cret" not in f"{error.value.message} {error.value.hint}"
+    assert not server.seen
+
+
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
         (500, r"refuses with 500: not today"),
         (302, "refuses with 302"),
-        ([], "answers what is no object"),
+        ([], "answers what is no JSON object"),
         ({"choices": []}, "answers without a choice"),
         (chat(None), "returned none"),
         (chat("half", "content_filter"), "returned none"),
+        ({**chat("half"), "error": {"message": "it died"}}, "refuses with 200: it died"),
+        ({"choices": [{"message": {"content": "", "refusal": "No."}, "finish_reason": "stop"}]}, "returned none"),
+        (b"HTTP/1.1 200 OK\r\n\r\n" + b"[" * 200_000, "answers what is no JSON object"),
+        (b"HTTP/1.1 500 No\r\n\r\n" + b"[" * 200_000, "refuses with 500"),
+        (b"HTTP/1.1 500 No\r\nTransfer-Encoding: chunked\r\n\r\n40\r\nabc", "cannot be reached"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n40\r\nabc", "cannot be reached"),
     ],
-    ids=repr,
+    ids=lambda each: repr(each)[:60],
 )
 def test_what_is_no_completion_is_an_error_and_no_answer(answer: Any, says: str) -> None:
-    def reply(path: str, body: Mapping[str, Any]) -> Any:
-        return {"data": [{"id": "m"}]} if path == "models" else answer
-
-    with serving(reply) as server, open_model(server.url) as lm:
+    with serving(answering(answer)) as server, open_model(server.url) as lm:
         with pytest.raises(ModelError, match=says):
             lm.generate([lm.chat([Message("user", "x")])], SAMPLING, [0])
         assert "elsewhere" not in [path for path, _ in server.seen]
