@@ -90,7 +90,7 @@ def scheme(name: str, loader: Loader) -> Iterator[None]:
         del _SCHEMES[name]
 
 
-def open_model(name_or_path: str | Path, **engine: Any) -> AbstractContextManager[LanguageModel]:
+def open_model(name_or_path: str | Path, /, **engine: Any) -> AbstractContextManager[LanguageModel]:
     """Return a loaded model by card name, by path, or by `scheme:text`.
 
     Raises:

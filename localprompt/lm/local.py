@@ -327,7 +327,7 @@ def content_hash(path: Path) -> str:
 
 
 @checked
-def load_model(name_or_path: str | Path, *, tune: bool = True, **settings: Any) -> LocalModel:
+def load_model(name_or_path: str | Path, /, *, tune: bool = True, **settings: Any) -> LocalModel:
     """Return a loaded model, by card name (pulled if missing), as another program has it, or by a GGUF file's path.
 
     What is pulled is logged to the logger `localprompt`: `logging.basicConfig(level=logging.INFO)` shows it.

@@ -28,6 +28,7 @@ from localprompt.serve import bodies
 from localprompt.serve.chat import ChatRequest
 from localprompt.serve.choose import ChooseRequest
 from localprompt.serve.completions import CompletionRequest
+from localprompt.serve.dispatcher import ServerEnds
 from localprompt.serve.metrics import exposition
 from localprompt.serve.queue import QueueFull
 from localprompt.serve.service import Limits, Service, UnknownModel, unless_gone
@@ -91,6 +92,10 @@ class Server:
         app = Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)
         known = {route.path for route in routes}
         return _Door(app, self._limits.seconds, self._api_key, self._requests, known)
+
+    def stop(self) -> None:
+        """Tell whoever waits for the engine that the server ends."""
+        self._service.dispatcher.stop()
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -233,7 +238,12 @@ class _Door:
             refusal = _error("the API key is missing or wrong", _Look(401, "authentication_error", "invalid_api_key"))
         else:
             with anyio.move_on_after(self._seconds) as limit:
-                await self._app(scope, receive, counted)
+                try:
+                    await self._app(scope, receive, counted)
+                except asyncio.CancelledError:
+                    if status or limit.cancel_called:
+                        raise
+                    refusal = _of(ServerEnds())
             if limit.cancelled_caught and not status:
                 message = f"no answer after {self._seconds:g} seconds"
                 refusal = _error(message, _Look(504, "timeout_error", "timeout", retry=False))
@@ -308,6 +318,7 @@ _LOOKS: dict[type[LocalPromptError], _Look] = {
     TooLarge: _Look(413, code="body_too_large"),
     QueueFull: _Look(429, "rate_limit_error", "queue_full"),
     RequestDied: _Look(500, "engine_error", "request_died", retry=False),
+    ServerEnds: _Look(503, "engine_error", "server_ends", retry=False),
     WorkerDied: _Look(503, "engine_error", "engine_died", retry=False),
     LocalPromptError: _Look(500, "engine_error", retry=False),
 }

@@ -29,6 +29,13 @@ _TURN_TOKENS = 2048
 """Of a wave that completions wait for, at most: about as many decode calls as a step of theirs has."""
 
 
+class ServerEnds(ModelError):  # noqa: N818 - says what happens
+    """What is not answered by now will not be."""
+
+    def __init__(self) -> None:
+        super().__init__("the server ends")
+
+
 class Engine(Protocol):
     """What the dispatcher needs of an `EngineProcess`."""
 
@@ -98,7 +105,7 @@ class Dispatcher:
         """
         with self._changed:
             if self._broken is not None or self._is_closed:
-                raise self._broken or ModelError("the server ends")
+                raise self._broken or ServerEnds()
             (self._writes if isinstance(job.items[0], Write) else self._waves).add(job)
             self._changed.notify()
 
@@ -117,11 +124,15 @@ class Dispatcher:
         """Why the engine is not to be had any more; None as long as it is."""
         return self._broken
 
-    def close(self) -> None:
-        """End the thread; what it has not answered is told so."""
+    def stop(self) -> None:
+        """Let the thread end as soon as the engine has answered; whoever still waits is told so."""
         with self._changed:
             self._is_closed = True
             self._changed.notify()
+
+    def close(self) -> None:
+        """End the thread; what it has not answered is told so."""
+        self.stop()
         self._thread.join(timeout=10)
 
     def _run(self) -> None:
@@ -143,10 +154,11 @@ class Dispatcher:
             except Exception as error:
                 self._give_up(ModelError(f"the server failed: {type(error).__name__}: {error}"))
                 raise
-        self._give_up(ModelError("the server ends"))
+        self._give_up(ServerEnds())
 
     def _turn(self) -> None:
         """Let the side go on whose turn it is, and note by how long waves are ahead; nobody falls behind unasked."""
+        self._stuck = [each for each in self._stuck if not each[0].is_cancelled]
         writes = bool(self._underway or len(self._writes))
         scores = bool(self._stuck or len(self._waves))
         is_wave = not self._underway if self._stuck else scores and (self._ahead <= 0 or not writes)
@@ -174,11 +186,11 @@ class Dispatcher:
             room -= len(item.tokens)
             return True
 
-        taken, self._stuck = [each for each in self._stuck if not each[0].is_cancelled], []
+        taken, self._stuck = self._stuck, []
         if not taken:
             with self._changed:
                 taken = self._waves.take(_WAVE_ITEMS, fits)
-            self.counts.waves += 1
+            self.counts.waves += bool(taken)
             self.counts.wave_items += len(taken)
         scores = [(job, i, item) for job, i in taken if isinstance(item := job.items[i], Score)]
         reads = [(job, i, item) for job, i in taken if isinstance(item := job.items[i], Read)]
@@ -259,6 +271,7 @@ class Dispatcher:
             if isinstance(answer, LocalPromptError):
                 each.job.tell(each.i, answer)
             else:
+                self.counts.completions += 1
                 each.tell_again(Told(*answer))
 
     def _give_up(self, error: LocalPromptError) -> None:

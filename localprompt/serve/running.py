@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import Callable
@@ -15,6 +16,20 @@ from localprompt.serve.service import Limits
 
 _BACKLOG = 1024
 """Connections that may wait to be accepted."""
+_GRACE = 5
+"""Seconds that answers under way have once the process is told to end."""
+
+
+class _Uvicorn(uvicorn.Server):
+    """Has `stop` called when the answers under way have had most of their time, so that the rest are told."""
+
+    def __init__(self, config: uvicorn.Config, stop: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._stop = stop
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().call_later(_GRACE - 1, self._stop)
+        await super().shutdown(sockets)
 
 
 def run(
@@ -32,15 +47,11 @@ def run(
     Raises:
         ConfigError: if nobody can listen there.
     """
-    server = uvicorn.Server(
-        uvicorn.Config(
-            Server(model, limits, api_key).app(),
-            log_level="warning",
-            lifespan="on",
-            timeout_graceful_shutdown=5,
-            access_log=False,
-        )
+    served = Server(model, limits, api_key)
+    config = uvicorn.Config(
+        served.app(), log_level="warning", lifespan="on", timeout_graceful_shutdown=_GRACE, access_log=False
     )
+    server = _Uvicorn(config, served.stop)
     with listening(*address) as listener:
         host, port = listener.getsockname()[:2]
         ready(f"http://{f'[{host}]' if ':' in host else host}:{port}/v1")

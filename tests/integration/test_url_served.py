@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import serving
@@ -61,6 +65,26 @@ def test_it_goes_on_with_texts_and_chats_as_in_this_process(model: LocalModel, s
     known = model.loglikelihood([(TEXTS[1], " a refund"), (TEXTS[2], " the end")])
     assert [each.logprob for each in nats] == pytest.approx([each.logprob for each in known], abs=TOLERANCE)
     assert [(each.n_tokens, each.greedy) for each in nats] == [(each.n_tokens, each.greedy) for each in known]
+
+
+def test_whoever_still_waits_when_the_server_ends_is_told_so(tiny_qwen: Path) -> None:
+    asked = {"max_tokens": 400, "n": 100, "temperature": 0}
+    with ExitStack() as stack:
+        process, url = stack.enter_context(command(tiny_qwen, "--engine", "lanes=4"))
+        streaming, waiting, sending = (http.client.HTTPConnection(urlsplit(url).netloc, timeout=60) for _ in range(3))
+        for connection in (streaming, waiting, sending):
+            stack.callback(connection.close)
+        streaming.request("POST", "/v1/completions", json.dumps({**asked, "prompt": "x", "stream": True}))
+        stream = streaming.getresponse()
+        waiting.request("POST", "/v1/completions", json.dumps({**asked, "prompt": ["x"] * 30}))
+        sending.putrequest("POST", "/v1/completions")
+        sending.putheader("Content-Length", "100")
+        sending.endheaders(b"{")
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        said = [stream.read(), *(each.getresponse().read() for each in (waiting, sending))]
+        assert process.wait(30) == 0
+    assert all(b"the server ends" in data[-200:] for data in said)
 
 
 def test_labels_are_scored_by_a_served_model_as_by_one_in_this_process(tiny_qwen: Path, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ class Scripted:
 
     def map(self, op: str, requests: Sequence[Any]) -> list[Any]:
         self.go.wait(SECONDS)
-        self._note(op, [request[op == "complete"][0] for request in requests])
+        self.note(op, [request[op == "complete"][0] for request in requests])
         self._underway = {}
         answers = [None if each[op == "complete"][0] in self.deadly else self._answer(op, each) for each in requests]
         if None in answers:
@@ -59,7 +59,7 @@ class Scripted:
         if op != "step":
             return self._beside(op, arguments["requests"])
         add, cancel = arguments["add"], arguments["cancel"]
-        self._note(op, [each[1][0] for each in add])
+        self.note(op, [each[1][0] for each in add])
         if self.mishaps or any(each[1][0] in self.deadly for each in add):
             self.mishaps = max(0, self.mishaps - 1)
             self._underway = {}
@@ -80,13 +80,13 @@ class Scripted:
         """Answer scores while completions are under way, which are lost if it dies of one."""
         assert self._underway
         firsts = [each[0][0] for each in requests]
-        self._note(f"{op} beside", firsts)
+        self.note(f"{op} beside", firsts)
         if not self.deadly.isdisjoint(firsts):
             self._underway = {}
             raise WorkerDied("it died")
         return [None if each[0][0] in self.no_room else self._answer(op, each) for each in requests]
 
-    def _note(self, op: str, what: object) -> None:
+    def note(self, op: str, what: object) -> None:
         self.asked.append((op, what))
         self.now += self.seconds.get(kind(op), 1.0)
 
@@ -257,6 +257,45 @@ def test_scores_that_have_no_room_wait_until_completions_have_ended_and_no_other
     assert order.index(("score", [11])) < order.index(("step", [1]))
     assert ("tokenwise", [13]) in order
     assert sum(12 in what for _, what in order) == 1
+
+
+def test_a_score_that_had_no_room_keeps_nobody_waiting_when_its_client_has_gone() -> None:
+    engine = Scripted()
+    engine.no_room, engine.letters = {11}, letters(100)
+    with dispatching(engine) as ask:
+        long, stuck = ask(write(1), client="long"), Asker(Score([11], 1), client="gone")
+        others = [Asker(write(2), client="w"), Asker(Score([12], 1), client="s")]
+        note = engine.note
+
+        def noted(op: str, what: object) -> None:
+            note(op, what)
+            if (op, what) == ("score beside", [11]):
+                stuck.job.cancel()
+                for other in others:
+                    ask.of(other)
+
+        engine.note = noted  # type: ignore[method-assign]
+        long.when_begun(lambda: ask.of(stuck))
+        engine.go.set()
+        for each in (long, *others):
+            each.wait()
+    assert ("step", [2]) in engine.asked[:10]
+    assert ("score beside", [12]) in engine.asked[:10]
+
+
+def test_what_is_counted_is_what_was_answered() -> None:
+    engine = Scripted()
+    engine.deadly = {2}
+    dispatcher = Dispatcher(engine, 4, most_waiting=10)
+    ask = Ask(dispatcher)
+    askers = [ask(write(i), client=f"c{i}") for i in range(3)]
+    gone = ask(Score([9], 1), client="gone")
+    gone.job.cancel()
+    engine.go.set()
+    for asker in askers:
+        asker.wait()
+    dispatcher.close()
+    assert (dispatcher.counts.completions, dispatcher.counts.waves) == (2, 0)
 
 
 @pytest.mark.parametrize("streamed", [True, False])
