@@ -20,9 +20,7 @@ from localprompt.cli.streams import say
 )
 @click.option("--max-body", type=click.IntRange(1), default=8 << 20, show_default=True, help="Bytes of a request.")
 @click.option("--max-waiting", type=click.IntRange(1), default=4096, show_default=True, help="Prompts that may wait.")
-@click.option(
-    "--max-seconds", type=click.FloatRange(0, min_open=True), default=600.0, show_default=True, help="Of one request."
-)
+@click.option("--max-seconds", type=float, default=600.0, show_default=True, help="Of one request.")
 @click.option("--add-bos", is_flag=True, help="Put BOS before token ids that have none, if the model wants it.")
 @engine_option
 @debug_option
@@ -55,6 +53,8 @@ def serve(
     from localprompt.lm.server import LOOPBACK  # noqa: PLC0415
     from localprompt.serve.service import Limits  # noqa: PLC0415
 
+    if not max_seconds > 0:
+        raise ConfigError(f"--max-seconds is {max_seconds}", "give a number above 0")
     if host not in LOOPBACK and not api_key:
         raise ConfigError(f"whoever reaches {host} could use the model", "give --api-key, or leave --host out")
     with load_model(model, **engine) as loaded:

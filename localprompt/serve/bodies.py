@@ -26,9 +26,14 @@ _MOST_MISTAKES = 1000
 
 
 class Strict(BaseModel):
-    """A record whose fields are all known, and have the type that they must have."""
+    """A record whose fields are all known, and have the type that they must have; null is as good as nothing."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_null(cls, given: Any) -> Any:
+        return {name: each for name, each in given.items() if each is not None} if isinstance(given, dict) else given
 
 
 class Body(Strict):
@@ -48,7 +53,7 @@ class StreamOptions(Strict):
 
 
 class Drawn(Body):
-    """How completions are drawn; as with OpenAI, null is as good as nothing."""
+    """How completions are drawn."""
 
     temperature: float = Field(1.0, ge=0, le=100)
     top_p: float = Field(1.0, gt=0, le=1)
@@ -62,11 +67,6 @@ class Drawn(Body):
     frequency_penalty: float = Field(0, ge=0, le=0)
     presence_penalty: float = Field(0, ge=0, le=0)
     logit_bias: dict[str, float] = Field({}, max_length=0)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_null(cls, given: Any) -> Any:
-        return {name: each for name, each in given.items() if each is not None} if isinstance(given, dict) else given
 
     @model_validator(mode="after")
     def _streams_what_it_describes(self) -> Drawn:
@@ -120,7 +120,6 @@ class ChatMessage(Strict):
 
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[Part]
-    name: str | None = None
 
     @property
     def text(self) -> str:
@@ -128,12 +127,12 @@ class ChatMessage(Strict):
         return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
 
 
-class Schema(BaseModel):
-    """A JSON schema with its name."""
-
-    model_config = ConfigDict(strict=True, populate_by_name=True)
+class Schema(Strict):
+    """A JSON schema with its name; the answer follows it, whether `strict` or not."""
 
     name: str = ""
+    description: str = ""
+    strict: bool = True
     schema_: dict[str, Any] = Field(alias="schema")
 
 
@@ -148,8 +147,10 @@ class ResponseFormat(Strict):
         """What the completion is held to.
 
         Raises:
-            ConfigError: if the schema is missing.
+            ConfigError: if the schema is missing, or the type is another.
         """
+        if self.json_schema is not None and self.type != "json_schema":
+            raise ConfigError(f"json_schema has no effect beside type {self.type}", "set type json_schema")
         if self.type == "text":
             return ""
         if self.type == "json_object":
@@ -173,6 +174,8 @@ class ChatBody(Drawn):
     def _gives_what_is_asked(self) -> ChatBody:
         if self.top_logprobs and not self.logprobs:
             raise ConfigError(f"top_logprobs {self.top_logprobs} has no effect without logprobs", '"logprobs": true')
+        if self.max_tokens is not None and self.max_completion_tokens not in (None, self.max_tokens):
+            raise ConfigError("max_tokens and max_completion_tokens differ", "give one of them")
         return self
 
 

@@ -40,6 +40,8 @@ class ChooseRequest:
             ContextOverflow: if one does not fit.
         """
         given = [*self._body.contexts, *self._body.content_free]
+        if [] in given:
+            raise ConfigError("a context has no messages", "give texts, or lists of one message at least")
         chats = iter(await self._service.words.chat([each for each in given if not isinstance(each, str)]))
         contexts = [each if isinstance(each, str) else next(chats) for each in given]
         pairs = [(context, text) for context, choices in zip(contexts, self._choices, strict=True) for text in choices]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 from localprompt.engine.tokenwise import TokenLogprob
@@ -20,13 +22,9 @@ def of_prompt(
     `records` are of the last tokens: the first has no log-probability where nothing comes before it. `top_logprobs` has
     the `n_top` most probable tokens and the token itself.
     """
-    # Counted from the end: BOS and the space that some vocabularies put before a text are not in it.
-    data = text.encode(errors="replace")
-    end, ends = len(data), []
-    for token in reversed(tokens):
-        end = max(0, end - len(words.data(token)))
-        ends.append(end)
-    offsets = _characters(data, ends[::-1])
+    data, starts = _written(words, b"", tokens)
+    n_before = len(data.decode(errors="replace")) - len(text)  # a space that some vocabularies put before a text
+    offsets = [max(0, each - n_before) for each in _characters(data, starts)]
     entries = _entries(words, records, n_top)
     unknown = [None] * (len(tokens) - len(records))
     return {
@@ -42,10 +40,7 @@ def of_drawn(words: Words, records: Sequence[TokenLogprob], written: bytes, begi
 
     The completion begins at the character `begin`. A token that ends it is among them.
     """
-    data, starts = written, []
-    for token, *_ in records:
-        starts.append(len(data))
-        data += words.data(token)
+    data, starts = _written(words, written, [token for token, *_ in records])
     offsets = [begin + each for each in _characters(data, starts)]
     return _entries(words, records, n_top) | {"text_offset": offsets}
 
@@ -89,14 +84,19 @@ def _token(words: Words, token: int, logprob: float) -> dict[str, Any]:
     return {"token": text, "logprob": max(_LEAST, logprob), "bytes": list(data)}
 
 
-def _characters(data: bytes, places: Sequence[int]) -> list[int]:
-    """Return how many whole characters come before each place, which rise.
+def _written(words: Words, before: bytes, tokens: Sequence[int]) -> tuple[bytes, list[int]]:
+    """Return the bytes that tokens add to those before them, and where each token begins."""
+    pieces = [before, *map(words.data, tokens)]
+    return b"".join(pieces), list(accumulate(map(len, pieces)))[:-1]
 
-    A text may begin with the rest of a character that has no beginning.
-    """
+
+def _characters(data: bytes, places: Sequence[int]) -> list[int]:
+    """Return the number of the character that each place is in; the places rise."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
     found, n, at = [], 0, 0
     for place in places:
-        n += sum(byte & 0xC0 != 0x80 for byte in data[at:place])
+        n += len(decoder.decode(data[at:place]))
         at = place
-        found.append(max(0, n - (place < len(data) and data[place] & 0xC0 == 0x80)))
+        begun = decoder.getstate()[0] + data[place : place + 1]
+        found.append(n + len(begun.decode(errors="replace")) - (place < len(data)))
     return found

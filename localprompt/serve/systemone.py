@@ -42,7 +42,8 @@ class Question(Strict):
         if self.type == "choice" and isinstance(self.criteria, dict) and len(self.criteria) > 1:
             return dict(self.criteria)
         if self.type == "score" and isinstance(self.criteria, list) and len(self.criteria) > 1:
-            return {str(level): text for level, text in enumerate(self.criteria)}
+            n_digits = len(str(len(self.criteria) - 1))  # as many for each: "1" is never less probable than "10"
+            return {f"{level:0{n_digits}}": text for level, text in enumerate(self.criteria)}
         wanted = {"noul": "none", "choice": "two or more keys with descriptions", "score": "two or more levels"}
         raise ConfigError(f"the criteria of a question of type {self.type} must be {wanted[self.type]}")
 
@@ -117,5 +118,6 @@ def _answer(kind: str, probabilities: dict[str, float]) -> dict[str, Any]:
         return {"noul": probabilities[_YES]}
     if kind == "choice":
         return {"choice": best, "confidence": probabilities[best], "probabilities": probabilities}
-    mean = sum(int(level) * probability for level, probability in probabilities.items())
-    return {"score": mean, "probabilities": probabilities}
+    levels = {int(level): probability for level, probability in probabilities.items()}
+    mean = sum(level * probability for level, probability in levels.items())
+    return {"score": mean, "probabilities": {str(level): each for level, each in levels.items()}}

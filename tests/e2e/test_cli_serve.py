@@ -67,6 +67,19 @@ def test_without_a_key_it_listens_nowhere_but_here(host: str) -> None:
     assert "--api-key" in result.output
 
 
+@pytest.mark.parametrize("seconds", ["nan", "0", "-1"])
+def test_seconds_that_are_none_are_refused(seconds: str) -> None:
+    result = CliRunner().invoke(main, ["serve", "--model", "nothing", "--max-seconds", seconds])
+    assert (result.exit_code, "--max-seconds is" in result.output) == (2, True)
+
+
+@pytest.mark.parametrize("command", [["serve"], ["models", "bench"]])
+def test_an_engine_setting_by_the_name_of_an_argument_is_unknown_like_any_other(command: list[str]) -> None:
+    model = ["nothing"] if command[-1] == "bench" else ["--model", "nothing"]
+    result = CliRunner().invoke(main, [*command, *model, "--engine", "name_or_path=x"])
+    assert (result.exit_code, "unknown engine setting 'name_or_path'" in result.output) == (2, True)
+
+
 def test_a_port_that_is_taken_is_named(tiny_qwen: Path) -> None:
     from localprompt.serve.running import listening  # noqa: PLC0415
 

@@ -22,6 +22,7 @@ from openai.types import Completion
 
 from localprompt.lm.local import LocalModel
 from localprompt.serve.service import Limits
+from localprompt.serve.systemone import Question
 from localprompt.types import Message, Sampling
 
 TEXTS = ["the answer is positive", "the answer is negative", "☕ é and", "the ticket is about a refund", "x"]
@@ -640,6 +641,58 @@ def test_null_is_as_good_as_nothing(url: str) -> None:
     ]
     status, answer = post(url, "/v1/completions", {"prompt": "x", **dict.fromkeys(names)})
     assert (status, len(answer["choices"])) == (200, 1), answer
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/choose", {"contexts": ["x"], "choices": ["a", "b"], "score": None, "content_free": None}),
+        ("/tokenize", {"prompt": "x", "content": None, "add_special": None, "add_special_tokens": None}),
+        ("/v1/systemone", {"state": "x", "questions": {"q": {"type": "noul", "instructions": "x", "criteria": None}}}),
+    ],
+)
+def test_null_is_as_good_as_nothing_everywhere(url: str, path: str, body: dict[str, Any]) -> None:
+    without = {name: value for name, value in body.items() if value is not None}
+    assert post(url, path, body)[0] == post(url, path, without)[0] == 200
+
+
+def test_an_answer_can_be_sent_back_as_it_came(chat: openai.OpenAI) -> None:
+    asked: list[Any] = [{"role": "user", "content": "the answer"}]
+    options: dict[str, Any] = {"model": "qwen", "max_tokens": 4, "temperature": 0}
+    said = chat.chat.completions.create(messages=asked, **options).choices[0].message
+    assert chat.chat.completions.create(messages=[*asked, said, *asked], **options).choices
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"messages": [{"role": "user", "content": "x", "name": "Ada"}]}, "'messages.0.name'"),
+        ({"response_format": {"type": "text", "json_schema": {"schema": {}}}}, "no effect beside type text"),
+        ({"response_format": {"type": "json_object", "json_schema": {"schema": {}}}}, "beside type json_object"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"schema": {}, "x": 1}}}, "json_schema.x'"),
+        ({"max_tokens": 3, "max_completion_tokens": 4}, "max_tokens and max_completion_tokens differ"),
+    ],
+)
+def test_what_would_have_no_effect_in_a_chat_is_refused(url: str, more: dict[str, Any], said: str) -> None:
+    status, answer = post(url, "/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}], **more})
+    assert (status, said in answer["error"]["message"]) == (400, True), answer
+
+
+def test_a_chat_without_messages_is_no_context(url: str) -> None:
+    cases: list[dict[str, Any]] = [{"contexts": [[]]}, {"contexts": ["x"], "content_free": [[]]}]
+    for more in cases:
+        status, answer = post(url, "/v1/choose", {"choices": ["a", "b"], **more})
+        assert (status, "a context has no messages" in answer["error"]["message"]) == (400, True), answer
+
+
+def test_no_level_of_a_score_begins_another(url: str) -> None:
+    criteria = [f"as {n}" for n in range(12)]
+    question = {"type": "score", "instructions": "How angry?", "criteria": criteria}
+    assert list(Question.model_validate(question).options()) == [f"{n:02}" for n in range(12)]
+    status, answer = post(url, "/v1/systemone", {"state": "x", "questions": {"q": question}})
+    found = answer["answers"]["q"]
+    assert (status, list(found["probabilities"])) == (200, [str(n) for n in range(12)])
+    assert found["score"] == pytest.approx(sum(int(level) * each for level, each in found["probabilities"].items()))
 
 
 def test_alternatives_without_log_probabilities_are_refused(url: str) -> None:
