@@ -7,10 +7,9 @@ with other fields at the same places, or for another processor, would otherwise 
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import platform
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import platformdirs
@@ -39,7 +38,7 @@ def check_build() -> None:
     known = ""
     name = f"{importlib.metadata.version('llama-cpp-python')} {platform.machine()} {platform.processor()}\n"
     memory = Path(platformdirs.user_cache_dir("localprompt")) / "builds.txt"
-    with contextlib.suppress(OSError, ValueError):  # it only saves work
+    with suppress(OSError, ValueError):  # it only saves work
         known = memory.read_text()
     if name in known.splitlines(keepends=True):
         return

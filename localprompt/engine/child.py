@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -74,9 +76,29 @@ def cause(code: int) -> str:
     return f"signal {named.get(-code, -code)}"
 
 
-def death(process: subprocess.Popen[bytes], log: IO[bytes], what: str) -> ModelError:
-    """Return the error of a process whose pipe has ended, once it has too; `what` names it."""
-    with contextlib.suppress(subprocess.TimeoutExpired):  # its pipe ends a little before itself
-        process.wait(10)
-    process.kill()
-    return ModelError(f"{what} died ({cause(process.wait())})", tail_of(log))
+@contextlib.contextmanager
+def child(module: str, what: str) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
+    """Yield the process of a module of this package and its log; it ends with the block, in which its pipes are used.
+
+    Raises:
+        ModelError: if its pipe ends before it has answered; `what` names it.
+    """
+    with (
+        tempfile.TemporaryFile("a+b") as log,
+        subprocess.Popen(
+            child_command(module),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C goes to the parent alone, which then ends the child
+        ) as process,
+    ):
+        try:
+            yield process, log
+        except EOFError:
+            with contextlib.suppress(subprocess.TimeoutExpired):  # its pipe ends a little before itself
+                process.wait(10)
+            process.kill()
+            raise ModelError(f"{what} died ({cause(process.wait())})", tail_of(log)) from None
+        finally:
+            process.kill()

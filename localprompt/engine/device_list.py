@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import subprocess
-import tempfile
 import threading
 from dataclasses import astuple
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from localprompt.engine.child import become_child, child_command, death
+from localprompt.engine.child import become_child, child
 from localprompt.engine.devices import Device
 from localprompt.engine.frames import read_frame, write_frame
 
@@ -44,25 +42,13 @@ def visible() -> tuple[Device, ...]:
     """
     if not has_backend():
         return ()
-    with (
-        tempfile.TemporaryFile("a+b") as log,
-        subprocess.Popen(
-            child_command("localprompt.engine.device_list"),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            start_new_session=True,
-        ) as process,
-    ):
+    with child("localprompt.engine.device_list", "the process that asks for GPUs") as (process, _):
         late = threading.Timer(_SECONDS, process.kill)
         late.start()
         try:
             return tuple(Device(*each) for each in read_frame(cast("BinaryIO", process.stdout)))
-        except EOFError:
-            raise death(process, log, "the process that asks for GPUs") from None
         finally:
             late.cancel()
-            process.kill()
 
 
 @cache

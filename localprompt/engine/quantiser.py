@@ -10,15 +10,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from localprompt.engine.child import become_child, child_command, death, tail_of
+from localprompt.engine.child import become_child, child, tail_of
 from localprompt.engine.frames import read_frame, write_frame
 from localprompt.engine.gguf import FILE_TYPES
 from localprompt.engine.gguf_validator import validate
@@ -69,27 +67,13 @@ def ask(job: Job, progress: Callable[[int, int], None] = lambda done, total: Non
     Raises:
         ModelError: if it refuses or its process dies, with the last lines of its log; a part of the target may be left.
     """
-    with (
-        tempfile.TemporaryFile("a+b") as log,
-        subprocess.Popen(
-            child_command("localprompt.engine.quantiser"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            start_new_session=True,  # Ctrl-C goes to the parent alone, which then ends the child
-        ) as process,
-    ):
+    with child("localprompt.engine.quantiser", f"the process that quantises {job.source}") as (process, log):
         stdin, stdout = cast("BinaryIO", process.stdin), cast("BinaryIO", process.stdout)
-        try:
-            with contextlib.suppress(BrokenPipeError):  # dead already: its pipe to here ends too
-                write_frame(stdin, asdict(job))
-                stdin.close()
-            while "progress" in (frame := read_frame(stdout)):
-                progress(*frame["progress"])
-        except EOFError:
-            raise death(process, log, f"the process that quantises {job.source}") from None
-        finally:
-            process.kill()
+        with contextlib.suppress(BrokenPipeError):  # dead already: its pipe to here ends too
+            write_frame(stdin, asdict(job))
+            stdin.close()
+        while "progress" in (frame := read_frame(stdout)):
+            progress(*frame["progress"])
         if "error" in frame:
             message, hint = frame["error"]
             raise ModelError(message, hint or tail_of(log))

@@ -135,14 +135,8 @@ class EngineSettings:
         """
         settings = asdict(self)
         del settings["stream_ctx"]
-        if not self.exact:
-            del settings["exact"]
-        if self.n_engines == 1:
-            del settings["n_engines"]
-        for name in ("main_gpu", "tensor_split"):
-            if settings[name] is None:
-                del settings[name]
-        return settings
+        unasked = {"exact": False, "n_engines": 1, "main_gpu": None, "tensor_split": None}
+        return {name: value for name, value in settings.items() if name not in unasked or value != unasked[name]}
 
 
 def read_settings(given: Mapping[str, object]) -> EngineSettings:

@@ -16,7 +16,7 @@ import logging
 import platform
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -221,33 +221,27 @@ def _probe(path: Path, settings: EngineSettings, most: int) -> tuple[int, float]
 
     Of several engines one is measured, alone.
     """
-    engine = EngineProcess(path, placement.members(settings, visible())[0])
+    with closing(EngineProcess(path, placement.members(settings, visible())[0])) as engine:
 
-    def rate(n_tokens: int) -> float:
-        return float(engine.call("prefill_rate", n_tokens=n_tokens))
+        def rate(n_tokens: int) -> float:
+            return float(engine.call("prefill_rate", n_tokens=n_tokens))
 
-    try:
         n_tokens = probe_length(rate, most)  # less than `most` where this candidate is a good deal slower
         return n_tokens, max(rate(n_tokens) for _ in range(2))
-    finally:
-        engine.close()
 
 
 def _drawing_rate(path: Path, settings: EngineSettings) -> float:
     """Return the better of two rates, in tokens per second, of short completions in all lanes of one engine."""
-    engine = EngineProcess(path, placement.members(settings, visible())[0])
-    prompt, sampling = [engine.info["start_token"]], asdict(Sampling(max_tokens=_DRAWN, temperature=1.0))
+    with closing(EngineProcess(path, placement.members(settings, visible())[0])) as engine:
+        prompt, sampling = [engine.info["start_token"]], asdict(Sampling(max_tokens=_DRAWN, temperature=1.0))
 
-    def rate(n_lanes: int) -> float:
-        began = time.perf_counter()
-        drawn = engine.map("generate", [[prompt, sampling, seed, []] for seed in range(n_lanes)], read=_n_drawn)
-        return float(sum(drawn)) / (time.perf_counter() - began)
+        def rate(n_lanes: int) -> float:
+            began = time.perf_counter()
+            drawn = engine.map("generate", [[prompt, sampling, seed, []] for seed in range(n_lanes)], read=_n_drawn)
+            return float(sum(drawn)) / (time.perf_counter() - began)
 
-    try:
         rate(2)  # the first reads the file and starts what the GPU needs
         return max(rate(settings.lanes) for _ in range(2))
-    finally:
-        engine.close()
 
 
 def _n_drawn(answer: Sequence[Any]) -> int:

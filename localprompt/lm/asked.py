@@ -8,11 +8,10 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, as_completed
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
 from threading import Thread
-from types import TracebackType
 from typing import TypeVar
 
 from localprompt.errors import ConfigError, ModelError
@@ -42,7 +41,7 @@ Score = Callable[[str, str], Loglikelihood]
 """(context, continuation), both plain text."""
 
 
-class AskedModel:
+class AskedModel(AbstractContextManager["AskedModel"]):
     """A `LanguageModel` whose replies come from elsewhere; a context manager, which has nothing to close.
 
     A chat is kept as its turns until it is asked, since whoever answers has the chat template. Tokens are estimated:
@@ -63,19 +62,11 @@ class AskedModel:
         self._reply = reply
         self._score = score
         self._parallel = parallel
-        self._stats = EngineStats()
-
-    def __enter__(self) -> AskedModel:
-        """Return itself."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Do nothing: there is nothing to close."""
-
-    @property
-    def stats(self) -> EngineStats:
+        self.stats = EngineStats()
         """Cumulative work, in estimated tokens; nothing is shared, as far as anybody knows."""
-        return self._stats
+
+    def __exit__(self, *_: object) -> None:
+        """Do nothing: there is nothing to close."""
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return a checksum of each piece of at most four letters, the same in every process: an estimate."""
@@ -158,7 +149,7 @@ class AskedModel:
 
     def _count(self, texts: Sequence[str], n_drawn: int) -> None:
         n = sum(self.count_tokens(texts)) + n_drawn
-        self._stats += EngineStats(n, n, len(texts), len(texts), 0.0)
+        self.stats += EngineStats(n, n, len(texts), len(texts), 0.0)
 
 
 def _work(waiting: deque[tuple[Future[_Result], Callable[[], _Result]]]) -> None:

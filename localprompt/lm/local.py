@@ -6,10 +6,10 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NoReturn
 
 from localprompt.engine.build import check_build
@@ -34,7 +34,7 @@ _SEED_BITS = 2**64 - 1
 """What the engine uses of a seed."""
 
 
-class LocalModel:
+class LocalModel(AbstractContextManager["LocalModel"]):
     """One GGUF file, loaded in a worker process; a context manager. See `LanguageModel` for the contract.
 
     It belongs to the process that loaded it: in a forked child each call raises ModelError. One call at a time: a
@@ -60,12 +60,7 @@ class LocalModel:
         kind = Team if settings.n_engines > 1 and not vocabulary_only else EngineProcess
         self._engine = kind(model, settings, vocabulary_only=vocabulary_only)
 
-    def __enter__(self) -> LocalModel:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __reduce__(self) -> NoReturn:

@@ -6,7 +6,7 @@ import re
 import uuid
 import zlib
 from collections.abc import Callable, Sequence
-from types import TracebackType
+from contextlib import AbstractContextManager
 
 from localprompt.errors import ModelError
 from localprompt.lm.base import ModelFacts
@@ -25,7 +25,7 @@ def _flat(context: str, continuation: str) -> float:
     return -float(len(continuation))
 
 
-class ScriptedLM:
+class ScriptedLM(AbstractContextManager["ScriptedLM"]):
     """A `LanguageModel` that says what its two functions say, at once and always the same.
 
     A token is a word with the white space before it. Chat and fill-in-the-middle prompts are rendered with visible
@@ -70,11 +70,7 @@ class ScriptedLM:
         self._tokens = 0
         self._calls = 0
 
-    def __enter__(self) -> ScriptedLM:
-        """Return itself."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         """Do nothing: there is nothing to close."""
 
     @property

@@ -183,7 +183,7 @@ class Server:
                 response = error
             with response:
                 return response.status, response.read(_MAX_BYTES)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:  # a host's name may be none
             why = getattr(error, "reason", error)
             raise Unavailable(
                 f"{self.url} cannot be reached ({why})", "check the address, and that the server runs"

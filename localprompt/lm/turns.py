@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from types import TracebackType
 from typing import Protocol, runtime_checkable
 
 from localprompt.lm.base import LanguageModel
@@ -19,7 +18,7 @@ class _WithVocabulary(Protocol):
     def vocabulary(self) -> AbstractContextManager[LanguageModel]: ...
 
 
-class ModelSwapper:
+class ModelSwapper(AbstractContextManager["ModelSwapper"]):
     """Which of several models is in memory: the one that was asked last; a context manager, which frees it."""
 
     def __init__(self) -> None:
@@ -28,12 +27,7 @@ class ModelSwapper:
         self._current: SwappedModel | None = None
         self._vocabularies = ExitStack()
 
-    def __enter__(self) -> ModelSwapper:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._current is not None:
             self._current.unload()
         self._vocabularies.close()

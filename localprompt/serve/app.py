@@ -91,7 +91,8 @@ class Server:
         }
         app = Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)
         known = {route.path for route in routes}
-        return _Door(app, self._limits.seconds, self._api_key, self._requests, known)
+        key = f"Bearer {self._api_key}".encode() if self._api_key else b""
+        return _Door(app, self._limits.seconds, key, self._requests, known)
 
     def stop(self) -> None:
         """Tell whoever waits for the engine that the server ends."""
@@ -135,9 +136,7 @@ class Server:
         body, name = await self._read(request, SystemOneBody), self._service.new_name("decide")
         return await self._scored(request, body, name, SystemOneRequest(self._service, body, name))
 
-    async def _scored(
-        self, request: Request, body: bodies.Body, name: str, asked: ChooseRequest | SystemOneRequest
-    ) -> Response:
+    async def _scored(self, request: Request, body: bodies.Body, name: str, asked: ChooseRequest) -> Response:
         await asked.prepare()
         work = self._service.answers(name, _client(request, body), asked.scores)
         return JSONResponse(asked.response(await unless_gone(request, work)))
@@ -203,30 +202,29 @@ class Server:
         return body
 
 
+@dataclass(frozen=True, slots=True)
 class _Door:
     """What every request passes: the key, the time it may take, and the counting."""
 
-    def __init__(
-        self, app: ASGIApp, seconds: float, api_key: str, requests: Counter[tuple[str, int]], known: set[str]
-    ) -> None:
-        self._app = app
-        self._seconds = seconds
-        self._key = f"Bearer {api_key}".encode() if api_key else b""
-        self._requests = requests
-        self._known = known
+    app: ASGIApp
+    seconds: float
+    key: bytes
+    """What a request must bring as `Authorization`; empty: nothing."""
+    requests: Counter[tuple[str, int]]
+    known: set[str]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
-        path = scope["path"] if scope["path"] in self._known else "other"
+        path = scope["path"] if scope["path"] in self.known else "other"
         status = 0
 
         async def counted(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                self._requests[path, status] += 1
+                self.requests[path, status] += 1
             await send(message)
 
         refusal = None
@@ -237,15 +235,15 @@ class _Door:
         elif not self._may_pass(scope):
             refusal = _error("the API key is missing or wrong", _Look(401, "authentication_error", "invalid_api_key"))
         else:
-            with anyio.move_on_after(self._seconds) as limit:
+            with anyio.move_on_after(self.seconds) as limit:
                 try:
-                    await self._app(scope, receive, counted)
+                    await self.app(scope, receive, counted)
                 except asyncio.CancelledError:
                     if status or limit.cancel_called:
                         raise
                     refusal = _of(ServerEnds())
             if limit.cancelled_caught and not status:
-                message = f"no answer after {self._seconds:g} seconds"
+                message = f"no answer after {self.seconds:g} seconds"
                 refusal = _error(message, _Look(504, "timeout_error", "timeout", retry=False))
         if refusal is not None:
             await refusal(scope, receive, counted)
@@ -258,17 +256,17 @@ class _Door:
         headers = dict(scope["headers"])
         host, origin = (headers.get(name, b"").decode("latin-1") for name in (b"host", b"origin"))
         try:
-            return bool(self._key) or all(
+            return bool(self.key) or all(
                 urlsplit(url).hostname in LOOPBACK for url in (host and f"//{host}", origin) if url
             )
         except ValueError:
             return False
 
     def _may_pass(self, scope: Scope) -> bool:
-        if not self._key or scope["path"] == "/health":
+        if not self.key or scope["path"] == "/health":
             return True
         given = dict(scope["headers"]).get(b"authorization", b"")
-        return hmac.compare_digest(given, self._key)
+        return hmac.compare_digest(given, self.key)
 
 
 async def _streamed(request: Request, chunks: AsyncIterator[dict[str, Any]]) -> Response:

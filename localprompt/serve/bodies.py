@@ -149,15 +149,11 @@ class ResponseFormat(Strict):
         Raises:
             ConfigError: if the schema is missing, or the type is another.
         """
-        if self.json_schema is not None and self.type != "json_schema":
-            raise ConfigError(f"json_schema has no effect beside type {self.type}", "set type json_schema")
-        if self.type == "text":
-            return ""
-        if self.type == "json_object":
-            return '{"type": "object"}'
-        if self.json_schema is None:
-            raise ConfigError("response_format of type json_schema has no json_schema")
-        return json.dumps({"type": "object"} | self.json_schema.schema_)
+        if (self.json_schema is None) == (self.type == "json_schema"):
+            raise ConfigError("response_format has a json_schema where its type is json_schema, and only there")
+        if self.json_schema is not None:
+            return json.dumps({"type": "object"} | self.json_schema.schema_)
+        return "" if self.type == "text" else '{"type": "object"}'
 
 
 class ChatBody(Drawn):

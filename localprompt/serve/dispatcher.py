@@ -92,7 +92,8 @@ class Dispatcher:
         self._underway: dict[int, _Underway] = {}
         self._n_begun = 0
         self._is_closed = False
-        self._broken: LocalPromptError | None = None
+        self.broken: LocalPromptError | None = None
+        """Why the engine is not to be had any more; None as long as it is."""
         self._thread = threading.Thread(target=self._run, daemon=True, name="dispatcher")
         self._thread.start()
 
@@ -104,8 +105,8 @@ class Dispatcher:
             ModelError: if the engine is not to be had any more.
         """
         with self._changed:
-            if self._broken is not None or self._is_closed:
-                raise self._broken or ServerEnds()
+            if self.broken is not None or self._is_closed:
+                raise self.broken or ServerEnds()
             (self._writes if isinstance(job.items[0], Write) else self._waves).add(job)
             self._changed.notify()
 
@@ -118,11 +119,6 @@ class Dispatcher:
     def underway(self) -> int:
         """Completions under way."""
         return len(self._underway)
-
-    @property
-    def broken(self) -> LocalPromptError | None:
-        """Why the engine is not to be had any more; None as long as it is."""
-        return self._broken
 
     def stop(self) -> None:
         """Let the thread end as soon as the engine has answered; whoever still waits is told so."""
@@ -146,8 +142,8 @@ class Dispatcher:
                 time.sleep(WINDOW)
             try:
                 self._turn()
-                if self._broken is not None:
-                    raise self._broken
+                if self.broken is not None:
+                    raise self.broken
             except LocalPromptError as error:
                 self._give_up(error)
                 return
@@ -224,7 +220,7 @@ class Dispatcher:
             return self._engine.map(op, asked)
         except RequestsDied as died:
             self.counts.deaths += 1
-            self._broken = None if died.killers else died
+            self.broken = None if died.killers else died
             return [
                 RequestDied(f"request {name} kills the engine", died.message) if answer is None else answer
                 for name, answer in zip(names, died.results, strict=True)
@@ -276,7 +272,7 @@ class Dispatcher:
 
     def _give_up(self, error: LocalPromptError) -> None:
         with self._changed:
-            self._broken = error
+            self.broken = error
             left = [*((each.job, each.i) for each in self._underway.values()), *self._stuck]
             for queue in (self._waves, self._writes):
                 left += queue.take(len(queue), lambda _: True)

@@ -17,7 +17,6 @@ from localprompt.errors import ConfigError
 from localprompt.serve.bodies import Body, ChatMessage, ChooseBody, Strict
 from localprompt.serve.choose import ChooseRequest
 from localprompt.serve.service import Service
-from localprompt.serve.work import Score
 
 _YES, _NO = "yes", "no"
 _CUE = "Answer:"
@@ -55,51 +54,28 @@ class SystemOneBody(Body):
     questions: dict[str, Question] = Field(min_length=1)
 
 
-class SystemOneRequest:
-    """One request, with its questions as tokens.
-
-    Attributes:
-        scores: what the engine is asked.
-    """
+class SystemOneRequest(ChooseRequest):
+    """One request, with its questions as tokens: each is a context, and its answers are choices."""
 
     def __init__(self, service: Service, body: SystemOneBody, name: str) -> None:
-        self._body = body
+        self._questions = body.questions
         self._options = [question.options() for question in body.questions.values()]
         state = body.state if isinstance(body.state, str) else json.dumps(body.state, ensure_ascii=False)
         service.check_amount(sum(map(len, self._options)), len(state) * sum(map(len, self._options)))
         asked = zip(body.questions.values(), self._options, strict=True)
         prompts = [_prompt(state, question.instructions, options) for question, options in asked]
         has_chat = service.words.has_chat
-        self._choose = ChooseRequest(
-            service,
-            ChooseBody(
-                contexts=[[ChatMessage(role="user", content=p)] if has_chat else f"{p}\n{_CUE}" for p in prompts],
-                choices=[[text if has_chat else f" {text}" for text in options] for options in self._options],
-            ),
-            name,
+        choose = ChooseBody(
+            contexts=[[ChatMessage(role="user", content=p)] if has_chat else f"{p}\n{_CUE}" for p in prompts],
+            choices=[[text if has_chat else f" {text}" for text in options] for options in self._options],
         )
-
-    @property
-    def scores(self) -> Sequence[Score]:
-        """What the engine is asked."""
-        return self._choose.scores
-
-    async def prepare(self) -> None:
-        """Render the questions and make tokens of them.
-
-        Raises:
-            ConfigError: if the chat template refuses one.
-            ContextOverflow: if one does not fit.
-        """
-        await self._choose.prepare()
+        super().__init__(service, choose, name)
 
     def response(self, answers: Sequence[Any]) -> dict[str, Any]:
         """Return the body of the response, given the answers to `scores`."""
-        chosen = self._choose.response(answers)
+        chosen = super().response(answers)
         found = {}
-        for (name, question), options, row in zip(
-            self._body.questions.items(), self._options, chosen["data"], strict=True
-        ):
+        for (name, question), options, row in zip(self._questions.items(), self._options, chosen["data"], strict=True):
             probabilities = dict(zip(options, row["probabilities"], strict=True))
             found[name] = {"type": question.type, **_answer(question.type, probabilities)}
         n_read = chosen["usage"]["prompt_tokens"]

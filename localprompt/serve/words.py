@@ -30,7 +30,16 @@ class Words:
 
     def __init__(self, model: LocalModel) -> None:
         self._model = model.vocabulary()
+        self.has_chat = self._model.has_chat
+        """True if chats have a template."""
+        self.special = self._model.special_tokens
+        """Id and text of tokens with a role."""
+        self.bos = self.special.get("bos", (None, ""))[0]
+        """What a model may want before every text; None if it has none."""
+        self.start_token = int(self._model.engine.info["start_token"])
+        """What stands in for an empty text."""
         self._pieces, self._texts, self._ends = self._model.pieces
+        self.n_vocab = len(self._pieces)
         self._control = re.compile(_any_of([text for text in self._texts.values() if text]) or r"(?!)")
         self._thread = ThreadPoolExecutor(1, "vocabulary")
 
@@ -38,31 +47,6 @@ class Words:
         """End the process."""
         self._thread.shutdown()
         self._model.close()
-
-    @property
-    def n_vocab(self) -> int:
-        """Number of tokens."""
-        return len(self._pieces)
-
-    @property
-    def has_chat(self) -> bool:
-        """True if chats have a template."""
-        return self._model.has_chat
-
-    @property
-    def special(self) -> dict[str, tuple[int, str]]:
-        """Id and text of tokens with a role."""
-        return self._model.special_tokens
-
-    @property
-    def bos(self) -> int | None:
-        """What a model may want before every text; None if it has none."""
-        return self.special.get("bos", (None, ""))[0]
-
-    @property
-    def start_token(self) -> int:
-        """What stands in for an empty text."""
-        return int(self._model.engine.info["start_token"])
 
     def data(self, token: int) -> bytes:
         """Return the bytes that a token adds to a text; none for control tokens."""

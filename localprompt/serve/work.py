@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,13 +61,9 @@ class Job:
     client: str
     items: Sequence[Item]
     tell: Callable[[int, Any], None]
-    _cancelled: threading.Event = field(default_factory=threading.Event)
+    is_cancelled: bool = field(default=False, init=False)
+    """True once nobody waits."""
 
     def cancel(self) -> None:
         """Nobody waits any more: what has not begun does not, and completions end at the next step."""
-        self._cancelled.set()
-
-    @property
-    def is_cancelled(self) -> bool:
-        """True once nobody waits."""
-        return self._cancelled.is_set()
+        self.is_cancelled = True

@@ -23,7 +23,7 @@ import pytest
 import tiny
 from filelock import FileLock
 
-from localprompt.engine import memory, quantiser
+from localprompt.engine import child, memory
 from localprompt.engine.gguf import FILE_TYPES
 from localprompt.engine.gguf_validator import validate
 from localprompt.errors import ConfigError, LocalPromptError, ModelError, NotEnoughMemory
@@ -242,7 +242,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     half = "job = read_frame(sys.stdin.buffer); open(job['target'], 'wb').write(b'GGUF' + bytes(1000))"
     head = "import os, signal, sys, time; from localprompt.engine.frames import read_frame, write_frame"
     command = [sys.executable, "-c", f"{head}; {half}; {code}"]
-    monkeypatch.setattr(quantiser, "child_command", lambda module: command)
+    monkeypatch.setattr(child, "child_command", lambda module: command)
 
 
 @pytest.mark.parametrize(
@@ -288,14 +288,14 @@ def killed_in_the_middle(source: Path) -> Iterator[int]:
         f"list(carry_out(plan({str(source)!r}, ['Q8_0'])))"
     )
     slow = (
-        "from localprompt.engine import quantiser\nimport sys\nask = quantiser.child_command\n"
+        "from localprompt.engine import child\nimport sys\nask = child.child_command\n"
         "SLOW = 'import os, sys, time; from localprompt.engine.child import become_child; '"
         "'from localprompt.engine.frames import read_frame; out = become_child(); job = read_frame(sys.stdin.buffer); '"
         '\'open(job["target"], "w").write(str(os.getpid())); time.sleep(600)\'\n'
         "jobs = []\n"
         "def command(module):\n    jobs.append(module)\n"
         "    return ask(module) if len(jobs) == 1 else [sys.executable, '-c', SLOW]\n"
-        "quantiser.child_command = command\n"
+        "child.child_command = command\n"
     )
     (source.parent / "modules").mkdir()
     (source.parent / "modules" / "quantise_slowly.py").write_text(slow)

@@ -667,8 +667,9 @@ def test_an_answer_can_be_sent_back_as_it_came(chat: openai.OpenAI) -> None:
     ("more", "said"),
     [
         ({"messages": [{"role": "user", "content": "x", "name": "Ada"}]}, "'messages.0.name'"),
-        ({"response_format": {"type": "text", "json_schema": {"schema": {}}}}, "no effect beside type text"),
-        ({"response_format": {"type": "json_object", "json_schema": {"schema": {}}}}, "beside type json_object"),
+        ({"response_format": {"type": "text", "json_schema": {"schema": {}}}}, "and only there"),
+        ({"response_format": {"type": "json_object", "json_schema": {"schema": {}}}}, "and only there"),
+        ({"response_format": {"type": "json_schema"}}, "and only there"),
         ({"response_format": {"type": "json_schema", "json_schema": {"schema": {}, "x": 1}}}, "json_schema.x'"),
         ({"max_tokens": 3, "max_completion_tokens": 4}, "max_tokens and max_completion_tokens differ"),
     ],

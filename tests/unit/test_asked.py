@@ -317,8 +317,9 @@ def test_an_address_is_checked_and_a_key_never_recorded(monkeypatch: pytest.Monk
         open_model("http:x")
     with pytest.raises(ConfigError, match="must not hold a key"):
         open_model("http://user:secret@127.0.0.1/v1")
-    with pytest.raises(ModelError, match="cannot be reached"):
-        open_model("http://127.0.0.1:9/v1")
+    for nowhere in ("http://127.0.0.1:9/v1", f"http://{'a' * 70}.example/v1", "http://a..b/v1"):
+        with pytest.raises(ModelError, match="cannot be reached"):
+            open_model(nowhere)
     monkeypatch.setenv("LOCALPROMPT_API_KEY", "secret")
     with serving(plain(str.upper, models=("small", "large"))) as server:
         with pytest.raises(ConfigError, match="has 2 models") as several:

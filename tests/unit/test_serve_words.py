@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,6 +25,9 @@ class Vocabulary:
     def __init__(self, names: Sequence[str] = ()) -> None:
         self.pieces = [b"a", *[b""] * len(names)], dict(enumerate(names, start=1)), frozenset[int]()
         self.deaths = 0
+        self.has_chat = False
+        self.special_tokens: dict[str, tuple[int, str]] = {}
+        self.engine = SimpleNamespace(info={"start_token": 0})
 
     def vocabulary(self) -> Vocabulary:
         return self
