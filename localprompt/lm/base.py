@@ -45,20 +45,16 @@ class LanguageModel(Protocol):
     @property
     def facts(self) -> ModelFacts:
         """What it is: `localprompt.ModelFacts(name, fingerprint, n_ctx, has_chat, has_fim, supports_grammar)`."""
-        ...
 
     @property
     def stats(self) -> EngineStats:
         """Cumulative work."""
-        ...
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each text, with BOS where the model wants one."""
-        ...
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return how many tokens each text has, BOS included where the model wants one."""
-        ...
 
     def chat(self, messages: Sequence[Message], opening: str = "") -> str:
         """Return the text of a chat up to and including the opening of the assistant's answer.
@@ -68,7 +64,6 @@ class LanguageModel(Protocol):
         Raises:
             ModelError: if the template refuses the messages.
         """
-        ...
 
     def fim(self, prefix: str, suffix: str) -> str:
         """Return a fill-in-the-middle prompt whose completion is the text between `prefix` and `suffix`.
@@ -76,7 +71,6 @@ class LanguageModel(Protocol):
         Raises:
             ModelError: if the vocabulary has no fill-in-the-middle tokens.
         """
-        ...
 
     def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[Loglikelihood]:
         """Return how probable each continuation is after its context, for (context, continuation) pairs.
@@ -87,7 +81,6 @@ class LanguageModel(Protocol):
         Raises:
             ContextOverflow: naming the request, before anything is computed.
         """
-        ...
 
     def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
         """Return one completion per prompt; `seeds` has the length of `prompts`.
@@ -97,7 +90,6 @@ class LanguageModel(Protocol):
         Raises:
             ContextOverflow: naming the request that with `max_tokens` does not fit, before anything is computed.
         """
-        ...
 
 
 def unique_tokens(lm: LanguageModel, texts: Sequence[str]) -> int:

@@ -68,11 +68,9 @@ class Answers(Protocol):
 
     def get(self, keys: Sequence[bytes], run_id: str | None = None) -> list[bytes | None]:
         """Return each key's value, None for an unknown key, same order and length as `keys`."""
-        ...
 
     def put(self, rows: Sequence[tuple[bytes, str, bytes]], run_id: str | None = None) -> None:
         """Commit (key, kind, value) rows; a key that is known keeps its value."""
-        ...
 
 
 class MemoryAnswers:

@@ -45,7 +45,6 @@ class Engine(Protocol):
         Raises:
             RequestsDied: naming those that kill.
         """
-        ...
 
     def call_once(self, op: str, **arguments: Any) -> Any:
         """Return one answer.
@@ -53,7 +52,6 @@ class Engine(Protocol):
         Raises:
             WorkerDied: if the engine dies over it.
         """
-        ...
 
 
 @dataclass(slots=True)
