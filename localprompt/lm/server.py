@@ -35,7 +35,7 @@ _TIMEOUT = 600.0
 _WAITS = (1.0, 4.0)
 """Seconds before a request is sent again to a server that is too busy."""
 _BUSY = (429, 503)
-_CLOSED = (*_BUSY, 401, 403, 502, 504)
+_CLOSED = (*_BUSY, 401, 502, 504)
 _MISSING = (404, 405, 501)
 _TOO_LONG = {"context_length_exceeded", "exceed_context_size_error"}
 """How servers call a request that does not fit their context, which is not known here: tokens are estimated."""
