@@ -44,8 +44,9 @@ SETS = 8
 KEPT = 2
 """Prompts with examples that a method begins with beside the seeds."""
 _LEAST, _MOST = 4, 8
-"""Of the smallest set of `auto`, which has each answer once if that is possible; the others are twice and four times as
-large."""
+"""Examples of the smallest set of `auto`, which has each answer once if that is possible."""
+_TIMES = (1, 3, 8)
+"""So many times as large are its sets."""
 _FEW, _MANY = 6, 32
 """Dev examples of the first stage: a sixteenth of them all, but so many at least and at most."""
 _ADVANCING = 6
@@ -162,7 +163,7 @@ def _sizes(problem: Problem, shots: Literal["auto"] | int) -> tuple[int, ...]:
     if shots != "auto":
         return (int(shots),)
     least = min(max(_LEAST, len(problem.outputs)), _MOST)
-    return least, 2 * least, 4 * least
+    return tuple(times * least for times in _TIMES)
 
 
 def dealt(
