@@ -171,7 +171,8 @@ def dealt(
 ) -> list[Prompt]:
     """Return nested sets of worked examples, recorded: behind an instruction and alone by turns.
 
-    Nothing where `shots` is 0, the layout has no place for examples, none fits, or there is no train split.
+    The largest stand alone: they cost most, and say by themselves what is asked. Nothing where `shots` is 0, the layout
+    has no place for examples, none fits, or there is no train split.
 
     Args:
         problem: its train examples are shown, never those of dev.
@@ -188,7 +189,8 @@ def dealt(
         return []
     sizes = _sizes(problem, shots)
     race = _Race(problem, dev, _shown(problem, parent, dev, 2 * max(sizes)), sizes)
-    versions = [each for n in range(orders) for each in _nested(race, alone if n % 2 else bare)]
+    behind = replace(race, sizes=sizes[:2])
+    versions = [each for n in range(orders) for each in (_nested(race, alone) if n % 2 else _nested(behind, bare))]
     return _recorded(problem, versions, parent)
 
 

@@ -188,7 +188,7 @@ def test_the_kind_of_the_best_of_the_opening_has_its_turns_first(helps: bool) ->
     hopes = Auto()._open(problem, problem.dev, new)
     assert next(iter(hopes)) == ("examples" if helps else "reword")
     assert hopes["deal"] == (1.0 if helps else 0.5)
-    assert len([each for each in new if each.demos]) == 18
+    assert len([each for each in new if each.demos]) == 15
     assert any(not each.demos for each in new)
 
 
@@ -223,8 +223,8 @@ def test_sets_are_dealt_behind_the_instruction_and_alone_by_turns() -> None:
     problem = toy.problem(toy.model(), replace(toy.task(), layout=toy.SHOWING))
     parent = Prompt("Say something of the alpha.")
     sets = dealt(problem, parent, 2, problem.dev)
-    assert [each.instruction for each in sets] == [parent.instruction] * 3 + [""] * 3
-    assert [len(each.demos) for each in sets] == [4, 12, 20] * 2, "as many as there are"
+    assert [each.instruction for each in sets] == [parent.instruction] * 2 + [""] * 3
+    assert [len(each.demos) for each in sets] == [4, 12, 4, 12, 20], "as many as there are"
     assert {prompt.id for prompt in sets} <= {each.prompt.id for each in problem.ranking.candidates}
     assert {len(each.demos) for each in dealt(problem, parent, 1, problem.dev, 3)} == {3}
     assert dealt(problem, parent, 2, problem.dev, 0) == []
