@@ -554,3 +554,23 @@ def test_costs_are_expected_for_each_method_within_the_budget() -> None:
     assert [(each.task, each.method) for each in costs] == [("toy", "ape"), ("toy", "random")]
     assert all(0 < each.cost.tokens_computed <= LIMIT for each in costs)
     assert lm.seen == []
+
+
+def test_rows_that_were_measured_in_another_order_are_paired_with_themselves(tmp_path: Path) -> None:
+    def some(prompt: str, seed: int) -> str:
+        number = int(prompt.rpartition("alpha")[2].partition("\n")[0] or 0) if prompt.endswith("Output:") else 0
+        knows = number % 2 == 0 or ("omega that" in prompt and number % 3 == 0)
+        return toy.answer(prompt, seed) if toy.is_asked_to_write(prompt) else f" omega{number if knows else ''}\n"
+
+    with Store(tmp_path / "s") as store:
+        failing = toy.model(answer=toy.failing(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            compare([small(test=40)], failing, n_seeds=1, store=store, max_tokens=LIMIT, methods=["ape"])
+        (run,) = store.runs.all()
+        cut = resume(run.id, model=toy.model(answer=some), max_minutes=1e-5, store=store)
+        assert toy.on_test(cut).best.n < 40
+        whole = resume(run.id, model=toy.model(answer=some), max_minutes=30, store=store)
+        (study,) = store.studies.all("comparison")
+        (row,) = resume_comparison(study.id, store=store).rows
+    assert row.from_seed == toy.on_test(whole).difference
+    assert 0 < row.from_seed.mean < 0.5
