@@ -188,7 +188,7 @@ def of_run(record: RunRecord, store: Path) -> GivenPrompt:
         prompt=RunResult.from_json(record.result).best,
         origin=name,
         task=record.task,
-        fingerprint=config.identity.task,
+        fingerprint=str(config.task.get("fingerprint", "")),  # `identity` has that of before `resume --force`
         found_on=(config.model.fingerprint,),
         notes=tuple(f"{name}: {note}" for note in notes),
     )

@@ -305,6 +305,12 @@ class RunConfig(_Part):
         return {"model": self.model, **({} if self.proposer is None else {"proposer": self.proposer})}
 
     @property
+    def names(self) -> dict[str, str]:
+        """Of task, model and proposer, by these words, as the store lists a run."""
+        proposer = self.proposer or self.model
+        return {"task": str(self.task["name"]), "model": self.model.name, "proposer": proposer.name}
+
+    @property
     def needs_code(self) -> bool:
         """True if answers are judged by code that a task file named."""
         metric = self.task.get("metric")

@@ -14,7 +14,7 @@ from dataclasses import replace
 from localprompt.errors import ConfigError, StoreError
 from localprompt.proposals.similarity import gist
 from localprompt.run.config import RunConfig
-from localprompt.run.results import RunResult
+from localprompt.run.results import RunResult, Split
 from localprompt.run.session import StoreSource, opened_store
 from localprompt.run.spec import RunSpec
 from localprompt.search.observer import pluralize
@@ -59,7 +59,7 @@ def begun_with(spec: RunSpec, run: str | None, store: StoreSource) -> RunSpec:
     warm = tuple(different(usable, task.seeds, _MOST))
     stripped = [after for before, after in zip(chosen, usable, strict=True) if len(before.demos) > len(after.demos)]
     bare = sum(each in stripped for each in warm)
-    seen = _seen(config)
+    seen = known_inputs(config, "train", "dev")
     n_seen = sum(inputs_of(each) in seen for each in task.test)
     notes = [f"the search began with {pluralize(len(warm), 'prompt')} of the run {record.id}"]
     if bare:
@@ -92,13 +92,16 @@ def different(prompts: Iterable[Prompt], known: Sequence[Prompt], most: int) -> 
     return chosen
 
 
-def _seen(config: RunConfig) -> set[tuple[tuple[str, str], ...]]:
-    """Return the inputs of the rows from which a search may have learnt."""
+def known_inputs(config: RunConfig, *splits: Split) -> set[tuple[tuple[str, str], ...]]:
+    """Return the inputs of the rows that a run has in some splits.
+
+    Raises:
+        StoreError: if the task of the run is damaged.
+    """
     try:
-        rows = [read_example(each) for split in ("train", "dev") for each in config.task[split]]
+        return {inputs_of(read_example(each)) for split in splits for each in config.task[split]}
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError(f"the task of the run is damaged ({error})", "name another run") from error
-    return {inputs_of(each) for each in rows}
 
 
 def _content(prompt: Prompt) -> tuple[str, tuple[object, ...]]:

@@ -90,6 +90,8 @@ class RunSession:
     """Scores that were measured before the search, by cross-validation; None: test is measured after it."""
     known: RunResult | None = None
     """What a replay repeats: the same examples are measured at the end."""
+    replaced: RunResult | None = None
+    """What the run had found before: its prompts are chosen and tested on no fewer examples now."""
 
     @property
     def clock(self) -> Deadline | None:
@@ -290,7 +292,8 @@ def _tested(session: RunSession, evaluator: Evaluator, prompts: Sequence[Prompt]
     if session.clock is None and known is None:
         return task.test
     mixed = order_of(task, task.test, session.spec.seed)[: known.seed.n if known else None]
-    measured = measured_in_time(evaluator, prompts, mixed, session.clock)
+    before = session.replaced and session.replaced.test
+    measured = measured_in_time(evaluator, prompts, mixed, session.clock, least=before.seed.n if before else 0)
     ids = {outcome.example_id for outcome in measured[0].outcomes}
     return [example for example in task.test if example.id in ids]
 
@@ -301,7 +304,9 @@ def _choose(session: RunSession, problem: Problem, evaluator: Evaluator) -> tupl
         session.observer.stage("measuring the contenders on train examples that the search did not use")
     known = session.known
     most = MOST_ROWS if known is None else known.runner_up.n_unseen if known.runner_up else 0
-    measure = partial(measured_in_time, evaluator, deadline=session.clock, share=_CHOICE_SHARE)
+    before = session.replaced and session.replaced.runner_up
+    least = before.n_unseen if before else 0
+    measure = partial(measured_in_time, evaluator, deadline=session.clock, share=_CHOICE_SHARE, least=least)
     choice = choose(problem, evaluator, measure, most)
     if session.journal is not None and choice.evidence:
         session.journal.evaluations("evidence", choice.evidence)

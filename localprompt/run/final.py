@@ -33,16 +33,18 @@ def final_work(evaluator: Evaluator, task: Task, n_more: int = 0) -> list[Work]:
     ]
 
 
-def measured_in_time(
+def measured_in_time(  # noqa: PLR0913 - what is measured, and until when
     evaluator: Evaluator,
     prompts: Sequence[Prompt],
     examples: Sequence[Example],
     deadline: Deadline | None,
+    *,
     share: float = 1.0,
+    least: int = LEAST,
 ) -> list[Evaluation]:
     """Return the prompts on as many of the examples, from the first on, as the time allows; on all without a deadline.
 
-    At least on `LEAST`. Completions are measured on so many first, since those of other prompts may be longer than
+    At least on `least`. Completions are measured on so many first, since those of other prompts may be longer than
     what was seen; then each call is as large as the time that is left allows.
 
     Args:
@@ -51,17 +53,18 @@ def measured_in_time(
         examples: in an order of chance.
         deadline: the end of the session.
         share: of the time left that may be used.
+        least: examples that are measured even where there is no time left.
     """
     if deadline is None:
         return evaluator.evaluate(prompts, examples)
     until = deadline.left * (1 - share)
-    done = 0
+    done, least = 0, max(LEAST, least)
     while done < len(examples):
         is_first_look = not done and evaluator.generates
-        n = LEAST if is_first_look else _fitting(evaluator, prompts, examples[done:], deadline, deadline.left - until)
+        n = least if is_first_look else _fitting(evaluator, prompts, examples[done:], deadline, deadline.left - until)
         if done and n < min(LEAST, len(examples) - done):
             break
-        done = min(done + max(n, LEAST), len(examples))
+        done = min(max(done + n, least), len(examples))
         evaluator.evaluate(prompts, examples[:done])
     return evaluator.evaluate(prompts, examples[:done])
 

@@ -16,10 +16,7 @@ from localprompt.types import Candidate, Discard, Evaluation, Exchange, Spend
 
 def enter(store: Store, config: RunConfig) -> RunRecord:
     """Return a new run, which has not begun."""
-    names = {"model": config.model.name, "proposer": (config.proposer or config.model).name}
-    return store.runs.create(
-        config.to_json(), task=str(config.task["name"]), method=config.method, seed=config.seed, **names
-    )
+    return store.runs.create(config.to_json(), method=config.method, seed=config.seed, **config.names)
 
 
 class RunJournal:

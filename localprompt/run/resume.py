@@ -18,7 +18,7 @@ from localprompt.lm.deadline import Deadline
 from localprompt.lm.loading import check_trusted
 from localprompt.lm.replayed import ReplayedLM
 from localprompt.run.config import RunConfig
-from localprompt.run.estimate import Estimate
+from localprompt.run.earlier import known_inputs
 from localprompt.run.execute import RunSession, execute_run, search_and_test
 from localprompt.run.models import Models, ModelSource, Named, check_engine, open_models
 from localprompt.run.prepare import Prepared, prepare
@@ -29,6 +29,7 @@ from localprompt.run.spec import Limits, RunSpec, loaded_task
 from localprompt.search.observer import Observer, SilentObserver
 from localprompt.store import RunRecord
 from localprompt.tasks import Task
+from localprompt.tasks.copies import inputs_of
 from localprompt.tasks.stored import from_plain
 from localprompt.tasks.task import check_one_split
 
@@ -53,8 +54,9 @@ def resume(  # noqa: PLR0913 - as many choices as the command
     """Return the result of a run that ended early, or was killed, gone on with to its end.
 
     It is the result of a run that was never interrupted; with minutes, what there is time for. A finished run gives its
-    result at once, unless a limit on tokens, calls or minutes is given, to which it goes on, or `force`. Where a result
-    with a test score was known already, the new one says so. A search keeps the size that it was begun with.
+    result at once, unless a limit on tokens, calls or minutes is given, to which it goes on, or `force`. A result stays
+    until a search begins that may replace it, whose prompts are tested on no fewer rows. Where the score on a test row
+    was known already, the new result says so. A search keeps the size that it was begun with.
 
     Args:
         run: the beginning of its id.
@@ -75,52 +77,52 @@ def resume(  # noqa: PLR0913 - as many choices as the command
     Raises:
         RunMismatch: if something that changes numbers is another one now, named; never with `force`.
         StoreError: if there is no such run, another process has it, or the store fails.
-        ConfigError, TaskError, ModelError: as `optimize`, or for a limit below what a finished search has spent.
+        ConfigError, TaskError, ModelError: as `optimize`, or for a limit below what the search of a result has spent.
     """
     wanted = Limits(max_tokens, max_calls, max_minutes, pause_after)
-    deadline = wanted.deadline()
     observer = observer or SilentObserver()
     with ExitStack() as stack:
         home = opened_store(store, stack, create=False)
         record = home.runs.get(run)
         stack.enter_context(home.runs.hold(record.id))
         record = home.runs.get(record.id)  # another process may just have finished it
-        if record.status == "finished" and record.result is not None and wanted == Limits() and not force:
+        before = None if force or record.result is None else RunResult.from_json(record.result, home.path)
+        if before is not None and record.status == "finished" and wanted == Limits():
             observer.note(f"the run {record.id} is finished")
-            return RunResult.from_json(record.result, home.path)
+            return before
         begun = config = RunConfig.read(record.configuration)
-        if wanted.max_minutes is None and begun.limits.max_minutes is not None:  # the promise holds for each session
-            wanted = replace(wanted, max_minutes=begun.limits.max_minutes)
-            deadline = wanted.deadline()
+        wanted = replace(wanted, max_minutes=max_minutes or begun.limits.max_minutes)  # promised for each session
+        deadline = wanted.deadline()
         _check_not_one_of_many(record, config, wanted, force=force)
-        _check_not_smaller(record, wanted, force=force)
+        if before is not None:
+            _check_not_smaller(before, wanted)
         spec = _spec(config, known_task(config, task, allow_code, force=force), wanted, stack)
         models = models_of(config, (model, proposer), engine, stack, observer)
-        is_same_task = spec.task.fingerprint == config.task.get("fingerprint")
-        seen = is_same_task and (config.test_seen or bool(record.result and record.result.get("test")))
         mismatch = _mismatch(config, spec.task, models)
         if mismatch is not None:
             if not force:
                 raise mismatch
             observer.note(f"{mismatch.message}; the search restarts from the beginning")
-            home.runs.reset(
-                record.id, task=spec.task.name, model=models.lm.facts.name, proposer=models.proposer.facts.name
-            )
             config = config.restarted(spec.task, models)
         ready = prepare(spec, models)
-        config = config.changed(test_seen=seen, limits=replace(spec.limits, pause_after=begun.limits.pause_after))
+        limits = replace(spec.limits, pause_after=begun.limits.pause_after)
+        config = config.changed(test_seen=_is_seen(record, begun, spec.task), limits=limits)
         is_same = mismatch is None and spec.limits.without_minutes() == begun.limits.without_minutes()
         is_unchanged = is_same and not (max_minutes and is_cut(record, spec.task.test))
         if record.status == "finished" and record.result is not None and is_unchanged:
             observer.note(f"the run {record.id} is finished, and nothing has changed since")
             return RunResult.from_json(record.result, home.path)
         if not is_unchanged:
-            config = config.changed(expected=_sized_as(begun, planned(ready, observer)[1]))
-        home.runs.update(record.id, configuration=config.to_json())
+            cost = planned(ready, observer)[1]  # the sizes stay those that the first budget made
+            config = config.changed(expected=replace(cost, sizes=begun.expected.sizes) if begun.expected else cost)
         if deadline is not None:
             learn_speed(ready, deadline)
+        if mismatch is None:  # only now, when nothing can refuse it any more: until here the run stays as it is
+            home.runs.update(record.id, status="running", stopped="", configuration=config.to_json())
+        else:
+            home.runs.reset(record.id, config.to_json(), **config.names)
         session = RunSession.of(home, record.id, config, ready, observer)
-        return execute_run(home, replace(session, deadline=deadline))
+        return execute_run(home, replace(session, deadline=deadline, replaced=before))
 
 
 @checked
@@ -171,29 +173,32 @@ def replay(  # noqa: PLR0913 - as above
         return replace(result, final_evaluation=final, store=home.path.absolute())
 
 
-def _sized_as(begun: RunConfig, cost: Estimate) -> Estimate:
-    """Return a cost with what the first budget made of the settings."""
-    return replace(cost, sizes=begun.expected.sizes) if begun.expected else cost
-
-
-def _check_not_smaller(record: RunRecord, wanted: Limits, *, force: bool) -> None:
-    """Check that a result is not replaced by that of a smaller search, unless that is forced.
+def _check_not_smaller(before: RunResult, wanted: Limits) -> None:
+    """Check that a result, which an interrupted run may have too, is not replaced by that of a smaller search.
 
     Raises:
-        ConfigError: if a limit is below what the finished search has spent.
+        ConfigError: if a limit is below what the search of the result has spent.
     """
-    if force or record.status != "finished" or record.result is None:
-        return
-    spend = RunResult.from_json(record.result).spend
     for what, limit, spent in (
-        ("tokens", wanted.max_tokens, spend.tokens_computed),
-        ("calls", wanted.max_calls, spend.calls),
+        ("tokens", wanted.max_tokens, before.spend.tokens_computed),
+        ("calls", wanted.max_calls, before.spend.calls),
     ):
         if limit is not None and limit < spent:
             raise ConfigError(
-                f"the search {record.id} has spent {spent:,} {what}, and {limit:,} would replace its result by less",
+                f"the search {before.run_id} has spent {spent:,} {what}, "
+                f"and {limit:,} would replace its result by less",
                 "give more, or call optimize with that limit for a run of its own",
             )
+
+
+def _is_seen(record: RunRecord, config: RunConfig, task: Task) -> bool:
+    """Return whether scores on some test row of a task were known before the run goes on.
+
+    Raises:
+        StoreError: if the task of the run is damaged.
+    """
+    is_known = config.test_seen or bool(record.result and record.result.get("test"))
+    return is_known and not known_inputs(config, "test").isdisjoint(map(inputs_of, task.test))
 
 
 def _check_not_one_of_many(record: RunRecord, config: RunConfig, wanted: Limits, *, force: bool) -> None:

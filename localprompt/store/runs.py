@@ -229,24 +229,28 @@ class Runs(Findings):
             run_id, {"updated": time.time(), **{name: value for name, value in values.items() if value is not None}}
         )
 
-    def reset(self, run_id: str, **names: str) -> None:
-        """Forget what a run found, its result too, for one that begins again with other settings; its answers stay.
+    def reset(self, run_id: str, configuration: Mapping[str, Any], *, task: str, model: str, proposer: str) -> None:
+        """Begin a run again with another configuration: what it found is gone, its result too; its answers stay.
 
         Args:
             run_id: which run.
-            names: of the task, the model and the proposer that it has from now on, by these words.
+            configuration: that it has from now on.
+            task: name of the one that it has from now on.
+            model: the same of the task LM.
+            proposer: the same of the proposer.
 
         Raises:
-            StoreError: if there is no such run, or the store cannot be written.
+            StoreError: if there is no such run, or the store cannot be written; then nothing is changed.
         """
-        number = self._number(run_id)
+        number, written = self._number(run_id), dumped(configuration)
         with self._database.transaction() as connection:
             for table in ("candidates", "evaluations", "discards", "events", "requests"):
                 connection.execute(f"DELETE FROM {table} WHERE run = ?", [number])
-            connection.execute("UPDATE runs SET result = NULL, stopped = '' WHERE number = ?", [number])
-            for column in ("task", "model", "proposer"):
-                if column in names:
-                    connection.execute(f"UPDATE runs SET {column} = ? WHERE number = ?", [named(names[column]), number])
+            connection.execute(
+                "UPDATE runs SET status = 'running', result = NULL, stopped = '', updated = ?, configuration = ?,"
+                " task = ?, model = ?, proposer = ? WHERE number = ?",
+                [time.time(), written, *map(named, (task, model, proposer)), number],
+            )
         self._forget(run_id)
 
     def add_candidates(self, run_id: str, candidates: Sequence[Candidate]) -> None:

@@ -121,7 +121,8 @@ def test_a_run_that_cannot_help_is_one_sentence_and_nothing_is_spent(home: Store
     old = _search(home)
     with Store(tmp_path / "empty.db") as empty, pytest.raises(StoreError):
         localprompt.optimize(toy.task(), lm, store=empty, from_run=old.run_id)
-    home.runs.reset(old.run_id)
+    configuration = home.runs.get(old.run_id).configuration
+    home.runs.reset(old.run_id, configuration, task="toy", model="m", proposer="m")
     with pytest.raises(ConfigError, match="was measured"):
         localprompt.optimize(toy.task(), lm, store=home, from_run=old.run_id)
     folds = replace(toy.task(train=20, dev=20, test=0), folds=4)

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import toy
 
-from localprompt.errors import ConfigError, ModelError, RunMismatch, StoreError, TaskError
+from localprompt.errors import ConfigError, ContextOverflow, ModelError, RunMismatch, StoreError, TaskError
 from localprompt.lm.base import ModelFacts
 from localprompt.lm.loading import scheme
 from localprompt.lm.scripted import ScriptedLM
@@ -28,7 +28,7 @@ from localprompt.run import resume as resuming
 from localprompt.run.execute import TEST_SEEN
 from localprompt.run.inlined import write_files
 from localprompt.store import Store
-from localprompt.tasks import load_task
+from localprompt.tasks import Task, load_task
 from localprompt.tasks.stored import from_plain, to_plain
 from localprompt.types import Prompt
 
@@ -154,7 +154,58 @@ def test_a_run_begun_anew_shows_the_names_of_now_and_no_old_result() -> None:
     assert (record.task, record.model, record.proposer, record.result) == ("other", "another", "another", None)
     assert record.configuration["task"]["description"] == "Something else."
     resumed = resuming.resume(run_id, model=toy.model(name="another"))
-    assert (resumed.task, resumed.model, resumed.notes) == ("other", "another", ())
+    assert (resumed.task, resumed.model, resumed.notes) == ("other", "another", (TEST_SEEN,))
+
+
+def _small_context() -> ScriptedLM:
+    lm = toy.model(name="small")
+    lm.n_ctx = 20
+    return lm
+
+
+@pytest.mark.parametrize(
+    ("lm", "error"),
+    [
+        (_small_context(), ContextOverflow),
+        (toy.model(name="other", answer=toy.failing(ModelError("gone"))), ModelError),
+        (toy.model(name="other", answer=toy.failing(KeyboardInterrupt())), KeyboardInterrupt),
+    ],
+)
+def test_a_result_stays_until_the_search_that_replaces_it_begins(lm: ScriptedLM, error: type[BaseException]) -> None:
+    result = runs.optimize(toy.task(), toy.model(), max_calls=100)
+    with Store() as store:
+        before, candidates = store.runs.get(result.run_id), store.runs.candidates(result.run_id)
+    with pytest.raises(error):
+        resuming.resume(result.run_id, model=lm, max_minutes=5, force=True)
+    with Store() as store:
+        after = store.runs.get(result.run_id)
+        assert (replace(after, updated=before.updated), store.runs.candidates(result.run_id)) == (before, candidates)
+    assert resuming.resume(result.run_id) == result
+
+
+def test_a_finished_run_that_is_interrupted_before_its_search_goes_on_keeps_its_limits() -> None:
+    result = runs.optimize(toy.task(), toy.model(), max_calls=100)
+    with pytest.raises(KeyboardInterrupt):
+        resuming.resume(
+            result.run_id, model=toy.model(answer=toy.failing(KeyboardInterrupt())), max_calls=1000, max_minutes=5
+        )
+    with Store() as store:
+        record = store.runs.get(result.run_id)
+    assert (record.status, record.configuration["limits"]["max_calls"]) == ("finished", 100)
+    assert resuming.replay(result.run_id).status == "finished"
+    assert resuming.resume(result.run_id, model=toy.model(), max_calls=1000).spend.calls > 100
+
+
+def test_another_task_with_the_same_test_rows_has_them_seen() -> None:
+    def resumed(task: Task) -> tuple[str, ...]:
+        result = runs.optimize(toy.task(), toy.model(), use_cache=False)
+        return resuming.resume(result.run_id, model=toy.model(), task=task, force=True).notes
+
+    given = toy.task()
+    assert resumed(replace(given, train=given.train[5:], fingerprint="")) == (TEST_SEEN,)
+    assert resumed(replace(given, test=given.test[:30], fingerprint="")) == (TEST_SEEN,)
+    rows = tuple(replace(each, inputs={"input": f"alpha{n}0"}) for n, each in enumerate(given.test, start=100))
+    assert TEST_SEEN not in resumed(replace(given, test=rows, fingerprint=""))
 
 
 @pytest.mark.parametrize(("form", "is_refused"), [(6, False), (5, False), (4, False), (3, False), (2, True)])
@@ -177,6 +228,27 @@ def test_a_smaller_limit_does_not_replace_the_result_of_a_finished_search(limit:
     with pytest.raises(ConfigError, match=r"has spent [\d,]+ (tokens|calls), and 20 would replace its result by less"):
         resuming.resume(whole.run_id, model=toy.model(), **{limit: 20})  # type: ignore[arg-type]
     assert resuming.resume(whole.run_id, model=toy.model()).best == whole.best
+
+
+def test_an_interrupted_run_keeps_the_result_that_it_has_from_a_smaller_limit() -> None:
+    first = runs.optimize(toy.task(), toy.model(), max_calls=100)
+    with pytest.raises(KeyboardInterrupt):
+        resuming.resume(first.run_id, model=toy.model(answer=toy.failing(KeyboardInterrupt())), max_calls=1000)
+    with Store() as store:
+        assert store.runs.get(first.run_id).status == "paused"
+    with pytest.raises(ConfigError, match="and 50 would replace its result by less"):
+        resuming.resume(first.run_id, model=toy.model(), max_calls=50)
+    assert resuming.resume(first.run_id, model=toy.model()).spend.calls > first.spend.calls
+
+
+def test_a_run_that_goes_on_is_tested_on_no_fewer_rows_than_before() -> None:
+    first = runs.optimize(toy.task(), toy.model(), max_minutes=0.05)
+    assert (toy.on_test(first).best.n, first.runner_up is None) == (40, False)
+    with Store() as store:  # as if the minutes had ended its search
+        store.runs.update(first.run_id, result={**first.to_json(), "refused": [10**6]})
+    again = resuming.resume(first.run_id, model=toy.model(), max_minutes=1e-5)
+    assert toy.on_test(again).best.n == 40
+    assert again.runner_up == first.runner_up
 
 
 def test_a_search_that_goes_on_after_its_test_score_was_known_says_so() -> None:

@@ -148,7 +148,7 @@ def test_a_run_that_is_reset_found_nothing(store: Store) -> None:
     run, other = create(store), create(store)
     _record(store, run.id)
     _record(store, other.id)
-    store.runs.reset(run.id)
+    store.runs.reset(run.id, {}, task="t", model="m", proposer="m")
     found = (store.runs.candidates(run.id), store.runs.evaluations(run.id), store.runs.discards(run.id))
     assert found == ([], [], [])
     assert store.runs.events(run.id) == []

@@ -288,6 +288,17 @@ def test_what_a_run_found_comes_with_its_task_and_model(tmp_path: Path) -> None:
     assert any("rows that are test now" in note for note in result.notes)
 
 
+def test_the_task_that_a_run_was_begun_again_with_is_the_one_that_it_searched(tmp_path: Path) -> None:
+    from localprompt.comparison.transfer import of_run  # noqa: PLC0415
+
+    before = toy.task()
+    after = replace(before, train=before.train[5:], fingerprint="")
+    with Store(tmp_path / "s.sqlite") as store:
+        run = localprompt.optimize(before, toy.model(), store=store)
+        localprompt.resume(run.run_id, model=toy.model(), task=after, force=True, store=store)
+        assert of_run(store.runs.get(run.run_id), store.path).fingerprint == after.fingerprint != before.fingerprint
+
+
 def test_a_damaged_result_is_named() -> None:
     with pytest.raises(LocalPromptError, match="damaged"):
         Transfer.read({"id": 3})
