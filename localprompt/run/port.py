@@ -295,6 +295,7 @@ def _ported(study_id: str, home: Store, old: OldRun, task: Task, result: RunResu
         return paired_difference(before, after, numbered(examples))
 
     rows = (known(seed), known(winner), known(result.best))
+    marks = home.runs.first_measured(result.run_id).values()  # a result has the seconds of its last session alone
     gain = difference(test[winner.id], test[result.best.id], tested)
     return Port(
         id=study_id,
@@ -313,7 +314,7 @@ def _ported(study_id: str, home: Store, old: OldRun, task: Task, result: RunResu
         regret=1 - rows[1].new_test.mean / rows[2].new_test.mean if rows[2].new_test.mean else None,
         verdict=result.verdict,
         tokens_computed=result.spend.tokens_computed + result.final_evaluation.tokens_computed,
-        seconds=result.spend.seconds + result.final_evaluation.seconds,
+        seconds=max([result.spend.seconds, *(mark.seconds for mark in marks)]) + result.final_evaluation.seconds,
         notes=result.notes,
         objective=result.objective,
     )

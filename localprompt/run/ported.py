@@ -15,6 +15,7 @@ from localprompt.types import Prompt
 
 _SIGNIFICANT = 0.05
 _IMPROVED = "significant improvement"
+_NOTHING = "nothing was compared"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class Port:
     tokens_computed: int
     """By the new search, noise, choice and test included."""
     seconds: float
-    """That this took in its last session."""
+    """Of model calls, of the search over all its sessions; in results of before, of the last one alone."""
     notes: tuple[str, ...] = ()
     """What a reader of the numbers should know."""
     objective: str = "score"
@@ -81,6 +82,8 @@ class Port:
         time = f"{self.seconds / 60:.1f} minutes" if self.seconds >= 60 else pluralize(round(self.seconds), "second")
         took = f"for {self.tokens_computed:,} tokens and {time}"
         worth = "it was worth it" if self.is_worth_it else "it was not worth it: keep the old prompt"
+        if self.verdict == _NOTHING:
+            worth = "a higher limit may tell whether it is worth it"
         return f"{self._lost}; {self._won_back} {took}; {worth}"
 
     @property
@@ -101,6 +104,7 @@ class Port:
         by = f"({score_text(self.old_best.new_test.mean)} to {score_text(self.new_best.new_test.mean)})"
         is_loss = self.swap.p < _SIGNIFICANT and self.swap.mean < 0
         return {
+            _NOTHING: "the new search was over before it compared any prompts,",
             _IMPROVED: f"the new search {'won back' if is_loss else 'gained'} {score_text(gain.mean)} {by}",
             "no significant difference": f"the prompt of the new search shows no difference {by}",
             "significantly worse": f"the prompt of the new search is worse by {score_text(abs(gain.mean))} {by}",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -193,6 +195,35 @@ def test_a_port_that_ends_early_goes_on_with_the_same_call(home: Store, tmp_path
             assert store.studies.all("port")[0].status == "paused"
             resumed = localprompt.port(old.run_id, _new(), store=store)
             assert replace(resumed, seconds=0.0) == replace(whole, seconds=0.0)
+
+
+def test_the_seconds_of_a_port_are_those_of_all_sessions_of_its_search(home: Store) -> None:
+    old = _old(home)
+
+    def slow(prompt: str, seed: int) -> str:
+        time.sleep(0.2 if toy.is_asked_to_write(prompt) else 0)
+        return _answer_of_new(prompt, seed)
+
+    def interrupted_in_the_end() -> toy.Watched:
+        def answer(prompt: str, seed: int) -> str:
+            if re.search(r"alpha[3-5]\d\nOutput:$", prompt):  # a test row
+                raise KeyboardInterrupt
+            return slow(prompt, seed)
+
+        return _new(answer=answer)
+
+    with pytest.raises(KeyboardInterrupt):
+        localprompt.port(old.run_id, interrupted_in_the_end(), store=home)
+    found = localprompt.port(old.run_id, _new(), store=home)
+    (study,) = home.studies.all("port")
+    last = RunResult.from_json(home.runs.get(study.runs[0]).result or {})
+    assert found.seconds > 0.2 > last.spend.seconds + last.final_evaluation.seconds
+
+
+def test_a_port_whose_limit_let_it_compare_nothing_says_so(home: Store) -> None:
+    conclusion = localprompt.port(_old(home).run_id, _new(), store=home, max_tokens=5).conclusion
+    assert "; the new search was over before it compared any prompts, for " in conclusion
+    assert conclusion.endswith("; a higher limit may tell whether it is worth it")
 
 
 def test_what_cannot_be_ported_is_one_sentence(home: Store, tmp_path: Path) -> None:
