@@ -72,6 +72,10 @@ class StoreError(LocalPromptError):
     """The store of runs and answers is damaged, locked or not writable."""
 
 
+class RunInUse(StoreError):  # noqa: N818 - says what is the matter
+    """Another process has a run; the message names it."""
+
+
 class RunMismatch(StoreError):  # noqa: N818 - says what happened
     """A run cannot go on as it began: something that changes numbers is another one now; the message names it."""
 

@@ -140,7 +140,7 @@ class FoldedSearch:
                     run_id = study.entered(number, config.changed(cross_validation=held_out))
                 results.append(gone_on(home, run_id, each, observer, minutes))
             except BaseException as error:
-                study.end("paused" if isinstance(error, KeyboardInterrupt) else "failed")
+                study.stop(error)
                 observer.note(
                     f"resuming goes on with search {number + 1} of {len(ready)} alone, the same call with all of them"
                 )

@@ -127,7 +127,7 @@ def port(  # noqa: PLR0913 - as many choices as the command
             result = gone_on(home, run_id, ready, observer, None if deadline is None else deadline.left / 60)
             found = _ported(study.id, home, old, spec.task, result)
         except BaseException as error:
-            study.end("paused" if isinstance(error, KeyboardInterrupt) else "failed")
+            study.stop(error)
             observer.note("the same call goes on from here")
             raise
         study.end("finished", found.to_json())

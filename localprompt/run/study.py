@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from localprompt.errors import StoreError
+from localprompt.errors import RunInUse, StoreError
 from localprompt.run.config import RunConfig
 from localprompt.run.journal import enter
 from localprompt.run.prepare import Prepared
@@ -70,6 +70,11 @@ class SearchStudy:
         self._runs[number : number + 1] = [record.id]
         self._home.studies.enter(self._kind, self._key, self._facts, self._runs)
         return record.id
+
+    def stop(self, error: BaseException) -> None:
+        """Keep how an error ended it, unless it goes on in another process that has one of its runs."""
+        if not isinstance(error, RunInUse):
+            self.end("paused" if isinstance(error, KeyboardInterrupt) else "failed")
 
     def end(self, status: RunStatus, result: Mapping[str, object] | None = None) -> None:
         """Keep how it ended, and what it found."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from filelock import Timeout
 
-from localprompt.errors import StoreError
+from localprompt.errors import RunInUse, StoreError
 from localprompt.interface.arguments import checked
 from localprompt.interface.paths import expanded
 from localprompt.store import transfer
@@ -396,10 +396,10 @@ def _read_either(row: tuple[Any, ...]) -> RunRecord | DamagedRun:
         return read_damaged(row, str(error))
 
 
-def in_use(run_id: str, pid: int | None) -> StoreError:
+def in_use(run_id: str, pid: int | None) -> RunInUse:
     """Return the error that a process has a run; None: it is not known which one."""
     who = f"process {pid}" if pid else "another process"
-    return StoreError(f"the run {run_id} is in use by {who}", "wait until it has ended, or end it")
+    return RunInUse(f"the run {run_id} is in use by {who}", "wait until it has ended, or end it")
 
 
 def _row_of(outcome: Outcome) -> tuple[object, ...]:

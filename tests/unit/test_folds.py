@@ -14,7 +14,7 @@ import toy
 
 import localprompt
 from localprompt.cli.show import print_run
-from localprompt.errors import ConfigError, StoreError, TaskError
+from localprompt.errors import ConfigError, RunInUse, StoreError, TaskError
 from localprompt.lm.base import LanguageModel
 from localprompt.reports.report import find
 from localprompt.run.config import RunConfig
@@ -249,6 +249,24 @@ def test_interrupted_work_is_gone_on_with_by_the_same_call(tmp_path: Path, error
     assert rest.n_generated < whole.n_generated
     with Store(here) as store:
         assert len(store.runs.all()) == 6
+
+
+def test_the_same_call_in_another_process_leaves_the_study_to_the_one_that_works(tmp_path: Path) -> None:
+    path, statuses = tmp_path / "here.db", list[str]()
+
+    def answer(prompt: str, seed: int) -> str:
+        if not statuses:
+            statuses.append("begun")
+            with pytest.raises(RunInUse, match="in use by process"):
+                localprompt.optimize(_task(), toy.model(), store=path, method="ape")
+            with Store(path) as store:
+                statuses.extend(each.status for each in store.studies.all("cross-validation"))
+        return toy.answer(prompt, seed)
+
+    localprompt.optimize(_task(), toy.model(answer=answer), store=path, method="ape")
+    assert statuses == ["begun", "running"]
+    with Store(path) as store:
+        assert [each.status for each in store.studies.all("cross-validation")] == ["finished"]
 
 
 def test_a_finished_cross_validation_is_taken_as_it_is(home: Store) -> None:

@@ -14,7 +14,7 @@ import pytest
 import toy
 
 import localprompt
-from localprompt.errors import ConfigError, TaskError
+from localprompt.errors import ConfigError, RunInUse, TaskError
 from localprompt.optimizers import names
 from localprompt.run.config import RunConfig
 from localprompt.run.port import OldRun
@@ -195,6 +195,20 @@ def test_a_port_that_ends_early_goes_on_with_the_same_call(home: Store, tmp_path
             assert store.studies.all("port")[0].status == "paused"
             resumed = localprompt.port(old.run_id, _new(), store=store)
             assert replace(resumed, seconds=0.0) == replace(whole, seconds=0.0)
+
+
+def test_the_same_call_in_another_process_leaves_a_port_to_the_one_that_works(home: Store) -> None:
+    old, statuses = _old(home), list[str]()
+
+    def answer(prompt: str, seed: int) -> str:
+        if toy.is_asked_to_write(prompt) and not statuses:
+            with Store(home.path) as other, pytest.raises(RunInUse):
+                localprompt.port(old.run_id, _new(), store=other)
+            statuses.extend(each.status for each in home.studies.all("port"))
+        return _answer_of_new(prompt, seed)
+
+    localprompt.port(old.run_id, _new(answer=answer), store=home)
+    assert statuses == ["running"]
 
 
 def test_the_seconds_of_a_port_are_those_of_all_sessions_of_its_search(home: Store) -> None:
