@@ -8,7 +8,7 @@ method asked costs the next one no time, and its whole price in tokens.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -386,12 +386,17 @@ def _carried_out(
             observer.note(f"{what} failed: {error.message}")
         except KeyboardInterrupt:
             home.studies.update(name, status="paused")
-            allowed = ("--allow-code",) if any(config.needs_code for config in configs.values()) else ()
-            again = command("compare", "--resume", name, *allowed, store=home.path)
+            options = needed_options([RunConfig.read(each.record.configuration) for each in planned])
+            again = command("compare", "--resume", name, *options, store=home.path)
             observer.note(f"{again} continues from here")
             raise
     home.studies.update(name, status="failed" if failed else "finished")
     return summed_up(name, planned, methods, done, failed)
+
+
+def needed_options(configs: Iterable[RunConfig]) -> list[str]:
+    """Return the options with which `compare --resume` goes on with runs; words in capitals are the user's."""
+    return list(dict.fromkeys(word for config in configs for word in config.resume_options))
 
 
 def summed_up(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any, Literal
 
 from localprompt.comparison.known import KnownComparison, KnownRun, known_comparison
+from localprompt.comparison.plan import needed_options
 from localprompt.comparison.table import ComparedRun, Comparison, MethodPair, Row, pairs_of
 from localprompt.errors import StoreError
 from localprompt.interface.advice import command
@@ -109,7 +111,7 @@ def comparison_report(home: Store, study: Study) -> ComparisonReport:
     Raises:
         StoreError: if the store cannot be read.
     """
-    known = known_comparison(home, study)
+    known, configs = known_comparison(home, study), _configs(home, study)
     found = known.comparison
     by_id = {run.result.run_id: run for run in found.runs} if found else {}
     tasks = tuple(_tasks(found)) if found else ()
@@ -127,8 +129,8 @@ def comparison_report(home: Store, study: Study) -> ComparisonReport:
         tasks=tasks,
         over_tasks=over,
         runs=tuple(_run(each, by_id.get(each.run_id), home) for each in known.runs),
-        configuration=_configuration(home, study),
-        commands=_commands(home, study, known),
+        configuration=_configuration(configs[0]) if configs else {},
+        commands=_commands(home, study, known, configs),
     )
 
 
@@ -208,36 +210,41 @@ def _run(known: KnownRun, done: ComparedRun | None, home: Store) -> ReportedRun:
     return ReportedRun(known.run_id, known.task, known.method, known.seed, known.status, known.why, steps, page)
 
 
-def _commands(home: Store, study: Study, known: KnownComparison) -> dict[str, str]:
-    again = ("compare", "--resume", study.id)
-    found = {"show the tables on a terminal": _line(*again, home=home)}
-    if known.status != "finished":
-        found = {"go on with it": _line(*again, home=home)}
-    found["write the tables and the runs as spreadsheets"] = _line(
-        *again, "--csv", "TABLE.csv", "--csv-runs", "RUNS.csv", home=home
-    )
-    found["print everything as JSON"] = _line("report", study.id, "--json", home=home)
-    return found
+def _commands(home: Store, study: Study, known: KnownComparison, configs: Sequence[RunConfig]) -> dict[str, str]:
+    is_done, options = known.status == "finished", needed_options(configs)
+    if is_done:  # without a model
+        options = [word for word in options if word == "--allow-code"]
+    again = ("compare", "--resume", study.id, *options)
+    return {
+        "show the tables on a terminal" if is_done else "go on with it": _line(*again, home=home),
+        "write the tables and the runs as spreadsheets": _line(
+            *again, "--csv", "TABLE.csv", "--csv-runs", "RUNS.csv", home=home
+        ),
+        "print everything as JSON": _line("report", study.id, "--json", home=home),
+    }
 
 
 def _line(*words: str, home: Store) -> str:
     return command(*words, store=home.path).strip("`")
 
 
-def _configuration(home: Store, study: Study) -> dict[str, Any]:
-    """Return what the first run that can be read has for all of them."""
+def _configs(home: Store, study: Study) -> list[RunConfig]:
+    """Return how the runs were set up, those that can be read."""
+    found = list[RunConfig]()
     for run_id in study.runs:
-        try:
-            config = RunConfig.read(home.runs.get(run_id).configuration)
-        except StoreError:
-            continue
-        return {
-            "localprompt": config.version,
-            "machine": dict(config.machine),
-            "model": {"fingerprint": config.model.fingerprint, "came from": config.sources.model or "loaded"},
-            "proposer": None
-            if config.proposer is None
-            else {"fingerprint": config.proposer.fingerprint, "came from": config.sources.proposer or "loaded"},
-            "answers are shared": config.use_cache,
-        }
-    return {}
+        with suppress(StoreError):
+            found.append(RunConfig.read(home.runs.get(run_id).configuration))
+    return found
+
+
+def _configuration(config: RunConfig) -> dict[str, Any]:
+    """Return what a run has as all others have it."""
+    return {
+        "localprompt": config.version,
+        "machine": dict(config.machine),
+        "model": {"fingerprint": config.model.fingerprint, "came from": config.sources.model or "loaded"},
+        "proposer": None
+        if config.proposer is None
+        else {"fingerprint": config.proposer.fingerprint, "came from": config.sources.proposer or "loaded"},
+        "answers are shared": config.use_cache,
+    }

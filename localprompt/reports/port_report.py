@@ -57,7 +57,7 @@ def port_report(store: Store, study: Study) -> PortReport:
         damage = error.message
     old, run_id = study.configuration.get("run"), next(iter(study.runs), None)
     old = old if isinstance(old, str) else ""
-    run_status, source = _new_search(store, run_id)
+    run_status, config = _new_search(store, run_id)
     is_left = study.status == "running" and run_status not in ("running", "not begun")
     return PortReport(
         port_id=study.id,
@@ -69,12 +69,12 @@ def port_report(store: Store, study: Study) -> PortReport:
         run_status=run_status,
         result=found,
         damage=(damage,) if damage else (),
-        commands=_commands(store, old, run_id, source or "MODEL"),
+        commands=_commands(store, old, run_id, config),
     )
 
 
-def _new_search(store: Store, run_id: str | None) -> tuple[str, str | None]:
-    """Return the status of the new search, and the name by which its model is found."""
+def _new_search(store: Store, run_id: str | None) -> tuple[str, RunConfig | None]:
+    """Return the status of the new search, and how it is set up."""
     if run_id is None:
         return "not begun", None
     try:
@@ -82,13 +82,17 @@ def _new_search(store: Store, run_id: str | None) -> tuple[str, str | None]:
         if isinstance(run, DamagedRun):
             return "damaged", None
         is_left = run.status == "running" and not store.runs.is_held(run_id)
-        return "interrupted" if is_left else run.status, RunConfig.read(run.configuration).sources.model
+        return "interrupted" if is_left else run.status, RunConfig.read(run.configuration)
     except StoreError:
         return "gone", None
 
 
-def _commands(store: Store, old: str, run_id: str | None, model: str) -> dict[str, str]:
-    found: dict[str, tuple[str, ...]] = {"go on with it, or show it again": ("port", old or "RUN", "--model", model)}
+def _commands(store: Store, old: str, run_id: str | None, config: RunConfig | None) -> dict[str, str]:
+    needed = ["--model", "MODEL"]
+    if config is not None:  # what came loaded is among the options to resume it
+        needed = ["--model", config.sources.model] if config.sources.model else []
+        needed += config.resume_options
+    found: dict[str, tuple[str, ...]] = {"go on with it, or show it again": ("port", old or "RUN", *needed)}
     if old:
         found["see the run that found the old prompt"] = ("report", old)
     if run_id is not None:

@@ -23,7 +23,7 @@ from localprompt.reports.report import find
 from localprompt.run.resume import resume
 from localprompt.stats.anytime import area_under_best_so_far
 from localprompt.store import Store
-from localprompt.tasks import Task
+from localprompt.tasks import Task, load_task
 from localprompt.types import Prompt
 
 METHODS = ("ape", "random")
@@ -185,6 +185,21 @@ def test_a_single_method_is_held_against_the_seed_prompt(home: Store) -> None:
     assert (found.tone, found.tasks[0].pairs, found.over_tasks) == ("good", (), None)
 
 
+def test_commands_allow_code_where_a_task_needs_it(home: Store, tmp_path: Path) -> None:
+    (tmp_path / "judge_of_comparisons.py").write_text("def right(p, t):\n    return float(p in t)\n", encoding="utf-8")
+    path = toy.write_task(tmp_path, 8, 12, 12, keys="metric: judge_of_comparisons:right\n")
+    of_code = load_task(path, allow_code=True)
+    found = _report(home, _compared(home, of_code, _task(), n_seeds=1).id)
+    assert found.status == "finished"
+    lines = list(found.commands.values())
+    assert [" --allow-code" in line for line in lines] == [True, True, False]
+    assert not any("MODEL" in line for line in lines)
+    lm, diary = toy.model(name="other", answer=toy.failing(KeyboardInterrupt())), toy.Diary()
+    with pytest.raises(KeyboardInterrupt):
+        compare([of_code, _task()], lm, methods=["manual"], n_seeds=1, max_tokens=LIMIT, store=home, observer=diary)
+    assert " --model MODEL --allow-code " in diary.notes[-1]
+
+
 def test_an_interrupted_comparison_has_its_finished_runs_and_says_so(home: Store) -> None:
     whole = _compared(home)
     first = whole.runs[0].result.run_id
@@ -196,7 +211,7 @@ def test_an_interrupted_comparison_has_its_finished_runs_and_says_so(home: Store
     assert [run.status for run in found.runs] == ["finished", *["interrupted"] * 3]
     assert found.status == "interrupted"
     assert found.state[0].startswith("The comparison is not finished: 1 of 4 runs are finished")
-    assert "go on with it" in found.commands
+    assert f"compare --resume {whole.id} --model MODEL " in found.commands["go on with it"]
     assert whole.id in page(found.to_json())
     with home.runs.hold(found.runs[1].run_id):
         held = _report(home, whole.id)

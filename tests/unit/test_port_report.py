@@ -62,6 +62,18 @@ def test_a_port_is_shown_with_both_runs(home: Store) -> None:
     assert result.id in page(plain)
 
 
+def test_the_command_of_a_port_allows_code_and_names_the_model(home: Store, tmp_path: Path) -> None:
+    (tmp_path / "judge_of_ports.py").write_text("def right(p, t):\n    return float(p in t)\n", encoding="utf-8")
+    path = toy.write_task(tmp_path, 10, 20, 30, keys="metric: judge_of_ports:right\n")
+    old = localprompt.optimize(path, toy.model(name="old"), method="manual", allow_code=True, store=home)
+    localprompt.port(old.run_id, toy.model(name="new"), allow_code=True, store=home)
+    found = _report(home)
+    assert f"port {old.run_id} --model MODEL --allow-code " in next(iter(found.commands.values()))
+    run = home.runs.get(found.run_id or "")
+    home.runs.update(run.id, configuration={**run.configuration, "sources": {"model": "tiny", "proposer": None}})
+    assert f"port {old.run_id} --model tiny --allow-code " in next(iter(_report(home).commands.values()))
+
+
 def test_a_damaged_result_is_left_out_and_named(home: Store) -> None:
     result = localprompt.port(_old(home), toy.model(answer=_answer, name="new"), store=home)
     with closing(sqlite3.connect(home.path, isolation_level=None)) as connection:
