@@ -118,13 +118,12 @@ def diff(first: str, second: str, *, rows: bool, store: Path | None, as_json: bo
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @store_options
 def delete(names: tuple[str, ...], yes: bool, store: Path | None, as_json: bool) -> None:
-    """Delete runs; their answers go with the next `runs vacuum`, unless another run used them."""
+    """Delete runs, all or none; their answers go with the next `runs vacuum`, unless another run used them."""
     with _open(store) as opened:
         ids = list(dict.fromkeys(map(opened.runs.find, names)))
         if not yes:
             click.confirm(f"Delete {', '.join(ids)}?", abort=True, err=True)
-        for run_id in ids:
-            opened.runs.delete(run_id)
+        opened.runs.delete(*ids)
     _report({"deleted": ids}, f"deleted {', '.join(ids)}", as_json=as_json)
 
 

@@ -6,7 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from filelock import Timeout
@@ -139,15 +139,19 @@ class Runs(Findings):
         return [_read_either(row) for row in rows]
 
     @checked
-    def delete(self, run_id: str) -> None:
-        """Remove a run and all that it found; answers stay until `Store.vacuum`.
+    def delete(self, run_id: str, *others: str) -> None:
+        """Remove runs and all that they found, all of them or none; answers stay until `Store.vacuum`.
 
         Raises:
             StoreError: if there is no such run or a process has it.
         """
-        with self.hold(run_id), self._database.transaction() as connection:
-            connection.execute(_DELETED, [run_id])
-            connection.execute("DELETE FROM runs WHERE id = ?", [run_id])
+        with ExitStack() as stack:
+            for each in (run_id, *others):
+                stack.enter_context(self.hold(each))
+            connection = stack.enter_context(self._database.transaction())
+            for each in (run_id, *others):
+                connection.execute(_DELETED, [each])
+                connection.execute("DELETE FROM runs WHERE id = ?", [each])
 
     @contextmanager
     def hold(self, run_id: str) -> Iterator[None]:

@@ -256,6 +256,15 @@ def test_delete_asks_first_and_removes_what_was_named_and_nothing_else(store: Pa
     assert as_json(store, "delete", ids[1], "--yes") == {"deleted": [ids[1]]}
 
 
+def test_nothing_is_deleted_if_a_process_has_one_of_the_runs(store: Path) -> None:
+    ids = [fill(store, identity) for identity in range(3)]
+    with Store(store) as opened, opened.runs.hold(ids[1]):
+        refused = call(store, "delete", *ids, "--yes")
+        assert (refused.exit_code, f"the run {ids[1]} is in use" in refused.stderr) == (1, True)
+        assert {run.id for run in opened.runs.all()} == set(ids)
+    assert as_json(store, "delete", *ids, "--yes") == {"deleted": ids}
+
+
 def test_nothing_is_deleted_if_one_of_the_names_is_unknown(store: Path) -> None:
     run_id = fill(store)
     assert call(store, "delete", run_id, "zz", "--yes").exit_code == 1
