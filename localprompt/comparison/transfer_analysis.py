@@ -79,7 +79,9 @@ class _Table:
         self.test = np.array([each.test for each in answered]).swapaxes(0, 1)
         self.copies = numbered(task.test)
         self._dev_copies = numbered(task.dev)
-        self._dev = np.array([list(map(fmean, each.dev)) for each in answered]).T  # equal scores have equal means
+        # Equal scores have equal means, in whatever order they are added.
+        self._dev = np.array([list(map(fmean, each.dev)) for each in answered]).T
+        self._dev_means = np.array(list(map(fmean, self._dev.tolist())))
         self._best = self._best_of_each()
 
     def cells(self) -> list[Cell]:
@@ -90,7 +92,7 @@ class _Table:
 
     def for_all(self, by: Literal["mean", "worst"]) -> BestForAll:
         """Return the best prompt for all models, chosen on dev; of equally good ones the first."""
-        means, worsts = self._dev.mean(axis=1).tolist(), self._dev.min(axis=1).tolist()
+        means, worsts = self._dev_means.tolist(), self._dev.min(axis=1).tolist()
         keys = list(zip(means, worsts, strict=True) if by == "mean" else zip(worsts, means, strict=True))
         chosen = keys.index(max(keys))
         of_models = self.test[chosen]
@@ -109,7 +111,7 @@ class _Table:
     def _best_of_each(self) -> list[int]:
         """Return the best prompt of each model on dev: of those that tie, one that is best for most, else the first."""
         is_top = self._dev == self._dev.max(axis=0)
-        ties = np.lexsort((-self._dev.mean(axis=1), -is_top.sum(axis=1)))
+        ties = np.lexsort((-self._dev_means, -is_top.sum(axis=1)))
         return [int(next(p for p in ties if is_top[p, model])) for model in range(self._dev.shape[1])]
 
     def agreement(self) -> Iterator[RankAgreement]:

@@ -322,6 +322,20 @@ def test_where_all_prompts_tie_none_is_said_to_be_best() -> None:
     assert {task.best(model).prompt for model in (0, 1)} == {each.prompt for each in task.best_for_all} == {0}
 
 
+def test_prompts_with_the_same_scores_on_other_models_tie_whatever_the_rounding() -> None:
+    def rows(right: int) -> tuple[float, ...]:
+        return (1.0,) * right + (0.0,) * (10 - right)
+
+    prompts = [GivenPrompt(Prompt(text), text) for text in ("seed", "first", "second")]
+    models = [MeasuredModel(name, name, name, "", Spend()) for name in "xyz"]
+    answered = [
+        Answered(scores, scores, unreadable=(0,) * 3, failed=(0,) * 3)
+        for scores in ((rows(0), rows(3 - i), rows(1 + i)) for i in range(3))
+    ]
+    found = analyse(toy.task(dev=10, test=10), prompts, models, answered)
+    assert [each.prompt for each in found.best_for_all] == [1, 1]
+
+
 def test_the_loss_on_average_is_over_all_pairs_of_models() -> None:
     models: list[LanguageModel] = [_obeys("number", name="a"), _obeys("number", name="b"), _obeys("parity", name="c")]
     (task,) = _transfer(models).tasks
