@@ -103,12 +103,9 @@ def _test_scores(
     Raises:
         StoreError: if they are gone.
     """
-    known = {
-        each.prompt.id: {outcome.example_id: outcome.score for outcome in each.outcomes}  # not in the task's order
-        for each in store.runs.evaluations(record.id, "test")
-    }
+    known = store.runs.by_example(record.id, "test")
     try:
-        seed, best = ([known[each.id][row.id] for row in task.test] for each in (result.seed_prompt, result.best))
+        seed, best = ([known[each.id][row.id].score for row in task.test] for each in (result.seed_prompt, result.best))
     except KeyError as gone:
         problem = f"the run {record.id} has no test scores any more"
         raise StoreError(problem, "delete the run and compare again") from gone

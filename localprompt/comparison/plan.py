@@ -23,7 +23,7 @@ from localprompt.optimizers.registry import LOCAL, compared, current_names, pres
 from localprompt.run.api import sources
 from localprompt.run.config import RunConfig
 from localprompt.run.estimate import Estimate
-from localprompt.run.journal import enter
+from localprompt.run.journal import enter_for_later
 from localprompt.run.models import Models, Named, check_engine, open_models
 from localprompt.run.prepare import prepare, tell_before
 from localprompt.run.results import is_cut
@@ -110,7 +110,7 @@ def compare(  # noqa: PLR0913 - a comparison has as many choices as the command
             wanted = RunConfig.new(
                 replace(spec, optimizer=size.optimizer, n_dev=size.n_dev), models, use_cache=use_cache, expected=cost
             )
-            ids.append(known.find(wanted) or _entered(home, wanted))
+            ids.append(known.find(wanted) or enter_for_later(home, wanted))
         study = home.studies.enter(KIND, " ".join(ids), {"n_runs": len(ids)}, ids)
         runs = [PlannedRun(spec.task, home.runs.get(each)) for spec, each in zip(specs, ids, strict=True)]
         return _carried_out(study.id, runs, home, models, observer)
@@ -297,13 +297,6 @@ class _KnownRuns:
                 if is_same and not is_cut(record, wanted.task["test"]):
                     same.append(record)
         return next((record.id for record in same if record.status == "finished"), same[0].id if same else None)
-
-
-def _entered(home: Store, config: RunConfig) -> str:
-    """Return the id of a new run, which has not begun."""
-    record = enter(home, config)
-    home.runs.update(record.id, status="paused", stopped="it has not started")
-    return record.id
 
 
 def _runs_of(home: Store, study: Study) -> list[RunRecord]:

@@ -135,13 +135,8 @@ def find(home: Store, run: str, rows: Rows) -> Found:
     chosen = (*task.train, *task.dev) if task.folds and rows == "dev" else task.dev if rows == "dev" else task.test
     if not chosen:
         raise TaskError(f"the task {task.name} is cross-validated and has no test rows", "export its rows: --rows dev")
-    answers = {
-        outcome.example_id: outcome
-        for kind in ("metric", "test")
-        for evaluation in home.runs.evaluations(record.id, kind)
-        if evaluation.prompt.id == result.best.id
-        for outcome in evaluation.outcomes
-    }
+    on_dev, on_test = (home.runs.by_example(record.id, kind) for kind in ("metric", "test"))
+    answers = {**on_dev.get(result.best.id, {}), **on_test.get(result.best.id, {})}
     asked = next((row for row in (*task.dev, *task.test, *task.train) if row.id in answers), None)
     priors = () if asked is None else label_priors(home, record.id, config, (task, result.best, asked))
     return Found(record.id, config, task, result.best, chosen, answers, notes, priors)

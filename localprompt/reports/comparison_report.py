@@ -239,12 +239,9 @@ def _configs(home: Store, study: Study) -> list[RunConfig]:
 
 def _configuration(config: RunConfig) -> dict[str, Any]:
     """Return what a run has as all others have it."""
-    return {
-        "localprompt": config.version,
-        "machine": dict(config.machine),
-        "model": {"fingerprint": config.model.fingerprint, "came from": config.sources.model or "loaded"},
-        "proposer": None
-        if config.proposer is None
-        else {"fingerprint": config.proposer.fingerprint, "came from": config.sources.proposer or "loaded"},
-        "answers are shared": config.use_cache,
+    models = {
+        role: {"fingerprint": each.fingerprint, "came from": getattr(config.sources, role) or "loaded"}
+        for role, each in config.roles.items()
     }
+    program = {"localprompt": config.version, "machine": dict(config.machine)}
+    return {**program, "model": None, "proposer": None, **models, "answers are shared": config.use_cache}

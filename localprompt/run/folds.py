@@ -132,15 +132,15 @@ class FoldedSearch:
             held_out = None if task.test else self._held_out(home, results)
             minutes = None if deadline is None else deadline.left / 60 / n_left
             try:
-                run_id = study.known(number, each.spec, held_out)
-                if run_id is None:
-                    share = None if minutes is None else Deadline(minutes)
-                    sized, cost = planned(each, observer, share)
-                    config = RunConfig.new(sized.spec, models, use_cache=use_cache, expected=cost)
-                    run_id = study.entered(number, config.changed(cross_validation=held_out))
-                results.append(gone_on(home, run_id, each, observer, minutes))
-            except BaseException as error:
-                study.stop(error)
+                with home.studies.ending(study.id):
+                    run_id = study.known(number, each.spec, held_out)
+                    if run_id is None:
+                        share = None if minutes is None else Deadline(minutes)
+                        sized, cost = planned(each, observer, share)
+                        config = RunConfig.new(sized.spec, models, use_cache=use_cache, expected=cost)
+                        run_id = study.entered(number, config.changed(cross_validation=held_out))
+                    results.append(gone_on(home, run_id, each, observer, minutes))
+            except BaseException:
                 observer.note(
                     f"resuming goes on with search {number + 1} of {len(ready)} alone, the same call with all of them"
                 )
@@ -157,9 +157,8 @@ class FoldedSearch:
         examples: list[Example] = []
         outcomes: tuple[list[Outcome], list[Outcome]] = [], []
         for part, result in zip(self.parts, results, strict=False):
-            known = {each.prompt.id: each.outcomes for each in home.runs.evaluations(result.run_id, "test")}
-            prompts = result.seed_prompt, result.best
-            seed, best = ({each.example_id: each for each in known.get(prompt.id, ())} for prompt in prompts)
+            known = home.runs.by_example(result.run_id, "test")
+            seed, best = (known.get(prompt.id, {}) for prompt in (result.seed_prompt, result.best))
             tested = [example for example in part.task.test if example.id in seed and example.id in best]
             if result.test is None or len(tested) < result.test.best.n:
                 problem = f"the run {result.run_id} has no test scores any more"

@@ -171,11 +171,8 @@ def read_test_rows(store: Store, run_id: str) -> list[TestRow]:
 def _own_rows(store: Store, run_id: str) -> list[TestRow]:
     record = store.runs.get(run_id)
     result = RunResult.from_json(record.result or {})
-    known = {each.prompt.id: each.outcomes for each in store.runs.evaluations(run_id, "test")}
-    before, after = (
-        {outcome.example_id: outcome for outcome in known.get(prompt.id, ())}
-        for prompt in (result.seed_prompt, result.best)
-    )
+    known = store.runs.by_example(run_id, "test")
+    before, after = (known.get(prompt.id, {}) for prompt in (result.seed_prompt, result.best))
     test = map(read_example, record.configuration["task"]["test"])
     return [TestRow(each, before[each.id], after[each.id]) for each in test if each.id in before.keys() & after]
 

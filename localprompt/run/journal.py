@@ -19,6 +19,13 @@ def enter(store: Store, config: RunConfig) -> RunRecord:
     return store.runs.create(config.to_json(), method=config.method, seed=config.seed, **config.names)
 
 
+def enter_for_later(store: Store, config: RunConfig) -> str:
+    """Return the id of a new run, which says that it has not begun."""
+    record = enter(store, config)
+    store.runs.update(record.id, status="paused", stopped="it has not started")
+    return record.id
+
+
 class RunJournal:
     """The journal of one run. See `Journal` in search/observer.py."""
 

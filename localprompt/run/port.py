@@ -119,6 +119,7 @@ def port(  # noqa: PLR0913 - as many choices as the command
             study.end("finished")
             return Port.from_json(study.result)
         observer.note(f"port {study.id} of the run {old.id} from {old.result.model} to {models.lm.facts.name}")
+        stack.enter_context(home.studies.ending(study.id))
         try:
             if run_id is None:
                 sized, cost = planned(ready, observer, deadline)
@@ -126,8 +127,7 @@ def port(  # noqa: PLR0913 - as many choices as the command
             _say_dev(home, old, ready, run_id, observer)
             result = gone_on(home, run_id, ready, observer, None if deadline is None else deadline.left / 60)
             found = _ported(study.id, home, old, spec.task, result)
-        except BaseException as error:
-            study.stop(error)
+        except BaseException:
             observer.note("the same call goes on from here")
             raise
         study.end("finished", found.to_json())
@@ -324,8 +324,8 @@ def _scores(home: Store, run_id: str, kind: str, examples: Sequence[Example]) ->
     """Return what the prompts of a run had on those of the examples that it measured them on, by the prompts' ids."""
     ids = {example.id for example in examples}
     return {
-        each.prompt.id: {outcome.example_id: outcome.score for outcome in each.outcomes if outcome.example_id in ids}
-        for each in home.runs.evaluations(run_id, kind)
+        prompt_id: {name: outcome.score for name, outcome in outcomes.items() if name in ids}
+        for prompt_id, outcomes in home.runs.by_example(run_id, kind).items()
     }
 
 

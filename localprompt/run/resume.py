@@ -301,12 +301,10 @@ def models_of(
         ModelError: if a model cannot be found or loaded.
     """
     model, proposer = given
-    first = source_of(config, "model", model, engine)
-    if config.proposer is not None:
-        return open_models(first, source_of(config, "proposer", proposer, engine), stack, observer)
-    if proposer is not None:
+    if proposer is not None and config.proposer is None:
         raise ConfigError("the run has no proposer of its own", "leave out the proposer")
-    return open_models(first, None, stack, observer)
+    other = source_of(config, "proposer", proposer, engine) if config.proposer else None
+    return open_models(source_of(config, "model", model, engine), other, stack, observer)
 
 
 def source_of(config: RunConfig, role: str, given: Named | None, engine: Mapping[str, object]) -> ModelSource:

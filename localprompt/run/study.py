@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from localprompt.errors import RunInUse, StoreError
+from localprompt.errors import StoreError
 from localprompt.run.config import RunConfig
-from localprompt.run.journal import enter
+from localprompt.run.journal import enter_for_later
 from localprompt.run.prepare import Prepared
 from localprompt.run.results import CrossValidation, RunResult
 from localprompt.run.resume import resume
@@ -63,18 +63,12 @@ class SearchStudy:
 
     def entered(self, number: int, config: RunConfig) -> str:
         """Return the id of a new run, in the place of a search."""
-        record = enter(self._home, config)
-        self._home.runs.update(record.id, status="paused", stopped="it has not started")
+        run_id = enter_for_later(self._home, config)
         if number < len(self._runs):
             self._home.studies.delete(self.id)
-        self._runs[number : number + 1] = [record.id]
+        self._runs[number : number + 1] = [run_id]
         self._home.studies.enter(self._kind, self._key, self._facts, self._runs)
-        return record.id
-
-    def stop(self, error: BaseException) -> None:
-        """Keep how an error ended it, unless it goes on in another process that has one of its runs."""
-        if not isinstance(error, RunInUse):
-            self.end("paused" if isinstance(error, KeyboardInterrupt) else "failed")
+        return run_id
 
     def end(self, status: RunStatus, result: Mapping[str, object] | None = None) -> None:
         """Keep how it ended, and what it found."""

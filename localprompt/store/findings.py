@@ -45,6 +45,15 @@ class Findings:
         prompts = self._all(run_id, "evaluations", "kind = :kind", kind)
         return [Evaluation(prompt, tuple(found[number])) for number, prompt, _ in prompts if number in found]
 
+    def by_example(self, run_id: str, kind: str = "metric") -> dict[str, dict[str, Outcome]]:
+        """Return the outcomes by the prompt's id and the example's: what came in first need not be first in the task.
+
+        Raises:
+            StoreError: if there is no such run, or it is damaged.
+        """
+        found = self.evaluations(run_id, kind)
+        return {each.prompt.id: {outcome.example_id: outcome for outcome in each.outcomes} for each in found}
+
     def first_measured(self, run_id: str) -> dict[str, Mark]:
         """Return, by the id of each prompt, what the search had spent when it was first measured in any way.
 

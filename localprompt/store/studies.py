@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from localprompt.errors import StoreError
+from localprompt.errors import RunInUse, StoreError
 from localprompt.interface.arguments import checked
 from localprompt.store.database import Database
 from localprompt.store.records import RunStatus, dumped, named
@@ -132,9 +132,14 @@ class Studies:
 
     @contextmanager
     def ending(self, study_id: str) -> Iterator[None]:
-        """Keep how the work on a study ended, if an error ends it: paused by Ctrl-C, or failed."""
+        """Keep how the work on a study ended, if an error ends it: paused by Ctrl-C, or failed.
+
+        One that another process works on is left to that.
+        """
         try:
             yield
+        except RunInUse:
+            raise
         except BaseException as error:
             with suppress(StoreError):  # the first error says more
                 self.update(study_id, status="paused" if isinstance(error, KeyboardInterrupt) else "failed")
