@@ -97,7 +97,7 @@ def compare(  # noqa: PLR0913 - a comparison has as many choices as the command
     loaded = loaded_tasks(tasks, _NO_FOLDS, allow_code=allow_code)
     specs = _specs(loaded, methods_of, n_seeds, _limits(max_tokens, max_calls), objective)
     observer = observer or SilentObserver()
-    _tell_before(specs, observer)
+    _tell_before(loaded, observer)
     with ExitStack() as stack:
         home = opened_store(store, stack)
         models = open_models(*sources(model, proposer, engine), stack, observer)
@@ -154,8 +154,7 @@ def resume_comparison(  # noqa: PLR0913 - as above
             raise ConfigError(f"the comparison {study.id} has no proposer of its own", "leave out the proposer")
         planned = [PlannedRun(from_plain(each.task, allow_code=allow_code), record) for record, each in configs]
         check_alike(home, study.id, planned)
-        for task in _different(planned):
-            tell_before(task, observer, f"{task.name}: ")
+        _tell_before(_different(planned), observer)
         left = [config for record, config in configs if record.status != "finished"]
         models = models_of(left[0], (model, proposer), {}, stack, observer) if left else None
         return _carried_out(study.id, planned, home, models, observer)
@@ -206,7 +205,7 @@ def expected_costs(  # noqa: PLR0913 - as `compare`
     loaded = loaded_tasks(tasks, _NO_FOLDS, allow_code=allow_code)
     specs = _specs(loaded, methods_of, 1, _limits(max_tokens, max_calls), objective)
     observer = observer or SilentObserver()
-    _tell_before(specs, observer)
+    _tell_before(loaded, observer)
     with ExitStack() as stack:
         models = open_models(*sources(model, proposer, engine), stack, observer)
         return [Expected(*place, cost) for place, (_, cost) in _sizes(specs, models, observer).items()]
@@ -248,8 +247,8 @@ def _specs(
     ]
 
 
-def _tell_before(specs: Sequence[RunSpec], observer: Observer) -> None:
-    for task in {spec.task.name: spec.task for spec in specs}.values():
+def _tell_before(tasks: Sequence[Task], observer: Observer) -> None:
+    for task in tasks:
         tell_before(task, observer, f"{task.name}: ")
 
 

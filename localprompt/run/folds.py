@@ -145,7 +145,7 @@ class FoldedSearch:
                     f"resuming goes on with search {number + 1} of {len(ready)} alone, the same call with all of them"
                 )
                 raise
-        study.end("finished")
+        home.studies.update(study.id, status="finished")
         return results[-1]
 
     def _held_out(self, home: Store, results: Sequence[RunResult]) -> CrossValidation:

@@ -116,7 +116,7 @@ def port(  # noqa: PLR0913 - as many choices as the command
         run_id = study.known(0, spec)
         if run_id is not None and study.result is not None:
             observer.note(f"the port {study.id} is finished")
-            study.end("finished")
+            home.studies.update(study.id, status="finished")
             return Port.from_json(study.result)
         observer.note(f"port {study.id} of the run {old.id} from {old.result.model} to {models.lm.facts.name}")
         stack.enter_context(home.studies.ending(study.id))
@@ -130,7 +130,7 @@ def port(  # noqa: PLR0913 - as many choices as the command
         except BaseException:
             observer.note("the same call goes on from here")
             raise
-        study.end("finished", found.to_json())
+        home.studies.update(study.id, status="finished", result=found.to_json())
         return found
 
 

@@ -12,7 +12,7 @@ from localprompt.run.results import CrossValidation, RunResult
 from localprompt.run.resume import resume
 from localprompt.run.spec import RunSpec
 from localprompt.search.observer import Observer
-from localprompt.store import RunStatus, Store
+from localprompt.store import Store
 from localprompt.store.records import dumped, identity_hash
 
 _LEAST_MINUTES = 0.01
@@ -69,10 +69,6 @@ class SearchStudy:
         self._runs[number : number + 1] = [run_id]
         self._home.studies.enter(self._kind, self._key, self._facts, self._runs)
         return run_id
-
-    def end(self, status: RunStatus, result: Mapping[str, object] | None = None) -> None:
-        """Keep how it ended, and what it found."""
-        self._home.studies.update(self.id, status=status, result=result)
 
 
 def gone_on(home: Store, run_id: str, ready: Prepared, observer: Observer, minutes: float | None) -> RunResult:
