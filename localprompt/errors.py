@@ -8,6 +8,7 @@
     │   ├── NotEnoughMemory     a model that does not fit beside what is loaded, with the numbers
     │   └── WorkerDied          the engine process died again and again on one request, named
     └── StoreError              the store of runs and answers
+        ├── RunInUse            a run that another process has, which is named
         └── RunMismatch         a run cannot go on as it began: another model, version or setting, named
     SearchEnded                 control flow, not an error: the search goes no further
     ├── BudgetExhausted         the next call does not fit the budget; a smaller one may
