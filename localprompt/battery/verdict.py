@@ -5,13 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from statistics import fmean
 
-from localprompt.battery.results import (
-    ModelSensitivity,
-    RankAgreement,
-    ScorerMeasures,
-    Sensitivity,
-    WordEffect,
-)
+from localprompt.battery.results import ModelSensitivity, RankAgreement, ScorerMeasures, Sensitivity, WordEffect
 from localprompt.interface.rounding import percent_text, score_text
 from localprompt.search.observer import pluralize
 from localprompt.stats.equality import p_of_spreads

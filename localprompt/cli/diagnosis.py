@@ -54,12 +54,7 @@ def _parts(found: Diagnosis, task: Task) -> Iterator[RenderableType]:
 def _scores(found: Diagnosis, task: Task) -> RenderableType:
     columns = ("prompt", "score", "95 % interval", "no answer")
     rows = [
-        (
-            _name(trial.prompt, task),
-            score_text(trial.score.mean),
-            within(trial.score),
-            _unread(trial),
-        )
+        (_name(trial.prompt, task), score_text(trial.score.mean), within(trial.score), _unread(trial))
         for trial in found.trials
     ]
     return table(columns, rows, right=columns[1:], wide=columns[:1])

@@ -50,11 +50,7 @@ def size_options(command: Any) -> Any:
 @click.option("--dry-run", is_flag=True, help="Say what it will cost, and measure nothing.")
 @click.option("--csv", "csv_file", type=HomePath(dir_okay=False), help="Write all scores to FILE.")
 @click.option(
-    "--fail-above",
-    "bounds",
-    multiple=True,
-    metavar="MEASURE=VALUE",
-    help="Exit with 3 above it: spread=0.05, ...",
+    "--fail-above", "bounds", multiple=True, metavar="MEASURE=VALUE", help="Exit with 3 above it: spread=0.05, ..."
 )
 @model_options
 @click.pass_context

@@ -36,10 +36,7 @@ def tasks() -> None:
 
 @tasks.command()
 @click.argument("file", type=HomePath())
-@click.option(
-    "--model",
-    help=f"Also show its template, count tokens, try the seed prompt: {MODELS}.",
-)
+@click.option("--model", help=f"Also show its template, count tokens, try the seed prompt: {MODELS}.")
 @engine_option
 @allow_code_option
 @store_option

@@ -47,10 +47,7 @@ def _alone(row: Row) -> tuple[str, Tone]:
     return (
         (f"Better prompts were found: {what} have {how}", "good")
         if gain.mean > 0
-        else (
-            f"Worse prompts were found: {what} have {how}",
-            "bad",
-        )
+        else (f"Worse prompts were found: {what} have {how}", "bad")
     )
 
 

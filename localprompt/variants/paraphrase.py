@@ -27,10 +27,7 @@ from localprompt.variants.wording import (
 )
 
 _SLOTS = ("instruction",)
-_TEMPLATES = {
-    True: ("reword_chat", "explain_chat"),
-    False: ("reword", "explain"),
-}
+_TEMPLATES = {True: ("reword_chat", "explain_chat"), False: ("reword", "explain")}
 """Meta-prompts with and without a chat, asked in turn."""
 _AGAIN = "again"
 """Meta-prompt before the original, after a paraphrase of it."""
