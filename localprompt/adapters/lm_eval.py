@@ -5,10 +5,13 @@ All requests of a task reach the engine in one call, so that what documents and 
 
 from __future__ import annotations
 
+import itertools
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from localprompt.adapters.extras import needing
@@ -94,6 +97,8 @@ class LocalPromptLM(LM):  # type: ignore[misc]
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
         """Return a completion of each context; those that are drawn in the same way are drawn in one call.
 
+        What is asked again, as a task's `repeats` are, is another draw: with the next seed.
+
         Raises:
             ConfigError: for a setting of generation that is not known, before anything is computed.
         """
@@ -103,7 +108,8 @@ class LocalPromptLM(LM):  # type: ignore[misc]
             chosen = [i for i, each in enumerate(how) if each == wanted]
             sampling, seed = wanted
             prompts = [self._read(requests[i].args[0]) for i in chosen]
-            found = self.lm.generate(prompts, sampling, [seed] * len(chosen))
+            following = defaultdict[str, Iterator[int]](partial(itertools.count, seed))
+            found = self.lm.generate(prompts, sampling, [next(following[prompt]) for prompt in prompts])
             for i, generation in zip(chosen, found, strict=True):
                 texts[i] = generation.text
         return texts

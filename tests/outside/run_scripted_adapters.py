@@ -15,9 +15,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 import inside  # noqa: F401
 import mlflow
 from inspect_ai.model import ChatMessageUser, ContentImage, ContentText, GenerateConfig
+from lm_eval.api.instance import Instance
 
 import localprompt
 from localprompt.adapters.inspect import LocalPromptAPI
+from localprompt.adapters.lm_eval import LocalPromptLM
 from localprompt.adapters.mlflow import log_run
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -35,6 +37,7 @@ def main() -> None:
         logged = log_run(found)
     parent = mlflow.get_run(logged.run_id).data.tags["mlflow.parentRunId"]
     print(json.dumps({"below": parent == own.info.run_id, "problem": logged.problem}))
+    print(json.dumps({"draws": drawn("Q:", "Q:", "Why?", "Q:")}))
 
 
 def asked(folder: Path, content: Any, **settings: Any) -> dict[str, Any]:
@@ -46,6 +49,13 @@ def asked(folder: Path, content: Any, **settings: Any) -> dict[str, Any]:
     except localprompt.LocalPromptError as error:
         return {"error": error.message}
     return {"text": choice.message.text, "nats": choice.prompt_logprobs and choice.prompt_logprobs.content}
+
+
+def drawn(*contexts: str) -> list[str]:
+    """What the harness gets for contexts, of which it repeats those of a task with `repeats`."""
+    how = {"do_sample": True, "temperature": 0.7, "seed": 5}
+    asked = [Instance("generate_until", {}, (context, how), 0) for context in contexts]
+    return LocalPromptLM(localprompt.ScriptedLM(answer=lambda prompt, seed: f"{prompt}{seed}")).generate_until(asked)
 
 
 if __name__ == "__main__":
