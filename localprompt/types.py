@@ -242,10 +242,20 @@ class EngineStats:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a chat."""
+    """One turn of a chat; its role is held to the three, since templates write roles as control tokens.
+
+    Raises:
+        ConfigError: for another role, or a content that is no text.
+    """
 
     role: Literal["system", "user", "assistant"]
     content: str
+
+    def __post_init__(self) -> None:
+        if self.role not in ("system", "user", "assistant"):
+            raise ConfigError(f"the role of a message is {self.role!r:.100}, not system, user or assistant")
+        if not isinstance(self.content, str):
+            raise ConfigError(f"the content of a message is {self.content!r:.100}, not text")
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,8 @@ def _asked(prompt: str, config: Mapping[str, Any]) -> Sequence[Message] | str:
         and turns
         and all(isinstance(each, dict) and {"role", "content"} <= {*each} for each in turns)
     ):
-        return [Message(each["role"], each["content"]) for each in turns]
+        roles: list[Any] = ["system" if each["role"] == "developer" else each["role"] for each in turns]
+        return [Message(role, each["content"]) for role, each in zip(roles, turns, strict=True)]
     return [Message("user", prompt)]
 
 
