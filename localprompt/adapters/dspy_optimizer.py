@@ -135,7 +135,8 @@ def _task(predictor: Any, lm: Any, metric: Callable[..., Any], splits: Sequence[
     def judged(prediction: str, targets: tuple[str, ...]) -> float:
         assert isinstance(prediction, _Read)
         assert isinstance(targets[0], _Read)
-        found = metric(targets[0].behind, prediction.behind)
+        with lm.engine.waves.lent():  # it may ask the same model, in threads of its own
+            found = metric(targets[0].behind, prediction.behind)
         return float(getattr(found, "score", found))
 
     def example(name: str, row: Any) -> Example:

@@ -6,9 +6,9 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
@@ -110,6 +110,15 @@ class Waves:
         """Return what a function makes of the model, which nobody else asks meanwhile."""
         with self._busy:
             return question(self._lm())
+
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """Let other threads ask while what is inside of `ask` needs no model."""
+        self._busy.release()
+        try:
+            yield
+        finally:
+            self._busy.acquire()
 
     def close(self) -> None:
         """End a model that was opened by its name; the next request opens it again."""

@@ -65,6 +65,28 @@ def scripted(program: Any, adapter: Any, store: Path) -> dict[str, Any]:
     }
 
 
+def judged_in_threads(store: Path) -> dict[str, Any]:
+    """What a search finds by a metric that has two threads ask the same model, and what else it was asked."""
+    heard: list[str] = []
+
+    def answer(prompt: str, seed: int) -> str:
+        heard.append(prompt)
+        return in_its_form(prompt, {"found": "yes"}) if "found" in prompt else f" {BEST}"
+
+    engine = LocalPromptEngine(localprompt.ScriptedLM(answer=answer, name="judge"))
+    lm = dspy.LM("localprompt/judge", engine=engine, cache=False, max_tokens=32)
+    judge = dspy.Predict("answer -> found")
+
+    def metric(gold: Any, pred: Any, trace: object = None) -> bool:
+        judges = dspy.Parallel(num_threads=2, disable_progress_bar=True)
+        return all(each.found == "yes" for each in judges([(judge, {"answer": pred.found})] * 2))
+
+    with dspy.context(lm=lm, adapter=dspy.JSONAdapter()):
+        optimizer = LocalPromptOptimizer(metric, max_calls=40, method="ape", store=store)
+        compiled = optimizer.compile(dspy.Predict("word -> found"), trainset=ROWS[:9])
+    return {"test": compiled.detailed_results.test.best.mean, "judged": any("answer" in each for each in heard)}
+
+
 class Two(dspy.Module):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
@@ -132,6 +154,7 @@ def main() -> None:
         for adapter in (dspy.ChatAdapter(), dspy.JSONAdapter()):
             print(json.dumps(scripted(program, adapter, store)))
     print(json.dumps({"refused": refusals()}))
+    print(json.dumps(judged_in_threads(store)))
 
 
 if __name__ == "__main__":

@@ -69,6 +69,10 @@ def test_what_a_search_cannot_do_for_a_program_is_a_sentence(found: list[dict[st
         assert words in sentence
 
 
+def test_a_metric_may_have_threads_ask_the_same_model(found: list[dict[str, Any]]) -> None:
+    assert found[5] == {"test": 1.0, "judged": True}
+
+
 def test_a_search_on_a_real_model_measures_what_dspy_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (found,) = printed("run_dspy_search.py", "real", folder=tmp_path)

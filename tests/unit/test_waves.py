@@ -90,6 +90,17 @@ def test_without_a_seed_asking_again_is_another_draw_and_in_each_run_the_same() 
         assert texts == ["a:0", "a:1", "b:0", "a:2"]
 
 
+def test_who_asks_longer_lends_the_model_to_other_threads() -> None:
+    waves = Waves(Gate(), window=0)
+    (ask,) = asks(waves, ["a"])
+
+    def judge(_: object) -> str:
+        with ThreadPoolExecutor(1) as pool, waves.lent():
+            return pool.submit(ask).result(60)
+
+    assert waves.ask(judge) == "a:5"
+
+
 def test_different_samplings_are_different_calls_of_one_wave() -> None:
     lm = Gate()
     waves = Waves(lm, window=0)
