@@ -34,6 +34,10 @@ _ENDING = ".quantising"
 _LOCK = ".localprompt-quantising.lock"
 _TELLING = ("general.name", "general.basename", "general.finetune", "general.version", "general.size_label")
 """What tells a model from others of the same shapes, and stays as it is at another level."""
+_IMATRIX_KEY = "quantize.imatrix.file"
+_MARK_BYTES = 127
+"""Of a text that llama.cpp writes into the metadata."""
+_NAME_BYTES = 255
 _LEVEL_IN_NAME = re.compile(
     rf"[-._ ]({'|'.join(sorted([*FILE_TYPES.values(), 'FP16', 'FP32'], key=len, reverse=True))})(\.from-[\w-]+)?$",
     re.IGNORECASE,
@@ -125,7 +129,7 @@ def plan(
     if missing:
         raise ModelError(f"{' and '.join(missing)} cannot be made without an importance matrix", "give --imatrix FILE")
     where = source.parent if folder is None else expanded(folder).absolute()
-    targets = tuple(_target(header, where, origin, each, force) for each in measured.items())
+    targets = tuple(_target(header, where, each, matrix, force) for each in measured.items())
     if where.exists():
         _check_disk(where, targets)
     return Plan(header, origin, targets, matrix)
@@ -193,17 +197,21 @@ def _check_smaller(header: GGUFHeader, origin: str, measured: dict[str, Measured
         )
 
 
-def _target(header: GGUFHeader, folder: Path, origin: str, level: tuple[str, Measured], force: bool) -> Target:
+def _target(header: GGUFHeader, folder: Path, level: tuple[str, Measured], matrix: Path | None, force: bool) -> Target:
     name, measured = level
+    origin = f".from-{header.rounded_to}" if header.rounded_to else ""
     file, ending = header.path.stem, header.path.suffix
     known_as = file if ending == ".gguf" else re.sub(r"[^\w.-]+", "-", header.name) or file  # blobs are named by hashes
     stem = _LEVEL_IN_NAME.sub("", _PART_IN_NAME.sub("", known_as)) or "model"
-    path = folder / f"{stem}.{name}{f'.from-{origin}' if origin else ''}.gguf"
+    path = folder / f"{stem}.{name}{origin}.gguf"
+    if len(os.fsencode(_part(path).name)) > _NAME_BYTES:
+        raise ModelError(f"{path.name} is too long for the name of a file", "link to the model as SHORTER.gguf")
     is_there = path.exists()
     if is_there and path.samefile(header.path):
         raise ConfigError(f"{path} is the model itself", "give another folder with --out")
-    if is_there and not force and not _is_of(header, path, name):
-        raise ModelError(f"{path} is there, and it is not this model at {name}", "--force makes it anew")
+    if is_there and not force and not _is_of(header, path, name, matrix):
+        how = f"{name} with {matrix.name}" if matrix else f"{name} without an importance matrix"
+        raise ModelError(f"{path} is there, and it is not this model at {how}", "--force makes it anew")
     size = header.data_offset + measured.n_bytes
     return Target(name, path, size, measured.n_fallback, is_there and not force)
 
@@ -218,15 +226,13 @@ def _check_disk(folder: Path, targets: Sequence[Target]) -> None:
 
 def _make(the_plan: Plan, target: Target, n_threads: int, progress: Progress) -> Quantised:
     began, source = time.monotonic(), the_plan.header
-    part = target.path.with_name(f".{target.path.name}{_ENDING}")
-    matrix = the_plan.imatrix
-    marks = {REQUANTISED_KEY: the_plan.requantised_from} if the_plan.requantised_from else {}
-    if matrix is not None:
-        marks["quantize.imatrix.file"] = matrix.name
+    part, matrix = _part(target.path), the_plan.imatrix
+    told = {REQUANTISED_KEY: the_plan.requantised_from, _IMATRIX_KEY: _imatrix_name(source, matrix)}
+    marks = {key: text for key, text in told.items() if text}
     job = Job(str(source.path), (target.level,), str(part), str(matrix or ""), marks, n_threads)
     try:
         ask(job, lambda done, total: progress(target.level, done, total))
-        if not _is_of(source, part, target.level):
+        if not _is_of(source, part, target.level, matrix):
             raise ModelError(f"what llama.cpp wrote is not {source.path} at {target.level}", "nothing was kept of it")
         with part.open("rb+") as file:
             os.fsync(file.fileno())
@@ -243,15 +249,25 @@ def _make(the_plan: Plan, target: Target, n_threads: int, progress: Progress) ->
     return _there(target, time.monotonic() - began)
 
 
-def _is_of(source: GGUFHeader, path: Path, level: str) -> bool:
-    """Return whether a file is the source at another level, by its header."""
+def _part(path: Path) -> Path:
+    return path.with_name(f".{path.name}{_ENDING}")
+
+
+def _imatrix_name(source: GGUFHeader, matrix: Path | None) -> str:
+    """Return how the metadata of a file name the importance matrix: without one, as they name the source's own."""
+    return os.fsencode(matrix.name)[:_MARK_BYTES].decode(errors="ignore") if matrix else source.text(_IMATRIX_KEY)
+
+
+def _is_of(source: GGUFHeader, path: Path, level: str, matrix: Path | None) -> bool:
+    """Return whether a file is the source at another level, made with that importance matrix, by its header."""
     try:
         made = validate(path)
     except ModelError:
         return False
     shapes = [{(tensor.name, tensor.dims) for tensor in header.tensors} for header in (source, made)]
     names = [[header.text(key) for key in _TELLING] for header in (source, made)]
-    return (made.architecture, made.file_type, shapes[1], names[1]) == (source.architecture, level, shapes[0], names[0])
+    is_same = made.architecture == source.architecture and shapes[0] == shapes[1] and names[0] == names[1]
+    return is_same and made.file_type == level and made.text(_IMATRIX_KEY) == _imatrix_name(source, matrix)
 
 
 def _there(target: Target, seconds: float | None = None) -> Quantised:

@@ -208,6 +208,31 @@ def test_an_importance_matrix_changes_the_weights_and_is_named_in_the_file(sourc
     assert low.bits_per_weight < plain.bits_per_weight
 
 
+def test_a_file_made_with_another_importance_matrix_or_none_is_not_taken_for_one_made_with_this(
+    source: Path, tmp_path: Path
+) -> None:
+    long = "x" * 140 + ".gguf"  # llama.cpp keeps the beginning of the name
+    one, other = (write_imatrix(tmp_path / name, source) for name in ("one.gguf", long))
+    (plain,) = made(source, "Q4_K_M")
+    with pytest.raises(ModelError, match=r"not this model at Q4_K_M with one\.gguf"):
+        plan(source, ["Q4_K_M"], imatrix=one)
+    for matrix in (one, other):
+        (weighted,) = carry_out(plan(source, ["Q4_K_M"], imatrix=matrix, force=True))
+        (kept,) = carry_out(plan(source, ["Q4_K_M"], imatrix=matrix))
+        assert (weighted.was_there, kept.was_there) == (False, True)
+        with pytest.raises(ModelError, match="at Q4_K_M without an importance matrix"):
+            plan(source, ["Q4_K_M"])
+    (again,) = made(plain.path, "Q2_K")  # the file there has a matrix now, and copies name it too
+    assert validate(again.path).text("quantize.imatrix.file") == long[:127]
+    assert made(plain.path, "Q2_K")[0].was_there
+
+
+def test_a_name_that_becomes_too_long_is_one_sentence(source: Path) -> None:
+    long = source.rename(source.with_name("x" * 236 + ".gguf"))
+    with pytest.raises(ModelError, match="too long for the name of a file"):
+        plan(long, ["Q8_0"])
+
+
 # What fails
 
 
