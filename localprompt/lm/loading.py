@@ -114,7 +114,8 @@ def open_vocabulary(name_or_path: str | Path) -> AbstractContextManager[Language
     Raises:
         ConfigError, ModelError: as `open_model`.
     """
-    if _parts(name_or_path)[0]:
+    name, _ = _parts(name_or_path)
+    if name and name not in PROGRAMS and (name in _SCHEMES or file_at(name_or_path) is None):
         return open_model(name_or_path)
     from localprompt.lm.local import load_vocabulary  # noqa: PLC0415 - llama.cpp starts slowly
 

@@ -15,6 +15,7 @@ from localprompt.cli.main import main
 from localprompt.errors import ConfigError, RunMismatch
 from localprompt.hub.files import sha256
 from localprompt.hub.quantising import plan
+from localprompt.lm.loading import open_vocabulary
 from localprompt.lm.local import load_model
 from localprompt.store import Store
 
@@ -75,6 +76,13 @@ def test_the_model_is_the_same_by_its_name_and_by_its_path_and_its_identity_is_t
         assert by_name.facts.name == NAME
         assert by_name.facts.identity["file"] == sha256(blob)
         assert by_name.fingerprint == by_path.fingerprint == original.fingerprint
+
+
+def test_the_vocabulary_alone_is_loaded_by_the_name_too(blob: Path) -> None:
+    with open_vocabulary(NAME) as words, load_model(blob, tune=False, n_ctx=512) as whole:
+        assert words.facts.name == NAME
+        assert words.tokenize(["Say omega."]) == whole.tokenize(["Say omega."])
+        assert (words.facts.n_ctx, whole.facts.n_ctx) == (0, 512)  # without weights there is no context
 
 
 def test_info_and_path_take_the_name_and_quantize_writes_nothing_beside_it(tmp_path: Path, blob: Path) -> None:
