@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from localprompt.adapters.extras import needing
-from localprompt.adapters.waves import Waves
+from localprompt.adapters.waves import Waves, shared
 from localprompt.errors import ConfigError
 from localprompt.types import Message, Sampling
 
@@ -44,10 +44,11 @@ class ChatLocalPrompt(BaseChatModel):  # type: ignore[misc]
     def model_post_init(self, context: Any, /) -> None:
         """Make the way to the model; nothing is loaded."""
         super().model_post_init(context)
-        self._waves = Waves(self.model, **self.engine)
+        is_named = isinstance(self.model, str)  # with `configurable_fields` each call makes an instance
+        self._waves = shared(self.model, self.engine) if is_named else Waves(self.model, **self.engine)
 
     def close(self) -> None:
-        """End a model that was opened by its name."""
+        """End a model that was opened by its name; whoever asks it next opens it again."""
         self._waves.close()
 
     @property
@@ -57,16 +58,16 @@ class ChatLocalPrompt(BaseChatModel):  # type: ignore[misc]
     @property
     def _identifying_params(self) -> dict[str, Any]:
         name = self.model if isinstance(self.model, str) else self.model.facts.fingerprint
-        return {"model": name, "seed": self.seed, **{each: getattr(self, each) for each in _SAMPLING}}
+        return {"model": name, **{each: getattr(self, each) for each in ("engine", "seed", *_SAMPLING)}}
 
     def _generate(
-        self, messages: Sequence[Any], stop: Sequence[str] | None = None, run_manager: object = None, **given: Any
+        self, messages: Sequence[Any], stop: str | Sequence[str] | None = None, run_manager: object = None, **given: Any
     ) -> Any:
         seed = given.pop("seed", self.seed)
         known = {name: given.pop(name, getattr(self, name)) for name in _SAMPLING}
         if given:
             raise ConfigError(f"a local model does not take {', '.join(sorted(given))}", "leave it out")
-        sampling = Sampling(stop=tuple(stop or ()), **known)
+        sampling = Sampling(stop=(stop,) if isinstance(stop, str) else tuple(stop or ()), **known)
         found, n_prompt, _ = self._waves.complete(_turns(messages), sampling, seed)
         usage = {
             "input_tokens": n_prompt, "output_tokens": found.n_tokens, "total_tokens": n_prompt + found.n_tokens
@@ -79,6 +80,10 @@ class ChatLocalPrompt(BaseChatModel):  # type: ignore[misc]
 
 def _turns(messages: Sequence[Any]) -> list[Message]:
     for each in messages:
-        if each.type not in _ROLES or not isinstance(each.content, str):
-            raise ConfigError(f"a local model reads text, not a message of {each.type!r} with other parts")
-    return [Message(_ROLES[each.type], each.content) for each in messages]  # type: ignore[arg-type]
+        blocks = [] if isinstance(each.content, str) else [part for part in each.content if not isinstance(part, str)]
+        is_text = all(block.get("type") == "text" for block in blocks)
+        if each.type not in _ROLES or not is_text or getattr(each, "tool_calls", None):
+            raise ConfigError(
+                f"a local model reads text, not a message of {each.type!r} with other parts or tool calls"
+            )
+    return [Message(_ROLES[each.type], str(each.text)) for each in messages]  # type: ignore[arg-type]

@@ -15,10 +15,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 import inside  # noqa: F401
 import mlflow
 from inspect_ai.model import ChatMessageUser, ContentImage, ContentText, GenerateConfig
+from langchain_core.caches import InMemoryCache
+from langchain_core.globals import set_llm_cache
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.runnables import ConfigurableField
 from lm_eval.api.instance import Instance
 
 import localprompt
 from localprompt.adapters.inspect import LocalPromptAPI
+from localprompt.adapters.langchain import ChatLocalPrompt
 from localprompt.adapters.lm_eval import LocalPromptLM
 from localprompt.adapters.mlflow import log_run
 
@@ -37,6 +42,7 @@ def main() -> None:
         logged = log_run(found)
     parent = mlflow.get_run(logged.run_id).data.tags["mlflow.parentRunId"]
     print(json.dumps({"below": parent == own.info.run_id, "problem": logged.problem}))
+    print(json.dumps(chained()))
     print(json.dumps({"draws": drawn("Q:", "Q:", "Why?", "Q:")}))
 
 
@@ -49,6 +55,36 @@ def asked(folder: Path, content: Any, **settings: Any) -> dict[str, Any]:
     except localprompt.LocalPromptError as error:
         return {"error": error.message}
     return {"text": choice.message.text, "nats": choice.prompt_logprobs and choice.prompt_logprobs.content}
+
+
+def chained() -> dict[str, Any]:
+    """What LangChain gets for a stop string, for parts and for calls, and how often it opens a model."""
+    opened: list[dict[str, object]] = []
+    refused = ""
+
+    def load(text: str, **engine: object) -> localprompt.ScriptedLM:
+        opened.append(engine)
+        return localprompt.ScriptedLM(answer=lambda prompt, seed: f"{prompt} in Norway, not {engine}.")
+
+    localprompt.register_scheme("mine", load)
+    chat = ChatLocalPrompt(model="mine:it")
+    set_llm_cache(InMemoryCache())
+    settings = [ChatLocalPrompt(model="mine:it", engine={"kv_type": name}).invoke("x") for name in ("f16", "q8_0")]
+    set_llm_cache(None)
+    configured = chat.configurable_fields(temperature=ConfigurableField(id="heat"))
+    for heat in (0.0, 0.5):
+        configured.invoke("x", config={"configurable": {"heat": heat}})
+    try:
+        chat.invoke([AIMessage("", tool_calls=[{"name": "look", "args": {}, "id": "1"}])])
+    except localprompt.LocalPromptError as error:
+        refused = error.message
+    return {
+        "stopped": [chat.invoke("x", stop=stop).content for stop in ("No", ["No"])],
+        "parts": chat.invoke([HumanMessage([{"type": "text", "text": "a"}, "b"])], stop=" in").content,
+        "refused": refused,
+        "opened": opened,
+        "cached": settings[0].content == settings[1].content,
+    }
 
 
 def drawn(*contexts: str) -> list[str]:
