@@ -175,23 +175,20 @@ class Waves:
             return
         texts, seeds = [prompt for _, prompt, _ in wave], [seed for *_, seed in wave]
         sampling, n_top = wave[0][0].sampling, wave[0][0].n_top
-        found: Sequence[Generation | Drawn | None]
+        counts = [0] * len(wave)
+        found: Sequence[Generation | Drawn | None] = [None] * len(wave)
         try:
             counts = lm.count_tokens(texts)
             if n_top is None:
                 found = lm.generate(texts, sampling, seeds)
             else:
                 found = generate_drawn(lm, texts, sampling, seeds, n_top)
-        except RequestsDied as died:
-            if len(wave) == 1:
-                wave[0][0].done.set_exception(died)
-                return
-            counts, found = [0] * len(wave), died.results
         except LocalPromptError as error:
             if len(wave) == 1:
                 wave[0][0].done.set_exception(error)
                 return
-            counts, found = [0] * len(wave), [None] * len(wave)
+            if isinstance(error, RequestsDied):
+                found = error.results
         for each, n, answer in zip(wave, counts, found, strict=True):
             if answer is None:
                 self._complete(lm, [each])

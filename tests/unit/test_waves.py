@@ -74,6 +74,19 @@ def test_one_that_is_too_long_or_deadly_fails_alone() -> None:
     assert isinstance(found[1], RequestsDied)
 
 
+def test_who_waited_beside_a_deadly_request_learns_how_long_its_own_prompt_was() -> None:
+    lm = Gate()
+    waves = Waves(lm, window=0)
+
+    def ask(prompt: str) -> Callable[[], str]:
+        return lambda: str(waves.complete(prompt, SAMPLING, 5).n_prompt)
+
+    found = together(waves, lm, [ask("two words"), ask("a deadly one"), ask("long one"), ask("one word more")])
+    assert [each for each in found if isinstance(each, str)] == ["2", "3"]
+    found = together(waves, lm, [ask("two words"), ask("a deadly one"), ask("one word more")])
+    assert [each for each in found if isinstance(each, str)] == ["2", "3"]
+
+
 def test_a_chat_that_is_refused_fails_alone_and_a_text_is_no_chat() -> None:
     lm = Gate()  # has no chat template
     waves = Waves(lm, window=0)
