@@ -23,6 +23,10 @@ class Rendered(str):
         self.spans = tuple((int(start), int(end)) for start, end in spans)
         return self
 
+    def __getnewargs__(self) -> tuple[str, tuple[Span, ...]]:  # type: ignore[override]
+        """Return what copies are made of, pickled ones too."""
+        return str(self), self.spans
+
     def __add__(self, other: str) -> Rendered:
         return Rendered(str.__add__(self, other), self.spans)
 

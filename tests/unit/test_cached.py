@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Sequence
+import pickle  # noqa: TID251 - its own
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 import msgpack
@@ -146,6 +148,12 @@ def test_control_spans_survive() -> None:
     again = CachedLM(ReplayedLM(asdict(lm.facts)), answers).chat([Message("user", "hello")])
     assert isinstance(again, Rendered)
     assert (again, again.spans) == ("<user>hello", ((0, 6),))
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda text: pickle.loads(pickle.dumps(text))])
+def test_a_copy_of_a_rendered_text_has_its_control_tokens(copied: Callable[[Rendered], Rendered]) -> None:
+    text = copied(Rendered("<s>a", [(0, 3)]))
+    assert (type(text), str(text), text.spans) == (Rendered, "<s>a", ((0, 3),))
 
 
 def test_text_that_is_no_text_is_kept_too() -> None:
