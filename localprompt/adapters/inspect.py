@@ -33,7 +33,7 @@ with needing("inspect_ai", "inspect"):
 
 _MAX_NEW = 1024
 """Tokens of a completion where the task does not say it."""
-_REFUSED = ("logit_bias", "frequency_penalty", "presence_penalty", "response_schema")
+_REFUSED = ("logit_bias", "frequency_penalty", "presence_penalty", "response_schema", "best_of", "extra_body")
 _ROLES, _READ = ("system", "user", "assistant"), {"text", "reasoning"}
 _STOPPED = {"stop": "stop", "length": "max_tokens"}
 
@@ -110,19 +110,19 @@ class LocalPromptAPI(ModelAPI):  # type: ignore[misc]
             prompt = text = "".join(each.content for each in turns)
             known = [Logprob(token=word, logprob=nats) for word, nats in waves.ask(lambda lm: token_logprobs(lm, text))]
         n_top = (config.top_logprobs or 0) if config.logprobs or config.top_logprobs else None
-        choices, used, n_prompt = [], 0, 0
-        for number in range(config.num_choices or 1):
-            seed = None if config.seed is None else config.seed + number
-            found, n_prompt, tokens = waves.complete(prompt, sampling, seed, n_top)
-            used += found.n_tokens
-            choices.append(
-                ChatCompletionChoice(
-                    message=ChatMessageAssistant(content=found.text, model=self.model_name, source="generate"),
-                    stop_reason=_STOPPED.get(found.finish_reason, "unknown"),
-                    logprobs=None if n_top is None else Logprobs(content=[_logprob(each, n_top) for each in tokens]),
-                    prompt_logprobs=None if known is None else Logprobs(content=known),
-                )
+        n = config.num_choices or 1
+        seeds = [None if config.seed is None else config.seed + number for number in range(n)]
+        drawn = waves.draw(prompt, sampling, seeds if sampling.temperature else seeds[:1], n_top)
+        choices = [
+            ChatCompletionChoice(
+                message=ChatMessageAssistant(content=found.text, model=self.model_name, source="generate"),
+                stop_reason=_STOPPED.get(found.finish_reason, "unknown"),
+                logprobs=None if n_top is None else Logprobs(content=[_logprob(each, n_top) for each in tokens]),
+                prompt_logprobs=None if known is None else Logprobs(content=known),
             )
+            for found, _, tokens in (drawn if sampling.temperature else drawn * n)
+        ]
+        n_prompt, used = drawn[0].n_prompt, sum(each.generation.n_tokens for each in drawn)
         usage = ModelUsage(input_tokens=n_prompt, output_tokens=used, total_tokens=n_prompt + used)
         return ModelOutput(model=self.model_name, choices=choices, usage=usage)
 

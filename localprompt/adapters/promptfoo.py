@@ -46,8 +46,10 @@ async def call_classification_api(prompt: str, options: Mapping[str, Any], conte
     try:
         config = _config(options)
         labels = config.get("labels")
-        if not isinstance(labels, Sequence) or isinstance(labels, str) or not labels:
-            raise ConfigError("the configuration has no labels", "write labels: [LABEL, ...] below config")
+        if not isinstance(labels, list) or not labels or not all(isinstance(each, str) and each for each in labels):
+            raise ConfigError("the configuration has no labels, or some are no text", 'write labels: ["LABEL", ...]')
+        if len({*labels}) < len(labels):
+            raise ConfigError("the configuration has a label twice", "leave one of them out")
         asked = _asked(prompt, config)
         nats = await asyncio.to_thread(_model(config).ask, lambda lm: _nats(lm, asked, labels))
     except LocalPromptError as error:
@@ -69,6 +71,8 @@ def _config(options: Mapping[str, Any]) -> Mapping[str, Any]:
             raise ConfigError(f"the configuration has an unknown key {name!r}", nearest(name, _KNOWN))
     if not isinstance(config.get("model"), str):
         raise ConfigError("the configuration names no model", "write model: NAME below config")
+    if not isinstance(config.get("engine") or {}, Mapping):
+        raise ConfigError("engine in the configuration is no mapping", "write engine: {NAME: VALUE, ...}")
     return config
 
 
@@ -78,7 +82,7 @@ def _asked(prompt: str, config: Mapping[str, Any]) -> Sequence[Message] | str:
         return prompt
     try:
         turns = json.loads(prompt)
-    except ValueError:
+    except (ValueError, RecursionError):
         turns = None
     if (
         isinstance(turns, list)

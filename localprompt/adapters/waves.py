@@ -95,16 +95,27 @@ class Waves:
         Raises:
             LocalPromptError: what asking for it alone would raise; others that were asked with it are answered.
         """
-        mine = _Waiting(messages, sampling, seed, n_top)
+        (found,) = self.draw(messages, sampling, [seed], n_top)
+        return found
+
+    def draw(
+        self,
+        messages: Sequence[Message] | str,
+        sampling: Sampling,
+        seeds: Sequence[int | None],
+        n_top: int | None = None,
+    ) -> list[Completion]:
+        """Return a completion for each seed, of one call; see `complete`."""
+        mine = [_Waiting(messages, sampling, seed, n_top) for seed in seeds]
         with self._mutex:
-            self._waiting.append(mine)
+            self._waiting.extend(mine)
         with self._busy:
-            if not mine.done.done():
+            if not mine[-1].done.done():
                 time.sleep(self._window)
                 with self._mutex:
                     wave, self._waiting = self._waiting, []
                 self._answer(wave)
-        return mine.done.result()
+        return [each.done.result() for each in mine]
 
     def ask(self, question: Callable[[LanguageModel], _Result]) -> _Result:
         """Return what a function makes of the model, which nobody else asks meanwhile."""

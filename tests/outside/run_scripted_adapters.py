@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
+import dspy
 import inside  # noqa: F401
 import mlflow
 from inspect_ai.model import ChatMessageUser, ContentImage, ContentText, GenerateConfig
@@ -22,13 +23,17 @@ from langchain_core.runnables import ConfigurableField
 from lm_eval.api.instance import Instance
 
 import localprompt
+from localprompt.adapters.dspy import LocalPromptEngine
 from localprompt.adapters.inspect import LocalPromptAPI
 from localprompt.adapters.langchain import ChatLocalPrompt
 from localprompt.adapters.lm_eval import LocalPromptLM
 from localprompt.adapters.mlflow import log_run
+from localprompt.adapters.waves import SHARED, key_of
 
 sys.path.append(str(Path(__file__).parents[1]))
 import toy
+
+REFUSED: dict[str, Any] = {"best_of": 2, "extra_body": {"n": 2}}
 
 
 def main() -> None:
@@ -42,8 +47,11 @@ def main() -> None:
         logged = log_run(found)
     parent = mlflow.get_run(logged.run_id).data.tags["mlflow.parentRunId"]
     print(json.dumps({"below": parent == own.info.run_id, "problem": logged.problem}))
+    print(json.dumps(chosen()))
+    print(json.dumps({name: asked(folder, "x", **{name: value})["error"] for name, value in REFUSED.items()}))
     print(json.dumps(chained()))
     print(json.dumps({"draws": drawn("Q:", "Q:", "Why?", "Q:")}))
+    print(json.dumps(cached()))
 
 
 def asked(folder: Path, content: Any, **settings: Any) -> dict[str, Any]:
@@ -55,6 +63,18 @@ def asked(folder: Path, content: Any, **settings: Any) -> dict[str, Any]:
     except localprompt.LocalPromptError as error:
         return {"error": error.message}
     return {"text": choice.message.text, "nats": choice.prompt_logprobs and choice.prompt_logprobs.content}
+
+
+def chosen() -> dict[str, Any]:
+    """What Inspect gets for several choices, and how many of them are computed."""
+    model = localprompt.ScriptedLM(answer=lambda prompt, seed: f"draw{seed}")
+    localprompt.register_scheme("drawn", lambda text, **engine: model)
+    texts = []
+    for heat in (1.0, 0.0):
+        config = GenerateConfig(num_choices=3, temperature=heat)
+        output = asyncio.run(LocalPromptAPI("drawn:x").generate([ChatMessageUser(content="x")], [], "none", config))
+        texts.append([choice.message.text for choice in output.choices])
+    return {"texts": texts, "computed": model.n_generated, "calls": SHARED[key_of("drawn:x", {})].sizes}
 
 
 def chained() -> dict[str, Any]:
@@ -85,6 +105,15 @@ def chained() -> dict[str, Any]:
         "opened": opened,
         "cached": settings[0].content == settings[1].content,
     }
+
+
+def cached() -> dict[str, list[str]]:
+    """What DSPy gives for one request again and again, and under one name for another model."""
+    one = localprompt.ScriptedLM(answer=lambda prompt, seed: f"a{seed}")
+    other = localprompt.ScriptedLM(answer=lambda prompt, seed: f"b{seed}")
+    lm, again = (dspy.LM("localprompt/one", engine=LocalPromptEngine(model), temperature=1.0) for model in (one, other))
+    rolled = [lm("x", rollout_id=number) for number in (1, 2)]
+    return {"again": [*lm("x"), *lm("x"), *again("x")], "rolled": [text for (text,) in rolled]}
 
 
 def drawn(*contexts: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-import pickle  # noqa: TID251 - its own
+import pickle  # noqa: TID251 - programs keep prompts so
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
