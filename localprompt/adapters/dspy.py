@@ -130,9 +130,8 @@ def sampling_of(request: Any) -> Sampling:
 
 def _messages(request: Any) -> list[Message]:
     """Return the turns of a request; consecutive ones of one role are one, as templates want them."""
-    system = request.system
-    if system is not None and not isinstance(system, str):
-        system = "".join(part.text for part in system)
+    told = request.system or ""
+    system = told if isinstance(told, str) else "".join(part.text for part in told)
     turns = [Message("system", system)] if system else []
     for each in request.messages:
         if each.role not in _ROLES or any(part.type != "text" for part in each.parts):

@@ -8,10 +8,9 @@ from __future__ import annotations
 import itertools
 import re
 import sys
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from functools import partial
 from typing import Any
 
 from localprompt.adapters.extras import needing
@@ -108,8 +107,8 @@ class LocalPromptLM(LM):  # type: ignore[misc]
             chosen = [i for i, each in enumerate(how) if each == wanted]
             sampling, seed = wanted
             prompts = [self._read(requests[i].args[0]) for i in chosen]
-            following = defaultdict[str, Iterator[int]](partial(itertools.count, seed))
-            found = self.lm.generate(prompts, sampling, [next(following[prompt]) for prompt in prompts])
+            seeds = {prompt: itertools.count(seed) for prompt in prompts}
+            found = self.lm.generate(prompts, sampling, [next(seeds[prompt]) for prompt in prompts])
             for i, generation in zip(chosen, found, strict=True):
                 texts[i] = generation.text
         return texts
@@ -177,12 +176,9 @@ class LocalPromptLM(LM):  # type: ignore[misc]
         """Return as much of a text as there is room for, up to a blank."""
         if self._n_tokens(before + text) <= room:
             return text
-        low, high = 1, len(text)
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if self._n_tokens(before + text[:middle]) <= room else (low, middle)
-        blank = max(text.rfind(" ", 1, low), text.rfind("\n", 1, low))
-        return text[: blank if blank > 0 else low]
+        end = bisect_right(range(1, len(text)), room, key=lambda n: self._n_tokens(before + text[:n])) or 1
+        blank = max(text.rfind(" ", 1, end), text.rfind("\n", 1, end))
+        return text[: blank if blank > 0 else end]
 
     def _n_tokens(self, text: str) -> int:
         (n,) = self.lm.count_tokens([text])

@@ -112,12 +112,8 @@ def _metrics(result: RunResult) -> dict[str, float]:
     if result.dev is not None:
         found["dev.best"] = result.dev.mean
     if result.test is not None:
-        for name, interval in (("seed", result.test.seed), ("best", result.test.best)):
-            found |= {
-                f"test.{name}": interval.mean,
-                f"test.{name}.low": interval.low,
-                f"test.{name}.high": interval.high,
-            }
+        for name, each in (("seed", result.test.seed), ("best", result.test.best)):
+            found |= {f"test.{name}": each.mean, f"test.{name}.low": each.low, f"test.{name}.high": each.high}
         difference = result.test.difference
         found |= {"test.difference": difference.mean, "test.p_value": difference.p}
     return found

@@ -48,8 +48,7 @@ async def call_classification_api(prompt: str, options: Mapping[str, Any], conte
         labels = config.get("labels")
         if not isinstance(labels, list) or not labels or not all(isinstance(each, str) and each for each in labels):
             raise ConfigError("the configuration has no labels, or some are no text", 'write labels: ["LABEL", ...]')
-        if len({*labels}) < len(labels):
-            raise ConfigError("the configuration has a label twice", "leave one of them out")
+        labels = list(dict.fromkeys(labels))
         asked = _asked(prompt, config)
         nats = await asyncio.to_thread(_model(config).ask, lambda lm: _nats(lm, asked, labels))
     except LocalPromptError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
@@ -82,11 +82,7 @@ class Waves:
         return len(self._waiting)
 
     def complete(
-        self,
-        messages: Sequence[Message] | str,
-        sampling: Sampling,
-        seed: int | None = None,
-        n_top: int | None = None,
+        self, messages: Sequence[Message] | str, sampling: Sampling, seed: int | None = None, n_top: int | None = None
     ) -> Completion:
         """Return a completion of a chat, or of a plain text; waits until it is computed.
 
@@ -99,11 +95,7 @@ class Waves:
         return found
 
     def draw(
-        self,
-        messages: Sequence[Message] | str,
-        sampling: Sampling,
-        seeds: Sequence[int | None],
-        n_top: int | None = None,
+        self, messages: Sequence[Message] | str, sampling: Sampling, seeds: Sequence[int | None], n_top: int | None
     ) -> list[Completion]:
         """Return a completion for each seed, of one call; see `complete`."""
         mine = [_Waiting(messages, sampling, seed, n_top) for seed in seeds]
@@ -150,14 +142,12 @@ class Waves:
         self.sizes.append(len(wave))
         try:
             lm = self._lm()
-            prompts = [self._prompt(lm, each) for each in wave]
-            for alike in dict.fromkeys((each.sampling, each.n_top) for each in wave):
-                chosen = [
-                    (each, prompt)
-                    for each, prompt in zip(wave, prompts, strict=True)
-                    if (each.sampling, each.n_top) == alike and prompt is not None
-                ]
-                self._complete(lm, [(each, prompt, self._seed(prompt, each)) for each, prompt in chosen])
+            alike: defaultdict[object, list[tuple[_Waiting, str, int]]] = defaultdict(list)
+            for each in wave:
+                if (prompt := self._prompt(lm, each)) is not None:
+                    alike[each.sampling, each.n_top].append((each, prompt, self._seed(prompt, each)))
+            for chosen in alike.values():
+                self._complete(lm, chosen)
         except BaseException as error:
             for each in wave:
                 if not each.done.done():
@@ -181,9 +171,7 @@ class Waves:
         return self._asked[key] - 1
 
     def _complete(self, lm: LanguageModel, wave: Sequence[tuple[_Waiting, str, int]]) -> None:
-        """Answer requests that are sampled and told alike; where the call fails, each is asked alone."""
-        if not wave:
-            return
+        """Answer requests, at least one, that are sampled and told alike; where the call fails, each is asked alone."""
         texts, seeds = [prompt for _, prompt, _ in wave], [seed for *_, seed in wave]
         sampling, n_top = wave[0][0].sampling, wave[0][0].n_top
         counts = [0] * len(wave)

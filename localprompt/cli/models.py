@@ -94,10 +94,9 @@ def _list_table(rows: Iterable[dict[str, Any]]) -> RenderableType:
 def pull(names: tuple[str, ...]) -> None:
     """Fetch models and check their SHA-256; print the path of each."""
     from localprompt.cli.progress import logged  # noqa: PLC0415
-    from localprompt.hub.cards import card  # noqa: PLC0415
-    from localprompt.hub.files import pull  # noqa: PLC0415
+    from localprompt.hub.files import card_named, pull  # noqa: PLC0415
 
-    wanted = [card(name) for name in names]  # an unknown name fails before anything is fetched
+    wanted = [card_named(name) for name in names]  # an unknown name fails before anything is fetched
     with logged(lambda text: say(printable_line(text), err=True)):
         paths = [pull(each) for each in wanted]
     for path in paths:

@@ -130,18 +130,6 @@ def cards() -> tuple[ModelCard, ...]:
     return tuple(sorted(found, key=lambda card: (card.size_bytes, card.name)))
 
 
-def card(name: str) -> ModelCard:
-    """Return the card of that name.
-
-    Raises:
-        ConfigError: with the nearest known name.
-    """
-    known = {card.name: card for card in cards()}
-    if name not in known:
-        raise ConfigError(f"there is no model card named {name!r}", nearest(name, known))
-    return known[name]
-
-
 def read_card(path: Path) -> ModelCard:
     """Return the card in a TOML file, which is named as the card.
 

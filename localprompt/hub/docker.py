@@ -43,9 +43,8 @@ def find(folder: Path, look: Look) -> None:
 
 def _names(entry: Mapping[str, Any], identity: str) -> tuple[str, ...]:
     tags = entry.get("tags")
-    found = (
-        sorted(tag for tag in tags if isinstance(tag, str) and len(tag) <= _MAX_TAG) if isinstance(tags, list) else []
-    )
+    listed = tags if isinstance(tags, list) else []
+    found = sorted(tag for tag in listed if isinstance(tag, str) and len(tag) <= _MAX_TAG)
     short = [tag.removeprefix(_HOSTS[0]).removeprefix(_HOSTS[1]) for tag in found]
     latest = [tag.removesuffix(":latest") for tag in short if tag.endswith(":latest")]
     return (*short, *latest, *found, identity[:12], f"sha256:{identity}")

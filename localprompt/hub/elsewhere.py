@@ -34,10 +34,10 @@ PROGRAMS = {
     "ollama": Program("Ollama", ollama.folders, ollama.find, "OLLAMA_MODELS"),
     "lmstudio": Program("LM Studio", gguf_folders.lmstudio_folders, gguf_folders.find_lmstudio, "LMSTUDIO_HOME"),
     "hf": Program("the Hugging Face cache", hub_cache.folders, hub_cache.find, "HF_HUB_CACHE"),
-    "llamacpp": Program("llama.cpp", gguf_folders.llamacpp_folders, gguf_folders.find_llamacpp, "LLAMA_CACHE"),
+    "llamacpp": Program("llama.cpp", gguf_folders.llamacpp_folders, gguf_folders.find_flat, "LLAMA_CACHE"),
     "docker": Program("Docker Model Runner", docker.folders, docker.find, "MODELS_PATH"),
     "jan": Program("Jan", gguf_folders.jan_folders, gguf_folders.find_jan, "JAN_DATA_FOLDER"),
-    "gpt4all": Program("GPT4All", gguf_folders.gpt4all_folders, gguf_folders.find_gpt4all, "XDG_DATA_HOME"),
+    "gpt4all": Program("GPT4All", gguf_folders.gpt4all_folders, gguf_folders.find_flat, "XDG_DATA_HOME"),
 }
 """By what stands before the colon of a model's name; listed in this order."""
 

@@ -157,14 +157,11 @@ class Look:
             sizes = [part.stat().st_size for part in parts]
             beginning = read_beginning(path)
         except FileNotFoundError as error:
-            self.refuse(name, path, f"lacks the file {error.filename}")
-            return
+            return self.refuse(name, path, f"lacks the file {error.filename}")
         except OSError as error:
-            self.refuse(name, path, f"cannot be read: {error.strerror or error}")
-            return
+            return self.refuse(name, path, f"cannot be read: {error.strerror or error}")
         except ModelError as error:
-            self.refuse(name, path, f"cannot be read: {error.message}")
-            return
+            return self.refuse(name, path, f"cannot be read: {error.message}")
         refused = _kind(beginning, path)
         if stated.size_bytes is not None and sizes != [stated.size_bytes]:
             refused = f"has a file of {sum(sizes):,} bytes instead of {stated.size_bytes:,}: pull it again"

@@ -68,13 +68,12 @@ def gpt4all_folders() -> list[Path]:
     """Return where GPT4All keeps models, which its settings may have moved."""
     config = platformdirs.user_config_path("nomic.ai", appauthor=False, roaming=True) / "GPT4All.ini"
     moved = re.search(r"^modelPath=(.+)$", _quiet(config), re.MULTILINE)
-    return [
-        expanded(moved[1].strip()) if moved else platformdirs.user_data_path("nomic.ai", appauthor=False) / "GPT4All"
-    ]
+    usual = platformdirs.user_data_path("nomic.ai", appauthor=False) / "GPT4All"
+    return [expanded(moved[1].strip()) if moved else usual]
 
 
-def find_gpt4all(folder: Path, look: Look) -> None:
-    """Enter `FILE.gguf`; `incomplete-FILE.gguf` is a download that has not ended."""
+def find_flat(folder: Path, look: Look) -> None:
+    """Enter `FILE.gguf`; GPT4All's `incomplete-FILE.gguf` is a download that has not ended."""
     for file in _first_parts(folder, look):
         if file.name.startswith("incomplete-"):
             look.refuse(file.name, file, "is a download that has not ended")
@@ -86,12 +85,6 @@ def llamacpp_folders() -> list[Path]:
     """Return where builds of llama.cpp of before 2026 keep what `-hf` and `-mu` downloaded."""
     told = os.environ.get("LLAMA_CACHE")
     return [expanded(told) if told else platformdirs.user_cache_path("llama.cpp", appauthor=False, opinion=False)]
-
-
-def find_llamacpp(folder: Path, look: Look) -> None:
-    """Enter `ORG_REPO_FILE.gguf`."""
-    for file in _first_parts(folder, look):
-        look.add(file.name, file, Stated(), (file.stem,))
 
 
 def _first_parts(folder: Path, look: Look) -> list[Path]:

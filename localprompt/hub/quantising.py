@@ -264,10 +264,14 @@ def _is_of(source: GGUFHeader, path: Path, level: str, matrix: Path | None) -> b
         made = validate(path)
     except ModelError:
         return False
-    shapes = [{(tensor.name, tensor.dims) for tensor in header.tensors} for header in (source, made)]
-    names = [[header.text(key) for key in _TELLING] for header in (source, made)]
-    is_same = made.architecture == source.architecture and shapes[0] == shapes[1] and names[0] == names[1]
-    return is_same and made.file_type == level and made.text(_IMATRIX_KEY) == _imatrix_name(source, matrix)
+    found = (_stays(made), made.file_type, made.text(_IMATRIX_KEY))
+    return found == (_stays(source), level, _imatrix_name(source, matrix))
+
+
+def _stays(header: GGUFHeader) -> object:
+    """Return what is the same of a model at each level."""
+    shapes = {(tensor.name, tensor.dims) for tensor in header.tensors}
+    return header.architecture, shapes, [header.text(key) for key in _TELLING]
 
 
 def _there(target: Target, seconds: float | None = None) -> Quantised:

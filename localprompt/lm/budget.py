@@ -64,9 +64,8 @@ class Budget:
     @property
     def is_limited(self) -> bool:
         """True if tokens, calls or the time until the result are limited: the whole of it is there to be spent."""
-        return any(
-            limit is not None for limit in (self._max_tokens, self._max_requested, self._max_calls, self.deadline)
-        )
+        limits = (self._max_tokens, self._max_requested, self._max_calls, self.deadline)
+        return any(limit is not None for limit in limits)
 
     @property
     def spend(self) -> Spend:

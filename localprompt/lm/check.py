@@ -108,10 +108,8 @@ def _described(header: GGUFHeader) -> str:
 def kind_of_memory(header: GGUFHeader) -> str:
     """Return what a model keeps of the tokens that it has read, by the keys of its header, in words."""
     is_recurrent = any(part in key for key in header.metadata for part in _RECURRENT)
-    heads = [
-        header.metadata.get(f"{header.architecture}.attention.{key}", 0) for key in ("head_count", "head_count_kv")
-    ]
-    if is_recurrent and not np.any(np.hstack([np.asarray(each) for each in heads])):
+    keys = [f"{header.architecture}.attention.{key}" for key in ("head_count", "head_count_kv")]
+    if is_recurrent and not np.any(np.hstack([np.asarray(header.metadata.get(key, 0)) for key in keys])):
         return "recurrent layers alone: one state, no cells"
     window = header.integer(f"{header.architecture}.attention.sliding_window")
     attention = f"attention, in some layers over the last {window:,} tokens" if window else "attention"

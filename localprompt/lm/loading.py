@@ -38,12 +38,6 @@ def _load_script(file: str, **engine: Any) -> AbstractContextManager[LanguageMod
     return load_script(file, **engine)
 
 
-def _load_from(program: str, text: str, **engine: Any) -> AbstractContextManager[LanguageModel]:
-    from localprompt.lm.local import load_model  # noqa: PLC0415 - llama.cpp starts slowly
-
-    return load_model(f"{program}:{text}", **engine)
-
-
 def _load_python(name: str, **engine: Any) -> AbstractContextManager[LanguageModel]:
     from localprompt.lm.function import load_function_model  # noqa: PLC0415 - as few modules as a command needs
 
@@ -60,7 +54,6 @@ _SCHEMES = {
     "scripted": _Scheme(_load_script, names_file=True),
     "python": _Scheme(_load_python, names_file=False, is_trusted=False),
     **{each: _Scheme(partial(_load_url, each), names_file=False, is_trusted=False) for each in ("http", "https")},
-    **{program: _Scheme(partial(_load_from, program), names_file=False) for program in PROGRAMS},
 }
 
 
@@ -75,8 +68,9 @@ def register_scheme(name: str, loader: Loader, *, names_file: bool = False) -> N
     Raises:
         ValueError: if the name is another's already, or none.
     """
-    if name in _SCHEMES or not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is {'already registered' if name in _SCHEMES else 'not a valid scheme name'}")
+    is_taken = name in _SCHEMES or name in PROGRAMS
+    if is_taken or not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is {'already registered' if is_taken else 'not a valid scheme name'}")
     _SCHEMES[name] = _Scheme(loader, names_file)
 
 
@@ -97,12 +91,8 @@ def open_model(name_or_path: str | Path, /, **engine: Any) -> AbstractContextMan
         ConfigError: for an unknown name or scheme, or an unknown or impossible engine setting.
         ModelError: if it cannot be found or loaded.
     """
-    name, text = _parts(name_or_path)
-    if name in _SCHEMES:
-        return _SCHEMES[name].load(text, **engine)
-    if name and file_at(name_or_path) is None:
-        problem = f"there is neither a file {str(name_or_path)!r} nor a scheme {name!r} of models"
-        raise ConfigError(problem, nearest(name, _SCHEMES))
+    if (found := _scheme_of(name_or_path)) is not None:
+        return found.load(_parts(name_or_path)[1], **engine)
     from localprompt.lm.local import load_model  # noqa: PLC0415 - llama.cpp starts slowly
 
     return load_model(name_or_path, **engine)
@@ -114,8 +104,7 @@ def open_vocabulary(name_or_path: str | Path) -> AbstractContextManager[Language
     Raises:
         ConfigError, ModelError: as `open_model`.
     """
-    name, _ = _parts(name_or_path)
-    if name and name not in PROGRAMS and (name in _SCHEMES or file_at(name_or_path) is None):
+    if _scheme_of(name_or_path) is not None:
         return open_model(name_or_path)
     from localprompt.lm.local import load_vocabulary  # noqa: PLC0415 - llama.cpp starts slowly
 
@@ -165,6 +154,19 @@ def place_of(model: str | Path) -> str:
         if file_at(model) is None and (path := installed(card_named(model))):
             return str(path.resolve())
     return source
+
+
+def _scheme_of(name_or_path: str | Path) -> _Scheme | None:
+    """Return what opens a model by its name; None for one in a file: a card's, a path's, another program's.
+
+    Raises:
+        ConfigError: for an unknown scheme.
+    """
+    name, _ = _parts(name_or_path)
+    if name and name not in _SCHEMES and name not in PROGRAMS and file_at(name_or_path) is None:
+        problem = f"there is neither a file {str(name_or_path)!r} nor a scheme {name!r} of models"
+        raise ConfigError(problem, nearest(name, [*_SCHEMES, *PROGRAMS]))
+    return _SCHEMES.get(name)
 
 
 def _parts(name_or_path: str | Path) -> tuple[str, str]:

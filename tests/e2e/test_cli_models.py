@@ -377,7 +377,7 @@ def test_a_record_that_a_full_disk_left_empty_holds_no_download_to_nothing(tmp_p
 
 
 def test_pull_knows_all_names_before_it_fetches_any() -> None:
-    with pytest.raises(ConfigError, match="no model card named 'nothing'"):
+    with pytest.raises(ConfigError, match="neither a model card nor a file named 'nothing'"):
         run("pull", "smollm2-135m-instruct", "nothing")
 
 

@@ -11,8 +11,7 @@ import pytest
 import serving
 from outside_programs import FIGURES, HERE, PYTHON, called
 
-from localprompt.hub.cards import card
-from localprompt.hub.files import installed
+from localprompt.hub.files import card_named, installed
 from localprompt.lm.local import LocalModel, load_model
 from localprompt.serve.service import Limits
 from localprompt.types import Loglikelihood
@@ -86,7 +85,7 @@ def test_with_add_bos_the_harness_has_the_likelihoods_of_a_model_that_wants_bos(
 
 
 def test_a_real_model_that_wants_bos_has_its_likelihoods_in_the_harness_within_the_noise(tmp_path: Path) -> None:
-    if not installed(card(GEMMA)):
+    if not installed(card_named(GEMMA)):
         pytest.skip(f"`localprompt models pull {GEMMA}` fetches the model")
     with load_model(GEMMA, tune=False, n_ctx=1024, n_threads=1) as gemma:
         native = [each.logprob for each in gemma.loglikelihood(PAIRS)]

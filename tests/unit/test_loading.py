@@ -50,6 +50,9 @@ def test_a_name_is_taken_once_and_is_no_drive_letter() -> None:
     for name in ("C", "c", "", "a b", "Mine", "a:b"):
         with pytest.raises(ValueError, match="not a valid scheme name"):
             register_scheme(name, _never)
+    for name in ("scripted", "ollama"):
+        with pytest.raises(ValueError, match="already registered"):
+            register_scheme(name, _never)
 
 
 @pytest.mark.parametrize("name", ["C:\\my.gguf", "c:my.gguf", "./mine:my.gguf", "/mine:1/my.gguf", "~/a:b.gguf"])

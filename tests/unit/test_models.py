@@ -83,7 +83,7 @@ def test_a_cards_packages_and_members_belong_together() -> None:
 
 def test_an_unknown_card_names_the_nearest() -> None:
     with pytest.raises(ConfigError) as error:
-        cards.card("smollm-135m-instruct")
+        models.card_named("smollm-135m-instruct")
     assert error.value.hint == "did you mean 'smollm2-135m-instruct'?"
 
 

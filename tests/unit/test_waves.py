@@ -106,7 +106,7 @@ def test_without_a_seed_asking_again_is_another_draw_and_in_each_run_the_same() 
 def test_several_draws_of_one_request_are_one_call_in_the_order_of_their_seeds() -> None:
     waves = Waves(Gate(), window=0)
     for seeds, wanted in (([None, None], ["a:0", "a:1"]), ([7, 5], ["a:7", "a:5"]), ([None], ["a:2"])):
-        found = waves.draw("a", Sampling(8, temperature=1.0), seeds)
+        found = waves.draw("a", Sampling(8, temperature=1.0), seeds, None)
         assert [each.generation.text for each in found] == wanted
     assert waves.sizes == [2, 2, 1]
 
