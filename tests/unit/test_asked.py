@@ -149,6 +149,8 @@ from localprompt.lm.asked import AskedModel
 from localprompt.lm.base import ModelFacts
 from localprompt.types import Sampling
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # begun in the background a process ignores it
+
 def reply(question):
     signal.raise_signal(signal.SIGINT)
     time.sleep(60)
