@@ -20,7 +20,7 @@ sizes the opening: about half of a small budget, and at most twice as large as w
 and what does not is in one race: two examples as a first look mislead where there are more labels (Banking, 20 of them:
 a search that believed such a look kept its seed, and sets of examples are 0.15 better).
 
-Operators: `deal` (new sets of worked examples), `examples` (the best set with other examples), `guess` (APE's guesses),
+Operators: `examples` (the best set with other examples), `deal` (new sets of worked examples), `guess` (APE's guesses),
 `reword` (APE's variants), `gradient` (a round of ProTeGi), `trajectory` (a step of OPRO), `reason` (a step of PE2),
 `cross` (two good instructions made into one). They are the methods' own, with their defaults. The choice is optimistic:
 an operator without a turn counts as if it had won one row for the tokens of a mean step, half of one if the best of the

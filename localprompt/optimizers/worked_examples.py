@@ -179,7 +179,7 @@ def dealt(
         parent: its instruction stands before the sets of every other order; it may show reasoning itself.
         orders: in which train is dealt.
         dev: its first rows tell whether the model reasons; what is right of train then shows its reasoning.
-        shots: how many; `auto`: three sizes of every order.
+        shots: how many; `auto`: three sizes of an order, two behind the instruction.
 
     Raises:
         BudgetExhausted: before the call that does not fit.
