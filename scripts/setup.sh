@@ -55,6 +55,17 @@ check_compiler() {
   if ! can_compile c ${CC:-cc} || ! can_compile c++ ${CXX:-c++}; then
     die "llama.cpp is built from source, and no working C++ compiler was found" "install one with: $(compiler_hint)"
   fi
+  keep_amx_configuration
+}
+
+# GCC 12 declares that the instruction that configures AMX reads 8 bytes, so it leaves out the stores of the others, and
+# llama.cpp dies of an illegal instruction where it first multiplies repacked weights.
+keep_amx_configuration() {
+  local flags=(-fno-tree-dse -fno-dse)
+  # shellcheck disable=SC2086 # as above
+  if grep -qsw amx_tile /proc/cpuinfo && can_compile c++ ${CXX:-c++} "${flags[@]}"; then
+    export CXXFLAGS="${flags[*]} ${CXXFLAGS:-}"
+  fi
 }
 
 make_venv() {

@@ -39,6 +39,33 @@ def test_a_compiler_may_be_named_in_several_words(tmp_path: Path, compiler: str,
 
 
 @pytest.mark.parametrize(
+    ("has_amx", "knows_flags", "flags"),
+    [(True, True, "-fno-tree-dse -fno-dse -O2"), (True, False, "-O2"), (False, True, "-O2")],
+)
+def test_llama_cpp_is_built_so_that_amx_keeps_its_configuration(
+    tmp_path: Path, has_amx: bool, knows_flags: bool, flags: str
+) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for tool in ("bash", "cat", "dirname", "sleep", "tail"):
+        (programs / tool).symlink_to(shutil.which(tool) or tool)
+    program(programs, "grep", f"exit {0 if has_amx else 1}")
+    program(programs, "cc", "cat >/dev/null")
+    refusal = "" if knows_flags else 'case "$*" in *-dse*) exit 1 ;; esac; '
+    program(programs, "c++", f"{refusal}cat >/dev/null")
+    python = tmp_path / ".venv" / "bin"
+    python.mkdir(parents=True)
+    there = 'case "$*" in *metadata*) exit 1 ;; *pip*) echo "$CXXFLAGS" >"$(dirname "$0")/flags" ;; esac'
+    program(python, "python", there)
+    (tmp_path / "scripts").mkdir()
+    script = shutil.copy(SETUP, tmp_path / "scripts")
+    env = {"PATH": str(programs), "CXXFLAGS": "-O2"}
+    run = subprocess.run(["bash", script], env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 0, run.stderr
+    assert (python / "flags").read_text(encoding="utf-8").strip() == flags
+
+
+@pytest.mark.parametrize(
     ("there", "user", "called", "said"),
     [
         (("apt-get", "chromium"), 0, False, ""),
