@@ -88,8 +88,8 @@ class Deadline:
         self._clock = clock
         self._ends = clock() + minutes * 60 * (1 - _MARGIN)
         self._reserved: Sequence[Work] = ()
-        self._part = 1.0
-        """Of what is reserved."""
+        self._most = 0.0
+        """Seconds that are kept for it at most."""
         self._rates: dict[str, Rates] = {}
         self._pace: dict[str, tuple[float, float]] = {}
         """Model to the seconds that its calls took, and would have taken at its rates."""
@@ -109,9 +109,8 @@ class Deadline:
         self._lengths.update(lengths)
 
     def reserve(self, works: Sequence[Work], share: float) -> None:
-        """Keep time for what must be computed after the search: for all of it, or a share of the time that is left."""
-        needed = math.fsum(map(self.seconds, works))
-        self._reserved, self._part = works, min(1.0, share * max(0.0, self.left) / needed) if needed else 1.0
+        """Keep time for what comes after the search: at most a share of what is left now, however slow things get."""
+        self._reserved, self._most = works, share * max(0.0, self.left)
 
     @property
     def left(self) -> float:
@@ -121,7 +120,7 @@ class Deadline:
     @property
     def left_for_search(self) -> float:
         """Seconds until what is reserved must begin."""
-        return self.left - self._part * math.fsum(map(self.seconds, self._reserved))
+        return self.left - min(self._most, math.fsum(map(self.seconds, self._reserved)))
 
     def seconds(self, work: Work) -> float:
         """Return how long some work will take."""

@@ -253,6 +253,22 @@ def test_a_deadline_learns_how_slow_a_machine_is_and_how_long_completions_are() 
     assert deadline.seconds(Work("m", 0, 10, 10)) > 5
 
 
+def test_a_machine_that_gets_slower_leaves_the_search_its_share_of_the_minutes() -> None:
+    clock = Clock()
+    deadline = Deadline(1 / 0.97, clock)
+    deadline.expect({"m": Rates(100.0, 100.0)}, {})
+    deadline.reserve([Work("m", 3000)], 0.35)
+    assert deadline.left_for_search == pytest.approx(60 - 21), "a half of it needs more than may be kept"
+    for _ in range(20):
+        deadline.learn(Work("m", 100), 0, 5.0)
+    assert deadline.left_for_search == pytest.approx(60 - 21)
+    deadline.reserve([Work("m", 100)], 0.35)
+    assert deadline.left_for_search == pytest.approx(60 - 5, rel=0.01)
+    for _ in range(20):
+        deadline.learn(Work("m", 100), 0, 1.0)
+    assert deadline.left_for_search == pytest.approx(60 - 1, rel=0.01), "what is not needed is the search's"
+
+
 def test_answers_much_shorter_than_they_may_be_do_not_end_a_search(clock: Clock) -> None:
     task = replace(toy.task(dev=100, test=100), sampling=Sampling(max_tokens=512))
     result = runs.optimize(task, Slow(clock, 300), method="protegi", max_minutes=2)
