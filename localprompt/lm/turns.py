@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from typing import Protocol, runtime_checkable
 
+from localprompt.engine.settings import EngineSettings
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.cached import Reporting
 from localprompt.types import EngineStats, Generation, Loglikelihood, Message, Sampling
@@ -53,11 +55,11 @@ class SwappedModel:
     estimates do all the time, take no turn where the model can be had without its weights.
 
     Args:
-        load: loads the model.
+        load: loads the model; where that has engine settings, they are given to it, by name, from the second turn on.
         swapper: shared by the models that take turns.
     """
 
-    def __init__(self, load: Callable[[], AbstractContextManager[LanguageModel]], swapper: ModelSwapper) -> None:
+    def __init__(self, load: Callable[..., AbstractContextManager[LanguageModel]], swapper: ModelSwapper) -> None:
         self._load = load
         self._swapper = swapper
         self._loaded: LanguageModel | None = None
@@ -68,6 +70,9 @@ class SwappedModel:
         model = self._model()
         self.facts = model.facts
         """Those of the model."""
+        if isinstance(settings := getattr(model, "settings", None), EngineSettings):
+            # Measured again they might be others, and the answers those of another model than the facts say.
+            self._load = partial(load, **settings.numerics())
         self.doubts: tuple[str, ...] = getattr(model, "doubts", ())
         self._vocabulary = swapper.keep(model.vocabulary()) if isinstance(model, _WithVocabulary) else None
 

@@ -10,6 +10,7 @@ import pytest
 import toy
 
 from localprompt.comparison.plan import compare, expected_costs, resume_comparison
+from localprompt.engine.settings import EngineSettings
 from localprompt.errors import NotEnoughMemory
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.loading import scheme
@@ -72,6 +73,23 @@ def _take_turns(machine: Machine, first: SwappedModel, second: SwappedModel, tur
     assert turns.swaps == 3
     assert (first.facts.name, second.facts.name) == ("first", "second")
     assert first.stats.tokens_requested > 0, "what was done in an earlier turn counts"
+
+
+def test_a_model_is_loaded_again_with_the_settings_of_its_first_turn() -> None:
+    measured = [EngineSettings(n_threads=1), EngineSettings(n_threads=2)]
+    given: list[dict[str, object]] = []
+
+    def load(**engine: object) -> AbstractContextManager[LanguageModel]:
+        given.append(engine)
+        lm = toy.model()
+        lm.settings = measured[len(given) - 1]  # type: ignore[attr-defined]
+        return nullcontext(lm)
+
+    with ModelSwapper() as turns:
+        first = SwappedModel(load, turns)
+        SwappedModel(lambda: nullcontext(toy.model()), turns)
+        first.generate(["a"], SHORT, [0])
+    assert given == [{}, measured[0].numerics()], "measured again they might be others, under the same fingerprint"
 
 
 def test_models_that_fit_together_are_both_kept() -> None:
