@@ -1,7 +1,7 @@
 """A worker without a model: answers each request with its square, and does as some of them say.
 
-"die" ends the process, "die once FILE" too, unless the file is there already; "hang" computes for ever with heartbeats,
-"stop" without; "rubbish" sends bytes that are no frame. A list is answered as its last item.
+"die" ends the process, "ill" by another signal, "die once FILE" too, unless the file is there already; "hang" computes
+for ever with heartbeats, "stop" without; "rubbish" sends bytes that are no frame. A list is answered as its last item.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ def answer(request: Any) -> Any:
         request = request[-1]
     if request == "die":
         os.kill(os.getpid(), signal.SIGKILL)
+    if request == "ill":
+        os.kill(os.getpid(), signal.SIGILL)
     if isinstance(request, str) and request.startswith("die once ") and not Path(request[9:]).exists():
         Path(request[9:]).touch()
         os.abort()

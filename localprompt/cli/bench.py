@@ -118,4 +118,4 @@ def _choice(settings: dict[str, Any], names: tuple[str, ...]) -> str:
 
 
 def _rate(trial: Trial) -> str:
-    return "could not be loaded" if trial.rate is None else f"{trial.rate:.1f} tokens/s of {trial.of}"
+    return "failed" if trial.rate is None else f"{trial.rate:.1f} tokens/s of {trial.of}"

@@ -16,6 +16,12 @@ from typing import IO, BinaryIO
 
 from localprompt.errors import ModelError
 
+_ADVICE = {
+    "SIGKILL": "perhaps for lack of memory",
+    "SIGILL": "as an instruction fails here: leave use_extra_bufts out, or build llama-cpp-python on this machine",
+}
+"""What mostly leads to the end of a process, by signal, and what helps."""
+
 
 def child_command(module: str) -> list[str]:
     """Return the command that starts a module of this package in a process of its own."""
@@ -67,13 +73,11 @@ def tail_of(log: IO[bytes]) -> str:
 
 
 def cause(code: int) -> str:
-    """Return an exit status in words."""
+    """Return an exit status in words, with what mostly leads to it and what helps."""
     if code >= 0:
         return f"exit status {code}"
-    if code == -signal.SIGKILL:
-        return "signal SIGKILL, perhaps for lack of memory"
-    named = {member.value: member.name for member in signal.Signals}
-    return f"signal {named.get(-code, -code)}"
+    name = next((member.name for member in signal.Signals if member == -code), str(-code))
+    return ", ".join(filter(None, [f"signal {name}", _ADVICE.get(name)]))
 
 
 @contextlib.contextmanager

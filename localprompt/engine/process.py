@@ -112,6 +112,7 @@ class EngineProcess:
         self._watchdog: Watchdog | None = None
         self._verdict = ""
         self._deaths = 0  # in a row
+        self._how = ""  # the last one
         self._log: IO[bytes] = tempfile.TemporaryFile("a+b")  # noqa: SIM115 - lives as long as this object
         self._busy = threading.Lock()
         self._owner = os.getpid()
@@ -267,13 +268,12 @@ class EngineProcess:
             EOFError: saying how the last one of `tries` died.
             WorkerDied: if too many have died in a row.
         """
-        death = ""
         for _ in range(tries):
             try:
                 return self._ask(op, arguments, progress)
             except EOFError:
-                death = self._reap()
-        raise EOFError(death)
+                self._how = self._reap()
+        raise EOFError(self._how)
 
     # One worker
 
@@ -314,8 +314,8 @@ class EngineProcess:
             raise errors.ModelError("this model is answering another call", "make one call at a time")
         try:
             if self._deaths >= self._timeouts.deaths:
-                message = f"the engine process died {self._deaths} times in a row and is not started again"
-                raise errors.WorkerDied(message, self._log_tail())
+                died = f"the engine process died {self._deaths} times in a row ({self._how})"
+                raise errors.WorkerDied(f"{died} and is not started again", self._log_tail())
             if self._process is None:
                 self._start()
             answer = self._exchange(op, arguments, progress)

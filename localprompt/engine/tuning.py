@@ -65,7 +65,7 @@ class Trial:
     settings: dict[str, bool | int | None]
     """The open choices as they were then."""
     rate: float | None
-    """Tokens per second; None where the model could not be loaded so."""
+    """Tokens per second; None where the model could not be loaded so, or its engine died."""
     of: Measured = "prefill"
     """What was measured: one text that is read, or a completion in every lane."""
 
@@ -164,7 +164,8 @@ def measure(path: Path, settings: EngineSettings, open_choices: Collection[str])
             _logger.info("%s: measuring %s (%.0f tokens/s so far)", path.name, named, best_rate)
             try:
                 rate = _drawing_rate(path, candidate) if of == "completions" else _probe(path, candidate, n_tokens)[1]
-            except ModelError:  # a second, repacked copy of the weights, or a larger batch, may not fit into memory
+            except ModelError as error:  # a repacked copy of the weights, or a larger batch, may not fit into memory
+                _logger.info("%s: not with %s: %s", path.name, named, error.message)
                 tried(candidate, None, of)
                 continue
             tried(candidate, rate, of)

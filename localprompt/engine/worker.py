@@ -241,17 +241,13 @@ def serve() -> None:
                 else:
                     known = {name: getattr(server, name) for name in (*_OPS, *_MEASURING) if hasattr(server, name)}
                     result = known[op](**request)
-        except errors.LocalPromptError as error:
-            writer.send({"error": [type(error).__name__, error.message, error.hint]})
-            if server is not None and isinstance(error, errors.ModelError):  # not what was refused before computing
-                server.forget()
-            continue
         except Exception as error:  # noqa: BLE001 - a mistake in Python would come again in a new process: report it
-            traceback.print_exc()
-            message = f"the engine failed over {op!r}: {type(error).__name__}: {error}"
-            writer.send({"error": ["ModelError", message, ""]})
-            if server is not None:  # sequences of what it broke off would stay
-                server.forget()
+            if not isinstance(error, errors.LocalPromptError):
+                traceback.print_exc()
+                error = errors.ModelError(f"the engine failed over {op!r}: {type(error).__name__}: {error}")
+            writer.send({"error": [type(error).__name__, error.message, error.hint]})
+            if server is not None and isinstance(error, errors.ModelError):
+                server.forget()  # sequences of what it broke off would stay; not after what was refused before
             continue
         delta = [after - then for after, then in zip(astuple(server.stats), astuple(before), strict=True)]
         writer.send({"result": result, "stats": delta})

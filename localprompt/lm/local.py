@@ -22,7 +22,7 @@ from localprompt.engine.placement import fitted
 from localprompt.engine.process import EngineProcess, RequestsDied
 from localprompt.engine.settings import EngineSettings, read_settings
 from localprompt.engine.team import Team
-from localprompt.engine.tuning import find_difference, tuned
+from localprompt.engine.tuning import Trial, Tuned, find_difference, tuned
 from localprompt.errors import ConfigError, ContextOverflow, ModelError, WorkerDied
 from localprompt.hub import files as models
 from localprompt.interface.arguments import checked
@@ -57,6 +57,8 @@ class LocalModel(AbstractContextManager["LocalModel"]):
         self.settings = settings
         self.on_progress: Callable[[int, int], None] = lambda *_: None
         """Called during `loglikelihood` and `generate` with (requests done, requests in all)."""
+        self.trials: tuple[Trial, ...] = ()
+        """What the open choices gave when they were measured: those that were taken, and the others."""
         kind = Team if settings.n_engines > 1 and not vocabulary_only else EngineProcess
         self._engine = kind(model, settings, vocabulary_only=vocabulary_only)
 
@@ -342,10 +344,11 @@ def load_model(name_or_path: str | Path, /, *, tune: bool = True, **settings: An
     header = validate(path)  # nothing native reads a file before this says yes
     check_build()
     chosen = fitted(header, chosen, frozenset(settings), visible())
-    if tune:
-        chosen = tuned(path, content_hash(path), chosen, frozenset(settings)).settings
+    choice = tuned(path, content_hash(path), chosen, frozenset(settings)) if tune else Tuned(chosen)
     name = path.stem if models.file_at(name_or_path) else str(name_or_path)
-    return _proved(LocalModel(header, chosen, name))
+    lm = LocalModel(header, choice.settings, name)
+    lm.trials = choice.trials
+    return _proved(lm)
 
 
 def _proved(lm: LocalModel) -> LocalModel:

@@ -22,12 +22,10 @@ from typing import Any
 
 from localprompt.engine import memory, placement
 from localprompt.engine.device_list import visible
-from localprompt.engine.gguf_validator import validate
-from localprompt.engine.settings import EngineSettings, read_settings
-from localprompt.engine.tuning import Trial, tuned
-from localprompt.hub.files import file_at, resolve
+from localprompt.engine.settings import EngineSettings
+from localprompt.engine.tuning import Trial
 from localprompt.lm.base import LanguageModel
-from localprompt.lm.local import LocalModel, content_hash
+from localprompt.lm.local import LocalModel, load_model
 from localprompt.types import Sampling
 
 N_PROMPT, N_GENERATED = 512, 128
@@ -195,16 +193,9 @@ def benchmark(
         ConfigError: for an unknown setting or model name, with the nearest known one.
         ModelError: if the file is missing, malformed or cannot be loaded.
     """
-    given = read_settings(engine)
-    path = resolve(name_or_path)
-    header = validate(path)
-    given = placement.fitted(header, given, frozenset(engine), visible())
-    choice = tuned(path, content_hash(path), given, frozenset(engine))
-    name = path.stem if file_at(name_or_path) else name_or_path
-    with LocalModel(path, choice.settings, name) as lm:
+    with load_model(name_or_path, **engine) as lm:
         speed = measured_speed(lm, repetitions, progress)
-        footprint = Footprint.of(lm)
-    return Benchmark(name, str(path), choice.settings, choice.trials, speed, footprint)
+        return Benchmark(lm.name, str(lm.path), lm.settings, lm.trials, speed, Footprint.of(lm))
 
 
 def measured_speed(

@@ -60,6 +60,11 @@ def test_after_many_deaths_in_a_row_no_further_worker_is_started(engine: EngineP
         engine.map("square", [1])
 
 
+def test_an_engine_that_is_not_started_again_says_how_it_died_and_what_helps(engine: EngineProcess) -> None:
+    with pytest.raises(RequestsDied, match=r"in a row \(signal SIGILL, .*: leave use_extra_bufts out, or build llama"):
+        engine.map("square", ["ill"] * 100)
+
+
 @pytest.mark.parametrize(
     ("request_", "cause"),
     [("hang", "no progress for 20 seconds"), ("stop", "no sign of life for 1 seconds"), ("rubbish", "exit status")],

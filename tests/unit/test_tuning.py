@@ -194,10 +194,14 @@ def test_what_each_choice_gave_is_kept_beside_the_choice(memory: Path, monkeypat
     assert (tuning.tuned(FILE, "a hash", SETTINGS, fixed=("n_ubatch",)), len(machine.loaded)) == (first, n_loaded)
 
 
-def test_a_choice_that_could_not_be_loaded_is_kept_without_a_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_choice_that_could_not_be_loaded_is_kept_without_a_rate_and_it_is_said_why(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     _on(Machine(200.0), monkeypatch).refused.append(True)
-    trials = tuning.measure(FILE, SETTINGS, OPEN).trials
+    with caplog.at_level(logging.INFO, "localprompt"):
+        trials = tuning.measure(FILE, SETTINGS, OPEN).trials
     assert [trial.rate for trial in trials if trial.settings["use_extra_bufts"]] == [None]
+    assert "some.gguf: not with use_extra_bufts=True: there is not the memory" in caplog.text
 
 
 def test_a_choice_remembered_without_what_the_others_gave_is_still_taken(
