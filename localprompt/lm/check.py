@@ -169,7 +169,11 @@ def _fim(lm: LocalModel, header: GGUFHeader) -> tuple[State, str]:
 
 
 def _exact(lm: LocalModel, header: GGUFHeader) -> tuple[State, str]:
-    with LocalModel(lm.path, replace(lm.settings, exact=True)) as exact:
+    try:
+        settings = replace(lm.settings, exact=True)
+    except ValueError as error:
+        return "no", f"not with these settings: {error}"
+    with LocalModel(lm.path, settings) as exact:
         difference = exact.find_difference()
     if difference:
         return "no", difference

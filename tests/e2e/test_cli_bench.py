@@ -158,6 +158,12 @@ def test_what_a_base_model_lacks_is_no_failure(tiny_llama: Path) -> None:
     assert printed.rstrip().endswith("yes")
 
 
+def test_settings_that_exact_mode_cannot_have_are_no_failure(tiny_qwen: Path) -> None:
+    code, printed = run("check", str(tiny_qwen), "--engine", "n_ctx=512", "--engine", "flash_attn=no")
+    assert code == 0
+    assert "not with these settings: exact needs use_extra_bufts=False" in " ".join(printed.split())
+
+
 ENDED = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 
 
