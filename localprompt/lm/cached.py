@@ -3,11 +3,11 @@
 An answer is committed before it is used, under a key of everything that makes it: model, request, sampling, seed. So a
 run that is killed and run again from its seed finds what it knew and computes the rest.
 
-Quantised kernels give slightly different numbers in another batch. What is computed together therefore depends on
-nothing that a crash can change: the requests of a call are sorted, cut into chunks, and what a chunk lacks is computed
-and committed as a whole. A crash finds it either known or to be computed again, in the same batches. Those are
-smaller where other runs have left answers in a shared store: the same run in an empty store may differ in the last
-digits, and a run is repeated exactly from its own store.
+Quantised kernels give slightly different numbers in another batch. The requests of a call are therefore sorted, cut
+into chunks, and what a chunk lacks is computed and committed as a whole: a crash finds it either known or to be
+computed again, from the same requests. What is then missing is what the engine kept in memory of earlier calls, and
+less is computed where other runs have left answers in a shared store. So a run that was resumed, and the same run in an
+empty store, may differ by the noise of a quantised model; a run is repeated exactly from its own store.
 
 A request that kills the engine has an answer too: a failed one, kept like all others, so that nobody dies of it again.
 """
