@@ -7,8 +7,6 @@ with other fields at the same places, or for another processor, would otherwise 
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import platformdirs
 from localprompt.engine.cachefile import write_atomic
 from localprompt.engine.process import EngineProcess
 from localprompt.engine.settings import EngineSettings
+from localprompt.engine.tuning import machine
 from localprompt.errors import ModelError
 
 SELFTEST = Path(__file__).with_name("selftest.gguf")
@@ -36,7 +35,7 @@ def check_build() -> None:
         ModelError: if it has another one, or none.
     """
     known = ""
-    name = f"{importlib.metadata.version('llama-cpp-python')} {platform.machine()} {platform.processor()}\n"
+    name = " ".join(machine()) + "\n"
     memory = Path(platformdirs.user_cache_dir("localprompt")) / "builds.txt"
     with suppress(OSError, ValueError):  # it only saves work
         known = memory.read_text()

@@ -11,6 +11,7 @@ import os
 import threading
 from dataclasses import astuple
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -26,12 +27,20 @@ _SECONDS = 120
 
 def has_backend() -> bool:
     """Return whether the installed llama.cpp could see a GPU; nothing native is loaded for it."""
+    return any(f"ggml-{backend}" in path.name for backend in _BACKENDS for path in _libraries())
+
+
+def build() -> str:
+    """Return what tells the installed llama.cpp from others: its version, and the bytes that it was compiled to."""
+    return f"{version('llama-cpp-python')} {sum(path.stat().st_size for path in _libraries())}"
+
+
+def _libraries() -> list[Path]:
     folder = os.environ.get("LLAMA_CPP_LIB_PATH")
     if not folder:
         spec = importlib.util.find_spec("llama_cpp")
         folder = str(Path(spec.origin).parent / "lib") if spec and spec.origin else ""
-    names = [path.name for path in Path(folder).iterdir()] if folder and Path(folder).is_dir() else []
-    return any(f"ggml-{backend}" in name for backend in _BACKENDS for name in names)
+    return [*Path(folder).iterdir()] if folder and Path(folder).is_dir() else []
 
 
 def visible() -> tuple[Device, ...]:

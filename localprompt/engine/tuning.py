@@ -10,7 +10,6 @@ measured again by the first call that finds them gone.
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import logging
 import platform
@@ -25,7 +24,7 @@ import platformdirs
 
 from localprompt.engine import placement
 from localprompt.engine.cachefile import write_atomic
-from localprompt.engine.device_list import descriptions, visible
+from localprompt.engine.device_list import build, descriptions, visible
 from localprompt.engine.neighbours import BUSY, Neighbours, cores_of_others
 from localprompt.engine.process import EngineProcess
 from localprompt.engine.settings import MOST_SEQUENCES, EngineSettings, available_threads
@@ -275,9 +274,12 @@ def _key(sha256: str, settings: EngineSettings, open_choices: Collection[str]) -
     apart = {*open_choices, "n_ctx", "lanes"}  # these hardly change which choice is fastest
     rest = {name: value for name, value in settings.numerics().items() if name not in apart}
     # Threads: a container with one core must not decide for all machines that share its home.
-    machine = [platform.machine(), cpu_name(_cpu_info()), available_threads(), *descriptions()]
-    build = importlib.metadata.version("llama-cpp-python")
-    return json.dumps([sha256, machine, build, rest], sort_keys=True)
+    return json.dumps([sha256, *machine(), available_threads(), *descriptions(), rest], sort_keys=True)
+
+
+def machine() -> tuple[str, str, str]:
+    """Return what tells this processor and this build of llama.cpp from others."""
+    return platform.machine(), cpu_name(_cpu_info()), build()
 
 
 def cpu_name(info: str) -> str:
@@ -291,15 +293,12 @@ def cpu_name(info: str) -> str:
 
 
 def _cpu_info() -> str:
-    try:
+    with suppress(OSError):  # not Linux
         return Path("/proc/cpuinfo").read_text(errors="replace")
-    except OSError:  # not Linux
-        return ""
+    return ""
 
 
 def _read(memory: Path) -> dict[str, dict[str, Any]]:
-    try:
-        known: dict[str, dict[str, Any]] = json.loads(memory.read_text())
-    except (OSError, ValueError):  # missing or damaged: it is only a memory of measurements
-        return {}
-    return known
+    with suppress(OSError, ValueError, TypeError):  # missing or damaged: it is only a memory of measurements
+        return dict(json.loads(memory.read_text()))
+    return {}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from localprompt.engine import build
+from localprompt.engine import build, tuning
 from localprompt.errors import ModelError
 from localprompt.lm.local import load_model
 
@@ -46,3 +46,14 @@ def test_another_number_is_refused_and_the_right_one_remembered(
     load_model(tiny_qwen, tune=False).close()
     assert not scores
     build.check_build()  # a further score would fail
+
+
+@pytest.mark.parametrize("other", ["another processor", "the same version, compiled otherwise"])
+def test_another_processor_or_build_is_tried_again(other: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = [build.EXPECTED, float("nan")]
+    monkeypatch.setattr(build, "score", lambda: scores.pop(0))
+    build.check_build()
+    name = "cpu_name" if "processor" in other else "build"
+    monkeypatch.setattr(tuning, name, lambda *_: other)
+    with pytest.raises(ModelError, match="are right"):
+        build.check_build()

@@ -106,6 +106,23 @@ def test_a_container_with_one_core_does_not_decide_for_a_machine_with_more(monke
     assert _tuned().n_threads == 1, "nor the other way round"
 
 
+def test_a_llama_cpp_that_was_built_anew_is_measured_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = _on(Machine(200.0, repacked=1.6), monkeypatch)
+    machine.refused.append(True)
+    assert not _tuned().use_extra_bufts
+    machine.refused.clear()
+    assert not _tuned().use_extra_bufts, "remembered"
+    monkeypatch.setattr(tuning, "build", lambda: "the same version, compiled otherwise")
+    assert _tuned().use_extra_bufts
+
+
+@pytest.mark.parametrize("damaged", ["", "{", "[]", "null", "[1]"])
+def test_a_damaged_memory_of_measurements_is_none(damaged: str, memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _on(Machine(200.0, threads=1.8), monkeypatch)
+    memory.write_text(damaged)
+    assert _tuned().n_threads == 2
+
+
 def test_a_cpu_is_named_by_its_model() -> None:
     assert tuning.cpu_name(
         "processor\t: 0\nmodel name\t: Some CPU: 3 GHz\nprocessor\t: 1\nmodel name\t: Some CPU: 3 GHz"
