@@ -346,7 +346,7 @@ def _load(path: Path, settings: EngineSettings, *, vocab_only: bool) -> Any:
     params.vocab_only = vocab_only
     params.use_extra_bufts = settings.use_extra_bufts
     _place(params, settings)
-    model = C.llama_model_load_from_file(str(path).encode(), params)
+    model = C.llama_model_load_from_file(os.fsencode(path), params)
     if not model:
         raise ModelError(
             f"llama.cpp cannot load {path}",

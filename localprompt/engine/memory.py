@@ -97,7 +97,7 @@ def fitted(header: GGUFHeader, settings: EngineSettings, fixed: Collection[str])
     """
     changes: dict[str, Any] = {}
     if (state := state_bytes(header)) and "n_seq_max" not in fixed:
-        fewest = settings.lanes + 2 if "lanes" in fixed else _FEWEST_SEQUENCES
+        fewest = settings.lanes + 2 if "lanes" in fixed else _FEWEST_SEQUENCES + 2 * settings.exact  # which needs two
         changes["n_seq_max"] = min(settings.n_seq_max, max(fewest, _STATES_BYTES // state))
     if state and "lanes" not in fixed:
         changes["lanes"] = min(settings.lanes, max(1, changes.get("n_seq_max", settings.n_seq_max) // 2))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -182,3 +184,10 @@ def test_a_model_whose_weights_are_no_numbers_is_not_loaded(written: Callable[..
         file.write(struct.pack("<f", float("nan")))
     with pytest.raises(ModelError, match="computes what is no number"):
         loaded(path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names of files are Unicode")
+def test_a_file_may_have_any_name_that_the_system_allows(written: Callable[..., Path], tmp_path: Path) -> None:
+    path = written().rename(tmp_path / os.fsdecode(b"m\xff.gguf"))
+    with load_model(path, tune=False, n_ctx=512) as lm:
+        assert lm.tokenize(["the answer"])[0]

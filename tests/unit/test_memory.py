@@ -102,6 +102,9 @@ def test_as_many_sequences_as_states_fit_and_what_is_fixed_stays(tmp_path: Path)
     assert (sequences.n_seq_max, sequences.lanes) == (100, 50)
     small = memory.fitted(validate(recurrent(tmp_path / "s.gguf", state_size=16)), EngineSettings(), ())
     assert small.n_seq_max == EngineSettings().n_seq_max
+    large = validate(recurrent(tmp_path / "l.gguf", state_size=1 << 20))
+    assert memory.fitted(large, EngineSettings(), ()).n_seq_max == 8
+    assert memory.fitted(large, EngineSettings(exact=True), ()).n_seq_max == 10, "the fewest of exact mode"
 
 
 def test_streams_take_no_more_than_half_of_what_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
