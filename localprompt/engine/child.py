@@ -18,7 +18,7 @@ from localprompt.errors import ModelError
 
 _ADVICE = {
     "SIGKILL": "perhaps for lack of memory",
-    "SIGILL": "as an instruction fails here: leave use_extra_bufts out, or build llama-cpp-python on this machine",
+    "SIGILL": "as an instruction fails here: leave use_extra_bufts out, or build llama.cpp as docs/engine.md says",
 }
 """What mostly leads to the end of a process, by signal, and what helps."""
 
