@@ -35,11 +35,9 @@ def chat_facts(llama: Vocabulary) -> dict[str, str]:
 
 def keeps_spaces(llama: Vocabulary) -> bool:
     """Return whether blank space in a text is in its tokens, but for one space that some vocabularies put first."""
-    for text in _SPACES:
-        pieces = b"".join(map(llama.piece, llama.tokenize(text, control=False)))
-        if pieces.decode("utf-8", "replace").removeprefix(" ") != text:
-            return False
-    return True
+    written = (b"".join(map(llama.piece, llama.tokenize(text, control=False))) for text in _SPACES)
+    read = (pieces.decode("utf-8", "replace").removeprefix(" ") for pieces in written)
+    return tuple(read) == _SPACES
 
 
 def chat_marks(llama: Vocabulary) -> dict[str, Any]:

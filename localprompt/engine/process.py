@@ -202,10 +202,7 @@ class EngineProcess:
         Raises:
             WorkerDied: if the second one dies too.
         """
-        try:
-            return self._insist(op, arguments, ignore, tries=2)
-        except EOFError as death:
-            raise errors.WorkerDied(f"the engine process died twice over {op!r} ({death})", self._log_tail()) from None
+        return self._told(op, arguments, tries=2, often=" twice")
 
     def call_once(self, op: str, **arguments: Any) -> Any:
         """Return the worker's answer to a question that depends on earlier ones, which a new worker has not heard.
@@ -213,10 +210,13 @@ class EngineProcess:
         Raises:
             WorkerDied: if the worker dies.
         """
+        return self._told(op, arguments, tries=1, often="")
+
+    def _told(self, op: str, arguments: dict[str, Any], *, tries: int, often: str) -> Any:
         try:
-            return self._insist(op, arguments, ignore, tries=1)
+            return self._insist(op, arguments, ignore, tries)
         except EOFError as death:
-            raise errors.WorkerDied(f"the engine process died over {op!r} ({death})", self._log_tail()) from None
+            raise errors.WorkerDied(f"the engine process died{often} over {op!r} ({death})", self._log_tail()) from None
 
     def map(
         self,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 import psutil
@@ -14,7 +16,8 @@ from localprompt.interface.values import read_value
 _MOST = 2**31 - 1
 """What llama.cpp can count to."""
 
-
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""Microseconds of computing in how many of time; `max` where a container, or a control group of version 2, has none."""
 MOST_SEQUENCES = 256
 """That llama.cpp can have."""
 MOST_GPUS = 16
@@ -26,11 +29,18 @@ LEAST_EXACT_ROWS = 8
 
 
 def available_threads() -> int:
-    """Return the number of logical cores this process may use."""
+    """Return the number of logical cores this process may use, or what the quota of its container is worth if less.
+
+    Threads wait for each other, so more of them than a quota feeds are all stopped for most of the time.
+    """
     try:
-        return len(psutil.Process().cpu_affinity())
+        n = len(psutil.Process().cpu_affinity())
     except AttributeError:  # macOS has no affinity
-        return psutil.cpu_count() or 1
+        n = psutil.cpu_count() or 1
+    with suppress(OSError, ValueError):  # there is none
+        quota, period = map(int, CPU_QUOTA.read_text().split())
+        return max(1, min(n, quota // period))
+    return n
 
 
 def default_threads() -> int:

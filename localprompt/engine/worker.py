@@ -216,10 +216,9 @@ class ModelServer(TokenizerServer):
 
 
 _OPS = (
-    *("encode", "encode_pairs", "chat", "writing", "pieces"),
+    *("encode", "encode_pairs", "chat", "writing", "pieces", "prefill_rate", "generation_rate", "find_difference"),
     *("score", "generate", "tokenwise", "step", "complete"),
 )
-_MEASURING = ("prefill_rate", "generation_rate", "find_difference")
 
 
 def serve() -> None:
@@ -239,7 +238,7 @@ def serve() -> None:
                     server = _loaded(writer, **request)
                     result: Any = server.info()
                 else:
-                    known = {name: getattr(server, name) for name in (*_OPS, *_MEASURING) if hasattr(server, name)}
+                    known = {name: getattr(server, name) for name in _OPS if hasattr(server, name)}
                     result = known[op](**request)
         except Exception as error:  # noqa: BLE001 - a mistake in Python would come again in a new process: report it
             if not isinstance(error, errors.LocalPromptError):

@@ -175,9 +175,7 @@ def _exact(lm: LocalModel, header: GGUFHeader) -> tuple[State, str]:
         return "no", f"not with these settings: {error}"
     with LocalModel(lm.path, settings) as exact:
         difference = exact.find_difference()
-    if difference:
-        return "no", difference
-    return "ok", "scores are equal bit for bit whatever is computed with them"
+    return ("no", difference) if difference else ("ok", "scores are equal bit for bit whatever is computed with them")
 
 
 _PROBES: Mapping[str, Callable[[LocalModel, GGUFHeader], tuple[State, str]]] = {

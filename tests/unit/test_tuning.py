@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeVar
 import platformdirs
 import pytest
 
-from localprompt.engine import tuning
+from localprompt.engine import settings, tuning
 from localprompt.engine.devices import Device
 from localprompt.engine.settings import EngineSettings
 from localprompt.errors import ModelError, NotEnoughMemory, WorkerDied
@@ -104,6 +104,19 @@ def test_a_container_with_one_core_does_not_decide_for_a_machine_with_more(monke
     assert _tuned().n_threads == 2
     monkeypatch.setattr(tuning, "available_threads", lambda: 1)
     assert _tuned().n_threads == 1, "nor the other way round"
+
+
+def test_no_more_threads_than_the_quota_of_a_container_is_worth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quota = tmp_path / "cpu.max"
+    monkeypatch.setattr(settings, "CPU_QUOTA", quota)
+    monkeypatch.setattr("psutil.Process.cpu_affinity", lambda _: [0, 1, 2, 3], raising=False)
+    found = []
+    for said in ("200000 100000", "50000 100000", "800000 100000", "max 100000", "rubbish"):
+        quota.write_text(said)
+        found.append(settings.available_threads())
+    assert found == [2, 1, 4, 4, 4]
 
 
 def test_a_llama_cpp_that_was_built_anew_is_measured_anew(monkeypatch: pytest.MonkeyPatch) -> None:
