@@ -49,7 +49,8 @@ class Budget:
         self._max_calls = max_calls
         self._pause_after = pause_after
         self.deadline = deadline
-        """Learns how long calls take."""
+        self.pace = deadline
+        """Learns how long calls take; one that is set here later refuses none."""
         self._n = 0
         """Calls asked for so far."""
         self._clock = clock

@@ -107,7 +107,7 @@ class MeteredLM:
 
         def check_time(missing: Sequence[str]) -> None:
             budget.check_time()
-            if budget.deadline is not None:
+            if budget.pace is not None:
                 n_new = len(missing) if max_tokens else 0
                 work = Work(self.lm.facts.fingerprint, unique_tokens(self.lm, missing), n_new, max_tokens)
                 budget.check_deadline(work)
@@ -134,11 +134,11 @@ class MeteredLM:
                         tokens_computed=math.ceil(unique * share) + drawn,
                     )
                 )
-                if answers and computed and budget.deadline is not None:
+                if answers and computed and budget.pace is not None:
                     read, n_new = sum(each.read for each in computed), sum(each.n for each in computed)
                     every = Work(self.lm.facts.fingerprint, read, n_new, max_tokens)
                     # Of a call that was partly known the computed completions are taken to be as long as all.
-                    budget.deadline.learn(every, drawn / n * every.n, time.monotonic() - began)
+                    budget.pace.learn(every, drawn / n * every.n, time.monotonic() - began)
         return answers
 
     def _unique(self, texts: Sequence[str]) -> int:

@@ -220,8 +220,7 @@ def _batch_conclusion(gain: Difference | None) -> Iterator[str]:
 
 
 def _trial(evaluation: Evaluation, copies: Sequence[int]) -> Trial:
-    score = interval(evaluation.scores, copies)
-    return Trial(evaluation.prompt, score, evaluation.n_unparsed, evaluation.n_failed)
+    return Trial(evaluation.prompt, interval(evaluation.scores, copies), evaluation.n_unparsed, evaluation.n_failed)
 
 
 def _counted(outputs: Sequence[str], seed: Evaluation, rows: Sequence[Example]) -> tuple[AnswerCount, ...]:

@@ -183,6 +183,7 @@ def search_and_test(session: RunSession) -> RunResult:
     swaps, end = _swaps(lm.lm), _search(session.spec.optimizer, problem)
     spend, winner, seed = budget.spend, problem.ranking.winner(), problem.ranking.best_seed()
     noise, runner_up, test, final = None, None, None, Budget()
+    final.pace = session.clock
     try:
         noise = _measure_noise(session, task, problem, final)
         if noise is not None:

@@ -14,6 +14,8 @@ _AGAIN, _TESTED = 3, 2
 """Prompts that are measured again on dev, to know the noise, and prompts on test; between them are the contenders."""
 LEAST = 8
 """Examples that are measured even where there is no time left."""
+_CAUTION = 0.9
+"""Part of the time left that a call may take: prompts with examples can be slower than those before."""
 
 
 def final_work(evaluator: Evaluator, task: Task, n_more: int = 0) -> list[Work]:
@@ -45,7 +47,7 @@ def measured_in_time(  # noqa: PLR0913 - what is measured, and until when
     """Return the prompts on as many of the examples, from the first on, as the time allows; on all without a deadline.
 
     At least on `least`. Completions are measured on so many first, since those of other prompts may be longer than
-    what was seen; then each call is as large as the time that is left allows.
+    what was seen; then each call takes nine tenths of the time that is left, and tells how long these prompts take.
 
     Args:
         evaluator: of the task.
@@ -72,8 +74,8 @@ def measured_in_time(  # noqa: PLR0913 - what is measured, and until when
 def _fitting(
     evaluator: Evaluator, prompts: Sequence[Prompt], examples: Sequence[Example], deadline: Deadline, seconds: float
 ) -> int:
-    """Return on how many of the examples the prompts can be measured in one call of so many seconds."""
-    one, every = (deadline.seconds(evaluator.work(prompts, part)) for part in (examples[:1], examples))
+    """Return on how many of the examples the prompts can be measured in one call of nearly so many seconds."""
+    one, every = (deadline.seconds(evaluator.work(prompts, part)) / _CAUTION for part in (examples[:1], examples))
     if every <= seconds:
         return len(examples)
     each = (every - one) / max(1, len(examples) - 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 import regex
 
@@ -88,9 +88,8 @@ def _too_few(task: Task) -> Iterator[_Doubt]:
     n = n_different(task.tested)
     p = 2 * 0.5**n  # of McNemar's test and of any other that flips signs, where every example is gained
     if n and p >= _ALPHA:
-        different = "different " if n < len(task.tested) else ""
-        what = f"{n} {different}example{'s'[: n != 1]}"
-        yield "test", f"test has {what}, too few to show any gain: were all gained, p would be {p:g}"
+        what = f"{'different ' if n < len(task.tested) else ''}example{'s'[: n != 1]}"
+        yield "test", f"test has {n} {what}, too few to show any gain: were all gained, p would be {p:g}"
     if n_different(task.dev) == 1:
         different = "different " if len(task.dev) > 1 else ""
         few = f"dev has 1 {different}example, too few to choose a prompt by"
@@ -181,9 +180,8 @@ def _unbalanced(task: Task) -> Iterator[_Doubt]:
         yield split, f"{'labels' if task.labels else 'answers'} are unbalanced in {split}: {always}{of_bits}"
 
 
-def _bits(counts: Iterable[int]) -> float:
+def _bits(counts: Collection[int]) -> float:
     """Return the entropy of the shares in bits."""
-    counts = list(counts)
     return math.fsum(count / sum(counts) * math.log2(sum(counts) / count) for count in counts if count)
 
 

@@ -218,6 +218,21 @@ def test_more_minutes_measure_more_of_test(clock: Clock) -> None:
     assert found[-1][0] == 1.0
 
 
+def test_a_final_evaluation_that_is_slower_than_the_search_keeps_the_promise(clock: Clock) -> None:
+    """As it is where the winner shows many examples: its tokens stand behind thousands of others."""
+
+    class Slowing(toy.Diary):
+        def stage(self, text: str) -> None:
+            if "again on dev" in text:
+                lm.rate /= 1.8
+
+    lm = Slow(clock, 80)
+    task = toy.task(dev=100, test=600, labels=("even", "odd"))
+    result = runs.optimize(task, lm, method="random", max_minutes=1, use_cache=False, observer=Slowing())
+    assert clock.now <= 66
+    assert 50 < toy.on_test(result).best.n < 600
+
+
 def test_a_run_that_a_deadline_ended_is_repeated_without_a_clock(clock: Clock) -> None:
     task = toy.task(dev=100, test=200)
     first = runs.optimize(task, Slow(clock, 25), method="protegi", settings={"rounds": 9}, max_minutes=1)
