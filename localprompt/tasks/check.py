@@ -27,6 +27,8 @@ _INFORMATION = 0.9
 """Of what an answer tells where all labels are equally frequent, in bits. Two labels fall below it from 69 : 31 on."""
 _SENTENCE_MARKS = regex.compile(r"(?V1)[\p{P}--[*/%#&@\\_-]]")
 """Punctuation, but not the signs that make 3 / 4 differ from 3 * 4, and C from C#."""
+_MINUS = regex.compile(r"(?<![\w)]\s?)[-\u2212](?=\.?\d)")
+"""Of a negative number; not of a range, a date or a subtraction."""
 _HALF = 0.5
 _ALPHA = 0.05
 _MOST_TOLD = 3
@@ -161,8 +163,7 @@ def _words(text: str) -> str:
 def _missing_labels(task: Task) -> Iterator[_Doubt]:
     for split, examples in _splits(task).items():
         given = {example.targets[0] for example in examples}
-        missing = [label for label in task.labels if label not in given]
-        if missing:
+        if missing := [label for label in task.labels if label not in given]:
             yield split, f"{split} has no example of {first_few(map(repr, missing))}"
 
 
@@ -199,8 +200,7 @@ def _long_answers(task: Task) -> Iterator[_Doubt]:
     if task.labels:
         return
     limit = task.sampling.max_tokens * _CHARACTERS_A_TOKEN
-    long = [example.id for example in _examples(task) if min(map(len, example.targets)) > limit]
-    if long:
+    if long := [example.id for example in _examples(task) if min(map(len, example.targets)) > limit]:
         yield "", f"{len(long)} answers may not fit into max_tokens {task.sampling.max_tokens}: {first_few(long)}"
 
 
@@ -222,6 +222,8 @@ def _same_to_the_metric(task: Task) -> Iterator[_Doubt]:
     elif cut:
         where = "up to the period or line break inside"
         yield "", f"{name} reads {first_few(cut)} only {where}: equals or numeric read all"
+    elif signed := [repr(target) for target in targets if _MINUS.search(target)]:
+        yield "", f"{name} takes {first_few(signed)} without the minus for right too: equals or numeric do not"
 
 
 def _space_at_the_end(task: Task) -> Iterator[_Doubt]:

@@ -242,8 +242,7 @@ def in_proportion(examples: Sequence[Example], rng: random.Random, *, has_labels
 def reading_doubts(name: str, rows: Sequence[Row]) -> tuple[str, ...]:
     """Return one sentence for each thing that makes it doubtful that the rows of a file were read as they are meant."""
     doubts = []
-    long = [f"{row.line} to {row.line + row.lines - 1}" for row in rows if row.lines > 1]
-    if long:
+    if long := [f"{row.line} to {row.line + row.lines - 1}" for row in rows if row.lines > 1]:
         lines = f"{len(rows)} rows take {sum(row.lines for row in rows)} lines"
         why = f"since quoted fields continue from line {first_few(long)}"
         doubts.append(f"{name}: {lines}, {why}: see that each is one text")

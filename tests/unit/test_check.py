@@ -51,9 +51,9 @@ def test_rows_that_a_seed_prompt_shows_solved_are_named() -> None:
 
 
 def test_inputs_that_occur_in_two_splits_but_for_case_spacing_and_punctuation_are_named() -> None:
-    train = _examples("train", [("w1", "went"), ("3 + 4", "7"), ("?", "x"), ("C", "y")])
+    train = _examples("train", [("w1", "went"), ("4 + 3", "7"), ("?", "x"), ("C", "y")])
     task = replace(TENSE, train=train, dev=_examples("dev", [("do", "did"), ("Do!", "does")]))
-    test = _examples("test", [("W1 ", "went"), ("3 - 4", "-1"), ("!", "x"), ("C++", "y"), ("be", "was"), *OTHERS])
+    test = _examples("test", [("W1 ", "went"), ("4 - 3", "1"), ("!", "x"), ("C++", "y"), ("be", "was"), *OTHERS])
     assert _only(replace(task, test=test)) == (
         "1 example has the same inputs but for case, spacing and punctuation in test and in train: test:1 = train:1"
     )
@@ -188,6 +188,22 @@ def test_answers_that_the_metric_cannot_tell_apart_are_named() -> None:
 def test_answers_of_which_the_metric_reads_only_a_part_are_named(metric: str) -> None:
     task = replace(TENSE, dev=_examples("dev", [("x", "3.5"), ("y", "gleeped."), ("z", "4.2")]), metric=METRICS[metric])
     assert f"{metric} reads '3.5', '4.2' only up to the period or line break inside" in _only(task)
+
+
+@pytest.mark.parametrize(
+    ("target", "is_signed"),
+    [
+        ("-5", True),
+        ("\u22121,200", True),
+        ("x = -5", True),
+        ("covid-19", False),
+        ("2023-12-05", False),
+        ("3 - 5", False),
+    ],
+)
+def test_a_minus_that_the_metric_does_not_see_is_named(target: str, is_signed: bool) -> None:
+    doubts = find_doubts(replace(TENSE, dev=_examples("dev", [("x", target), ("y", "gleeped")])))
+    assert [f"takes {target!r} without the minus for right too" in doubt for doubt in doubts] == [True] * is_signed
 
 
 def test_a_template_that_ends_in_a_space_is_named() -> None:
