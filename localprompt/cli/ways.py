@@ -66,6 +66,6 @@ def _gain(found: Tuned) -> str:
     if found.gain is None:
         return "No train rows are left to confirm the best: its score is that of the best of many, partly luck."
     gain = f"{signed(found.gain.mean)} (95 % interval {within(found.gain, sign='+')})"
-    chance = ", which may be chance" if found.gain.p >= _ALPHA else ""
-    rows = f"{found.gain.n} train rows that chose nothing"
-    return f"On {rows} the best differs from the task as it is by {gain}{chance}."
+    said = ", which may be chance" if found.gain.p >= _ALPHA else ""
+    said += "; keep the task as it is" if found.gain.mean <= 0 else ""
+    return f"On {found.gain.n} train rows that chose nothing the best differs from the task as it is by {gain}{said}."

@@ -13,8 +13,10 @@ import toy
 import yaml
 
 from localprompt import Prompt, TaskError, load_task, tune
-from localprompt.run.ways import AS_IT_IS
+from localprompt.run.ways import AS_IT_IS, Tuned, Way
+from localprompt.stats.intervals import Difference, interval
 from localprompt.tasks import Layout, Task
+from localprompt.types import Spend
 
 SAY = Prompt("Is it even or odd?")
 
@@ -129,6 +131,15 @@ def test_keys_are_printed_as_yaml_that_says_the_same() -> None:
     }
     keys = {"layout": layout, "label_score": "batch"}
     assert yaml.load(_yaml(keys), Loader=yaml.BaseLoader) == keys
+
+
+@pytest.mark.parametrize(("gain", "is_kept"), [(-0.1, True), (0.0, True), (0.1, False)])
+def test_a_way_that_gains_nothing_on_other_rows_is_not_recommended(gain: float, is_kept: bool) -> None:
+    from localprompt.cli.ways import _gain  # noqa: PLC0415
+
+    best = Way("chat", "batch", {"label_score": "batch"}, interval([0.9] * 20))
+    tuned = Tuned("toy", "toy:1", (Prompt(""),), (best,), Difference(gain, -0.3, 0.3, 0.5, 20), Spend())
+    assert ("keep the task as it is" in _gain(tuned)) == is_kept
 
 
 def test_the_command_prints_scores_gain_and_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
