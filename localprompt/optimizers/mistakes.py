@@ -39,11 +39,14 @@ class Case:
 def cases(problem: Problem, prompts: Sequence[Prompt], examples: Sequence[Example]) -> list[list[Case]]:
     """Return how each prompt did on each example, in the order of both.
 
+    Left out are examples that the model could not be asked, such as those too long for its context: what is shown of
+    them would look like a wrong answer.
+
     Raises:
         BudgetExhausted: before anything is computed.
     """
-    evaluations = problem.evaluate(prompts, examples)
-    return [list(map(Case, examples, evaluation.outcomes)) for evaluation in evaluations]
+    everything = [map(Case, examples, each.outcomes) for each in problem.evaluate(prompts, examples)]
+    return [[case for case in of_prompt if not case.outcome.failed] for of_prompt in everything]
 
 
 def deal(orders: Iterator[Sequence[_T]], size: int, n: int) -> list[list[_T]]:

@@ -412,7 +412,7 @@ def test_the_paper_shows_texts_in_full_where_there_is_room_and_shortens_them_whe
         return _asked(lm, REASON)[0]
 
     assert f" {long}\nModel's answer" in inspected(10_000)
-    assert " ... " in inspected(1000)
+    assert " ... " in inspected(1700)
 
 
 @pytest.mark.parametrize(("preset", "about"), [("local", 1500), ("paper", 8100)])

@@ -336,7 +336,7 @@ def test_an_answer_that_could_not_be_read_is_shown_as_none() -> None:
 
 def test_errors_are_shortened_and_then_left_out_where_the_context_is_small() -> None:
     given = replace(toy.task(), seeds=(Prompt("Say it."),))
-    long = {"input": "alpha1 " + "and so on and on " * 40}
+    long = {"input": "alpha1 " + "and so on and on " * 25}
     given = replace(given, train=tuple(replace(example, inputs=long) for example in given.train))
 
     def shown(n_ctx: int) -> str:
