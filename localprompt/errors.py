@@ -5,6 +5,7 @@
     ├── TaskError               a task file or a row of data, with file and line
     ├── ModelError              a model that cannot be found, verified, loaded or run
     │   ├── ContextOverflow     a request longer than the context, named, before anything is computed
+    │   ├── Unscored            log-likelihoods of a model of which only replies are seen
     │   ├── NotEnoughMemory     a model that does not fit beside what is loaded, with the numbers
     │   └── WorkerDied          the engine process died again and again on one request, named
     └── StoreError              the store of runs and answers
@@ -59,6 +60,10 @@ class ModelError(LocalPromptError):
 
 class ContextOverflow(ModelError):  # noqa: N818 - says what happened
     """A request is longer than the model's context; raised before anything is computed."""
+
+
+class Unscored(ModelError):  # noqa: N818 - says what is the matter
+    """A model tells no log-likelihoods where they are asked for; raised before anything is computed."""
 
 
 class NotEnoughMemory(ModelError):  # noqa: N818 - says what is the matter

@@ -43,7 +43,7 @@ class ReplayedLM:
     def __init__(self, facts: Mapping[str, object]) -> None:
         if {name: type(facts.get(name)) for name in _FACTS} != _FACTS:
             raise StoreError("the run does not say which model it had", "it was not written by localprompt")
-        known: dict[str, Any] = {name: facts[name] for name in _FACTS}
+        known: dict[str, Any] = {name: facts.get(name, True) for name in (*_FACTS, "can_score", "can_score_chats")}
         self.facts = ModelFacts(**known)
         self.stats = EngineStats()
 

@@ -244,8 +244,7 @@ class APE(Checked):
         unseen = [example for example in problem.train if example.id not in seen]
         pool = unseen if len(unseen) >= self.sir_examples else problem.train
         examples = problem.rng.sample(pool, min(self.sir_examples, len(pool)))
-        evaluations = problem.likelihood(found, examples, norm="token")
-        keys = [each.mean / self.sir_temperature + _gumbel(problem) for each in evaluations]
+        keys = [each.mean / self.sir_temperature + _gumbel(problem) for each in problem.likelihood(found, examples)]
         order = sorted(range(len(found)), key=lambda i: -keys[i])[: self.sir_keep]
         return [found[i] for i in sorted(order)]
 
@@ -262,13 +261,8 @@ class APE(Checked):
         likelihood: Score = partial(problem.likelihood, norm=self.norm)
         score = likelihood if self.scoring == "logprob" else problem.evaluate
         if self.selection == "filter":
-            return filter_in_stages(
-                score,
-                prompts,
-                dev,
-                Stages(self.stages, self.keep, self.finalists, likelihood if self.tiebreak else None),
-                protected=beside,
-            )
+            stages = Stages(self.stages, self.keep, self.finalists, likelihood if self.tiebreak else None)
+            return filter_in_stages(score, prompts, dev, stages, protected=beside)
         bandit = Bandit(ucb, self.ucb_rounds, Pulls(self.ucb_arms, self.ucb_examples, self.ucb_exploration))
         return bandit.run(score, prompts, dev, problem.rng)[: self.finalists]
 

@@ -21,7 +21,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -350,7 +349,7 @@ class ProTeGi(Checked):
         examples = problem.shuffled(problem.train if self.race_on == "train" else problem.dev)
         pulls = Pulls(self.arms_per_round, self.examples_per_pull, self.exploration)
         rule = race(self.selection, len(prompts), self.beam, self.evaluations, pulls)
-        score = partial(problem.likelihood, norm="token") if self.scorer == "likelihood" else problem.evaluate
+        score = problem.likelihood if self.scorer == "likelihood" else problem.evaluate
         return rule.run(score, prompts, examples, problem.rng)[: self.beam]
 
     @property

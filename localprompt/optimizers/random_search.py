@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import ClassVar
@@ -132,8 +131,7 @@ class RandomSearch(Checked):
 
     def _select(self, problem: Problem, prompts: Sequence[Prompt], examples: Sequence[Example]) -> list[Prompt]:
         """Return the finalists, best first."""
-        tiebreak = partial(problem.likelihood, norm="token") if self.tiebreak else None
-        stages = Stages((len(examples),), 0.0, self.finalists, tiebreak)
+        stages = Stages((len(examples),), 0.0, self.finalists, problem.likelihood if self.tiebreak else None)
         return filter_in_stages(problem.evaluate, prompts, examples, stages)
 
     @property

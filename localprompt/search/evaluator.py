@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from localprompt.errors import ContextOverflow, TaskError
+from localprompt.errors import ContextOverflow, TaskError, Unscored
 from localprompt.lm.base import LanguageModel, unique_tokens
 from localprompt.lm.budget import Budget
 from localprompt.lm.deadline import Work
@@ -157,9 +157,13 @@ class Evaluator:
         with many of them. `norm` is the mean over the target's tokens (the official code) or their sum (the paper).
 
         Raises:
+            Unscored: if the model tells no likelihoods, of a chat's answers if these are asked in one.
             BudgetExhausted, ValueError: as `evaluate`.
         """
-        kind = f"likelihood {norm}"
+        kind, facts = f"likelihood {norm}", self._lm.lm.facts
+        if not facts.can_score or (self._layout.mode == "chat" and not facts.can_score_chats):
+            problem = f"{facts.name} does not tell how likely an answer is, which a setting of the method compares"
+            raise Unscored(problem, "let the metric decide: scoring=exec, mode=forward (ape), scorer=exec (protegi)")
 
         def measure(cells: Sequence[_Cell]) -> list[Outcome]:
             pairs = [(context, self._layout.separator + ex.targets[0]) for _, ex, context in cells]

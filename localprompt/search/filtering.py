@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-from localprompt.errors import BudgetExhausted
+from localprompt.errors import BudgetExhausted, Unscored
 from localprompt.search.problem import Problem
 from localprompt.search.ranking import best_first, merit, search_key
 from localprompt.types import Evaluation, Example, Prompt
@@ -30,7 +31,7 @@ class Stages:
     finalists: int
     """Prompts left at the end; no stage leaves fewer."""
     tiebreak: Score | None = None
-    """Decides between prompts that are equal where a stage cuts."""
+    """Decides between prompts that are equal where a stage cuts; not with a model that tells no likelihoods."""
     order: Callable[[Evaluation], tuple[float, ...]] = search_key
     """What decides in a stage, lower first."""
 
@@ -121,4 +122,6 @@ def _first(evaluations: Sequence[Evaluation], places: int, stages: Stages, examp
         return [each.prompt for each in ordered[:places]]
     tied = [each for each in ordered if merit(each) == merit(ordered[places])]
     above = [each.prompt for each in ordered[: ordered.index(tied[0])]]
-    return [*above, *best_first(tiebreak([each.prompt for each in tied], examples))][:places]
+    with suppress(Unscored):
+        tied = tiebreak([each.prompt for each in tied], examples)
+    return [*above, *best_first(tied)][:places]

@@ -110,6 +110,7 @@ class Problem:
         """Return log p(preferred target) in nats on `examples` (all of dev by default), in the order of `prompts`.
 
         Raises:
+            Unscored: if the task LM tells none.
             BudgetExhausted: before anything is computed.
         """
         examples = self._used(self.dev if examples is None else examples)

@@ -14,10 +14,13 @@ import pytest
 import toy
 from worlds import world
 
-from localprompt.errors import BudgetExhausted
+from localprompt.errors import BudgetExhausted, Unscored
+from localprompt.lm.base import ModelFacts
 from localprompt.lm.budget import Budget
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers import configure, names, presets
+from localprompt.run.api import optimize
+from localprompt.run.resume import replay
 from localprompt.search.problem import Problem
 from localprompt.tasks import Layout
 from localprompt.types import Prompt
@@ -151,3 +154,34 @@ def test_a_base_model_can_propose_too(name: str) -> None:
     problem = toy.problem(world(name).model(has_chat=False))
     configure(name, world(name).settings).run(problem)
     assert problem.ranking.winner().evaluation is not None
+
+
+class Replying(ScriptedLM):
+    """Tells no likelihoods, as a function or most servers."""
+
+    @property
+    def facts(self) -> ModelFacts:
+        return replace(super().facts, can_score=False)
+
+
+def test_a_model_that_only_replies_answers_and_writes_for_every_method(tmp_path: Path) -> None:
+    for name in names():
+        place = world(name)
+        lm = Replying(answer=place.answer, name="replying")
+        found = optimize(toy.task(), lm, method=name, settings=place.settings, store=tmp_path / "s")
+        assert (name, found.best) == (name, Prompt(toy.BEST))
+        assert lm.n_scored == 0
+        assert replay(found.run_id, store=tmp_path / "s").best == found.best
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "value"),
+    [("ape", "scoring", "logprob"), ("ape", "mode", "sir"), ("protegi", "scorer", "likelihood")],
+)
+def test_what_compares_likelihoods_is_refused_with_it_before_anything_is_asked(
+    name: str, setting: str, value: str
+) -> None:
+    lm = Replying(answer=toy.answer)
+    with pytest.raises(Unscored, match="does not tell how likely an answer is"):
+        optimize(toy.task(), lm, method=name, settings={setting: value})
+    assert not lm.seen
