@@ -137,7 +137,8 @@ class OPRO(Checked):
     exemplar_chars: Shown = 300
     """A longer text is shown with its middle left out (paper and code: no limit)."""
     score_examples: Count = 24
-    """Train examples that every instruction is scored on (paper: 261 of GSM8K, 50 of a BBH task)."""
+    """Train examples that every instruction is scored on (paper: 261 of GSM8K, 50 of a BBH task). None that the prompts
+    show as worked examples, unless they show all of train."""
     eval_interval: Count = 2
     """Steps between two measurements of the finalists on dev; the last step has one too (paper and code: 3). The best
     by its score is measured as soon as it is the best: a budget may end a search early, and what was not measured
@@ -216,11 +217,14 @@ class OPRO(Checked):
         """Search for the best instruction; everything stays with `problem`."""
         if not problem.train:
             raise ConfigError("opro scores on training examples and the task has none", NO_TRAIN)
-        sample, constant = problem.minibatch(self.score_examples), problem.minibatch(self.exemplars)
-        search = replace(self._begun(problem), sample=sample, constant=constant)
+        begun = starts(problem, self.shots, self.example_sets)
+        # All new prompts carry the examples of these, and a prompt knows the answers that it shows.
+        shown = [demo.inputs for prompt in begun for demo in prompt.demos]
+        hidden = [row for row in problem.train if row.inputs not in shown] or problem.train
+        sample = tuple(problem.rng.sample(hidden, min(self.score_examples, len(hidden))))
+        search = replace(self._begun(problem), sample=sample, constant=problem.minibatch(self.exemplars))
 
         # 1. Score the seeds; on dev too, so that a search cut short is never worse than they are.
-        begun = starts(problem, self.shots, self.example_sets)
         search.scored.extend(problem.evaluate(begun, search.sample))
         done = _best_on_dev(problem, best_first(search.scored)) >= 1.0
         if not done and self._is_induced(problem):
@@ -274,8 +278,7 @@ class OPRO(Checked):
         if not found:
             return []
         # On a few examples of a task where one must hit the words of an answer, all scores may be 0.
-        n_few, n_kept = _third(len(search.sample)), _third(self.init_prompts)
-        stages = Stages((n_few,), 0.0, n_kept, problem.likelihood)
+        stages = Stages((_third(len(search.sample)),), 0.0, _third(self.init_prompts), problem.likelihood)
         return problem.evaluate(filter_in_stages(problem.evaluate, found, search.sample, stages), search.sample)
 
     def _is_induced(self, problem: Problem) -> bool:
@@ -335,8 +338,7 @@ class OPRO(Checked):
         problem, meta = search.problem, search.meta
         max_tokens, max_chars = self._longest_reply(problem)
         # Not `answers`: an instruction that lists them as the meta-prompt does is a good one.
-        shown = (search.asking, meta["exemplars"], meta["exemplars_wrong"])
-        fixed = "\n".join(each.fixed for each in shown)
+        fixed = "\n".join(each.fixed for each in (search.asking, meta["exemplars"], meta["exemplars_wrong"]))
         reading = ReplyFormat("paragraph", max_chars=max_chars, tag=TAG)
         # In a chat the closing tag ends the reply, which may have paragraphs; a base model would write on.
         stop = () if search.asking.is_chat else reading.stop

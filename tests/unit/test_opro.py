@@ -254,6 +254,17 @@ def test_exemplars_are_shortened_before_an_instruction_goes() -> None:
     assert len(_scores(last)) == 9
 
 
+@pytest.mark.parametrize(("n_train", "leaks"), [(30, False), (6, True)], ids=["rows are left", "all are shown"])
+def test_no_prompt_is_scored_on_a_row_whose_answer_it_shows_while_others_are_left(n_train: int, leaks: bool) -> None:
+    """It would be right on all of them, so every instruction would seem perfect, and nothing could be learnt."""
+    given = replace(toy.task(train=n_train), layout=toy.SHOWING, seeds=(Prompt("Speak of the alpha."),))
+    lm = toy.Watched(answer=_endless)
+    _run(lm, given, steps=1, shots=8)
+    asked = [text.splitlines() for call in lm.asked for text in call.prompts if text.endswith("Output:")]
+    assert any(len(lines) > 10 for lines in asked), "prompts with examples"
+    assert any(lines.count(lines[-2]) > 1 for lines in asked) == leaks
+
+
 def test_error_based_exemplars_are_those_answered_wrong() -> None:
     given = replace(toy.task(), seeds=(Prompt("Speak of the alpha."),))
     lm = toy.model(answer=_endless)

@@ -357,8 +357,8 @@ def test_finalists_hold_the_best_instruction_with_examples_and_without(method: s
 
 @pytest.mark.parametrize("method", METHODS)
 def test_what_examples_cost_is_estimated(method: str) -> None:
-    lm = toy.model(answer=needs_examples)
-    few, none = (toy.expected(configure(method, {"shots": shots}), task(), lm) for shots in (4, 0))
+    given, lm = task(train=toy.task(train=60).train, dev=toy.task(train=60).dev), toy.model(answer=needs_examples)
+    few, none = (toy.expected(configure(method, {"shots": shots}), given, lm) for shots in (4, 0))
     assert few.evaluations > none.evaluations
     assert lm.n_generated == 0
 
