@@ -272,7 +272,8 @@ def _rows(source: str, unit: str, records: Iterable[Record], fields: Fields) -> 
             problems.append((record.line, str(bad)))
     if not rows and len(problems) > 1 and len({reason for _, reason in problems}) == 1:
         line, reason = problems[0]
-        hint = "nothing was read; all rows have the same fault, so see how the file was made"
+        cause = "name your columns in `fields`" if reason.startswith("no '") else "see how the file was made"
+        hint = f"nothing was read; all rows have the same fault, so {cause}"
         raise TaskError(f"{source}, {unit} {line}: {reason}, and so in all {len(problems)} rows", hint)
     if problems:
         more = f"; and {len(problems) - _MAX_SHOWN} more bad rows" if len(problems) > _MAX_SHOWN else ""

@@ -204,8 +204,9 @@ def _explain(path: Path, lines: Mapping[Key, int], detail: ErrorDetails) -> Task
     key = tuple(part for part in detail["loc"] if part not in (_SIZES, _CV))
     if detail["type"] == "extra_forbidden":
         section = ".".join(str(part) for part in key[:-1] if isinstance(part, str))
-        known = _SECTIONS[section].model_fields
-        return TaskError(f"{_at(path, lines, key)} is unknown", nearest(str(key[-1]), known))
+        hint = nearest(str(key[-1]), _SECTIONS[section].model_fields)
+        # YAML makes a key of what stands before a colon, also in a prompt such as `- Answer: yes or no`.
+        return TaskError(f"{_at(path, lines, key)} is unknown", f"{hint}; {_QUOTE}" if section == "prompts" else hint)
     if detail["type"] == "missing":
         return TaskError(f"{path}: the key {_dotted(key)!r} is missing", _SEE)
     context = detail.get("ctx", {})
@@ -216,7 +217,7 @@ def _explain(path: Path, lines: Mapping[Key, int], detail: ErrorDetails) -> Task
         "string_type": "must be text",
         "tuple_type": "must be a list",
         "dict_type": "must be a mapping of names to text",
-        "model_type": "must be a mapping",
+        "model_type": "must be a mapping" + (", such as {file: rows.jsonl}" if key == ("data",) else ""),
         "string_pattern_mismatch": "must be letters, digits, '_', '.' or '-', at most 64 of them",
         "value_error": str(context.get("error")),
         "too_short": "must not be empty",
@@ -268,8 +269,7 @@ def _read_yaml(path: Path) -> tuple[object, dict[Key, int]]:
     lines: dict[Key, int] = {}
     content = _plain(path, node, (), lines) if node else None
     if not isinstance(content, dict):
-        hint = "the shortest one is `data: {file: rows.jsonl}`"
-        raise TaskError(f"{path}: a task file is a YAML mapping of keys", hint)
+        raise TaskError(f"{path}: a task file is a YAML mapping of keys", "the shortest is `data: {file: rows.jsonl}`")
     return content, lines
 
 

@@ -218,6 +218,12 @@ UNKNOWN = [
     ("data: {file: rows.jsonl, split: {trian: 1}}", "line 1: key 'data.split.trian' is unknown", "'train'"),
     ("data: {file: rows.jsonl}\nlayout: {tmplate: x}", "line 2: key 'layout.tmplate' is unknown", "'template'"),
     ("data: {file: rows.jsonl}\nprompts: [{demo: []}]", "key 'prompts[1].demo' is unknown", "'demos'"),
+    (
+        "data: {file: rows.jsonl}\nprompts:\n- Answer: a or b",
+        "key 'prompts[1].Answer' is unknown",
+        "holds ': ' or '#', needs quotes",
+    ),
+    ("data: rows.jsonl", "key 'data' must be a mapping, such as {file: rows.jsonl}", ""),
     ("data: {file: rows.jsonl}\nlayout: chta", "key 'layout.mode' must be 'raw' or 'chat'", "'chat'"),
     ("data: {file: rows.jsonl}\nlabels: [a, b]\nlabel_score: bite", "key 'label_score' must be", "'byte'"),
     ("data: {file: rows.jsonl}\nmetric: equal", "line 2: key 'metric': unknown metric 'equal'", "'equals'"),

@@ -76,7 +76,9 @@ def test_letters_of_windows_are_named_with_the_first_line_that_has_one(tmp_path:
         ("{'input': 'a', 'target': 'b'}\n" * 9, "line 1: invalid JSON (Expecting property name enclosed in double"),
         ('{"input": "a", "target": "b"},\n' * 9, "line 1: invalid JSON (a comma after the object), and so in all 9"),
         ('{"question": "a", "answer": "b"}\n' * 9, "line 1: no 'input' (known: answer, question), and so in all 9"),
+        ('{"question": "a", "answer": "b"}\n' * 9, "so name your columns in `fields`"),
         ('["a", "b"]\n' * 9, "line 1: not a JSON object, and so in all 9 rows"),
+        ('["a", "b"]\n' * 9, "so see how the file was made"),
     ],
 )
 def test_a_jsonl_file_of_another_shape_is_named(tmp_path: Path, text: str, said: str) -> None:
