@@ -163,7 +163,7 @@ def leaderboard(
             found = _stored(home.studies.all(KIND), names, size, notes)
         if not found:
             hint = "with --models they are measured now; or --store names another store"
-            why = "".join(f"; {note}" for note in notes)
+            why = (f" for {' or '.join(names)}" if names else "") + "".join(f"; {note}" for note in notes)
             raise StoreError(f"there is no finished sensitivity study of size {size}{why}", hint)
     by_task: dict[str, list[_Found]] = {}
     for each in found:

@@ -206,7 +206,7 @@ def test_with_models_they_are_measured_and_the_store_answers_the_second_time(tmp
     [
         ((), {"size": "quik"}, "unknown size"),
         ((), {"models": [_knows(3, "a")]}, "no task"),
-        ((["nothing"],), {}, "no finished sensitivity study"),
+        ((["nothing"],), {}, "study of size quick for nothing"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(tmp_path: Path, arguments: Any, options: Any, message: str) -> None:
