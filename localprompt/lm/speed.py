@@ -177,7 +177,7 @@ class Benchmark:
 
 def benchmark(
     name_or_path: str,
-    engine: Mapping[str, object],
+    engine: Mapping[str, Any],
     repetitions: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Benchmark:
