@@ -85,7 +85,7 @@ def _list_table(rows: Iterable[dict[str, Any]]) -> RenderableType:
         )
         for row in rows
     ]
-    return table(columns, cells, right=("parameters", "size", "context"), wide=("licence",))
+    return table(columns, cells, right=("parameters", "size", "context"), wide=(columns[1], *columns[5:]))
 
 
 @models.command()

@@ -198,9 +198,9 @@ def _report(plain: dict[str, Any], text: str, *, as_json: bool) -> None:
 def _list_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
     from localprompt.cli.tables import table  # noqa: PLC0415
 
-    score = "test score, seed to found"
+    columns = ("run", "created", "status", "task", "method", "model", "test score, seed to found")
     cells = [
         (row["run_id"], when(row["created"]), state(row), row["task"], row["method"], row["model"], outcome(row))
         for row in rows
     ]
-    return table(("run", "created", "status", "task", "method", "model", score), cells, wide=(score,))
+    return table(columns, cells, wide=columns[1:])  # an id is copied whole

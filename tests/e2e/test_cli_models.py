@@ -321,6 +321,17 @@ def test_list_shows_every_card_on_a_line_and_as_json() -> None:
         assert row["path"] is None
 
 
+def test_a_narrow_terminal_shows_whole_names_and_licences(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    main(["models", "list"], standalone_mode=False)
+    printed = capsys.readouterr().out
+    assert "\u2026" not in printed
+    assert {"smollm2-135m-instruct", "8,192", "LFM"} <= set(printed.split())
+
+
 def test_info_shows_a_header_without_letting_it_command_the_terminal(gguf_file: Path) -> None:
     shown = run("info", str(gguf_file))
     assert "[bold red]evil[/]\\u{1b}[2J\\u{202e}" in shown

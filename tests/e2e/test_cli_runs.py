@@ -136,6 +136,22 @@ def test_an_order_that_there_is_not_is_refused(store: Path) -> None:
         assert call(store, "list", *options).exit_code == 2
 
 
+def test_a_narrow_terminal_shows_whole_ids_and_what_came_out(
+    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Store(store) as opened:
+        names = {"task": "support-routing", "model": "qwen2.5-coder-1.5b-instruct", "proposer": "", "method": "protegi"}
+        run = opened.runs.create({"identity": 1}, **names, seed=0)
+        test = {"seed": {"mean": 0.25}, "best": {"mean": 0.75}}
+        opened.runs.update(run.id, status="finished", result={"test": test, "verdict": "significant improvement"})
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    main(["runs", "list", "--store", str(store)], standalone_mode=False)
+    printed = capsys.readouterr().out
+    assert "\u2026" not in printed
+    assert {run.id, "finished", "0.250", "0.750,", "improvement"} <= set(printed.split())
+
+
 def test_a_run_that_a_process_has_is_shown_as_running(store: Path) -> None:
     run_id = fill(store, status="running")
     with Store(store) as opened, opened.runs.hold(run_id):
