@@ -121,7 +121,7 @@ def _about_runs(rows: Sequence[Row]) -> Iterator[str]:
     if rows[0].test.n == 1:
         yield "With one seed a method nobody knows how far other seeds would end from these."
     elif _may_seeds_differ(rows[0], rows[1:]):
-        yield f"Other seeds may end in another order: the intervals over seeds of {rows[0].method} and others overlap."
+        yield f"Other seeds may end in another order: over these {rows[0].method} is not clearly ahead."
     if len({row.runs for row in rows}) > 1:
         yield f"Methods have different numbers of runs: {_listed([f'{row.method} {row.runs}' for row in rows])}."
     n = rows[0].from_seed.n

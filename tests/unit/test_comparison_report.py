@@ -173,9 +173,10 @@ def test_what_chance_or_noise_explains_is_no_win(runs: Comparison) -> None:
 
 def test_methods_that_score_the_same_are_not_ranked(runs: Comparison) -> None:
     rows, pairs = _scored(runs, a=(1.0, 0.0), b=(0.0, 1.0))
-    assert methods_verdict(rows, pairs, 0.0).headline == (
-        "No method is better than another: all of them score 0.500 on test"
-    )
+    found = methods_verdict(rows, pairs, 0.0)
+    assert found.headline == "No method is better than another: all of them score 0.500 on test"
+    assert {row.test.low for row in rows} == {None}
+    assert not [each for each in found.reasons if "interval" in each]
 
 
 def test_a_single_method_is_held_against_the_seed_prompt(home: Store) -> None:
