@@ -55,12 +55,12 @@ def _headline(rows: Sequence[Row], pairs: Sequence[MethodPair]) -> tuple[str, To
     best = rows[0]
     others = [row for row in rows if row.test.mean < best.test.mean - _EQUAL]
     if not others:
-        return f"No method is better than another: all of them score {_score(best.test.mean)} on test", "open"
+        return f"No method is better than another: all of them score {score_text(best.test.mean)} on test", "open"
     top = [row.method for row in rows[: len(rows) - len(others)]]
     nearest = _pair(pairs, others[0].method, best.method)
     ahead = f"{_size(nearest.difference.mean)} ahead of {nearest.first}"
     if len(top) == 1 and all(_pair(pairs, row.method, best.method).is_shown for row in others):
-        score = f"{_score(best.test.mean)} on test, {ahead} ({p_text(nearest.adjusted_p, 3)} after Holm)"
+        score = f"{score_text(best.test.mean)} on test, {ahead} ({p_text(nearest.adjusted_p, 3)} after Holm)"
         if _may_seeds_differ(best, others):
             return (
                 f"{best.method} is better than every other method in these runs, not for sure with others: {score}",
@@ -68,7 +68,7 @@ def _headline(rows: Sequence[Row], pairs: Sequence[MethodPair]) -> tuple[str, To
             )
         return f"{best.method} is better than every other method: {score}", "good"
     some = "every other" if any(each.is_shown for each in pairs) else "another"
-    score = f"{_listed(top)} {'scores' if len(top) == 1 else 'score'} highest ({_score(best.test.mean)})"
+    score = f"{_listed(top)} {'scores' if len(top) == 1 else 'score'} highest ({score_text(best.test.mean)})"
     return f"No method is shown to be better than {some}: {score}, {ahead}{_doubt(nearest)}", "open"
 
 
@@ -89,7 +89,7 @@ def _doubt(pair: MethodPair) -> str:
 
 
 def _reasons(rows: Sequence[Row], pairs: Sequence[MethodPair], seed: float) -> Iterator[str]:
-    yield from _beside_seed(rows, f"the seed prompt, which scores {_score(seed)}")
+    yield from _beside_seed(rows, f"the seed prompt, which scores {score_text(seed)}")
     for row in rows:
         beaten = [each for each in pairs if each.second == row.method and each.is_shown]
         if beaten:
@@ -99,10 +99,10 @@ def _reasons(rows: Sequence[Row], pairs: Sequence[MethodPair], seed: float) -> I
     if constant is not None:
         no_more = [row.method for row in rows if row.test.mean <= constant + _EQUAL]
         than_that = f"; no more than that have {_listed(no_more)}" if no_more else ""
-        yield f"Always giving one answer would score {_score(constant)}{than_that}."
+        yield f"Always giving one answer would score {score_text(constant)}{than_that}."
     floor = max((row.noise for row in rows if row.noise is not None), default=0.0)
     if floor > 0:
-        yield f"Measuring again moved the score of a prompt by up to {_score(floor)}."
+        yield f"Measuring again moved the score of a prompt by up to {score_text(floor)}."
     yield from _about_runs(rows)
 
 
@@ -138,10 +138,6 @@ def _named(method: str, difference: Difference) -> str:
 
 def _listed(texts: Sequence[str]) -> str:
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
-
-
-def _score(score: float) -> str:
-    return score_text(score)
 
 
 def _size(difference: float) -> str:

@@ -66,20 +66,21 @@ class _Words:
         return f"{percent_text(mean)} %" if self.is_counted else score_text(mean)
 
     def size(self, difference: float) -> str:
-        return f"{_points(abs(difference))} points" if self.is_counted else score_text(abs(difference))
+        return _points(abs(difference)) if self.is_counted else score_text(abs(difference))
 
     def signed(self, difference: float) -> str:
-        text = f"{_points(difference, '+')} points" if self.is_counted else score_text(difference, sign="+")
+        text = _points(difference, "+") if self.is_counted else score_text(difference, sign="+")
         return text.replace("-", "\u2212")
 
     def interval(self, difference: Difference) -> str:
-        low = self.signed(difference.low).removesuffix(" points")
+        low = self.signed(difference.low).split()[0]
         return f"95 % interval {low} to {self.signed(difference.high)}"
 
 
 def _points(share: float, sign: str = "") -> str:
-    text = f"{100 * share:{sign}.1f}"
-    return "0" if float(text) == 0 else text.removesuffix(".0")
+    text = f"{100 * share:{sign}.1f}".removesuffix(".0")
+    number = "0" if float(text) == 0 else text
+    return f"{number} point{'s'[: abs(float(text)) != 1]}"
 
 
 def _so_far(history: RunHistory, best: tuple[float, int] | None, words: _Words) -> str:

@@ -103,6 +103,21 @@ def test_a_gain_that_one_constant_answer_has_too_is_none(history: RunHistory) ->
     assert "Always answering 'billing' would score 50 %, as much as the found prompt or more." in found.reasons
 
 
+def test_one_point_is_a_point_and_none_are_points(history: RunHistory) -> None:
+    scores = [0.0] * 100, [1.0] + [0.0] * 99
+    for floor, told in ((0.01, "1 point;"), (0.02, "2 points;")):
+        found = of(with_test(history, *scores, noise=NoiseFloor(floor, 1, 100)))
+        assert found.reasons[0].startswith("On the same 100 examples the difference is +1 point (95 % interval ")
+        assert told in found.reasons[1]
+    second = RunnerUp(
+        Prompt("other"), "forward", Interval(0.6, 0.5, 0.7, 63), Difference(-0.01, -0.07, 0.0, 0.9, 100), 0, None
+    )
+    found = of(with_test(history, *scores, runner_up=second))
+    assert found.reasons[-1] == (
+        "The runner-up is 1 point behind the found prompt on 100 examples (95 % interval \u22127 to 0 points)."
+    )
+
+
 def test_a_seed_that_stays_says_what_the_runner_up_lacks(history: RunHistory) -> None:
     second = RunnerUp(
         Prompt("other"), "forward", Interval(0.6, 0.5, 0.7, 63), Difference(0.008, -0.128, 0.144, 0.9, 123), 60, 30_001
