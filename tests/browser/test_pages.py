@@ -325,6 +325,26 @@ def test_a_candidate_too_deep_for_the_tree_is_shown_below_it(
     it.page.context.close()
 
 
+def test_a_copied_instruction_does_not_pass_for_the_whole_prompt_and_one_thing_is_told_as_one(
+    browser: Browser, page_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    plain = _plain(page_of("better"))
+    plain["result"]["best"]["prompt"]["demos"] = [{"inputs": {"input": "a"}, "output": "b"}]
+    plain["candidates"][0]["prompt"]["instruction"] = f"x{'🎯' * 200}"
+    plain["discards"] = [{"reason": "empty", "count": 1, "texts": [""]}]
+    it = _shown_as(browser, plain, tmp_path / "one.html")
+    copies = it.page.locator("#verdict button.copy:visible")
+    assert copies.all_inner_texts() == ["Copy the instruction", "Copy"]
+    assert copies.first.get_attribute("aria-label") == (
+        "Copy the instruction of the found prompt, without the worked examples"
+    )
+    assert "1 proposal was not used:" in it.page.locator("#discards").inner_text()
+    assert "🎯…" in it.page.locator("#lineage").inner_text()
+    half = "/[\\ud800-\\udbff](?![\\udc00-\\udfff])/.test(document.getElementById('main').textContent)"
+    assert it.page.evaluate(half) is False, "a character is cut in two"
+    it.page.context.close()
+
+
 def test_a_search_by_operators_shows_what_paid(shown: Shown) -> None:
     page = shown("operators").page
     rows = page.get_by_role("region", name="What paid").locator("tbody tr")

@@ -206,7 +206,7 @@ function promptSection() {
 function promptCell(run) {
   const { prompt } = run.best, isSeed = JSON.stringify(prompt) === JSON.stringify(run.seed_prompt);
   const more = [isSeed ? "the seed prompt, which stays" : null, prompt.demos.length ? plural(prompt.demos.length, "worked example") : null].filter(Boolean).join("; ");
-  return [verbatim(shownPrompt(prompt), "div"), more ? el("div", { class: "quiet", text: more }) : null, copyButton(prompt.instruction, `the prompt of ${run.method}, seed ${run.seed}, on ${run.task}`)].filter(Boolean);
+  return [verbatim(shownPrompt(prompt), "div"), more ? el("div", { class: "quiet", text: more }) : null, copyInstruction(prompt, `the prompt of ${run.method}, seed ${run.seed}, on ${run.task}`)].filter(Boolean);
 }
 
 function repeatSection() {

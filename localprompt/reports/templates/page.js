@@ -43,12 +43,12 @@ function visible(text) {
 
 // Return a text for a label or hover of plotly, which reads some tags; cut to so many characters, lines kept short.
 function plotText(text, most = 300) {
-  const cut = text.length > most ? `${text.slice(0, most)}\u2026` : text;
-  const lines = visible(cut).replace(/[^\s]{60}/g, "$& ").replace(/(?=[^\n]{70})(.{1,70})\s/g, "$1\n");
+  const lines = visible(shortened(text, most)).replace(/[^\s]{60}/g, "$& ").replace(/(?=[^\n]{70})(.{1,70})\s/g, "$1\n");
   return lines.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;").replace(/\n/g, "<br>");
 }
 
-const shortened = (text, most = 160) => (text.length > most ? `${text.slice(0, most)}\u2026` : text);
+// Return a text that is cut to so many characters, and never within one that has two halves, as emoji have.
+const shortened = (text, most = 160) => (text.length > most ? `${text.slice(0, most).replace(/[\ud800-\udbff]$/, "")}\u2026` : text);
 // Numbers as interface/rounding.py writes them, so that a page says what the terminal and the sentences on it say.
 const EQUAL = 1e-9;
 // Return a number with so many digits after the point; one that lies between two goes to the even digit.
@@ -106,8 +106,8 @@ const verbatim = (text, name = "pre") => inPlace(text.length, el(name, { class: 
 // Return what holds so many characters; where they are many, in a place of its own, which scrolls.
 const inPlace = (characters, node) => (characters > 2000 ? el("div", { class: "long", tabindex: "0", role: "region", "aria-label": "A long text" }, node) : node);
 
-function copyButton(text, what) {
-  const button = el("button", { type: "button", class: "copy", text: "Copy" });
+function copyButton(text, what, name = "Copy") {
+  const button = el("button", { type: "button", class: "copy", text: name });
   button.setAttribute("aria-label", `Copy ${what}`);
   button.addEventListener("click", async () => {
     let done = true;
@@ -123,9 +123,15 @@ function copyButton(text, what) {
       button.focus();
     }
     button.textContent = done ? "Copied" : "Select and copy it by hand";
-    setTimeout(() => (button.textContent = "Copy"), 2000);
+    setTimeout(() => (button.textContent = name), 2000);
   });
   return button;
+}
+
+// Return a button that copies the instruction of a prompt; where there are worked examples, it says that they stay behind.
+function copyInstruction({ instruction, demos }, what) {
+  if (!demos.length) return copyButton(instruction, what);
+  return copyButton(instruction, `the instruction of ${what}, without the worked examples`, "Copy the instruction");
 }
 
 // Return a prompt with its worked examples under a title, and a button that copies the instruction.
@@ -133,7 +139,7 @@ function promptBox(title, prompt) {
   const demos = prompt.demos.map((demo, i) =>
     el("li", {}, Object.entries(demo.inputs).map(([name, value]) => verbatim(`${name}: ${value}`, "div")), verbatim(`\u21d2 ${demo.output}`, "div")));
   return el("div", { class: "prompt" },
-    el("div", { class: "prompt-head" }, el("h3", { text: title }), copyButton(prompt.instruction, `the ${title.toLowerCase()}`)),
+    el("div", { class: "prompt-head" }, el("h3", { text: title }), copyInstruction(prompt, `the ${title.toLowerCase()}`)),
     prompt.instruction ? verbatim(prompt.instruction) : el("p", { class: "quiet", text: "(no instruction)" }),
     demos.length ? el("details", { open: demos.length < 3 }, el("summary", { text: `${demos.length} worked examples` }), el("ol", {}, demos)) : null);
 }

@@ -2,7 +2,7 @@
 
 const found = report.result;
 const paragraph = (text, kind = null) => el("p", { class: kind, text });
-const took = (seconds) => (seconds < 60 ? `${seconds.toFixed(0)} seconds` : `${(seconds / 60).toFixed(1)} minutes`);
+const took = (seconds) => (seconds < 60 ? plural(Math.round(seconds), "second") : `${(seconds / 60).toFixed(1)} minutes`);
 const isKept = found && JSON.stringify(found.new_best.prompt) === JSON.stringify(found.old_best.prompt);
 
 function verdictSection() {

@@ -6,7 +6,8 @@ const isSeedKept = result && !report.is_cross_validated && result.best.prompt &&
 const mostN = Math.max(0, ...candidates.map((each) => each.n));
 const percent = (value) => `${percentText(value, 1).replace(/\.0$/, "")} %`;
 const shown = (value) => (value === null || value === undefined ? "\u2013" : verdict.is_counted ? percent(value) : score(value));
-const shownGain = (value) => (verdict.is_counted ? `${value < 0 ? "\u2212" : "+"}${percent(Math.abs(value)).replace("%", "points")}` : signed(value));
+const pointsText = (value) => percent(value).replace("%", percent(value) === "1 %" ? "point" : "points");
+const shownGain = (value) => (verdict.is_counted ? `${value < 0 ? "\u2212" : "+"}${pointsText(Math.abs(value))}` : signed(value));
 const minutes = (seconds) => (seconds === null || seconds === undefined ? "\u2013" : (seconds / 60).toFixed(seconds < 600 ? 2 : 1));
 const time = (seconds) => new Date(1000 * seconds).toLocaleString("en", { dateStyle: "medium", timeStyle: "short" });
 const paragraph = (text, kind = null) => el("p", { class: kind, text });
@@ -53,14 +54,14 @@ function scoreTable(test) {
   for (const [name, value, tone] of [["Seed", test.seed_variants, "seed"], ["Found", test.best_variants, "accent"]])
     if (value) lines.push(of(`${name}, mean of variants`, value.mean, tone), of(`${name}, worst: ${value.change}`, value.worst, tone));
   const gain = test.difference, noise = result.noise ? result.noise.floor : 0;
-  const reach = 1.15 * Math.max(Math.abs(gain.low), Math.abs(gain.high), noise, 0.02);
+  const reach = Math.min(1, 1.15 * Math.max(Math.abs(gain.low), Math.abs(gain.high), noise, 0.02));
   const tone = verdict.tone === "open" ? "quiet" : verdict.tone;
   const about = [test.constant ? `Dashed in the upper scale: what one constant answer scores, ${shown(test.constant.score)}.` : null];
   if (!isSeedKept) {
-    lines.push(el("tr", { class: "scales" }, el("td"), el("td", { class: "picture" }, scale(...[-reach, 0, reach].map((value) => (value ? shownGain(value).replace(" points", "") : "0")))), el("td", { colspan: "3" })));
-    lines.push(line("Difference", { shown: shownGain(gain.mean), interval: `${shownGain(gain.low).replace(" points", "")} to ${shownGain(gain.high)}`, n: gain.n },
+    lines.push(el("tr", { class: "scales" }, el("td"), el("td", { class: "picture" }, scale(...[-reach, 0, reach].map((value) => (value ? shownGain(value).split(" ")[0] : "0")))), el("td", { colspan: "3" })));
+    lines.push(line("Difference", { shown: shownGain(gain.mean), interval: `${shownGain(gain.low).split(" ")[0]} to ${shownGain(gain.high)}`, n: gain.n },
       intervalPicture(gain, { from: -reach, to: reach, tone, line: 0, band: noise }), tone));
-    if (noise) about.push(`Grey in the lower scale: the noise, ${shown(noise).replace("%", "points")} to either side.`);
+    if (noise) about.push(`Grey in the lower scale: the noise, ${verdict.is_counted ? pointsText(noise) : score(noise)} to either side.`);
   }
   const heads = ["Prompt", scale(shown(0), shown(0.5), shown(1)), "Test score", "95 % interval", "Examples"];
   return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Scores on test" }, el("table", { class: "scores" },
@@ -170,7 +171,7 @@ function drawProgress() {
   const place = el("div");
   const controls = el("fieldset", { class: "controls" }, el("legend", { class: "offscreen", text: "Axis" }), choices.map((each) => el("label", {}, el("input", { type: "radio", name: "axis", value: each.name, checked: each === axis, on: { change: () => { axis = each; drawing.redraw(); say(); } } }), ` ${each.name}`)));
   node.append(choices.length > 1 ? controls : paragraph("This run was made before it was noted what had been computed when a prompt was scored: prompts stand in their order.", "quiet"), place, status);
-  const drawing = chart(place, `Scores on dev. The line is the best prompt so far, each sign a candidate. Hollow signs were scored on fewer than ${count(mostN)} dev examples, the smaller the fewer: such scores flatter.${cut} A click leads to the prompt in the lineage.`, traces, layout, (point) => point.customdata !== undefined && reveal(point.customdata));
+  const drawing = chart(place, `Scores on dev. The line is the best prompt so far, each sign a candidate where it was first scored, with its score on all examples that it was given since. Hollow signs were scored on fewer than ${count(mostN)} dev examples, the smaller the fewer: such scores flatter.${cut} A click leads to the prompt in the lineage.`, traces, layout, (point) => point.customdata !== undefined && reveal(point.customdata));
   say();
   if (report.stages.length) {
     const steps = el("details", {}, el("summary", { text: `What the search did, step by step (${count(report.stages.length)})` }));
@@ -451,9 +452,9 @@ function drawLengths(node, scored) {
   const [dotted, cut] = dotsOf(scored);
   const hover = (each) => `${plotText(shownPrompt(each.prompt), 240)}<br>${plotText(`${shown(each.mean)} on ${each.n} dev examples, ${count(each.characters)} characters, ${describe(each)}`)}`;
   const dots = (group, name, marker) => ({ type: "scatter", mode: "markers", name, x: group.map((each) => each.characters), y: group.map((each) => each.mean), text: group.map(hover), hoverinfo: "text", customdata: group.map((each) => each.place), marker });
-  chart(node, `Dev score against the characters of instruction and worked examples. Hollow: scored on fewer than ${count(mostN)} examples.${onFront.length ? " The line joins the prompts that no other beats in both." : ""}${cut}`,
+  chart(node, `Dev score against the characters of instruction and worked examples. Hollow: scored on fewer than ${count(mostN)} examples.${onFront.length ? " The line joins the prompts that no other beats in both score and tokens." : ""}${cut}`,
     () => [
-      ...(onFront.length ? [{ type: "scatter", mode: "lines", name: "not beaten in both", x: onFront.map((each) => each.characters), y: onFront.map((each) => front.get(key(each.prompt)).mean), line: { color: colour("seed"), width: 2, shape: "hv" }, hoverinfo: "skip" }] : []),
+      ...(onFront.length ? [{ type: "scatter", mode: "lines", name: "not beaten in score and tokens", x: onFront.map((each) => each.characters), y: onFront.map((each) => front.get(key(each.prompt)).mean), line: { color: colour("seed"), width: 2, shape: "hv" }, hoverinfo: "skip" }] : []),
       dots(dotted.filter((each) => each.n < mostN), "on fewer examples", { symbol: "circle-open", size: scored.length > 400 ? 5 : 7, opacity: scored.length > 400 ? 0.35 : 0.9, color: colour("quiet"), line: { width: 1.5 } }),
       dots(dotted.filter((each) => each.n === mostN), "on most examples", { symbol: "circle", size: 9, color: colour("accent") }),
     ],
@@ -489,7 +490,7 @@ function drawDiscards() {
   const node = section("discards", "Discarded proposals");
   if (!report.discards.length) return node.append(paragraph("No proposal was discarded.", "quiet"));
   const total = report.discards.reduce((sum, each) => sum + each.count, 0);
-  node.append(paragraph(`${count(total)} proposals were not used:`));
+  node.append(paragraph(`${count(total)} ${total === 1 ? "proposal was" : "proposals were"} not used:`));
   for (const each of report.discards) {
     const different = each.texts.length < each.count && each.texts.length ? `, ${count(each.texts.length)} different ${each.texts.length === 1 ? "text" : "texts"}` : "";
     node.append(el("details", {}, el("summary", {}, el("strong", { text: count(each.count) }), el("span", { dir: "auto", text: ` ${each.reason}${different}` })), each.texts.length ? longList(each.texts) : paragraph("The texts had no room on this page.", "quiet")));

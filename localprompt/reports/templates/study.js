@@ -59,7 +59,7 @@ function drawVariance(node, variance) {
     type: "bar", orientation: "h", x: [each.share.value], y: [""], name: each.text, marker: { color: each.shade, line: { color: colour("panel"), width: 2 } },
     text: each.share.value >= 0.04 ? `${(100 * each.share.value).toFixed(0)} %` : "", textposition: "inside", insidetextanchor: "middle", textangle: 0, insidetextfont: { color: "#ffffff" },
     hovertemplate: `${each.text}: ${percent(each.share.value)} (${within(each.share, percent)})<extra></extra>`,
-  })), () => ({ barmode: "stack", height: 110, margin: { l: 4, r: 4, t: 4, b: 30 }, xaxis: { tickformat: ".0%", range: [0, 1], showgrid: false }, yaxis: { visible: false } }));
+  })), () => ({ barmode: "stack", height: 110, margin: { l: 16, r: 24, t: 4, b: 30 }, xaxis: { tickformat: ".0%", range: [0, 1], showgrid: false }, yaxis: { visible: false } }));
   dataTable(node, "Shares of the variance, with 95 % intervals", [
     { name: "source", value: (each) => each.text, cell: (each) => [el("span", { class: "swatch", style: `background: ${each.shade}`, "aria-hidden": "true" }), each.text] },
     { name: "share", value: (each) => each.share.value, cell: (each) => percent(each.share.value), right: true },
