@@ -345,6 +345,16 @@ def test_a_copied_instruction_does_not_pass_for_the_whole_prompt_and_one_thing_i
     it.page.context.close()
 
 
+def test_a_change_of_blanks_alone_can_be_seen(shown: Shown) -> None:
+    pairs = [["a\n\nb", "a\n\n\nb"], ["a: b", "a:  b"], ["a b c", "a d c"]]
+    marked = "pairs => pairs.map(each => el('pre', {}, wordDiff(...each)).innerHTML)"
+    assert shown("better").page.evaluate(marked, pairs) == [
+        "a<del>↵↵</del><ins>↵\n↵\n↵\n</ins>b",
+        "a:<del>␣</del><ins>␣␣</ins>b",
+        "a <del>b</del><ins>d</ins> c",
+    ]
+
+
 def test_a_search_by_operators_shows_what_paid(shown: Shown) -> None:
     page = shown("operators").page
     rows = page.get_by_role("region", name="What paid").locator("tbody tr")

@@ -144,6 +144,11 @@ function promptBox(title, prompt) {
     demos.length ? el("details", { open: demos.length < 3 }, el("summary", { text: `${demos.length} worked examples` }), el("ol", {}, demos)) : null);
 }
 
+// Return a change of blanks alone with signs for them: nobody would see it. What was taken away breaks no line.
+function blanksShown(text, kind) {
+  return text.trim() ? text : text.replace(/ /g, "\u2423").replace(/\n/g, kind === "del" ? "\u21b5" : "\u21b5\n");
+}
+
 // Return the words of `after` as nodes, with what was added and what was taken away from `before` marked.
 function wordDiff(before, after) {
   const [a, b] = [before, after].map((text) => text.match(/\s+|[^\s]+/g) || []);
@@ -156,7 +161,7 @@ function wordDiff(before, after) {
   // A space that stays between two words that change belongs to both: what changed is read at a stretch.
   const nodes = [], changed = { del: "", ins: "" };
   const flush = () => {
-    for (const kind of ["del", "ins"]) if (changed[kind]) nodes.push(el(kind, { text: changed[kind] }));
+    for (const kind of ["del", "ins"]) if (changed[kind]) nodes.push(el(kind, { text: blanksShown(changed[kind], kind) }));
     changed.del = changed.ins = "";
   };
   pieces.filter(([, text]) => text).forEach(([kind, text], at, all) => {
