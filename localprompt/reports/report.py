@@ -128,8 +128,7 @@ def find(home: Store, what: str | None) -> tuple[str, Report]:
     """
     runs = {each.id: each for each in home.runs.every()}
     studies = {each.id: each for kind in _OF_STUDY for each in home.studies.all(kind)}
-    made = {each.id: each.created for each in home.runs.all()}
-    made |= {each.id: each.created for each in studies.values()}
+    made = {each.id: each.created for each in home.runs.all()} | {each.id: each.created for each in studies.values()}
     if what is not None and not what.strip():
         raise StoreError("an empty id is none", "give the beginning of an id, or nothing for the newest")
     if what is None:
@@ -137,9 +136,11 @@ def find(home: Store, what: str | None) -> tuple[str, Report]:
     else:
         meant = [each for each in (*studies, *runs) if each.startswith(what)]
     if not meant:
-        lists = command("runs", "list", store=home.path)
+        newest = sorted(studies.values(), key=lambda each: -each.created)[:5]
+        known = "".join(f"; {each.id} is a {each.kind} study" for each in newest)
         named = "nothing" if what is None else f"no run and no study begins with {what!r}"
-        raise StoreError(f"{named} in {home.path}", f"{lists} shows what is there; --store names another store")
+        hint = f"{command('runs', 'list', store=home.path)} shows the runs{known}; --store names another store"
+        raise StoreError(f"{named} in {home.path}", hint)
     if len(meant) > 1:
         raise StoreError(f"several begin with {what!r}: {', '.join(sorted(meant)[:5])}", "give more digits")
     (found,) = meant

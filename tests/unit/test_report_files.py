@@ -58,8 +58,10 @@ def test_what_is_not_there_is_said_with_where_to_look(home: Store) -> None:
         find(home, None)
     assert "runs list" in (caught.value.hint or "")
     search(home)
-    with pytest.raises(StoreError, match="no run and no study begins with 'zzz' in"):
+    study = home.studies.enter("sensitivity", "key", {})  # no list shows studies
+    with pytest.raises(StoreError, match="no run and no study begins with 'zzz' in") as caught:
         find(home, "zzz")
+    assert f"shows the runs; {study.id} is a sensitivity study; --store" in (caught.value.hint or "")
 
 
 def test_a_store_that_is_not_there_is_not_made(tmp_path: Path) -> None:
