@@ -15,6 +15,7 @@ from localprompt.cli.printable import cut, printable, printable_line
 from localprompt.cli.run_facts import listed
 from localprompt.cli.tables import table, within
 from localprompt.interface.rounding import score_text
+from localprompt.reports.verdict import search_seconds
 from localprompt.run.difference import RunDifference
 from localprompt.run.history import RunHistory
 from localprompt.run.results import RunResult
@@ -83,7 +84,8 @@ def _spend(history: RunHistory) -> tuple[str, ...]:
         return (f"no result, {history.status}", *("-",) * 3)
     spend = result.spend + result.final_evaluation
     tokens = spend.tokens_computed or spend.tokens_requested  # runs of before were not counted so
-    return result.verdict, f"{tokens:,}", f"{spend.calls:,}", f"{spend.seconds:.0f}"
+    seconds = (search_seconds(history) or 0.0) + result.final_evaluation.seconds
+    return result.verdict, f"{tokens:,}", f"{spend.calls:,}", f"{seconds:.0f}"
 
 
 def _setup(runs: Sequence[RunHistory], found: RunDifference) -> list[RenderableType]:

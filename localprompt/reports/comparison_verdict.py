@@ -41,7 +41,7 @@ def methods_verdict(rows: Sequence[Row], pairs: Sequence[MethodPair], seed: floa
 
 def _alone(row: Row) -> tuple[str, Tone]:
     gain, what = row.from_seed, f"the prompts of {row.method}"
-    how = f"{_signed(gain.mean)} on test against the seed prompt ({p_text(gain.p, 3)})"
+    how = f"{score_text(gain.mean, sign='+')} on test against the seed prompt ({p_text(gain.p, 3)})"
     if not row.is_shown(gain):
         return f"No difference is shown: {what} have {how}", "open"
     return (
@@ -142,7 +142,3 @@ def _listed(texts: Sequence[str]) -> str:
 
 def _size(difference: float) -> str:
     return score_text(abs(difference))
-
-
-def _signed(difference: float) -> str:
-    return score_text(difference, sign="+")

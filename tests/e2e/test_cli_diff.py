@@ -13,9 +13,11 @@ import toy
 from click.testing import CliRunner
 
 import localprompt
+from localprompt.cli.diff import print_difference
 from localprompt.cli.main import main
 from localprompt.interface.paths import default_store
-from localprompt.run.difference import Wording, word_difference
+from localprompt.run.difference import Wording, run_difference, word_difference
+from localprompt.run.history import read_history
 from localprompt.run.results import RunResult
 from localprompt.stats.intervals import paired_difference
 from localprompt.store import Store
@@ -64,6 +66,17 @@ def test_the_difference_stands_first_then_runs_set_up_prompts_and_rows() -> None
     assert diff(half.run_id, whole.run_id, "--rows").count("\nsecond  alpha") == 20
     assert diff(whole.run_id, half.run_id).startswith("the first is significantly better: second - first is -0.500")
     assert not any("…" in line for line in text.splitlines()[:8])  # at the usual width all numbers are whole
+
+
+def test_seconds_are_those_of_all_sessions_of_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+    run_id = manual("omega").run_id
+    with Store() as store:
+        history = read_history(store, run_id)
+    marks = {prompt_id: replace(mark, seconds=6000.0) for prompt_id, mark in history.first_measured.items()}
+    resumed = replace(history, first_measured=marks)
+    print_difference([history, resumed], run_difference(history, resumed), rows=False)
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split()[-1] for line in printed if "no better prompt found" in line] == ["0", "6000"]
 
 
 def test_two_runs_alike_differ_in_nothing() -> None:
