@@ -330,6 +330,7 @@ def test_a_copied_instruction_does_not_pass_for_the_whole_prompt_and_one_thing_i
 ) -> None:
     plain = _plain(page_of("better"))
     plain["result"]["best"]["prompt"]["demos"] = [{"inputs": {"input": "a"}, "output": "b"}]
+    plain["result"]["seed_prompt"]["instruction"] = "Say it."
     plain["candidates"][0]["prompt"]["instruction"] = f"x{'🎯' * 200}"
     plain["discards"] = [{"reason": "empty", "count": 1, "texts": [""]}]
     it = _shown_as(browser, plain, tmp_path / "one.html")
@@ -342,6 +343,10 @@ def test_a_copied_instruction_does_not_pass_for_the_whole_prompt_and_one_thing_i
     assert "🎯…" in it.page.locator("#lineage").inner_text()
     half = "/[\\ud800-\\udbff](?![\\udc00-\\udfff])/.test(document.getElementById('main').textContent)"
     assert it.page.evaluate(half) is False, "a character is cut in two"
+    it.page.context.close()
+    plain["result"]["best"]["prompt"]["instruction"] = ""
+    it = _shown_as(browser, plain, tmp_path / "alone.html")
+    assert it.page.locator("#verdict button.copy:visible").all_inner_texts() == ["Copy"], "nothing to copy of the other"
     it.page.context.close()
 
 

@@ -128,8 +128,9 @@ function copyButton(text, what, name = "Copy") {
   return button;
 }
 
-// Return a button that copies the instruction of a prompt; where there are worked examples, it says that they stay behind.
+// Return a button that copies the instruction of a prompt, if it has one; where there are worked examples, it says that they stay behind.
 function copyInstruction({ instruction, demos }, what) {
+  if (!instruction) return null;
   if (!demos.length) return copyButton(instruction, what);
   return copyButton(instruction, `the instruction of ${what}, without the worked examples`, "Copy the instruction");
 }
