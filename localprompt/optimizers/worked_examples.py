@@ -137,24 +137,25 @@ def starts(
 
 
 def other_way(problem: Problem, prompts: Sequence[Prompt], examples: Sequence[Prompt]) -> list[Prompt]:
-    """Return the prompts with examples without them, and those without with the best set, recorded, as far as it fits.
+    """Return prompts with examples without them, those without with the best set, and sets alone behind a seed's words.
 
-    Nothing where no prompt has examples.
+    They are recorded; what does not fit is left out. Nothing where no prompt has examples.
 
     Args:
         problem: that they are recorded with.
         prompts: an instruction that is good with examples may be as good without, and the other way round.
         examples: prompts with examples, those of `starts`, the best first.
     """
-    if not examples:
-        return []
-    best, found = examples[0], list[Candidate]()
-    for each in prompts:
-        if each.demos:
+    words = next((seed for seed in problem.seeds if seed.instruction and not seed.demos), None)
+    found = list[Candidate]()
+    for each in prompts if examples else ():
+        if each.demos and (each.instruction or words is None):
             found.append(Candidate(replace(each, demos=()), "without examples", (each.id,), is_proposed=False))
-        elif problem.demos_that_fit(each, best.demos) == len(best.demos):
-            other = replace(each, demos=best.demos)
-            found.append(Candidate(other, "with examples", (each.id, best.id), is_proposed=False))
+            continue
+        bare, shown = (words, each) if words and each.demos else (each, examples[0])
+        if problem.demos_that_fit(bare, shown.demos) == len(shown.demos):
+            other = replace(bare, demos=shown.demos)
+            found.append(Candidate(other, "with examples", (bare.id, shown.id), is_proposed=False))
     problem.record(found)
     return [each.prompt for each in found]
 
@@ -169,10 +170,10 @@ def _sizes(problem: Problem, shots: Literal["auto"] | int) -> tuple[int, ...]:
 def dealt(
     problem: Problem, parent: Prompt, orders: int, dev: Sequence[Example], shots: Literal["auto"] | int = "auto"
 ) -> list[Prompt]:
-    """Return nested sets of worked examples, recorded: behind an instruction and alone by turns.
+    """Return nested sets of worked examples, recorded: alone and behind an instruction by turns.
 
-    The largest stand alone: they cost most, and say by themselves what is asked. Nothing where `shots` is 0, the layout
-    has no place for examples, none fits, or there is no train split.
+    One order stands alone, since examples say by themselves what is asked; so do the largest sets, since they cost
+    most. Nothing where `shots` is 0, the layout has no place for examples, none fits, or there is no train split.
 
     Args:
         problem: its train examples are shown, never those of dev.
@@ -190,7 +191,7 @@ def dealt(
     sizes = _sizes(problem, shots)
     race = _Race(problem, dev, _shown(problem, parent, dev, 2 * max(sizes)), sizes)
     behind = replace(race, sizes=sizes[:2])
-    versions = [each for n in range(orders) for each in (_nested(race, alone) if n % 2 else _nested(behind, bare))]
+    versions = [each for n in range(orders) for each in (_nested(behind, bare) if n % 2 else _nested(race, alone))]
     return _recorded(problem, versions, parent)
 
 

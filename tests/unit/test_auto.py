@@ -219,12 +219,12 @@ def test_each_turn_races_on_rows_of_its_own_and_tries_what_is_best_with_examples
     assert [each.op for each in problem.ranking.candidates].count("with examples") == 2
 
 
-def test_sets_are_dealt_behind_the_instruction_and_alone_by_turns() -> None:
+def test_sets_are_dealt_alone_and_behind_the_instruction_by_turns() -> None:
     problem = toy.problem(toy.model(), replace(toy.task(), layout=toy.SHOWING))
     parent = Prompt("Say something of the alpha.")
     sets = dealt(problem, parent, 2, problem.dev)
-    assert [each.instruction for each in sets] == [parent.instruction] * 2 + [""] * 3
-    assert [len(each.demos) for each in sets] == [4, 12, 4, 12, 20], "as many as there are"
+    assert [each.instruction for each in sets] == [""] * 3 + [parent.instruction] * 2
+    assert [len(each.demos) for each in sets] == [4, 12, 20, 4, 12], "as many as there are"
     assert {prompt.id for prompt in sets} <= {each.prompt.id for each in problem.ranking.candidates}
     assert {len(each.demos) for each in dealt(problem, parent, 1, problem.dev, 3)} == {3}
     assert dealt(problem, parent, 2, problem.dev, 0) == []

@@ -255,7 +255,7 @@ def test_a_train_row_that_is_too_long_takes_no_place_in_a_set() -> None:
         replace(row, inputs={"input": "alpha " * 5000}) if i % 4 == 0 else row for i, row in enumerate(given.train)
     ]
     search = problem(given=replace(given, train=tuple(train)))
-    assert [len(each.demos) for each in dealt(search, SEED, 6, search.dev)] == [4, 12, 4, 12, 15] * 3
+    assert [len(each.demos) for each in dealt(search, SEED, 6, search.dev)] == [4, 12, 15, 4, 12] * 3
 
 
 def test_where_a_model_reasons_its_own_right_reasoning_is_shown() -> None:
@@ -328,6 +328,7 @@ def test_an_instruction_is_tried_the_other_way_too() -> None:
     made = [(each.op, each.parents) for each in search.ranking.candidates[-2:]]
     assert made == [("with examples", (bare.id, best.id)), ("without examples", (shown.id,))]
     assert other_way(search, [bare, shown], []) == []
+    assert other_way(search, [best], [best]) == [replace(SEED, demos=demos)], "a set alone is tried behind words"
     assert other_way(search, [Prompt("say " * 4200)], [best]) == [], "it does not fit"
 
 
