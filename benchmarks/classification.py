@@ -1,7 +1,7 @@
 """Do the methods find clearly better prompts than what people have? Classification, against baselines people would try.
 
     python benchmarks/classification.py DATA --json FILE [--store FILE] [--tasks subj,agnews] [--seeds 3] [--report]
-        [--label-score batch]
+        [--label-score batch] [--variants "auto choice=uniform;auto without=cross,guess"]
 
 DATA is a folder with subj, sst-5, agnews and banking-20, each with train.jsonl, dev.jsonl and test.jsonl of {"input",
 "targets"}, and prompts.txt with instructions by people, one a line, the published one first. One model answers and
@@ -17,7 +17,8 @@ What people have, measured once a task:
   random.
 
 What a search finds, from the published instruction, with `--tokens` as its budget (max_tokens of `optimize`): `random`,
-`auto` and the four methods with worked examples (shots=auto), and the four without (shots=0).
+`auto` and the four methods with worked examples (shots=auto), and the four without (shots=0). `--variants` adds
+searches with other settings, each a method and KEY=VALUE, and a table of what they lose against the method itself.
 
 The file is written after every baseline and every search; what it has is not repeated. Baselines come first, each on
 all tasks before the next; so do the searches, and one seed of everything before the next. `--seeds 0` measures the
@@ -82,11 +83,15 @@ class Plan:
     tokens: int
     label_score: str = "sum"
     """How everybody compares labels."""
+    variants: tuple[str, ...] = ()
+    """Methods with settings of their own, such as `auto choice=uniform`."""
+    baselines: tuple[str, ...] = BASELINES
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The ways to search: each method, then the four of the papers without worked examples."""
-        return (*self.methods, *(f"{method}{WITHOUT}" for method in self.methods if method in METHODS))
+        """The ways to search: each method, the four of the papers without worked examples, and the variants."""
+        without = (f"{method}{WITHOUT}" for method in self.methods if method in METHODS)
+        return (*self.methods, *without, *self.variants)
 
     def searches(self) -> Iterator[tuple[int, str, str]]:
         """Return seed, task and column of each search: a column on all tasks, then the next; a seed, then the next."""
@@ -139,7 +144,7 @@ def run_all(plan: Plan, lm: LanguageModel, store: Store, file: Path) -> list[str
     expect(file, "", results, {"model": lm.facts.fingerprint})
     tasks = {name: task_of(plan.data, name, plan.label_score) for name in plan.tasks}
     failed: list[str] = []
-    for baseline in BASELINES:
+    for baseline in plan.baselines:
         for name, task in tasks.items():
             known, prompts = known_of(results, file, task)["baselines"], baselines_of(plan.data, task)[baseline]
             if baseline not in known:
@@ -182,8 +187,8 @@ def measured(task: Task, prompts: Sequence[Prompt], lm: LanguageModel, store: St
 
 def search(task: Task, lm: LanguageModel, store: Store, *, column: str, seed: int, tokens: int) -> Results:
     """Return what one search found, and what it cost."""
-    method = column.removesuffix(WITHOUT)
-    settings = {"shots": "0" if column.endswith(WITHOUT) else "auto"}
+    method, *pairs = column.split()
+    settings = {"shots": "auto", **dict(pair.split("=", 1) for pair in pairs)}
     run = localprompt.optimize(task, lm, method=method, settings=settings, seed=seed, max_tokens=tokens, store=store)
     on_dev = scored_on_dev(store, run.run_id, task)
     on_test = {each.prompt.id: each for each in store.runs.evaluations(run.run_id, "test")}
@@ -208,6 +213,16 @@ def scored(dev: Evaluation, test: Evaluation) -> Results:
 def shown(prompt: Prompt) -> Results:
     """Return what tells a prompt from another; its worked examples are in the store."""
     return {"id": prompt.id, "prompt": prompt.instruction, "demos": len(prompt.demos)}
+
+
+def _variants(text: str) -> tuple[str, ...]:
+    """Read methods with settings; repetitions count once."""
+    found = tuple(dict.fromkeys(" ".join(each.split()) for each in text.split(";")))
+    for each in found:
+        method, *pairs = each.split() or [""]
+        if method not in (*METHODS, AUTO) or not all("=" in pair for pair in pairs):
+            raise argparse.ArgumentTypeError(f"{each!r} is no METHOD KEY=VALUE, such as 'auto choice=uniform'")
+    return found
 
 
 def _tried(what: str, failed: list[str], step: Callable[[], Results]) -> Results | None:
@@ -318,6 +333,8 @@ def gains(plan: Plan, scores: Scores, baseline: str) -> str:
     lines = [f"Test mean less that of {baseline}, paired [95 % interval over the rows]", ""]
     lines += [_line("", *plan.tasks, "all"), _line(*["---"] * (len(plan.tasks) + 2))]
     for column in plan.columns:
+        if column == baseline:
+            continue
         cells = [
             difference(scores, tasks, column, baseline) for tasks in (*((task,) for task in plan.tasks), plan.tasks)
         ]
@@ -392,7 +409,7 @@ def never_worse(plan: Plan, results: Results) -> list[Check]:
     low, n = [], 0
     for seed, name, column, each in done(plan, results):
         before = results["tasks"][name]["baselines"].get(PUBLISHED)
-        if before is None or column.removesuffix(WITHOUT) not in (*METHODS, AUTO):
+        if before is None or column.split()[0] not in (*METHODS, AUTO):
             continue
         n += 1
         gain = paired_difference(values(before["test"]), values(each["test"]))
@@ -408,7 +425,8 @@ def report(plan: Plan, results: Results) -> str:
     searches = list(done(plan, results))
     parts = [means(plan, scores)]
     if searches:
-        parts += [*(gains(plan, scores, baseline) for baseline in AIMS), costs(plan, results)]
+        against = (*AIMS, *dict.fromkeys(each.split()[0] for each in plan.variants))
+        parts += [*(gains(plan, scores, baseline) for baseline in against), costs(plan, results)]
     parts.append(chosen_prompts(plan, results))
     codes = {each["code"] for _, _, _, each in searches}
     if len(codes) > 1:
@@ -432,9 +450,20 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True, help="the results; goes on with what it holds")
     parser.add_argument("--store", type=Path, default=Path("classification.sqlite"), help="every answer")
     parser.add_argument("--label-score", default="sum", help="how everybody compares labels; a file is of one")
+    parser.add_argument("--baselines", type=chosen(BASELINES), default=BASELINES, help="by default all, half the time")
+    parser.add_argument("--variants", type=_variants, default=(), help="METHOD KEY=VALUE ..., with ; between them")
     parser.add_argument("--report", action="store_true", help="only print what there is")
     options = parser.parse_args()
-    plan = Plan(options.data, options.tasks, options.methods, options.seeds, options.tokens, options.label_score)
+    plan = Plan(
+        options.data,
+        options.tasks,
+        options.methods,
+        options.seeds,
+        options.tokens,
+        options.label_score,
+        options.variants,
+        options.baselines,
+    )
     carry_out(options, partial(run_all, plan), partial(report, plan))
 
 

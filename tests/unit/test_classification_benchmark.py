@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
 from dataclasses import replace
@@ -108,6 +109,31 @@ def test_it_goes_on_where_it_was(benchmark: ModuleType, data: Path, tmp_path: Pa
     assert again["ape 0"]["op"] == "kept"
     assert again["ape shots=0 0"]["test"] == lost["test"]
     assert "Aims, judged by 2 of 2 searches" in benchmark.report(plan, benchmark.read(file))
+
+
+def test_variants_are_searches_with_settings_of_their_own(benchmark: ModuleType, data: Path, tmp_path: Path) -> None:
+    file, variants = tmp_path / "found.json", ("auto choice=uniform", "auto shots=0")
+    plan = replace(_plan(benchmark, data, methods=("auto",)), variants=variants, baselines=("published",))
+    with Store(tmp_path / "store.db") as store:
+        assert benchmark.run_all(plan, _model(), store, file) == []
+    found = benchmark.read(file)["tasks"]["subj"]
+    assert list(found["baselines"]) == ["published"]
+    assert {name: each["settings"] for name, each in found["searches"].items()} == {
+        "auto 0": {"shots": "auto"},
+        "auto choice=uniform 0": {"shots": "auto", "choice": "uniform"},
+        "auto shots=0 0": {"shots": "0"},
+    }
+    assert found["searches"]["auto 0"]["demos"] > 0 == found["searches"]["auto shots=0 0"]["demos"]
+    told = benchmark.report(plan, benchmark.read(file))
+    lost = told.split("Test mean less that of auto, ", 1)[1].split("\n\n")[1]
+    assert [line.split("|")[1].strip() for line in lost.splitlines()[2:]] == list(variants)
+
+
+@pytest.mark.parametrize("text", ["", "auto uniform", "random shots=0", "auto;;"])
+def test_what_is_no_variant_is_refused(benchmark: ModuleType, text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="no METHOD KEY=VALUE"):
+        benchmark._variants(text)
+    assert benchmark._variants("auto a=1; auto  a=1") == ("auto a=1",)
 
 
 def test_what_fails_is_told_and_the_rest_goes_on(benchmark: ModuleType, data: Path, tmp_path: Path) -> None:
