@@ -99,6 +99,8 @@ def _print(plan: Plan, made: list[Quantised]) -> None:
             f"Requantised: {plan.header.path.name} is itself quantised ({plan.requantised_from}), so these files are "
             "worse than ones of the same level made from F16."
         )
+        if any(each.level == "Q8_0" for each in made):
+            say("Q8_0: larger and no better; `localprompt models bench` says whether it is faster here.")
     for each in made:
         if each.n_fallback:
             n = f"{each.n_fallback} of {len(plan.header.tensors)} tensors"

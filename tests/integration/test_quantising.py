@@ -131,11 +131,20 @@ def test_a_split_model_becomes_one_file(source: Path, tmp_path: Path, monkeypatc
 def test_upwards_is_refused(source: Path) -> None:
     (first,) = made(source, "Q4_K_M")
     with pytest.raises(
-        ConfigError, match=r"Q8_0, F16 would make wide.Q4_K_M.gguf no smaller: it is quantised \(Q4_K_M"
+        ConfigError, match=r"Q6_K, F16 would make wide.Q4_K_M.gguf no smaller: it is quantised \(Q4_K_M"
     ):
-        plan(first.path, ["Q8_0", "F16", "Q2_K"])
+        plan(first.path, ["Q8_0", "Q6_K", "F16", "Q2_K"])
     with pytest.raises(ConfigError, match=r"Q4_K_M would make wide.Q4_K_M.gguf no smaller"):
         plan(first.path, ["Q4_K_M"])
+
+
+def test_upwards_to_eight_bits_is_for_speed(source: Path) -> None:
+    (first,) = made(source, "Q4_K_M")
+    (second,) = made(first.path, "Q8_0")
+    assert (second.path.name, second.requantised_from) == ("wide.Q8_0.from-Q4_K_M.gguf", "Q4_K_M")
+    assert second.size_bytes > first.size_bytes
+    with pytest.raises(ConfigError, match=r"Q8_0 would make wide.Q8_0.from-Q4_K_M.gguf no smaller"):
+        plan(second.path, ["Q8_0"])
 
 
 def test_a_file_that_is_there_stays_unless_forced(source: Path) -> None:
