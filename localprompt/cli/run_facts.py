@@ -56,16 +56,12 @@ def ordered(rows: Sequence[_Row], by: Order) -> list[_Row]:
         return list(rows)
     if by not in ("score", "gain"):
         return sorted(rows, key=lambda row: str(row[by]).casefold())
-    known = sorted((row for row in rows if row["test"]), key=_gain if by == "gain" else _score, reverse=True)
+    known = sorted((row for row in rows if row["test"]), key=lambda row: _by(by, row["test"]), reverse=True)
     return known + [row for row in rows if not row["test"]]
 
 
-def _score(row: _Row) -> float:
-    return float(row["test"]["best"]["mean"])
-
-
-def _gain(row: _Row) -> float:
-    return _score(row) - float(row["test"]["seed"]["mean"])
+def _by(order: Order, test: Any) -> float:
+    return float(test["best"]["mean"]) - (float(test["seed"]["mean"]) if order == "gain" else 0.0)
 
 
 def _holds(row: _Row, name: str, text: str) -> bool:

@@ -98,13 +98,10 @@ def _families(measures: ScorerMeasures, *, unlabelled: bool) -> RenderableType:
     of_answers = ("changed", "consistency", "entropy", "POSIX")
     columns = ("family", "n", *(of_answers if unlabelled else of_scores))
     cells = _of_answers if unlabelled else _of_scores
-    rows = [(_family(each), f"{each.variants}", *cells(each)) for each in measures.families]
+    named = {ALL: "all together"}
+    rows = [(named.get(each.family, each.family), f"{each.variants}", *cells(each)) for each in measures.families]
     shown = [i for i in range(len(columns)) if any(row[i] for row in rows)]
     return table([columns[i] for i in shown], [[row[i] for i in shown] for row in rows], right=columns[1:])
-
-
-def _family(measures: FamilyMeasures) -> str:
-    return "all together" if measures.family == ALL else measures.family
 
 
 def _of_answers(measures: FamilyMeasures) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
+from zlib import crc32
 
 import platformdirs
 
@@ -285,10 +286,13 @@ def machine() -> tuple[str, str, str]:
 def cpu_name(info: str) -> str:
     """Return what names the CPU in the text of /proc/cpuinfo, or what Python knows of it where nothing does.
 
-    ARM kernels mostly give no model name but numbers of maker and part, several where cores differ.
+    ARM kernels mostly give no model name but numbers of maker and part, several where cores differ. Virtual machines
+    give a name that is that of many, and hide instructions; so a digest of these belongs to it.
     """
-    fields = (line.partition(":") for line in info.splitlines())
-    named = [value.strip() for field, _, value in fields if field.strip() in _CPU_FIELDS]
+    lines = (line.partition(":") for line in info.splitlines())
+    fields = [(name.strip(), value.strip()) for name, _, value in lines]
+    named = [value for name, value in fields if name in _CPU_FIELDS]
+    named += [f"{crc32(value.encode()):08x}" for name, value in fields if name in ("flags", "Features")]
     return " ".join(dict.fromkeys(named)) or platform.processor()
 
 

@@ -10,7 +10,8 @@ _ENDING = 2
 
 def grammar(labels: Sequence[str], separator: str) -> str:
     """Return a GBNF grammar of the labels, each behind the separator as the engine scores them."""
-    return f"root ::= {' | '.join(_literal(separator + label) for label in labels)}\n"
+    literals = ("".join(map(_escaped, separator + label)) for label in labels)
+    return "root ::= " + " | ".join(f'"{each}"' for each in literals) + "\n"
 
 
 def token_grammar(tokens: Sequence[Sequence[int]]) -> str:
@@ -25,10 +26,6 @@ def token_grammar(tokens: Sequence[Sequence[int]]) -> str:
 def most_tokens(labels: Sequence[str], separator: str) -> int:
     """Return a number of tokens that every label fits into: none is shorter than a byte."""
     return max(len((separator + label).encode("utf-8", "replace")) for label in labels) + _ENDING
-
-
-def _literal(text: str) -> str:
-    return '"' + "".join(map(_escaped, text)) + '"'
 
 
 def _escaped(character: str) -> str:

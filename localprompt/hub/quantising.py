@@ -109,8 +109,8 @@ def plan(
         force: make files anew that are there.
 
     Raises:
-        ConfigError: for an unknown level, with the nearest one; for a level that would make the model no smaller, except
-            Q8_0, which some processors multiply several times faster (AMX).
+        ConfigError: for an unknown level, with the nearest one; for a level that would make the model no smaller, but
+            for Q8_0, which some processors (AMX) multiply several times faster.
         ModelError: if the model is malformed or of a kind that cannot be run, the importance matrix is malformed, of
             another model or missing where a level needs one, the disk has not the room, or a file that would be
             kept is another one.
@@ -191,8 +191,8 @@ def _check_memory(header: GGUFHeader) -> None:
 
 
 def _check_smaller(header: GGUFHeader, origin: str, measured: dict[str, Measured]) -> None:
-    for_speed = set() if origin.endswith(_FAST) else {_FAST}
-    larger = [level for level, each in measured.items() if each.n_bytes >= each.source_bytes and level not in for_speed]
+    grown = (level for level, each in measured.items() if each.n_bytes >= each.source_bytes)
+    larger = [level for level in grown if level != _FAST or origin.endswith(_FAST)]
     if larger:
         lost = f": it is quantised ({origin}), and no level gives back what rounding took" if origin else ""
         raise ConfigError(

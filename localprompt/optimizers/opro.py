@@ -102,10 +102,13 @@ class _Search:
         return [(each.prompt, shown_score(each.mean, buckets)) for each in reversed(best)]
 
     def losses(self, prompts: Sequence[Prompt]) -> list[float]:
-        """Return how much the prompts together lost on each example of the sample; a wrong answer is a loss of 1."""
+        """Return how much the prompts together lost on each example of the sample.
+
+        A wrong answer is a loss of 1, an example that could not be asked is none.
+        """
         ids = {prompt.id for prompt in prompts}
-        rows = [each.scores for each in self.scored if each.prompt.id in ids]
-        return [math.fsum(1 - score for score in column) for column in zip(*rows, strict=True)]
+        rows = [each.outcomes for each in self.scored if each.prompt.id in ids]
+        return [math.fsum(1 - each.score for each in column if not each.failed) for column in zip(*rows, strict=True)]
 
 
 @optimizer("opro", _TEMPLATES)
@@ -227,7 +230,8 @@ class OPRO(Checked):
         # 1. Score the seeds; on dev too, so that a search cut short is never worse than they are.
         search.scored.extend(problem.evaluate(begun, search.sample))
         done = _best_on_dev(problem, best_first(search.scored)) >= 1.0
-        if not done and self._is_induced(problem):
+        can_guess = self.init == "induce" or self.position != "A_begin"
+        if not done and can_guess and induction.is_wanted(self.init, problem):
             search.scored.extend(self._first_guesses(search))
             done = _best_on_dev(problem, best_first(search.scored)[:1]) >= 1.0
         n_unproductive = 0
@@ -280,9 +284,6 @@ class OPRO(Checked):
         # On a few examples of a task where one must hit the words of an answer, all scores may be 0.
         stages = Stages((_third(len(search.sample)),), 0.0, _third(self.init_prompts), problem.likelihood)
         return problem.evaluate(filter_in_stages(problem.evaluate, found, search.sample, stages), search.sample)
-
-    def _is_induced(self, problem: Problem) -> bool:
-        return induction.is_wanted(self.init, problem) and (self.init == "induce" or self.position != "A_begin")
 
     def _exemplars(self, search: _Search, pairs: Sequence[Pair]) -> tuple[list[tuple[Example, ...]], MetaPrompt]:
         """Return the exemplars of each draw, and the text that announces them."""

@@ -261,12 +261,10 @@ class ProTeGi(Checked):
         """Return at most `n` groups of errors per prompt, of which nothing is said yet."""
         rng, asked = search.problem.rng, list[Gradient]()
         for parent, wrong in zip(beam, mistakes, strict=True):
-            if not wrong:
-                continue
             if self.disjoint:
                 groups = deal((rng.sample(wrong, len(wrong)) for _ in count()), self.errors, min(n, len(wrong)))
             else:
-                groups = [rng.sample(wrong, min(self.errors, len(wrong))) for _ in range(n)]
+                groups = [rng.sample(wrong, min(self.errors, len(wrong))) for _ in range(n if wrong else 0)]
             asked += [Gradient(parent, group) for group in groups]
         return asked
 
@@ -346,7 +344,9 @@ class ProTeGi(Checked):
 
     def _select(self, problem: Problem, prompts: Sequence[Prompt]) -> list[Prompt]:
         """Return the next beam, best first."""
-        examples = problem.shuffled(problem.train if self.race_on == "train" else problem.dev)
+        shown = [demo.inputs for prompt in prompts for demo in prompt.demos]  # a prompt knows their answers
+        rows = problem.train if self.race_on == "train" else problem.dev
+        examples = problem.shuffled([row for row in rows if row.inputs not in shown] or rows)
         pulls = Pulls(self.arms_per_round, self.examples_per_pull, self.exploration)
         rule = race(self.selection, len(prompts), self.beam, self.evaluations, pulls)
         score = problem.likelihood if self.scorer == "likelihood" else problem.evaluate

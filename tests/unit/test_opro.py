@@ -275,6 +275,18 @@ def test_error_based_exemplars_are_those_answered_wrong() -> None:
     assert "often answered wrong" in _asked(lm)[0]
 
 
+def test_a_row_that_could_not_be_asked_is_no_error_to_learn_from() -> None:
+    """Rows too long for the context are lost by every prompt, and would fill all the exemplars."""
+    given = replace(toy.task(), seeds=(Prompt("Speak of the alpha."),))
+    long = {"input": f"alpha0 {'x ' * 2000}"}
+    train = tuple(replace(each, inputs=long) if each.inputs["input"] == "alpha0" else each for each in given.train)
+    lm = toy.model(answer=_endless)
+    lm.n_ctx = 1500
+    _run(lm, replace(given, train=train), steps=1, exemplar_choice="current_most_wrong", score_examples=20)
+    assert "often answered wrong" in _asked(lm)[0]
+    assert "alpha0 " not in _asked(lm)[0]
+
+
 def test_without_an_error_on_the_sample_exemplars_are_drawn_at_random() -> None:
     train = toy.task(train=9).train[8:]  # an even number, which the seed answers
     given = replace(toy.task(), train=train, seeds=(Prompt("Speak of the alpha."),))

@@ -261,6 +261,22 @@ def test_a_race_scores_on_dev_or_as_in_the_paper_on_train(settings: dict[str, An
     assert len(problem.ranking.finalists()) >= 2, "the seed and the beam, on all of dev"
 
 
+@pytest.mark.parametrize(("n_train", "leaks"), [(40, False), (8, True)], ids=["rows are left", "all are shown"])
+def test_a_race_on_train_asks_no_row_whose_answer_a_prompt_shows(n_train: int, leaks: bool) -> None:
+    problem = toy.problem(toy.model(answer=_writing), replace(toy.task(train=n_train), layout=toy.SHOWING))
+    demos = tuple(Demo(each.inputs, each.targets[0]) for each in problem.train[:8])
+    evaluate, raced = problem.evaluate, set[str]()
+
+    def watched(prompts: Any, examples: Any = None) -> Any:
+        raced.update(each.inputs["input"] for each in examples)
+        return evaluate(prompts, examples)
+
+    problem.evaluate = watched  # type: ignore[method-assign]
+    ProTeGi(race_on="train")._select(problem, [Prompt(f"Say it {n} times.", demos) for n in range(8)])
+    assert raced
+    assert bool(raced & {demo.inputs["input"] for demo in demos}) == leaks
+
+
 def test_what_the_budget_leaves_after_the_first_reasons_is_spent_on_edits() -> None:
     said = iter([" It is vague.", "", ""])
     lm = toy.model(answer=lambda p, s: next(said) if is_gradient(p) else _learning(p, s))

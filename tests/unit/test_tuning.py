@@ -149,6 +149,15 @@ def test_a_cpu_without_a_model_name_is_named_by_maker_and_parts() -> None:
     assert tuning.cpu_name(mixed) == "0x41 0xd05 0xd41"
 
 
+def test_virtual_processors_of_one_name_differ_by_their_instructions() -> None:
+    """A measured choice of one with AMX must not decide for one without, where repacked weights are slower."""
+    core = "processor\t: {}\nmodel name\t: Intel(R) Xeon(R) Processor\nflags\t\t: fpu sse2{}\n\n"
+    with_amx, without = (tuning.cpu_name(core.format(0, more) + core.format(1, more)) for more in (" amx_int8", ""))
+    assert with_amx != without
+    assert with_amx.startswith("Intel(R) Xeon(R) Processor ")
+    assert tuning.cpu_name(core.format(0, "")) == without, "however many cores"
+
+
 def test_a_cpu_of_which_the_kernel_says_nothing_has_the_name_that_python_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.processor", lambda: "a processor")
     assert tuning.cpu_name("processor\t: 0\nhart\t: 1\n") == tuning.cpu_name("") == "a processor"
