@@ -85,7 +85,10 @@ def _row(example: Example, labels: Sequence[str]) -> _Row:
         if len(found) > 1 and ascii_uppercase.startswith(letters):
             targets = [each for each in example.targets if read_option(each)[0] in set(letters)]
             moved = {_with_letter(target, letter) for target in targets for letter in letters}
-            can_move = not any(_OF_OTHERS.search(option[2]) for option in found)
+            # A further line of an option would stay behind: one between two of them, or an indented one below the last.
+            between = _OPTION.sub("", text[found[0].start() : found[-1].end()]).strip()
+            is_whole = not between and not regex.match(r"\n[ \t]+\S", text, pos=found[-1].end())
+            can_move = is_whole and not any(_OF_OTHERS.search(option[2]) for option in found)
             texts = {option[2].strip() for option in found}
             can_move = can_move and all(each in targets or each.strip() in texts for each in example.targets)
             can_move = can_move and (not labels or moved <= set(labels))
@@ -100,7 +103,4 @@ def _lettered(target: str, new: dict[str, str]) -> str:
 
 def _with_letter(target: str, letter: str) -> str:
     """Return a target with another letter, in the case that it has."""
-    first = regex.search("[A-Za-z]", target)
-    if first is None:
-        return target
-    return target[: first.start()] + (letter if first[0].isupper() else letter.lower()) + target[first.end() :]
+    return regex.sub("[A-Za-z]", lambda old: letter if old[0].isupper() else letter.lower(), target, count=1)

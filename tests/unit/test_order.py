@@ -108,6 +108,8 @@ def test_a_target_in_its_new_letter_means_what_the_old_one_did() -> None:
         ("Which?\n(A) one\n(B) both\n(C) all of the above", ()),
         ("Which?\n(B) one\n(C) two", ()),
         ("Which? (A) one (B) two", ()),
+        ("Which?\n(A) x = 1\nprint(x)\n(B) print(2)", ()),
+        ("Which?\n(A) print(2)\n(B) x = 1\n    print(x)\nAnswer:", ()),
         (QUESTION, ("(A)", "(B)")),
     ],
 )
