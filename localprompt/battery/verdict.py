@@ -61,12 +61,12 @@ def _of_many(found: Sensitivity, models: Sequence[ModelSensitivity]) -> Iterator
         yield _moved(moved[-1], f"Of those that it moves, {moved[-1].model} moves least: its score")
     if others := [model.model for model in models if model.model not in names]:
         yield f"{'It' if moved else 'The wording'} moves the score of {' or '.join(others)} by no more than chance."
-    yield from agreement([each for each in found.rank_agreement if {each.first, each.second} <= names], "wording")
+    yield from agreement(found.rank_agreement, "wording", names)
 
 
-def agreement(found: Sequence[RankAgreement], what: str) -> Iterator[str]:
-    """Yield whether models agree on which of several things of a kind is better, where it is known."""
-    taus = [each.tau for each in found if each.tau is not None]
+def agreement(found: Sequence[RankAgreement], what: str, moved: set[str]) -> Iterator[str]:
+    """Yield whether models agree on which of several things of a kind is better: those that these things move."""
+    taus = [each.tau for each in found if each.tau is not None and {each.first, each.second} <= moved]
     if taus:
         agree = "agree" if min(taus) > 0.5 else "do not agree" if max(taus) < 0.3 else "agree in part"
         between = f"tau {min(taus):.2f} to {max(taus):.2f}" if len(taus) > 1 else f"tau {taus[0]:.2f}"

@@ -17,7 +17,7 @@ from localprompt.battery.results import RankAgreement
 from localprompt.battery.verdict import agreement
 from localprompt.comparison.transfer_results import BestForAll, Cell, GivenPrompt, MeasuredModel, TaskTransfer
 from localprompt.interface.rounding import p_text, score_text
-from localprompt.stats.equality import FromOriginal, holm
+from localprompt.stats.equality import FromOriginal, equal_prompts, holm
 from localprompt.stats.intervals import interval, paired_difference
 from localprompt.stats.power import smallest_detectable_gain
 from localprompt.stats.ranks import kendall_tau
@@ -66,7 +66,7 @@ def analyse(
         smallest_difference=smallest_detectable_gain(n_different(task.test)),
         verdict="",
     )
-    return replace(found, verdict=" ".join(_verdict(found, models)))
+    return replace(found, verdict=" ".join(_verdict(found, models, table.moved())))
 
 
 class _Table:
@@ -120,14 +120,18 @@ class _Table:
         for i, j in itertools.combinations(range(len(self._models)), 2):
             yield RankAgreement(self._models[i].model, self._models[j].model, kendall_tau(means[i], means[j]))
 
+    def moved(self) -> set[str]:
+        """Return the models with which the prompts differ on test by more than chance does: others do not rank them."""
+        ps = [equal_prompts(self.test[:, place], self.copies).p for place in range(len(self._models))]
+        return {each.model for each, p in zip(self._models, ps, strict=True) if p < _ALPHA}
+
     def _cell(self, prompt: int, model: int) -> Cell:
         answered, best = self._answered[model], self._best[model]
         scores = answered.test[prompt]
 
         def compared(other: int) -> FromOriginal | None:
-            if prompt == other:
-                return None
-            return FromOriginal(paired_difference(answered.test[other], scores, self.copies), 1.0)
+            found = paired_difference(answered.test[other], scores, self.copies)
+            return None if prompt == other else FromOriginal(found, 1.0)
 
         return Cell(
             prompt=prompt,
@@ -166,7 +170,7 @@ def _within(means: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> list[fl
     return [float(each) for each in np.clip(means, 0, 1)]
 
 
-def _verdict(found: TaskTransfer, models: Sequence[MeasuredModel]) -> Iterator[str]:
+def _verdict(found: TaskTransfer, models: Sequence[MeasuredModel], moved: set[str]) -> Iterator[str]:
     best = [found.best(model) for model in range(len(models))]
     if not any(_tells(found, model) for model in range(len(models))):
         yield "No prompt is better than another on dev, with any model."
@@ -181,14 +185,13 @@ def _verdict(found: TaskTransfer, models: Sequence[MeasuredModel]) -> Iterator[s
         cost = f"{score_text(shared.cost.mean, 2, '+')} against each model's best ({p_text(shared.cost.p, 3)})"
         mean = f"scores {score_text(shared.score.mean, 2)} on average"
         yield f"One prompt for all, {_named(found, shared.prompt)}, {mean}, {cost}."
-    yield from agreement(found.rank_agreement, "prompt")
+    yield from agreement(found.rank_agreement, "prompt", moved)
 
 
 def _carried(found: TaskTransfer, models: Sequence[MeasuredModel], best: Sequence[Cell]) -> str:
     """Return what happens to the best prompts of models on other models; one without a best prompt is no source."""
     sources = [source for source in best if _tells(found, source.model)]
     pairs = [(source, cell) for source in sources for cell in found.cells if cell.prompt == source.prompt and cell.gap]
-    pairs = [(source, cell) for source, cell in pairs if source.model != cell.model]
     if not pairs:
         return "The best prompt of each model that has one is the best of the others too."
     gaps = [(cell.gap, source, cell) for source, cell in pairs if cell.gap is not None]

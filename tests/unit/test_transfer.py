@@ -138,6 +138,18 @@ def test_equal_models_agree_and_lose_nothing() -> None:
     (task,) = _transfer([_obeys("number", name="a"), _obeys("number", name="b")]).tasks
     assert task.rank_agreement[0].tau == 1
     assert all(each.cost.mean == 0 for each in task.best_for_all)
+    assert "The models agree on which prompt is better" in task.verdict
+
+
+def test_models_whose_prompts_differ_by_chance_neither_agree_nor_do_not() -> None:
+    prompts = [GivenPrompt(Prompt(text), text) for text in ("seed", "other")]
+    models = [MeasuredModel(name, name, name, "", Spend()) for name in "ab"]
+    dev, test = (((1.0, 0.0) * (n // 2), (1.0, 1.0, *(0.0, 1.0) * (n // 2 - 1))) for n in (20, 30))
+    answered = Answered(dev, test, unreadable=(0, 0), failed=(0, 0))
+    found = analyse(_task(), prompts, models, [answered, answered])
+    assert found.rank_agreement[0].tau == 1
+    assert found.verdict.startswith("One prompt is the best for every model")
+    assert "agree" not in found.verdict
 
 
 def test_what_runs_found_is_marked_on_its_model_and_measured_on_its_task_alone() -> None:
