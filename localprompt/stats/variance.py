@@ -12,7 +12,7 @@ import numpy.typing as npt
 from localprompt.stats.resampling import Estimate, Values, estimate, measured, resampled_means, sums_of_copies
 
 _ROUNDING = 1e-12
-"""Less variance than this is none."""
+"""Less variance than this share of the squared range is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def variance_shares(
     is_of = np.array([[label == base for label in labels] for base in dict.fromkeys(labels)], dtype=np.float64)
     if values.shape[2] < 2 or float(np.ptp(values)) <= _ROUNDING:
         return None
-    rows = _per_example(values)
+    rows = _per_example((values - values.min()) / np.ptp(values))  # shares have no unit
     observed = _shares(rows.mean(axis=1)[None], values.shape, is_of, 0)
     samples = _shares(resampled_means(rows, None), values.shape, is_of, 1)
     found: dict[str, Any] = dict.fromkeys(field.name for field in fields(VarianceShares))

@@ -117,6 +117,12 @@ def test_what_the_scores_do_not_show_is_none() -> None:
     assert variance_shares(np.zeros((2, 1, 2))) is None
 
 
+@pytest.mark.parametrize("unit", [0.5, 1e-5, 1e-8])
+def test_differences_however_small_have_the_shares_of_large_ones(unit: float) -> None:
+    scores = np.random.default_rng(2).integers(0, 3, (4, 2, 9)) / 2
+    assert _values(variance_shares(1 - unit * scores)) == pytest.approx(_values(variance_shares(scores)), abs=1e-6)
+
+
 def test_copies_count_as_one_example() -> None:
     scores, rng = np.random.default_rng(2).random((3, 2, 2)), np.random.default_rng(1)
     assert variance_shares(scores, copies=[7, 7]) is variance_shares(scores[:, :, :1]) is None
