@@ -222,8 +222,7 @@ def _board(studies: Sequence[_Found], notes: list[str]) -> TaskBoard:
     by_score = sorted(newest.values(), key=lambda each: -_by_row(*each).mean())
     leader = _by_row(*by_score[0])
     standings = [_standing(model, result, None if i == 0 else leader) for i, (model, result) in enumerate(by_score)]
-    prompt = first.variants[0].prompt
-    return TaskBoard(first.task, first.split, prompt, len(first.rows), tuple(standings))
+    return TaskBoard(first.task, first.split, first.variants[0].prompt, len(first.rows), tuple(standings))
 
 
 def _standing(model: ModelSensitivity, found: Sensitivity, leader: Values | None) -> Standing:

@@ -243,9 +243,7 @@ def _made(plan: Battery, session: Session, observer: Observer) -> tuple[list[Var
     """Return the variants, the original first, and what is worth saying about how they were made."""
     observer.stage(f"making up to {pluralize(plan.most_variants, 'variant')}")
     collected = make_variants(plan.task, plan.families, plan.most_variants, session, plan.seed)
-    notes = []
-    if collected.none_of:
-        notes.append(f"no variants of these families: {', '.join(collected.none_of)}")
+    notes = [f"no variants of these families: {', '.join(collected.none_of)}"] if collected.none_of else []
     if len(collected.variants) == 1:
         hint = "give another prompt, or other families"
         raise TaskError(f"the prompt {plan.task.seeds[0].instruction!r:.60} has no variants", hint)

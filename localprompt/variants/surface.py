@@ -40,11 +40,21 @@ def _edits(text: str, spans: Sequence[Span]) -> Iterator[Edit]:
     yield Edit("all in lower case", changed(text, spans, str.lower))
     yield _other_politeness(text)
     yield _other_first_letter(text, spans)
-    yield Edit("a line break between sentences", _BETWEEN.sub("\n", text))
-    yield Edit("two spaces between sentences", _BETWEEN.sub(lambda match: "  " if match[0] else "", text))
+    yield Edit("a line break between sentences", _spaced(text, spans, "\n"))
+    yield Edit("two spaces between sentences", _spaced(text, spans, "  "))
     yield Edit("a space at the end", f"{text} ")
     if text[-1:].isalnum() or _STOP.search(text):
-        yield Edit("with thanks", _thanked(text))
+        yield Edit("with thanks", f"{_ended(text)} Thank you." if is_english(text) else text)
+
+
+def _spaced(text: str, spans: Sequence[Span], gap: str) -> str:
+    """Return a text with `gap` between its sentences, outside of `spans`; two spaces only where there is one."""
+
+    def spaced(match: regex.Match[str]) -> str:
+        is_kept = any(start < match.end() and match.start() < end for start, end in spans)
+        return match[0] if is_kept or not (match[0] or gap == "\n") else gap
+
+    return _BETWEEN.sub(spaced, text)
 
 
 def _other_end(text: str) -> Edit:
@@ -70,14 +80,9 @@ def _other_politeness(text: str) -> Edit:
     return Edit("with 'please'", f"Please help with this: {text}" if is_english(text) else text)
 
 
-def _thanked(text: str) -> str:
-    return f"{_ended(text)} Thank you." if is_english(text) else text
-
-
 def _other_first_letter(text: str, spans: Sequence[Span]) -> Edit:
     match = _FIRST.match(text)
     if match is None or any(start <= match.start(2) < end for start, end in spans):
         return Edit("", text)
     case = "lower" if match[2].isupper() else "upper"
-    letter = match[2].lower() if case == "lower" else match[2].upper()
-    return Edit(f"first letter in {case} case", text[: match.start(2)] + letter + text[match.end(2) :])
+    return Edit(f"first letter in {case} case", text[: match.start(2)] + match[2].swapcase() + text[match.end(2) :])

@@ -63,6 +63,23 @@ def test_no_more_than_asked_for_and_no_end_of_abbreviations() -> None:
     assert "a line break between sentences" not in changes("Rate it, e.g. With a word.")
 
 
+@pytest.mark.parametrize(
+    ("instruction", "broken", "wide"),
+    [
+        (
+            'Say "Not now. Ask later" if unsure. Be brief.',
+            'Say "Not now. Ask later" if unsure.\nBe brief.',
+            'Say "Not now. Ask later" if unsure.  Be brief.',
+        ),
+        ("判断「好。坏。」的评论。回答好", "判断「好。坏。」的评论。\n回答好", None),
+    ],
+)
+def test_sentences_of_a_quotation_stay_together(instruction: str, broken: str, wide: str | None) -> None:
+    found = changes(instruction)
+    assert found["a line break between sentences"] == broken
+    assert found.get("two spaces between sentences") == wide
+
+
 @pytest.mark.parametrize("family", [Surface(), Spelling()])
 @pytest.mark.parametrize(
     ("answer", "asked_for"),
