@@ -47,7 +47,7 @@ def _sentences(found: Sensitivity) -> Iterator[str]:
 
 def _of_one(found: Sensitivity, model: ModelSensitivity) -> Iterator[str]:
     yield _moved(model, "The wording moves the score")
-    yield from _word(model)
+    yield from _word(model, len(set(found.copies) or found.rows))
     yield from _scorers(model, found.copies)
     yield from _favourite(model, found)
 
@@ -86,7 +86,7 @@ def _moved(model: ModelSensitivity, what: str) -> str:
     return f"{what} {verb} {ends}, which is no more than chance: equal prompts give up to {most}."
 
 
-def _word(model: ModelSensitivity) -> Iterator[str]:
+def _word(model: ModelSensitivity, n_different: int) -> Iterator[str]:
     if not model.words:
         return
     most = max(model.words, key=_weight)
@@ -96,7 +96,7 @@ def _word(model: ModelSensitivity) -> Iterator[str]:
             yield "No word of the prompt matters by itself."
         return
     changed = model.noise.changed if model.noise else 0.0
-    if p_of_changes(most.flips.mean, len(model.own.scores[0]), changed) * len(model.words) < _ALPHA:
+    if p_of_changes(most.flips.mean, n_different, changed) * len(model.words) < _ALPHA:
         yield f"'{text}' matters most: without it {percent_text(most.flips.mean)} % of the answers change."
     else:
         yield f"No word is shown to change more answers than the {percent_text(changed)} % that other batches do."

@@ -22,6 +22,7 @@ from localprompt.lm.base import LanguageModel, ModelFacts
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.reports.report import find
 from localprompt.reports.sensitivity_report import SensitivityReport
+from localprompt.stats.intervals import Interval
 from localprompt.store import Store
 from localprompt.types import Generation, Loglikelihood, Prompt
 
@@ -179,6 +180,17 @@ def test_a_word_does_not_matter_where_other_batches_change_as_many_answers() -> 
     assert any(each.flips and each.flips.mean for each in found.models[0].words)
     assert "No word is shown to change more answers than the " in found.verdict
     assert "matters most" not in found.verdict
+
+
+def test_copies_of_a_row_are_no_further_evidence_that_a_word_matters() -> None:
+    found = _sensitivity(_needs("number", "m"), families=("deletion",), scorers=())
+    (model,) = found.models
+    assert model.noise is not None
+    word = replace(model.words[0], flips=Interval(0.2, 0.1, 0.4, 20))
+    model = replace(model, words=(word,), noise=replace(model.noise, changed=0.02))
+    for n_copies, matters in ((1, True), (4, False)):
+        copies = tuple(row // n_copies for row in range(20))
+        assert ("matters most" in verdict(replace(found, models=(model,), copies=copies))) == matters
 
 
 @pytest.mark.parametrize(("n_right", "says"), [(3, ""), (8, "Calibration removes 40 % of it.")])
