@@ -48,8 +48,8 @@ from localprompt.variants.variant import Variant
 
 DELETION = "deletion"
 """The family that makes the word map."""
-_AROUND = " .,;:!?\"'"
-"""Signs around a written answer that do not make it another one."""
+_AROUND = " \"'.,;:!?"
+"""Signs around a written answer that do not make it another one; before it only the first three, for there is .5."""
 
 
 def analyse(
@@ -101,7 +101,8 @@ class _Codes:
         if answer is None:
             return -1
         # Written answers that differ in case or punctuation alone are one.
-        form = answer if self._is_closed else " ".join(answer.casefold().split()).strip(_AROUND) or answer
+        written = " ".join(answer.casefold().split()).lstrip(_AROUND[:3]).rstrip(_AROUND)
+        form = answer if self._is_closed else written or answer
         if form not in self._numbers:
             self._numbers[form] = len(self.texts)
             self.texts.append(answer)

@@ -442,9 +442,10 @@ def test_what_it_takes_at_most_is_said_before_anything_is_asked() -> None:
     assert re.fullmatch(r"at most about [\d,]+ tokens with blind; what is known costs nothing", diary.lines[0])
 
 
-def test_written_answers_that_differ_in_a_digit_or_sign_are_different_ones() -> None:
+@pytest.mark.parametrize(("one", "other"), [("5.5", "5.7"), ("5", "-5"), ("5", ".5")])
+def test_written_answers_that_differ_in_a_digit_or_sign_are_different_ones(one: str, other: str) -> None:
     def answer(prompt: str, seed: int) -> str:
-        return " 5.5" if prompt.startswith("Say it.") else " 5.7"
+        return f" {one}" if prompt.startswith("Say it.") else f" {other}"
 
     lm = ScriptedLM(answer=answer, name="digits")
     task = replace(toy.task(test=10), seeds=(Prompt("Say it."),))
