@@ -87,7 +87,7 @@ def _moved(model: ModelSensitivity, what: str) -> str:
 
 
 def _word(model: ModelSensitivity, n_different: int) -> Iterator[str]:
-    if not model.words:
+    if not model.words or (noise := model.noise) is None:
         return
     most = max(model.words, key=_weight)
     text = most.text if len(most.text) <= _WORD else most.text[: _WORD - 1] + "…"
@@ -95,11 +95,10 @@ def _word(model: ModelSensitivity, n_different: int) -> Iterator[str]:
         if _weight(most) == (0.0, 0.0):
             yield "No word of the prompt matters by itself."
         return
-    changed = model.noise.changed if model.noise else 0.0
-    if p_of_changes(most.flips.mean, n_different, changed) * len(model.words) < _ALPHA:
+    if p_of_changes(most.flips.mean, n_different, noise.changed, noise.repeats) * len(model.words) < _ALPHA:
         yield f"'{text}' matters most: without it {percent_text(most.flips.mean)} % of the answers change."
     else:
-        yield f"No word is shown to change more answers than the {percent_text(changed)} % that other batches do."
+        yield f"No word is shown to change more answers than the {percent_text(noise.changed)} % that other batches do."
 
 
 def _weight(word: WordEffect) -> tuple[float, float]:

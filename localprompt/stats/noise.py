@@ -61,16 +61,13 @@ def noise_band(scores: npt.ArrayLike, answers: npt.ArrayLike, copies: Sequence[i
     return NoiseBand(min(1.0, t_quantile(freedom) * math.sqrt(2 * total) / values.shape[1]), changed)
 
 
-def p_of_changes(share: float, n: int, changed: float) -> float:
-    """Return how often at least that share of `n` answers changes where each does with the probability `changed`.
+def p_of_changes(share: float, n: int, changed: float, repeats: int) -> float:
+    """Return how often at least that share of `n` answers changes if they change no more than in other batches.
 
-    Binomial: answers that change half of the time and others that never do change less often together.
+    Fisher's exact test, one-sided, against a share `changed` of the `n` answers in each of `repeats` measurements: that
+    few of these changed, or none, does not show that none ever will.
     """
-    least = round(share * n)
-    if not 0 < changed < 1:
-        return float(least == 0 or changed > 0)
-    log_odds, none = math.log(changed / (1 - changed)), n * math.log1p(-changed)
-    ways = (
-        math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) + k * log_odds for k in range(least, n + 1)
-    )
-    return math.fsum(math.exp(none + each) for each in ways)
+    least, known = round(share * n), round(changed * n * repeats)
+    total, rest = least + known, n * (repeats + 1) - least - known
+    ways = sum(math.comb(total, k) * math.comb(rest, n - k) for k in range(least, min(n, total) + 1))
+    return ways / math.comb(total + rest, n)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 import pytest
-from scipy.stats import binom, t
+from scipy.stats import fisher_exact, t
 
 from localprompt.stats.noise import NoiseBand, noise_band, p_of_changes
 
@@ -61,11 +61,16 @@ def test_one_measurement_shows_no_noise() -> None:
         noise_band([[1.0, 0.0]] * 2, [[0]] * 2)
 
 
-@pytest.mark.parametrize(("share", "n", "changed"), [(0.1, 60, 0.07), (0.5, 500, 0.4), (1.0, 3, 0.9), (0.0, 9, 0.2)])
-def test_answers_that_change_by_themselves_are_binomial(share: float, n: int, changed: float) -> None:
-    assert p_of_changes(share, n, changed) == pytest.approx(binom.sf(round(share * n) - 1, n, changed))
+@pytest.mark.parametrize(
+    ("share", "n", "changed", "repeats"), [(0.1, 60, 0.05, 2), (0.5, 500, 0.4, 4), (1.0, 3, 1 / 3, 2), (0.0, 9, 0.0, 2)]
+)
+def test_changes_are_compared_with_those_of_other_batches(share: float, n: int, changed: float, repeats: int) -> None:
+    least, known = round(share * n), round(changed * n * repeats)
+    table = [[least, n - least], [known, n * repeats - known]]
+    assert p_of_changes(share, n, changed, repeats) == pytest.approx(fisher_exact(table, alternative="greater").pvalue)
 
 
-def test_where_none_changes_by_itself_one_change_is_an_effect() -> None:
-    assert [p_of_changes(share, 40, 0.0) for share in (0.0, 1 / 40)] == [1, 0]
-    assert p_of_changes(0.5, 40, 1.0) == 1
+def test_that_no_batch_changed_an_answer_does_not_show_that_none_would() -> None:
+    assert p_of_changes(1 / 40, 40, 0.0, 2) == pytest.approx(1 / 3)
+    assert p_of_changes(6 / 40, 40, 0.0, 2) < 0.002
+    assert p_of_changes(1.0, 40, 1.0, 2) == 1
