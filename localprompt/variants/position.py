@@ -9,6 +9,7 @@ from localprompt.tasks.template import Position as Place
 from localprompt.types import Prompt
 from localprompt.variants.variant import Origin, Variant
 
+_LAST = "{{instruction}}"
 _PLACES: Mapping[Place, str] = {
     "Q_begin": "instruction before the question",
     "Q_end": "instruction after the question",
@@ -30,8 +31,9 @@ class Position:
         if not prompt.instruction.strip():
             return []
         ends_with_line = task.layout.mode == "raw" and "\n" in task.sampling.stop
-        places = {place: change for place, change in _PLACES.items() if place != "A_begin" or not ends_with_line}
-        layouts = {change: task.layout.placed(place) for place, change in places.items()}
+        layouts = {change: task.layout.placed(place) for place, change in _PLACES.items()}
+        if ends_with_line:
+            layouts = {change: it for change, it in layouts.items() if not it.template.rstrip().endswith(_LAST)}
         as_it_is = _shown(task.layout, prompt, task.inputs)
         moved = [
             (change, layout) for change, layout in layouts.items() if _shown(layout, prompt, task.inputs) != as_it_is

@@ -33,6 +33,9 @@ def test_the_instruction_stands_where_it_did_not() -> None:
     assert "instruction after the question" not in layouts(Position(), Layout("{{input}}\n{{instruction}}", ""))
     assert not layouts(Position(), toy.SHOWING, " ")
     assert "instruction where the answer begins" not in layouts(Position(), toy.SHOWING, labels=())
+    in_a_line = Layout("{{instruction}}\n\nQ: {{input}} A:", "")
+    assert len(layouts(Position(), in_a_line)) == 3
+    assert list(layouts(Position(), in_a_line, labels=())) == ["instruction before the question"]
 
 
 def test_a_raw_task_becomes_a_chat_as_an_author_would_write_it() -> None:
