@@ -269,8 +269,8 @@ def _inputs(source: Source) -> tuple[str, ...]:
         if not names:
             raise TaskError(f"{source.at(*key)} has no slot for an input", "add a slot such as {{input}}")
     for name in names:
-        if name in RESERVED or not _INPUT_NAME.fullmatch(name):
-            hint = f"use letters from a to z, digits and '_'; {', '.join(RESERVED)} have a meaning of their own"
+        if name in (taken := (*RESERVED, "target")) or not _INPUT_NAME.fullmatch(name):
+            hint = f"use letters from a to z, digits and '_'; {', '.join(taken)} have a meaning of their own"
             raise TaskError(f"{source.at(*key)}: {name!r} cannot be the name of an input", hint)
     return names or ("input",)
 

@@ -295,6 +295,10 @@ def test_a_file_of_rows_in_the_place_of_a_task_file_is_named_with_the_line_that_
         ("data: {file: rows.jsonl, config: x}", "key 'data.config' needs `dataset`"),
         ("data: {file: rows.jsonl, fields: {output: input}}", "'output' cannot be the name of an input"),
         ("data: {file: rows.jsonl, fields: {my input: input}}", "'my input' cannot be the name of an input"),
+        (
+            "data: {file: rows.jsonl}\nlayout: {template: '{{instruction}}{{input}} {{target}}'}",
+            "key 'layout.template': 'target' cannot be the name of an input",
+        ),
         ("data: {file: rows.jsonl}\nname: ../x", "key 'name' must be letters"),
         ("data: {file: rows.jsonl}\nlabels: a", "key 'labels' must be a list"),
         ("data: {file: rows.jsonl}\nlabels: [a]", "has 1: a choice needs two"),
