@@ -144,7 +144,7 @@ def contains(prediction: str, targets: tuple[str, ...]) -> float:
 
 
 def numeric(prediction: str, targets: tuple[str, ...]) -> float:
-    """Return 1.0 if the last number of the prediction equals an acceptable one to six digits.
+    """Return 1.0 if the last number of the prediction equals an acceptable one to six digits, a whole one wholly.
 
     Currency, units, percent signs and thousands separators do not count; `last_number` says what is one. Fractions and
     powers are compared by their worth. Times, dates, ratios and ranges equal what is written alike, and a target that

@@ -91,14 +91,13 @@ class Number:
     end: int
 
     def equals(self, other: Number) -> bool:
-        """Return whether both are worth the same to six digits, or are written alike with the same parts."""
+        """Return whether both are worth the same, or are written alike with the same parts, as `_close` has it."""
         if self.text == other.text:
             return True
         if self.value is not None and other.value is not None:
             return _close(self.value, other.value)
-        if self.value is not None or other.value is not None or self.shape != other.shape:
-            return False
-        return len(self.parts) == len(other.parts) and all(map(_close, self.parts, other.parts))
+        are_alike = self.value is other.value and self.shape == other.shape and len(self.parts) == len(other.parts)
+        return are_alike and all(map(_close, self.parts, other.parts))
 
 
 def last_number(text: str) -> str | None:
@@ -234,8 +233,7 @@ def _worth(parts: Sequence[Decimal], shape: Sequence[str]) -> Decimal | None:
     if list(shape) == ["/"]:
         found = _EXACT.divide(*parts)
     elif list(shape) == [" ", "/"]:
-        rest = _EXACT.divide(parts[1], parts[2])
-        found = _EXACT.subtract(parts[0], rest) if parts[0].is_signed() else _EXACT.add(parts[0], rest)
+        found = _EXACT.add(parts[0], _EXACT.divide(parts[1], parts[2]).copy_sign(parts[0]))
     elif shape[-1] in ("^", "**") and _EXACT.abs(parts[-1]) <= _MAX_POWER:
         if len(shape) == 1:
             found = _EXACT.power(*parts)
@@ -245,6 +243,9 @@ def _worth(parts: Sequence[Decimal], shape: Sequence[str]) -> Decimal | None:
 
 
 def _close(a: Decimal, b: Decimal) -> bool:
+    """Return whether two are equal: to six digits, whole numbers wholly, unless a power of ten rounds one of them."""
     if not (a.is_finite() and b.is_finite()):
         return False
+    if all(int(each.as_tuple().exponent) <= 0 and each == each.to_integral_value() for each in (a, b)):
+        return a == b
     return _EXACT.abs(_EXACT.subtract(a, b)) <= _EXACT.multiply(_SAME, max(_EXACT.abs(a), _EXACT.abs(b)))
