@@ -10,10 +10,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 import regex
 
 from localprompt.interface.rounding import score_text
+from localprompt.tasks.answers import Extraction
 from localprompt.tasks.constant import constant_answer
 from localprompt.tasks.copies import inputs_of, n_different
 from localprompt.tasks.data import SPLITS, first_few
-from localprompt.tasks.metrics import exact_match, metric_hash, numeric, set_match, token_f1
+from localprompt.tasks.metrics import METRICS, exact_match, metric_hash, numeric, set_match, token_f1
 from localprompt.tasks.normalising import normalise
 from localprompt.tasks.numbers import read_numbers
 from localprompt.tasks.records import composed
@@ -45,9 +46,9 @@ def find_doubts(task: Task) -> tuple[str, ...]:
     a dev split that is too small to choose by, inputs that occur twice (across splits and within one; across splits
     also with other case, spacing, punctuation or composition), rows that a seed prompt shows solved, the same inputs
     with different answers, labels that are missing, a prefix of another, or so unequally frequent that an answer tells
-    less than 90 % of the bits that it could (without labels: than 0.9 bits), answers that do not fit max_tokens,
-    answers that the metric cannot tell apart, or that are not one plain number where numbers are compared, a raw
-    template that ends in a space, and worked examples without inputs.
+    less than 90 % of the bits that it could (without labels: than 0.9 bits), answers that do not fit max_tokens or that
+    the task's `answer` makes wrong ones of, answers that the metric cannot tell apart, or that are not one plain number
+    where numbers are compared, a raw template that ends in a space, and worked examples without inputs.
     """
     return tuple(text for _, text in _doubts(task))
 
@@ -75,7 +76,7 @@ def _doubts(task: Task) -> Iterator[_Doubt]:
         _missing_labels,
         _unbalanced,
         _prefixes,
-        _long_answers,
+        _out_of_reach,
         _same_to_the_metric,
         _space_at_the_end,
         _demos_without_inputs,
@@ -196,12 +197,23 @@ def _prefixes(task: Task) -> Iterator[_Doubt]:
             yield "", f"the label {label!r} is a prefix of {other!r}: {why}"
 
 
-def _long_answers(task: Task) -> Iterator[_Doubt]:
+def _out_of_reach(task: Task) -> Iterator[_Doubt]:
     if task.labels:
         return
     limit = task.sampling.max_tokens * _CHARACTERS_A_TOKEN
     if long := [example.id for example in _examples(task) if min(map(len, example.targets)) > limit]:
         yield "", f"{len(long)} answers may not fit into max_tokens {task.sampling.max_tokens}: {first_few(long)}"
+    answer, metric = task.answer, task.metric
+    # What a pattern, marker or field is looked for in is more than the target.
+    if isinstance(answer, Extraction) and not answer.argument and metric in METRICS.values():
+        lost = [
+            f"{row.id} {row.targets[0]!r}"
+            for row in _examples(task)
+            if all((read := answer(each)) != each and metric(read or "", row.targets) < 1 for each in row.targets)
+        ]
+        if lost:
+            why = f"`answer: {answer.kind}` takes a part of it, which {metric_hash(metric)} holds to be wrong"
+            yield "", f"{_rows(lost)} an answer out of reach, even written to the letter: {first_few(lost)}; {why}"
 
 
 def _same_to_the_metric(task: Task) -> Iterator[_Doubt]:

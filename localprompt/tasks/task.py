@@ -38,7 +38,7 @@ from localprompt.tasks.template import RESERVED, Layout, check_slots, default_de
 from localprompt.types import Demo, Example, LabelScore, Prompt, Sampling
 
 if TYPE_CHECKING:
-    from localprompt.tasks.schema import LayoutSection, Source
+    from localprompt.tasks.schema import Source
 
 _DEFAULT_MAX_TOKENS = 32
 _INPUT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -169,14 +169,14 @@ def load_task(
     labels = _labels(source)
     inputs = _inputs(source)
     layout = _layout(source, inputs)
-    answer_kind, argument = _answer_of(source)
+    answer_kind, argument = next(iter((keys.answer or {"whole" if labels else "first_line": ""}).items()))
     with _blame(source, "answer"):
         answer = find_answer(answer_kind, argument)
     metric_name = keys.metric or ("equals" if labels else "exact_match")
     with _blame(source, "metric"):
         metric = find_metric(metric_name, folder=source.path.parent, allow_code=allow_code)
-    stop = _stop(source, layout, answer_kind)
-    sampling = Sampling(max_tokens=keys.max_tokens or _DEFAULT_MAX_TOKENS, stop=stop)
+    stop = () if labels else layout.default_stop(answer_kind)
+    sampling = Sampling(keys.max_tokens or _DEFAULT_MAX_TOKENS, stop=stop if keys.stop is None else keys.stop)
     columns = replace(_fields(source, inputs), has_targets=not unlabelled)
     splits, doubts = _splits(source, columns, labels, metric_name)
     train, dev, *test = (to_examples(split, rows) for split, rows in zip(SPLITS, splits, strict=False))
@@ -291,19 +291,14 @@ def _layout(source: Source, inputs: Sequence[str]) -> Layout:
     # YAML's `|` adds a line break that nobody means; after it a model would begin its answer on a new line.
     template = default_template(inputs) if section.template is None else section.template.removesuffix("\n")
     opening = section.opening.removesuffix("\n")
-    separator = _separator(section, template, opening) if section.separator is None else section.separator
-    if section.demo is not None:
-        demo = section.demo
-    else:
-        demo = demo_for(template, separator) if section.mode == "raw" else default_demo(inputs)
+    last = template if section.mode == "raw" else opening
+    usual = " " if last and not last[-1].isspace() else ""
+    separator = usual if section.separator is None else section.separator
+    demo = demo_for(template, separator) if section.mode == "raw" else default_demo(inputs)
+    demo = demo if section.demo is None else section.demo
     layout = Layout(template, demo, section.mode, section.system.removesuffix("\n"), opening, separator)
     _check_layout(source, layout, inputs)
     return layout
-
-
-def _separator(section: LayoutSection, template: str, opening: str) -> str:
-    last = template if section.mode == "raw" else opening
-    return " " if last and not last[-1].isspace() else ""
 
 
 def _check_layout(source: Source, layout: Layout, inputs: Sequence[str]) -> None:
@@ -324,19 +319,6 @@ def _check_layout(source: Source, layout: Layout, inputs: Sequence[str]) -> None
         if name not in slots(layout.template):
             problem = f"{source.at('layout', 'template')} does not show the input {name!r}"
             raise TaskError(problem, f"add {{{{{name}}}}} or remove it from data.fields")
-
-
-def _answer_of(source: Source) -> tuple[str, str]:
-    spec = source.keys.answer
-    if spec is None:
-        return ("whole" if source.keys.labels else "first_line"), ""
-    return next(iter(spec.items()))
-
-
-def _stop(source: Source, layout: Layout, answer_kind: str) -> tuple[str, ...]:
-    if source.keys.stop is not None:
-        return source.keys.stop
-    return () if source.keys.labels else layout.default_stop(answer_kind)
 
 
 def _splits(

@@ -8,6 +8,7 @@ import pytest
 import toy
 
 from localprompt.tasks import Task, load_task
+from localprompt.tasks.answers import find_answer
 from localprompt.tasks.check import find_doubts, main_doubts
 from localprompt.tasks.metrics import METRICS, find_metric
 from localprompt.types import Demo, Example, Prompt, Sampling
@@ -177,6 +178,31 @@ def test_a_label_that_begins_another_is_named_with_what_follows_for_the_score() 
 def test_answers_longer_than_the_tokens_allowed_are_named() -> None:
     task = replace(TENSE, sampling=Sampling(max_tokens=2))
     assert "answers may not fit into max_tokens 2" in _only(task)
+
+
+@pytest.mark.parametrize(
+    ("answer", "metric", "target", "is_lost"),
+    [
+        ("last_number", "equals", "1,234", True),
+        ("last_number", "exact_match", "1,234", False),
+        ("last_number", "exact_match", "5 apples", True),
+        ("last_number", "numeric", "3, 5", True),
+        ("whole", "numeric", "3, 5", False),
+        ("first_line", "equals", "a\nb", True),
+        ("whole", "equals", "a\nb", False),
+        ("first_line", "contains", "a\nb", True),
+    ],
+)
+def test_answers_that_are_wrong_once_they_are_read_are_named(
+    answer: str, metric: str, target: str, is_lost: bool
+) -> None:
+    rows = _examples("dev", [("x", target), ("y", "7")])
+    task = replace(TENSE, train=(), dev=rows, test=(), answer=find_answer(answer), metric=METRICS[metric])
+    found = [doubt for doubt in find_doubts(task) if "out of reach" in doubt]
+    assert len(found) == is_lost
+    assert all(
+        f"1 example has an answer out of reach, even written to the letter: dev:1 {target!r};" in each for each in found
+    )
 
 
 def test_answers_that_the_metric_cannot_tell_apart_are_named() -> None:
