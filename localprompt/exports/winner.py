@@ -35,7 +35,7 @@ class Found:
     prompt: Prompt
     rows: tuple[Example, ...]
     answers: Mapping[str, Outcome]
-    """By example id: what the model answered in the run, as far as it was asked."""
+    """By example id: what the model answered in the run, as far as it could be asked."""
     notes: tuple[str, ...]
     label_priors: tuple[float, ...] = ()
     """The log of each label's probability whatever the input, where labels are calibrated; else empty."""
@@ -136,7 +136,9 @@ def find(home: Store, run: str, rows: Rows) -> Found:
     if not chosen:
         raise TaskError(f"the task {task.name} is cross-validated and has no test rows", "export its rows: --rows dev")
     on_dev, on_test = (home.runs.by_example(record.id, kind) for kind in ("metric", "test"))
-    answers = {**on_dev.get(result.best.id, {}), **on_test.get(result.best.id, {})}
+    measured = {**on_dev.get(result.best.id, {}), **on_test.get(result.best.id, {})}
+    # What killed the engine, or did not fit, has no answer, and nothing of the labels follows from it.
+    answers = {name: each for name, each in measured.items() if (each.prediction, each.completion) != (None, None)}
     asked = next((row for row in (*task.dev, *task.test, *task.train) if row.id in answers), None)
     priors = () if asked is None else label_priors(home, record.id, config, (task, result.best, asked))
     return Found(record.id, config, task, result.best, chosen, answers, notes, priors)

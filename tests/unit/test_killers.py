@@ -16,6 +16,7 @@ from localprompt.cli.show import print_run
 from localprompt.engine.process import RequestsDied
 from localprompt.engine.settings import EngineSettings
 from localprompt.errors import BudgetExhausted
+from localprompt.exports.winner import find, winner
 from localprompt.lm import local
 from localprompt.lm.budget import Budget
 from localprompt.lm.cached import CachedLM, MemoryAnswers
@@ -28,6 +29,7 @@ from localprompt.run import resume as resuming
 from localprompt.search.evaluator import Evaluator
 from localprompt.search.problem import Problem
 from localprompt.search.proposer import Request
+from localprompt.store import Store
 from localprompt.types import Generation, Loglikelihood, Prompt, Sampling
 
 GREEDY = Sampling(max_tokens=4)
@@ -133,6 +135,16 @@ def test_a_run_goes_on_past_its_killers_and_counts_them() -> None:
     assert resuming.replay(result.run_id).failed == result.failed
     assert runs.optimize(toy.task(), second).failed == result.failed
     assert second.seen == []
+
+
+@pytest.mark.parametrize("labels", [("even", "odd"), ()], ids=["labels", "written"])
+def test_an_export_rests_on_rows_that_have_an_answer(labels: tuple[str, ...]) -> None:
+    given = toy.task(train=2, dev=4, test=4, labels=labels, label_score="calibrated")
+    run = runs.optimize(given, Mortal("alpha2\n"), method="manual").run_id  # the first row of dev
+    with Store() as home:
+        found = find(home, run, "dev")
+    assert len(found.label_priors) == len(labels)
+    assert winner(found, Mortal()).example.id == "dev:3"
 
 
 def test_an_evaluation_counts_its_killers_apart_from_what_held_no_answer() -> None:
