@@ -93,7 +93,7 @@ class ChooseRequest:
         given: Any = body.choices
         n = len(body.contexts) + len(body.content_free)
         shared: list[list[str]] = [given] * n if isinstance(given[0], str) else given
-        if len(shared) != n:
+        if len(shared) != n or (body.content_free and shared is given):
             hint = "content_free needs choices that all contexts share" if body.content_free else "give one list each"
             raise ConfigError(f"choices has {len(given)} lists for {len(body.contexts)} contexts", hint)
         service.check_amount(sum(map(len, shared)))
