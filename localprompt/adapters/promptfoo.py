@@ -59,7 +59,7 @@ async def call_classification_api(prompt: str, options: Mapping[str, Any], conte
 
 
 def _nats(lm: LanguageModel, asked: Sequence[Message] | str, labels: Sequence[str]) -> list[float]:
-    context, gap = (asked, " ") if isinstance(asked, str) else (lm.chat(asked), "")
+    context, gap = (asked, " " * (not asked[-1:].isspace())) if isinstance(asked, str) else (lm.chat(asked), "")
     return [each.logprob for each in lm.loglikelihood([(context, gap + label) for label in labels])]
 
 

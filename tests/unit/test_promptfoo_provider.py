@@ -7,12 +7,15 @@ import json
 import math
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from localprompt.adapters.promptfoo import call_api, call_classification_api
+from localprompt.lm.loading import scheme
+from localprompt.lm.scripted import ScriptedLM
 
 
 def awaited(call: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
@@ -53,6 +56,15 @@ def test_labels_have_probabilities_that_sum_to_one(options: dict[str, Any]) -> N
     assert awaited(call_classification_api("route", options))["classification"] == found
     weights = {"billing": math.exp(-0.1), "shipping": math.exp(-5.0)}
     assert found == pytest.approx({label: each / sum(weights.values()) for label, each in weights.items()})
+
+
+@pytest.mark.parametrize(("prompt", "gap"), [("Team:", " "), ("Team: ", ""), ("Team:\n", "")])
+def test_a_blank_stands_before_a_label_unless_a_text_ends_with_one(prompt: str, gap: str) -> None:
+    lm = ScriptedLM(logprob=lambda context, continuation: -float(continuation == f"{gap}billing"))
+    config = {"model": f"blank:{prompt!r}", "labels": ["billing", "shipping"], "chat": False}
+    with scheme("blank", lambda text, **engine: nullcontext(lm)):
+        found = awaited(call_classification_api(prompt, {"config": config}))["classification"]
+    assert found["billing"] < found["shipping"]
 
 
 @pytest.mark.parametrize(
