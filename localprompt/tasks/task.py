@@ -177,8 +177,7 @@ def load_task(
         metric = find_metric(metric_name, folder=source.path.parent, allow_code=allow_code)
     stop = () if labels else layout.default_stop(answer_kind)
     sampling = Sampling(keys.max_tokens or _DEFAULT_MAX_TOKENS, stop=stop if keys.stop is None else keys.stop)
-    columns = replace(_fields(source, inputs), has_targets=not unlabelled)
-    splits, doubts = _splits(source, columns, labels, metric_name)
+    splits, doubts = _splits(source, replace(_fields(source, inputs), has_targets=not unlabelled), labels, metric_name)
     train, dev, *test = (to_examples(split, rows) for split, rows in zip(SPLITS, splits, strict=False))
     return Task(
         name=keys.name or _default_name(source.path),
@@ -189,7 +188,7 @@ def load_task(
         train=train,
         dev=dev,
         test=test[0] if test else (),
-        seeds=_seeds(source, layout, inputs),
+        seeds=_seeds(source, layout, inputs, labels),
         layout=layout,
         answer=answer,
         metric=metric,
@@ -394,7 +393,7 @@ def _check_targets(where: str, rows: Sequence[Row], labels: Sequence[str], metri
                 raise TaskError(problem, "choose another metric, such as equals, or mend the target")
 
 
-def _seeds(source: Source, layout: Layout, inputs: Sequence[str]) -> tuple[Prompt, ...]:
+def _seeds(source: Source, layout: Layout, inputs: Sequence[str], labels: Sequence[str]) -> tuple[Prompt, ...]:
     prompts = []
     for index, section in enumerate(source.keys.prompts):
         if section.demos and "demos" not in slots(layout.template):
@@ -405,9 +404,10 @@ def _seeds(source: Source, layout: Layout, inputs: Sequence[str]) -> tuple[Promp
             for name in demo:
                 if name not in (*inputs, "output"):
                     raise TaskError(f"{where}: unknown slot {name!r}", nearest(name, (*inputs, "output")))
-            missing = [name for name in (*inputs, "output") if name not in demo]
-            if missing:
+            if missing := [name for name in (*inputs, "output") if name not in demo]:
                 raise TaskError(f"{where}: {missing[0]!r} is missing", "a demo gives every input and its output")
+            if labels and composed(demo["output"]) not in labels:
+                raise TaskError(f"{where}: {demo['output']!r} is not among the labels", nearest(demo["output"], labels))
         demos = tuple(Demo({name: demo[name] for name in inputs}, composed(demo["output"])) for demo in section.demos)
         prompts.append(Prompt(section.instruction.strip(), demos))
     return tuple(prompts)

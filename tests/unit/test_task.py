@@ -239,6 +239,11 @@ UNKNOWN = [
         "key 'prompts[1].demos[1]': unknown slot 'inptu'",
         "'input'",
     ),
+    (
+        "data: {file: rows.jsonl}\nlabels: [a, b, billing]\nprompts: [{demos: [{input: x, output: biling}]}]",
+        "line 3: key 'prompts[1].demos[1]': 'biling' is not among the labels",
+        "'billing'",
+    ),
 ]
 
 
