@@ -21,12 +21,7 @@ def openai_chat(winner: Winner) -> Export:
     asked: dict[str, Any] = {"prompt": filled(winner.open.pieces, winner.example.inputs)}
     if winner.open.is_chat:
         asked = {"messages": winner.messages(winner.example), **NO_THOUGHTS}
-    request = {
-        "model": winner.found.config.model.name,
-        **asked,
-        **sampling(winner),
-        **llama_cpp_options(winner),
-    }
+    request = {"model": winner.found.config.model.name, **asked, **sampling(winner), **llama_cpp_options(winner)}
     route = "/v1/chat/completions" if winner.open.is_chat else "/v1/completions"
     return Export(
         {"request.json": as_json(request), "ask_openai.py": program("ask_openai.py")},

@@ -21,11 +21,7 @@ def exposition(service: Service, requests: Counter[tuple[str, int]]) -> str:
         ("decode_calls_total", "Decode calls.", stats.decode_calls),
         ("waves_total", "Waves of prompts scored together.", counts.waves),
         ("wave_items_total", "Prompts in these waves.", counts.wave_items),
-        (
-            "completions_total",
-            "Completions that ended, without tokens drawn where a prompt was read.",
-            counts.completions,
-        ),
+        ("completions_total", "Completions that ended, not tokens drawn where a prompt was read.", counts.completions),
         ("completions_cancelled_total", "Completions that nobody awaited any more.", counts.cancelled),
         ("engine_deaths_total", "Times that the engine died under completions or of one request.", counts.deaths),
         ("waiting", "Prompts that wait for the engine.", service.dispatcher.waiting),

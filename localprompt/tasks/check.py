@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 import regex
 
 from localprompt.interface.rounding import score_text
-from localprompt.tasks.answers import Extraction
+from localprompt.tasks.answers import Extraction, answer_spec
 from localprompt.tasks.constant import constant_answer
 from localprompt.tasks.copies import inputs_of, n_different
 from localprompt.tasks.data import SPLITS, first_few
@@ -48,7 +48,8 @@ def find_doubts(task: Task) -> tuple[str, ...]:
     with different answers, labels that are missing, a prefix of another, or so unequally frequent that an answer tells
     less than 90 % of the bits that it could (without labels: than 0.9 bits), answers that do not fit max_tokens or that
     the task's `answer` makes wrong ones of, answers that the metric cannot tell apart, or that are not one plain number
-    where numbers are compared, a raw template that ends in a space, and worked examples without inputs.
+    where numbers are compared, a raw template that ends in a space, answers that nothing ends and whose end is
+    read, and worked examples without inputs.
     """
     return tuple(text for _, text in _doubts(task))
 
@@ -79,6 +80,7 @@ def _doubts(task: Task) -> Iterator[_Doubt]:
         _out_of_reach,
         _same_to_the_metric,
         _space_at_the_end,
+        _without_end,
         _demos_without_inputs,
         _not_one_number,
     )
@@ -241,6 +243,13 @@ def _same_to_the_metric(task: Task) -> Iterator[_Doubt]:
 def _space_at_the_end(task: Task) -> Iterator[_Doubt]:
     if task.layout.mode == "raw" and task.layout.template.endswith(" "):
         yield "", "the template ends in a space, but most tokenisers want it with the answer's first word: remove it"
+
+
+def _without_end(task: Task) -> Iterator[_Doubt]:
+    is_open = task.layout.mode == "raw" and not task.labels and not task.sampling.stop
+    if is_open and (kind := answer_spec(task.answer)[0]) in ("whole", "last_number", "after_marker"):
+        added = "what the model adds, such as an example of its own, is read too"
+        yield "", f"nothing ends an answer, and `answer: {kind}` reads its end: {added}; write a stop"
 
 
 def _demos_without_inputs(task: Task) -> Iterator[_Doubt]:

@@ -237,6 +237,24 @@ def test_a_template_that_ends_in_a_space_is_named() -> None:
     assert "ends in a space" in _only(replace(TENSE, layout=layout))
 
 
+@pytest.mark.parametrize(
+    ("template", "keys", "is_doubtful"),
+    [
+        ("{{instruction}}\n{{demos}}{{input}}\nAnswer:", "answer: last_number", True),
+        ("{{instruction}}\n{{demos}}{{input}}\nAnswer:", "answer: {after_marker: Answer}", True),
+        ("{{instruction}}\n{{demos}}{{input}}\nAnswer:", "answer: {regex: (a)}", False),
+        ("{{instruction}}\n{{demos}}{{input}}\nAnswer:", "answer: first_line", False),
+        ("{{instruction}}\n{{demos}}{{input}}\nAnswer:", "answer: last_number\nstop: ['\\n']", False),
+        ("{{instruction}}\n{{demos}}Q: {{input}}\nAnswer:", "answer: last_number", False),
+    ],
+)
+def test_answers_that_nothing_ends_are_named_where_their_end_is_read(
+    tmp_path: Path, template: str, keys: str, is_doubtful: bool
+) -> None:
+    task = load_task(toy.write_task(tmp_path, 20, 20, 20, template=template, keys=keys))
+    assert sum("nothing ends an answer" in doubt for doubt in find_doubts(task)) == is_doubtful
+
+
 def test_answers_that_are_not_one_plain_number_are_named_where_numbers_are_compared() -> None:
     rows = [("a", "1/5"), ("b", "09:30"), ("c", "-1,200.50 EUR"), ("d", "3 and 4"), ("e", "2023-12-05"), ("f", "3-5")]
     task = replace(TENSE, metric=find_metric("numeric"), train=(), dev=_examples("dev", rows), test=())
