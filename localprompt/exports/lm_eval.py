@@ -55,6 +55,8 @@ def lm_eval(winner: Winner) -> Export:
         files[f"{choosing}.yaml"] = _yaml(_choosing(winner, choosing))
         if (score := winner.task.label_score) not in ("sum", "byte"):
             notes.append(f"{choosing} compares sums of log-probabilities, and the run `{score}`: scores may differ")
+        if several := sum(len(row.targets) > 1 for row in winner.found.rows):
+            notes.append(f"{choosing} counts the first right label of a row alone; rows with several: {several}")
         notes.append(f"{choosing} needs a model that gives log-probabilities of prompts: llama.cpp's server does not")
     model = "model=any,base_url=http://127.0.0.1:8080/v1/completions,tokenizer_backend=None"
     return Export(

@@ -332,6 +332,16 @@ def test_likelihoods_are_not_compared_by_lm_eval_in_a_chat_and_that_is_said(tmp_
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="node runs what promptfoo runs")
+def test_the_task_of_likelihoods_says_where_rows_have_several_right_labels(tmp_path: Path) -> None:
+    asked = toy.task(train=2, dev=4, test=4, labels=("even", "odd"))
+    both = replace(asked.dev[0], targets=("even", "odd"))
+    asked = replace(asked, seeds=(Prompt("x"),), dev=(both, *asked.dev[1:]))
+    done = localprompt.export(run_of(asked), "lm-eval", out=tmp_path, model=toy.model())
+    assert "_likelihood counts the first right label of a row alone; rows with several: 1" in " ".join(done.notes)
+    done = localprompt.export(run_of(asked), "lm-eval", out=tmp_path, model=toy.model(), rows="test")
+    assert "rows with several" not in " ".join(done.notes)
+
+
 def test_promptfoo_takes_answers_out_as_the_task_does(tmp_path: Path) -> None:
     exported("promptfoo", task(), tmp_path)
     cases = [
