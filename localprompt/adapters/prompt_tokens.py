@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from localprompt.errors import ContextOverflow
 from localprompt.lm.base import LanguageModel
 
 
@@ -19,6 +20,8 @@ def token_logprobs(lm: LanguageModel, text: str) -> list[tuple[str, float]]:
     """
     if not text:
         return []
+    if (n := lm.count_tokens([text])[0]) > lm.facts.n_ctx:  # before it is cut: the cuts of a book fill any memory
+        raise ContextOverflow(f"a text has {n} tokens, the context has {lm.facts.n_ctx}", "shorten it, or raise n_ctx")
     cuts = lm.loglikelihood([(text[:at], text[at:]) for at in range(len(text))])
     left = [*((each.n_tokens, each.logprob) for each in cuts), (0, 0.0)]
     found, begin = [], 0

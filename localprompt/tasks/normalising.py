@@ -25,11 +25,7 @@ _HYPHEN = regex.compile(r"(?<=\p{L}\p{M}*)-(?=\p{L})")
 _NO_NUMBER_BEFORE = r"(?<!\d\.)(?<!\d,(?=\d{3}(?!\d)))(?<!(?<![^\s(])-)"
 _NO_NUMBER_AFTER = r"(?!\.\d|,\d{3}(?!\d))"
 """A number is whole with its sign, its decimals and its thousands."""
-_ALIKE = {
-    **dict.fromkeys("‘’‚‛ʻʼʽ´′", "'"),
-    **dict.fromkeys("“”„‟«»‹›″「」『』", '"'),
-    **{"−": "-", "፡": " "},
-}
+_ALIKE = dict.fromkeys("‘’‚‛ʻʼʽ´′", "'") | dict.fromkeys("“”„‟«»‹›″「」『』", '"') | {"−": "-", "፡": " "}
 _KEPT = ("<super>", "<sub>", "<fraction>", "<circle>")
 """Compatibility forms that mean something else: 10² is not 102."""
 

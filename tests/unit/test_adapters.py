@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from localprompt.errors import ConfigError
+from localprompt.adapters.prompt_tokens import token_logprobs
+from localprompt.errors import ConfigError, ContextOverflow
+from localprompt.lm.scripted import ScriptedLM
+from localprompt.types import Loglikelihood
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -44,3 +48,15 @@ def test_each_adapter_is_an_extra_and_inspect_finds_its_own() -> None:
     assert {"dspy", "inspect", "langchain", "lm-eval"} <= project["optional-dependencies"].keys()
     (module,) = project["entry-points"]["inspect_ai"].values()
     assert (ROOT / f"{module.replace('.', '/')}.py").is_file()
+
+
+class Unasked(ScriptedLM):
+    """Must not be asked how probable a text is."""
+
+    def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[Loglikelihood]:
+        raise AssertionError(f"asked for {len(pairs)} cuts")
+
+
+def test_a_text_that_does_not_fit_is_refused_before_it_is_cut() -> None:
+    with pytest.raises(ContextOverflow, match="a text has 5001 tokens, the context has 4096"):
+        token_logprobs(Unasked(), "word " * 5000)
