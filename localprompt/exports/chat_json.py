@@ -19,7 +19,8 @@ def chat_json(winner: Winner) -> Export:
             f"the task {winner.task.name} has a raw layout: its prompt is a text to continue, no chat",
             "use --to text, or --to llama-server",
         )
-    turns = [{"role": turn.role, "content": named_slots(turn.pieces)} for turn in winner.open.turns]
+    whole = [piece for turn in winner.open.turns for piece in turn.pieces]
+    turns = [{"role": turn.role, "content": named_slots(turn.pieces, whole)} for turn in winner.open.turns]
     return Export(
         {"messages.json": as_json(turns), "example_messages.json": as_json(winner.messages(winner.example))},
         "messages.json is the prompt with its inputs open, example_messages.json with those of one row",

@@ -115,10 +115,14 @@ def without_bos(lm: LanguageModel, text: str) -> list[int]:
     return ids[len(lm.tokenize([""])[0]) :]
 
 
-def named_slots(pieces: Sequence[Piece]) -> str:
-    """Return pieces as one text in which inputs are written `{{name}}`, with more braces where that is in the text."""
-    literal, n = "".join(piece.text for piece in pieces if not piece.is_input), 2
-    names = {piece.text for piece in pieces if piece.is_input}
+def named_slots(pieces: Sequence[Piece], whole: Sequence[Piece] = ()) -> str:
+    """Return pieces as one text in which inputs are written `{{name}}`, with more braces where that is in the text.
+
+    Where the pieces are of a `whole`, of a chat for instance, its inputs are written alike, and as nothing in it is.
+    """
+    whole, n = whole or pieces, 2
+    literal = "".join(piece.text for piece in whole if not piece.is_input)
+    names = {piece.text for piece in whole if piece.is_input}
     while any("{" * n + name + "}" * n in literal for name in names):
         n += 1
     return "".join("{" * n + piece.text + "}" * n if piece.is_input else piece.text for piece in pieces)

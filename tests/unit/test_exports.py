@@ -109,6 +109,12 @@ def test_a_chat_is_its_turns_with_the_beginning_of_the_answer(tmp_path: Path) ->
     assert json.loads(files["example_messages.json"])[1]["content"] == "Q: alpha2"
 
 
+def test_an_input_of_a_chat_is_written_as_no_turn_has_it(tmp_path: Path) -> None:
+    files = exported("chat-json", task(layout=CHAT, seeds=(Prompt("Read {{input}} and answer."),)), tmp_path)
+    system, user, _ = json.loads(files["messages.json"])
+    assert (system["content"], user["content"]) == ("Read {{input}} and answer.", "Q: {{{input}}}")
+
+
 def test_a_text_to_continue_is_no_chat(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="raw layout: its prompt is a text to continue, no chat"):
         exported("chat-json", task(), tmp_path)
