@@ -103,9 +103,8 @@ class Service:
             ContextOverflow: naming the prompt.
         """
         if n_prompt + n_new > self.n_ctx:
-            raise ContextOverflow(
-                f"prompt {number} has {n_prompt} tokens and {n_new} are to be written; the context has {self.n_ctx}"
-            )
+            asked = f"prompt {number} has {n_prompt} tokens and {n_new} are to be written"
+            raise ContextOverflow(f"{asked}; the context has {self.n_ctx}")
 
     async def answers(self, name: str, client: str, items: Sequence[Item]) -> list[Any]:
         """Return the answer to each item, same order and length; of completions, their ends.

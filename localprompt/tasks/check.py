@@ -248,8 +248,7 @@ def _space_at_the_end(task: Task) -> Iterator[_Doubt]:
 def _without_end(task: Task) -> Iterator[_Doubt]:
     is_open = task.layout.mode == "raw" and not task.labels and not task.sampling.stop
     if is_open and (kind := answer_spec(task.answer)[0]) in ("whole", "last_number", "after_marker"):
-        added = "what the model adds, such as an example of its own, is read too"
-        yield "", f"nothing ends an answer, and `answer: {kind}` reads its end: {added}; write a stop"
+        yield "", f"nothing ends an answer, so `{kind}` reads what the model adds, such as more examples: write a stop"
 
 
 def _demos_without_inputs(task: Task) -> Iterator[_Doubt]:

@@ -277,6 +277,9 @@ def _inputs(source: Source) -> tuple[str, ...]:
 def _fields(source: Source, inputs: Sequence[str]) -> Fields:
     columns = source.keys.data.fields or {}
     by_slot = {name: columns.get(name, name) for name in inputs}
+    if shown := [name for name, column in by_slot.items() if column == columns.get("target", "target")]:
+        problem = f"{source.at('data', 'fields')}: the input {shown[0]!r} is the column of the right answers"
+        raise TaskError(problem, "leave it out, or name the column of the answers as `target`")
     return Fields(by_slot, columns.get("target"), source.keys.data.target_separator)
 
 

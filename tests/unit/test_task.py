@@ -304,6 +304,14 @@ def test_a_file_of_rows_in_the_place_of_a_task_file_is_named_with_the_line_that_
             "data: {file: rows.jsonl}\nlayout: {template: '{{instruction}}{{input}} {{target}}'}",
             "key 'layout.template': 'target' cannot be the name of an input",
         ),
+        (
+            "data: {file: rows.jsonl, fields: {question: input, answer: target}}",
+            "key 'data.fields': the input 'answer' is the column of the right answers",
+        ),
+        (
+            "data: {file: rows.jsonl, fields: {question: input, input: input, target: input}}",
+            "key 'data.fields': the input 'question' is the column of the right answers",
+        ),
         ("data: {file: rows.jsonl}\nname: ../x", "key 'name' must be letters"),
         ("data: {file: rows.jsonl}\nlabels: a", "key 'labels' must be a list"),
         ("data: {file: rows.jsonl}\nlabels: [a]", "has 1: a choice needs two"),
