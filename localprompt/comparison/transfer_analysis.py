@@ -178,7 +178,7 @@ def _verdict(found: TaskTransfer, models: Sequence[MeasuredModel], moved: set[st
     if len({cell.prompt for cell in best}) == 1:
         scores = [cell.score.mean for cell in best]
         span = f"its score is {score_text(min(scores), 2)} to {score_text(max(scores), 2)}"
-        yield f"One prompt is the best for every model: {_named(found, best[0].prompt)}; {span}."
+        yield f"On dev one prompt is the best for every model: {_named(found, best[0].prompt)}; {span}."
     else:
         yield _carried(found, models, best)
         shared = found.best_for_all[0]

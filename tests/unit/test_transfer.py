@@ -102,7 +102,7 @@ def test_test_never_chooses() -> None:
     assert better.gap is not None
     assert better.gap.difference.mean == 1
     assert better.regret is None  # the best one scores nothing
-    assert task.verdict.startswith("One prompt is the best for every model")
+    assert task.verdict.startswith("On dev one prompt is the best for every model")
 
 
 def test_models_of_one_name_are_told_apart_wherever_they_are_named() -> None:
@@ -148,7 +148,7 @@ def test_models_whose_prompts_differ_by_chance_neither_agree_nor_do_not() -> Non
     answered = Answered(dev, test, unreadable=(0, 0), failed=(0, 0))
     found = analyse(_task(), prompts, models, [answered, answered])
     assert found.rank_agreement[0].tau == 1
-    assert found.verdict.startswith("One prompt is the best for every model")
+    assert found.verdict.startswith("On dev one prompt is the best for every model")
     assert "agree" not in found.verdict
 
 
@@ -325,7 +325,7 @@ def test_a_model_that_no_prompt_moves_decides_nothing() -> None:
     (task,) = _transfer(models).tasks
     assert {task.best(model).prompt for model in range(3)} == {each.prompt for each in task.best_for_all} == {1}
     assert all(each.cost.mean == 0 for each in task.best_for_all)
-    assert task.verdict.startswith("One prompt is the best for every model")
+    assert task.verdict.startswith("On dev one prompt is the best for every model")
 
 
 def test_where_all_prompts_tie_none_is_said_to_be_best() -> None:
