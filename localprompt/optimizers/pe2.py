@@ -44,7 +44,7 @@ from localprompt.proposals.metaprompts import (
     shown_chars,
 )
 from localprompt.proposals.parsing import MAX_CHARS, reply_format_like, whole_sentences
-from localprompt.proposals.similarity import words
+from localprompt.proposals.similarity import normalised, words
 from localprompt.search.filtering import Stages, filter_in_stages, measure_best_first
 from localprompt.search.problem import Problem
 from localprompt.search.proposer import Request, children
@@ -333,11 +333,8 @@ class PE2(Checked):
             layout=layout,
             examples="\n\n".join([*examples, *closed_set(problem, meta["answers"], shrink)]),
         )
-        return [
-            Message("user", meta["task"].fill()),
-            Message("assistant", meta["agree"].fill()),
-            Message("user", asked),
-        ]
+        agreed = Message("assistant", meta["agree"].fill())
+        return [Message("user", meta["task"].fill()), agreed, Message("user", asked)]
 
     def _refinement(self, search: _Search, lesson: Lesson, shrink: int) -> list[Message]:
         """Return the reasoning, and the request for the new prompt with its limit."""
@@ -357,6 +354,8 @@ class PE2(Checked):
 
     def _objection(self, text: str, parent: Prompt) -> str:
         """Return how a new prompt breaks what was asked for; empty if it does not."""
+        if normalised(_NO_PROMPT) in normalised(text):
+            return "echoes the meta-prompt"
         return "too many words" if len(words(text)) > self._word_limit(parent) else ""
 
     def _word_limit(self, parent: Prompt) -> int:

@@ -265,6 +265,18 @@ def test_an_empty_prompt_is_called_so() -> None:
     assert "The prompt now:\n(empty: there is no prompt yet)\n" in _asked(lm, REASON)[0]
 
 
+@pytest.mark.parametrize("copy", ["(empty: there is no prompt yet)", "Empty: there is no prompt yet."])
+def test_what_stands_for_an_empty_prompt_is_no_new_one(copy: str) -> None:
+    """Small models copied it, and with worked examples it was found to be the best of a search."""
+
+    def copying(prompt: str, seed: int) -> str:
+        return toy.answer(prompt, seed) if not toy.is_asked_to_write(prompt) else copy if seed % 2 else toy.BEST
+
+    problem = _run(toy.model(answer=copying), seeds=(Prompt(""),), init="seeds", steps=1)
+    assert problem.proposer.discards["echoes the meta-prompt"] >= 1
+    assert not [each for each in problem.ranking.candidates if "no prompt yet" in each.prompt.instruction]
+
+
 def test_a_prompt_with_too_many_words_is_counted_out() -> None:
     problem = _run(toy.model(answer=_thinking), max_words=9, steps=1)
     assert problem.proposer.discards["too many words"] >= 1
