@@ -48,7 +48,9 @@ _PIECE = re.compile(r"[.!?;](?=\s|$)|\n")
 _TO_THE_USER = re.compile(
     r"""\b(?:let\ me\ know\b(?!\ (?:whether|which|what)\b) | feel\ free\ to\ ask\b | as\ an\ ai\b
           | i(?:'m|\ am)\ (?:sorry|happy\ to|unable|not\ able)\b | how\ (?:can|may)\ i\ (?:help|assist)\b
-          | please\ provide\ (?:the|your|more)\ (?:input|text|context)(?=\s*(?:[.?!]|\Z)|\ you\b) )
+          | please\ provide\ (?:the|your|more)\ (?:input|text|context)(?=\s*(?:[.?!]|\Z)|\ you\b)
+          | i(?:'ll|\ will)\ write\ a\ new\b )
+      | \Athank\ you\ for\ (?:providing|sharing)\b
       | \A(?:sorry\b\W*(?:but\ )?)?i\ (?:can't|cannot|can\ not|won't)\b | \Asorry[,.!]""",
     re.VERBOSE,
 )
