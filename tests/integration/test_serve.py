@@ -437,10 +437,11 @@ def test_a_choice_that_is_as_good_as_impossible_is_calibrated_too(url: str) -> N
 
 
 def test_each_context_may_have_choices_of_its_own(url: str) -> None:
-    body = {"contexts": ["the answer is", "x"], "choices": [[" positive", " no", " U"], [" a", " b"]]}
+    choices = [[" positive", " no", " U"], [" a", " b"]]
+    body = {"contexts": ["the answer is", "x"], "choices": choices}
     assert [len(row["probabilities"]) for row in post(url, "/v1/choose", body)[1]["data"]] == [3, 2]
     for third in ([], [[" c", " d"]]):
-        more = {"content_free": ["x"], "choices": [*body["choices"], *third]}
+        more = {"content_free": ["x"], "choices": [*choices, *third]}
         status, answer = post(url, "/v1/choose", {**body, **more})
         assert (status, "all contexts share" in answer["error"]["message"]) == (400, True), third
 

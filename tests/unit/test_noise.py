@@ -66,7 +66,7 @@ def test_one_measurement_shows_no_noise() -> None:
 )
 def test_changes_are_compared_with_those_of_other_batches(share: float, n: int, changed: float, repeats: int) -> None:
     least, known = round(share * n), round(changed * n * repeats)
-    table = [[least, n - least], [known, n * repeats - known]]
+    table = np.array([[least, n - least], [known, n * repeats - known]])
     assert p_of_changes(share, n, changed, repeats) == pytest.approx(fisher_exact(table, alternative="greater").pvalue)
 
 
