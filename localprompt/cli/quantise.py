@@ -100,7 +100,7 @@ def _print(plan: Plan, made: list[Quantised]) -> None:
             "worse than ones of the same level made from F16."
         )
         if any(each.level == "Q8_0" for each in made):
-            say("Q8_0: larger and no better; `localprompt models bench` says whether it is faster here.")
+            say("Q8_0: no better than its source; `localprompt models bench` says whether it is faster here.")
     for each in made:
         if each.n_fallback:
             n = f"{each.n_fallback} of {len(plan.header.tensors)} tensors"
