@@ -32,7 +32,7 @@ AIM = 0.05
 
 def measure(path: Path, n_reviews: int, repeats: int) -> dict[str, Any]:
     """Return seconds and decoded tokens of each turn, both ways, by name."""
-    from localprompt.engine.encode import divided, encode  # noqa: PLC0415 - native code: only in the measuring process
+    from localprompt.engine.encode import Encoder, divided  # noqa: PLC0415 - native code: only in the measuring process
     from localprompt.engine.engine import Engine, ScoreRequest  # noqa: PLC0415
     from localprompt.engine.llama import Llama  # noqa: PLC0415
 
@@ -40,10 +40,10 @@ def measure(path: Path, n_reviews: int, repeats: int) -> dict[str, Any]:
     with load_model(path) as model, tempfile.TemporaryDirectory(prefix="overhead-") as folder:
         settings: EngineSettings = model.settings
         llama = Llama(path, settings)
-        engine = Engine(llama)
+        engine, encode = Engine(llama), Encoder(llama).encode
 
         def bare() -> list[float]:
-            encoded = [divided(llama, encode(llama, context + label, None), label) for context, label in pairs]
+            encoded = [divided(llama, encode(context + label, None), label) for context, label in pairs]
             return [each.logprob for each in engine.score([ScoreRequest(tuple(t), start) for t, start in encoded])]
 
         def through(store: Store) -> list[float]:

@@ -14,7 +14,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import astuple
-from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,7 +21,7 @@ from localprompt import errors
 from localprompt.engine.chat import Span
 from localprompt.engine.child import become_child
 from localprompt.engine.completions import GenerateRequest
-from localprompt.engine.encode import divided, encode
+from localprompt.engine.encode import Encoder, divided
 from localprompt.engine.engine import Engine, ScoreRequest
 from localprompt.engine.exactness import find_difference
 from localprompt.engine.frames import read_frame, write_frame
@@ -68,17 +67,13 @@ class FrameWriter:
                     self.send({"heartbeat": 1})
 
 
-_KNOWN_TEXTS = 256
-"""Texts whose tokens are kept: as many as are counted, and then scored or continued, at once (`lm/cached.py`)."""
-
-
 class TokenizerServer:
     """Answers what the vocabulary of a model says. Each public method is one `op` of the protocol."""
 
     def __init__(self, path: str, llama: Vocabulary) -> None:
         self._path = path
         self._llama = llama
-        self._tokens = lru_cache(_KNOWN_TEXTS)(partial(encode, llama))
+        self._tokens = Encoder(llama).encode
 
     @property
     def stats(self) -> EngineStats:

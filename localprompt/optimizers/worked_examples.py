@@ -110,7 +110,7 @@ def starts(
     Args:
         problem: its train examples are shown, never those of dev.
         shots: how many.
-        sets: orders of train that are dealt; with one there are two sizes, one stage and no variants.
+        sets: orders of train that are dealt, as `dealt` does; with one there are no variants.
         dev: in the order in which the race sees it; by default in one of chance.
 
     Raises:
@@ -124,7 +124,7 @@ def starts(
     if max(each.mean for each in measured) >= 1.0:
         return list(problem.seeds)
     seed = best_first([each for each in measured if not each.prompt.demos])[0]
-    sizes = _sizes(problem, shots)[: 2 if sets == 1 else None]
+    sizes = _sizes(problem, shots)
     race = _Race(problem, dev, _shown(problem, seed, dev, 2 * max(sizes)), sizes)
     found = _first_race(race, seed, sets)
     say_fewer(problem, found, shots)
@@ -185,14 +185,12 @@ def dealt(
     Raises:
         BudgetExhausted: before the call that does not fit.
     """
-    bare, alone = replace(parent, demos=()), Prompt("")
+    bare = replace(parent, demos=())
     if not _has_place(problem, bare, shots):
         return []
     sizes = _sizes(problem, shots)
     race = _Race(problem, dev, _shown(problem, parent, dev, 2 * max(sizes)), sizes)
-    behind = replace(race, sizes=sizes[:2])
-    versions = [each for n in range(orders) for each in (_nested(behind, bare) if n % 2 else _nested(race, alone))]
-    return _recorded(problem, versions, parent)
+    return _recorded(problem, _by_turns(race, bare, orders), parent)
 
 
 def say_fewer(problem: Problem, found: Sequence[Prompt], shots: Literal["auto"] | int) -> None:
@@ -210,6 +208,12 @@ def _has_place(problem: Problem, parent: Prompt, shots: Literal["auto"] | int) -
     return fits
 
 
+def _by_turns(race: _Race, bare: Prompt, orders: int) -> list[Prompt]:
+    """Return sets of worked examples, those of one order of train alone, of the next behind an instruction."""
+    behind = replace(race, sizes=race.sizes[:2])
+    return [each for n in range(orders) for each in (_nested(behind, bare) if n % 2 else _nested(race, Prompt("")))]
+
+
 def _nested(race: _Race, parent: Prompt) -> list[Prompt]:
     """Return a prompt with the sets of one order of train, so many of their examples as fit."""
     order = list(_in_turn(race.problem, race.pool))
@@ -222,12 +226,13 @@ def _nested(race: _Race, parent: Prompt) -> list[Prompt]:
 def _first_race(race: _Race, seed: Prompt, sets: int) -> list[Prompt]:
     """Return at most `KEPT` prompts with examples, known on all of dev, the best first."""
     problem = race.problem
-    versions = _recorded(problem, [each for _ in range(sets) for each in _nested(race, seed)], seed)
+    versions = _recorded(problem, _by_turns(race, seed, sets), seed)
     n_first = race.n_first
     first = Stages((n_first,), 0.0, -(-len(versions) // _ADVANCING), order=smooth_key)
     left = filter_in_stages(problem.evaluate, versions, race.dev, first)
-    alone = _recorded(problem, [replace(each, instruction="") for each in left], seed)
-    both = list({each.id: each for each in (*left, *alone)}.values())
+    other = [replace(each, instruction="" if each.instruction else seed.instruction) for each in left]
+    fitting = [each for each in other if problem.demos_that_fit(seed, each.demos) == len(each.demos)]
+    both = list({each.id: each for each in (*left, *_recorded(problem, fitting, seed))}.values())
     return _in_order(problem.evaluate([each])[0] for each in race.select(both, race.dev, 2 * n_first, KEPT))
 
 

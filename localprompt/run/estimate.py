@@ -98,18 +98,55 @@ def estimate(
         rates: of the models, by fingerprint; the task LM's stand for a proposer without.
         n_answer: mean tokens of an answer; by default those of a target.
     """
-    usual, is_ended = _rehearsed(spec, models, rates, n_answer, _WORDS[0])
-    if not is_ended:
-        return usual
-    others = [_rehearsed(spec, models, rates, n_answer, words)[0] for words in _WORDS[1:]]
-    tokens = [each.tokens_computed for each in (usual, *others)]
-    return replace(usual, tokens_least=min(tokens), tokens_most=max(tokens))
+    usual = rehearse(spec, models, rates, n_answer)
+    with_final = usual.with_final(spec, rates.get(models.lm.facts.fingerprint))
+    if not usual.is_ended:
+        return with_final
+    others = [rehearse(spec, models, rates, n_answer, words).cost for words in _WORDS[1:]]
+    tokens = [each.tokens_computed for each in (usual.cost, *others)]
+    return replace(with_final, tokens_least=min(tokens), tokens_most=max(tokens))
 
 
-def _rehearsed(
-    spec: RunSpec, models: Models, rates: Mapping[str, Rates], n_answer: float | None, n_words: int
-) -> tuple[Estimate, bool]:
-    """Return what a search with proposals of so many words costs, and whether its budget ended it."""
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """A search whose answers were made up."""
+
+    cost: Estimate
+    """Of the search alone."""
+    is_ended: bool
+    """Whether its budget ended it."""
+    problem: Problem
+    """As the search left it."""
+    task: Task
+    lm: SimulatedLM
+    """Answers the task."""
+
+    def with_final(self, spec: RunSpec, of_lm: Rates | None) -> Estimate:
+        """Return what the search costs together with its final evaluation, which is rehearsed now."""
+        lm, budget, ranking = self.lm, Budget(), self.problem.ranking
+        before = (lm.prefilled, lm.generated, lm.decodes)
+        found = [ranking.winner(), ranking.best_seed(), *ranking.finalists()]
+        prompts = list({each.candidate.prompt.id: each.candidate.prompt for each in found}.values())[:3]
+        evaluator = spec.evaluator(lm, budget, self.task)
+        evaluator.evaluate(prompts, self.task.dev)
+        contenders = ranking.finalists()[: 1 + MOST_OTHERS]  # as if all were close
+        on_unseen_rows(self.problem, evaluator, contenders, evaluator.evaluate)
+        if self.task.test:
+            evaluator.evaluate([*prompts[:2], *spec.tested_too], self.task.test)
+        work = [now - then for now, then in zip((lm.prefilled, lm.generated, lm.decodes), before, strict=True)]
+        return replace(
+            self.cost,
+            final_calls=budget.spend.calls,
+            final_tokens_requested=budget.spend.tokens_requested,
+            final_tokens_computed=budget.spend.tokens_computed,
+            final_seconds=None if of_lm is None else of_lm.seconds(*work),
+        )
+
+
+def rehearse(
+    spec: RunSpec, models: Models, rates: Mapping[str, Rates], n_answer: float | None, n_words: int = _WORDS[0]
+) -> Rehearsal:
+    """Return a search with proposals of so many words; the rest as `estimate`."""
     task, lm, seed, limits = spec.placed, models.lm, spec.seed, spec.limits
     texts = [example.targets[0] for example in (*task.train, *task.dev)]
     lengths = lm.count_tokens(texts)
@@ -140,7 +177,6 @@ def _rehearsed(
         if len(problem.ranking.candidates) == len(problem.seeds):
             raise
     simulated = {id(model): model for model in (answering, writing)}.values()
-    before = (answering.prefilled, answering.generated, answering.decodes)
     of_lm = rates.get(lm.facts.fingerprint)
     of_both = [(answering, of_lm), (writing, rates.get(writing.facts.fingerprint, of_lm))][: len(simulated)]
     times_of = [
@@ -149,35 +185,15 @@ def _rehearsed(
     proposals = sum(model.proposals for model in simulated)
     prefilled, generated = sum(m.prefilled for m in simulated), sum(m.generated for m in simulated)
     spend = budget.spend
-    final = _final_evaluation(answering, simulated_task, problem, spec)
-    after = (answering.prefilled, answering.generated, answering.decodes)
-    final_work = [now - then for now, then in zip(after, before, strict=True)]
-    expected = Estimate(
+    cost = Estimate(
         proposals=int(times * proposals),
         evaluations=int(times * (spend.calls - proposals)),
         tokens_requested=int(times * spend.tokens_requested),
         tokens_computed=int(times * (prefilled + generated)),
         seconds=None if of_lm is None else math.fsum(times_of),
-        final_calls=final.calls,
-        final_tokens_requested=final.tokens_requested,
-        final_tokens_computed=final.tokens_computed,
-        final_seconds=None if of_lm is None else of_lm.seconds(*final_work),
     )
-    return expected, is_ended
 
-
-def _final_evaluation(lm: SimulatedLM, task: Task, problem: Problem, spec: RunSpec) -> Spend:
-    """Measure what is measured after a search, and return what that takes."""
-    budget = Budget()
-    found = [problem.ranking.winner(), problem.ranking.best_seed(), *problem.ranking.finalists()]
-    prompts = list({each.candidate.prompt.id: each.candidate.prompt for each in found}.values())[:3]
-    evaluator = spec.evaluator(lm, budget, task)
-    evaluator.evaluate(prompts, task.dev)
-    contenders = problem.ranking.finalists()[: 1 + MOST_OTHERS]  # as if all were close
-    on_unseen_rows(problem, evaluator, contenders, evaluator.evaluate)
-    if task.test:
-        evaluator.evaluate([*prompts[:2], *spec.tested_too], task.test)
-    return budget.spend
+    return Rehearsal(cost, is_ended, problem, simulated_task, answering)
 
 
 def _times(spend: Spend, limits: Limits) -> float:

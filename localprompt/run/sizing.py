@@ -8,17 +8,16 @@ as let the budget measure some twenty prompts on all of them. What the user or t
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 
 from localprompt.lm.base import LanguageModel, unique_tokens
 from localprompt.lm.budget import Budget
 from localprompt.lm.cached import CachedLM, MemoryAnswers
 from localprompt.lm.deadline import UNKNOWN_RATES, Deadline, Rates
 from localprompt.optimizers.manual import Manual
-from localprompt.optimizers.registry import scaled
-from localprompt.run.estimate import Estimate, estimate, measured_rates
+from localprompt.optimizers.registry import Optimizer, scaled
+from localprompt.run.estimate import Estimate, estimate, measured_rates, rehearse
 from localprompt.run.final import final_work
 from localprompt.run.prepare import Prepared
 from localprompt.run.spec import Limits, RunSpec
@@ -28,6 +27,8 @@ from localprompt.types import Demo, Prompt, Sampling
 
 SHARES = (0.015, 0.03, 0.06, 0.09, 0.13, 0.18, 0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
 """Of what a method spends by default, smallest first."""
+_AHEAD = 4
+"""Shares by which a single setting may be ahead of the others, where all of them together do not fit the next share."""
 MEASURED = 20
 """Prompts on all of dev that a budget should allow."""
 LEAST_DEV = 24
@@ -121,9 +122,9 @@ def sized(ready: Prepared, speed: Speed, deadline: Deadline | None = None) -> tu
     """
     spec, limits, fixed = ready.spec, ready.spec.limits, ready.spec.fixed
     seconds = None if deadline is None else max(deadline.left_for_search, 1e-6)
-    rehearsed = partial(estimate, models=ready.models, rates=speed.rates, n_answer=speed.n_answer)
+    known = (ready.models, speed.rates, speed.n_answer)
     if fixed is None or (seconds, limits.max_tokens, limits.max_calls) == (None, None, None):
-        return ready, rehearsed(spec)
+        return ready, estimate(spec, *known)
 
     def share_of(cost: Estimate) -> float:
         """Return which share of the budget a search takes, by the limit that is nearest."""
@@ -132,24 +133,30 @@ def sized(ready: Prepared, speed: Speed, deadline: Deadline | None = None) -> tu
         return max(amount / limit for amount, limit in (*used, (took, seconds)) if limit is not None)
 
     free = replace(spec, limits=Limits())
-    of_one = share_of(rehearsed(replace(free, optimizer=Manual()))) / (len(spec.task.seeds) + len(spec.warm))
+    of_one = share_of(rehearse(replace(free, optimizer=Manual()), *known).cost) / (
+        len(spec.task.seeds) + len(spec.warm)
+    )
     n_dev = max(LEAST_DEV, int(len(spec.task.dev) / (MEASURED * of_one)))
     free = replace(free, n_dev=n_dev if n_dev < len(spec.task.dev) else None)
-    optimizers = [scaled(spec.optimizer, share, fixed) for share in SHARES]
-    best, *larger = (
-        optimizer for optimizer, before in zip(optimizers, [None, *optimizers], strict=False) if optimizer != before
-    )
-    cost = None
-    for optimizer in larger:
-        expected = rehearsed(replace(free, optimizer=optimizer))
-        if share_of(expected) > 1:
-            break
-        best, cost = optimizer, expected
+
+    def grown(best: Optimizer, larger: Sequence[Optimizer]) -> Optimizer:
+        """Return the last of the larger ones, in their order, that fits with all before it."""
+        for optimizer in larger:
+            if optimizer != best and share_of(rehearse(replace(free, optimizer=optimizer), *known).cost) > 1:
+                break
+            best = optimizer
+        return best
+
+    sizes = [scaled(spec.optimizer, share, fixed) for share in SHARES]
+    best = grown(sizes[0], sizes)
+    reached = len(sizes) - sizes[::-1].index(best)
+    for name in getattr(best, "SCALES", ()):
+        best = grown(best, [replace(best, **{name: getattr(each, name)}) for each in sizes[reached:][:_AHEAD]])
     spec = replace(free, optimizer=best, limits=limits)
-    cost = cost or rehearsed(spec)
+    cost = estimate(spec, *known)
     if cost.proposals == 0 and len(spec.placed.dev) > LEAST_DEV:
         spec = replace(spec, n_dev=LEAST_DEV)
-        cost = rehearsed(spec)
+        cost = estimate(spec, *known)
     return replace(ready, spec=spec), cost
 
 

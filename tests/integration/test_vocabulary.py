@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import toy
 
+from localprompt.engine.chat import Span
+from localprompt.engine.encode import Encoder, encode
 from localprompt.engine.llama import Vocabulary
 from localprompt.engine.settings import EngineSettings
 from localprompt.engine.worker import TokenizerServer
@@ -88,3 +92,95 @@ class _Open(LocalModel):
     def close(self) -> None:
         super().close()
         self.is_open = False
+
+
+class Reading(Vocabulary):
+    """A vocabulary that tells how many characters it has tokenised."""
+
+    n_read = 0
+
+    def tokenize(self, text: str, *, control: bool) -> list[int]:
+        self.n_read += len(text)
+        return super().tokenize(text, control=control)
+
+
+_PARTS = (
+    "\n",
+    "\n",
+    "\n\n",
+    " ",
+    "  ",
+    "the answer",
+    "Output: yes",
+    "42",
+    "\u00e9t\u00e9",
+    "\u2615",
+    "a.",
+    "\r\n",
+    "\t",
+    "_",
+    "\u0661",
+)
+
+
+def _marked(llama: Vocabulary, rng: random.Random) -> tuple[str, tuple[Span, ...] | None]:
+    """Return a text of many lines, with control tokens in it that count as such, that do not, or none."""
+    marks = [mark for mark in llama.control_ids if mark]
+    kind, text, spans = rng.randrange(3), "", list[Span]()
+    for _ in range(rng.randrange(60)):
+        if kind and rng.random() < 0.1:
+            mark = rng.choice(marks)
+            if kind == 1:
+                spans.append((len(text), len(text) + len(mark)))
+            text += mark
+        else:
+            text += rng.choice(_PARTS)
+    return text, None if kind == 0 else tuple(spans)
+
+
+def test_a_text_in_pieces_has_the_tokens_of_the_whole(tiny_model: Path) -> None:
+    llama, rng = Vocabulary(tiny_model, EngineSettings(n_threads=1)), random.Random(0)
+    encoder = Encoder(llama)
+    texts = [_marked(llama, rng) for _ in range(500)]
+    assert [encoder.encode(*each) for each in texts] == [encode(llama, *each) for each in texts]
+    assert sum(text.count("answer\n") for text, _ in texts) > 100
+
+
+def test_what_many_texts_share_is_tokenised_once(tiny_model: Path) -> None:
+    llama = Reading(tiny_model, EngineSettings(n_threads=1))
+    encoder = Encoder(llama)
+    shown = "\n\n".join(f"Input: thing {n}\nOutput: {n % 7}" for n in range(200))
+    texts = [f"{shown}\n\nInput: {row}\nOutput: {label}" for row in "abcdefgh" for label in ("yes", "no", "perhaps")]
+    found = [encoder.encode(text, None) for text in texts]
+    assert llama.n_read < 5 * len(shown)  # alone, with the one before it, and that one alone
+    assert found == [encode(llama, text, None) for text in texts]
+
+
+def test_texts_are_tokenised_whole_where_pieces_together_have_other_tokens(tiny_qwen: Path) -> None:
+    class Joining(Reading):
+        def tokenize(self, text: str, *, control: bool) -> list[int]:
+            return [*super().tokenize(text, control=control), *[0] * text.count("s\n")]
+
+    llama = Joining(tiny_qwen, EngineSettings(n_threads=1))
+    encoder = Encoder(llama)
+    texts = ["one\ntwo\nthree", "yes\nno\none\ntwo", "yes\nno", "one\ntwo\nthree"]
+    assert [encoder.encode(text, None) for text in texts] == [encode(llama, text, None) for text in texts]
+    n_read = llama.n_read
+    encoder.encode(texts[0], None)
+    assert llama.n_read == n_read, "what was tokenised whole is known too"
+
+
+def test_the_tokens_that_are_kept_are_bounded(tiny_qwen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("localprompt.engine.encode._MOST_KEPT", 100)
+    llama = Reading(tiny_qwen, EngineSettings(n_threads=1))
+    encoder = Encoder(llama)
+    texts = [f"the word {n}\nand a line\nand {n}" for n in range(50)]
+
+    def read(again: Sequence[str]) -> int:
+        before = llama.n_read
+        assert [encoder.encode(text, None) for text in again] == [encode(llama, text, None) for text in again]
+        return llama.n_read - before - sum(map(len, again))
+
+    read(texts)
+    assert read(texts[:1]) > 0, "forgotten"
+    assert read(texts[:1]) == 0, "and known again"

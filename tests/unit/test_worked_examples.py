@@ -89,10 +89,13 @@ def test_sets_are_of_train_alone_and_raced_with_the_seed_and_without() -> None:
     assert {each.instruction for each in raced(search)} == {SEED.instruction, ""}
     train = {(example.inputs["input"], example.targets[0]) for example in search.train}
     assert {(demo.inputs["input"], demo.output) for each in raced(search) for demo in each.demos} <= train
-    dealt = [each.demos for each in raced(search)[: 3 * SETS]]
-    orders = [demos for demos in dealt if len(demos) == len(search.train)]
-    assert len({Prompt("", demos).id for demos in orders}) == SETS
-    assert dealt == [order[:n] for order in orders for n in (4, 12, len(order))], "no tokens of their own"
+    sets = raced(search)[: (3 + 2) * SETS // 2]
+    alone, behind = ([each.demos for each in sets if each.instruction == words] for words in ("", SEED.instruction))
+    largest = [*alone[2::3], *behind[1::2]]
+    assert len({Prompt("", demos).id for demos in largest}) == SETS, "each order of train alone or behind the seed"
+    assert [len(demos) for demos in largest] == [len(search.train)] * (SETS // 2) + [12] * (SETS // 2)
+    assert alone == [order[:n] for order in alone[2::3] for n in (4, 12, len(order))], "no tokens of their own"
+    assert behind == [order[:n] for order in behind[1::2] for n in (4, 12)]
 
 
 def test_a_copy_of_a_dev_row_is_never_shown() -> None:
@@ -119,7 +122,7 @@ def test_different_answers_take_turns() -> None:
     labels = tuple("abcde")
     search = problem(toy.model(), task(labels=labels))
     starts(search, "auto", SETS)
-    for each in raced(search)[: 3 * SETS]:
+    for each in raced(search)[: (3 + 2) * SETS // 2]:
         outputs = [demo.output for demo in each.demos]
         assert len(outputs) in (5, 15, 20)
         assert all(sorted(outputs[i : i + 5]) == sorted(labels) for i in range(0, len(outputs), 5))
@@ -141,19 +144,20 @@ def test_sets_race_on_common_rows_that_double_and_variants_from_the_other_end() 
     found = starts(search, "auto", SETS, dev)
     ids = [example.id for example in dev]
     stages = [(n, len(rows)) for who, n, rows in calls if who == "examples" and rows == ids[: len(rows)]]
-    assert stages[:3] == [(24, 6), (8, 12), (4, 24)]
+    assert stages[:3] == [(20, 6), (8, 12), (4, 24)]
     assert any(rows == ids[::-1][:6] for _, _, rows in calls)
     means = [search.evaluate([each])[0].mean for each in found[1:]]
     assert means == sorted(means, reverse=True)
 
 
-def test_with_one_set_there_are_two_sizes_and_one_small_stage() -> None:
+def test_with_one_order_it_stands_alone_and_the_best_of_it_behind_the_seed_too() -> None:
     budget = Budget()
     search = problem(budget=budget)
     starts(search, "auto", 1)
-    assert [len(each.demos) for each in raced(search)[:2]] == [4, 12]
-    assert len(raced(search)) == 3
-    assert budget.spend.calls == 40 + 2 * 6 + (40 - 6) + 40, "seed, stage, the better one with the seed and alone"
+    *alone, behind = raced(search)
+    assert [(each.instruction, len(each.demos)) for each in alone] == [("", 4), ("", 12), ("", len(search.train))]
+    assert (behind.instruction, behind.demos in [each.demos for each in alone]) == (SEED.instruction, True)
+    assert budget.spend.calls == 40 + 3 * 6 + (40 - 6) + 40, "seed, stage, the best one alone and with the seed"
 
 
 def test_the_best_set_is_varied_while_that_helps() -> None:
