@@ -29,6 +29,8 @@ SHARES = (0.015, 0.03, 0.06, 0.09, 0.13, 0.18, 0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2
 """Of what a method spends by default, smallest first."""
 _AHEAD = 4
 """Shares by which a single setting may be ahead of the others, where all of them together do not fit the next share."""
+_FILLED = 0.9
+"""Share of the budget that is filled so: what a text may take is reserved before it is written, and is mostly less."""
 MEASURED = 20
 """Prompts on all of dev that a budget should allow."""
 LEAST_DEV = 24
@@ -139,19 +141,20 @@ def sized(ready: Prepared, speed: Speed, deadline: Deadline | None = None) -> tu
     n_dev = max(LEAST_DEV, int(len(spec.task.dev) / (MEASURED * of_one)))
     free = replace(free, n_dev=n_dev if n_dev < len(spec.task.dev) else None)
 
-    def grown(best: Optimizer, larger: Sequence[Optimizer]) -> Optimizer:
+    def grown(best: Optimizer, larger: Sequence[Optimizer], most: float) -> Optimizer:
         """Return the last of the larger ones, in their order, that fits with all before it."""
         for optimizer in larger:
-            if optimizer != best and share_of(rehearse(replace(free, optimizer=optimizer), *known).cost) > 1:
+            if optimizer != best and share_of(rehearse(replace(free, optimizer=optimizer), *known).cost) > most:
                 break
             best = optimizer
         return best
 
     sizes = [scaled(spec.optimizer, share, fixed) for share in SHARES]
-    best = grown(sizes[0], sizes)
+    best = grown(sizes[0], sizes, 1)
     reached = len(sizes) - sizes[::-1].index(best)
     for name in getattr(best, "SCALES", ()):
-        best = grown(best, [replace(best, **{name: getattr(each, name)}) for each in sizes[reached:][:_AHEAD]])
+        ahead = [replace(best, **{name: getattr(each, name)}) for each in sizes[reached:][:_AHEAD]]
+        best = grown(best, ahead, _FILLED)
     spec = replace(free, optimizer=best, limits=limits)
     cost = estimate(spec, *known)
     if cost.proposals == 0 and len(spec.placed.dev) > LEAST_DEV:

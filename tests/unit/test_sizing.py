@@ -19,15 +19,16 @@ from localprompt.lm.deadline import Deadline, Rates, Work
 from localprompt.lm.metered import MeteredLM
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.optimizers import configure
-from localprompt.optimizers.registry import scaled
+from localprompt.optimizers.ape import APE
+from localprompt.optimizers.registry import Optimizer, scaled
 from localprompt.run import api as runs
 from localprompt.run import resume as resuming
 from localprompt.run import spec as specs
 from localprompt.run.config import RunConfig
-from localprompt.run.estimate import Estimate
+from localprompt.run.estimate import Estimate, rehearse
 from localprompt.run.models import Models
 from localprompt.run.prepare import Prepared, prepare
-from localprompt.run.sizing import LEAST_DEV, Speed, sized
+from localprompt.run.sizing import LEAST_DEV, SHARES, Speed, sized
 from localprompt.run.spec import Limits, read_spec
 from localprompt.store import Store
 from localprompt.types import Generation, Loglikelihood, Sampling, Spend
@@ -135,6 +136,26 @@ def test_a_small_budget_makes_a_small_search_that_fits_it() -> None:
     assert found[-1][1] == 200
     assert found[0][2] < found[-1][2]
     assert runs.dry_run(toy.task(dev=200), toy.model(), max_tokens=4_000, method="ape").tokens_computed == found[1][0]
+
+
+def test_single_settings_go_ahead_where_all_together_do_not_fit_the_next_size() -> None:
+    ready, cost = _ready_and_cost(Limits(max_tokens=5_000))
+    together = [scaled(configure("ape", {}), share, ()) for share in SHARES]
+
+    def computed(optimizer: Optimizer) -> int:
+        free = replace(ready.spec, optimizer=optimizer, limits=Limits())
+        return rehearse(free, ready.models, {}, None).cost.tokens_computed
+
+    n = next(n for n, each in enumerate(together) if computed(each) > 5_000)
+    assert cost.tokens_computed <= computed(ready.spec.optimizer) <= 5_000
+
+    def sizes(optimizer: Optimizer) -> list[int]:
+        return [getattr(optimizer, name) for name in APE.SCALES]
+
+    found, least, most = sizes(ready.spec.optimizer), sizes(together[n - 1]), sizes(together[n + 3])
+    assert found != least
+    assert all(low <= size <= high for low, size, high in zip(least, found, most, strict=True))
+    assert _sized(Limits(max_tokens=5_000), {"queries": 2}).optimizer.queries == 2  # type: ignore[attr-defined]
 
 
 def test_what_the_user_or_a_paper_fixes_no_budget_changes() -> None:
