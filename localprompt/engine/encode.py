@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from array import array
-from collections.abc import Sequence
-from itertools import pairwise
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import chain, pairwise, starmap
 
 from localprompt.engine.chat import Span
 from localprompt.engine.llama import Vocabulary, utf8
@@ -20,8 +21,10 @@ _SHOWN = 5
 """Lost characters that an error names."""
 _CUT = re.compile(r"\n(?<=[^\W_]\n)")
 """Before what a text is cut: a line break behind a letter or digit, which no pre-tokeniser and no token joins."""
-_MOST_KEPT = 4_000_000
-"""Characters of pieces whose tokens are kept."""
+_MOST_KEPT, _EACH = 4_000_000, 32
+"""Characters of pieces whose tokens are kept; what a piece counts beside its own, and two that follow each other."""
+_LETTER = "a"
+"""Stands for the letter or digit before a piece, and takes the space that a SentencePiece vocabulary puts first."""
 _ALONE = "\u263a"
 """Takes the space that a SentencePiece vocabulary puts first, merges with nothing, and goes: the way of CodeLlama's and
 Codestral's authors."""
@@ -33,66 +36,69 @@ _Piece = tuple[str, tuple[Span, ...] | None, bool]
 class Encoder:
     """Does what `encode` does, and remembers the tokens of pieces of texts.
 
-    A new piece is also tokenised together with the one before it. Should two ever have other tokens together than each
-    has apart, texts are tokenised whole from then on.
+    Pieces that follow each other for the first time are also tokenised together. Should two ever have other tokens
+    together than each has apart, texts are tokenised whole from then on.
     """
 
     def __init__(self, llama: Vocabulary) -> None:
         self._llama = llama
         self._known: dict[_Piece, array[int]] = {}
+        self._apart = set[int]()
+        """Hashes of (piece, the next one) whose tokens together are those that each has."""
         self._n_kept = 0
         self._can_cut = True
 
     def encode(self, text: str, spans: Sequence[Span] | None) -> list[int]:
         """Return what the function `encode` does, and raise what it raises."""
-        before: _Piece | None = None
-        tokens = list[int]()
-        whole = [(text, None if spans is None else tuple(spans), True)]
-        for piece in _pieces(text, spans) if self._can_cut else whole:
-            known = self._known.get(piece)
-            if known is None:
-                known = array("i", _of_piece(self._llama, piece))
-                if before and not self._are_apart(before, piece):
-                    self._can_cut = False
-                    return self.encode(text, spans)
-                self._keep(piece, known)
-            tokens.extend(known)
-            before = piece
+        if self._n_kept > _MOST_KEPT:
+            self._known.clear()
+            self._apart.clear()
+            self._n_kept = 0
+        whole: list[_Piece] = [(text, None if spans is None else tuple(spans), True)]
+        pieces = list(_pieces(text, spans)) if self._can_cut else whole
+        tokens = list(chain.from_iterable(map(self._of, pieces)))
+        if not all(starmap(self._are_apart, pairwise(pieces))):
+            self._can_cut = False
+            return self.encode(text, spans)
         return _with_bos(self._llama, tokens)
+
+    def _of(self, piece: _Piece) -> array[int]:
+        found = self._known.get(piece)
+        if found is None:
+            found = self._known[piece] = array("i", _tokens(self._llama, *piece))
+            self._n_kept += len(piece[0]) + _EACH
+        return found
 
     def _are_apart(self, before: _Piece, piece: _Piece) -> bool:
         (text, spans, is_first), (more, behind, _) = before, piece
-        moved = [(start + len(text), end + len(text)) for start, end in behind or ()]
-        both = (text + more, None if spans is None else (*spans, *moved), is_first)
-        apart = [token for each in (before, piece) for token in _of_piece(self._llama, each)]
-        return _of_piece(self._llama, both) == apart
-
-    def _keep(self, piece: _Piece, tokens: array[int]) -> None:
-        if self._n_kept > _MOST_KEPT:
-            self._known.clear()
-            self._n_kept = 0
-        self._known[piece] = tokens
-        self._n_kept += len(piece[0])
+        if (pair := hash((before, piece))) not in self._apart:
+            moved = [(start + len(text), end + len(text)) for start, end in behind or ()]
+            both = (text + more, None if spans is None else (*spans, *moved), is_first)
+            if _tokens(self._llama, *both) != [*self._of(before), *self._of(piece)]:
+                return False
+            self._apart.add(pair)
+            self._n_kept += _EACH
+        return True
 
 
-def _pieces(text: str, spans: Sequence[Span] | None) -> list[_Piece]:
+def _pieces(text: str, spans: Sequence[Span] | None) -> Iterator[_Piece]:
+    marks = spans or ()
+    starts, ends = [start for start, _ in marks], [end for _, end in marks]
     cuts = [0, *(match.start() for match in _CUT.finditer(text)), len(text)]
-    if not spans:
-        none = None if spans is None else ()
-        return [(text[start:end], none, start == 0) for start, end in pairwise(cuts)]
-    cuts = [cut for cut in cuts if not any(start < cut < end for start, end in spans)]
-    return [
-        (text[start:end], tuple((a - start, b - start) for a, b in spans if start <= a and b <= end), start == 0)
-        for start, end in pairwise(cuts)
-    ]
+    cuts = [cut for cut in cuts if bisect_left(starts, cut) == bisect_right(ends, cut)]  # in no mark
+    for start, end in pairwise(cuts):
+        own = tuple((a - start, b - start) for a, b in marks[bisect_left(starts, start) : bisect_right(ends, end)])
+        yield text[start:end], None if spans is None else own, start == 0
 
 
-def _of_piece(llama: Vocabulary, piece: _Piece) -> list[int]:
-    text, spans, is_first = piece
-    if is_first or not llama.writes_spaces_as_underlines:
-        return _tokens(llama, text, spans)
-    moved = None if spans is None else [(start + len(_ALONE), end + len(_ALONE)) for start, end in spans]
-    return _tokens(llama, _ALONE + text, moved)[len(llama.tokenize(_ALONE, control=False)) :]
+def _tokens(llama: Vocabulary, text: str, spans: Sequence[Span] | None, is_first: bool = True) -> list[int]:
+    before = "" if is_first or not llama.writes_spaces_as_underlines else _LETTER
+    moved = [(start + len(before), end + len(before)) for start, end in spans or ()]
+    all_ = before + text
+    tokens = llama.tokenize(all_, control=False) if spans is None else _with_control(llama, all_, moved)
+    tokens = tokens[len(llama.tokenize(before, control=False)) :] if before else tokens
+    _check_all_there(llama, tokens, text, spans or ())
+    return tokens
 
 
 def encode(llama: Vocabulary, text: str, spans: Sequence[Span] | None) -> list[int]:
@@ -113,12 +119,6 @@ def encode(llama: Vocabulary, text: str, spans: Sequence[Span] | None) -> list[i
 
 def _with_bos(llama: Vocabulary, tokens: list[int]) -> list[int]:
     return tokens if llama.bos is None or tokens[:1] == [llama.bos] else [llama.bos, *tokens]
-
-
-def _tokens(llama: Vocabulary, text: str, spans: Sequence[Span] | None) -> list[int]:
-    tokens = llama.tokenize(text, control=False) if spans is None else _with_control(llama, text, spans)
-    _check_all_there(llama, tokens, text, spans or ())
-    return tokens
 
 
 def _check_all_there(llama: Vocabulary, tokens: Sequence[int], text: str, spans: Sequence[Span]) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import tiny
 import toy
 
 from localprompt.engine.chat import Span
@@ -163,15 +165,24 @@ def test_texts_are_tokenised_whole_where_pieces_together_have_other_tokens(tiny_
 
     llama = Joining(tiny_qwen, EngineSettings(n_threads=1))
     encoder = Encoder(llama)
-    texts = ["one\ntwo\nthree", "yes\nno\none\ntwo", "yes\nno", "one\ntwo\nthree"]
+    texts = ["one\ntwo\nthree", "yes", "yes\ntwo\nthree", "yes\nno\none\ntwo", "yes\nno", "one\ntwo\nthree"]
     assert [encoder.encode(text, None) for text in texts] == [encode(llama, text, None) for text in texts]
     n_read = llama.n_read
     encoder.encode(texts[0], None)
     assert llama.n_read == n_read, "what was tokenised whole is known too"
 
 
+def test_pieces_need_no_characters_beside_those_of_the_text(tmp_path: Path) -> None:
+    """llama.cpp aborts over a character that a SentencePiece vocabulary has neither whole nor in bytes."""
+    path, size = tmp_path / "letters.gguf", struct.pack("<Q", 1)
+    tiny.write_letters(path)
+    path.write_bytes(path.read_bytes().replace(size + b"f", size + b"\n"))
+    with load_model(path, tune=False, n_threads=1) as lm:
+        assert lm.tokenize(["abc\nabc"]) == [[1, 3, 4, 5, 6, 9, 4, 5, 6]]
+
+
 def test_the_tokens_that_are_kept_are_bounded(tiny_qwen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("localprompt.engine.encode._MOST_KEPT", 100)
+    monkeypatch.setattr("localprompt.engine.encode._MOST_KEPT", 1000)
     llama = Reading(tiny_qwen, EngineSettings(n_threads=1))
     encoder = Encoder(llama)
     texts = [f"the word {n}\nand a line\nand {n}" for n in range(50)]
