@@ -123,12 +123,17 @@ def watch(home: Store, what: str | None, out: Path | None, seconds: float = RENE
 def find(home: Store, what: str | None) -> tuple[str, Report]:
     """Return the id and the report of the run or study whose id begins with `what`, of the newest one for None.
 
+    A study that has ended is as new as the newest of its runs, and goes before them.
+
     Raises:
         StoreError: if there is none, or several are meant.
     """
     runs = {each.id: each for each in home.runs.every()}
     studies = {each.id: each for kind in _OF_STUDY for each in home.studies.all(kind)}
-    made = {each.id: each.created for each in home.runs.all()} | {each.id: each.created for each in studies.values()}
+    made = {each.id: each.created for each in home.runs.all()}
+    ended = {each.id: each.runs for each in studies.values() if each.status != "running"}
+    last = {name: max((made.get(run, 0.0) for run in ids), default=0.0) for name, ids in ended.items()}
+    made = {each.id: max(each.created, last.get(each.id, 0.0)) for each in studies.values()} | made
     if what is not None and not what.strip():
         raise StoreError("an empty id is none", "give the beginning of an id, or nothing for the newest")
     if what is None:

@@ -37,6 +37,18 @@ def test_without_a_name_the_newest_is_meant(home: Store) -> None:
     assert find(home, None)[0] == first
 
 
+def test_a_study_that_has_ended_is_as_new_as_its_newest_run(home: Store) -> None:
+    """A port begins before its search, and a comparison may get further methods."""
+    run_id, first = search(home), search(home, seed=1)
+    study = home.studies.enter("port", "a key", {"run": run_id}, [first])
+    assert find(home, None)[0] == study.id
+    later = search(home, seed=2)
+    home.studies.enter("port", "a key", {"run": run_id}, [first, later])
+    assert find(home, None)[0] == later, "it goes on: its search can be watched"
+    home.studies.update(study.id, status="finished")
+    assert find(home, None)[0] == study.id
+
+
 def test_the_beginning_of_an_id_is_enough(home: Store) -> None:
     ids = [search(home, seed) for seed in range(3)]
     for run_id in ids:
