@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import reduce
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar
 
 import click
 
@@ -64,18 +64,13 @@ def _together(*options: Callable[[_Command], _Command]) -> Callable[[_Command], 
 
 
 def _engine(ctx: click.Context, param: click.Parameter, assignments: tuple[str, ...]) -> dict[str, object]:
-    """Return engine settings as their types; a name that is none is left to the loading, which knows the nearest."""
+    """Return engine settings as their types."""
     exact: dict[str, object] = {"exact": True} if ctx.meta.get(_EXACT) else {}
     if not assignments:
         return exact
-    from localprompt.engine.settings import EngineSettings  # noqa: PLC0415 - `--help` must start fast
-    from localprompt.interface.values import read_value  # noqa: PLC0415
+    from localprompt.engine.settings import typed  # noqa: PLC0415 - `--help` must start fast
 
-    wanted = get_type_hints(EngineSettings)
-    return exact | {
-        name: read_value(f"the engine setting {name}", value, wanted[name]) if name in wanted else value
-        for name, value in assigned("--engine", assignments, "n_ctx=4096").items()
-    }
+    return exact | typed(assigned("--engine", assignments, "n_ctx=4096"))
 
 
 def _exact(ctx: click.Context, param: click.Parameter, is_exact: bool) -> None:

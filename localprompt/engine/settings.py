@@ -149,18 +149,25 @@ class EngineSettings:
         return {name: value for name, value in settings.items() if name not in unasked or value != unasked[name]}
 
 
+def typed(given: Mapping[str, object]) -> dict[str, object]:
+    """Return settings by name, those that are given, each as its type.
+
+    Raises:
+        ConfigError: for an unknown name, with the nearest known one, or a value of the wrong kind.
+    """
+    wanted = get_type_hints(EngineSettings)
+    if unknown := [name for name in given if name not in wanted]:
+        raise ConfigError(f"unknown engine setting {unknown[0]!r}", nearest(unknown[0], wanted))
+    return {name: read_value(f"the engine setting {name}", value, wanted[name]) for name, value in given.items()}
+
+
 def read_settings(given: Mapping[str, object]) -> EngineSettings:
     """Return the settings with those that are given over the defaults; text is read as the setting's type.
 
     Raises:
         ConfigError: for an unknown name, with the nearest known one, or a value that cannot be.
     """
-    wanted = get_type_hints(EngineSettings)
-    values: dict[str, Any] = {}
-    for name, value in given.items():
-        if name not in wanted:
-            raise ConfigError(f"unknown engine setting {name!r}", nearest(name, wanted))
-        values[name] = read_value(f"the engine setting {name}", value, wanted[name])
+    values: dict[str, Any] = typed(given)
     if "lanes" not in values and values.get("n_seq_max", 0) > 1:  # one sequence more than lanes holds what they share
         values["lanes"] = min(EngineSettings().lanes, values["n_seq_max"] - 1)
     try:

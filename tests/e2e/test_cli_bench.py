@@ -98,6 +98,8 @@ def test_bench_shows_what_each_choice_gave_and_remembers_it(tiny_qwen: Path) -> 
 
 def test_an_unknown_setting_is_refused_before_anything_is_measured(tiny_qwen: Path) -> None:
     assert run("bench", str(tiny_qwen), "--engine", "n_ctxt=512")[0] == 2
+    for command in ("bench", "check"):  # what `load_model` takes beside the settings is none of them
+        assert "unknown engine setting 'tune'" in run(command, str(tiny_qwen), "--engine", "tune=no")[1]
     assert run("bench", "no-such-model")[0] == 2
 
 
