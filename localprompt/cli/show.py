@@ -29,7 +29,7 @@ from localprompt.cli.tables import facts_table, table
 from localprompt.errors import StoreError
 from localprompt.interface.advice import command
 from localprompt.interface.rounding import score_text
-from localprompt.reports.run_report import fates_of
+from localprompt.reports.run_report import fates_of, higher_limit
 from localprompt.reports.verdict import verdict_of
 from localprompt.run.config import resume_command
 from localprompt.run.history import RunHistory, read_history
@@ -247,8 +247,7 @@ def _go_on(run: _Run, result: RunResult | None, configuration: Mapping[str, Any]
         remove = command("runs", "delete", run["run_id"], store=store)
         text = f"{look} says how far the damage goes; {remove} removes the run"
     elif run["status"] in ("paused", "failed", "interrupted") or run["stopped"] or (result and result.stopped):
-        further = " with a higher limit" if run["status"] == "finished" else ""
-        text = f"{resume_command(run['run_id'], configuration, store)}{further} continues"
+        text = f"{resume_command(run['run_id'], configuration, store)}{higher_limit(run['status'], result)} continues"
     else:
         return []
     return [Text(printable(text), style="yellow")]

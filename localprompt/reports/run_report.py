@@ -269,9 +269,15 @@ def _commands(history: RunHistory, store: Path) -> dict[str, str]:
         found |= {"repeat it from its stored answers, without the model": command("replay", run.id, *code, store=store)}
         is_cut = bool(run.stopped or (history.result and history.result.stopped))
         if history.status in ("paused", "failed", "interrupted") or is_cut:
-            further = ", with a higher limit" if history.status == "finished" else ""
-            found |= {f"go on with it{further}": resume_command(run.id, run.configuration, store)}
+            what = f"go on with it{higher_limit(history.status, history.result, ', with')}"
+            found |= {what: resume_command(run.id, run.configuration, store)}
     return {what: line.strip("`") for what, line in found.items()}
+
+
+def higher_limit(status: str, result: RunResult | None, before: str = " with") -> str:
+    """Return what a run that can be gone on with needs for it, behind `before`; nothing where it needs nothing."""
+    which = "more minutes (--max-minutes)" if result and result.refused else "a higher limit"
+    return f"{before} {which}" if status == "finished" else ""
 
 
 def _dev_examples(history: RunHistory) -> list[Example]:

@@ -169,6 +169,8 @@ def test_commands_are_those_that_make_sense(report: RunReport, history: RunHisto
         f"localprompt resume {report.run_id}"
         in of(history, result=stopped).commands["go on with it, with a higher limit"]
     )
+    cut = replace(stopped, refused=(7,))  # by its minutes: no other limit helps
+    assert "go on with it, with more minutes (--max-minutes)" in of(history, result=cut).commands
 
 
 def test_a_damaged_run_has_a_report_too(tmp_path: Path) -> None:
