@@ -13,7 +13,7 @@ from localprompt.cli.streams import say, say_json
 
 
 @click.command()
-@click.argument("what", metavar="[RUN|COMPARISON|SENSITIVITY|TRANSFER]", required=False)
+@click.argument("what", metavar="[RUN|STUDY]", required=False)
 @click.option("--out", type=HomePath(dir_okay=False), help="Write the page to FILE.  [default: localprompt-ID.html]")
 @click.option("--open", "is_opened", is_flag=True, help="Open the page in the browser.")
 @click.option("--watch", "is_watched", is_flag=True, help="Write the page again while its run goes on; Ctrl-C ends it.")
@@ -23,7 +23,8 @@ def report(
 ) -> None:
     """Write a page that shows a run or a study: one HTML file, which asks nothing of any network.
 
-    The argument is the beginning of an id; by default the newest is shown. No model is loaded. With --json the data is
+    The argument is the beginning of the id of a run, comparison, sensitivity, transfer or port; by default the newest
+    is shown. No model is loaded. With --json the data is
     printed instead.
     """
     from localprompt.reports import report as reports  # noqa: PLC0415 - `--help` must start fast

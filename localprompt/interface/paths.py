@@ -70,7 +70,8 @@ def write_whole(path: Path, text: str) -> None:
             file.write(data)
         part.replace(target)
     except OSError as error:
-        raise StoreError(f"{path} cannot be written ({error.strerror or error})", "choose another file") from error
+        hint = "choose another file, in a folder that is there"
+        raise StoreError(f"{path} cannot be written ({error.strerror or error})", hint) from error
     finally:
         with suppress(OSError):  # it was replaced, or there is no such folder: the first error says more
             part.unlink()
