@@ -76,7 +76,7 @@ def _may_seeds_differ(best: Row, others: Sequence[Row]) -> bool:
     """Return whether other seeds may well end in another order: one seed says nothing, intervals say how far."""
     low = best.test.mean if best.test.low is None else best.test.low
     highs = [row.test.mean if row.test.high is None else row.test.high for row in others]
-    return best.test.n == 1 or any(high >= low for high in highs)
+    return any(row.test.n == 1 for row in (best, *others)) or any(high >= low for high in highs)
 
 
 def _doubt(pair: MethodPair) -> str:

@@ -152,6 +152,12 @@ def test_a_method_that_one_seed_alone_puts_ahead_has_not_won(runs: Comparison) -
     assert found.tone == "open"
     assert "in these runs, not for sure with others" in found.headline
     assert "With one seed a method nobody knows how far other seeds would end from these." in found.reasons
+    rows, pairs = _scored(runs, a=(0.0,) * 40, b=(1.0,) * 40)
+    rows[0] = replace(rows[0], test=replace(rows[0].test, n=1), runs=1)  # its other runs failed
+    found = methods_verdict(rows, pairs, 0.0)
+    assert found.tone == "open"
+    assert "in these runs, not for sure with others" in found.headline
+    assert "Other seeds may end in another order: over these b is not clearly ahead." in found.reasons
 
 
 def test_what_chance_or_noise_explains_is_no_win(runs: Comparison) -> None:
