@@ -30,10 +30,8 @@ def report(
     from localprompt.reports import report as reports  # noqa: PLC0415 - `--help` must start fast
     from localprompt.run.session import opened_store  # noqa: PLC0415
 
-    if as_json and is_watched:
-        raise click.UsageError("--json prints once and --watch goes on: give one of them")
-    if as_json and (out is not None or is_opened):
-        raise click.UsageError("--json prints the data and writes no page: leave out --out and --open")
+    if as_json and (is_watched or is_opened or out is not None):
+        raise click.UsageError("--json prints the data once and writes no page: leave out --watch, --open and --out")
     with ExitStack() as stack:
         home = opened_store(store, stack, create=False)
         if as_json:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from localprompt.store import Store
 
+_STUDIES = 20
+"""That a list of runs ends with, the newest, unless it is told how many."""
+
 
 @click.group()
 def runs() -> None:
@@ -36,19 +39,20 @@ def runs() -> None:
 @click.option("--limit", type=click.IntRange(min=1), help="At most N of them.", metavar="N")
 @store_options
 def list_(*, sort: Order, limit: int | None, store: Path | None, as_json: bool, **filters: str | None) -> None:
-    """List the runs, newest first, and name those that are damaged.
+    """List the runs, newest first, and name those that are damaged; below, the newest studies, such as comparisons.
 
     Names are found by any part of them, in small letters or capitals. Scores and gains on test are sorted from the
     highest on.
     """
     from localprompt.store.database import in_words, is_begun  # noqa: PLC0415 - `--help` must start fast
 
-    path, every = store or default_store(), []
+    path, every, studies = store or default_store(), [], list[str]()
     with in_words(f"the store {path}"):
         is_there = is_begun(path)
     if is_there:
         with _open(path) as opened:
             every = [_listed(opened, run) for run in opened.runs.every()]
+            studies = [f"{each.id} ({each.kind}, {each.status})" for each in opened.studies.all()[: limit or _STUDIES]]
     else:
         say(printable_line(f"there is no store {path}; `localprompt optimize` begins one"), err=True)
     wanted = {name: text for name, text in filters.items() if text is not None}
@@ -62,6 +66,8 @@ def list_(*, sort: Order, limit: int | None, store: Path | None, as_json: bool, 
         console(wide=True).print(_list_table(rows))
     elif not every:
         say(f"no runs in {printable_line(str(path))}")
+    if studies and not wanted and not as_json:
+        say(printable_line(f"newest studies: {', '.join(studies)}; `localprompt report ID` shows one"))
     for row in rows:
         if row["status"] == "damaged":
             remove = command("runs", "delete", row["run_id"], store=path)
@@ -189,10 +195,7 @@ def _listed(store: Store, run: RunRecord | DamagedRun) -> dict[str, Any]:
 
 
 def _report(plain: dict[str, Any], text: str, *, as_json: bool) -> None:
-    if as_json:
-        say_json(plain)
-    else:
-        say(text)
+    say_json(plain) if as_json else say(text)
 
 
 def _list_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:

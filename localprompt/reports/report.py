@@ -129,7 +129,7 @@ def find(home: Store, what: str | None) -> tuple[str, Report]:
         StoreError: if there is none, or several are meant.
     """
     runs = {each.id: each for each in home.runs.every()}
-    studies = {each.id: each for kind in _OF_STUDY for each in home.studies.all(kind)}
+    studies = {each.id: each for each in home.studies.all() if each.kind in _OF_STUDY}
     made = {each.id: each.created for each in home.runs.all()}
     ended = {each.id: each.runs for each in studies.values() if each.status != "running"}
     last = {name: max((made.get(run, 0.0) for run in ids), default=0.0) for name, ids in ended.items()}

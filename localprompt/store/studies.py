@@ -99,13 +99,13 @@ class Studies:
         raise StoreError(f"no {kind} begins with {prefix!r} in {self._database.path}", "--store names another store")
 
     @checked
-    def all(self, kind: str) -> list[Study]:
-        """Return all studies of a kind that can be read, newest first.
+    def all(self, kind: str = "") -> list[Study]:
+        """Return all studies of a kind, or of any, that can be read, newest first.
 
         Raises:
             StoreError: if the store cannot be read.
         """
-        query = f"SELECT number, {STUDY_COLUMNS} FROM studies WHERE kind = ? ORDER BY number DESC"
+        query = f"SELECT number, {STUDY_COLUMNS} FROM studies WHERE ? IN ('', kind) ORDER BY number DESC"
         found = []
         with self._database.reading() as connection:
             for number, *row in connection.execute(query, [named(kind)]).fetchall():

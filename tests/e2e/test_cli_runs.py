@@ -182,6 +182,19 @@ def test_an_empty_store_lists_nothing(store: Path) -> None:
     assert as_json(store, "list") == []
 
 
+def test_the_newest_studies_are_named_below_the_runs(store: Path) -> None:
+    fill(store)
+    with Store(store) as opened:
+        ids = [opened.studies.enter(kind, kind, {}).id for kind in ("port", "comparison")]
+    told = (
+        f"newest studies: {ids[1]} (comparison, running), {ids[0]} (port, running); `localprompt report ID` shows one"
+    )
+    assert told in call(store, "list").stdout
+    assert ids[0] not in call(store, "list", "--limit", "1").stdout
+    assert "studies" not in call(store, "list", "--status", "finished").stdout
+    assert len(as_json(store, "list")) == 1
+
+
 def test_show_prints_what_a_person_wants_to_know(store: Path) -> None:
     run_id = fill(store)
     result = call(store, "show", run_id[:6])
