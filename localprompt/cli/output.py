@@ -32,7 +32,7 @@ _FAR = 1.25
 def shown(prompt: Prompt) -> str:
     """Return a prompt's instruction for people, a word for none, and the number of its demos."""
     text = prompt.instruction or "(no instruction)"
-    return f"{text} (and {len(prompt.demos)} demos)" if prompt.demos else text
+    return f"{text} (and {pluralize(len(prompt.demos), 'demo')})" if prompt.demos else text
 
 
 def print_costs(costs: Sequence[MeasuringCost], *, as_json: bool) -> None:
@@ -137,7 +137,7 @@ def boxed(title: str, prompt: Prompt, most_demos: int | None = None) -> Panel:
             text.append(printable(f"\n{name}: {value}"))
         text.append(printable(f"\n=> {demo.output}"))
     if hidden := len(prompt.demos) - len(prompt.demos[:most_demos]):
-        text.append(f"\n\nand {hidden} more demos", style="dim")
+        text.append(f"\n\nand {pluralize(hidden, 'more demo')}", style="dim")
     return Panel(text, title=title, title_align="left")
 
 

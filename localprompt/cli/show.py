@@ -206,7 +206,7 @@ def _candidate_parts(history: RunHistory) -> list[RenderableType]:
     parts: list[RenderableType] = [Text(heading, style="bold")]
     for each in history.ranked:
         demos = len(each.prompt.demos)
-        shots = f", {demos} demos" if demos else ""
+        shots = f", {pluralize(demos, 'demo')}" if demos else ""
         line = f"{each.prompt.id}  {_dev_text(history, each.prompt)}{shots}  {_lineage(each, by_id)}"
         parts.append(Text(printable_line(line), style="dim"))
         parts.append(Text(printable(each.prompt.instruction) or "(no instruction)"))

@@ -340,6 +340,7 @@ def test_a_copied_instruction_does_not_pass_for_the_whole_prompt_and_one_thing_i
         "Copy the instruction of the found prompt, without the worked examples"
     )
     assert "1 proposal was not used:" in it.page.locator("#discards").inner_text()
+    assert "1 worked example" in it.page.locator("#verdict summary").all_inner_texts()
     assert "🎯…" in it.page.locator("#lineage").inner_text()
     half = "/[\\ud800-\\udbff](?![\\udc00-\\udfff])/.test(document.getElementById('main').textContent)"
     assert it.page.evaluate(half) is False, "a character is cut in two"

@@ -22,10 +22,10 @@ def test_lines_name_stage_and_best_and_nothing_is_read_as_markup() -> None:
     reporter.say_best()
     assert out.getvalue().splitlines() == [
         "comparing [red]3[/red] prompts",
-        "  best so far 0.50 on 8 dev examples: Say [/] it. (and 1 demos)",
+        "  best so far 0.50 on 8 dev examples: Say [/] it. (and 1 demo)",
         "a note",
         "The best prompt so far scores 0.50 on 8 dev examples:",
-        "Say [/] it. (and 1 demos)",
+        "Say [/] it. (and 1 demo)",
     ]
 
 

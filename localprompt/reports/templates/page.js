@@ -70,6 +70,7 @@ function percentText(share, digits) {
 const score = (value) => (value === null || value === undefined ? "\u2013" : scoreText(value));
 const signed = (value, digits = 3) => (value === null || value === undefined ? "\u2013" : `${value < -EQUAL ? "\u2212" : "+"}${scoreText(Math.abs(value), digits)}`);
 const count = (value) => (value === null || value === undefined ? "\u2013" : value.toLocaleString("en"));
+const plural = (n, what) => `${count(n)} ${what}${n === 1 ? "" : "s"}`;
 const shownPrompt = (prompt) => prompt.instruction || "(no instruction)";
 
 // Return a picture of a value with its interval on an axis, as wide as its place. `value` has mean, low and high; `tone`
@@ -142,7 +143,7 @@ function promptBox(title, prompt) {
   return el("div", { class: "prompt" },
     el("div", { class: "prompt-head" }, el("h3", { text: title }), copyInstruction(prompt, `the ${title.toLowerCase()}`)),
     prompt.instruction ? verbatim(prompt.instruction) : el("p", { class: "quiet", text: "(no instruction)" }),
-    demos.length ? el("details", { open: demos.length < 3 }, el("summary", { text: `${demos.length} worked examples` }), el("ol", {}, demos)) : null);
+    demos.length ? el("details", { open: demos.length < 3 }, el("summary", { text: plural(demos.length, "worked example") }), el("ol", {}, demos)) : null);
 }
 
 // Return a change of blanks alone with signs for them: nobody would see it. What was taken away breaks no line.

@@ -238,7 +238,7 @@ function drawLineage() {
   { size: 10, detail: (row) => detailOf(row.place) });
 }
 
-const shortPrompt = (prompt) => el("div", { class: "verbatim", dir: "auto", text: shortened(shownPrompt(prompt)) + (prompt.demos.length ? ` (+ ${prompt.demos.length} worked examples)` : "") });
+const shortPrompt = (prompt) => el("div", { class: "verbatim", dir: "auto", text: shortened(shownPrompt(prompt)) + (prompt.demos.length ? ` (+ ${plural(prompt.demos.length, "worked example")})` : "") });
 
 // Return operator, score, tokens and fate of a candidate in a line.
 function facetsOf(place, kids = 0) {
@@ -253,7 +253,7 @@ function facetsOf(place, kids = 0) {
 // Return what is different from the parent, in words and as marked text.
 function changesOf(place) {
   const { prompt } = candidates[place], parent = parentOf[place] === null ? null : candidates[parentOf[place]].prompt;
-  if (!parent) return el("div", {}, verbatim(shownPrompt(prompt)), prompt.demos.length ? paragraph(`with ${prompt.demos.length} worked examples`, "quiet") : null);
+  if (!parent) return el("div", {}, verbatim(shownPrompt(prompt)), prompt.demos.length ? paragraph(`with ${plural(prompt.demos.length, "worked example")}`, "quiet") : null);
   const parts = [parent.instruction === prompt.instruction
     ? paragraph("The instruction is the same.", "quiet")
     : inPlace(parent.instruction.length + prompt.instruction.length, el("pre", { class: "verbatim", dir: "auto" }, wordDiff(parent.instruction, prompt.instruction)))];
@@ -301,7 +301,7 @@ function drawNode(place) {
   const detail = el("div", { class: "detail", hidden: true });
   const item = el("li", { id: `candidate-${place + 1}` });
   const name = `prompt ${place + 1}`;
-  const text = el("button", { type: "button", class: "node", "aria-expanded": "false", "data-key": `text ${each.prompt_id}`, dir: "auto", text: shortened(shownPrompt(each.prompt), 140) + (each.prompt.demos.length ? ` (+ ${each.prompt.demos.length} worked examples)` : "") });
+  const text = el("button", { type: "button", class: "node", "aria-expanded": "false", "data-key": `text ${each.prompt_id}`, dir: "auto", text: shortened(shownPrompt(each.prompt), 140) + (each.prompt.demos.length ? ` (+ ${plural(each.prompt.demos.length, "worked example")})` : "") });
   const unfold = (isOpen) => {
     if (isOpen && !detail.childElementCount) detail.append(detailOf(place));
     detail.hidden = !isOpen;

@@ -10,7 +10,6 @@ function pText(p) {
   return p < 0.001 ? "< 0.001" : p.toFixed(digits);
 }
 const within = (each, text = score) => (each && each.low !== null && each.low !== undefined ? `${text(each.low)} to ${text(each.high)}` : "\u2013");
-const plural = (n, what) => `${count(n)} ${what}${n === 1 ? "" : "s"}`;
 const moment = (seconds) => `${new Date(1000 * seconds).toISOString().slice(0, 16).replace("T", " ")} UTC`;
 
 // Return a number with its interval below it.
