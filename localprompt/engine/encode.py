@@ -11,7 +11,7 @@ import unicodedata
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import chain, pairwise, starmap
+from itertools import chain, pairwise
 
 from localprompt.engine.chat import Span
 from localprompt.engine.llama import Vocabulary, utf8
@@ -42,43 +42,46 @@ class Encoder:
 
     def __init__(self, llama: Vocabulary) -> None:
         self._llama = llama
-        self._known: dict[_Piece, array[int]] = {}
-        self._apart = set[int]()
-        """Hashes of (piece, the next one) whose tokens together are those that each has."""
+        self._numbers: dict[_Piece, int] = {}
+        self._known: list[array[int]] = []
+        """Tokens of the piece of that number."""
+        self._apart = set[tuple[int, int]]()
+        """Numbers of a piece and the next one whose tokens together are those that each has."""
         self._n_kept = 0
         self._can_cut = True
 
     def encode(self, text: str, spans: Sequence[Span] | None) -> list[int]:
         """Return what the function `encode` does, and raise what it raises."""
         if self._n_kept > _MOST_KEPT:
-            self._known.clear()
-            self._apart.clear()
+            for kept in (self._numbers, self._known, self._apart):
+                kept.clear()
             self._n_kept = 0
         whole: list[_Piece] = [(text, None if spans is None else tuple(spans), True)]
         pieces = list(_pieces(text, spans)) if self._can_cut else whole
-        tokens = list(chain.from_iterable(map(self._of, pieces)))
-        if not all(starmap(self._are_apart, pairwise(pieces))):
-            self._can_cut = False
-            return self.encode(text, spans)
-        return _with_bos(self._llama, tokens)
+        numbers = list(map(self._number, pieces))
+        for i, pair in enumerate(pairwise(numbers)):
+            if pair not in self._apart:
+                if not self._are_apart(pieces[i], pieces[i + 1]):
+                    self._can_cut = False
+                    return self.encode(text, spans)
+                self._apart.add(pair)
+                self._n_kept += _EACH
+        return _with_bos(self._llama, list(chain.from_iterable(map(self._known.__getitem__, numbers))))
 
-    def _of(self, piece: _Piece) -> array[int]:
-        found = self._known.get(piece)
+    def _number(self, piece: _Piece) -> int:
+        found = self._numbers.get(piece)
         if found is None:
-            found = self._known[piece] = array("i", _tokens(self._llama, *piece))
+            self._known.append(array("i", _tokens(self._llama, *piece)))
+            found = self._numbers[piece] = len(self._known) - 1
             self._n_kept += len(piece[0]) + _EACH
         return found
 
     def _are_apart(self, before: _Piece, piece: _Piece) -> bool:
         (text, spans, is_first), (more, behind, _) = before, piece
-        if (pair := hash((before, piece))) not in self._apart:
-            moved = [(start + len(text), end + len(text)) for start, end in behind or ()]
-            both = (text + more, None if spans is None else (*spans, *moved), is_first)
-            if _tokens(self._llama, *both) != [*self._of(before), *self._of(piece)]:
-                return False
-            self._apart.add(pair)
-            self._n_kept += _EACH
-        return True
+        moved = [(start + len(text), end + len(text)) for start, end in behind or ()]
+        both = (text + more, None if spans is None else (*spans, *moved), is_first)
+        apart = [*self._known[self._number(before)], *self._known[self._number(piece)]]
+        return _tokens(self._llama, *both) == apart
 
 
 def _pieces(text: str, spans: Sequence[Span] | None) -> Iterator[_Piece]:
