@@ -61,13 +61,12 @@ def known_comparison(home: Store, study: Study) -> KnownComparison:
     """
     there = {each.id: each for each in home.runs.every()}
     planned, known, done = list[PlannedRun](), list[KnownRun](), list[ComparedRun]()
-    for run_id in study.runs:
+    # What all have in common is told by one that went on as it was begun.
+    for run_id in sorted(study.runs, key=lambda each: _went_on_otherwise(there.get(each))):
         run = there.get(run_id)
-        if run is None:
-            known.append(KnownRun(run_id, "", "", None, "gone", "it was deleted"))
-            continue
-        if isinstance(run, DamagedRun):
-            known.append(KnownRun(run_id, run.task, run.method, None, "damaged", run.why))
+        if not isinstance(run, RunRecord):
+            gone = KnownRun(run_id, "", "", None, "gone", "it was deleted")
+            known.append(KnownRun(run_id, run.task, run.method, None, "damaged", run.why) if run else gone)
             continue
         status, why = _state(home, run)
         try:
@@ -85,7 +84,15 @@ def known_comparison(home: Store, study: Study) -> KnownComparison:
         if each.status == "failed"
     ]
     found = summed_up(study.id, planned, _settings(planned), done, failed) if planned else None
+    known.sort(key=lambda each: study.runs.index(each.run_id))
     return KnownComparison(tuple(known), found and replace(found, notes=_notes(found.notes, planned)))
+
+
+def _went_on_otherwise(run: RunRecord | DamagedRun | None) -> bool:
+    """Return whether a run has other limits than it was begun with, or began again with something else."""
+    found = run.configuration if isinstance(run, RunRecord) else {}
+    begun = found.get("identity")
+    return isinstance(begun, Mapping) and (begun.get("limits") != found.get("limits") or bool(found.get("anew")))
 
 
 def _state(home: Store, run: RunRecord) -> tuple[str, str]:

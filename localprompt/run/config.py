@@ -255,11 +255,7 @@ class RunConfig(_Part):
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as the store keeps it."""
-        seldom = (
-            *("restarts", "test_seen", "n_dev", "objective"),
-            *("warm", "tested_too", "fixed", "notes", "cross_validation"),
-        )
-        left_out = {name for name in seldom if getattr(self, name) == type(self).model_fields[name].default}
+        left_out = {name for name, field in type(self).model_fields.items() if getattr(self, name) == field.default}
         return self.model_dump(by_alias=True, exclude=left_out)
 
     def changed(self, **values: object) -> RunConfig:

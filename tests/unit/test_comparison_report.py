@@ -259,6 +259,17 @@ def test_runs_that_are_gone_or_not_like_the_others_are_left_out_and_named(home: 
     assert len(found.result.runs) == 2
 
 
+def test_a_first_run_that_is_not_like_the_others_leaves_itself_out_and_none_of_them(home: Store) -> None:
+    lm = toy.model()
+    result = _compared(home, lm=lm, methods=("random",))
+    resume(result.runs[0].result.run_id, model=lm, task=_task(), max_tokens=2 * LIMIT, store=home)
+    found = _report(home, result.id)
+    assert [run.run_id for run in found.runs] == [run.result.run_id for run in result.runs]
+    assert [run.status for run in found.runs] == ["left out", "finished"]
+    assert found.result is not None
+    assert (found.result.max_tokens, [run.result.seed for run in found.result.runs]) == (LIMIT, [1])
+
+
 def test_no_code_of_a_task_is_run(home: Store, tmp_path: Path) -> None:
     (tmp_path / "score.py").write_text("def score(prediction, targets):\n    return float(prediction in targets)\n")
     path = toy.write_task(tmp_path, 10, 12, 12, keys="metric: score:score\n")
