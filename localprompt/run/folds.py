@@ -130,15 +130,15 @@ class FoldedSearch:
             rows = len(task.train) + len(task.dev)
             observer.note(f"search {number + 1} of {len(ready)}: on {rows} rows, {what}")
             held_out = None if task.test else self._held_out(home, results)
-            minutes = None if deadline is None else deadline.left / 60 / n_left
+            share = None if deadline is None else Deadline(deadline.left / 60 / n_left)
             try:
                 with home.studies.ending(study.id):
                     run_id = study.known(number, each.spec, held_out)
                     if run_id is None:
-                        share = None if minutes is None else Deadline(minutes)
                         sized, cost = planned(each, observer, share)
                         config = RunConfig.new(sized.spec, models, use_cache=use_cache, expected=cost)
                         run_id = study.entered(number, config.changed(cross_validation=held_out))
+                    minutes = None if share is None else share.left / 60
                     results.append(gone_on(home, run_id, each, observer, minutes))
             except BaseException:
                 observer.note(

@@ -16,11 +16,13 @@ import localprompt
 from localprompt.cli.show import print_run
 from localprompt.errors import ConfigError, RunInUse, StoreError, TaskError
 from localprompt.lm.base import LanguageModel
+from localprompt.lm.deadline import Deadline
 from localprompt.reports.report import find
 from localprompt.run.config import RunConfig
 from localprompt.run.folds import without_each_fold
 from localprompt.run.results import RunResult
 from localprompt.run.resume import resume
+from localprompt.run.sizing import planned
 from localprompt.store import Store
 from localprompt.tasks import Task, load_task
 from localprompt.tasks.stored import from_plain, to_plain
@@ -221,6 +223,26 @@ def test_minutes_are_shared_by_all_searches(home: Store, monkeypatch: pytest.Mon
     assert first < last
     assert localprompt.optimize(_task(folds=2), toy.model(), store=home, max_minutes=0.3) == result
     assert len(home.runs.all()) == 3
+
+
+def test_what_planning_a_search_takes_is_taken_from_its_minutes(home: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    minutes, ends = [0.0], list[float]()
+    for place in ("spec", "folds"):
+        monkeypatch.setattr(f"localprompt.run.{place}.Deadline", lambda given: Deadline(given, lambda: 60 * minutes[0]))
+
+    def slowly(*given: Any) -> Any:
+        minutes[0] += 1
+        return planned(*given)
+
+    def resumed(run: str, *, max_minutes: float, **choices: Any) -> RunResult:
+        ends.append(minutes[0] + max_minutes)
+        return resume(run, max_minutes=max_minutes, **choices)
+
+    monkeypatch.setattr("localprompt.run.folds.planned", slowly)
+    monkeypatch.setattr("localprompt.run.study.resume", resumed)
+    localprompt.optimize(_task(folds=2), toy.model(), store=home, method="manual", max_minutes=10)
+    assert len(ends) == 3
+    assert max(ends) <= 10
 
 
 def test_limits_that_cannot_be_divided_are_refused() -> None:
