@@ -25,6 +25,7 @@ from localprompt.interface.advice import command
 from localprompt.interface.values import read_value
 from localprompt.interface.version import __version__
 from localprompt.lm.base import LanguageModel
+from localprompt.lm.loading import is_trusted
 from localprompt.optimizers import Optimizer, configure
 from localprompt.optimizers.registry import settings_of
 from localprompt.proposals.metaprompts import shipped_hash
@@ -347,8 +348,9 @@ class RunConfig(_Part):
     @property
     def resume_options(self) -> list[str]:
         """The options that `localprompt resume` needs to go on with the run; words in capitals are the user's."""
-        came_loaded = [role for role in self.roles if getattr(self.sources, role) is None]
-        needed = [part for role in came_loaded for part in (f"--{role}", role.upper())]
+        named = {role: getattr(self.sources, role) for role in self.roles}
+        missing = [role for role, source in named.items() if source is None or not is_trusted(source)]
+        needed = [part for role in missing for part in (f"--{role}", role.upper())]
         return [*needed, *(["--allow-code"] if self.needs_code else [])]
 
 

@@ -171,3 +171,18 @@ def test_a_task_that_cannot_be_is_one_sentence(what: str) -> None:
     DAMAGE[what](task)
     with pytest.raises(StoreError, match="the task of the run is damaged"):
         from_plain(task)
+
+
+@pytest.mark.parametrize(
+    ("source", "options"),
+    [
+        ("a.gguf", []),
+        (None, ["--model", "MODEL"]),
+        *((each, ["--model", "MODEL"]) for each in ("python:a:b", "http://a")),
+    ],
+)
+def test_the_options_to_go_on_name_a_model_that_the_record_alone_does_not_open(
+    source: str | None, options: list[str]
+) -> None:
+    config = RunConfig.read({**described(), "sources": {"model": source, "proposer": None}})
+    assert config.resume_options == options
