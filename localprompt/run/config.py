@@ -278,6 +278,7 @@ class RunConfig(_Part):
             task=to_plain(task),
             model=ModelConfig.of(models.lm),
             proposer=None if models.other is None else ModelConfig.of(models.other),
+            sources=_Sources(**models.sources),
             restarts=self.restarts + 1,
         )
 

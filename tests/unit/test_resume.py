@@ -132,6 +132,22 @@ def other_answers(lm: ScriptedLM) -> int:
     return lm.n_generated + lm.n_scored - 5 * 40 - 4 * 4
 
 
+def test_a_run_that_was_begun_anew_with_another_model_goes_on_with_that_one() -> None:
+    answers = {name: toy.failing(KeyboardInterrupt(), 150) for name in ("first", "second")}
+
+    def load(name: str, **engine: object) -> ScriptedLM:
+        return toy.model(name=name, answer=answers.pop(name, toy.answer))
+
+    with scheme("toy", load):
+        with pytest.raises(KeyboardInterrupt):
+            runs.optimize(toy.task(), "toy:first", method="ape")
+        with Store() as store:
+            run_id = store.runs.all()[0].id
+        with pytest.raises(KeyboardInterrupt):
+            resuming.resume(run_id, model="toy:second", force=True)
+        assert resuming.resume(run_id).model == "second"
+
+
 def test_what_is_found_anew_is_asked_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     run_id, lm = _interrupted(), toy.model()
     monkeypatch.setattr(configuration, "__version__", "99")
