@@ -78,11 +78,8 @@ def known_comparison(home: Store, study: Study) -> KnownComparison:
         except StoreError as error:
             status, why = "left out" if status == "finished" else status, error.message
         known.append(KnownRun(run.id, run.task, run.method, run.seed, status, why))
-    failed = [
-        FailedRun(each.run_id, each.task, each.method, each.seed or 0, each.why, "")
-        for each in known
-        if each.status == "failed"
-    ]
+    lost = [each for each in known if each.status == "failed"]
+    failed = [FailedRun(each.run_id, each.task, each.method, each.seed or 0, each.why, "") for each in lost]
     found = summed_up(study.id, planned, _settings(planned), done, failed) if planned else None
     known.sort(key=lambda each: study.runs.index(each.run_id))
     return KnownComparison(tuple(known), found and replace(found, notes=_notes(found.notes, planned)))

@@ -46,11 +46,7 @@ def outcome_rows(store: Store, run_id: str) -> list[dict[str, Any]]:
             "prompt_id": each.prompt.id,
             "example_id": outcome.example_id,
             "split": outcome.example_id.partition(":")[0],
-            "prediction": outcome.prediction,
-            "score": outcome.score,
-            "margin": outcome.margin,
-            "failed": outcome.failed,
-            "completion": outcome.completion,
+            **{name: getattr(outcome, name) for name in ("prediction", "score", "margin", "failed", "completion")},
         }
         for kind in ("metric", "test")
         for each in store.runs.evaluations(run_id, kind)

@@ -146,7 +146,9 @@ def _outcome(example_id: str, evaluation: int, number: int, prediction: str | No
     score, margin, completion = rest
     if not abs(score) <= _LARGEST >= abs(margin or 0.0):  # NaN lies nowhere
         raise ValueError("a number is not finite, or too large")
-    return evaluation, Outcome(example_id, _text(prediction), score, margin, completion=_text(completion))
+    # What was answered has a completion or a label, and what is scored by its likelihood is not as probable as that.
+    failed = prediction is None and completion is None and score == 0
+    return evaluation, Outcome(example_id, _text(prediction), score, margin, failed, _text(completion))
 
 
 def _mark(tokens: int | None, seconds: float | None) -> Mark | None:

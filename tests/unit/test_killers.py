@@ -131,6 +131,7 @@ def test_a_run_goes_on_past_its_killers_and_counts_them() -> None:
     assert (result.dev.mean if result.dev else 0, result.test.best.mean) == (39 / 40, 39 / 40)
     assert result.test.best_unparsed == 0
     assert result.failed == result.to_json()["failed"] > 2
+    assert {row["example_id"] for row in result.outcomes if row["failed"]} == {"dev:21", "test:61"}
     second = Mortal()
     assert resuming.replay(result.run_id).failed == result.failed
     assert runs.optimize(toy.task(), second).failed == result.failed
@@ -145,6 +146,13 @@ def test_an_export_rests_on_rows_that_have_an_answer(labels: tuple[str, ...]) ->
         found = find(home, run, "dev")
     assert len(found.label_priors) == len(labels)
     assert winner(found, Mortal()).example.id == "dev:3"
+
+
+def test_the_pooled_scores_of_folds_count_killers_apart_from_what_held_no_answer() -> None:
+    given = replace(toy.task(train=4, dev=8, test=0), folds=2)
+    result = runs.optimize(given, Mortal("alpha7\n"), method="manual")
+    assert result.test is not None
+    assert (result.test.seed.mean, result.test.seed_unparsed) == (0.0, 0)
 
 
 def test_an_evaluation_counts_its_killers_apart_from_what_held_no_answer() -> None:

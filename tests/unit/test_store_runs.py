@@ -107,7 +107,7 @@ def test_what_changes_of_a_run_is_changed_and_nothing_else(store: Store) -> None
 def _record(store: Store, run_id: str) -> None:
     with store.runs.hold(run_id):
         store.runs.add_candidates(run_id, [Candidate(PLAIN, "seed"), Candidate(BEST, "forward", (PLAIN.id,))])
-        outcomes = (Outcome("dev:1", UGLY, 1.0, 0.25), Outcome("dev:2", None, 0.0))
+        outcomes = (Outcome("dev:1", UGLY, 1.0, 0.25), Outcome("dev:2", None, 0.0, failed=True))
         store.runs.add_evaluations(run_id, "metric", [Evaluation(BEST, outcomes), Evaluation(PLAIN, outcomes[1:])])
         store.runs.add_evaluations(run_id, "likelihood token", [Evaluation(BEST, (Outcome("dev:1", None, -3.5),))])
         store.runs.add_evaluations(run_id, "metric", [Evaluation(PLAIN, outcomes[:1])])
@@ -124,7 +124,7 @@ def test_what_a_run_found_is_the_same_after_it_was_written_twice(store: Store) -
     for _ in range(2):  # a resumed run writes everything again
         _record(store, run.id)
         assert store.runs.candidates(run.id) == [Candidate(PLAIN, "seed"), Candidate(BEST, "forward", (PLAIN.id,))]
-        both = (Outcome("dev:1", UGLY, 1.0, 0.25), Outcome("dev:2", None, 0.0))
+        both = (Outcome("dev:1", UGLY, 1.0, 0.25), Outcome("dev:2", None, 0.0, failed=True))
         assert store.runs.evaluations(run.id) == [Evaluation(BEST, both), Evaluation(PLAIN, both[::-1])]
         assert store.runs.evaluations(run.id, "likelihood token") == [Evaluation(BEST, (Outcome("dev:1", None, -3.5),))]
         assert store.runs.discards(run.id) == [Discard(UGLY, "too long")] * 2 + [Discard("x", "a question")]
