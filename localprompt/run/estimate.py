@@ -192,7 +192,6 @@ def rehearse(
         tokens_computed=int(times * (prefilled + generated)),
         seconds=None if of_lm is None else math.fsum(times_of),
     )
-
     return Rehearsal(cost, is_ended, problem, simulated_task, answering)
 
 

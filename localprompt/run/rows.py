@@ -28,8 +28,7 @@ def candidate_rows(store: Store, run_id: str) -> list[dict[str, Any]]:
                 "parents": " ".join(each.parents),
                 "mean": math.fsum(scores) / len(scores) if scores else None,
                 "n": len(scores),
-                "tokens": mark.tokens if mark else None,
-                "seconds": mark.seconds if mark else None,
+                **{name: getattr(mark, name, None) for name in ("tokens", "seconds")},
             }
         )
     return rows

@@ -69,8 +69,7 @@ def learn_speed(ready: Prepared, deadline: Deadline | None = None) -> Speed:
     """
     lm, other = ready.models.lm, ready.models.other
     asked = [lm] if deadline is None or other is None else [lm, other]
-    measured = {each.facts.fingerprint: measured_rates(each) for each in asked}
-    rates = {name: found for name, found in measured.items() if found is not None}
+    rates = {each.facts.fingerprint: found for each in asked if (found := measured_rates(each)) is not None}
     is_local = lm.facts.fingerprint in rates
     if deadline is not None and other is not None and other.facts.fingerprint not in rates:
         rates[other.facts.fingerprint] = _rates_of_writing(other)
@@ -135,9 +134,8 @@ def sized(ready: Prepared, speed: Speed, deadline: Deadline | None = None) -> tu
         return max(amount / limit for amount, limit in (*used, (took, seconds)) if limit is not None)
 
     free = replace(spec, limits=Limits())
-    of_one = share_of(rehearse(replace(free, optimizer=Manual()), *known).cost) / (
-        len(spec.task.seeds) + len(spec.warm)
-    )
+    n_prompts = len(spec.task.seeds) + len(spec.warm)
+    of_one = share_of(rehearse(replace(free, optimizer=Manual()), *known).cost) / n_prompts
     n_dev = max(LEAST_DEV, int(len(spec.task.dev) / (MEASURED * of_one)))
     free = replace(free, n_dev=n_dev if n_dev < len(spec.task.dev) else None)
 
@@ -173,18 +171,15 @@ def planned(ready: Prepared, observer: Observer, deadline: Deadline | None = Non
     speed = learn_speed(ready, deadline)
     size, cost = sized(ready, speed, deadline)
     limits = size.spec.limits
-    is_limited = (limits.max_tokens, limits.max_calls, limits.max_minutes) != (None, None, None)
-    if is_limited and cost.proposals == 0 and not isinstance(size.spec.optimizer, Manual):
+    given = (("tokens", limits.max_tokens), ("calls", limits.max_calls), ("minutes", limits.max_minutes))
+    told = ", ".join(f"{limit:,} {what}" for what, limit in given if limit is not None)
+    if told and cost.proposals == 0 and not isinstance(size.spec.optimizer, Manual):
         whole = estimate(replace(size.spec, limits=Limits()), size.models, speed.rates, speed.n_answer)
         takes = f"{whole.tokens_computed:,} tokens and {whole.evaluations + whole.proposals:,} calls" + (
             f" in {(whole.seconds + (whole.final_seconds or 0.0)) / 60:.1f} minutes" if whole.seconds else ""
         )
-        given = (("tokens", limits.max_tokens), ("calls", limits.max_calls), ("minutes", limits.max_minutes))
-        told = ", ".join(f"{limit:,} {what}" for what, limit in given if limit is not None)
-        observer.note(
-            f"{size.spec.method} is not expected to write a single prompt within {told}: in this size it takes about "
-            f"{takes}"
-        )
+        problem = f"{size.spec.method} is not expected to write a single prompt within {told}"
+        observer.note(f"{problem}: in this size it takes about {takes}")
     return size, replace(cost, sizes=_changes(ready.spec, size.spec))
 
 

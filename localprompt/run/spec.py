@@ -181,7 +181,6 @@ def read_spec(
     """
     name, preset, settings = method
     optimizer = configure(name, settings, preset)
-    check_count("seed", seed, least=0)
     fixed = current_names(name, settings) if preset == LOCAL else None
     return RunSpec(loaded_task(task, allow_code=allow_code), name, optimizer, seed, limits, fixed)
 
@@ -230,10 +229,20 @@ def loaded_task(task: TaskSource, *, allow_code: bool, unlabelled: bool = False)
 
     Raises:
         ConfigError: if it was made in Python, and holds what it cannot.
-        TaskError: if its file or its data is wrong.
+        TaskError: if its file or its data is wrong, or different examples have one id.
     """
     if isinstance(task, Task):
         check_record("task", task)
+        _check_ids(task)
     else:
         task = load_task(task, allow_code=allow_code, unlabelled=unlabelled)
     return replace(task, answer=guarded_answer(task.answer), metric=guarded_metric(task.metric))
+
+
+def _check_ids(task: Task) -> None:
+    """Check that no two examples have one id: the score of one would be taken for that of the other."""
+    known: dict[str, Example] = {}
+    for example in (*task.train, *task.dev, *task.test):
+        if known.setdefault(example.id, example) != example:
+            problem = f"two different examples of the task {task.name} have the id {example.id!r}"
+            raise TaskError(problem, "make it of the split and a number, such as dev:3, which no other example has")

@@ -560,6 +560,15 @@ def test_a_row_that_does_not_fit_is_refused_before_anything_is_spent() -> None:
     assert lm.seen == []
 
 
+def test_different_rows_with_one_id_are_refused_before_anything_is_spent() -> None:
+    given, lm = toy.task(), toy.model()
+    same = tuple(replace(each, id=f"{number}") for number, each in enumerate(given.dev))
+    with pytest.raises(TaskError, match="two different examples of the task toy have the id '3'"):
+        runs.optimize(replace(given, dev=same, test=tuple(replace(each, id="3") for each in given.test[:1])), lm)
+    assert lm.seen == []
+    assert runs.evaluate(replace(given, test=given.dev), lm, "").score.n == 40, "the same row may be in two splits"
+
+
 def test_room_is_left_for_a_longer_instruction_in_a_search_alone() -> None:
     lm = toy.model()
     lm.n_ctx = 100
