@@ -18,7 +18,7 @@ from localprompt.interface.arguments import checked
 from localprompt.lm.metered import MeteredLM
 from localprompt.run.models import Named
 from localprompt.run.session import Session, StoreSource, open_session
-from localprompt.run.spec import TaskSource, loaded_task
+from localprompt.run.spec import TaskSource, check_count, loaded_task
 from localprompt.search.evaluator import Evaluator
 from localprompt.search.observer import Observer, SilentObserver, pluralize
 from localprompt.search.problem import Problem
@@ -124,6 +124,7 @@ def tune(  # noqa: PLR0913 - options of a user
     Raises:
         ConfigError, TaskError, ModelError, StoreError: as `optimize`.
     """
+    check_count("rows", rows)
     loaded = loaded_task(task, allow_code=False)
     check_one_split(loaded, "all its rows are tested, so none are there to choose a way to ask by")
     observer = observer or SilentObserver()

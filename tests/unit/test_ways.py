@@ -13,6 +13,7 @@ import toy
 import yaml
 
 from localprompt import Prompt, TaskError, load_task, tune
+from localprompt.errors import ConfigError
 from localprompt.run.ways import AS_IT_IS, Tuned, Way
 from localprompt.stats.intervals import Difference, interval
 from localprompt.tasks import Layout, Task
@@ -97,6 +98,14 @@ def test_a_cross_validated_task_is_refused_before_anything_is_asked() -> None:
     with pytest.raises(TaskError, match="cross-validated"):
         tune(replace(toy.task(), folds=5, test=()), lm)
     assert not lm.asked
+
+
+@pytest.mark.parametrize("rows", [0, -5])
+def test_what_is_no_number_of_rows_is_refused_before_anything_is_asked(rows: int) -> None:
+    lm = toy.model()
+    with pytest.raises(ConfigError, match=f"rows is {rows}"):
+        tune(toy.task(), lm, rows=rows)
+    assert lm.seen == []
 
 
 @pytest.mark.parametrize(
