@@ -89,7 +89,7 @@ def compare(  # noqa: PLR0913 - a comparison has as many choices as the command
     Raises:
         ConfigError, TaskError: before anything is loaded, for unknown names, impossible settings and wrong tasks.
         ModelError: if a model cannot be found or loaded.
-        StoreError: if the store cannot be read or written, or another process has a run that is new to this comparison.
+        StoreError: if the store cannot be read or written. A run that another process has is one of the failures.
     """
     methods_of = _configured(methods, preset, settings)
     check_count("n_seeds", n_seeds)
