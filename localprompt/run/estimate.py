@@ -148,8 +148,7 @@ def rehearse(
 ) -> Rehearsal:
     """Return a search with proposals of so many words; the rest as `estimate`."""
     task, lm, seed, limits = spec.placed, models.lm, spec.seed, spec.limits
-    texts = [example.targets[0] for example in (*task.train, *task.dev)]
-    lengths = lm.count_tokens(texts)
+    lengths = lm.count_tokens([example.targets[0] for example in (*task.train, *task.dev)])
     coin = random.Random(seed)
     # Made-up text holds no number or label that could be extracted: without an answer none would be right.
     simulated_task = replace(

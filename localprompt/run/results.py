@@ -252,7 +252,7 @@ class RunResult:
 
     @property
     def outcomes(self) -> list[dict[str, Any]]:
-        """A flat row for each prompt and example that this run measured together, those on test last.
+        """A flat row for each prompt and example that this run measured together, once; those on test last.
 
         `prompt_id`, `example_id`, `split`, `prediction`, `score`, `margin` in nats between labels, `failed`, and the
         `completion` as the model wrote it. Of a cross-validated task test is measured by the other runs.

@@ -35,19 +35,20 @@ def candidate_rows(store: Store, run_id: str) -> list[dict[str, Any]]:
 
 
 def outcome_rows(store: Store, run_id: str) -> list[dict[str, Any]]:
-    """Return a row for each prompt and example that were measured together, those on test last.
+    """Return a row for each prompt and example that were measured together, once; those on test last.
 
     Raises:
         StoreError: if there is no such run, or it is damaged.
     """
-    return [
-        {
+    rows = {
+        (each.prompt.id, outcome.example_id): {
             "prompt_id": each.prompt.id,
             "example_id": outcome.example_id,
             "split": outcome.example_id.partition(":")[0],
             **{name: getattr(outcome, name) for name in ("prediction", "score", "margin", "failed", "completion")},
         }
-        for kind in ("metric", "test")
+        for kind in ("metric", "evidence", "test")
         for each in store.runs.evaluations(run_id, kind)
         for outcome in each.outcomes
-    ]
+    }
+    return list(rows.values())

@@ -90,6 +90,18 @@ def test_outcomes_are_flat_rows(store: Path) -> None:
     assert sum(dev) / len(dev) == found.dev.mean
 
 
+def test_outcomes_have_the_rows_by_which_the_winner_was_chosen_each_once(store: Path) -> None:
+    found = _optimize(store, max_calls=400)
+    rows = [(row["prompt_id"], row["example_id"], row["score"]) for row in found.outcomes if row["split"] != "test"]
+    assert len({row[:2] for row in rows}) == len(rows)
+    second = found.runner_up
+    assert second is not None
+    best, other = ({row: score for each, row, score in rows if each == of} for of in (found.best.id, second.prompt.id))
+    assert second.n_unseen > 0
+    gains = [other[row] - best[row] for row in best if row in other]
+    assert (len(gains), sum(gains) / len(gains)) == (second.difference.n, pytest.approx(second.difference.mean))
+
+
 def _is_flat(rows: list[dict[str, Any]]) -> bool:
     values = [value for row in rows for value in row.values()]
     return (
