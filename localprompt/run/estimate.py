@@ -29,13 +29,12 @@ from localprompt.lm.metered import MeteredLM
 from localprompt.lm.simulated import PROPOSAL_WORDS, SimulatedLM
 from localprompt.lm.speed import drawing_rate
 from localprompt.run.models import Models
-from localprompt.run.spec import Limits, RunSpec
+from localprompt.run.spec import RunSpec
 from localprompt.search.evidence import MOST_OTHERS, on_unseen_rows
 from localprompt.search.filtering import spend_remaining
 from localprompt.search.problem import Problem
 from localprompt.store.plain import PlainRecord, read
 from localprompt.tasks import Task
-from localprompt.types import Spend
 
 _logger = logging.getLogger("localprompt")
 
@@ -88,12 +87,12 @@ def estimate(
 
     Half of the made-up answers are right, whatever the prompt, so a search that ends early because it found a perfect
     prompt, or goes on because it keeps getting better, costs less or more than this. No proposal is discarded. Of a
-    method that only the budget ends a part is rehearsed, and the rest costs as much in proportion. Where a limit ends
-    the search, a few tokens decide whether its last step still fits, so it is rehearsed with longer and with shorter
-    proposals too.
+    method that only the budget ends a part is rehearsed, and the rest costs as much in proportion; of a search that
+    minutes end, the part for which there is time. Where a limit on tokens or calls ends the search, a few tokens decide
+    whether its last step still fits, so it is rehearsed with longer and with shorter proposals too.
 
     Args:
-        spec: the search.
+        spec: the search; its minutes are those without the final evaluation.
         models: of it.
         rates: of the models, by fingerprint; the task LM's stand for a proposer without.
         n_answer: mean tokens of an answer; by default those of a target.
@@ -163,11 +162,10 @@ def rehearse(
     proposer = MeteredLM(writing, budget)
     problem = Problem(simulated_task, evaluator, proposer, rng=random.Random(seed), warm=spec.warm)
     problem.is_rehearsal = True
-    times, is_ended = 1.0, False
+    is_part, is_ended = False, False
     try:
         spec.optimizer.run(problem)
-        if getattr(spec.optimizer, "SPENDS_ALL", False):
-            times = _times(budget.spend, limits)
+        is_part = getattr(spec.optimizer, "SPENDS_ALL", False)
     except BudgetExhausted:
         is_ended = True
         with suppress(BudgetExhausted):
@@ -178,26 +176,21 @@ def rehearse(
     simulated = {id(model): model for model in (answering, writing)}.values()
     of_lm = rates.get(lm.facts.fingerprint)
     of_both = [(answering, of_lm), (writing, rates.get(writing.facts.fingerprint, of_lm))][: len(simulated)]
-    times_of = [
-        known.seconds(times * m.prefilled, times * m.generated, times * m.decodes) for m, known in of_both if known
-    ]
+    took = math.fsum(known.seconds(m.prefilled, m.generated, m.decodes) for m, known in of_both if known)
     proposals = sum(model.proposals for model in simulated)
     prefilled, generated = sum(m.prefilled for m in simulated), sum(m.generated for m in simulated)
     spend = budget.spend
+    used = (spend.tokens_computed, limits.max_tokens), (spend.calls, limits.max_calls), (took / 60, limits.max_minutes)
+    share = min((limit / amount for amount, limit in used if amount and limit), default=1.0)
+    times = share if is_part else min(share, 1.0)  # minutes, which no budget of a rehearsal holds, may end any method
     cost = Estimate(
         proposals=int(times * proposals),
         evaluations=int(times * (spend.calls - proposals)),
         tokens_requested=int(times * spend.tokens_requested),
         tokens_computed=int(times * (prefilled + generated)),
-        seconds=None if of_lm is None else math.fsum(times_of),
+        seconds=None if of_lm is None else times * took,
     )
     return Rehearsal(cost, is_ended, problem, simulated_task, answering)
-
-
-def _times(spend: Spend, limits: Limits) -> float:
-    """Return how many times the limits hold what was spent; 1 without a limit."""
-    shares = ((limits.max_tokens, spend.tokens_computed), (limits.max_calls, spend.calls))
-    return min((limit / max(1, used) for limit, used in shares if limit is not None), default=1.0)
 
 
 def measured_rates(lm: LanguageModel) -> Rates | None:

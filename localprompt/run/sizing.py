@@ -124,8 +124,13 @@ def sized(ready: Prepared, speed: Speed, deadline: Deadline | None = None) -> tu
     spec, limits, fixed = ready.spec, ready.spec.limits, ready.spec.fixed
     seconds = None if deadline is None else max(deadline.left_for_search, 1e-6)
     known = (ready.models, speed.rates, speed.n_answer)
+
+    def expected(spec: RunSpec) -> Estimate:
+        of_search = limits if seconds is None else replace(limits, max_minutes=seconds / 60)
+        return estimate(replace(spec, limits=of_search), *known)
+
     if fixed is None or (seconds, limits.max_tokens, limits.max_calls) == (None, None, None):
-        return ready, estimate(spec, *known)
+        return ready, expected(spec)
 
     def share_of(cost: Estimate) -> float:
         """Return which share of the budget a search takes, by the limit that is nearest."""
@@ -154,10 +159,10 @@ def sized(ready: Prepared, speed: Speed, deadline: Deadline | None = None) -> tu
         ahead = [replace(best, **{name: getattr(each, name)}) for each in sizes[reached:][:_AHEAD]]
         best = grown(best, ahead, _FILLED)
     spec = replace(free, optimizer=best, limits=limits)
-    cost = estimate(spec, *known)
+    cost = expected(spec)
     if cost.proposals == 0 and len(spec.placed.dev) > LEAST_DEV:
         spec = replace(spec, n_dev=LEAST_DEV)
-        cost = estimate(spec, *known)
+        cost = expected(spec)
     return replace(ready, spec=spec), cost
 
 

@@ -226,6 +226,17 @@ def test_after_the_minutes_there_is_a_finished_result(clock: Clock, method: str,
         assert result.best == result.seed_prompt
 
 
+@pytest.mark.parametrize(("method", "preset"), [("random", "local"), ("ape", "paper")])
+def test_a_search_that_minutes_end_is_expected_to_take_no_more_than_those(
+    clock: Clock, method: str, preset: str
+) -> None:
+    task = toy.task(train=60, dev=60, test=60)
+    expected = runs.dry_run(task, Slow(clock, 80), method=method, preset=preset, max_minutes=1)
+    assert expected.seconds is not None
+    assert 20 < expected.seconds <= 60
+    assert 1000 < expected.tokens_computed < 80 * 60
+
+
 def test_more_minutes_measure_more_of_test(clock: Clock) -> None:
     found = []
     for minutes in (1, 3, 10):
