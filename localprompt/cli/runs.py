@@ -195,7 +195,10 @@ def _listed(store: Store, run: RunRecord | DamagedRun) -> dict[str, Any]:
 
 
 def _report(plain: dict[str, Any], text: str, *, as_json: bool) -> None:
-    say_json(plain) if as_json else say(text)
+    if as_json:
+        say_json(plain)
+    else:
+        say(text)
 
 
 def _list_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:

@@ -97,8 +97,8 @@ def _pieces(text: str, spans: Sequence[Span] | None) -> Iterator[_Piece]:
 def _tokens(llama: Vocabulary, text: str, spans: Sequence[Span] | None, is_first: bool = True) -> list[int]:
     before = "" if is_first or not llama.writes_spaces_as_underlines else _LETTER
     moved = [(start + len(before), end + len(before)) for start, end in spans or ()]
-    all_ = before + text
-    tokens = llama.tokenize(all_, control=False) if spans is None else _with_control(llama, all_, moved)
+    behind = before + text
+    tokens = llama.tokenize(behind, control=False) if spans is None else _with_control(llama, behind, moved)
     tokens = tokens[len(llama.tokenize(before, control=False)) :] if before else tokens
     _check_all_there(llama, tokens, text, spans or ())
     return tokens
