@@ -160,7 +160,8 @@ def test_what_does_not_fit_the_servers_context_ends_a_search_that_has_found_some
     named_model(toy.model())
     task = toy.write_task(tmp_path, 20, 40, 40)
     with command(tiny_qwen) as (_, url):
-        search = ["optimize", task, "--model", toy.NAMED, "--proposer", url, "--method", "opro", "--max-calls", "500"]
+        search = ["optimize", task, "--model", toy.NAMED, "--proposer", url, "--method", "opro"]
+        search += ["--set", "init_prompts=12", "--set", "steps=3"]
         found = run(*search)  # the context has 512 tokens, which is more than are estimated
     assert "refuses with 400" in found["stopped"]
     assert "the context has 512" in found["stopped"]
