@@ -133,6 +133,8 @@ class Auto(Checked):
 
     REMOVED: ClassVar[Mapping[str, object]] = {"rounds": 10, "example_sets": 8}
     SCALES: ClassVar[Scales] = {"orders": (1, 0.5), "queries": (1, 0.5), "contestants": (6, 0.5)}
+    SPENDS_ALL: ClassVar[bool] = True
+    """Under a limit it goes on while there is something to gain; a rehearsal ends as without one."""
 
     queries: Count = 3
     """Sets of worked examples behind the guesses of the opening."""

@@ -125,6 +125,14 @@ def test_a_limit_ends_the_estimate_where_it_ends_the_run() -> None:
     assert _estimate(max_tokens=3000).tokens_computed <= 3000
 
 
+@pytest.mark.parametrize("name", ["auto", "random"])
+def test_what_goes_on_until_its_limit_is_expected_to(name: str) -> None:
+    method = configure(name, {"orders": 1, "queries": 1} if name == "auto" else {"proposals": 16})
+    free = toy.expected(method, toy.task(), toy.model()).tokens_computed
+    twice = toy.expected(method, toy.task(), toy.model(), max_tokens=2 * free)
+    assert twice.tokens_computed == pytest.approx(2 * free, rel=0.01)
+
+
 def test_two_models_are_told_apart() -> None:
     task_lm, writer = toy.model(), toy.model(has_chat=False)
     result = toy.expected(QUARTERS, toy.task(), task_lm, writer)
