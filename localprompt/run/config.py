@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -116,8 +117,7 @@ class ModelConfig(_Part):
         if self.fingerprint == lm.facts.fingerprint:
             return
         before, after = self.identity, ModelConfig.of(lm).identity
-        changed = [name for name in (*before, *after) if before.get(name) != after.get(name)] or ["fingerprint"]
-        name = changed[0]
+        name = next((each for each in (*before, *after) if before.get(each) != after.get(each)), "fingerprint")
         raise RunMismatch(
             f"the {role} differs: {name} was {before.get(name)!r} when the run started, now {after.get(name)!r}",
             "use the model and settings that the run was started with, or pass --force",
@@ -248,8 +248,7 @@ class RunConfig(_Part):
             return cls(**plain)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
-            place = ".".join(map(str, first["loc"]))
-            why = f"{place}: {first['msg']}"
+            why = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
         except ConfigError as error:
             why = f"limits: {error.message}"
         raise StoreError(f"the configuration of the run is damaged ({why[:_SHOWN]})", _FOREIGN)
@@ -262,6 +261,11 @@ class RunConfig(_Part):
     def changed(self, **values: object) -> RunConfig:
         """Return the record with other values, by name."""
         return self.model_copy(update=values)
+
+    def moved(self, now: Models) -> RunConfig:
+        """Return the record with where its models are now; of one that came loaded, where it was."""
+        places = {role: place for role, place in now.sources.items() if place}
+        return self.changed(sources=self.sources.model_copy(update=places))
 
     def namespace(self, run_id: str) -> str:
         """Return where the run's answers are kept: empty where it shares them with others.
@@ -316,14 +320,13 @@ class RunConfig(_Part):
 
     def is_same_search(self, other: RunConfig) -> bool:
         """Return whether two records are of one search: a run of one is a run of the other."""
-        same = (
-            *("version", "search", "meta_prompts", "model", "proposer"),
-            *("method", "settings", "seed", "n_dev", "use_cache"),
+        same = attrgetter(
+            "version", "search", "meta_prompts", "model", "proposer", "method", "settings", "seed", "n_dev", "use_cache"
         )
         return (
             identity_hash(self.to_json()) == identity_hash(other.to_json())
             and self.limits == other.limits  # a run that went on with other ones is another search
-            and all(getattr(self, name) == getattr(other, name) for name in same)
+            and same(self) == same(other)
             # Tables tell tasks by their names, which no fingerprint holds.
             and all(self.task.get(key) == other.task.get(key) for key in ("name", "fingerprint"))
         )

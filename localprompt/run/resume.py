@@ -106,7 +106,7 @@ def resume(  # noqa: PLR0913 - as many choices as the command
             config = config.restarted(spec.task, models)
         ready = prepare(spec, models)
         limits = replace(spec.limits, pause_after=begun.limits.pause_after)
-        config = config.changed(test_seen=_is_seen(record, begun, spec.task), limits=limits)
+        config = config.moved(models).changed(test_seen=_is_seen(record, begun, spec.task), limits=limits)
         is_same = mismatch is None and spec.limits.without_minutes() == begun.limits.without_minutes()
         is_unchanged = is_same and not (max_minutes and is_cut(record, spec.task.test))
         if record.status == "finished" and record.result is not None and is_unchanged:
@@ -272,9 +272,8 @@ def _mismatch(config: RunConfig, task: Task, models: Models) -> RunMismatch | No
     """Return what differs between a run and the task, the models and the version of now; None if nothing does."""
     try:
         config.check_version()
-        config.model.check_same(models.lm, "model")
-        if config.proposer is not None:
-            config.proposer.check_same(models.proposer, "proposer")
+        for (role, then), lm in zip(config.roles.items(), (models.lm, models.proposer), strict=False):
+            then.check_same(lm, role)
     except RunMismatch as mismatch:
         return mismatch
     return _other_task(config, task)

@@ -9,7 +9,8 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ import pytest
 import toy
 
 from localprompt.errors import ConfigError, ContextOverflow, ModelError, RunMismatch, StoreError, TaskError
+from localprompt.lm import loading
 from localprompt.lm.base import ModelFacts
 from localprompt.lm.loading import scheme
 from localprompt.lm.scripted import ScriptedLM
@@ -68,6 +70,21 @@ def test_a_run_without_the_cache_is_resumed_from_its_own_answers() -> None:
     resumed = resuming.resume(run_id, model=lm)
     assert resumed.spend.answers_cached > 0
     assert lm.n_generated + lm.n_scored < resumed.spend.answers + 240
+
+
+def test_a_run_whose_model_was_moved_goes_on_later_without_being_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id, opened = _interrupted(), list[str]()
+
+    @contextmanager
+    def opening(source: str | Path, **_: object) -> Iterator[ScriptedLM]:
+        opened.append(str(source))
+        yield toy.model(answer=toy.failing(KeyboardInterrupt(), 40)) if len(opened) == 1 else toy.model()
+
+    monkeypatch.setattr(loading, "open_model", opening)
+    with pytest.raises(KeyboardInterrupt):
+        resuming.resume(run_id, model="/moved.gguf")
+    assert resuming.resume(run_id).test is not None
+    assert opened == ["/moved.gguf"] * 2
 
 
 def test_a_finished_run_gives_its_result_without_a_model() -> None:
@@ -258,7 +275,7 @@ def test_an_interrupted_run_keeps_the_result_that_it_has_from_a_smaller_limit() 
 
 
 def test_a_run_that_goes_on_is_tested_on_no_fewer_rows_than_before() -> None:
-    first = runs.optimize(toy.task(), toy.model(), max_minutes=0.05)
+    first = runs.optimize(toy.task(), toy.model(), max_minutes=1)
     assert (toy.on_test(first).best.n, first.runner_up is None) == (40, False)
     with Store() as store:  # as if the minutes had ended its search
         store.runs.update(first.run_id, result={**first.to_json(), "refused": [10**6]})
