@@ -369,9 +369,9 @@ def _swaps(lm: LanguageModel) -> int:
 
 def _of_the_way(session: RunSession, test: HeldOutScores | None, swaps: int, end: Exception | None) -> Iterator[str]:
     """Yield what a reader should know of how the result came about."""
-    n_tested = len(session.spec.placed.tested)
-    if test is not None and test.seed.n != n_tested:
-        yield f"there was time for {test.seed.n} of {n_tested} test examples"
+    n = len(session.spec.placed.tested)
+    if test is not None and test.seed.n != n:
+        yield f"there was time for {test.seed.n} of {n} test rows; {session.resume('--max-minutes', 'N')} tests more"
     if swaps:
         yield f"the two models took turns in memory, {swaps} swaps"
     if isinstance(end, ContextOverflow):

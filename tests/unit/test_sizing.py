@@ -244,9 +244,14 @@ def test_more_minutes_measure_more_of_test(clock: Clock) -> None:
         result = runs.optimize(toy.task(dev=100, test=200), Slow(clock, 15), max_minutes=minutes, use_cache=False)
         assert clock.now <= 66 * minutes
         assert result.test is not None
-        found.append((result.test.best.mean, result.test.seed.n))
-    assert [n for _, n in found] == sorted(n for _, n in found)
+        found.append((result.test.best.mean, result.test.seed.n, result))
+    assert [n for _, n, _ in found] == sorted(n for _, n, _ in found)
     assert found[0][1] < 200 == found[-1][1]
+    first = found[0][2]
+    assert f"resume {first.run_id} --model MODEL --max-minutes N` tests more" in first.notes[0]
+    rest = resuming.resume(first.run_id, model=Slow(clock, 15), max_minutes=10)
+    assert rest.test is not None
+    assert rest.test.seed.n == 200
     assert found[-1][0] == 1.0
 
 
