@@ -278,7 +278,8 @@ class GGUFHeader:
     def requantised_from(self) -> str:
         """The same of the file that this one was made from, where that was quantised and this file says so."""
         levels = self.text(REQUANTISED_KEY).split("-")
-        return "-".join(levels) if set(levels) <= set(FILE_TYPES.values()) else ""
+        known = {*FILE_TYPES.values(), *(name for name, *_ in GGML_TYPES.values())}  # a type: of a mix without a name
+        return "-".join(levels) if known.issuperset(levels) else ""
 
     @property
     def tokens(self) -> StringArray:

@@ -17,7 +17,7 @@ from gguf_files import TENSORS, TOKENS, write
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localprompt.engine.gguf import FILE_TYPES, GGML_TYPES
+from localprompt.engine.gguf import FILE_TYPES, GGML_TYPES, REQUANTISED_KEY
 from localprompt.engine.gguf_reader import read_header
 from localprompt.engine.gguf_validator import validate
 from localprompt.errors import ModelError
@@ -75,6 +75,14 @@ def test_the_tables_of_types_agree_with_the_gguf_package() -> None:
         assert GGML_TYPES[int(kind)] == (kind.name, elements, size)
     names = {int(kind): kind.name.replace("MOSTLY_", "").replace("ALL_", "") for kind in gguf.LlamaFileType}
     assert {number: names[number] for number in FILE_TYPES} == FILE_TYPES
+
+
+@pytest.mark.parametrize(
+    ("levels", "known"), [("Q8_0-Q4_K_M", True), ("MXFP4", True), ("MXFP4-Q4_K_M", True), ("Q4_K", True), ("Q9", False)]
+)
+def test_a_file_says_what_it_was_made_from_where_the_mix_has_no_name_too(path: Path, levels: str, known: bool) -> None:
+    write(path, more=lambda writer: writer.add_string(REQUANTISED_KEY, levels))
+    assert validate(path).requantised_from == (levels if known else "")
 
 
 @pytest.mark.parametrize(
