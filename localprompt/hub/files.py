@@ -181,6 +181,7 @@ def pull(card: ModelCard) -> Path:
             which removes the file and tries no further source.
     """
     folder = models_dir() / card.name
+    _remove_abandoned(folder)
     if (path := installed(card)) is not None:
         for file in card.files:
             _verify(file, folder / file.name, folder)
@@ -203,7 +204,6 @@ def pull(card: ModelCard) -> Path:
 
 def _pull_from(source: Source, card: ModelCard, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(folder)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".pull-", ignore_cleanup_errors=True) as scratch_name:
         scratch = Path(scratch_name)
         cached = []
@@ -228,9 +228,9 @@ def _pull_from(source: Source, card: ModelCard, folder: Path) -> Path:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Remove what a pull left that was killed: gigabytes, perhaps."""
-    for scratch in folder.glob(".pull-*"):
-        with contextlib.suppress(FileNotFoundError):  # another process has just finished
+    """Remove what a pull left that was killed a day ago: gigabytes, perhaps."""
+    with contextlib.suppress(OSError):  # another process has just finished, or this one may not look there
+        for scratch in folder.glob(".pull-*"):
             if time.time() - scratch.stat().st_mtime > _STALE_SECONDS:
                 shutil.rmtree(scratch, ignore_errors=True)
 

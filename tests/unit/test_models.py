@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -159,6 +160,18 @@ def test_an_installed_model_is_used_if_its_hash_is_right(tmp_path: Path) -> None
     path = install(card)
     assert models.installed(card) == path
     assert models.pull(card) == path
+
+
+def test_what_a_killed_pull_left_is_removed_a_day_later_though_the_model_is_there(tmp_path: Path) -> None:
+    card = read(tmp_path, CARD)
+    folder = install(card).parent
+    for name, seconds in (("old", 90_000), ("new", 0)):
+        (folder / f".pull-{name}").mkdir()
+        (folder / f".pull-{name}" / "tiny.gguf").write_bytes(CONTENT)
+        then = time.time() - seconds
+        os.utime(folder / f".pull-{name}", (then, then))
+    models.pull(card)
+    assert sorted(path.name for path in folder.iterdir()) == [".pull-new", "tiny.gguf"]
 
 
 def test_a_file_with_another_hash_is_not_used_and_removed(tmp_path: Path) -> None:
