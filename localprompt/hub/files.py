@@ -43,9 +43,12 @@ def models_dir() -> Path:
 
 
 def installed(card: ModelCard) -> Path | None:
-    """Return the model's (first) file if all its files are there, without looking into them; else None."""
+    """Return the model's (first) file if all its files are there, without looking into them; else None.
+
+    What this user may not look at is not there: whoever wants to pull it is told why not.
+    """
     paths = [models_dir() / card.name / file.name for file in card.files]
-    return paths[0] if all(path.is_file() for path in paths) else None
+    return paths[0] if all(map(os.path.isfile, paths)) else None
 
 
 def file_at(name_or_path: str | os.PathLike[str]) -> Path | None:
@@ -79,11 +82,9 @@ def present(name_or_path: str | os.PathLike[str]) -> Path:
         ConfigError: for a name that is none of them, with the nearest one.
         ModelError: if there is no file at a path, it cannot be used, or the card's model is not there.
     """
-    if (found := kept_elsewhere(name_or_path) or file_at(name_or_path)) is not None:
-        return found
-    card = card_named(name_or_path)
-    if (found := installed(card)) is None:
-        raise ModelError(f"the model {card.name} is not installed", f"localprompt models pull {card.name}")
+    found = kept_elsewhere(name_or_path) or file_at(name_or_path) or installed(card_named(name_or_path))
+    if found is None:
+        raise ModelError(f"the model {name_or_path} is not installed", f"localprompt models pull {name_or_path}")
     return found
 
 

@@ -16,6 +16,7 @@ from localprompt.hub.fetch import SourceFailed, fetch_from_hub
 from localprompt.lm.loading import source_of
 
 CONTENT = b"GGUF and so on"
+NOBODY = 65_534
 CARD = """
 name = "tiny"
 family = "Tiny"
@@ -160,6 +161,22 @@ def test_an_installed_model_is_used_if_its_hash_is_right(tmp_path: Path) -> None
     path = install(card)
     assert models.installed(card) == path
     assert models.pull(card) == path
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_a_models_folder_that_this_user_may_not_look_into_is_a_sentence(tmp_path: Path) -> None:
+    card = read(tmp_path, CARD)
+    folder = install(card).parent
+    folder.chmod(0)
+    if os.geteuid() == 0:  # permissions do not bind root
+        os.seteuid(NOBODY)
+    try:
+        assert models.installed(card) is None
+        with pytest.raises(ModelError, match=r"cannot store tiny in .*: Permission denied"):
+            models.pull(card)
+    finally:
+        os.seteuid(os.getuid())
+        folder.chmod(0o755)
 
 
 def test_what_a_killed_pull_left_is_removed_a_day_later_though_the_model_is_there(tmp_path: Path) -> None:
