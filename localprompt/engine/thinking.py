@@ -24,7 +24,7 @@ _OFF: Mapping[str, object] = {
 _EFFORTS = ("none", "no_think", "minimal", "low")
 """From the least: names of efforts that templates compare with."""
 _EFFORT = "reasoning_effort"
-_TAG = re.compile(rf"\{{[{{%][^{{}}]*\b{_EFFORT}\b[^{{}}]*[%}}]\}}")
+_TAG = re.compile(r"\{[{%][^{}]*[%}]\}")
 _MAX_OPENING = 200
 """Characters between the opening of a turn and an answer."""
 
@@ -35,7 +35,7 @@ def without_thoughts(source: str) -> dict[str, object]:
     Args:
         source: the template; an effort is the least that it names beside `reasoning_effort`, else `low`.
     """
-    tags = "".join(_TAG.findall(source))
+    tags = "".join(tag for tag in _TAG.findall(source) if _EFFORT in tag)
     named = [effort for effort in _EFFORTS if f"'{effort}'" in tags or f'"{effort}"' in tags]
     return {**_OFF, _EFFORT: named[0] if named else "low"}
 

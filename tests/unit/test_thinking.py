@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 
 from localprompt.engine.chat import ChatTemplate
+from localprompt.engine.gguf_validator import MAX_TEMPLATE_CHARS
 from localprompt.engine.thinking import answer_opening, without_thoughts
 from localprompt.engine.thoughts import close
 from localprompt.types import Message
@@ -75,6 +77,13 @@ def test_what_stands_before_an_answer_and_not_at_its_opening_is_found(opened: st
 )
 def test_the_least_effort_that_a_template_names_is_asked_for(source: str, effort: str) -> None:
     assert without_thoughts(source)["reasoning_effort"] == effort
+
+
+@pytest.mark.parametrize("text", ["reasoning_effort ", "{%reasoning_effort", "%", "{{"])
+def test_a_tag_that_never_ends_takes_no_long_time(text: str) -> None:
+    start = time.process_time()
+    without_thoughts("{% set a = '" + text * (MAX_TEMPLATE_CHARS // len(text)))
+    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize(
