@@ -193,7 +193,7 @@ class ChatTemplate:
         """
         way = self.way(messages)
         told = [f"{name}={self._quiet[name]!r}" for name in self._asks] if way.is_quiet else []
-        text = self._run([Message(message.role, _probe(0)) for message in messages], way)
+        text = self._run([Message(message.role, _probe(place)) for place, message in enumerate(messages)], way)
         closed = ["the thought that the template opens is closed"] if close(text) != text else []
         begun = [f"an answer begins behind {way.answer!r}"] if way.answer else []
         return ", ".join(told + closed + begun)

@@ -120,6 +120,12 @@ def test_an_answers_channel_is_opened_and_its_marks_are_control_tokens() -> None
     assert template.render([USER, ANSWER], is_open=False)[0].endswith("<|final|>Yo.")
 
 
+def test_a_template_that_refuses_messages_that_are_equal_is_asked_with_different_ones() -> None:
+    refusal = "{% if messages[0].content == messages[-1].content and messages | length > 1 %}{{ raise_exception('') }}"
+    template = ChatTemplate(refusal + "{% endif %}" + TURNS + OPENED + "<think>", CONTROL, {})
+    assert template.thinking([USER, ANSWER, USER]) == "the thought that the template opens is closed"
+
+
 def test_of_a_template_without_thoughts_nothing_is_said() -> None:
     assert ChatTemplate(TURNS + OPENED, CONTROL, {}).thinking([USER]) == ""
 
