@@ -17,6 +17,8 @@ _NORMAL = 1
 _PARSED = frozenset({2, 3, 4})
 """Types of tokens that are found in a text as a whole: unknown, control, user-defined."""
 _SHOWN = 5
+_LOOKED_FOR = 200
+"""Marks: templates write ten or twenty, a hostile one may write 200,000, each a search of the whole vocabulary."""
 
 
 def find_faults(header: GGUFHeader, writing: Mapping[str, Any]) -> tuple[str, ...]:
@@ -33,7 +35,7 @@ def find_faults(header: GGUFHeader, writing: Mapping[str, Any]) -> tuple[str, ..
 def _wrongly_typed(header: GGUFHeader, writing: Mapping[str, Any]) -> Iterator[str]:
     """Tokens that are marks and not typed so that a text is cut at them: of the chat template, then EOS and BOS."""
     faulty, pieces = [], []
-    for mark, tokens in writing.get("marks", ()):
+    for mark, tokens in writing.get("marks", ())[:_LOOKED_FOR]:
         token = header.tokens.index(mark)
         if token is None or _type(header, token) in _PARSED:
             continue

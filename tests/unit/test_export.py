@@ -52,6 +52,13 @@ def test_marks_of_the_template_that_are_cut_to_pieces_are_named(tmp_path: Path, 
     assert fault.endswith("<|user|> into 3 tokens"), "a text that is no token of the vocabulary is just text"
 
 
+def test_of_more_marks_than_any_template_writes_the_first_are_looked_for(tmp_path: Path) -> None:
+    fillers = [[f"<{number}>", [9]] for number in range(200)]
+    file = header(tmp_path, t4=gguf.TokenType.NORMAL)
+    assert len(find_faults(file, {**SOUND, "marks": [*fillers[1:], ["<|user|>", [9, 9]]]})) == 1
+    assert find_faults(file, {**SOUND, "marks": [*fillers, ["<|user|>", [9, 9]]]}) == ()
+
+
 def test_an_end_that_is_no_control_token_is_named_once(tmp_path: Path) -> None:
     (fault,) = find_faults(header(tmp_path, t2=gguf.TokenType.NORMAL), SOUND)
     assert fault == "the EOS token </s> is typed NORMAL, not as a control token (a faulty export)"
