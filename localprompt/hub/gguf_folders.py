@@ -55,9 +55,10 @@ def _find_jan(folder: Path, root: Path, look: Look, depth: int) -> None:
     for path in look.entries(folder):
         if path.name == "model.yml":
             name = folder.relative_to(root).as_posix()
-            match = re.search(r"^model_path:[ ]*(['\"]?)(.+?)\1[ ]*$", look.text(path) or "", re.MULTILINE)
-            if match and "\0" not in match[2]:
-                look.add(name, root.parents[1] / match[2], Stated(), (folder.name,))
+            match = re.search(r"^model_path:(.*)$", look.text(path) or "", re.MULTILINE)
+            file = match[1].strip().strip("'\"") if match else ""
+            if file and "\0" not in file:
+                look.add(name, root.parents[1] / file, Stated(), (folder.name,))
             else:
                 look.refuse(name, path, "has a model.yml that names no file")
         elif depth:

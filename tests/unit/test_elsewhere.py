@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -282,6 +283,27 @@ def test_jans_models_are_found_by_their_model_yml(home: Path, model: Path, monke
     assert path_of("jan:moved") == other
     monkeypatch.setenv("JAN_DATA_FOLDER", str(data))
     assert path_of("jan:imported") == model
+
+
+@pytest.mark.parametrize(
+    ("line", "refused"),
+    [
+        ("model_path:  'llamacpp/models/it/model.gguf' \r", ""),
+        ("model_path: llamacpp/models/it/model.gguf\r", ""),
+        ("model_path: a" + " " * 1_000_000 + "b", "cannot be read: File name too long"),
+        ("model_path:" + " " * 1_000_000 + "\t", "has a model.yml that names no file"),
+        ("model_path: a\0b", "has a model.yml that names no file"),
+    ],
+    ids=["quotes", "line end of Windows", "spaces within", "spaces alone", "NUL"],
+)
+def test_the_line_of_jan_that_names_a_file_is_read_in_no_time_whatever_it_holds(
+    home: Path, model: Path, line: str, refused: str
+) -> None:
+    path = programs.jan(home / ".local" / "share" / "Jan" / "data", "it", model)
+    path.with_name("model.yml").write_bytes(f"name: it\n{line}\nsize_bytes: 1\n".encode())
+    start = time.process_time()
+    assert names("jan") == {"it": refused}
+    assert time.process_time() - start < 2
 
 
 def test_gpt4alls_models_are_found_and_unfinished_ones_named_so(home: Path, model: Path, embedder: Path) -> None:
