@@ -97,6 +97,7 @@ def tuned(path: Path, sha256: str, settings: EngineSettings, fixed: Collection[s
     memory = Path(platformdirs.user_cache_dir("localprompt")) / "tuning.json"
     key = _key(sha256, settings, open_choices)
     entry = _read(memory).get(key)
+    is_known = entry is not None
     again = 0 if entry is None else entry.get("again", 0)
     if entry is None or (entry.get("beside") and again < _MOST_AGAIN and _is_free(path)):
         best = measure(path, settings, open_choices)
@@ -105,7 +106,9 @@ def tuned(path: Path, sha256: str, settings: EngineSettings, fixed: Collection[s
             entry = {**found, "trials": [asdict(trial) for trial in best.trials], "beside": best.beside}
         else:
             entry = {**entry, "again": again + 1}
-        write_atomic(memory, json.dumps({**_read(memory), key: entry}, indent=1))
+        known = {**_read(memory), key: entry} if is_known else {key: entry, **_read(memory)}
+        write_atomic(memory, json.dumps(known, indent=1))
+        entry = known[key]  # the first of two processes that measured at once decides: other settings are other numbers
     chosen: dict[str, Any] = {name: entry[name] for name in open_choices}
     return Tuned(
         replace(settings, **chosen), tuple(Trial(**each) for each in entry.get("trials", ())), entry.get("beside")

@@ -96,6 +96,18 @@ def test_what_was_measured_is_remembered(monkeypatch: pytest.MonkeyPatch) -> Non
     assert (_tuned(), len(machine.loaded)) == (first, n_loaded)
 
 
+def test_of_two_processes_that_measure_at_once_the_first_decides(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _on(Machine(200.0, threads=0.7), monkeypatch)
+    first = _tuned()
+    found = memory.read_text(encoding="utf-8")
+    memory.unlink()
+    machine = _on(Machine(200.0, threads=1.8), monkeypatch)
+    monkeypatch.setattr(machine, "close", lambda: memory.write_text(found, encoding="utf-8"))
+    assert _tuned() == first
+    assert machine.loaded
+    assert (_tuned(), first.n_threads) == (first, 1)
+
+
 def test_a_container_with_one_core_does_not_decide_for_a_machine_with_more(monkeypatch: pytest.MonkeyPatch) -> None:
     _on(Machine(200.0, threads=1.8), monkeypatch)
     monkeypatch.setattr(tuning, "available_threads", lambda: 1)
