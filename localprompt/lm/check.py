@@ -69,7 +69,8 @@ def check_model(path: Path, engine: Mapping[str, object]) -> Iterator[Finding]:
     settings = placement.fitted(header, settings, frozenset(engine), gpus)
     need, free = placement.on_host(header, settings, gpus), memory.available()
     fits = need.total <= free
-    said = f"about {size_text(need.total)} ({need}); {size_text(free)} are free"
+    each = "" if settings.n_engines == 1 else " for each engine"
+    said = f"about {size_text(need.total)}{each} ({need}); {size_text(free)} are free"
     yield Finding("memory", "ok" if fits else "failed", said)
     if not fits:
         return

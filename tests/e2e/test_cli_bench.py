@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -20,7 +21,7 @@ from localprompt.cli.main import main
 from localprompt.engine import memory
 from localprompt.engine.gguf_reader import read_header
 from localprompt.errors import ModelError
-from localprompt.lm.check import kind_of_memory
+from localprompt.lm.check import check_model, kind_of_memory
 from localprompt.lm.local import load_model
 from localprompt.lm.speed import Footprint, Rate, measured_speed
 
@@ -149,6 +150,13 @@ def test_check_says_of_each_thing_whether_it_works(tiny_qwen: Path) -> None:
     assert "qwen2" in found["header"][1]
     assert "memory of attention" in found["decoding"][1]
     assert found["chat template"][1] == "renders; a system turn; nothing has to be done against thoughts"
+
+
+def test_memory_is_that_of_each_engine_where_there_are_several(tiny_qwen: Path) -> None:
+    few = {"n_ctx": 512, "n_ubatch": 128}
+    for n_engines, said in ((1, " MB ("), (2, " MB for each engine (")):
+        _, found = itertools.islice(check_model(tiny_qwen, {**few, "n_engines": n_engines}), 2)
+        assert said in found.said
 
 
 def test_what_a_base_model_lacks_is_no_failure(tiny_llama: Path) -> None:
