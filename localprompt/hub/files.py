@@ -256,6 +256,6 @@ def _verify(file: ModelFile, path: Path, folder: Path) -> str:
         path.unlink()
         raise ModelError(
             f"{file.name} has the SHA-256 {digest}, but {whose} says {expected}; it was removed",
-            "pull it again; if that fails too, the source has changed or is not to be trusted",
+            "pull it again; if that fails twice, the source has changed or is not to be trusted",
         )
     return digest
