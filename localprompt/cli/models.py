@@ -146,12 +146,8 @@ def _vocabulary_facts(file: Path) -> tuple[dict[str, Any], list[str]]:
     try:
         with LocalModel(file, EngineSettings(), vocabulary_only=True) as words:
             known = {name: {"id": token, "text": text} for name, (token, text) in words.special_tokens.items()}
-            fim = (
-                {role: known.get(f"fim_{role[:3]}") for role in ("prefix", "suffix", "middle")}
-                if words.has_fim
-                else None
-            )
-            tokens = {"bos": known.get("bos"), "eos": known.get("eos"), "fim_tokens": fim}
+            fim = {role: known.get(f"fim_{role[:3]}") for role in ("prefix", "suffix", "middle")}
+            tokens = {"bos": known.get("bos"), "eos": known.get("eos"), "fim_tokens": fim if words.has_fim else None}
             return {**tokens, "thinking": words.thinking}, list(words.doubts)
     except ModelError as error:
         return {}, [f"its vocabulary cannot be loaded: {error.message}"]
@@ -175,10 +171,7 @@ def _facts(header: GGUFHeader) -> dict[str, Any]:
         "n_vocab": header.n_vocab,
         "chat_template": header.chat_template is not None,
         "add_bos": header.add_bos,
-        "bos": None,
-        "eos": None,
-        "fim_tokens": None,
-        "thinking": None,
+        **dict.fromkeys(("bos", "eos", "fim_tokens", "thinking")),
     }
 
 

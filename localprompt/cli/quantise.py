@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from localprompt.cli.options import HomePath, report_options
+from localprompt.cli.printable import printable_line
 from localprompt.cli.streams import console, say, say_json
 from localprompt.interface.rounding import size_text
 
@@ -96,8 +97,8 @@ def _print(plan: Plan, made: list[Quantised]) -> None:
     console(wide=True).print(table(columns, cells, right=columns[2:], wide=("file",)))
     if plan.requantised_from:
         say(
-            f"Requantised: {plan.header.path.name} is itself quantised ({plan.requantised_from}), so these files are "
-            "worse than ones of the same level made from F16."
+            f"Requantised: {printable_line(plan.header.path.name)} is itself quantised ({plan.requantised_from}), "
+            "so these files are worse than ones of the same level made from F16."
         )
         if any(each.level == "Q8_0" for each in made):
             say("Q8_0: no better than its source; `localprompt models bench` says whether it is faster here.")

@@ -54,6 +54,13 @@ def test_what_was_quantised_before_is_said_on_standard_output_in_json_and_by_inf
     assert "Q2_K, requantised from Q8_0: " in info.stdout
 
 
+def test_a_files_name_cannot_command_the_terminal(half: Path) -> None:
+    named = half.rename(half.with_name("ti\x1b[2Jny.Q8_0.gguf"))
+    result = call(named, "--to", "Q2_K")
+    assert "Requantised: ti\\u{1b}[2Jny.Q8_0.gguf is itself quantised" in result.stdout
+    assert "\x1b" not in result.stdout + result.stderr
+
+
 def test_a_larger_level_is_made_for_speed_alone_and_that_is_said(half: Path) -> None:
     assert "no better than its source" not in call(half, "--to", "Q4_0").stdout
     said = call(half.with_name("tiny-qwen.Q4_0.from-Q8_0.gguf"), "--to", "Q8_0").stdout
