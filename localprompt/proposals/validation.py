@@ -114,8 +114,8 @@ class LeakCheck:
 
     @cached_property
     def target_phrases(self) -> frozenset[tuple[str, ...]]:
-        """Every run of COPIED_WORDS words of a target."""
-        texts = (text for example in self.examples for text in example.targets)
+        """Every run of COPIED_WORDS words of a target that is none of a closed set: these a good instruction names."""
+        texts = (text for example in self.examples for text in example.targets if normalised(text) not in self.labels)
         return frozenset(phrase for text in texts for phrase in _phrases(text))
 
     @cached_property

@@ -590,3 +590,12 @@ def test_an_example_of_several_inputs_is_copied_where_all_of_them_stand_beside_i
 ) -> None:
     closed = ("yes", "no") if examples[0] in DAYS else ()
     assert objection(text, LeakCheck(examples, closed)) == reason
+
+
+def test_an_instruction_may_name_a_long_label() -> None:
+    labels = ("balance not updated after bank transfer", "card arrival")
+    rows = tuple(Example(f"train:{n}", {"input": f"query {n}"}, (label,)) for n, label in enumerate(labels))
+    text = "Classify the query as one of these: balance not updated after bank transfer, card arrival."
+    assert objection(text, LeakCheck(rows, labels)) == ""
+    assert objection(text, LeakCheck(rows)) == "copies an example"
+    assert objection(f"Say {labels[0]}.", LeakCheck(rows, labels)) == "gives an answer away"
