@@ -300,8 +300,7 @@ class ProTeGi(Checked):
             for each, reading in zip(gradients, readings, strict=True)
         ]
         sampling = replace(self._sampling, max_tokens=room, stop=() if search.chats else common_stop(readings))
-        templates = [search.template("edit", each.parent) for each in gradients]
-        fixed = "\n".join({template.name: template.fixed for template in templates}.values())
+        fixed = "\n".join({search.template("edit", each.parent).fixed: None for each in gradients})
         proposals = proposer.propose(requests, sampling, fixed, n=self.edits)
         pairs = children(requests, proposals)
         search.problem.record([Candidate(new, "edit", (parent.id,)) for parent, new in pairs])

@@ -46,12 +46,15 @@ _BROKEN_OFF = re.compile(
 _PIECE = re.compile(r"[.!?;](?=\s|$)|\n")
 """Where what stands after a label ends."""
 _TO_THE_USER = re.compile(
-    r"""\b(?:let\ me\ know\b(?!\ (?:whether|which|what)\b) | feel\ free\ to\ ask\b | as\ an\ ai\b
-          | i(?:'m|\ am)\ (?:sorry|happy\ to|unable|not\ able)\b | how\ (?:can|may)\ i\ (?:help|assist)\b
-          | please\ provide\ (?:the|your|more)\ (?:input|text|context)(?=\s*(?:[.?!]|\Z)|\ you\b)
-          | i(?:'ll|\ will)\ write\ a\ new\b )
-      | \Athank\ you\ for\ (?:providing|sharing)\b
-      | \A(?:sorry\b\W*(?:but\ )?)?i\ (?:can't|cannot|can\ not|won't)\b | \Asorry[,.!]""",
+    r"""\b(?:let\ me\ know\b(?!\ (?:whether|which|what)\b) | feel\ free\ to\ ask\b | i\ hope\ (?:this|that|it)\ helps\b
+          | as\ an?\ (?:ai\b|(?:artificial|large|language)\b[\w\ ]*,\ i\b) | how\ (?:can|may)\ i\ (?:help|assist)\b
+          | i(?:'m|\ am)\ (?:sorry|happy\ to|unable|not\ able|(?:glad|here|ready)\ to\ (?:help|assist))\b
+          | i(?:'ll|\ will)\ write\ a\ (?:new|better)\b | please\ provide\ (?:me\ with\ )?(?:the|your|more)
+            \ (?:input|text|context|instruction|prompt)(?=\s*(?:[.?!]|\Z)|\ you\b) )
+      | \A(?:(?:hello|hi|hey)(?:\ there)?|sorry|apologies|thank\ you|understood|got\ it|you(?:'re|\ are)\ welcome)[.,!]
+      | \A(?:thank\ you\ for\ (?:providing|sharing)|i\ apologi[sz]e|unfortunately,?\ i)\b
+      | \A(?:sorry\b\W*(?:but\ )?)?i\ (?:can't|cannot|can\ not|won't|(?:don't|do\ not)\ (?:have|see|understand))\b
+      | \Ahere(?:'s|\ is)\ (?:the|an?|my|your)\ (?:\w+\ ){0,3}(?:instruction|prompt|wording|version)\.?\Z""",
     re.VERBOSE,
 )
 _STATES_ANSWER = re.compile(
@@ -156,16 +159,12 @@ class Memory:
         return "rejected before" if gist(text) in self._rejected else ""
 
 
-def _welcome(text: str) -> str:
-    return ""
-
-
 def filter_replies(
     replies: Sequence[Generation],
     reading: ReplyFormat,
     forbidden: LeakCheck,
     memory: Memory,
-    refused: Callable[[str], str] = _welcome,
+    refused: Callable[[str], str] = lambda _: "",
 ) -> Proposal:
     """Return the usable and new instructions of `replies` in their order, and the others with the reason.
 
