@@ -144,6 +144,12 @@ def test_a_smooth_score_counts_what_is_right_and_then_how_sure_the_wrong_label_i
     assert min((long, short), key=smooth_key) == short
 
 
+def test_a_smooth_score_takes_what_could_not_be_asked_for_as_bad_as_any_answer() -> None:
+    dead = Evaluation(Prompt("Say it."), tuple(Outcome(f"dev:{n}", None, 0.0, failed=True) for n in range(3)))
+    wrong = Evaluation(Prompt("Say it."), tuple(Outcome(f"dev:{n}", "x", 0.0, -5.0) for n in range(3)))
+    assert smooth_key(wrong) < smooth_key(dead)
+
+
 def test_a_budget_with_room_for_one_prompt_measures_the_best() -> None:
     problem = toy.problem(toy.model(), budget=Budget(max_calls=60))  # 40 a prompt
     with pytest.raises(BudgetExhausted):
