@@ -290,10 +290,9 @@ class OPRO(Checked):
         if self.exemplar_choice == "constant":
             return [search.constant] * self.draws, search.meta["exemplars"]
         if self.exemplar_choice != "random":
-            shown = [prompt for prompt, _ in pairs]
             everything = [each.prompt for each in search.scored]
-            losses = search.losses(shown if self.exemplar_choice == "current_most_wrong" else everything)
-            if order := most_wrong(losses, search.problem.rng):
+            shown = [each for each, _ in pairs] if self.exemplar_choice == "current_most_wrong" else everything
+            if order := most_wrong(search.losses(shown), search.problem.rng):
                 dealt = [deal(order, self.exemplars, draw) for draw in range(self.draws)]
                 return [tuple(search.sample[i] for i in hand) for hand in dealt], search.meta["exemplars_wrong"]
         return [search.problem.minibatch(self.exemplars) for _ in range(self.draws)], search.meta["exemplars"]
@@ -379,9 +378,8 @@ class OPRO(Checked):
 
     def _temperature(self, step: int, n_unproductive: int) -> float:
         """Return the temperature of a step that comes after `n_unproductive` ones without a usable proposal."""
-        temperature = self.temperature
-        if self.schedule == "linear_increase":
-            temperature += (self.end_temperature - self.temperature) * step / self.steps
+        rise = self.end_temperature - self.temperature if self.schedule == "linear_increase" else 0.0
+        temperature = self.temperature + rise * step / self.steps
         return max(temperature, min(_HOTTEST, temperature + self.warmer * n_unproductive))
 
 

@@ -325,20 +325,21 @@ class ProTeGi(Checked):
 
         def versions() -> Iterator[str]:
             yield proposer.request(template, errors=self._shown(search, asked.errors, self.shown_chars), **values)
-            for n in range(len(asked.errors), 0, -1):
-                yield proposer.request(template, errors=self._shown(search, asked.errors[:n], _FEW_CHARS), **values)
+            for n in range(len(asked.errors), -1, -1):  # the list of outputs goes last
+                few = self._shown(search, asked.errors[: max(n, 1)], _FEW_CHARS, lists=n > 0)
+                yield proposer.request(template, errors=few, **values)
 
         return proposer.first_fitting(versions(), room or self.max_tokens)
 
-    def _shown(self, search: _Search, errors: Sequence[Case], chars: int) -> str:
+    def _shown(self, search: _Search, errors: Sequence[Case], chars: int, *, lists: bool = True) -> str:
         blocks = [
             search.meta["error"].fill(
                 inputs=inputs_of(each.example, chars), given=each.given(chars, "(none)"), right=each.right(chars)
             )
             for each in errors
         ]
-        if names := in_a_row(search.problem.outputs):
-            blocks.append(search.meta["labels"].fill(labels=shortened(names, self.shown_chars)))
+        if lists and search.problem.outputs:
+            blocks.append(search.meta["labels"].fill(labels=in_a_row(search.problem.outputs)))
         return "\n\n".join(blocks)
 
     def _select(self, problem: Problem, prompts: Sequence[Prompt]) -> list[Prompt]:

@@ -331,6 +331,22 @@ def test_a_task_with_labels_shows_the_reason_finder_all_of_them() -> None:
     assert all("The right answer is always one of these: blue, green, red.\n" in text for text in asked)
 
 
+def test_a_list_of_labels_is_shown_whole_however_little_is_shown_of_an_error() -> None:
+    labels = tuple(f"intent number {number}" for number in range(10, 40))
+    given = replace(toy.task(labels=labels), seeds=(Prompt("Say it."),))
+    lm = toy.model(answer=_learning)
+    ProTeGi(**{**SMALL, "shown_chars": 40}).run(toy.problem(lm, given))
+    whole = f"The right answer is always one of these: {', '.join(labels)}.\n"
+    assert all(whole in text for text in _written(lm, is_gradient))
+
+    lm = toy.model(answer=_learning)
+    lm.n_ctx = 220  # too small for a request with the list, but not for one without it
+    ProTeGi(**{**SMALL, "max_tokens": 60}).run(toy.problem(lm, given))
+    asked = _written(lm, is_gradient)
+    assert asked
+    assert not any("always one of these" in text for text in asked)
+
+
 def test_a_closed_set_of_outputs_is_shown_to_reason_finder_and_editor_and_may_be_named() -> None:
     # Few different targets and many examples, but no labels: the answers are generated.
     names = replace(toy.task(labels=("red", "blue")), labels=(), answer=toy.task().answer, seeds=(Prompt("Say it."),))
