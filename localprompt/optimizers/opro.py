@@ -238,6 +238,7 @@ class OPRO(Checked):
 
         for step in range(self.steps):
             if done:
+                problem.note("nothing to gain, every answer on dev is right")
                 break
             problem.begin(f"step {step + 1} of {self.steps}")
             # 2, 3. Show the best instructions and some examples, and ask for new ones.
@@ -255,9 +256,7 @@ class OPRO(Checked):
 
     def step(self, problem: Problem, ranked: Sequence[Evaluation]) -> list[Prompt]:
         """Return new prompts that the proposer writes, shown others with their scores on the same examples: 2 and 3."""
-        search = self._begun(problem)
-        search.scored.extend(ranked)
-        return self._next(search, self.temperature)
+        return self._next(replace(self._begun(problem), scored=list(ranked)), self.temperature)
 
     def _begun(self, problem: Problem) -> _Search:
         """Return a search in which nothing was scored yet."""

@@ -449,9 +449,10 @@ def test_at_a_begin_a_first_sentence_is_asked_for() -> None:
 
 def test_the_search_ends_when_nothing_is_left_to_gain() -> None:
     given = replace(toy.task(), seeds=(Prompt(toy.BEST),))
-    lm = toy.model()
-    _run(lm, given)
+    lm, diary = toy.model(), toy.Diary()
+    OPRO().run(toy.problem(lm, given, observer=diary))
     assert _asked(lm) == []
+    assert diary.notes == ["nothing to gain, every answer on dev is right"]
 
 
 def test_a_default_run_on_a_hundred_dev_rows_costs_about_2500_answers() -> None:
