@@ -43,6 +43,8 @@ _BROKEN_OFF = re.compile(
     r"(?<![\w'’-])(?:(?:the|an?|and|or|nor|but|its|their|your)[\s,;:.]*|(?:that|which|if|than|as)[\s,;:]*)\Z|:\s*\Z"
 )
 """A last word after which more must come, or the colon before a list."""
+_SCORE = re.compile(r"\W*(?:score|rating)\W*[:=]\W*\d+\W*", re.IGNORECASE)
+"""What a meta-prompt shows beside an instruction, alone."""
 _PIECE = re.compile(r"[.!?;](?=\s|$)|\n")
 """Where what stands after a label ends."""
 _TO_THE_USER = re.compile(
@@ -243,7 +245,7 @@ def objection(text: str, forbidden: LeakCheck, max_chars: int = MAX_CHARS) -> st
         ("too long", len(text) > max_chars),
         ("placeholder", _PLACEHOLDER.search(text) is not None),
         ("copies an example", _shows_example(text, forbidden) or _quotes_example(text, flat, forbidden)),
-        ("echoes the meta-prompt", not forbidden.meta_phrases.isdisjoint(_phrases(text))),
+        ("echoes the meta-prompt", not forbidden.meta_phrases.isdisjoint(_phrases(text)) or _SCORE.fullmatch(text)),
         ("speaks to the user", _TO_THE_USER.search(text.casefold().replace("’", "'")) is not None),
         ("gives an answer away", _gives_answer_away(text, forbidden)),
         ("copies an example", not forbidden.target_phrases.isdisjoint(_phrases(text))),

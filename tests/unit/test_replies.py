@@ -177,6 +177,9 @@ def test_many_open_thoughts_take_no_long_time() -> None:
         ("Answer 'I cannot tell' if the text does not say.", ""),
         ("Say 'Sorry, I cannot do that' politely.", ""),
         ("Score 90 words.", ""),
+        ("Rating: 1 to 5, by how good the film is.", ""),
+        ("Score: 90", "echoes the meta-prompt"),
+        ("**Score:** 100.", "echoes the meta-prompt"),
     ],
 )
 def test_placeholders_refusals_and_scores_are_no_instructions(text: str, reason: str) -> None:
