@@ -37,7 +37,7 @@ from localprompt.proposals.metaprompts import MetaPrompt, in_a_row, load, set_of
 from localprompt.proposals.parsing import ReplyFormat
 from localprompt.proposals.similarity import normalised
 from localprompt.search.filtering import Stages, filter_in_stages, measure_best_first
-from localprompt.search.problem import Problem
+from localprompt.search.problem import Problem, not_shown
 from localprompt.search.proposer import Request, Style
 from localprompt.search.ranking import best_first
 from localprompt.tasks.template import Position
@@ -221,9 +221,7 @@ class OPRO(Checked):
         if not problem.train:
             raise ConfigError("opro scores on training examples and the task has none", NO_TRAIN)
         begun = starts(problem, self.shots, self.example_sets)
-        # All new prompts carry the examples of these, and a prompt knows the answers that it shows.
-        shown = [demo.inputs for prompt in begun for demo in prompt.demos]
-        hidden = [row for row in problem.train if row.inputs not in shown] or problem.train
+        hidden = not_shown(problem.train, begun)  # all new prompts carry the examples of these
         sample = tuple(problem.rng.sample(hidden, min(self.score_examples, len(hidden))))
         search = replace(self._begun(problem), sample=sample, constant=problem.minibatch(self.exemplars))
 

@@ -46,7 +46,7 @@ from localprompt.proposals.metaprompts import (
 from localprompt.proposals.parsing import MAX_CHARS, reply_format_like, whole_sentences
 from localprompt.proposals.similarity import normalised, words
 from localprompt.search.filtering import Stages, filter_in_stages, measure_best_first
-from localprompt.search.problem import Problem
+from localprompt.search.problem import Problem, not_shown
 from localprompt.search.proposer import Request, children
 from localprompt.search.ranking import best_first
 from localprompt.types import Candidate, Evaluation, Example, Message, Prompt, Sampling
@@ -256,7 +256,8 @@ class PE2(Checked):
         """Return how the prompts did on train, each run until it made enough errors; same order as `beam`."""
         half = math.ceil(self.batch_size * max(self.expand, 2) / 2)
         enough = self.batch_size * self.expand if self.disjoint else half
-        order = problem.rng.sample(problem.train, len(problem.train))  # not all of it will be used
+        rows = not_shown(problem.train, beam)
+        order = problem.rng.sample(rows, len(rows))  # not all of it will be used
         tried: dict[str, list[Case]] = {prompt.id: [] for prompt in beam}
         for start in range(0, len(order), self.train_batch):
             left = [prompt for prompt in beam if sum(case.is_error for case in tried[prompt.id]) < enough]

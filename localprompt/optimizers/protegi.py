@@ -43,7 +43,7 @@ from localprompt.proposals.parsing import (
 )
 from localprompt.proposals.similarity import normalised
 from localprompt.search.filtering import measure_best_first
-from localprompt.search.problem import Problem
+from localprompt.search.problem import Problem, not_shown
 from localprompt.search.proposer import Request, Style, children
 from localprompt.search.racing import Pulls, RaceName, race
 from localprompt.search.ranking import best_first
@@ -239,7 +239,7 @@ class ProTeGi(Checked):
         """Return the successors of a beam, recorded."""
         problem = search.problem
         # 1. One minibatch for all of the beam.
-        everything = cases(problem, beam, problem.minibatch(self.minibatch))
+        everything = cases(problem, beam, problem.minibatch(self.minibatch, beam))
         mistakes = [[case for case in each if case.is_error] for each in everything]
         if not any(mistakes):
             problem.note("no errors in the minibatch, so there are only paraphrases, no gradients")
@@ -344,9 +344,7 @@ class ProTeGi(Checked):
 
     def _select(self, problem: Problem, prompts: Sequence[Prompt]) -> list[Prompt]:
         """Return the next beam, best first."""
-        shown = [demo.inputs for prompt in prompts for demo in prompt.demos]  # a prompt knows their answers
-        rows = problem.train if self.race_on == "train" else problem.dev
-        examples = problem.shuffled([row for row in rows if row.inputs not in shown] or rows)
+        examples = problem.shuffled(not_shown(problem.train if self.race_on == "train" else problem.dev, prompts))
         pulls = Pulls(self.arms_per_round, self.examples_per_pull, self.exploration)
         rule = race(self.selection, len(prompts), self.beam, self.evaluations, pulls)
         score = problem.likelihood if self.scorer == "likelihood" else problem.evaluate

@@ -135,9 +135,15 @@ class Problem:
         parts = (rendering.text, *(message.content for message in rendering.messages), rendering.opening)
         return "\n\n".join(part for part in parts if part.strip())
 
-    def minibatch(self, size: int) -> tuple[Example, ...]:
-        """Return `size` different train examples, or all of them, shuffled, where there are fewer."""
-        return tuple(self._used(self.rng.sample(self.train, min(size, len(self.train)))))
+    def minibatch(self, size: int, asking: Sequence[Prompt] = ()) -> tuple[Example, ...]:
+        """Return `size` different train examples, or all of them, shuffled, where there are fewer.
+
+        Args:
+            size: how many.
+            asking: prompts that will be asked them; what one shows is left out, as `not_shown` does.
+        """
+        rows = not_shown(self.train, asking)
+        return tuple(self._used(self.rng.sample(rows, min(size, len(rows)))))
 
     @property
     def unseen(self) -> tuple[Example, ...]:
@@ -202,6 +208,12 @@ class Problem:
         if len(examples) == len(self.dev) and examples[0].id.startswith("dev:"):
             return "all of dev"
         return pluralize(len(examples), f"{examples[0].id.partition(':')[0]} example") if examples else "nothing"
+
+
+def not_shown(rows: Sequence[Example], prompts: Sequence[Prompt]) -> list[Example]:
+    """Return the rows that none of the prompts shows with its answer, which it then knows; all where there is none."""
+    shown = [demo.inputs for prompt in prompts for demo in prompt.demos]
+    return [row for row in rows if row.inputs not in shown] or list(rows)
 
 
 def _outputs(task: Task) -> tuple[str, ...]:

@@ -205,6 +205,13 @@ def test_errors_are_looked_for_on_train_only_until_there_are_enough(disjoint: bo
     assert len(asked) < 20
 
 
+def test_errors_are_looked_for_where_no_prompt_of_the_beam_shows_the_answer() -> None:
+    problem = toy.problem(toy.model(answer=_growing), replace(toy.task(train=12), layout=toy.SHOWING))
+    shown = tuple(Demo(each.inputs, each.targets[0]) for each in problem.train[:8])
+    tried = PE2(batch_size=8)._answered(problem, [Prompt("Say it.", shown)])
+    assert {case.example.id for case in tried[0]} == {each.id for each in problem.train[8:]}
+
+
 def test_the_batches_of_a_prompt_share_no_error() -> None:
     lm = toy.model(answer=_growing)
     _run(lm, steps=1, beam=1, expand=3, batch_size=3, rewrites=1)

@@ -146,6 +146,22 @@ def test_all_of_the_beam_answers_one_minibatch_of_train() -> None:
     assert answered[0] == answered[1] == answered[2]
 
 
+def test_errors_are_looked_for_where_no_prompt_of_the_beam_shows_the_answer() -> None:
+    problem = toy.problem(toy.model(answer=_writing), replace(toy.task(train=12), layout=toy.SHOWING))
+    shown = [Demo(each.inputs, each.targets[0]) for each in problem.train[:8]]
+    beam = [Prompt("Say it.", tuple(shown[:4])), Prompt("Say this.", tuple(shown[4:]))]
+    evaluations = [problem.evaluate([prompt], problem.dev)[0] for prompt in beam]
+    evaluate, asked = problem.evaluate, list[str]()
+
+    def watched(prompts: Any, examples: Any = None) -> Any:
+        asked.extend(each.inputs["input"] for each in examples)
+        return evaluate(prompts, examples)
+
+    problem.evaluate = watched  # type: ignore[method-assign]
+    ProTeGi().step(problem, evaluations)
+    assert sorted(asked) == sorted(each.inputs["input"] for each in problem.train[8:])
+
+
 def test_what_is_asked_for_goes_to_the_model_in_one_call_a_step() -> None:
     lm = toy.Watched(answer=_writing)
     beam = (Prompt("Say it."), Prompt("Say this."), Prompt("Say that."))
