@@ -69,8 +69,7 @@ class ChatLocalPrompt(BaseChatModel):  # type: ignore[misc]
             raise ConfigError(f"a local model does not take {', '.join(sorted(given))}", "leave it out")
         sampling = Sampling(stop=(stop,) if isinstance(stop, str) else tuple(stop or ()), **known)
         found, n_prompt, _ = self._waves.complete(_turns(messages), sampling, seed)
-        n_new = found.n_tokens
-        usage = {"input_tokens": n_prompt, "output_tokens": n_new, "total_tokens": n_prompt + n_new}
+        usage = {"input_tokens": n_prompt, "output_tokens": found.n_tokens, "total_tokens": n_prompt + found.n_tokens}
         message = AIMessage(
             content=found.text, usage_metadata=usage, response_metadata={"finish_reason": found.finish_reason}
         )

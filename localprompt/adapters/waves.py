@@ -91,8 +91,7 @@ class Waves:
         Raises:
             LocalPromptError: what asking for it alone would raise; others that were asked with it are answered.
         """
-        (found,) = self.draw(messages, sampling, [seed], n_top)
-        return found
+        return self.draw(messages, sampling, [seed], n_top)[0]
 
     def draw(
         self, messages: Sequence[Message] | str, sampling: Sampling, seeds: Sequence[int | None], n_top: int | None
@@ -100,13 +99,9 @@ class Waves:
         """Return a completion for each seed, of one call; see `complete`."""
         mine = [_Waiting(messages, sampling, seed, n_top) for seed in seeds]
         with self._mutex:
+            is_first = not self._waiting
             self._waiting.extend(mine)
-        with self._busy:
-            if not mine[-1].done.done():
-                time.sleep(self._window)
-                with self._mutex:
-                    wave, self._waiting = self._waiting, []
-                self._answer(wave)
+        self._answer(is_first=is_first)
         return [each.done.result() for each in mine]
 
     def ask(self, question: Callable[[LanguageModel], _Result]) -> _Result:
@@ -130,35 +125,53 @@ class Waves:
             self._stack.close()
 
     def _lm(self) -> LanguageModel:
+        if not isinstance(self._model, str):
+            return self._model
         if self._opened is None:
-            model = self._model
-            self._opened = (
-                self._stack.enter_context(open_model(model, **self._engine)) if isinstance(model, str) else model
-            )
+            self._opened = self._stack.enter_context(open_model(self._model, **self._engine))
         return self._opened
 
-    def _answer(self, wave: Sequence[_Waiting]) -> None:
-        """Answer each request, or give it its error."""
-        self.sizes.append(len(wave))
+    def _answer(self, *, is_first: bool) -> None:
+        """Answer each request that waits, or give it its error.
+
+        Only who came first waits for the model, and answers the others too: a thread whose answer is there must be free
+        to ask again, or it misses the next call.
+        """
+        wave = list[_Waiting]()
         try:
-            lm = self._lm()
-            alike: defaultdict[object, list[tuple[_Waiting, str, int]]] = defaultdict(list)
-            for each in wave:
-                if (prompt := self._prompt(lm, each)) is not None:
-                    alike[each.sampling, each.n_top].append((each, prompt, self._seed(prompt, each)))
-            for chosen in alike.values():
-                self._complete(lm, chosen)
+            with ExitStack() as stack:
+                if not self._busy.acquire(blocking=is_first):
+                    return
+                stack.callback(self._busy.release)
+                if self._waiting:
+                    time.sleep(self._window)
+                    wave = self._taken()
+                    self._compute(wave)
         except BaseException as error:
-            for each in wave:
+            for each in wave or self._taken():
                 if not each.done.done():
                     each.done.set_exception(error)
-            raise
+            if not isinstance(error, Exception):
+                raise
+
+    def _taken(self) -> list[_Waiting]:
+        with self._mutex:
+            taken, self._waiting = self._waiting, []
+        return taken
+
+    def _compute(self, wave: Sequence[_Waiting]) -> None:
+        self.sizes.append(len(wave))
+        lm = self._lm()
+        alike: defaultdict[object, list[tuple[_Waiting, str, int]]] = defaultdict(list)
+        for each in wave:
+            if (prompt := self._prompt(lm, each)) is not None:
+                alike[each.sampling, each.n_top].append((each, prompt, self._seed(prompt, each)))
+        for chosen in alike.values():
+            self._complete(lm, chosen)
 
     def _prompt(self, lm: LanguageModel, each: _Waiting) -> str | None:
-        if isinstance(each.messages, str):
-            return each.messages
         try:
-            return lm.chat(each.messages)
+            return each.messages if isinstance(each.messages, str) else lm.chat(each.messages)
         except LocalPromptError as error:  # of one chat; the others are asked
             each.done.set_exception(error)
             return None
@@ -172,16 +185,13 @@ class Waves:
 
     def _complete(self, lm: LanguageModel, wave: Sequence[tuple[_Waiting, str, int]]) -> None:
         """Answer requests, at least one, that are sampled and told alike; where the call fails, each is asked alone."""
-        texts, seeds = [prompt for _, prompt, _ in wave], [seed for *_, seed in wave]
         sampling, n_top = wave[0][0].sampling, wave[0][0].n_top
+        asked = ([prompt for _, prompt, _ in wave], sampling, [seed for *_, seed in wave])
         counts = [0] * len(wave)
         found: Sequence[Generation | Drawn | None] = [None] * len(wave)
         try:
-            counts = lm.count_tokens(texts)
-            if n_top is None:
-                found = lm.generate(texts, sampling, seeds)
-            else:
-                found = generate_drawn(lm, texts, sampling, seeds, n_top)
+            counts = lm.count_tokens(asked[0])
+            found = lm.generate(*asked) if n_top is None else generate_drawn(lm, *asked, n_top)
         except LocalPromptError as error:
             if len(wave) == 1:
                 wave[0][0].done.set_exception(error)
@@ -198,10 +208,8 @@ class Waves:
 
 SHARED: dict[str, Waves] = {}
 """Of `shared`, by `key_of`."""
-_mutex = threading.Lock()
 
 
 def shared(model: str, engine: Mapping[str, Any]) -> Waves:
     """Return the model of a name: one for all that load it alike, as long as the process lives."""
-    with _mutex:
-        return SHARED.setdefault(key_of(model, engine), Waves(model, **engine))
+    return SHARED.setdefault(key_of(model, engine), Waves(model, **engine))

@@ -64,6 +64,18 @@ def test_what_waits_while_a_call_runs_is_the_next_call_and_nobody_gets_anothers_
     assert waves.sizes == [1, 30]
 
 
+def test_who_is_answered_asks_again_in_time_for_the_next_call() -> None:
+    waves = Waves(ScriptedLM(answer=lambda prompt, seed: prompt), window=0.05)
+
+    def ask_in_turn(thread: int) -> list[str]:
+        return [waves.complete(f"{thread} {n}", SAMPLING).generation.text for n in range(10)]
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(ask_in_turn, range(8)))
+    assert found == [[f"{thread} {n}" for n in range(10)] for thread in range(8)]
+    assert len(waves.sizes) <= 2 * 10
+
+
 def test_one_that_is_too_long_or_deadly_fails_alone() -> None:
     lm = Gate()
     waves = Waves(lm, window=0)
