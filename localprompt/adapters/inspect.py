@@ -6,14 +6,13 @@ arguments of the command line, so a model is loaded when it is first asked, and 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 from localprompt.adapters.drawn_tokens import DrawnToken
 from localprompt.adapters.extras import needing
 from localprompt.adapters.prompt_tokens import token_logprobs
-from localprompt.adapters.waves import key_of, shared
+from localprompt.adapters.waves import in_thread, key_of, shared
 from localprompt.errors import ConfigError
 from localprompt.types import Message, Sampling
 
@@ -81,14 +80,12 @@ class LocalPromptAPI(ModelAPI):  # type: ignore[misc]
             stop=tuple(config.stop_seqs or ()),
             **{name: value for name in ("top_p", "top_k") if (value := getattr(config, name)) is not None},
         )
-        return await asyncio.to_thread(self._generate, _turns(input), sampling, config)
+        return await in_thread(self._generate, _turns(input), sampling, config)
 
     async def tokenize(self, text: str) -> list[int]:
         """Return the tokens of a text alone, without BOS."""
         tokens: list[int]
-        empty, tokens = await asyncio.to_thread(
-            shared(self.model_name, self._engine).ask, lambda lm: lm.tokenize(["", text])
-        )
+        empty, tokens = await in_thread(shared(self.model_name, self._engine).ask, lambda lm: lm.tokenize(["", text]))
         return tokens[len(empty) :]
 
     def max_connections(self) -> int:

@@ -6,13 +6,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from localprompt.adapters.waves import Waves, shared
+from localprompt.adapters.waves import Waves, in_thread, shared
 from localprompt.errors import ConfigError, LocalPromptError, nearest
 from localprompt.lm.base import LanguageModel
 from localprompt.types import Message, Sampling
@@ -34,7 +33,7 @@ async def call_api(prompt: str, options: Mapping[str, Any], context: Mapping[str
         known = {name: config[name] for name in _SAMPLING if name in config}
         sampling = Sampling(**{"max_tokens": _MAX_NEW, **known})
         asked = _asked(prompt, config)
-        found, n_prompt, _ = await asyncio.to_thread(_model(config).complete, asked, sampling, config.get("seed"))
+        found, n_prompt, _ = await in_thread(_model(config).complete, asked, sampling, config.get("seed"))
     except LocalPromptError as error:
         return {"error": _said(error)}
     usage = {"prompt": n_prompt, "completion": found.n_tokens, "total": n_prompt + found.n_tokens, "numRequests": 1}
@@ -50,7 +49,7 @@ async def call_classification_api(prompt: str, options: Mapping[str, Any], conte
             raise ConfigError("the configuration has no labels, or some are no text", 'write labels: ["LABEL", ...]')
         labels = list(dict.fromkeys(labels))
         asked = _asked(prompt, config)
-        nats = await asyncio.to_thread(_model(config).ask, lambda lm: _nats(lm, asked, labels))
+        nats = await in_thread(_model(config).ask, lambda lm: _nats(lm, asked, labels))
     except LocalPromptError as error:
         return {"error": _said(error)}
     best = max(nats)

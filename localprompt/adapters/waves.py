@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
@@ -204,6 +205,15 @@ class Waves:
             else:
                 generation, tokens = answer if isinstance(answer, Drawn) else (answer, ())
                 each[0].done.set_result(Completion(generation, n, tokens))
+
+
+_THREADS = ThreadPoolExecutor(256)
+"""For those who ask from asyncio, whose own threads are hardly more than the cores."""
+
+
+async def in_thread(question: Callable[..., _Result], *arguments: object) -> _Result:
+    """Return what a function says that may wait for a model; as many as 256 wait at once."""
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, question, *arguments)
 
 
 SHARED: dict[str, Waves] = {}

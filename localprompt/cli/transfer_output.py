@@ -107,10 +107,8 @@ def _notes(found: Transfer) -> Iterator[str]:
         if failed := sum(cell.failed for cell in task.cells):
             yield f"{task.task}: the models could not be asked {pluralize(failed, 'question')}; these score 0"
         if task.smallest_difference is not None:
-            points = f"{100 * task.smallest_difference:.0f}"
-            what = (
-                f"two prompts must differ by about {points} points for {len(task.example_ids)} rows to show it reliably"
-            )
+            points, n = f"{100 * task.smallest_difference:.0f}", len(task.example_ids)
+            what = f"two prompts must differ by about {points} points for {n} rows to show it reliably"
             yield f"{task.task}: {what}" if len(found.tasks) > 1 else what
     spends = [model.spend for model in found.models]
     tokens, cached = sum(each.tokens_decoded for each in spends), sum(each.answers_cached for each in spends)

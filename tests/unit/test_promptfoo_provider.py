@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import time
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from localprompt.adapters.promptfoo import call_api, call_classification_api
+from localprompt.adapters.waves import shared
 from localprompt.lm.loading import scheme
 from localprompt.lm.scripted import ScriptedLM
 
@@ -56,6 +58,18 @@ def test_labels_have_probabilities_that_sum_to_one(options: dict[str, Any]) -> N
     assert awaited(call_classification_api("route", options))["classification"] == found
     weights = {"billing": math.exp(-0.1), "shipping": math.exp(-5.0)}
     assert found == pytest.approx({label: each / sum(weights.values()) for label, each in weights.items()})
+
+
+def test_as_many_as_ask_at_once_wait_together_on_a_machine_of_few_cores() -> None:
+    lm = ScriptedLM(answer=lambda prompt, seed: time.sleep(" 0\n" in prompt) or prompt)
+
+    async def asked() -> dict[str, Any]:
+        calls = (call_api(f"{n}", {"config": {"model": "slow:"}}, {}) for n in range(128))
+        return {each["output"]: each for each in await asyncio.gather(*calls)}
+
+    with scheme("slow", lambda text, **engine: nullcontext(lm)):
+        assert len(awaited(asked())) == 128
+        assert len(shared("slow:", {}).sizes) <= 3
 
 
 @pytest.mark.parametrize(("prompt", "gap"), [("Team:", " "), ("Team: ", ""), ("Team:\n", "")])
