@@ -30,9 +30,10 @@ def table(
         columns: their names.
         rows: the cells of each row.
         right: columns of numbers, which stand on the right.
-        wide: columns that take several lines on a narrow terminal; cut short they would say nothing.
+        wide: columns that take several lines on a narrow terminal, so that no number is cut; none: all of texts.
     """
     made = Table(box=None, pad_edge=False, header_style="bold")
+    wide = wide or [name for name in columns if name not in right]
     for name in columns:
         made.add_column(
             name,

@@ -19,6 +19,8 @@ from localprompt.search.observer import pluralize
 
 _LEGEND = "`*`: the best prompt of a model, chosen on dev; `o`: found on that model"
 _LETTERS = 26
+_ABREAST = 6
+"""Models beside each other, in 80 columns with room for the prompts."""
 
 
 def print_transfer(found: Transfer, store: Path | None) -> None:
@@ -45,14 +47,15 @@ def _task(task: TaskTransfer, models: Sequence[MeasuredModel]) -> Iterator[Rende
     letters = [f"{chr(ord('A') + place)}" if len(models) <= _LETTERS else f"{place}" for place in range(len(models))]
     for letter, model in zip(letters, models, strict=True):
         yield Text(printable(f"{letter}: {model.model}{f' ({model.quantisation})' if model.quantisation else ''}"))
-    rows = []
-    for place, given in enumerate(task.prompts):
-        cells = [task.cell(place, model) for model in range(len(models))]
-        means = [cell.score.mean for cell in cells]
-        ends = (two(min(means)), two(sum(means) / len(means)))
-        rows.append((f"{place}", *map(_score, cells), *ends, f"{given.origin}: {shown(given.prompt)}"))
-    yield Text("")
-    yield table(("", *letters, "lowest", "mean", "prompt"), rows, right=("lowest", "mean"), wide=("prompt",))
+    for begin in range(0, len(models), _ABREAST):
+        rows, some = [], slice(begin, begin + _ABREAST)
+        for place, given in enumerate(task.prompts):
+            cells = [task.cell(place, model) for model in range(len(models))]
+            means = [cell.score.mean for cell in cells]
+            ends = (two(min(means)), two(sum(means) / len(means)))
+            rows.append((f"{place}", *map(_score, cells[some]), *ends, f"{given.origin}: {shown(given.prompt)}"))
+        yield Text("")
+        yield table(("", *letters[some], "lowest", "mean", "prompt"), rows, right=("lowest", "mean"), wide=("prompt",))
     for number, model in enumerate(models):
         yield Text(printable(f"\n{letters[number]}: {model.model}\n"), style="bold")
         yield _of_model([cell for cell in task.cells if cell.model == number])
@@ -74,8 +77,7 @@ def _of_model(cells: Sequence[Cell]) -> RenderableType:
             lost = cell.gap.difference
             gap = (signed(lost.mean), within(lost, sign="+"), p_cell(cell.gap.adjusted_p))
         regret = "" if cell.regret is None else f"{percent_text(cell.regret.value)} %"
-        score = cell.score
-        rows.append((f"{cell.prompt}", two(score.mean), within(score), gain, *gap, regret))
+        rows.append((f"{cell.prompt}", two(cell.score.mean), within(cell.score), gain, *gap, regret))
     return table(columns, rows, right=columns[1:])
 
 

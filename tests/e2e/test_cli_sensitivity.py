@@ -49,6 +49,17 @@ def test_a_person_reads_a_verdict_first_and_sees_the_word_that_matters(task: str
 
 
 @pytest.mark.usefixtures("lm")
+def test_long_pieces_of_a_prompt_leave_the_numbers_beside_them_whole_on_80_columns(task: str) -> None:
+    result = _run(
+        task, "--prompt", f"{PROMPT} " + 6 * "Consider the number and the letters of the word that is shown. "
+    )
+    heads, *words = result.stdout.partition("\nwithout ")[2].partition("\n\n")[0].splitlines()
+    assert heads.split() == ["changed", "log-probability", "95", "%", "interval", "score"]
+    assert any(line.endswith(" 33 %       -1.17 nats  -1.75 to -0.58  -0.33") for line in words)
+    assert max(map(len, words)) <= 80
+
+
+@pytest.mark.usefixtures("lm")
 def test_json_is_one_object_and_csv_has_a_row_a_score(task: str, tmp_path: Path) -> None:
     file = tmp_path / "scores.csv"
     result = _run(task, "--json", "--csv", str(file))

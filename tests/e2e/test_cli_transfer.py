@@ -63,6 +63,21 @@ def test_a_person_sees_the_verdict_the_matrix_and_what_is_best_for_all(
     assert all(len(line) <= 80 for line in result.stdout.splitlines() if line[:2] in ("0 ", "1 ", "2 ", "th"))
 
 
+def test_many_models_stand_in_several_matrices_with_whole_scores(
+    task: str, models: tuple[str, ...], prompts: str, tmp_path: Path
+) -> None:
+    text = (tmp_path / "number.json").read_text()
+    for n in range(9):
+        (tmp_path / f"m{n}.json").write_text(text)
+    result = _transfer(task, tuple(f"scripted:{tmp_path}/m{n}.json" for n in range(9)), "--prompts", prompts)
+    assert result.exit_code == 0, result.output
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    for letters in ("A B C D E F", "G H I"):
+        at = lines.index(f"{letters} lowest mean prompt")
+        assert lines[at + 2].startswith("1 " + "1.00* " * len(letters.split()) + "1.00 1.00 prompts.txt:1:")
+        assert max(map(len, result.stdout.splitlines()[at : at + 4])) <= 80
+
+
 def test_json_and_csv_hold_the_same_scores(tmp_path: Path, task: str, models: tuple[str, ...], prompts: str) -> None:
     result = _transfer(task, models, "--prompts", prompts, "--json", "--csv", str(tmp_path / "scores.csv"))
     found = json.loads(result.stdout)
