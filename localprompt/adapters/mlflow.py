@@ -12,6 +12,7 @@ from localprompt.adapters.extras import needing
 from localprompt.adapters.mlflow_template import mlflow_template
 from localprompt.errors import ConfigError, LocalPromptError
 from localprompt.exports.winner import find
+from localprompt.run.card import demos_text
 from localprompt.run.results import RunResult
 from localprompt.run.session import opened_store
 
@@ -43,7 +44,8 @@ def log_run(result: RunResult) -> Logged:
 
     Parameters: task, model, proposer, method, seed. Metrics: dev and test scores with the ends of their intervals, the
     difference on test and its p-value, what the search spent, and the best dev score by tokens computed. Artifacts:
-    both prompts as text, and the result as JSON. The tag `localprompt.run_id` names the run here.
+    both prompts with their worked examples as text, and the result as JSON. The tag `localprompt.run_id` names the run
+    here.
 
     A version of the prompt is what the model is shown, a text or the turns of a chat, with the inputs open; its tags
     say run, model, method, which prompt it is and its scores. It is linked to the run of MLflow.
@@ -53,15 +55,15 @@ def log_run(result: RunResult) -> Logged:
     """
     try:
         with mlflow.start_run(run_name=f"{result.task} {result.method}", nested=True) as run:
-            tags = {"localprompt.run_id": result.run_id, "localprompt.verdict": result.verdict}
-            mlflow.set_tags(tags)
+            mlflow.set_tags({"localprompt.run_id": result.run_id, "localprompt.verdict": result.verdict})
             names = ("task", "model", "proposer", "method", "seed")
             mlflow.log_params({name: str(getattr(result, name))[:_MAX_PARAM] for name in names})
             mlflow.log_metrics(_metrics(result))
             for incumbent in result.trajectory:
                 mlflow.log_metric("dev.best_so_far", incumbent.mean, step=incumbent.tokens_computed)
-            mlflow.log_text(result.seed_prompt.instruction, "seed_prompt.txt")
-            mlflow.log_text(result.best.instruction, "best_prompt.txt")
+            for name, prompt in (("seed", result.seed_prompt), ("best", result.best)):
+                text = "\n\n".join(filter(None, (prompt.instruction, demos_text(prompt))))
+                mlflow.log_text(text, f"{name}_prompt.txt")
             mlflow.log_text(json.dumps(result.to_json(), indent=2, ensure_ascii=False), "result.json")
     except _REFUSALS as error:
         raise ConfigError(

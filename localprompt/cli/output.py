@@ -41,16 +41,10 @@ def print_costs(costs: Sequence[MeasuringCost], *, as_json: bool) -> None:
         say_json(list(map(plain, costs)))
         return
     columns = ("model", "prompts", "rows", "tokens", "minutes")
-    rows = [
-        (
-            each.model,
-            f"{each.n_prompts}",
-            f"{each.n_rows}",
-            f"{each.tokens_computed:,}",
-            "?" if each.seconds is None else f"{each.seconds / 60:.1f}",
-        )
-        for each in costs
-    ]
+    rows = []
+    for each in costs:
+        minutes = "?" if each.seconds is None else f"{each.seconds / 60:.1f}"
+        rows.append((each.model, f"{each.n_prompts}", f"{each.n_rows}", f"{each.tokens_computed:,}", minutes))
     print_parts([Text("At most about:"), table(columns, rows, right=columns[1:])])
 
 

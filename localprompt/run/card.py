@@ -28,12 +28,17 @@ def card(heading: str, prompts: Iterable[tuple[str, Prompt]], facts: Iterable[tu
     return made.encode("utf-8", "backslashreplace").decode()  # half a character is no text that a notebook can keep
 
 
-def _prompt(title: str, prompt: Prompt) -> str:
-    text = escape(prompt.instruction) if prompt.instruction else "<em>(no instruction)</em>"
-    demos = "\n\n".join(
+def demos_text(prompt: Prompt) -> str:
+    """Return the worked examples of a prompt, a blank line between them; empty where it has none."""
+    return "\n\n".join(
         "\n".join([*(f"{name}: {value}" for name, value in demo.inputs.items()), f"=> {demo.output}"])
         for demo in prompt.demos
     )
+
+
+def _prompt(title: str, prompt: Prompt) -> str:
+    text = escape(prompt.instruction) if prompt.instruction else "<em>(no instruction)</em>"
+    demos = demos_text(prompt)
     folded = f'<pre style="{_PRE}">{escape(demos)}</pre></details>' if demos else ""
     summary = f"<details><summary>{pluralize(len(prompt.demos), 'worked example')}</summary>" if demos else ""
     return f'<div>{escape(title)}</div><pre style="{_PRE}">{text}</pre>{summary}{folded}'

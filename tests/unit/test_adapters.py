@@ -5,14 +5,19 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
+import toy
 
+import localprompt
 from localprompt.adapters.prompt_tokens import token_logprobs
 from localprompt.errors import ConfigError, ContextOverflow
 from localprompt.lm.scripted import ScriptedLM
-from localprompt.types import Loglikelihood
+from localprompt.types import Demo, Loglikelihood, Prompt
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -60,3 +65,18 @@ class Unasked(ScriptedLM):
 def test_a_text_that_does_not_fit_is_refused_before_it_is_cut() -> None:
     with pytest.raises(ContextOverflow, match="a text has 5001 tokens, the context has 4096"):
         token_logprobs(Unasked(), "word " * 5000)
+
+
+def test_mlflow_gets_prompts_with_their_worked_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow, adapter = MagicMock(), "localprompt.adapters.mlflow"
+    genai, exceptions = SimpleNamespace(register_prompt=MagicMock()), SimpleNamespace(MlflowException=RuntimeError)
+    fakes = {"mlflow": mlflow, "mlflow.genai": genai, "mlflow.exceptions": exceptions, adapter: None}
+    for name, fake in fakes.items():
+        monkeypatch.setitem(sys.modules, name, fake)
+    del sys.modules[adapter]
+    found = localprompt.optimize(toy.task(dev=8, test=8), toy.model(), method="manual")
+    best = Prompt("", (Demo({"input": "go"}, "went"), Demo({"input": "be"}, "was")))
+    importlib.import_module(adapter).log_run(replace(found, best=best, seed_prompt=Prompt("Say it.", best.demos[:1])))
+    texts = {call.args[1]: call.args[0] for call in mlflow.log_text.call_args_list}
+    assert texts["best_prompt.txt"] == "input: go\n=> went\n\ninput: be\n=> was"
+    assert texts["seed_prompt.txt"] == "Say it.\n\ninput: go\n=> went"
