@@ -84,6 +84,8 @@ class LeakCheck:
     """The task's labels; the targets of `examples` count anyway."""
     meta_prompt: str = ""
     """The fixed text of the meta-prompt, without its slots."""
+    seeds: str = ""
+    """The seed prompts: what looks like a placeholder and stands there is none."""
 
     @cached_property
     def bare(self) -> frozenset[str]:
@@ -243,7 +245,7 @@ def objection(text: str, forbidden: LeakCheck, max_chars: int = MAX_CHARS) -> st
         ("answer instead of an instruction", flat in forbidden.bare),
         ("too short", len(text) < MIN_CHARS or len(tokens) < MIN_WORDS),
         ("too long", len(text) > max_chars),
-        ("placeholder", _PLACEHOLDER.search(text) is not None),
+        ("placeholder", bool({*_PLACEHOLDER.findall(text)} - {*_PLACEHOLDER.findall(forbidden.seeds)})),
         ("copies an example", _shows_example(text, forbidden) or _quotes_example(text, flat, forbidden)),
         ("echoes the meta-prompt", not forbidden.meta_phrases.isdisjoint(_phrases(text)) or _SCORE.fullmatch(text)),
         ("speaks to the user", _TO_THE_USER.search(text.casefold().replace("’", "'")) is not None),

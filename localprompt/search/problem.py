@@ -73,7 +73,7 @@ class Problem:
         self._longest = max(task.dev, key=_n_bytes, default=None)
         self.proposer = Proposer(
             proposer,
-            LeakCheck(task.train, self.outputs),
+            LeakCheck(task.train, self.outputs, seeds="\n".join(each.instruction for each in self.seeds)),
             rng=rng,
             known=lambda: (each.prompt for each in self.ranking.candidates),
             fits=self._fits,

@@ -140,6 +140,14 @@ def writer(*texts: str, **changes: Any) -> toy.Watched:
     return toy.Watched(answer=toy.in_turn(*texts), **changes)
 
 
+def test_what_looks_like_a_placeholder_may_stay_where_a_seed_has_it() -> None:
+    task = replace(toy.task(), seeds=(Prompt(""), Prompt("Answer as {label}: <text>.")))
+    lm = writer("Give {label}: <text>.", "Give {name}: <text>.", "Give {label}, then {name}.", "Give it ...")
+    (proposal,) = toy.problem(lm, task).proposer.propose(_asked("a"), WARM, "", n=4)
+    assert proposal.accepted == ("Give {label}: <text>.",)
+    assert [each.reason for each in proposal.discarded] == ["placeholder"] * 3
+
+
 def test_a_proposal_a_prompt_comes_back_in_order() -> None:
     lm = writer("Do one.", "Do two.", "x", "Do three.")
     proposals = toy.problem(lm).proposer.propose(_asked("a", "b"), WARM, "", n=2)
