@@ -76,7 +76,8 @@ def test_seconds_are_those_of_all_sessions_of_a_run(capsys: pytest.CaptureFixtur
     resumed = replace(history, first_measured=marks)
     print_difference([history, resumed], run_difference(history, resumed), rows=False)
     printed = capsys.readouterr().out.splitlines()
-    assert [line.split()[-1] for line in printed if "no better prompt found" in line] == ["0", "6000"]
+    first, second = (int(line.split()[-1]) for line in printed if "no better prompt found" in line)
+    assert abs(second - first - 6000) <= 1, "of the last one, and what the machine took here"
 
 
 def test_two_runs_alike_differ_in_nothing() -> None:
