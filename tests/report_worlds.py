@@ -171,8 +171,8 @@ def imported(store: Store) -> str:
     return store.runs.import_(path).id
 
 
-def folds(store: Store) -> str:
-    return run(store, replace(toy.task(train=10, dev=20, test=0), folds=3))
+def folds(store: Store, lm: ScriptedLM | None = None) -> str:
+    return run(store, replace(toy.task(train=10, dev=20, test=0), folds=3), lm)
 
 
 def compared(store: Store, hostile: bool = False) -> str:
@@ -213,6 +213,7 @@ WORLDS: Mapping[str, World] = {
     "damaged": World(damaged),
     "imported": World(imported),
     "cross-validated": World(folds),
+    "cross-validated in vain": World(lambda store: folds(store, toy.model(answer=lambda *_: " the same\n"))),
     "hostile": World(hostile),
     "hostile labels": World(lambda store: hostile(store, labels=True)),
     "comparison": World(compared, "comparison"),

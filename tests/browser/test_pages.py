@@ -54,6 +54,13 @@ def test_a_page_asks_for_nothing_but_itself_and_complains_of_nothing(world: str,
     assert it.complaints == []
 
 
+@pytest.mark.parametrize("world", ["no better", "cross-validated in vain"])
+def test_a_seed_prompt_that_stays_is_shown_once(world: str, shown: Shown) -> None:
+    headings = shown(world).page.locator("#verdict .prompt-head h3").all_text_contents()
+    assert headings[0] == "Seed prompt, which stays"
+    assert set(headings[1:]) <= {"Runner-up"}
+
+
 @pytest.mark.parametrize("world", SHOWN)
 def test_every_section_is_there_in_order_named_linked_and_not_empty(world: str, shown: Shown) -> None:
     found: list[dict[str, Any]] = shown(world).page.evaluate(

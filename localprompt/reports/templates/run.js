@@ -2,7 +2,8 @@
 
 const { candidates, dev, result, rows, verdict } = report;
 const found = candidates.findIndex((each) => each.fate === "found");
-const isSeedKept = result && !report.is_cross_validated && result.best.prompt && JSON.stringify(result.best.prompt) === JSON.stringify(result.seed_prompt);
+const isOnePrompt = result && result.best.prompt && JSON.stringify(result.best.prompt) === JSON.stringify(result.seed_prompt);
+const isSeedKept = isOnePrompt && !report.is_cross_validated;
 const mostN = Math.max(0, ...candidates.map((each) => each.n));
 const percent = (value) => `${percentText(value, 1).replace(/\.0$/, "")} %`;
 const shown = (value) => (value === null || value === undefined ? "\u2013" : verdict.is_counted ? percent(value) : score(value));
@@ -33,9 +34,9 @@ function drawVerdict() {
   } else {
     if (result.test) node.append(scoreTable(result.test));
     const second = result.runner_up;
-    const other = isSeedKept ? (second ? promptBox("Runner-up", second.prompt) : null) : promptBox("Seed prompt", result.seed_prompt);
-    node.append(el("div", { class: "columns" }, promptBox(isSeedKept ? "Seed prompt, which stays" : "Found prompt", result.best.prompt), other));
-    if (second && !isSeedKept) node.append(el("details", {}, el("summary", { text: "Runner-up" }), promptBox("Runner-up", second.prompt)));
+    const other = isOnePrompt ? (second ? promptBox("Runner-up", second.prompt) : null) : promptBox("Seed prompt", result.seed_prompt);
+    node.append(el("div", { class: "columns" }, promptBox(isOnePrompt ? "Seed prompt, which stays" : "Found prompt", result.best.prompt), other));
+    if (second && !isOnePrompt) node.append(el("details", {}, el("summary", { text: "Runner-up" }), promptBox("Runner-up", second.prompt)));
     if (verdict.reasons.length) node.append(el("h3", { text: "What that rests on" }), list(verdict.reasons));
     node.append(el("h3", { text: "What it cost" }), costTable());
     if (result.operators.length) node.append(el("h3", { text: "What paid" }), operatorTable());
