@@ -112,14 +112,15 @@ def state_bytes(header: GGUFHeader) -> int:
     """Return what one sequence of a recurrent or hybrid model takes beside its cells; 0 for others.
 
     Source: `llama_hparams::n_embd_r` and `n_embd_s`; states are kept as F32. Layers that are not known to be of
-    attention alone count as recurrent.
+    attention alone count as recurrent; every so many are, where the header has a `full_attention_interval`.
     """
 
     def of(key: str) -> int:
         return max(0, header.integer(f"{header.architecture}.{key}") or 0)
 
     heads, heads_kv = _counts(header, "attention.head_count"), _counts(header, "attention.head_count_kv")
-    layers = sum(n == 0 for n in heads_kv) if len(heads_kv) > 1 else header.block_count
+    attending = header.block_count // every if (every := of("full_attention_interval")) else 0
+    layers = sum(n == 0 for n in heads_kv) if len(heads_kv) > 1 else header.block_count - attending
     past = max(0, of("ssm.conv_kernel") - 1) * (of("ssm.inner_size") + 2 * of("ssm.group_count") * of("ssm.state_size"))
     past += header.embedding_length * max(0, of("shortconv.l_cache") - 1)
     state = of("ssm.state_size") * of("ssm.inner_size")
@@ -138,7 +139,9 @@ def cell_bytes(header: GGUFHeader, settings: EngineSettings, first: int = 0) -> 
     heads_kv = _counts(header, "attention.head_count_kv") or heads
     key = header.integer(f"{header.architecture}.attention.key_length") or header.embedding_length // max(*heads, 1)
     value = header.integer(f"{header.architecture}.attention.value_length") or key
-    n_heads = heads_kv[0] * (header.block_count - first) if len(heads_kv) == 1 else sum(heads_kv[first:])
+    every = max([1, *_counts(header, "full_attention_interval")])  # the other layers have states
+    n = header.block_count // every - first // every
+    n_heads = heads_kv[0] * n if len(heads_kv) == 1 else sum(heads_kv[first:])
     return n_heads * (key + value) * _CELL_BYTES[settings.kv_type]
 
 
@@ -225,6 +228,4 @@ def _counts(header: GGUFHeader, key: str) -> list[int]:
 
 
 def _repacked(header: GGUFHeader, settings: EngineSettings) -> int:
-    if not settings.use_extra_bufts:
-        return 0
-    return sum(tensor.n_bytes for tensor in header.tensors if GGML_TYPES[tensor.type][0] in _REPACKED)
+    return settings.use_extra_bufts * sum(t.n_bytes for t in header.tensors if GGML_TYPES[t.type][0] in _REPACKED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import gguf
@@ -88,6 +89,26 @@ def test_a_sequence_of_a_recurrent_model_takes_a_state(tmp_path: Path) -> None:
     assert memory.state_bytes(validate(path)) == 4 * (past + state), "the layer without heads alone"
     assert need(path, n_seq_max=32, lanes=8).states == 32 * 4 * (past + state)
     assert memory.state_bytes(validate(write(tmp_path / "plain.gguf", more=with_heads))) == 0
+
+
+def test_only_every_so_many_layers_have_cells_where_the_header_says_so_and_the_others_states(tmp_path: Path) -> None:
+    def more(writer: gguf.GGUFWriter, every: int | None) -> None:
+        writer.add_block_count(8)
+        writer.add_ssm_conv_kernel(4)
+        writer.add_ssm_inner_size(64)
+        writer.add_ssm_state_size(16)
+        if every is not None:
+            writer.add_full_attention_interval(every)
+
+    plain, fourth = (
+        validate(write(tmp_path / f"{every}.gguf", more=partial(more, every=every))) for every in (None, 4)
+    )
+    assert plain.block_count == fourth.block_count == 8
+    settings = EngineSettings()
+    assert memory.cell_bytes(fourth, settings) == memory.cell_bytes(plain, settings) / 4
+    assert memory.cell_bytes(fourth, settings, first=3) == memory.cell_bytes(fourth, settings), "the fourth and eighth"
+    assert memory.cell_bytes(fourth, settings, first=4) == memory.cell_bytes(fourth, settings) / 2
+    assert memory.state_bytes(fourth) == memory.state_bytes(plain) * 6 / 8
 
 
 def test_as_many_sequences_as_states_fit_and_what_is_fixed_stays(tmp_path: Path) -> None:
