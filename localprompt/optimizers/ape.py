@@ -65,10 +65,10 @@ class APE(Checked):
     """Hyperparameters of APE; the defaults spend about 800 short answers on 100 dev rows, 800 on worked examples."""
 
     SCALES: ClassVar[Scales] = {
+        "example_sets": (1, 0.5),
         "queries": (2, 0.5),
         "per_query": (2, 0.5),
         "finalists": (1, 0.5),
-        "example_sets": (1, 0.5),
     }
     PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "paper": {

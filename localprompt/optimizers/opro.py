@@ -192,7 +192,7 @@ class OPRO(Checked):
     templates: Path | None = None
     """Folder with your own meta-prompts: `.txt` files named like the shipped ones, which they replace."""
 
-    SCALES: ClassVar[Scales] = {"steps": (1, 1.0), "init_prompts": (3, 0.5), "example_sets": (1, 0.5)}
+    SCALES: ClassVar[Scales] = {"example_sets": (1, 0.5), "steps": (1, 1.0), "init_prompts": (3, 0.5)}
     PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "paper": {
             "shots": 0,

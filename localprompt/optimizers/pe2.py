@@ -162,7 +162,7 @@ class PE2(Checked):
     """Folder with your own meta-prompts: `.txt` files named like the shipped ones, which they replace."""
 
     REMOVED: ClassVar[Mapping[str, object]] = {"step_size": None, "history": False, "tutorial": False}
-    SCALES: ClassVar[Scales] = {"steps": (1, 1.0), "init_prompts": (3, 0.5), "example_sets": (1, 0.5)}
+    SCALES: ClassVar[Scales] = {"example_sets": (1, 0.5), "steps": (1, 1.0), "init_prompts": (3, 0.5)}
     PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "paper": {
             "shots": 0,

@@ -174,10 +174,10 @@ class ProTeGi(Checked):
 
     REMOVED: ClassVar[Mapping[str, object]] = {"sampling": "random", "rejection_errors": 16, "rejection_pool": 16}
     SCALES: ClassVar[Scales] = {
+        "example_sets": (1, 0.5),
         "rounds": (1, 0.5),
         "evaluations": (40, 0.5),
         "init_prompts": (3, 0.5),
-        "example_sets": (1, 0.5),
     }
     PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "paper": {

@@ -6,7 +6,7 @@ beside the seeds, so that what it writes has to be better than that, and new ins
 1. Measure the seeds on all of dev: a budget that ends in the race leaves their scores.
 2. Deal orders of train in which the answers take turns. Each gives nested sets, so that the examples of the shorter are
    read with those of the longer; only what fits the context takes part.
-3. Race the sets behind the best seed's instruction on a few rows of dev; a sixth goes on.
+3. Race the sets behind the best seed's instruction on a few rows of dev; a sixth goes on, two at least.
 4. Race these with it and without on rows that double until all of dev is seen, half of them going on by a score that
    is smooth where there are labels; measure the `KEPT` best on all of dev. Equal scores: the shorter goes first.
 5. Vary the best set, by another example with the same answer, another order, twice as many examples or a quarter
@@ -47,12 +47,13 @@ _LEAST, _MOST = 4, 8
 """Examples of the smallest set of `auto`, which has each answer once if that is possible."""
 _TIMES = (1, 3, 8)
 """So many times as large are its sets."""
-_FEW, _MANY = 6, 32
+_FEW, _MANY = 8, 32
 """Dev examples of the first stage: a sixteenth of them all, but so many at least and at most."""
 _ADVANCING = 6
-"""One set of so many goes on after it."""
+"""One set of so many goes on after it, and `KEPT` at least: few rows mislead most where few sets race."""
 _ROUNDS = 4
-"""Times that the best set is varied at most."""
+"""Times that the best set is varied at most, and orders that are dealt before it is varied once: an order costs about a
+quarter of a round of variants, whose sets have nothing in common."""
 _SWAPPED = 8
 """One example of so many is another in a variant, and at least one."""
 _BATCH, _BATCHES = 24, 4
@@ -110,7 +111,7 @@ def starts(
     Args:
         problem: its train examples are shown, never those of dev.
         shots: how many.
-        sets: orders of train that are dealt, as `dealt` does; with one there are no variants.
+        sets: orders of train that are dealt, as `dealt` does; with four or fewer there are no variants.
         dev: in the order in which the race sees it; by default in one of chance.
 
     Raises:
@@ -128,7 +129,7 @@ def starts(
     race = _Race(problem, dev, _shown(problem, seed, dev, 2 * max(sizes)), sizes)
     found = _first_race(race, seed, sets)
     say_fewer(problem, found, shots)
-    for _ in range(min(_ROUNDS, sets // 2) if found else 0):
+    for _ in range(min(_ROUNDS, sets - _ROUNDS) if found else 0):
         better = _varied(race, found[0])
         if not better:
             break
@@ -228,7 +229,7 @@ def _first_race(race: _Race, seed: Prompt, sets: int) -> list[Prompt]:
     problem = race.problem
     versions = _recorded(problem, _by_turns(race, seed, sets), seed)
     n_first = race.n_first
-    first = Stages((n_first,), 0.0, -(-len(versions) // _ADVANCING), order=smooth_key)
+    first = Stages((n_first,), 0.0, max(KEPT, -(-len(versions) // _ADVANCING)), order=smooth_key)
     left = filter_in_stages(problem.evaluate, versions, race.dev, first)
     other = [replace(each, instruction="" if each.instruction else seed.instruction) for each in left]
     fitting = [each for each in other if problem.demos_that_fit(seed, each.demos) == len(each.demos)]
