@@ -61,7 +61,11 @@ def test_labels_have_probabilities_that_sum_to_one(options: dict[str, Any]) -> N
 
 
 def test_as_many_as_ask_at_once_wait_together_on_a_machine_of_few_cores() -> None:
-    lm = ScriptedLM(answer=lambda prompt, seed: time.sleep(" 0\n" in prompt) or prompt)
+    def slowly(prompt: str, seed: int) -> str:
+        time.sleep(" 0\n" in prompt)  # the others come meanwhile
+        return prompt
+
+    lm = ScriptedLM(answer=slowly)
 
     async def asked() -> dict[str, Any]:
         calls = (call_api(f"{n}", {"config": {"model": "slow:"}}, {}) for n in range(128))
@@ -69,7 +73,7 @@ def test_as_many_as_ask_at_once_wait_together_on_a_machine_of_few_cores() -> Non
 
     with scheme("slow", lambda text, **engine: nullcontext(lm)):
         assert len(awaited(asked())) == 128
-        assert len(shared("slow:", {}).sizes) <= 3
+        assert len(shared("slow:", {}).sizes) <= 10, "not one for every few threads"
 
 
 @pytest.mark.parametrize(("prompt", "gap"), [("Team:", " "), ("Team: ", ""), ("Team:\n", "")])
