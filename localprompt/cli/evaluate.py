@@ -7,14 +7,14 @@ from typing import Any
 import click
 
 from localprompt.cli.options import MODELS, model_options
-from localprompt.cli.prompts import read_instruction
+from localprompt.cli.prompts import named_prompt
 from localprompt.cli.streams import say_json
 
 
 @click.command()
 @click.argument("task", type=click.Path())
 @click.option("--model", required=True, help=f"The model that answers: {MODELS}.")
-@click.option("--prompt", required=True, metavar="TEXT|@FILE", help="The instruction, or @ and a file that holds it.")
+@click.option("--prompt", required=True, metavar="TEXT|@FILE|RUN", help="The instruction, its file, or a run's id.")
 @click.option("--split", type=click.Choice(["dev", "test"]), default="test", show_default=True)
 @model_options
 def evaluate(*, task: str, prompt: str, as_json: bool, **choices: Any) -> None:
@@ -23,9 +23,8 @@ def evaluate(*, task: str, prompt: str, as_json: bool, **choices: Any) -> None:
     from localprompt.cli.progress import progress  # noqa: PLC0415
     from localprompt.run import api as runs  # noqa: PLC0415 - `--help` must start fast
 
-    instruction = read_instruction(prompt)
     with progress() as observer:
-        result = runs.evaluate(task, prompt=instruction, **choices, observer=observer)
+        result = runs.evaluate(task, prompt=named_prompt(prompt, choices["store"]), **choices, observer=observer)
     if as_json:
         say_json(result.to_json())
     else:

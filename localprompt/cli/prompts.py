@@ -17,26 +17,17 @@ _RUN = re.compile(r"[0-9a-f]{6,}")
 """The beginning of a run's id."""
 
 
-def read_instruction(prompt: str) -> str:
-    """Return the text itself, or that of the file behind an @ without the line break at its end.
-
-    Raises:
-        ConfigError: if the file cannot be read.
-    """
-    if not prompt.startswith("@"):
-        return prompt
-    return _content(expanded(prompt[1:])).removesuffix("\n")
-
-
 def named_prompt(prompt: str, store: Path | None) -> str | Prompt:
-    """Return a prompt: the text itself, that of a file behind an @, or what a run of the store found.
+    """Return a prompt: the text itself, that of a file behind an @ without its last line break, or what a run found.
 
     Raises:
         ConfigError: if the file cannot be read, or the run has found nothing yet.
         StoreError: if no run or several have ids that begin so, or the store cannot be read.
     """
+    if prompt.startswith("@"):
+        return _content(expanded(prompt[1:])).removesuffix("\n")
     if not _RUN.fullmatch(prompt):
-        return read_instruction(prompt)
+        return prompt
     from localprompt.comparison.transfer import of_run  # noqa: PLC0415 - only for runs
     from localprompt.store import Store  # noqa: PLC0415
 
@@ -44,7 +35,7 @@ def named_prompt(prompt: str, store: Path | None) -> str | Prompt:
         try:
             return of_run(opened.runs.get(prompt), opened.path).prompt
         except StoreError as error:
-            raise StoreError(error.message, error.hint or "a prompt of such letters is given as @FILE") from error
+            raise StoreError(error.message, f"{error.hint}; a prompt of such letters is given as @FILE") from error
 
 
 def listed_prompts(source: str, store: Path | None) -> list[GivenPrompt]:

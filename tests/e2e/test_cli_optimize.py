@@ -147,6 +147,19 @@ def test_evaluate_measures_one_prompt(task: str, tmp_path: Path) -> None:
     assert "dev: 0.000 (95 % interval 0.000 to" in shown.stdout
 
 
+@pytest.mark.usefixtures("lm")
+def test_evaluate_measures_what_a_run_found_with_its_worked_examples(tmp_path: Path) -> None:
+    shown = f"prompts: [{{instruction: '{toy.BEST}', demos: [{{input: alpha, output: omega}}]}}]\n"
+    task = toy.write_task(tmp_path, *SIZES, keys=shown, template=toy.SHOWING.template)
+    found = json.loads(_localprompt("optimize", task, "--model", "toy:1", "--method", "manual", "--json").stdout)
+    again = json.loads(_localprompt("evaluate", task, "--model", "toy:1", "--prompt", found["run_id"], "--json").stdout)
+    assert found["best"]["prompt"]["demos"]
+    assert again["prompt"] == found["best"]["prompt"]
+    assert again["score"]["mean"] == found["test"]["best"]["mean"]
+    unknown = _localprompt("evaluate", task, "--model", "toy:1", "--prompt", "decade")
+    assert (unknown.exit_code, "a prompt of such letters is given as @FILE" in unknown.stderr) == (1, True)
+
+
 @pytest.fixture
 def one_class(tmp_path: Path) -> str:
     """A task whose rows all have one of its two labels, which come in the order of the rows' halves."""
