@@ -121,8 +121,9 @@ def card_named(name_or_path: str | os.PathLike[str]) -> ModelCard:
     path = expanded(name)
     if path.is_dir():
         raise ModelError(f"{name} is a folder", "give the path of a GGUF file in it")
-    if "://" in name:
-        raise ModelError(f"{name} is an address, and here a model's file is needed", "give the file that it serves")
+    if "://" in name or name.startswith(("scripted:", "python:")):
+        hint = "give the GGUF file itself, or a name from `localprompt models list`"
+        raise ModelError(f"{name} is no model's file, and here one is needed", hint)
     if path.suffix == ".gguf" or path.name != name:
         raise ModelError(
             f"there is no file {name}", "give the path of a GGUF file or a name from `localprompt models list`"

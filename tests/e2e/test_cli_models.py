@@ -370,8 +370,9 @@ def test_what_can_only_be_a_path_is_a_missing_file_wherever_it_is_asked_for() ->
     evaluate = CliRunner().invoke(main, ["evaluate", str(EXAMPLE), "--prompt", "", "--model", "/nope.gguf"])
     assert (info.exit_code, evaluate.exit_code) == (1, 1)
     assert "Error: there is no file /nope.gguf\n" in info.stderr
-    address = CliRunner().invoke(main, ["models", "info", "http://127.0.0.1:8080/v1"])
-    assert "Error: http://127.0.0.1:8080/v1 is an address, and here a model's file is needed\n" in address.stderr
+    for name in ("http://127.0.0.1:8080/v1", "scripted:replies.json", "python:mymodule:ask"):
+        no_file = CliRunner().invoke(main, ["models", "info", name])
+        assert f"Error: {name} is no model's file, and here one is needed\nHint: give the GGUF file" in no_file.stderr
     assert info.stderr in evaluate.stderr
     assert CliRunner().invoke(main, ["models", "info", "nope"]).exit_code == 2
 
