@@ -21,7 +21,7 @@ from localprompt.variants.variant import Family
 
 FAMILIES: tuple[Family, ...] = (
     Position(), Chat(), Labels(), Surface(), Order(), Sampling(),
-    Paraphrase(), Synonym(), Examples(), Spelling(), Format(), Deletion(),
+    Paraphrase(), Synonym(), Examples(), Spelling(), Deletion(), Format(),
 )  # fmt: skip
 """Those that have few variants come first: what they cannot use goes to the later ones."""
 

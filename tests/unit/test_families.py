@@ -8,6 +8,7 @@ import toy
 from localprompt.errors import ConfigError
 from localprompt.lm.budget import Budget
 from localprompt.search.evaluator import Evaluator
+from localprompt.variants.collect import collect
 from localprompt.variants.families import FAMILIES, find_families
 from localprompt.variants.variant import Family
 
@@ -25,6 +26,13 @@ def test_an_unknown_family_is_refused_with_the_nearest_name() -> None:
 
 def test_no_two_families_have_one_name() -> None:
     assert len({family.name for family in FAMILIES}) == len(FAMILIES)
+
+
+def test_a_prompt_without_instruction_has_as_many_variants_as_are_asked_for() -> None:
+    origin = toy.origin("", replace(toy.task(labels=("even", "odd")), layout=toy.SHOWING))
+    collected = collect(origin, FAMILIES, 12)
+    assert {"deletion", "spelling"} <= set(collected.none_of)
+    assert len(collected.variants) == 1 + 12
 
 
 @pytest.mark.parametrize("labels", [(), ("even", "odd")])
