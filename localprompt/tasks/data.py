@@ -181,7 +181,8 @@ def divide(rows: Sequence[Row], sizes: Sequence[float], *, seed: int, stratify: 
     counts = [int(size) if size >= 1 else max(1, int(size * len(rows) + 1e-9)) for size in sizes]
     if sum(counts) > len(rows):
         asked = " + ".join(map(str, counts))
-        raise TaskError(f"the split asks for {asked} = {sum(counts)} rows of {len(rows)}", "make the splits smaller")
+        problem = f"the split asks for {asked} = {sum(counts)} rows of {len(rows)}"
+        raise TaskError(problem, "give more rows, or make the splits smaller: each has a row at least")
     distinct = len({row.targets[0] for row in rows})
     by_target = stratify or distinct * _ROWS_PER_TARGET <= len(rows)
     in_order = mixed(rows, lambda row: row.targets[0] if by_target else "", random.Random(seed))

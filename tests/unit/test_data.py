@@ -167,6 +167,9 @@ def test_another_seed_gives_another_split() -> None:
 def test_more_rows_than_there_are_are_refused() -> None:
     with pytest.raises(TaskError, match=r"20 \+ 20 \+ 1 = 41 rows of 40"):
         divide(ROWS, (20, 20, 1), seed=0, stratify=True)
+    with pytest.raises(TaskError, match=r"1 \+ 1 \+ 1 = 3 rows of 2") as caught:
+        divide(ROWS[:2], (0.2, 0.4, 0.4), seed=0, stratify=True)
+    assert "give more rows" in caught.value.hint
 
 
 def test_an_example_is_called_by_split_and_line() -> None:
