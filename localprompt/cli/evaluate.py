@@ -14,7 +14,7 @@ from localprompt.cli.streams import say_json
 @click.command()
 @click.argument("task", type=click.Path())
 @click.option("--model", required=True, help=f"The model that answers: {MODELS}.")
-@click.option("--prompt", required=True, metavar="TEXT|@FILE|RUN", help="The instruction, its file, or a run's id.")
+@click.option("--prompt", required=True, metavar="TEXT|@FILE|RUN", help="The text, or six or more characters of an id.")
 @click.option("--split", type=click.Choice(["dev", "test"]), default="test", show_default=True)
 @model_options
 def evaluate(*, task: str, prompt: str, as_json: bool, **choices: Any) -> None:
