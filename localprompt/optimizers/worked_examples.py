@@ -52,8 +52,8 @@ _FEW, _MANY = 8, 32
 _ADVANCING = 6
 """One set of so many goes on after it, and `KEPT` at least: few rows mislead most where few sets race."""
 _ROUNDS = 4
-"""Times that the best set is varied at most, and orders that are dealt before it is varied once: an order costs about a
-quarter of a round of variants, whose sets have nothing in common."""
+"""Times that the best set is varied at most, and orders that are dealt before it is varied once: the sets of an order
+are read as one, and five or six variants each by itself."""
 _SWAPPED = 8
 """One example of so many is another in a variant, and at least one."""
 _BATCH, _BATCHES = 24, 4

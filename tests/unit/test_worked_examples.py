@@ -159,7 +159,8 @@ def test_with_one_order_it_stands_alone_and_the_two_best_of_it_behind_the_seed_t
     assert [(each.instruction, len(each.demos)) for each in alone] == [("", 4), ("", 12), ("", len(search.train))]
     assert [each.instruction for each in behind] == [SEED.instruction] * 2
     assert all(each.demos in [other.demos for other in alone] for each in behind)
-    assert [(n, len(rows)) for who, n, rows in calls if who == "examples"][:2] == [(3, 8), (4, 16)]
+    assert [(n, len(rows)) for who, n, rows in calls if who == "examples"] == [(3, 8), (4, 16), (1, 40), (1, 40)]
+    assert budget.spend.calls == 40 + 3 * 8 + (2 * 8 + 2 * 16) + 2 * (40 - 16), "seed, two stages, the two best"
 
 
 def test_the_best_set_is_varied_while_that_helps() -> None:
