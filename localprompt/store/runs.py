@@ -188,13 +188,9 @@ class Runs(Findings):
             StoreError: if the lock cannot be tried.
         """
         lock = self._database.lock(run_id)
-        with in_words(f"the lock of the run {run_id}"):
-            try:
-                lock.acquire(blocking=False)
-            except Timeout:
-                return True
-            lock.release()
-        return False
+        with in_words(f"the lock of the run {run_id}"), suppress(Timeout), lock.acquire(blocking=False):
+            return False
+        return True
 
     @checked
     def holder(self, run_id: str) -> int | None:
