@@ -125,11 +125,10 @@ def _configuration(history: RunHistory) -> Mapping[str, Any]:
 
 def _why_not(first: RunHistory, second: RunHistory) -> str:
     """Return why two runs have no test rows to compare; empty where they have."""
-    tasks = [each.config.task if each.config else None for each in (first, second)]
     for name, history in (("first", first), ("second", second)):
         if not history.test_rows:
-            return f"the {name} run has no test rows that were measured"
-    one, other = (task or {} for task in tasks)
+            return next(iter(history.damage), f"the {name} run has no test rows that were measured")
+    one, other = (each.config.task if each.config else {} for each in (first, second))
     if one.get("test") != other.get("test") or one.get("folds") != other.get("folds"):
         return "the test rows of the two tasks differ"
     if any(one.get(key) != other.get(key) for key in ("metric", "answer", "labels")):

@@ -89,8 +89,11 @@ class RunHistory:
 
     @cached_property
     def examples(self) -> dict[str, Example]:
-        """The examples of the task by id: train, dev, test."""
-        return {} if self.config is None else _examples(self.config.task)
+        """The examples of the task by id: train, dev, test; none where the task is damaged."""
+        task = {} if self.config is None else self.config.task
+        with suppress(*_ODD):
+            return {each.id: each for split in ("train", "dev", "test") for each in map(read_example, task[split])}
+        return {}
 
     @cached_property
     def dev_scores(self) -> dict[str, tuple[float, ...]]:
@@ -148,7 +151,7 @@ def read_history(store: Store, run_id: str) -> RunHistory:
         dev=tuple(read(lambda: runs.evaluations(run_id), [])),
         likelihoods=tuple(read(lambda: _likelihoods(store, run_id), [])),
         first_measured=read(lambda: runs.first_measured(run_id), {}),
-        test_rows=tuple(read_test_rows(store, run_id)),
+        test_rows=tuple(read(lambda: _test_rows(store, run_id), [])) if result else (),
         discards=tuple(read(lambda: runs.discards(run_id), [])),
         exchanges=tuple(read(lambda: runs.exchanges(run_id), [])),
         events=tuple(read(lambda: runs.events(run_id), [])),
@@ -160,24 +163,26 @@ def _likelihoods(store: Store, run_id: str) -> list[Evaluation]:
     return [each for norm in ("token", "sequence") for each in store.runs.evaluations(run_id, f"likelihood {norm}")]
 
 
-def read_test_rows(store: Store, run_id: str) -> list[TestRow]:
-    """Return the test rows that were measured with both prompts, as in a history; none where they are not known."""
-    with suppress(StoreError, *_ODD):
+def _test_rows(store: Store, run_id: str) -> list[TestRow]:
+    """Return the test rows that were measured with both prompts, as in a history; none where they are not known.
+
+    Raises:
+        StoreError: if one of them is damaged.
+    """
+    records = list[RunRecord]()
+    with suppress(StoreError, *_ODD):  # the search of a fold may be gone
         folds = store.runs.get(run_id).configuration.get("cross_validation")
-        return [row for each in (folds["runs"] if folds else [run_id]) for row in _own_rows(store, each)]
+        records = [store.runs.get(each) for each in (folds["runs"] if folds else [run_id])]
+    with suppress(*_ODD):
+        return [row for each in records for row in _own_rows(store, each)]
     return []
 
 
-def _own_rows(store: Store, run_id: str) -> list[TestRow]:
-    record = store.runs.get(run_id)
+def _own_rows(store: Store, record: RunRecord) -> list[TestRow]:
     result = RunResult.from_json(record.result or {})
-    known = store.runs.by_example(run_id, "test")
+    known = store.runs.by_example(record.id, "test")
     before, after = (known.get(prompt.id, {}) for prompt in (result.seed_prompt, result.best))
+    if not all(0 <= each.score <= 1 for each in (*before.values(), *after.values())):
+        raise StoreError(f"the store {store.path}: the run {record.id} is damaged (a score on test is not from 0 to 1)")
     test = map(read_example, record.configuration["task"]["test"])
     return [TestRow(each, before[each.id], after[each.id]) for each in test if each.id in before.keys() & after]
-
-
-def _examples(task: Mapping[str, Any]) -> dict[str, Example]:
-    with suppress(*_ODD):
-        return {each.id: each for split in ("train", "dev", "test") for each in map(read_example, task[split])}
-    return {}

@@ -134,6 +134,18 @@ def test_damage_in_what_a_run_found_is_named_and_the_rest_of_it_is_shown(damage:
     assert call(path, "runs", "list").exit_code == 0
 
 
+@pytest.mark.parametrize("score", ["9e999", "5.0", "-1.0"])
+def test_a_damaged_score_on_test_is_named_and_its_run_is_compared_with_no_other(score: str, path: Path) -> None:
+    sound, damaged = search(path), search(path, seed=1)
+    of_test = "SELECT number FROM evaluations WHERE run = 2 AND kind = 'test'"
+    change(path, f"UPDATE outcomes SET score = {score} WHERE run = 2 AND evaluation IN ({of_test})")
+    named = f"the store {path}: the run {damaged} is damaged"
+    assert f"Damage: {named}" in call(path, "runs", "show", damaged).stdout
+    compared = call(path, "runs", "diff", sound, damaged, "--json")
+    assert compared.exit_code == 0, compared.output
+    assert json.loads(compared.stdout)["not_compared"].startswith(named)
+
+
 def test_a_store_tells_runs_that_it_can_read_from_those_that_it_cannot(path: Path) -> None:
     sound, damaged = search(path), search(path, seed=1)
     change(path, "UPDATE runs SET seed = 'None' WHERE id = ?", damaged)
