@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 from localprompt.comparison.execute import compared_run, settings_of
 from localprompt.comparison.table import ComparedRun, Comparison, FailedRun, MethodSettings, rows_of
-from localprompt.errors import ConfigError, LocalPromptError, StoreError, nearest
+from localprompt.errors import ConfigError, LocalPromptError, RunInUse, StoreError, nearest
 from localprompt.interface.advice import command
 from localprompt.interface.arguments import checked
 from localprompt.optimizers import Optimizer, configure
@@ -89,7 +89,8 @@ def compare(  # noqa: PLR0913 - a comparison has as many choices as the command
     Raises:
         ConfigError, TaskError: before anything is loaded, for unknown names, impossible settings and wrong tasks.
         ModelError: if a model cannot be found or loaded.
-        StoreError: if the store cannot be read or written. A run that another process has is one of the failures.
+        RunInUse: if another process has a run; what is not done yet is left to it, or to the next call.
+        StoreError: if the store cannot be read or written.
     """
     methods_of = _configured(methods, preset, settings)
     check_count("n_seeds", n_seeds)
@@ -141,7 +142,7 @@ def resume_comparison(  # noqa: PLR0913 - as above
     Raises:
         StoreError: if there is no such comparison, a run of it is gone or unlike the others now, or the store fails.
         RunMismatch: if it was begun by another version or with other meta-prompts.
-        ConfigError, TaskError, ModelError: as `compare`.
+        ConfigError, TaskError, ModelError, RunInUse: as `compare`.
     """
     observer = observer or SilentObserver()
     with ExitStack() as stack:
@@ -366,22 +367,24 @@ def _carried_out(
     configs = {each.record.method: RunConfig.read(each.record.configuration) for each in planned}
     methods = {method: settings_of(config) for method, config in configs.items()}
     observer.note(f"comparison {name}, {len(planned)} runs, kept in {home.path}")
-    for number, (task, record) in enumerate(((each.task, each.record) for each in planned), start=1):
-        what = f"{task.name}, {record.method}, seed {record.seed}"
-        observer.note(f"run {number} of {len(planned)}: {what}")
-        try:
-            lm, proposer = (models.lm, models.other) if models else (None, None)
-            result = resume(record.id, model=lm, proposer=proposer, task=task, store=home, observer=observer)
-            done.append(compared_run(home, task, record, result))
-        except LocalPromptError as error:
-            failed.append(FailedRun(record.id, task.name, record.method, record.seed, error.message, error.hint))
-            observer.note(f"{what} failed: {error.message}")
-        except KeyboardInterrupt:
-            home.studies.update(name, status="paused")
-            options = needed_options([RunConfig.read(each.record.configuration) for each in planned])
-            again = command("compare", "--resume", name, *options, store=home.path)
-            observer.note(f"{again} continues from here")
-            raise
+    with home.studies.ending(name):
+        for number, (task, record) in enumerate(((each.task, each.record) for each in planned), start=1):
+            what = f"{task.name}, {record.method}, seed {record.seed}"
+            observer.note(f"run {number} of {len(planned)}: {what}")
+            try:
+                lm, proposer = (models.lm, models.other) if models else (None, None)
+                result = resume(record.id, model=lm, proposer=proposer, task=task, store=home, observer=observer)
+                done.append(compared_run(home, task, record, result))
+            except RunInUse:
+                raise
+            except LocalPromptError as error:
+                failed.append(FailedRun(record.id, task.name, record.method, record.seed, error.message, error.hint))
+                observer.note(f"{what} failed: {error.message}")
+            except KeyboardInterrupt:
+                options = needed_options([RunConfig.read(each.record.configuration) for each in planned])
+                again = command("compare", "--resume", name, *options, store=home.path)
+                observer.note(f"{again} continues from here")
+                raise
     home.studies.update(name, status="failed" if failed else "finished")
     return summed_up(name, planned, methods, done, failed)
 

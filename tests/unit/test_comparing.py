@@ -15,7 +15,7 @@ import toy
 from localprompt.comparison.plan import compare, expected_costs, resume_comparison
 from localprompt.comparison.table import Comparison
 from localprompt.engine.process import RequestsDied
-from localprompt.errors import ConfigError, ContextOverflow, ModelError, RunMismatch, StoreError, TaskError
+from localprompt.errors import ConfigError, ContextOverflow, ModelError, RunInUse, RunMismatch, StoreError, TaskError
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.run import api as runs
 from localprompt.run.resume import resume
@@ -535,9 +535,29 @@ def test_what_was_imported_takes_no_part(tmp_path: Path) -> None:
 def test_a_finished_run_that_a_process_has_is_not_gone_on_with_behind_its_back() -> None:
     lm = toy.model()
     alone = runs.optimize(small(), lm, method="random", max_tokens=LIMIT, settings=SMALL["random"])
-    with Store() as store, store.runs.hold(alone.run_id):
-        result = compare([small()], lm, methods=["random"], n_seeds=1, max_tokens=LIMIT, settings=ONE)
-    assert f"{alone.run_id} is in use by process" in result.failures[0].error
+    in_use = pytest.raises(RunInUse, match=f"{alone.run_id} is in use by process")
+    with Store() as store, store.runs.hold(alone.run_id), in_use:
+        compare([small()], lm, methods=["random"], n_seeds=1, max_tokens=LIMIT, settings=ONE)
+
+
+def test_the_same_call_in_another_process_leaves_a_comparison_to_the_one_that_works(tmp_path: Path) -> None:
+    path, statuses = tmp_path / "here.db", list[str]()
+
+    def run(model: ScriptedLM) -> Comparison:
+        return compare([small()], model, methods=METHODS, n_seeds=1, max_tokens=LIMIT, settings=SMALL, store=path)
+
+    def answer(prompt: str, seed: int) -> str:
+        if not statuses:
+            statuses.append("begun")
+            with pytest.raises(RunInUse, match="in use by process"):
+                run(toy.model())
+            with Store(path) as store:
+                statuses.extend(each.status for each in store.studies.all("comparison"))
+        return toy.answer(prompt, seed)
+
+    result = run(toy.model(answer=answer))
+    assert statuses == ["begun", "running"]
+    assert (len(result.runs), result.failures) == (len(METHODS), ())
 
 
 def test_a_run_that_was_deleted_is_missed() -> None:
