@@ -26,7 +26,7 @@ class Example:
     """One row of a task."""
 
     id: str
-    """Stable within the task: split and row number, such as `train:17`."""
+    """Stable within the task: split and row number, such as `train:17`. An id without its split gets it in front."""
     inputs: Mapping[str, str]
     """Slot name to text."""
     targets: tuple[str, ...]

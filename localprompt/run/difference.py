@@ -73,9 +73,8 @@ def run_difference(first: RunHistory, second: RunHistory) -> RunDifference:
         scores = ([row.before.score for row in rows], [row.after.score for row in rows])
         difference = paired_difference(*scores, copies=numbered([row.example for row in rows]))
         noise = max(each.noise.floor if each and each.noise else 0.0 for each in found)
-        verdict = "no significant difference"
-        if is_significant(difference, noise):
-            verdict = f"the {'second' if difference.mean > 0 else 'first'} is significantly better"
+        better = f"the {'second' if difference.mean > 0 else 'first'} is significantly better"
+        verdict = better if is_significant(difference, noise) else "no significant difference"
     return RunDifference(
         setup=tuple(_setup(*setups)) if all(setups) else (),
         wording=tuple(word_difference(*texts)) if len(texts) == len(found) else (),

@@ -6,6 +6,7 @@ import os
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from localprompt.errors import ConfigError, TaskError
 from localprompt.interface.arguments import check_record
@@ -18,7 +19,7 @@ from localprompt.optimizers.registry import LOCAL, current_names
 from localprompt.search.evaluator import Evaluator
 from localprompt.tasks import Task, load_task
 from localprompt.tasks.answers import guarded_answer
-from localprompt.tasks.data import in_proportion
+from localprompt.tasks.data import SPLITS, in_proportion
 from localprompt.tasks.metrics import guarded_metric
 from localprompt.tasks.task import check_one_split
 from localprompt.tasks.template import Position
@@ -233,16 +234,25 @@ def loaded_task(task: TaskSource, *, allow_code: bool, unlabelled: bool = False)
     """
     if isinstance(task, Task):
         check_record("task", task)
-        _check_ids(task)
+        task = _told_apart(task)
     else:
         task = load_task(task, allow_code=allow_code, unlabelled=unlabelled)
     return replace(task, answer=guarded_answer(task.answer), metric=guarded_metric(task.metric))
 
 
-def _check_ids(task: Task) -> None:
-    """Check that no two examples have one id: the score of one would be taken for that of the other."""
-    known: dict[str, Example] = {}
-    for example in (*task.train, *task.dev, *task.test):
-        if known.setdefault(example.id, example) != example:
-            problem = f"two different examples of the task {task.name} have the id {example.id!r}"
-            raise TaskError(problem, "make it of the split and a number, such as dev:3, which no other example has")
+def _told_apart(task: Task) -> Task:
+    """Return the task with the split before the id of each example that lacks it: by that results tell the splits.
+
+    Raises:
+        TaskError: if two examples have one id: the score of one would be taken for that of the other.
+    """
+    known, rows = dict[str, Example](), dict[str, Any]()
+    for split in SPLITS:
+        before = f"{split}:"
+        rows[split] = tuple(replace(each, id=before + each.id.removeprefix(before)) for each in getattr(task, split))
+        for example in rows[split]:
+            if known.setdefault(example.id, example) != example:
+                problem = f"two different examples of the task {task.name} have the id {example.id!r}"
+                raise TaskError(problem, "make it of the split and a number, such as dev:3, which no other example has")
+    # What it is stays the same, and so does a fingerprint that somebody chose.
+    return replace(task, **rows, fingerprint=str(task.fingerprint))

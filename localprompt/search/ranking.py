@@ -164,10 +164,8 @@ class Ranking:
         return max(ahead, key=lambda each: (each.mean, len(each.outcomes))).prompt if ahead else None
 
     def _first(self, ids: Sequence[str]) -> Standing:
-        finalists = self._finalists(ids)
-        if not finalists:
-            return Standing(self._candidates[ids[0]], None)
-        return min(finalists, key=by_mean)  # the first of equals: the earlier one
+        # The first of equals: the earlier one.
+        return min(self._finalists(ids), key=by_mean, default=Standing(self._candidates[ids[0]], None))
 
     def _finalists(self, ids: Sequence[str]) -> list[Standing]:
         known = [self._known[prompt_id] for prompt_id in ids if prompt_id in self._known]
@@ -216,8 +214,7 @@ def contenders(
         most: how many beside the seed.
         copies: as in `choose_winner`.
     """
-    seeds = [each for each in finalists if each.candidate.op == "seed"]
-    seed = min(seeds, key=preference, default=None)
+    seed = min((each for each in finalists if each.candidate.op == "seed"), key=preference, default=None)
     near = []
     for each in sorted(finalists, key=by_mean):
         if each.candidate.op != "seed":

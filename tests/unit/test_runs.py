@@ -21,6 +21,7 @@ from localprompt.lm.loading import scheme
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.run import api as runs
 from localprompt.run.choice import choose
+from localprompt.run.config import RunConfig
 from localprompt.run.noise import measure_noise
 from localprompt.run.results import NoiseFloor, RunResult
 from localprompt.search.evaluator import Evaluator
@@ -562,11 +563,29 @@ def test_a_row_that_does_not_fit_is_refused_before_anything_is_spent() -> None:
 
 def test_different_rows_with_one_id_are_refused_before_anything_is_spent() -> None:
     given, lm = toy.task(), toy.model()
-    same = tuple(replace(each, id=f"{number}") for number, each in enumerate(given.dev))
-    with pytest.raises(TaskError, match="two different examples of the task toy have the id '3'"):
-        runs.optimize(replace(given, dev=same, test=tuple(replace(each, id="3") for each in given.test[:1])), lm)
+    same = (*given.dev, replace(given.test[0], id=given.dev[3].id))
+    with pytest.raises(TaskError, match="two different examples of the task toy have the id 'dev:23'"):
+        runs.optimize(replace(given, dev=same), lm)
     assert lm.seen == []
     assert runs.evaluate(replace(given, test=given.dev), lm, "").score.n == 40, "the same row may be in two splits"
+
+
+def test_rows_of_a_task_made_in_python_may_be_called_anything() -> None:
+    task, (dev, *rest) = toy.task(), toy.task().dev
+    odd = replace(
+        task,
+        dev=(*(replace(each, id=each.inputs["input"]) for each in rest), replace(dev, id="train:x")),
+        test=tuple(replace(each, id=f"{number}") for number, each in enumerate(task.test)),
+        fingerprint="chosen",
+    )
+    result = runs.optimize(odd, toy.model(), method="random", max_tokens=20_000)
+    assert all(row["n"] for row in result.candidates)
+    assert {row["split"] for row in result.outcomes} == {"train", "dev", "test"}
+    assert {"dev:alpha21", "dev:train:x", "test:0"} <= {row["example_id"] for row in result.outcomes}
+    with Store() as store:
+        config = RunConfig.read(store.runs.get(result.run_id).configuration)
+    assert config.identity.task == config.task["fingerprint"] == "chosen"
+    assert localprompt.resume(result.run_id, task=odd, max_tokens=40_000, model=toy.model()).best == result.best
 
 
 def test_room_is_left_for_a_longer_instruction_in_a_search_alone() -> None:
