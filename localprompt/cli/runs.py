@@ -151,7 +151,11 @@ def check(ctx: click.Context, store: Path | None, as_json: bool) -> None:
 @runs.command()
 @store_options
 def vacuum(store: Path | None, as_json: bool) -> None:
-    """Drop answers that no run used, and give free space back; refused while a run is going on."""
+    """Drop answers that no run used, and give free space back; refused while a run is going on.
+
+    Only searches are runs: what `evaluate`, `sensitivity`, `transfer` and `tasks` asked goes too, and is computed again
+    where they ask it again. The results of studies stay.
+    """
     with _open(store) as opened:
         before, after = opened.vacuum()
     text = f"{before / 1e6:,.1f} MB before, {after / 1e6:,.1f} MB now"

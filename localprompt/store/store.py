@@ -71,6 +71,8 @@ class Store:
     def vacuum(self) -> tuple[int, int]:
         """Drop answers that no run used, give free space back, and return the bytes of the store before and after.
 
+        Only searches are runs: what evaluations, sensitivity and transfer studies asked goes too. Results stay.
+
         Raises:
             StoreError: if a process has a run, the store cannot be written, or another process is writing.
         """
