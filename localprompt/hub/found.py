@@ -152,9 +152,8 @@ class Look:
             stated: what the store says of it.
             spellings: other names that mean it.
         """
-        parts = split_paths(path)
         try:
-            sizes = [part.stat().st_size for part in parts]
+            sizes = [part.stat().st_size for part in split_paths(path)]
             beginning = read_beginning(path)
         except FileNotFoundError as error:
             return self.refuse(name, path, f"lacks the file {error.filename}")

@@ -143,10 +143,7 @@ def changed(text: str, spans: Sequence[Span], change: Callable[[str], str]) -> s
     """Return a text with `change` made to all that lies outside of `spans`, which may overlap but are in order."""
     pieces, at = list[str](), 0
     for start, end in spans:
-        if start >= at:
-            pieces += change(text[at:start]), text[start:end]
-        else:
-            pieces.append(text[at:end])
+        pieces += change(text[at:start]), text[max(at, start) : end]
         at = max(at, end)
     return "".join([*pieces, change(text[at:])])
 
