@@ -76,16 +76,17 @@ def resolve(name_or_path: str | os.PathLike[str]) -> Path:
 
 
 def present(name_or_path: str | os.PathLike[str]) -> Path:
-    """Return the path of a GGUF as `resolve` does, and pull none.
+    """Return the path of a GGUF as `resolve` does, verified where a card says its hash, and pull none.
 
     Raises:
         ConfigError: for a name that is none of them, with the nearest one.
-        ModelError: if there is no file at a path, it cannot be used, or the card's model is not there.
+        ModelError: if there is no file at a path, it cannot be used, or the card's model is not there or another.
     """
-    found = kept_elsewhere(name_or_path) or file_at(name_or_path) or installed(card_named(name_or_path))
-    if found is None:
+    if found := kept_elsewhere(name_or_path) or file_at(name_or_path):
+        return found
+    if installed(card := card_named(name_or_path)) is None:
         raise ModelError(f"the model {name_or_path} is not installed", f"localprompt models pull {name_or_path}")
-    return found
+    return pull(card)
 
 
 def kept_elsewhere(name: str | os.PathLike[str]) -> Path | None:

@@ -377,14 +377,33 @@ def test_what_can_only_be_a_path_is_a_missing_file_wherever_it_is_asked_for() ->
     assert CliRunner().invoke(main, ["models", "info", "nope"]).exit_code == 2
 
 
-def test_path_prints_an_installed_models_path_alone_and_pulls_nothing(tmp_path: Path) -> None:
+def put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> Path:
+    """The file of the only card there is."""
+    monkeypatch.setattr(models, "cards", lambda: [card(HUB)])
+    file = tmp_path / "models" / "tiny" / "tiny.gguf"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content)
+    return file
+
+
+def test_path_prints_an_installed_models_path_alone_and_pulls_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ModelError) as error:
         run("path", "qwen3-8b")
     assert error.value.hint == "localprompt models pull qwen3-8b"
-    file = tmp_path / "models" / "qwen3-8b" / "Qwen3-8B-Q4_K_M.gguf"
-    file.parent.mkdir(parents=True)
-    file.touch()
-    assert run("path", "qwen3-8b") == f"{file}\n"
+    file = put(tmp_path, monkeypatch, CONTENT)
+    assert run("path", "tiny") == f"{file}\n"
+
+
+@pytest.mark.parametrize("what", ["check", "info", "path"])
+def test_a_cards_file_is_held_to_its_hash_before_anything_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    file = put(tmp_path, monkeypatch, CONTENT[::-1])
+    with pytest.raises(ModelError, match="but the card says"):
+        run(what, "tiny")
+    assert not file.exists()
 
 
 def test_a_record_that_a_full_disk_left_empty_holds_no_download_to_nothing(tmp_path: Path) -> None:
