@@ -28,9 +28,9 @@ _WORD = regex.compile(
 _LITERAL = regex.compile(
     _SLOT
     + r"""
-      | \p{N}+(?:[.,:/]\p{N}+)*  # numbers
-      | (?<![\p{L}\p{N}])(?:"[^"\n]{1,60}"|'[^'\n]{1,60}'|`[^`\n]{1,60}`)(?![\p{L}\p{N}])
-      | “[^”\n]{1,60}”|‘[^’\n]{1,60}’(?!\p{L})|«[^»\n]{1,60}»|「[^」\n]{1,60}」|『[^』\n]{1,60}』
+      | (?s:```.+?(?:```|\Z))|\p{N}+(?:[.,:/]\p{N}+)*  # code, numbers; quotations: apostrophes open none that is long
+      | (?<![\p{L}\p{N}])(?:"[^"\n]{1,400}"|'[^'\n]{1,60}'|`[^`\n]{1,400}`)(?![\p{L}\p{N}])
+      | “[^”\n]{1,400}”|‘[^’\n]{1,60}’(?!\p{L})|«[^»\n]{1,400}»|「[^」\n]{1,400}」|『[^』\n]{1,400}』
       | <[^<>\s]{1,40}>|\{\w{1,40}\}|\[\w{1,40}\]  # what looks like a slot
     """,
     regex.VERBOSE,
@@ -95,7 +95,8 @@ def stands(name: str, text: str) -> bool:
 def literal(origin: Origin) -> list[Span]:
     """Return what the instruction may only say in the same words, in order; they may overlap.
 
-    Names of outputs, the field or marker by which an answer is found, numbers, what is quoted, what looks like a slot.
+    Names of outputs, the field or marker by which an answer is found, numbers, code, what is quoted, what looks like a
+    slot.
     """
     text, answer = origin.prompt.instruction, origin.task.answer
     asked_for = answer.argument if isinstance(answer, Extraction) else ""
@@ -104,7 +105,7 @@ def literal(origin: Origin) -> list[Span]:
 
 
 def literals_in(text: str) -> list[Span]:
-    """Return where a text has numbers, quotations, and what looks like a slot, in order."""
+    """Return where a text has numbers, code between fences, quotations, and what looks like a slot, in order."""
     return [match.span() for match in _LITERAL.finditer(text)]
 
 

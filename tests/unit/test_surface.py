@@ -96,3 +96,19 @@ def test_how_an_answer_is_found_is_no_matter_of_wording(family: Family, answer: 
     found = family.variants(origin, 100)
     assert len(found) > 5
     assert all(piece in each.prompt.instruction for each in found for piece in kept)
+
+
+@pytest.mark.parametrize("family", [Surface(), Spelling()])
+@pytest.mark.parametrize(
+    "kept",
+    [
+        '```json\n{"verdict": "keep this", "reason": "one sentence. Another one"}\n```',
+        "```python\ndef answer(text):\n    return label",
+        f'"I am sorry, but {"I cannot say anything about that, " * 3}and nobody else can."',
+        f"“I am sorry, but {'I cannot say anything about that, ' * 3}and nobody else can.”",
+    ],
+)
+def test_code_and_long_quotations_stay_as_they_are(family: Family, kept: str) -> None:
+    found = family.variants(toy.origin(f"Rate every review. Where none is there, say {kept}", SENTIMENT), 100)
+    assert len(found) > 5
+    assert all(kept in each.prompt.instruction for each in found)
