@@ -171,6 +171,21 @@ def test_rows_may_hold_numbers_which_stay_as_they_are_written(
         assert "1.50" in fill(json.loads((tmp_path / "prompt.json").read_text(encoding="utf-8"))["pieces"], row)
 
 
+@pytest.mark.parametrize(("to", "name"), [("llama-server", "ask.py"), ("openai", "ask_openai.py")])
+def test_a_file_of_rows_may_begin_with_a_byte_order_mark(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, to: str, name: str
+) -> None:
+    exported(to, labelled(" "), tmp_path)
+    stub(monkeypatch, "openai")
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"input": "one"}\r\n{"input": "two"}\r\n', encoding="utf-8-sig", newline="")
+    monkeypatch.setattr(sys, "argv", [name, "--rows", str(rows)])
+    main = runpy.run_path(str(tmp_path / name))["main"]
+    main.__globals__["ask"] = lambda *given: next(each["input"] for each in given if isinstance(each, dict))
+    main()
+    assert capsys.readouterr().out == '"one"\n"two"\n'
+
+
 @pytest.mark.parametrize(
     ("score", "metrics", "is_noted"),
     [
