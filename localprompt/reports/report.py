@@ -20,6 +20,7 @@ from localprompt.reports.port_report import port_report
 from localprompt.reports.run_report import run_report
 from localprompt.reports.sensitivity_report import sensitivity_report
 from localprompt.reports.transfer_report import transfer_report
+from localprompt.run.folds import KIND as FOLDS
 from localprompt.run.history import read_history
 from localprompt.run.session import opened_store
 from localprompt.store import Store, Study
@@ -48,12 +49,13 @@ def _last_search(home: Store, study: Study) -> Report:
         raise StoreError(f"no search of the cross-validation {study.id} was begun", hint)
     found = run_report(read_history(home, study.runs[-1]), home.path)
     note = f"this is search {len(study.runs)} of the cross-validation {study.id}, which is {study.status}"
-    return replace(found, notes=(note, *found.notes))
+    status = "running" if (found.status, study.status) == ("finished", "running") else found.status  # more is to come
+    return replace(found, status=status, notes=(note, *found.notes))
 
 
 _OF_STUDY: Mapping[str, Callable[[Store, Study], Report]] = {
     "comparison": comparison_report,
-    "cross-validation": _last_search,
+    FOLDS: _last_search,
     "port": port_report,
     "sensitivity": sensitivity_report,
     "transfer": transfer_report,
@@ -123,7 +125,7 @@ def watch(home: Store, what: str | None, out: Path | None, seconds: float = RENE
 def find(home: Store, what: str | None) -> tuple[str, Report]:
     """Return the id and the report of the run or study whose id begins with `what`, of the newest one for None.
 
-    A study that has ended is as new as the newest of its runs, and goes before them.
+    A study that has ended, and a cross-validation, is as new as the newest of its runs, and goes before them.
 
     Raises:
         StoreError: if there is none, or several are meant.
@@ -131,15 +133,14 @@ def find(home: Store, what: str | None) -> tuple[str, Report]:
     runs = {each.id: each for each in home.runs.every()}
     studies = {each.id: each for each in home.studies.all() if each.kind in _OF_STUDY}
     made = {each.id: each.created for each in home.runs.all()}
-    ended = {each.id: each.runs for each in studies.values() if each.status != "running"}
+    ended = {each.id: each.runs for each in studies.values() if each.status != "running" or each.kind == FOLDS}
     last = {name: max((made.get(run, 0.0) for run in ids), default=0.0) for name, ids in ended.items()}
     made = {each.id: max(each.created, last.get(each.id, 0.0)) for each in studies.values()} | made
     if what is not None and not what.strip():
         raise StoreError("an empty id is none", "give the beginning of an id, or nothing for the newest")
+    meant = [each for each in (*studies, *runs) if each.startswith(what or "")]
     if what is None:
         meant = [max(made, key=lambda each: made[each])] if made else [*runs][:1]  # of a damaged run no time is known
-    else:
-        meant = [each for each in (*studies, *runs) if each.startswith(what)]
     if not meant:
         newest = sorted(studies.values(), key=lambda each: -each.created)[:5]
         known = "".join(f"; {each.id} is a {each.kind} study" for each in newest)

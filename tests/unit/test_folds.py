@@ -17,7 +17,7 @@ from localprompt.cli.show import print_run
 from localprompt.errors import ConfigError, RunInUse, StoreError, TaskError
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.deadline import Deadline
-from localprompt.reports.report import find
+from localprompt.reports.report import find, watch
 from localprompt.run.config import RunConfig
 from localprompt.run.folds import without_each_fold
 from localprompt.run.results import RunResult
@@ -476,3 +476,23 @@ def test_the_report_of_a_cross_validation_is_that_of_its_last_search(home: Store
     empty = home.studies.enter("cross-validation", "another", {})
     with pytest.raises(StoreError, match="no search of the cross-validation"):
         find(home, empty.id)
+
+
+def test_a_cross_validation_is_watched_to_its_last_search(home: Store, tmp_path: Path) -> None:
+    """Planning the next search takes a while, in which no run goes on."""
+    path, seen = tmp_path / "page.html", list[str]()
+    pages = watch(home, None, path, seconds=0)
+
+    class Watching(toy.Diary):
+        def note(self, text: str) -> None:
+            if text.startswith(("search 2 of 6", "search 3 of 6")):
+                next(pages)
+                seen.append(path.read_text(encoding="utf-8"))
+
+    _optimized(home, observer=Watching())
+    (study,) = home.studies.all("cross-validation")
+    assert list(pages) == [path]
+    seen.append(path.read_text(encoding="utf-8"))
+    for number, text in zip((1, 2, 6), seen, strict=True):
+        assert f"this is search {number} of the cross-validation {study.id}" in text
+        assert ("data-renewed" in text.partition("<body>")[0]) is (number != 6)
