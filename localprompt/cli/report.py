@@ -9,6 +9,7 @@ import click
 
 from localprompt.cli.options import HomePath, store_options
 from localprompt.cli.printable import printable_line
+from localprompt.cli.spreadsheets import check_folder
 from localprompt.cli.streams import say, say_json
 
 
@@ -32,20 +33,19 @@ def report(
 
     if as_json and (is_watched or is_opened or out is not None):
         raise click.UsageError("--json prints the data once and writes no page: leave out --watch, --open and --out")
+    check_folder(out)
     with ExitStack() as stack:
         home = opened_store(store, stack, create=False)
         if as_json:
             say_json(reports.find(home, what)[1].to_json())
-            return
-        if not is_watched:
-            path = reports.report(what, out=out, store=home)
-            _tell(path, is_opened)
-            return
-        pages = stack.enter_context(closing(reports.watch(home, what, out)))
-        with suppress(KeyboardInterrupt):
-            _tell(next(pages), is_opened)
-            for _ in pages:
-                pass
+        elif not is_watched:
+            _tell(reports.report(what, out=out, store=home), is_opened)
+        else:
+            pages = stack.enter_context(closing(reports.watch(home, what, out)))
+            with suppress(KeyboardInterrupt):
+                _tell(next(pages), is_opened)
+                for _ in pages:
+                    pass
 
 
 def _tell(path: Path, is_opened: bool) -> None:

@@ -67,10 +67,11 @@ def test_an_unknown_id_is_refused_with_what_to_do() -> None:
     assert "localprompt runs list" in found.stderr
 
 
-def test_a_place_that_cannot_be_written_is_named(run_id: str) -> None:
-    found = call(run_id, "--out", "no/such/folder.html")
-    assert found.exit_code == 1
-    assert "folder.html cannot be written" in found.stderr
+@pytest.mark.parametrize("more", [(), ("--watch",)])
+def test_a_folder_that_is_not_there_is_wrong_usage_as_for_other_files(run_id: str, more: tuple[str, ...]) -> None:
+    found = call(run_id, "--out", "no/such/folder.html", *more)
+    assert found.exit_code == 2
+    assert "folder.html cannot be written: its folder does not exist\nHint: make the folder first" in found.stderr
 
 
 def test_watching_what_has_ended_writes_its_page_once(run_id: str) -> None:
