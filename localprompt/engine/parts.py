@@ -20,8 +20,8 @@ MAX_PARTS = 1_000
 _PART_NAME = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf", re.DOTALL)
 
 
-def split_paths(path: str | os.PathLike[str]) -> tuple[Path, ...]:
-    """Return the files of a model in order: the parts of a `-00001-of-0000N` set, else the file alone.
+def split_paths(path: str | os.PathLike[str], most: int = MAX_PARTS) -> tuple[Path, ...]:
+    """Return the first `most` files of a model in order: the parts of a `-00001-of-0000N` set, else the file alone.
 
     Only the name is looked at; the files need not exist.
     """
@@ -29,7 +29,8 @@ def split_paths(path: str | os.PathLike[str]) -> tuple[Path, ...]:
     match = _PART_NAME.fullmatch(path.name)
     if match is None or not 1 <= int(match[3]) <= MAX_PARTS:
         return (path,)
-    return tuple(path.with_name(_part_name(match[1], part, int(match[3]))) for part in range(1, int(match[3]) + 1))
+    numbers = range(1, min(most, int(match[3])) + 1)
+    return tuple(path.with_name(_part_name(match[1], number, int(match[3]))) for number in numbers)
 
 
 def files_of(path: str | os.PathLike[str]) -> tuple[Path, ...]:

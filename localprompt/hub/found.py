@@ -12,7 +12,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -185,6 +185,11 @@ class Look:
             self.refuse(name, blobs(""), "has a manifest without the SHA-256 and size of its file")
         else:
             self.add(name, blobs(digest), Stated((digest,), size, level), tuple(spellings))
+
+
+def first_parts(files: Iterable[Path]) -> list[Path]:
+    """Return of each model the file, or its first part; the next one where that is missing. Sorted."""
+    return sorted({split_paths(path, 1)[0]: path for path in sorted(files, reverse=True)}.values())
 
 
 def layers_of(manifest: Layer) -> list[Layer]:

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import platformdirs
 
-from localprompt.engine.parts import split_paths
-from localprompt.hub.found import Look, Stated
+from localprompt.hub.found import Look, Stated, first_parts
 from localprompt.interface.paths import expanded
 
 _JAN_DEPTH = 4
@@ -89,9 +88,8 @@ def llamacpp_folders() -> list[Path]:
 
 
 def _first_parts(folder: Path, look: Look) -> list[Path]:
-    """Return the GGUF files of a folder; of a split model the first part, or a later one where that is missing."""
-    files = [path for path in look.entries(folder) if path.suffix == ".gguf"]
-    return [path for path in files if split_paths(path)[0] == path or split_paths(path)[0] not in files]
+    """Return the GGUF files of a folder, of a split model one."""
+    return first_parts(path for path in look.entries(folder) if path.suffix == ".gguf")
 
 
 def _setting(path: Path, key: str) -> str:

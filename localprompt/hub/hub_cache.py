@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from localprompt.engine.parts import split_paths
-from localprompt.hub.found import Look, Stated, is_link, level_in
+from localprompt.hub.found import Look, Stated, first_parts, is_link, level_in
 from localprompt.interface.paths import expanded
 
 _DEPTH = 3
@@ -41,23 +42,21 @@ def _enter(home: Path, look: Look) -> None:
     snapshots = sorted(look.entries(home / "snapshots"), key=lambda path: (path.name != wanted, path.name))
     seen: set[str] = set()
     for snapshot in snapshots:
-        for path in _files(snapshot, look, _DEPTH):
+        for path in first_parts(_files(snapshot, look, _DEPTH)):
             name = path.relative_to(snapshot).as_posix()
-            if name not in seen and (split_paths(path)[0] == path or not os.path.lexists(split_paths(path)[0])):
+            if name not in seen:
                 seen.add(name)
                 level = level_in(path.name)
                 spellings = (repo, *((f"{repo}:{level}",) if level else ()))
                 look.add(f"{repo}:{name}", path, Stated(_digests(path, home)), spellings)
 
 
-def _files(folder: Path, look: Look, depth: int) -> list[Path]:
-    found: list[Path] = []
+def _files(folder: Path, look: Look, depth: int) -> Iterator[Path]:
     for path in look.entries(folder):
         if path.name.endswith(".gguf"):
-            found.append(path)
+            yield path
         elif depth and not is_link(path):
-            found += _files(path, look, depth - 1)
-    return found
+            yield from _files(path, look, depth - 1)
 
 
 def _digests(path: Path, home: Path) -> tuple[str, ...]:

@@ -255,6 +255,17 @@ def test_split_models_are_one_and_projectors_are_named_as_such(home: Path, model
     assert refusal("lmstudio:org/big/big-Q8_0-00002-of-00002.gguf")[0].endswith(f"lacks the file {files[0]}")
 
 
+def test_a_model_in_parts_that_lacks_its_first_is_named_once(home: Path) -> None:
+    models, snapshot = home / ".lmstudio/models/org/big", home / ".cache/huggingface/hub/models--org--big/snapshots/abc"
+    for folder in (models, snapshot):
+        folder.mkdir(parents=True)
+        for number in (2, 3, 4):
+            (folder / f"big-{number:05}-of-00004.gguf").touch()
+    found = [*names("lmstudio").items(), *names("hf").items()]
+    assert [name for name, _ in found] == ["org/big/big-00002-of-00004.gguf", "org/big:big-00002-of-00004.gguf"]
+    assert all(refused.endswith("big-00001-of-00004.gguf") for _, refused in found)
+
+
 def test_a_name_that_several_models_have_names_them(home: Path, model: Path) -> None:
     for level in ("Q4_K_M", "Q8_0"):
         programs.lmstudio(home / ".lmstudio" / "models", f"org/m/m-{level}.gguf", model)
