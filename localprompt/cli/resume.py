@@ -15,7 +15,7 @@ from localprompt.cli.options import LIMIT, MINUTES, allow_code_option, engine_op
 @click.option("--model", help="Current location of the model; default: its original location.")
 @click.option("--proposer", help="Where the proposer is now; by default where it was.")
 @engine_option
-@click.option("--max-minutes", type=MINUTES, help="Minutes after which the result is there.")
+@click.option("--max-minutes", type=MINUTES, help="Minutes until the result is there; by default as many as at first.")
 @click.option("--pause-after", type=MINUTES, help="Pause again after this many minutes.")
 @click.option("--max-tokens", type=LIMIT, help="New token limit for the whole search.")
 @click.option("--max-calls", type=LIMIT, help="New limit on model calls for the whole search.")

@@ -79,8 +79,7 @@ def resume(  # noqa: PLR0913 - as many choices as the command
         StoreError: if there is no such run, another process has it, or the store fails.
         ConfigError, TaskError, ModelError: as `optimize`, or for a limit below what the search of a result has spent.
     """
-    wanted = Limits(max_tokens, max_calls, max_minutes, pause_after)
-    observer = observer or SilentObserver()
+    wanted, observer = Limits(max_tokens, max_calls, max_minutes, pause_after), observer or SilentObserver()
     with ExitStack() as stack:
         home = opened_store(store, stack, create=False)
         record = home.runs.get(run)
@@ -94,8 +93,7 @@ def resume(  # noqa: PLR0913 - as many choices as the command
         wanted = replace(wanted, max_minutes=max_minutes or begun.limits.max_minutes)  # promised for each session
         deadline = wanted.deadline()
         _check_not_one_of_many(record, config, wanted, force=force)
-        if before is not None:
-            _check_not_smaller(before, wanted)
+        _check_not_smaller(before, wanted)
         spec = _spec(config, known_task(config, task, allow_code, force=force), wanted, stack)
         models = models_of(config, (model, proposer), engine, stack, observer)
         mismatch = _mismatch(config, spec.task, models)
@@ -116,6 +114,8 @@ def resume(  # noqa: PLR0913 - as many choices as the command
             cost = planned(ready, observer)[1]  # the sizes stay those that the first budget made
             config = config.changed(expected=replace(cost, sizes=begun.expected.sizes) if begun.expected else cost)
         if deadline is not None:
+            if max_minutes is None:
+                observer.note(f"it has --max-minutes {wanted.max_minutes:g}, as at first; more of them take it further")
             learn_speed(ready, deadline)
         if mismatch is None:  # only now, when nothing can refuse it any more: until here the run stays as it is
             home.runs.update(record.id, status="running", stopped="", configuration=config.to_json())
@@ -173,17 +173,17 @@ def replay(  # noqa: PLR0913 - as above
         return replace(result, final_evaluation=final, store=home.path.absolute())
 
 
-def _check_not_smaller(before: RunResult, wanted: Limits) -> None:
+def _check_not_smaller(before: RunResult | None, wanted: Limits) -> None:
     """Check that a result, which an interrupted run may have too, is not replaced by that of a smaller search.
 
     Raises:
         ConfigError: if a limit is below what the search of the result has spent.
     """
-    for what, limit, spent in (
-        ("tokens", wanted.max_tokens, before.spend.tokens_computed),
-        ("calls", wanted.max_calls, before.spend.calls),
+    for what, limit, name in (
+        ("tokens", wanted.max_tokens, "tokens_computed"),
+        ("calls", wanted.max_calls, "calls"),
     ):
-        if limit is not None and limit < spent:
+        if before and limit is not None and limit < (spent := getattr(before.spend, name)):
             raise ConfigError(
                 f"the search {before.run_id} has spent {spent:,} {what}, "
                 f"and {limit:,} would replace its result by less",

@@ -440,5 +440,10 @@ def test_the_last_examples_are_measured_too_where_there_is_time(clock: Clock) ->
 def test_the_minutes_that_a_run_was_begun_with_hold_beside_another_limit(clock: Clock) -> None:
     first = runs.optimize(toy.task(dev=100, test=600), Slow(clock, 20), max_minutes=1)
     clock.now = 0.0
-    assert resuming.resume(first.run_id, model=Slow(clock, 20), max_calls=100_000).test is not None
+    diary, told = toy.Diary(), "it has --max-minutes 1, as at first; more of them take it further"
+    assert resuming.resume(first.run_id, model=Slow(clock, 20), max_calls=100_000, observer=diary).test is not None
     assert clock.now <= 66
+    assert told in diary.notes, "only minutes let it go much further"
+    again = toy.Diary()
+    resuming.resume(first.run_id, model=Slow(clock, 20), max_minutes=2, observer=again)
+    assert told not in again.notes
