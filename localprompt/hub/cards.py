@@ -126,8 +126,7 @@ def cards() -> tuple[ModelCard, ...]:
     """
     shipped = Path(__file__).parents[1] / "cards"
     folder = shipped if shipped.is_dir() else Path(__file__).parents[2] / "models"
-    found = [read_card(path) for path in sorted(folder.glob("*.toml"))]
-    return tuple(sorted(found, key=lambda card: (card.size_bytes, card.name)))
+    return tuple(sorted(map(read_card, folder.glob("*.toml")), key=lambda card: (card.size_bytes, card.name)))
 
 
 def read_card(path: Path) -> ModelCard:

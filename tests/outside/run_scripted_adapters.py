@@ -62,7 +62,7 @@ def asked(folder: Path, content: Any, **settings: Any) -> dict[str, Any]:
         choice = asyncio.run(question).choices[0]
     except localprompt.LocalPromptError as error:
         return {"error": error.message}
-    return {"text": choice.message.text, "nats": choice.prompt_logprobs and choice.prompt_logprobs.content}
+    return {"text": choice.message.text}
 
 
 def chosen() -> dict[str, Any]:

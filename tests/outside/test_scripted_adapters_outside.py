@@ -12,11 +12,11 @@ def test_adapters_answer_and_refuse_as_their_programs_want_it(tmp_path: Path) ->
     where = {"MLFLOW_TRACKING_URI": f"file://{tmp_path / 'runs'}", "MLFLOW_ALLOW_FILE_STORE": "true"}
     where["DSPY_CACHEDIR"] = str(tmp_path / "dspy")
     script = HERE / "run_scripted_adapters.py"
-    picture, one_token, logged, chosen, refused, chained, repeated, cached = called(
+    picture, unscored, logged, chosen, refused, chained, repeated, cached = called(
         PYTHON, script, tmp_path, folder=tmp_path, **INSIDE, **where
     )
     assert "reads text" in picture["error"]
-    assert one_token == {"text": "yes", "nats": []}  # nothing is before the only token
+    assert "gives no log-probabilities of prompts" in unscored["error"]
     assert logged == {"below": True, "problem": ""}
     assert chosen["texts"] == [["draw0", "draw1", "draw2"], ["draw0"] * 3]
     assert (chosen["computed"], chosen["calls"]) == (4, [3, 1])

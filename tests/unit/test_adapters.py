@@ -67,6 +67,11 @@ def test_a_text_that_does_not_fit_is_refused_before_it_is_cut() -> None:
         token_logprobs(Unasked(), "word " * 5000)
 
 
+def test_a_model_that_is_elsewhere_tells_nothing_of_a_prompts_tokens() -> None:
+    with pytest.raises(ConfigError, match="scripted gives no log-probabilities of prompts"):
+        token_logprobs(Unasked(), "a word")
+
+
 def test_mlflow_gets_prompts_with_their_worked_examples(monkeypatch: pytest.MonkeyPatch) -> None:
     mlflow, adapter = MagicMock(), "localprompt.adapters.mlflow"
     genai, exceptions = SimpleNamespace(register_prompt=MagicMock()), SimpleNamespace(MlflowException=RuntimeError)
