@@ -2,6 +2,7 @@
 
 "die" ends the process, "ill" by another signal, "die once FILE" too, unless the file is there already; "hang" computes
 for ever with heartbeats, "stop" without; "rubbish" sends bytes that are no frame. A list is answered as its last item.
+A model beside which lies a file `sick` ends the process over loading it.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ def main() -> None:
             return
         results: object = {}
         n = 0
+        if asked["op"] == "load" and Path(asked["path"]).with_name("sick").exists():
+            os.abort()
         if asked["op"] != "load":
             results = [answer(request) for request in asked["requests"]]
             n = len(asked["requests"])

@@ -101,7 +101,7 @@ class EngineProcess:
     ) -> None:
         # Nothing native reads a file before this says yes.
         self.header = model if isinstance(model, GGUFHeader) else validate(model)
-        self.path = path = self.header.path
+        self.path = self.header.path
         self.settings = settings
         self._stats = EngineStats()
         self.info: dict[str, Any] = {}
@@ -120,11 +120,6 @@ class EngineProcess:
         _LIVING.add(self)
         try:
             self._start()
-        except EOFError:
-            death = self._reap()
-            tail = self._log_tail()
-            self.close()
-            raise errors.ModelError(f"the engine died while loading {path} ({death})", tail) from None
         except BaseException:
             self.close()
             raise
@@ -295,6 +290,9 @@ class EngineProcess:
         try:
             how = {"settings": asdict(self.settings), "vocabulary_only": self._vocabulary_only}
             self.info = self._exchange("load", {"path": str(self.path), **how}, ignore)
+        except EOFError:  # of no request: the worker has seen none
+            died = f"the engine died while loading {self.path} ({self._reap()})"
+            raise errors.ModelError(died, self._log_tail()) from None
         except errors.ModelError as error:
             self._reap()
             hint = "; ".join(filter(None, [error.hint, self._log_tail()]))

@@ -81,6 +81,15 @@ def test_a_question_over_which_two_workers_die_is_an_error(engine: EngineProcess
     assert engine.call("square", requests=[2]) == [4]
 
 
+def test_a_worker_that_dies_while_it_loads_accuses_no_request(engine: EngineProcess, tmp_path: Path) -> None:
+    sick = tmp_path / "sick"
+    with pytest.raises(ModelError, match=r"died while loading .*model\.gguf \(signal SIGABRT\)") as error:
+        engine.map("square", [1, f"die once {sick}", 2])
+    assert not isinstance(error.value, WorkerDied)
+    sick.unlink()
+    assert engine.map("square", [4]) == [16], "the engine goes on"
+
+
 def test_a_malformed_file_never_reaches_a_worker(tmp_path: Path) -> None:
     path = tmp_path / "not.gguf"
     path.write_bytes(b"PK\x03\x04")
