@@ -296,16 +296,16 @@ class CachedLM:
                 died, answers = error, error.results if costs else answers
             rows = self._rows(kind, answers, costs or [0] * len(left), len(left), is_whole=died is None)
             found = {key: _packed(row) for key, row in zip(left, rows, strict=True) if row is not None}
+            killers += [left[i] for i in died.killers] if died else []
+            gives_up = died if died and (not died.killers or len(killers) == len(wanted)) else None
+            if found and gives_up is None:  # in one transaction: asked alone later, killers would end the run
+                found |= dict.fromkeys(killers, _packed([*kind.failed, 0]))
             self._commit([(key, kind.name, value) for key, value in found.items()])
-            values.update(found)
-            if died is not None:
-                killers += [left[i] for i in died.killers]
-                if not died.killers or len(killers) == len(wanted):
-                    raise died
+            if gives_up is not None:
+                raise gives_up
+            values |= found
             left = [key for key in left if key not in found and key not in killers]
-        failed = dict.fromkeys(killers, _packed([*kind.failed, 0]))
-        self._commit([(key, kind.name, value) for key, value in failed.items()])
-        return values | failed
+        return values
 
     def _rows(
         self, kind: _Kind[_Request], answers: Sequence[Any], costs: Sequence[int], n: int, *, is_whole: bool

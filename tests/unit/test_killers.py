@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,21 @@ def test_the_others_are_answered_and_a_replay_does_not_die_again(kind: type[Mort
     assert again.loglikelihood([("bad", " x"), ("good", " x")]) == [one, two]
     assert (second.deaths, second.seen, again.n_failed) == (0, [], 2)
     assert again.stats.tokens_requested == lm.stats.tokens_requested
+
+
+@pytest.mark.parametrize("kind", [Mortal, DiesOfCounting])
+def test_a_run_that_is_killed_beside_a_killer_goes_on(kind: type[Mortal]) -> None:
+    class EndsAfterOneCommit(MemoryAnswers):
+        def put(self, rows: Sequence[tuple[bytes, str, bytes]], run_id: str | None = None) -> None:
+            if self.values:
+                raise KeyboardInterrupt
+            super().put(rows)
+
+    answers = EndsAfterOneCommit()
+    with suppress(KeyboardInterrupt):
+        CachedLM(kind("bad"), answers).generate(["good", "bad"], GREEDY, [0, 0])
+    good, bad = CachedLM(kind("bad"), answers).generate(["good", "bad"], GREEDY, [0, 0])
+    assert (good.finish_reason, bad.finish_reason) == ("stop", "failed")
 
 
 @pytest.mark.parametrize(("texts", "is_broken", "n_kept"), [(["bad1", "bad2"], False, 0), (["bad", "good"], True, 1)])
