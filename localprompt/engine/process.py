@@ -248,12 +248,18 @@ class EngineProcess:
                 raise RequestsDied(error.message, error.hint, results) from None
             except EOFError as death:
                 last_death, middle = str(death), (low + high) // 2
-                if high - low == 1:
-                    killers.append(low)
-                else:
+                if high - low > 1:
                     parts += [(middle, high), (low, middle)]
+                    continue
+                killers.append(low)
+                answered = [i for i, result in enumerate(results) if result is not None]
+                if len(answered) > len(killers):  # answered again, the engine is well, and deaths are counted anew
+                    with contextlib.suppress(EOFError, errors.WorkerDied):
+                        self._insist(op, {"requests": [requests[answered[0]]]}, ignore, tries=1)
+                else:
+                    parts.reverse()  # those that kill are often neighbours
         if killers:
-            raise RequestsDied("", self._log_tail(), results, killers, last_death)
+            raise RequestsDied("", self._log_tail(), results, sorted(killers), last_death)
         return results
 
     def _insist(self, op: str, arguments: dict[str, Any], progress: Progress, tries: int) -> Any:

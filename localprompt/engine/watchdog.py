@@ -33,7 +33,8 @@ class Timeouts:
     unmeasured: int = 900
     """Heartbeats without progress as long as there is no rate, and for loading."""
     deaths: int = 30
-    """In a row, with no question answered between. Finding the killer among a million requests takes 23."""
+    """In a row, with no question answered between. Finding the killer among a million requests takes 23; behind each
+    that is found, a request that was answered is asked again, if more were than kill."""
     bytes_per_heartbeat: int = 100_000
     """Of a request that is not decoded: tokenising and rendering are a hundred times faster."""
 

@@ -165,12 +165,10 @@ class LocalModel(AbstractContextManager["LocalModel"]):
         problem = self._engine.info["chat"]["problem"]
         without = (f"{problem}; so prompts are asked of this model in plain text, not in a chat",) if problem else ()
         try:
-            return (
-                *without,
-                *find_faults(self._engine.header, {**self._engine.call("writing"), "special": self.special_tokens}),
-            )
+            faults = find_faults(self._engine.header, {**self._engine.call("writing"), "special": self.special_tokens})
         except WorkerDied:
-            return (*without, "the engine dies over blank space or the marks of the chat template: bytes have no token")
+            faults = ("the engine dies over blank space or the marks of the chat template: bytes have no token",)
+        return (*without, *faults)
 
     @property
     def has_fim(self) -> bool:
@@ -236,7 +234,7 @@ class LocalModel(AbstractContextManager["LocalModel"]):
         encoded = self._encoded("encode_pairs", wanted)
         for number, (tokens, _) in enumerate(encoded):
             self._check_length(number, len(tokens), 0, pairs[number][0])
-        return self._engine.map("score", encoded, self._progress, lambda each: Loglikelihood(*each))
+        return self._engine.map("score", encoded, self.on_progress, lambda each: Loglikelihood(*each))
 
     @checked
     def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
@@ -271,7 +269,7 @@ class LocalModel(AbstractContextManager["LocalModel"]):
             self._check_length(number, len(tokens), sampling.max_tokens, prompts[number])
         guesses = self._draft_tokens(drafts)
         requests = [[t, asdict(sampling), s & _SEED_BITS, g] for t, s, g in zip(encoded, seeds, guesses, strict=True)]
-        return self._engine.map("generate", requests, self._progress, lambda each: Generation(*each))
+        return self._engine.map("generate", requests, self.on_progress, lambda each: Generation(*each))
 
     @checked
     def prefill_rate(self, n_tokens: int = 512) -> float:
@@ -304,9 +302,6 @@ class LocalModel(AbstractContextManager["LocalModel"]):
         except RequestsDied:
             return [[] for _ in drafts]
         return [[[token for token in found[text] if token != bos] for text in of_prompt] for of_prompt in drafts]
-
-    def _progress(self, done: int, total: int) -> None:
-        self.on_progress(done, total)
 
     def _check_length(self, number: int, n_prompt: int, n_new: int, text: str) -> None:
         if n_prompt + n_new > self.n_ctx:

@@ -40,7 +40,7 @@ def test_a_worker_that_dies_by_chance_is_replaced_and_nobody_hears_of_it(engine:
     assert engine.pid != first
 
 
-@pytest.mark.parametrize("killers", [{0}, {5}, {9}, {2, 7}, {0, 1, 8, 9}])
+@pytest.mark.parametrize("killers", [{0}, {5}, {9}, {2, 7}, {0, 1, 8, 9}, {0, 1, 2, 3}, {5, 6, 7, 8, 9}])
 def test_requests_that_kill_are_found_and_the_others_answered(engine: EngineProcess, killers: set[int]) -> None:
     requests = ["die" if i in killers else i for i in range(10)]
     with pytest.raises(RequestsDied) as error:
