@@ -13,12 +13,12 @@
         measure the best of them that keep up with the best so far on all of dev
         the operator gained what the best mean rose by, and spent the tokens of the round
         end if the best is right on all of dev, or no operator is left
-        end if no operator fits the budget; without a limit, when the turns have cost as much as the opening
+        end if no operator fits the budget; without a limit, when the turns have cost a third of the opening
 
 A race ends after a quarter of dev, 24 to 64 rows; most new prompts are worse than the best and never cost more. A limit
-sizes the opening: about half of a small budget, and at most twice as large as without one. What shows worked examples
-and what does not is in one race: two examples as a first look mislead where there are more labels (Banking, 20 of them:
-a search that believed such a look kept its seed, and sets of examples are 0.15 better).
+sizes the opening: about three quarters of a small budget, and at most twice as large as without one. What shows worked
+examples and what does not is in one race: two examples as a first look mislead where there are more labels (Banking, 20
+of them: a search that believed such a look kept its seed, and sets of examples are 0.15 better).
 
 Operators: `examples` (the best set with other examples), `deal` (new sets of worked examples), `guess` (APE's guesses),
 `reword` (APE's variants), `gradient` (a round of ProTeGi), `trajectory` (a step of OPRO), `reason` (a step of PE2),
@@ -74,7 +74,7 @@ _LATER = 3
 """Times as many fresh ones in the second."""
 _DOUBT = 0.5
 """What is hoped for of an operator of the other kind than the best of the opening."""
-_OPENING = 1 / 2
+_OPENING = 3 / 4
 """Share of the opening in what the search computes; a limit on the budget sizes the opening by it."""
 _PATIENCE = 3
 """Turns without a gain after which an operator waits until another one gains."""
@@ -133,14 +133,14 @@ class Auto(Checked):
 
     REMOVED: ClassVar[Mapping[str, object]] = {"rounds": 10, "example_sets": 8}
     SCALES: ClassVar[Scales] = {"orders": (1, 0.5), "queries": (1, 0.5), "contestants": (6, 0.5)}
-    SPENDS_ALL: ClassVar[bool] = True
-    """Under a limit it goes on while there is something to gain; a rehearsal ends as without one."""
+    REHEARSED: ClassVar[float] = _OPENING
+    """Under a limit it goes on while there is something to gain; what the turns cost hangs on what they find."""
 
     queries: Count = 3
     """Sets of worked examples behind the guesses of the opening."""
     per_query: Count = 4
     """Guesses of each set."""
-    orders: Count = 6
+    orders: Count = 8
     """Orders in which train is dealt for the sets of the opening."""
     shots: Shots = "auto"
     """Worked examples of prompts. `auto`: as many as are best. A number: so many. 0: a seed's own."""
@@ -184,11 +184,12 @@ class Auto(Checked):
         with _counted(problem, "opening") as new:
             hopes = self._open(problem, dev, new)
         ranked, cost = _ranked(problem), problem.proposer.tokens_computed - begun
+        if problem.is_rehearsal:
+            return
         operators = self._operators(problem, dev)
         bandit = Bandit({name: hope / len(dev) for name, hope in hopes.items() if name in operators})
-        is_endless = problem.proposer.is_limited and not problem.is_rehearsal
         cut: BudgetExhausted | None = None
-        while is_endless or problem.proposer.tokens_computed - begun < cost / _OPENING:
+        while problem.proposer.is_limited or problem.proposer.tokens_computed - begun < cost / _OPENING:
             if not ranked or ranked[0].mean >= 1.0:
                 problem.note("nothing to gain, every answer on dev is right")
                 return
@@ -199,9 +200,8 @@ class Auto(Checked):
                 problem.note(why if bandit.hopes else "no operator takes part")
                 return
             number = len(bandit.turns)
-            # In a rehearsal answers are made up, so that each operator has its turn.
-            in_turn = problem.is_rehearsal or self.choice == "uniform"
-            name = list(bandit.hopes)[number % len(bandit.hopes)] if in_turn else bandit.next()
+            uniform = self.choice == "uniform"
+            name = list(bandit.hopes)[number % len(bandit.hopes)] if uniform else bandit.next()
             problem.begin(f"round {number + 1}, {name}")
             try:
                 with _counted(problem, name) as new:

@@ -29,8 +29,8 @@ class Optimizer(Protocol):
     Optional class variables: `PRESETS`, name to the hyperparameters that differ from the defaults, of which `paper` is
     the setting of the publication; `RENAMED`, former names of hyperparameters to those of now; `REMOVED`, former
     hyperparameters to the values that change nothing; `SCALES`, hyperparameters that follow the budget, see `scaled`;
-    `SPENDS_ALL`, true if only a budget ends the
-    search; `COMPARED`, false if `compare` leaves it out where no methods are named.
+    `REHEARSED`, where a limit ends the search and nothing else does: the share of a search without one that a rehearsal
+    carries out; `COMPARED`, false if `compare` leaves it out where no methods are named.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]

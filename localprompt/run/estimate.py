@@ -162,10 +162,10 @@ def rehearse(
     proposer = MeteredLM(writing, budget)
     problem = Problem(simulated_task, evaluator, proposer, rng=random.Random(seed), warm=spec.warm)
     problem.is_rehearsal = True
-    is_part, is_ended = False, False
+    part, is_ended = None, False
     try:
         spec.optimizer.run(problem)
-        is_part = getattr(spec.optimizer, "SPENDS_ALL", False)
+        part = getattr(spec.optimizer, "REHEARSED", None)
     except BudgetExhausted:
         is_ended = True
         with suppress(BudgetExhausted):
@@ -181,8 +181,8 @@ def rehearse(
     prefilled, generated = sum(m.prefilled for m in simulated), sum(m.generated for m in simulated)
     spend = budget.spend
     used = (spend.tokens_computed, limits.max_tokens), (spend.calls, limits.max_calls), (took / 60, limits.max_minutes)
-    share = min((limit / amount for amount, limit in used if amount and limit), default=1.0)
-    times = share if is_part else min(share, 1.0)  # minutes, which no budget of a rehearsal holds, may end any method
+    share = min((limit / amount for amount, limit in used if amount and limit), default=1 / (part or 1))
+    times = share if part else min(share, 1.0)  # minutes, which no budget of a rehearsal holds, may end any method
     cost = Estimate(
         proposals=int(times * proposals),
         evaluations=int(times * (spend.calls - proposals)),
