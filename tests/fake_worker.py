@@ -2,7 +2,7 @@
 
 "die" ends the process, "ill" by another signal, "die once FILE" too, unless the file is there already; "hang" computes
 for ever with heartbeats, "stop" without; "rubbish" sends bytes that are no frame. A list is answered as its last item.
-A model beside which lies a file `sick` ends the process over loading it.
+A model beside which lies a file `sick` ends the process over loading it, `sick once` too, and takes the file away.
 """
 
 from __future__ import annotations
@@ -48,6 +48,9 @@ def main() -> None:
         results: object = {}
         n = 0
         if asked["op"] == "load" and Path(asked["path"]).with_name("sick").exists():
+            os.abort()
+        if asked["op"] == "load" and (once := Path(asked["path"]).with_name("sick once")).exists():
+            once.unlink()
             os.abort()
         if asked["op"] != "load":
             results = [answer(request) for request in asked["requests"]]

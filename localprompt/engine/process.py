@@ -321,7 +321,10 @@ class EngineProcess:
                 died = f"the engine process died {self._deaths} times in a row ({self._how})"
                 raise errors.WorkerDied(f"{died} and is not started again", self._log_tail())
             if self._process is None:
-                self._start()
+                try:
+                    self._start()
+                except errors.ModelError:  # one death may be chance
+                    self._start()
             answer = self._exchange(op, arguments, progress)
             self._deaths = 0
             return answer

@@ -13,7 +13,7 @@
         measure the best of them that keep up with the best so far on all of dev
         the operator gained what the best mean rose by, and spent the tokens of the round
         end if the best is right on all of dev, or no operator is left
-        end if no operator fits the budget; without a limit, when the turns have cost a third of the opening
+        end if no operator fits the budget; without a limit, when the turns have cost as much as the opening
 
 A race ends after a quarter of dev, 24 to 64 rows; most new prompts are worse than the best and never cost more. A limit
 sizes the opening: about three quarters of a small budget, and at most twice as large as without one. What shows worked
@@ -74,8 +74,8 @@ _LATER = 3
 """Times as many fresh ones in the second."""
 _DOUBT = 0.5
 """What is hoped for of an operator of the other kind than the best of the opening."""
-_OPENING = 3 / 4
-"""Share of the opening in what the search computes; a limit on the budget sizes the opening by it."""
+_OPENING, _OF_LIMIT = 1 / 2, 3 / 4
+"""Share of the opening in what a search without a limit computes, and in a limit, which sizes the opening by it."""
 _PATIENCE = 3
 """Turns without a gain after which an operator waits until another one gains."""
 _FADES = 0.5
@@ -133,7 +133,7 @@ class Auto(Checked):
 
     REMOVED: ClassVar[Mapping[str, object]] = {"rounds": 10, "example_sets": 8}
     SCALES: ClassVar[Scales] = {"orders": (1, 0.5), "queries": (1, 0.5), "contestants": (6, 0.5)}
-    REHEARSED: ClassVar[float] = _OPENING
+    REHEARSED: ClassVar[tuple[float, float]] = (_OPENING, _OF_LIMIT)
     """Under a limit it goes on while there is something to gain; what the turns cost hangs on what they find."""
 
     queries: Count = 3
@@ -200,8 +200,7 @@ class Auto(Checked):
                 problem.note(why if bandit.hopes else "no operator takes part")
                 return
             number = len(bandit.turns)
-            uniform = self.choice == "uniform"
-            name = list(bandit.hopes)[number % len(bandit.hopes)] if uniform else bandit.next()
+            name = bandit.next() if self.choice == "bandit" else list(bandit.hopes)[number % len(bandit.hopes)]
             problem.begin(f"round {number + 1}, {name}")
             try:
                 with _counted(problem, name) as new:

@@ -46,7 +46,7 @@ class RandomSearch(Checked):
     """
 
     RENAMED: ClassVar[Mapping[str, str]] = {"barren": "unproductive"}
-    REHEARSED: ClassVar[float] = 1.0
+    REHEARSED: ClassVar[tuple[float, float]] = (1.0, 1.0)
     """It has no end of its own within a budget, so a rehearsal ends after `proposals`: the rest goes on like that."""
 
     proposals: Count = 128

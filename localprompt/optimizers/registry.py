@@ -30,7 +30,8 @@ class Optimizer(Protocol):
     the setting of the publication; `RENAMED`, former names of hyperparameters to those of now; `REMOVED`, former
     hyperparameters to the values that change nothing; `SCALES`, hyperparameters that follow the budget, see `scaled`;
     `REHEARSED`, where a limit ends the search and nothing else does: the share of a search without one that a rehearsal
-    carries out; `COMPARED`, false if `compare` leaves it out where no methods are named.
+    carries out, and the share of a limit that this may take; `COMPARED`, false if `compare` leaves it out where no
+    methods are named.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]

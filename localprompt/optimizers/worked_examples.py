@@ -228,13 +228,12 @@ def _first_race(race: _Race, seed: Prompt, sets: int) -> list[Prompt]:
     """Return at most `KEPT` prompts with examples, known on all of dev, the best first."""
     problem = race.problem
     versions = _recorded(problem, _by_turns(race, seed, sets), seed)
-    n_first = race.n_first
-    first = Stages((n_first,), 0.0, max(KEPT, -(-len(versions) // _ADVANCING)), order=smooth_key)
+    first = Stages((race.n_first,), 0.0, max(KEPT, -(-len(versions) // _ADVANCING)), order=smooth_key)
     left = filter_in_stages(problem.evaluate, versions, race.dev, first)
     other = [replace(each, instruction="" if each.instruction else seed.instruction) for each in left]
     fitting = [each for each in other if problem.demos_that_fit(seed, each.demos) == len(each.demos)]
     both = list({each.id: each for each in (*left, *_recorded(problem, fitting, seed))}.values())
-    return _in_order(problem.evaluate([each])[0] for each in race.select(both, race.dev, 2 * n_first, KEPT))
+    return _in_order(problem.evaluate([each])[0] for each in race.select(both, race.dev, 2 * race.n_first, KEPT))
 
 
 def _varied(race: _Race, best: Prompt) -> Prompt | None:

@@ -181,7 +181,7 @@ def rehearse(
     prefilled, generated = sum(m.prefilled for m in simulated), sum(m.generated for m in simulated)
     spend = budget.spend
     used = (spend.tokens_computed, limits.max_tokens), (spend.calls, limits.max_calls), (took / 60, limits.max_minutes)
-    share = min((limit / amount for amount, limit in used if amount and limit), default=1 / (part or 1))
+    share = min((limit / amount for amount, limit in used if amount and limit), default=1 / part[0] if part else 1.0)
     times = share if part else min(share, 1.0)  # minutes, which no budget of a rehearsal holds, may end any method
     cost = Estimate(
         proposals=int(times * proposals),

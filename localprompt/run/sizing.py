@@ -153,11 +153,12 @@ def sized(ready: Prepared, speed: Speed, deadline: Deadline | None = None) -> tu
         return best
 
     sizes = [scaled(spec.optimizer, share, fixed) for share in SHARES]
-    best = grown(sizes[0], sizes, 1)
+    without, of_limit = getattr(spec.optimizer, "REHEARSED", (1, 1))
+    best = grown(sizes[0], sizes, of_limit / without)
     reached = len(sizes) - sizes[::-1].index(best)
     for name in getattr(best, "SCALES", ()):
         ahead = [replace(best, **{name: getattr(each, name)}) for each in sizes[reached:][:_AHEAD]]
-        best = grown(best, ahead, _FILLED)
+        best = grown(best, ahead, _FILLED * of_limit / without)
     spec = replace(free, optimizer=best, limits=limits)
     cost = expected(spec)
     if cost.proposals == 0 and len(spec.placed.dev) > LEAST_DEV:

@@ -182,8 +182,8 @@ def test_a_rehearsal_is_the_opening_and_reckons_the_turns(monkeypatch: pytest.Mo
         return plan.tokens_computed
 
     reckoned = rehearsed()
-    monkeypatch.setattr(Auto, "REHEARSED", 1.0)
-    assert reckoned == pytest.approx(rehearsed() / 0.75, rel=0.01)
+    monkeypatch.setattr(Auto, "REHEARSED", (1.0, 1.0))
+    assert reckoned == pytest.approx(2 * rehearsed(), rel=0.01)
 
 
 @pytest.mark.parametrize("helps", [True, False])

@@ -90,6 +90,13 @@ def test_a_worker_that_dies_while_it_loads_accuses_no_request(engine: EngineProc
     assert engine.map("square", [4]) == [16], "the engine goes on"
 
 
+def test_one_death_over_loading_again_may_be_chance(engine: EngineProcess, tmp_path: Path) -> None:
+    sick = tmp_path / "sick once"
+    sick.touch()
+    assert engine.map("square", [1, f"die once {tmp_path / 'died'}", 2])[::2] == [1, 4]
+    assert not sick.exists()
+
+
 def test_a_malformed_file_never_reaches_a_worker(tmp_path: Path) -> None:
     path = tmp_path / "not.gguf"
     path.write_bytes(b"PK\x03\x04")
