@@ -289,7 +289,7 @@ def test_what_has_no_instruction_is_not_reworded() -> None:
 
 
 def test_operators_in_turn_for_comparison() -> None:
-    names = [turn.operator for turn in _search(choice="uniform", without="cross", max_tokens=8_000).turns[1:]]
+    names = [turn.operator for turn in _search(choice="uniform", without="cross").turns[1:]]
     assert names[:3] == ["reword", "guess", "trajectory"]
 
 
