@@ -48,15 +48,15 @@ class LazyGroup(click.Group):
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run the command line; exit 1 also where standard output cannot be written, though all else was done."""
-        with lasting_streams() as streams:
+        with lasting_streams() as out:
             try:
                 return super().main(*args, **extra)
             except SystemExit as end:
-                if streams.lost:
+                if out is not None and out.lost:
                     from localprompt.interface.advice import command  # noqa: PLC0415 - only when something went wrong
 
                     kept = f"what was done is done: {command('runs', 'list')}, with the same --store, names its runs"
-                    _complain(f"standard output cannot be written: {streams.lost}", kept)
+                    _complain(f"standard output cannot be written: {out.lost}", kept)
                     end.code = end.code or _FAILURE
                 raise
 

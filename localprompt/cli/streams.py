@@ -52,6 +52,12 @@ class Lasting:
         except OSError as error:
             self._failed(error, 0)
 
+    @property
+    def lost(self) -> str:
+        """Why it could not be written; empty if it was, or if its reader wanted no more."""
+        error = self.failure
+        return "" if error is None or error.errno == errno.EPIPE else error.strerror or str(error)
+
     def _failed(self, error: OSError, length: int) -> int:
         self.failure = self.failure or error
         # Else Python tries what waits in the buffer once more when it ends, and fails again.
@@ -62,36 +68,20 @@ class Lasting:
         return length
 
 
-class Streams:
-    """The two standard streams while a command runs."""
-
-    def __init__(self) -> None:
-        self._lasting: list[Lasting] = []
-
-    @property
-    def lost(self) -> str:
-        """Why standard output could not be written; empty if it was, or if its reader wanted no more."""
-        failures = [each.failure for each in self._lasting[:1] if each.failure is not None]
-        return next((error.strerror or str(error) for error in failures if error.errno != errno.EPIPE), "")
-
-
 @contextlib.contextmanager
-def lasting_streams() -> Iterator[Streams]:
-    """Make standard output and error last while the context does."""
+def lasting_streams() -> Iterator[Lasting | None]:
+    """Make standard output and error last while the context does; yields standard output, if there is one."""
     for number in range(3):
         # A file that is opened next would get the number of a stream that is closed, and what is printed into it.
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    before, streams = (sys.stdout, sys.stderr), Streams()
-    if sys.stdout is not None:
-        sys.stdout = Lasting(sys.stdout)
-        streams._lasting.append(sys.stdout)
-    if sys.stderr is not None:
-        sys.stderr = Lasting(sys.stderr)
+    before = sys.stdout, sys.stderr
+    out, sys.stderr = (None if stream is None else Lasting(stream) for stream in before)
+    sys.stdout = out
     try:
-        yield streams
+        yield out
     finally:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:

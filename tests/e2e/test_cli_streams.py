@@ -194,6 +194,7 @@ def test_the_streams_are_those_of_before_when_a_command_has_ended() -> None:
     before = sys.stdout, sys.stderr
     with streams.lasting_streams() as lasting:
         assert (sys.stdout, sys.stderr) != before
+        assert lasting is not None
         assert lasting.lost == ""
     assert (sys.stdout, sys.stderr) == before
 
