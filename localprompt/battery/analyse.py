@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import combinations
 from statistics import fmean
 
@@ -74,10 +74,7 @@ def analyse(
         )
     nats = next((each for each in answered.by_scorer if each.measured[0].right), None)
     return ModelSensitivity(
-        model=who.model,
-        fingerprint=who.fingerprint,
-        base=who.base,
-        quantisation=who.quantisation,
+        **asdict(who),
         scorers=tuple(found),
         words=() if unlabelled else tuple(_words(variants, found[0], nats)),
         noise=None if unlabelled else _noise(own.measured[0], answered.again, codes, numbered(variants[0].task.test)),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from localprompt.errors import StoreError
+from localprompt.run.measuring import ModelIdentity
 from localprompt.stats.equality import FromOriginal
 from localprompt.stats.intervals import Interval
 from localprompt.stats.resampling import Estimate
@@ -142,15 +143,9 @@ class RankAgreement:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelSensitivity:
+class ModelSensitivity(ModelIdentity):
     """One model."""
 
-    model: str
-    fingerprint: str
-    base: str
-    """What the file says the model is called: the same for all its quantisations."""
-    quantisation: str
-    """Such as `Q4_K_M`; empty where it is not known."""
     scorers: tuple[ScorerMeasures, ...]
     """The task's own first."""
     words: tuple[WordEffect, ...]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -96,7 +96,7 @@ def transfer(  # noqa: PLR0913 - options of a user
                 answered.append([_asked(session, matrix, observer) for matrix in plan])
                 who = identity_of(session.lm.lm)
                 spend = session.budget.spend
-                found.append(MeasuredModel(who.model, who.fingerprint, who.base, who.quantisation, spend))
+                found.append(MeasuredModel(**asdict(who), spend=spend))
         names = told_apart([each.model for each in found])
         found = [replace(each, model=name) for each, name in zip(found, names, strict=True)]
         result = Transfer(

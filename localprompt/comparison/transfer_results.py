@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from localprompt.battery.results import RankAgreement
+from localprompt.run.measuring import ModelIdentity
 from localprompt.stats.equality import FromOriginal
 from localprompt.stats.intervals import Difference, Interval
 from localprompt.stats.resampling import Estimate
@@ -19,15 +20,9 @@ KIND = "transfer"
 
 
 @dataclass(frozen=True, slots=True)
-class MeasuredModel:
+class MeasuredModel(ModelIdentity):
     """A model that all prompts were measured on."""
 
-    model: str
-    fingerprint: str
-    base: str
-    """What the file says the model is called: the same for all its quantisations."""
-    quantisation: str
-    """Such as `Q4_K_M`; empty where it is not known."""
     spend: Spend
     """On all tasks."""
 

@@ -6,7 +6,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import Any, Literal
 
@@ -51,17 +51,9 @@ class ComparedTask:
 
 
 @dataclass(frozen=True, slots=True)
-class ReportedRun:
-    """A run of a comparison, however far it is."""
+class ReportedRun(KnownRun):
+    """A run of a comparison, however far it is, with its curve."""
 
-    run_id: str
-    task: str
-    """Empty for a run that is gone, as `method`."""
-    method: str
-    seed: int | None
-    status: str
-    why: str
-    """Why it is not finished, or does not count."""
     best_so_far: Steps
     """Tokens of the search, and the score of its best prompt on all of dev; empty where that is not known."""
     command: str
@@ -207,7 +199,7 @@ def _state(known: KnownComparison) -> Iterator[str]:
 def _run(known: KnownRun, done: ComparedRun | None, home: Store) -> ReportedRun:
     page = _line("report", known.run_id, home=home)
     steps = done.best_so_far if done else ()
-    return ReportedRun(known.run_id, known.task, known.method, known.seed, known.status, known.why, steps, page)
+    return ReportedRun(**asdict(known), best_so_far=steps, command=page)
 
 
 def _commands(home: Store, study: Study, known: KnownComparison, configs: Sequence[RunConfig]) -> dict[str, str]:

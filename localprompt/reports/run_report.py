@@ -60,7 +60,7 @@ class ReportedCandidate:
 
 @dataclass(frozen=True, slots=True)
 class ReportedExample:
-    """An example of dev."""
+    """A row of dev or test."""
 
     example_id: str
     inputs: Mapping[str, str]
@@ -96,12 +96,9 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
-class ReportedRow:
+class ReportedRow(ReportedExample):
     """A test row with the seed prompt and with the found prompt."""
 
-    example_id: str
-    inputs: Mapping[str, str]
-    targets: tuple[str, ...]
     change: Change
     before: Outcome
     after: Outcome

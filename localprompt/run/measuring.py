@@ -24,9 +24,9 @@ class ModelIdentity:
     model: str
     fingerprint: str
     base: str
-    """Name that its levels of quantisation have in common."""
+    """What the file says the model is called: the same for all its quantisations."""
     quantisation: str
-    """Empty where the model is not a file."""
+    """Such as `Q4_K_M`; empty where it is not known, or the model is not a file."""
 
 
 @dataclass(frozen=True, slots=True)
