@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from localprompt.cli.options import engine_option, report_options
-from localprompt.cli.streams import console, say, say_json
+from localprompt.cli.streams import console, say, say_json, tell
 from localprompt.interface.rounding import size_text
 
 if TYPE_CHECKING:
@@ -42,10 +42,7 @@ def bench(name_or_file: str, repetitions: int, engine: dict[str, object], as_jso
     with progress() as reporter:
         reporter.stage(f"loading {name_or_file}")
         found = benchmark(name_or_file, engine, repetitions, reporter.progress)
-    if as_json:
-        say_json(found.to_json())
-    else:
-        _print(found)
+    tell(found, _print, as_json=as_json)
 
 
 @click.command()

@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from localprompt.cli.options import LIMIT, MODELS, HomePath, assigned, listed, model_options
 from localprompt.cli.spreadsheets import check_folder, write_csv
-from localprompt.cli.streams import say_json
+from localprompt.cli.streams import say_json, tell
 from localprompt.errors import ConfigError
 from localprompt.interface.advice import command
 
@@ -94,10 +94,7 @@ def compare(
             return
     allowed = ("--allow-code",) if choices["allow_code"] else ()
     again = partial(command, "compare", "--resume", result.id, *allowed, store=choices["store"])
-    if as_json:
-        say_json(result.to_json())
-    else:
-        print_comparison(result, again())
+    tell(result, print_comparison, again(), as_json=as_json)
     if csv_file is not None:
         _write(csv_file, result.to_csv(), again("--csv", "FILE"))
     if csv_runs is not None:

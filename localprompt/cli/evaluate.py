@@ -8,7 +8,7 @@ import click
 
 from localprompt.cli.options import MODELS, model_options
 from localprompt.cli.prompts import named_prompt
-from localprompt.cli.streams import say_json
+from localprompt.cli.streams import tell
 
 
 @click.command()
@@ -25,7 +25,4 @@ def evaluate(*, task: str, prompt: str, as_json: bool, **choices: Any) -> None:
 
     with progress() as observer:
         result = runs.evaluate(task, prompt=named_prompt(prompt, choices["store"]), **choices, observer=observer)
-    if as_json:
-        say_json(result.to_json())
-    else:
-        print_evaluation(result)
+    tell(result, print_evaluation, as_json=as_json)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from localprompt.cli.options import LIMIT, MINUTES, MODELS, allow_code_option, engine_option, store_options
-from localprompt.cli.streams import say_json
+from localprompt.cli.streams import tell
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -39,10 +39,7 @@ def port(*, run: str, store: Path | None, as_json: bool, **choices: Any) -> None
 
     with search_progress() as observer:
         result = porting.port(run, **choices, store=store, observer=observer)
-    if as_json:
-        say_json(result.to_json())
-    else:
-        _print(result)
+    tell(result, _print, as_json=as_json)
 
 
 def _print(result: Port) -> None:

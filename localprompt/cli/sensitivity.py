@@ -12,7 +12,7 @@ from localprompt.cli.options import MODELS, SEED, HomePath, assigned, listed, mo
 from localprompt.cli.printable import printable
 from localprompt.cli.prompts import named_prompt
 from localprompt.cli.spreadsheets import check_folder, write_csv
-from localprompt.cli.streams import say_json
+from localprompt.cli.streams import tell
 from localprompt.errors import nearest
 
 if TYPE_CHECKING:
@@ -102,10 +102,7 @@ def sensitivity(
         return
     with measuring_progress(is_kept=choices["use_cache"]) as observer:
         result = measuring.sensitivity(task, models, **arguments, observer=observer)
-    if as_json:
-        say_json(result.to_json())
-    else:
-        print_sensitivity(result, choices["store"])
+    tell(result, print_sensitivity, choices["store"], as_json=as_json)
     if csv_file is not None:
         write_csv(csv_file, CSV_COLUMNS, result.to_csv(), "the result is in the store; --csv FILE writes it elsewhere")
     if above := _above(result, limits):

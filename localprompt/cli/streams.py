@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TextIO
 
 from localprompt.interface.values import finite
@@ -103,6 +103,14 @@ def say_json(value: object) -> None:
         say(json.dumps(value, ensure_ascii=True, allow_nan=False))
     except ValueError:  # what a store from elsewhere holds
         say(json.dumps(finite(value), ensure_ascii=True))
+
+
+def tell(found: Any, page: Callable[..., None], *beside: object, as_json: bool) -> None:
+    """Print a result as JSON, or for people, by `page` with what it wants to know beside it."""
+    if as_json:
+        say_json(found.to_json())
+    else:
+        page(found, *beside)
 
 
 def console(*, err: bool = False, wide: bool = False) -> Console:

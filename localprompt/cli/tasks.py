@@ -14,7 +14,7 @@ import click
 
 from localprompt.cli.options import MODELS, HomePath, allow_code_option, engine_option, report_options, store_option
 from localprompt.cli.printable import printable
-from localprompt.cli.streams import say, say_json
+from localprompt.cli.streams import say, say_json, tell
 
 if TYPE_CHECKING:
     from localprompt.lm.base import LanguageModel
@@ -101,10 +101,7 @@ def tune(
     task = load_task(file, allow_code=allow_code)
     with progress() as observer:
         found = tuned(task, model, rows=rows, engine=engine, store=store, observer=observer)
-    if as_json:
-        say_json(found.to_json())
-    else:
-        print_ways(found)
+    tell(found, print_ways, as_json=as_json)
 
 
 def _check_with(

@@ -11,7 +11,7 @@ import click
 from localprompt.cli.options import HomePath, listed, model_options
 from localprompt.cli.prompts import listed_prompts
 from localprompt.cli.spreadsheets import check_folder, write_csv
-from localprompt.cli.streams import say_json
+from localprompt.cli.streams import tell
 
 
 @click.command()
@@ -60,9 +60,6 @@ def transfer(
         return
     with measuring_progress(is_kept=choices["use_cache"]) as observer:
         result = measuring.transfer(tasks, names, prompts=prompts, **choices, observer=observer)
-    if as_json:
-        say_json(result.to_json())
-    else:
-        print_transfer(result, choices["store"])
+    tell(result, print_transfer, choices["store"], as_json=as_json)
     if csv_file is not None:
         write_csv(csv_file, CSV_COLUMNS, result.to_csv(), "the result is in the store; --csv FILE writes it elsewhere")
