@@ -5,8 +5,8 @@ from __future__ import annotations
 import unicodedata
 
 _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
-_JOINERS = "\u200c\u200d"
-"""Persian words and emoji are spelled with these; they command nothing."""
+_KEPT = "\n\t\u200c\u200d"
+"""Persian words and emoji are spelled with the last two; they command nothing."""
 
 
 def printable(text: str) -> str:
@@ -14,7 +14,7 @@ def printable(text: str) -> str:
 
     That is controls except line ends and tabs, direction marks, zero-width characters, lone surrogates.
     """
-    return "".join(c if c in "\n\t" or c in _JOINERS or not _unseen(c) else f"\\u{{{ord(c):x}}}" for c in text)
+    return "".join(c if c in _KEPT or unicodedata.category(c) not in _UNSEEN else f"\\u{{{ord(c):x}}}" for c in text)
 
 
 def printable_line(text: str) -> str:
@@ -25,7 +25,3 @@ def printable_line(text: str) -> str:
 def cut(text: str, most: int) -> str:
     """Return the text, one that is longer than `most` characters cut to so many with an ellipsis at its end."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
-def _unseen(char: str) -> bool:
-    return unicodedata.category(char) in _UNSEEN

@@ -35,6 +35,8 @@ class Reporter(SilentObserver):
         """Print what the run does now."""
         self._line(text)
 
+    note = fetching = stage
+
     def progress(self, done: int, total: int) -> None:
         """Print how far a long call is, now and then."""
         if done < total and time.monotonic() - self._last_line_s > _QUIET_S:
@@ -44,14 +46,6 @@ class Reporter(SilentObserver):
         """Print the new best prompt."""
         self._best = (prompt, mean, n)
         self._line(f"  best so far {score_text(mean, 2)} on {n} dev examples: {shown(prompt)}")
-
-    def note(self, text: str) -> None:
-        """Print it."""
-        self._line(text)
-
-    def fetching(self, text: str) -> None:
-        """Print a step of a model's pull."""
-        self._line(text)
 
     def say_best(self) -> None:
         """Print the best prompt so far, for a run that does not reach its end."""
