@@ -86,39 +86,22 @@ class Database:
         with self._in_words():
             self.connection.close()
 
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
         """Yield the connection inside a writing transaction: committed at the end, undone by any error.
 
         Raises:
             StoreError: if SQLite fails, or in a forked child.
         """
-        self._check_owner()
-        with self._in_words():
-            # Write-locked from the beginning: a transaction that reads first may find the store changed when it writes.
-            self.connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self.connection
-                self.connection.execute("COMMIT")
-            finally:
-                if self.connection.in_transaction:  # SQLite itself undoes some, of a full disk for example
-                    self.connection.execute("ROLLBACK")
+        # Write-locked from the beginning: a transaction that reads first may find the store changed when it writes.
+        return self._between("BEGIN IMMEDIATE", "COMMIT")
 
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> AbstractContextManager[sqlite3.Connection]:
         """Yield the connection with one unchanging view of the store.
 
         Raises:
             StoreError: if SQLite fails, or in a forked child.
         """
-        self._check_owner()
-        with self._in_words():
-            self.connection.execute("BEGIN")
-            try:
-                yield self.connection
-            finally:
-                if self.connection.in_transaction:
-                    self.connection.execute("ROLLBACK")
+        return self._between("BEGIN", "ROLLBACK")
 
     def shrink(self) -> None:
         """Give free space back to the file system.
@@ -142,6 +125,18 @@ class Database:
         with self._in_words():
             folder.mkdir(exist_ok=True)
         return FileLock(folder / f"{quote(name, safe='')}.lock")
+
+    @contextmanager
+    def _between(self, begin: str, end: str) -> Iterator[sqlite3.Connection]:
+        self._check_owner()
+        with self._in_words():
+            self.connection.execute(begin)
+            try:
+                yield self.connection
+                self.connection.execute(end)
+            finally:
+                if self.connection.in_transaction:  # SQLite itself undoes some, of a full disk for example
+                    self.connection.execute("ROLLBACK")
 
     def _check_owner(self) -> None:
         """Refuse a forked child: SQLite's locks do not go with it, and two would write as one."""
