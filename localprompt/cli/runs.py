@@ -14,7 +14,6 @@ from localprompt.cli.run_facts import Order, facts_of, listed, matching, ordered
 from localprompt.cli.streams import console, say, say_json
 from localprompt.interface.advice import command
 from localprompt.interface.paths import default_store
-from localprompt.store.records import DamagedRun, RunRecord, current_status
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -51,7 +50,7 @@ def list_(*, sort: Order, limit: int | None, store: Path | None, as_json: bool, 
         is_there = is_begun(path)
     if is_there:
         with _open(path) as opened:
-            every = [_listed(opened, run) for run in opened.runs.every()]
+            every = [listed(run, opened.runs.status_of(run)) for run in opened.runs.every()]
             studies = [f"{each.id} ({each.kind}, {each.status})" for each in opened.studies.all()[: limit or _STUDIES]]
     else:
         say(printable_line(f"there is no store {path}; `localprompt optimize` begins one"), err=True)
@@ -182,7 +181,7 @@ def import_(file: Path, store: Path | None, as_json: bool) -> None:
     """Import a run that `runs export` wrote; its answers serve that run alone, and comparisons ignore it."""
     with _open(store, create=True) as opened:
         record = opened.runs.import_(file)
-        row = _listed(opened, record)
+        row = listed(record, opened.runs.status_of(record))
     _report(row, f"run {record.id} is in the store", as_json=as_json)
 
 
@@ -190,12 +189,6 @@ def _open(path: Path | None, *, create: bool = False) -> Store:
     from localprompt.store import Store  # noqa: PLC0415 - `--help` must start fast
 
     return Store(path, create=create)
-
-
-def _listed(store: Store, run: RunRecord | DamagedRun) -> dict[str, Any]:
-    # Whether it is held is only asked where that matters.
-    is_held = isinstance(run, RunRecord) and run.status == "running" and store.runs.is_held(run.id)
-    return listed(run, current_status(run, is_held))
 
 
 def _report(plain: dict[str, Any], text: str, *, as_json: bool) -> None:

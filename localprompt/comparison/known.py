@@ -97,8 +97,8 @@ def _state(home: Store, run: RunRecord) -> tuple[str, str]:
         return "left out", "it was imported: nobody can tell here whether its numbers are true"
     if run.status == "finished" and run.result is not None:
         return "finished", ""
-    if run.status == "running" and not home.runs.is_held(run.id):
-        return "interrupted", "its process has ended, and the run has not"
+    if (status := home.runs.status_of(run)) == "interrupted":
+        return status, "its process has ended, and the run has not"
     return run.status, run.stopped
 
 

@@ -81,8 +81,7 @@ def _new_search(store: Store, run_id: str | None) -> tuple[str, RunConfig | None
         run = store.runs.look(run_id)
         if isinstance(run, DamagedRun):
             return "damaged", None
-        is_left = run.status == "running" and not store.runs.is_held(run_id)
-        return "interrupted" if is_left else run.status, RunConfig.read(run.configuration)
+        return store.runs.status_of(run), RunConfig.read(run.configuration)
     except StoreError:
         return "gone", None
 

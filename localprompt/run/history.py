@@ -18,7 +18,7 @@ from localprompt.run.config import RunConfig
 from localprompt.run.results import RunResult
 from localprompt.store import RunRecord, Store
 from localprompt.store.plain import plain
-from localprompt.store.records import DamagedRun, Event, Mark, current_status
+from localprompt.store.records import DamagedRun, Event, Mark
 from localprompt.tasks.stored import read_example
 from localprompt.types import Candidate, Discard, Evaluation, Example, Exchange, Outcome
 
@@ -60,8 +60,8 @@ class RunHistory:
     """What a store has of a run."""
 
     run: RunRecord | DamagedRun
-    is_held: bool
-    """True if a process is working on it."""
+    status: str
+    """As in the store; `interrupted` for a run whose process is gone, `damaged` for one that cannot be read."""
     config: RunConfig | None
     """None where it cannot be read."""
     result: RunResult | None
@@ -81,11 +81,6 @@ class RunHistory:
     events: tuple[Event, ...]
     damage: tuple[str, ...]
     """What cannot be read, in sentences."""
-
-    @property
-    def status(self) -> str:
-        """As in the store; `interrupted` for a run whose process is gone, `damaged` for one that cannot be read."""
-        return current_status(self.run, self.is_held)
 
     @cached_property
     def examples(self) -> dict[str, Example]:
@@ -144,7 +139,7 @@ def read_history(store: Store, run_id: str) -> RunHistory:
             config = RunConfig.read(record.configuration)
     return RunHistory(
         run=run,
-        is_held=record is not None and record.status == "running" and runs.is_held(record.id),
+        status=runs.status_of(run),
         config=config,
         result=result,
         candidates=tuple(read(lambda: runs.candidates(run_id), [])),

@@ -55,13 +55,6 @@ class DamagedRun:
     method: str
 
 
-def current_status(run: RunRecord | DamagedRun, is_held: bool) -> str:
-    """Return the status of a run for people: `damaged`; `interrupted` where it is running and no process has it."""
-    if isinstance(run, DamagedRun):
-        return "damaged"
-    return "interrupted" if run.status == "running" and not is_held else run.status
-
-
 @dataclass(frozen=True, slots=True)
 class Mark:
     """What a search had spent at some point of it."""

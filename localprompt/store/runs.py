@@ -192,6 +192,16 @@ class Runs(Findings):
             return False
         return True
 
+    def status_of(self, run: RunRecord | DamagedRun) -> str:
+        """Return the status of a run for people: `damaged`; `interrupted` where it is running and no process has it.
+
+        Raises:
+            StoreError: if the lock cannot be tried.
+        """
+        if isinstance(run, DamagedRun):
+            return "damaged"
+        return "interrupted" if run.status == "running" and not self.is_held(run.id) else run.status
+
     @checked
     def holder(self, run_id: str) -> int | None:
         """Return the process that last began to hold a run and did not end that; it may have died since.

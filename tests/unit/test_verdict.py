@@ -166,19 +166,19 @@ def test_the_cost_is_that_of_the_search_and_of_what_came_after(history: RunHisto
 
 
 @pytest.mark.parametrize(
-    ("changes", "held", "start"),
+    ("changes", "status", "start"),
     [
-        ({"status": "running"}, True, "The run goes on"),
-        ({"status": "running"}, False, "The run was interrupted"),
-        ({"status": "paused", "stopped": "12 minutes are over"}, False, "The run is paused: 12 minutes are over."),
-        ({"status": "failed", "stopped": "no room"}, False, "The run failed: no room."),
-        ({"stopped": "6 tokens are left"}, False, "The search was cut short: 6 tokens are left."),
-        ({"imported": True}, False, "The run was imported from a file"),
+        ({"status": "running"}, "running", "The run goes on"),
+        ({"status": "running"}, "interrupted", "The run was interrupted"),
+        ({"status": "paused", "stopped": "12 minutes are over"}, "paused", "The run is paused: 12 minutes are over."),
+        ({"status": "failed", "stopped": "no room"}, "failed", "The run failed: no room."),
+        ({"stopped": "6 tokens are left"}, "finished", "The search was cut short: 6 tokens are left."),
+        ({"imported": True}, "finished", "The run was imported from a file"),
     ],
 )
-def test_the_state_of_a_run_is_said(history: RunHistory, changes: dict[str, Any], held: bool, start: str) -> None:
+def test_the_state_of_a_run_is_said(history: RunHistory, changes: dict[str, Any], status: str, start: str) -> None:
     assert isinstance(history.run, RunRecord)
-    (state,) = of(replace(history, run=replace(history.run, **changes), is_held=held)).state
+    (state,) = of(replace(history, run=replace(history.run, **changes), status=status)).state
     assert state.startswith(start)
 
 
