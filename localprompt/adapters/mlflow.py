@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack
 from typing import NamedTuple
 
 from localprompt.adapters.extras import needing
@@ -81,8 +80,8 @@ def log_run(result: RunResult) -> Logged:
 
 def _registered(result: RunResult, run_id: str) -> Iterator[str]:
     """Yield the addresses of the prompts of a run, each as soon as it is registered and linked to the run of MLflow."""
-    with ExitStack() as stack:
-        task = find(opened_store(result.store, stack, create=False), result.run_id, "dev").task
+    with opened_store(result.store, create=False) as home:
+        task = find(home, result.run_id, "dev").task
     prompts = {"seed": result.seed_prompt, **({"best": result.best} if result.found_better else {})}
     for role, prompt in prompts.items():
         template, inputs = mlflow_template(task, prompt)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -157,8 +156,7 @@ def leaderboard(
         measured = [sensitivity(task, models, size=size, store=store, **options) for task in tasks]
         found = [_Found((each.task,), each) for each in measured]
     else:
-        with ExitStack() as stack:
-            home = opened_store(store, stack, create=False)
+        with opened_store(store, create=False) as home:
             names = [_name(task, allow_code=options.get("allow_code", False)) for task in tasks]
             found = _stored(home.studies.all(KIND), names, size, notes)
         if not found:

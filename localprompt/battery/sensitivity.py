@@ -122,7 +122,7 @@ def sensitivity(  # noqa: PLR0913 - options of a user
     check_models(models, engine)
     observer = observer or SilentObserver()
     with ExitStack() as stack:
-        home = opened_store(store, stack) if use_cache else None
+        home = stack.enter_context(opened_store(store)) if use_cache else None
         found, variants, notes = list[ModelSensitivity](), list[Variant](), list[str]()
         study = ""
         for number, model in enumerate(models, start=1):

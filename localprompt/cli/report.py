@@ -35,7 +35,7 @@ def report(
         raise click.UsageError("--json prints the data once and writes no page: leave out --watch, --open and --out")
     check_folder(out)
     with ExitStack() as stack:
-        home = opened_store(store, stack, create=False)
+        home = stack.enter_context(opened_store(store, create=False))
         if as_json:
             say_json(reports.find(home, what)[1].to_json())
         elif not is_watched:

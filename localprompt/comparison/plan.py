@@ -100,7 +100,7 @@ def compare(  # noqa: PLR0913 - a comparison has as many choices as the command
     observer = observer or SilentObserver()
     _tell_before(loaded, observer)
     with ExitStack() as stack:
-        home = opened_store(store, stack)
+        home = stack.enter_context(opened_store(store))
         models = open_models(*sources(model, proposer, engine), stack, observer)
         known = _KnownRuns(home)
         sizes = _sizes(specs, models, observer)
@@ -146,7 +146,7 @@ def resume_comparison(  # noqa: PLR0913 - as above
     """
     observer = observer or SilentObserver()
     with ExitStack() as stack:
-        home = opened_store(store, stack, create=False)
+        home = stack.enter_context(opened_store(store, create=False))
         study = home.studies.get(KIND, comparison)
         configs = [(record, RunConfig.read(record.configuration)) for record in _runs_of(home, study)]
         for _, config in configs:

@@ -85,7 +85,7 @@ def transfer(  # noqa: PLR0913 - options of a user
     observer = observer or SilentObserver()
     found, answered, study = [], [], ""
     with ExitStack() as stack:
-        home = opened_store(store, stack) if use_cache else None
+        home = stack.enter_context(opened_store(store)) if use_cache else None
         for number, model in enumerate(models, start=1):
             observer.note(f"model {number} of {len(models)}")
             with open_session(model, store=home, engine=engine, use_cache=use_cache, observer=observer) as session:

@@ -96,7 +96,7 @@ def export(  # noqa: PLR0913 - options of a user
     if to not in FORMS:
         raise ConfigError(f"unknown form {to!r}", nearest(to, FORMS))
     with ExitStack() as stack:
-        found = find(opened_store(store, stack, create=False), run, rows)
+        found = find(stack.enter_context(opened_store(store, create=False)), run, rows)
         lm = _vocabulary(found, model, stack)
         if isinstance(lm, AskedModel):
             problem = f"of {lm.facts.name} only replies are seen, so neither its chat template nor its tokens are known"

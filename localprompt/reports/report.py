@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -80,8 +79,7 @@ def report(
     Raises:
         StoreError: if there is no such thing, it is ambiguous or damaged, or the file cannot be written.
     """
-    with ExitStack() as stack:
-        home = opened_store(store, stack, create=False)
+    with opened_store(store, create=False) as home:
         found_id, made = find(home, what)
         path = Path(f"localprompt-{found_id}.html") if out is None else expanded(out)
         write_whole(path, page(made.to_json()))

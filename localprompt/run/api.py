@@ -105,7 +105,7 @@ def optimize(  # noqa: PLR0913 - a run has as many choices as the command
     observer = observer or SilentObserver()
     tell_before(spec.task, observer)
     with ExitStack() as stack:
-        home = opened_store(store, stack)
+        home = stack.enter_context(opened_store(store))
         models = open_models(*sources(model, proposer, engine), stack, observer)
         if searches is not None:
             return searches.carried_out(home, models, observer, deadline, use_cache=use_cache)

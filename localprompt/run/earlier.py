@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 
 from localprompt.errors import ConfigError, StoreError
@@ -44,8 +43,7 @@ def begun_with(spec: RunSpec, run: str | None, store: StoreSource) -> RunSpec:
         return spec
     task = spec.task
     check_one_split(task, "its searches cannot begin with prompts that were chosen on rows of all its folds")
-    with ExitStack() as stack:
-        home = opened_store(store, stack, create=False)
+    with opened_store(store, create=False) as home:
         record = home.runs.get(run)
         config = RunConfig.read(record.configuration)
         measured = best_first_on_dev(home.runs.evaluations(record.id, "metric"))

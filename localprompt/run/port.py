@@ -103,7 +103,7 @@ def port(  # noqa: PLR0913 - as many choices as the command
     check_engine(engine, model, proposer)
     observer = observer or SilentObserver()
     with ExitStack() as stack:
-        home = opened_store(store, stack, create=False)
+        home = stack.enter_context(opened_store(store, create=False))
         old = OldRun.of(home, run, task, allow_code=allow_code)
         limits = replace(old.config.limits, pause_after=None) if wanted == Limits() else wanted
         deadline = deadline or limits.deadline()

@@ -81,7 +81,7 @@ def resume(  # noqa: PLR0913 - as many choices as the command
     """
     wanted, observer = Limits(max_tokens, max_calls, max_minutes, pause_after), observer or SilentObserver()
     with ExitStack() as stack:
-        home = opened_store(store, stack, create=False)
+        home = stack.enter_context(opened_store(store, create=False))
         record = home.runs.get(run)
         stack.enter_context(home.runs.hold(record.id))
         record = home.runs.get(record.id)  # another process may just have finished it
@@ -154,7 +154,7 @@ def replay(  # noqa: PLR0913 - as above
     """
     observer = observer or SilentObserver()
     with ExitStack() as stack:
-        home = opened_store(store, stack, create=False)
+        home = stack.enter_context(opened_store(store, create=False))
         record = home.runs.get(run)
         config = RunConfig.read(record.configuration)
         if not force:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -65,7 +65,7 @@ def open_session(  # noqa: PLR0913 - options of a user
     check_engine(engine, model)
     observer = observer or SilentObserver()
     with ExitStack() as stack:
-        home = opened_store(store, stack) if use_cache else None
+        home = stack.enter_context(opened_store(store)) if use_cache else None
         lm = open_model(ModelSource(model, engine), stack, observer)
         cached = CachedLM(lm, home.answers if home else MemoryAnswers())
         cached.on_progress = observer.progress
@@ -73,15 +73,13 @@ def open_session(  # noqa: PLR0913 - options of a user
         cached.flush()
 
 
-def opened_store(store: StoreSource, stack: ExitStack, *, create: bool = True) -> Store:
-    """Return the store, opened if need be and then closed with the stack.
+def opened_store(store: StoreSource, *, create: bool = True) -> AbstractContextManager[Store]:
+    """Return a context that has the store; one that was opened for it is closed with it.
 
     Raises:
         StoreError: if it cannot be opened, or without `create` is not there.
     """
-    if isinstance(store, Store):
-        return store
-    return stack.enter_context(Store(store, create=create))
+    return nullcontext(store) if isinstance(store, Store) else Store(store, create=create)
 
 
 @dataclass(frozen=True, slots=True)
