@@ -11,7 +11,7 @@ import regex
 from localprompt.tasks import Task
 from localprompt.types import Example, Prompt
 from localprompt.variants.variant import Origin, Variant
-from localprompt.variants.wording import found_names, is_english
+from localprompt.variants.wording import found_names, is_english, replaced
 
 _Words = Mapping[str, str]
 """Each label and the word for it."""
@@ -64,15 +64,12 @@ def _marks(labels: Sequence[str]) -> Iterator[tuple[str, _Words]]:
 def _renamed(instruction: str, labels: Sequence[str], words: _Words) -> str:
     """Return the instruction with the words where it names labels; where it does so as they are written, only there."""
     spans = found_names(instruction, labels)
-    exact = {instruction[start:end] for start, end in spans} & set(labels)
+    named = [instruction[start:end] for start, end in spans]
+    exact = {*named} & {*labels}
     of_any_case = {label.casefold(): label for label in labels if label not in exact}
-    pieces, at = list[str](), 0
-    for start, end in spans:
-        named = instruction[start:end]
-        label = named if named in exact else of_any_case.get(named.casefold(), "")
-        pieces += instruction[at:start], words.get(label, named)
-        at = end
-    return "".join([*pieces, instruction[at:]])
+    meant = [each if each in exact else of_any_case.get(each.casefold(), "") for each in named]
+    new = [words.get(label, each) for label, each in zip(meant, named, strict=True)]
+    return replaced(instruction, spans, new)
 
 
 def _explained(instruction: str, kind: str, words: _Words) -> str:

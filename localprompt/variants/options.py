@@ -12,6 +12,7 @@ import regex
 from localprompt.tasks.choices import read_option
 from localprompt.types import Example
 from localprompt.variants.variant import Origin, Variant
+from localprompt.variants.wording import replaced
 
 _OPTION = regex.compile(r"^[ \t]*\(?([A-Z])[).:]+[ \t]*(\S.*)$", regex.MULTILINE)
 _OF_OTHERS = regex.compile(r"\b(?:above|below|both|neither)\b|\([A-Z]\)|\b[A-Z]\b (?:and|or) [A-Z]\b", regex.IGNORECASE)
@@ -29,11 +30,8 @@ class _Row:
 
     def ordered(self, order: _Order) -> Example:
         """Return the example with the options in another order, and the letters of its targets changed with them."""
-        text, pieces, at = self.example.inputs[self.slot], list[str](), 0
-        for option, place in zip(self.options, order, strict=True):
-            pieces += text[at : option.start(2)], self.options[place][2]
-            at = option.end(2)
-        inputs = {**self.example.inputs, self.slot: "".join([*pieces, text[at:]])}
+        spans, texts = [option.span(2) for option in self.options], [self.options[place][2] for place in order]
+        inputs = {**self.example.inputs, self.slot: replaced(self.example.inputs[self.slot], spans, texts)}
         new = {ascii_uppercase[old]: ascii_uppercase[place] for place, old in enumerate(order)}
         return replace(
             self.example, inputs=inputs, targets=tuple(_lettered(each, new) for each in self.example.targets)

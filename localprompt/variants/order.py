@@ -10,7 +10,7 @@ import regex
 
 from localprompt.variants.options import with_other_options
 from localprompt.variants.variant import Origin, Variant
-from localprompt.variants.wording import Edit, Span, edited, found_names, names_of
+from localprompt.variants.wording import Edit, Span, edited, found_names, names_of, replaced
 
 _OR, _UNSPACED_OR = r"or(?!\s+not\b)|vs|oder|ou|o|или|أو", "或者?|还是|または"
 _CONJUNCTION = f"{_OR}|{_UNSPACED_OR}|and|und|et|y|e|и|和"
@@ -51,12 +51,8 @@ def _relisted(origin: Origin, rng: random.Random) -> Iterator[Edit]:
     spans = _list_in(text, found_names(text, names_of(origin)))
     names = [text[start:end] for start, end in spans]
     for number, order in enumerate(_orders(len(names), rng)):
-        pieces, at = list[str](), 0
-        for (start, end), place in zip(spans, order, strict=True):
-            pieces += text[at:start], names[place]
-            at = end
         change = f"outputs listed in another order ({number})" if number else "outputs listed backwards"
-        yield Edit(change, "".join([*pieces, text[at:]]))
+        yield Edit(change, replaced(text, spans, [names[place] for place in order]))
 
 
 def _list_in(text: str, names: Sequence[Span]) -> list[Span]:

@@ -140,6 +140,15 @@ def scripts_of(text: str) -> set[str]:
     return {unicodedata.name(letter, "").partition(" ")[0] for letter in text if letter.isalpha()}
 
 
+def replaced(text: str, spans: Sequence[Span], words: Sequence[str]) -> str:
+    """Return the text with a word in the place of each span, which lie behind one another."""
+    pieces, at = list[str](), 0
+    for (start, end), word in zip(spans, words, strict=True):
+        pieces += text[at:start], word
+        at = end
+    return "".join([*pieces, text[at:]])
+
+
 def changed(text: str, spans: Sequence[Span], change: Callable[[str], str]) -> str:
     """Return a text with `change` made to all that lies outside of `spans`, which may overlap but are in order."""
     pieces, at = list[str](), 0
