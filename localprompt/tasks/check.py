@@ -79,9 +79,7 @@ def _doubts(task: Task) -> Iterator[_Doubt]:
         _prefixes,
         _out_of_reach,
         _same_to_the_metric,
-        _space_at_the_end,
-        _without_end,
-        _demos_without_inputs,
+        _odd_layout,
         _not_one_number,
     )
     yield from (("", doubt) for doubt in task.doubts)
@@ -240,18 +238,12 @@ def _same_to_the_metric(task: Task) -> Iterator[_Doubt]:
         yield "", f"{name} takes {first_few(signed)} without the minus for right too: equals or numeric do not"
 
 
-def _space_at_the_end(task: Task) -> Iterator[_Doubt]:
+def _odd_layout(task: Task) -> Iterator[_Doubt]:
     if task.layout.mode == "raw" and task.layout.template.endswith(" "):
         yield "", "the template ends in a space, but most tokenisers want it with the answer's first word: remove it"
-
-
-def _without_end(task: Task) -> Iterator[_Doubt]:
     is_open = task.layout.mode == "raw" and not task.labels and not task.sampling.stop
     if is_open and (kind := answer_spec(task.answer)[0]) in ("whole", "last_number", "after_marker"):
         yield "", f"nothing ends an answer, so `{kind}` reads what the model adds, such as more examples: write a stop"
-
-
-def _demos_without_inputs(task: Task) -> Iterator[_Doubt]:
     if task.layout.has_demos and not set(slots(task.layout.demo)).intersection(task.inputs):
         yield "", "worked examples show answers without inputs: write a layout.demo that has them"
 
