@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from localprompt.cli.bench import bench, check
-from localprompt.cli.local_models import show_local
 from localprompt.cli.options import debug_option, report_options
 from localprompt.cli.printable import printable_line
 from localprompt.cli.quantise import quantize
@@ -41,13 +40,76 @@ def list_(is_local: bool, as_json: bool) -> None:
     from localprompt.hub.files import installed  # noqa: PLC0415
 
     if is_local:
-        show_local(as_json)
+        _show_local(as_json)
         return
     rows = [_listed(card, installed(card)) for card in cards()]
     if as_json:
         say_json(rows)
         return
     console(wide=True).print(_list_table(rows))
+
+
+def _show_local(as_json: bool) -> None:
+    """Print a line for each model, whichever program keeps it; what cannot be used or read, as a sentence below."""
+    from localprompt.hub.cards import cards  # noqa: PLC0415 - `--help` must start fast
+    from localprompt.hub.elsewhere import PROGRAMS, look_into  # noqa: PLC0415
+    from localprompt.hub.files import installed  # noqa: PLC0415
+
+    rows = [
+        _local_row(
+            card.name,
+            "localprompt",
+            quantisation=card.quantisation,
+            size_bytes=card.size_bytes,
+            sha256=[file.sha256 or None for file in card.files],
+            path=str(path),
+        )
+        for card in cards()
+        if (path := installed(card))
+    ]
+    unread = []
+    for scheme, program in PROGRAMS.items():
+        look = look_into(scheme)
+        for model in look.models:
+            name = f"{scheme}:{model.name}"
+            rows.append(
+                _local_row(
+                    name,
+                    program.title,
+                    architecture=model.architecture or None,
+                    quantisation=model.quantisation or None,
+                    size_bytes=model.size_bytes or None,
+                    sha256=list(model.sha256) or None,
+                    path=str(model.path),
+                    problem=f"{name} {model.refused}" if model.refused else None,
+                )
+            )
+        unread += [_local_row(None, program.title, problem=f"{program.title}: {each}") for each in look.problems]
+    if as_json:
+        say_json([*rows, *unread])
+        return
+    _print_local([row for row in rows if not row["problem"]])
+    for row in [*rows, *unread]:
+        if row["problem"]:
+            say(printable_line(f"{row['problem']}."))
+
+
+def _local_row(name: str | None, program: str, **known: Any) -> dict[str, Any]:
+    facts = dict.fromkeys(("architecture", "quantisation", "size_bytes", "sha256", "path", "problem"))
+    return {"model": name, "program": program, **facts, **known}
+
+
+def _print_local(usable: list[dict[str, Any]]) -> None:
+    from localprompt.cli.tables import table  # noqa: PLC0415 - as above
+
+    if not usable:
+        say("No model was found on this machine. `localprompt models list` shows what can be pulled.")
+        return
+    cells = [
+        (row["model"], row["architecture"] or "-", row["quantisation"] or "-", size_text(row["size_bytes"]))
+        for row in usable
+    ]
+    console(wide=True).print(table(("name", "architecture", "mix", "size"), cells, right=("size",), wide=("name",)))
 
 
 def _listed(card: ModelCard, path: Path | None) -> dict[str, Any]:
