@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localprompt.engine.completions import Completions, GenerateRequest, Heard, hear_nothing, restart
-from localprompt.engine.context import Shape
+from localprompt.engine.context import Next, Shape
 from localprompt.engine.frozen_walk import FrozenWalk
 from localprompt.engine.llama import Llama
 from localprompt.engine.plan import NOTHING, Held, Room, Walk
@@ -201,6 +201,26 @@ class Engine:
             pass
         seconds = time.perf_counter() - began
         self._llama.context.clear()
+        return n / seconds
+
+    def generation_rate(self, n_tokens: int) -> float:
+        """Return tokens per second of decoding `n_tokens` one at a time, as many of them as the context holds.
+
+        One sequence, one token a decode: what everything that decodes many at once is measured against.
+
+        Source: `llama-bench` (llama.cpp, tools/llama-bench), its test tg: an empty cache, then n decodes of one
+        arbitrary token each, with logits, nothing drawn from them. Differs: the first token is arbitrary too where
+        llama-bench takes BOS, and the context is the engine's, with room for many sequences. Its test pp is
+        `prefill_rate`.
+        """
+        context, n = self._llama.context, min(n_tokens, self._llama.context.shape.longest)
+        tokens = np.random.Generator(np.random.PCG64(0)).integers(0, self._llama.n_vocab, n).tolist()
+        context.clear()
+        began = time.perf_counter()
+        for position, token in enumerate(tokens):
+            context.run(None, [Next(context.ids[0], token, position)])
+        seconds = time.perf_counter() - began
+        context.clear()
         return n / seconds
 
     def forget(self) -> None:

@@ -27,7 +27,6 @@ from localprompt.engine.exactness import find_difference
 from localprompt.engine.frames import read_frame, write_frame
 from localprompt.engine.llama import Llama, Vocabulary
 from localprompt.engine.marks import chat_facts, chat_marks, keeps_spaces
-from localprompt.engine.plain import generation_rate
 from localprompt.engine.plan import Held
 from localprompt.engine.serving import ServedCompletions, ServedRequest
 from localprompt.engine.settings import EngineSettings
@@ -133,7 +132,6 @@ class ModelServer(TokenizerServer):
         llama = Llama(Path(path), settings)
         super().__init__(path, llama)
         self._writer = writer
-        self._loaded = llama
         self._engine = Engine(llama)
         self._longest = settings.n_ctx
         self._served = ServedCompletions(self._engine)
@@ -199,7 +197,7 @@ class ModelServer(TokenizerServer):
 
     def generation_rate(self, n_tokens: int) -> float:
         """Tokens per second of one sequence, one token a decode."""
-        return generation_rate(self._loaded, n_tokens)
+        return self._engine.generation_rate(n_tokens)
 
     def forget(self) -> None:
         """Drop all sequences: a call ended in the middle."""
