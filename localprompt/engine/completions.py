@@ -143,7 +143,8 @@ class Completions:
             raise
         self._draw(logits, guesses)
         if batch is not None:
-            self._keep_first(dict(zip(batch.outputs, logits[len(tokens) :], strict=True)))
+            read = zip(batch.outputs, logits[len(tokens) :], strict=True)
+            self._first.update({at: row.copy() for at, row in read if at in self._left})
             self._context.apply(batch.after)
             for sequence, lane_id in batch.ended:
                 self._begin(sequence, lane_id)
@@ -200,7 +201,7 @@ class Completions:
 
     def _room(self) -> Room:
         n = len(self._lanes)
-        n_rows = max(0, self._context.n_rows - n)
+        n_rows = max(0, self._context.settings.n_ubatch - n)
         taken = {*self._walk.held, *(lane.id for lane in self._lanes)}
         ids = [i for i in self._context.ids if i not in taken]
         cells = _FOREVER if self._context.shape.has_streams else self._context.n_free - self._promised
@@ -222,7 +223,7 @@ class Completions:
         n, n_outputs = len(self._lanes), 0
         if batch is not None:
             n, n_outputs = n + len(batch.rows), len(batch.outputs)
-        rows = min(_CHEAP_ROWS, self._context.n_rows) - n
+        rows = min(_CHEAP_ROWS, self._context.settings.n_ubatch) - n
         spare = min(rows, self._context.shape.n_seq_max - len(self._lanes) - n_outputs)
         if not self._context.settings.exact:
             return spare  # wrong guesses give their cells back
@@ -238,9 +239,6 @@ class Completions:
             self._context.stats += EngineStats(tokens_drafted=len(guess), tokens_accepted=n_right)
             if n_right < len(guess) and lane.finish_reason is None:
                 self._context.truncate(lane.id, lane.position)
-
-    def _keep_first(self, rows: dict[tuple[int, int], NDArray[np.float32]]) -> None:
-        self._first.update({at: row.copy() for at, row in rows.items() if at in self._left})
 
     def _begin(self, sequence: int, lane_id: int) -> None:
         """Make a lane with the first token of its completion drawn; none for a request that was cancelled."""

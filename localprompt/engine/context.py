@@ -122,11 +122,6 @@ class Context:
         """True if the end of a sequence can be forgotten; no states, and no windows that would have moved on."""
         return not self.has_windows and (self.shape.has_streams or not self.copies_whole)
 
-    @property
-    def n_rows(self) -> int:
-        """Most rows of a batch."""
-        return self.settings.n_ubatch
-
     def held_by(self, sequences: Collection[int]) -> int:
         """Return how many cells these sequences hold."""
         return self._cells.held_by(sequences)

@@ -136,7 +136,7 @@ class Engine:
         while not walk.done:
             free = [i for i in ids if i not in walk.held]
             cells = context.n_free
-            batch = walk.next_batch(Room(min(context.n_rows, cells), free, len(context.ids), cells))
+            batch = walk.next_batch(Room(min(context.settings.n_ubatch, cells), free, len(context.ids), cells))
             if batch is None:
                 restart(context, walk, held.ids)
                 continue

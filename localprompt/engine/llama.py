@@ -104,26 +104,19 @@ class Vocabulary:
         return {name: self.text_of(token) for name, token in self.special_ids.items()}
 
     @cached_property
-    def _fim_ids(self) -> set[int]:
-        return {token for name, token in self.special_ids.items() if name.startswith("fim")}
-
-    @cached_property
     def control_ids(self) -> dict[str, int]:
         """Control tokens and their texts: what must stay text wherever data contains it."""
-        return {
-            text: token for token in range(self.n_vocab) if self._is_control(token) and (text := self.text_of(token))
-        }
+        # llama.cpp parses the text of the unknown token as a token too; marks that a key names may be of any type. One
+        # question a token, for all tokens are asked about before a first decode.
+        of_fim = {token for name, token in self.special_ids.items() if name.startswith("fim")}
+        control = [t for t in range(self.n_vocab) if C.llama_vocab_get_attr(self._vocab, t) & _CONTROL or t in of_fim]
+        return {text: token for token in control if (text := self.text_of(token))}
 
     @cached_property
     def control_pattern(self) -> re.Pattern[str]:
         """Matches any control-token text, the longest first."""
         texts = sorted(self.control_ids, key=len, reverse=True)
         return re.compile("|".join(map(re.escape, texts)) if texts else r"(?!)")
-
-    def _is_control(self, token: int) -> bool:
-        # llama.cpp parses the text of the unknown token as a token too; marks that a key names may be of any type. One
-        # question a token, for all tokens are asked about before a first decode.
-        return bool(C.llama_vocab_get_attr(self._vocab, token) & _CONTROL) or token in self._fim_ids
 
     def text_of(self, token: int) -> str:
         """Return a token's text as the vocabulary writes it."""
