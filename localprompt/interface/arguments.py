@@ -120,14 +120,10 @@ def _is_number(value: Any) -> bool:
         return False
 
 
-def _is_path(value: object) -> bool:
-    return isinstance(value, os.PathLike) and isinstance(os.fspath(value), str)
-
-
 _TESTS: Mapping[Any, Callable[[Any], bool]] = {
     int: _is_whole,
     float: _is_number,
-    os.PathLike: _is_path,
+    os.PathLike: lambda value: isinstance(value, os.PathLike) and isinstance(os.fspath(value), str),
     Sequence: _is_list,
     Mapping: lambda value: isinstance(value, Mapping),
 }

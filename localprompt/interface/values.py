@@ -39,7 +39,10 @@ def read_value(what: str, value: object, wanted: Any) -> object:
             return value
         return read_value(" or ".join([f"{what} is {known[0]!r}", "it"]) if known else what, value, kind)
     if get_origin(wanted) is Literal:
-        return _one_of(what, value, get_args(wanted))
+        if value not in get_args(wanted):
+            near = nearest(str(value) if isinstance(value, str) else "", get_args(wanted))
+            raise ConfigError(f"{what} cannot be {told(value)}", near)
+        return value
     if get_origin(wanted) is tuple:
         parts = value.split(",") if isinstance(value, str) else value
         if not isinstance(parts, list | tuple):
@@ -61,14 +64,6 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _one_of(what: str, value: object, known: tuple[str, ...]) -> object:
-    if value not in known:
-        raise ConfigError(
-            f"{what} cannot be {told(value)}", nearest(str(value) if isinstance(value, str) else "", known)
-        )
-    return value
 
 
 def _whole(value: object) -> int:

@@ -15,16 +15,6 @@ from localprompt.types import EngineStats, Generation, Loglikelihood, Message, S
 _TOKEN = re.compile(r"\s*\S+|\s+")
 
 
-def _say_nothing(prompt: str, seed: int) -> str:
-    """The default `answer`."""
-    return ""
-
-
-def _flat(context: str, continuation: str) -> float:
-    """The default `logprob`: every continuation of a length is equally probable."""
-    return -float(len(continuation))
-
-
 class ScriptedLM(AbstractContextManager["ScriptedLM"]):
     """A `LanguageModel` that says what its two functions say, at once and always the same.
 
@@ -33,8 +23,10 @@ class ScriptedLM(AbstractContextManager["ScriptedLM"]):
     `[prefix]...[suffix]...[middle]`.
 
     Args:
-        answer: (prompt, seed) to the completion; stop strings and the token limit are applied to it.
-        logprob: (context, continuation) to nats, at most 0.
+        answer: (prompt, seed) to the completion; stop strings and the token limit are applied to it; by default it is
+            empty.
+        logprob: (context, continuation) to nats, at most 0; by default every continuation of a length is
+            equally probable.
         name: what people see, and the fingerprint: of two models with the same name the store takes the answers of one
             for those of the other, in every process. Empty: `scripted`, with a fingerprint that no other object has.
             Only a model with a name can resume what another object began.
@@ -46,8 +38,8 @@ class ScriptedLM(AbstractContextManager["ScriptedLM"]):
     def __init__(  # noqa: PLR0913 - everything a model can be asked
         self,
         *,
-        answer: Callable[[str, int], str] = _say_nothing,
-        logprob: Callable[[str, str], float] = _flat,
+        answer: Callable[[str, int], str] = lambda prompt, seed: "",
+        logprob: Callable[[str, str], float] = lambda context, continuation: -float(len(continuation)),
         name: str = "",
         has_chat: bool = True,
         has_fim: bool = False,

@@ -36,7 +36,7 @@ def page(report: Mapping[str, Any], *, is_live: bool = False) -> str:
         is_live: the page loads itself again every few seconds.
     """
     kind = str(report["report"])
-    script = _script(kind)
+    script = "\n".join(map(_text, ("page.js", *(() if kind == "run" else ("study.js",)), f"{kind}.js")))
     environment = Environment(
         loader=PackageLoader("localprompt.reports"),
         autoescape=select_autoescape(default=True),
@@ -65,11 +65,6 @@ def embedded(value: object) -> str:
 def visible(text: str) -> str:
     """Return a text whose control characters and marks of direction can be seen, as the scripts show texts."""
     return "".join(f"\u27e8U+{ord(each):04X}\u27e9" if unicodedata.category(each) in _HIDDEN else each for each in text)
-
-
-def _script(kind: str) -> str:
-    parts = ("page.js", *(() if kind == "run" else ("study.js",)), f"{kind}.js")
-    return "\n".join(map(_text, parts))
 
 
 @cache

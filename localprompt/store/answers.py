@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from localprompt.store.database import Database
 from localprompt.store.records import named_params
@@ -31,7 +31,8 @@ class Answers:
         """
         found: dict[bytes, bytes] = {}
         with self._database.reading() as connection:
-            for chunk in _chunks(keys):
+            for start in range(0, len(keys), _KEYS_A_QUERY):
+                chunk = keys[start : start + _KEYS_A_QUERY]
                 among = ",".join("?" * len(chunk))
                 found.update(connection.execute(f"SELECT key, value FROM answers WHERE key IN ({among})", chunk))
                 if run_id is not None:
@@ -71,7 +72,3 @@ class Answers:
 
 # A run that is gone used nothing.
 _USE = "INSERT OR IGNORE INTO run_answers (run, key) SELECT number, :b FROM runs WHERE id = :a"
-
-
-def _chunks(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    return (keys[start : start + _KEYS_A_QUERY] for start in range(0, len(keys), _KEYS_A_QUERY))

@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Literal
 
 from localprompt.errors import TaskError, nearest
-from localprompt.types import Demo, Message, Prompt
+from localprompt.types import Message, Prompt
 
 Position = Literal["task", "Q_begin", "Q_end", "A_begin"]
 """Where an instruction stands, in OPRO's words: as the layout has it, before the question, after it, or where the
@@ -94,7 +94,7 @@ class Layout:
         if prompt.demos and not self.has_demos:
             problem = "the prompt has demos but the layout has no {{demos}} slot"
             raise TaskError(problem, "add {{demos}} to its template")
-        demos = "".join(self._demo(demo) for demo in prompt.demos)
+        demos = "".join(fill(self.demo, {**each.inputs, "output": each.output}) for each in prompt.demos)
         values = {**inputs, "instruction": prompt.instruction, "demos": demos}
         text = fill(self.template, values)
         if self.mode == "raw":
@@ -128,9 +128,6 @@ class Layout:
         if position == "Q_begin":
             return replace(bare, template=f"{template[:start]}{_INSTRUCTION}\n{template[start:]}")
         return replace(bare, template=f"{template[:end]}\n{_INSTRUCTION}{template[end:]}")
-
-    def _demo(self, demo: Demo) -> str:
-        return fill(self.demo, {**demo.inputs, "output": demo.output})
 
 
 def slots(template: str) -> tuple[str, ...]:
