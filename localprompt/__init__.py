@@ -1,6 +1,6 @@
 """Optimise prompts for one quantised GGUF model, offline, with evidence that they are better.
 
-Everything public is imported on first use, so that `import localprompt` is cheap.
+What is public is imported on first use, but for errors and plain records, so that `import localprompt` is cheap.
 """
 
 from __future__ import annotations
@@ -8,7 +8,19 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from localprompt.errors import (
+    ConfigError,
+    ContextOverflow,
+    LocalPromptError,
+    ModelError,
+    NotEnoughMemory,
+    RunMismatch,
+    StoreError,
+    TaskError,
+    WorkerDied,
+)
 from localprompt.interface.version import __version__ as __version__
+from localprompt.types import Demo, EngineStats, Example, Generation, Loglikelihood, Message, Prompt, Sampling
 
 if TYPE_CHECKING:
     from localprompt.battery.leaderboard import Leaderboard, leaderboard
@@ -18,17 +30,6 @@ if TYPE_CHECKING:
     from localprompt.comparison.table import Comparison
     from localprompt.comparison.transfer import transfer
     from localprompt.comparison.transfer_results import Transfer
-    from localprompt.errors import (
-        ConfigError,
-        ContextOverflow,
-        LocalPromptError,
-        ModelError,
-        NotEnoughMemory,
-        RunMismatch,
-        StoreError,
-        TaskError,
-        WorkerDied,
-    )
     from localprompt.exports.export import Exported, export
     from localprompt.lm.base import LanguageModel, ModelFacts
     from localprompt.lm.loading import register_scheme
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from localprompt.search.observer import Observer, SilentObserver
     from localprompt.store import Store
     from localprompt.tasks import Task, load_task
-    from localprompt.types import Demo, EngineStats, Example, Generation, Loglikelihood, Message, Prompt, Sampling
 
 __all__ = [
     "Comparison",
@@ -113,17 +113,6 @@ _HOME = {
     "localprompt.comparison.plan": ("compare",),
     "localprompt.comparison.transfer": ("transfer",),
     "localprompt.comparison.transfer_results": ("Transfer",),
-    "localprompt.errors": (
-        "ConfigError",
-        "ContextOverflow",
-        "LocalPromptError",
-        "ModelError",
-        "NotEnoughMemory",
-        "RunMismatch",
-        "StoreError",
-        "TaskError",
-        "WorkerDied",
-    ),
     "localprompt.exports.export": ("Exported", "export"),
     "localprompt.lm.base": ("LanguageModel", "ModelFacts"),
     "localprompt.lm.loading": ("register_scheme",),
@@ -140,16 +129,6 @@ _HOME = {
     "localprompt.run.api": ("Estimate", "EvaluationResult", "RunResult", "dry_run", "evaluate", "optimize"),
     "localprompt.store": ("Store",),
     "localprompt.tasks": ("Task", "load_task"),
-    "localprompt.types": (
-        "Demo",
-        "EngineStats",
-        "Example",
-        "Generation",
-        "Loglikelihood",
-        "Message",
-        "Prompt",
-        "Sampling",
-    ),
 }
 
 
