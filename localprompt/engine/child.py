@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -80,6 +80,13 @@ def cause(code: int) -> str:
     return ", ".join(filter(None, [f"signal {name}", _ADVICE.get(name)]))
 
 
+def started(command: Sequence[str], log: IO[bytes], env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Return the process of a command whose errors go to a log; Ctrl-C goes to the parent alone, which then ends it."""
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=env, start_new_session=True
+    )
+
+
 @contextlib.contextmanager
 def child(module: str, what: str) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
     """Yield the process of a module of this package and its log; it ends with the block, in which its pipes are used.
@@ -87,16 +94,7 @@ def child(module: str, what: str) -> Iterator[tuple[subprocess.Popen[bytes], IO[
     Raises:
         ModelError: if its pipe ends before it has answered; `what` names it.
     """
-    with (
-        tempfile.TemporaryFile("a+b") as log,
-        subprocess.Popen(
-            child_command(module),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            start_new_session=True,  # Ctrl-C goes to the parent alone, which then ends the child
-        ) as process,
-    ):
+    with tempfile.TemporaryFile("a+b") as log, started(child_command(module), log) as process:
         try:
             yield process, log
         except EOFError:

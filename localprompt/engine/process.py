@@ -21,7 +21,7 @@ from typing import IO, Any, BinaryIO, cast
 
 from localprompt import errors
 from localprompt.engine import placement
-from localprompt.engine.child import cause, child_command, tail_of
+from localprompt.engine.child import cause, child_command, started, tail_of
 from localprompt.engine.device_list import visible
 from localprompt.engine.frames import read_frame, write_frame
 from localprompt.engine.gguf import GGUFHeader
@@ -282,16 +282,9 @@ class EngineProcess:
         gpus = () if self._vocabulary_only else visible()
         placement.check(self.path, self.header, None if self._vocabulary_only else self.settings, gpus)
         self._verdict = ""
-        self._process = subprocess.Popen(
-            self._command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            # Threads that spin while they wait are a little faster on an idle machine and several times slower on a
-            # busy one, where they burn the very core that they wait for.
-            env={"OMP_WAIT_POLICY": "passive", **os.environ},
-            start_new_session=True,  # Ctrl-C goes to the parent alone, which then ends the worker
-        )
+        # Threads that spin while they wait are a little faster on an idle machine and several times slower on a busy
+        # one, where they burn the very core that they wait for.
+        self._process = started(self._command, self._log, {"OMP_WAIT_POLICY": "passive", **os.environ})
         self._watchdog = Watchdog(self._process, self._timeouts.silence)
         try:
             how = {"settings": asdict(self.settings), "vocabulary_only": self._vocabulary_only}
