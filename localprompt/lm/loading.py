@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -32,28 +32,15 @@ class _Scheme:
     """False: opening it runs code or contacts a server, which nobody but the user who names it may cause."""
 
 
-def _load_script(file: str, **engine: Any) -> AbstractContextManager[LanguageModel]:
-    from localprompt.lm.script import load_script  # noqa: PLC0415 - as few modules as a command needs
-
-    return load_script(file, **engine)
-
-
-def _load_python(name: str, **engine: Any) -> AbstractContextManager[LanguageModel]:
-    from localprompt.lm.function import load_function_model  # noqa: PLC0415 - as few modules as a command needs
-
-    return load_function_model(name, **engine)
-
-
-def _load_url(scheme: str, text: str, **engine: Any) -> AbstractContextManager[LanguageModel]:
-    from localprompt.lm.server import load_server  # noqa: PLC0415 - as few modules as a command needs
-
-    return load_server(scheme, text, **engine)
+def _later(module: str, function: str, *first: str) -> Loader:
+    """Return a loader that is imported when it is called: as few modules as a command needs."""
+    return lambda text, **engine: getattr(import_module(f"localprompt.lm.{module}"), function)(*first, text, **engine)
 
 
 _SCHEMES = {
-    "scripted": _Scheme(_load_script, names_file=True),
-    "python": _Scheme(_load_python, names_file=False, is_trusted=False),
-    **{each: _Scheme(partial(_load_url, each), names_file=False, is_trusted=False) for each in ("http", "https")},
+    "scripted": _Scheme(_later("script", "load_script"), names_file=True),
+    "python": _Scheme(_later("function", "load_function_model"), names_file=False, is_trusted=False),
+    **{s: _Scheme(_later("server", "load_server", s), names_file=False, is_trusted=False) for s in ("http", "https")},
 }
 
 
