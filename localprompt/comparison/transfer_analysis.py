@@ -18,7 +18,7 @@ from localprompt.battery.verdict import agreement
 from localprompt.comparison.transfer_results import BestForAll, Cell, GivenPrompt, MeasuredModel, TaskTransfer
 from localprompt.interface.rounding import p_text, score_text
 from localprompt.stats.equality import FromOriginal, equal_prompts, holm
-from localprompt.stats.intervals import interval, paired_difference
+from localprompt.stats.intervals import ALPHA, interval, paired_difference
 from localprompt.stats.power import smallest_detectable_gain
 from localprompt.stats.ranks import kendall_tau
 from localprompt.stats.resampling import Estimate, estimate, resampled_means
@@ -26,7 +26,6 @@ from localprompt.stats.variance import variance_shares
 from localprompt.tasks import Task
 from localprompt.tasks.copies import n_different, numbered
 
-_ALPHA = 0.05
 _NAME = 60
 """Characters of a prompt in a sentence."""
 
@@ -123,7 +122,7 @@ class _Table:
     def moved(self) -> set[str]:
         """Return the models with which the prompts differ on test by more than chance does: others do not rank them."""
         ps = [equal_prompts(self.test[:, place], self.copies).p for place in range(len(self._models))]
-        return {each.model for each, p in zip(self._models, ps, strict=True) if p < _ALPHA}
+        return {each.model for each, p in zip(self._models, ps, strict=True) if p < ALPHA}
 
     def _cell(self, prompt: int, model: int) -> Cell:
         answered, best = self._answered[model], self._best[model]
@@ -198,7 +197,7 @@ def _carried(found: TaskTransfer, models: Sequence[MeasuredModel], best: Sequenc
     lowest, source, target = min(gaps, key=lambda each: each[0].difference.mean)
     # Where the best of two models is the same, nothing is lost.
     mean = sum(gap.difference.mean for gap, _, _ in gaps) / (len(sources) * (len(models) - 1))
-    shown = [gap for gap, _, _ in gaps if gap.adjusted_p < _ALPHA and gap.difference.mean < 0]
+    shown = [gap for gap, _, _ in gaps if gap.adjusted_p < ALPHA and gap.difference.mean < 0]
     what = "Prompts do not carry over" if shown else "No loss of a prompt that goes to another model is shown"
     on_average = (
         f"the best of one model scores {score_text(mean, 2, '+')} on another against that one's best, on average"

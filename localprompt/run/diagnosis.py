@@ -19,7 +19,7 @@ from localprompt.run.session import Session, StoreSource, open_session
 from localprompt.run.spec import TaskSource, loaded_task
 from localprompt.search.observer import Observer, SilentObserver, pluralize
 from localprompt.search.problem import Problem
-from localprompt.stats.intervals import Difference, Interval, exact_mcnemar, interval, paired_difference
+from localprompt.stats.intervals import ALPHA, Difference, Interval, exact_mcnemar, interval, paired_difference
 from localprompt.stats.power import smallest_detectable_gain
 from localprompt.store.plain import PlainRecord
 from localprompt.tasks import Task
@@ -35,7 +35,6 @@ _MOST_SEEDS = 3
 _SEED = 0
 """The same task has the same rows and worked examples, so a second call finds its answers in the store."""
 _MOST_WRONG = 3
-_ALPHA = 0.05
 _QUOTED = 60
 """Characters of an answer in a sentence."""
 
@@ -215,7 +214,7 @@ def _batch_gain(
 
 def _batch_conclusion(gain: Difference | None) -> Iterator[str]:
     if gain is not None:
-        chance = ", which may be chance" if gain.p >= _ALPHA else ""
+        chance = ", which may be chance" if gain.p >= ALPHA else ""
         yield f"`label_score: batch` changes the mean score of all these prompts by {_said(gain)}{chance}."
 
 
@@ -255,7 +254,7 @@ def _warnings(task: Task, seed: Evaluation, counts: Sequence[AnswerCount]) -> It
     for each in counts:
         # Rows that get it and should not, against rows that should and do not: chance has as many of both.
         extra, missed = each.given - each.right, each.wanted - each.right
-        if extra > missed and exact_mcnemar(extra, missed) < _ALPHA:
+        if extra > missed and exact_mcnemar(extra, missed) < ALPHA:
             favours = f"the seed prompt gives the answer {each.answer!r:.{_QUOTED}} for {each.given} of {n} rows"
             calibrated = "" if task.is_calibrated else "; `label_score: batch` may correct that"
             yield f"{favours}, though it is right for {each.wanted}{calibrated if task.labels else ''}"
@@ -271,7 +270,7 @@ def _conclusions(seed: Evaluation, seed_gain: Difference | None, shots_gain: Dif
         yield "The seed prompt is right on every row, so a search has little to find."
         return
     if seed_gain is not None:
-        if seed_gain.p < _ALPHA:
+        if seed_gain.p < ALPHA:
             better = "better" if seed_gain.mean > 0 else "worse"
             yield f"The seed prompt is {better} than no instruction: {_said(seed_gain)}."
         elif seed_gain.mean > 0:
@@ -280,7 +279,7 @@ def _conclusions(seed: Evaluation, seed_gain: Difference | None, shots_gain: Dif
             yield f"The seed prompt is no better than no instruction: {_said(seed_gain)}."
     if shots_gain is not None:
         gained = _said(shots_gain)
-        if shots_gain.p >= _ALPHA:
+        if shots_gain.p >= ALPHA:
             yield f"Two worked examples change the seed prompt's score by {gained}, which may be chance."
         elif shots_gain.mean > 0:
             yield f"Two worked examples raise the seed prompt's score by {gained}; a search tries more of them."

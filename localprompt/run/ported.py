@@ -9,11 +9,10 @@ from typing import Any
 from localprompt.errors import StoreError
 from localprompt.interface.rounding import score_text
 from localprompt.search.observer import pluralize
-from localprompt.stats.intervals import Difference, Interval
+from localprompt.stats.intervals import ALPHA, Difference, Interval
 from localprompt.store.plain import plain, read
 from localprompt.types import Prompt
 
-_SIGNIFICANT = 0.05
 _IMPROVED = "significant improvement"
 _NOTHING = "nothing was compared"
 
@@ -93,7 +92,7 @@ class Port:
         by = f"({score_text(before.mean)} to {score_text(now.mean)})"
         if before.n != now.n:
             by = f"on the {swap.n} test rows that both models were measured on"
-        if swap.p >= _SIGNIFICANT:
+        if swap.p >= ALPHA:
             return f"on test the swap to {self.model} shows no difference for the old prompt {by}"
         what = "lost" if swap.mean < 0 else "gained"
         return f"on test the swap to {self.model} {what} {score_text(abs(swap.mean))} for the old prompt {by}"
@@ -102,7 +101,7 @@ class Port:
     def _won_back(self) -> str:
         gain = self.gain
         by = f"({score_text(self.old_best.new_test.mean)} to {score_text(self.new_best.new_test.mean)})"
-        is_loss = self.swap.p < _SIGNIFICANT and self.swap.mean < 0
+        is_loss = self.swap.p < ALPHA and self.swap.mean < 0
         return {
             _NOTHING: "the new search was over before it compared any prompts,",
             _IMPROVED: f"the new search {'won back' if is_loss else 'gained'} {score_text(gain.mean)} {by}",

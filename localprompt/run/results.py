@@ -15,7 +15,7 @@ from localprompt.interface.rounding import p_text, score_text
 from localprompt.run.card import card
 from localprompt.run.estimate import Estimate
 from localprompt.run.rows import candidate_rows, outcome_rows
-from localprompt.stats.intervals import Difference, Interval, interval
+from localprompt.stats.intervals import ALPHA, Difference, Interval, interval
 from localprompt.store import RunRecord, Store
 from localprompt.store.plain import PlainRecord, kept, plain, read
 from localprompt.tasks.constant import ConstantAnswer
@@ -23,7 +23,6 @@ from localprompt.types import Evaluation, Incumbent, OperatorTotal, Outcome, Pro
 from localprompt.variants.robust import Objective
 
 Split = Literal["train", "dev", "test"]
-_SIGNIFICANT = 0.05
 _ROUNDING = 1e-9
 _SHOWN = 200
 """Characters of what is wrong with a stored result."""
@@ -144,7 +143,7 @@ class RunnerUp:
 
 def is_significant(difference: Difference, noise: float) -> bool:
     """Return whether neither chance nor a noise floor of `noise` explains a difference of mean scores."""
-    return difference.p < _SIGNIFICANT and abs(difference.mean) > noise + _ROUNDING
+    return difference.p < ALPHA and abs(difference.mean) > noise + _ROUNDING
 
 
 @dataclass(frozen=True, slots=True)

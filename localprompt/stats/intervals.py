@@ -26,8 +26,9 @@ _BLOCK = 1_000_000
 """Signs held at once: a bound on memory."""
 _SEED = 0
 """The same scores have the same p."""
-_ALPHA = 0.05
-_Z = NormalDist().inv_cdf(1 - _ALPHA / 2)
+ALPHA = 0.05
+"""A difference that is less probable than this by chance alone is taken to be shown."""
+_Z = NormalDist().inv_cdf(1 - ALPHA / 2)
 _ROUNDING = 1e-12
 """A flip that gives the observed mean may differ from it in the last digits."""
 
@@ -116,7 +117,7 @@ def paired_difference(
         p = exact_mcnemar(int((gains > 0).sum()), int((gains < 0).sum()))
     else:
         p = _sign_flip(gains)
-    if p >= _ALPHA:
+    if p >= ALPHA:
         low, high = min(low, 0.0), max(high, 0.0)
     elif low <= 0 <= high:
         nearest = _nearest_not_rejected(gains)
@@ -161,7 +162,7 @@ def _independent(values: _Values, weights: _Values, copies: Sequence[int] | None
 
 
 def _bounds(values: _Values, least: float, largest: float) -> tuple[float, float]:
-    return lower_bound(values, least, _ALPHA / 2), -lower_bound(-values, -largest, _ALPHA / 2)
+    return lower_bound(values, least, ALPHA / 2), -lower_bound(-values, -largest, ALPHA / 2)
 
 
 def _sign_flip(gains: _Values) -> float:
@@ -184,7 +185,7 @@ def _nearest_not_rejected(gains: _Values) -> float:
     nearer = np.minimum(flipped / np.maximum(counts, 1), (total - flipped) / np.maximum(n - counts, 1))
     # With none or all flipped it always is.
     starts = np.sort(np.where(counts % n == 0, -np.inf, nearer))
-    return float(sign * starts[math.ceil(_ALPHA * len(starts)) - 1])
+    return float(sign * starts[math.ceil(ALPHA * len(starts)) - 1])
 
 
 def _flips(gains: _Values) -> tuple[npt.NDArray[np.int64], _Values]:
