@@ -44,7 +44,8 @@ def verdict_of(history: RunHistory, best: tuple[float, int] | None) -> Verdict:
     result = history.result
     state = _state(history)
     tested = [outcome.score for row in history.test_rows for outcome in (row.before, row.after)]
-    words = _Words.of(tested or [outcome.score for each in history.dev for outcome in each.outcomes])
+    scores = tested or [outcome.score for each in history.dev for outcome in each.outcomes]
+    words = _Words(bool(scores) and all(score in (0.0, 1.0) for score in scores))
     if result is None:
         return Verdict(_so_far(history, best, words), "open", words.is_counted, state, (), ())
     folds = history.config.cross_validation if history.config else None
@@ -57,10 +58,6 @@ class _Words:
     """Scores in words: of a metric that is 0 or 1 as numbers of right answers and per cent."""
 
     is_counted: bool
-
-    @classmethod
-    def of(cls, scores: list[float]) -> _Words:
-        return cls(bool(scores) and all(score in (0.0, 1.0) for score in scores))
 
     def score(self, mean: float) -> str:
         return f"{percent_text(mean)} %" if self.is_counted else score_text(mean)
