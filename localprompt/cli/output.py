@@ -16,7 +16,7 @@ from localprompt.interface.rounding import p_text, percent_text, score_text
 from localprompt.reports.verdict import failed_text, spent
 from localprompt.search.observer import pluralize
 from localprompt.store.plain import plain
-from localprompt.types import OperatorTotal, Prompt, Turn
+from localprompt.types import OperatorTotal, Prompt, Spend, Turn
 
 if TYPE_CHECKING:
     from localprompt.run.estimate import Estimate
@@ -154,6 +154,12 @@ def estimate_text(expected: Estimate, pause_after: float | None = None) -> str:
     if expected.final_seconds is not None:
         text += f", {expected.final_seconds / 60:.1f} minutes"
     return text
+
+
+def answers_note(spends: Iterable[Spend]) -> str:
+    """Return what measuring took, with all models together."""
+    whole = sum(spends, Spend())
+    return f"{whole.tokens_decoded:,} tokens; {whole.answers_cached:,} of {whole.answers:,} answers were known"
 
 
 def difference_text(difference: Difference) -> str:

@@ -16,7 +16,7 @@ from localprompt.battery.results import (
     ScorerMeasures,
     Sensitivity,
 )
-from localprompt.cli.output import print_parts
+from localprompt.cli.output import answers_note, print_parts
 from localprompt.cli.printable import cut, printable
 from localprompt.cli.tables import p_cell, signed, table, two, within
 from localprompt.interface.advice import command
@@ -245,10 +245,7 @@ def _notes(found: Sensitivity) -> Iterator[str]:
         if model.too_long:
             left_out = pluralize(len(model.too_long), "variant")
             yield f"{model.model}: {left_out} did not fit its context, or it scores no chats"
-    decoded = sum(model.spend.tokens_decoded for model in found.models)
-    cached = sum(model.spend.answers_cached for model in found.models)
-    answers = sum(model.spend.answers for model in found.models)
-    yield f"{decoded:,} tokens; {cached:,} of {answers:,} answers were known"
+    yield answers_note(model.spend for model in found.models)
 
 
 def _percent(interval: Interval | None) -> str:

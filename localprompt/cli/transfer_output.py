@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import RenderableType
 from rich.text import Text
 
-from localprompt.cli.output import print_parts, shown
+from localprompt.cli.output import answers_note, print_parts, shown
 from localprompt.cli.printable import printable
 from localprompt.cli.sensitivity_output import agreement_lines, variance_table
 from localprompt.cli.tables import p_cell, signed, table, two, within
@@ -112,6 +112,4 @@ def _notes(found: Transfer) -> Iterator[str]:
             points, n = f"{100 * task.smallest_difference:.0f}", len(task.example_ids)
             what = f"two prompts must differ by about {points} points for {n} rows to show it reliably"
             yield f"{task.task}: {what}" if len(found.tasks) > 1 else what
-    spends = [model.spend for model in found.models]
-    tokens, cached = sum(each.tokens_decoded for each in spends), sum(each.answers_cached for each in spends)
-    yield f"{tokens:,} tokens; {cached:,} of {sum(each.answers for each in spends):,} answers were known"
+    yield answers_note(model.spend for model in found.models)
