@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from localprompt.cli.options import LIMIT, MODELS, HomePath, assigned, listed, model_options
+from localprompt.cli.options import LIMIT, MODELS, HomePath, assigned, listed, model_options, objective_option
 from localprompt.cli.spreadsheets import check_folder, write_csv
 from localprompt.cli.streams import say_json, tell
 from localprompt.errors import ConfigError
@@ -46,13 +46,7 @@ _FILE = HomePath(dir_okay=False)
     "--preset", default="local", show_default=True, help="Settings of the methods that have it: local, paper."
 )
 @click.option("--set", "assignments", multiple=True, metavar="METHOD.NAME=VALUE", help="Repeatable.")
-@click.option(
-    "--objective",
-    type=click.Choice(["score", "robust", "worst"]),
-    default="score",
-    show_default=True,
-    help="What each search maximises, see `localprompt optimize --help`.",
-)
+@objective_option("What each search maximises, see `localprompt optimize --help`.")
 @click.option("--resume", metavar="COMPARISON", help="Continue a comparison, named by the beginning of its id.")
 @click.option("--dry-run", is_flag=True, help="Say what a run will cost, and run nothing.")
 @click.option("--csv", "csv_file", type=_FILE, help="Write the table to FILE: a row per task and method.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from localprompt.cli.options import LIMIT, MINUTES, MODELS, SEED, assigned, model_options
+from localprompt.cli.options import LIMIT, MINUTES, MODELS, SEED, assigned, model_options, objective_option
 from localprompt.cli.streams import say, say_json
 
 if TYPE_CHECKING:
@@ -28,13 +28,9 @@ if TYPE_CHECKING:
 )
 @click.option("--templates", type=click.Path(), metavar="DIR", help="A folder with meta-prompts of your own.")
 @click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="A setting of the method; repeatable.")
-@click.option(
-    "--objective",
-    type=click.Choice(["score", "robust", "worst"]),
-    default="score",
-    show_default=True,
-    help="What is maximised: the score of a prompt as it is; or of it and four cheap variants, which costs 5 times as "
-    "many tokens: robust, the mean less half the distance to the worst, or worst.",
+@objective_option(
+    "What is maximised: the score of a prompt as it is; or of it and four cheap variants, which costs 5 times as many "
+    "tokens: robust, the mean less half the distance to the worst, or worst."
 )
 @click.option(
     "--from", "from_run", metavar="RUN", help="Begin with the best prompts of this run beside the task's own."

@@ -127,9 +127,17 @@ debug_option = click.option(
 """May stand before the command or behind it."""
 
 
+def objective_option(said: str) -> Callable[[_Command], _Command]:
+    """Return the option of what a search maximises, with what its help says."""
+    objectives = click.Choice(["score", "robust", "worst"])
+    return click.option("--objective", type=objectives, default="score", show_default=True, help=said)
+
+
 report_options = _together(debug_option, json_option)
 """Of each command that prints something."""
 store_options = _together(store_option, report_options)
 """Of each command that opens the store."""
+engine_and_store_options = _together(engine_option, allow_code_option, store_options)
+"""Of what asks a model and shares its answers with other runs."""
 model_options = _together(engine_option, allow_code_option, store_option, cache_option, report_options)
 """Of each command that begins to ask a model."""

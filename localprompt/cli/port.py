@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from localprompt.cli.options import LIMIT, MINUTES, MODELS, allow_code_option, engine_option, store_options
+from localprompt.cli.options import LIMIT, MINUTES, MODELS, engine_and_store_options
 from localprompt.cli.streams import tell
 
 if TYPE_CHECKING:
@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 @click.option("--max-minutes", type=MINUTES, help="Minutes after which the result is there; default: as the old run.")
 @click.option("--max-tokens", type=LIMIT, help="Tokens that the search may compute; default: as the old run.")
 @click.option("--max-calls", type=LIMIT, help="Model calls that the search may make; default: as the old run.")
-@engine_option
-@allow_code_option
-@store_options
+@engine_and_store_options
 def port(*, run: str, store: Path | None, as_json: bool, **choices: Any) -> None:
     """Move the prompt that the run RUN found to another model: what the swap loses, and what a new search wins back.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from localprompt.cli.options import MODELS, HomePath, allow_code_option, engine_option, report_options, store_option
+from localprompt.cli.options import MODELS, HomePath, engine_and_store_options
 from localprompt.cli.printable import printable
 from localprompt.cli.streams import say, say_json, tell
 
@@ -37,10 +37,7 @@ def tasks() -> None:
 @tasks.command()
 @click.argument("file", type=HomePath())
 @click.option("--model", help=f"Also show its template, count tokens, try the seed prompt: {MODELS}.")
-@engine_option
-@allow_code_option
-@store_option
-@report_options
+@engine_and_store_options
 def check(
     *, file: Path, model: str | None, engine: dict[str, Any], allow_code: bool, store: Path | None, as_json: bool
 ) -> None:
@@ -74,10 +71,7 @@ def check(
     show_default=True,
     help="Dev rows that choose, and train rows that confirm, at most.",
 )
-@engine_option
-@allow_code_option
-@store_option
-@report_options
+@engine_and_store_options
 def tune(
     *,
     file: Path,
