@@ -17,7 +17,7 @@ from localprompt.errors import ConfigError
 
 FinishReason = Literal["stop", "length", "failed"]
 """failed: the request killed the engine and has no answer."""
-LabelScore = Literal["sum", "token", "byte", "calibrated", "batch"]
+LabelScore = Literal["sum", "token", "byte", "prefix", "calibrated", "batch"]
 """How the log-likelihoods of labels are compared."""
 
 

@@ -103,7 +103,7 @@ def label_likelihoods(winner: Winner) -> list[dict[str, Any]]:
     """
     task, priors = winner.task, winner.found.label_priors or (0.0,) * len(winner.task.labels)
     is_lost = task.is_calibrated and not winner.found.label_priors
-    if not winner.label_tokens or is_lost or _grammar_is_enough(winner):
+    if not winner.compared_tokens or is_lost or _grammar_is_enough(winner):
         return []
     return [
         {
@@ -111,14 +111,14 @@ def label_likelihoods(winner: Winner) -> list[dict[str, Any]]:
             "prior": prior,
             "divisor": {"token": len(tokens), "byte": len(label.encode())}.get(task.label_score, 1),
         }
-        for label, tokens, prior in zip(task.labels, winner.label_tokens, priors, strict=True)
+        for label, tokens, prior in zip(task.labels, winner.compared_tokens, priors, strict=True)
     ]
 
 
 def _grammar_is_enough(winner: Winner) -> bool:
     """Return whether greedy decoding with a grammar chooses the label that the run does."""
-    is_one_each = max(map(len, winner.label_tokens), default=0) == 1
-    return is_one_each and (bool(winner.label_bias) or winner.task.label_score in ("sum", "token"))
+    is_one_each = bool(winner.label_tokens) and winner.compared_tokens == [each[:1] for each in winner.label_tokens]
+    return is_one_each and (bool(winner.label_bias) or winner.task.label_score in ("sum", "token", "prefix"))
 
 
 def label_notes(winner: Winner) -> tuple[str, ...]:
@@ -129,7 +129,7 @@ def label_notes(winner: Winner) -> tuple[str, ...]:
     is_biased = bool(winner.label_bias)
     asked = "a grammar over the labels, greedy decoding" + (" and a bias for the calibration" if is_biased else "")
     lost = "; the calibration is lost, which cost up to 0.40 of the score where it was measured"
-    end = " choose the same, as each label is one token" if _grammar_is_enough(winner) else " stand for that"
+    end = " choose the same, as one token tells each label apart" if _grammar_is_enough(winner) else " stand for that"
     end += lost if winner.task.is_calibrated and not is_biased else ""
     how = f"the run chose among {len(winner.task.labels)} labels by their likelihood ({score})"
     return (f"{how}; outside, {asked}{end} (docs/exports.md)",)

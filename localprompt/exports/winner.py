@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -79,17 +79,23 @@ class Winner:
 
     @cached_property
     def label_tokens(self) -> list[list[int]]:
-        """The tokens of each label behind a row, as the engine scores them; none where rows have different ones.
+        """The tokens of each label behind a row, as the engine reads them; none where rows have different ones.
 
         None, too, where a token lies across the border of prompt and label, or there are no labels.
         """
-        if not self.task.labels:
-            return []
+        return self._behind(self.task.labels)
+
+    @cached_property
+    def compared_tokens(self) -> list[list[int]]:
+        """The same of what the engine compares of each label."""
+        return self._behind(self.task.compared)
+
+    def _behind(self, labels: Sequence[str]) -> list[list[int]]:
         separator = self.task.layout.separator
         found: list[list[int]] = []
-        for row in self.found.rows:
+        for row in self.found.rows if labels else ():
             context = self.text(row)
-            before, *whole = self.lm.tokenize([context, *(context + separator + label for label in self.task.labels)])
+            before, *whole = self.lm.tokenize([context, *(context + separator + label for label in labels)])
             behind = [tokens[len(before) :] for tokens in whole]
             if any(tokens[: len(before)] != before for tokens in whole) or (found and behind != found):
                 return []

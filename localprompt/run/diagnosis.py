@@ -37,6 +37,8 @@ _SEED = 0
 _MOST_WRONG = 3
 _QUOTED = 60
 """Characters of an answer in a sentence."""
+_MUCH_LESS = 0.75
+"""Share of the tokens of now from which on fewer are worth a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,7 @@ def diagnose(  # noqa: PLR0913 - options of a user
         observer.stage(f"scoring {pluralize(len(prompts), 'prompt')} on {pluralize(len(rows), 'dev example')}")
         known = {each.prompt.id: each for each in session.evaluator(loaded).evaluate(prompts, rows)}
         batch_gain = _batch_gain(loaded, session, list(known.values()), rows)
+        shorter = list(_shorter_labels(loaded, session, rows))
     seed = max((known[prompt.id] for prompt in problem.seeds[:_MOST_SEEDS]), key=lambda each: each.mean)
     copies, none = numbered(rows), known[Prompt("").id]
     seed_gain = None if seed is none else paired_difference(none.scores, seed.scores, copies)
@@ -163,6 +166,7 @@ def diagnose(  # noqa: PLR0913 - options of a user
         conclusions=(
             *(_ALL_WRONG if all_wrong else _conclusions(seed, seed_gain, shots_gain)),
             *_batch_conclusion(batch_gain),
+            *shorter,
             _caveat(len(rows), smallest),
         ),
         notes=(*_left_out(problem), *notes),
@@ -216,6 +220,16 @@ def _batch_conclusion(gain: Difference | None) -> Iterator[str]:
     if gain is not None:
         chance = ", which may be chance" if gain.p >= ALPHA else ""
         yield f"`label_score: batch` changes the mean score of all these prompts by {_said(gain)}{chance}."
+
+
+def _shorter_labels(task: Task, session: Session, rows: Sequence[Example]) -> Iterator[str]:
+    """Say what first words of labels would save, where it is much."""
+    short = replace(task, label_score="prefix")
+    if task.is_calibrated or short.compared == task.compared:
+        return
+    now, then = (session.evaluator(each).work(task.seeds[:1], rows).read for each in (task, short))
+    if then <= _MUCH_LESS * now:
+        yield f"`label_score: prefix` would compute {then:,} tokens for these rows instead of {now:,}."
 
 
 def _trial(evaluation: Evaluation, copies: Sequence[int]) -> Trial:

@@ -47,7 +47,7 @@ class LabelLikelihoods:
     """How probable the labels of a task are after one prompt and example, in the order of the labels."""
 
     logprobs: tuple[float, ...]
-    """Nats of the label as text."""
+    """Nats of what is compared of the label as text."""
     n_tokens: tuple[int, ...]
     scores: tuple[float, ...]
     """What the labels are compared by: nats, normalised as the task has it."""
@@ -72,7 +72,7 @@ class Evaluator:
         self._layout = task.layout
         self._inputs = task.inputs
         self._labels = task.labels
-        self._endings = [task.layout.separator + label for label in task.labels]
+        self._endings = [task.layout.separator + each for each in task.compared]
         self._label_score = task.label_score
         self._is_calibrated = task.is_calibrated
         self._pool = (*task.train, *task.dev) if task.label_score == "batch" else ()

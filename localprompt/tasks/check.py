@@ -188,7 +188,7 @@ def _bits(counts: Collection[int]) -> float:
 
 
 def _prefixes(task: Task) -> Iterator[_Doubt]:
-    if task.label_score == "sum":
+    if task.label_score in ("sum", "prefix"):
         why = "summed over tokens the longer one can seldom win: rename one, or use another label_score"
     else:
         why = "what the model gives the shorter one the longer one gets a part of, so their scores move together"

@@ -18,6 +18,7 @@ from localprompt.errors import ConfigError, TaskError, nearest
 from localprompt.interface.arguments import check_record, checked
 from localprompt.interface.paths import expanded
 from localprompt.tasks.answers import Answer, answer_spec, find_answer
+from localprompt.tasks.beginnings import beginnings
 from localprompt.tasks.data import (
     DEFAULT_SIZES,
     SPLITS,
@@ -58,7 +59,7 @@ class Task:
     labels: tuple[str, ...]
     """The closed set that an answer is chosen from by likelihood; empty: answers are generated."""
     label_score: LabelScore
-    """How the labels' log-likelihoods are compared: `sum`, per `token`, per `byte`, `calibrated`, or `batch`."""
+    """How the labels' log-likelihoods are compared: `sum`, `token`, `byte`, `prefix`, `calibrated`, `batch`."""
     train: tuple[Example, ...]
     dev: tuple[Example, ...]
     test: tuple[Example, ...]
@@ -84,6 +85,11 @@ class Task:
     def tested(self) -> tuple[Example, ...]:
         """The examples that a search is tested on: test, or all of a cross-validated task."""
         return (*self.train, *self.dev) if self.folds else self.test
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """What is compared of each label, in their order: with `prefix` as little as tells them apart."""
+        return beginnings(self.labels) if self.label_score == "prefix" else self.labels
 
     @property
     def is_calibrated(self) -> bool:

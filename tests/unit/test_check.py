@@ -168,7 +168,12 @@ def test_labels_that_lose_a_tenth_of_an_answers_information_are_unbalanced(most:
 
 def test_a_label_that_begins_another_is_named_with_what_follows_for_the_score() -> None:
     task = replace(ROUTING, labels=(*ROUTING.labels, "bill"))
-    for score, reason in (("sum", "can seldom win"), ("byte", "move together"), ("calibrated", "move together")):
+    for score, reason in (
+        ("sum", "can seldom win"),
+        ("prefix", "can seldom win"),
+        ("byte", "move together"),
+        ("calibrated", "move together"),
+    ):
         scored = replace(task, label_score=score)  # type: ignore[arg-type]
         (doubt,) = [doubt for doubt in find_doubts(scored) if "prefix" in doubt]
         assert doubt.startswith("the label 'bill' is a prefix of 'billing': ")

@@ -6,11 +6,13 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import toy
 
 from localprompt import ContextOverflow, ModelError, Prompt, Store, TaskError, diagnose, dry_run, optimize
+from localprompt.lm.base import unique_tokens
 from localprompt.run.diagnosis import AnswerCount
 from localprompt.tasks import Layout, Task
 from localprompt.tasks.answers import find_answer
@@ -117,6 +119,19 @@ def test_worked_examples_that_do_harm_are_named() -> None:
     assert lost.conclusions[0].startswith("Two worked examples change the seed prompt's score by -")
     assert lost.conclusions[0].endswith("these do harm.")
     assert lost.seed_gain is None, "the seed is no instruction"
+
+
+@pytest.mark.parametrize(("score", "is_said"), [("sum", True), ("token", True), ("batch", False), ("prefix", False)])
+def test_what_first_words_of_labels_would_save_is_said(score: Any, is_said: bool) -> None:
+    lm, names = toy.model(), ("even as far as one can see", "odd as far as one can see")
+    task = toy.task(dev=20, labels=names, label_score=score)
+    texts = [task.layout.render(EMPTY, row.inputs).text for row in task.dev]
+    whole, short = (
+        unique_tokens(lm, [f"{text} {each}" for text in texts for each in of]) for of in (names, ("even", "odd"))
+    )
+    sentence = f"`label_score: prefix` would compute {short:,} tokens for these rows instead of {whole:,}."
+    assert (sentence in diagnose(task, lm).conclusions) is is_said
+    assert "prefix" not in " ".join(diagnose(toy.task(labels=("even", "odd")), lm).conclusions)
 
 
 def test_where_no_row_is_right_the_wrong_answers_are_pointed_to() -> None:

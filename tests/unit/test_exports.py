@@ -298,7 +298,7 @@ def test_calibration_goes_along_as_a_bias_of_each_labels_token(tmp_path: Path, u
     (even,), (odd,) = lm.tokenize([" even", " odd"])
     assert request["logit_bias"] == [[even, pytest.approx(total + 0.1)], [odd, pytest.approx(total + 2.5)]]
     assert json.loads((tmp_path / "prompt.json").read_text())["llama_cpp"]["logit_bias"] == request["logit_bias"]
-    assert "a bias for the calibration choose the same, as each label is one token" in " ".join(done.notes)
+    assert "a bias for the calibration choose the same, as one token tells each label apart" in " ".join(done.notes)
 
 
 def test_a_small_budget_has_the_prior_on_the_same_rows() -> None:
@@ -447,6 +447,30 @@ def test_labels_of_several_tokens_are_compared_by_ask_as_in_the_run(tmp_path: Pa
     program["ask"].__globals__["post"] = lambda url, body: {"tokens": []}
     with pytest.raises(SystemExit, match="gives no log-probabilities of tokens"):
         program["ask"]("", {"input": "alpha1"})
+
+
+@pytest.mark.parametrize(
+    ("labels", "wanted", "compared"),
+    [
+        (("up there", "down now"), "up there", None),
+        (("up now", "up there", "down there now"), "down there now", [" up now", " up there", " down"]),
+    ],
+    ids=["one token tells each apart", "two are needed"],
+)
+def test_what_is_compared_of_labels_goes_along(
+    tmp_path: Path, labels: tuple[str, ...], wanted: str, compared: Any
+) -> None:
+    lm = ScriptedLM(logprob=lambda context, continuation: -float(len(continuation)))
+    asked = toy.task(train=2, dev=4, test=4, labels=labels, label_score="prefix")
+    run = localprompt.optimize(replace(asked, seeds=(Prompt("Say it."),)), lm, method="manual")
+    assert {outcome["prediction"] for outcome in run.outcomes} == {wanted}
+    done = localprompt.export(run.run_id, "llama-server", out=tmp_path, model=lm)
+    made = json.loads((tmp_path / "prompt.json").read_text(encoding="utf-8"))
+    assert [each["tokens"] for each in made["likelihoods"]] == (lm.tokenize(compared) if compared else [])
+    whole = lm.tokenize([f" {label}" for label in labels])
+    rules = (" ".join(f"<[{token}]>" for token in tokens) for tokens in whole)
+    assert made["llama_cpp"]["grammar"] == f"root ::= {' | '.join(rules)}\n"
+    assert ("one token tells each label apart" in " ".join(done.notes)) is (compared is None)
 
 
 def test_a_store_without_the_answers_knows_no_priors(tmp_path: Path) -> None:

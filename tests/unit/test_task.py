@@ -107,6 +107,27 @@ def test_labels_are_compared_to_the_letter(tmp_path: Path) -> None:
     assert task.sampling.stop == ()
 
 
+@pytest.mark.parametrize(
+    ("labels", "compared"),
+    [
+        (("atm support", "cancel transfer"), ("atm", "cancel")),
+        (("card arrival", "card not working", "pin blocked"), ("card arrival", "card not", "pin")),
+        (("transfer", "transfer fee"), ("transfer", "transfer fee")),
+        (("pin", "pinned tweet", "pine tree"), ("pin", "pinned", "pine")),
+        (("card_arrival", "card_lost-again", "top-up"), ("card_arrival", "card_lost", "top")),
+        (("(1) yes", "(2) no", "C++", "C"), ("(1", "(2", "C++", "C")),
+        (("very positive", "very positive"), ("very", "very")),
+        (("à vendre", "à louer", "支払い方法", "支払い期限"), ("à vendre", "à louer", "支払い方法", "支払い期限")),
+    ],
+)
+def test_of_labels_as_little_is_compared_as_tells_them_apart(
+    labels: tuple[str, ...], compared: tuple[str, ...]
+) -> None:
+    task = toy.task(labels=labels, label_score="prefix")
+    assert task.compared == compared
+    assert replace(task, label_score="sum").compared == labels
+
+
 def test_labels_and_targets_are_one_whether_they_are_composed_or_not(tmp_path: Path) -> None:
     composed, decomposed = "caf\u00e9", "cafe\u0301"
     for label, target in ((composed, decomposed), (decomposed, composed)):
