@@ -84,8 +84,8 @@ def tune(
 ) -> None:
     """Find the layout and the label score that suit a model best, with the seed prompt.
 
-    Layouts race on dev rows, where labels are compared also with batch calibration; the best is compared with the task
-    as it is on train rows that chose nothing. Prints the keys for the task file, and changes no file.
+    Layouts race on dev rows, where labels are compared also with batch calibration or by prefix; the best is compared
+    with the task as it is on train rows that chose nothing. Prints the keys for the task file, and changes no file.
     """
     from localprompt.cli.progress import progress  # noqa: PLC0415 - slow to start
     from localprompt.cli.ways import print_ways  # noqa: PLC0415

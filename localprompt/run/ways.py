@@ -27,7 +27,7 @@ from localprompt.store.plain import PlainRecord
 from localprompt.tasks import Task
 from localprompt.tasks.copies import inputs_of, numbered
 from localprompt.tasks.task import check_one_split
-from localprompt.types import Demo, Example, Prompt, Spend
+from localprompt.types import Demo, Example, LabelScore, Prompt, Spend
 from localprompt.variants.chat import Chat
 from localprompt.variants.format import Format
 from localprompt.variants.position import Position
@@ -109,9 +109,10 @@ def tune(  # noqa: PLR0913 - options of a user
     """Return the ways to ask a task, best first, and the gain of the best on rows that did not choose it.
 
     Ways are the task's layout, its instruction in other places, chats or texts to continue, and other formats; where
-    labels are compared each of them also with batch calibration. All are scored with the same prompts on the same
-    dev rows, the best third after 16 and after 48 of them on more. Then the best and the task as it is are compared
-    on train rows that are shown in no prompt and calibrate nothing. Nothing of the test split is asked.
+    labels are compared each of them also with batch calibration and, if they have several words, by their prefix. All
+    are scored with the same prompts on the same dev rows, the best third after 16 and after 48 of them on more. Then
+    the best and the task as it is are compared on train rows that are shown in no prompt and calibrate nothing. Nothing
+    of the test split is asked.
 
     Args:
         task: a task file, or a task that was loaded, as one must be whose metric is code.
@@ -189,9 +190,16 @@ def _asked(problem: Problem, task: Task, session: Session) -> Iterator[_Asked]:
             continue
         laid_out = task.laid_out(layout)
         yield _Asked(change, laid_out, session.evaluator(laid_out))
-        if task.labels and task.label_score != "batch":
-            calibrated = replace(laid_out, label_score="batch")
-            yield _Asked(change, calibrated, session.evaluator(calibrated))
+        for score in _other_scores(task):
+            other = replace(laid_out, label_score=score)
+            yield _Asked(change, other, session.evaluator(other))
+
+
+def _other_scores(task: Task) -> list[LabelScore]:
+    """Return the label scores that may suit a model better than the task's own."""
+    have_words = replace(task, label_score="prefix").compared != task.labels
+    others: list[LabelScore] = ["batch", "prefix"] if have_words else ["batch"]
+    return [each for each in others if task.labels and each != task.label_score]
 
 
 def _race(
