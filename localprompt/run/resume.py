@@ -54,9 +54,9 @@ def resume(  # noqa: PLR0913 - as many choices as the command
     """Return the result of a run that ended early, or was killed, gone on with to its end.
 
     It is the result of a run that was never interrupted; with minutes, what there is time for. A finished run gives its
-    result at once, unless a limit on tokens, calls or minutes is given, to which it goes on, or `force`. A result stays
-    until a search begins that may replace it, whose prompts are tested on no fewer rows. Where the score on a test row
-    was known already, the new result says so. A search keeps the size that it was begun with.
+    result at once, unless a limit on tokens, calls or minutes is given, to which it goes on if one had ended it, or
+    `force`. A result stays until a search begins that may replace it, whose prompts are tested on no fewer rows. Where
+    the score on a test row was known already, the new result says so. A search keeps the size that it was begun with.
 
     Args:
         run: the beginning of its id.
@@ -102,6 +102,10 @@ def resume(  # noqa: PLR0913 - as many choices as the command
                 raise mismatch
             observer.note(f"{mismatch.message}; the search restarts from the beginning")
             config = config.restarted(spec.task, models)
+        elif before and record.status == "finished" and _ended_by_itself(before, begun.limits, spec.limits):
+            hint = f"`optimize` with `--from {record.id}` and that limit begins another one with what it found"
+            observer.note(f"the search {record.id} had ended before its limit, so a larger one changes nothing; {hint}")
+            return before
         ready = prepare(spec, models)
         limits = replace(spec.limits, pause_after=begun.limits.pause_after)
         config = config.moved(models).changed(test_seen=_is_seen(record, begun, spec.task), limits=limits)
@@ -189,6 +193,14 @@ def _check_not_smaller(before: RunResult | None, wanted: Limits) -> None:
                 f"and {limit:,} would replace its result by less",
                 "give more, or call optimize with that limit for a run of its own",
             )
+
+
+def _ended_by_itself(before: RunResult, begun: Limits, now: Limits) -> bool:
+    """Return whether a search with a result was ended by none of its limits and has the same or larger ones now."""
+    names = ("max_tokens", "max_calls", "max_requested")
+    pairs = [(getattr(begun, name), getattr(now, name)) for name in names]
+    are_larger = all((a is None) == (b is None) and (a or 0) <= (b or 0) for a, b in pairs)
+    return not before.stopped and begun.max_minutes is None and now.max_minutes is None and are_larger
 
 
 def _is_seen(record: RunRecord, config: RunConfig, task: Task) -> bool:

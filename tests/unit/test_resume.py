@@ -263,6 +263,15 @@ def test_a_smaller_limit_does_not_replace_the_result_of_a_finished_search(limit:
     assert resuming.resume(whole.run_id, model=toy.model()).best == whole.best
 
 
+def test_a_search_that_ended_before_its_limit_is_not_repeated_for_a_larger_one() -> None:
+    first, diary = runs.optimize(toy.task(), toy.model(), method="ape", max_calls=20_000), toy.Diary()
+    assert (first.stopped, first.spend.calls < 20_000) == ("", True)
+    silent = toy.model(answer=toy.failing(ModelError("it was asked")))
+    again = resuming.resume(first.run_id, model=silent, max_calls=30_000, observer=diary)
+    assert again.to_json() == first.to_json()
+    assert f"`--from {first.run_id}`" in diary.notes[-1]
+
+
 def test_an_interrupted_run_keeps_the_result_that_it_has_from_a_smaller_limit() -> None:
     first = runs.optimize(toy.task(), toy.model(), max_calls=100)
     with pytest.raises(KeyboardInterrupt):
