@@ -161,7 +161,7 @@ def sized(ready: Prepared, speed: Speed, deadline: Deadline | None = None) -> tu
         best = grown(best, ahead, _FILLED * of_limit / without)
     spec = replace(free, optimizer=best, limits=limits)
     cost = expected(spec)
-    if cost.proposals == 0 and len(spec.placed.dev) > LEAST_DEV:
+    if cost.proposals == 0 and len(spec.placed.dev) > LEAST_DEV and not isinstance(best, Manual):
         spec = replace(spec, n_dev=LEAST_DEV)
         cost = expected(spec)
     return replace(ready, spec=spec), cost

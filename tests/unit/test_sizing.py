@@ -182,6 +182,15 @@ def test_a_search_that_has_no_room_for_a_single_prompt_says_so_before_it_begins(
     assert told(50_000, "protegi") == told(None) == told(60, "manual") == []
 
 
+def test_a_method_that_never_writes_sees_as_much_of_dev_as_its_budget_allows() -> None:
+    def seen(max_tokens: int) -> tuple[int, int]:
+        cost = runs.dry_run(toy.task(dev=100), toy.model(), method="manual", max_tokens=max_tokens)
+        return cost.sizes.get("dev_examples", 100), cost.evaluations
+
+    assert seen(100_000) == (100, 100)
+    assert seen(300) == (LEAST_DEV, LEAST_DEV)
+
+
 def test_dev_is_cut_with_each_label_in_proportion() -> None:
     task = toy.task(dev=90, labels=("yes", "no", "maybe"))
     labels = 30 * ["yes"] + 50 * ["no"] + 10 * ["maybe"]
