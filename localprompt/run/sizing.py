@@ -139,8 +139,8 @@ def sized(ready: Prepared, speed: Speed, deadline: Deadline | None = None) -> tu
         return max(amount / limit for amount, limit in (*used, (took, seconds)) if limit is not None)
 
     free = replace(spec, limits=Limits())
-    n_prompts = len(spec.task.seeds) + len(spec.warm)
-    of_one = share_of(rehearse(replace(free, optimizer=Manual()), *known).cost) / n_prompts
+    measured = rehearse(replace(free, optimizer=Manual()), *known)
+    of_one = share_of(measured.cost) / len(measured.problem.seeds)
     n_dev = max(LEAST_DEV, int(len(spec.task.dev) / (MEASURED * of_one)))
     free = replace(free, n_dev=n_dev if n_dev < len(spec.task.dev) else None)
 

@@ -48,10 +48,8 @@ class Problem:
         warm: Sequence[Prompt] = (),
         announcer: Announcer | None = None,
     ) -> None:
-        seeds = {prompt.id for prompt in task.seeds}
-        further = [prompt for prompt in warm if prompt.id not in seeds]
-        self.seeds = (*task.seeds, *further)
-        """What a search begins with; of these only the task's own are what a winner has to beat."""
+        self.seeds = tuple({prompt.id: prompt for prompt in (*task.seeds, *warm)}.values())
+        """What a search begins with, each once; of these only the task's own are what a winner has to beat."""
         tested = set(map(inputs_of, task.test))
         self.train = tuple(each for each in task.train if inputs_of(each) not in tested)
         self.dev = task.dev
@@ -80,7 +78,7 @@ class Problem:
             announcer=self._announcer,
         )
         self.record([Candidate(prompt, "seed", is_proposed=False) for prompt in task.seeds])
-        self.record([Candidate(prompt, "warm", is_proposed=False) for prompt in further])
+        self.record([Candidate(prompt, "warm", is_proposed=False) for prompt in warm])
 
     def evaluate(self, prompts: Sequence[Prompt], examples: Sequence[Example] | None = None) -> list[Evaluation]:
         """Return the task's metric on `examples` (all of dev by default), same order and length as `prompts`.

@@ -128,6 +128,15 @@ def test_the_first_origin_of_a_prompt_stays() -> None:
     assert [candidate.op for candidate in problem.ranking.candidates] == ["seed", "forward"]
 
 
+def test_a_seed_that_is_there_twice_is_one_prompt_in_every_search() -> None:
+    twice = replace(toy.task(), seeds=(HALF, Prompt(""), HALF))
+    assert toy.problem(toy.model(), twice).seeds == (HALF, Prompt(""))
+    lm, budget = toy.model(), Budget()
+    warm = Problem(twice, Evaluator(lm, twice, budget), MeteredLM(lm, budget), rng=random.Random(0), warm=(BEST, HALF))
+    assert warm.seeds == (HALF, Prompt(""), BEST)
+    assert [each.op for each in warm.ranking.candidates] == ["seed", "seed", "warm"]
+
+
 LINE, WARM = ReplyFormat("line"), Sampling(max_tokens=20, temperature=0.5)
 
 
