@@ -91,7 +91,7 @@ def _tried(ready: Prepared) -> tuple[float, Rates]:
     lm, task, budget = ready.models.lm, ready.spec.placed, Budget()
     evaluator = Evaluator(CachedLM(lm, MemoryAnswers()), task, budget)
     prompts = [task.seeds[0] if task.seeds[0].instruction else Prompt(_ANY_INSTRUCTION)]
-    n_prompts = 2 if evaluator.generates and task.layout.has_demos else 1
+    n_prompts = 2 if evaluator.generates and task.layout.has_demos and task.train else 1
     most = n_prompts * task.sampling.max_tokens if evaluator.generates else 1
     examples = task.dev[: max(1, min(_TRIED, _TRIED_TOKENS // most))]
     if n_prompts == 2:

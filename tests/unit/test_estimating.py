@@ -270,7 +270,8 @@ def test_a_prompt_with_worked_examples_is_tried_too_where_there_is_a_place_for_t
     lm = Timed(30.0, words=5, shown=1)
     ready = _ready(lm, Sampling(max_tokens=8))
     shown = replace(ready, spec=replace(ready.spec, task=replace(ready.spec.task, layout=toy.SHOWING)))
-    assert (learn_speed(ready).n_answer, learn_speed(shown).n_answer) == (5, 3)
+    none = replace(shown, spec=replace(shown.spec, task=replace(shown.spec.task, train=())))
+    assert [learn_speed(each).n_answer for each in (ready, shown, none)] == [5, 3, 5]
 
 
 def test_an_answer_of_a_rehearsal_may_have_a_part_of_a_token() -> None:
