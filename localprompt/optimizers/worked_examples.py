@@ -6,7 +6,8 @@ beside the seeds, so that what it writes has to be better than that, and new ins
 1. Measure the seeds on all of dev: a budget that ends in the race leaves their scores.
 2. Deal orders of train in which the answers take turns. Each gives nested sets, so that the examples of the shorter are
    read with those of the longer; only what fits the context takes part.
-3. Race the sets behind the best seed's instruction on a few rows of dev; a sixth goes on, two at least.
+3. Race the sets, those of one order alone and of the next behind the best seed's instruction, on a few rows of dev; a
+   sixth goes on, two at least.
 4. Race these with it and without on rows that double until all of dev is seen, half of them going on by a score that
    is smooth where there are labels; measure the `KEPT` best on all of dev. Equal scores: the shorter goes first.
 5. Vary the best set, by another example with the same answer, another order, twice as many examples or a quarter
