@@ -41,6 +41,8 @@ _logger = logging.getLogger("localprompt")
 _DRAWN, _DRAWN_ALONE = 12, 16
 """Most tokens drawn for each of many completions, and for one by itself."""
 _FASTER = 1.25
+_FEW_DEV = 16
+"""Of fewer dev examples one is always answered wrong: made-up answers to all of them may be right, and end a search."""
 _WORDS = (PROPOSAL_WORDS, PROPOSAL_WORDS // 2, 2 * PROPOSAL_WORDS)
 """Lengths of proposals that are tried where the budget ends a search: instructions of 8 to 32 words are usual."""
 
@@ -85,11 +87,11 @@ def estimate(
 ) -> Estimate:
     """Return what a search will cost; only tokenisers are asked, nothing is computed.
 
-    Half of the made-up answers are right, whatever the prompt, so a search that ends early because it found a perfect
-    prompt, or goes on because it keeps getting better, costs less or more than this. No proposal is discarded. Of a
-    method that only the budget ends a part is rehearsed, and the rest costs as much in proportion; of a search that
-    minutes end, the part for which there is time. Where a limit on tokens or calls ends the search, a few tokens decide
-    whether its last step still fits, so it is rehearsed with longer and with shorter proposals too.
+    Half of the made-up answers are right, whatever the prompt, but never all on dev: a search that ends early because
+    it found a perfect prompt, or goes on because it keeps getting better, costs less or more. No proposal is discarded.
+    Of a method that only the budget ends a part is rehearsed, and the rest costs as much in proportion; of a search
+    that minutes end, the part for which there is time. Where a limit on tokens or calls ends the search, a few tokens
+    decide whether its last step still fits, so it is rehearsed with longer and with shorter proposals too.
 
     Args:
         spec: the search; its minutes are those without the final evaluation.
@@ -148,10 +150,10 @@ def rehearse(
     """Return a search with proposals of so many words; the rest as `estimate`."""
     task, lm, seed, limits = spec.placed, models.lm, spec.seed, spec.limits
     lengths = lm.count_tokens([example.targets[0] for example in (*task.train, *task.dev)])
-    coin = random.Random(seed)
+    coin, hard = random.Random(seed), task.dev[0].targets if len(task.dev) < _FEW_DEV else None
     # Made-up text holds no number or label that could be extracted: without an answer none would be right.
     simulated_task = replace(
-        task, answer=lambda completion: completion, metric=lambda prediction, targets: float(coin.getrandbits(1))
+        task, answer=lambda text: text, metric=lambda _, targets: float(coin.getrandbits(1) and targets is not hard)
     )
     length = n_answer or sum(lengths) / len(lengths)
     answering = SimulatedLM(lm, task.sampling, length, seed, n_words)

@@ -24,7 +24,7 @@ from localprompt.run.prepare import Prepared
 from localprompt.run.sizing import learn_speed
 from localprompt.run.spec import Limits, RunSpec
 from localprompt.tasks.answers import find_answer
-from localprompt.types import Generation, Sampling
+from localprompt.types import Generation, Prompt, Sampling
 
 QUARTERS = APE(queries=4, per_query=4, resample_rounds=0, tiebreak=False)
 
@@ -148,6 +148,14 @@ def test_every_method_can_be_estimated(name: str, has_chat: bool) -> None:
     assert lm.seen == []
     assert result.evaluations > 0
     assert (result.proposals > 0) == (name != "manual")
+
+
+@pytest.mark.parametrize("name", ["opro", "pe2", "protegi"])
+@pytest.mark.parametrize("dev", [1, 3])
+def test_made_up_answers_to_a_few_dev_rows_end_no_search(name: str, dev: int) -> None:
+    """Of many sets of worked examples some would be right on all of them by chance, and nothing would be written."""
+    few = replace(toy.task(train=5, dev=dev), layout=toy.SHOWING, seeds=(Prompt("Say it."),))
+    assert toy.expected(configure(name, {}), few, toy.model()).proposals > 20
 
 
 def test_the_ability_to_fill_blanks_is_taken_for_granted() -> None:
