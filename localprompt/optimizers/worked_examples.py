@@ -331,9 +331,9 @@ def _shown(problem: Problem, seed: Prompt, dev: Sequence[Example], enough: int) 
 
 
 def _is_reasoned(outcome: Outcome) -> bool:
-    """Return whether the model wrote clearly more than its answer."""
-    answer = outcome.prediction or ""
-    return outcome.completion is not None and len(words(outcome.completion)) >= len(words(answer)) + _REASONED
+    """Return whether the model wrote clearly more than its answer; what follows it on further lines is no reasoning."""
+    answer, text = outcome.prediction or "", (outcome.completion or "").strip()
+    return text.partition("\n")[0].strip() != answer and len(words(text)) >= len(words(answer)) + _REASONED
 
 
 def _in_turn(problem: Problem, solved: Sequence[_Solved]) -> Iterator[_Solved]:

@@ -293,6 +293,21 @@ def test_where_a_model_reasons_its_own_right_reasoning_is_shown() -> None:
     assert all(demo.output.startswith("I look") for each in found for demo in each.demos)
 
 
+def test_what_a_model_adds_after_its_answer_is_no_reasoning() -> None:
+    """A chat model explains an answer, or invents the next row: shown in an example that would be learnt."""
+
+    def rambles(prompt: str, seed: int) -> str:
+        number = prompt.rpartition("alpha")[2].partition("\n")[0]
+        answer = f"omega{number}" if int(number) % 3 else "none"
+        return f"{answer}\n\nI took the number that it has.\nInput: alpha99\nOutput: none"
+
+    given = task(sampling=replace(toy.task().sampling, stop=(), max_tokens=60))
+    search = problem(toy.model(answer=rambles), given)
+    found = [demo.output for each in starts(search, 3, SETS) for demo in each.demos]
+    assert found
+    assert not any("\n" in output for output in found)
+
+
 def test_reasoning_is_shown_of_answers_in_turn_and_looked_for_until_there_is_enough() -> None:
     """A model that reasons, is right on one train row of three, and has far more rows with the answer yes."""
 
