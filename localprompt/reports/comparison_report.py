@@ -20,7 +20,7 @@ from localprompt.reports.comparison_verdict import MethodsVerdict, methods_verdi
 from localprompt.run.config import RunConfig
 from localprompt.search.observer import pluralize
 from localprompt.store import Store, Study
-from localprompt.store.plain import plain
+from localprompt.store.plain import PlainRecord
 
 Steps = tuple[tuple[int, float], ...]
 """(tokens, score from there on)."""
@@ -61,7 +61,7 @@ class ReportedRun(KnownRun):
 
 
 @dataclass(frozen=True, slots=True)
-class ComparisonReport:
+class ComparisonReport(PlainRecord):
     """All that a report says of a comparison."""
 
     comparison_id: str
@@ -90,11 +90,6 @@ class ComparisonReport:
     kind: Literal["comparison"] = field(default="comparison", metadata={"key": "report"})
     version: str = __version__
     """Of localprompt, that made the report."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the report as plain data."""
-        found: dict[str, Any] = plain(self)
-        return {**found, "result": None if self.result is None else self.result.to_json()}
 
 
 def comparison_report(home: Store, study: Study) -> ComparisonReport:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from localprompt.errors import StoreError
 from localprompt.interface.advice import command
@@ -12,12 +12,12 @@ from localprompt.interface.version import __version__
 from localprompt.run.config import RunConfig
 from localprompt.run.ported import Port
 from localprompt.store import Store, Study
-from localprompt.store.plain import plain
+from localprompt.store.plain import PlainRecord
 from localprompt.store.records import DamagedRun
 
 
 @dataclass(frozen=True, slots=True)
-class PortReport:
+class PortReport(PlainRecord):
     """All that a report says of a prompt that was moved to another model."""
 
     port_id: str
@@ -41,11 +41,6 @@ class PortReport:
     kind: Literal["port"] = field(default="port", metadata={"key": "report"})
     version: str = __version__
     """Of localprompt, that made the report."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the report as plain data."""
-        found: dict[str, Any] = plain(self)
-        return {**found, "result": None if self.result is None else self.result.to_json()}
 
 
 def port_report(store: Store, study: Study) -> PortReport:

@@ -16,7 +16,7 @@ from localprompt.reports.verdict import Verdict, search_seconds, verdict_of
 from localprompt.run.config import resume_command
 from localprompt.run.history import Change, RunHistory, TestRow
 from localprompt.run.results import RunResult
-from localprompt.store.plain import plain
+from localprompt.store.plain import PlainRecord
 from localprompt.store.records import DamagedRun, Event
 from localprompt.types import Candidate, Discard, Evaluation, Example, Exchange, Outcome, Prompt
 
@@ -142,7 +142,7 @@ class AskedFor:
 
 
 @dataclass(frozen=True, slots=True)
-class RunReport:
+class RunReport(PlainRecord):
     """All that a report says of a run."""
 
     run_id: str
@@ -194,11 +194,6 @@ class RunReport:
     kind: Literal["run"] = field(default="run", metadata={"key": "report"})
     version: str = __version__
     """Of localprompt, that made the report."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the report as plain data."""
-        found: dict[str, Any] = plain(self)
-        return {**found, "result": None if self.result is None else self.result.to_json()}
 
 
 def run_report(history: RunHistory, store: Path) -> RunReport:

@@ -31,8 +31,9 @@ class PlainRecord:
     __slots__ = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return all of it as plain data."""
-        return dict(plain(self))
+        """Return all of it as plain data; a record in it that has a form of its own, in that."""
+        found = {key: getattr(self, field.name) for key, field in kept(type(self)).items()}
+        return {key: part.to_json() if hasattr(part, "to_json") else plain(part) for key, part in found.items()}
 
     @classmethod
     def read(cls: type[_Record], stored: Mapping[str, Any]) -> _Record:
