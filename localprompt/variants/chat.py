@@ -56,7 +56,8 @@ def _chats(layout: Layout, *, has_instruction: bool) -> Iterator[tuple[str, Layo
 def _others(layout: Layout, *, has_instruction: bool) -> Iterator[tuple[str, Layout]]:
     """Yield a chat with its instruction in the other turn, and the text to continue that asks the same."""
     if has_instruction and "instruction" in slots(layout.system):
-        yield "instruction in the user's turn", _with_user(layout)
+        bare = layout.bare
+        yield "instruction in the user's turn", replace(bare, template=f"{_INSTRUCTION}\n\n{bare.template}")
     elif has_instruction:
         yield "instruction in the system turn", _with_system(layout)
     text = "\n\n".join(part for part in (layout.system, layout.template) if part)
@@ -71,8 +72,3 @@ def _others(layout: Layout, *, has_instruction: bool) -> Iterator[tuple[str, Lay
 def _with_system(layout: Layout) -> Layout:
     bare = layout.bare
     return replace(bare, system=f"{_INSTRUCTION}\n\n{bare.system}" if bare.system else _INSTRUCTION)
-
-
-def _with_user(layout: Layout) -> Layout:
-    bare = layout.bare
-    return replace(bare, template=f"{_INSTRUCTION}\n\n{bare.template}")
