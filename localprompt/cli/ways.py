@@ -16,8 +16,7 @@ from localprompt.cli.tables import signed, table, within
 from localprompt.interface.rounding import score_text
 from localprompt.run.ways import Tuned
 from localprompt.search.observer import pluralize
-
-_ALPHA = 0.05
+from localprompt.stats.intervals import ALPHA
 
 
 class _OnOneLine(yaml.SafeDumper):
@@ -66,6 +65,6 @@ def _gain(found: Tuned) -> str:
     if found.gain is None:
         return "No train rows are left to confirm the best: its score is that of the best of many, partly luck."
     gain = f"{signed(found.gain.mean)} (95 % interval {within(found.gain, sign='+')})"
-    said = ", which may be chance" if found.gain.p >= _ALPHA else ""
+    said = ", which may be chance" if found.gain.p >= ALPHA else ""
     said += "; keep the task as it is" if found.gain.mean <= 0 else ""
     return f"On {found.gain.n} train rows that chose nothing the best differs from the task as it is by {gain}{said}."
