@@ -45,11 +45,9 @@ def transfer_report(store: Store, study: Study) -> TransferReport:
     found, damage = None, ""
     try:
         found = None if study.result is None else Transfer.read(study.result)
-        if found and any(len(each.cells) != len(each.prompts) * len(found.models) for each in found.tasks):
-            raise ValueError
     except StoreError as error:
         damage = error.message
-    except (ValueError, IndexError):
+    if found and any(len(each.cells) != len(each.prompts) * len(found.models) for each in found.tasks):
         found, damage = None, "the result is damaged (its lists do not fit each other)"
     models = ",".join(each.model for each in found.models) if found else "MODELS"
     return TransferReport(
