@@ -335,8 +335,10 @@ class EngineProcess:
             frame = self._converse(op, arguments, progress)
         except EOFError:
             raise
-        except BaseException:
-            self._kill()  # interrupted between frames: this worker's answers can no longer be told apart
+        except BaseException:  # interrupted between frames: this worker's answers can no longer be told apart
+            if self._process is not None:
+                self._process.kill()
+                self._reap()
             raise
         if "error" in frame:
             raise _as_exception(*frame["error"])
@@ -371,11 +373,6 @@ class EngineProcess:
         if op in _DECODING:
             return self._timeouts.for_batches(self.settings.n_ubatch, self._stats)
         return self._timeouts.unmeasured if op in _UNMEASURED else self._timeouts.for_bytes(n_bytes)
-
-    def _kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._reap()
 
     def _reap(self) -> str:
         """Reap the dead worker and return how it died."""
