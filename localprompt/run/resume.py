@@ -33,6 +33,11 @@ from localprompt.tasks.copies import inputs_of
 from localprompt.tasks.stored import from_plain
 from localprompt.tasks.task import check_one_split
 
+_NO_MORE = (
+    "the search {0} had ended before its limit, so a larger one changes nothing; `optimize` with `--from {0}` and that "
+    "limit begins another one with what it found"
+)
+
 
 @checked
 def resume(  # noqa: PLR0913 - as many choices as the command
@@ -92,8 +97,7 @@ def resume(  # noqa: PLR0913 - as many choices as the command
         begun = config = RunConfig.read(record.configuration)
         wanted = replace(wanted, max_minutes=max_minutes or begun.limits.max_minutes)  # promised for each session
         deadline = wanted.deadline()
-        _check_not_one_of_many(record, config, wanted, force=force)
-        _check_not_smaller(before, wanted)
+        _check_limits(record, config, before, wanted, force=force)
         spec = _spec(config, known_task(config, task, allow_code, force=force), wanted, stack)
         models = models_of(config, (model, proposer), engine, stack, observer)
         mismatch = _mismatch(config, spec.task, models)
@@ -102,15 +106,12 @@ def resume(  # noqa: PLR0913 - as many choices as the command
                 raise mismatch
             observer.note(f"{mismatch.message}; the search restarts from the beginning")
             config = config.restarted(spec.task, models)
-        elif before and record.status == "finished" and _ended_by_itself(before, begun.limits, spec.limits):
-            hint = f"`optimize` with `--from {record.id}` and that limit begins another one with what it found"
-            observer.note(f"the search {record.id} had ended before its limit, so a larger one changes nothing; {hint}")
+        elif before and record.status == "finished" and _ended_by_itself(before, begun.limits, spec.limits, observer):
             return before
         ready = prepare(spec, models)
         limits = replace(spec.limits, pause_after=begun.limits.pause_after)
         config = config.moved(models).changed(test_seen=_is_seen(record, begun, spec.task), limits=limits)
-        is_same = mismatch is None and spec.limits.without_minutes() == begun.limits.without_minutes()
-        is_unchanged = is_same and not (max_minutes and is_cut(record, spec.task.test))
+        is_unchanged = mismatch is None and _is_unchanged(record, begun, spec, max_minutes)
         if record.status == "finished" and record.result is not None and is_unchanged:
             observer.note(f"the run {record.id} is finished, and nothing has changed since")
             return RunResult.from_json(record.result, home.path)
@@ -177,6 +178,13 @@ def replay(  # noqa: PLR0913 - as above
         return replace(result, final_evaluation=final, store=home.path.absolute())
 
 
+def _check_limits(
+    record: RunRecord, config: RunConfig, before: RunResult | None, wanted: Limits, *, force: bool
+) -> None:
+    _check_not_one_of_many(record, config, wanted, force=force)
+    _check_not_smaller(before, wanted)
+
+
 def _check_not_smaller(before: RunResult | None, wanted: Limits) -> None:
     """Check that a result, which an interrupted run may have too, is not replaced by that of a smaller search.
 
@@ -195,12 +203,21 @@ def _check_not_smaller(before: RunResult | None, wanted: Limits) -> None:
             )
 
 
-def _ended_by_itself(before: RunResult, begun: Limits, now: Limits) -> bool:
-    """Return whether a search with a result was ended by none of its limits and has the same or larger ones now."""
+def _ended_by_itself(before: RunResult, begun: Limits, now: Limits, observer: Observer) -> bool:
+    """Tell and return whether a search with a result ended before its limits, which are the same or larger ones now."""
     names = ("max_tokens", "max_calls", "max_requested")
     pairs = [(getattr(begun, name), getattr(now, name)) for name in names]
     are_larger = all((a is None) == (b is None) and (a or 0) <= (b or 0) for a, b in pairs)
-    return not before.stopped and begun.max_minutes is None and now.max_minutes is None and are_larger
+    is_over = not before.stopped and begun.max_minutes is None and now.max_minutes is None and are_larger
+    if is_over:
+        observer.note(_NO_MORE.format(before.run_id))
+    return is_over
+
+
+def _is_unchanged(record: RunRecord, begun: RunConfig, spec: RunSpec, max_minutes: float | None) -> bool:
+    """Return whether a run has the limits that it was begun with, and no minutes for what others had cut off."""
+    are_same = spec.limits.without_minutes() == begun.limits.without_minutes()
+    return are_same and not (max_minutes and is_cut(record, spec.task.test))
 
 
 def _is_seen(record: RunRecord, config: RunConfig, task: Task) -> bool:
