@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import toy
@@ -82,7 +83,7 @@ def test_labels_of_several_words_are_compared_by_their_first_ones_too() -> None:
 
     names = ("even", "odd really")
     task = replace(labelled(), labels=names)
-    rows = {
+    rows: dict[str, Any] = {
         split: tuple(replace(row, targets=(names[row.targets[0] == "odd"],)) for row in getattr(task, split))
         for split in ("train", "dev", "test")
     }
