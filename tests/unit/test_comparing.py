@@ -170,7 +170,7 @@ def test_runs_that_have_gone_on_by_themselves_are_no_comparison_any_more(tmp_pat
         assert all(each.result.run_id != run for each in again.runs)
         assert resume_comparison(again.id, store=store).id == again.id
 
-    changed("differ in max_tokens", max_tokens=LIMIT)
+    changed("differ in max_tokens", max_tokens=LIMIT, force=True)
     changed("differ in max_calls", max_calls=500)
     # A finished run goes on only where a limit is given.
     changed("differ in model", model=toy.model(name="bigger"), force=True, max_tokens=700)

@@ -250,7 +250,7 @@ def test_runs_that_are_gone_or_not_like_the_others_are_left_out_and_named(home: 
     result = _compared(home, lm=lm)
     _, two, three, _ = [run.result.run_id for run in result.runs]
     home.runs.delete(three)
-    resume(two, model=lm, task=_task(), max_tokens=2 * LIMIT, store=home)
+    resume(two, model=lm, task=_task(), max_tokens=2 * LIMIT, force=True, store=home)
     found = _report(home, result.id)
     assert [run.status for run in found.runs] == ["finished", "left out", "gone", "finished"]
     assert [run.why for run in found.runs[2:]] == ["it was deleted", ""]
@@ -262,7 +262,7 @@ def test_runs_that_are_gone_or_not_like_the_others_are_left_out_and_named(home: 
 def test_a_first_run_that_is_not_like_the_others_leaves_itself_out_and_none_of_them(home: Store) -> None:
     lm = toy.model()
     result = _compared(home, lm=lm, methods=("random",))
-    resume(result.runs[0].result.run_id, model=lm, task=_task(), max_tokens=2 * LIMIT, store=home)
+    resume(result.runs[0].result.run_id, model=lm, task=_task(), max_tokens=2 * LIMIT, force=True, store=home)
     found = _report(home, result.id)
     assert [run.run_id for run in found.runs] == [run.result.run_id for run in result.runs]
     assert [run.status for run in found.runs] == ["left out", "finished"]

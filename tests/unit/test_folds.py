@@ -302,7 +302,7 @@ def test_a_search_that_was_deleted_or_got_more_is_made_again_and_the_last_one_wi
     result = _optimized(home, max_calls=1_200)
     first, second, *_ = [record.id for record in reversed(home.runs.all())]
     home.runs.delete(first)
-    localprompt.resume(second, model=toy.model(), store=home, max_calls=5_000)
+    localprompt.resume(second, model=toy.model(), store=home, max_calls=5_000, force=True)
     again = _optimized(home, max_calls=1_200)
     assert again.run_id != result.run_id
     assert again.test == result.test
