@@ -204,10 +204,11 @@ def _check_not_smaller(before: RunResult | None, wanted: Limits) -> None:
 
 
 def _ended_by_itself(before: RunResult, begun: Limits, now: Limits, observer: Observer) -> bool:
-    """Tell and return whether a search with a result ended before its limits, which are the same or larger ones now."""
+    """Tell and return whether a search with a result ended before its limits, of which some are larger now."""
     names = ("max_tokens", "max_calls", "max_requested")
     pairs = [(getattr(begun, name), getattr(now, name)) for name in names]
-    are_larger = all((a is None) == (b is None) and (a or 0) <= (b or 0) for a, b in pairs)
+    none_less = all((a is None) == (b is None) and (a or 0) <= (b or 0) for a, b in pairs)
+    are_larger = none_less and begun.without_minutes() != now.without_minutes()
     is_over = not before.stopped and begun.max_minutes is None and now.max_minutes is None and are_larger
     if is_over:
         observer.note(_NO_MORE.format(before.run_id))

@@ -270,6 +270,8 @@ def test_a_search_that_ended_before_its_limit_is_not_repeated_for_a_larger_one()
     again = resuming.resume(first.run_id, model=silent, max_calls=30_000, observer=diary)
     assert again.to_json() == first.to_json()
     assert f"`--from {first.run_id}`" in diary.notes[-1]
+    resuming.resume(first.run_id, model=silent, pause_after=5, observer=diary)
+    assert diary.notes[-1].endswith("is finished, and nothing has changed since")
 
 
 def test_an_interrupted_run_keeps_the_result_that_it_has_from_a_smaller_limit() -> None:
