@@ -187,6 +187,32 @@ def test_a_file_of_rows_may_begin_with_a_byte_order_mark(
 
 
 @pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ('{"message": "one"}', "rows.jsonl, line 3: no 'input' but 'message': name texts as the inputs of the prompt"),
+        ("{}", "rows.jsonl, line 3: no 'input' but nothing"),
+        ("input,target", 'rows.jsonl, line 3: not one JSON object, such as {"input": "text"}'),
+        ("[1]", "rows.jsonl, line 3: not one JSON object"),
+        (None, "rows.jsonl cannot be read"),
+    ],
+)
+def test_a_row_that_cannot_be_asked_about_is_a_sentence_before_any_is_asked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, row: str | None, said: str
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    if row is not None:
+        rows.write_text(f'{{"input": "one"}}\n \n{row}\n', encoding="utf-8")
+    stub(monkeypatch, "openai")
+    for to, name in (("llama-server", "ask.py"), ("openai", "ask_openai.py")):
+        exported(to, labelled(" "), tmp_path)
+        monkeypatch.setattr(sys, "argv", [name, "--rows", str(rows)])
+        main = runpy.run_path(str(tmp_path / name))["main"]
+        main.__globals__.update(ask=pytest.fail, APIConnectionError=OSError, APIStatusError=OSError)
+        with pytest.raises(SystemExit, match=re.escape(said)):
+            main()
+
+
+@pytest.mark.parametrize(
     ("score", "metrics", "is_noted"),
     [
         ("sum", ["acc"], False),
