@@ -67,5 +67,5 @@ def _pattern_notes(kind: str, pattern: str) -> tuple[str, ...]:
 def escaped(piece: Piece) -> str:
     """Return a literal that is read as no tag, or the tag of an input."""
     if piece.is_input:
-        return f'{{{{ row["{piece.text}"] }}}}'
+        return f"{{{{ row[{json.dumps(piece.text, ensure_ascii=False)}] }}}}"
     return _OF_TAGS.sub(lambda match: f'{{{{ "{match[0]}" }}}}', piece.text)

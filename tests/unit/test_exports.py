@@ -28,6 +28,7 @@ from localprompt.errors import ConfigError, StoreError, TaskError
 from localprompt.exports import export as exports
 from localprompt.exports import labels
 from localprompt.exports.calibration import label_priors
+from localprompt.exports.promptfoo import escaped
 from localprompt.exports.rendering import Piece, filled, named_slots, open_prompt, tokens_of
 from localprompt.exports.winner import find
 from localprompt.lm.asked import AskedModel
@@ -371,6 +372,17 @@ def test_promptfoo_takes_answers_out_as_the_task_does(tmp_path: Path) -> None:
     assert json.loads(ended.stdout) == [wanted is not None for *_, wanted in cases]
     for kind, argument, text, wanted in cases:
         assert find_answer(kind, argument)(text) == wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "tag"),
+    [
+        ("naïve-name", '{{ row["naïve-name"] }}'),
+        ('a"]+range.constructor("x")()+row["b', r'{{ row["a\"]+range.constructor(\"x\")()+row[\"b"] }}'),
+    ],
+)
+def test_the_name_of_an_input_ends_no_tag_of_promptfoo(name: str, tag: str) -> None:
+    assert escaped(Piece(name, is_input=True)) == tag
 
 
 def test_lm_eval_reads_answers_as_texts_and_the_last_number_of_all_lines(tmp_path: Path) -> None:
