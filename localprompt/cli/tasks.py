@@ -19,7 +19,6 @@ from localprompt.cli.streams import say, say_json, tell
 if TYPE_CHECKING:
     from localprompt.lm.base import LanguageModel
     from localprompt.tasks import Task
-    from localprompt.tasks.template import Rendering
     from localprompt.types import Example
 
 _SHOWN = 3
@@ -172,9 +171,8 @@ def _rendered(
 ) -> tuple[list[dict[str, Any]], Sequence[str]]:
     """Return the examples as the model sees them, and what is doubtful about the model's file."""
     renderings = [task.layout.render(task.seeds[0], example.inputs) for example in examples]
-    texts, n_tokens, doubts = (
-        ([r.text for r in renderings], None, ()) if lm is None else _as_the_model_sees(renderings, lm)
-    )
+    texts = [lm.chat(r.messages, r.opening) if lm is not None and r.messages else r.text for r in renderings]
+    n_tokens: Sequence[int | None] = [None] * len(texts) if lm is None else lm.count_tokens(texts)
     return [
         {
             "example_id": example.id,
@@ -182,17 +180,10 @@ def _rendered(
             "opening": rendering.opening,
             "text": text,
             "answer": task.layout.separator + example.targets[0],
-            "n_tokens": n_tokens[index] if n_tokens else None,
+            "n_tokens": n,
         }
-        for index, (example, rendering, text) in enumerate(zip(examples, renderings, texts, strict=True))
-    ], doubts
-
-
-def _as_the_model_sees(
-    renderings: Sequence[Rendering], lm: LanguageModel
-) -> tuple[list[str], list[int], Sequence[str]]:
-    texts = [lm.chat(r.messages, r.opening) if r.messages else r.text for r in renderings]
-    return texts, [len(ids) for ids in lm.tokenize(texts)], getattr(lm, "doubts", ())
+        for example, rendering, text, n in zip(examples, renderings, texts, n_tokens, strict=True)
+    ], getattr(lm, "doubts", ())
 
 
 def _text(report: dict[str, Any]) -> str:
