@@ -30,6 +30,8 @@ _SENTENCE_MARKS = regex.compile(r"(?V1)[\p{P}--[*/%#&@\\_-]]")
 """Punctuation, but not the signs that make 3 / 4 differ from 3 * 4, and C from C#."""
 _MINUS = regex.compile(r"(?<![\w)]\s?)[-\u2212](?=\.?\d)")
 """Of a negative number; not of a range, a date or a subtraction."""
+_NO_SLOT = regex.compile(r"\{\{\s*[^{}\s]+\s+[^{}\s][^{}]*\}\}")
+"""Braces around several words: a column with a blank in its name, or what Jinja would fill."""
 _HALF = 0.5
 _ALPHA = 0.05
 _MOST_TOLD = 3
@@ -48,8 +50,8 @@ def find_doubts(task: Task) -> tuple[str, ...]:
     with different answers, labels that are missing, a prefix of another, or so unequally frequent that an answer tells
     less than 90 % of the bits that it could (without labels: than 0.9 bits), answers that do not fit max_tokens or that
     the task's `answer` makes wrong ones of, answers that the metric cannot tell apart, or that are not one plain number
-    where numbers are compared, a raw template that ends in a space, answers that nothing ends and whose end is
-    read, and worked examples without inputs.
+    where numbers are compared, a raw template that ends in a space, braces in the layout that are no slot, answers that
+    nothing ends and whose end is read, and worked examples without inputs.
     """
     return tuple(text for _, text in _doubts(task))
 
@@ -241,6 +243,9 @@ def _same_to_the_metric(task: Task) -> Iterator[_Doubt]:
 def _odd_layout(task: Task) -> Iterator[_Doubt]:
     if task.layout.mode == "raw" and task.layout.template.endswith(" "):
         yield "", "the template ends in a space, but most tokenisers want it with the answer's first word: remove it"
+    texts = "\n".join((task.layout.template, task.layout.demo, task.layout.system, task.layout.opening))
+    if odd := dict.fromkeys(map(repr, _NO_SLOT.findall(texts))):
+        yield "", f"the layout shows {first_few(odd)} as it stands: a slot is one word in braces, see data.fields"
     is_open = task.layout.mode == "raw" and not task.labels and not task.sampling.stop
     if is_open and (kind := answer_spec(task.answer)[0]) in ("whole", "last_number", "after_marker"):
         yield "", f"nothing ends an answer, so `{kind}` reads what the model adds, such as more examples: write a stop"

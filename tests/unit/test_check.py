@@ -243,6 +243,20 @@ def test_a_template_that_ends_in_a_space_is_named() -> None:
 
 
 @pytest.mark.parametrize(
+    ("template", "shown"),
+    [
+        ("{{ input }} {{mail body}}", "shows '{{mail body}}' as it stands"),
+        ("{{input}} {{ input | upper }} {{a b}}", "shows '{{ input | upper }}', '{{a b}}' as it stands"),
+        ("{{{input}}} {{ }} { a b } {{input}}", ""),
+    ],
+)
+def test_braces_that_are_no_slot_are_named(template: str, shown: str) -> None:
+    layout = replace(TENSE.layout, template=f"{{{{instruction}}}}\n{{{{demos}}}}{template}", system=template)
+    doubts = find_doubts(replace(TENSE, layout=layout))
+    assert [shown in doubt for doubt in doubts] == [True] * bool(shown)
+
+
+@pytest.mark.parametrize(
     ("template", "keys", "is_doubtful"),
     [
         ("{{instruction}}\n{{demos}}{{input}}\nAnswer:", "answer: last_number", True),
