@@ -213,6 +213,7 @@ def _explain(path: Path, lines: Mapping[Key, int], detail: ErrorDetails) -> Task
     reasons = {
         "literal_error": f"must be {context.get('expected')}",
         "int_parsing": "must be a whole number",
+        "int_parsing_size": "is too large a number",
         "float_parsing": "must be a number",
         "string_type": "must be text",
         "tuple_type": "must be a list",

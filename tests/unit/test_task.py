@@ -344,6 +344,7 @@ def test_a_file_of_rows_in_the_place_of_a_task_file_is_named_with_the_line_that_
         ("data: {file: rows.jsonl}\nlabel_score: sum", "key 'label_score' has no effect without labels"),
         ("data: {file: rows.jsonl}\nmax_tokens: 0", "key 'max_tokens' must be greater than or equal to 1"),
         ("data: {file: rows.jsonl}\nmax_tokens: many", "key 'max_tokens' must be a whole number"),
+        (f"data: {{file: rows.jsonl}}\nseed: {'9' * 5000}", "key 'seed' is too large a number"),
         ("data: {file: rows.jsonl}\nstop: ['']", "key 'stop[1]' must not be empty"),
         ("data: {file: rows.jsonl}\nprompts: Do it.", "key 'prompts' must be a list"),
         ("data: {file: rows.jsonl}\nprompts: []", "key 'prompts' must not be empty"),
