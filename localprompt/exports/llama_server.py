@@ -46,6 +46,6 @@ def llama_server(winner: Winner) -> Export:
             **older,
         },
         f"with `llama-server -m {model}` running: sh request.sh, or for new rows: python ask.py "
-        + " ".join(f"{name}='TEXT'" for name in winner.task.inputs),
+        + " ".join(f"{shlex.quote(name)}='TEXT'" for name in winner.task.inputs),
         (*label_notes(winner), *([compared] if label_likelihoods(winner) else [])),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from localprompt.exports.chat_json import opening_notes
@@ -26,6 +27,6 @@ def openai_chat(winner: Winner) -> Export:
     return Export(
         {"request.json": as_json(request), "ask_openai.py": program("ask_openai.py")},
         f"request.json is for {route}; for new rows: pip install openai, then python ask_openai.py "
-        + " ".join(f"{name}='TEXT'" for name in winner.task.inputs),
+        + " ".join(f"{shlex.quote(name)}='TEXT'" for name in winner.task.inputs),
         (*label_notes(winner), *opening_notes(winner)),
     )

@@ -39,6 +39,7 @@ from localprompt.search.evaluator import Evaluator
 from localprompt.store import Store
 from localprompt.tasks import Layout, Task
 from localprompt.tasks.answers import find_answer
+from localprompt.tasks.data import SPLITS
 from localprompt.types import Demo, Generation, Prompt
 
 HOSTILE = (
@@ -383,6 +384,18 @@ def test_promptfoo_takes_answers_out_as_the_task_does(tmp_path: Path) -> None:
 )
 def test_the_name_of_an_input_ends_no_tag_of_promptfoo(name: str, tag: str) -> None:
     assert escaped(Piece(name, is_input=True)) == tag
+
+
+@pytest.mark.parametrize("to", ["llama-server", "openai"])
+def test_the_command_of_an_export_runs_no_name_of_an_input(to: str, tmp_path: Path) -> None:
+    asked, name = task(), "$(id)"
+    rows = {
+        split: tuple(replace(row, inputs={name: row.inputs["input"]}) for row in getattr(asked, split))
+        for split in SPLITS
+    }
+    layout = Layout("{{demos}}Q: {{$(id)}}\nA:", "Q: {{$(id)}}\nA: {{output}}\n\n")
+    run = run_of(replace(asked, inputs=(name,), layout=layout, **rows))
+    assert localprompt.export(run, to, out=tmp_path, model=toy.model()).use.endswith(f" '{name}'='TEXT'")
 
 
 def test_lm_eval_reads_answers_as_texts_and_the_last_number_of_all_lines(tmp_path: Path) -> None:
