@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,6 @@ from localprompt.errors import ConfigError
 from localprompt.interface.advice import command
 
 if TYPE_CHECKING:
-    from localprompt.comparison.table import Flat
     from localprompt.search.observer import Observer
 
 _EXAMPLE = "ape.queries=8"
@@ -89,10 +88,8 @@ def compare(
     allowed = ("--allow-code",) if choices["allow_code"] else ()
     again = partial(command, "compare", "--resume", result.id, *allowed, store=choices["store"])
     tell(result, print_comparison, again(), as_json=as_json)
-    if csv_file is not None:
-        _write(csv_file, result.to_csv(), again("--csv", "FILE"))
-    if csv_runs is not None:
-        _write(csv_runs, result.runs_to_csv(), again("--csv-runs", "FILE"))
+    for path, rows, option in ((csv_file, result.to_csv(), "--csv"), (csv_runs, result.runs_to_csv(), "--csv-runs")):
+        write_csv(path, list(rows[0]), rows, f"{again(option, 'FILE')} writes it elsewhere")
     if result.failures:
         ctx.exit(1)
 
@@ -139,7 +136,3 @@ def _by_method(assignments: Mapping[str, str]) -> dict[str, dict[str, str]]:
             raise click.BadParameter(f"{key!r} does not name a method, such as {_EXAMPLE}", param_hint="--set")
         settings.setdefault(method, {})[name] = value
     return settings
-
-
-def _write(path: Path, rows: Sequence[Flat], again: str) -> None:
-    write_csv(path, list(rows[0]), rows, f"{again} writes it elsewhere")

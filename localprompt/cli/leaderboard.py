@@ -51,9 +51,8 @@ def leaderboard(
         say_json(found.to_json())
     else:
         print_parts(list(_parts(found)))
-    if csv_file is not None:
-        rows = found.to_csv()
-        write_csv(csv_file, list(rows[0]), rows, "call again with --csv FILE to write it elsewhere")
+    rows = found.to_csv()
+    write_csv(csv_file, list(rows[0]), rows, "call again with --csv FILE to write it elsewhere")
 
 
 def _parts(found: Leaderboard) -> Iterator[RenderableType]:

@@ -103,8 +103,7 @@ def sensitivity(
     with measuring_progress(is_kept=choices["use_cache"]) as observer:
         result = measuring.sensitivity(task, models, **arguments, observer=observer)
     tell(result, print_sensitivity, choices["store"], as_json=as_json)
-    if csv_file is not None:
-        write_csv(csv_file, CSV_COLUMNS, result.to_csv(), "the result is in the store; --csv FILE writes it elsewhere")
+    write_csv(csv_file, CSV_COLUMNS, result.to_csv(), "the result is in the store; --csv FILE writes it elsewhere")
     if above := _above(result, limits):
         click.echo(printable(above), err=True)
         ctx.exit(_ABOVE)

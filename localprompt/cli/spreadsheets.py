@@ -19,12 +19,14 @@ def check_folder(path: Path | None) -> None:
         raise ConfigError(f"{path} cannot be written: its folder does not exist", "make the folder first")
 
 
-def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]], hint: str) -> None:
-    """Write rows below the names of the columns.
+def write_csv(path: Path | None, columns: Sequence[str], rows: Iterable[Mapping[str, object]], hint: str) -> None:
+    """Write rows below the names of the columns; None is no file.
 
     Raises:
         LocalPromptError: with the hint, if the file cannot be written.
     """
+    if path is None:
+        return
     try:
         # Names and errors may hold what UTF-8 cannot say.
         with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:

@@ -61,5 +61,4 @@ def transfer(
     with measuring_progress(is_kept=choices["use_cache"]) as observer:
         result = measuring.transfer(tasks, names, prompts=prompts, **choices, observer=observer)
     tell(result, print_transfer, choices["store"], as_json=as_json)
-    if csv_file is not None:
-        write_csv(csv_file, CSV_COLUMNS, result.to_csv(), "the result is in the store; --csv FILE writes it elsewhere")
+    write_csv(csv_file, CSV_COLUMNS, result.to_csv(), "the result is in the store; --csv FILE writes it elsewhere")

@@ -28,7 +28,8 @@ _SEED = 0
 """The same scores have the same p."""
 ALPHA = 0.05
 """A difference that is less probable than this by chance alone is taken to be shown."""
-_Z = NormalDist().inv_cdf(1 - ALPHA / 2)
+Z = NormalDist().inv_cdf(1 - ALPHA / 2)
+"""Standard errors within which a normal mean lies 95 times in 100."""
 _ROUNDING = 1e-12
 """A flip that gives the observed mean may differ from it in the last digits."""
 
@@ -137,8 +138,8 @@ def differ_by_chance(first: Interval, second: Interval) -> bool:
 
     The standard errors are read off the intervals' widths.
     """
-    errors = [(each.high - each.low) / (2 * _Z) for each in (first, second)]
-    return abs(first.mean - second.mean) <= _Z * math.hypot(*errors)
+    errors = [(each.high - each.low) / (2 * Z) for each in (first, second)]
+    return abs(first.mean - second.mean) <= Z * math.hypot(*errors)
 
 
 def _scores(scores: Sequence[float]) -> _Values:

@@ -10,19 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 
 from localprompt.stats.equality import EqualPrompts, equal_prompts
-from localprompt.stats.intervals import Interval, interval, paired_difference
+from localprompt.stats.intervals import ALPHA, Interval, Z, interval, paired_difference
 from localprompt.stats.resampling import Estimate, Values, estimate, mean_of, measured, n_different, resampled_means
 
 Codes = npt.NDArray[np.int64]
 
-_ONE_SIDED = 0.975
-_Z = NormalDist().inv_cdf(_ONE_SIDED)
 _ROUNDING = 1e-9
 
 
@@ -70,10 +67,10 @@ def spread(scores: npt.ArrayLike, copies: Sequence[int] | None = None) -> Spread
         covariance = np.atleast_2d(np.cov(moved, rowvar=False))
         own = np.diag(covariance)
         errors = np.sqrt(np.maximum(own[:, None] + own - 2 * covariance, 0))
-        nearer, farther = np.unravel_index((means - means[:, None] + _Z * errors).argmax(), errors.shape)
+        nearer, farther = np.unravel_index((means - means[:, None] + Z * errors).argmax(), errors.shape)
         high = max(value, paired_difference(values[nearer].tolist(), values[farther].tolist(), copies).high)
         chosen = paired_difference(values[means.argmin()].tolist(), values[means.argmax()].tolist(), copies)
-        low = max(0.0, min(chosen.low, value - float(np.quantile(np.ptp(moved, axis=1), _ONE_SIDED))))
+        low = max(0.0, min(chosen.low, value - float(np.quantile(np.ptp(moved, axis=1), 1 - ALPHA / 2))))
     return Spread(
         value=value,
         low=low,
