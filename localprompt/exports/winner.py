@@ -142,11 +142,14 @@ def find(home: Store, run: str, rows: Rows) -> Found:
     if not chosen:
         raise TaskError(f"the task {task.name} is cross-validated and has no test rows", "export its rows: --rows dev")
     on_dev, on_test = (home.runs.by_example(record.id, kind) for kind in ("metric", "test"))
-    measured = {**on_dev.get(result.best.id, {}), **on_test.get(result.best.id, {})}
+    tested = on_test.get(result.best.id, {})
+    measured = {**on_dev.get(result.best.id, {}), **tested}
     # What killed the engine, or did not fit, has no answer, and nothing of the labels follows from it.
     answers = {name: each for name, each in measured.items() if (each.prediction, each.completion) != (None, None)}
     asked = next((row for row in (*task.dev, *task.test, *task.train) if row.id in answers), None)
     priors = () if asked is None else label_priors(home, record.id, config, (task, result.best, asked))
+    if config.objective != "score":  # dev has the answers to the worst way to ask, which is another prompt
+        answers = {name: each for name, each in answers.items() if name in tested}
     return Found(record.id, config, task, result.best, chosen, answers, notes, priors)
 
 

@@ -254,7 +254,9 @@ class RunResult:
         """A flat row for each prompt and example that this run measured together, once; those on test last.
 
         `prompt_id`, `example_id`, `split`, `prediction`, `score`, `margin` in nats between labels, `failed`, and the
-        `completion` as the model wrote it. Of a cross-validated task test is measured by the other runs.
+        `completion` as the model wrote it. Of a cross-validated task test is measured by the other runs. Where the
+        objective is not `score`, scores and margins of train and dev are of it, and prediction and completion those of
+        the worst way to ask; test is of prompts as they are.
 
         Raises:
             StoreError: as `candidates`.

@@ -177,6 +177,16 @@ def test_rows_of_test_go_along_only_where_they_are_asked_for(tmp_path: Path) -> 
     assert json.loads(files["example.json"])["id"].startswith("test:")
 
 
+@pytest.mark.parametrize(("rows", "answer"), [("dev", None), ("test", "omega6")])
+def test_an_answer_to_a_variant_of_the_prompt_is_none_to_the_prompt(tmp_path: Path, rows: Any, answer: object) -> None:
+    asked, lm = task(seeds=(Prompt(toy.BRITTLE),)), toy.model(answer=toy.brittle)
+    run = localprompt.optimize(asked, lm, method="manual", objective="worst").run_id
+    localprompt.export(run, "text", out=tmp_path, model=lm, rows=rows)
+    example = json.loads((tmp_path / "example.json").read_text(encoding="utf-8"))
+    assert toy.brittle(example["text"], 0).strip() in example["targets"]
+    assert example["answer"] == answer
+
+
 def test_what_cannot_be_exported_is_said_in_a_sentence(tmp_path: Path) -> None:
     run = run_of(task())
     with pytest.raises(ConfigError, match="unknown form 'texts'"):
