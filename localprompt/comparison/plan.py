@@ -141,7 +141,8 @@ def resume_comparison(  # noqa: PLR0913 - as above
 
     Raises:
         StoreError: if there is no such comparison, a run of it is gone or unlike the others now, or the store fails.
-        RunMismatch: if it was begun by another version or with other meta-prompts.
+        RunMismatch: if it was begun by another version or with other meta-prompts, or searches have changed since, as
+            far as a run is unfinished.
         ConfigError, TaskError, ModelError, RunInUse: as `compare`.
     """
     observer = observer or SilentObserver()
@@ -149,8 +150,8 @@ def resume_comparison(  # noqa: PLR0913 - as above
         home = stack.enter_context(opened_store(store, create=False))
         study = home.studies.get(KIND, comparison)
         configs = [(record, RunConfig.read(record.configuration)) for record in _runs_of(home, study)]
-        for _, config in configs:
-            config.check_version(_again(home))
+        for record, config in configs:  # a run that goes on would search otherwise than those that are finished
+            config.check_version(_again(home), exactly=record.status != "finished")
         if proposer is not None and configs[0][1].proposer is None:
             raise ConfigError(f"the comparison {study.id} has no proposer of its own", "leave out the proposer")
         planned = [PlannedRun(from_plain(each.task, allow_code=allow_code), record) for record, each in configs]

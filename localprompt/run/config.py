@@ -54,6 +54,7 @@ _REPEATED = (3, 4, 5, 6, 7, 8, 9, 10)
 """Forms whose searches this one repeats but for rare cases (those with `shots`, replies that a deleted rule changed,
 ties that went by characters, turns of `auto`, calibrated labels under a limit), so that their runs can be resumed;
 where one goes another way, a replay says that the answers end."""
+_SAME_VERSION = "use the version that the run was started with, or pass --force"
 _BEFORE = {"shots": 0}
 """Settings that a run has where its record is older than the setting, and the default changes its search."""
 
@@ -331,8 +332,8 @@ class RunConfig(_Part):
             and all(self.task.get(key) == other.task.get(key) for key in ("name", "fingerprint"))
         )
 
-    def check_version(self, hint: str = "use the version that the run was started with, or pass --force") -> None:
-        """Check that this version of the project would begin the run as it was begun.
+    def check_version(self, hint: str = _SAME_VERSION, *, exactly: bool = False) -> None:
+        """Check that this version of the project would begin the run as it was begun; `exactly`, in rare cases too.
 
         Raises:
             ConfigError: if this version has no such method.
@@ -346,7 +347,7 @@ class RunConfig(_Part):
         }
         for key, now in _program(self.method).items():
             then = getattr(self, key)
-            if then != now and not (key == "search" and then in _REPEATED):
+            if then != now and (exactly or key != "search" or then not in _REPEATED):
                 raise RunMismatch(f"{what[key]} was {repr(then)[:_SHOWN]} when the run started, now {now!r}", hint)
 
     @property

@@ -483,6 +483,22 @@ def test_a_run_of_the_search_form_before_is_no_run_of_a_new_comparison() -> None
     assert again.runs[0].result.run_id != first.runs[0].result.run_id
 
 
+@pytest.mark.parametrize("is_finished", [True, False])
+def test_what_is_left_of_a_comparison_is_not_searched_in_another_form_than_the_rest(is_finished: bool) -> None:
+    lm = toy.model()
+    first = compare([small()], lm, methods=["random"], n_seeds=2, max_tokens=LIMIT, settings=ONE)
+    with Store() as store:
+        for record in store.runs.all():
+            store.runs.update(record.id, configuration={**record.configuration, "search": 10})
+        store.runs.update(first.runs[1].result.run_id, status="finished" if is_finished else "paused")
+    if is_finished:
+        assert len(resume_comparison(first.id).runs) == 2
+    else:
+        with pytest.raises(RunMismatch, match="the version of its methods was 10") as error:
+            resume_comparison(first.id, model=lm)
+        assert error.value.hint.startswith("call `localprompt compare`")
+
+
 def test_an_interrupted_comparison_is_paused_in_the_store() -> None:
     lm = toy.model(answer=toy.failing(KeyboardInterrupt(), 5))
     with pytest.raises(KeyboardInterrupt):
