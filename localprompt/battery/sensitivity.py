@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
@@ -22,8 +21,7 @@ from localprompt.battery.scorers import Scorer, scorers_of
 from localprompt.battery.verdict import verdict
 from localprompt.errors import ConfigError, TaskError, nearest
 from localprompt.interface.arguments import checked
-from localprompt.interface.version import __version__
-from localprompt.run.measuring import MeasuringCost, check_models, cost_of, identity_of, told_apart
+from localprompt.run.measuring import MeasuringCost, begun, check_models, cost_of, identity_of, told_apart
 from localprompt.run.models import Named
 from localprompt.run.results import Split
 from localprompt.run.session import Session, StoreSource, open_session, opened_store
@@ -31,8 +29,6 @@ from localprompt.run.spec import TaskSource, check_count, loaded_task, order_of,
 from localprompt.search.observer import Observer, SilentObserver, pluralize
 from localprompt.stats.power import smallest_detectable_gain
 from localprompt.stats.variance import VarianceShares, variance_shares
-from localprompt.store import Store
-from localprompt.store.records import dumped
 from localprompt.tasks import Task
 from localprompt.tasks.copies import inputs_of, n_different, numbered
 from localprompt.types import Prompt
@@ -132,7 +128,7 @@ def sensitivity(  # noqa: PLR0913 - options of a user
                 observer.note(_cost(plan, session).in_words)
                 if not variants:
                     if home is not None:
-                        study = _begun(home, plan, models, session)
+                        study = begun(home, KIND, models, engine, _facts(plan, session))
                         stack.enter_context(home.studies.ending(study))
                     variants, notes = _made(plan, session, observer)
                 answered = ask(session, variants, plan.scorers, plan.sizes, observer)
@@ -250,14 +246,13 @@ def _made(plan: Battery, session: Session, observer: Observer) -> tuple[list[Var
     return list(collected.variants), notes
 
 
-def _begun(home: Store, plan: Battery, models: Sequence[Named], session: Session) -> str:
-    """Enter the study in the store, unless it is there, and return its id; `session` has the model that writes."""
-    configuration = {
+def _facts(plan: Battery, session: Session) -> dict[str, object]:
+    """Return what makes two studies the same; `session` has the model that writes."""
+    return {
         "task": plan.task.name,
         "fingerprint": str(plan.task.fingerprint),
         "prompt": plan.task.seeds[0].id,
         "given": [prompt.id for family in plan.families if isinstance(family, Given) for prompt in family.prompts],
-        "models": [str(each) if isinstance(each, str | Path) else each.facts.fingerprint for each in models],
         "writer": session.lm.facts.fingerprint,
         "families": [family.name for family in plan.families],
         "scorers": [scorer.name for scorer in plan.scorers],
@@ -265,9 +260,7 @@ def _begun(home: Store, plan: Battery, models: Sequence[Named], session: Session
         "size": plan.size,
         "seed": plan.seed,
         "unlabelled": plan.unlabelled,
-        "version": __version__,
     }
-    return home.studies.enter(KIND, f"{KIND} {dumped(configuration, canonical=True)}", configuration).id
 
 
 def _result(

@@ -53,7 +53,7 @@ def _of_one(found: Sensitivity, model: ModelSensitivity) -> Iterator[str]:
 
 
 def _of_many(found: Sensitivity, models: Sequence[ModelSensitivity]) -> Iterator[str]:
-    moved = sorted(filter(_is_moved, models), key=lambda model: -_spread(model).value)
+    moved = sorted(filter(is_moved, models), key=lambda model: -_spread(model).value)
     names = {model.model for model in moved}
     if moved:
         yield _moved(moved[0], f"The wording moves {moved[0].model} most: its score")
@@ -80,7 +80,7 @@ def _moved(model: ModelSensitivity, what: str) -> str:
         return f"{what} {verb} nothing: every variant has {score_text(moved.mean, 2)}."
     ends = f"{score_text(moved.value, 2)} (from {score_text(moved.worst, 2)} to {score_text(moved.best, 2)})"
     chance = score_text(moved.by_chance.median, 2)
-    if _is_moved(model):
+    if is_moved(model):
         return f"{what} {verb} {ends}; chance alone gives {chance}."
     most = score_text(moved.by_chance.quantile, 2)
     return f"{what} {verb} {ends}, which is no more than chance: equal prompts give up to {most}."
@@ -111,7 +111,7 @@ def _scorers(model: ModelSensitivity, copies: Sequence[int]) -> Iterator[str]:
     Nothing is said of what chance alone could do, nor where it takes answers less well: what scores nothing does not
     move.
     """
-    if not _is_moved(model):
+    if not is_moved(model):
         return
     for measures in model.scorers[1:]:
         name, rows = _NAMES.get(measures.scorer), measures.rows
@@ -166,5 +166,6 @@ def _spread(model: ModelSensitivity) -> Spread:
     return model.overall.spread
 
 
-def _is_moved(model: ModelSensitivity) -> bool:
+def is_moved(model: ModelSensitivity) -> bool:
+    """Return whether the wording moves the score of a model, which has right answers, by more than chance does."""
     return _spread(model).by_chance.p < _ALPHA

@@ -18,19 +18,17 @@ from localprompt.comparison.transfer_results import KIND, GivenPrompt, MeasuredM
 from localprompt.errors import ConfigError, TaskError
 from localprompt.interface.advice import command
 from localprompt.interface.arguments import check_record, checked
-from localprompt.interface.version import __version__
 from localprompt.run.config import RunConfig
-from localprompt.run.measuring import MeasuringCost, check_models, cost_of, identity_of, told_apart
+from localprompt.run.measuring import MeasuringCost, begun, check_models, cost_of, identity_of, told_apart
 from localprompt.run.models import Named
 from localprompt.run.results import RunResult
 from localprompt.run.session import Session, StoreSource, open_session, opened_store
 from localprompt.run.spec import TaskSource, loaded_tasks
 from localprompt.search.observer import Observer, SilentObserver, pluralize
-from localprompt.store import RunRecord, Store
-from localprompt.store.records import dumped
+from localprompt.store import RunRecord
 from localprompt.tasks import Task
 from localprompt.tasks.check import main_doubts
-from localprompt.types import Prompt
+from localprompt.types import Evaluation, Prompt
 
 _BOTH_SPLITS = "prompts are chosen on dev and reported on test"
 _CHOSEN = (
@@ -91,12 +89,10 @@ def transfer(  # noqa: PLR0913 - options of a user
             with open_session(model, store=home, engine=engine, use_cache=use_cache, observer=observer) as session:
                 _check_fit(session, plan)
                 if home is not None and not study:
-                    study = _begun(home, plan, models)
+                    study = begun(home, KIND, models, engine, _facts(plan, session))
                     stack.enter_context(home.studies.ending(study))
                 answered.append([_asked(session, matrix, observer) for matrix in plan])
-                who = identity_of(session.lm.lm)
-                spend = session.budget.spend
-                found.append(MeasuredModel(**asdict(who), spend=spend))
+                found.append(MeasuredModel(**asdict(identity_of(session.lm.lm)), spend=session.budget.spend))
         names = told_apart([each.model for each in found])
         found = [replace(each, model=name) for each, name in zip(found, names, strict=True)]
         result = Transfer(
@@ -244,30 +240,22 @@ def _check_fit(session: Session, plan: Sequence[Matrix]) -> None:
 
 def _asked(session: Session, matrix: Matrix, observer: Observer) -> Answered:
     task, prompts = matrix.task, [given.prompt for given in matrix.prompts]
-    evaluator, scores = session.evaluator(task), []
+    evaluator, found = session.evaluator(task), list[list[Evaluation]]()
     what = f"{task.name}: {pluralize(len(prompts), 'prompt')}"
-    evaluations = []
     for name, rows in (("dev", task.dev), ("test", task.test)):
         observer.stage(f"{what} on {pluralize(len(rows), f'{name} row')} with {session.lm.facts.name}")
-        evaluations = evaluator.evaluate(prompts, rows)
-        scores.append(tuple(each.scores for each in evaluations))
-    return Answered(
-        dev=scores[0],
-        test=scores[1],
-        unreadable=tuple(each.n_unparsed for each in evaluations),
-        failed=tuple(each.n_failed for each in evaluations),
-    )
+        found.append(evaluator.evaluate(prompts, rows))
+    dev, test = (tuple(each.scores for each in evaluations) for evaluations in found)
+    return Answered(dev, test, tuple(each.n_unparsed for each in found[1]), tuple(each.n_failed for each in found[1]))
 
 
-def _begun(home: Store, plan: Sequence[Matrix], models: Sequence[Named]) -> str:
-    """Enter the study in the store, unless it is there, and return its id."""
-    configuration = {
+def _facts(plan: Sequence[Matrix], session: Session) -> dict[str, object]:
+    """Return what makes two studies the same; `session` has the first model, whose file may become another one."""
+    return {
         "tasks": [[each.task.name, str(each.task.fingerprint)] for each in plan],
         "prompts": [[[given.prompt.id, given.origin, list(given.found_on)] for given in each.prompts] for each in plan],
-        "models": [str(each) if isinstance(each, str | Path) else each.facts.fingerprint for each in models],
-        "version": __version__,
+        "first_model": session.lm.facts.fingerprint,
     }
-    return home.studies.enter(KIND, f"{KIND} {dumped(configuration, canonical=True)}", configuration).id
 
 
 def _notes(plan: Sequence[Matrix]) -> list[str]:

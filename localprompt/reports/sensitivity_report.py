@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from localprompt.battery.ask import SIZES
 from localprompt.battery.results import ModelSensitivity, Sensitivity, check_whole
-from localprompt.battery.verdict import verdict
+from localprompt.battery.verdict import is_moved, verdict
 from localprompt.errors import StoreError
 from localprompt.interface.advice import command
 from localprompt.interface.version import __version__
@@ -20,7 +20,6 @@ from localprompt.store.plain import PlainRecord
 from localprompt.types import Prompt
 from localprompt.variants.families import FAMILIES
 
-_ALPHA = 0.05
 _NO_TEXT = re.compile("@.*|[0-9a-f]{6,}", re.DOTALL)
 """What `--prompt` takes for a file or a run."""
 
@@ -111,7 +110,7 @@ def sensitivity_report(store: Store, study: Study) -> SensitivityReport:
         task=str(study.configuration.get("task", "")),
         created=study.created,
         updated=study.updated,
-        planned=_texts(study.configuration, "models"),
+        planned=texts(study.configuration, "models"),
         result=found,
         models=models,
         damage=(damage,) if damage else (),
@@ -122,11 +121,10 @@ def sensitivity_report(store: Store, study: Study) -> SensitivityReport:
 
 def _model(found: Sensitivity, model: ModelSensitivity) -> ReportedModel:
     overall, rows = model.overall, _moved_rows(found, model)
-    spread = overall.spread if overall.variants else None
     return ReportedModel(
         model=model.model,
         verdict=verdict(replace(found, models=(model,))),
-        is_moved=None if spread is None else spread.by_chance.p < _ALPHA,
+        is_moved=is_moved(model) if overall.spread and overall.variants else None,
         rows=rows,
         unchanged=len(found.rows) - len(rows) if model.own.answers and overall.variants else None,
     )
@@ -160,17 +158,17 @@ def _moved_rows(found: Sensitivity, model: ModelSensitivity) -> tuple[MovedRow, 
 
 def _command(configuration: Mapping[str, Any], found: Sensitivity | None, store: Path) -> str:
     """Return the command that repeats a study, or goes on with it; the same arguments have the same id."""
-    options = [word for model in _texts(configuration, "models") for word in ("--model", model)]
+    options = [word for model in texts(configuration, "models") for word in ("--model", model)]
     options += [word for text in _prompts(found) for word in ("--prompt", text)]
     size, split, seed = (configuration.get(name) for name in ("size", "split", "seed"))
     options += [f"--{size}"] if size in SIZES else []
-    families = [name for name in _texts(configuration, "families") if name != "given"]
+    families = [name for name in texts(configuration, "families") if name != "given"]
     if families != [each.name for each in FAMILIES]:
         options += ["--families", ",".join(families)]
-    options += ["--scorers", ",".join(_texts(configuration, "scorers"))]
+    options += ["--scorers", ",".join(texts(configuration, "scorers"))]
     options += ["--split", f"{split}", "--seed", f"{seed}"]
     options += ["--unlabelled"] if configuration.get("unlabelled") else []
-    return command("sensitivity", "TASK", *options, store=store).strip("`")
+    return command("sensitivity", "TASK", *options, *engine_options(configuration), store=store).strip("`")
 
 
 def _prompts(found: Sensitivity | None) -> list[str]:
@@ -185,7 +183,15 @@ def _option(prompt: Prompt) -> str:
     return "PROMPT" if prompt.demos or _NO_TEXT.fullmatch(prompt.instruction) else prompt.instruction
 
 
-def _texts(configuration: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """Return a list of texts of a configuration; empty where it is not one."""
+def engine_options(configuration: Mapping[str, Any]) -> list[str]:
+    """Return the options that give a study the settings of the engine that it was begun with."""
+    engine = configuration.get("engine")
+    given = engine.items() if isinstance(engine, Mapping) else ()
+    said = {name: ",".join(map(str, value)) if isinstance(value, list) else value for name, value in given}
+    return [word for name, value in said.items() for word in ("--engine", f"{name}={value}")]
+
+
+def texts(configuration: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """Return the texts of a list of a configuration; none where it is no list."""
     value = configuration.get(name)
-    return tuple(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else ()
+    return tuple(each for each in value if isinstance(each, str)) if isinstance(value, list) else ()

@@ -10,6 +10,7 @@ from localprompt.comparison.transfer_results import Transfer
 from localprompt.errors import StoreError
 from localprompt.interface.advice import command
 from localprompt.interface.version import __version__
+from localprompt.reports.sensitivity_report import engine_options, texts
 from localprompt.store import Store, Study
 from localprompt.store.plain import PlainRecord
 
@@ -49,26 +50,18 @@ def transfer_report(store: Store, study: Study) -> TransferReport:
         damage = error.message
     if found and any(len(each.cells) != len(each.prompts) * len(found.models) for each in found.tasks):
         found, damage = None, "the result is damaged (its lists do not fit each other)"
-    models = ",".join(each.model for each in found.models) if found else "MODELS"
+    tasks, models = study.configuration.get("tasks"), texts(study.configuration, "models")
+    tasks, named = tasks if isinstance(tasks, list) else [], ",".join(models) or "MODELS"
+    options = ("--models", named, "--prompts", "PROMPTS", *engine_options(study.configuration))
     return TransferReport(
         study_id=study.id,
         status=study.status,
         created=study.created,
         updated=study.updated,
-        tasks=tuple(name for name in map(_first, _listed(study, "tasks")) if name),
-        models=tuple(name for name in _listed(study, "models") if isinstance(name, str)),
+        tasks=tuple(each[0] for each in tasks if isinstance(each, list) and each and isinstance(each[0], str)),
+        models=models,
         result=found,
         damage=(damage,) if damage else (),
         configuration=study.configuration,
-        command=command("transfer", "TASK", "--models", models, "--prompts", "PROMPTS", store=store.path).strip("`"),
+        command=command("transfer", "TASK", *options, store=store.path).strip("`"),
     )
-
-
-def _listed(study: Study, name: str) -> list[Any]:
-    """Return a list that a study was begun with; empty where that is damaged."""
-    value = study.configuration.get(name)
-    return value if isinstance(value, list) else []
-
-
-def _first(value: Any) -> str:
-    return value[0] if isinstance(value, list) and value and isinstance(value[0], str) else ""

@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from localprompt.engine.gguf_reader import read_header
+from localprompt.engine.settings import typed
 from localprompt.errors import ConfigError
+from localprompt.interface.version import __version__
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.deadline import Work, decodes_of
 from localprompt.lm.loading import place_of
 from localprompt.run.estimate import measured_rates
 from localprompt.run.models import Named, check_engine
 from localprompt.run.session import Session
+from localprompt.store import Store
+from localprompt.store.records import dumped
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,27 @@ def check_models(models: Sequence[Named], engine: Mapping[str, object]) -> None:
         if place in places[:number]:
             name = str(each) if isinstance(each, str | Path) else each.facts.name
             raise ConfigError(f"the model {name!r} is named twice", "name each once")
+
+
+def begun(
+    home: Store, kind: str, models: Sequence[Named], engine: Mapping[str, object], facts: Mapping[str, object]
+) -> str:
+    """Enter a study of models in the store, unless it is there, and return its id: the same call has the same.
+
+    Args:
+        home: the store.
+        kind: of study.
+        models: as they were named.
+        engine: settings of the engine that were given for them.
+        facts: what else makes two studies the same, plain data.
+    """
+    configuration = {
+        **facts,
+        "models": [str(each) if isinstance(each, str | Path) else each.facts.fingerprint for each in models],
+        "version": __version__,
+        **({"engine": typed(engine)} if engine else {}),
+    }
+    return home.studies.enter(kind, f"{kind} {dumped(configuration, canonical=True)}", configuration).id
 
 
 def identity_of(lm: LanguageModel) -> ModelIdentity:

@@ -17,6 +17,8 @@ from click.testing import CliRunner
 import localprompt
 from localprompt.battery.results import Sensitivity
 from localprompt.cli.main import main
+from localprompt.engine.settings import typed
+from localprompt.lm.loading import scheme
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.reports.page import page
 from localprompt.reports.report import find
@@ -52,7 +54,7 @@ NEEDS = ScriptedLM(logprob=_needs_a_word, name="needs")
 IGNORES = ScriptedLM(logprob=_ignores, name="ignores")
 
 
-def _measured(store: Store, models: Sequence[ScriptedLM] = (NEEDS,), **options: Any) -> Sensitivity:
+def _measured(store: Store, models: Sequence[ScriptedLM | str] = (NEEDS,), **options: Any) -> Sensitivity:
     options = {"size": "quick", "families": FAMILIES, "store": store, **options}
     return localprompt.sensitivity(options.pop("task", _task()), models, **options)
 
@@ -169,6 +171,16 @@ def test_the_command_begins_the_same_study(store: Store, monkeypatch: pytest.Mon
     assert (list(given["families"]), given["unlabelled"]) == (list(FAMILIES), False)
     again = _measured(store, prompts=given["prompts"], split="dev", seed=3, scorers=given["scorers"])
     assert again.id == result.id
+
+
+def test_the_command_has_the_settings_of_the_engine(store: Store) -> None:
+    engine = {"exact": True, "tensor_split": (3.0, 1.0)}
+    with scheme("needs", lambda text, **engine: NEEDS):
+        first = _measured(store, ("needs:it",), engine=engine)
+        words = shlex.split(_report(store, first.id).command)
+        given = [words[i + 1].split("=") for i, word in enumerate(words) if word == "--engine"]
+        assert typed(dict(given)) == engine
+        assert _measured(store, ("needs:it",), engine=dict(given)).id == first.id
 
 
 @pytest.mark.parametrize(

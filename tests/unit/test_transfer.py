@@ -19,6 +19,7 @@ from localprompt.comparison.transfer_analysis import Answered, analyse
 from localprompt.comparison.transfer_results import GivenPrompt, MeasuredModel, Transfer
 from localprompt.errors import ConfigError, ContextOverflow, LocalPromptError, TaskError
 from localprompt.lm.base import LanguageModel
+from localprompt.lm.loading import scheme
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.store import Store
 from localprompt.tasks import Task
@@ -175,6 +176,22 @@ def test_without_prompts_all_seed_prompts_of_the_task_are_measured() -> None:
     task = replace(_task(), seeds=tuple(map(Prompt, PROMPTS)))
     (found,) = _transfer(task=task, prompts=()).tasks
     assert [given.origin for given in found.prompts] == ["seed prompt", "seed prompt 2", "seed prompt 3"]
+
+
+def test_other_settings_of_the_engine_or_another_file_make_another_study(tmp_path: Path) -> None:
+    file, store = ["one"], tmp_path / "s.sqlite"
+
+    def study(**engine: object) -> str:
+        models = ["obeys:number", "obeys:parity"]
+        return localprompt.transfer([_task()], models, prompts=PROMPTS[:2], engine=engine, store=store).id
+
+    with scheme("obeys", lambda text, **engine: _obeys(text, name=f"{text} {file} {engine}")):
+        first, other = study(), study(n_ctx=2048)
+        assert (study(), study(n_ctx=2048)) == (first, other)
+        file[0] = "another"
+        assert len({first, other, study()}) == 3
+    with Store(store) as opened:
+        assert len(opened.studies.all("transfer")) == 3
 
 
 def test_called_again_nothing_is_asked_again_and_all_is_the_same(tmp_path: Path) -> None:

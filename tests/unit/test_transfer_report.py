@@ -13,6 +13,7 @@ import pytest
 import toy
 
 import localprompt
+from localprompt.lm.loading import scheme
 from localprompt.lm.scripted import ScriptedLM
 from localprompt.reports.page import page
 from localprompt.reports.report import find
@@ -27,10 +28,12 @@ def home(tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
+TASK = replace(toy.task(labels=("even", "odd"), test=20), seeds=(Prompt("Say which."),))
+
+
 def _transferred(home: Store) -> localprompt.Transfer:
-    task = replace(toy.task(labels=("even", "odd"), test=20), seeds=(Prompt("Say which."),))
     models = [ScriptedLM(logprob=toy.parity, name=name) for name in ("one", "two")]
-    return localprompt.transfer([task], models, prompts=("Name the parity.",), store=home)
+    return localprompt.transfer([TASK], models, prompts=("Name the parity.",), store=home)
 
 
 def _report(home: Store, what: str) -> TransferReport:
@@ -51,7 +54,7 @@ def test_a_transfer_study_is_shown_as_it_is(home: Store) -> None:
     found = _report(home, result.id[:5])
     assert found.result == result
     assert (found.tasks, len(found.models)) == (("toy",), 2)
-    assert "--models one,two" in found.command
+    assert "--models scripted-one,scripted-two" in found.command
     plain = found.to_json()
     assert plain["report"] == "transfer"
     assert list(plain) == [
@@ -59,6 +62,14 @@ def test_a_transfer_study_is_shown_as_it_is(home: Store) -> None:
         *("command", "report", "version"),
     ]
     assert result.id in page(plain)
+
+
+def test_its_command_has_the_models_as_they_were_named_and_the_settings_of_the_engine(home: Store) -> None:
+    engine = {"n_ctx": 2048, "exact": True}
+    with scheme("file", lambda text, **engine: ScriptedLM(logprob=toy.parity, name=f"name of {text}")):
+        localprompt.transfer([TASK], ["file:a", "file:b"], prompts=("Which?",), engine=engine, store=home)
+    told = _report(home, localprompt.Transfer.read(home.studies.all("transfer")[0].result or {}).id).command
+    assert "--models file:a,file:b --prompts PROMPTS --engine n_ctx=2048 --engine exact=True" in told
 
 
 @pytest.mark.parametrize("change", ["gone", "damaged", "unfit"])
