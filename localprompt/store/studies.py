@@ -119,14 +119,15 @@ class Studies:
 
     @checked
     def update(self, study_id: str, *, status: RunStatus, result: Mapping[str, object] | None = None) -> None:
-        """Change the status of a study, and its result where one is given.
+        """Change the status of a study, and its result where one is given; one that has a result stays finished.
 
         Raises:
             StoreError: if the store cannot be written.
         """
         with self._database.transaction() as connection:
             connection.execute(
-                "UPDATE studies SET status = ?, updated = ?, result = coalesce(?, result) WHERE id = ?",
+                "UPDATE studies SET status = CASE WHEN result IS NULL THEN ? ELSE 'finished' END, updated = ?,"
+                " result = coalesce(?, result) WHERE id = ?",
                 [status, time.time(), None if result is None else dumped(result), study_id],
             )
 

@@ -75,6 +75,10 @@ def test_other_work_than_runs_is_entered_in_the_store_and_found_again() -> None:
         (found,) = store.studies.all("sensitivity")
         assert (found.status, found.result, found.created) == ("finished", {"spread": 0.25}, entered.created)
         assert store.studies.get("sensitivity", entered.id[:4]) == found
+        with pytest.raises(KeyboardInterrupt), store.studies.ending(entered.id):  # it was called again
+            raise KeyboardInterrupt
+        assert store.studies.get("sensitivity", entered.id).status == "finished"
+        found = store.studies.get("sensitivity", entered.id)
         assert store.studies.all("comparison") == []
         with pytest.raises(localprompt.StoreError, match="no comparison begins with"):
             store.studies.get("comparison", entered.id)
