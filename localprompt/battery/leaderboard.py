@@ -153,8 +153,7 @@ def leaderboard(
         for name in named:
             if named.count(name) > 1:
                 raise TaskError(f"two tasks are called {name}", "give one of them another `name`")
-        measured = [sensitivity(task, models, size=size, store=store, **options) for task in tasks]
-        found = [_Found((each.task,), each) for each in measured]
+        found = [_Found((), sensitivity(task, models, size=size, store=store, **options)) for task in tasks]
     else:
         with opened_store(store, create=False) as home:
             names = [_name(task, allow_code=options.get("allow_code", False)) for task in tasks]
@@ -211,12 +210,17 @@ def _board(studies: Sequence[_Found], notes: list[str]) -> TaskBoard:
     for result in same:
         for model in result.models:
             newest.setdefault(model.fingerprint, (model, result))
+    names = [(model.model, model.quantisation) for model, _ in newest.values()]
+    for fingerprint, (model, result) in newest.items():
+        if names.count((model.model, model.quantisation)) > 1:
+            named = f"{model.model} ({fingerprint[-6:]})"
+            notes.append(f"{first.task}: {named} has a name in common with another file, or with other engine settings")
+            newest[fingerprint] = replace(model, model=named), result
     texts = ([result.variants[place] for place in result.worded(model)] for model, result in newest.values())
     if len({tuple(text.prompt.id + text.shown for text in asked) for asked in texts}) > 1:
         notes.append(f"{first.task}: not all models were asked the same variants; measure them together with --models")
-    for model, _ in newest.values():
-        if not model.overall.variants:
-            notes.append(f"{first.task}: {model.model} was asked no other wording")
+    bare = [model.model for model, _ in newest.values() if not model.overall.variants]
+    notes += [f"{first.task}: {name} was asked no other wording" for name in bare]
     by_score = sorted(newest.values(), key=lambda each: -_by_row(*each).mean())
     leader = _by_row(*by_score[0])
     standings = [_standing(model, result, None if i == 0 else leader) for i, (model, result) in enumerate(by_score)]

@@ -77,6 +77,20 @@ def test_the_newest_study_of_a_model_counts_and_other_rows_are_left_out(tmp_path
     assert "toy: left out 1 older with other rows, another seed or prompt" in found.notes
 
 
+def test_one_model_with_two_settings_of_its_engine_stands_in_two_lines_that_differ(tmp_path: Path) -> None:
+    store = tmp_path / "s.sqlite"
+    for n, name in ((7, "with 1234567"), (5, "with 7654321"), (3, "other")):
+        lm = _knows(n, name)
+        lm.name = name.partition(" ")[0]
+        _measured(store, _task(), lm)
+    found = _board(store)
+    assert [each.model for each in found.tasks[0].models] == ["with (234567)", "with (654321)", "other"]
+    assert [note for note in found.notes if "engine settings" in note] == [
+        f"toy: with ({end}) has a name in common with another file, or with other engine settings"
+        for end in ("654321", "234567")
+    ]
+
+
 def test_models_that_were_asked_other_variants_are_said_to_be(tmp_path: Path) -> None:
     store = tmp_path / "s.sqlite"
     _measured(store, _task(), _knows(7, "a"))
