@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from localprompt.engine.parts import split_paths
-from localprompt.errors import ConfigError, ModelError, nearest
+from localprompt.errors import ConfigError, nearest
 from localprompt.hub.elsewhere import PROGRAMS
 from localprompt.hub.files import card_named, file_at, installed, kept_elsewhere
 from localprompt.interface.paths import expanded
@@ -133,14 +133,15 @@ def source_of(model: str | Path | LanguageModel | None) -> str | None:
 
 
 def place_of(model: str | Path) -> str:
-    """Return the same for two names of one model: its path, or what else it would be opened by."""
-    source = source_of(model) or str(model)
-    with suppress(ConfigError, ModelError):  # nothing of that name: whoever opens it says so
-        if path := kept_elsewhere(model):
-            return str(path.resolve())
-        if file_at(model) is None and (path := installed(card_named(model))):
-            return str(path.resolve())
-    return source
+    """Return the same for two names of one model: its path, or what else it would be opened by.
+
+    Raises:
+        ConfigError, ModelError: for a name of no card, file, scheme or model of another program; nothing is opened.
+    """
+    path: Path | None = None
+    if _scheme_of(model) is None:
+        path = kept_elsewhere(model) or (None if file_at(model) else installed(card_named(model)))
+    return str(path.resolve()) if path else source_of(model) or str(model)
 
 
 def _scheme_of(name_or_path: str | Path) -> _Scheme | None:

@@ -57,8 +57,10 @@ class MeasuringCost:
 def check_models(models: Sequence[Named], engine: Mapping[str, object]) -> None:
     """Check that there are models, each once, and that the settings of the engine have one to be loaded with.
 
+    A name of nothing is told before the models named earlier are measured, which may take hours.
+
     Raises:
-        ConfigError: otherwise.
+        ConfigError, ModelError: otherwise.
     """
     if not models:
         raise ConfigError("models is empty: there is none to measure", "name one or more")

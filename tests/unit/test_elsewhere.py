@@ -547,7 +547,8 @@ def test_a_run_keeps_the_name_and_two_names_of_one_file_are_one_place(home: Path
     blob = put_ollama(home, "registry.ollama.ai/library/qwen2.5/7b", model)
     assert source_of("ollama:qwen2.5:7b") == "ollama:qwen2.5:7b"
     assert place_of("ollama:qwen2.5:7b") == place_of(blob) == str(blob.resolve())
-    assert place_of("ollama:nothing") == "ollama:nothing"
+    with pytest.raises((ConfigError, ModelError), match="nothing"):
+        place_of("ollama:nothing")
 
 
 def test_the_level_is_the_programs_word_or_the_files_or_in_its_name(home: Path, tmp_path: Path) -> None:

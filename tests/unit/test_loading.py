@@ -96,4 +96,6 @@ def test_two_names_of_one_file_are_one_place(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "link.gguf").symlink_to(file)
     monkeypatch.chdir(tmp_path)
     assert place_of(card.name) == place_of(file) == place_of("link.gguf") == str(file.resolve())
-    assert place_of("no-such-model") == "no-such-model"
+    for name in ("no-such-model", "no-such.gguf", "no-such:model"):
+        with pytest.raises((ConfigError, ModelError), match="there is n"):
+            place_of(name)

@@ -7,6 +7,7 @@ import json
 import math
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import toy
 import localprompt
 from localprompt.comparison.transfer_analysis import Answered, analyse
 from localprompt.comparison.transfer_results import GivenPrompt, MeasuredModel, Transfer
-from localprompt.errors import ConfigError, ContextOverflow, LocalPromptError, TaskError
+from localprompt.errors import ConfigError, ContextOverflow, LocalPromptError, ModelError, TaskError
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.loading import scheme
 from localprompt.lm.scripted import ScriptedLM
@@ -50,7 +51,9 @@ def _models() -> list[LanguageModel]:
     return [_obeys("number"), _obeys("parity")]
 
 
-def _transfer(models: list[LanguageModel] | None = None, task: Task | None = None, **options: Any) -> Transfer:
+def _transfer(
+    models: Sequence[LanguageModel | str] | None = None, task: Task | None = None, **options: Any
+) -> Transfer:
     return localprompt.transfer([task or _task()], models or _models(), **{"prompts": PROMPTS[:2], **options})
 
 
@@ -192,6 +195,15 @@ def test_other_settings_of_the_engine_or_another_file_make_another_study(tmp_pat
         assert len({first, other, study()}) == 3
     with Store(store) as opened:
         assert len(opened.studies.all("transfer")) == 3
+
+
+def test_a_model_that_is_not_there_is_told_before_another_one_is_asked() -> None:
+    lm = _obeys("number")
+    with pytest.raises(ModelError, match=r"there is no file typo\.gguf"):
+        _transfer([lm, "typo.gguf"])
+    with pytest.raises(ModelError, match=r"there is no file typo\.gguf"):
+        localprompt.sensitivity(_task(), [lm, "typo.gguf"], size="quick", use_cache=False)
+    assert (lm.n_scored, lm.n_generated) == (0, 0)
 
 
 def test_called_again_nothing_is_asked_again_and_all_is_the_same(tmp_path: Path) -> None:
