@@ -85,12 +85,12 @@ class Studies:
 
     @checked
     def get(self, kind: str, prefix: str) -> Study:
-        """Return the study of a kind whose id begins with `prefix`.
+        """Return the study of a kind whose id begins with `prefix`, which is not empty.
 
         Raises:
             StoreError: if none or several do, which are listed, or it is damaged.
         """
-        found = [study for study in self.all(kind) if study.id.startswith(prefix)]
+        found = [study for study in self.all(kind) if prefix and study.id.startswith(prefix)]
         if len(found) == 1:
             return found[0]
         if found:

@@ -80,6 +80,8 @@ def test_other_work_than_runs_is_entered_in_the_store_and_found_again() -> None:
         assert store.studies.get("sensitivity", entered.id).status == "finished"
         found = store.studies.get("sensitivity", entered.id)
         assert store.studies.all("comparison") == []
+        with pytest.raises(localprompt.StoreError, match="no sensitivity begins with ''"):  # an empty variable
+            store.studies.get("sensitivity", "")
         with pytest.raises(localprompt.StoreError, match="no comparison begins with"):
             store.studies.get("comparison", entered.id)
         assert store.check() == []
