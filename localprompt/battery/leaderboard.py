@@ -138,7 +138,7 @@ def leaderboard(
         options: others of `sensitivity`, where models are measured.
 
     Raises:
-        ConfigError: for an unknown size, and models without tasks.
+        ConfigError: for an unknown size, models without tasks, and settings of the engine without models.
         StoreError: if the store has no such study, or cannot be read.
         TaskError, ModelError, ContextOverflow: as `sensitivity`.
     """
@@ -147,6 +147,10 @@ def leaderboard(
         raise ConfigError("models are ranked by their scores, and unlabelled rows have none", "leave out unlabelled")
     if models and not tasks:
         raise ConfigError("there is no task to measure on", "name one or more task files, or leave out the models")
+    if options.get("engine") and not models:
+        raise ConfigError(
+            "settings of the engine choose no study of the store", "name models, or leave the settings out"
+        )
     notes: list[str] = []
     if models:
         named = [_name(task, allow_code=options.get("allow_code", False)) for task in tasks]

@@ -220,6 +220,7 @@ def test_with_models_they_are_measured_and_the_store_answers_the_second_time(tmp
     [
         ((), {"size": "quik"}, "unknown size"),
         ((), {"models": [_knows(3, "a")]}, "no task"),
+        ((), {"engine": {"exact": True}}, "settings of the engine choose no study"),
         ((["nothing"],), {}, "study of size quick for nothing"),
     ],
 )
