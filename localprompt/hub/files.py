@@ -181,14 +181,17 @@ def pull(card: ModelCard) -> Path:
 
     Raises:
         ModelError: if no source delivers, with the reason of each; or if a file has not the SHA-256 it must have,
-            which removes the file and tries no further source.
+            which removes the file and tries no further source; or if what is there cannot be read.
     """
     folder = models_dir() / card.name
     _remove_abandoned(folder)
-    if (path := installed(card)) is not None:
-        for file in card.files:
-            _verify(file, folder / file.name, folder)
-        return path
+    try:
+        if (path := installed(card)) is not None:
+            for file in card.files:
+                _verify(file, folder / file.name, folder)
+            return path
+    except OSError as error:
+        raise ModelError(f"{card.name} in {folder} cannot be read: {error.strerror or error}") from error
     if card.licence_notice:
         _logger.warning("%s", card.licence_notice)
     reasons = []
@@ -242,7 +245,7 @@ def _verify(file: ModelFile, path: Path, folder: Path) -> str:
     """Return the SHA-256 of a file, held to the card's or to that of the first download, recorded in the folder.
 
     Raises:
-        ModelError: if it is another; the file is removed.
+        ModelError: if it is another; the file is removed where it can be.
     """
     record = folder / f"{file.name}.sha256"
     digest = sha256(path)
@@ -255,9 +258,11 @@ def _verify(file: ModelFile, path: Path, folder: Path) -> str:
             write_atomic(record, f"{digest}  {file.name}\n")
             expected = digest
     if digest != expected:
-        path.unlink()
+        with contextlib.suppress(OSError):  # in a folder of somebody else's
+            path.unlink()
+        left, first = ("cannot be", f"set {MODELS_ENV} to a folder of yours, and ") if path.exists() else ("was", "")
         raise ModelError(
-            f"{file.name} has the SHA-256 {digest}, but {whose} says {expected}; it was removed",
-            "pull it again; if that fails twice, the source has changed or is not to be trusted",
+            f"{file.name} has the SHA-256 {digest}, but {whose} says {expected}; it {left} removed",
+            f"{first}pull it again; if that fails twice, the source has changed or is not to be trusted",
         )
     return digest

@@ -204,14 +204,6 @@ def hexadecimal(digest: object) -> str:
     return match[1] if match else ""
 
 
-def is_link(path: Path) -> bool:
-    """Return whether a path is a link, which may lead anywhere, or cannot be looked at."""
-    try:
-        return path.is_symlink()
-    except OSError:
-        return True
-
-
 def level_in(name: str) -> str:
     """Return the level that a file's name holds, such as `Q4_K_M`; empty if it holds none."""
     match = _LEVEL.search(name.removesuffix(".gguf"))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from localprompt.engine.parts import split_paths
-from localprompt.hub.found import Look, Stated, first_parts, is_link, level_in
+from localprompt.hub.found import Look, Stated, first_parts, level_in
 from localprompt.interface.paths import expanded
 
 _DEPTH = 3
@@ -55,7 +55,7 @@ def _files(folder: Path, look: Look, depth: int) -> Iterator[Path]:
     for path in look.entries(folder):
         if path.name.endswith(".gguf"):
             yield path
-        elif depth and not is_link(path):
+        elif depth and not os.path.islink(path):  # noqa: PTH114 - links may lead anywhere; Path's raises
             yield from _files(path, look, depth - 1)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import tempfile
 import time
 from pathlib import Path
 
@@ -177,6 +179,35 @@ def test_a_models_folder_that_this_user_may_not_look_into_is_a_sentence(tmp_path
     finally:
         os.seteuid(os.getuid())
         folder.chmod(0o755)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+@pytest.mark.parametrize(
+    ("content", "mode", "said"),
+    [
+        (CONTENT, 0, r"^tiny in .* cannot be read: Permission denied; "),
+        (b"other", 0o444, r"; it cannot be removed; set LOCALPROMPT_MODELS to a folder of yours, and pull it again;"),
+    ],
+)
+def test_a_model_in_somebody_elses_folder_that_is_unreadable_or_another_is_a_sentence(
+    content: bytes, mode: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tempfile.TemporaryDirectory() as theirs:  # pytest's own folders are closed to others
+        Path(theirs).chmod(0o755)
+        monkeypatch.setenv("LOCALPROMPT_MODELS", theirs)
+        card = read(tmp_path, CARD)
+        path = install(card, content)
+        path.chmod(mode)
+        path.parent.chmod(0o555)
+        if os.geteuid() == 0:  # permissions do not bind root
+            os.seteuid(NOBODY)
+        try:
+            with pytest.raises(ModelError) as raised:
+                models.pull(card)
+        finally:
+            os.seteuid(os.getuid())
+            path.parent.chmod(0o755)
+    assert re.search(said, f"{raised.value.message}; {raised.value.hint}")
 
 
 def test_what_a_killed_pull_left_is_removed_a_day_later_though_the_model_is_there(tmp_path: Path) -> None:
