@@ -3,8 +3,8 @@
 Some malformed and even some official files make llama.cpp abort the process, which Python cannot catch. `validate`
 finds them from their headers alone, within the bounds of `gguf_reader.py`, and raises nothing but `ModelError`.
 
-Source: llama.cpp's own reader and vocabulary loader for what they refuse. Differs: a tensor without elements is
-refused, and a chat template beyond any real one.
+Source: llama.cpp's own reader and vocabulary loader for what they refuse, Ollama's `convert` for what it alone reads.
+Differs: a tensor without elements is refused, and a chat template beyond any real one.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ _OTHER_KINDS: Mapping[str, str] = {
     **dict.fromkeys(("dream", "llada", "llada-moe", "rnd1"), "a diffusion model"),
     **dict.fromkeys(("eagle3", "dflash", "gemma4-assistant"), "a draft model, which guesses for another one"),
     "t5": "an encoder-decoder model",
+    "gptoss": "a model in a form that only Ollama reads",
     "wavtokenizer-dec": "a decoder of sound",
 }
 """What a model is that writes no text from left to right by itself, by architecture: llama.cpp has no cache for it, or
@@ -75,6 +76,8 @@ def other_kind(header: GGUFHeader) -> str:
     kind = _stated_type(header)
     if kind != "model":
         return _OTHER_FILES.get(kind, "something else").rstrip(",")
+    if header.integer(f"{header.architecture}.vision.block_count"):
+        return "a model packed with its projector of pictures, which only Ollama reads"
     is_encoder = header.metadata.get(f"{header.architecture}.attention.causal") is False
     return _OTHER_KINDS.get(header.architecture, "an encoder" if is_encoder else "")
 

@@ -30,7 +30,6 @@ from localprompt.engine.devices import Device, LoadLog
 from localprompt.engine.settings import LEAST_EXACT_ROWS, MOST_GPUS, EngineSettings
 from localprompt.engine.thoughts import marks_among
 from localprompt.errors import ModelError
-from localprompt.interface.advice import command
 from localprompt.types import EngineStats
 
 _GPU, _INTEGRATED_GPU = 1, 2
@@ -341,10 +340,8 @@ def _load(path: Path, settings: EngineSettings, *, vocab_only: bool) -> Any:
     _place(params, settings)
     model = C.llama_model_load_from_file(os.fsencode(path), params)
     if not model:
-        raise ModelError(
-            f"llama.cpp cannot load {path}",
-            f"is the file complete? {command('models', 'info', str(path))} checks its header",
-        )
+        hint = "its header is in order: perhaps it is newer than this llama.cpp, or another program's own kind of file"
+        raise ModelError(f"llama.cpp cannot load {path}", hint)
     refused = {
         "a diffusion model": C.llama_model_is_diffusion(model),
         "an encoder": C.llama_model_has_encoder(model) or not C.llama_model_has_decoder(model),

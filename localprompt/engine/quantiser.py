@@ -76,7 +76,7 @@ def ask(job: Job, progress: Callable[[int, int], None] = lambda done, total: Non
             progress(*frame["progress"])
         if "error" in frame:
             message, hint = frame["error"]
-            raise ModelError(message, hint or tail_of(log))
+            raise ModelError(message, "; ".join(filter(None, [hint, tail_of(log)])))
         return [Measured(*each) for each in frame["result"]]
 
 

@@ -427,6 +427,9 @@ def test_what_is_no_model_that_can_be_run_is_one_sentence(tmp_path: Path, number
     with pytest.raises(LocalPromptError, match=said) as raised:
         plan(path, ["Q8_0"])
     assert "\n" not in raised.value.message
+    if said == "llama.cpp cannot load":
+        assert "unknown model architecture: 'LLama'" in raised.value.hint
+        assert raised.value.hint.startswith("its header is in order: perhaps it is newer than this llama.cpp")
 
 
 def test_a_kind_of_model_that_cannot_be_run_is_refused(tmp_path: Path) -> None:

@@ -140,6 +140,9 @@ def test_what_ollama_keeps_and_is_no_model_here_is_named_with_the_reason(
     library = "registry.ollama.ai/library"
     put_ollama(home, f"{library}/vision/7b", model, ("projector", projector.read_bytes()))
     put_ollama(home, f"{library}/embed/1b", embedder)
+    packed = write(home / "packed.gguf", more=stating(lambda writer: writer.add_uint32("llama.vision.block_count", 27)))
+    put_ollama(home, f"{library}/packed/4b", packed)
+    put_ollama(home, f"{library}/oss/20b", write(home / "oss.gguf", architecture="gptoss"))
     put_ollama(home, f"{library}/tuned/1b", model, ("adapter", b"lora"))
     put_ollama(home, f"{library}/split/1b", model, ("model", b"another"))
     put_ollama(home, f"{library}/cloud/1b", model, remote_host="https://ollama.com:443")
@@ -153,6 +156,8 @@ def test_what_ollama_keeps_and_is_no_model_here_is_named_with_the_reason(
     assert "ends inside its header" in found.pop("cut:1b")
     assert found == {
         "embed:1b": "is an embedding model, which writes no text",
+        "packed:4b": "is a model packed with its projector of pictures, which only Ollama reads",
+        "oss:20b": "is a model in a form that only Ollama reads",
         "tuned:1b": "is a model with an adapter, which is not applied here",
         "split:1b": "is in 2 files, which llama.cpp cannot find by their names",
         "cloud:1b": "runs at https://ollama.com:443, not on this machine",

@@ -330,6 +330,7 @@ ENCODERS = """
         *((name, "a diffusion model") for name in ("dream", "llada", "llada-moe", "rnd1")),
         *((name, "a draft model, which guesses for another one") for name in ("dflash", "eagle3", "gemma4-assistant")),
         ("wavtokenizer-dec", "a decoder of sound"),
+        ("gptoss", "a model in a form that only Ollama reads"),
     ],
 )
 def test_a_model_that_does_not_write_from_left_to_right_is_refused_by_its_header(
