@@ -223,7 +223,7 @@ def _counts(header: GGUFHeader, key: str) -> list[int]:
     """Return a number of every layer, or one for all; empty where the header does not say."""
     value = header.metadata.get(f"{header.architecture}.{key}")
     if isinstance(value, np.ndarray) and value.dtype.kind in "iu":
-        return [max(0, int(n)) for n in value]
+        return [max(0, int(n)) for n in value[:512]]  # llama.cpp has no more layers; a file may claim 60 million
     return [value] if isinstance(value, int) and value >= 0 else []
 
 

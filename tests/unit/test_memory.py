@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -42,6 +44,14 @@ def test_heads_that_differ_from_layer_to_layer_are_summed(tmp_path: Path) -> Non
         writer.add_head_count_kv([1, 2])
 
     assert need(write(tmp_path / "m.gguf", more=more), n_ctx=1024).cells == 1024 * 3 * (8 + 8) * 2
+
+
+def test_millions_of_layers_are_counted_in_no_time(tmp_path: Path) -> None:
+    header = validate(write(tmp_path / "m.gguf"))
+    claims = {**header.metadata, "llama.attention.head_count": np.full(20_000_000, 4, np.uint8)}
+    started = time.process_time()  # of this process: others may be busy
+    assert memory.needed(replace(header, metadata=claims), EngineSettings()).cells
+    assert time.process_time() - started < 1
 
 
 def test_repacked_weights_are_there_twice(tmp_path: Path) -> None:
