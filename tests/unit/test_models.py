@@ -8,6 +8,7 @@ import re
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -155,6 +156,8 @@ def test_an_unknown_model_names_the_nearest_card_and_a_missing_file_itself() -> 
     assert error.value.hint == "did you mean 'qwen2.5-coder-1.5b-instruct'?"
     with pytest.raises(ModelError, match=r"no file models/nothing\.gguf"):
         models.resolve("models/nothing.gguf")
+    with pytest.raises(ModelError, match=f"^{re.escape(str(Path.cwd()))} is a folder"):
+        models.resolve("")  # of a variable of the shell that is not set
 
 
 def test_an_installed_model_is_used_if_its_hash_is_right(tmp_path: Path) -> None:
@@ -208,6 +211,20 @@ def test_a_model_in_somebody_elses_folder_that_is_unreadable_or_another_is_a_sen
             os.seteuid(os.getuid())
             path.parent.chmod(0o755)
     assert re.search(said, f"{raised.value.message}; {raised.value.hint}")
+
+
+def test_a_pull_that_fails_on_a_disk_without_the_room_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    card = read(tmp_path, CARD.replace("= 14", "= 4_000_000_000"))
+    for free, beginning in (
+        (3_000_000_000, "make room: it takes 4.00 GB, "),
+        (5_000_000_000, "check the network and "),
+    ):
+        monkeypatch.setattr("shutil.disk_usage", lambda path, free=free: SimpleNamespace(free=free))
+        with pytest.raises(ModelError, match="tiny could not be pulled") as raised:
+            models.pull(card)
+        assert raised.value.hint.startswith(beginning)
 
 
 def test_what_a_killed_pull_left_is_removed_a_day_later_though_the_model_is_there(tmp_path: Path) -> None:
