@@ -71,12 +71,16 @@ def validate(path: str | os.PathLike[str]) -> GGUFHeader:
 def other_kind(header: GGUFHeader) -> str:
     """Return what a file is, such as `an encoder`, if it writes no text from left to right; else an empty text.
 
-    What it says before its vocabulary is enough: see `read_beginning`.
+    What it says before its vocabulary is enough, see `read_beginning`; where that leaves a doubt, the rest is read.
+
+    Raises:
+        ModelError: if the rest cannot be read.
     """
     kind = _stated_type(header)
     if kind != "model":
         return _OTHER_FILES.get(kind, "something else").rstrip(",")
-    if header.integer(f"{header.architecture}.vision.block_count"):
+    sees = header.integer(f"{header.architecture}.vision.block_count")  # of the projector, which may lie apart
+    if sees and any(tensor.name.startswith("v.") for tensor in header.tensors or read_header(header.path).tensors):
         return "a model packed with its projector of pictures, which only Ollama reads"
     is_encoder = header.metadata.get(f"{header.architecture}.attention.causal") is False
     return _OTHER_KINDS.get(header.architecture, "an encoder" if is_encoder else "")

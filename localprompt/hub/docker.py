@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from localprompt.hub.found import Look, hexadecimal, layers_of
+from localprompt.hub.found import Look, hexadecimal, listed
 from localprompt.interface.paths import expanded
 
 _GGUF = ("application/vnd.docker.ai.gguf.v3", "application/vnd.cncf.model.weight.v1.gguf")
@@ -30,12 +30,11 @@ def find(folder: Path, look: Look) -> None:
     index = folder / "models.json"
     if not any(path == index for path in look.entries(folder)):
         return
-    entries = look.table(index).get("models")
-    for entry in (each for each in entries if isinstance(each, dict)) if isinstance(entries, list) else ():
+    for entry in listed(look.table(index), "models"):
         if identity := hexadecimal(entry.get("id")):
             manifest = look.table(folder / "manifests" / "sha256" / identity)
             names, blobs = _names(entry, identity), folder / "blobs" / "sha256"
-            if models := [layer for layer in layers_of(manifest) if layer.get("mediaType") in _GGUF]:
+            if models := [layer for layer in listed(manifest) if layer.get("mediaType") in _GGUF]:
                 look.add_layer(names, models, blobs.joinpath)
             else:
                 look.refuse(names[0], blobs, "is no GGUF model")
@@ -43,8 +42,8 @@ def find(folder: Path, look: Look) -> None:
 
 def _names(entry: Mapping[str, Any], identity: str) -> tuple[str, ...]:
     tags = entry.get("tags")
-    listed = tags if isinstance(tags, list) else []
-    found = sorted(tag for tag in listed if isinstance(tag, str) and len(tag) <= _MAX_TAG)
+    every = tags if isinstance(tags, list) else []
+    found = sorted(tag for tag in every if isinstance(tag, str) and len(tag) <= _MAX_TAG)
     short = [tag.removeprefix(_HOSTS[0]).removeprefix(_HOSTS[1]) for tag in found]
     latest = [tag.removesuffix(":latest") for tag in short if tag.endswith(":latest")]
     return (*short, *latest, *found, identity[:12], f"sha256:{identity}")

@@ -151,13 +151,13 @@ class Look:
         try:
             sizes = [part.stat().st_size for part in split_paths(path)]
             beginning = read_beginning(path)
+            refused = _kind(beginning, path)
         except FileNotFoundError as error:
             return self.refuse(name, path, f"lacks the file {error.filename}")
         except OSError as error:
             return self.refuse(name, path, f"cannot be read: {error.strerror or error}")
         except ModelError as error:
             return self.refuse(name, path, f"cannot be read: {error.message}")
-        refused = _kind(beginning, path)
         if stated.size_bytes is not None and sizes != [stated.size_bytes]:
             refused = f"has a file of {sum(sizes):,} bytes instead of {stated.size_bytes:,}: pull it again"
         level = stated.quantisation or beginning.file_type or level_in(path.name) or level_in(name)
@@ -188,10 +188,10 @@ def first_parts(files: Iterable[Path]) -> list[Path]:
     return sorted({split_paths(path, 1)[0]: path for path in sorted(files, reverse=True)}.values())
 
 
-def layers_of(manifest: Layer) -> list[Layer]:
-    """Return the layers that a manifest has."""
-    layers = manifest.get("layers")
-    return [layer for layer in layers if isinstance(layer, dict)] if isinstance(layers, list) else []
+def listed(table: Mapping[str, Any], key: str = "layers") -> list[Layer]:
+    """Return the objects that a JSON object lists under a key: the layers of a manifest."""
+    found = table.get(key)
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
 def hexadecimal(digest: object) -> str:

@@ -9,7 +9,7 @@ import os
 from functools import partial
 from pathlib import Path
 
-from localprompt.hub.found import Layer, Look, hexadecimal, layers_of
+from localprompt.hub.found import Layer, Look, hexadecimal, listed
 from localprompt.interface.paths import expanded
 
 SERVICE = Path("/usr/share/ollama/.ollama/models")
@@ -42,7 +42,7 @@ def _enter(parts: tuple[str, str, str, str], manifest: Layer, blobs: Path, look:
     if not manifest:
         return  # it could not be read, and that was said
     by_kind: dict[str, list[Layer]] = {}
-    for layer in layers_of(manifest):
+    for layer in listed(manifest):
         by_kind.setdefault(str(layer.get("mediaType")).removeprefix(_LAYER), []).append(layer)
     config = _config(manifest, blobs, look)
     models = by_kind.get("model", [])

@@ -140,8 +140,10 @@ def test_what_ollama_keeps_and_is_no_model_here_is_named_with_the_reason(
     library = "registry.ollama.ai/library"
     put_ollama(home, f"{library}/vision/7b", model, ("projector", projector.read_bytes()))
     put_ollama(home, f"{library}/embed/1b", embedder)
-    packed = write(home / "packed.gguf", more=stating(lambda writer: writer.add_uint32("llama.vision.block_count", 27)))
-    put_ollama(home, f"{library}/packed/4b", packed)
+    sees = stating(lambda writer: writer.add_uint32("llama.vision.block_count", 27))
+    packed = {**TENSORS, "v.patch_embd.weight": TENSORS["output.weight"]}
+    put_ollama(home, f"{library}/packed/4b", write(home / "packed.gguf", more=sees, tensors=packed))
+    put_ollama(home, f"{library}/apart/4b", write(home / "apart.gguf", more=sees))
     put_ollama(home, f"{library}/oss/20b", write(home / "oss.gguf", architecture="gptoss"))
     put_ollama(home, f"{library}/tuned/1b", model, ("adapter", b"lora"))
     put_ollama(home, f"{library}/split/1b", model, ("model", b"another"))
@@ -151,7 +153,7 @@ def test_what_ollama_keeps_and_is_no_model_here_is_named_with_the_reason(
     put_ollama(home, f"{library}/cut/1b", write(home / "cut.gguf", add_bos=True)).write_bytes(b"GGUF")
     put_ollama(home, f"{library}/gone/1b", write(home / "gone.gguf", add_bos=False)).unlink()
     found = names("ollama")
-    assert found.pop("vision:7b") == ""
+    assert found.pop("vision:7b") == found.pop("apart:4b") == ""
     assert "lacks the file" in found.pop("gone:1b")
     assert "ends inside its header" in found.pop("cut:1b")
     assert found == {
