@@ -16,6 +16,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 from jinja2 import TemplateError, meta, nodes
@@ -137,11 +138,12 @@ class ChatTemplate:
             raise self._refusal(refusal) from None
         if is_open:
             text = close(text) + way.answer
-        for message in messages:
-            # Templates of reasoning models take the thoughts out of earlier answers, each between marks of its own.
-            if message.role != "assistant" and not _holds(text, message.content):
-                lost = f"leaves out or changes a part of the {message.role} message {message.content[:_SHOWN]!r}"
-                raise ModelError(f"{self._called} {lost}", _HINT)
+        # Templates of reasoning models take the thoughts out of earlier answers, each between marks of its own.
+        kept = [message for message in messages if message.role != "assistant"]
+        lost = _first_lost(_dense(text), [_dense(message.content) for message in kept])
+        if lost is not None:
+            what = f"leaves out or changes a part of the {kept[lost].role} message {kept[lost].content[:_SHOWN]!r}"
+            raise ModelError(f"{self._called} {what}", _HINT)
         return unguard(text, self._control)
 
     def way(self, messages: Sequence[Message]) -> Way:
@@ -165,8 +167,8 @@ class ChatTemplate:
                 refusals.append(refusal)
                 continue
             said = [probe.content for probe in probes]
-            if all(_holds(text, each) for each in said):
-                spaces = all(each in text.replace(_GUARD, "") for each in said)
+            if _first_lost(_dense(text), list(map(_dense, said))) is None:
+                spaces = _first_lost(text.replace(_GUARD, ""), said) is None
                 return replace(way, keeps_spaces=spaces, answer=self._answer(probes, way, text))
             lost_text |= not way.as_parts
         if lost_text:
@@ -256,9 +258,23 @@ def unguard(text: str, control: re.Pattern[str]) -> tuple[str, list[Span]]:
     return "".join([*pieces, text[at:].replace(_GUARD, "")]), spans
 
 
-def _holds(text: str, said: str) -> bool:
-    """Return whether a text holds another one but for blank space, which many templates trim and some change."""
-    return "".join(said.replace(_GUARD, "").split()) in "".join(text.replace(_GUARD, "").split())
+def _dense(text: str) -> str:
+    """Return a text without blank space, which many templates trim and some change."""
+    return "".join(text.replace(_GUARD, "").split())
+
+
+def _first_lost(text: str, said: Sequence[str]) -> int | None:
+    """Return the number of the first of some texts that another does not hold.
+
+    Each is looked for from the one before it on, else a chat of a thousand turns would take minutes.
+    """
+    at = 0
+    for number, each in enumerate(said):
+        found = text.find(each, at)
+        at = found if found >= 0 else text.find(each)
+        if at < 0:
+            return number
+    return None
 
 
 class _TooLongError(Exception):
@@ -285,14 +301,10 @@ def _as_one(messages: Sequence[Message]) -> list[Message]:
 def _ways_of_giving(messages: Sequence[Message]) -> Iterator[Way]:
     """Yield ways, what asks the least of a template last."""
     roles = [message.role for message in messages]
-    for arrange in (_as_they_are, _without_system, _as_one):
-        if arrange is _without_system and (roles[:2] != ["system", "user"]):
-            continue
-        if arrange is _as_one and roles == ["user"]:
-            continue
-        for is_quiet in (True, False):
-            for as_parts in (False, True):
-                yield from (Way(arrange, as_parts, knows_tools, is_quiet) for knows_tools in (True, False))
+    possible = {_as_they_are: True, _without_system: roles[:2] == ["system", "user"], _as_one: roles != ["user"]}
+    arranges = [arrange for arrange, fits in possible.items() if fits]
+    for arrange, is_quiet, as_parts, knows_tools in product(arranges, (True, False), (False, True), (True, False)):
+        yield Way(arrange, as_parts, knows_tools, is_quiet)
 
 
 def _probe(place: int) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 
 from localprompt.errors import ConfigError
 from localprompt.serve.bodies import ChooseBody
+from localprompt.serve.completions import head, usage
 from localprompt.serve.service import Service
 from localprompt.serve.work import Score
 
@@ -58,14 +59,7 @@ class ChooseRequest:
         prior = _mean([_normalised([logprob for logprob, *_ in row]) for row in rows[n:]])
         data = [self._entry(index, row, prior) for index, row in enumerate(rows[:n])]
         n_read = sum(len(score.tokens) for score in self.scores)
-        return {
-            "id": self._name,
-            "object": "choices",
-            "model": self._service.name,
-            "system_fingerprint": self._service.fingerprint,
-            "data": data,
-            "usage": {"prompt_tokens": n_read, "completion_tokens": 0, "total_tokens": n_read},
-        }
+        return {**head(self._service, self._name, "choices"), "data": data, "usage": usage(n_read, [])}
 
     def _entry(self, index: int, row: Sequence[Any], prior: Sequence[float]) -> dict[str, Any]:
         choices = self._choices[index]

@@ -46,10 +46,7 @@ class Queue:
         self._n += len(job.items)
 
     def _forget_cancelled(self) -> None:
-        alive = {
-            client: deque((job, i) for job, i in waiting if not job.is_cancelled)
-            for client, waiting in self._clients.items()
-        }
+        alive = {who: deque(each for each in has if not each[0].is_cancelled) for who, has in self._clients.items()}
         self._clients = {client: waiting for client, waiting in alive.items() if waiting}
         self._n = sum(map(len, self._clients.values()))
 

@@ -19,6 +19,8 @@ from localprompt.serve.work import RequestDied
 from localprompt.types import Message
 
 _T = TypeVar("_T")
+_MOST_TURNS = 10_000
+"""Of one chat: for each order of roles it is tried with long texts what the template makes of it."""
 
 
 class Words:
@@ -84,8 +86,10 @@ class Words:
         """Return chats up to the assistant's answer; a last turn of the assistant's is its beginning.
 
         Raises:
-            ConfigError: if the template refuses the messages.
+            ConfigError: if the template refuses the messages, or they are endless.
         """
+        if (most := max(map(len, chats), default=0)) > _MOST_TURNS:
+            raise ConfigError(f"a chat has {most:,} messages; at most {_MOST_TURNS:,} are read", "send the last ones")
         turns = [[Message(_role(each), each.text) for each in messages] for messages in chats]
         openings = [each.pop().content if len(each) > 1 and each[-1].role == "assistant" else "" for each in turns]
         try:

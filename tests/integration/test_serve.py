@@ -611,6 +611,7 @@ def test_what_cannot_be_is_refused_in_a_sentence(url: str, body: object, status:
     ("path", "body", "said"),
     [
         ("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}], "n": 65}, "has 65 items"),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}] * 10_001}, "has 10,001 messages"),
         ("/v1/choose", {"contexts": ["x"] * 13, "choices": ["a"] * 5}, "has 65 items"),
         ("/v1/choose", {"contexts": ["x" * 5_000_000], "choices": ["a"] * 14}, "70,000,014 characters"),
         (

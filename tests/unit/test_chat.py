@@ -6,6 +6,7 @@ import re
 import resource
 import signal
 import sys
+import time
 
 import pytest
 from hypothesis import given
@@ -211,6 +212,14 @@ def test_bounds_are_lifted_after_the_block() -> None:
 
 def test_a_long_message_is_no_reason_to_give_up() -> None:
     assert len(render(CHATML, Message("user", "中" * 2_000_000))[0]) > 2_000_000
+
+
+def test_a_chat_of_hundreds_of_turns_takes_no_longer_than_its_length() -> None:
+    turns = [USER, ANSWER] * 300
+    began = time.process_time()
+    text, _ = render(CHATML, *turns)
+    assert time.process_time() - began < 5
+    assert text.count(" Hi ") == 300
 
 
 def test_control_tokens_of_one_character_and_inside_others_stay_text_in_messages() -> None:
