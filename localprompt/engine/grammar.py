@@ -142,7 +142,7 @@ def _remainders(schema: str) -> int:
     found: list[int] = []
 
     def look(part: dict[str, object]) -> None:
-        if isinstance(number := part.get("multipleOf"), int | float):
+        if type(number := part.get("multipleOf")) in (int, float):  # a property may have this name, and be `true`
             found.append(int(f"{Decimal(str(number)).normalize():f}".replace(".", "")))  # 0.25 costs what 25 does
 
     json.loads(schema, object_hook=look)

@@ -377,6 +377,16 @@ def test_a_schema_whose_matcher_would_take_minutes_is_refused(chat: openai.OpenA
     assert chat.chat.completions.create(**options, response_format=form).choices
 
 
+def test_a_property_that_is_called_multiple_of_ends_no_completion_of_others(chat: openai.OpenAI) -> None:
+    schema = {"type": "object", "properties": {"multipleOf": True, "a": {"const": {"multipleOf": False}}}}
+    form: Any = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    options: Any = {"model": "qwen", "messages": [{"role": "user", "content": "x"}]}
+    stream = chat.chat.completions.create(**options, max_tokens=100, stream=True)
+    next(stream)
+    assert chat.chat.completions.create(**options, max_tokens=9, response_format=form).choices
+    assert [part.choices[0].finish_reason for part in stream][-1]
+
+
 def test_a_schema_that_is_nested_too_deeply_ends_no_completion_of_others(chat: openai.OpenAI) -> None:
     schema: dict[str, Any] = {"type": "object"}
     for _ in range(80):
