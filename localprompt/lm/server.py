@@ -283,12 +283,9 @@ def _n_ctx(entry: Mapping[str, Any]) -> int:
 def _is_entry(token: object, nats: object, top: object, offset: object) -> bool:
     """Return whether a server says of a token of a prompt what it should."""
     tops = {} if top is None else top
-    return (
-        isinstance(token, str)
-        and isinstance(tops, Mapping)
-        and all(map(_is_logprob, [0.0 if nats is None else nats, *tops.values()]))
-        and isinstance(offset, int)
-    )
+    if not (isinstance(token, str) and isinstance(tops, Mapping) and isinstance(offset, int)):
+        return False
+    return all(map(_is_logprob, [0.0 if nats is None else nats, *tops.values()]))
 
 
 def _is_logprob(value: object) -> bool:

@@ -21,6 +21,8 @@ _MOST = 2**63
 """Of whole numbers that are not bounded otherwise: the engine is told no larger ones."""
 _MOST_STOPS, _LONGEST_STOP = 64, 1024
 """Strings and characters: the engine looks for each, and for each beginning of one, at every token."""
+_LONGEST_SCHEMA = 32_768
+"""Characters: what it takes to follow one grows with the square of its properties, to a second for each completion."""
 _MOST_MISTAKES = 1000
 """That are looked at, to tell one of them."""
 
@@ -147,12 +149,16 @@ class ResponseFormat(Strict):
         """What the completion is held to.
 
         Raises:
-            ConfigError: if the schema is missing, or the type is another.
+            ConfigError: if the schema is missing or too long, or the type is another.
         """
         if (self.json_schema is None) == (self.type == "json_schema"):
             raise ConfigError("response_format has a json_schema where its type is json_schema, and only there")
         if self.json_schema is not None:
-            return json.dumps({"type": "object"} | self.json_schema.schema_)
+            written = json.dumps({"type": "object"} | self.json_schema.schema_, ensure_ascii=False)
+            if len(written) > _LONGEST_SCHEMA:
+                problem = f"the schema has {len(written):,} characters; at most {_LONGEST_SCHEMA:,} are followed"
+                raise ConfigError(problem, "leave out its descriptions, or ask for fewer fields at once")
+            return written
         return "" if self.type == "text" else '{"type": "object"}'
 
 

@@ -45,9 +45,7 @@ class CompletionRequest:
         self._n_top = body.logprobs or 0
         self._reads_prompts = body.echo and body.logprobs is not None
         # One token more is drawn where the reading of a prompt ends: nothing is computed twice.
-        self._in_one_walk = (
-            self._reads_prompts and self._n_new == 1 and body.n == 1 and not body.stop and not body.stream
-        )
+        self._in_one_walk = self._reads_prompts and self._n_new == body.n == 1 and not (body.stop or body.stream)
         self._head = head(service, name, "text_completion")
         self.reads: list[Read] = []
         self.writes: list[Write] = []

@@ -302,7 +302,5 @@ class _Underway:
         if end.text.startswith(self.text):
             self.job.tell(self.i, end._replace(logprobs=end.logprobs[self.n_logprobs :]))
         else:
-            problem = (
-                f"the engine died while it answered request {self.job.name}, and began it otherwise the second time"
-            )
+            problem = f"the engine died while it answered request {self.job.name}, and then began it otherwise"
             self.job.tell(self.i, RequestDied(problem))

@@ -25,14 +25,9 @@ def of_prompt(
     data, starts = _written(words, b"", tokens)
     n_before = len(data.decode(errors="replace")) - len(text)  # a space that some vocabularies put before a text
     offsets = [max(0, each - n_before) for each in _characters(data, starts)]
-    entries = _entries(words, records, n_top)
     unknown = [None] * (len(tokens) - len(records))
-    return {
-        "tokens": [words.name(token) for token in tokens],
-        "token_logprobs": unknown + entries["token_logprobs"],
-        "top_logprobs": unknown + entries["top_logprobs"],
-        "text_offset": offsets,
-    }
+    entries = {name: unknown + known for name, known in _entries(words, records, n_top).items()}
+    return entries | {"tokens": [words.name(token) for token in tokens], "text_offset": offsets}
 
 
 def of_drawn(words: Words, records: Sequence[TokenLogprob], written: bytes, begin: int, n_top: int) -> dict[str, Any]:

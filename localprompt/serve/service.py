@@ -124,9 +124,7 @@ class Service:
             LocalPromptError: the first that an item has for its answer.
         """
         box = _Box(asyncio.get_running_loop())
-        kinds = [
-            [i for i, item in enumerate(items) if isinstance(item, Write) == is_write] for is_write in (False, True)
-        ]
+        kinds = [[i for i, item in enumerate(items) if isinstance(item, Write) == kind] for kind in (False, True)]
         jobs = [Job(name, client, [items[i] for i in kind], box.slot(kind)) for kind in kinds if kind]
         left = len(items)
         try:

@@ -684,6 +684,10 @@ def test_an_answer_can_be_sent_back_as_it_came(chat: openai.OpenAI) -> None:
         ({"response_format": {"type": "text", "json_schema": {"schema": {}}}}, "and only there"),
         ({"response_format": {"type": "json_object", "json_schema": {"schema": {}}}}, "and only there"),
         ({"response_format": {"type": "json_schema"}}, "and only there"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"schema": {"enum": ["x" * 32_768]}}}},
+            "the schema has 32,800 characters; at most 32,768",
+        ),
         ({"response_format": {"type": "json_schema", "json_schema": {"schema": {}, "x": 1}}}, "json_schema.x'"),
         ({"max_tokens": 3, "max_completion_tokens": 4}, "max_tokens and max_completion_tokens differ"),
     ],
