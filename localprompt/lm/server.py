@@ -217,7 +217,10 @@ def load_server(scheme: str, text: str, **engine: object) -> AskedModel:
         ModelError: if it cannot be reached.
     """
     address, _, model = f"{scheme}:{text}".partition("#")
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # a bracket that is not closed, or a host that reads otherwise than it is written
+        parts = urlsplit("")
     if not parts.hostname or parts.query:
         raise ConfigError(f"{address!r:.200} is no address of a server", "write http://HOST:PORT/v1#MODEL")
     if parts.username or parts.password:
@@ -276,8 +279,8 @@ def _entry(server: Server) -> Mapping[str, Any]:
 
 def _n_ctx(entry: Mapping[str, Any]) -> int:
     places = [entry, *(entry[key] for key in ("meta", "details") if isinstance(entry.get(key), Mapping))]
-    told = [place[name] for place in places for name in _TELLS_N_CTX if isinstance(place.get(name), int)]
-    return min((n for n in told if n > 0), default=_N_CTX)
+    told = [place[name] for place in places for name in _TELLS_N_CTX if type(place.get(name)) is int]
+    return min((n for n in told if 0 < n < 2**63), default=_N_CTX)
 
 
 def _is_entry(token: object, nats: object, top: object, offset: object) -> bool:

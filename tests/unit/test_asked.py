@@ -314,9 +314,19 @@ def test_a_count_of_tokens_that_cannot_be_is_not_believed(told: object) -> None:
     assert found == Generation("one two", 2, "stop")
 
 
+@pytest.mark.parametrize("told", [True, 10**400, -1, 0, "9", 2**40])
+def test_a_length_of_context_that_cannot_be_is_not_believed(told: object) -> None:
+    def reply(path: str, body: Mapping[str, Any]) -> Any:
+        return {"data": [{"id": "m", "max_model_len": told}]} if path == "models" else 404
+
+    with serving(reply) as server, open_model(server.url) as lm:
+        assert lm.facts.n_ctx == (told if told == 2**40 else 131_072)
+
+
 def test_an_address_is_checked_and_a_key_never_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match="no address"):
-        open_model("http:x")
+    for wrong in ("http:x", "http://[::1/v1", "http://℀.example/v1"):
+        with pytest.raises(ConfigError, match="no address"):
+            open_model(wrong)
     with pytest.raises(ConfigError, match="must not hold a key"):
         open_model("http://user:secret@127.0.0.1/v1")
     for nowhere in ("http://127.0.0.1:9/v1", f"http://{'a' * 70}.example/v1", "http://a..b/v1"):
