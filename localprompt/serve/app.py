@@ -287,7 +287,7 @@ async def _streamed(request: Request, chunks: AsyncIterator[dict[str, Any]]) -> 
 
 
 def _event(data: object) -> str:
-    return f"data: {json.dumps(data, ensure_ascii=False)}\n\n"
+    return f"data: {json.dumps(data)}\n\n"  # in ASCII: many clients take U+0085 and U+2028 for the ends of lines
 
 
 def _client(request: Request, body: bodies.Body) -> str:

@@ -296,6 +296,17 @@ def test_a_stream_adds_up_to_the_response_at_once(api: openai.OpenAI, logprobs: 
         assert tokens == [choice.logprobs.tokens for choice in at_once.choices]
 
 
+def test_a_stream_has_the_lines_that_clients_see_whatever_is_said(url: str) -> None:
+    said = "one\u2028two\u0085three☕"
+    body = {"prompt": said, "echo": True, "max_tokens": 0, "stream": True}
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
+    connection.request("POST", "/v1/completions", json.dumps(body))
+    lines = [line.removeprefix("data: ") for line in connection.getresponse().read().decode().splitlines() if line]
+    connection.close()
+    assert lines.pop() == "[DONE]"
+    assert "".join(json.loads(line)["choices"][0]["text"] for line in lines) == said
+
+
 # ---- chats
 
 
