@@ -10,6 +10,7 @@ of when they came and went, and of the tokens drawn. A lane that has drafts deco
 from __future__ import annotations
 
 import codecs
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -287,7 +288,7 @@ class _Lane:
 
     def __post_init__(self) -> None:
         self.sampler = Sampler(self.request.sampling, self.request.seed)
-        self.stops = [utf8(stop) for stop in self.request.sampling.stop]
+        self.stops = sorted(utf8(stop) for stop in self.request.sampling.stop)
         self.drafts = Drafts(self.request.drafts)
 
     @property
@@ -298,10 +299,8 @@ class _Lane:
     @property
     def said(self) -> str:
         """The text so far, without what may become a stop string or is a part of a character."""
-        held_back = max(
-            (n for stop in self.stops for n in range(1, len(stop)) if self.data.endswith(stop[:n])), default=0
-        )
-        return codecs.getincrementaldecoder("utf-8")("replace").decode(self.data[: len(self.data) - held_back])
+        certain = self.data[: len(self.data) - held_back(self.data, self.stops)]
+        return codecs.getincrementaldecoder("utf-8")("replace").decode(certain)
 
     def guess(self, most: int) -> tuple[int, ...]:
         """Return at most so many tokens that may follow, and no more than the completion may have after the next."""
@@ -360,6 +359,17 @@ class _Lane:
         """Return the finished completion; a character that the token limit cut in two is left out."""
         text = codecs.getincrementaldecoder("utf-8")("replace").decode(self.data)
         return Generation(text, len(self.tokens), self.finish_reason or "length")
+
+
+def held_back(data: bytes, stops: Sequence[bytes]) -> int:
+    """Return how many of the last bytes may become one of some stop strings, which are sorted; none is in the bytes."""
+    longest = max(map(len, stops), default=1)
+    for at in range(max(0, len(data) - longest + 1), len(data)):
+        begun = data[at:]
+        found = bisect_left(stops, begun)
+        if found < len(stops) and stops[found].startswith(begun):
+            return len(begun)
+    return 0
 
 
 def restart(context: Context, walk: Walk, but: Collection[int] = ()) -> None:

@@ -36,8 +36,7 @@ def of_drawn(words: Words, records: Sequence[TokenLogprob], written: bytes, begi
     The completion begins at the character `begin`. A token that ends it is among them.
     """
     data, starts = _written(words, written, [token for token, *_ in records])
-    offsets = [begin + each for each in _characters(data, starts)]
-    return _entries(words, records, n_top) | {"text_offset": offsets}
+    return _entries(words, records, n_top) | {"text_offset": [begin + each for each in _characters(data, starts)]}
 
 
 def joined(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:

@@ -5,20 +5,21 @@ F32 cells and no flash attention, so that rounding does not depend on the batch.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 from tiny import CHAIN
 from tiny_architectures import write_mamba2
 from tiny_delta_nets import write_qwen35
 
 from localprompt.engine import engine as engine_module
-from localprompt.engine.completions import GenerateRequest
+from localprompt.engine.completions import GenerateRequest, held_back
 from localprompt.engine.engine import Engine, ScoreRequest
 from localprompt.engine.llama import Llama
 from localprompt.engine.serving import ServedCompletions, ServedRequest, Told
@@ -105,6 +106,24 @@ def test_what_a_completion_has_said_is_never_taken_back(engine: Engine) -> None:
     for key in keys:
         for before, after in zip(said[key], [*said[key][1:], results[key].text], strict=True):
             assert after.startswith(before)
+
+
+@given(
+    st.text("ab", max_size=12).map(str.encode),
+    st.lists(st.text("ab", min_size=1, max_size=6).map(str.encode), max_size=5).map(sorted),
+)
+def test_what_is_held_back_is_the_longest_beginning_of_a_stop_string(data: bytes, stops: list[bytes]) -> None:
+    assume(not any(stop in data for stop in stops))
+    begun = (n for stop in stops for n in range(1, len(stop)) if data.endswith(stop[:n]))
+    assert held_back(data, stops) == max(begun, default=0)
+
+
+def test_as_many_stop_strings_as_a_request_may_have_cost_little() -> None:
+    stops = sorted(b"a" * 1023 + bytes([k]) for k in range(64))
+    began = time.process_time()
+    assert held_back(b"a" * 3000, [*stops, b"b"]) == 1023
+    assert not any(held_back(b"a" * 3000 + b"b", stops) for _ in range(100))
+    assert time.process_time() - began < 1
 
 
 def test_long_completions_have_streams_and_short_ones_share_cells(
