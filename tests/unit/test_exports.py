@@ -399,7 +399,7 @@ def test_the_name_of_an_input_ends_no_tag_of_promptfoo(name: str, tag: str) -> N
 @pytest.mark.parametrize("to", ["llama-server", "openai"])
 def test_the_command_of_an_export_runs_no_name_of_an_input(to: str, tmp_path: Path) -> None:
     asked, name = task(), "$(id)"
-    rows = {
+    rows: dict[str, Any] = {
         split: tuple(replace(row, inputs={name: row.inputs["input"]}) for row in getattr(asked, split))
         for split in SPLITS
     }
