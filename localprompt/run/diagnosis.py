@@ -218,8 +218,8 @@ def _batch_gain(
 
 def _batch_conclusion(gain: Difference | None) -> Iterator[str]:
     if gain is not None:
-        chance = ", which may be chance" if gain.p >= ALPHA else ""
-        yield f"`label_score: batch` changes the mean score of all these prompts by {_said(gain)}{chance}."
+        end = f"{', which may be chance' if gain.p >= ALPHA else ''}; mostly less with more worked examples"
+        yield f"`label_score: batch` changes the mean score of all these prompts by {_said(gain)}{end}."
 
 
 def _shorter_labels(task: Task, session: Session, rows: Sequence[Example]) -> Iterator[str]:
@@ -270,7 +270,7 @@ def _warnings(task: Task, seed: Evaluation, counts: Sequence[AnswerCount]) -> It
         extra, missed = each.given - each.right, each.wanted - each.right
         if extra > missed and exact_mcnemar(extra, missed) < ALPHA:
             favours = f"the seed prompt gives the answer {each.answer!r:.{_QUOTED}} for {each.given} of {n} rows"
-            calibrated = "" if task.is_calibrated else "; `label_score: batch` may correct that"
+            calibrated = "" if task.is_calibrated else "; worked examples, or `label_score: batch`, may correct that"
             yield f"{favours}, though it is right for {each.wanted}{calibrated if task.labels else ''}"
     if seed.n_unparsed:
         yield f"{seed.n_unparsed} of {n} completions of the seed prompt hold no answer that can be read, and score 0"

@@ -149,7 +149,7 @@ def test_an_answer_that_is_given_to_everything_is_a_warning() -> None:
     (warning,) = found.warnings
     assert warning == (
         f"the seed prompt gives the answer 'odd' for 20 of 20 rows, though it is right for {first.wanted}"
-        "; `label_score: batch` may correct that"
+        "; worked examples, or `label_score: batch`, may correct that"
     )
 
 
