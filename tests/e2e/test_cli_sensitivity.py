@@ -174,6 +174,7 @@ def test_who_breaks_it_off_is_told_what_goes_on(
     assert ("the same command goes on from there" in stopped.stderr) == is_kept
 
 
+@pytest.mark.usefixtures("lm")
 def test_the_same_model_twice_is_one_sentence(task: str) -> None:
     result = _run(task, "--model", toy.NAMED)
     assert result.exit_code == 2
