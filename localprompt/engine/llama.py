@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from localprompt.engine.chat import ChatTemplate
 from localprompt.engine.context import Context, Shape
 from localprompt.engine.devices import Device, LoadLog
+from localprompt.engine.radix import any_of
 from localprompt.engine.settings import LEAST_EXACT_ROWS, MOST_GPUS, EngineSettings
 from localprompt.engine.thoughts import marks_among
 from localprompt.errors import ModelError
@@ -114,8 +115,7 @@ class Vocabulary:
     @cached_property
     def control_pattern(self) -> re.Pattern[str]:
         """Matches any control-token text, the longest first."""
-        texts = sorted(self.control_ids, key=len, reverse=True)
-        return re.compile("|".join(map(re.escape, texts)) if texts else r"(?!)")
+        return re.compile(any_of(list(self.control_ids)) or r"(?!)")
 
     def text_of(self, token: int) -> str:
         """Return a token's text as the vocabulary writes it."""

@@ -8,9 +8,11 @@ a walk in this order, lies on the path of the last sequence visited (the *trunk*
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
+from os.path import commonprefix
 
 
 def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
@@ -24,12 +26,16 @@ def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
 
 def n_distinct(paths: Iterable[tuple[int, ...]]) -> int:
     """Return how many distinct prefixes paths have: the rows that a walk decodes, the cells that they take."""
-    held = 0
-    previous: tuple[int, ...] = ()
-    for path in sorted(paths):
-        held += len(path) - common_prefix(previous, path)
-        previous = path
-    return held
+    ordered = sorted(paths)
+    return sum(map(len, ordered)) - sum(common_prefix(a, b) for a, b in pairwise(ordered))
+
+
+def any_of(texts: Sequence[str]) -> str:
+    """Return a regular expression of texts, the longest first: as their tree, thousands cost it as little as one."""
+    shared = commonprefix(texts)  # noqa: RUF071 - they are no paths
+    ends = sorted(text[len(shared) :] for text in texts)
+    behind = [any_of(list(group)) for first, group in groupby(ends, key=lambda end: end[:1]) if first]
+    return re.escape(shared) + (f"(?:{'|'.join(behind)}){'?' * ('' in ends)}" if behind else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from os.path import commonprefix
 from typing import Literal, TypeVar
 
 from localprompt.engine.process import RequestsDied
+from localprompt.engine.radix import any_of
 from localprompt.errors import ConfigError, ModelError, WorkerDied
 from localprompt.lm.local import LocalModel
 from localprompt.lm.rendered import Rendered, spans_of
@@ -42,7 +42,7 @@ class Words:
         """What stands in for an empty text."""
         self._pieces, self._texts, self._ends = self._model.pieces
         self.n_vocab = len(self._pieces)
-        self._control = re.compile(_any_of([text for text in self._texts.values() if text]) or r"(?!)")
+        self._control = re.compile(any_of([text for text in self._texts.values() if text]) or r"(?!)")
         self._thread = ThreadPoolExecutor(1, "vocabulary")
 
     def close(self) -> None:
@@ -122,14 +122,6 @@ class Words:
         for token in tokens:
             if token >= self.n_vocab:
                 raise ConfigError(f"token {token} is not in the vocabulary, which has {self.n_vocab}")
-
-
-def _any_of(texts: Sequence[str]) -> str:
-    """Return a regular expression of texts, the longest first: thousands of tokens cost it as little as one."""
-    shared = commonprefix(texts)  # noqa: RUF071 - they are no paths
-    ends = [text[len(shared) :] for text in texts]
-    behind = [_any_of([end for end in ends if end[:1] == first]) for first in sorted({end[0] for end in ends if end})]
-    return re.escape(shared) + (f"(?:{'|'.join(behind)}){'?' * ('' in ends)}" if behind else "")
 
 
 def _role(message: ChatMessage) -> Literal["system", "user", "assistant"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,6 +53,15 @@ def test_a_text_that_is_counted_and_then_scored_is_tokenised_once(tiny_qwen: Pat
     assert [tokens for tokens, _ in server.encode_pairs(pairs)] == counted
     assert counted[1] != counted[2]
     assert len(read) == 3
+
+
+def test_thousands_of_control_tokens_slow_nothing_down(tmp_path: Path) -> None:
+    tiny.write_llama(tmp_path / "m.gguf", marks=[f"<unused{n}>" for n in range(6000)])
+    pattern = Vocabulary(tmp_path / "m.gguf", EngineSettings(n_threads=1)).control_pattern
+    text = "<p>a</p>" * 20_000 + "<unused12><unused1>"
+    started = time.process_time()  # of this process: others may be busy
+    assert pattern.findall(text) == ["<unused12>", "<unused1>"]
+    assert time.process_time() - started < 0.5
 
 
 def test_what_needs_the_weights_is_refused(tiny_qwen: Path) -> None:
