@@ -139,7 +139,7 @@ class Evaluation:
 
 
 def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63  # the engine is told no more
 
 
 def _is_number(value: object) -> bool:
@@ -147,7 +147,7 @@ def _is_number(value: object) -> bool:
 
 
 _OF_SAMPLING: Sequence[tuple[str, Callable[[object], bool], str]] = (
-    *((name, _is_whole, "a whole number") for name in ("max_tokens", "top_k")),
+    *((name, _is_whole, "a whole number below 2^63") for name in ("max_tokens", "top_k")),
     *((name, _is_number, "a finite number") for name in ("temperature", "top_p", "min_p")),
     ("stop", lambda stop: isinstance(stop, tuple) and all(isinstance(text, str) for text in stop), "a list of texts"),
     ("grammar", lambda grammar: isinstance(grammar, str), "text"),

@@ -228,7 +228,7 @@ def test_a_metric_that_raises_is_an_error_of_the_task() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [{"max_tokens": 0}, {"max_tokens": None}, {"max_tokens": 1.5}, {"temperature": float("nan")}, {"stop": "\n"},
-     {"stop": [5]}, {"grammar": None}, {"top_k": True}, {"top_p": "1"}],
+     {"stop": [5]}, {"grammar": None}, {"top_k": True}, {"top_p": "1"}, {"top_k": 2**64}, {"temperature": 2**64}],
     ids=repr,
 )  # fmt: skip
 def test_a_sampling_that_cannot_be_is_refused(wrong: dict[str, object]) -> None:
