@@ -50,7 +50,7 @@ class Grammars:
             problem = f"multipleOf, or the common multiple of several, is above {_MOST_REMAINDERS:,}"
             raise ConfigError(f"the grammar {shown!r} costs too much: its {problem}")
         if is_error:
-            hint = "the syntax is that of Rust's regex: no look-around, no back-references"
+            hint = "" if pattern[:1] == "{" else "the syntax is that of Rust's regex: no look-around or back-references"
             raise ConfigError(f"the grammar {shown!r} does not compile: {_reason(messages[0])}", hint)
 
     def constraint(self, pattern: str) -> Constraint:

@@ -101,6 +101,9 @@ def test_an_expression_that_does_not_compile_is_refused_before_anything_is_compu
     for pattern, word in refused.items():
         with pytest.raises(ConfigError, match=word):
             lm.generate(["the"], Sampling(max_tokens=5, grammar=pattern), [0])
+    with pytest.raises(ConfigError, match="type: nothing") as error:
+        lm.generate(["the"], Sampling(max_tokens=5, grammar='{"type": "nothing"}'), [0])
+    assert not error.value.hint, "a schema has no syntax of an expression"
     assert lm.stats.tokens_decoded == decoded
     assert lm.generate(["the"], Sampling(max_tokens=5, grammar="no"), [0])[0].text == "no"
 
