@@ -15,8 +15,8 @@ from localprompt.lm.scripted import ScriptedLM
 
 _KEYS = {"replies": dict, "has_chat": bool, "has_fim": bool}
 _EXAMPLE = 'write {"replies": {"PATTERN": "REPLY"}}'
-_SAID, _NOT_SAID = -0.1, -5.0
-"""Nats of a continuation that is the reply, and of any other."""
+_SAID, _BEGUN, _NOT_SAID = -0.1, -1.0, -5.0
+"""Nats of a continuation that is the reply, of one with which it begins, and of any other."""
 
 Replies = list[tuple[re.Pattern[str], list[str]]]
 
@@ -26,8 +26,9 @@ def load_script(file: str, **engine: object) -> ScriptedLM:
 
     `replies` has patterns and replies. The first pattern that is found in a prompt has the reply; of a list of replies
     the seed takes one; `\1` is what the first group has matched; without any pattern the reply is empty. A label or
-    another continuation is probable where it is the reply's first line. `has_chat` (true) and `has_fim` (false) say
-    how prompts are rendered; see `ScriptedLM`. Engine settings have no effect.
+    another continuation is probable where it is the reply's first line, and less so where that begins with it (labels
+    may be compared by their first words). `has_chat` (true) and `has_fim` (false) say how prompts are rendered; see
+    `ScriptedLM`. Engine settings have no effect.
 
     Raises:
         ModelError: if the file cannot be read, or holds something else.
@@ -49,8 +50,8 @@ def load_script(file: str, **engine: object) -> ScriptedLM:
         return ""
 
     def logprob(context: str, continuation: str) -> float:
-        said = answer(context, 0).strip().partition("\n")[0].strip()
-        return _SAID if said == continuation.strip() else _NOT_SAID
+        said, text = answer(context, 0).strip().partition("\n")[0].strip(), continuation.strip()
+        return _SAID if said == text else _BEGUN if text and said.startswith(text) else _NOT_SAID
 
     marks = {key: value for key, value in plain.items() if key != "replies"}
     lm = ScriptedLM(answer=answer, logprob=logprob, name=path.stem, **marks)

@@ -43,6 +43,12 @@ def test_a_label_is_probable_where_it_is_the_reply(tmp_path: Path) -> None:
     assert [score.logprob for score in scores] == [-0.1, -5.0, -5.0]
 
 
+def test_a_label_is_told_from_others_by_its_first_words(tmp_path: Path) -> None:
+    lm = load_script(write(tmp_path, replies={"Text: A": "cash_withdrawal"}))
+    scores = lm.loglikelihood([("Text: A", f" {text}") for text in ("card", "cash", "cash_withdrawal", "")])
+    assert [score.logprob for score in scores] == [-5.0, -1.0, -0.1, -5.0]
+
+
 def test_a_file_says_how_prompts_are_rendered(tmp_path: Path) -> None:
     lm = load_script(write(tmp_path, replies={}))
     assert (lm.name, lm.has_chat, lm.has_fim) == ("replies", True, False)
