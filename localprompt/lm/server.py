@@ -115,7 +115,9 @@ class Server:
             choice, n_tokens = self._choice("chat/completions", {**body, "messages": turns})
             message = choice.get("message")
             said = message if isinstance(message, Mapping) else {}
-            text = None if said.get("refusal") else said.get("content")
+            thought = said.get("reasoning") or said.get("reasoning_content")
+            content = "" if thought and said.get("content") is None else said.get("content")  # the tokens ran out in it
+            text = None if said.get("refusal") else content
             if isinstance(text, str) and not self.goes_on:
                 text = text.removeprefix(opening)
         reason = choice.get("finish_reason")

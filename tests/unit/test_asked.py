@@ -289,6 +289,14 @@ def test_a_key_that_no_header_can_hold_is_not_shown(key: str, monkeypatch: pytes
         (chat("half", "content_filter"), "returned none"),
         ({**chat("half"), "error": {"message": "it died"}}, "refuses with 200: it died"),
         ({"choices": [{"message": {"content": "", "refusal": "No."}, "finish_reason": "stop"}]}, "returned none"),
+        (
+            {
+                "choices": [
+                    {"message": {"content": None, "refusal": "No.", "reasoning": "Hm."}, "finish_reason": "stop"}
+                ]
+            },
+            "returned none",
+        ),
         (b"HTTP/1.1 200 OK\r\n\r\n" + b"[" * 200_000, "answers what is no JSON object"),
         (b"HTTP/1.1 500 No\r\n\r\n" + b"[" * 200_000, "refuses with 500"),
         (b"HTTP/1.1 500 No\r\nTransfer-Encoding: chunked\r\n\r\n40\r\nabc", "cannot be reached"),
@@ -301,6 +309,15 @@ def test_what_is_no_completion_is_an_error_and_no_answer(answer: Any, says: str)
         with pytest.raises(ModelError, match=says):
             lm.generate([lm.chat([Message("user", "x")])], SAMPLING, [0])
         assert "elsewhere" not in [path for path, _ in server.seen]
+
+
+@pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
+def test_a_reply_that_was_a_thought_to_its_end_is_an_empty_one(name: str) -> None:
+    said = chat(None, "length")
+    said["choices"][0]["message"] |= {name: "First, I", "refusal": None}
+    with serving(answering(said)) as server, open_model(server.url) as lm:
+        found = lm.generate([lm.chat([Message("user", "x")])], SAMPLING, [0])
+        assert found == [Generation("", 3, "length")]
 
 
 @pytest.mark.parametrize("told", [-1000, True, "3", 10**30])
