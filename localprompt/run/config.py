@@ -329,7 +329,7 @@ class RunConfig(_Part):
             and self.limits == other.limits  # a run that went on with other ones is another search
             and same(self) == same(other)
             # Tables tell tasks by their names, which no fingerprint holds.
-            and all(self.task.get(key) == other.task.get(key) for key in ("name", "fingerprint"))
+            and all(self.task.get(key) == other.task.get(key) for key in ("name", "fingerprint", "seeds"))
         )
 
     def check_version(self, hint: str = _SAME_VERSION, *, exactly: bool = False) -> None:

@@ -30,7 +30,7 @@ from localprompt.search.observer import Observer, SilentObserver
 from localprompt.store import RunRecord
 from localprompt.tasks import Task
 from localprompt.tasks.copies import inputs_of
-from localprompt.tasks.stored import from_plain
+from localprompt.tasks.stored import from_plain, to_plain
 from localprompt.tasks.task import check_one_split
 
 _NO_MORE = (
@@ -85,8 +85,7 @@ def resume(  # noqa: PLR0913 - as many choices as the command
         ConfigError, TaskError, ModelError: as `optimize`, or for a limit below what the search of a result has spent.
     """
     wanted, observer = Limits(max_tokens, max_calls, max_minutes, pause_after), observer or SilentObserver()
-    with ExitStack() as stack:
-        home = stack.enter_context(opened_store(store, create=False))
+    with opened_store(store, create=False) as home, ExitStack() as stack:
         record = home.runs.get(run)
         stack.enter_context(home.runs.hold(record.id))
         record = home.runs.get(record.id)  # another process may just have finished it
@@ -97,7 +96,8 @@ def resume(  # noqa: PLR0913 - as many choices as the command
         begun = config = RunConfig.read(record.configuration)
         wanted = replace(wanted, max_minutes=max_minutes or begun.limits.max_minutes)  # promised for each session
         deadline = wanted.deadline()
-        _check_limits(record, config, before, wanted, force=force)
+        _check_not_one_of_many(record, config, wanted, force=force)
+        _check_not_smaller(before, wanted)
         spec = _spec(config, known_task(config, task, allow_code, force=force), wanted, stack)
         models = models_of(config, (model, proposer), engine, stack, observer)
         mismatch = _mismatch(config, spec.task, models)
@@ -176,13 +176,6 @@ def replay(  # noqa: PLR0913 - as above
         # One call asks what there was time for in several, which have prefixes in common.
         final = replace(result.final_evaluation, tokens_computed=(known or result).final_evaluation.tokens_computed)
         return replace(result, final_evaluation=final, store=home.path.absolute())
-
-
-def _check_limits(
-    record: RunRecord, config: RunConfig, before: RunResult | None, wanted: Limits, *, force: bool
-) -> None:
-    _check_not_one_of_many(record, config, wanted, force=force)
-    _check_not_smaller(before, wanted)
 
 
 def _check_not_smaller(before: RunResult | None, wanted: Limits) -> None:
@@ -291,7 +284,8 @@ def known_task(config: RunConfig, given: Task | None, allow_code: bool, *, force
 
 
 def _other_task(config: RunConfig, task: Task) -> RunMismatch | None:
-    if task.fingerprint == config.task.get("fingerprint"):
+    now = to_plain(task)
+    if all(now[key] == config.task.get(key) for key in ("fingerprint", "seeds")):  # the fingerprint is of scores alone
         return None
     return RunMismatch(
         "the task differs from that of the run", "pass the task that the run was started with, or pass --force"

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import toy
 
+from localprompt.comparison import plan as comparing
 from localprompt.errors import ConfigError, ContextOverflow, ModelError, RunMismatch, StoreError, TaskError
 from localprompt.lm import loading
 from localprompt.lm.base import ModelFacts
@@ -239,6 +240,20 @@ def test_another_task_with_the_same_test_rows_has_them_seen() -> None:
     assert resumed(replace(given, test=given.test[:30], fingerprint="")) == (TEST_SEEN,)
     rows = tuple(replace(each, inputs={"input": f"alpha{n}0"}) for n, each in enumerate(given.test, start=100))
     assert TEST_SEEN not in resumed(replace(given, test=rows, fingerprint=""))
+
+
+def test_a_task_with_other_seed_prompts_is_another_task() -> None:
+    run_id, other = _interrupted(), replace(toy.task(), seeds=(Prompt("Say something kind."),))
+    for again in (partial(resuming.resume, model=toy.model()), resuming.replay):
+        with pytest.raises(RunMismatch, match="the task differs"):
+            again(run_id, task=other)
+    assert resuming.resume(run_id, model=toy.model(), task=other, force=True).seed_prompt == other.seeds[0]
+    assert resuming.replay(run_id).seed_prompt == other.seeds[0]
+    compared = comparing.compare([toy.task()], toy.model(), methods=["ape"], max_tokens=5_000, n_seeds=1)
+    (first,) = compared.runs
+    resuming.resume(first.result.run_id, model=toy.model(), task=other, force=True)
+    (second,) = comparing.compare([toy.task()], toy.model(), methods=["ape"], max_tokens=5_000, n_seeds=1).runs
+    assert second.result.seed_prompt == toy.task().seeds[0]
 
 
 @pytest.mark.parametrize(("form", "is_refused"), [(6, False), (5, False), (4, False), (3, False), (2, True)])
