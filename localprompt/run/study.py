@@ -34,7 +34,7 @@ class SearchStudy:
     ) -> None:
         self._home, self._kind, self._facts = home, kind, facts
         plain = whole.to_json()
-        made_by = [whole.version, whole.search, whole.meta_prompts]
+        made_by = [whole.version, whole.search, whole.meta_prompts, *sorted(whole.fixed)]
         self._key = dumped([kind, identity_hash(plain), made_by, plain["task"]["name"], whole.use_cache, *key])
         study = home.studies.enter(kind, self._key, facts)
         self.id, self._runs = study.id, list(study.runs)

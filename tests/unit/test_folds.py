@@ -17,6 +17,7 @@ from localprompt.cli.show import print_run
 from localprompt.errors import ConfigError, RunInUse, StoreError, TaskError
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.deadline import Deadline
+from localprompt.optimizers import configure
 from localprompt.reports.report import find, watch
 from localprompt.run.config import RunConfig
 from localprompt.run.folds import without_each_fold
@@ -296,6 +297,18 @@ def test_a_finished_cross_validation_is_taken_as_it_is(home: Store) -> None:
     assert _optimized(home, lm) == result
     assert not lm.seen
     assert localprompt.resume(result.run_id, store=home) == result
+
+
+def test_a_setting_that_is_given_at_its_default_is_not_taken_from_a_search_that_was_sized(home: Store) -> None:
+    def queries(**settings: int) -> object:
+        found = localprompt.optimize(
+            _task(4, 8, folds=2), toy.model(), method="ape", max_tokens=1_500, settings=settings, store=home
+        )
+        return home.runs.get(found.run_id).configuration["settings"]["queries"]
+
+    default = configure("ape", {}).queries  # type: ignore[attr-defined]
+    assert queries() < default  # type: ignore[operator]
+    assert queries(queries=default) == default
 
 
 def test_a_search_that_was_deleted_or_got_more_is_made_again_and_the_last_one_with_it(home: Store) -> None:
