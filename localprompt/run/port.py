@@ -196,6 +196,7 @@ class OldRun:
             objective=self.config.objective,
             warm=self.others,
             tested_too=(self.result.seed_prompt,),
+            notes=tuple(f"the old run {self.id}: {note}" for note in self.config.notes),
         )
 
     @property

@@ -86,6 +86,20 @@ def test_the_new_search_is_a_run_that_begins_with_what_the_old_one_found(home: S
     assert (replayed.best, replayed.test) == (result.best, result.test)
 
 
+def test_test_rows_that_a_run_before_the_old_one_saw_are_told_of(home: Store) -> None:
+    given = toy.task(train=10, dev=20, test=30)
+    seen = tuple(replace(row, id=row.id.replace("dev", "test")) for row in given.dev)
+    old = localprompt.optimize(
+        replace(given, dev=given.test, test=seen),
+        toy.model(name="old"),
+        method="ape",
+        from_run=_old(home).run_id,
+        store=home,
+    )
+    notes = localprompt.port(old.run_id, _new(), store=home).notes
+    assert any(f"the old run {old.run_id}: 20 of 20 test rows were train or dev rows" in note for note in notes)
+
+
 def test_test_rows_are_asked_in_one_call_at_the_end_with_three_prompts(home: Store) -> None:
     old = _old(home)
     lm = _new()
