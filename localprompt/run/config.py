@@ -362,7 +362,7 @@ class RunConfig(_Part):
 def resume_command(run_id: str, configuration: Mapping[str, Any] | None, store: Path, *more: str) -> str:
     """Return the command that goes on with a run, with `more` and the options that it needs as far as that is known.
 
-    The last run of a cross-validated task goes on with all the others.
+    The last run of a cross-validated task goes on with all the others, by `optimize`, which needs no `--force`.
 
     Args:
         run_id: of the run.
@@ -371,7 +371,7 @@ def resume_command(run_id: str, configuration: Mapping[str, Any] | None, store: 
         more: further options.
     """
     if configuration is not None and configuration.get("cross_validation"):  # it is as good as its other searches
-        return command("optimize", "TASK", *more, store=store)
+        return command("optimize", "TASK", *(each for each in more if each != "--force"), store=store)
     options: list[str] = []
     if configuration is not None:
         with suppress(StoreError):  # of a damaged run as much as can be said

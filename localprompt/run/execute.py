@@ -20,7 +20,6 @@ from localprompt.errors import (
     SearchEnded,
     StoreError,
 )
-from localprompt.interface.advice import command
 from localprompt.interface.rounding import score_text
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.budget import Budget
@@ -29,7 +28,7 @@ from localprompt.lm.metered import MeteredLM
 from localprompt.lm.replayed import ReadAnswers
 from localprompt.optimizers import Optimizer
 from localprompt.run.choice import choose, on_dev
-from localprompt.run.config import RunConfig
+from localprompt.run.config import RunConfig, resume_command
 from localprompt.run.estimate import Estimate
 from localprompt.run.final import measured_in_time
 from localprompt.run.journal import RunJournal
@@ -130,7 +129,7 @@ class RunSession:
             journal=None if is_replay else RunJournal(store.runs, run_id),
             notes=(*((TEST_SEEN,) if config.test_seen else ()), *config.notes, *((folds.note,) if folds else ())),
             held_out=folds.test if folds else None,
-            resume=partial(command, "resume", run_id, *config.resume_options, store=store.path),
+            resume=partial(resume_command, run_id, store.runs.get(run_id).configuration, store.path),
         )
 
 

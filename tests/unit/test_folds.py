@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,11 @@ from localprompt.run.folds import without_each_fold
 from localprompt.run.results import RunResult
 from localprompt.run.resume import resume
 from localprompt.run.sizing import planned
+from localprompt.search.evaluator import Evaluator
 from localprompt.store import Store
 from localprompt.tasks import Task, load_task
 from localprompt.tasks.stored import from_plain, to_plain
-from localprompt.types import Example
+from localprompt.types import Evaluation, Example, Prompt
 
 
 def _task(train: int = 10, dev: int = 20, folds: int = 5, **changes: Any) -> Task:
@@ -357,6 +358,19 @@ def test_the_last_search_cannot_get_what_the_others_had_not(home: Store) -> None
     for wanted in ({"max_calls": 9_999}, {"max_minutes": 1.0}, {"force": True}):
         with pytest.raises(ConfigError, match="the last search of a cross-validation"):
             localprompt.resume(result.run_id, model=toy.model(), store=home, **wanted)
+
+
+def test_what_goes_on_with_rows_that_were_left_out_is_the_call_for_all_searches(
+    home: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def first_rows(
+        evaluator: Evaluator, prompts: Sequence[Prompt], rows: Sequence[Example], *_: object, **__: object
+    ) -> list[Evaluation]:
+        return evaluator.evaluate(prompts, rows[:4])
+
+    monkeypatch.setattr("localprompt.run.execute.measured_in_time", first_rows)
+    (note,) = [note for note in _optimized(home, max_minutes=5).notes if note.startswith("there was time")]
+    assert note.startswith("there was time for 20 of 30 test rows; `localprompt optimize TASK --max-minutes N")
 
 
 def test_json_replay_and_export_keep_the_pooled_scores(home: Store, tmp_path: Path) -> None:

@@ -65,6 +65,12 @@ def test_a_run_that_ends_early_says_why_and_goes_on(error: BaseException, status
         assert store.runs.get(run_id).status == "finished"
 
 
+def test_what_is_said_of_going_on_names_what_is_needed_for_it() -> None:
+    diary = toy.Diary()
+    run_id = _interrupted(settings={"queries": 8}, observer=diary)
+    assert diary.notes[-1] == f"`localprompt resume {run_id} --model MODEL` continues from here"
+
+
 def test_a_run_without_the_cache_is_resumed_from_its_own_answers() -> None:
     run_id = _interrupted(use_cache=False)
     lm = toy.model()
