@@ -13,14 +13,14 @@ from typing import Any
 from localprompt.errors import ConfigError, StoreError
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
-_MAX_FILE_BYTES = 1024 * 1024
+_MOST_CHARACTERS = 1024 * 1024
 
 
 def inline_files(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings as JSON, each path replaced by the texts that lie there: {"files": {name: text}, "folder": bool}.
 
     Raises:
-        ConfigError: if a file cannot be read.
+        ConfigError: if a file cannot be read, or is too large to be kept with a run.
     """
     return {name: _inline_file(value) if isinstance(value, Path) else value for name, value in settings.items()}
 
@@ -42,11 +42,14 @@ def _inline_file(path: Path) -> dict[str, Any]:
     named = {file.name: file for file in sorted(path.glob("*.txt")) if _FILE_NAME.fullmatch(file.name)}
     files = named if is_folder else {"file.txt": path}
     try:
-        return {"files": {name: file.read_text(encoding="utf-8") for name, file in files.items()}, "folder": is_folder}
+        texts = {name: file.read_text(encoding="utf-8") for name, file in files.items()}
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{path} cannot be read ({error})", "give a UTF-8 text file, or a folder of .txt files"
         ) from error
+    if any(len(text) > _MOST_CHARACTERS for text in texts.values()):
+        raise ConfigError(f"{path} has a text of more than {_MOST_CHARACTERS:,} characters", "give a part of it")
+    return {"files": texts, "folder": is_folder}
 
 
 def _write_file(value: dict[str, Any], folder: Path) -> Path:
@@ -55,7 +58,7 @@ def _write_file(value: dict[str, Any], folder: Path) -> Path:
         raise StoreError("the files of the run's settings are damaged", "it was not written by localprompt")
     folder.mkdir(parents=True)
     for name, text in files.items():
-        if not _FILE_NAME.fullmatch(name) or not isinstance(text, str) or len(text) > _MAX_FILE_BYTES:
+        if not _FILE_NAME.fullmatch(name) or not isinstance(text, str) or len(text) > _MOST_CHARACTERS:
             raise StoreError(f"the run's settings have an invalid file: {name[:100]!r}", "do not trust this run")
         (folder / name).write_text(text, encoding="utf-8", errors="backslashreplace")
     return folder if value.get("folder") is True else folder / next(iter(files))

@@ -442,6 +442,13 @@ def test_files_that_settings_name_need_not_be_there_later(tmp_path: Path) -> Non
     assert replace(again, spend=result.spend, final_evaluation=result.final_evaluation) == result
 
 
+def test_a_file_that_is_too_large_to_be_kept_with_a_run_is_refused_before_anything_is_spent(tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("Say it. " * 150_000, encoding="utf-8")
+    silent, settings = toy.model(answer=toy.failing(ModelError("it was asked"))), {"prompts": tmp_path / "prompts.txt"}
+    with pytest.raises(ConfigError, match=r"prompts\.txt has a text of more than 1,048,576 characters"):
+        runs.optimize(toy.task(), silent, method="manual", settings=settings)
+
+
 @pytest.mark.parametrize("name", ["../evil.txt", "/tmp/evil.txt", "a/b.txt", "..", "", "x" * 200])
 def test_an_imported_run_writes_no_file_elsewhere(name: str, tmp_path: Path) -> None:
     settings = {"templates": {"files": {name: "text"}, "folder": True}}
