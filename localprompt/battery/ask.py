@@ -92,7 +92,7 @@ class Answered:
     again: tuple[Measured, ...]
     """The prompt itself by the task's own scorer, measured in other batches."""
     too_long: tuple[int, ...]
-    """Places of variants that were left out: a row does not fit the context with them, or the model scores no chats."""
+    """Places of variants that were left out: a row does not fit the context with them, or the model takes no chats."""
     replies: Replies | None = None
     """None for tasks with labels, whose probabilities every variant gives, and where there is nothing to compare."""
 
@@ -127,10 +127,10 @@ def ask(
     fits = []
     for each in variants:
         evaluators = [session.evaluator(scorer.task(each.task)) for scorer in scorers]
-        is_asked = scorers[0].writes or _is_scored(session, each)
-        fits.append(
-            is_asked and all(evaluator.fits(each.prompt, row) for evaluator in evaluators for row in each.task.test)
-        )
+        # A model without a chat template would read a chat as a text, of a form that nobody asked for.
+        takes = session.lm.facts.has_chat or each.task.layout.mode in ("raw", variants[0].task.layout.mode)
+        takes = takes and (scorers[0].writes or _is_scored(session, each))
+        fits.append(takes and all(one.fits(each.prompt, row) for one in evaluators for row in each.task.test))
     fits[0] = True  # a row that is too long for another scorer alone fails there
     fitting = [i for i, is_fitting in enumerate(fits) if is_fitting]
     found = list[ByScorer]()

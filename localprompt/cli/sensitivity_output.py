@@ -244,7 +244,7 @@ def _notes(found: Sensitivity) -> Iterator[str]:
             yield f"{model.model}: {again}" if len(found.models) > 1 else again
         if model.too_long:
             left_out = pluralize(len(model.too_long), "variant")
-            yield f"{model.model}: {left_out} did not fit its context, or it scores no chats"
+            yield f"{model.model}: {left_out} did not fit its context, or it takes no chats"
     yield answers_note(model.spend for model in found.models)
 
 

@@ -286,6 +286,13 @@ def test_chats_are_left_out_where_a_server_scores_plain_text_alone() -> None:
     assert model.too_long == ()
 
 
+def test_chats_are_left_out_where_a_model_has_no_chat_template() -> None:
+    base = ScriptedLM(logprob=_blind, has_chat=False, name="base")
+    found = _sensitivity(base, families=("chat", "surface"))
+    assert {found.variants[place].family for place in found.models[0].too_long} == {"chat"}
+    assert {found.variants[each.variant].family for each in found.models[0].own.variants} == {"original", "surface"}
+
+
 def test_a_letter_is_no_reply_to_options_in_another_order() -> None:
     def right(context: str) -> str:
         return str(re.findall(r"([ABC])\) cow", context)[-1])

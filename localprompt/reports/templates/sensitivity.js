@@ -79,7 +79,7 @@ const noiseText = (noise) => `the same prompt measured ${noise.repeats + 1} time
 function notesOf(model) {
   const about = many() ? `${model.model}: ` : "", failed = model.scorers.flatMap((each) => each.variants).reduce((sum, each) => sum + each.failed, 0);
   return [
-    model.too_long.length ? `${about}${plural(model.too_long.length, "variant")} did not fit the context, or the model scores no chats` : null,
+    model.too_long.length ? `${about}${plural(model.too_long.length, "variant")} did not fit the context, or the model takes no chats` : null,
     failed ? `${about}${plural(failed, "answer")} could not be computed, and score 0` : null,
   ].filter(Boolean);
 }
