@@ -119,11 +119,10 @@ def _wanted(ctx: click.Context, choices: Mapping[str, Any]) -> dict[str, Any]:
 
 def _kept(ctx: click.Context, choices: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments with which a comparison goes on; everything else was decided when it began."""
-    given = [name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
-    decided = [name for name in given if name not in _OF_A_SITTING]
-    if decided:
-        options = {param.name: param.get_error_hint(ctx) for param in ctx.command.params}
-        raise click.UsageError(f"{options[decided[0]]} was fixed when the comparison started; omit it", ctx)
+    for param in ctx.command.params:
+        is_given = ctx.get_parameter_source(param.name or "") is ParameterSource.COMMANDLINE
+        if is_given and param.name not in _OF_A_SITTING:
+            raise click.UsageError(f"{param.get_error_hint(ctx)} was fixed when the comparison started; omit it", ctx)
     return {name: choices[name] for name in ("model", "proposer", "allow_code", "store")}
 
 

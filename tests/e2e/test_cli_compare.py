@@ -164,6 +164,7 @@ def test_a_dry_run_says_what_each_method_will_cost_and_runs_nothing(task: str) -
         (["no-such.yaml", "--model", "toy:1", "--max-tokens", "9"], 1, "no-such.yaml"),
         (["--resume", "abc"], 1, "there is no store"),
         (["--resume", "abc", "--seeds", "9"], 2, "'--seeds' was fixed when the comparison started"),
+        (["--resume", "abc", "--exact"], 2, "'--exact' was fixed when the comparison started"),
         (["TASK", "--resume", "abc"], 2, "was fixed when the comparison started"),
     ],
 )
