@@ -108,8 +108,8 @@ class LiveReporter(Reporter):
         parts.append(f"{self._spent.tokens_computed:,} tokens")
         left = self._planned - self._spent.calls
         if self._spent.calls and left > 0:
-            seconds = self._spent.seconds / self._spent.calls * left
-            parts.append(f"about {seconds // 60:.0f}:{seconds % 60:02.0f} left")
+            seconds = round(self._spent.seconds / self._spent.calls * left)
+            parts.append(f"about {seconds // 60}:{seconds % 60:02} left")
         self._bar.update(self._id, standing=" · ".join(parts))
 
 

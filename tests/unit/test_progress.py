@@ -51,7 +51,7 @@ def test_while_a_model_is_fetched_the_terminal_belongs_to_the_hubs_own_bar() -> 
     assert "\x1b[1A" not in out.getvalue()[fetched:].partition("estimating")[0]  # nothing above is erased
 
 
-@pytest.mark.parametrize(("calls", "left"), [(250, "about 0:30 left"), (1000, "")])
+@pytest.mark.parametrize(("calls", "left"), [(250, "about 0:30 left"), (143, "about 1:00 left"), (1000, "")])
 def test_on_a_terminal_a_bar_shows_best_spend_and_the_time_left(calls: int, left: str) -> None:
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=200)
