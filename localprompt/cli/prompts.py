@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from os.path import expanduser, isfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,9 @@ def named_prompt(prompt: str, store: Path | None) -> str | Prompt:
 
 
 def listed_prompts(source: str, store: Path | None) -> list[GivenPrompt]:
-    """Return prompts with where they come from: what a run found, a text of two words or more, or a file's lines.
+    """Return prompts with where they come from: what a run found, a file's lines, or a text of two words or more.
+
+    What is the path of a file that is there is that file, whatever its name.
 
     Raises:
         ConfigError: if the file cannot be read or holds none, or the run has found nothing yet.
@@ -53,7 +56,8 @@ def listed_prompts(source: str, store: Path | None) -> list[GivenPrompt]:
     if _RUN.fullmatch(source):
         with Store(store, create=False) as opened:
             return [of_run(opened.runs.get(source), opened.path)]
-    if not source.startswith("@") and len(source.split()) > 1:
+    is_there = isfile(expanduser(source))  # noqa: PTH111, PTH113 - Path's raise for a long text
+    if not source.startswith("@") and len(source.split()) > 1 and not is_there:
         return [GivenPrompt(Prompt(source), "given")]
     path = expanded(source.removeprefix("@"))
     instructions = listed_instructions(path)
@@ -66,7 +70,7 @@ def listed_instructions(path: Path) -> list[str]:
     Raises:
         ConfigError: if the file cannot be read, or holds none.
     """
-    found = [line for line in _content(path).splitlines() if line.strip()]
+    found = [line for line in _content(path).split("\n") if line.strip()]  # other breaks belong to a text
     if not found:
         raise ConfigError(f"the prompt file {path} holds no prompt", "write one prompt a line")
     return found

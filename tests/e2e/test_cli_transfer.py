@@ -99,6 +99,16 @@ def test_what_a_run_found_is_marked_where_it_was_found(tmp_path: Path, task: str
     assert "which favours it where these choose" in result.stdout
 
 
+def test_a_file_of_prompts_has_any_name_and_only_its_lines_are_prompts_of_their_own(
+    tmp_path: Path, task: str, models: tuple[str, ...]
+) -> None:
+    path = tmp_path / "my own prompts.txt"
+    path.write_bytes("Say the number.\r\nName\u2028the parity.\n".encode())
+    found = json.loads(_transfer(task, models, "--prompts", str(path), "--json").stdout)
+    texts = [each["prompt"]["instruction"] for each in found["tasks"][0]["prompts"]]
+    assert texts[1:] == ["Say the number.", "Name\u2028the parity."]
+
+
 def test_a_dry_run_says_what_it_costs_and_keeps_nothing(task: str, models: tuple[str, ...], prompts: str) -> None:
     result = _transfer(task, models, "--prompts", prompts, "--dry-run", "--json")
     costs = json.loads(result.stdout)
