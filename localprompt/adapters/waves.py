@@ -193,7 +193,7 @@ class Waves:
         try:
             counts = lm.count_tokens(asked[0])
             found = lm.generate(*asked) if n_top is None else generate_drawn(lm, *asked, n_top)
-        except LocalPromptError as error:
+        except Exception as error:  # noqa: BLE001 - such as of one request whose seed is no number
             if len(wave) == 1:
                 wave[0][0].done.set_exception(error)
                 return

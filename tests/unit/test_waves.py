@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ class Gate(ScriptedLM):
     """Answers with the prompt's last word; waits for the gate, and dies or overflows of marked prompts."""
 
     def __init__(self) -> None:
-        super().__init__(answer=lambda prompt, seed: f"{prompt.split()[-1]}:{seed}", has_chat=False, name="gate")
+        super().__init__(answer=lambda prompt, seed: f"{prompt.split()[-1]}:{seed:d}", has_chat=False, name="gate")
         self.open = threading.Event()
         self.open.set()
 
@@ -84,6 +85,17 @@ def test_one_that_is_too_long_or_deadly_fails_alone() -> None:
     found = together(waves, lm, asks(waves, ["a", "deadly b", "c"]))
     assert found[::2] == ["a:5", "c:5"]
     assert isinstance(found[1], RequestsDied)
+
+
+def test_one_whose_seed_is_no_number_fails_alone() -> None:
+    lm = Gate()
+    waves = Waves(lm, window=0)
+    wrong: Any = "7"
+    found = together(
+        waves, lm, [*asks(waves, ["a"]), lambda: str(waves.complete("b", SAMPLING, wrong)), *asks(waves, ["c"])]
+    )
+    assert found[::2] == ["a:5", "c:5"]
+    assert isinstance(found[1], ValueError)
 
 
 def test_who_waited_beside_a_deadly_request_learns_how_long_its_own_prompt_was() -> None:
