@@ -16,8 +16,8 @@ train, dev and test, and starts from the published instruction:
                  apart; only where `--contenders` names them
 
 - What each peer is given is in the docstring of `peer_side.py`. CAPO ends after the step, and GEPA after the iteration,
-  in which the minutes are over; MIPROv2 light ends when it is done. What takes more than OVERTIME times the minutes,
-  its test included, is stopped and counts as failed.
+  in which the minutes are over; MIPROv2 light ends when it is done. What searches for more than OVERTIME times the
+  minutes is stopped and counts as failed; its test has as long as it takes.
 - "seconds" are those of the search, until there is a prompt; "overhead" are those of them without a model at work;
   "tokens" went through the model. auto's minutes hold its final evaluation too, on as many rows of test as they leave
   time for. What was found is tested on all of them after that.
@@ -155,15 +155,19 @@ def peer(plan: Plan, task: Task, name: str, seed: int, model: Path) -> Results:
         given = {"peer": name.removesuffix(OURS), "model": str(model), "out": str(out), **kept, **asked, **rows, **here}
         job.write_text(json.dumps(given), encoding="utf-8")
         limit = 60 * OVERTIME * plan.minutes
-        try:
-            command = [plan.python.absolute(), SIDE, job]
-            run = subprocess.run(command, cwd=folder, timeout=limit, capture_output=True, text=True, check=False)
-        except subprocess.TimeoutExpired:
-            return {"error": f"stopped after {limit:.0f} s"}
-        if out.exists():
+        command = [plan.python.absolute(), SIDE, job]
+        with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+            try:
+                printed = run.communicate(timeout=limit)
+            except subprocess.TimeoutExpired:
+                if not out.exists():  # it is there when the search is over
+                    run.kill()
+                    return {"error": f"stopped after {limit:.0f} s of search"}
+                printed = run.communicate()
+        if run.returncode == 0:
             found: Results = json.loads(out.read_text(encoding="utf-8"))
             return found
-        lines = (run.stderr or run.stdout).strip().splitlines()[-LAST_LINES:]
+        lines = (printed[1] or printed[0]).strip().splitlines()[-LAST_LINES:]
         return {"error": "\n".join(lines) or f"ended with {run.returncode}"}
 
 

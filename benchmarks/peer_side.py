@@ -1,6 +1,7 @@
 """One search of a peer; `peer_searches.py` runs this in an environment that has the peers.
 
-    python benchmarks/peer_side.py JOB    # JOB is a JSON file; what was found is written to the file that it names
+    python benchmarks/peer_side.py JOB    # JOB is a JSON file; what was found is written to the file that it names,
+                                          # at the end of the search, and with its test at the end
 
 The environment needs xllamacpp for the server, promptolution[api] and dspy[optuna]. All requests pass through a counter
 in this process, which knows the tokens that the server computed (`timings` of each answer) and how long any request was
@@ -298,10 +299,10 @@ def main() -> None:
         began = time.monotonic()
         prompt, demos, scores = PEERS[job["peer"]](job, answering)
         seconds = time.monotonic() - began
-        found = {"seconds": round(seconds, 1), **counted()}
-        test = scores(job["test"])
-    found |= {"prompt": prompt, "demos": demos, "test": "".join("1" if score else "0" for score in test)}
-    Path(job["out"]).write_text(json.dumps(found), encoding="utf-8")
+        found = {"seconds": round(seconds, 1), **counted(), "prompt": prompt, "demos": demos}
+        Path(job["out"]).write_text(json.dumps(found), encoding="utf-8")
+        test = "".join("1" if score else "0" for score in scores(job["test"]))
+    Path(job["out"]).write_text(json.dumps({**found, "test": test}), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import json
+import subprocess
 import sys
+import time
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -92,6 +94,23 @@ def test_what_does_not_run_is_said_with_its_message(
     monkeypatch.setattr(benchmark, "OVERTIME", 0.1)
     found = _peer(benchmark, monkeypatch, tmp_path, "import time; time.sleep(60)")
     assert found["error"].startswith("stopped after")
+
+
+def test_the_test_of_what_was_found_in_time_has_as_long_as_it_takes(
+    benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class OverWhenItHasFound(subprocess.Popen[str]):
+        def communicate(self, input: str | None = None, timeout: float | None = None) -> tuple[str, str]:
+            if timeout is None:
+                return super().communicate(input)
+            while not (self.args[-1].parent / "found.json").exists():  # type: ignore[index,union-attr] # a list of paths
+                time.sleep(0.01)
+            raise subprocess.TimeoutExpired(self.args, timeout)
+
+    monkeypatch.setattr(subprocess, "Popen", OverWhenItHasFound)
+    searched = FINDS.replace(', "test": test', "")
+    assert _peer(benchmark, monkeypatch, tmp_path, searched + FINDS)["test"] == "01"
+    assert "no test" in _peer(benchmark, monkeypatch, tmp_path, searched + "raise ValueError('no test')")["error"]
 
 
 def test_the_report_has_costs_differences_and_failures(benchmark: ModuleType) -> None:
