@@ -66,6 +66,24 @@ def test_nothing_is_evaluated_twice() -> None:
     assert again[1].outcomes[:3] == first[0].outcomes == first[2].outcomes
 
 
+@pytest.mark.parametrize("label_score", ["sum", "contextual"])
+def test_the_work_of_labels_is_what_is_charged_and_takes_a_text_for_each_context(label_score: str) -> None:
+    class Counting(ScriptedLM):
+        def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+            counts.append(len(texts))
+            return super().tokenize(texts)
+
+    counts, budget = list[int](), Budget()
+    labels = ("even", "odd", "evenly", "neither", "even or odd")
+    task = toy.task(dev=10, labels=labels, label_score=label_score)
+    evaluator = Evaluator(Counting(answer=toy.answer, logprob=lambda *_: -1.0), task, budget)
+    prompts = [Prompt("Even or odd?"), Prompt("Which?")]
+    work = evaluator.work(prompts, task.dev)
+    assert sum(counts) <= len(prompts) * (len(task.dev) + len(CONTENT_FREE)) + len(labels) + 1
+    evaluator.evaluate(prompts, task.dev)
+    assert (work.read, work.n) == (budget.spend.tokens_computed, 0)
+
+
 def test_an_exhausted_budget_refuses_before_anything_is_computed() -> None:
     given = toy.task()
     lm = toy.model()

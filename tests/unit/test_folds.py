@@ -308,7 +308,7 @@ def test_a_setting_that_is_given_at_its_default_is_not_taken_from_a_search_that_
         return home.runs.get(found.run_id).configuration["settings"]["queries"]
 
     default = configure("ape", {}).queries  # type: ignore[attr-defined]
-    assert queries() < default  # type: ignore[operator]
+    assert queries() < default
     assert queries(queries=default) == default
 
 
