@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import struct
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,10 +57,8 @@ def test_a_text_that_is_counted_and_then_scored_is_tokenised_once(tiny_qwen: Pat
 def test_thousands_of_control_tokens_slow_nothing_down(tmp_path: Path) -> None:
     tiny.write_llama(tmp_path / "m.gguf", marks=[f"<unused{n}>" for n in range(6000)])
     pattern = Vocabulary(tmp_path / "m.gguf", EngineSettings(n_threads=1)).control_pattern
-    text = "<p>a</p>" * 20_000 + "<unused12><unused1>"
-    started = time.process_time()  # of this process: others may be busy
-    assert pattern.findall(text) == ["<unused12>", "<unused1>"]
-    assert time.process_time() - started < 0.5
+    assert pattern.findall("<p>a</p><unused12><unused1>") == ["<unused12>", "<unused1>"]
+    assert pattern.pattern.count("used") == 1  # what they share is tried once at a sign, not 6,000 times
 
 
 def test_what_needs_the_weights_is_refused(tiny_qwen: Path) -> None:
