@@ -1,10 +1,10 @@
 """Does `auto` find better prompts than peers that search through a llama.cpp server, in the same minutes?
 
-    python benchmarks/peer_searches.py DATA --json FILE --python PYTHON [--tasks subj,banking-20] [--minutes 5]
+    python benchmarks/peer_searches.py DATA --json FILE --python PYTHON --server LLAMA_SERVER [--tasks subj,banking-20]
 
-DATA is a folder as `classification.py` has it. PYTHON is the interpreter of an environment with promptolution[api],
-dspy[optuna] and xllamacpp, in which `peer_side.py` runs each peer. Everybody has the same GGUF file, threads, rows of
-train, dev and test, and starts from the published instruction:
+DATA is a folder as `classification.py` has it. PYTHON is the interpreter of an environment with promptolution[api] and
+dspy[optuna], in which `peer_side.py` runs each peer, and LLAMA_SERVER the program of that name, best built for this
+CPU. Everybody has the same GGUF file, threads, rows of train, dev and test, and starts from the published instruction:
 
     auto         localprompt's `optimize(method="auto", max_minutes=MINUTES)`, with an empty store
     auto fifth   the same with a fifth of the minutes
@@ -33,6 +33,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -40,8 +42,10 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shutil import which
 
 from classification import TASKS, by_row, difference, share, task_of
 from corpus import digits
@@ -83,6 +87,7 @@ class Plan:
     threads: int
     slots: int
     python: Path
+    server: Path
 
     def searches(self) -> Iterator[tuple[int, str, str]]:
         """Return seed, task and contender of each search: one seed of everything before the next."""
@@ -151,19 +156,23 @@ def peer(plan: Plan, task: Task, name: str, seed: int, model: Path) -> Results:
         rows = {split: [row_of(each) for each in examples] for split, examples in splits.items()}
         kept = {"threads": plan.threads, "slots": plan.slots, "minutes": plan.minutes, "seed": seed}
         asked = {"labels": list(task.labels), "instruction": task.seeds[0].instruction}
+        files = {"model": str(model), "server": str(plan.server.absolute())}
         here = {"packages": [str(ROOT), sysconfig.get_paths()["purelib"]]} if name.endswith(OURS) else {}
-        given = {"peer": name.removesuffix(OURS), "model": str(model), "out": str(out), **kept, **asked, **rows, **here}
+        given = {"peer": name.removesuffix(OURS), "out": str(out), **files, **kept, **asked, **rows, **here}
         job.write_text(json.dumps(given), encoding="utf-8")
         limit = 60 * OVERTIME * plan.minutes
         command = [plan.python.absolute(), SIDE, job]
-        with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        both = subprocess.PIPE
+        with subprocess.Popen(command, cwd=folder, stdout=both, stderr=both, text=True, start_new_session=True) as run:
             try:
                 printed = run.communicate(timeout=limit)
             except subprocess.TimeoutExpired:
                 if not out.exists():  # it is there when the search is over
-                    run.kill()
                     return {"error": f"stopped after {limit:.0f} s of search"}
                 printed = run.communicate()
+            finally:
+                with suppress(ProcessLookupError):  # its server would go on
+                    os.killpg(run.pid, signal.SIGKILL)
         if run.returncode == 0:
             found: Results = json.loads(out.read_text(encoding="utf-8"))
             return found
@@ -224,6 +233,8 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--json", type=Path, required=True, help="the results; goes on with what it holds")
     parser.add_argument("--python", type=Path, default=Path(sys.executable), help="of the peers' environment")
+    found = which("llama-server")
+    parser.add_argument("--server", type=Path, default=found, required=not found, help="llama-server by default")
     parser.add_argument("--model", default="qwen2.5-coder-1.5b-instruct", help="a model card's name or a GGUF file")
     parser.add_argument("--tasks", type=chosen(TASKS), default=("subj", "banking-20"))
     parser.add_argument("--contenders", type=chosen(CONTENDERS), default=USUAL)

@@ -3,9 +3,9 @@
     python benchmarks/peer_side.py JOB    # JOB is a JSON file; what was found is written to the file that it names,
                                           # at the end of the search, and with its test at the end
 
-The environment needs xllamacpp for the server, promptolution[api] and dspy[optuna]. All requests pass through a counter
-in this process, which knows the tokens that the server computed (`timings` of each answer) and how long any request was
-under way; what is left of the seconds of the search is the peer's overhead.
+The environment needs promptolution[api] and dspy[optuna]; the job names a llama-server, as llama.cpp comes with it. All
+requests pass through a counter in this process, which knows the tokens that the server computed (`timings` of each
+answer) and how long any request was under way; what is left of the seconds of the search is the peer's overhead.
 
 With `packages` in the job, DSPy's peers ask the engine of localprompt in its place, which is imported from there and
 counts for itself. DSPy then also sends the form of an answer when it asks again for JSON, which it does not send to a
@@ -24,6 +24,8 @@ import importlib
 import json
 import os
 import random
+import socket
+import subprocess
 import sys
 import threading
 import time
@@ -116,25 +118,42 @@ class Meter:
         self.cached += timings.get("cache_n", 0)
 
 
-def serve(job: Job) -> Any:
-    """Return a running server with slots; it caches the prompts that they have read, as it does by default."""
-    import xllamacpp  # noqa: PLC0415
+@contextmanager
+def served(job: Job) -> Iterator[str]:
+    """Give the address of a llama-server with slots that keeps the prompts which they have read, as by default."""
+    with socket.socket() as any_port:
+        any_port.bind(("127.0.0.1", 0))
+        port = any_port.getsockname()[1]
+    slots, threads = job["slots"], job["threads"]
+    settings = {"model": job["model"], "port": port, "ctx-size": N_CTX * slots, "parallel": slots}
+    settings |= {"threads": threads, "threads-batch": threads}
+    command = [job["server"], *(str(part) for name, value in settings.items() for part in (f"--{name}", value))]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            while not _is_ready(f"http://127.0.0.1:{port}/health"):
+                if process.poll() is not None:
+                    raise RuntimeError(f"{job['server']} ended with {process.returncode}")
+                time.sleep(0.1)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.kill()
 
-    params = xllamacpp.CommonParams()
-    params.model.path = job["model"]
-    params.n_ctx, params.n_parallel = N_CTX * job["slots"], job["slots"]
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = job["threads"]
-    params.port, params.verbosity = 0, -1
-    return xllamacpp.Server(params)
+
+def _is_ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url) as response:
+            return bool(response.status == 200)  # 503 while it loads
+    except OSError:
+        return False
 
 
 @contextmanager
 def asked(job: Job) -> Iterator[tuple[Any, Callable[[], dict[str, Any]]]]:
     """Give who answers, an address or an engine of DSPy, and what tells the counts so far."""
     if "packages" not in job:
-        server = serve(job)
-        meter = Meter(server.listening_address)
-        yield meter.url, meter.counted
+        with served(job) as server:
+            meter = Meter(server)
+            yield meter.url, meter.counted
         return
     sys.path += job["packages"]
     os.environ["PYTHONPATH"] = os.pathsep.join(job["packages"])  # of the engine's own process

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import json
 import subprocess
@@ -49,6 +50,7 @@ def _plan(benchmark: ModuleType, **changes: Any) -> Any:
         "threads": 1,
         "slots": 1,
         "python": Path(sys.executable),
+        "server": Path("llama-server"),
     }
     return benchmark.Plan(**settings | changes)
 
@@ -94,6 +96,22 @@ def test_what_does_not_run_is_said_with_its_message(
     monkeypatch.setattr(benchmark, "OVERTIME", 0.1)
     found = _peer(benchmark, monkeypatch, tmp_path, "import time; time.sleep(60)")
     assert found["error"].startswith("stopped after")
+
+
+def test_a_peer_that_is_stopped_takes_its_server_along(
+    benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    code = f"""
+import fcntl, subprocess, time
+held = open({str(tmp_path / "held")!r}, "w")
+fcntl.flock(held, fcntl.LOCK_EX)
+subprocess.Popen(["sleep", "600"], pass_fds=[held.fileno()], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+time.sleep(600)
+"""
+    monkeypatch.setattr(benchmark, "OVERTIME", 0.2)
+    assert "stopped after" in _peer(benchmark, monkeypatch, tmp_path, code)["error"]
+    with (tmp_path / "held").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # waits for ever while somebody holds it
 
 
 def test_the_test_of_what_was_found_in_time_has_as_long_as_it_takes(
