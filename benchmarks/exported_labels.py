@@ -183,10 +183,7 @@ def measured(task: Task, session: Session, server: str | None, ways: Sequence[st
 
 def lines(results: Mapping[str, Any]) -> list[str]:
     """Return a row of a table for each task, layout and way outside."""
-    found = [
-        "| task | inside | score | outside | same answers | score | difference |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    found = ["| task | inside | score | outside | same answers | score | difference |", "|---|---|---|---|---|---|---|"]
     for key, each in results.items():
         for how in INSIDE:
             before, told = each["scores"][how], each["answers"][how]

@@ -463,9 +463,7 @@ def main() -> None:
 
 
 def carry_out(
-    options: argparse.Namespace,
-    run: Callable[[LanguageModel, Store, Path], list[str]],
-    told: Callable[[Results], str],
+    options: argparse.Namespace, run: Callable[[LanguageModel, Store, Path], list[str]], told: Callable[[Results], str]
 ) -> None:
     """Run what is missing, unless only the report is wanted, print it, and exit with what failed."""
     failed: list[str] = []

@@ -108,14 +108,7 @@ def add_byte_level_vocabulary(
     """Add the vocabulary of `write_qwen` to a file; the tokens and their types."""
     letter = gpt2_letters()
     merges = _merged_pieces(CORPUS, letter[ord(" ")])
-    special = [
-        "<|endoftext|>",
-        "<|im_start|>",
-        "<|im_end|>",
-        "<|fim_prefix|>",
-        "<|fim_middle|>",
-        "<|fim_suffix|>",
-    ]
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>"]
     tokens = [*letter, *(left + right for left, right in merges), *special]
     kinds = [gguf.TokenType.NORMAL] * (len(tokens) - len(special)) + [types.get(mark, CONTROL) for mark in special]
     writer.add_tokenizer_model("gpt2")

@@ -28,13 +28,7 @@ _ALPHA = 0.05
 @click.option("--csv", "csv_file", type=HomePath(dir_okay=False), help="Write a row a task and model to FILE.")
 @model_options
 def leaderboard(
-    *,
-    tasks: Sequence[str],
-    models: str | None,
-    size: str | None,
-    csv_file: Path | None,
-    as_json: bool,
-    **choices: Any,
+    *, tasks: Sequence[str], models: str | None, size: str | None, csv_file: Path | None, as_json: bool, **choices: Any
 ) -> None:
     """Rank models by their mean score over variants of a prompt, with the worst variant and the spread.
 

@@ -72,14 +72,7 @@ def check(
 )
 @engine_and_store_options
 def tune(
-    *,
-    file: Path,
-    model: str,
-    rows: int,
-    engine: dict[str, Any],
-    allow_code: bool,
-    store: Path | None,
-    as_json: bool,
+    *, file: Path, model: str, rows: int, engine: dict[str, Any], allow_code: bool, store: Path | None, as_json: bool
 ) -> None:
     """Find the layout and the label score that suit a model best, with the seed prompt.
 

@@ -138,10 +138,7 @@ def expected_costs(
 
 @checked
 def plan_transfer(
-    tasks: Sequence[TaskSource],
-    prompts: Sequence[str | Prompt | GivenPrompt] = (),
-    *,
-    allow_code: bool = False,
+    tasks: Sequence[TaskSource], prompts: Sequence[str | Prompt | GivenPrompt] = (), *, allow_code: bool = False
 ) -> list[Matrix]:
     """Return what `transfer` with these arguments measures with each model; nothing is loaded but the tasks.
 

@@ -37,10 +37,7 @@ class TokenwiseRequest:
 
 
 def tokenwise(
-    engine: Engine,
-    requests: Sequence[TokenwiseRequest],
-    progress: Progress = lambda *_: None,
-    held: Held = NOTHING,
+    engine: Engine, requests: Sequence[TokenwiseRequest], progress: Progress = lambda *_: None, held: Held = NOTHING
 ) -> list[list[TokenLogprob]]:
     """Return the log-probabilities of each request's tokens from the second on, same order and length as `requests`.
 

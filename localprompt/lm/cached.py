@@ -113,13 +113,7 @@ class CachedLM:
         run_id: the run that uses the answers, so that it can be exported with them.
     """
 
-    def __init__(
-        self,
-        lm: LanguageModel,
-        answers: Answers,
-        namespace: str = "",
-        run_id: str | None = None,
-    ) -> None:
+    def __init__(self, lm: LanguageModel, answers: Answers, namespace: str = "", run_id: str | None = None) -> None:
         self.lm = lm
         self.facts = lm.facts
         """Those of the model."""
@@ -205,11 +199,7 @@ class CachedLM:
         return [Loglikelihood(*row[:-1]) for row in self._answered(kind, keys, pairs, before_chunk)]
 
     def generate(
-        self,
-        prompts: Sequence[str],
-        sampling: Sampling,
-        seeds: Sequence[int],
-        before_chunk: BeforeChunk = _go_on,
+        self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int], before_chunk: BeforeChunk = _go_on
     ) -> list[Generation]:
         """Return one completion per prompt; see `LanguageModel`, and `loglikelihood` for the rest.
 
@@ -241,11 +231,7 @@ class CachedLM:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).digest()
 
     def _answered(
-        self,
-        kind: _Kind[_Request],
-        keys: Sequence[bytes],
-        requests: Sequence[_Request],
-        before_chunk: BeforeChunk,
+        self, kind: _Kind[_Request], keys: Sequence[bytes], requests: Sequence[_Request], before_chunk: BeforeChunk
     ) -> list[_Row]:
         """Return a row per request; a request that occurs twice is answered once and costs twice."""
         unique = dict(zip(keys, requests, strict=True))

@@ -33,14 +33,7 @@ from localprompt.optimizers.registry import Scales, optimizer
 from localprompt.optimizers.settings import NO_TRAIN, AnyCount, Checked, Count, Share, Shown, Weight
 from localprompt.optimizers.worked_examples import SETS, Shots, other_way, starts
 from localprompt.proposals.metaprompts import MetaPrompt, flat, in_a_row, inputs_of, load, shortened
-from localprompt.proposals.parsing import (
-    ReplyFormat,
-    common_stop,
-    listed,
-    parse_instruction,
-    tagged,
-    without_chatter,
-)
+from localprompt.proposals.parsing import ReplyFormat, common_stop, listed, parse_instruction, tagged, without_chatter
 from localprompt.proposals.similarity import normalised
 from localprompt.search.filtering import measure_best_first
 from localprompt.search.problem import Problem, not_shown

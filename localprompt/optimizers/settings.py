@@ -41,8 +41,7 @@ Shown = Annotated[int, _at_least(20)]
 Shrunk = Annotated[int, _at_least(MIN_SHOWN_CHARS)]
 """The same, where it may be shortened further."""
 StageSizes = Annotated[
-    tuple[int, ...],
-    Must("one or more whole numbers of at least 1", lambda sizes: bool(sizes) and min(sizes) >= 1),
+    tuple[int, ...], Must("one or more whole numbers of at least 1", lambda sizes: bool(sizes) and min(sizes) >= 1)
 ]
 
 

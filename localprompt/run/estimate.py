@@ -80,10 +80,7 @@ class _Measurable(Protocol):
 
 
 def estimate(
-    spec: RunSpec,
-    models: Models,
-    rates: Mapping[str, Rates] = MappingProxyType({}),
-    n_answer: float | None = None,
+    spec: RunSpec, models: Models, rates: Mapping[str, Rates] = MappingProxyType({}), n_answer: float | None = None
 ) -> Estimate:
     """Return what a search will cost; only tokenisers are asked, nothing is computed.
 

@@ -184,10 +184,7 @@ def _check_not_smaller(before: RunResult | None, wanted: Limits) -> None:
     Raises:
         ConfigError: if a limit is below what the search of the result has spent.
     """
-    for what, limit, name in (
-        ("tokens", wanted.max_tokens, "tokens_computed"),
-        ("calls", wanted.max_calls, "calls"),
-    ):
+    for what, limit, name in (("tokens", wanted.max_tokens, "tokens_computed"), ("calls", wanted.max_calls, "calls")):
         if before and limit is not None and limit < (spent := getattr(before.spend, name)):
             raise ConfigError(
                 f"the search {before.run_id} has spent {spent:,} {what}, "

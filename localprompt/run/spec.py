@@ -160,12 +160,7 @@ def seen_dev(task: Task, n_dev: int | None, seed: int) -> tuple[Example, ...]:
 
 
 def read_spec(
-    task: TaskSource,
-    method: tuple[str, str, Mapping[str, object]],
-    seed: int,
-    limits: Limits,
-    *,
-    allow_code: bool,
+    task: TaskSource, method: tuple[str, str, Mapping[str, object]], seed: int, limits: Limits, *, allow_code: bool
 ) -> RunSpec:
     """Return a search from what a user names; nothing is loaded but the task.
 

@@ -69,12 +69,7 @@ def equal_prompts(
     spreads = np.append(np.ptp(drawn, axis=1), np.ptp(totals))  # with it p < 0.05 is a spread above the quantile
     low, high = np.quantile(spreads, (0.5, _LEVEL), method="inverted_cdf") / n
     return EqualPrompts(
-        float(low),
-        float(high),
-        _p(spreads),
-        float(q),
-        n_variants - 1,
-        _p(np.append(_between(drawn), _between(totals))),
+        float(low), float(high), _p(spreads), float(q), n_variants - 1, _p(np.append(_between(drawn), _between(totals)))
     )
 
 

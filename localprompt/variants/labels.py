@@ -83,9 +83,5 @@ def _asked_for(task: Task, words: _Words) -> Task:
         return tuple(replace(row, targets=tuple(words.get(each, each) for each in row.targets)) for row in rows)
 
     return replace(
-        task,
-        labels=tuple(words.values()),
-        train=renamed(task.train),
-        dev=renamed(task.dev),
-        test=renamed(task.test),
+        task, labels=tuple(words.values()), train=renamed(task.train), dev=renamed(task.dev), test=renamed(task.test)
     )

@@ -107,9 +107,7 @@ def test_a_run_that_is_there_already_can_be_removed_as_the_hint_says(task: str, 
     assert call("runs", "import", tmp_path / "it.run", "--store", store).exit_code == 0
 
 
-def test_a_search_that_needs_a_larger_context_says_how_it_begins_anew(
-    store: Path,
-) -> None:
+def test_a_search_that_needs_a_larger_context_says_how_it_begins_anew(store: Path) -> None:
     task, settings = toy.task(labels=("omega1", "omega2")), {"resample_rounds": 1, "variants": 1}
     found = localprompt.optimize(
         task, toy.model(answer=toy.too_long_to_reword), method="ape", settings=settings, store=store

@@ -219,11 +219,7 @@ def test_answers_that_cannot_fit_explain_a_score_of_0(tmp_path: Path) -> None:
         (["optimize", "TASK", "--model", "toy:1", "--set", "querys=1"], 2, "did you mean 'queries'?"),
         (["optimize", "TASK", "--model", "toy:1", "--method", "app"], 2, "did you mean 'ape'?"),
         (["optimize", "TASK", "--model", "toy:1", "--engine", "n_ctx"], 2, "'n_ctx' is not NAME=VALUE"),
-        (
-            ["evaluate", "TASK", "--model", "toy:1", "--prompt", "", "--engine", "n_ctx=many"],
-            2,
-            "engine setting n_ctx",
-        ),
+        (["evaluate", "TASK", "--model", "toy:1", "--prompt", "", "--engine", "n_ctx=many"], 2, "engine setting n_ctx"),
         (
             ["evaluate", "TASK", "--model", "toy:1", "--prompt", "", "--engine", "kv_type=f8"],
             2,
@@ -236,11 +232,7 @@ def test_answers_that_cannot_fit_explain_a_score_of_0(tmp_path: Path) -> None:
             "max_minutes is nan, not a finite number",
         ),
         (["optimize", "TASK", "--model", "toy:1", "--max-tokens", "10000000000000000000"], 2, "--max-tokens"),
-        (
-            ["optimize", "TASK", "--model", "toy:1", "--set", "queries=2000000"],
-            2,
-            "queries must be at most 1,000,000",
-        ),
+        (["optimize", "TASK", "--model", "toy:1", "--set", "queries=2000000"], 2, "queries must be at most 1,000,000"),
         (["optimize", "no-such.yaml", "--model", "toy:1"], 1, "no-such.yaml"),
         (["evaluate", "TASK", "--model", "toy:1", "--prompt", "@no-such.txt"], 2, "no-such.txt"),
     ],

@@ -210,9 +210,7 @@ def test_the_llama_server_export_answers_as_the_engine(exported: Any, name: str)
     made, folder = exported(name, "llama-server")
     rows = ("--rows", folder / "asked.jsonl")
     judged(
-        "llama-server",
-        made,
-        called(sys.executable, folder / "ask.py", "--server", made.server, *rows, folder=folder),
+        "llama-server", made, called(sys.executable, folder / "ask.py", "--server", made.server, *rows, folder=folder)
     )
 
 

@@ -19,11 +19,7 @@ from localprompt.types import Message, Sampling
 
 NOISE = 0.3
 """Nats by which a score moves with the batch, as tests/real measures it: the root of the mean square."""
-TASK: dict[str, Any] = {
-    "dataset_path": "json",
-    "test_split": "test",
-    "metadata": {"version": 1},
-}
+TASK: dict[str, Any] = {"dataset_path": "json", "test_split": "test", "metadata": {"version": 1}}
 
 
 @pytest.fixture

@@ -250,8 +250,7 @@ def answering(found: Any, of_completions: Any = 404) -> Answer:
 
 
 @pytest.mark.parametrize(
-    ("status", "says"),
-    [(401, "refuses with 401"), (429, "with 429"), (503, "with 503"), (502, "with 502")],
+    ("status", "says"), [(401, "refuses with 401"), (429, "with 429"), (503, "with 503"), (502, "with 502")]
 )
 def test_a_server_that_is_busy_or_lets_nobody_in_is_not_said_to_lack_log_probabilities(
     status: int, says: str, monkeypatch: pytest.MonkeyPatch

@@ -137,8 +137,7 @@ def test_an_answer_that_cannot_be_parsed_is_data() -> None:
 
 
 @pytest.mark.parametrize(
-    ("label_score", "chosen"),
-    [("sum", "no"), ("token", "yes it is"), ("byte", "yes it is"), ("prefix", "yes it is")],
+    ("label_score", "chosen"), [("sum", "no"), ("token", "yes it is"), ("byte", "yes it is"), ("prefix", "yes it is")]
 )
 def test_labels_compete_by_their_normalised_likelihood(label_score: str, chosen: str) -> None:
     logprobs = {" no": -2.0, " yes it is": -3.0, " yes": -1.5}

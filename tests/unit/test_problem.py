@@ -483,10 +483,7 @@ def test_what_a_cut_off_search_left_of_its_budget_measures_the_most_promising() 
     spend_remaining(problem)
     assert [
         (each.candidate.prompt, each.evaluation and each.evaluation.mean) for each in problem.ranking.finalists()
-    ] == [
-        (Prompt(""), 0.0),
-        (good, 1.0),
-    ]
+    ] == [(Prompt(""), 0.0), (good, 1.0)]
     assert budget.spend.calls == 3 * 6 + 34 + 40  # the best and the seed; nothing can be better
 
 

@@ -106,12 +106,7 @@ def test_what_goes_wrong_is_an_error_and_no_answer(options: dict[str, Any], chan
 
 @pytest.mark.parametrize(
     ("labels", "says"),
-    [
-        (None, "no labels"),
-        ("yes", "no labels"),
-        ([1, 2], "are no text"),
-        (["", "a"], "are no text"),
-    ],
+    [(None, "no labels"), ("yes", "no labels"), ([1, 2], "are no text"), (["", "a"], "are no text")],
     ids=repr,
 )
 def test_a_classification_wants_labels(options: dict[str, Any], labels: object, says: str) -> None:

@@ -439,8 +439,7 @@ def test_a_bullet_is_taken_off_only_where_there_is_no_list(reply: str, accepted:
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["Write the", "Write it and", "Write the word and its.", "Say if it is, or", "Write a "],
+    "text", ["Write the", "Write it and", "Write the word and its.", "Say if it is, or", "Write a "]
 )
 def test_a_text_whose_last_word_wants_another_is_no_whole_one(text: str) -> None:
     assert _sifted(text)[1] == "truncated"

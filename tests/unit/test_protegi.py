@@ -324,8 +324,7 @@ def test_random_sampling_keeps_so_many_successors_of_each_prompt() -> None:
     # In its pool: 2 edits, and 2 paraphrases of each of them and of the prompt itself.
     raced: list[int] = []
     problem = toy.problem(
-        toy.model(answer=_writing),
-        replace(toy.task(), seeds=(Prompt("Say it."), Prompt("Say that."))),
+        toy.model(answer=_writing), replace(toy.task(), seeds=(Prompt("Say it."), Prompt("Say that.")))
     )
     evaluate = problem.evaluate
 

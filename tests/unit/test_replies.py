@@ -53,11 +53,7 @@ def test_what_stands_around_an_instruction_is_taken_off(reply: str) -> None:
 
 @pytest.mark.parametrize(
     ("reply", "expected"),
-    [
-        ("「写出反义词。」", "写出反义词。"),
-        ("「写出反义词」。", "写出反义词"),
-        ("「是」或「不」", "「是」或「不」"),
-    ],
+    [("「写出反义词。」", "写出反义词。"), ("「写出反义词」。", "写出反义词"), ("「是」或「不」", "「是」或「不」")],
 )
 def test_chinese_is_quoted_too(reply: str, expected: str) -> None:
     assert _read(reply) == expected

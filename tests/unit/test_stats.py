@@ -9,13 +9,7 @@ import pytest
 from scipy.stats import binom, binomtest, multinomial, permutation_test
 
 from localprompt.stats.bounded import lower_bound
-from localprompt.stats.intervals import (
-    Difference,
-    differ_by_chance,
-    exact_mcnemar,
-    interval,
-    paired_difference,
-)
+from localprompt.stats.intervals import Difference, differ_by_chance, exact_mcnemar, interval, paired_difference
 
 
 @pytest.mark.parametrize("n", [*range(1, 21), 155])

@@ -153,9 +153,7 @@ def _set_ordinal(file: sqlite3.Connection, ordinal: int) -> None:
 
 
 HOSTILE: dict[str, Callable[[sqlite3.Connection], object]] = {
-    "a trigger": lambda file: file.execute(
-        "CREATE TRIGGER t AFTER INSERT ON candidates BEGIN DELETE FROM runs; END",
-    ),
+    "a trigger": lambda file: file.execute("CREATE TRIGGER t AFTER INSERT ON candidates BEGIN DELETE FROM runs; END"),
     "a view": lambda file: file.execute("CREATE VIEW v AS SELECT * FROM runs"),
     "a table too many": lambda file: file.execute("CREATE TABLE t (a)"),
     "a table that is a view": lambda file: file.executescript(
