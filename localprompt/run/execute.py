@@ -57,7 +57,7 @@ from localprompt.tasks import Task
 from localprompt.tasks.check import main_doubts
 from localprompt.tasks.constant import constant_answer
 from localprompt.tasks.copies import numbered
-from localprompt.types import Evaluation, Example, Prompt
+from localprompt.types import Evaluation, Example, Prompt, Spend
 from localprompt.variants.robust import RobustEvaluator
 
 _NOISE_SHARE = 0.3
@@ -184,6 +184,8 @@ def search_and_test(session: RunSession) -> RunResult:
     noise, runner_up, test, final = None, None, None, Budget()
     final.pace = session.clock
     try:
+        if isinstance(end, BudgetExhausted):
+            winner = _unless_cut_off(session, problem, session.spec.evaluator(lm, final), spend)
         noise = _measure_noise(session, task, problem, final)
         if noise is not None:
             winner, runner_up = _choose(session, problem, session.spec.evaluator(lm, final))
@@ -260,6 +262,27 @@ def _end(error: BaseException) -> tuple[RunStatus, str]:
     if isinstance(error, KeyboardInterrupt):
         return "paused", "interrupted"
     return "failed", error.message if isinstance(error, LocalPromptError) else type(error).__name__
+
+
+def _unless_cut_off(session: RunSession, problem: Problem, evaluator: Evaluator, spent: Spend) -> Standing:
+    """Return the best on dev; where it is a seed, what was ahead of it when the budget ended is measured on all first.
+
+    A part of the final evaluation: the budget of the search ended a step too early.
+    """
+    ranking, known, clock = problem.ranking, session.known, session.clock
+    best, is_seed = ranking.most_promising(), ranking.winner().candidate.prompt in problem.seeds
+    # A replay measures what the run did.
+    was_measured = known is None or best in (known.best, known.runner_up and known.runner_up.prompt)
+    if best is None or best in problem.seeds or not is_seed or not was_measured:
+        return ranking.winner()
+    if clock is None or clock.seconds(evaluator.work([best], problem.dev)) <= _NOISE_SHARE * clock.left:
+        session.observer.stage("measuring on all of dev the most promising prompt, for which the search had no room")
+        found = evaluator.evaluate([best], problem.dev)
+        ranking.add(*found)
+        ranking.lead(spent)
+        if session.journal is not None:
+            session.journal.evaluations("metric", found)
+    return ranking.winner()
 
 
 def _measure_noise(session: RunSession, task: Task, problem: Problem, budget: Budget) -> NoiseFloor | None:

@@ -12,6 +12,7 @@ import toy
 from localprompt.errors import OutOfAnswers
 from localprompt.lm.budget import Budget
 from localprompt.lm.scripted import ScriptedLM
+from localprompt.optimizers.manual import Manual
 from localprompt.optimizers.registry import configure
 from localprompt.run import api as runs
 from localprompt.run import resume as resuming
@@ -110,6 +111,33 @@ def test_a_replay_chooses_as_the_run_did() -> None:
         found.runner_up,
         found.final_evaluation.calls,
     )
+
+
+@pytest.mark.parametrize("is_behind", [False, True])
+def test_what_a_budget_cut_off_before_all_of_dev_can_still_win(
+    is_behind: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(self: Manual, problem: Problem) -> None:
+        problem.evaluate([*problem.seeds, LUCKY] if is_behind else problem.seeds)
+        problem.evaluate([SOUND], problem.dev[:12])
+        problem.evaluate([SOUND])
+
+    monkeypatch.setattr(Manual, "run", cut_off)
+    limit = 12 + 20 * (1 + is_behind) + 4
+    found = runs.optimize(TASK, toy.model(answer=_answer), method="manual", max_calls=limit)
+    assert "calls" in found.stopped
+    assert found.spend.calls <= limit
+    known = [each["instruction"] for each in found.candidates if each["n"] == len(TASK.dev)]
+    assert known == (["Half.", "Lucky."] if is_behind else ["Half.", "Sound."])
+    assert is_behind or found.best == SOUND
+    again = resuming.replay(found.run_id)
+    assert (again.best, again.dev, again.test, again.trajectory) == (
+        found.best,
+        found.dev,
+        found.test,
+        found.trajectory,
+    )
+    assert again.final_evaluation.calls == found.final_evaluation.calls
 
 
 @pytest.mark.parametrize("method", ["ape", "protegi", "opro", "pe2"])
