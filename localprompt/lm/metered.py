@@ -9,10 +9,11 @@ from contextlib import suppress
 from typing import TypeVar
 
 from localprompt.errors import OutOfAnswers
-from localprompt.lm.base import LanguageModel, unique_tokens
+from localprompt.lm.base import LanguageModel, tokens_behind, unique_tokens
 from localprompt.lm.budget import Budget
 from localprompt.lm.cached import BeforeChunk, CachedLM
 from localprompt.lm.deadline import Work
+from localprompt.lm.simulated import SimulatedLM
 from localprompt.types import Generation, Loglikelihood, Sampling, Spend
 
 _Answer = TypeVar("_Answer", Loglikelihood, Generation)
@@ -77,7 +78,9 @@ class MeteredLM:
             BudgetExhausted: before anything is computed; for lack of time also between chunks.
         """
         texts = [context + continuation for context, continuation in pairs]
-        return self._charged(texts, 0, calls, lambda before: self._asked.loglikelihood(pairs, before))
+        is_estimate = isinstance(self.lm, SimulatedLM)
+        unique = tokens_behind(self.lm, pairs)[1] if is_estimate else self._unique(texts)
+        return self._charged(texts, unique, 0, calls, lambda before: self._asked.loglikelihood(pairs, before))
 
     def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
         """Return one completion per prompt, each counted as one call.
@@ -87,17 +90,22 @@ class MeteredLM:
         """
         return self._charged(
             prompts,
+            self._unique(prompts),
             sampling.max_tokens,
             len(prompts),
             lambda before: self._asked.generate(prompts, sampling, seeds, before),
         )
 
     def _charged(
-        self, texts: Sequence[str], max_tokens: int, calls: int, ask: Callable[[BeforeChunk], list[_Answer]]
+        self,
+        texts: Sequence[str],
+        unique: int,
+        max_tokens: int,
+        calls: int,
+        ask: Callable[[BeforeChunk], list[_Answer]],
     ) -> list[_Answer]:
-        """Return the answers to `texts`, of which each may draw `max_tokens`."""
+        """Return the answers to `texts`, which have so many distinct tokens and of which each may draw `max_tokens`."""
         n, budget, asked = len(texts), self._budget, self._asked
-        unique = self._unique(texts)
         # The store has these counts: a replay of a run whose limit was on requested tokens asks for them.
         requested = sum(self.lm.count_tokens(texts)) + n * max_tokens if budget.counts_requested else 0
         budget.reserve(calls=calls, tokens=unique + n * max_tokens, requested=requested)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from localprompt.engine.radix import n_distinct
-from localprompt.lm.base import LanguageModel
+from localprompt.lm.base import LanguageModel, tokens_behind
 from localprompt.lm.deadline import decodes_of
 from localprompt.lm.rendered import spans_of
 from localprompt.types import EngineStats, Generation, Loglikelihood, Message, Sampling
@@ -95,15 +95,18 @@ class SimulatedLM:
 
     def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[Loglikelihood]:
         """Return random numbers in nats."""
-        tokens = self.tokenize([context + continuation for context, continuation in pairs])
-        self._count(tokens)
+        total, unique = tokens_behind(self, pairs)
+        self._calls, self._requested, self.prefilled = self._calls + 1, self._requested + total, self.prefilled + unique
         self.decodes += decodes_of(0, 0)
         lengths = [max(1, len(continuation) // 4) for _, continuation in pairs]
         return [Loglikelihood(-self._rng.expovariate(0.5), n, greedy=False) for n in lengths]
 
     def generate(self, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
         """Return answers of the usual length, or sentences of random words."""
-        self._count(self.tokenize(prompts))
+        tokens = self.tokenize(prompts)
+        self._calls += 1
+        self._requested += sum(map(len, tokens))
+        self.prefilled += n_distinct(map(tuple, tokens))
         is_answer = sampling == self._answer_sampling
         of_reply = max(1, min(_LONGEST_REPLY, round(_REPLY_SHARE * sampling.max_tokens)))
         mean = min(float(sampling.max_tokens), self._answer_tokens) if is_answer else float(of_reply)
@@ -115,8 +118,3 @@ class SimulatedLM:
         n_words = 1 if is_answer else self._proposal_words
         texts = (" ".join(self._rng.choices(self._words, k=n_words)).capitalize() for _ in prompts)
         return [Generation(f"{text}.", n_tokens, "stop") for text, n_tokens in zip(texts, lengths, strict=True)]
-
-    def _count(self, requests: Sequence[Sequence[int]]) -> None:
-        self._calls += 1
-        self._requested += sum(map(len, requests))
-        self.prefilled += n_distinct(map(tuple, requests))

@@ -13,11 +13,10 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 from localprompt.errors import ContextOverflow, TaskError, Unscored
-from localprompt.lm.base import LanguageModel, unique_tokens
+from localprompt.lm.base import LanguageModel, tokens_behind
 from localprompt.lm.budget import Budget
 from localprompt.lm.deadline import Work
 from localprompt.lm.metered import MeteredLM
@@ -117,14 +116,12 @@ class Evaluator:
     def work(self, prompts: Sequence[Prompt], examples: Sequence[Example]) -> Work:
         """Return what evaluating prompts on examples in one call computes where nothing of it is known.
 
-        Tokenises and computes nothing else, so the budget is not charged. Labels count behind each context what they
-        count behind the first, since a text for each of twenty takes seconds to tokenise.
+        Tokenises and computes nothing else, so the budget is not charged. Labels count what `tokens_behind` says.
         """
         contexts = [self._context(prompt, example.inputs) for prompt in prompts for example in examples]
         contexts += [self._context(prompt, inputs) for prompt in prompts for inputs in self.calibrating(prompt)]
-        endings, unique = self._endings or [""], partial(unique_tokens, self._lm.lm)
-        of_first = [unique([text + each for text in contexts[:1] for each in some]) for some in (endings, endings[:1])]
-        read = unique([text + endings[0] for text in contexts]) + len(set(contexts)) * (of_first[0] - of_first[1])
+        pairs = [(context, ending) for context in contexts for ending in self._endings or [""]]
+        read = tokens_behind(self._lm.lm, pairs)[1]
         return Work(self._lm.lm.facts.fingerprint, read, len(contexts) if self._n_new else 0, self._n_new)
 
     def lengths(self, prompts: Sequence[Prompt]) -> list[int]:

@@ -12,6 +12,7 @@ import platformdirs
 import pytest
 import toy
 
+from localprompt.lm.base import tokens_behind, unique_tokens
 from localprompt.lm.budget import Budget
 from localprompt.lm.deadline import Rates, decodes_of
 from localprompt.lm.scripted import ScriptedLM
@@ -310,3 +311,28 @@ def test_the_final_evaluation_is_expected_too() -> None:
     assert expected.final_tokens_requested > 0
     assert expected.final_seconds is not None
     assert expected.final_seconds > 0
+
+
+def test_a_rehearsal_tokenises_labels_behind_one_row_and_not_behind_each() -> None:
+    class Counting(ScriptedLM):
+        n_texts = 0
+
+        def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+            self.n_texts += len(texts)
+            return super().tokenize(texts)
+
+    def n_texts(labels: tuple[str, ...]) -> int:
+        lm = Counting(answer=toy.answer, logprob=toy.logprob)
+        toy.expected(configure("ape", {"shots": 0}), toy.task(dev=60, labels=labels), lm, max_calls=400)
+        return lm.n_texts
+
+    assert n_texts(tuple(f"label {i}" for i in range(20))) < 1.5 * n_texts(("label 0", "label 1"))
+
+
+def test_tokens_of_labels_are_counted_as_if_each_were_read() -> None:
+    lm, rows = toy.model(), [f"Row {n}:" for n in range(9)]
+    labels = [(row, f" {label}") for row in rows for label in ("yes", "yes and no", "never")]
+    own = [(row, f" omega{number}") for number, row in enumerate(rows)]
+    for pairs in (labels, own, labels + own, labels[:1] * 3):
+        texts = list(dict.fromkeys(context + answer for context, answer in pairs))
+        assert tokens_behind(lm, pairs) == (sum(lm.count_tokens(texts)), unique_tokens(lm, texts))
