@@ -15,6 +15,7 @@ from localprompt.run.config import RunConfig
 from localprompt.run.inlined import inline_files
 from localprompt.run.results import RunResult
 from localprompt.run.spec import seen_dev
+from localprompt.search.proposer import REFUSED
 from localprompt.stats.anytime import area_under_best_so_far
 from localprompt.store import RunRecord, Store
 from localprompt.store.records import dumped
@@ -59,7 +60,7 @@ def compared_run(store: Store, task: Task, record: RunRecord, result: RunResult)
         seed_scores=seed_scores,
         best_scores=best_scores,
         area=area,
-        proposals=accepted + sum(result.discards.values()),
+        proposals=accepted + sum(n for reason, n in result.discards.items() if reason != REFUSED),
         copies=numbered(task.test),
         best_so_far=best_so_far,
     )

@@ -22,6 +22,8 @@ _PRIOR = 1.0
 """Seconds of calls that the measured rates count for, beside what the calls then took."""
 _MARGIN = 0.03
 """Share of the minutes that is left free: for closing the model and the store."""
+AFTER_SEARCH = 0
+"""Number of the call that measures, after a search, what it had no room for."""
 _DRAWN = 0.5
 """Part of its most tokens that a completion draws, until such completions were seen."""
 
@@ -84,7 +86,7 @@ class Deadline:
 
     def __init__(self, minutes: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.refused: list[int] = []
-        """Calls of the search that would have ended too late, by their numbers from 1 on."""
+        """Calls of the search that would have ended too late, by their numbers from 1 on, and `AFTER_SEARCH`."""
         self._clock = clock
         self._ends = clock() + minutes * 60 * (1 - _MARGIN)
         self._reserved: Sequence[Work] = ()

@@ -50,7 +50,9 @@ def verdict_of(history: RunHistory, best: tuple[float, int] | None) -> Verdict:
         return Verdict(_so_far(history, best, words), "open", words.is_counted, state, (), ())
     folds = history.config.cross_validation if history.config else None
     headline, tone = _headline(result, words) if folds is None else _of_folds(result, folds, words)
-    return Verdict(headline, tone, words.is_counted, state, tuple(_reasons(result, words)), _cost(history, result))
+    return Verdict(
+        headline, tone, words.is_counted, state, tuple(_reasons(result, folds, words)), _cost(history, result)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,18 +166,19 @@ def _more(test: HeldOutScores, words: _Words) -> str:
     return f"answers {rows:,} {'more' if difference > 0 else 'fewer'} of {pluralize(n, 'test question')} correctly"
 
 
-def _reasons(result: RunResult, words: _Words) -> list[str]:
-    test = result.test
+def _reasons(result: RunResult, folds: CrossValidation | None, words: _Words) -> list[str]:
+    test, found = result.test, "the found prompt" if folds is None else "the prompts that were found without it"
+    has_two = result.found_better or folds is not None
     reasons = list[str]()
-    if result.found_better and test is not None:
+    if has_two and test is not None:
         reasons.append(_chance(test, words))
     if result.noise is not None:
-        reasons.append(_noise(result.noise, test if result.found_better else None, words))
+        reasons.append(_noise(result.noise, test if has_two else None, words))
     if test is not None:
-        reasons += _constant(test, "the found prompt" if result.found_better else "the seed prompt", words)
-        if missing := test.seed_unparsed + (test.best_unparsed if result.found_better else 0):
-            both = f", {test.seed_unparsed} with the seed prompt and {test.best_unparsed} with the found prompt"
-            held = both if result.found_better else ""
+        reasons += _constant(test, found if has_two else "the seed prompt", words)
+        if missing := test.seed_unparsed + (test.best_unparsed if has_two else 0):
+            both = f", {test.seed_unparsed} with the seed prompt and {test.best_unparsed} with {found}"
+            held = both if has_two else ""
             reasons.append(f"{pluralize(missing, 'completion')} held no answer{held}: they score 0.")
     if result.runner_up is not None:
         reasons.append(_runner_up(result.runner_up, result.found_better, words))

@@ -23,7 +23,7 @@ from localprompt.errors import (
 from localprompt.interface.rounding import score_text
 from localprompt.lm.base import LanguageModel
 from localprompt.lm.budget import Budget
-from localprompt.lm.deadline import Deadline
+from localprompt.lm.deadline import AFTER_SEARCH, Deadline
 from localprompt.lm.metered import MeteredLM
 from localprompt.lm.replayed import ReadAnswers
 from localprompt.optimizers import Optimizer
@@ -57,7 +57,7 @@ from localprompt.tasks import Task
 from localprompt.tasks.check import main_doubts
 from localprompt.tasks.constant import constant_answer
 from localprompt.tasks.copies import numbered
-from localprompt.types import Evaluation, Example, Prompt, Spend
+from localprompt.types import Evaluation, Example, Prompt
 from localprompt.variants.robust import RobustEvaluator
 
 _NOISE_SHARE = 0.3
@@ -180,12 +180,12 @@ def search_and_test(session: RunSession) -> RunResult:
     if (cost := session.expected) is not None:
         session.observer.plan(cost.proposals + cost.evaluations)
     swaps, end = _swaps(lm.lm), _search(session.spec.optimizer, problem)
-    spend, winner, seed = budget.spend, problem.ranking.winner(), problem.ranking.best_seed()
     noise, runner_up, test, final = None, None, None, Budget()
     final.pace = session.clock
+    if isinstance(end, BudgetExhausted):
+        _measure_cut_off(session, problem, session.spec.evaluator(lm, final))
+    spend, winner, seed = budget.spend, problem.ranking.winner(), problem.ranking.best_seed()
     try:
-        if isinstance(end, BudgetExhausted):
-            winner = _unless_cut_off(session, problem, session.spec.evaluator(lm, final), spend)
         noise = _measure_noise(session, task, problem, final)
         if noise is not None:
             winner, runner_up = _choose(session, problem, session.spec.evaluator(lm, final))
@@ -264,25 +264,19 @@ def _end(error: BaseException) -> tuple[RunStatus, str]:
     return "failed", error.message if isinstance(error, LocalPromptError) else type(error).__name__
 
 
-def _unless_cut_off(session: RunSession, problem: Problem, evaluator: Evaluator, spent: Spend) -> Standing:
-    """Return the best on dev; where it is a seed, what was ahead of it when the budget ended is measured on all first.
+def _measure_cut_off(session: RunSession, problem: Problem, evaluator: Evaluator) -> None:
+    """Measure on all of dev what was ahead of the seed when the budget ended, where else the seed would win.
 
-    A part of the final evaluation: the budget of the search ended a step too early.
+    A part of the final evaluation, and of the replay wherever it was one of the run.
     """
-    ranking, known, clock = problem.ranking, session.known, session.clock
-    best, is_seed = ranking.most_promising(), ranking.winner().candidate.prompt in problem.seeds
-    # A replay measures what the run did.
-    was_measured = known is None or best in (known.best, known.runner_up and known.runner_up.prompt)
-    if best is None or best in problem.seeds or not is_seed or not was_measured:
-        return ranking.winner()
-    if clock is None or clock.seconds(evaluator.work([best], problem.dev)) <= _NOISE_SHARE * clock.left:
-        session.observer.stage("measuring on all of dev the most promising prompt, for which the search had no room")
-        found = evaluator.evaluate([best], problem.dev)
-        ranking.add(*found)
-        ranking.lead(spent)
-        if session.journal is not None:
-            session.journal.evaluations("metric", found)
-    return ranking.winner()
+    best, clock, deadline = problem.ranking.most_promising(), session.clock, session.deadline
+    if best is None or best in problem.seeds or problem.ranking.winner().candidate.prompt not in problem.seeds:
+        return
+    if clock is not None and clock.seconds(evaluator.work([best], problem.dev)) > _NOISE_SHARE * clock.left:
+        clock.refused.append(AFTER_SEARCH)
+    if deadline is None or AFTER_SEARCH not in deadline.refused:
+        with contextlib.suppress(OutOfAnswers):  # the replay of a run of before
+            problem.evaluate([best], evaluator=evaluator)
 
 
 def _measure_noise(session: RunSession, task: Task, problem: Problem, budget: Budget) -> NoiseFloor | None:
@@ -404,7 +398,10 @@ def _notes(session: RunSession, winner: Standing, dev: Interval | None, test: He
     if dev is None or test is None:
         return ()
     is_seed = winner.candidate.op == "seed"
-    constant = constant_note(test.constant, test.best, f"the {'seed' if is_seed else 'found'} prompt", "test")
+    whose = (
+        "what the searches of the folds found" if session.held_out else f"the {'seed' if is_seed else 'found'} prompt"
+    )
+    constant = constant_note(test.constant, test.best, whose, "test")
     # Scores of other prompts, and those of another objective, may differ from this one's.
     is_apart = session.held_out is None and not is_seed and session.spec.objective == "score"
     if not is_apart or differ_by_chance(dev, test.best) or dev.mean < test.best.mean:

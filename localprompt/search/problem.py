@@ -11,7 +11,7 @@ from localprompt.lm.metered import MeteredLM
 from localprompt.proposals.validation import LeakCheck
 from localprompt.search.evaluator import Evaluator, Norm
 from localprompt.search.observer import Announcer, pluralize
-from localprompt.search.proposer import TOO_LONG, Proposer, id_of_demos
+from localprompt.search.proposer import REFUSED, Proposer, id_of_demos
 from localprompt.search.ranking import Ranking
 from localprompt.tasks import Task
 from localprompt.tasks.copies import inputs_of
@@ -80,22 +80,30 @@ class Problem:
         self.record([Candidate(prompt, "seed", is_proposed=False) for prompt in task.seeds])
         self.record([Candidate(prompt, "warm", is_proposed=False) for prompt in warm])
 
-    def evaluate(self, prompts: Sequence[Prompt], examples: Sequence[Example] | None = None) -> list[Evaluation]:
+    def evaluate(
+        self, prompts: Sequence[Prompt], examples: Sequence[Example] | None = None, evaluator: Evaluator | None = None
+    ) -> list[Evaluation]:
         """Return the task's metric on `examples` (all of dev by default), same order and length as `prompts`.
 
         A prompt that is too long for the context with one of them scores 0 there, is counted as discarded, and cannot
         win.
+
+        Args:
+            prompts: that are compared.
+            examples: of train or dev.
+            evaluator: charged to another budget; by default the search's own.
 
         Raises:
             BudgetExhausted: before anything is computed.
         """
         examples = self._used(self.dev if examples is None else examples)
         self._announcer.stage(f"scoring {pluralize(len(prompts), 'prompt')} on {self._named(examples)}")
-        evaluations = self._evaluator.evaluate(prompts, examples)
+        evaluator = evaluator or self._evaluator
+        evaluations = evaluator.evaluate(prompts, examples)
         self._announcer.spend(self._lm.spend)
         self.record([Candidate(evaluation.prompt, "evaluated") for evaluation in evaluations])
         self._announcer.evaluations("metric", evaluations)
-        self._refuse_too_long(evaluations)
+        self._refuse_too_long(evaluations, evaluator)
         for evaluation in evaluations:
             self.ranking.add(evaluation)
         if new := self.ranking.lead(self._lm.spend):
@@ -117,7 +125,7 @@ class Problem:
         evaluations = self._evaluator.likelihood(prompts, examples, norm=norm)
         self._announcer.spend(self._lm.spend)
         self._announcer.evaluations(f"likelihood {norm}", evaluations)
-        self._refuse_too_long(evaluations)
+        self._refuse_too_long(evaluations, self._evaluator)
         return evaluations
 
     def shown(self, prompt: Prompt, inputs: Mapping[str, str] | None = None) -> str:
@@ -192,15 +200,15 @@ class Problem:
         """Return whether the longest dev example, by bytes, fits the context with a prompt."""
         return self._longest is None or self._evaluator.fits(prompt, self._longest)
 
-    def _refuse_too_long(self, evaluations: Sequence[Evaluation]) -> None:
+    def _refuse_too_long(self, evaluations: Sequence[Evaluation], evaluator: Evaluator) -> None:
         """Discard, once, the prompts that do not fit the context with some example of dev.
 
         A training example may be too long for any prompt, and then it is no fault of theirs.
         """
         for each in evaluations:
-            is_long = self._evaluator.overflowed(each) and self.ranking.covers(each)
+            is_long = evaluator.overflowed(each) and self.ranking.covers(each)
             if is_long and self.ranking.refuse(each.prompt.id):
-                self.proposer.discard([Discard(each.prompt.instruction, TOO_LONG)], beside=id_of_demos(each.prompt))
+                self.proposer.discard([Discard(each.prompt.instruction, REFUSED)], beside=id_of_demos(each.prompt))
 
     def _named(self, examples: Sequence[Example]) -> str:
         if len(examples) == len(self.dev) and examples[0].id.startswith("dev:"):

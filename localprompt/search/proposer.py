@@ -33,7 +33,9 @@ from localprompt.types import Discard, Exchange, Generation, Message, Prompt, Pr
 Style = Literal["auto", "raw", "chat"]
 """How a proposer is asked: with text to continue, or in a chat with the opening of the answer written already."""
 
-TOO_LONG = "too long for the context"
+_TOO_LONG = "too long for the context"
+REFUSED = "too long for the context with an example of dev"
+"""The reason where that came out when a prompt was scored: it had been accepted."""
 
 
 def id_of_demos(prompt: Prompt) -> str:
@@ -224,7 +226,7 @@ class Proposer:
             def refused(parent: Prompt, text: str) -> str:
                 if reason := objection(text, parent) if objection else "":
                     own.add(Discard(text, reason))
-                return reason or ("" if self._fits(replace(parent, instruction=text)) else TOO_LONG)
+                return reason or ("" if self._fits(replace(parent, instruction=text)) else _TOO_LONG)
 
             found = []
             for each, group in zip(asked, self.complete([each.text for each in asked], sampling, n=n), strict=True):
@@ -271,8 +273,12 @@ class Proposer:
         return _asked_twice(ask, list(enumerate(requests)), sampling, replace(sampling, stop=()))
 
     def room_to_reword(self, texts: Sequence[str], least: int) -> int:
-        """Return tokens for a reply that rewords any of `texts`: half as many again as the longest, or `least`."""
-        return max(least, *(math.ceil(1.5 * n) for n in self._lm.lm.count_tokens(texts)))
+        """Return tokens for a reply that rewords any of `texts`: half as many again as the longest, or `least`.
+
+        No more than half of the context, so that a long text leaves room for itself in the request.
+        """
+        longest = max(self._lm.lm.count_tokens(texts))
+        return max(least, min(math.ceil(1.5 * longest), self._lm.lm.facts.n_ctx // 2))
 
     def first_fitting(self, versions: Iterable[str], max_tokens: int) -> str:
         """Return the first of `versions` that fits the proposer's context together with `max_tokens` to generate.

@@ -113,16 +113,29 @@ def test_a_replay_chooses_as_the_run_did() -> None:
     )
 
 
+def _cut_off(monkeypatch: pytest.MonkeyPatch, *before: Prompt, late: Prompt = SOUND) -> None:
+    """Let a search measure some prompts on all of dev, and another on twelve rows before it asks for the others."""
+
+    def run(self: Manual, problem: Problem) -> None:
+        problem.evaluate([*problem.seeds, *before])
+        problem.evaluate([late], problem.dev[:12])
+        problem.evaluate([late])
+
+    monkeypatch.setattr(Manual, "run", run)
+
+
+def _same_again(found: RunResult) -> bool:
+    again = resuming.replay(found.run_id)
+    spent = again.final_evaluation.calls == found.final_evaluation.calls
+    parts = ("best", "runner_up", "dev", "noise", "test", "trajectory", "refused")
+    return spent and all(getattr(again, part) == getattr(found, part) for part in parts)
+
+
 @pytest.mark.parametrize("is_behind", [False, True])
 def test_what_a_budget_cut_off_before_all_of_dev_can_still_win(
     is_behind: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def cut_off(self: Manual, problem: Problem) -> None:
-        problem.evaluate([*problem.seeds, LUCKY] if is_behind else problem.seeds)
-        problem.evaluate([SOUND], problem.dev[:12])
-        problem.evaluate([SOUND])
-
-    monkeypatch.setattr(Manual, "run", cut_off)
+    _cut_off(monkeypatch, *([LUCKY] if is_behind else []))
     limit = 12 + 20 * (1 + is_behind) + 4
     found = runs.optimize(TASK, toy.model(answer=_answer), method="manual", max_calls=limit)
     assert "calls" in found.stopped
@@ -130,14 +143,36 @@ def test_what_a_budget_cut_off_before_all_of_dev_can_still_win(
     known = [each["instruction"] for each in found.candidates if each["n"] == len(TASK.dev)]
     assert known == (["Half.", "Lucky."] if is_behind else ["Half.", "Sound."])
     assert is_behind or found.best == SOUND
-    again = resuming.replay(found.run_id)
-    assert (again.best, again.dev, again.test, again.trajectory) == (
-        found.best,
-        found.dev,
-        found.test,
-        found.trajectory,
-    )
-    assert again.final_evaluation.calls == found.final_evaluation.calls
+    assert _same_again(found)
+
+
+def test_what_was_cut_off_and_comes_third_is_measured_by_the_replay_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    beginning = Prompt("Beginning.")
+
+    def answer(prompt: str, seed: int) -> str:
+        number = int(re.findall(r"alpha(\d+)", prompt)[-1])
+        first = prompt.splitlines()[0]
+        is_right = number < 112 if first == "Beginning." else number % 2 == 0 if first == "Half." else number % 2 == 1
+        return f" omega{number}" if is_right and (first != "Beginning." or number >= 100) else " no"
+
+    _cut_off(monkeypatch, Prompt("Odd."), late=beginning)
+    found = runs.optimize(TASK, toy.model(answer=answer), method="manual", max_calls=56)
+    assert beginning.instruction in [each["instruction"] for each in found.candidates if each["n"] == len(TASK.dev)]
+    assert found.runner_up is not None
+    assert beginning not in (found.best, found.runner_up.prompt)
+    assert _same_again(found)
+
+
+def test_what_was_cut_off_and_does_not_fit_a_dev_row_cannot_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = toy.model(answer=_answer)
+    lm.n_ctx = 185
+    long = replace(TASK.dev[-1], inputs={"input": "so " * 40 + "alpha119"})
+    task = replace(TASK, dev=(*TASK.dev[:-1], long))
+    _cut_off(monkeypatch, late=Prompt("Sound.\n" + "Take care. " * 80))
+    found = runs.optimize(task, lm, method="manual", max_calls=36)
+    assert found.best == found.seed_prompt
+    assert found.discards == {"too long for the context with an example of dev": 1}
+    assert _same_again(found)
 
 
 @pytest.mark.parametrize("method", ["ape", "protegi", "opro", "pe2"])

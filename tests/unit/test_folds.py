@@ -19,14 +19,17 @@ from localprompt.lm.base import LanguageModel
 from localprompt.lm.deadline import Deadline
 from localprompt.optimizers import configure
 from localprompt.reports.report import find, watch
+from localprompt.reports.verdict import verdict_of
 from localprompt.run.config import RunConfig
 from localprompt.run.folds import without_each_fold
+from localprompt.run.history import read_history
 from localprompt.run.results import RunResult
 from localprompt.run.resume import resume
 from localprompt.run.sizing import planned
 from localprompt.search.evaluator import Evaluator
 from localprompt.store import Store
 from localprompt.tasks import Task, load_task
+from localprompt.tasks.constant import ConstantAnswer
 from localprompt.tasks.stored import from_plain, to_plain
 from localprompt.types import Evaluation, Example, Prompt
 
@@ -393,6 +396,14 @@ def test_where_the_last_search_keeps_the_seed_the_scores_of_the_folds_are_told_a
     assert "no better prompt found: the search on all rows keeps the seed prompt" in told
     assert f"those without a fold went from {scores[0]} to {scores[1]} on it" in told
     assert "found without the fold" in told
+    history = read_history(home, result.run_id)
+    always = replace(test, constant=ConstantAnswer("omega", 1.0), best_unparsed=3)
+    reasons = " ".join(
+        verdict_of(replace(history, result=replace(result, best=result.seed_prompt, test=always)), None).reasons
+    )
+    assert "On the same 30 examples the difference is" in reasons
+    assert "as much as the prompts that were found without it or more" in reasons
+    assert "3 with the prompts that were found without it" in reasons
 
 
 def test_a_dry_run_says_what_all_searches_cost(home: Store) -> None:

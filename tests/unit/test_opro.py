@@ -528,7 +528,7 @@ def test_of_many_guesses_the_best_by_a_part_of_the_sample_are_scored_on_all_of_i
             )
         return found
 
-    problem.evaluate = counting  # type: ignore[method-assign]
+    problem.evaluate = counting  # type: ignore[assignment, method-assign]
     OPRO(steps=1, init_prompts=9, score_examples=12, per_step=4).run(problem)
     sizes = [
         len(counted[candidate.prompt.instruction])

@@ -410,7 +410,7 @@ def test_a_prompt_that_does_not_fit_is_discarded_by_that_name_and_cannot_win() -
     assert not any(outcome.failed for outcome in accepted.outcomes)
     problem.evaluate([long])
     problem.likelihood([long])
-    assert problem.proposer.discards == {"too long for the context": 1}
+    assert problem.proposer.discards == {"too long for the context with an example of dev": 1}
     assert long not in [standing.candidate.prompt for standing in problem.ranking.finalists()]
     reading = ReplyFormat(cut="whole")
     (proposal,) = problem.proposer.propose(_asked("Write:", reading=reading), Sampling(max_tokens=39), "")
@@ -449,7 +449,7 @@ def test_a_prompt_too_long_for_the_context_loses_what_it_won_on_a_few_examples()
     long = Prompt(f"{toy.BEST} {'so ' * 20}")
     problem.evaluate([long], problem.dev[:6])
     spend_remaining(problem)
-    assert problem.proposer.discards == {"too long for the context": 1}
+    assert problem.proposer.discards == {"too long for the context with an example of dev": 1}
     winner = problem.ranking.winner()
     assert winner.candidate.op == "seed"
     assert winner.evaluation is not None
@@ -578,7 +578,7 @@ def test_settling_ends_with_a_prompt_that_is_too_long_for_the_context() -> None:
     problem.evaluate([long], problem.dev[:6])
     lm.n_ctx = 40
     spend_remaining(problem)
-    assert problem.proposer.discards == {"too long for the context": 1}
+    assert problem.proposer.discards == {"too long for the context with an example of dev": 1}
 
 
 def test_the_id_of_a_prompt_is_that_of_stores_of_before_and_tells_case_and_demos_apart() -> None:

@@ -157,7 +157,7 @@ def test_errors_are_looked_for_where_no_prompt_of_the_beam_shows_the_answer() ->
         asked.extend(each.inputs["input"] for each in examples)
         return evaluate(prompts, examples)
 
-    problem.evaluate = watched  # type: ignore[method-assign]
+    problem.evaluate = watched  # type: ignore[assignment, method-assign]
     ProTeGi().step(problem, evaluations)
     assert sorted(asked) == sorted(each.inputs["input"] for each in problem.train[8:])
 
@@ -269,7 +269,7 @@ def test_a_race_scores_on_dev_or_as_in_the_paper_on_train(settings: dict[str, An
             scored.setdefault(each.prompt.id, set()).update(out.example_id.partition(":")[0] for out in each.outcomes)
         return found
 
-    problem.evaluate = counting  # type: ignore[method-assign]
+    problem.evaluate = counting  # type: ignore[assignment, method-assign]
     configure("protegi", {**few, **settings}, preset).run(problem)
     left = [scored[each.prompt.id] for each in problem.ranking.candidates if len(scored.get(each.prompt.id, ())) == 1]
     assert left
@@ -287,7 +287,7 @@ def test_a_race_on_train_asks_no_row_whose_answer_a_prompt_shows(n_train: int, l
         raced.update(each.inputs["input"] for each in examples)
         return evaluate(prompts, examples)
 
-    problem.evaluate = watched  # type: ignore[method-assign]
+    problem.evaluate = watched  # type: ignore[assignment, method-assign]
     ProTeGi(race_on="train")._select(problem, [Prompt(f"Say it {n} times.", demos) for n in range(8)])
     assert raced
     assert bool(raced & {demo.inputs["input"] for demo in demos}) == leaks
@@ -332,7 +332,7 @@ def test_random_sampling_keeps_so_many_successors_of_each_prompt() -> None:
         raced.append(len(prompts))
         return evaluate(prompts, examples)
 
-    problem.evaluate = counting  # type: ignore[method-assign]
+    problem.evaluate = counting  # type: ignore[assignment, method-assign]
     ProTeGi(rounds=1, groups=1, paraphrases=2, successors=4, spread=False).run(problem)
     assert max(raced) == 2 + 8  # all of the beam and its successors see the first examples of the race
 

@@ -94,6 +94,9 @@ def test_as_many_proposals_are_asked_for_as_set() -> None:
     lm = toy.model(answer=lambda p, s: f" say {s}." if toy.is_asked_to_write(p) else " no")
     _run(lm, "", proposals=24, per_round=8, per_request=4)
     assert sum(map(toy.is_asked_to_write, lm.seen)) == 24
+    lm = toy.model(answer=lambda p, s: f" say {s}." if toy.is_asked_to_write(p) else " no")
+    _run(lm, "", proposals=8, per_round=1, per_request=4)
+    assert sum(map(toy.is_asked_to_write, lm.seen)) == 8
 
 
 def test_all_of_a_budget_is_spent() -> None:
@@ -206,9 +209,9 @@ def test_a_paraphrase_has_room_for_half_as_many_tokens_again_and_is_refused_befo
     long = "Name the colour of the rare stone. " * 20  # 141 tokens
     lm = toy.model(answer=_endless())
     lm.n_ctx = 300
-    with pytest.raises(ContextOverflow, match="212 to generate, but its context has 300"):
+    with pytest.raises(ContextOverflow, match="150 to generate, but its context has 300"):
         _run(lm, long)
     assert not _asked(lm)
-    lm.n_ctx = 500
+    lm.n_ctx = 340
     _run(lm, long)
     assert _asked(lm)
