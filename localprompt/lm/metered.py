@@ -78,7 +78,7 @@ class MeteredLM:
             BudgetExhausted: before anything is computed; for lack of time also between chunks.
         """
         texts = [context + continuation for context, continuation in pairs]
-        is_estimate = isinstance(self.lm, SimulatedLM)
+        is_estimate = isinstance(self.lm, SimulatedLM)  # what is paid for is counted exactly
         unique = tokens_behind(self.lm, pairs)[1] if is_estimate else self._unique(texts)
         return self._charged(texts, unique, 0, calls, lambda before: self._asked.loglikelihood(pairs, before))
 
@@ -110,7 +110,7 @@ class MeteredLM:
         requested = sum(self.lm.count_tokens(texts)) + n * max_tokens if budget.counts_requested else 0
         budget.reserve(calls=calls, tokens=unique + n * max_tokens, requested=requested)
         before, given, cached, past = self.lm.stats, asked.answers_given, asked.answers_cached, asked.tokens_drawn
-        answers, computed, refused = list[_Answer](), list[Work](), budget.n_refused
+        answers, computed, refused = list[_Answer](), list[str](), budget.n_refused
         began = time.monotonic()
 
         def check_time(missing: Sequence[str]) -> None:
@@ -119,7 +119,7 @@ class MeteredLM:
                 n_new = len(missing) if max_tokens else 0
                 work = Work(self.lm.facts.fingerprint, unique_tokens(self.lm, missing), n_new, max_tokens)
                 budget.check_deadline(work)
-                computed.append(work)
+                computed.extend(missing)
 
         try:
             answers = ask(check_time)
@@ -143,8 +143,9 @@ class MeteredLM:
                     )
                 )
                 if answers and computed and budget.pace is not None:
-                    read, n_new = sum(each.read for each in computed), sum(each.n for each in computed)
-                    every = Work(self.lm.facts.fingerprint, read, n_new, max_tokens)
+                    # Counted together, as plans are: all chunks begin alike, and that is read once.
+                    read = unique if len(computed) == n else unique_tokens(self.lm, computed)
+                    every = Work(self.lm.facts.fingerprint, read, len(computed) if max_tokens else 0, max_tokens)
                     # Of a call that was partly known the computed completions are taken to be as long as all.
                     budget.pace.learn(every, drawn / n * every.n, time.monotonic() - began)
         return answers

@@ -30,8 +30,9 @@ from localprompt.run.models import Models
 from localprompt.run.prepare import Prepared, prepare
 from localprompt.run.sizing import LEAST_DEV, SHARES, Speed, sized
 from localprompt.run.spec import Limits, read_spec
+from localprompt.search.evaluator import Evaluator
 from localprompt.store import Store
-from localprompt.types import Generation, Loglikelihood, Sampling, Spend
+from localprompt.types import Generation, Loglikelihood, Prompt, Sampling, Spend
 
 
 class Clock:
@@ -277,6 +278,19 @@ def test_a_final_evaluation_that_is_slower_than_the_search_keeps_the_promise(clo
     result = runs.optimize(task, lm, method="random", max_minutes=1, use_cache=False, observer=Slowing())
     assert clock.now <= 66
     assert 50 < toy.on_test(result).best.n < 600
+
+
+def test_a_call_of_many_chunks_is_expected_to_take_as_long_again(clock: Clock) -> None:
+    """With twenty labels a chunk has few rows, and what all begin with is a large part of each."""
+    labels = tuple(f"label {i} of the many that there are" for i in range(20))
+    prompt = Prompt(" ".join(f"word{i}" for i in range(600)))
+    lm, deadline = Slow(clock, 900), Deadline(100, clock)
+    deadline.expect({lm.facts.fingerprint: Rates(900, 900)}, {})
+    task = toy.task(dev=100, test=100, labels=labels)
+    evaluator = Evaluator(CachedLM(lm, MemoryAnswers()), task, Budget(deadline=deadline))
+    evaluator.evaluate([prompt], task.dev)
+    assert clock.now > 1.2 * evaluator.work([prompt], task.test).read / 900, "its chunks read more than is planned"
+    assert deadline.seconds(evaluator.work([prompt], task.test)) == pytest.approx(clock.now, rel=0.1)
 
 
 def test_a_run_that_a_deadline_ended_is_repeated_without_a_clock(clock: Clock) -> None:
