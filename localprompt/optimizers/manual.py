@@ -77,4 +77,4 @@ def prompts_in(path: Path) -> list[str]:
     if not text:
         raise ConfigError(f"{path} holds no prompt", "write one per line, or blocks separated by blank lines")
     blocks = _BLANK_LINES.split(text)
-    return [block.strip() for block in (blocks if len(blocks) > 1 else text.splitlines())]
+    return [block.strip() for block in (blocks if len(blocks) > 1 else text.split("\n"))]

@@ -87,9 +87,9 @@ class RandomSearch(Checked):
         meta = load("random", TEMPLATES, self.templates)
         if not problem.train and any(not seed.instruction.strip() for seed in problem.seeds):
             raise ConfigError("an empty seed prompt needs worked examples and the task has none", NO_TRAIN)
-        n_rounds = -(-self.proposals // self.per_round)
         is_endless = problem.proposer.is_limited and not problem.is_rehearsal
         n_requests = -(-self.per_round // self.per_request)
+        n_rounds = -(-self.proposals // (n_requests * self.per_request))
 
         # 1. The seeds, and the examples that every proposal will see.
         examples = problem.shuffled(problem.dev)[: self.score_examples]

@@ -51,6 +51,7 @@ def test_without_a_file_the_seeds_alone_are_compared() -> None:
         ("\ufeffone\r\ntwo", ["one", "two"]),
         ("one\nmore\n\ntwo\n \n\nthree\n", ["one\nmore", "two", "three"]),
         ("写反义词", ["写反义词"]),
+        ("one\u2028and\x0cmore\ntwo", ["one\u2028and\x0cmore", "two"]),
     ],
 )
 def test_prompts_are_blocks_or_lines(tmp_path: Path, text: str, prompts: list[str]) -> None:
