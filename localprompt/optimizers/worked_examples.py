@@ -299,12 +299,15 @@ def _in_order(evaluations: Iterable[Evaluation]) -> list[Prompt]:
 
 
 def _from_data(problem: Problem) -> list[_Solved]:
-    """Return the train examples as they are in the data, without copies of dev: these show a prompt its answers."""
-    asked = set(map(inputs_of, problem.dev))
+    """Return the train examples as they are in the data, the first of copies.
+
+    None that dev has too: these show a prompt its answers.
+    """
+    asked, own = set(map(inputs_of, problem.dev)), {inputs_of(each): each for each in reversed(problem.train)}
     return [
         _Solved(each, each.targets[0] if problem.outputs else "", Demo(each.inputs, each.targets[0]))
         for each in problem.train
-        if inputs_of(each) not in asked
+        if inputs_of(each) not in asked and own[inputs_of(each)] is each
     ]
 
 

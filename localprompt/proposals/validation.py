@@ -115,9 +115,10 @@ class LeakCheck:
 
     @cached_property
     def input_phrases(self) -> frozenset[tuple[str, ...]]:
-        """Every run of COPIED_WORDS words of an input."""
-        texts = (text for example in self.examples for text in example.inputs.values())
-        return frozenset(phrase for text in texts for phrase in _phrases(text))
+        """Every run of COPIED_WORDS words of an input, but for those that a tenth of them share: a question to all."""
+        texts = {text for example in self.examples for text in example.inputs.values()}
+        times = Counter(phrase for text in texts for phrase in {*_phrases(text)})
+        return frozenset(phrase for phrase, n in times.items() if n <= max(1, len(texts) // 10))
 
     @cached_property
     def target_phrases(self) -> frozenset[tuple[str, ...]]:
@@ -189,7 +190,8 @@ def filter_replies(
             discarded.append(Discard("", DIED))
             continue
         text, truncated = parse_instruction(replace(reply, text=FENCE.sub("\n\n", reply.text)), reading)
-        breaks_off = truncated or _BROKEN_OFF.search(text) is not None
+        end = _BROKEN_OFF.search(text)
+        breaks_off = truncated or (end is not None and normalised(end[0]) not in forbidden.labels)
         reason = "truncated" if breaks_off else objection(text, forbidden, reading.max_chars)
         reason = reason or memory.objection(text) or refused(text)
         if reason:
@@ -260,8 +262,7 @@ def _gives_answer_away(text: str, forbidden: LeakCheck) -> bool:
 
     An instruction that names the labels is a good one; one that says which of them it is has solved an example.
     """
-    padded = f" {normalised(text)} "
-    if sum(f" {label} " in padded for label in forbidden.labels) > 1:
+    if _names_labels(normalised(text), forbidden):
         return False
     for sentence in SENTENCE_END.split(text.casefold()):
         match = _STATES_ANSWER.fullmatch(sentence.strip(" .!?"))
@@ -273,6 +274,11 @@ def _gives_answer_away(text: str, forbidden: LeakCheck) -> bool:
         if stated in forbidden.bare or ordered in forbidden.labels:
             return True
     return False
+
+
+def _names_labels(flat: str, forbidden: LeakCheck) -> bool:
+    """Return whether a normalised text names several labels, as a good instruction does."""
+    return sum(f" {label} " in f" {flat} " for label in forbidden.labels) > 1
 
 
 def _shows_example(text: str, forbidden: LeakCheck) -> bool:
@@ -313,17 +319,18 @@ def _phrases(text: str) -> list[tuple[str, ...]]:
 def _quotes_example(text: str, flat: str, forbidden: LeakCheck) -> bool:
     """Return whether the text holds a long piece of an input, or all inputs of a row and beside them its answer.
 
-    An answer that is a part of an input, or all of it, may be an ordinary word: `Ask a question.`
+    An answer that is a part of an input, or all of it, may be an ordinary word: `Ask a question.` So may a short input
+    beside a label where others are named too: `Say odd or even for a number.`
     """
     if not forbidden.input_phrases.isdisjoint(_phrases(text)):
         return True
-    padded = f" {flat} "
+    padded, common = f" {flat} ", forbidden.labels if _names_labels(flat, forbidden) else frozenset[str]()
     for inputs, targets in forbidden.rows:
         if flat == " ".join(inputs):
             return True
         if all(f" {each} " in padded for each in inputs):
             longest_first = "|".join(map(re.escape, sorted(inputs, key=len, reverse=True)))
             beside = re.sub(f"(?<= )(?:{longest_first})(?= )", "|", padded)
-            if any(f" {target} " in beside for target in targets if target):
+            if any(f" {target} " in beside for target in targets if target and target not in common):
                 return True
     return False

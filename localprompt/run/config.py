@@ -48,9 +48,9 @@ _MAX_ENGINE_SETTING = 2**31 - 1
 _MAX_RESTARTS = 1_000_000
 _SHOWN = 100
 """Characters of a value that a file brought."""
-_SEARCH = 11
+_SEARCH = 12
 """Raised where the same settings, models and seed make another search or choose otherwise than before."""
-_REPEATED = (3, 4, 5, 6, 7, 8, 9, 10)
+_REPEATED = (3, 4, 5, 6, 7, 8, 9, 10, 11)
 """Forms whose searches this one repeats but for rare cases (those with `shots`, replies that a deleted rule changed,
 ties that went by characters, turns of `auto`, calibrated labels under a limit), so that their runs can be resumed;
 where one goes another way, a replay says that the answers end."""

@@ -598,3 +598,25 @@ def test_an_instruction_may_name_a_long_label() -> None:
     assert objection(text, LeakCheck(rows, labels)) == ""
     assert objection(text, LeakCheck(rows)) == "copies an example"
     assert objection(f"Say {labels[0]}.", LeakCheck(rows, labels)) == "gives an answer away"
+
+
+def test_short_inputs_and_what_all_inputs_say_are_no_copies() -> None:
+    ask = "Is the sum of these numbers odd or even"
+    rows = tuple(
+        Example(f"train:{n}", {"input": f"{ask}: {n} and 7?"}, ("odd" if n % 2 else "even",)) for n in range(9)
+    )
+    letters = tuple(Example(f"train:{c}", {"input": c}, ("vowel" if c in "aei" else "consonant",)) for c in "abcdei")
+    named = LeakCheck(letters, ("vowel", "consonant"))
+    assert objection("Say whether a letter is a vowel or a consonant.", named) == ""
+    assert objection("Say that a is a vowel in this case.", named) == "copies an example"
+    assert objection(f"{ask}? Answer with that word.", LeakCheck(rows, ("odd", "even"))) == ""
+    assert objection(f"{ask}: 3 and 7? Answer so.", LeakCheck(rows, ("odd", "even"))) == "copies an example"
+
+
+@pytest.mark.parametrize(("labels", "reason"), [(("a", "an"), ""), ((), "truncated")])
+def test_an_instruction_may_end_with_a_label_that_is_an_article(labels: tuple[str, ...], reason: str) -> None:
+    forbidden = LeakCheck((Example("train:1", {"input": "apple tree"}, ("an",)),), labels)
+    proposal = filter_replies(
+        [_reply("Say whether the noun takes a or an.")], ReplyFormat("whole"), forbidden, Memory([])
+    )
+    assert "".join(each.reason for each in proposal.discarded) == reason

@@ -76,7 +76,7 @@ def seen(search: Problem) -> list[tuple[str, int, list[str]]]:
         calls.append(("examples" if any(each.demos for each in prompts) else "seeds", len(prompts), ids))
         return evaluate(prompts, examples)
 
-    search.evaluate = watching  # type: ignore[method-assign]
+    search.evaluate = watching  # type: ignore[assignment, method-assign]
     return calls
 
 
@@ -106,6 +106,15 @@ def test_a_copy_of_a_dev_row_is_never_shown() -> None:
     shown = {demo.inputs["input"] for prompt in sets for demo in prompt.demos}
     assert shown == {each.inputs["input"] for each in given.train[:10]}
     assert not dealt(problem(toy.model(), replace(given, train=copies)), given.seeds[0], 2, given.dev)
+
+
+def test_the_first_of_copies_is_shown_and_no_other() -> None:
+    given = task()
+    twice = tuple(Example(f"train:{i}{n}", given.train[n].inputs, (f"omega{i}",)) for i in range(3) for n in range(4))
+    search = problem(toy.model(), replace(given, train=twice))
+    sets = [*dealt(search, given.seeds[0], 2, search.dev), *starts(search, "auto", 2)[1:]]
+    assert {len(each.demos) for each in sets} <= {0, 4}
+    assert {demo.output for each in sets for demo in each.demos} == {"omega0"}
 
 
 def test_a_train_row_that_is_a_copy_of_a_test_row_takes_no_part() -> None:
@@ -333,7 +342,7 @@ def test_reasoning_is_shown_of_answers_in_turn_and_looked_for_until_there_is_eno
         asked.extend(each.id for each in examples or () if each.id.startswith("train:"))
         return evaluate(prompts, examples)
 
-    search.evaluate = watching  # type: ignore[method-assign]
+    search.evaluate = watching  # type: ignore[assignment, method-assign]
     starts(search, 8, SETS)
     no = {each.id for each in train if each.targets == ("no",)}
     assert len(asked) == 24, "16 of them are right, twice as many as a set has"
