@@ -168,6 +168,14 @@ def n_pieces(text: str) -> int:
     return len(_PIECE.findall(text))
 
 
+def within(text: str, max_tokens: int) -> Generation:
+    """Return a reply, cut after so many tokens, for those who do not count them."""
+    pieces = list(_PIECE.finditer(text))
+    if len(pieces) <= max_tokens:
+        return Generation(text, len(pieces), "stop")
+    return Generation(text[: pieces[max_tokens].start()], max_tokens, "length")
+
+
 def _question(prompt: str, sampling: Sampling, seed: int) -> Question:
     if not isinstance(prompt, Rendered) or not prompt.spans:
         return Question((), str(prompt), sampling, seed)

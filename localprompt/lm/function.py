@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from localprompt.errors import LocalPromptError, ModelError, TaskError
-from localprompt.lm.asked import AskedModel, Question, n_pieces
+from localprompt.lm.asked import AskedModel, Question, within
 from localprompt.lm.base import ModelFacts
 from localprompt.tasks.code import load_function
 from localprompt.types import Generation, Message
@@ -20,7 +20,8 @@ def load_function_model(name: str, **engine: object) -> AskedModel:
 
     The function gets the turns of a chat as a list of `localprompt.Message` (a plain text as one turn of the user), a
     `localprompt.Sampling` and a seed, and returns the reply as text. It is called from one thread at a time. Where the
-    answer has an opening, that is the last turn, the assistant's. Engine settings have no effect.
+    answer has an opening, that is the last turn, the assistant's. A reply is cut where it has more than
+    `sampling.max_tokens` pieces of at most four letters. Engine settings have no effect.
 
     Raises:
         ModelError: if it cannot be imported, from the current folder or as installed.
@@ -44,7 +45,7 @@ def load_function_model(name: str, **engine: object) -> AskedModel:
             ) from error
         if not isinstance(text, str):
             raise ModelError(f"the model python:{name} returned {text!r:.100}, not text", "return the reply as a str")
-        return Generation(text, n_pieces(text), "stop")
+        return within(text, question.sampling.max_tokens)
 
     identity = {"function": name, "files": digest}
     fingerprint = "python-" + hashlib.sha256(f"{name}\n{digest}".encode()).hexdigest()[:16]

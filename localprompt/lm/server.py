@@ -123,7 +123,7 @@ class Server:
         reason = choice.get("finish_reason")
         if not isinstance(text, str) or reason not in ("stop", "length"):
             self._fail("a completion", f"returned none (finish_reason {reason!r})")
-        return Generation(text, n_pieces(text) if n_tokens is None else n_tokens, reason)
+        return Generation(text, min(n_pieces(text), how.max_tokens) if n_tokens is None else n_tokens, reason)
 
     def score(self, context: str, continuation: str) -> Loglikelihood:
         """Return the log-likelihood of a continuation, from the server's log-probabilities of the prompt.

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from localprompt.errors import ConfigError, TaskError
+from localprompt.errors import ConfigError, TaskError, nearest
 from localprompt.interface.arguments import check_record
 from localprompt.interface.values import told
 from localprompt.lm.base import LanguageModel
@@ -22,7 +22,7 @@ from localprompt.tasks.answers import guarded_answer
 from localprompt.tasks.data import SPLITS, in_proportion
 from localprompt.tasks.metrics import guarded_metric
 from localprompt.tasks.task import check_one_split
-from localprompt.tasks.template import Position
+from localprompt.tasks.template import Position, slots
 from localprompt.types import Example, Prompt
 from localprompt.variants.robust import WEIGHTS, Objective, RobustEvaluator
 
@@ -225,14 +225,37 @@ def loaded_task(task: TaskSource, *, allow_code: bool, unlabelled: bool = False)
 
     Raises:
         ConfigError: if it was made in Python, and holds what it cannot.
-        TaskError: if its file or its data is wrong, or different examples have one id.
+        TaskError: if its file, its layout or its data is wrong, or different examples have one id.
     """
     if isinstance(task, Task):
         check_record("task", task)
+        _check_content(task, unlabelled=unlabelled)
         task = _told_apart(task)
     else:
         task = load_task(task, allow_code=allow_code, unlabelled=unlabelled)
     return replace(task, answer=guarded_answer(task.answer), metric=guarded_metric(task.metric))
+
+
+def _check_content(task: Task, *, unlabelled: bool) -> None:
+    """Raise where a task made in Python has what no task file could have: a prompt would be lost, or no answer right.
+
+    Raises:
+        TaskError: naming the label, the layout or the example.
+    """
+    layout, labels = task.layout, task.labels
+    if twice := [label for number, label in enumerate(labels) if label in labels[:number]]:
+        raise TaskError(f"the task {task.name} has the label {twice[0]!r} twice", "remove one of them")
+    if not any("instruction" in slots(text) for text in (layout.template, layout.system, layout.opening)):
+        problem = f"the layout of the task {task.name} has no {{{{instruction}}}} slot"
+        raise TaskError(problem, "say where the instruction goes")
+    for example in (*task.train, *task.dev, *task.test):
+        where = f"the example {example.id!r} of the task {task.name}"
+        if missing := [name for name in task.inputs if name not in example.inputs]:
+            raise TaskError(f"{where} has no input {missing[0]!r}", "give it every input that the task names")
+        if not example.targets and not unlabelled:
+            raise TaskError(f"{where} has no target", "give it the right answers, one at least")
+        if labels and (others := [target for target in example.targets if target not in labels]):
+            raise TaskError(f"{where}: the target {others[0]!r} is not among the labels", nearest(others[0], labels))
 
 
 def _told_apart(task: Task) -> Task:

@@ -34,6 +34,9 @@ def shout(messages, sampling, seed):
 def propose(messages, sampling, seed):
     return "Turn every alpha into the omega that has its number."
 
+def talk(messages, sampling, seed):
+    return "word and " * 1000
+
 def fail(messages, sampling, seed):
     raise KeyError("no key")
 
@@ -49,12 +52,17 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "mine.py"
 
 
-def test_a_function_gets_turns_sampling_and_seed_and_its_text_is_cut_at_stop_strings(module: Path) -> None:
+def test_a_function_gets_turns_sampling_and_seed_and_its_text_is_cut_at_tokens_and_stop_strings(module: Path) -> None:
+    with open_model("python:mine:talk") as lm:
+        (long,) = lm.generate(["plain"], Sampling(4), [1])
+        (stopped,) = lm.generate(["plain"], Sampling(4, stop=("d w",)), [1])
+        assert (long.text, long.n_tokens, long.finish_reason) == ("word and word and", 4, "length")
+        assert (stopped.text, stopped.finish_reason) == ("word an", "stop")
     with open_model("python:mine:shout", n_ctx=512) as lm:
         question = lm.chat([Message("system", "be kind"), Message("user", 'say "hi"')])
         opened = lm.chat([Message("user", "x")], "So:")
-        texts = [each.text for each in lm.generate([question, opened, "plain"], Sampling(9, stop=("N:",)), [1, 2, 3])]
-        assert texts == ['user:SAY "HI":9:1', "assistant:SO::9:2", "user:PLAI"]
+        texts = [each.text for each in lm.generate([question, opened, "plain"], Sampling(20, stop=("N:",)), [1, 2, 3])]
+        assert texts == ['user:SAY "HI":20:1', "assistant:SO::20:2", "user:PLAI"]
         assert (lm.facts.has_chat, lm.facts.can_score, lm.facts.supports_grammar) == (True, False, False)
         with pytest.raises(ModelError, match="gives no log-probabilities of a prompt"):
             lm.loglikelihood([("a", "b")])

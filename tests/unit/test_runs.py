@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import toy
@@ -28,8 +29,8 @@ from localprompt.search.evaluator import Evaluator
 from localprompt.search.observer import SilentObserver
 from localprompt.search.ranking import Standing, choose_winner, contenders
 from localprompt.store import Store
-from localprompt.tasks import Task
-from localprompt.types import Candidate, Demo, Evaluation, Generation, Outcome, Prompt, Sampling
+from localprompt.tasks import Layout, Task
+from localprompt.types import Candidate, Demo, Evaluation, Example, Generation, Outcome, Prompt, Sampling
 
 
 def test_the_found_prompt_is_measured_once_on_test_against_the_seed() -> None:
@@ -568,6 +569,23 @@ def test_different_rows_with_one_id_are_refused_before_anything_is_spent() -> No
         runs.optimize(replace(given, dev=same), lm)
     assert lm.seen == []
     assert runs.evaluate(replace(given, test=given.dev), lm, "").score.n == 40, "the same row may be in two splits"
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"labels": ("yes", "no", "yes")}, "has the label 'yes' twice"),
+        ({"layout": Layout("{{input}}", "{{input}} {{output}}")}, "has no {{instruction}} slot"),
+        ({"test": (Example("test:0", {"input": "x"}, ()),)}, "'test:0' of the task toy has no target"),
+        ({"dev": (Example("dev:0", {"text": "x"}, ("yes",)),)}, "'dev:0' of the task toy has no input 'input'"),
+        ({"train": (Example("train:0", {"input": "x"}, ("Yes",)),)}, "the target 'Yes' is not among the labels"),
+    ],
+)
+def test_what_no_task_file_could_hold_is_refused_before_anything_is_spent(changed: dict[str, Any], says: str) -> None:
+    given, lm = toy.task(labels=("yes", "no")), toy.model()
+    with pytest.raises(TaskError, match=re.escape(says)):
+        runs.optimize(replace(given, **changed), lm)
+    assert lm.seen == []
 
 
 def test_rows_of_a_task_made_in_python_may_be_called_anything() -> None:
