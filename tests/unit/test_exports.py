@@ -403,7 +403,7 @@ def test_the_command_of_an_export_runs_no_name_of_an_input(to: str, tmp_path: Pa
         split: tuple(replace(row, inputs={name: row.inputs["input"]}) for row in getattr(asked, split))
         for split in SPLITS
     }
-    layout = Layout("{{demos}}Q: {{$(id)}}\nA:", "Q: {{$(id)}}\nA: {{output}}\n\n")
+    layout = Layout("{{instruction}}{{demos}}Q: {{$(id)}}\nA:", "Q: {{$(id)}}\nA: {{output}}\n\n")
     run = run_of(replace(asked, inputs=(name,), layout=layout, **rows))
     assert localprompt.export(run, to, out=tmp_path, model=toy.model()).use.endswith(f" '{name}'='TEXT'")
 
