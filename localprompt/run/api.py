@@ -80,7 +80,7 @@ def optimize(  # noqa: PLR0913 - a run has as many choices as the command
         seed: of everything random, 0 or more. Same seed, same models, same task: same result.
         max_minutes: until the result is there, loading, noise and test included. The method is sized to them, test is
             measured on as many examples as the time allows.
-        pause_after: minutes of the search, checked before anything is computed; the run pauses then.
+        pause_after: minutes of the search, checked before anything is computed; the run pauses then, without a test.
         max_tokens: for the search, tokens computed: each distinct prefix of a call once, and what is drawn. Never
             exceeded; the method is sized to them, where `settings` and `preset` leave its sizes open.
         max_calls: for the search, model calls; as `max_tokens`.

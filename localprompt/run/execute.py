@@ -162,7 +162,7 @@ def _flush(store: Store, session: RunSession) -> None:
 
 
 def search_and_test(session: RunSession) -> RunResult:
-    """Return what the search found, measured once on test beside the seed prompt.
+    """Return what the search found, measured once on test beside the seed prompt; a pause looks at no row of test.
 
     Raises:
         LocalPromptError: whatever a model, the task or the store raises.
@@ -185,13 +185,15 @@ def search_and_test(session: RunSession) -> RunResult:
     if isinstance(end, BudgetExhausted):
         _measure_cut_off(session, problem, session.spec.evaluator(lm, final))
     spend, winner, seed = budget.spend, problem.ranking.winner(), problem.ranking.best_seed()
-    try:
-        noise = _measure_noise(session, task, problem, final)
-        if noise is not None:
-            winner, runner_up = _choose(session, problem, session.spec.evaluator(lm, final))
-        test = _on_test(session, session.spec.evaluator(lm, final), [seed.candidate.prompt, winner.candidate.prompt])
-    except OutOfAnswers as missing:
-        end = end or missing
+    if not isinstance(end, OutOfTime):
+        try:
+            noise = _measure_noise(session, task, problem, final)
+            if noise is not None:
+                winner, runner_up = _choose(session, problem, session.spec.evaluator(lm, final))
+            both = [seed.candidate.prompt, winner.candidate.prompt]
+            test = _on_test(session, session.spec.evaluator(lm, final), both)
+        except OutOfAnswers as missing:
+            end = end or missing
     dev = on_dev(winner, task.dev)
     return RunResult(
         run_id=session.run_id,

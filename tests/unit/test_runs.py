@@ -20,6 +20,7 @@ from localprompt.lm.base import LanguageModel
 from localprompt.lm.budget import Budget
 from localprompt.lm.loading import scheme
 from localprompt.lm.scripted import ScriptedLM
+from localprompt.optimizers.manual import Manual
 from localprompt.run import api as runs
 from localprompt.run.choice import choose
 from localprompt.run.config import RunConfig
@@ -27,6 +28,7 @@ from localprompt.run.noise import measure_noise
 from localprompt.run.results import NoiseFloor, RunResult
 from localprompt.search.evaluator import Evaluator
 from localprompt.search.observer import SilentObserver
+from localprompt.search.problem import Problem
 from localprompt.search.ranking import Standing, choose_winner, contenders
 from localprompt.store import Store
 from localprompt.tasks import Layout, Task
@@ -156,6 +158,24 @@ def test_minutes_that_are_over_pause_a_run_with_its_best_so_far() -> None:
     result = runs.optimize(toy.task(), toy.model(), pause_after=1e-9)
     assert (result.status, result.verdict) == ("paused", "nothing was compared")
     assert "minutes are over" in result.stopped
+
+
+def test_a_pause_looks_at_no_row_of_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(self: Manual, problem: Problem) -> None:
+        problem.evaluate([*problem.seeds, Prompt(toy.BEST)])
+        if is_over[0] and not problem.is_rehearsal:
+            raise OutOfTime("the 5 minutes are over")
+
+    is_over = [True]
+    monkeypatch.setattr(Manual, "run", run)
+    paused = runs.optimize(toy.task(), lm := toy.model(), method="manual")
+    assert (paused.best, paused.noise, paused.test) == (Prompt(toy.BEST), None, None)
+    assert paused.verdict == "not measured on test"
+    assert not any("alpha6" in text for text in lm.seen)
+    is_over[0] = False
+    whole = localprompt.resume(paused.run_id, model=toy.model())
+    assert toy.on_test(whole).best.n == 40
+    assert not any("not a single look" in note for note in whole.notes)
 
 
 def _wavering(prompt: str, seed: int) -> str:
