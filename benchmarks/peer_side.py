@@ -89,7 +89,8 @@ class Meter:
         """Return what was counted so far."""
         with self._lock:
             counts = {"calls": self.calls, "tokens": self.computed, "tokens_cached": self.cached}
-            return {**counts, "model_seconds": round(self._busy, 1), "errors": dict(self.errors)}
+            busy = self._busy + (time.monotonic() - self._since if self._under_way else 0.0)
+            return {**counts, "model_seconds": round(busy, 1), "errors": dict(self.errors)}
 
     def _forwarded(self, url: str, body: bytes) -> tuple[int, bytes]:
         with self._lock:

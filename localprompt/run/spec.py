@@ -246,8 +246,7 @@ def _check_content(task: Task, *, unlabelled: bool) -> None:
     if twice := [label for number, label in enumerate(labels) if label in labels[:number]]:
         raise TaskError(f"the task {task.name} has the label {twice[0]!r} twice", "remove one of them")
     if not any("instruction" in slots(text) for text in (layout.template, layout.system, layout.opening)):
-        problem = f"the layout of the task {task.name} has no {{{{instruction}}}} slot"
-        raise TaskError(problem, "say where the instruction goes")
+        raise TaskError(f"the layout of the task {task.name} has no {{{{instruction}}}} slot", "say where it goes")
     for example in (*task.train, *task.dev, *task.test):
         where = f"the example {example.id!r} of the task {task.name}"
         if missing := [name for name in task.inputs if name not in example.inputs]:

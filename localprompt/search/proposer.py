@@ -277,8 +277,8 @@ class Proposer:
 
         No more than half of the context, so that a long text leaves room for itself in the request.
         """
-        longest = max(self._lm.lm.count_tokens(texts))
-        return max(least, min(math.ceil(1.5 * longest), self._lm.lm.facts.n_ctx // 2))
+        longer = math.ceil(1.5 * max(self._lm.lm.count_tokens(texts)))
+        return max(least, min(longer, self._lm.lm.facts.n_ctx // 2))
 
     def first_fitting(self, versions: Iterable[str], max_tokens: int) -> str:
         """Return the first of `versions` that fits the proposer's context together with `max_tokens` to generate.
