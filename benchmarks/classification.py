@@ -215,7 +215,7 @@ def shown(prompt: Prompt) -> Results:
     return {"id": prompt.id, "prompt": prompt.instruction, "demos": len(prompt.demos)}
 
 
-def _variants(text: str) -> tuple[str, ...]:
+def variants(text: str) -> tuple[str, ...]:
     """Read methods with settings; repetitions count once."""
     found = tuple(dict.fromkeys(" ".join(each.split()) for each in text.split(";")))
     for each in found:
@@ -451,7 +451,7 @@ def main() -> None:
     parser.add_argument("--store", type=Path, default=Path("classification.sqlite"), help="every answer")
     parser.add_argument("--label-score", default="sum", help="how everybody compares labels; a file is of one")
     parser.add_argument("--baselines", type=chosen(BASELINES), default=BASELINES, help="by default all, half the time")
-    parser.add_argument("--variants", type=_variants, default=(), help="METHOD KEY=VALUE ..., with ; between them")
+    parser.add_argument("--variants", type=variants, default=(), help="METHOD KEY=VALUE ..., with ; between them")
     parser.add_argument("--report", action="store_true", help="only print what there is")
     options = parser.parse_args()
     plan = Plan(

@@ -1,6 +1,7 @@
 """What searches gain on average on models that are drawn by chance: hundreds of searches an hour, and no model file.
 
     python benchmarks/simulated.py --json FILE [--methods auto,ape] [--tokens 10000] [--row 12] [--seeds 100]
+        [--variants "auto choice=uniform;auto without=deal"]
     python benchmarks/simulated.py --json FILE --against OTHER
 
 A search on a real model takes minutes, and what one seed finds differs from the next by more than what most changes of
@@ -11,7 +12,8 @@ chance, so that methods that write well are not told from those that write badly
 examples are dealt, raced and chosen, and what that takes of a budget.
 
 A token is a word here, and rows have 12 of them, where those of Subj have 40 and of AG News 70 real ones: 10,000 tokens
-stand for 33,000 and 58,000. The searches that the file has are not repeated.
+stand for 33,000 and 58,000. `--variants` adds searches with other settings, each compared with the method itself. The
+searches that the file has are not repeated.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from pathlib import Path
 from statistics import NormalDist, fmean
 from typing import Any
 
+from classification import variants
 from methods import METHODS, chosen, read, write
 
 import localprompt
@@ -142,12 +145,19 @@ def _written(prompt: str, seed: int) -> str:
     return f" {rng.choice(_VERBS)} by {about} whether the words are high or low.\n\n"
 
 
-def searched(method: str, seed: int, tokens: int, row: int, folder: Path) -> dict[str, Any]:
-    """Return what one search found in the world of its seed, and how right that is."""
+def searched(way: str, seed: int, tokens: int, row: int, folder: Path) -> dict[str, Any]:
+    """Return what one search, by a method or one with settings, found in the world of its seed, and how right it is."""
     world = World(seed, row)
-    task = world.task()
+    task, (method, *pairs) = world.task(), way.split()
+    settings = dict(pair.split("=", 1) for pair in pairs)
     run = localprompt.optimize(
-        task, world.model(task), method=method, seed=seed, max_tokens=tokens, store=folder / f"{method}-{seed}.db"
+        task,
+        world.model(task),
+        method=method,
+        settings=settings,
+        seed=seed,
+        max_tokens=tokens,
+        store=folder / f"{method}-{seed}.db",
     )
     return {
         "accuracy": round(world.accuracy(run.best), 4),
@@ -156,20 +166,25 @@ def searched(method: str, seed: int, tokens: int, row: int, folder: Path) -> dic
         "examples": len(run.best.demos),
         "tokens": run.spend.tokens_computed,
         "sizes": dict(run.expected.sizes) if run.expected else {},
+        "turns": [[turn.operator, turn.tokens, round(turn.gain, 4)] for turn in run.turns],
     }
 
 
 def table(found: Mapping[str, Mapping[str, dict[str, Any]]], methods: Sequence[str], other: Mapping[str, Any]) -> str:
-    """Return the mean true accuracy of each method as Markdown, and by what it differs from that of another file."""
+    """Return the mean true accuracy of each method as Markdown, and by what it differs from that of another file.
+
+    A method with settings is compared with the method itself where there is no other file.
+    """
     lines = ["| | searches | seed | found | against | tokens | examples |", "|---|---|---|---|---|---|---|"]
     for method in methods:
         rows = found.get(method, {})
         if not rows:
             continue
-        shared = sorted(rows.keys() & other.get(method, {}).keys(), key=int)
+        before = other.get(method, {}) or (found.get(method.split()[0], {}) if " " in method else {})
+        shared = sorted(rows.keys() & before.keys(), key=int)
         against = ""
         if len(shared) > 1:
-            pair = ([each[method][number]["accuracy"] for number in shared] for each in (other, found))
+            pair = ([each[number]["accuracy"] for number in shared] for each in (before, rows))
             difference = paired_difference(*pair)
             against = f"{difference.mean:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}], {len(shared)} pairs"
         seed, best, tokens, shown = (
@@ -185,6 +200,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--against", type=Path, help="The file of another version: differences from it.")
     parser.add_argument("--methods", type=chosen(("auto", *METHODS)), default=("auto", "ape"))
+    parser.add_argument("--variants", type=variants, default=(), help="METHOD KEY=VALUE, several separated by ;")
     parser.add_argument("--tokens", type=int, default=10_000)
     parser.add_argument("--row", type=int, default=12, help="Words of a row.")
     parser.add_argument("--seeds", type=int, default=100)
@@ -193,14 +209,15 @@ def main() -> None:
     other = read(given.against) if given.against else {"tokens": results["tokens"], "row": results["row"]}
     if {(each["tokens"], each["row"]) for each in (results, other)} != {(given.tokens, given.row)}:
         parser.error("the files are of other --tokens or --row")
+    ways = (*given.methods, *given.variants)
     for seed in range(given.seeds):
-        for method in given.methods:
+        for method in ways:
             known = results["methods"].setdefault(method, {})
             if str(seed) not in known:
                 with tempfile.TemporaryDirectory() as folder:
                     known[str(seed)] = searched(method, seed, given.tokens, given.row, Path(folder))
                 write(given.json, results)
-    print(table(results["methods"], given.methods, other.get("methods", {})))
+    print(table(results["methods"], ways, other.get("methods", {})))
 
 
 if __name__ == "__main__":

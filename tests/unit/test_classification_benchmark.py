@@ -132,8 +132,8 @@ def test_variants_are_searches_with_settings_of_their_own(benchmark: ModuleType,
 @pytest.mark.parametrize("text", ["", "auto uniform", "random shots=0", "auto;;"])
 def test_what_is_no_variant_is_refused(benchmark: ModuleType, text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="no METHOD KEY=VALUE"):
-        benchmark._variants(text)
-    assert benchmark._variants("auto a=1; auto  a=1") == ("auto a=1",)
+        benchmark.variants(text)
+    assert benchmark.variants("auto a=1; auto  a=1") == ("auto a=1",)
 
 
 def test_what_fails_is_told_and_the_rest_goes_on(benchmark: ModuleType, data: Path, tmp_path: Path) -> None:

@@ -42,3 +42,12 @@ def test_versions_are_compared_in_pairs(simulated: ModuleType) -> None:
     better = {n: {**row, "accuracy": 0.8} for n, row in rows.items()}
     assert "| +0.1000 [" in simulated.table({"ape": better}, ["ape"], {"ape": rows})
     assert "9 pairs" in simulated.table({"ape": better}, ["ape"], {"ape": rows})
+
+
+def test_a_method_with_settings_is_compared_with_the_method_itself(simulated: ModuleType, tmp_path: Path) -> None:
+    way = "auto without=examples,deal"
+    alone = simulated.searched(way, 0, 3_000, 8, tmp_path)
+    assert not {"examples", "deal"}.intersection(operator for operator, *_ in alone["turns"])
+    rows = {str(n): {"accuracy": 0.7, "seed": 0.5, "tokens": 100, "examples": 4} for n in range(9)}
+    worse = {n: {**row, "accuracy": 0.65} for n, row in rows.items()}
+    assert f"| {way} | 9 | 0.500 | 0.6500 | -0.0500 [" in simulated.table({"auto": rows, way: worse}, ["auto", way], {})
