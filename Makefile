@@ -1,4 +1,4 @@
-# `make demo` and `make test` do all their set-up themselves, inside .venv; nothing is installed globally.
+# `make demo` and `make test` do all their set-up themselves, inside .venv; nothing is installed globally, but chromium by root.
 
 BIN := .venv/bin
 DEMO_TASK ?= examples/support-routing/task.yaml

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 @click.option("--model", required=True, help=f"The new model: {MODELS}.")
 @click.option("--proposer", help="The model that writes prompts; default: the old run's own one, else the new model.")
 @click.option("--method", help="Of the new search, with its defaults; default: the old run's with its settings.")
-@click.option("--max-minutes", type=MINUTES, help="Minutes after which the result is there; default: as the old run.")
-@click.option("--max-tokens", type=LIMIT, help="Tokens that the search may compute; default: as the old run.")
-@click.option("--max-calls", type=LIMIT, help="Model calls that the search may make; default: as the old run.")
+@click.option("--max-minutes", type=MINUTES, help="Minutes until the result is there; no limit at all: as the old run.")
+@click.option("--max-tokens", type=LIMIT, help="Tokens that the search may compute; no limit at all: as the old run.")
+@click.option("--max-calls", type=LIMIT, help="Calls that the search may make; no limit at all: as the old run.")
 @engine_and_store_options
 def port(*, run: str, store: Path | None, as_json: bool, **choices: Any) -> None:
     """Move the prompt that the run RUN found to another model: what the swap loses, and what a new search wins back.

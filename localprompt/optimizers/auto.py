@@ -22,10 +22,10 @@ of them: a search that believed such a look kept its seed, and sets of examples 
 
 Operators: `examples` (the best set with other examples), `deal` (new sets of worked examples), `guess` (APE's guesses),
 `reword` (APE's variants), `gradient` (a round of ProTeGi), `trajectory` (a step of OPRO), `reason` (a step of PE2),
-`cross` (two good instructions made into one). They are the methods' own, with their defaults. The choice is optimistic:
-an operator without a turn counts as if it had won one row for the tokens of a mean step, half of one if the best of the
-opening is of the other kind, so each has a turn unless another pays better than that. Gains of long ago count less and
-less.
+`cross` (two good instructions made into one). They are the methods' own, with their defaults but for fewer guesses and
+orders. The choice is optimistic: an operator without a turn counts as if it had won one row for the tokens of a mean
+step, half of one if the best of the opening is of the other kind, so each has a turn unless another pays better than
+that. Gains of long ago count less and less.
 
 A bandit over operators of evolutionary search is old (adaptive operator selection: Fialho et al. 2010, "Analyzing
 bandit-based adaptive operator selection mechanisms"); over those of published methods for prompts, per token, it is

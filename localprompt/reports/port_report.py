@@ -1,4 +1,4 @@
-"""What a report says of a port, in a fixed shape. Level 9. docs/report.md has every name."""
+"""What a report says of a port, in a fixed shape. Level 9. docs/comparing.md has every name."""
 
 from __future__ import annotations
 
