@@ -167,31 +167,29 @@ def search_and_test(session: RunSession) -> RunResult:
     Raises:
         LocalPromptError: whatever a model, the task or the store raises.
     """
-    task, lm = session.spec.placed, session.models.lm
-    budget = session.spec.limits.budget(session.deadline)
+    spec, lm = session.spec, session.models.lm
+    task, budget = spec.placed, spec.limits.budget(session.deadline)
     problem = Problem(
         task,
-        session.spec.evaluator(lm, budget),
+        spec.evaluator(lm, budget),
         MeteredLM(session.models.proposer, budget),
-        rng=random.Random(session.spec.seed),
-        warm=session.spec.warm,
+        rng=random.Random(spec.seed),
+        warm=spec.warm,
         announcer=Announcer(session.observer, session.journal),
     )
     if (cost := session.expected) is not None:
         session.observer.plan(cost.proposals + cost.evaluations)
-    swaps, end = _swaps(lm.lm), _search(session.spec.optimizer, problem)
+    swaps, end = _swaps(lm.lm), _search(spec.optimizer, problem)
     noise, runner_up, test, final = None, None, None, Budget()
     final.pace = session.clock
-    if isinstance(end, BudgetExhausted):
-        _measure_cut_off(session, problem, session.spec.evaluator(lm, final))
+    _measure_cut_off(session, problem, end, spec.evaluator(lm, final))
     spend, winner, seed = budget.spend, problem.ranking.winner(), problem.ranking.best_seed()
     if not isinstance(end, OutOfTime):
         try:
             noise = _measure_noise(session, task, problem, final)
             if noise is not None:
-                winner, runner_up = _choose(session, problem, session.spec.evaluator(lm, final))
-            both = [seed.candidate.prompt, winner.candidate.prompt]
-            test = _on_test(session, session.spec.evaluator(lm, final), both)
+                winner, runner_up = _choose(session, problem, spec.evaluator(lm, final))
+            test = _on_test(session, spec.evaluator(lm, final), [seed.candidate.prompt, winner.candidate.prompt])
         except OutOfAnswers as missing:
             end = end or missing
     dev = on_dev(winner, task.dev)
@@ -201,9 +199,9 @@ def search_and_test(session: RunSession) -> RunResult:
         task=task.name,
         model=lm.facts.name,
         proposer=session.models.proposer.facts.name,
-        method=session.spec.method,
-        seed=session.spec.seed,
-        objective=session.spec.objective,
+        method=spec.method,
+        seed=spec.seed,
+        objective=spec.objective,
         seed_prompt=seed.candidate.prompt,
         best=winner.candidate.prompt,
         op=winner.candidate.op,
@@ -266,13 +264,15 @@ def _end(error: BaseException) -> tuple[RunStatus, str]:
     return "failed", error.message if isinstance(error, LocalPromptError) else type(error).__name__
 
 
-def _measure_cut_off(session: RunSession, problem: Problem, evaluator: Evaluator) -> None:
+def _measure_cut_off(session: RunSession, problem: Problem, end: Exception | None, evaluator: Evaluator) -> None:
     """Measure on all of dev what was ahead of the seed when the budget ended, where else the seed would win.
 
     A part of the final evaluation, and of the replay wherever it was one of the run.
     """
     best, clock, deadline = problem.ranking.most_promising(), session.clock, session.deadline
-    if best is None or best in problem.seeds or problem.ranking.winner().candidate.prompt not in problem.seeds:
+    if not isinstance(end, BudgetExhausted) or best is None or best in problem.seeds:
+        return
+    if problem.ranking.winner().candidate.prompt not in problem.seeds:
         return
     if clock is not None and clock.seconds(evaluator.work([best], problem.dev)) > _NOISE_SHARE * clock.left:
         clock.refused.append(AFTER_SEARCH)
