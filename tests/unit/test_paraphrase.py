@@ -65,6 +65,7 @@ def test_an_instruction_is_said_in_other_words() -> None:
         (GOOD.replace("number", "number [here]"), "adds a number or quotation"),
         (GOOD.replace("number", "число"), "in another script"),
         ("Sorry, I cannot do that.", "speaks to the user"),
+        (GOOD.replace("number", "alpha3, omega3 number"), "adds a number or quotation"),
     ],
 )
 def test_what_does_not_say_the_same_is_discarded_and_counted(reply: str, reason: str) -> None:
